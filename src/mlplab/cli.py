@@ -1,0 +1,112 @@
+"""The command `mlplab`. It imports nothing heavy: torch comes with the first thing that trains.
+
+Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
+
+_REFUSALS = {"mlplab.data.table.DataError", "mlplab.training.together.MisfitError", "mlplab.runs.folder.FolderError", "mlplab.schema.FieldError"}
+"""Errors of parts below the configuration that blame the input: known by name, so that looking imports nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its usage, its line of help, and the function (arguments -> exit code) as "module:name"."""
+
+    usage: str
+    help: str
+    function: str
+
+
+COMMANDS = {
+    "train": Command("train [KEY=VALUE ...] [-m]", "train a network, or with -m one for each combination of values", "mlplab.commands.train:train"),
+    "list": Command("list [GROUP [NAME]]", "every choice with its meaning; with a name, its keys, defaults and ranges", "mlplab.commands.list_choices:list_choices"),
+}
+
+_HELP = """\
+mlplab: a laboratory for feed-forward networks.
+
+usage: mlplab COMMAND ...
+
+{commands}
+
+A configuration is a choice for each group (optimizer=adam) and values for keys (optimizer.lr=0.01):
+
+  mlplab train experiment=radial_6_6
+  mlplab train dataset=spiral model.hidden=16-16 activation=relu training.epochs=500
+  mlplab train -m experiment=xor_mlp seed=range(8)
+
+`mlplab train --help` prints all groups and the configuration, `mlplab list` explains them. MLPLAB_DEBUG=1 shows tracebacks.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. What goes wrong ends in one paragraph on the error stream."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _complain("interrupted.", "interrupted")
+    except Exception as error:
+        if os.environ.get("MLPLAB_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exc()
+        kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+        if getattr(error, "exit_code", None) == EXIT_CODES["refused"] or kinds & _REFUSALS:
+            return _complain(str(error), "refused")
+        return _complain(f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)", "failed")
+
+
+def _dispatch(given: list[str]) -> int:
+    name, rest = (given[0], given[1:]) if given else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        width = max(len(command.usage) for command in COMMANDS.values())
+        print(_HELP.format(commands="\n".join(f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values())))
+        return 0
+    if name == "--version":
+        print(version())
+        return 0
+    if name in ("-sc", "--shell-completion"):  # what the shell calls while a command line is typed
+        name, rest = "train", given
+    if name not in COMMANDS:
+        raise _unknown_command(name, rest)
+    module, _, function = COMMANDS[name].function.partition(":")
+    code: int = getattr(import_module(module), function)(rest)
+    return code
+
+
+def version() -> str:
+    """ "mlplab 0.1.0"."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return f"mlplab {installed('mlplab')}"
+    except PackageNotFoundError:
+        return "mlplab (not installed)"
+
+
+def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
+    from mlplab.config.errors import ConfigError, did_you_mean
+
+    near = f"Did you mean `mlplab train {' '.join([name, *rest])}`? " if "=" in name else did_you_mean(name, COMMANDS, "`mlplab {}`")
+    return ConfigError(f"There is no command `{name}`. {near}Commands: {', '.join(COMMANDS)}. `mlplab --help` explains them.")
+
+
+def _complain(text: str, status: str) -> int:
+    print(f"mlplab: {' '.join(text.split())}", file=sys.stderr)
+    return EXIT_CODES[status]

@@ -1,0 +1,101 @@
+"""`mlplab list`: what there is to choose, from the comments of the YAML files; no part is imported."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from mlplab.config import catalog, folders, plugins
+from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.root import DEFAULTS, GROUPS
+
+Rows = list[tuple[str, ...]]
+
+
+def list_choices(arguments: Sequence[str]) -> int:
+    """`mlplab list [GROUP [NAME]]`, with --config-dir and --plugin as in `mlplab train`."""
+    names, config_dirs, plugin_files = _sort(arguments)
+    plugins.load(plugin_files)
+    where = folders.search(config_dirs)
+    if not names:
+        _print_groups(where)
+        return 0
+    group, _, word = names[0].partition("=")
+    word = word or (names[1] if len(names) > 1 else "")
+    if group not in GROUPS:
+        raise ConfigError(f"There is no group `{group}`. {did_you_mean(group, GROUPS, '`mlplab list {}`')}Groups: {', '.join(GROUPS)}.")
+    choices = catalog.choices(group, where)
+    if not word:
+        print(f"{group}: {_default(group)}")
+        _print_table([(choice.word, choice.meaning) for choice in choices.values()])
+        return 0
+    if word not in choices:
+        raise ConfigError(
+            f"There is no {group} `{word}`. {did_you_mean(word, choices, f'`mlplab list {group} {{}}`')}Choices of {group}: {', '.join(choices) or 'none yet'}."
+        )
+    _print_choice(choices[word])
+    return 0
+
+
+def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    if any(argument in ("-h", "--help") for argument in arguments):
+        return [], [], []
+    from mlplab.commands.flags import parse
+
+    flags = parse(arguments)
+    if flags.hydra or flags.multirun or len(flags.overrides) > 2:
+        raise ConfigError(f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP [NAME]]`, with --config-dir and --plugin at most.")
+    return flags.overrides, flags.config_dirs, flags.plugins
+
+
+def _default(group: str) -> str:
+    return f"{DEFAULTS[group]} by default" if DEFAULTS[group] else "none by default"
+
+
+def _print_groups(where: Sequence[folders.Path]) -> None:
+    print("Groups, chosen with GROUP=WORD; `mlplab list GROUP` explains the words:")
+    _print_table([(group, _default(group), ", ".join(catalog.words(group, where))) for group in GROUPS])
+    print("\nKeys beside them, set with KEY=VALUE:")
+    _print_table([(key.name, key.default, key.meaning) for key in catalog.root_keys()])
+
+
+def _print_choice(choice: catalog.Choice) -> None:
+    file = folders.label(choice.file) if choice.file else "a plugin"
+    print(f"{choice.group}={choice.word} ({file})")
+    for note in choice.notes:
+        print(textwrap.fill(note, _width()))
+    if choice.group == "experiment":
+        text = choice.file.read_text(encoding="utf-8") if choice.file else ""
+        print("\n" + "\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    elif choice.keys:
+        print()
+        _print_table([(f"{choice.group}.{key.name}", key.default, key.meaning) for key in choice.keys])
+
+
+def _width() -> int:
+    return max(60, shutil.get_terminal_size((140, 24)).columns)
+
+
+def _print_table(rows: Rows) -> None:
+    """Columns side by side: in colours and wrapped on a terminal, plain lines in a pipe."""
+    if sys.stdout.isatty():
+        _print_rich(rows)
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
+    for row in rows:
+        print("  " + "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+
+
+def _print_rich(rows: Rows) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=True)
+    for i in range(len(rows[0]) if rows else 0):
+        table.add_column(style="bold cyan" if i == 0 else "", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)

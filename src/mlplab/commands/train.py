@@ -1,0 +1,52 @@
+"""`mlplab train`: one run by our own hands; Hydra's flags, and sweeps, by Hydra's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlplab.cli import EXIT_CODES, version
+from mlplab.commands import flags as flags_module
+from mlplab.config import plugins
+from mlplab.config.compose import Composed, compose
+from mlplab.config.place import check_place
+
+_HYDRA_SWITCH = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train what the arguments say; the exit code."""
+    flags = flags_module.parse(arguments)
+    if flags.version:
+        print(version())
+        return 0
+    if os.environ.pop(_HYDRA_SWITCH, None) is not None:
+        print(f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration names is ever called.", file=sys.stderr)
+    plugins.load(flags.plugins)
+    if flags.hydra or flags.multirun:
+        from mlplab.commands import hydra_app
+
+        return hydra_app.run(flags)
+    composed = compose(flags.overrides, flags.config_dirs)
+    if composed.sweeps:
+        from mlplab.commands import hydra_app
+
+        return hydra_app.run(flags, multirun=True)
+    return train_one(composed)
+
+
+def train_one(composed: Composed) -> int:
+    """One run. The last line printed is its folder."""
+    place = Path(composed.run_dir) if composed.run_dir else None
+    if place is not None:
+        check_place(place)
+    from mlplab.config.build import build
+
+    settings = build(composed)
+    from mlplab import experiment
+
+    run = experiment.run(settings, place)
+    print(run.folder)
+    return EXIT_CODES[run.status]

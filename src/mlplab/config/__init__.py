@@ -1,0 +1,9 @@
+"""The configuration: Hydra composes it, it is checked at the door, and the code below it sees plain typed values."""
+
+from mlplab.config.build import build
+from mlplab.config.compose import Composed, compose
+from mlplab.config.errors import ConfigError
+from mlplab.config.place import check_place
+from mlplab.config.plugins import register
+
+__all__ = ["Composed", "ConfigError", "build", "check_place", "compose", "register"]

@@ -1,0 +1,125 @@
+"""A composed configuration becomes Settings: every key is consumed by the class that it belongs to, and checked on the way.
+
+What needs no part is checked first; the parts, and torch with them, are imported after that.
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config import fit, guard
+from mlplab.config.compose import Composed
+from mlplab.config.errors import ConfigError, did_you_mean, listing, shown
+from mlplab.config.part import Place, build_part, construct
+from mlplab.config.root import GROUPS, PART_GROUPS, Root
+from mlplab.schema import rules
+
+if TYPE_CHECKING:
+    from mlplab.settings import Layer, Settings
+
+
+def build(composed: Composed) -> Settings:
+    """The typed settings of one run. Raises ConfigError."""
+    config = copy.deepcopy(composed.config)
+    guard.refuse_code(config)
+    root = _root(config, composed)
+    _check_groups(config, composed)
+    parts = {group: build_part(group, config[group], Place(group, composed.sources)) for group in PART_GROUPS if group != "model"}
+    layers = _layers(config["model"], parts, Place("model", composed.sources))
+    from mlplab.settings import Settings
+
+    settings = Settings(
+        name=root.name or "run",
+        seed=secrets.randbits(32) if root.seed is None else root.seed,
+        device=root.device,
+        dtype=root.dtype,
+        layers=layers,
+        config=config,
+        overrides=composed.overrides,
+        **{group: part for group, part in parts.items() if group not in ("activation", "initializer")},
+    )
+    config.update(name=settings.name, seed=settings.seed)
+    fit.check(settings, composed.sources)
+    return settings
+
+
+def _root(config: Mapping[str, Any], composed: Composed) -> Root:
+    """The keys beside the groups; a number is welcome as a name."""
+    known = rules(Root)
+    unknown = [key for key in config if key not in known and key not in GROUPS]
+    if unknown:
+        origin = composed.sources.of(unknown[0])
+        raise ConfigError(
+            f"`{unknown[0]}` is unknown{f' ({origin})' if origin else ''}: the configuration has no such group or key. {did_you_mean(unknown[0], [*known, *GROUPS])}"
+            f"Groups: {', '.join(GROUPS)}. Keys beside them: {', '.join(known)}."
+        )
+    values = {key: config[key] for key in known if key in config}
+    if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
+        values["name"] = str(values["name"])
+    from mlplab.runs.folder import FolderError, check_name
+
+    root = construct(Root, values, Place("", composed.sources))
+    try:
+        check_name(root.name or "run")
+    except FolderError as error:
+        origin = composed.sources.of("name")
+        raise ConfigError(f"{str(error).removesuffix('.')} ({origin})." if origin else str(error)) from error
+    return root
+
+
+def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
+    for group in PART_GROUPS:
+        node = config.get(group)
+        if not isinstance(node, dict):
+            raise ConfigError(f"`{group}` is {shown(node)}, and it needs a choice: {group}=WORD. `mlplab list {group}` shows the words.")
+        if not isinstance(node.get("name"), str):
+            origin = composed.sources.file(group)
+            raise ConfigError(f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of the class, as in `name: adam`.")
+
+
+def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> tuple[Layer, ...]:
+    """The hidden layers and the output layer, each with parts of its own where it names them."""
+    from mlplab.settings import Layer
+
+    model = build_part("model", node, place)
+    biases = _named("initializer", model.bias_initializer, place.inside("bias_initializer"))
+    layers = []
+    for i, written in enumerate(model.layers()):
+        here = place.inside(f"hidden[{i}]")
+        keys = _layer_keys(written, here)
+        layers.append(
+            Layer(
+                units=keys.units,
+                activation=_named("activation", keys.activation, here.inside("activation")) or parts["activation"],
+                initializer=_named("initializer", keys.initializer, here.inside("initializer")) or parts["initializer"],
+                bias_initializer=biases,
+                bias=model.bias if keys.bias is None else keys.bias,
+                normalization=keys.normalization or model.normalization,
+                dropout=model.dropout if keys.dropout is None else keys.dropout,
+            )
+        )
+    last = _named("initializer", model.output_initializer, place.inside("output_initializer")) or parts["initializer"]
+    return (*layers, Layer(0, None, last, biases, model.bias))
+
+
+def _layer_keys(written: Mapping[str, Any], place: Place) -> Any:
+    from mlplab.config.model import LayerKeys
+
+    known = list(rules(LayerKeys))
+    for key in written:
+        if key not in known:
+            raise ConfigError(f"{place.at(str(key))} is unknown: a layer has no key `{key}`. {did_you_mean(str(key), known)}It has {listing(known)}.")
+    return construct(LayerKeys, written, place)
+
+
+def _named(group: str, written: object, place: Place) -> Any:
+    """A part inside a layer: a word, a mapping with a name, or nothing."""
+    if written is None:
+        return None
+    node = {"name": written} if isinstance(written, str) else written
+    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+        raise ConfigError(f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its name such as {{name: WORD, KEY: VALUE}}.")
+    return build_part(group, node, place)

@@ -1,0 +1,175 @@
+"""Hydra in, plain values out: words typed by the user become one resolved dictionary.
+
+It works from a notebook as from the command line, any number of times in a process, and imports neither torch nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config import explain, folders, guard, plugins, words
+from mlplab.config.errors import ConfigError
+from mlplab.config.where import Sources
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A resolved configuration in plain dicts and lists, and what it was composed of.
+
+    `run_dir` is where hydra.run.dir places a run, relative to the folder of the command. `sweeps` is true where the configuration
+    itself asks for a sweep (hydra.mode=MULTIRUN). A stored configuration becomes `Composed(config)`.
+    """
+
+    config: dict[str, Any]
+    run_dir: str | None = None
+    sources: Sources = field(default_factory=Sources)
+    sweeps: bool = False
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The words that were typed."""
+        return self.sources.overrides
+
+
+def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()) -> Composed:
+    """The configuration of one run. Raises ConfigError, whatever is wrong with it."""
+    typed, dirs = split_search_path(overrides, config_dirs)
+    plugins.load_installed()
+    where = folders.search(dirs)
+    parsed = words.parse(typed)
+    words.check(parsed, where, multirun=False)
+    try:
+        tree = hydra_compose(words.for_hydra(parsed), where)
+    except Exception as error:
+        raise explain.failure(error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))) from error
+    return digest(tree, tuple(overrides), where)
+
+
+def split_search_path(overrides: Sequence[str], config_dirs: Iterable[str | Path]) -> tuple[list[str], list[str | Path]]:
+    """Take hydra.searchpath out of the words: its folders are looked up like those of --config-dir. Packages are refused: naming one imports it."""
+    typed: list[str] = []
+    dirs = list(config_dirs)
+    for word in overrides:
+        if not isinstance(word, str):
+            raise ConfigError(f"The override {word!r} is not a text: write 'key=value'.")
+        if word.lstrip("+").partition("=")[0] != "hydra.searchpath":
+            typed.append(word)
+            continue
+        value = words.parse([word])[0].value()
+        for path in value if isinstance(value, list) else [value]:
+            if not isinstance(path, str) or ("://" in path and not path.startswith("file://")):
+                raise ConfigError(f"`{word}`: only folders can be searched; a package would be imported. Write --config-dir FOLDER.")
+            dirs.append(path.removeprefix("file://"))
+    return typed, dirs
+
+
+def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
+    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+
+    prepare()
+    with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
+        return compose_config("config", overrides=[*typed, *search_path(where)], return_hydra_config=True)
+
+
+def search_path(where: Sequence[Path]) -> list[str]:
+    """The override that gives Hydra the user's folders, where there are any."""
+    if len(where) == 1:
+        return []
+    return ["hydra.searchpath=[" + ",".join("'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in where[1:]) + "]"]
+
+
+@lru_cache(maxsize=1)
+def _check_version() -> None:
+    import hydra
+
+    version = tuple(int(piece) for piece in hydra.__version__.split(".")[:3] if piece.isdigit())
+    if not HYDRA_VERSIONS[0] <= version < HYDRA_VERSIONS[1]:
+        raise ConfigError(f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older ones run code that a configuration names.")
+
+
+def prepare() -> None:
+    """Tell Hydra of our resolver and of the plugins' parts."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from mlplab.config.render import defaults
+
+    _check_version()
+    OmegaConf.register_new_resolver("mlplab.stamp", stamp, replace=True, use_cache=True)
+    for group in plugins.OPEN_GROUPS:
+        for word, part in plugins.registered(group).items():
+            node = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults(part).items()}
+            ConfigStore.instance().store(group=group, name=word, node={"name": word, **node}, provider="plugin")
+
+
+def stamp() -> str:
+    """The name of a run's folder: its time, and eight random digits so that no two runs share it."""
+    return time.strftime("%Y-%m-%d_%H-%M-%S-") + secrets.token_hex(4)
+
+
+def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) -> Composed:
+    """A composed tree, checked and resolved to plain values."""
+    from omegaconf import OmegaConf, open_dict
+
+    raw = _plain_tree(tree)
+    hydra_node = raw.pop("hydra")
+    guard.refuse_code(raw)
+    guard.check_hydra(hydra_node)
+    choices: Mapping[str, Any] = hydra_node["runtime"]["choices"]
+    sources = Sources(overrides, {group: word for group, word in choices.items() if isinstance(word, str)}, tuple(where))
+    with open_dict(tree):
+        tree.name = raw["name"] = _name(raw, choices)
+    config = _resolve(tree, list(raw), sources)
+    guard.refuse_code(config)
+    run_dir = str(OmegaConf.select(tree, "hydra.run.dir"))
+    mode = hydra_node.get("mode")
+    return Composed(config, run_dir, sources, sweeps=getattr(mode, "name", mode) == "MULTIRUN")
+
+
+def _name(raw: Mapping[str, Any], choices: Mapping[str, Any]) -> object:
+    if raw.get("name") is not None:
+        return raw["name"]
+    return str(choices.get("experiment") or choices.get("dataset") or "run").replace(os.sep, "_").replace("/", "_")
+
+
+def _plain_tree(tree: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(tree, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+
+    config: dict[str, Any] = {}
+    for key in keys:
+        try:
+            value = tree[key]
+            config[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+        except MissingMandatoryValue as error:
+            path = getattr(error, "full_key", None) or key
+            raise ConfigError(f"`{path}` has no default and must be given: {path}=... (`mlplab list {key} {sources.choices.get(key, '')}` says what it is).") from error
+        except OmegaConfBaseException as error:
+            kind = "is an interpolation that leads nowhere" if isinstance(error, InterpolationResolutionError) else "cannot be resolved"
+            path = getattr(error, "full_key", None) or key
+            origin = sources.of(path)
+            raise ConfigError(f"`{path}` {kind}{f' ({origin})' if origin else ''}: {str(error).splitlines()[0]}.") from error
+    return config

@@ -1,0 +1,40 @@
+"""The words of each group and the classes that they mean. Asking for a table imports its parts, and with them torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from mlplab.config import plugins
+from mlplab.schema import Part
+
+_WHERE = {
+    "dataset": ("mlplab.data", "DATASETS"),
+    "activation": ("mlplab.network.activations", "ACTIVATIONS"),
+    "initializer": ("mlplab.network.initializers", "INITIALIZERS"),
+    "loss": ("mlplab.losses", "LOSSES"),
+    "optimizer": ("mlplab.optimizers", "OPTIMIZERS"),
+    "schedule": ("mlplab.schedules", "SCHEDULES"),
+    "training": ("mlplab.training.style", "STYLES"),
+}
+TRACKING_LEVELS = {
+    "full": "Everything: tables, TensorBoard events, pictures, checkpoints.",
+    "scalars": "Everything but pictures.",
+    "summary": "Tables and summary, without TensorBoard events.",
+    "off": "Configuration and summary only.",
+}
+
+
+def table(group: str) -> Mapping[str, type[Part]]:
+    """Word -> class, parts of plugins included. The words of `tracking` are levels of one class."""
+    if group == "model":
+        from mlplab.config.model import Mlp
+
+        return {"mlp": Mlp}
+    if group == "tracking":
+        from mlplab.settings import Tracking
+
+        return dict.fromkeys(TRACKING_LEVELS, Tracking)
+    module, name = _WHERE[group]
+    shipped: dict[str, type[Part]] = getattr(import_module(module), name)
+    return {**shipped, **plugins.registered(group)}

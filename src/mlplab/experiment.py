@@ -1,0 +1,69 @@
+"""One page that tells the whole run: data, network, loss, optimizer, train, record."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlplab import runs
+from mlplab.runs.log import log_to
+from mlplab.runs.record import Record
+from mlplab.runs.run import Preprocessing, Run, member_module
+from mlplab.settings import Settings
+from mlplab.tracking import Progress
+from mlplab.training import Loop, Ready, Row, populate, ready
+
+
+def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> Run:
+    """Train one network and leave its folder (at `place`, or a new one below outputs/).
+
+    Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a folder is made. A run that diverges or is
+    interrupted returns with that status; one that raises leaves a folder with status `failed`.
+    """
+    member = ready([settings])[0]
+    population, reason = populate([member])
+    with _folder(settings, place) as folder, log_to(folder) as log:
+        preprocessing = Preprocessing.of(member.prepared)
+        log.info("device %s: %s", population.theta_KP.device, reason)
+        loop = Loop(population)
+        record = Record(folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal.names)
+        try:
+            _train(loop, record, member, quiet)
+            outcome = loop.outcomes()[0]
+            best, last = (
+                member_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
+                for theta, buffers in ((outcome.theta_P, outcome.buffers), (outcome.last_theta_P, outcome.last_buffers))
+            )
+            summary = record.finish(outcome, best, last, str(population.theta_KP.device), population=1)
+            log.info("%s: %s", outcome.status, outcome.reason)
+            return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
+        except BaseException:
+            record.fail(traceback.format_exc())
+            raise
+        finally:
+            record.close()
+
+
+def _train(loop: Loop, record: Record, member: Ready, quiet: bool) -> None:
+    """Until the end or Ctrl-C, whichever comes first; what was reached is kept either way."""
+    total = max(loop.now.watch.last_step_K.tolist())
+    with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
+
+        def listen(row: Row, names: tuple[str, ...]) -> None:
+            record.row(row, names)
+            bar.update(row.step, dict(zip(names, row.values[:, 0].tolist(), strict=True)))
+
+        loop.listener = listen
+        with contextlib.suppress(KeyboardInterrupt):
+            loop.run()
+
+
+@contextlib.contextmanager
+def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
+    folder = runs.create(place) if place is not None else runs.unique(runs.default_place(Path("outputs"), settings.name))
+    try:
+        yield folder.path
+    finally:
+        folder.close()

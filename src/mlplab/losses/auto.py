@@ -1,0 +1,28 @@
+"""The loss that chooses itself by the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mlplab.losses.base import Loss
+from mlplab.losses.classification import CrossEntropy
+from mlplab.losses.regression import Mse
+from mlplab.task import Task
+
+
+@dataclass(frozen=True)
+class Auto(Loss):
+    """Cross-entropy for classes, mean squared error for values.
+
+    It is resolved once the task is known; calling it, or `predict`, before that raises NotImplementedError.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+
+    def resolve(self, task: Task) -> Loss:
+        """The loss itself, with its default numbers."""
+        return CrossEntropy() if task.classifies else Mse()
+
+    def num_outputs(self, task: Task) -> int:
+        return self.resolve(task).num_outputs(task)

@@ -1,0 +1,215 @@
+"""Losses of values: squared, absolute, robust, relative, and likelihoods.
+
+f is the output, y the target; a loss is the mean over the targets of an example. Stacked numbers never divide or sit in an exponent,
+so that a float and a [K, 1] tensor give the same bits on every device.
+
+Shapes: K members, B examples of the batch, T targets, C outputs (T, or 2T for gaussian_nll).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlplab.losses.base import RegressionLoss
+from mlplab.schema import Number, flag, number
+from mlplab.stacking import fit
+from mlplab.task import Task
+
+
+@dataclass(frozen=True)
+class Mse(RegressionLoss):
+    """Mean squared error.
+
+        (f - y)^2      in [0, inf)
+
+    Predicts the mean. torch, Keras and scikit-learn's metric agree; the lecture has half of it (half_mse).
+    """
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return F.mse_loss(outputs_KBC, targets_KBT, reduction="none")
+
+
+@dataclass(frozen=True)
+class HalfMse(RegressionLoss):
+    """Half the mean squared error, as the lecture writes it.
+
+        (f - y)^2 / 2      in [0, inf);      over n examples: 1 / 2n * sum (y - f)^2
+
+    The gradient is f - y, so that a learning rate means twice what it means with mse in torch. scikit-learn's MLPRegressor has this one.
+    """
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return F.mse_loss(outputs_KBC, targets_KBT, reduction="none") * 0.5
+
+
+@dataclass(frozen=True)
+class Mae(RegressionLoss):
+    """Mean absolute error.
+
+        |f - y|      in [0, inf)
+
+    Predicts the median. The gradient at f = y is 0, as in torch's l1_loss.
+    """
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return F.l1_loss(outputs_KBC, targets_KBT, reduction="none")
+
+
+@dataclass(frozen=True)
+class Mape(RegressionLoss):
+    """Mean absolute percentage error, as a fraction of the target (the lecture).
+
+        |f - y| / max(|y|, eps)      in [0, inf)
+
+    The lecture has no eps, and no value at y = 0. Keras multiplies by 100 and has eps = 1e-7; scikit-learn has 2.2e-16 and no 100.
+    """
+
+    own_units: ClassVar[bool] = True
+    eps: Number = number(1e-7, "smallest size of a target: a target nearer to 0 counts as this one", above=0)
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        size_KBT = targets_KBT.abs().clamp(min=fit(self.eps, targets_KBT))
+        return (outputs_KBC - targets_KBT).abs() / size_KBT
+
+
+@dataclass(frozen=True)
+class Smape(RegressionLoss):
+    """Symmetric mean absolute percentage error, as a fraction.
+
+        |f - y| / max((|f| + |y|) / 2, eps)      in [0, 2]
+
+    Where output and target differ in sign it is 2 whatever their size: the gradient is 0, so a network that starts there does not learn.
+    Source: Makridakis 1993. Others leave out the 1/2 (range [0, 1]) or multiply by 100.
+    """
+
+    own_units: ClassVar[bool] = True
+    eps: Number = number(1e-7, "smallest mean size of output and target: nearer to 0 it counts as this one", above=0)
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        size_KBT = ((outputs_KBC.abs() + targets_KBT.abs()) * 0.5).clamp(min=fit(self.eps, targets_KBT))
+        return (outputs_KBC - targets_KBT).abs() / size_KBT
+
+
+@dataclass(frozen=True)
+class Msle(RegressionLoss):
+    """Mean squared logarithmic error, of targets >= 0; the network outputs log(1 + value).
+
+        (f - log(1 + y))^2      in [0, inf);      prediction exp(f) - 1
+
+    It is the usual (log(1 + prediction) - log(1 + y))^2, with the prediction as the network's own exponential. Keras reads the output
+    as the prediction and cuts it off at 0, where the gradient dies; scikit-learn has the metric only.
+    """
+
+    own_units: ClassVar[bool] = True
+    target_range: ClassVar[str] = "non-negative"
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return F.mse_loss(outputs_KBC, targets_KBT.log1p(), reduction="none")
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        return outputs_KBC.expm1()
+
+
+@dataclass(frozen=True)
+class Huber(RegressionLoss):
+    """Huber loss: squared near the target, absolute far from it.
+
+        e^2 / 2                        where e = |f - y| < delta
+        delta * (e - delta / 2)        beyond      in [0, inf)
+
+    Source: Huber 1964. torch's smooth_l1_loss is this divided by delta.
+    """
+
+    delta: Number = number(1.0, "error where the loss turns from squared to absolute", above=0)
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        error_KBT = (outputs_KBC - targets_KBT).abs()
+        near_KBT = error_KBT.clamp(max=fit(self.delta, error_KBT))
+        return near_KBT * (error_KBT - near_KBT * 0.5)  # both cases at once; torch's huber_loss rounds its gradient otherwise
+
+
+@dataclass(frozen=True)
+class LogCosh(RegressionLoss):
+    """Logarithm of the hyperbolic cosine of the error: a smooth Huber loss with delta = 1.
+
+        log cosh(f - y) = log(exp(e) + exp(-e)) - log 2      in [0, inf)
+
+    The gradient is tanh(e), e = f - y.
+    """
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        error_KBT = outputs_KBC - targets_KBT
+        return torch.logaddexp(error_KBT, -error_KBT) - math.log(2)
+
+
+@dataclass(frozen=True)
+class Quantile(RegressionLoss):
+    """Quantile (pinball) loss: predicts the value that a share tau of the targets lies below.
+
+        tau * e         where e = y - f >= 0
+        (tau - 1) * e   where e < 0      in [0, inf)
+
+    tau = 0.5 is half of mae. Source: Koenker, Bassett 1978; as scikit-learn's mean_pinball_loss.
+    """
+
+    tau: Number = number(0.5, "share of the targets below the prediction", above=0, below=1)
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        error_KBT = targets_KBT - outputs_KBC
+        return error_KBT * fit(self.tau, error_KBT) + (-error_KBT).relu()
+
+
+@dataclass(frozen=True)
+class Poisson(RegressionLoss):
+    """Poisson likelihood of counts, of targets >= 0; the network outputs the logarithm of the rate.
+
+        exp(f) - y * f      in (-inf, inf), least at f = log y;      prediction exp(f)
+
+    The constant log y! is left out, as in torch's poisson_nll_loss(full=False). Above f = 30, a rate of 1e13, the exponential goes on
+    as its tangent, so that loss and prediction stay finite.
+    """
+
+    own_units: ClassVar[bool] = True
+    target_range: ClassVar[str] = "non-negative"
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return self.predict(outputs_KBC) - targets_KBT * outputs_KBC
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        usual_KBC = outputs_KBC.clamp(max=30.0)
+        rate_KBC = usual_KBC.exp()
+        return rate_KBC + rate_KBC * (outputs_KBC - usual_KBC)  # the bracket is exactly 0 up to 30
+
+
+@dataclass(frozen=True)
+class GaussianNll(RegressionLoss):
+    """Gaussian likelihood: the network predicts a mean and a variance for each target.
+
+        (log v + (m - y)^2 / v) / 2 [+ log(2 pi) / 2],      v = softplus(s) + min_variance      in (-inf, inf)
+
+    Outputs: the T means m, then the T raw variances s. Source: Nix, Weigend 1994. torch's GaussianNLLLoss is the same formula of a
+    given variance, which it cuts off at its eps instead of adding min_variance.
+    """
+
+    min_variance: Number = number(1e-6, "smallest variance, in squared units of the (standardised) target", above=0)
+    full: bool = flag(False, "add the constant log(2 pi) / 2")
+
+    def num_outputs(self, task: Task) -> int:
+        return 2 * task.num_targets
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        mean_KBT, raw_KBT = outputs_KBC.chunk(2, -1)
+        # From the threshold on torch's softplus is the identity: its default of 20 is off by 2e-9, 40 is exact in float64.
+        variance_KBT = F.softplus(raw_KBT, threshold=40.0) + fit(self.min_variance, raw_KBT)
+        loss_KBT = (variance_KBT.log() + (mean_KBT - targets_KBT).square() / variance_KBT) * 0.5
+        return loss_KBT + 0.5 * math.log(2 * math.pi) if self.full else loss_KBT
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        """The means [..., T]."""
+        return outputs_KBC.chunk(2, -1)[0]

@@ -1,0 +1,161 @@
+"""What tells how good a prediction is: a number for each member, on the device, in float64.
+
+The cheap metrics are for every evaluation, the `final_` ones for the end of a run. All agree with scikit-learn; where it has no value,
+the number here is NaN. A member whose predictions hold a NaN gets NaN for its metrics, its neighbours are untouched.
+
+Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+HIGHER_IS_BETTER = frozenset({"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"})
+
+
+def better(metric: str) -> str:
+    """The direction of a metric, "max" or "min". A split in front of the name, as in val/accuracy, is allowed."""
+    return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
+
+
+def classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
+    """accuracy: the share of examples whose most probable class is the target; of equal probabilities the first class wins."""
+    hits_KN = probabilities_KNC.argmax(-1) == targets_KN
+    return {"accuracy": _spread_nan(hits_KN.double().mean(1), probabilities_KNC)}
+
+
+def final_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22) -> dict[str, Tensor]:
+    """Every classification metric: accuracy, balanced_accuracy, f1, mcc, auroc, average_precision, log_loss, brier.
+
+    Members go in portions of about `max_entries` probabilities, which bounds the memory of sorting and changes no number.
+    """
+    rows = max(1, max_entries // max(1, probabilities_KNC[0].numel()))
+    pairs = zip(torch.split(probabilities_KNC, rows), torch.split(targets_KN, rows), strict=True)
+    portions = [_all_classification_metrics(*pair) for pair in pairs]
+    return {name: torch.cat([portion[name] for portion in portions]) for name in portions[0]}
+
+
+def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
+    metrics = _confusion_metrics(probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1])
+    metrics.update(_ranking_metrics(probabilities_KNC, targets_KN))
+    metrics.update(_probability_metrics(probabilities_KNC, targets_KN))
+    return {name: _spread_nan(metric_K, probabilities_KNC) for name, metric_K in metrics.items()}
+
+
+def _spread_nan(metric_K: Tensor, probabilities_KNC: Tensor) -> Tensor:
+    return metric_K.masked_fill(probabilities_KNC.isnan().any(2).any(1), math.nan)
+
+
+def _confusion_metrics(predicted_KN: Tensor, targets_KN: Tensor, num_classes: int) -> dict[str, Tensor]:
+    """Metrics of the table of counts.
+
+    balanced_accuracy: mean recall of the classes that occur among the targets.
+    f1: unweighted mean over the classes that occur among targets or predictions.
+    mcc: Matthews' correlation in Gorodkin's form for many classes (2004), 0 where targets or predictions are all one class.
+    """
+    num_members = len(targets_KN)
+    member_K1 = torch.arange(num_members, device=targets_KN.device).unsqueeze(1)
+    cell_KN = (member_K1 * num_classes + targets_KN) * num_classes + predicted_KN
+    table_KCC = torch.bincount(cell_KN.flatten(), minlength=num_members * num_classes**2).view(-1, num_classes, num_classes).double()
+    hits_KC, actual_KC, predicted_KC = table_KCC.diagonal(dim1=1, dim2=2), table_KCC.sum(2), table_KCC.sum(1)
+    hits_K, total = hits_KC.sum(1), targets_KN.shape[1]
+    covariance_K = hits_K * total - (actual_KC * predicted_KC).sum(1)
+    variance_K = (total**2 - predicted_KC.square().sum(1)) * (total**2 - actual_KC.square().sum(1))
+    return {
+        "accuracy": hits_K / total,
+        "balanced_accuracy": (hits_KC / actual_KC).nanmean(1),
+        "f1": (2 * hits_KC / (actual_KC + predicted_KC)).nanmean(1),
+        "mcc": torch.where(variance_K > 0, covariance_K / variance_K.sqrt(), 0.0),
+    }
+
+
+def _ranking_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
+    """Areas under the ROC and the precision-recall curve.
+
+    Two classes: that of class 1. More: the unweighted mean of each class against the rest.
+    """
+    num_classes = probabilities_KNC.shape[-1]
+    classes = [1] if num_classes == 2 else range(num_classes)
+    areas = [_areas(probabilities_KNC[..., c].contiguous(), targets_KN == c) for c in classes]
+    auroc_KC, precision_KC = (torch.stack(columns, 1) for columns in zip(*areas, strict=True))
+    return {"auroc": auroc_KC.mean(1), "average_precision": precision_KC.mean(1)}
+
+
+def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
+    """AUROC and average precision of one class, [K] each; equal scores are one threshold.
+
+        auroc = (sum of the positives' midranks - P (P + 1) / 2) / (P * (N - P))          P positives; Mann, Whitney 1947
+        average precision = mean over the positives i of  (positives scored >= i) / (examples scored >= i)
+
+    Without positives or negatives auroc is NaN; without positives average precision is 0, as scikit-learn has it.
+    """
+    num_examples = scores_KN.shape[1]
+    sorted_KN, order_KN = scores_KN.sort(1)
+    positive_KN = positive_KN.gather(1, order_KN).double()
+    below_KN = torch.searchsorted(sorted_KN, sorted_KN)
+    up_to_KN = torch.searchsorted(sorted_KN, sorted_KN, right=True)
+    positives_K = positive_KN.sum(1)
+    ranks_K = (positive_KN * (below_KN + up_to_KN + 1)).sum(1) / 2
+    auroc_K = (ranks_K - positives_K * (positives_K + 1) / 2) / (positives_K * (num_examples - positives_K))
+    reached_KN = positive_KN.flip(1).cumsum(1).flip(1).gather(1, below_KN.clamp(max=num_examples - 1))  # the clamp is for NaN scores only
+    precision_KN = reached_KN / (num_examples - below_KN)
+    average_K = (positive_KN * precision_KN).sum(1) / positives_K.clamp(min=1)
+    return auroc_K, average_K
+
+
+def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
+    """log_loss: mean of -log p of the target, with p kept eps (of the dtype) away from 0 and 1, as scikit-learn does.
+
+    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2] for any number of classes: scikit-learn's with scale_by_half=False,
+    which for two classes is not its default.
+    """
+    eps = torch.finfo(probabilities_KNC.dtype).eps
+    index_KN1 = targets_KN.unsqueeze(-1)
+    hit_KN = probabilities_KNC.gather(-1, index_KN1).squeeze(-1)
+    log_loss_K = -hit_KN.clamp(eps, 1 - eps).double().log().mean(1)
+    probabilities_KNC = probabilities_KNC.double()
+    miss_KNC = probabilities_KNC.scatter(-1, index_KN1, hit_KN.double().unsqueeze(-1) - 1)
+    return {"log_loss": log_loss_K, "brier": miss_KNC.square().sum(-1).mean(1)}
+
+
+def total_squares(targets_KNT: Tensor) -> Tensor:
+    """Sum of squares about the mean, float64 [K, T]: what r2 compares with. It depends on the targets only, so a caller may keep it."""
+    targets_KNT = targets_KNT.double()
+    return (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
+
+
+def regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None) -> dict[str, Tensor]:
+    """mae, rmse and r2; of several targets each is computed alone and the results are averaged.
+
+        mae = mean |f - y|      rmse = sqrt(mean (f - y)^2)      r2 = 1 - sum (f - y)^2 / sum (y - mean y)^2
+
+    `total_KT` is `total_squares(targets_KNT)`, computed here when not given. r2 of a constant target is 1 where the prediction is exact
+    and else 0, r2 of fewer than two examples is NaN.
+    """
+    error_KNT = predictions_KNT.double() - targets_KNT.double()
+    squares_KT = error_KNT.square().sum(1)
+    num_examples = error_KNT.shape[1]
+    return {
+        "mae": error_KNT.abs().mean((1, 2)),
+        "rmse": (squares_KT / num_examples).sqrt().mean(1),
+        "r2": _r2(squares_KT, total_squares(targets_KNT) if total_KT is None else total_KT, num_examples),
+    }
+
+
+def _r2(squares_KT: Tensor, total_KT: Tensor, num_examples: int) -> Tensor:
+    if num_examples < 2:
+        return torch.full_like(squares_KT[:, 0], math.nan)
+    score_KT = 1 - squares_KT / total_KT
+    constant_KT = torch.where(squares_KT > 0, 0.0, 1.0)
+    return torch.where((total_KT == 0) & ~squares_KT.isnan(), constant_KT, score_KT).mean(1)
+
+
+def final_regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None) -> dict[str, Tensor]:
+    """Every regression metric: mae, rmse, r2, and mape = mean |f - y| / max(|y|, 2.2e-16), a fraction, as in scikit-learn."""
+    metrics = regression_metrics(predictions_KNT, targets_KNT, total_KT)
+    targets_KNT = targets_KNT.double()
+    size_KNT = targets_KNT.abs().clamp(min=torch.finfo(torch.float64).eps)
+    return metrics | {"mape": ((predictions_KNT.double() - targets_KNT).abs() / size_KNT).mean((1, 2))}

@@ -1,0 +1,196 @@
+"""Activations with bounded output: the step and the sigmoids.
+
+Shapes: K members, B examples in the batch, H hidden units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab.network.activations.base import Activation
+from mlplab.schema import FieldError, Number, flag, number
+from mlplab.stacking import fit
+
+
+@dataclass(frozen=True)
+class BinaryStep(Activation):
+    """Binary step, the threshold unit: 0 below zero, 1 from zero on.
+
+    Range {0, 1}, C^-1. The lecture leaves f'(0) open; here it is 0 as everywhere else, so nothing below this layer trains.
+    The straight-through gradient is 1 for |x| <= 1 and 0 beyond, as if the step were the clipped line.
+    Source: lecture; Rosenblatt 1958; straight-through: Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
+    """
+
+    formula: ClassVar[str] = "0 if x < 0, 1 if x >= 0"
+    derivative: ClassVar[str] = "0"
+    output_range: ClassVar[str] = "{0, 1}"
+
+    straight_through: bool = flag(False, "train through the step with gradient 1 for |x| <= 1, 0 beyond")
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        line_KBH = z_KBH.clamp(-1, 1)
+        zero_KBH = line_KBH - line_KBH.detach()  # 0 with the gradient of the line; NaN stays NaN, so divergence is seen
+        return (z_KBH >= 0).to(z_KBH.dtype) + (zero_KBH if self.straight_through else 0 * zero_KBH)
+
+    def warning(self) -> str | None:
+        if self.straight_through:
+            return None
+        return (
+            "binary_step has gradient 0 everywhere: its own layer and all layers before it keep their initial weights; "
+            "straight_through=true trains them with a substitute gradient."
+        )
+
+
+@dataclass(frozen=True)
+class Sigmoid(Activation):
+    """Logistic sigmoid, also called soft step.
+
+    Range (0, 1), C^inf. Its gradient is at most 1/4, so it fades through many layers. Source: lecture; Han, Moraga 1995.
+    """
+
+    formula: ClassVar[str] = "1 / (1 + exp(-x))"
+    derivative: ClassVar[str] = "f(x) * (1 - f(x))"
+    output_range: ClassVar[str] = "(0, 1)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.sigmoid(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.Sigmoid()
+
+
+@dataclass(frozen=True)
+class Tanh(Activation):
+    """Hyperbolic tangent.
+
+    Range (-1, 1), C^inf. Source: lecture.
+    """
+
+    formula: ClassVar[str] = "(exp(x) - exp(-x)) / (exp(x) + exp(-x))"
+    derivative: ClassVar[str] = "1 - f(x)^2"
+    output_range: ClassVar[str] = "(-1, 1)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.tanh(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.Tanh()
+
+
+@dataclass(frozen=True)
+class Sqnl(Activation):
+    """Square nonlinearity: a sigmoid made of two parabolas (the lecture's SQLN).
+
+    Range [-1, 1]. Source: lecture; Wuraola, Patel 2018, whose name for it is SQNL. The lecture's table says C^2, but the second
+    derivative jumps from +1/2 to -1/2 at 0: the function is C^1. The derivative is 0 beyond |x| = 2, which the table leaves out.
+    """
+
+    formula: ClassVar[str] = "x - x * |x| / 4 if |x| <= 2, sign(x) beyond"
+    derivative: ClassVar[str] = "1 - |x| / 2 if |x| <= 2, 0 beyond"
+    output_range: ClassVar[str] = "[-1, 1]"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        line_KBH = z_KBH.clamp(-2, 2)
+        return line_KBH - line_KBH * line_KBH.abs() * 0.25
+
+
+@dataclass(frozen=True)
+class Arctan(Activation):
+    """Inverse tangent.
+
+    Range (-pi/2, pi/2), C^inf. Source: lecture.
+    """
+
+    formula: ClassVar[str] = "arctan(x)"
+    derivative: ClassVar[str] = "1 / (x^2 + 1)"
+    output_range: ClassVar[str] = "(-pi/2, pi/2)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.atan(z_KBH)
+
+
+@dataclass(frozen=True)
+class Softsign(Activation):
+    """Softsign, a sigmoid that saturates slowly (the lecture's ElliotSig).
+
+    Range (-1, 1), C^1. Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) + 0.5; Glorot, Bengio 2010.
+    """
+
+    formula: ClassVar[str] = "x / (1 + |x|)"
+    derivative: ClassVar[str] = "1 / (1 + |x|)^2"
+    output_range: ClassVar[str] = "(-1, 1)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.softsign(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.Softsign()
+
+
+@dataclass(frozen=True)
+class Isru(Activation):
+    """Inverse square root unit (ISRU).
+
+    Range (-1/sqrt(alpha), 1/sqrt(alpha)), C^inf. Source: lecture; Carlile et al. 2017.
+    """
+
+    formula: ClassVar[str] = "x / sqrt(1 + alpha * x^2)"
+    derivative: ClassVar[str] = "(1 / sqrt(1 + alpha * x^2))^3"
+    output_range: ClassVar[str] = "(-1/sqrt(alpha), 1/sqrt(alpha))"
+
+    alpha: Number = number(1.0, "how early it saturates", above=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return z_KBH * torch.rsqrt(1 + fit(self.alpha, z_KBH) * z_KBH.square())
+
+
+@dataclass(frozen=True)
+class Hardtanh(Activation):
+    """Hard tanh: the identity, clipped.
+
+    Range [min_val, max_val], C^0. Source: Collobert 2004.
+    """
+
+    formula: ClassVar[str] = "min(max(x, min_val), max_val)"
+    derivative: ClassVar[str] = "1 if min_val < x < max_val, 0 beyond"
+    output_range: ClassVar[str] = "[min_val, max_val]"
+
+    min_val: Number = number(-1.0, "lower limit of the output")
+    max_val: Number = number(1.0, "upper limit of the output")
+
+    def check(self) -> None:
+        if not isinstance(self.min_val, Tensor) and not isinstance(self.max_val, Tensor) and self.min_val >= self.max_val:
+            raise FieldError("min_val", self.min_val, f"is not below max_val = {self.max_val}")
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        low, high = fit(self.min_val, z_KBH), fit(self.max_val, z_KBH)
+        if isinstance(low, Tensor) or isinstance(high, Tensor):
+            return torch.where(z_KBH <= low, low, torch.where(z_KBH >= high, high, z_KBH))
+        return F.hardtanh(z_KBH, low, high)
+
+    def module(self) -> nn.Module:
+        return nn.Hardtanh(float(self.min_val), float(self.max_val))
+
+
+@dataclass(frozen=True)
+class Hardsigmoid(Activation):
+    """Hard sigmoid: three straight pieces in place of the sigmoid.
+
+    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as torch and Keras 3. Keras 2 had slope 0.2, Courbariaux et al. 2015
+    slope 1/2; here the slope is 1/6, which torch's gradient rounds to float32 even in float64.
+    """
+
+    formula: ClassVar[str] = "min(max(x + 3, 0), 6) / 6"
+    derivative: ClassVar[str] = "1/6 if -3 < x < 3, 0 beyond"
+    output_range: ClassVar[str] = "[0, 1]"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.hardsigmoid(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.Hardsigmoid()

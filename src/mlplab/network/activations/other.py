@@ -1,0 +1,149 @@
+"""The identity, shrinkage functions, the bell and periodic functions.
+
+Shapes: K members, B examples in the batch, H hidden units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab.network.activations.base import Activation
+from mlplab.schema import Number, number
+from mlplab.stacking import fit
+
+
+@dataclass(frozen=True)
+class Identity(Activation):
+    """Identity: a layer without nonlinearity.
+
+    Range (-inf, inf), C^inf. Layers joined by it are together one linear layer. Source: lecture.
+    """
+
+    formula: ClassVar[str] = "x"
+    derivative: ClassVar[str] = "1"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return z_KBH
+
+    def module(self) -> nn.Module:
+        return nn.Identity()
+
+
+@dataclass(frozen=True)
+class Tanhshrink(Activation):
+    """What tanh leaves of the identity: flat at zero, linear far out.
+
+    Range (-inf, inf), C^inf. Source: torch's Tanhshrink.
+    """
+
+    formula: ClassVar[str] = "x - tanh(x)"
+    derivative: ClassVar[str] = "tanh(x)^2"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.tanhshrink(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.Tanhshrink()
+
+
+@dataclass(frozen=True)
+class Softshrink(Activation):
+    """Soft shrinkage: moves every value towards zero, small ones to zero.
+
+    Range (-inf, inf), C^0. Source: Donoho 1995 (soft thresholding).
+    """
+
+    formula: ClassVar[str] = "x - lambd if x > lambd, x + lambd if x < -lambd, 0 between"
+    derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    lambd: Number = number(0.5, "how far values move; smaller ones become 0", at_least=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        if isinstance(self.lambd, Tensor):
+            lambd_K11 = fit(self.lambd, z_KBH)
+            return (z_KBH - z_KBH.sign() * lambd_K11).masked_fill(z_KBH.abs() <= lambd_K11, 0)
+        return F.softshrink(z_KBH, self.lambd)
+
+    def module(self) -> nn.Module:
+        return nn.Softshrink(float(self.lambd))
+
+
+@dataclass(frozen=True)
+class Hardshrink(Activation):
+    """Hard shrinkage: the identity, with small values set to zero.
+
+    Range (-inf, inf), C^-1. Source: Donoho, Johnstone 1994 (hard thresholding).
+    """
+
+    formula: ClassVar[str] = "x if |x| > lambd, 0 between"
+    derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    lambd: Number = number(0.5, "values up to this size become 0", at_least=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        if isinstance(self.lambd, Tensor):
+            return z_KBH.masked_fill(z_KBH.abs() <= fit(self.lambd, z_KBH), 0)
+        return F.hardshrink(z_KBH, self.lambd)
+
+    def module(self) -> nn.Module:
+        return nn.Hardshrink(float(self.lambd))
+
+
+@dataclass(frozen=True)
+class Gaussian(Activation):
+    """Gaussian bell.
+
+    Range (0, 1], C^inf. Source: Broomhead, Lowe 1988 (radial basis functions); some define it as exp(-x^2 / 2).
+    """
+
+    formula: ClassVar[str] = "exp(-x^2)"
+    derivative: ClassVar[str] = "-2 * x * exp(-x^2)"
+    output_range: ClassVar[str] = "(0, 1]"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.exp(-z_KBH.square())
+
+
+@dataclass(frozen=True)
+class Sine(Activation):
+    """Sine wave.
+
+    Range [-1, 1], C^inf. Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights drawn to match.
+    """
+
+    formula: ClassVar[str] = "sin(frequency * x)"
+    derivative: ClassVar[str] = "frequency * cos(frequency * x)"
+    output_range: ClassVar[str] = "[-1, 1]"
+
+    frequency: Number = number(1.0, "angular frequency", above=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.sin(z_KBH * fit(self.frequency, z_KBH))
+
+
+@dataclass(frozen=True)
+class Snake(Activation):
+    """Snake: the identity with ripples, which can continue a periodic function.
+
+    Range (-inf, inf), C^inf. The frequency is fixed here; the paper (its letter is a) can also learn it.
+    Source: Ziyin, Hartwig, Ueda 2020.
+    """
+
+    formula: ClassVar[str] = "x + sin(frequency * x)^2 / frequency"
+    derivative: ClassVar[str] = "1 + sin(2 * frequency * x)"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    frequency: Number = number(1.0, "angular frequency of the ripples", above=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        # The reciprocal is formed in float64, so that a float and a stacked frequency round alike on every device.
+        return z_KBH + torch.sin(z_KBH * fit(self.frequency, z_KBH)).square() * fit(1 / self.frequency, z_KBH)

@@ -1,0 +1,188 @@
+"""Activations that are the identity on one side: relu and its relatives.
+
+Shapes: K members, B examples in the batch, H hidden units, Q learnable numbers a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab.network.activations.base import Activation
+from mlplab.schema import Number, number
+from mlplab.stacking import fit
+
+
+@dataclass(frozen=True)
+class Relu(Activation):
+    """Rectified linear unit (ReLU).
+
+    Range [0, inf), C^0; the lecture's first table writes (0, inf), its second the exact range. f'(0) = 0 as in both tables.
+    Source: lecture; Nair, Hinton 2010.
+    """
+
+    formula: ClassVar[str] = "max(0, x)"
+    derivative: ClassVar[str] = "0 if x <= 0, 1 if x > 0"
+    output_range: ClassVar[str] = "[0, inf)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.relu(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.ReLU()
+
+
+@dataclass(frozen=True)
+class Brelu(Activation):
+    """Bipolar rectified linear unit (BReLU): every second unit rectifies the other side.
+
+    Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes, Nokland 2017.
+    """
+
+    formula: ClassVar[str] = "max(0, x) in even units, min(0, x) in odd units"
+    derivative: ClassVar[str] = "relu'(x) in even units, relu'(-x) in odd units"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        odd_H = torch.arange(z_KBH.shape[-1], device=z_KBH.device) % 2
+        sign_H = (1 - 2 * odd_H).to(z_KBH.dtype)
+        return sign_H * F.relu(sign_H * z_KBH)
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Activation):
+    """Leaky ReLU: a small slope below zero keeps the gradient alive.
+
+    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. Default slope as torch 0.01; Keras 0.3, TensorFlow 0.2.
+    """
+
+    formula: ClassVar[str] = "x if x > 0, negative_slope * x if x <= 0"
+    derivative: ClassVar[str] = "1 if x > 0, negative_slope if x <= 0"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    negative_slope: Number = number(0.01, "slope below zero", at_least=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        if isinstance(self.negative_slope, Tensor):
+            return torch.where(z_KBH > 0, z_KBH, z_KBH * fit(self.negative_slope, z_KBH))
+        return F.leaky_relu(z_KBH, self.negative_slope)
+
+    def module(self) -> nn.Module:
+        return nn.LeakyReLU(float(self.negative_slope))
+
+
+@dataclass(frozen=True)
+class Prelu(Activation):
+    """Parametric ReLU: a leaky ReLU whose slope is learned, one a layer.
+
+    Range (-inf, inf), C^0. The slope is parameters [K, 1, 1]; without parameters it is the initial one.
+    Source: He et al. 2015, who also learn one slope a channel; Keras learns one a unit and starts at 0.
+    """
+
+    formula: ClassVar[str] = "x if x > 0, slope * x if x <= 0"
+    derivative: ClassVar[str] = "1 if x > 0, slope if x <= 0"
+    output_range: ClassVar[str] = "(-inf, inf)"
+
+    initial: Number = number(0.25, "slope below zero before training")
+
+    def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
+        if parameters_K1Q is None:
+            return self.value(z_KBH)
+        return torch.where(z_KBH > 0, z_KBH, z_KBH * parameters_K1Q)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.where(z_KBH > 0, z_KBH, z_KBH * fit(self.initial, z_KBH))
+
+    def module(self) -> nn.Module:
+        return nn.PReLU(1, float(self.initial))
+
+    def num_parameters(self) -> int:
+        return 1
+
+    def initial_parameters(self) -> list[float]:
+        return [float(self.initial)]
+
+
+@dataclass(frozen=True)
+class Relu6(Activation):
+    """ReLU clipped at 6.
+
+    Range [0, 6], C^0. Source: Krizhevsky 2010.
+    """
+
+    formula: ClassVar[str] = "min(max(0, x), 6)"
+    derivative: ClassVar[str] = "1 if 0 < x < 6, 0 beyond"
+    output_range: ClassVar[str] = "[0, 6]"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.relu6(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.ReLU6()
+
+
+@dataclass(frozen=True)
+class Elu(Activation):
+    """Exponential linear unit (ELU).
+
+    Range (-alpha, inf), C^1 for alpha = 1, else C^0. Source: Clevert, Unterthiner, Hochreiter 2016.
+    """
+
+    formula: ClassVar[str] = "x if x > 0, alpha * (exp(x) - 1) if x <= 0"
+    derivative: ClassVar[str] = "1 if x > 0, alpha * exp(x) if x <= 0"
+    output_range: ClassVar[str] = "(-alpha, inf)"
+
+    alpha: Number = number(1.0, "minus the value far below zero", above=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        if isinstance(self.alpha, Tensor):
+            return torch.where(z_KBH > 0, z_KBH, F.elu(z_KBH) * fit(self.alpha, z_KBH))
+        return F.elu(z_KBH, self.alpha)
+
+    def module(self) -> nn.Module:
+        return nn.ELU(float(self.alpha))
+
+
+@dataclass(frozen=True)
+class Selu(Activation):
+    """Scaled ELU, which keeps mean 0 and variance 1 from layer to layer with lecun_normal weights.
+
+    Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale = 1.0507009873554805.
+    Source: Klambauer et al. 2017.
+    """
+
+    formula: ClassVar[str] = "scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0"
+    derivative: ClassVar[str] = "scale if x > 0, scale * alpha * exp(x) if x <= 0"
+    output_range: ClassVar[str] = "(-1.758, inf)"
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return F.selu(z_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.SELU()
+
+
+@dataclass(frozen=True)
+class Celu(Activation):
+    """Continuously differentiable ELU (CELU).
+
+    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values are those of torch's celu, whose gradient is not used:
+    it rounds 1 / alpha to float32, so that in float64 it is exact for few alpha only.
+    """
+
+    formula: ClassVar[str] = "x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0"
+    derivative: ClassVar[str] = "1 if x > 0, exp(x / alpha) if x <= 0"
+    output_range: ClassVar[str] = "(-alpha, inf)"
+
+    alpha: Number = number(1.0, "minus the value far below zero, and how slowly it is reached", above=0)
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        below_KBH = F.elu(z_KBH * fit(1 / self.alpha, z_KBH)) * fit(self.alpha, z_KBH)
+        return torch.where(z_KBH > 0, z_KBH, below_KBH)
+
+    def module(self) -> nn.Module:
+        return nn.CELU(float(self.alpha))

@@ -1,0 +1,250 @@
+"""Initializers: how the weights and biases of a layer are drawn. One member at a time, each from its own generator.
+
+Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix is [O, I], torch's convention, in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.schema import FieldError, Part, number
+
+
+@dataclass(frozen=True)
+class Initializer(Part):
+    """How one layer starts."""
+
+    bias: float = number(0.0, "value of every bias")
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        """Write the initial weights in place."""
+        raise NotImplementedError
+
+    def fill_bias(self, bias_O: Tensor, fan_in: int, generator: torch.Generator) -> None:
+        """Write the initial biases in place."""
+        nn.init.constant_(bias_O, self.bias)
+
+
+@dataclass(frozen=True)
+class RandomInitializer(Initializer):
+    """An initializer that draws. A subclass writes `draw`, its standard scheme; the gain multiplies what that gives.
+
+    torch fills a tensor in the order of its memory, so the draw has a tensor of its own: a transposed view gets the same weights.
+    """
+
+    gain: float = number(1.0, "factor on the drawn weights", above=0)
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        drawn_OI = torch.empty(weight_OI.shape, dtype=torch.float64)
+        self.draw(drawn_OI, generator)
+        with torch.no_grad():
+            weight_OI.copy_(drawn_OI.mul_(self.gain))
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        """Write the weights of gain 1 in place, in a contiguous matrix."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """Every weight 0.
+
+    All units of a hidden layer then stay equal, so only a network without hidden layers can learn from here.
+    """
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.zeros_(weight_OI)
+
+
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """Every weight the same number.
+
+    The units of a hidden layer receive equal gradients and stay equal, so they work as one unit.
+    """
+
+    value: float = number(0.1, "value of every weight")
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.constant_(weight_OI, self.value)
+
+
+@dataclass(frozen=True)
+class Normal(RandomInitializer):
+    """Normal numbers near zero: w ~ N(0, std^2).
+
+    Source: the lecture's "random numbers near 0", without a figure. std = 0.1 keeps A h + b where sigmoid and tanh are steep, yet sets
+    the units of a small layer apart. torch's normal_ defaults to 1, Keras to 0.05.
+    """
+
+    std: float = number(0.1, "standard deviation", above=0)
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.normal_(weight_OI, 0.0, self.std, generator=generator)
+
+
+@dataclass(frozen=True)
+class Uniform(RandomInitializer):
+    """Uniform numbers near zero: w ~ U(low, high).
+
+    Source: the lecture's "random numbers near 0", without a figure. torch's uniform_ defaults to [0, 1], Keras to [-0.05, 0.05].
+    """
+
+    low: float = number(-0.1, "lower limit")
+    high: float = number(0.1, "upper limit")
+
+    def check(self) -> None:
+        if self.low > self.high:
+            raise FieldError("low", self.low, f"is above high = {self.high}")
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.uniform_(weight_OI, self.low, self.high, generator=generator)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal(RandomInitializer):
+    """Normal numbers, drawn again beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
+
+    The standard deviation after truncation is 0.8796 std. The limits follow std as in Keras; torch's are -2 and 2 whatever std is.
+    """
+
+    std: float = number(0.1, "standard deviation before truncation", above=0)
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.trunc_normal_(weight_OI, 0.0, self.std, -2 * self.std, 2 * self.std, generator=generator)
+
+
+@dataclass(frozen=True)
+class XavierNormal(RandomInitializer):
+    """Xavier (Glorot), normal: std = sqrt(2 / (fan_in + fan_out)), for sigmoid and tanh.
+
+    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; Glorot, Bengio 2010. Keras truncates at two deviations.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.xavier_normal_(weight_OI, generator=generator)
+
+
+@dataclass(frozen=True)
+class XavierUniform(RandomInitializer):
+    """Xavier (Glorot), uniform: |w| <= sqrt(6 / (fan_in + fan_out)), for sigmoid and tanh.
+
+    Source: lecture; Glorot, Bengio 2010.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.xavier_uniform_(weight_OI, generator=generator)
+
+
+@dataclass(frozen=True)
+class HeNormal(RandomInitializer):
+    """He (Kaiming), normal: std = sqrt(2 / fan_in), for relu.
+
+    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; He et al. 2015. Keras truncates at two deviations.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.kaiming_normal_(weight_OI, nonlinearity="relu", generator=generator)
+
+
+@dataclass(frozen=True)
+class HeUniform(RandomInitializer):
+    """He (Kaiming), uniform: |w| <= sqrt(6 / fan_in), for relu.
+
+    Source: lecture; He et al. 2015.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.kaiming_uniform_(weight_OI, nonlinearity="relu", generator=generator)
+
+
+@dataclass(frozen=True)
+class LecunNormal(RandomInitializer):
+    """LeCun, normal: std = sqrt(1 / fan_in), for selu and near-linear units.
+
+    Source: LeCun et al. 1998 ("Efficient BackProp"). It is He's scheme without the factor for relu. Keras truncates at two deviations.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.kaiming_normal_(weight_OI, nonlinearity="linear", generator=generator)
+
+
+@dataclass(frozen=True)
+class LecunUniform(RandomInitializer):
+    """LeCun, uniform: |w| <= sqrt(3 / fan_in), for selu and near-linear units.
+
+    Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in and leave the distribution open.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.kaiming_uniform_(weight_OI, nonlinearity="linear", generator=generator)
+
+
+@dataclass(frozen=True)
+class Orthogonal(RandomInitializer):
+    """Orthonormal rows, or columns where there are more outputs than inputs; gain is their length.
+
+    Source: Saxe, McClelland, Ganguli 2014.
+    """
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.orthogonal_(weight_OI, generator=generator)
+
+
+@dataclass(frozen=True)
+class Sparse(RandomInitializer):
+    """Normal numbers, with a fraction of each input's outgoing weights set to zero.
+
+    ceil(sparsity * fan_out) weights of each column are 0, but one at least is kept: a layer of one unit would else see nothing.
+    Written out because torch's sparse_ keeps none then, and chooses the zeros with the global generator.
+    Source: Martens 2010, who thins the incoming weights of a unit, torch the outgoing ones of an input. torch's std defaults to 0.01.
+    """
+
+    sparsity: float = number(0.5, "fraction of weights set to zero", at_least=0, below=1)
+    std: float = number(0.1, "standard deviation of the weights that are kept", above=0)
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.normal_(weight_OI, 0.0, self.std, generator=generator)
+        outputs, inputs = weight_OI.shape
+        num_zeros = min(math.ceil(self.sparsity * outputs), outputs - 1)
+        for column in range(inputs):
+            weight_OI[torch.randperm(outputs, generator=generator)[:num_zeros], column] = 0
+
+
+@dataclass(frozen=True)
+class TorchDefault(RandomInitializer):
+    """What torch's nn.Linear does: weights and biases uniform, at most 1 / sqrt(fan_in) in size.
+
+    For the weights this is He's uniform scheme for a leaky relu of slope sqrt(5). The gain leaves the biases as they are.
+    """
+
+    bias: float = number(0.0, "added to every bias, which is drawn like the weights")
+
+    def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        nn.init.kaiming_uniform_(weight_OI, math.sqrt(5), generator=generator)
+
+    def fill_bias(self, bias_O: Tensor, fan_in: int, generator: torch.Generator) -> None:
+        limit = 1 / math.sqrt(fan_in)
+        nn.init.uniform_(bias_O, self.bias - limit, self.bias + limit, generator=generator)
+
+
+INITIALIZERS: dict[str, type[Initializer]] = {
+    "zeros": Zeros,
+    "constant": Constant,
+    "normal": Normal,
+    "uniform": Uniform,
+    "truncated_normal": TruncatedNormal,
+    "xavier_normal": XavierNormal,
+    "xavier_uniform": XavierUniform,
+    "he_normal": HeNormal,
+    "he_uniform": HeUniform,
+    "lecun_normal": LecunNormal,
+    "lecun_uniform": LecunUniform,
+    "orthogonal": Orthogonal,
+    "sparse": Sparse,
+    "torch_default": TorchDefault,
+}

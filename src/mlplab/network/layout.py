@@ -1,0 +1,66 @@
+"""Where each parameter stands in theta: names, shapes and offsets; the rest of the network sees views, never indices.
+
+Shapes: K members, P parameters of one member, I inputs and O outputs of a layer, Q learnable numbers of an activation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter of one layer: `shape` is that of a member, two dimensions always."""
+
+    layer: int
+    name: str  # weight [I, O], bias [1, O], norm_scale [1, O], norm_shift [1, O], slopes [1, Q]
+    shape: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+
+@dataclass
+class LayerViews:
+    """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q]; None where the layer has none."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    norm_scale: Tensor | None = None
+    norm_shift: Tensor | None = None
+    slopes: Tensor | None = None
+
+
+class Layout:
+    """The order of the entries in theta_KP."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = tuple(entries)
+        self.sizes = [entry.size for entry in entries]
+        self.num_parameters = sum(self.sizes)
+        self.num_layers = 1 + max(entry.layer for entry in entries)
+
+    def split(self, theta_KP: Tensor) -> list[Tensor]:
+        """Views [K, rows, columns] of theta, one an entry."""
+        pieces = theta_KP.split(self.sizes, dim=1)
+        return [piece.view(-1, *entry.shape) for piece, entry in zip(pieces, self.entries, strict=True)]
+
+    def layers(self, views: list[Tensor]) -> list[LayerViews]:
+        """The same views, gathered by layer."""
+        gathered: list[dict[str, Tensor]] = [{} for _ in range(self.num_layers)]
+        for entry, view in zip(self.entries, views, strict=True):
+            gathered[entry.layer][entry.name] = view
+        return [LayerViews(**parts) for parts in gathered]
+
+    def mask(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """1 where theta holds an entry of this name, else 0: [P]."""
+        return torch.cat([torch.full((entry.size,), float(entry.name == name)) for entry in self.entries]).to(device, dtype)
+
+    def membership(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """1 where parameter p belongs to layer l, else 0: [P, L]. `squares_KP @ membership` sums the squares by layer."""
+        layer_of = torch.cat([torch.full((entry.size,), entry.layer) for entry in self.entries])
+        return torch.nn.functional.one_hot(layer_of, self.num_layers).to(device, dtype)

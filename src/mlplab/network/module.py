@@ -1,0 +1,68 @@
+"""A member leaves as plain PyTorch: an ordinary nn.Sequential that needs nothing of ours to predict, train on or be saved.
+
+Shapes: P parameters of one member, H units of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.network.layout import Layout, LayerViews
+from mlplab.settings import Layer
+
+
+def as_module(layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]) -> nn.Sequential:
+    """One member as nn.Sequential (Linear, normalisation, activation, Dropout a layer), in evaluation mode, with copies of its weights.
+
+    `buffers` holds the member's running statistics, each [H]. The output layer gives what the loss takes: logits or scaled values.
+    """
+    steps: list[nn.Module] = []
+    views = layout.layers(layout.split(theta_P.detach().unsqueeze(0)))
+    for i, (layer, view) in enumerate(zip(layers, views, strict=True)):
+        steps.append(_linear(view))
+        if layer.normalization != "none":
+            steps.append(_normalization(layer, view, buffers, i))
+        if layer.activation is not None:
+            steps.append(_activation(layer, view))
+        if isinstance(layer.dropout, float) and layer.dropout > 0:
+            steps.append(nn.Dropout(layer.dropout))
+    return nn.Sequential(*steps).eval()
+
+
+def _linear(view: LayerViews) -> nn.Linear:
+    weight_OI = view.weight[0].T
+    linear = nn.utils.skip_init(nn.Linear, weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, dtype=weight_OI.dtype)
+    with torch.no_grad():
+        linear.weight.copy_(weight_OI)
+        if view.bias is not None:
+            linear.bias.copy_(view.bias[0, 0])
+    return linear
+
+
+def _normalization(layer: Layer, view: LayerViews, buffers: dict[str, Tensor], i: int) -> nn.Module:
+    assert view.norm_scale is not None and view.norm_shift is not None
+    width, dtype = view.norm_scale.shape[-1], view.norm_scale.dtype
+    norm: nn.BatchNorm1d | nn.LayerNorm
+    if layer.normalization == "batch":
+        norm = nn.BatchNorm1d(width, dtype=dtype)
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(buffers[f"{i}.mean"])
+        norm.running_var.copy_(buffers[f"{i}.variance"])
+    else:
+        norm = nn.LayerNorm(width, dtype=dtype)
+    with torch.no_grad():
+        norm.weight.copy_(view.norm_scale[0, 0])
+        norm.bias.copy_(view.norm_shift[0, 0])
+    return norm
+
+
+def _activation(layer: Layer, view: LayerViews) -> nn.Module:
+    assert layer.activation is not None
+    module = layer.activation.module()
+    if view.slopes is not None:
+        with torch.no_grad():
+            next(module.parameters()).data = view.slopes[0, 0].clone()
+    return module

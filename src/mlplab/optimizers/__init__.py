@@ -1,0 +1,48 @@
+"""Optimizers: the word typed by users -> the class."""
+
+from __future__ import annotations
+
+from mlplab.optimizers.adam import Adam, Adamax, AdamW, Nadam, Radam
+from mlplab.optimizers.adapter import TorchOptimizer
+from mlplab.optimizers.adaptive import Adadelta, Adagrad, Rmsprop
+from mlplab.optimizers.base import Objective, Optimizer, State, Step
+from mlplab.optimizers.descent import Lion, Momentum, Nag, Rprop, Sgd
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": Sgd,
+    "momentum": Momentum,
+    "nag": Nag,
+    "adagrad": Adagrad,
+    "adadelta": Adadelta,
+    "rmsprop": Rmsprop,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adamax": Adamax,
+    "nadam": Nadam,
+    "radam": Radam,
+    "lion": Lion,
+    "rprop": Rprop,
+    "torch": TorchOptimizer,
+}
+
+__all__ = [
+    "OPTIMIZERS",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Momentum",
+    "Nadam",
+    "Nag",
+    "Objective",
+    "Optimizer",
+    "Radam",
+    "Rmsprop",
+    "Rprop",
+    "Sgd",
+    "State",
+    "Step",
+    "TorchOptimizer",
+]

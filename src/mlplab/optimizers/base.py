@@ -1,0 +1,137 @@
+"""What an optimizer is: the lecture's update equations on the matrix of all parameters of all members.
+
+Shapes: K members, P parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from torch import Tensor
+
+from mlplab.schema import Number, Part, number
+from mlplab.stacking import fit
+
+State: TypeAlias = dict[str, Tensor]
+"""What an optimizer remembers between steps: tensors [K, P] or [K, 1]."""
+
+Objective: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""theta_KP -> (loss_K, gradient_KP) on the current batch."""
+
+Step: TypeAlias = int | Tensor
+"""The number of the update, from 1: an int, or a tensor [K, 1] (a number that stays on the device)."""
+
+
+@dataclass(frozen=True)
+class Optimizer(Part):
+    """One update rule. A subclass writes `init` and `update`; its fields are floats, or [K, 1] tensors where members differ.
+
+    `update` works in place on theta, the gradient and the state, which belong to the caller, and runs without autograd.
+    """
+
+    lr: Number = number(0.01, "step size", above=0)
+
+    alone: ClassVar[bool] = False  # True: cannot share a population with others
+
+    def init(self, theta_KP: Tensor) -> State:
+        """The state before the first step."""
+        return {}
+
+    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+        """Parameters and state after one step. `lr` is the scheduled learning rate, in the place of `self.lr`."""
+        raise NotImplementedError
+
+    def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
+        """The point at which the gradient is taken: theta itself, but for Nesterov's method as the lecture writes it."""
+        return theta_KP
+
+    def step(self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number) -> tuple[Tensor, State, Tensor]:
+        """Gradient and update: (theta_KP, state, loss_K), the loss at the point where the gradient was taken."""
+        loss_K, gradient_KP = objective(self.lookahead(theta_KP, state))
+        return *self.update(theta_KP, gradient_KP, state, step, lr), loss_K
+
+    def export_state(self, state: State) -> dict[str, object]:
+        """A copy of the state made of tensors, numbers, strings, lists and dicts: what a checkpoint stores."""
+        return {name: value.clone() for name, value in state.items()}
+
+    def import_state(self, theta_KP: Tensor, exported: dict[str, object]) -> State:
+        """The state again, from what `export_state` gave, on theta's device."""
+        return {name: value.to(theta_KP.device, copy=True) for name, value in exported.items() if isinstance(value, Tensor)}
+
+
+# The operations below are torch's fused ones. With a float they take it as an argument; with a [K, 1] tensor they give the same bits.
+
+
+def active(x: Number) -> bool:
+    """False for the float 0, which switches a term off; members that differ have it on, some of them with 0."""
+    return isinstance(x, Tensor) or x != 0
+
+
+def count(step: Step) -> Number:
+    """The step as a number to calculate with. (torch makes float32 of an integer tensor that meets a float.)"""
+    return step.double() if isinstance(step, Tensor) else step
+
+
+def power(base: Number, step: Step) -> Number:
+    """base ** step in float64."""
+    return base ** count(step)
+
+
+def add_scaled_(x_KP: Tensor, y_KP: Tensor, scale: Number) -> Tensor:
+    """x <- x + scale * y."""
+    if isinstance(scale, Tensor):
+        return x_KP.addcmul_(y_KP, _column(scale, x_KP))
+    return x_KP.add_(y_KP, alpha=scale)
+
+
+def add_product_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tensor:
+    """x <- x + scale * a * b."""
+    if isinstance(scale, Tensor):
+        return x_KP.addcmul_(a_KP * _column(scale, x_KP), b_KP)
+    return x_KP.addcmul_(a_KP, b_KP, value=scale)
+
+
+def add_ratio_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tensor:
+    """x <- x + scale * a / b."""
+    if isinstance(scale, Tensor):
+        return x_KP.addcdiv_(a_KP * _column(scale, x_KP), b_KP)
+    return x_KP.addcdiv_(a_KP, b_KP, value=scale)
+
+
+def average_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
+    """mean <- beta * mean + (1 - beta) * x, in the form of torch: mean + (1 - beta) * (x - mean)."""
+    return mean_KP.lerp_(x_KP, fit(1 - beta, mean_KP))
+
+
+def average_square_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
+    """mean <- beta * mean + (1 - beta) * x^2."""
+    return add_product_(mean_KP.mul_(fit(beta, mean_KP)), x_KP, x_KP, 1 - beta)
+
+
+def decay_(theta_KP: Tensor, gradient_KP: Tensor, weight_decay: Number, lr: Number, decoupled: bool = False) -> None:
+    """Weight decay of every parameter, biases too, as torch has it: gradient <- gradient + weight_decay * theta;
+    decoupled: theta <- (1 - lr * weight_decay) * theta. Source of the latter: Loshchilov and Hutter 2019."""
+    if not active(weight_decay):
+        return
+    if decoupled:
+        theta_KP.mul_(fit(1 - lr * weight_decay, theta_KP))
+    else:
+        add_scaled_(gradient_KP, theta_KP, weight_decay)
+
+
+def root(x_KP: Tensor, eps: Number, inside: bool) -> Tensor:
+    """sqrt(x) + eps, or sqrt(x + eps) where eps is inside: a new tensor."""
+    if inside:
+        return x_KP.add(fit(eps, x_KP)).sqrt_()
+    return x_KP.sqrt().add_(fit(eps, x_KP))
+
+
+def sign(x_KP: Tensor) -> Tensor:
+    """-1, 0 or 1, and NaN where x is not finite. (torch's sign of NaN is 0: a member that diverged would look at rest.)"""
+    return x_KP.sign().add_(x_KP, alpha=0)
+
+
+def _column(scale: Tensor, like_KP: Tensor) -> Tensor:
+    return scale.to(like_KP.dtype)

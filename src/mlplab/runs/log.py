@@ -1,0 +1,22 @@
+"""log.txt: what happened in a run, in order, with the time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def log_to(folder: Path) -> Iterator[logging.Logger]:
+    """A logger that writes to the folder's log.txt; it passes nothing on to the program's other loggers."""
+    logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield logger
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

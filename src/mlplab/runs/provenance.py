@@ -1,0 +1,88 @@
+"""Where a run came from: versions, command, source and machine; enough to say why two runs differ. No environment, no secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = {"mlplab": "mlplab", "torch": "torch", "numpy": "numpy", "hydra": "hydra-core", "omegaconf": "omegaconf"}
+
+
+def provenance(command: Sequence[str], data_hash: str) -> dict[str, Any]:
+    """Plain values for provenance.json; what cannot be found out is None. All but time and threads is looked up once a process."""
+    torch = sys.modules.get("torch")  # not imported here: a run has it, a test may not
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "data_hash": data_hash,
+        "versions": dict(_versions()),
+        "git": _git(_checkout()),
+        "machine": {**_machine(), "threads": torch.get_num_threads() if torch else None},
+    }
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    from importlib import metadata
+
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name, package in _PACKAGES.items():
+        try:
+            versions[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _checkout() -> Path | None:
+    """The source checkout that this package runs from; None for an installed one, even below somebody's repository."""
+    source = Path(__file__).resolve().parents[2]
+    return source.parent if source.name == "src" and (source.parent / ".git").exists() else None
+
+
+@cache
+def _git(checkout: Path | None) -> dict[str, Any] | None:
+    """Commit of the checkout, and whether what decides a result (sources, configurations) differs from it."""
+    if checkout is None:
+        return None
+    status = ["status", "--porcelain=v2", "--branch", "--", "src", "configs"]
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *status]
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        answer = subprocess.run(command, cwd=checkout, env=outside, capture_output=True, text=True, timeout=1, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", answer.stdout, re.MULTILINE)
+    changed = any(not line.startswith("#") for line in answer.stdout.splitlines())
+    return {"commit": commit[1] if commit else None, "dirty": changed}
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "host": socket.gethostname(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+    }
+
+
+def _cpu() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.lower().startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or None

@@ -1,0 +1,174 @@
+"""A run as a person holds it in Python: its numbers, its history, its network, and predictions for new data.
+
+Shapes: N examples, F features, C classes, T targets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlplab.data import Prepared, Scaler
+from mlplab.network import as_module
+from mlplab.network.mlp import MLP, PopulationLayer
+from mlplab.settings import Settings
+from mlplab.task import Task
+from mlplab.tracking import load_weights, read_metrics
+from mlplab.training.history import History
+
+if TYPE_CHECKING:
+    from mlplab.losses import Loss
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What stands between raw columns and the network, as measured on the train part."""
+
+    task: Task
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    feature_scaler: Scaler
+    target_scaler: Scaler | None
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Preprocessing:
+        return cls(
+            prepared.task, prepared.feature_names, prepared.target_names, prepared.class_names, prepared.feature_scaler, prepared.target_scaler
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "task": {"kind": self.task.kind, "num_classes": self.task.num_classes, "num_targets": self.task.num_targets},
+                "feature_names": self.feature_names,
+                "target_names": self.target_names,
+                "class_names": self.class_names,
+                "feature_scaler": self.feature_scaler.to_dict(),
+                "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        raw = json.loads(text)
+        return cls(
+            Task(**raw["task"]),
+            tuple(raw["feature_names"]),
+            tuple(raw["target_names"]),
+            tuple(raw["class_names"]),
+            Scaler.from_dict(raw["feature_scaler"]),
+            Scaler.from_dict(raw["target_scaler"]) if raw["target_scaler"] else None,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run. `metrics` are those of the chosen (best) weights: {"test/accuracy": 0.98, ...}."""
+
+    folder: Path
+    settings: Settings
+    summary: Mapping[str, Any]
+    history: History
+    preprocessing: Preprocessing
+    network: nn.Sequential = field(repr=False)
+
+    @property
+    def status(self) -> str:
+        """done, diverged, interrupted or failed."""
+        return str(self.summary["status"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {name: float("nan") if value is None else value for name, value in self.summary["metrics"].items()}
+
+    def module(self) -> nn.Sequential:
+        """The network as plain PyTorch: scaled features in, logits or scaled values out."""
+        return self.network
+
+    @property
+    def _loss(self) -> Loss:
+        loss = self.settings.loss
+        return loss.resolve(self.preprocessing.task) if hasattr(loss, "resolve") else loss
+
+    @torch.no_grad()
+    def _outputs(self, x_NF: Any) -> Tensor:
+        raw = np.asarray(x_NF, dtype=np.float64)
+        wanted = len(self.preprocessing.feature_names)
+        if raw.ndim != 2 or raw.shape[1] != wanted:
+            raise ValueError(f"x has shape {raw.shape}; this network takes rows of {wanted} features: {', '.join(self.preprocessing.feature_names)}")
+        if not np.isfinite(raw).all():
+            row, column = np.argwhere(~np.isfinite(raw))[0]
+            raise ValueError(f"x has a value that is not finite, first in row {row}, feature {self.preprocessing.feature_names[column]}")
+        scaled = torch.from_numpy(self.preprocessing.feature_scaler.apply(raw))
+        dtype = next(self.network.parameters()).dtype
+        return self._loss.predict(self.network(scaled.to(dtype)).unsqueeze(0))[0].double()
+
+    def predict_proba(self, x_NF: Any) -> np.ndarray:
+        """Class probabilities for raw features: float64 [N, C], columns in the order of `preprocessing.class_names`."""
+        if not self.preprocessing.task.classifies:
+            raise ValueError("this run predicts values, not classes: use predict")
+        return np.asarray(self._outputs(x_NF).numpy())
+
+    def predict(self, x_NF: Any) -> np.ndarray:
+        """For raw features: the most probable class [N] (0 ... C - 1), or the values [N, T] in the target's own units."""
+        outputs = self._outputs(x_NF)
+        if self.preprocessing.task.classifies:
+            return np.asarray(outputs.argmax(-1).numpy())
+        scaler = self.preprocessing.target_scaler
+        return np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
+
+
+def member_module(settings: Settings, preprocessing: Preprocessing, theta_P: Tensor, buffers: dict[str, Tensor], loss: Loss) -> nn.Sequential:
+    """The network of one member."""
+    return as_module(blank(settings, preprocessing, loss).layout, _sized(settings, preprocessing, loss), theta_P, buffers)
+
+
+def _sized(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
+    from dataclasses import replace
+
+    return [*settings.layers[:-1], replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task))]
+
+
+def blank(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
+    """The structure of the network alone."""
+    layers = [
+        PopulationLayer(layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout)
+        for layer in _sized(settings, preprocessing, loss)
+    ]
+    return MLP(len(preprocessing.feature_names), layers)
+
+
+def load(folder: str | Path) -> Run:
+    """A run from its folder. Nothing in the folder is executed: the configuration is checked as if typed, weights are plain tensors."""
+    from mlplab.config import settings_of_folder
+
+    place = Path(folder)
+    settings = settings_of_folder(place)
+    summary = json.loads((place / "summary.json").read_text())
+    tensors, metadata = load_weights(place / "weights.safetensors")
+    preprocessing = Preprocessing.from_json(metadata["preprocessing"])
+    loss = settings.loss.resolve(preprocessing.task) if hasattr(settings.loss, "resolve") else settings.loss
+    network = blank(settings, preprocessing, loss)
+    theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
+    buffers = {name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()}
+    module = as_module(network.layout, _sized(settings, preprocessing, loss), theta_P, buffers)
+    module.load_state_dict(tensors)
+    return Run(place, settings, summary, _history(place), preprocessing, module)
+
+
+def _history(place: Path) -> History:
+    if not (place / "metrics.csv").exists():
+        return History((), np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 0)))
+    columns = read_metrics(place / "metrics.csv")
+    names = tuple(name for name in columns if name not in ("epoch", "step"))
+    epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
+    values = np.array([columns[name] for name in names], dtype=float).T.reshape(len(epoch), len(names))
+    return History(names, epoch, step, np.full(len(epoch), np.nan), values)

@@ -1,0 +1,36 @@
+"""Schedules: the word typed by users -> the class."""
+
+from __future__ import annotations
+
+from mlplab.schedules.base import Schedule
+from mlplab.schedules.cosine import Cosine, CosineRestarts, OneCycle
+from mlplab.schedules.decay import Constant, Exponential, Linear, MultiStep, Polynomial, StepDecay
+from mlplab.schedules.plateau import Plateau
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": StepDecay,
+    "multistep": MultiStep,
+    "exponential": Exponential,
+    "linear": Linear,
+    "polynomial": Polynomial,
+    "cosine": Cosine,
+    "cosine_restarts": CosineRestarts,
+    "one_cycle": OneCycle,
+    "plateau": Plateau,
+}
+
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Exponential",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "Plateau",
+    "Polynomial",
+    "Schedule",
+    "StepDecay",
+]

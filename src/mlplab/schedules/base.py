@@ -1,0 +1,108 @@
+"""What a schedule is: a factor of the learning rate as a function of time, with a linear warm-up in front of any.
+
+Shapes: K members.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mlplab.schema import Number, Part, choice, number
+
+State: TypeAlias = dict[str, Tensor]
+"""What a schedule remembers of each member: float64 tensors [K, 1]."""
+
+UNITS = ("epoch", "step")
+
+
+@dataclass(frozen=True)
+class Schedule(Part):
+    """The learning rate of a unit of time is optimizer.lr * factor(t, total) * current(state).
+
+    A subclass writes `shape`, and `observe` and `current` where it is stateful; its numbers are floats, or [K, 1] tensors where members
+    differ. The warm-up takes the first `warmup` units, and the schedule proper the `total - warmup` units that follow:
+
+        factor(t) = (warmup_start + (1 - warmup_start) * min(t / warmup, 1)) * shape(max(t - warmup, 0), total - warmup)
+    """
+
+    warmup: Number = number(0.0, "units of linear warm-up in front", at_least=0)
+    warmup_start: Number = number(0.1, "factor at the first unit of the warm-up", at_least=0, at_most=1)
+    unit: str = choice("epoch", UNITS, "what time is counted in: the factor changes once a unit")
+
+    stateful: ClassVar[bool] = False
+
+    def factor(self, t: int, total: Number) -> Number:
+        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members differ in what it depends on."""
+        if isinstance(total, Tensor):
+            total = total.double()
+        if not isinstance(self.warmup, Tensor) and self.warmup == 0:
+            return self.shape(t, total)
+        ramp = self.warmup_start + (1 - self.warmup_start) * ratio(t, self.warmup)
+        return pick(t < self.warmup, ramp, 1.0) * self.shape(largest(t - self.warmup, 0.0), largest(total - self.warmup, 1.0))
+
+    def shape(self, t: Number, total: Number) -> Number:
+        """The factor without warm-up."""
+        raise NotImplementedError
+
+    def init(self, num_members: int, device: torch.device | str = "cpu") -> State:
+        """The state before the first unit: empty unless the schedule is stateful."""
+        return {}
+
+    def observe(self, state: State, metric_K: Tensor) -> State:
+        """The state after an evaluation that found this metric, lower being better: [K] or [K, 1]."""
+        return state
+
+    def current(self, state: State) -> Number:
+        """The factor that the state has come to, beside that of time: float64 [K, 1], or 1."""
+        return 1.0
+
+
+# Arithmetic for floats and for float64 tensors [K, 1] alike.
+
+
+def pick(condition: bool | Tensor, yes: Number, no: Number) -> Number:
+    """`yes` where the condition holds, `no` elsewhere."""
+    if not isinstance(condition, Tensor):
+        return yes if condition else no
+    return torch.where(condition, _lift(yes, condition), _lift(no, condition))
+
+
+def largest(a: Number, b: Number) -> Number:
+    """The larger of two numbers."""
+    return pick(a > b, a, b)
+
+
+def smallest(a: Number, b: Number) -> Number:
+    """The smaller of two numbers."""
+    return pick(a < b, a, b)
+
+
+def ratio(part: Number, whole: Number) -> Number:
+    """How much of the whole is over: part / whole, at most 1; 1 where there is no whole."""
+    return smallest(pick(whole > 0, part / pick(whole > 0, whole, 1.0), 1.0), 1.0)
+
+
+def floor(x: Number) -> Number:
+    """The largest whole number that is not above x."""
+    return x.floor() if isinstance(x, Tensor) else float(math.floor(x))
+
+
+def logarithm(x: Number) -> Number:
+    """The natural logarithm."""
+    return x.log() if isinstance(x, Tensor) else math.log(x)
+
+
+def anneal(start: Number, end: Number, progress: Number) -> Number:
+    """Half a cosine from start (progress 0) to end (progress 1): end + (start - end) * (1 + cos(pi * progress)) / 2."""
+    angle = math.pi * progress
+    cosine = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
+    return end + (start - end) * (1 + cosine) / 2
+
+
+def _lift(value: Number, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=like.device)

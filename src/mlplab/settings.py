@@ -1,0 +1,63 @@
+"""One experiment in plain typed values: what the configuration becomes at the door, and all that the code below it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlplab.schema import Number, Part, choice
+
+if TYPE_CHECKING:
+    from mlplab.data.table import Dataset
+    from mlplab.losses import Loss
+    from mlplab.network.activations import Activation
+    from mlplab.network.initializers import Initializer
+    from mlplab.optimizers import Optimizer
+    from mlplab.schedules import Schedule
+    from mlplab.training.style import Training
+
+NORMALIZATIONS = ("none", "batch", "layer")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: affine map, then normalisation, activation and dropout. The output layer has no activation and units = 0 (the loss decides)."""
+
+    units: int
+    activation: Activation | None
+    initializer: Initializer
+    bias_initializer: Initializer | None = None  # None: the constant initializer.bias
+    bias: bool = True
+    normalization: str = "none"
+    dropout: Number = 0.0
+
+
+@dataclass(frozen=True)
+class Tracking(Part):
+    """How much of a run is written down."""
+
+    level: str = choice("full", ("full", "scalars", "summary", "off"), "full: everything; scalars: no pictures; summary: no event file; off: config and summary only")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run needs. `config` is the resolved configuration as plain dicts and lists, to be written beside the results."""
+
+    name: str
+    seed: int
+    device: str  # auto, cpu, cuda
+    dtype: str  # float32, float64
+    dataset: Dataset
+    layers: tuple[Layer, ...]  # hidden layers, then the output layer
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    training: Training
+    tracking: Tracking
+    config: dict[str, object]
+    overrides: tuple[str, ...] = ()
+
+    def word(self, group: str) -> str:
+        """The word that chose this group's part, as it stands in the configuration."""
+        part = self.config.get(group)
+        return str(part.get("name")) if isinstance(part, dict) else str(part)

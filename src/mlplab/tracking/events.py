@@ -1,0 +1,148 @@
+"""TensorBoard event files, packed: one event a step with all its values, written straight to the file, without threads.
+
+The messages are TensorBoard's own protobufs, imported when the first file is opened. `torch.utils.tensorboard` writes one
+event a tag through a queue and a thread a writer, and takes far longer to import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mlplab.tracking import summaries
+from mlplab.tracking.files import AppendFile
+from mlplab.tracking.records import frame
+
+_LONGEST_TAG = 200
+
+
+class EventWriter:
+    """An event file in `folder`, readable after every call.
+
+    `purge_step`: the step at which a resumed run goes on; what earlier files of the folder hold from there on is ignored by
+    TensorBoard, so that each step is shown once.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        self._messages = import_module("tensorboard.compat.proto.event_pb2")
+        self._summary = import_module("tensorboard.compat.proto.summary_pb2").Summary
+        self._file = _create(folder)
+        self.path = self._file.path
+        start = [self._messages.Event(wall_time=time.time(), file_version="brain.Event:2")]
+        if purge_step is not None:
+            log = self._messages.SessionLog(status=self._messages.SessionLog.START)
+            start.append(self._messages.Event(wall_time=time.time(), step=purge_step, session_log=log))
+        self._append(start)
+
+    def scalars(self, step: int, values: Mapping[str, float], wall_time: float | None = None) -> None:
+        """The values of one step under their tags. TensorBoard keeps them as float32; nan and infinities stay what they are."""
+        self.history([step], {tag: [value] for tag, value in values.items()}, None if wall_time is None else [wall_time])
+
+    def history(self, steps: Sequence[int], columns: Mapping[str, ArrayLike], wall_times: Sequence[float] | None = None) -> None:
+        """Many steps at once: each column holds a value for each step. Columns that lack some steps take a call of their own."""
+        if not columns:
+            return
+        times = [time.time()] * len(steps) if wall_times is None else wall_times
+        summary = self._summary()
+        slots = [summary.value.add(tag=tag) for tag in clean_tags(columns)]
+        rows = np.asarray([np.asarray(column, np.float64) for column in columns.values()]).T
+        with np.errstate(over="ignore"):  # beyond float32 it is infinity, as it was for the network
+            numbers = rows.astype(np.float32).tolist()
+        payloads = []
+        for step, wall_time, row in zip(steps, times, numbers, strict=True):
+            for slot, value in zip(slots, row, strict=True):
+                slot.simple_value = value
+            payloads.append(self._messages.Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+        self._file.append(frame(payloads))
+
+    def text(self, tag: str, markdown: str, step: int = 0) -> None:
+        """A text, shown as Markdown."""
+        self._summaries(step, [summaries.text(clean_tag(tag), markdown)])
+
+    def image(self, tag: str, step: int, png_bytes: bytes, width: int, height: int) -> None:
+        """A picture, PNG-encoded."""
+        self._summaries(step, [summaries.image(clean_tag(tag), png_bytes, width, height)])
+
+    def histogram(self, tag: str, step: int, values: ArrayLike) -> None:
+        """The distribution of the finite ones of the values, in 30 bins; nothing is written where there are none."""
+        finite = np.asarray(values, np.float64).ravel()
+        finite = finite[np.isfinite(finite)]
+        if finite.size:
+            self._summaries(step, [summaries.histogram(clean_tag(tag), finite)])
+
+    def hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str], choices: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """The row of this run in TensorBoard's HParams table: its hyperparameters, and the tags whose last values stand beside them.
+
+        `choices`: the values that each hyperparameter takes in the sweep; they set its type and what TensorBoard filters by.
+        """
+        self._summaries(0, summaries.session_start(hparams, [clean_tag(tag) for tag in metrics], choices or {}, time.time()))
+
+    def hparams_end(self, status: str) -> None:
+        """How the run of `hparams` ended: done, or anything else for a failure."""
+        self._summaries(0, [summaries.session_end(status == "done", time.time())])
+
+    def _summaries(self, step: int, values: Iterable[Any]) -> None:
+        summary = self._summary(value=values)
+        self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
+
+    def _append(self, events: Iterable[Any]) -> None:
+        self._file.append(frame([event.SerializeToString() for event in events]))
+
+    def close(self) -> None:
+        """Close; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def write_history(folder: Path, steps: Sequence[int], columns: Mapping[str, ArrayLike], wall_times: Sequence[float] | None = None) -> None:
+    """The whole history of a run as one event file, written at once."""
+    with EventWriter(folder) as writer:
+        writer.history(steps, columns, wall_times)
+
+
+def _create(folder: Path) -> AppendFile:
+    """A new event file. TensorBoard reads a folder's files by name, so it is named as later than those that are there."""
+    found = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in os.listdir(folder)]
+    seconds = max(int(time.time()), *[int(match[1]) + 1 for match in found if match], 0)
+    host = re.sub(r"[^\w.-]", "_", socket.gethostname())
+    for number in itertools.count():
+        try:
+            return AppendFile(folder / f"events.out.tfevents.{seconds:010d}.{host}.{os.getpid()}.{number}")
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+@cache
+def clean_tag(tag: str) -> str:
+    """The tag as TensorBoard files it: letters, digits and ``_ - . /``, no empty level, at most 200 characters (then with a hash)."""
+    clean = re.sub(r"[^\w\-./]", "_", tag)
+    clean = "/".join(level for level in clean.split("/") if level) or "unnamed"
+    if len(clean) > _LONGEST_TAG:
+        clean = clean[: _LONGEST_TAG - 9] + "-" + hashlib.sha256(tag.encode()).hexdigest()[:8]
+    return clean
+
+
+def clean_tags(tags: Iterable[str]) -> list[str]:
+    """The tags cleaned; ValueError where two become one."""
+    clean = [clean_tag(tag) for tag in tags]
+    if len(set(clean)) < len(clean):
+        raise ValueError(f"two of these tags are one for TensorBoard: {', '.join(tags)}")
+    return clean

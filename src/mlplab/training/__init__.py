@@ -1,0 +1,23 @@
+"""Training: a population of K networks, from the first step to the last."""
+
+from mlplab.training.history import History, Row
+from mlplab.training.loop import Loop, Outcome
+from mlplab.training.population import Population
+from mlplab.training.style import STYLES, Training
+from mlplab.training.together import MisfitError, Ready, populate, ready, structure, train_together
+
+__all__ = [
+    "STYLES",
+    "History",
+    "Loop",
+    "MisfitError",
+    "Outcome",
+    "Population",
+    "Ready",
+    "Row",
+    "Training",
+    "populate",
+    "ready",
+    "structure",
+    "train_together",
+]

@@ -1,0 +1,121 @@
+"""Data that stays on the device, and the portions of it that each update uses.
+
+Shapes: K members, N examples, B examples of a batch, F features, T targets. Where all members see the same data the first dimension is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlplab import randomness
+
+BLOCK = 1 << 22  # numbers gathered at once: keeps a block in the caches and bounds the memory of many members
+
+
+@dataclass(frozen=True)
+class Resident:
+    """One part of the data (train, val or test) on the device: x [K or 1, N, F]; y [K or 1, N] int64 or [K or 1, N, T]; weights [K or 1, N] or None."""
+
+    x: Tensor
+    y: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def num_examples(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def shared(self) -> bool:
+        return self.x.shape[0] == 1
+
+    def select(self, rows: Tensor) -> Resident:
+        """The data of some of the members."""
+        if self.shared:
+            return self
+        weights = self.weights if self.weights is None or self.weights.shape[0] == 1 else self.weights[rows]
+        return Resident(self.x[rows], self.y[rows], weights)
+
+    def blocks(self, num_members: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """The examples in their order for all K members, in pieces of at most BLOCK numbers in a layer of `width` units."""
+        size = max(1, BLOCK // (num_members * width))
+        for start in range(0, self.num_examples, size):
+            x, y = self.x[:, start : start + size], self.y[:, start : start + size]
+            w = self.weights[:, start : start + size] if self.weights is not None else None
+            yield (
+                x.expand(num_members, -1, -1),
+                y.expand(num_members, *y.shape[1:]),
+                w.expand(num_members, -1) if w is not None else None,
+            )
+
+
+def resident(parts: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype, device: torch.device) -> Resident:
+    """The same part of K members' data; members whose arrays are the same objects share them."""
+    first_x, first_y = parts[0]
+    shared = all(x is first_x and y is first_y for x, y in parts)
+    chosen = parts[:1] if shared else parts
+    x = torch.from_numpy(np.stack([x for x, _ in chosen])).to(device, dtype)
+    y = torch.from_numpy(np.stack([y for _, y in chosen]))
+    return Resident(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
+
+
+class Batches:
+    """The batches of every epoch: a pure function of (seed, epoch), member by member.
+
+    An epoch whose last batch would be a single example leaves it out when `at_least_two` is set: batch normalisation has no variance of one.
+    """
+
+    def __init__(self, data: Resident, keys_K1: Tensor, portion: int, shuffle: bool, drop_last: bool, at_least_two: bool = False) -> None:
+        self.data, self.keys_K1, self.portion, self.shuffle = data, keys_K1, portion, shuffle
+        count, rest = divmod(data.num_examples, portion)
+        whole = rest == 0 or drop_last or (at_least_two and rest == 1 and count > 0)
+        self.per_epoch = count if whole else count + 1
+        self.used = count * portion if whole else data.num_examples
+        self._index_N = torch.arange(data.num_examples, device=data.x.device)
+
+    @property
+    def num_members(self) -> int:
+        return self.keys_K1.shape[0]
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """(x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None) of this epoch (1-based), from batch `first` on."""
+        order_KN = randomness.permutations(self.keys_K1, epoch, self._index_N) if self.shuffle else None
+        width = self.portion * max(1, BLOCK // max(1, self.portion * self.num_members * self.data.x.shape[2]))
+        for start in range(first * self.portion, self.used, width):
+            stop = min(start + width, self.used)
+            x, y, w = self._gather(order_KN, start, stop)
+            yield from zip(
+                x.split(self.portion, 1),
+                y.split(self.portion, 1),
+                w.split(self.portion, 1) if w is not None else [None] * (-(-(stop - start) // self.portion)),
+                strict=True,
+            )
+
+    def _gather(self, order_KN: Tensor | None, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        data, members = self.data, self.num_members
+        if order_KN is None:
+            parts = [part[:, start:stop] if part is not None else None for part in (data.x, data.y, data.weights)]
+            x, y, w = (part.expand(members, *part.shape[1:]) if part is not None else None for part in parts)
+            assert x is not None and y is not None
+            return x, y, w
+        index_KB = order_KN[:, start:stop]
+        return _take(data.x, index_KB), _take(data.y, index_KB), _take(data.weights, index_KB) if data.weights is not None else None
+
+    def select(self, data: Resident, rows: Tensor) -> Batches:
+        """The batches of some of the members, unchanged."""
+        other = Batches.__new__(Batches)
+        other.__dict__ = {**self.__dict__, "data": data, "keys_K1": self.keys_K1[rows]}
+        return other
+
+
+def _take(values: Tensor, index_KB: Tensor) -> Tensor:
+    """values[k, index[k, b]] for every member: [K, B, ...]; values [1 or K, N, ...]."""
+    if values.shape[0] > 1:
+        offsets = torch.arange(values.shape[0], device=values.device).unsqueeze(1) * values.shape[1]
+        index_KB = index_KB + offsets
+    flat = values.flatten(0, 1)
+    return flat.index_select(0, index_KB.reshape(-1)).view(*index_KB.shape, *values.shape[2:])

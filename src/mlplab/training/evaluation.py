@@ -1,0 +1,68 @@
+"""The loss and the metrics of K members on one part of the data, without dropout and with running statistics.
+
+Shapes: K members, N examples, C outputs, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlplab import metrics
+from mlplab.losses import Loss
+from mlplab.network.layout import LayerViews
+from mlplab.network.mlp import MLP, Buffers
+from mlplab.task import Task
+from mlplab.training.batches import Resident
+from mlplab.training.objective import join
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How outputs become numbers that a person reads: the loss, and the targets' shift and scale [K or 1, 1, T], undone before measuring."""
+
+    task: Task
+    loss: Loss
+    target_shift: Tensor | None = None
+    target_scale: Tensor | None = None
+
+    def metrics_of(self, outputs_KNC: Tensor, data: Resident, full: bool) -> dict[str, Tensor]:
+        """Metrics of all members: each [K]. `full` adds those that are too dear for every evaluation."""
+        predicted = self.loss.predict(outputs_KNC)
+        if self.task.classifies:
+            targets_KN = data.y.expand(predicted.shape[0], -1)
+            return (metrics.final_classification_metrics if full else metrics.classification_metrics)(predicted, targets_KN)
+        targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
+        measure = metrics.final_regression_metrics if full else metrics.regression_metrics
+        return measure(self._restore(predicted), self._restore(targets_KNT))
+
+    def _restore(self, values_KNT: Tensor) -> Tensor:
+        if self.target_scale is None or self.target_shift is None:
+            return values_KNT
+        return values_KNT.double() * self.target_scale + self.target_shift
+
+    def select(self, rows: Tensor) -> Scoring:
+        if self.target_scale is None or self.target_shift is None or self.target_scale.shape[0] == 1:
+            return self
+        return Scoring(self.task, self.loss, self.target_shift[rows], self.target_scale[rows])
+
+
+def outputs(network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: Resident, num_members: int) -> Tensor:
+    """The outputs for all examples: [K, N, C], computed in pieces that bound the memory."""
+    width = max(network.num_features, *(layer.units for layer in network.layers))
+    pieces = [network.forward(views, x, buffers) for x, _, _ in data.blocks(num_members, width)]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+def evaluate(
+    network: MLP, views: Sequence[LayerViews], buffers: Buffers, scoring: Scoring, data: Resident, num_members: int, full: bool = False
+) -> dict[str, Tensor]:
+    """"loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64 [K]."""
+    outputs_KNC = outputs(network, views, buffers, data, num_members)
+    y = data.y.expand(num_members, *data.y.shape[1:])
+    weights = data.weights.expand(num_members, -1) if data.weights is not None else None
+    loss_K = join(scoring.loss(outputs_KNC, y), weights, scoring.loss.reduction)
+    return {"loss": loss_K.double(), **{name: value.double() for name, value in scoring.metrics_of(outputs_KNC, data, full).items()}}

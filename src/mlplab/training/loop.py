@@ -1,0 +1,231 @@
+"""The one training loop: K members, from their first step to their last.
+
+Shapes: K members, P parameters, L layers, S steps since the last evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlplab import metrics
+from mlplab.schema import Number
+from mlplab.training.evaluation import evaluate
+from mlplab.training.history import History, Journal, Row
+from mlplab.training.population import Population
+from mlplab.training.stopping import DIVERGED, RUNNING, STOPPED
+
+Listener = Callable[[Row, tuple[str, ...]], None]
+"""Called with every row as it becomes known on the host."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one member ended. theta and buffers are the best weights' and the last healthy ones', on the CPU."""
+
+    status: str  # done, diverged, interrupted
+    reason: str
+    epochs: int
+    steps: int
+    best_epoch: int
+    best_step: int
+    history: History
+    metrics: dict[str, float]  # of the best weights, "<split>/<metric>"
+    theta_P: Tensor
+    buffers: dict[str, Tensor]
+    last_theta_P: Tensor
+    last_buffers: dict[str, Tensor]
+
+
+class Loop:
+    """Trains a population. `outcomes()` may be asked for at any time: an interrupted run has the weights of its last evaluation."""
+
+    def __init__(self, population: Population, listener: Listener | None = None) -> None:
+        self.now, self.listener = population, listener
+        self.num_layers = population.network.layout.num_layers
+        self.membership_PL = population.network.layout.membership(population.theta_KP.device, population.theta_KP.dtype)
+        self.journal = Journal(self._names(), population.num_members)
+        self.ended: list[Population] = []
+        self.step, self.epoch = 0, 0
+        self._objectives: list[Tensor] = []
+        self._pending: list[tuple[int, int, float, Tensor, Tensor, Tensor]] = []
+        self._last_read = time.monotonic()
+        self._last_steps = set(population.watch.last_step_K.tolist())
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Until every member has finished, stopped or diverged."""
+        self._evaluate_start()
+        while self._any_alive():
+            self.epoch += 1
+            self._epoch()
+            self._compact()
+
+    def _epoch(self) -> None:
+        population, per_epoch = self.now, self.now.batches.per_epoch
+        by_step = population.schedule.unit == "step"
+        lr = self._lr(self.epoch - 1)
+        for population.objective.batch in population.batches.epoch(self.epoch):
+            self.step += 1
+            if by_step:
+                lr = self._lr(self.step - 1)
+            if population.dropout is not None:
+                population.dropout.step = self.step
+            due = self._due(per_epoch)
+            before_KP = population.theta_KP.clone() if due else None
+            population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
+                population.theta_KP, population.objective, population.optimizer_state, self.step, lr
+            )
+            self._objectives.append(objective_K)
+            if before_KP is not None:
+                self._evaluate(before_KP, lr)
+                if not self._any_alive():
+                    return
+
+    def _due(self, per_epoch: int) -> bool:
+        return self.step % (per_epoch * self.now.training.evaluate_every) == 0 or self.step in self._last_steps
+
+    def _lr(self, t: int) -> Number:
+        population = self.now
+        factor = population.schedule.factor(t, population.total_units)
+        if population.schedule.stateful:
+            factor = factor * population.schedule.current(population.schedule_state)
+        return population.optimizer.lr * factor
+
+    def _names(self) -> tuple[str, ...]:
+        measured = "accuracy" if self.now.scoring.task.classifies else "mae rmse r2"
+        splits = [f"{split}/{name}" for split in ("train", "val") if split in self.now.data for name in ["loss", *measured.split()]]
+        layers = range(1, self.num_layers + 1)
+        return (
+            *splits,
+            "lr",
+            "gradient_norm",
+            *(f"gradient_norm/layer_{i}" for i in layers),
+            *(f"update_ratio/layer_{i}" for i in layers),
+        )
+
+    def _evaluate_start(self) -> None:
+        """Epoch 0: the initial weights, and the gradient that the first step will meet."""
+        population = self.now
+        population.objective.batch = next(population.batches.epoch(1))
+        if population.dropout is not None:
+            population.dropout.step = 1
+        population.objective.probe(population.theta_KP)
+        self._evaluate(population.theta_KP, self._lr(0))
+
+    def _evaluate(self, before_KP: Tensor, lr: Number) -> None:
+        population, members = self.now, self.now.num_members
+        views = population.network.layout.layers(population.network.layout.split(population.theta_KP))
+        found: dict[str, Tensor] = {}
+        for split in ("train", "val"):
+            if split in population.data:
+                measured = evaluate(population.network, views, population.buffers, population.scoring, population.data[split], members)
+                found |= {f"{split}/{name}": value_K for name, value_K in measured.items()}
+        was_alive_K = population.watch.alive_K
+        value_K = self._monitored(found)
+        population.watch.observe(value_K, population.theta_KP, population.buffers, self.epoch, self.step, self._first_bad(found))
+        if population.schedule.stateful and self.step:
+            population.schedule_state = population.schedule.observe(population.schedule_state, value_K.unsqueeze(1))
+        values_MK = torch.cat([torch.stack([found[name] for name in self.journal.names if name in found]), self._health(before_KP, lr)])
+        self._pending.append((self.epoch, self.step, time.time(), population.members, was_alive_K, values_MK))
+        self._read()
+
+    def _monitored(self, found: dict[str, Tensor]) -> Tensor:
+        """The value that chooses the best weights, lower is better: [K]."""
+        name = "loss" if self.now.training.monitor == "auto" else self.now.training.monitor
+        value_K = found[f"val/{name}" if "val" in self.now.data else f"train/{name}"]
+        return -value_K if metrics.better(name) == "max" else value_K
+
+    def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
+        """The first step since the last evaluation whose objective was not finite, or this one if the loss is not: [K], else 0."""
+        bad_SK = ~torch.stack([*self._objectives, found["train/loss"].to(self.now.theta_KP.dtype)]).isfinite()
+        first_K = self.step - len(self._objectives) + 1 + bad_SK.int().argmax(0)
+        self._objectives = []
+        return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
+
+    def _health(self, before_KP: Tensor, lr: Number) -> Tensor:
+        """Learning rate, gradient norm of the whole and of each layer, and |update| / |weights| of each layer: float64 [2 + 2L, K]."""
+        population = self.now
+        squares_KL = population.objective.gradient_KP.square() @ self.membership_PL
+        moved_KL = (population.theta_KP - before_KP).square() @ self.membership_PL
+        size_KL = before_KP.square() @ self.membership_PL
+        ratio_KL = (moved_KL / size_KL.clamp_min(1e-30)).sqrt()
+        lr_K1 = torch.as_tensor(lr, dtype=torch.float64, device=squares_KL.device).expand(population.num_members, 1)
+        norms = [squares_KL.sum(1, keepdim=True).sqrt(), squares_KL.sqrt(), ratio_KL]
+        return torch.cat([lr_K1, *(norm.double() for norm in norms)], dim=1).T
+
+    def _read(self, now: bool = False) -> None:
+        """Bring pending rows to the host: at once on the CPU, where it is free; a few times a second on a device that would wait."""
+        on_cpu = self.now.theta_KP.device.type == "cpu"
+        if not (on_cpu or now or time.monotonic() - self._last_read > 0.2):
+            return
+        while self._pending:
+            epoch, step, when, members, alive_K, values_MK = self._pending.pop(0)
+            row = Row(epoch, step, when, members.numpy(), alive_K.cpu().numpy(), values_MK.cpu().numpy())
+            self.journal.append(row)
+            if self.listener is not None:
+                self.listener(row, self.journal.names)
+        self._last_read = time.monotonic()
+
+    def _any_alive(self) -> bool:
+        return bool(self.now.watch.alive_K.any())
+
+    def _compact(self) -> None:
+        """Once half of the members have ended, they leave: their neighbours go on in a smaller population."""
+        alive_K = self.now.watch.alive_K
+        num_alive = int(alive_K.sum())
+        if 0 < num_alive <= self.now.num_members // 2:
+            self.ended.append(self.now.select((~alive_K).nonzero().squeeze(1)))
+            self.now = self.now.select(alive_K.nonzero().squeeze(1))
+
+    def outcomes(self) -> list[Outcome]:
+        """One outcome a member, in the order of the settings."""
+        self._read(now=True)
+        histories = self.journal.histories()
+        found: dict[int, Outcome] = {}
+        for population in [*self.ended, self.now]:
+            found |= _outcomes(population, histories, self.epoch, self.step)
+        return [found[k] for k in range(self.journal.num_members)]
+
+
+def _outcomes(population: Population, histories: list[History], epoch: int, step: int) -> dict[int, Outcome]:
+    watch, per_epoch = population.watch, population.batches.per_epoch
+    measured = final_metrics(population)
+    best, last = watch.best, watch.last
+    best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
+    best_buffers, last_buffers = ({n: v.cpu() for n, v in kept.buffers.items()} for kept in (best, last))
+    found = {}
+    for k, (member, state) in enumerate(zip(population.members.tolist(), watch.state_K.tolist(), strict=True)):
+        status, reason, steps = _ending(state, int(watch.diverged_step_K[k]), histories[member], step)
+        found[member] = Outcome(
+            status, reason, -(-steps // per_epoch), steps, int(best.epoch_K[k]), int(best.step_K[k]), histories[member],
+            {name: values[k] for name, values in measured.items()},
+            best_theta[k], {n: v[k] for n, v in best_buffers.items()}, last_theta[k], {n: v[k] for n, v in last_buffers.items()},
+        )  # fmt: skip
+    return found
+
+
+def _ending(state: int, diverged_step: int, history: History, step: int) -> tuple[str, str, int]:
+    last = int(history.step[-1]) if len(history) else step
+    if state == DIVERGED:
+        loss = next((v for v in history["train/loss"][::-1] if v == v and abs(v) != float("inf")), float("nan"))
+        return "diverged", f"the objective was not finite at step {diverged_step}; the last finite train/loss was {loss:.6g}", diverged_step
+    if state == RUNNING:
+        return "interrupted", f"interrupted at step {last}", last
+    return "done", "no improvement within the patience" if state == STOPPED else "the planned length was reached", last
+
+
+def final_metrics(population: Population) -> dict[str, list[float]]:
+    """All metrics of the best weights on each part of the data: "<split>/<metric>" -> K numbers."""
+    best = population.watch.best
+    views = population.network.layout.layers(population.network.layout.split(best.theta_KP))
+    found: dict[str, list[float]] = {}
+    with torch.no_grad():
+        for split, data in population.data.items():
+            measured = evaluate(population.network, views, best.buffers, population.scoring, data, population.num_members, full=True)
+            found |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
+    return found

@@ -1,0 +1,96 @@
+"""What training minimises, and its gradient: mean loss plus penalties, clipped member by member.
+
+Shapes: K members, B examples of a batch, P parameters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mlplab.losses import Loss
+from mlplab.network.layout import LayerViews
+from mlplab.network.mlp import MLP, Buffers, Dropout
+from mlplab.stacking import fit
+
+if TYPE_CHECKING:
+    from mlplab.training.style import Training
+
+
+def join(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
+    """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or weighted sum: [K]."""
+    if reduction == "sum":
+        return loss_KB.sum(1) if weights_KB is None else (weights_KB * loss_KB).sum(1)
+    return loss_KB.mean(1) if weights_KB is None else (weights_KB * loss_KB).sum(1) / weights_KB.sum(1)
+
+
+class Objective:
+    """theta_KP -> (loss_K, gradient_KP) on the current batch.
+
+    The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is clipped by value, then by norm, each
+    member by itself.
+    """
+
+    def __init__(self, network: MLP, loss: Loss, training: Training, theta_KP: Tensor, buffers: Buffers, dropout: Dropout | None) -> None:
+        self.network, self.loss, self.training, self.buffers, self.dropout = network, loss, training, buffers, dropout
+        self.batch: tuple[Tensor, Tensor, Tensor | None] | None = None
+        self.gradient_KP = torch.zeros_like(theta_KP)
+        self._ones_K = torch.ones(theta_KP.shape[0], dtype=theta_KP.dtype, device=theta_KP.device)
+        self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
+        self._penalised = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
+        self._clips = training.clip_value is not None or training.clip_norm is not None
+        self._bind(theta_KP)
+
+    def _bind(self, theta_KP: Tensor) -> None:
+        """Leaves that share theta's memory: an update of theta needs no splitting anew."""
+        layout = self.network.layout
+        self._leaves = [view.detach().requires_grad_() for view in layout.split(theta_KP)]
+        self._theta, self._views = theta_KP, layout.layers(self._leaves)
+
+    @property
+    def views(self) -> list[LayerViews]:
+        return self._views
+
+    def __call__(self, theta_KP: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective [K] and gradient [K, P] at theta. The gradient is overwritten by the next call."""
+        if theta_KP is not self._theta:
+            self._bind(theta_KP)
+        assert self.batch is not None
+        x_KBF, y, weights_KB = self.batch
+        with torch.enable_grad():
+            outputs_KBC = self.network.forward(self._views, x_KBF, self.buffers, True, self.dropout)
+            loss_K = join(self.loss(outputs_KBC, y), weights_KB, self.loss.reduction)
+            gradients = torch.autograd.grad([loss_K], self._leaves, [self._ones_K])
+        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_KP)
+        objective_K = loss_K.detach()
+        if self._penalised:
+            objective_K = objective_K + self._penalty(theta_KP)
+        if self._clips:
+            self._clip()
+        return objective_K, self.gradient_KP
+
+    def probe(self, theta_KP: Tensor) -> Tensor:
+        """The gradient at theta without any trace: running statistics stay as they were."""
+        kept = {name: value.clone() for name, value in self.buffers.items()}
+        gradient_KP = self(theta_KP)[1]
+        for name, value in kept.items():
+            self.buffers[name].copy_(value)
+        return gradient_KP
+
+    def _penalty(self, theta_KP: Tensor) -> Tensor:
+        weights_KP = theta_KP * self._weights_P
+        l1, l2 = fit(self.training.l1, weights_KP), fit(self.training.l2, weights_KP)
+        self.gradient_KP.add_(weights_KP * l2).add_(weights_KP.sign() * l1)
+        return (l1 * weights_KP.abs() + l2 / 2 * weights_KP.square()).sum(1)
+
+    def _clip(self) -> None:
+        value, norm, gradient_KP = self.training.clip_value, self.training.clip_norm, self.gradient_KP
+        if value is not None:
+            limit = torch.as_tensor(fit(value, gradient_KP), dtype=gradient_KP.dtype, device=gradient_KP.device)
+            torch.minimum(torch.maximum(gradient_KP, -limit), limit, out=gradient_KP)
+        if norm is not None:
+            size_K1 = gradient_KP.norm(dim=1, keepdim=True)
+            # torch's clip_grad_norm_ divides by (norm + 1e-6); the same here, so that the two agree to the last digit.
+            gradient_KP.mul_((fit(norm, size_K1) / (size_K1 + 1e-6)).clamp_(max=1.0))

@@ -1,0 +1,179 @@
+"""K networks of one structure that train as one tensor: what they are, and how a list of settings becomes them.
+
+Shapes: K members, N examples, P parameters, T targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlplab import randomness
+from mlplab.data import Prepared
+from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
+from mlplab.optimizers import Optimizer, State
+from mlplab.schedules import Schedule
+from mlplab.settings import Settings
+from mlplab.stacking import select, stack, stack_numbers
+from mlplab.training.batches import Batches, Resident, resident
+from mlplab.training.evaluation import Scoring
+from mlplab.training.objective import Objective
+from mlplab.training.stopping import Watch
+from mlplab.training.style import Training
+
+NEVER = 2**62
+
+
+@dataclass
+class Population:
+    """Everything that changes while K members train, and everything they share."""
+
+    members: Tensor  # int64 [K]: the members' places in the list of settings
+    network: MLP
+    theta_KP: Tensor
+    buffers: Buffers
+    optimizer: Optimizer
+    optimizer_state: State
+    schedule: Schedule
+    schedule_state: dict[str, Tensor]
+    training: Training
+    scoring: Scoring
+    data: dict[str, Resident]  # train, and val and test where there are such
+    batches: Batches
+    dropout: Dropout | None
+    watch: Watch
+    total_units: float | Tensor  # length of the run in the schedule's unit
+
+    def __post_init__(self) -> None:
+        self.objective = self._objective()
+
+    def _objective(self) -> Objective:
+        return Objective(self.network, self.scoring.loss, self.training, self.theta_KP, self.buffers, self.dropout)
+
+    @property
+    def num_members(self) -> int:
+        return self.theta_KP.shape[0]
+
+    def select(self, rows: Tensor) -> Population:
+        """The population of some of its members (int64 indices), whose numbers do not change by it."""
+        data = {part: examples.select(rows) for part, examples in self.data.items()}
+        dropout = Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
+        training = select(self.training, rows)
+        scoring = dataclasses.replace(self.scoring.select(rows), loss=select(self.scoring.loss, rows))
+        return dataclasses.replace(
+            self,
+            members=self.members[rows],
+            network=self.network.select(rows),
+            theta_KP=self.theta_KP[rows],
+            buffers={name: value[rows] for name, value in self.buffers.items()},
+            optimizer=select(self.optimizer, rows),
+            optimizer_state={name: value[rows] for name, value in self.optimizer_state.items()},
+            schedule=select(self.schedule, rows),
+            schedule_state={name: value[rows] for name, value in self.schedule_state.items()},
+            training=training,
+            scoring=scoring,
+            data=data,
+            batches=self.batches.select(data["train"], rows),
+            dropout=dropout,
+            watch=self.watch.select(rows),
+            total_units=self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units,
+        )
+
+
+def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: torch.device) -> Population:
+    """One population of K settings that differ in nothing but numbers and seeds. Raises ValueError where they differ in more."""
+    first = settings[0]
+    dtype = getattr(torch, first.dtype)
+    loss = stack([s.loss for s in settings], device)
+    network = MLP(
+        prepared[0].num_features, stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device)
+    )
+    seeds = [s.seed for s in settings]
+    theta_KP = torch.stack([initial_theta(network.layout, s.layers, s.seed) for s in settings]).to(device, dtype)
+    buffers = network.buffers(len(settings), dtype, device)
+    optimizer = stack([s.optimizer for s in settings], device)
+    schedule = stack([s.schedule for s in settings], device)
+    training = _stack_training(settings, device)
+    data = _data(settings, prepared, dtype, device)
+    batches = Batches(
+        data["train"],
+        randomness.keys(seeds, "order", device),
+        training.portion(data["train"].num_examples),
+        training.shuffle,
+        getattr(training, "drop_last", False),
+        at_least_two=network.has_batch_norm,
+    )
+    dropout = Dropout(randomness.keys(seeds, "dropout", device), len(network.layers)) if network.has_dropout else None
+    last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
+    return Population(
+        members=torch.arange(len(settings)),
+        network=network,
+        theta_KP=theta_KP,
+        buffers=buffers,
+        optimizer=optimizer,
+        optimizer_state=optimizer.init(theta_KP),
+        schedule=schedule,
+        schedule_state=schedule.init(len(settings)),
+        training=training,
+        scoring=_scoring(loss, prepared, device),
+        data=data,
+        batches=batches,
+        dropout=dropout,
+        watch=Watch(
+            theta_KP,
+            buffers,
+            torch.tensor(last_steps, device=device),
+            torch.tensor([s.training.patience or NEVER for s in settings], device=device),
+            training.min_delta,
+        ),
+        total_units=stack_numbers([_units(step, s.schedule, batches.per_epoch) for step, s in zip(last_steps, settings, strict=True)], device),
+    )
+
+
+def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
+    """Lengths and patience are kept a member in the Watch; here they only would stand in the way of stacking."""
+    return stack([dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings], device)
+
+
+def _last_step(training: Training, per_epoch: int) -> int:
+    return training.steps if training.steps is not None else training.epochs * per_epoch
+
+
+def _units(last_step: int, schedule: Schedule, per_epoch: int) -> float:
+    return float(last_step if schedule.unit == "step" else math.ceil(last_step / per_epoch))
+
+
+def _data(settings: Sequence[Settings], prepared: Sequence[Prepared], dtype: torch.dtype, device: torch.device) -> dict[str, Resident]:
+    parts = {}
+    for name in ("train", "val", "test"):
+        examples = [getattr(p, name) for p in prepared]
+        if examples[0] is not None:
+            parts[name] = resident([(e.x, e.y) for e in examples], dtype, device)
+    weights = [s.loss.class_weights_C(torch.from_numpy(p.train.y), p.task.num_classes) for s, p in zip(settings, prepared, strict=True)]
+    if weights[0] is None:
+        return parts
+    return {name: _weighted(part, weights, dtype) for name, part in parts.items()}
+
+
+def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dtype) -> Resident:
+    """Class weights become weights of the examples: [K or 1, N]."""
+    rows = [w for w in weights if w is not None]
+    shared = part.shared and all(torch.equal(w, rows[0]) for w in rows)
+    table_KC = torch.stack(rows[:1] if shared else rows).to(part.x.device, dtype)
+    return dataclasses.replace(part, weights=table_KC.gather(1, part.y.expand(table_KC.shape[0], -1)))
+
+
+def _scoring(loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:  # type: ignore[no-untyped-def]
+    scalers = [p.target_scaler for p in prepared]
+    if scalers[0] is None:
+        return Scoring(prepared[0].task, loss)
+    shared = all(p is prepared[0] for p in prepared)
+    chosen = scalers[:1] if shared else scalers
+    shift, scale = (torch.from_numpy(np.stack([getattr(s, key) for s in chosen])).unsqueeze(1).to(device) for key in ("shift", "scale"))
+    return Scoring(prepared[0].task, loss, shift, scale)

@@ -1,0 +1,85 @@
+"""Who goes on: best weights, early stopping and divergence of each member, on the device and without looking at the host.
+
+Shapes: K members, P parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlplab.network.mlp import Buffers
+from mlplab.schema import Number
+
+RUNNING, FINISHED, STOPPED, DIVERGED = range(4)
+
+
+@dataclass
+class Kept:
+    """A member's weights worth keeping: theta [K, P], running statistics, and when they were met."""
+
+    theta_KP: Tensor
+    buffers: Buffers
+    epoch_K: Tensor
+    step_K: Tensor
+
+    @classmethod
+    def at_start(cls, theta_KP: Tensor, buffers: Buffers) -> Kept:
+        zeros_K = torch.zeros(theta_KP.shape[0], dtype=torch.int64, device=theta_KP.device)
+        return cls(theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K, zeros_K.clone())
+
+    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, epoch: int, step: int) -> None:
+        """Take over the chosen members. A select, never a product: 0 times NaN is NaN."""
+        chosen_K1 = chosen_K.unsqueeze(1)
+        self.theta_KP = torch.where(chosen_K1, theta_KP, self.theta_KP)
+        self.buffers = {name: torch.where(chosen_K1, value, self.buffers[name]) for name, value in buffers.items()}
+        self.epoch_K = self.epoch_K.masked_fill(chosen_K, epoch)
+        self.step_K = self.step_K.masked_fill(chosen_K, step)
+
+    def select(self, rows: Tensor) -> Kept:
+        return Kept(self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.epoch_K[rows], self.step_K[rows])
+
+
+class Watch:
+    """Follows the monitored metric of each member (lower is better) and decides when a member ends."""
+
+    def __init__(self, theta_KP: Tensor, buffers: Buffers, last_step_K: Tensor, patience_K: Tensor, min_delta: Number) -> None:
+        members, device = theta_KP.shape[0], theta_KP.device
+        self.best, self.last = Kept.at_start(theta_KP, buffers), Kept.at_start(theta_KP, buffers)
+        self.last_step_K, self.patience_K, self.min_delta = last_step_K, patience_K, min_delta
+        self.best_value_K = torch.full((members,), torch.inf, dtype=torch.float64, device=device)
+        self.since_K = torch.zeros(members, dtype=torch.int64, device=device)
+        self.state_K = torch.full((members,), RUNNING, dtype=torch.int64, device=device)
+        self.diverged_step_K = torch.zeros(members, dtype=torch.int64, device=device)
+
+    @property
+    def alive_K(self) -> Tensor:
+        return self.state_K == RUNNING
+
+    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, epoch: int, step: int, first_bad_K: Tensor) -> None:
+        """One evaluation. first_bad_K is the step at which a member's objective ceased to be finite, 0 where it is finite.
+
+        NaN is never better than anything, so it counts as no improvement.
+        """
+        alive_K = self.alive_K
+        diverged_K = alive_K & (first_bad_K > 0)
+        healthy_K = alive_K & ~diverged_K
+        delta = self.min_delta.view(-1) if isinstance(self.min_delta, Tensor) else self.min_delta
+        better_K = healthy_K & ((value_K < self.best_value_K - delta) | ((value_K < torch.inf) & (self.best_value_K == torch.inf)))
+        self.best.keep(better_K, theta_KP, buffers, epoch, step)
+        self.last.keep(healthy_K, theta_KP, buffers, epoch, step)
+        self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
+        self.since_K = torch.where(better_K, 0, self.since_K + 1)
+        self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
+        impatient_K = healthy_K & (self.since_K >= self.patience_K)
+        finished_K = healthy_K & (self.last_step_K <= step)
+        for chosen_K, state in ((impatient_K, STOPPED), (finished_K, FINISHED), (diverged_K, DIVERGED)):
+            self.state_K = self.state_K.masked_fill(chosen_K, state)
+
+    def select(self, rows: Tensor) -> Watch:
+        other = Watch.__new__(Watch)
+        own = {name: value[rows] for name, value in self.__dict__.items() if isinstance(value, Tensor)}
+        other.__dict__ = {**self.__dict__, **own, "best": self.best.select(rows), "last": self.last.select(rows)}
+        return other

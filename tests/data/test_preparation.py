@@ -1,0 +1,277 @@
+"""Splitting and scaling: sizes, strata, streams, and that nothing of val or test reaches what is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlplab.data import DATASETS, DataError, Prepared, Scaler, Table, class_table, prepare, prepare_table, value_table
+from mlplab.data.scaling import fit_scaler
+from mlplab.data.splitting import split_rows
+
+SINE, XOR = DATASETS["sine"], DATASETS["xor"]
+FRACTIONS = {"val": 0.2, "test": 0.2}
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def numbered(counts: list[int], **changes: Any) -> Table:
+    """A table whose one feature is the row number, with so many rows a class, in mixed order."""
+    y = rng(7).permutation(np.repeat(np.arange(len(counts)), counts))
+    table = class_table(np.arange(len(y), dtype=float)[:, None], y, [f"c{i}" for i in range(len(counts))])
+    return dataclasses.replace(table, **changes)
+
+
+def assert_same(a: Prepared, b: Prepared, part: str) -> None:
+    np.testing.assert_array_equal(getattr(a, part).x, getattr(b, part).x)
+    np.testing.assert_array_equal(getattr(a, part).y, getattr(b, part).y)
+
+
+# Splits
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(3, 40), min_size=2, max_size=5),
+    val=st.sampled_from([0.0, 0.1, 0.25, 0.3]),
+    test=st.sampled_from([0.0, 0.15, 0.2, 0.4]),
+    seed=st.integers(0, 5),
+)
+def test_every_row_is_in_one_part_and_classes_in_proportion(counts: list[int], val: float, test: float, seed: int) -> None:
+    table = numbered(counts)
+    num_rows, num_classes = len(table.x), len(counts)
+    rows = split_rows(table, {"val": val, "test": test}, rng(seed))
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(num_rows))
+    for part, fraction in (("val", val), ("test", test)):
+        wanted = max(1, int(fraction * num_rows + 0.5)) if fraction else 0
+        assert len(rows[part]) == wanted
+        held = np.bincount(table.y[rows[part]], minlength=num_classes)
+        quota = np.array(counts) * wanted / num_rows
+        if quota.min() >= 1 or wanted < num_classes:
+            assert np.abs(held - quota).max() < 1
+        if wanted >= num_classes:
+            assert held.min() >= 1
+    assert np.bincount(table.y[rows["train"]], minlength=num_classes).min() >= 1
+
+
+def test_largest_remainder() -> None:
+    table = numbered([47, 33, 20])
+    rows = split_rows(table, {"val": 0.1, "test": 0.1}, rng())
+    for part in ("val", "test"):  # quotas 4.7, 3.3, 2.0
+        assert np.bincount(table.y[rows[part]]).tolist() == [5, 3, 2]
+
+
+def test_sizes_do_not_depend_on_the_classes() -> None:
+    sizes = {
+        tuple(len(own) for own in split_rows(numbered(counts), FRACTIONS, rng()).values()) for counts in ([50, 47], [30, 67], [10, 40, 47])
+    }
+    assert sizes == {(59, 19, 19)}
+
+
+def test_test_part_does_not_depend_on_val() -> None:
+    for table in (numbered([30, 50, 20]), value_table(np.arange(100.0)[:, None], np.zeros(100))):
+        first, second = (split_rows(table, {"val": val, "test": 0.2}, rng()) for val in (0.0, 0.3))
+        np.testing.assert_array_equal(first["test"], second["test"])
+        assert set(second["val"]) <= set(first["train"])
+
+
+def test_parts_are_in_random_order() -> None:
+    for table in (numbered([60, 60]), value_table(np.arange(120.0)[:, None], np.zeros(120))):
+        rows = split_rows(table, FRACTIONS, rng())
+        for own in rows.values():
+            assert not np.array_equal(own, np.sort(own))
+        assert not np.array_equal(table.y[rows["train"]], np.sort(table.y[rows["train"]], axis=0)) or not table.task.classifies
+        assert any(not np.array_equal(rows[part], split_rows(table, FRACTIONS, rng(1))[part]) for part in rows)
+
+
+def test_missing_class_is_named() -> None:
+    with pytest.raises(DataError, match=r"Class 'c1' has 2 example\(s\), but train, val, test need"):
+        split_rows(numbered([30, 2]), FRACTIONS, rng())
+    assert np.bincount(split_rows(numbered([30, 2]), {"val": 0.0, "test": 0.2}, rng())["test"] * 0)[0] == 6
+    with pytest.raises(DataError, match="Class 'c1' has 0"):
+        split_rows(numbered([30, 0]), {"val": 0.0, "test": 0.0}, rng())
+
+
+def test_a_rare_class_is_in_every_part() -> None:
+    table = numbered([200, 3])
+    rows = split_rows(table, FRACTIONS, rng())
+    assert [int((table.y[own] == 1).sum()) for own in rows.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("counts", "val", "test"), [([1, 1], 0.4, 0.4), ([2, 2], 0.4, 0.25)])
+def test_too_few_rows(counts: list[int], val: float, test: float) -> None:
+    with pytest.raises(DataError, match="remain to train on"):
+        split_rows(numbered(counts), {"val": val, "test": test}, rng())
+
+
+def test_too_few_rows_for_regression() -> None:
+    with pytest.raises(DataError, match=r"Of 2 example\(s\), 1 go to val and 1 to test"):
+        split_rows(value_table([[1.0], [2.0]], [1.0, 2.0]), FRACTIONS, rng())
+    assert [len(own) for own in split_rows(value_table(np.zeros((3, 1)), np.zeros(3)), {"val": 0.1, "test": 0.1}, rng()).values()] == [
+        1,
+        1,
+        1,
+    ]
+
+
+def test_given_split_is_honoured() -> None:
+    split = {"train": np.arange(0, 60), "val": np.arange(60, 70), "test": np.arange(70, 100)}
+    rows = split_rows(numbered([50, 50], given_split=split), FRACTIONS, rng())
+    np.testing.assert_array_equal(np.sort(rows["train"]), split["train"])
+    np.testing.assert_array_equal(rows["val"], split["val"])
+    np.testing.assert_array_equal(rows["test"], split["test"])
+
+
+def test_what_a_given_split_lacks_comes_from_its_train_part() -> None:
+    split = {"train": np.arange(0, 60), "test": np.arange(70, 100)}
+    rows = split_rows(numbered([50, 50], given_split=split), FRACTIONS, rng())
+    assert len(rows["val"]) == 12
+    assert sorted([*rows["train"], *rows["val"]]) == list(range(60))
+    np.testing.assert_array_equal(rows["test"], split["test"])
+
+
+# Seeds and streams
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_seed_decides(part: str) -> None:
+    first, again, other = (prepare(XOR(), seed, True) for seed in (3, 3, 4))
+    assert_same(first, again, part)
+    assert first.data_hash == again.data_hash != other.data_hash
+    assert not np.array_equal(getattr(first, part).x, getattr(other, part).x)
+
+
+def test_own_seed_counts_before_that_of_the_run() -> None:
+    fixed, again, free = prepare(XOR(seed=5), 0, True), prepare(XOR(seed=5), 1, True), prepare(XOR(), 5, True)
+    assert fixed.data_hash == again.data_hash == free.data_hash
+    for part in ("train", "val", "test"):
+        assert_same(fixed, again, part)
+        assert_same(fixed, free, part)
+
+
+def test_split_does_not_depend_on_what_the_data_drew() -> None:
+    # The same rows go to the same parts whether a table took many random numbers or few: blobs' centres come first.
+    few, many = (prepare(DATASETS["blobs"](num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9))
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(few, part).y, getattr(many, part).y)
+
+
+def test_data_do_not_depend_on_the_split() -> None:
+    assert (
+        len(
+            {
+                prepare(XOR(val=val, test=0.3 - val / 2, scaling=scaling), 0, True).data_hash
+                for val in (0, 0.3)
+                for scaling in ("none", "minmax")
+            }
+        )
+        == 1
+    )
+
+
+# Scaling
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    word=st.sampled_from(["friedman1", "xor"]),
+    scaling=st.sampled_from(["standard", "minmax", "none"]),
+    part=st.sampled_from(["val", "test"]),
+    row=st.integers(0, 9),
+    value=st.floats(-1e12, 1e12),
+)
+def test_held_out_rows_change_nothing_in_training(word: str, scaling: str, part: str, row: int, value: float) -> None:
+    dataset = DATASETS[word](num_samples=50, scaling=scaling)
+    table = dataset.make(rng())
+    changed_row = split_rows(table, FRACTIONS, rng(1))[part][row]
+    x, y = table.x.copy(), table.y.copy()
+    x[changed_row] = value
+    if not table.task.classifies:
+        y[changed_row] = value
+    before = prepare_table(table, dataset, rng(1), True)
+    after = prepare_table(dataclasses.replace(table, x=x, y=y), dataset, rng(1), True)
+    assert before.data_hash != after.data_hash
+    assert before.feature_scaler.to_dict() == after.feature_scaler.to_dict()
+    assert before.target_scaler.to_dict() == after.target_scaler.to_dict()
+    for same in {"train", "val", "test"} - {part}:
+        assert_same(before, after, same)
+    assert not np.array_equal(getattr(before, part).x, getattr(after, part).x)
+
+
+def test_standard_and_minmax() -> None:
+    standard = prepare(DATASETS["wine"](), 0, True)
+    np.testing.assert_allclose(standard.train.x.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(standard.train.x.std(0), 1, rtol=1e-12)
+    assert standard.test is not None
+    assert np.abs(standard.test.x.mean(0)).max() > 1e-3
+    minmax = prepare(DATASETS["wine"](scaling="minmax"), 0, True)
+    np.testing.assert_array_equal(minmax.train.x.min(0), 0)
+    np.testing.assert_array_equal(minmax.train.x.max(0), 1)
+    plain = prepare(DATASETS["wine"](scaling="none"), 0, True)
+    np.testing.assert_allclose(standard.feature_scaler.invert(standard.train.x), plain.train.x, rtol=1e-12)
+    np.testing.assert_allclose(minmax.feature_scaler.invert(minmax.train.x), plain.train.x, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("how", "default", "scaled"), [("auto", True, True), ("auto", False, False), ("standard", False, True), ("none", True, False)]
+)
+def test_target_scaling(how: str, default: bool, scaled: bool) -> None:
+    prepared = prepare(DATASETS["linnerud"](target_scaling=how), 0, default)
+    raw = prepare(DATASETS["linnerud"](target_scaling="none"), 0, default)
+    if scaled:
+        np.testing.assert_allclose(prepared.train.y.mean(0), 0, atol=1e-12)
+        np.testing.assert_allclose(prepared.train.y.std(0), 1, rtol=1e-12)
+    else:
+        assert_same(prepared, raw, "train")
+    assert prepared.val is not None
+    assert raw.val is not None
+    np.testing.assert_allclose(prepared.target_scaler.invert(prepared.val.y), raw.val.y, rtol=1e-12)
+
+
+def test_classes_are_never_scaled() -> None:
+    prepared = prepare(XOR(), 0, True)
+    assert prepared.train.y.dtype == np.int64
+    assert prepared.target_scaler.to_dict() == {"shift": [0.0], "scale": [1.0]}
+
+
+@pytest.mark.parametrize("how", ["standard", "minmax"])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -3e7, 1e300])
+def test_a_constant_feature_becomes_zero(how: str, constant: float) -> None:
+    values = np.column_stack([np.full(7, constant), np.arange(7.0)])
+    scaler = fit_scaler(values, how, "feature")
+    assert scaler.scale[0] == 1
+    np.testing.assert_array_equal(scaler.apply(values)[:, 0], 0)
+    assert np.isfinite(scaler.apply(values)).all()
+
+
+def test_numbers_too_far_apart_are_refused() -> None:
+    dataset = SINE(val=0.0, test=0.0)
+    with pytest.raises(DataError, match="spans more"):
+        prepare_table(value_table([[1e308], [-1e308], [1e308]], [0.0, 1.0, 2.0]), dataset, rng(), True)
+    tiny = value_table([[0.0], [1e-150], [1e300]], [0.0, 1.0, 2.0])
+    tiny = dataclasses.replace(tiny, given_split={"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([2])})
+    with pytest.raises(DataError, match="hardly varies"):
+        prepare_table(tiny, dataset, rng(), True)
+
+
+def test_scaler_survives_a_file() -> None:
+    scaler = prepare(DATASETS["wine"](), 0, True).feature_scaler
+    again = Scaler.from_dict(json.loads(json.dumps(scaler.to_dict())))
+    np.testing.assert_array_equal(again.shift, scaler.shift)
+    np.testing.assert_array_equal(again.scale, scaler.scale)
+
+
+def test_parts_without_rows_are_none() -> None:
+    prepared = prepare(SINE(val=0.0, test=0.0), 0, True)
+    assert prepared.val is None
+    assert prepared.test is None
+    assert len(prepared.train) == 100
+    assert (prepared.num_features, prepared.feature_names, prepared.target_names) == (1, ("x",), ("y",))
