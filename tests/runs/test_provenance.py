@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
+
 from mlplab.runs.provenance import provenance
 
 module = import_module("mlplab.runs.provenance")  # the package has the function under that name

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from mlplab.runs import folder as module
 from mlplab.runs.folder import LOCK, FolderError, FolderTaken, RunFolder, check_name, create, default_place, unique
 
@@ -160,7 +161,9 @@ def below_a_broken_link(root: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("function", [create, unique])
-def test_what_cannot_hold_a_run_is_refused(plant: Callable[[Path], Path], words: str, function: Callable[[Path], RunFolder], tmp_path: Path) -> None:
+def test_what_cannot_hold_a_run_is_refused(
+    plant: Callable[[Path], Path], words: str, function: Callable[[Path], RunFolder], tmp_path: Path
+) -> None:
     place = plant(tmp_path)
     before = tree(tmp_path)
     with pytest.raises(FolderError, match=words) as error:
@@ -211,10 +214,15 @@ def test_without_file_locks_it_refuses_or_is_told_to_go_on(tmp_path: Path, monke
         create(tmp_path / "run")
 
 
-GOOD = ["radial_6_6", "lecture/xor", "größe Ω", "50%", "lr=0.1,seed=3", "it's #1", "a.b", ".hidden", "x" * 200, "console", "日本", "a" * 100 + "/" + "b" * 150]
+GOOD = [
+    "radial_6_6", "lecture/xor", "größe Ω", "50%", "lr=0.1,seed=3", "it's #1", "a.b", ".hidden", "console", "日本",
+    "x" * 200, "a" * 100 + "/" + "b" * 150,
+]  # fmt: skip
 BAD = [
-    "", "/", "/etc", "..", "../x", "a/..", "a/../../b", "a//b", "a/", ".", "~", "~root/x", "a/~b", "-rf", "a/-x", "a\0b", "a\nb", "a\x1b[2J", "a\\b",
-    "C:x", "a*", "a?", 'a"b', "<a>", "a|b", "con", "NUL", "com1.txt", "LPT9", "aux .txt", "a.", "a ", "x" * 201, "é" * 101, "\udcff",
+    "", "/", "/etc", "..", "../x", "a/..", "a/../../b", "a//b", "a/", ".", "~", "~root/x", "a/~b", "-rf", "a/-x",
+    "a\0b", "a\nb", "a\x1b[2J",
+    "a\\b", "C:x", "a*", "a?", 'a"b', "<a>", "a|b", "con", "NUL", "com1.txt", "LPT9", "aux .txt", "a.", "a ", "x" * 201,
+    "é" * 101, "\udcff",
 ]  # fmt: skip
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlplab.tracking.events import EventWriter, clean_tag, write_history
-from mlplab.tracking.records import crc32c, frame
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc_update, masked_crc32c
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+
+from mlplab.tracking.events import EventWriter, clean_tag, write_history
+from mlplab.tracking.records import crc32c, frame
 
 EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mlplab.tracking.metrics_file import MetricsFile, bulk_metrics, read_metrics
 
 

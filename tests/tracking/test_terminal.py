@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mlplab.tracking import terminal
 from mlplab.tracking.terminal import Progress, digits, duration, note, plain, print_result
 
@@ -129,7 +130,7 @@ def test_the_result_is_an_aligned_table_and_a_verdict() -> None:
     [
         ({"status": "diverged", "epochs": 1, "best_epoch": None}, "diverged after 1.3 s: 1 epoch, 1,074 parameters, cpu"),
         ({"status": "failed", "seconds": 200.0, "device": None}, "failed after 3 min 20 s: 200 epochs, best epoch 187, 1,074 parameters"),
-        ({"population": 64, "num_parameters": 1}, "done in 1.3 s: 200 epochs, best epoch 187, 1 parameter, one of 64 trained together, cpu"),
+        ({"population": 64, "best_epoch": None}, "done in 1.3 s: 200 epochs, 1,074 parameters, one of 64 trained together, cpu"),
     ],
 )
 def test_the_verdict_says_how_it_went(changes: dict[str, object], verdict: str) -> None:

@@ -15,8 +15,9 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlplab.tracking.files import load_weights, save_weights, write_bytes_atomic, write_json, write_text_atomic, write_yaml, yaml_text
 from omegaconf import OmegaConf
+
+from mlplab.tracking.files import load_weights, save_weights, write_bytes_atomic, write_json, write_text_atomic, write_yaml, yaml_text
 
 CALLS = ("open", "fdopen", "fsync", "replace")
 
@@ -101,8 +102,9 @@ def test_json_is_strict_and_keeps_order(tmp_path: Path) -> None:
     assert text.index('"b"') < text.index('"a"')
 
 
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]))
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=3),
     max_leaves=8,
 )
@@ -115,7 +117,10 @@ def test_yaml_comes_back_as_the_same_values_and_types(value: object) -> None:
     assert repr(back) == repr(value)
 
 
-@pytest.mark.parametrize("value", ["1e-3", "1e5", "+1E5", "1_0", "1.5", "yes", "null", "2024-01-01", "1:30", ".inf", "a: b", "#x", "", " x", "é"])
+ODD = ["1e-3", "1e5", "+1E5", "1_0", "1.5", "yes", "null", "2024-01-01", "1:30", ".inf", "a: b", "#x", "", " x", "é"]
+
+
+@pytest.mark.parametrize("value", ODD)
 def test_a_text_stays_a_text_for_omegaconf(value: str, tmp_path: Path) -> None:
     write_yaml(tmp_path / "c.yaml", {"text": value, "numbers": [1e-05, 1e22, 0.1, 3, True, None]})
     loaded = OmegaConf.to_container(OmegaConf.load(tmp_path / "c.yaml"))
