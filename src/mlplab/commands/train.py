@@ -47,6 +47,13 @@ def train_one(composed: Composed) -> int:
     settings = build(composed)
     from mlplab import experiment
 
+    from mlplab.tracking import note, print_result
+
+    for layer in settings.layers:
+        if layer.activation is not None and (warning := layer.activation.warning()):
+            note(warning)
+            break
     run = experiment.run(settings, place)
+    print_result(run.summary)
     print(run.folder)
     return EXIT_CODES[run.status]

@@ -1,0 +1,66 @@
+"""What the lecture claims, and each experiment shows: medians over seeds 0-9, trained together."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import median
+
+import pytest
+
+from mlplab.config import settings_from_words
+from mlplab.training import train_together
+
+SEEDS = range(10)
+
+
+def over_seeds(name, metric, *words):
+    base = settings_from_words([f"experiment={name}", *words])
+    outcomes = train_together([dataclasses.replace(base, seed=seed) for seed in SEEDS])
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    return [outcome.metrics[metric] for outcome in outcomes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "metric", "at_least"),
+    [
+        ("radial_6_6", "test/accuracy", 0.95),
+        ("radial_6", "test/accuracy", 0.97),
+        ("three_classes_6_4", "test/accuracy", 0.97),
+        ("quadratic_8_8", "test/r2", 0.99),
+        ("sine_100", "test/r2", 0.99),
+        ("sine_1000_relu", "test/r2", 0.99),
+        ("sine_1000_tanh", "test/r2", 0.99),
+        ("iris", "test/accuracy", 0.93),
+        ("digits", "test/accuracy", 0.97),
+        ("and_gate", "train/accuracy", 1.0),
+    ],
+)
+def test_it_learns(name, metric, at_least):
+    assert median(over_seeds(name, metric)) >= at_least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "at_most"), [("radial_3_3", 0.80), ("softmax_regression_radial", 0.70), ("spiral_raw", 0.75)])
+def test_it_is_not_enough(name, at_most):
+    assert median(over_seeds(name, "test/accuracy")) <= at_most
+
+
+@pytest.mark.slow
+def test_xor_needs_a_hidden_layer():
+    assert max(over_seeds("xor_perceptron", "test/accuracy")) <= 0.75
+    assert sum(accuracy == 1.0 for accuracy in over_seeds("xor_mlp", "test/accuracy")) >= 9
+
+
+def test_xor_gate_stays_at_three_of_four_points():
+    assert max(over_seeds("and_gate", "train/accuracy", "dataset.gate=xor")) <= 0.75
+
+
+def first_gradient(*words):
+    settings = settings_from_words(["experiment=vanishing_gradient", "training.epochs=1", *words])
+    outcomes = train_together([dataclasses.replace(settings, seed=seed) for seed in SEEDS])
+    return median(outcome.history["gradient_norm/layer_1"][0] for outcome in outcomes)
+
+
+def test_the_gradient_vanishes_through_sigmoids_and_not_through_relus():
+    assert first_gradient() * 100 <= first_gradient("activation=relu", "initializer=he_normal")
