@@ -75,11 +75,11 @@ MEMBERS = {
 def torch_factors(build, num=TOTAL):
     """The learning rates of the first units, from a learning rate of 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, factors = build(optimizer), []
-    for _ in range(num):
-        factors.append(optimizer.param_groups[0]["lr"])
+    scheduler, factors = build(optimizer), [optimizer.param_groups[0]["lr"]]
+    while len(factors) < num:
         optimizer.step()
         scheduler.step()
+        factors.append(optimizer.param_groups[0]["lr"])
     return factors
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import mlplab.data
 from mlplab.data import DataError, Table, class_table, value_table
 from mlplab.task import Task
+
+SOURCE = Path(mlplab.data.__file__).parents[2]  # the new process finds the same mlplab, whatever folder the tests run in
 
 
 def classes(**changes: Any) -> Table:
@@ -94,4 +98,4 @@ def test_hash_tells_shapes_apart() -> None:
 
 def test_listing_datasets_imports_neither_torch_nor_sklearn() -> None:
     script = "import sys, mlplab.data; sys.exit(len({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], cwd=SOURCE, check=False).returncode == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data import DATASETS, DataError, Prepared, Scaler, Table, class_table, prepare, prepare_table, value_table
+from mlplab.data import DATASETS, DataError, Prepared, Scaler, Table, class_table, prepare, prepare_table, toy, value_table
 from mlplab.data.scaling import fit_scaler
 from mlplab.data.splitting import split_rows
 
@@ -159,7 +159,7 @@ def test_own_seed_counts_before_that_of_the_run() -> None:
 
 def test_split_does_not_depend_on_what_the_data_drew() -> None:
     # The same rows go to the same parts whether a table took many random numbers or few: blobs' centres come first.
-    few, many = (prepare(DATASETS["blobs"](num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9))
+    few, many = (prepare(toy.Blobs(num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9))
     for part in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(few, part).y, getattr(many, part).y)
 
@@ -189,7 +189,8 @@ def test_data_do_not_depend_on_the_split() -> None:
     value=st.floats(-1e12, 1e12),
 )
 def test_held_out_rows_change_nothing_in_training(word: str, scaling: str, part: str, row: int, value: float) -> None:
-    dataset = DATASETS[word](num_samples=50, scaling=scaling)
+    keys: dict[str, Any] = {"num_samples": 50, "scaling": scaling}
+    dataset = DATASETS[word](**keys)
     table = dataset.make(rng())
     changed_row = split_rows(table, FRACTIONS, rng(1))[part][row]
     x, y = table.x.copy(), table.y.copy()
@@ -233,7 +234,7 @@ def test_target_scaling(how: str, default: bool, scaled: bool) -> None:
         assert_same(prepared, raw, "train")
     assert prepared.val is not None
     assert raw.val is not None
-    np.testing.assert_allclose(prepared.target_scaler.invert(prepared.val.y), raw.val.y, rtol=1e-12)
+    np.testing.assert_allclose(prepared.target_scaler.invert(np.asarray(prepared.val.y, dtype=np.float64)), raw.val.y, rtol=1e-12)
 
 
 def test_classes_are_never_scaled() -> None:

@@ -1,0 +1,104 @@
+"""Wrong command lines: refused with one paragraph that names the nearest right thing, exit code 2, and no folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlplab.cli import main
+
+WRONG = [
+    # misspelled groups, choices, keys
+    ("optimzer=adam", "optimizer"),
+    ("optimizer=adm", "adam"),
+    ("activation=rellu", "relu"),
+    ("dataset=irsi", "iris"),
+    ("experiment=radial_66", "radial_6_6"),
+    ("loss=cross_entrpy", "cross_entropy"),
+    ("initializer=xavier", "xavier_"),
+    ("schedule=cosin", "cosine"),
+    ("training=mini_batch", "minibatch"),
+    ("tracking=ful", "full"),
+    ("optimizer.lrr=0.1", "optimizer.lr"),
+    ("training.epoch=3", "training.epochs"),
+    ("model.hiden=6-6", "model.hidden"),
+    ("dataset.nois=0.1", "noise"),
+    ("sed=3", "seed"),
+    # another part's key
+    ("optimizer.momentum=0.9", "sgd"),
+    ("dataset.turns=2", "spiral"),
+    # wrong types
+    ("optimizer.lr=fast", "number"),
+    ("optimizer.lr='0.1'", "number"),
+    ("training.epochs=2.5", "whole number"),
+    ("training.shuffle=maybe", "true or false"),
+    ("seed=first", "seed"),
+    ("training.epochs=true", "whole number"),
+    # values out of range
+    ("optimizer.lr=nan", "finite"),
+    ("optimizer.lr=inf", "finite"),
+    ("optimizer.lr=-0.1", "> 0"),
+    ("optimizer.lr=0", "> 0"),
+    ("optimizer.beta1=1", "[0, 1)"),
+    ("model.dropout=1", "[0, 1)"),
+    ("model.dropout=nan", "finite"),
+    ("model.hidden=0", "model.hidden"),
+    ("model.hidden=[6,-3]", "model.hidden"),
+    ("model.hidden=6-x", "model.hidden"),
+    ("model.hidden=1000000000", "parameters"),
+    ("training.batch_size=0", ">= 1"),
+    ("training.batch_size=2.5", "whole number"),
+    ("training.epochs=0", ">= 1"),
+    ("training.patience=0", ">= 1"),
+    ("seed=-1", "seed"),
+    ("seed=4294967296", "4294967295"),
+    ("dataset.val=0.9", "test"),
+    # parts that do not fit each other or the machine
+    ("loss=mse", "dataset"),
+    ("dataset=iris loss=bce", "2 classes"),
+    ("dataset=quadratic loss=cross_entropy", "dataset"),
+    ("dataset=quadratic training.monitor=accuracy", "accuracy"),
+    ("device=gpu", "cuda"),
+    ("dtype=float16", "float32"),
+    # code
+    ("+model._target_=os.system", "_target_"),
+    ("++optimizer.x._target_=builtins.eval", "_target_"),
+    ("model.hidden=[{units:6,activation:{_target_:os.system}}]", "_target_"),
+    ("model.hidden=[{units:6,activation:rellu}]", "relu"),
+    ("hydra.launcher._target_=os.system", "_target_"),
+    # syntax, and places that cannot hold a run
+    ("optimizer.lr=[", "optimizer.lr"),
+    ("optimizer.lr", "optimizer.lr"),
+    ("name=../../elsewhere", "name"),
+    ("hydra.run.dir=a_file/run", "a_file"),
+]
+
+
+def test_there_are_enough():
+    assert len(WRONG) >= 40
+
+
+@pytest.mark.parametrize(("words", "nearest"), WRONG, ids=[words for words, _ in WRONG])
+def test_it_is_refused_with_the_nearest_right_thing(words, nearest, tmp_path, capfd):
+    (tmp_path / "a_file").write_text("here first")
+    assert main(["train", *words.split(" ")]) == 2
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert nearest in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file"]
+
+
+@pytest.mark.parametrize("words", ["optimizer=adm", "optimizer.lr=nan", "+x._target_=os.system"])
+def test_the_command_itself_exits_with_2(words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mlplab", "train", words], cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(Path(tmp_path).iterdir())
