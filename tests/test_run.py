@@ -41,7 +41,9 @@ def test_the_summary_says_what_was_reached(run):
     assert wanted <= set(summary)
     assert summary["num_parameters"] == 2 * 4 + 4 + 4 * 2 + 2
     assert summary["metrics"]["test/accuracy"] == 1.0
-    assert {f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "accuracy", "f1", "auroc")} <= set(summary["metrics"])
+    assert {f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "accuracy", "f1", "auroc")} <= set(
+        summary["metrics"]
+    )
 
 
 def test_the_best_epoch_is_the_lowest_validation_loss(run):
@@ -168,7 +170,9 @@ def test_every_command_of_the_readme_runs(tmp_path):
     mine = [line for line in lines if line.startswith(("./scripts/train", ".venv/bin/mlplab"))]
     assert len(mine) >= 8
     for line in mine:
-        line = line.replace("./scripts/train", f"{sys.executable} -m mlplab train").replace(".venv/bin/mlplab", f"{sys.executable} -m mlplab")
+        line = line.replace("./scripts/train", f"{sys.executable} -m mlplab train").replace(
+            ".venv/bin/mlplab", f"{sys.executable} -m mlplab"
+        )
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ})
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 

@@ -161,16 +161,17 @@ def test_the_peak_of_one_cycle_is_the_learning_rate():
     assert_close(schedule.factor(99, 100), 1 / 25 / 1e4)
 
 
-def test_restarts_start_again_at_exactly_1_a_long_way_out():
-    schedule = SCHEDULES["cosine_restarts"](period=3, multiplier=2)
-    together = stack([schedule, replace(schedule, multiplier=3)])
-    start = 0
-    for n in range(16):
+@pytest.mark.parametrize("multiplier", [2, 3, 7])
+def test_restarts_start_again_at_exactly_1_a_long_way_out(multiplier):
+    """Rounding puts log(3^5) / log(3) below 5, where a period must not end one unit late."""
+    schedule = SCHEDULES["cosine_restarts"](period=2, multiplier=multiplier)
+    together = stack([schedule, replace(schedule, multiplier=1)])
+    start, length = 0, 2
+    while start < 10**7:
         assert schedule.factor(start, 1) == 1.0
         assert together.factor(start, 1)[0].item() == 1.0
-        if n:
-            assert schedule.factor(start - 1, 1) < 0.5
-        start += 3 * 2**n
+        assert schedule.factor(start + length - 1, 1) < 0.51
+        start, length = start + length, length * multiplier
 
 
 # A metric that falls, wavers, breaks down, and stands still a hair better than before.

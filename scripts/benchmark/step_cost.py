@@ -67,7 +67,7 @@ def ours(num_members: int, epochs: int) -> None:
         loop = Loop(population)
         record = Record(Path(folder), settings[0], Preprocessing.of(prepare(settings[0].dataset, 0, True)), "", loop.journal.names)
         if num_members == 1:
-            loop.listener = record.row
+            loop.listener = record.rows
         start = time.perf_counter()
         loop.run()
         ours.seconds = time.perf_counter() - start  # type: ignore[attr-defined]

@@ -13,7 +13,12 @@ from importlib import import_module
 
 EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
 
-_REFUSALS = {"mlplab.data.table.DataError", "mlplab.training.together.MisfitError", "mlplab.runs.folder.FolderError", "mlplab.schema.FieldError"}
+_REFUSALS = {
+    "mlplab.data.table.DataError",
+    "mlplab.training.together.MisfitError",
+    "mlplab.runs.folder.FolderError",
+    "mlplab.schema.FieldError",
+}
 """Errors of parts below the configuration that blame the input: known by name, so that looking imports nothing."""
 
 
@@ -27,8 +32,14 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("train [KEY=VALUE ...] [-m]", "train a network, or with -m one for each combination of values", "mlplab.commands.train:train"),
-    "list": Command("list [GROUP [NAME]]", "every choice with its meaning; with a name, its keys, defaults and ranges", "mlplab.commands.list_choices:list_choices"),
+    "train": Command(
+        "train [KEY=VALUE ...] [-m]", "train a network, or with -m one for each combination of values", "mlplab.commands.train:train"
+    ),
+    "list": Command(
+        "list [GROUP [NAME]]",
+        "every choice with its meaning; with a name, its keys, defaults and ranges",
+        "mlplab.commands.list_choices:list_choices",
+    ),
 }
 
 _HELP = """\

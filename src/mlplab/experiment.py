@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlplab import runs
@@ -51,9 +51,9 @@ def _train(loop: Loop, record: Record, member: Ready, quiet: bool) -> None:
     total = max(loop.now.watch.last_step_K.tolist())
     with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
 
-        def listen(row: Row, names: tuple[str, ...]) -> None:
-            record.row(row, names)
-            bar.update(row.step, dict(zip(names, row.values[:, 0].tolist(), strict=True)))
+        def listen(rows: Sequence[Row], names: tuple[str, ...]) -> None:
+            record.rows(rows, names)
+            bar.update(rows[-1].step, dict(zip(names, rows[-1].values[:, 0].tolist(), strict=True)))
 
         loop.listener = listen
         with contextlib.suppress(KeyboardInterrupt):

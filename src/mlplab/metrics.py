@@ -21,9 +21,12 @@ def better(metric: str) -> str:
     return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
 
-def classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    """accuracy: the share of examples whose most probable class is the target; of equal probabilities the first class wins."""
-    hits_KN = probabilities_KNC.argmax(-1) == targets_KN
+def classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, classes_KN: Tensor | None = None) -> dict[str, Tensor]:
+    """accuracy: the share of examples whose most probable class is the target; of equal probabilities the first class wins.
+
+    `classes_KN`, where the caller knows them, are the classes decided for; then any scores will do in the place of probabilities.
+    """
+    hits_KN = (probabilities_KNC.argmax(-1) if classes_KN is None else classes_KN) == targets_KN
     return {"accuracy": _spread_nan(hits_KN.double().mean(1), probabilities_KNC)}
 
 

@@ -36,7 +36,11 @@ class Layer:
 class Tracking(Part):
     """How much of a run is written down."""
 
-    level: str = choice("full", ("full", "scalars", "summary", "off"), "full: everything; scalars: no pictures; summary: no event file; off: config and summary only")
+    level: str = choice(
+        "full",
+        ("full", "scalars", "summary", "off"),
+        "full: everything; scalars: no pictures; summary: no event file; off: config and summary only",
+    )
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,7 @@ def stack_numbers(values: Sequence[float], device: torch.device | str = "cpu") -
 
 def select(part: P, rows: Tensor) -> P:
     """The part for some of its members: rows is a [K'] index tensor."""
-    changes = {
-        key: value.index_select(0, rows.to(value.device))
-        for key in rules(part)
-        if isinstance(value := getattr(part, key), Tensor)
-    }
+    changes = {key: value.index_select(0, rows.to(value.device)) for key in rules(part) if isinstance(value := getattr(part, key), Tensor)}
     return dataclasses.replace(part, **changes) if changes else part
 
 

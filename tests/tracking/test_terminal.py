@@ -172,7 +172,9 @@ def test_a_wide_table_is_broken_at_the_edge_of_a_terminal_and_not_in_a_pipe(monk
     assert all(f"metric_{n:02d}" in shown.getvalue() for n in range(12))
 
 
-@pytest.mark.parametrize("hostile", ["\x1b[2Jx", "\x1b]0;title\x07x", "\x1bcx", "\x9b2Jx", "\x1b[31mx", "x\x1b", "\u202ex\r\n", "\x1b]8;;http://a\x1b\\x"])
+@pytest.mark.parametrize(
+    "hostile", ["\x1b[2Jx", "\x1b]0;title\x07x", "\x1bcx", "\x9b2Jx", "\x1b[31mx", "x\x1b", "\u202ex\r\n", "\x1b]8;;http://a\x1b\\x"]
+)
 def test_escapes_in_names_do_not_reach_the_terminal(hostile: str, clock: list[float]) -> None:
     assert re.sub("[ -~]", "", plain(hostile)) == ""
     assert "x" in plain(hostile)

@@ -44,7 +44,9 @@ def start_and_batches(settings):
     """The initial network as a module, and the batches of every epoch, of a lone member."""
     member = ready([settings])[0]
     population, _ = populate([member])
-    layers = [dataclasses.replace(layer, units=stacked.units) for layer, stacked in zip(settings.layers, population.network.layers, strict=True)]
+    layers = [
+        dataclasses.replace(layer, units=stacked.units) for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
+    ]
     module = as_module(population.network.layout, layers, population.theta_KP[0], {n: v[0] for n, v in population.buffers.items()})
     epochs = ([(x[0].clone(), y[0].clone()) for x, y, _ in population.batches.epoch(e)] for e in range(1, settings.training.epochs + 1))
     return module, epochs, population, layers
@@ -84,9 +86,7 @@ def test_the_list_above_has_every_optimizer_that_torch_has_too():
 
 def test_lbfgs_equals_plain_torch():
     """25 iterations: L-BFGS divides by differences of gradients, which amplify the last digits of differently ordered sums."""
-    settings = make_settings(
-        optimizer=OPTIMIZERS["torch"](class_name="LBFGS", lr=0.1, options={"max_iter": 5}), training="batch", epochs=5
-    )
+    settings = make_settings(optimizer=OPTIMIZERS["torch"](class_name="LBFGS", lr=0.1, options={"max_iter": 5}), training="batch", epochs=5)
     module, epochs, population, layers = start_and_batches(settings)
     plain = train_plain(module, torch.optim.LBFGS(module.parameters(), lr=0.1, max_iter=5), nn.CrossEntropyLoss(), epochs)
     assert_same_network(train_together([settings])[0], population, layers, plain)
@@ -209,8 +209,8 @@ def test_the_start_is_bit_equal_alone_and_together():
 def test_an_interrupted_loop_has_outcomes():
     loop = Loop(populate(ready([make_settings(epochs=1000)]))[0])
 
-    def interrupt(row, names):
-        if row.epoch == 3:
+    def interrupt(rows, names):
+        if rows[-1].epoch >= 3:
             raise KeyboardInterrupt
 
     loop.listener = interrupt

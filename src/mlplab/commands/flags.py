@@ -34,12 +34,16 @@ class _Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
         if wrong in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
-            raise ConfigError(f"{wrong} is not offered by mlplab: its primary configuration is fixed. Choose an experiment with experiment=WORD; --config-dir adds a folder of yours.")
+            raise ConfigError(
+                f"{wrong} is not offered by mlplab: its primary configuration is fixed. Choose an experiment with experiment=WORD; --config-dir adds a folder of yours."
+            )
         if wrong:
             name, equals, value = wrong.lstrip("-").partition("=")
             near = did_you_mean("--" + name, known) or (f"Keys are set without dashes: {name}={value}. " if equals else "")
             raise ConfigError(f"There is no flag `{wrong}`. {near}Flags: {', '.join(known)}.")
-        raise ConfigError(f"{message[0].upper()}{message[1:]}. `mlplab train --help` shows the configuration, `mlplab train --hydra-help` the flags.")
+        raise ConfigError(
+            f"{message[0].upper()}{message[1:]}. `mlplab train --help` shows the configuration, `mlplab train --hydra-help` the flags."
+        )
 
 
 def parse(arguments: Sequence[str]) -> Flags:

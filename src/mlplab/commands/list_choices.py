@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from mlplab.config import catalog, folders, plugins
 from mlplab.config.errors import ConfigError, did_you_mean
@@ -46,7 +47,9 @@ def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
     flags = parse(arguments)
     if flags.hydra or flags.multirun or len(flags.overrides) > 2:
-        raise ConfigError(f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP [NAME]]`, with --config-dir and --plugin at most.")
+        raise ConfigError(
+            f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP [NAME]]`, with --config-dir and --plugin at most."
+        )
     return flags.overrides, flags.config_dirs, flags.plugins
 
 
@@ -54,7 +57,7 @@ def _default(group: str) -> str:
     return f"{DEFAULTS[group]} by default" if DEFAULTS[group] else "none by default"
 
 
-def _print_groups(where: Sequence[folders.Path]) -> None:
+def _print_groups(where: Sequence[Path]) -> None:
     print("Groups, chosen with GROUP=WORD; `mlplab list GROUP` explains the words:")
     _print_table([(group, _default(group), ", ".join(catalog.words(group, where))) for group in GROUPS])
     print("\nKeys beside them, set with KEY=VALUE:")

@@ -23,7 +23,9 @@ def train(arguments: Sequence[str]) -> int:
         print(version())
         return 0
     if os.environ.pop(_HYDRA_SWITCH, None) is not None:
-        print(f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration names is ever called.", file=sys.stderr)
+        print(
+            f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration names is ever called.", file=sys.stderr
+        )
     plugins.load(flags.plugins)
     if flags.hydra or flags.multirun:
         from mlplab.commands import hydra_app
@@ -46,7 +48,6 @@ def train_one(composed: Composed) -> int:
 
     settings = build(composed)
     from mlplab import experiment
-
     from mlplab.tracking import note, print_result
 
     for layer in settings.layers:

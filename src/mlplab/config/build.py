@@ -77,7 +77,9 @@ def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
             raise ConfigError(f"`{group}` is {shown(node)}, and it needs a choice: {group}=WORD. `mlplab list {group}` shows the words.")
         if not isinstance(node.get("name"), str):
             origin = composed.sources.file(group)
-            raise ConfigError(f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of the class, as in `name: adam`.")
+            raise ConfigError(
+                f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of the class, as in `name: adam`."
+            )
 
 
 def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> tuple[Layer, ...]:
@@ -111,7 +113,9 @@ def _layer_keys(written: Mapping[str, Any], place: Place) -> Any:
     known = list(rules(LayerKeys))
     for key in written:
         if key not in known:
-            raise ConfigError(f"{place.at(str(key))} is unknown: a layer has no key `{key}`. {did_you_mean(str(key), known)}It has {listing(known)}.")
+            raise ConfigError(
+                f"{place.at(str(key))} is unknown: a layer has no key `{key}`. {did_you_mean(str(key), known)}It has {listing(known)}."
+            )
     return construct(LayerKeys, written, place)
 
 
@@ -121,5 +125,7 @@ def _named(group: str, written: object, place: Place) -> Any:
         return None
     node = {"name": written} if isinstance(written, str) else written
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-        raise ConfigError(f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its name such as {{name: WORD, KEY: VALUE}}.")
+        raise ConfigError(
+            f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its name such as {{name: WORD, KEY: VALUE}}."
+        )
     return build_part(group, node, place)

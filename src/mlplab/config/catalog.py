@@ -47,7 +47,10 @@ def words(group: str, where: Sequence[Path]) -> list[str]:
 
 def choices(group: str, where: Sequence[Path]) -> dict[str, Choice]:
     """Word -> what is known of it."""
-    found = {word: read(group, word, path.read_text(encoding="utf-8", errors="replace"), path) for word, path in folders.files(group, where).items()}
+    found = {
+        word: read(group, word, path.read_text(encoding="utf-8", errors="replace"), path)
+        for word, path in folders.files(group, where).items()
+    }
     for word, part in plugins.registered(group).items():
         from mlplab.config.render import part_yaml
 

@@ -19,7 +19,6 @@ from mlplab.config.errors import ConfigError
 from mlplab.config.where import Sources
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
@@ -90,7 +89,11 @@ def search_path(where: Sequence[Path]) -> list[str]:
     """The override that gives Hydra the user's folders, where there are any."""
     if len(where) == 1:
         return []
-    return ["hydra.searchpath=[" + ",".join("'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in where[1:]) + "]"]
+    return [
+        "hydra.searchpath=["
+        + ",".join("'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in where[1:])
+        + "]"
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +102,9 @@ def _check_version() -> None:
 
     version = tuple(int(piece) for piece in hydra.__version__.split(".")[:3] if piece.isdigit())
     if not HYDRA_VERSIONS[0] <= version < HYDRA_VERSIONS[1]:
-        raise ConfigError(f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older ones run code that a configuration names.")
+        raise ConfigError(
+            f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older ones run code that a configuration names."
+        )
 
 
 def prepare() -> None:
@@ -166,7 +171,9 @@ def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources) -> dict[st
             config[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
         except MissingMandatoryValue as error:
             path = getattr(error, "full_key", None) or key
-            raise ConfigError(f"`{path}` has no default and must be given: {path}=... (`mlplab list {key} {sources.choices.get(key, '')}` says what it is).") from error
+            raise ConfigError(
+                f"`{path}` has no default and must be given: {path}=... (`mlplab list {key} {sources.choices.get(key, '')}` says what it is)."
+            ) from error
         except OmegaConfBaseException as error:
             kind = "is an interpolation that leads nowhere" if isinstance(error, InterpolationResolutionError) else "cannot be resolved"
             path = getattr(error, "full_key", None) or key

@@ -60,8 +60,5 @@ def listing(words: Iterable[str], last: str = ", ", empty: str = "nothing") -> s
 
 def shown(value: object, limit: int = 80) -> str:
     """A value as the user would type it, cut where it is long."""
-    if value is None or isinstance(value, bool):
-        text = {None: "null", True: "true", False: "false"}[value]
-    else:
-        text = repr(value)
+    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-def unknown_key(group: str, word: str, key: str, known: Sequence[str], where: Sequence[Path], place: str, origin: str, values: Mapping[str, Any]) -> ConfigError:
+def unknown_key(
+    group: str, word: str, key: str, known: Sequence[str], where: Sequence[Path], place: str, origin: str, values: Mapping[str, Any]
+) -> ConfigError:
     """`key` at the place (`optimizer`, `model.hidden[0].activation`) is not a key of this choice: whose it is, and what was probably meant."""
     homes = catalog.owners(group, key, where) if group in PART_GROUPS else []
     others = [other for other in catalog.groups_with(key, where) if other != group]
@@ -42,7 +44,9 @@ def _from(origin: str) -> str:
     return f" ({origin})" if origin else ""
 
 
-def failure(error: Exception, words: Sequence[Override], where: Sequence[Path], compose: Callable[[Sequence[str]], Mapping[str, Any]]) -> ConfigError:
+def failure(
+    error: Exception, words: Sequence[Override], where: Sequence[Path], compose: Callable[[Sequence[str]], Mapping[str, Any]]
+) -> ConfigError:
     """What Hydra refused, in one paragraph. `compose` gives the plain tree and is tried with the choices alone, to see what was there."""
     choices = [word.input_line or "" for word in words if "." not in word.key_or_group]
     typed = [word for word in words if "." in word.key_or_group and not word.is_hydra_override()]
@@ -65,9 +69,13 @@ def _missing_key(word: Override, tree: Mapping[str, Any], where: Sequence[Path])
         known = [key for key in node if key != "name"]
         return unknown_key(group, str(node.get("name")), rest[0], known, where, group, f"override `{line}`", node)
     if word.is_add():
-        return ConfigError(f"`{line}`: `{group}.{rest[0]}` is there already, with the value {value_yaml(node[rest[0]])}. Change it without the plus: {line.lstrip('+')}.")
+        return ConfigError(
+            f"`{line}`: `{group}.{rest[0]}` is there already, with the value {value_yaml(node[rest[0]])}. Change it without the plus: {line.lstrip('+')}."
+        )
     if len(rest) > 1 and not isinstance(node[rest[0]], dict):
-        return ConfigError(f"`{line}`: `{group}.{rest[0]}` has no keys of its own; its value is {value_yaml(node[rest[0]])}. Set it as a whole: {group}.{rest[0]}=...")
+        return ConfigError(
+            f"`{line}`: `{group}.{rest[0]}` has no keys of its own; its value is {value_yaml(node[rest[0]])}. Set it as a whole: {group}.{rest[0]}=..."
+        )
     return None
 
 
@@ -85,7 +93,9 @@ def _file_failure(error: Exception, where: Sequence[Path]) -> ConfigError:
         source = re.match(r"In '([^']+)'", str(error))
         known = catalog.words(group, where) if group in GROUPS else list(error.options or ())
         place = f"In {source[1]}.yaml: " if source and group in GROUPS else ""
-        return ConfigError(f"{place}there is no {group} `{missing}`. {did_you_mean(missing, known, f'`{group}={{}}`')}Choices of {group}: {', '.join(known)}.")
+        return ConfigError(
+            f"{place}there is no {group} `{missing}`. {did_you_mean(missing, known, f'`{group}={{}}`')}Choices of {group}: {', '.join(known)}."
+        )
     return ConfigError(f"The configuration does not compose: {_plain(error)}")
 
 
@@ -94,6 +104,10 @@ def _plain(error: BaseException) -> str:
     texts = []
     cause: BaseException | None = error
     while cause is not None:
-        texts += [line.strip() for line in str(cause).splitlines() if not line.startswith(("To append to your config", "    full_key", "    object_type"))]
+        texts += [
+            line.strip()
+            for line in str(cause).splitlines()
+            if not line.startswith(("To append to your config", "    full_key", "    object_type"))
+        ]
         cause = cause.__cause__
     return " ".join(dict.fromkeys(filter(None, texts))) or type(error).__name__

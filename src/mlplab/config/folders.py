@@ -23,7 +23,9 @@ def shipped() -> Path:
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "config.yaml").is_file():
             return folder
-    raise ConfigError(f"mlplab was installed without its configs: neither {package / 'configs'} nor {package.parents[1] / 'configs'} has config.yaml.")
+    raise ConfigError(
+        f"mlplab was installed without its configs: neither {package / 'configs'} nor {package.parents[1] / 'configs'} has config.yaml."
+    )
 
 
 def search(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
@@ -97,7 +99,7 @@ def _check_nodes(path: Path, text: str) -> None:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                total += sizes.get(event.anchor, 1)
+                total += sizes.get(str(event.anchor), 1)
             elif isinstance(event, yaml.CollectionStartEvent):
                 open_anchors.append((event.anchor, total))
                 total += 1
@@ -108,6 +110,8 @@ def _check_nodes(path: Path, text: str) -> None:
             elif isinstance(event, yaml.ScalarEvent):
                 total += 1
             if total > MAX_NODES:
-                raise ConfigError(f"{label(path)} has more than {MAX_NODES} entries, those that aliases repeat included; that is no configuration.")
+                raise ConfigError(
+                    f"{label(path)} has more than {MAX_NODES} entries, those that aliases repeat included; that is no configuration."
+                )
     except yaml.YAMLError:
         return  # a mistake in YAML is reported when the file is used

@@ -60,7 +60,9 @@ def check_hydra(node: Mapping[str, Any]) -> None:
     for key in ("hydra_logging", "job_logging"):
         logging = node.get(key) or {}
         if set(logging) - {"version", "root", "disable_existing_loggers"} or logging.get("root") not in (None, {"level": "ERROR"}):
-            raise ConfigError(f"`hydra.{key}` is not one of the silent presets (none, disabled): a logging configuration can run code. mlplab writes its own log.txt.")
+            raise ConfigError(
+                f"`hydra.{key}` is not one of the silent presets (none, disabled): a logging configuration can run code. mlplab writes its own log.txt."
+            )
     job = node.get("job") or {}
     empty = {
         "hydra.callbacks": node.get("callbacks"),
@@ -110,4 +112,3 @@ def _declared(name: str) -> object:
         return OmegaConf.to_container(node.node, resolve=False) if OmegaConf.is_config(node.node) else None
 
     return plain(ConfigStore.instance().repo.get("hydra", {}).get(name, {}))
-

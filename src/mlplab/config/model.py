@@ -37,7 +37,9 @@ class Mlp(Part):
     A layer is a width, or a mapping with `units` and any of activation, initializer, dropout, normalization and bias.
     """
 
-    hidden: Any = anything([6, 6], "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units: 6, activation: relu, ...}")
+    hidden: Any = anything(
+        [6, 6], "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units: 6, activation: relu, ...}"
+    )
     dropout: Number = number(0.0, "probability of leaving a hidden unit out of an update", at_least=0, below=1)
     normalization: str = choice("none", NORMALIZATIONS, "normalisation before each hidden activation")
     bias: bool = flag(True, "affine layers have biases")
@@ -70,7 +72,9 @@ def _layer(i: int, item: object) -> dict[str, Any]:
         return dict(item)
     if isinstance(item, dict):
         raise FieldError(f"hidden[{i}]", item, "has no `units`, the width of the layer")
-    raise FieldError(f"hidden[{i}]", item, "is not a layer: a width (a whole number >= 1), or a mapping such as {units: 6, activation: relu}")
+    raise FieldError(
+        f"hidden[{i}]", item, "is not a layer: a width (a whole number >= 1), or a mapping such as {units: 6, activation: relu}"
+    )
 
 
 def _widths(written: str) -> list[Any]:

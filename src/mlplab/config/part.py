@@ -41,7 +41,9 @@ def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
     word = node["name"]
     known = table(group)
     if word not in known:
-        raise ConfigError(f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`. {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}.")
+        raise ConfigError(
+            f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`. {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}."
+        )
     fields = [] if group == "tracking" else list(rules(known[word]))  # the words of tracking are levels, without keys
     for key in keys:
         if key not in fields:

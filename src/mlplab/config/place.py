@@ -15,7 +15,9 @@ def check_place(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     if "\0" in str(folder) or any(len(os.fsencode(piece)) > 255 for piece in place.parts):
         raise ConfigError(f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or holds a null character.")
     if place.is_dir() and any(place.iterdir()):
-        raise ConfigError(f"{text} is there already and is not empty. A run never writes into another's folder; name a new one with {key}=..., or leave it out.")
+        raise ConfigError(
+            f"{text} is there already and is not empty. A run never writes into another's folder; name a new one with {key}=..., or leave it out."
+        )
     parent = next(path for path in (place, *place.parents) if os.path.lexists(path))
     if not parent.is_dir():
         raise ConfigError(f"{text} cannot be created: {parent} is a file. Name another folder with {key}=....")

@@ -75,7 +75,9 @@ def load_installed() -> None:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"The installed plugin `{point.name}` ({point.value}) does not load: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"The installed plugin `{point.name}` ({point.value}) does not load: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _load_file(path: Path) -> None:
@@ -116,7 +118,9 @@ def _check(group: str, word: str, part: type[Part]) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
         raise ConfigError(f"A plugin registers `{word}` in {group}; a word is small letters, digits and _.")
     if not (isinstance(part, type) and issubclass(part, Part) and dataclasses.is_dataclass(part) and "__dataclass_params__" in vars(part)):
-        raise ConfigError(f"The plugin's {group} `{word}` is not a dataclass derived from mlplab.schema.Part: write @dataclass(frozen=True) below @register.")
+        raise ConfigError(
+            f"The plugin's {group} `{word}` is not a dataclass derived from mlplab.schema.Part: write @dataclass(frozen=True) below @register."
+        )
     plain = [field.name for field in dataclasses.fields(part) if field.name not in rules(part) or field.name == "name"]
     if plain:
         raise ConfigError(f"The plugin's {group} `{word}` has fields that are no keys: {listing(plain)}. "

@@ -29,9 +29,16 @@ PART_GROUPS = GROUPS[:-1]
 class Root(Part):
     """The keys at the root of the configuration."""
 
-    name: str | None = text(None, "folder of the run below outputs/runs; null is the word of the experiment, or else of the dataset", optional=True)
+    name: str | None = text(
+        None, "folder of the run below outputs/runs; null is the word of the experiment, or else of the dataset", optional=True
+    )
     seed: int | None = integer(
-        0, "everything random follows from it; null draws one, which the run records", at_least=0, at_most=2**32 - 1, optional=True, varies=True
+        0,
+        "everything random follows from it; null draws one, which the run records",
+        at_least=0,
+        at_most=2**32 - 1,
+        optional=True,
+        varies=True,
     )
     device: str = choice("auto", ("auto", "cpu", "cuda"), "where to compute; auto takes CUDA where it is there and faster for this size")
     dtype: str = choice("float32", ("float32", "float64"), "precision of the numbers")

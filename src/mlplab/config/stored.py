@@ -25,7 +25,9 @@ def settings_of_folder(folder: Path) -> Settings:
     """The settings of a run folder: checked as if they had been typed, since anyone may have written them. Raises ConfigError."""
     path = folder / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the folder of each run as its last line.")
+        raise ConfigError(
+            f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the folder of each run as its last line."
+        )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
         raise ConfigError(f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values.")

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 ROOT_KEYS = tuple(rules(Root))
-HYDRA_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.mode", "hydra.launcher", "hydra.sweeper", "hydra/launcher", "hydra/sweeper")
+HYDRA_KEYS = (
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.mode",
+    "hydra.launcher",
+    "hydra.sweeper",
+    "hydra/launcher",
+    "hydra/sweeper",
+)
 
 
 def parse(words: Iterable[str]) -> list[Override]:
@@ -56,7 +65,9 @@ def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> N
         elif word.is_delete():
             raise ConfigError(f"`{line}` would take `{key}` away, and every key is needed. Give it another value instead: {key}=...")
         elif word.package is not None:
-            raise ConfigError(f"`{line}`: @ would place a group elsewhere, and every group has one place. {did_you_mean(key, GROUPS, '`{}=WORD`')}")
+            raise ConfigError(
+                f"`{line}`: @ would place a group elsewhere, and every group has one place. {did_you_mean(key, GROUPS, '`{}=WORD`')}"
+            )
         elif key in GROUPS:
             _check_choice(word, line, where)
         else:
@@ -99,7 +110,9 @@ def _check_hydra_word(key: str, line: str) -> None:
 def _check_choice(word: Override, line: str, where: Sequence[Path]) -> None:
     group = word.key_or_group
     if word.is_add() or word.is_force_add():
-        raise ConfigError(f"`{line}`: the group `{group}` always has a choice, so it is replaced, not added. Write it without +: {line.lstrip('+')}.")
+        raise ConfigError(
+            f"`{line}`: the group `{group}` always has a choice, so it is replaced, not added. Write it without +: {line.lstrip('+')}."
+        )
     known = catalog.words(group, where)
     values = list(word.sweep_iterator()) if word.is_sweep_override() and word.is_discrete_sweep() else [word.value()]
     for value in values:
@@ -140,7 +153,9 @@ def _unknown(key: str, line: str, where: Sequence[Path]) -> ConfigError:
     head, _, rest = key.replace("/", ".").partition(".")
     tail = line.partition("=")[2]
     if not rest and (homes := catalog.groups_with(head, where)):
-        return ConfigError(f"`{line}`: `{head}` is a key of {listing(homes, ' and ')}, so its place is part of the name: {homes[0]}.{head}={tail}.")
+        return ConfigError(
+            f"`{line}`: `{head}` is a key of {listing(homes, ' and ')}, so its place is part of the name: {homes[0]}.{head}={tail}."
+        )
     near = nearest(head, [*GROUPS, *ROOT_KEYS])
     right = near
     if near in GROUPS and rest:
@@ -158,8 +173,12 @@ def _unreadable(word: str) -> ConfigError:
     if not equals:
         homes = [group for group in GROUPS if word in catalog.words(group, _shipped())]
         if homes:
-            return ConfigError(f"`{word}` does not say what it is a value of. Write key=value: {listing([f'{home}={word}' for home in homes], ' or ')}.")
-        return ConfigError(f"`{word}` is not key=value, as in optimizer=adam or optimizer.lr=0.01. `mlplab list` shows the groups and their choices.")
+            return ConfigError(
+                f"`{word}` does not say what it is a value of. Write key=value: {listing([f'{home}={word}' for home in homes], ' or ')}."
+            )
+        return ConfigError(
+            f"`{word}` is not key=value, as in optimizer=adam or optimizer.lr=0.01. `mlplab list` shows the groups and their choices."
+        )
     near = nearest(key, [*GROUPS, *ROOT_KEYS]) if key not in GROUPS and "." not in key else None
     advice = f"Did you mean `{near}={value}`? " if near and near != key else ""
     return ConfigError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlplab.data.table import PARTS, DataError, Ints, Table
 
-HELD_OUT = ("test", "val")  # drawn in this order
+HELD_OUT = ("test", "val")
 
 
 def split_rows(table: Table, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ints]:

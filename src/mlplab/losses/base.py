@@ -46,6 +46,10 @@ class Loss(Part):
         """The loss of each example [K, B]. Targets are int64 [K, B] for classes, and of the outputs' dtype [K, B, T] for values."""
         raise NotImplementedError
 
+    def decide(self, outputs_KBC: Tensor) -> Tensor:
+        """The most probable class of each example, int64 [...]: what `predict` says, without computing probabilities."""
+        return (outputs_KBC[..., 0] > 0).long() if outputs_KBC.shape[-1] == 1 else outputs_KBC.argmax(-1)
+
     def predict(self, outputs_KBC: Tensor) -> Tensor:
         """What the outputs say: class probabilities [..., classes] that sum to 1, or values [..., T]."""
         raise NotImplementedError

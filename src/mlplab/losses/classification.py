@@ -20,10 +20,16 @@ from mlplab.schema import Number, number
 from mlplab.stacking import fit
 from mlplab.task import Task
 
+# Rows beyond which torch's softmax over few classes is faster with the classes in the middle dimension, where it vectorises over
+# the examples: 2.5 times at 256 members, batches of 32 and 2 classes; below, the transposition costs more than it saves.
+_WIDE = 1024
+
 
 def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number = 0.0) -> Tensor:
     """Cross-entropy to (1 - smoothing) * onehot + smoothing / C: torch's own, or torch's formula where members differ."""
     if not isinstance(smoothing, Tensor):
+        if targets_KB.numel() > _WIDE:
+            return F.cross_entropy(logits_KBC.transpose(1, 2), targets_KB, reduction="none", label_smoothing=smoothing)
         loss_N = F.cross_entropy(logits_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none", label_smoothing=smoothing)
         return loss_N.view(targets_KB.shape)
     log_p_KBC = logits_KBC.log_softmax(-1)

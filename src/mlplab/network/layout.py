@@ -46,7 +46,7 @@ class Layout:
 
     def split(self, theta_KP: Tensor) -> list[Tensor]:
         """Views [K, rows, columns] of theta, one an entry."""
-        pieces = theta_KP.split(self.sizes, dim=1)
+        pieces = torch.split(theta_KP, self.sizes, dim=1)
         return [piece.view(-1, *entry.shape) for piece, entry in zip(pieces, self.entries, strict=True)]
 
     def layers(self, views: list[Tensor]) -> list[LayerViews]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.network.activations import Activation
-from mlplab.network.layout import Entry, Layout, LayerViews
+from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
 from mlplab.schema import Number
 from mlplab.settings import Layer
@@ -121,8 +121,8 @@ def stack_layers(members: Sequence[Sequence[Layer]], num_outputs: int, device: t
         kinds = {(layer.units, layer.bias, layer.normalization, type(layer.activation)) for layer in position}
         if len(kinds) > 1:
             raise ValueError("members of one population cannot differ in the structure of a layer")
-        activation = stack([layer.activation for layer in position], device) if first.activation is not None else None  # type: ignore[type-var]
-        dropout = stack_numbers([layer.dropout for layer in position], device)  # type: ignore[misc]
+        activation = stack([layer.activation for layer in position], device) if first.activation is not None else None
+        dropout = stack_numbers([layer.dropout for layer in position], device)
         stacked.append(PopulationLayer(first.units or num_outputs, activation, first.bias, first.normalization, dropout))
     return stacked
 
@@ -167,7 +167,8 @@ def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
 
 
 def _normalize(z_KBH: Tensor, layer: PopulationLayer, view: LayerViews, buffers: Buffers, i: int, training: bool) -> Tensor:
-    assert view.norm_scale is not None and view.norm_shift is not None
+    assert view.norm_scale is not None
+    assert view.norm_shift is not None
     if layer.normalization == "layer":
         return layer_norm(z_KBH, view.norm_scale, view.norm_shift)
     return batch_norm(z_KBH, view.norm_scale, view.norm_shift, buffers[f"{i}.mean"], buffers[f"{i}.variance"], training)

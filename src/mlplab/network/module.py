@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mlplab.network.layout import Layout, LayerViews
+from mlplab.network.layout import LayerViews, Layout
 from mlplab.settings import Layer
 
 
@@ -34,7 +34,8 @@ def as_module(layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers:
 
 def _linear(view: LayerViews) -> nn.Linear:
     weight_OI = view.weight[0].T
-    linear = nn.utils.skip_init(nn.Linear, weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, dtype=weight_OI.dtype)
+    linear = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, device="meta", dtype=weight_OI.dtype)
+    linear = linear.to_empty(device=weight_OI.device)  # its own initial weights would be drawn from the global generator
     with torch.no_grad():
         linear.weight.copy_(weight_OI)
         if view.bias is not None:
@@ -43,12 +44,14 @@ def _linear(view: LayerViews) -> nn.Linear:
 
 
 def _normalization(layer: Layer, view: LayerViews, buffers: dict[str, Tensor], i: int) -> nn.Module:
-    assert view.norm_scale is not None and view.norm_shift is not None
+    assert view.norm_scale is not None
+    assert view.norm_shift is not None
     width, dtype = view.norm_scale.shape[-1], view.norm_scale.dtype
     norm: nn.BatchNorm1d | nn.LayerNorm
     if layer.normalization == "batch":
         norm = nn.BatchNorm1d(width, dtype=dtype)
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.copy_(buffers[f"{i}.mean"])
         norm.running_var.copy_(buffers[f"{i}.variance"])
     else:

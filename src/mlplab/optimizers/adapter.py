@@ -99,8 +99,7 @@ class TorchOptimizer(Optimizer):
             # torch.optim turns gradients on around a closure; the objective brings its own.
             with torch.no_grad():
                 loss_K, gradient_KP = objective(theta_KP)
-            # A copy: the objective may reuse its memory, and L-BFGS compares the gradients of two evaluations.
-            parameter_P.grad = gradient_KP.reshape(-1).clone()
+            parameter_P.grad = gradient_KP.reshape(-1)
             return loss_K[0]
 
         loss = optimizer.step(closure)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ LEVELS = ("off", "summary", "scalars", "full")
 class Record:
     """The files of one run. `tracking=off` leaves the configuration, the summary and the weights; `summary` adds metrics.csv; `scalars` the event file."""
 
-    def __init__(self, folder: Path, settings: Settings, preprocessing: Preprocessing, data_hash: str, names: tuple[str, ...], member: int = 0) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, preprocessing: Preprocessing, data_hash: str, names: tuple[str, ...], member: int = 0
+    ) -> None:
         self.folder, self.settings, self.preprocessing, self.names, self.member = folder, settings, preprocessing, names, member
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
@@ -34,14 +37,14 @@ class Record:
         if self.events is not None:
             self.events.text("configuration", "```yaml\n" + (folder / "config.yaml").read_text() + "```")
 
-    def row(self, row: Row, names: tuple[str, ...]) -> None:
-        """One evaluation, readable at once."""
-        k = int((row.members == self.member).argmax())
-        values = dict(zip(names, row.values[:, k].tolist(), strict=True))
+    def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
+        """Some evaluations, readable at once."""
+        values = [row.values[:, int((row.members == self.member).argmax())].tolist() for row in rows]
         if self.metrics is not None:
-            self.metrics.write(row.epoch, row.step, values)
+            self.metrics.rows([(row.epoch, row.step, *own) for row, own in zip(rows, values, strict=True)])
         if self.events is not None:
-            self.events.scalars(row.step, values, wall_time=row.time)
+            columns = dict(zip(names, zip(*values, strict=True), strict=True))
+            self.events.history([row.step for row in rows], columns, [row.time for row in rows])
 
     def finish(self, outcome: Outcome, module: nn.Sequential, last: nn.Sequential, device: str, population: int) -> dict[str, Any]:
         """Weights, then the summary, whose presence means that the run has ended."""

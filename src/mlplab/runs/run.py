@@ -41,7 +41,12 @@ class Preprocessing:
     @classmethod
     def of(cls, prepared: Prepared) -> Preprocessing:
         return cls(
-            prepared.task, prepared.feature_names, prepared.target_names, prepared.class_names, prepared.feature_scaler, prepared.target_scaler
+            prepared.task,
+            prepared.feature_names,
+            prepared.target_names,
+            prepared.class_names,
+            prepared.feature_scaler,
+            prepared.target_scaler,
         )
 
     def to_json(self) -> str:
@@ -103,7 +108,9 @@ class Run:
         raw = np.asarray(x_NF, dtype=np.float64)
         wanted = len(self.preprocessing.feature_names)
         if raw.ndim != 2 or raw.shape[1] != wanted:
-            raise ValueError(f"x has shape {raw.shape}; this network takes rows of {wanted} features: {', '.join(self.preprocessing.feature_names)}")
+            raise ValueError(
+                f"x has shape {raw.shape}; this network takes rows of {wanted} features: {', '.join(self.preprocessing.feature_names)}"
+            )
         if not np.isfinite(raw).all():
             row, column = np.argwhere(~np.isfinite(raw))[0]
             raise ValueError(f"x has a value that is not finite, first in row {row}, feature {self.preprocessing.feature_names[column]}")
@@ -126,7 +133,9 @@ class Run:
         return np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
 
 
-def member_module(settings: Settings, preprocessing: Preprocessing, theta_P: Tensor, buffers: dict[str, Tensor], loss: Loss) -> nn.Sequential:
+def member_module(
+    settings: Settings, preprocessing: Preprocessing, theta_P: Tensor, buffers: dict[str, Tensor], loss: Loss
+) -> nn.Sequential:
     """The network of one member."""
     return as_module(blank(settings, preprocessing, loss).layout, _sized(settings, preprocessing, loss), theta_P, buffers)
 

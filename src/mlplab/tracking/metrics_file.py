@@ -39,7 +39,11 @@ class MetricsFile:
         unknown = values.keys() - set(self.columns)
         if unknown:
             raise KeyError(f"{sorted(unknown)} not among the columns {list(self.columns)}")
-        self._file.append(_lines([(epoch, step, *[values.get(column) for column in self.columns])]))
+        self.rows([(epoch, step, *[values.get(column) for column in self.columns])])
+
+    def rows(self, rows: Sequence[Sequence[float | None]]) -> None:
+        """Several rows in one write: epoch, step, and a value for each column."""
+        self._file.append(_lines(rows))
 
     def close(self) -> None:
         """Close; a second call does nothing."""

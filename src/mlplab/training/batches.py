@@ -89,9 +89,9 @@ class Batches:
             stop = min(start + width, self.used)
             x, y, w = self._gather(order_KN, start, stop)
             yield from zip(
-                x.split(self.portion, 1),
-                y.split(self.portion, 1),
-                w.split(self.portion, 1) if w is not None else [None] * (-(-(stop - start) // self.portion)),
+                torch.split(x, self.portion, 1),
+                torch.split(y, self.portion, 1),
+                torch.split(w, self.portion, 1) if w is not None else [None] * (-(-(stop - start) // self.portion)),
                 strict=True,
             )
 
@@ -100,7 +100,8 @@ class Batches:
         if order_KN is None:
             parts = [part[:, start:stop] if part is not None else None for part in (data.x, data.y, data.weights)]
             x, y, w = (part.expand(members, *part.shape[1:]) if part is not None else None for part in parts)
-            assert x is not None and y is not None
+            assert x is not None
+            assert y is not None
             return x, y, w
         index_KB = order_KN[:, start:stop]
         return _take(data.x, index_KB), _take(data.y, index_KB), _take(data.weights, index_KB) if data.weights is not None else None

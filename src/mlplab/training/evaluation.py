@@ -31,10 +31,12 @@ class Scoring:
 
     def metrics_of(self, outputs_KNC: Tensor, data: Resident, full: bool) -> dict[str, Tensor]:
         """Metrics of all members: each [K]. `full` adds those that are too dear for every evaluation."""
-        predicted = self.loss.predict(outputs_KNC)
         if self.task.classifies:
-            targets_KN = data.y.expand(predicted.shape[0], -1)
-            return (metrics.final_classification_metrics if full else metrics.classification_metrics)(predicted, targets_KN)
+            targets_KN = data.y.expand(outputs_KNC.shape[0], -1)
+            if full:
+                return metrics.final_classification_metrics(self.loss.predict(outputs_KNC), targets_KN)
+            return metrics.classification_metrics(outputs_KNC, targets_KN, self.loss.decide(outputs_KNC))
+        predicted = self.loss.predict(outputs_KNC)
         targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
         measure = metrics.final_regression_metrics if full else metrics.regression_metrics
         return measure(self._restore(predicted), self._restore(targets_KNT))
@@ -60,7 +62,7 @@ def outputs(network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: R
 def evaluate(
     network: MLP, views: Sequence[LayerViews], buffers: Buffers, scoring: Scoring, data: Resident, num_members: int, full: bool = False
 ) -> dict[str, Tensor]:
-    """"loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64 [K]."""
+    """ "loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64 [K]."""
     outputs_KNC = outputs(network, views, buffers, data, num_members)
     y = data.y.expand(num_members, *data.y.shape[1:])
     weights = data.weights.expand(num_members, -1) if data.weights is not None else None

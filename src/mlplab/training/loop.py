@@ -6,7 +6,7 @@ Shapes: K members, P parameters, L layers, S steps since the last evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,10 @@ from mlplab.training.history import History, Journal, Row
 from mlplab.training.population import Population
 from mlplab.training.stopping import DIVERGED, RUNNING, STOPPED
 
-Listener = Callable[[Row, tuple[str, ...]], None]
-"""Called with every row as it becomes known on the host."""
+Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
+"""Called a few times a second with the rows that have become known on the host."""
+
+READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as much as some steps
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Loop:
         self.ended: list[Population] = []
         self.step, self.epoch = 0, 0
         self._objectives: list[Tensor] = []
+        self._nobody_K = torch.zeros(1, dtype=torch.int64)
         self._pending: list[tuple[int, int, float, Tensor, Tensor, Tensor]] = []
         self._last_read = time.monotonic()
         self._last_steps = set(population.watch.last_step_K.tolist())
@@ -64,12 +67,14 @@ class Loop:
             self.epoch += 1
             self._epoch()
             self._compact()
+        self._read(now=True)
 
     def _epoch(self) -> None:
         population, per_epoch = self.now, self.now.batches.per_epoch
         by_step = population.schedule.unit == "step"
         lr = self._lr(self.epoch - 1)
-        for population.objective.batch in population.batches.epoch(self.epoch):
+        for batch in population.batches.epoch(self.epoch):
+            population.objective.batch = batch
             self.step += 1
             if by_step:
                 lr = self._lr(self.step - 1)
@@ -119,7 +124,7 @@ class Loop:
 
     def _evaluate(self, before_KP: Tensor, lr: Number) -> None:
         population, members = self.now, self.now.num_members
-        views = population.network.layout.layers(population.network.layout.split(population.theta_KP))
+        views = population.objective.bound(population.theta_KP)
         found: dict[str, Tensor] = {}
         for split in ("train", "val"):
             if split in population.data:
@@ -143,6 +148,9 @@ class Loop:
     def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
         """The first step since the last evaluation whose objective was not finite, or this one if the loss is not: [K], else 0."""
         bad_SK = ~torch.stack([*self._objectives, found["train/loss"].to(self.now.theta_KP.dtype)]).isfinite()
+        if bad_SK.device.type == "cpu" and not bad_SK.any():  # where looking does not wait, it is cheaper than finding out who and when
+            self._objectives = []
+            return self._nobody_K.expand(self.now.num_members)
         first_K = self.step - len(self._objectives) + 1 + bad_SK.int().argmax(0)
         self._objectives = []
         return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
@@ -159,17 +167,18 @@ class Loop:
         return torch.cat([lr_K1, *(norm.double() for norm in norms)], dim=1).T
 
     def _read(self, now: bool = False) -> None:
-        """Bring pending rows to the host: at once on the CPU, where it is free; a few times a second on a device that would wait."""
-        on_cpu = self.now.theta_KP.device.type == "cpu"
-        if not (on_cpu or now or time.monotonic() - self._last_read > 0.2):
+        """Bring the pending rows to the host and tell the listener."""
+        if not self._pending or not (now or time.monotonic() - self._last_read > READ_EVERY):
             return
-        while self._pending:
-            epoch, step, when, members, alive_K, values_MK = self._pending.pop(0)
-            row = Row(epoch, step, when, members.numpy(), alive_K.cpu().numpy(), values_MK.cpu().numpy())
+        rows = [
+            Row(epoch, step, when, members.numpy(), alive_K.cpu().numpy(), values_MK.cpu().numpy())
+            for epoch, step, when, members, alive_K, values_MK in self._pending
+        ]
+        self._pending, self._last_read = [], time.monotonic()
+        for row in rows:
             self.journal.append(row)
-            if self.listener is not None:
-                self.listener(row, self.journal.names)
-        self._last_read = time.monotonic()
+        if self.listener is not None:
+            self.listener(rows, self.journal.names)
 
     def _any_alive(self) -> bool:
         return bool(self.now.watch.alive_K.any())

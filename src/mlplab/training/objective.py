@@ -40,6 +40,7 @@ class Objective:
         self._ones_K = torch.ones(theta_KP.shape[0], dtype=theta_KP.dtype, device=theta_KP.device)
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
         self._penalised = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
+        self._lone = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
         self._bind(theta_KP)
 
@@ -47,29 +48,41 @@ class Objective:
         """Leaves that share theta's memory: an update of theta needs no splitting anew."""
         layout = self.network.layout
         self._leaves = [view.detach().requires_grad_() for view in layout.split(theta_KP)]
+        if self._lone:
+            for leaf, gradient in zip(self._leaves, layout.split(self.gradient_KP), strict=True):
+                leaf.grad = gradient
         self._theta, self._views = theta_KP, layout.layers(self._leaves)
 
-    @property
-    def views(self) -> list[LayerViews]:
+    def bound(self, theta_KP: Tensor) -> list[LayerViews]:
+        """The parameters at theta, by layer."""
+        if theta_KP is not self._theta:
+            self._bind(theta_KP)
         return self._views
 
     def __call__(self, theta_KP: Tensor) -> tuple[Tensor, Tensor]:
         """Objective [K] and gradient [K, P] at theta. The gradient is overwritten by the next call."""
-        if theta_KP is not self._theta:
-            self._bind(theta_KP)
+        views = self.bound(theta_KP)
         assert self.batch is not None
         x_KBF, y, weights_KB = self.batch
         with torch.enable_grad():
-            outputs_KBC = self.network.forward(self._views, x_KBF, self.buffers, True, self.dropout)
+            outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, self.dropout)
             loss_K = join(self.loss(outputs_KBC, y), weights_KB, self.loss.reduction)
-            gradients = torch.autograd.grad([loss_K], self._leaves, [self._ones_K])
-        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_KP)
+            self._differentiate(loss_K)
         objective_K = loss_K.detach()
         if self._penalised:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
             self._clip()
         return objective_K, self.gradient_KP
+
+    def _differentiate(self, loss_K: Tensor) -> None:
+        """One backward for all members. A lone member's gradients are contiguous, so autograd adds them up where they belong."""
+        if self._lone:
+            self.gradient_KP.zero_()
+            torch.autograd.backward([loss_K], [self._ones_K])
+            return
+        gradients = torch.autograd.grad([loss_K], self._leaves, [self._ones_K])
+        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_KP)
 
     def probe(self, theta_KP: Tensor) -> Tensor:
         """The gradient at theta without any trace: running statistics stay as they were."""

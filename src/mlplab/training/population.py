@@ -91,9 +91,7 @@ def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: to
     first = settings[0]
     dtype = getattr(torch, first.dtype)
     loss = stack([s.loss for s in settings], device)
-    network = MLP(
-        prepared[0].num_features, stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device)
-    )
+    network = MLP(prepared[0].num_features, stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device))
     seeds = [s.seed for s in settings]
     theta_KP = torch.stack([initial_theta(network.layout, s.layers, s.seed) for s in settings]).to(device, dtype)
     buffers = network.buffers(len(settings), dtype, device)
@@ -119,7 +117,7 @@ def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: to
         optimizer=optimizer,
         optimizer_state=optimizer.init(theta_KP),
         schedule=schedule,
-        schedule_state=schedule.init(len(settings)),
+        schedule_state=schedule.init(len(settings), device),
         training=training,
         scoring=_scoring(loss, prepared, device),
         data=data,
@@ -132,7 +130,9 @@ def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: to
             torch.tensor([s.training.patience or NEVER for s in settings], device=device),
             training.min_delta,
         ),
-        total_units=stack_numbers([_units(step, s.schedule, batches.per_epoch) for step, s in zip(last_steps, settings, strict=True)], device),
+        total_units=stack_numbers(
+            [_units(step, s.schedule, batches.per_epoch) for step, s in zip(last_steps, settings, strict=True)], device
+        ),
     )
 
 

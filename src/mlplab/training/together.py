@@ -6,9 +6,9 @@ Shapes: K members.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-
 
 from mlplab.data import Prepared, prepare
 from mlplab.losses import Auto, Loss
@@ -96,7 +96,7 @@ def populate(members: Sequence[Ready]) -> tuple[Population, str]:
 
 def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
     widths = [prepared.num_features, *(layer.units or prepared.task.num_classes or prepared.task.num_targets for layer in layers)]
-    return sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    return sum(a * b for a, b in itertools.pairwise(widths))
 
 
 def train_together(settings: Sequence[Settings], listener: Listener | None = None) -> list[Outcome]:
