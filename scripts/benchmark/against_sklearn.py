@@ -34,7 +34,9 @@ def main() -> None:
         theirs = []
         for seed in SEEDS:
             data = prepare(base.dataset, seed, True)
-            model = MLPClassifier((100,), learning_rate_init=1e-3, batch_size=min(200, len(data.train.y)), alpha=1e-4, max_iter=200, random_state=seed)
+            model = MLPClassifier(
+                (100,), learning_rate_init=1e-3, batch_size=min(200, len(data.train.y)), alpha=1e-4, max_iter=200, random_state=seed
+            )
             theirs.append(model.fit(data.train.x, data.train.y).score(data.test.x, data.test.y))
         mine, other = statistics.mean(ours), statistics.mean(theirs)
         print(f"{dataset:14s}  {mine:.4f}  {other:12.4f}  {mine - other:+10.4f}", flush=True)

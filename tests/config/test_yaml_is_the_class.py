@@ -25,7 +25,9 @@ TABLES = {
 
 
 def test_the_files_are_what_the_script_writes():
-    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "write_configs.py"), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "write_configs.py"), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -63,10 +63,10 @@ class Loop:
     def run(self) -> None:
         """Until every member has finished, stopped or diverged."""
         self._evaluate_start()
-        while self._any_alive():
+        while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
+            self._compact(num_alive)
             self.epoch += 1
             self._epoch()
-            self._compact()
         self._read(now=True)
 
     def _epoch(self) -> None:
@@ -88,7 +88,7 @@ class Loop:
             self._objectives.append(objective_K)
             if before_KP is not None:
                 self._evaluate(before_KP, lr)
-                if not self._any_alive():
+                if self.step in self._last_steps and not self.now.watch.alive_K.any():
                     return
 
     def _due(self, per_epoch: int) -> bool:
@@ -158,13 +158,12 @@ class Loop:
     def _health(self, before_KP: Tensor, lr: Number) -> Tensor:
         """Learning rate, gradient norm of the whole and of each layer, and |update| / |weights| of each layer: float64 [2 + 2L, K]."""
         population = self.now
-        squares_KL = population.objective.gradient_KP.square() @ self.membership_PL
-        moved_KL = (population.theta_KP - before_KP).square() @ self.membership_PL
-        size_KL = before_KP.square() @ self.membership_PL
-        ratio_KL = (moved_KL / size_KL.clamp_min(1e-30)).sqrt()
-        lr_K1 = torch.as_tensor(lr, dtype=torch.float64, device=squares_KL.device).expand(population.num_members, 1)
-        norms = [squares_KL.sum(1, keepdim=True).sqrt(), squares_KL.sqrt(), ratio_KL]
-        return torch.cat([lr_K1, *(norm.double() for norm in norms)], dim=1).T
+        measured = torch.stack([population.objective.gradient_KP, population.theta_KP - before_KP, before_KP])
+        squares_3KL = measured.square_() @ self.membership_PL
+        gradient_KL, moved_KL, size_KL = squares_3KL.sqrt()
+        whole_K1 = squares_3KL[0].sum(1, keepdim=True).sqrt_()
+        lr_K1 = torch.as_tensor(lr, dtype=torch.float64, device=whole_K1.device).expand(population.num_members, 1)
+        return torch.cat([lr_K1, torch.cat([whole_K1, gradient_KL, moved_KL / size_KL.clamp_min_(1e-15)], dim=1).double()], dim=1).T
 
     def _read(self, now: bool = False) -> None:
         """Bring the pending rows to the host and tell the listener."""
@@ -180,14 +179,10 @@ class Loop:
         if self.listener is not None:
             self.listener(rows, self.journal.names)
 
-    def _any_alive(self) -> bool:
-        return bool(self.now.watch.alive_K.any())
-
-    def _compact(self) -> None:
+    def _compact(self, num_alive: int) -> None:
         """Once half of the members have ended, they leave: their neighbours go on in a smaller population."""
-        alive_K = self.now.watch.alive_K
-        num_alive = int(alive_K.sum())
-        if 0 < num_alive <= self.now.num_members // 2:
+        if num_alive <= self.now.num_members // 2:
+            alive_K = self.now.watch.alive_K
             self.ended.append(self.now.select((~alive_K).nonzero().squeeze(1)))
             self.now = self.now.select(alive_K.nonzero().squeeze(1))
 

@@ -37,7 +37,7 @@ class Objective:
         self.network, self.loss, self.training, self.buffers, self.dropout = network, loss, training, buffers, dropout
         self.batch: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.gradient_KP = torch.zeros_like(theta_KP)
-        self._ones_K = torch.ones(theta_KP.shape[0], dtype=theta_KP.dtype, device=theta_KP.device)
+        self._even_KB: dict[int, Tensor] = {}
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
         self._penalised = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
         self._lone = theta_KP.shape[0] == 1
@@ -66,22 +66,31 @@ class Objective:
         x_KBF, y, weights_KB = self.batch
         with torch.enable_grad():
             outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, self.dropout)
-            loss_K = join(self.loss(outputs_KBC, y), weights_KB, self.loss.reduction)
-            self._differentiate(loss_K)
-        objective_K = loss_K.detach()
+            loss_KB = self.loss(outputs_KBC, y)
+            self._differentiate(loss_KB, self._shares(loss_KB, weights_KB))
+        objective_K = join(loss_KB.detach(), weights_KB, self.loss.reduction)
         if self._penalised:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
             self._clip()
         return objective_K, self.gradient_KP
 
-    def _differentiate(self, loss_K: Tensor) -> None:
+    def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
+        """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer gradient, it saves joining on the tape."""
+        if weights_KB is not None:
+            return weights_KB if self.loss.reduction == "sum" else weights_KB / weights_KB.sum(1, keepdim=True)
+        size = loss_KB.shape[1]
+        if size not in self._even_KB:
+            self._even_KB[size] = torch.full_like(loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False)
+        return self._even_KB[size]
+
+    def _differentiate(self, loss_KB: Tensor, shares_KB: Tensor) -> None:
         """One backward for all members. A lone member's gradients are contiguous, so autograd adds them up where they belong."""
         if self._lone:
             self.gradient_KP.zero_()
-            torch.autograd.backward([loss_K], [self._ones_K])
+            torch.autograd.backward([loss_KB], [shares_KB])
             return
-        gradients = torch.autograd.grad([loss_K], self._leaves, [self._ones_K])
+        gradients = torch.autograd.grad([loss_KB], self._leaves, [shares_KB])
         torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_KP)
 
     def probe(self, theta_KP: Tensor) -> Tensor:
