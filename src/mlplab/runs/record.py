@@ -55,7 +55,8 @@ class Record:
         save_weights(self.folder / "checkpoints" / "best.safetensors", tensors, metadata)
         save_weights(self.folder / "checkpoints" / "last.safetensors", {n: v.contiguous() for n, v in last.state_dict().items()}, metadata)
         if self.events is not None:
-            self.events.scalars(outcome.steps, {f"final/{name}": value for name, value in outcome.metrics.items()})
+            test = {name: value for name, value in outcome.metrics.items() if name.startswith("test/")}
+            self.events.scalars(outcome.steps, test)  # one point: the test part is looked at once, with the chosen weights
         summary = {
             "status": outcome.status,
             "reason": outcome.reason,
