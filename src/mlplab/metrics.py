@@ -49,7 +49,7 @@ def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -
 
 
 def _spread_nan(metric_K: Tensor, probabilities_KNC: Tensor) -> Tensor:
-    return metric_K.masked_fill(probabilities_KNC.isnan().any(2).any(1), math.nan)
+    return metric_K.masked_fill(probabilities_KNC.sum((1, 2)).isnan(), math.nan)
 
 
 def _confusion_metrics(predicted_KN: Tensor, targets_KN: Tensor, num_classes: int) -> dict[str, Tensor]:

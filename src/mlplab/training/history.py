@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
+
+from mlplab.schema import Number
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,31 @@ class Row:
     members: np.ndarray  # int64 [K]
     alive: np.ndarray  # bool [K]: False where the member had ended before
     values: np.ndarray  # float64 [M, K]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A row that still lies on the device: metrics [M', K], squared sizes of gradient, update and weights [3, K, L], and the learning rate."""
+
+    epoch: int
+    step: int
+    time: float
+    members: Tensor
+    alive_K: Tensor
+    values_MK: Tensor
+    squares_3KL: Tensor
+    lr: Number
+
+    def row(self) -> Row:
+        """Read it: metrics, learning rate, gradient norm of the whole and of each layer, |update| / |weights| of each layer."""
+        squares_3KL = self.squares_3KL.double().cpu().numpy()
+        gradient_KL, moved_KL, size_KL = np.sqrt(squares_3KL)
+        lr_1K = np.broadcast_to(np.asarray(self.lr.cpu().numpy().T if isinstance(self.lr, Tensor) else self.lr), (1, len(gradient_KL)))
+        whole_1K = np.sqrt(squares_3KL[0].sum(1))[None]
+        values_MK = self.values_MK.cpu().numpy()
+        ratio_LK = (moved_KL / np.maximum(size_KL, 1e-15)).T
+        values = np.concatenate([values_MK, lr_1K, whole_1K, gradient_KL.T, ratio_LK])
+        return Row(self.epoch, self.step, self.time, self.members.numpy(), self.alive_K.cpu().numpy(), values)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Shapes: K members, P parameters, L layers, S steps since the last evaluation.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from mlplab import metrics
 from mlplab.schema import Number
 from mlplab.training.evaluation import evaluate
-from mlplab.training.history import History, Journal, Row
+from mlplab.training.history import History, Journal, Pending, Row
 from mlplab.training.population import Population
 from mlplab.training.stopping import DIVERGED, RUNNING, STOPPED
 
@@ -55,7 +56,7 @@ class Loop:
         self.step, self.epoch = 0, 0
         self._objectives: list[Tensor] = []
         self._nobody_K = torch.zeros(1, dtype=torch.int64)
-        self._pending: list[tuple[int, int, float, Tensor, Tensor, Tensor]] = []
+        self._pending: list[Pending] = []
         self._last_read = time.monotonic()
         self._last_steps = set(population.watch.last_step_K.tolist())
 
@@ -132,11 +133,12 @@ class Loop:
                 found |= {f"{split}/{name}": value_K for name, value_K in measured.items()}
         was_alive_K = population.watch.alive_K
         value_K = self._monitored(found)
-        population.watch.observe(value_K, population.theta_KP, population.buffers, self.epoch, self.step, self._first_bad(found))
+        population.watch.observe(value_K, population.theta_KP, population.buffers, self.step, self._first_bad(found))
         if population.schedule.stateful and self.step:
             population.schedule_state = population.schedule.observe(population.schedule_state, value_K.unsqueeze(1))
-        values_MK = torch.cat([torch.stack([found[name] for name in self.journal.names if name in found]), self._health(before_KP, lr)])
-        self._pending.append((self.epoch, self.step, time.time(), population.members, was_alive_K, values_MK))
+        values_MK = torch.stack([found[name] for name in self.journal.names if name in found])
+        squares_3KL = self._squares(before_KP)
+        self._pending.append(Pending(self.epoch, self.step, time.time(), population.members, was_alive_K, values_MK, squares_3KL, lr))
         self._read()
 
     def _monitored(self, found: dict[str, Tensor]) -> Tensor:
@@ -147,32 +149,26 @@ class Loop:
 
     def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
         """The first step since the last evaluation whose objective was not finite, or this one if the loss is not: [K], else 0."""
-        bad_SK = ~torch.stack([*self._objectives, found["train/loss"].to(self.now.theta_KP.dtype)]).isfinite()
-        if bad_SK.device.type == "cpu" and not bad_SK.any():  # where looking does not wait, it is cheaper than finding out who and when
+        seen_SK = torch.stack([*self._objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
+        if seen_SK.device.type == "cpu" and math.isfinite(seen_SK.sum()):  # where looking does not wait, one sum tells that nobody diverged
             self._objectives = []
             return self._nobody_K.expand(self.now.num_members)
+        bad_SK = ~seen_SK.isfinite()
         first_K = self.step - len(self._objectives) + 1 + bad_SK.int().argmax(0)
         self._objectives = []
         return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
 
-    def _health(self, before_KP: Tensor, lr: Number) -> Tensor:
-        """Learning rate, gradient norm of the whole and of each layer, and |update| / |weights| of each layer: float64 [2 + 2L, K]."""
+    def _squares(self, before_KP: Tensor) -> Tensor:
+        """Squared sizes of gradient, update and weights of each layer: [3, K, L]. What follows from them is worked out when they are read."""
         population = self.now
-        measured = torch.stack([population.objective.gradient_KP, population.theta_KP - before_KP, before_KP])
-        squares_3KL = measured.square_() @ self.membership_PL
-        gradient_KL, moved_KL, size_KL = squares_3KL.sqrt()
-        whole_K1 = squares_3KL[0].sum(1, keepdim=True).sqrt_()
-        lr_K1 = torch.as_tensor(lr, dtype=torch.float64, device=whole_K1.device).expand(population.num_members, 1)
-        return torch.cat([lr_K1, torch.cat([whole_K1, gradient_KL, moved_KL / size_KL.clamp_min_(1e-15)], dim=1).double()], dim=1).T
+        measured_3KP = torch.stack([population.objective.gradient_KP, population.theta_KP - before_KP, before_KP])
+        return measured_3KP.square_() @ self.membership_PL
 
     def _read(self, now: bool = False) -> None:
         """Bring the pending rows to the host and tell the listener."""
         if not self._pending or not (now or time.monotonic() - self._last_read > READ_EVERY):
             return
-        rows = [
-            Row(epoch, step, when, members.numpy(), alive_K.cpu().numpy(), values_MK.cpu().numpy())
-            for epoch, step, when, members, alive_K, values_MK in self._pending
-        ]
+        rows = [pending.row() for pending in self._pending]
         self._pending, self._last_read = [], time.monotonic()
         for row in rows:
             self.journal.append(row)
@@ -206,7 +202,7 @@ def _outcomes(population: Population, histories: list[History], epoch: int, step
     for k, (member, state) in enumerate(zip(population.members.tolist(), watch.state_K.tolist(), strict=True)):
         status, reason, steps = _ending(state, int(watch.diverged_step_K[k]), histories[member], step)
         found[member] = Outcome(
-            status, reason, -(-steps // per_epoch), steps, int(best.epoch_K[k]), int(best.step_K[k]), histories[member],
+            status, reason, -(-steps // per_epoch), steps, -(-int(best.step_K[k]) // per_epoch), int(best.step_K[k]), histories[member],
             {name: values[k] for name, values in measured.items()},
             best_theta[k], {n: v[k] for n, v in best_buffers.items()}, last_theta[k], {n: v[k] for n, v in last_buffers.items()},
         )  # fmt: skip

@@ -22,24 +22,22 @@ class Kept:
 
     theta_KP: Tensor
     buffers: Buffers
-    epoch_K: Tensor
     step_K: Tensor
 
     @classmethod
     def at_start(cls, theta_KP: Tensor, buffers: Buffers) -> Kept:
         zeros_K = torch.zeros(theta_KP.shape[0], dtype=torch.int64, device=theta_KP.device)
-        return cls(theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K, zeros_K.clone())
+        return cls(theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K)
 
-    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, epoch: int, step: int) -> None:
+    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int) -> None:
         """Take over the chosen members. A select, never a product: 0 times NaN is NaN."""
         chosen_K1 = chosen_K.unsqueeze(1)
         self.theta_KP = torch.where(chosen_K1, theta_KP, self.theta_KP)
         self.buffers = {name: torch.where(chosen_K1, value, self.buffers[name]) for name, value in buffers.items()}
-        self.epoch_K = self.epoch_K.masked_fill(chosen_K, epoch)
         self.step_K = self.step_K.masked_fill(chosen_K, step)
 
     def select(self, rows: Tensor) -> Kept:
-        return Kept(self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.epoch_K[rows], self.step_K[rows])
+        return Kept(self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.step_K[rows])
 
 
 class Watch:
@@ -58,7 +56,7 @@ class Watch:
     def alive_K(self) -> Tensor:
         return self.state_K == RUNNING
 
-    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, epoch: int, step: int, first_bad_K: Tensor) -> None:
+    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int, first_bad_K: Tensor) -> None:
         """One evaluation. first_bad_K is the step at which a member's objective ceased to be finite, 0 where it is finite.
 
         NaN is never better than anything, so it counts as no improvement.
@@ -68,8 +66,8 @@ class Watch:
         healthy_K = alive_K & ~diverged_K
         delta = self.min_delta.view(-1) if isinstance(self.min_delta, Tensor) else self.min_delta
         better_K = healthy_K & ((value_K < self.best_value_K - delta) | ((value_K < torch.inf) & (self.best_value_K == torch.inf)))
-        self.best.keep(better_K, theta_KP, buffers, epoch, step)
-        self.last.keep(healthy_K, theta_KP, buffers, epoch, step)
+        self.best.keep(better_K, theta_KP, buffers, step)
+        self.last.keep(healthy_K, theta_KP, buffers, step)
         self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
         self.since_K = torch.where(better_K, 0, self.since_K + 1)
         self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
