@@ -1,6 +1,6 @@
 """Losses: what training makes small, one number per example, and the output layer that it asks for."""
 
-from mlplab.losses.auto import Auto
+from mlplab.losses.auto import Auto, settled
 from mlplab.losses.base import ClassificationLoss, Loss, RegressionLoss
 from mlplab.losses.classification import Bce, Brier, CrossEntropy, Focal, KlDivergence, MseOnehot, Nll
 from mlplab.losses.margin import Hinge, SquaredHinge
@@ -56,4 +56,5 @@ __all__ = [
     "RegressionLoss",
     "Smape",
     "SquaredHinge",
+    "settled",
 ]

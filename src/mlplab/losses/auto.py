@@ -26,3 +26,8 @@ class Auto(Loss):
 
     def num_outputs(self, task: Task) -> int:
         return self.resolve(task).num_outputs(task)
+
+
+def settled(loss: Loss, task: Task) -> Loss:
+    """The loss to train with: what `auto` resolves to, any other as it is."""
+    return loss.resolve(task) if isinstance(loss, Auto) else loss

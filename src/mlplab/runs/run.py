@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlplab.data import Prepared, Scaler
+from mlplab.losses import Loss, settled
 from mlplab.network import as_module
 from mlplab.network.mlp import MLP, PopulationLayer
 from mlplab.settings import Settings
 from mlplab.task import Task
 from mlplab.tracking import load_weights, read_metrics
 from mlplab.training.history import History
-
-if TYPE_CHECKING:
-    from mlplab.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ class Run:
 
     @property
     def _loss(self) -> Loss:
-        loss = self.settings.loss
-        return loss.resolve(self.preprocessing.task) if hasattr(loss, "resolve") else loss
+        return settled(self.settings.loss, self.preprocessing.task)
 
     @torch.no_grad()
     def _outputs(self, x_NF: Any) -> Tensor:
@@ -141,8 +138,6 @@ def member_module(
 
 
 def _sized(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
-    from dataclasses import replace
-
     return [*settings.layers[:-1], replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task))]
 
 
@@ -164,7 +159,7 @@ def load(folder: str | Path) -> Run:
     summary = json.loads((place / "summary.json").read_text())
     tensors, metadata = load_weights(place / "weights.safetensors")
     preprocessing = Preprocessing.from_json(metadata["preprocessing"])
-    loss = settings.loss.resolve(preprocessing.task) if hasattr(settings.loss, "resolve") else settings.loss
+    loss = settled(settings.loss, preprocessing.task)
     network = blank(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
     buffers = {name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()}

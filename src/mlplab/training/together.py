@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from mlplab.data import Prepared, prepare
-from mlplab.losses import Auto, Loss
+from mlplab.losses import Loss, settled
 from mlplab.schema import Part, rules
 from mlplab.settings import Layer, Settings
 from mlplab.training.device import choose
@@ -41,7 +41,7 @@ def ready(settings: Sequence[Settings]) -> list[Ready]:
         if key_text not in cache:
             cache[key_text] = prepare(s.dataset, s.seed, target_scaling_default=not s.loss.own_units)
         prepared = cache[key_text]
-        loss = s.loss.resolve(prepared.task) if isinstance(s.loss, Auto) else s.loss
+        loss = settled(s.loss, prepared.task)
         if reason := loss.misfit(prepared.task) or _negative(loss, prepared):
             words = f"loss={s.word('loss')} {reason}"
             raise MisfitError(f"The loss does not fit the data: {words} (dataset={s.word('dataset')}).")
