@@ -23,11 +23,6 @@ class Flags:
     hydra: list[str]  # flags that only Hydra answers: --help, --cfg, --info, ...
     version: bool
 
-    @property
-    def completes(self) -> bool:
-        """Hydra is asked to complete a command line, which need not be valid yet."""
-        return "--shell-completion" in self.hydra
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:

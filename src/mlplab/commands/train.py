@@ -27,15 +27,15 @@ def train(arguments: Sequence[str]) -> int:
             f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration names is ever called.", file=sys.stderr
         )
     plugins.load(flags.plugins)
-    if flags.hydra or flags.multirun:
+    if flags.hydra:
         from mlplab.commands import hydra_app
 
         return hydra_app.run(flags)
-    composed = compose(flags.overrides, flags.config_dirs)
-    if composed.sweeps:
-        from mlplab.commands import hydra_app
+    composed = None if flags.multirun else compose(flags.overrides, flags.config_dirs)
+    if composed is None or composed.sweeps:
+        from mlplab.commands import multirun
 
-        return hydra_app.run(flags, multirun=True)
+        return multirun.run(flags)
     return train_one(composed)
 
 

@@ -28,12 +28,13 @@ HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
 class Composed:
     """A resolved configuration in plain dicts and lists, and what it was composed of.
 
-    `run_dir` is where hydra.run.dir places a run, relative to the folder of the command. `sweeps` is true where the configuration
-    itself asks for a sweep (hydra.mode=MULTIRUN). A stored configuration becomes `Composed(config)`.
+    `run_dir` and `sweep_dir` are where hydra.run.dir and hydra.sweep.dir place a run or a sweep, relative to the folder of the command.
+    `sweeps` is true where the configuration itself asks for a sweep (hydra.mode=MULTIRUN). A stored one becomes `Composed(config)`.
     """
 
     config: dict[str, Any]
     run_dir: str | None = None
+    sweep_dir: str | None = None
     sources: Sources = field(default_factory=Sources)
     sweeps: bool = False
 
@@ -129,7 +130,7 @@ def stamp() -> str:
 
 def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) -> Composed:
     """A composed tree, checked and resolved to plain values."""
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import open_dict
 
     raw = _plain_tree(tree)
     hydra_node = raw.pop("hydra")
@@ -141,9 +142,19 @@ def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) 
         tree.name = raw["name"] = _name(raw, choices)
     config = _resolve(tree, list(raw), sources)
     guard.refuse_code(config)
-    run_dir = str(OmegaConf.select(tree, "hydra.run.dir"))
+    run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
-    return Composed(config, run_dir, sources, sweeps=getattr(mode, "name", mode) == "MULTIRUN")
+    return Composed(config, run_dir, sweep_dir, sources, sweeps=getattr(mode, "name", mode) == "MULTIRUN")
+
+
+def _folder(tree: DictConfig, key: str) -> str:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return str(OmegaConf.select(tree, key, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"`{key}` cannot be resolved: {str(error).splitlines()[0]}.") from error
 
 
 def _name(raw: Mapping[str, Any], choices: Mapping[str, Any]) -> object:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from mlplab.config.build import build
 from mlplab.config.compose import Composed, compose
 from mlplab.config.errors import ConfigError
+from mlplab.config.folders import check_size
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -23,12 +22,18 @@ def settings_from_words(overrides: Sequence[str] = ()) -> Settings:
 
 def settings_of_folder(folder: Path) -> Settings:
     """The settings of a run folder: checked as if they had been typed, since anyone may have written them. Raises ConfigError."""
+    import yaml
+
     path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(
             f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the folder of each run as its last line."
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_size(path)
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values.")
     return build(Composed(config))

@@ -61,7 +61,7 @@ def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> N
                 f"text with commas put it in quotes inside quotes: \"{key}='a,b'\"."
             )
         if word.is_hydra_override() or key == "hydra":
-            _check_hydra_word(key, line)
+            check_hydra_word(key, line)
         elif word.is_delete():
             raise ConfigError(f"`{line}` would take `{key}` away, and every key is needed. Give it another value instead: {key}=...")
         elif word.package is not None:
@@ -98,7 +98,8 @@ def _refuse_code(word: Override, line: str) -> None:
                 raise forbidden(word.key_or_group, key, f"The override `{line}`")
 
 
-def _check_hydra_word(key: str, line: str) -> None:
+def check_hydra_word(key: str, line: str) -> None:
+    """Refuse an override of Hydra's own configuration, but for a few harmless keys."""
     if any(key == known or key.startswith((known + ".", known + "/")) for known in HYDRA_KEYS):
         return
     raise ConfigError(

@@ -1,0 +1,208 @@
+"""Words become plain values: groups, experiments, folders of the user's, names, seeds, and what may stand in an interpolation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlplab.config import Composed, ConfigError, build, compose, settings_of_folder
+from mlplab.config.root import DEFAULTS, GROUPS, PART_GROUPS
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
+    config = compose().config
+    assert [key for key in config if key in GROUPS] == list(PART_GROUPS)
+    assert {group: config[group]["name"] for group in PART_GROUPS} == {group: word for group, word in DEFAULTS.items() if word}
+    assert type(config) is dict
+    assert {type(config[group]) for group in PART_GROUPS} == {dict}
+    assert type(config["model"]["hidden"]) is list
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_word_composes(group):
+    for path in sorted((CONFIGS / group).glob("*.yaml")):
+        composed = compose([f"{group}={path.stem}"])
+        assert composed.sources.choices[group] == path.stem
+        if group != "experiment":
+            assert composed.config[group]["name"] == path.stem
+
+
+def test_it_repeats_and_leaves_hydra_as_it_was():
+    from hydra.core.global_hydra import GlobalHydra
+
+    first, second = compose(["seed=3"]), compose(["seed=3"])
+    assert first.config == second.config
+    assert first.run_dir != second.run_dir
+    assert not GlobalHydra().is_initialized()
+
+
+def test_it_imports_no_torch_and_no_sklearn():
+    code = "import sys; from mlplab.config import compose; compose(['optimizer=sgd']); sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_where_a_run_goes():
+    assert re.fullmatch(r"outputs/runs/xor_mlp/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", compose(["experiment=xor_mlp"]).run_dir or "")
+    assert compose(["hydra.run.dir=here/${name}", "name=mine"]).run_dir == "here/mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "two_layer_radial"),
+        (["dataset=iris"], "iris"),
+        (["name=a/b"], "a/b"),
+        (["name=5"], "5"),
+        (["name=${dataset.name}_${seed}"], "two_layer_radial_0"),
+    ],
+)
+def test_the_name(words, name):
+    assert build(compose(words)).name == name
+
+
+def test_a_seed_that_is_drawn_is_recorded():
+    composed = compose(["seed=null"])
+    settings = build(composed)
+    assert settings.config["seed"] == settings.seed
+    assert 0 <= settings.seed < 2**32
+    assert build(composed).seed != settings.seed
+
+
+@pytest.mark.parametrize(
+    ("written", "units"),
+    [
+        ("[6,4]", [6, 4]),
+        ("64-64-32", [64, 64, 32]),
+        ("64x3", [64] * 3),
+        ("8-4x2", [8, 4, 4]),
+        ("8", [8]),
+        ("[]", []),
+        ("", []),
+        ("[5,{units:3}]", [5, 3]),
+    ],
+)
+def test_the_forms_of_hidden(written, units):
+    settings = build(compose([f"model.hidden={written}"]))
+    assert [layer.units for layer in settings.layers] == [*units, 0]
+
+
+def test_a_layer_has_parts_of_its_own():
+    layer = "{units:3,activation:{name:leaky_relu,negative_slope:0.2},initializer:zeros,dropout:0.5,normalization:layer,bias:false}"
+    words = [
+        f"model.hidden=[{layer},4]",
+        "model.output_initializer={name:normal,std:2}",
+        "model.bias_initializer=uniform",
+        "activation=relu",
+    ]
+    first, second, last = build(compose(words)).layers
+    assert (type(first.activation).__name__, first.activation.negative_slope) == ("LeakyRelu", 0.2)
+    assert (type(first.initializer).__name__, first.dropout, first.normalization, first.bias) == ("Zeros", 0.5, "layer", False)
+    assert (type(second.activation).__name__, second.dropout, second.normalization, second.bias) == ("Relu", 0.0, "none", True)
+    assert (last.activation, type(last.initializer).__name__, last.initializer.std) == (None, "Normal", 2.0)
+    assert {type(layer.bias_initializer).__name__ for layer in (first, second, last)} == {"Uniform"}
+
+
+def test_a_whole_number_is_a_real_one_where_the_class_says_so():
+    settings = build(compose(["optimizer.lr=1", "schedule=multistep", "schedule.milestones=[10,20]"]))
+    assert type(settings.optimizer.lr) is float
+    assert [type(item) for item in settings.schedule.milestones] == [float, float]
+
+
+def test_keys_inside_a_mapping():
+    for words in (["optimizer.options.max_iter=7"], ["optimizer.options={max_iter:7}"]):
+        assert build(compose(["optimizer=torch", *words])).optimizer.options == {"max_iter": 7}
+
+
+def test_settings_are_rebuilt_from_their_own_configuration():
+    settings = build(compose(["experiment=radial_6_6", "seed=4"]))
+    assert build(Composed(settings.config)).layers == settings.layers
+
+
+# Folders of the user's own.
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+EXPERIMENT = "# @package _global_\ndefaults:\n  - override /dataset: iris\n  - override /optimizer: slow\nseed: 8\ntraining:\n  epochs: 5\n"
+
+
+@pytest.mark.parametrize("folder", ["conf", "else where"])
+def test_a_folder_of_the_users_own(folder):
+    write(Path(folder, "optimizer", "slow.yaml"), "defaults:\n  - sgd\nlr: 1.0e-05\n")
+    write(Path(folder, "experiment", "mine", "first.yaml"), EXPERIMENT)
+    composed = compose(["experiment=mine/first", "seed=9"], [] if folder == "conf" else [folder])
+    settings = build(composed)
+    assert (settings.name, settings.seed, settings.optimizer.lr, settings.training.epochs) == ("mine_first", 9, 1e-5, 5)
+    assert settings.word("dataset") == "iris"
+
+
+def test_an_error_in_a_file_names_file_and_line():
+    write(Path("conf/optimizer/slow.yaml"), "name: sgd\nlr: fast\n")
+    with pytest.raises(ConfigError, match=r"conf/optimizer/slow\.yaml, line 2.* not a number"):
+        build(compose(["optimizer=slow"]))
+    write(Path("conf/optimizer/slow.yaml"), "name: adam\nmomentum: 0.9\n")
+    with pytest.raises(ConfigError, match=r"conf/optimizer/slow\.yaml, line 2.*belongs to optimizer momentum"):
+        build(compose(["optimizer=slow"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: sgd\nname: adam\n", "line 2.*duplicate key"),
+        ("name: [sgd\n", "not YAML"),
+        ("name: !!python/object/apply:os.system [ls]\n", "not YAML"),
+        ("lr: 0.1\n", "`optimizer.name` is missing"),
+        ("defaults:\n  - adamm\nlr: 0.1\n", "`adamm`. Did you mean `optimizer=adam`"),
+        ("- 1\n", "optimizer"),
+        ("name: sgd\nlr: ???\n", "`optimizer.lr` has no default"),
+        ("name: sgd\nlr: ${optimizer.lrr}\n", "leads nowhere"),
+        ("name: sgd\nlr: ${oc.env:HOME}\n", "not allowed"),
+        ("name: sgd\nlr: yes\n", "not a number"),
+        ("name: sgd\nlr: 12:30:00\nnesterov: 1\n", "true or false"),
+        ("# " + "x" * 1_100_000, "1000000"),
+        ("a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
+         "e: [*d,*d,*d,*d,*d,*d,*d,*d]\n", "more than 10000"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong(text, reason):
+    write(Path("conf/optimizer/mine.yaml"), text)
+    with pytest.raises(ConfigError, match=reason):
+        build(compose(["optimizer=mine"]))
+
+
+def test_a_file_must_not_hide_a_shipped_word():
+    write(Path("conf/optimizer/adam.yaml"), "name: adam\nlr: 5\n")
+    with pytest.raises(ConfigError, match="my_adam"):
+        compose()
+
+
+def test_folders_that_are_wrong():
+    with pytest.raises(ConfigError, match="does not exist"):
+        compose([], ["nowhere"])
+    with pytest.raises(ConfigError, match="a package would be imported"):
+        compose(["hydra.searchpath=[pkg://antigravity]"])
+    assert "antigravity" not in sys.modules
+
+
+def test_the_configuration_of_a_folder_is_not_trusted():
+    config = build(compose()).config
+    folder = Path("run")
+    for text, reason in [
+        (str({**config, "model": {**config["model"], "x": {"_target_": "os.system"}}}), "_target_"),
+        (str({**config, "extra": 1}), "extra"),
+        ("a: [", "not YAML"),
+        ("[]", "no configuration"),
+    ]:
+        write(folder / "config.yaml", text)
+        with pytest.raises(ConfigError, match=reason):
+            settings_of_folder(folder)
