@@ -4,7 +4,7 @@ from mlplab.network.activations import ACTIVATIONS, Activation
 from mlplab.network.initializers import INITIALIZERS, Initializer
 from mlplab.network.layout import Layout
 from mlplab.network.mlp import MLP, Dropout, initial_theta, stack_layers
-from mlplab.network.module import as_module
+from mlplab.network.module import as_module, stacked_states
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,4 +17,5 @@ __all__ = [
     "as_module",
     "initial_theta",
     "stack_layers",
+    "stacked_states",
 ]

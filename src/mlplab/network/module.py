@@ -32,6 +32,20 @@ def as_module(layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers:
     return nn.Sequential(*steps).eval()
 
 
+def stacked_states(layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state_dict of `as_module` for K members at once: name -> [K, ...]. `buffers` are those of all members, each [K, H].
+
+    A module that is filled with the places of the numbers, instead of the numbers, says where each one goes.
+    """
+    values_KQ = torch.cat([theta_KP, *buffers.values()], dim=1)
+    places = list(torch.arange(values_KQ.shape[1], dtype=torch.float64).split([theta_KP.shape[1], *(b.shape[1] for b in buffers.values())]))
+    module = as_module(layout, layers, places[0], dict(zip(buffers, places[1:], strict=True)))
+    return {
+        name: values_KQ[:, place.long().flatten()].view(-1, *place.shape) if place.is_floating_point() else place.expand(len(theta_KP), *place.shape)
+        for name, place in module.state_dict().items()
+    }
+
+
 def _linear(view: LayerViews) -> nn.Linear:
     weight_OI = view.weight[0].T
     linear = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, device="meta", dtype=weight_OI.dtype)

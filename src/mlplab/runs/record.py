@@ -1,19 +1,22 @@
-"""What a run writes into its folder: before it starts, with every evaluation, and when it ends."""
+"""What a run writes into its folder: before it starts, with every evaluation, and when it ends; or, for a member of a population, at once."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
-from mlplab.tracking import EventWriter, MetricsFile, save_weights, write_json, write_text_atomic, write_yaml
+from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, save_weights, write_json, write_text_atomic, write_yaml
+from mlplab.tracking.files import yaml_text
 from mlplab.training.history import Row
 from mlplab.training.loop import Outcome
 
@@ -29,13 +32,11 @@ class Record:
         self.folder, self.settings, self.preprocessing, self.names, self.member = folder, settings, preprocessing, names, member
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
-        write_yaml(folder / "config.yaml", settings.config)
-        write_yaml(folder / "overrides.yaml", list(settings.overrides))
-        write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
+        write_origin(folder, settings, data_hash)
         self.metrics = MetricsFile(folder / "metrics.csv", names) if level >= 1 else None
         self.events = EventWriter(folder) if level >= 2 else None
         if self.events is not None:
-            self.events.text("configuration", "```yaml\n" + (folder / "config.yaml").read_text() + "```")
+            _introduce(self.events, settings, HParams.of_run(settings, names))
 
     def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
         """Some evaluations, readable at once."""
@@ -48,39 +49,115 @@ class Record:
 
     def finish(self, outcome: Outcome, module: nn.Sequential, last: nn.Sequential, device: str, population: int) -> dict[str, Any]:
         """Weights, then the summary, whose presence means that the run has ended."""
-        metadata = {"format": "mlplab-weights-1", "preprocessing": self.preprocessing.to_json()}
-        tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-        save_weights(self.folder / "weights.safetensors", tensors, metadata)
-        (self.folder / "checkpoints").mkdir(exist_ok=True)
-        save_weights(self.folder / "checkpoints" / "best.safetensors", tensors, metadata)
-        save_weights(self.folder / "checkpoints" / "last.safetensors", {n: v.contiguous() for n, v in last.state_dict().items()}, metadata)
+        write_weights(self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json())
         if self.events is not None:
-            test = {name: value for name, value in outcome.metrics.items() if name.startswith("test/")}
-            self.events.scalars(outcome.steps, test)  # one point: the test part is looked at once, with the chosen weights
-        summary = {
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "name": self.settings.name,
-            "seed": self.settings.seed,
-            "device": device,
-            "epochs": outcome.epochs,
-            "steps": outcome.steps,
-            "best_epoch": outcome.best_epoch,
-            "num_parameters": sum(p.numel() for p in module.parameters()),
-            "seconds": round(time.monotonic() - self.started, 3),
-            "population": population,
-            "metrics": outcome.metrics,
-        }
-        write_json(self.folder / "summary.json", summary)
+            _conclude(self.events, outcome)
+        num_parameters = sum(p.numel() for p in module.parameters())
+        summary = summarize(self.settings, outcome, num_parameters, time.monotonic() - self.started, device, population)
+        _end(self.folder, summary)
         return summary
 
     def fail(self, trace: str) -> None:
         """The run raised: the trace is kept, the status is `failed`."""
-        write_text_atomic(self.folder / "error.txt", trace)
-        write_json(self.folder / "summary.json", {"status": "failed", "name": self.settings.name, "seed": self.settings.seed,
-                   "reason": trace.strip().splitlines()[-1], "seconds": round(time.monotonic() - self.started, 3), "metrics": {}})  # fmt: skip
+        write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
 
     def close(self) -> None:
         for file in (self.metrics, self.events):
             if file is not None:
                 file.close()
+
+
+def write_member(
+    folder: Path,
+    settings: Settings,
+    data_hash: str,
+    preprocessing: str,
+    outcome: Outcome,
+    best: Mapping[str, Tensor],
+    last: Mapping[str, Tensor],
+    summary: Mapping[str, Any],
+    hparams: HParams,
+) -> None:
+    """The folder of a run that trained as a member of a population: what `Record` would have left of it. `preprocessing` is JSON."""
+    history, level = outcome.history, LEVELS.index(settings.tracking.level)
+    write_origin(folder, settings, data_hash)
+    write_log(folder, f"device {summary['device']}: one of {summary['population']} trained together", f"{outcome.status}: {outcome.reason}")
+    if level >= 1:
+        values = history.values.tolist()
+        rows = ((e, s, *own) for e, s, own in zip(history.epoch.tolist(), history.step.tolist(), values, strict=True))
+        bulk_metrics(folder / "metrics.csv", history.names, rows)
+    if level >= 2:
+        with EventWriter(folder) as events:
+            _introduce(events, settings, hparams)
+            columns = dict(zip(history.names, history.values.T, strict=True))
+            events.history(history.step.tolist(), columns, history.time.tolist())
+            _conclude(events, outcome)
+    write_weights(folder, best, last, preprocessing)
+    _end(folder, summary)
+
+
+def write_origin(folder: Path, settings: Settings, data_hash: str) -> None:
+    """What is known before a run starts: its configuration, the words typed, and where it came from."""
+    write_yaml(folder / "config.yaml", settings.config)
+    write_yaml(folder / "overrides.yaml", list(settings.overrides))
+    write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
+
+
+def write_weights(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], preprocessing: str) -> None:
+    """The chosen weights, twice: as the model to take away, and beside the last ones."""
+    metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
+    save_weights(folder / "weights.safetensors", best, metadata)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    save_weights(folder / "checkpoints" / "best.safetensors", best, metadata)
+    save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
+
+
+def summarize(
+    settings: Settings, outcome: Outcome, num_parameters: int, seconds: float, device: str, population: int
+) -> dict[str, Any]:
+    """What summary.json says. `seconds` is the time of the whole population."""
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "name": settings.name,
+        "seed": settings.seed,
+        "device": device,
+        "epochs": outcome.epochs,
+        "steps": outcome.steps,
+        "best_epoch": outcome.best_epoch,
+        "num_parameters": num_parameters,
+        "seconds": round(seconds, 3),
+        "population": population,
+        "metrics": outcome.metrics,
+    }
+
+
+def _end(folder: Path, summary: Mapping[str, Any]) -> None:
+    if summary["status"] == "diverged":
+        write_text_atomic(folder / "error.txt", f"diverged: {summary['reason']}\n")
+    write_json(folder / "summary.json", summary)
+
+
+def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) -> None:
+    """The trace of a run that raised, and a summary that says so."""
+    write_text_atomic(folder / "error.txt", trace)
+    write_json(folder / "summary.json", {"status": "failed", "name": settings.name, "seed": settings.seed,
+               "reason": trace.strip().splitlines()[-1], "seconds": round(seconds, 3), "metrics": {}})  # fmt: skip
+
+
+def write_log(folder: Path, *lines: str) -> None:
+    """log.txt at once, in the form of `log_to`."""
+    now = datetime.now()
+    stamp = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}"
+    write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
+
+
+def _introduce(events: EventWriter, settings: Settings, hparams: HParams) -> None:
+    events.text("configuration", f"```yaml\n{yaml_text(settings.config)}```")
+    events.hparams(hparams.values, hparams.metrics, hparams.choices)
+
+
+def _conclude(events: EventWriter, outcome: Outcome) -> None:
+    for step, values in final_scalars(outcome):
+        events.scalars(step, values)
+    events.hparams_end(outcome.status)

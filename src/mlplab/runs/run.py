@@ -134,10 +134,11 @@ def member_module(
     settings: Settings, preprocessing: Preprocessing, theta_P: Tensor, buffers: dict[str, Tensor], loss: Loss
 ) -> nn.Sequential:
     """The network of one member."""
-    return as_module(blank(settings, preprocessing, loss).layout, _sized(settings, preprocessing, loss), theta_P, buffers)
+    return as_module(blank(settings, preprocessing, loss).layout, sized_layers(settings, preprocessing, loss), theta_P, buffers)
 
 
-def _sized(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
+def sized_layers(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
+    """The layers, the last as wide as the loss asks."""
     return [*settings.layers[:-1], replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task))]
 
 
@@ -145,7 +146,7 @@ def blank(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
     """The structure of the network alone."""
     layers = [
         PopulationLayer(layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout)
-        for layer in _sized(settings, preprocessing, loss)
+        for layer in sized_layers(settings, preprocessing, loss)
     ]
     return MLP(len(preprocessing.feature_names), layers)
 
@@ -163,7 +164,7 @@ def load(folder: str | Path) -> Run:
     network = blank(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
     buffers = {name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()}
-    module = as_module(network.layout, _sized(settings, preprocessing, loss), theta_P, buffers)
+    module = as_module(network.layout, sized_layers(settings, preprocessing, loss), theta_P, buffers)
     module.load_state_dict(tensors)
     return Run(place, settings, summary, _history(place), preprocessing, module)
 

@@ -26,13 +26,13 @@ class Bar:
         self._total, self._unit = total, unit
         self._live.start()
 
-    def draw(self, done: int, clock: str, numbers: list[str]) -> None:
-        """Show the line, with as much as the terminal is wide enough for."""
+    def draw(self, done: int, reached: float, clock: str, numbers: list[str]) -> None:
+        """Show the line, with as much as the terminal is wide enough for; `reached` is the length of the bar."""
         name, texts, width = self._layout(done, clock, numbers)
         grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
         cells: list[Text | ProgressBar] = [Text(name, "bold", no_wrap=True)] if name else []
         if width >= _NARROWEST:
-            cells.append(ProgressBar(self._total, done, width, complete_style="cyan", finished_style="green"))
+            cells.append(ProgressBar(self._total, reached, width, complete_style="cyan", finished_style="green"))
         cells += [Text(text, no_wrap=True) for text in texts]
         grid.add_row(*cells)
         self._live.update(grid, refresh=True)

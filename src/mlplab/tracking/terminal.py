@@ -37,28 +37,33 @@ class Progress:
         self._next = self._start + (_BAR_AFTER if self._terminal else _LINE_AFTER)
         self._bar: Bar | None = None
 
-    def update(self, done: int, values: Mapping[str, float] | None = None) -> None:
-        """`done` of the total are done; the first two of the values are shown."""
+    def update(self, done: int, values: Mapping[str, float] | None = None, under_way: float = 0.0, remark: str = "") -> None:
+        """`done` of the total are done; the first two of the values are shown, or the remark.
+
+        `under_way`: how much of the others is done already, all in all. The bar and the time left count it, the number of done ones does not.
+        """
         now = time.monotonic()
         if self.quiet or now < self._next:
             return
         elapsed = now - self._start
         numbers = [f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]]
-        left = elapsed / done * (self.total - done) if done else None
+        numbers += [plain(remark)] if remark else []
+        reached = done + under_way
+        left = elapsed / reached * (self.total - reached) if reached else None
         if self._terminal:
-            self._draw(done, elapsed, left, numbers)
+            self._draw(done, reached, elapsed, left, numbers)
         else:
             clock = [duration(elapsed)] + ([f"{duration(left)} left"] if left is not None else [])
             say(", ".join([f"{self.description}: {done}/{self.total} {self.unit}", *clock, *numbers]), self._stream)
         self._next = now + (_BAR_EVERY if self._terminal else _LINE_EVERY)
 
-    def _draw(self, done: int, elapsed: float, left: float | None, numbers: list[str]) -> None:
+    def _draw(self, done: int, reached: float, elapsed: float, left: float | None, numbers: list[str]) -> None:
         if self._bar is None:
             from mlplab.tracking.bar import Bar
 
             self._bar = Bar(self._stream, _encodable(self.description, self._stream), self.total, self.unit)
         clock = _clock(elapsed) + (f", {_clock(left)} left" if left is not None else "")
-        self._bar.draw(done, clock, [_encodable(number, self._stream) for number in numbers])
+        self._bar.draw(done, reached, clock, [_encodable(number, self._stream) for number in numbers])
 
     def close(self) -> None:
         """Take the bar away."""

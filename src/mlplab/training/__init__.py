@@ -4,10 +4,11 @@ from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop, Outcome
 from mlplab.training.population import Population
 from mlplab.training.style import STYLES, Training
-from mlplab.training.together import MisfitError, Ready, populate, ready, structure, train_together
+from mlplab.training.together import DataCache, MisfitError, Ready, populate, ready, structure, train_together
 
 __all__ = [
     "STYLES",
+    "DataCache",
     "History",
     "Loop",
     "MisfitError",

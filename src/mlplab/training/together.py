@@ -31,22 +31,41 @@ class Ready:
     prepared: Prepared
 
 
-def ready(settings: Sequence[Settings]) -> list[Ready]:
-    """Make the data and settle the loss of each; equal data are made once and shared. Raises DataError or MisfitError."""
-    cache: dict[Hashable, Prepared] = {}
-    found = []
-    for s in settings:
-        key = (type(s.dataset), dataclasses.astuple(s.dataset), s.dataset.seed if s.dataset.seed is not None else s.seed, s.loss.own_units)
-        key_text = repr(key)
-        if key_text not in cache:
-            cache[key_text] = prepare(s.dataset, s.seed, target_scaling_default=not s.loss.own_units)
-        prepared = cache[key_text]
-        loss = settled(s.loss, prepared.task)
-        if reason := loss.misfit(prepared.task) or _negative(loss, prepared):
-            words = f"loss={s.word('loss')} {reason}"
-            raise MisfitError(f"The loss does not fit the data: {words} (dataset={s.word('dataset')}).")
-        found.append(Ready(dataclasses.replace(s, loss=loss), prepared))
-    return found
+class DataCache:
+    """Prepared data by what decides them, so that equal data are made once and shared. It forgets the oldest beyond `limit` bytes."""
+
+    def __init__(self, limit: int = 256 << 20) -> None:
+        self.limit, self.size = limit, 0
+        self._found: dict[str, Prepared] = {}
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data of these settings. Raises DataError."""
+        seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
+        key = repr((type(settings.dataset), dataclasses.astuple(settings.dataset), seed, settings.loss.own_units))
+        if key not in self._found:
+            self._found[key] = prepare(settings.dataset, settings.seed, target_scaling_default=not settings.loss.own_units)
+            self.size += _num_bytes(self._found[key])
+            while self.size > self.limit and len(self._found) > 1:
+                self.size -= _num_bytes(self._found.pop(next(iter(self._found))))
+        return self._found[key]
+
+
+def _num_bytes(prepared: Prepared) -> int:
+    return sum(part.x.nbytes + part.y.nbytes for part in (prepared.train, prepared.val, prepared.test) if part is not None)
+
+
+def ready(settings: Sequence[Settings], cache: DataCache | None = None) -> list[Ready]:
+    """Make the data and settle the loss of each. Raises DataError or MisfitError."""
+    cache = DataCache() if cache is None else cache
+    return [_ready(s, cache.prepared(s)) for s in settings]
+
+
+def _ready(settings: Settings, prepared: Prepared) -> Ready:
+    loss = settled(settings.loss, prepared.task)
+    if reason := loss.misfit(prepared.task) or _negative(loss, prepared):
+        words = f"loss={settings.word('loss')} {reason}"
+        raise MisfitError(f"The loss does not fit the data: {words} (dataset={settings.word('dataset')}).")
+    return Ready(dataclasses.replace(settings, loss=loss), prepared)
 
 
 def _negative(loss: Loss, prepared: Prepared) -> str | None:
@@ -57,15 +76,21 @@ def _negative(loss: Loss, prepared: Prepared) -> str | None:
     return f"needs targets that are not negative, the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
-def structure(settings: Settings, prepared: Prepared) -> Hashable:
-    """What must agree for settings to share a population: everything but the numbers that may vary, and the seeds."""
+def structure(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
+    """What must agree for settings to share a population, each under its name: everything but the numbers that may vary, and the seeds."""
+    layers, training = settings.layers, dataclasses.replace(settings.training, epochs=1, steps=None, patience=None)
+    parts = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
-        tuple((layer.units, layer.bias, layer.normalization, _kind(layer.activation)) for layer in settings.layers),
-        *(_kind(part) for part in (settings.loss, settings.optimizer, settings.schedule)),
-        _kind(dataclasses.replace(settings.training, epochs=1, steps=None, patience=None)),
-        (settings.device, settings.dtype),
-        tuple((split, getattr(prepared, split).x.shape if getattr(prepared, split) else None) for split in ("train", "val", "test")),
-        (prepared.task, prepared.target_scaler is None),
+        ("model.hidden", tuple(layer.units for layer in layers[:-1])),
+        ("activation", tuple(_kind(layer.activation) for layer in layers[:-1])),
+        ("bias", tuple(layer.bias for layer in layers)),
+        ("normalization", tuple(layer.normalization for layer in layers)),
+        *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
+        ("training", _kind(training)),
+        ("device", settings.device),
+        ("dtype", settings.dtype),
+        *((f"shape of the {name} data", part.x.shape if part is not None else None) for name, part in parts.items()),
+        ("task", (prepared.task, prepared.target_scaler is None)),
     )
 
 

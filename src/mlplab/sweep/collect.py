@@ -1,0 +1,35 @@
+"""The results of a sweep, read from the folders of its jobs: whoever trained them, and whenever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlplab.sweep.ledger import Ledger
+from mlplab.sweep.plan import Job, Plan, value_of
+from mlplab.sweep.results import JobResult, Results
+
+_FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
+
+
+def collect(plan: Plan, folder: Path) -> Results:
+    """One result a job of the plan, in its order; a job without a folder is `missing`."""
+    ledger = Ledger(folder)
+    jobs = [_result(plan, job, ledger.summary(job.number), ledger.place(job.number)) for job in plan.jobs]
+    return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
+
+
+def _result(plan: Plan, job: Job, summary: Mapping[str, Any] | None, folder: Path) -> JobResult:
+    found = summary or {"status": "missing", "reason": "not trained yet"}
+    metrics = {name: float("nan") if value is None else float(value) for name, value in (found.get("metrics") or {}).items()}
+    return JobResult(
+        number=job.number,
+        status=str(found["status"]),
+        reason="" if found["status"] == "done" else str(found.get("reason", "")),
+        values={key: value_of(job, key) for key in plan.keys},
+        metrics=metrics,
+        overrides=job.overrides,
+        folder=folder,
+        facts={key: found[key] for key in _FACTS if key in found},
+    )

@@ -1,0 +1,127 @@
+"""A sweep from its jobs to its report: plan, train, collect, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlplab.config.errors import ConfigError
+from mlplab.runs import FolderError, RunFolder, create
+from mlplab.settings import Settings
+from mlplab.sweep import plan as planning
+from mlplab.sweep import results as reporting
+from mlplab.sweep.collect import collect
+from mlplab.sweep.display import Display
+from mlplab.sweep.ledger import Ledger
+from mlplab.sweep.plan import Options, Plan
+from mlplab.sweep.planfile import NAME, read_plan, write_plan
+from mlplab.sweep.results import Results
+from mlplab.sweep.runner import Runner
+from mlplab.tracking import note
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished, or interrupted, sweep."""
+
+    folder: Path
+    plan: Plan
+    results: Results
+    status: str  # done, failed (a job failed or diverged), interrupted
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by their status."""
+        statuses = [job.status for job in self.results.jobs]
+        return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+
+
+def place(folder: Path, settings: Sequence[Settings], options: Options, typed: Sequence[str] = (), plugins: Sequence[str] = (), extend: bool = False) -> Plan:
+    """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a plan, whose jobs then keep their numbers.
+
+    `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises ConfigError or FolderError for a folder
+    that holds something else.
+    """
+    if (folder / NAME).is_file():
+        with _changing(folder):
+            old = read_plan(folder)
+            known = {job.hash for job in old.jobs}
+            if extend:
+                settings = [*(job.settings for job in old.jobs), *(s for s in settings if planning.job_hash(s) not in known)]
+            plan = planning.make(settings, options, typed, plugins, old)
+            _tell(plan, known)
+            write_plan(folder, plan)
+        return plan
+    plan = planning.make(settings, options, typed, plugins)
+    create_or_join(folder)
+    with _changing(folder):
+        if not (folder / NAME).is_file():
+            write_plan(folder, plan)
+            return plan
+    return place(folder, settings, options, typed, plugins, extend)  # another process was first
+
+
+def create_or_join(folder: Path) -> None:
+    """Make the folder, where it is not one that another process has just made for the same sweep."""
+    try:
+        create(folder).close()
+    except FolderError:
+        if not (folder / NAME).is_file():
+            raise
+
+
+def _changing(folder: Path) -> RunFolder:
+    """Own the folder's plan for a moment."""
+    import time
+
+    owner = RunFolder(folder)
+    for _ in range(100):
+        try:
+            owner.lock()
+            return owner
+        except FolderError:
+            time.sleep(0.1)
+    owner.lock()
+    return owner
+
+
+def _tell(plan: Plan, known: set[str]) -> None:
+    new = [job.number for job in plan.jobs if job.hash not in known]
+    if new:
+        note(f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has already: {_numbers(new)}")
+    if plan.vanished:
+        note(f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as they are: {_numbers(list(plan.vanished.values()))}")
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+
+
+def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
+    """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run in several processes at once."""
+    display = Display(plan, quiet)
+    runner = Runner(plan, folder, display)
+    try:
+        runner.run()
+    finally:
+        display.close()
+    return report(plan, folder, runner.status == "interrupted")
+
+
+def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+    """Write the results of what is there."""
+    results = collect(plan, folder)
+    reporting.write(results)
+    statuses = {job.status for job in results.jobs}
+    status = "interrupted" if interrupted else "failed" if statuses - {"done"} else "done"
+    return Sweep(folder, plan, results, status)
+
+
+def resume(folder: Path, quiet: bool = False) -> Sweep:
+    """Finish what is missing in a sweep's folder; what is done is not touched. Raises ConfigError where the folder holds no sweep."""
+    plan = read_plan(folder)
+    Ledger(folder)
+    if not plan.jobs:
+        raise ConfigError(f"The plan of {folder} has no jobs.")
+    return train(plan, folder, quiet)

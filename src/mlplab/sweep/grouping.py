@@ -1,0 +1,95 @@
+"""Which jobs can train as one tensor: jobs of equal structure form a group, and a group is cut into pieces that fit into memory.
+
+Callers ask for groups and pieces of positions and never look at why jobs belong together; what a population can hold may grow without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from mlplab.data import Prepared
+from mlplab.schema import rules
+from mlplab.settings import Settings
+from mlplab.training import DataCache, Ready, ready, structure
+
+LARGEST_ON_CPU = 256
+"""More members at once cost no less a member on a CPU, and a piece is what a crash can cost and what two processes can share."""
+
+LARGEST_ON_CUDA = 4096
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs of one structure, as positions in the list that was grouped."""
+
+    positions: tuple[int, ...]
+    labels: tuple[tuple[str, Hashable], ...]
+    alone: str = ""  # why these jobs train one after another; empty for a population
+
+    @property
+    def pieces_of_one(self) -> bool:
+        return bool(self.alone)
+
+
+class Representatives:
+    """Data of which the shapes are known without making them for every seed: those of the first job whose dataset differs in numbers only."""
+
+    def __init__(self) -> None:
+        self._cache = DataCache()
+        self._first: dict[str, Settings] = {}
+
+    def ready(self, settings: Settings) -> Ready:
+        """The settings with the representative's data. Raises DataError or MisfitError."""
+        dataset = settings.dataset
+        fixed = [(key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies]
+        first = self._first.setdefault(repr((type(dataset), fixed, settings.loss.own_units)), settings)
+        prepared: Prepared = self._cache.prepared(first)
+        return ready([settings], _Fixed(prepared))[0]
+
+
+class _Fixed(DataCache):
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__()
+        self._prepared = prepared
+
+    def prepared(self, settings: Settings) -> Prepared:
+        return self._prepared
+
+
+def group(members: Sequence[Ready]) -> list[Group]:
+    """The groups in the order of their first job; those that train one by one come last."""
+    found: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
+    for position, member in enumerate(members):
+        found.setdefault(structure(member.settings, member.prepared), []).append(position)
+    groups = [Group(tuple(positions), labels, _alone(members[positions[0]].settings)) for labels, positions in found.items()]
+    return sorted(groups, key=lambda found: bool(found.alone))
+
+
+def _alone(settings: Settings) -> str:
+    return f"optimizer={settings.word('optimizer')} trains one network at a time" if settings.optimizer.alone else ""
+
+
+def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
+    """Pieces of nearly equal size, none larger than `largest`, in order."""
+    count = -(-len(positions) // max(1, largest))
+    edges = [round(i * len(positions) / count) for i in range(count + 1)]
+    return [tuple(positions[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> list[str]:
+    """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4"; "all agree" where there is one group.
+
+    `shown(label, position)` says how the user would write the value of a label for a job, or None where there is no such way.
+    """
+    varying = [label for i, (label, _) in enumerate(groups[0].labels) if len({found.labels[i][1] for found in groups}) > 1] if groups else []
+    if not varying:
+        return ["all agree in structure" for _ in groups]
+    return [
+        ", ".join(filter(None, (shown(label, found.positions[0]) or _plain(label, dict(found.labels)[label]) for label in varying)))
+        for found in groups
+    ]
+
+
+def _plain(label: str, value: Hashable) -> str:
+    return f"{label} {'x'.join(map(str, value)) if isinstance(value, tuple) else value}"

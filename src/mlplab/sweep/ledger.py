@@ -1,0 +1,99 @@
+"""Which jobs of a sweep are done, and which process works on which piece: told by folders and locks alone.
+
+A job's folder is filled aside and renamed into its place, so it is there as a whole or not at all. The kernel gives a lock back
+however its owner ends, so a piece that was left is free at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mlplab.runs import FolderTaken, RunFolder
+
+FINISHED = ("done", "diverged")
+"""How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
+
+_ASIDE = ".aside"
+
+
+class Ledger:
+    """The jobs below a sweep's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.jobs = folder, folder / "jobs"
+        self.jobs.mkdir(exist_ok=True)
+
+    def place(self, number: int) -> Path:
+        return self.jobs / str(number)
+
+    def summary(self, number: int) -> dict[str, Any] | None:
+        """What a job's folder says of its end; None where there is no such folder, or none that can be read."""
+        try:
+            found = json.loads((self.place(number) / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("status"), str) else None
+
+    def finished(self, number: int) -> bool:
+        summary = self.summary(number)
+        return summary is not None and summary["status"] in FINISHED
+
+    def missing(self, numbers: Iterable[int]) -> list[int]:
+        """Those that are not finished."""
+        return [number for number in numbers if not self.finished(number)]
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[Path]:
+        """A folder to fill jobs in, on the same file system; taken away at the end with whatever was not committed."""
+        place = self.folder / f"{_ASIDE}-{os.getpid()}-{os.urandom(4).hex()}"
+        place.mkdir()
+        try:
+            with RunFolder(place) as owner:
+                owner.lock()
+                yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def sweep_up(self) -> None:
+        """Take away what processes that were killed had begun to write."""
+        for place in self.folder.glob(f"{_ASIDE}-*"):
+            with contextlib.suppress(OSError, ValueError), RunFolder(place) as owner:
+                owner.lock()
+                shutil.rmtree(place, ignore_errors=True)
+
+    def commit(self, filled: Path, number: int) -> bool:
+        """Put a filled folder in the job's place; False where the job has been finished meanwhile. What failed before makes room."""
+        place = self.place(number)
+        if self.finished(number):
+            return False
+        if place.exists():
+            os.rename(place, filled.with_name(f"{filled.name}-before"))
+        try:
+            os.rename(filled, place)
+        except OSError:
+            if self.finished(number):
+                return False
+            raise
+        return True
+
+    @contextlib.contextmanager
+    def piece(self, number: int) -> Iterator[bool]:
+        """Own a piece while it is trained; False where another process has it."""
+        locks = self.folder / ".locks"
+        locks.mkdir(exist_ok=True)
+        place = locks / str(number)
+        place.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            owner = stack.enter_context(RunFolder(place))
+            try:
+                owner.lock()
+            except FolderTaken:
+                yield False
+                return
+            yield True

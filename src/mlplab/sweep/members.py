@@ -1,0 +1,73 @@
+"""The folders of a population's members: what each would have left if it had run alone.
+
+Shapes: K members, P parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlplab.network import stacked_states
+from mlplab.runs.hparams import HParams, shown
+from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
+from mlplab.runs.run import Preprocessing, blank, sized_layers
+from mlplab.sweep.plan import Job, Plan, value_of
+from mlplab.training import Outcome, Ready
+
+State = dict[str, Tensor]
+
+
+class Members:
+    """Writes what K members left. What can be paid once a population is: the weights of all are brought into nn.Sequential's form at once."""
+
+    def __init__(self, plan: Plan, members: Sequence[Ready], outcomes: Sequence[Outcome], device: str, seconds: float) -> None:
+        self.plan, self.members, self.outcomes, self.device, self.seconds = plan, members, outcomes, device, seconds
+        self.keys = [key for key in plan.keys if key != "experiment"]
+        self.choices = {key: list(dict.fromkeys(shown(value_of(job, key)) for job in plan.jobs)) for key in self.keys}
+        self.preprocessing: dict[int, Preprocessing] = {}
+        for member in members:
+            if id(member.prepared) not in self.preprocessing:
+                self.preprocessing[id(member.prepared)] = Preprocessing.of(member.prepared)
+        self.json = {key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()}
+        self.best = self._states([o.theta_P for o in outcomes], [o.buffers for o in outcomes])
+        self.last = self._states([o.last_theta_P for o in outcomes], [o.last_buffers for o in outcomes])
+
+    def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
+        """The weights as nn.Sequential names them, a member at a time. A layer that never drops has no Dropout module, which shifts the names."""
+        patterns: dict[tuple[bool, ...], list[int]] = {}
+        for k, member in enumerate(self.members):
+            patterns.setdefault(tuple(layer.dropout == 0 for layer in member.settings.layers), []).append(k)
+        found: list[State] = [{}] * len(theta)
+        for rows in patterns.values():
+            settings, preprocessing = self.members[rows[0]].settings, self.preprocessing[id(self.members[rows[0]].prepared)]
+            layers = sized_layers(settings, preprocessing, settings.loss)
+            stacked = {name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]}
+            layout = blank(settings, preprocessing, settings.loss).layout
+            states = stacked_states(layout, layers, torch.stack([theta[k] for k in rows]), stacked)
+            for i, k in enumerate(rows):
+                found[k] = {name: value[i] for name, value in states.items()}
+        return found
+
+    def write(self, folder: Path, job: Job, k: int) -> None:
+        """Fill the folder of member k."""
+        folder.mkdir()
+        settings, outcome = self.members[k].settings, self.outcomes[k]
+        swept = {key: value_of(job, key) for key in self.keys}
+        hparams = dataclasses.replace(HParams.of_run(settings, outcome.history.names, swept), choices=self.choices)
+        data = self.members[k].prepared
+        num_parameters = outcome.theta_P.numel()
+        summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))
+        write_member(folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams)
+
+
+def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:
+    """The folder of a job that raised."""
+    folder.mkdir()
+    write_origin(folder, job.settings, "")
+    write_log(folder, f"failed: {trace.strip().splitlines()[-1]}")
+    write_failure(folder, job.settings, trace, seconds)

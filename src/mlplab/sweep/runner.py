@@ -1,0 +1,143 @@
+"""Trains the pieces of a plan, one population after another, and leaves a folder a job.
+
+A failing job costs no other its result: a population that raises, or does not fit into memory, is halved until the culprit is alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from mlplab.sweep.display import Display
+from mlplab.sweep.ledger import Ledger
+from mlplab.sweep.members import Members, write_failed
+from mlplab.sweep.memory import is_out_of_memory
+from mlplab.sweep.plan import Job, Piece, Plan
+from mlplab.training import DataCache, Loop, Ready, populate, ready, structure
+
+WAIT = 0.5  # seconds between two looks at what other processes are doing
+
+
+class Stopped(Exception):
+    """sweep.fail_fast met a failure."""
+
+
+class Runner:
+    """One process's work on a sweep; several may share a folder."""
+
+    def __init__(self, plan: Plan, folder: Path, display: Display) -> None:
+        self.plan, self.display = plan, display
+        self.ledger = Ledger(folder)
+        self.cache = DataCache()
+        self.status = "done"  # or interrupted
+
+    def run(self) -> None:
+        """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast with the first failure."""
+        self.ledger.sweep_up()
+        self.display.start(len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs)))
+        tried: set[int] = set()
+        try:
+            with self.ledger.aside() as self.aside:
+                while self._pass(tried):
+                    self.display.wait()
+                    time.sleep(WAIT)
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+        except Stopped:
+            pass
+
+    def _pass(self, tried: set[int]) -> bool:
+        """Train every piece that nobody else has; whether others still have some."""
+        others = False
+        for piece in self.plan.pieces:
+            if not set(self.ledger.missing(piece.jobs)) - tried:
+                continue
+            with self.ledger.piece(piece.number) as ours:
+                if not ours:
+                    others = True
+                    continue
+                missing = [number for number in self.ledger.missing(piece.jobs) if number not in tried]
+                tried |= set(missing)
+                if missing:
+                    self._piece(piece, [self.plan.job(number) for number in missing])
+        return others
+
+    def _piece(self, piece: Piece, jobs: Sequence[Job]) -> None:
+        """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
+        groups: dict[object, list[tuple[Job, Ready]]] = {}
+        for job in jobs:
+            with self._guarded(job) as attempt:
+                member = ready([job.settings], self.cache)[0]
+            if attempt:
+                groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
+        for members in groups.values():
+            self._together(members)
+
+    @contextlib.contextmanager
+    def _guarded(self, job: Job) -> Iterator[list[bool]]:
+        """Yields a list that is non-empty afterwards where nothing was raised."""
+        started, fine = time.monotonic(), [True]
+        try:
+            yield fine
+        except (Exception, SystemExit):
+            fine.clear()
+            self._failed(job, traceback.format_exc(), time.monotonic() - started)
+
+    def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0) -> None:
+        started = time.monotonic()
+        try:
+            self._train(members)
+            return
+        except (Exception, SystemExit) as error:
+            trace, full = traceback.format_exc(), is_out_of_memory(error)
+        if full:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if len(members) > 1:
+            self.display.halve(len(members), "out of memory" if full else trace.strip().splitlines()[-1])
+            middle = len(members) // 2
+            self._together(members[:middle])
+            self._together(members[middle:])
+        elif attempt < self.plan.options.retries:
+            self._together(members, attempt + 1)
+        else:
+            self._failed(members[0][0], trace, time.monotonic() - started)
+
+    def _train(self, members: Sequence[tuple[Job, Ready]]) -> None:
+        """One population, from its first step to its folders. After Ctrl-C the members that had ended are kept."""
+        started = time.monotonic()
+        population, _ = populate([member for _, member in members])
+        loop = Loop(population)
+        last = max(population.watch.last_step_K.tolist())
+        loop.listener = lambda rows, names: self.display.progress(rows[-1].step / last * len(members))
+        interrupted = False
+        try:
+            loop.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        outcomes = loop.outcomes()
+        device = str(population.theta_KP.device)
+        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started)
+        for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
+            if outcome.status != "interrupted":
+                filled = self.aside / str(job.number)
+                writer.write(filled, job, k)
+                if self.ledger.commit(filled, job.number):
+                    self.display.ended(job.number, outcome.status, outcome.reason)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _failed(self, job: Job, trace: str, seconds: float) -> None:
+        filled = self.aside / str(job.number)
+        write_failed(filled, job, trace, seconds)
+        if self.ledger.commit(filled, job.number):
+            self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
+        if self.plan.options.fail_fast:
+            raise Stopped
