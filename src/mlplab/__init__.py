@@ -3,6 +3,7 @@
     import mlplab
     run = mlplab.run(["experiment=radial_6_6", "seed=3"])
     run.metrics["test/accuracy"], run.history["val/loss"], run.module(), run.predict(x)
+    table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
 
 Nothing heavy is imported before it is used.
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mlplab.runs.run import Run
 
-__all__ = ["load", "run"]
+__all__ = ["load", "run", "sweep"]
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> Run:
@@ -31,6 +34,18 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     composed = compose(overrides)
     place = folder if folder is not None else composed.run_dir
     return experiment.run(build(composed), Path(place) if place is not None else None, quiet=quiet)
+
+
+def sweep(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> DataFrame:
+    """Train every job that the words say, as `mlplab train -m` does, and return a DataFrame, a row a job: job, status, swept keys, metrics.
+
+    The sweep's folder is `folder`, or a new one below outputs/; `table.attrs["folder"]` tells it. In a folder that has the same sweep
+    already only what is missing is trained. Raises mlplab.config.ConfigError, or another ValueError, for input that is refused, and
+    KeyboardInterrupt where it was interrupted.
+    """
+    from mlplab.sweep import multirun
+
+    return multirun.to_frame(overrides, None if folder is None else Path(folder), quiet)
 
 
 def load(folder: str | Path) -> Run:

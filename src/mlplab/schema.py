@@ -66,8 +66,8 @@ def _shown(limit: float) -> str:
 
 
 def _field(default: Any, rule: Rule) -> Any:
-    if isinstance(default, list):
-        return dataclasses.field(default_factory=lambda: list(default), metadata={"rule": rule})
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=default.copy, metadata={"rule": rule})
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import explain, folders, guard, plugins, words
-from mlplab.config.errors import ConfigError
+from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.sweeping import Sweep
 from mlplab.config.where import Sources
+from mlplab.schema import rules
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,7 +31,8 @@ class Composed:
     """A resolved configuration in plain dicts and lists, and what it was composed of.
 
     `run_dir` and `sweep_dir` are where hydra.run.dir and hydra.sweep.dir place a run or a sweep, relative to the folder of the command.
-    `sweeps` is true where the configuration itself asks for a sweep (hydra.mode=MULTIRUN). A stored one becomes `Composed(config)`.
+    `sweep` is the node of that name, which is no part of a run's configuration; `sweeps` is true where it, or hydra.mode=MULTIRUN, asks for
+    several jobs. A stored configuration becomes `Composed(config)`.
     """
 
     config: dict[str, Any]
@@ -37,6 +40,7 @@ class Composed:
     sweep_dir: str | None = None
     sources: Sources = field(default_factory=Sources)
     sweeps: bool = False
+    sweep: Sweep = field(default_factory=Sweep)
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -142,9 +146,24 @@ def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) 
         tree.name = raw["name"] = _name(raw, choices)
     config = _resolve(tree, list(raw), sources)
     guard.refuse_code(config)
+    sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
-    return Composed(config, run_dir, sweep_dir, sources, sweeps=getattr(mode, "name", mode) == "MULTIRUN")
+    return Composed(config, run_dir, sweep_dir, sources, sweep.several or getattr(mode, "name", mode) == "MULTIRUN", sweep)
+
+
+def _sweep(node: object, sources: Sources) -> Sweep:
+    from mlplab.config.part import Place, construct
+
+    place = Place("sweep", sources)
+    if not isinstance(node, dict):
+        raise ConfigError(f"{place.at()} is not a mapping with the keys {', '.join(rules(Sweep))}.")
+    for key in node:
+        if key not in rules(Sweep):
+            raise ConfigError(
+                f"{place.at(str(key))} is unknown. {did_you_mean(str(key), rules(Sweep), '`sweep.{}`')}The keys of sweep: {', '.join(rules(Sweep))}."
+            )
+    return construct(Sweep, node, place)
 
 
 def _folder(tree: DictConfig, key: str) -> str:

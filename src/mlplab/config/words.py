@@ -14,6 +14,7 @@ from mlplab.config import catalog
 from mlplab.config.errors import ConfigError, did_you_mean, listing, nearest, shown
 from mlplab.config.guard import FORBIDDEN, forbidden
 from mlplab.config.root import DEFAULTS, GROUPS, Root
+from mlplab.config.sweeping import Sweep
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
@@ -55,13 +56,16 @@ def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> N
         if not key:
             raise _unreadable(line)
         _refuse_code(word, line)
-        if word.is_sweep_override() and not multirun:
+        head = key.partition(".")[0]
+        if word.is_sweep_override() and not multirun and head not in ("sweep", "seeds"):
             raise ConfigError(
                 f"`{line}` gives several values, and one run takes one. Add -m to train them all; for a list write {key}=[...] and for a "
                 f"text with commas put it in quotes inside quotes: \"{key}='a,b'\"."
             )
         if word.is_hydra_override() or key == "hydra":
             check_hydra_word(key, line)
+        elif head == "sweep" or key == "seeds":
+            _check_sweep_word(word, line)
         elif word.is_delete():
             raise ConfigError(f"`{line}` would take `{key}` away, and every key is needed. Give it another value instead: {key}=...")
         elif word.package is not None:
@@ -79,6 +83,7 @@ def for_hydra(words: Iterable[Override]) -> list[str]:
     lines = []
     for word in words:
         line = word.input_line or ""
+        line = f"sweep.{line}" if word.key_or_group == "seeds" else line
         plain = not (word.is_add() or word.is_force_add() or word.is_delete() or word.is_hydra_override())
         inner = word.key_or_group.count(".") > 1 or (not word.is_sweep_override() and isinstance(word.value(), dict))
         lines.append("++" + line if plain and inner and "." in word.key_or_group else line)
@@ -106,6 +111,20 @@ def check_hydra_word(key: str, line: str) -> None:
         f"`{line}`: of Hydra's own keys mlplab takes only {listing(HYDRA_KEYS)}. {did_you_mean(key, HYDRA_KEYS)}"
         "The others could run code, or change what a run leaves behind."
     )
+
+
+def _check_sweep_word(word: Override, line: str) -> None:
+    """sweep.KEY=VALUE, or seeds=N, of which there is one value a sweep."""
+    if word.is_sweep_override():
+        raise ConfigError(f"`{line}` gives several values to a key that holds for the whole sweep: give it one.")
+    _, _, inside = word.key_or_group.partition(".")
+    key = inside.partition(".")[0]
+    known = rules(Sweep)
+    if word.key_or_group != "seeds" and key not in known:
+        near = did_you_mean(key, known, f"`sweep.{{}}={line.partition('=')[2]}`")
+        raise ConfigError(f"`{line}`: the node `sweep` has no key `{key}`. {near}It has {listing(known)}.")
+    if word.is_delete():
+        raise ConfigError(f"`{line}` would take `{word.key_or_group}` away, and every key is needed. Give it another value instead.")
 
 
 def _check_choice(word: Override, line: str, where: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mlplab.config.parts import TRACKING_LEVELS, table
 from mlplab.config.render import key_lines, part_yaml, value_yaml
 from mlplab.config.root import DEFAULTS, PART_GROUPS, Root
+from mlplab.config.sweeping import Sweep
 
 _HEAD = """\
 # mlplab: a choice for each group, and the keys beside the groups. `mlplab list` says what there is to choose.
@@ -58,4 +59,6 @@ def root_yaml() -> str:
     """The primary configuration."""
     choices = [f"  - {group}: {value_yaml(word)}" for group, word in DEFAULTS.items()]
     presets = [f"  - override hydra/{key}: none" for key in ("hydra_logging", "job_logging")]
-    return _HEAD + "\n".join([*choices, *presets, "", *key_lines(Root)]) + "\n" + _HYDRA
+    ours = [f"  - override hydra/{key}: mlplab" for key in ("launcher", "sweeper")]
+    sweep = ["sweep:  # with -m, or in an experiment's file", *(f"  {line}" for line in key_lines(Sweep))]
+    return _HEAD + "\n".join([*choices, *presets, *ours, "", *key_lines(Root), "", *sweep]) + "\n" + _HYDRA

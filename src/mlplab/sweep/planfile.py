@@ -112,18 +112,32 @@ def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return config
 
 
+def used_plugins(folder: Path) -> list[str]:
+    """The files of parts that the sweep was started with: named, not loaded."""
+    raw = _raw(folder / NAME)
+    return [str(path) for path in raw.get("plugins") or []]
+
+
 def read_plan(folder: Path) -> Plan:
     """The plan of a sweep's folder. Raises ConfigError where there is none, or it was changed."""
     path = folder / NAME
+    raw = _raw(path)
+    try:
+        return _plan(raw, path)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged and cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _raw(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigError(f"{folder} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line.")
+        raise ConfigError(f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line.")
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            raise ConfigError(f"{path} is not a plan of this version of mlplab (`format: {FORMAT}`).")
-        return _plan(raw, path)
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged and cannot be read: {type(error).__name__}: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged and cannot be read: {error}") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ConfigError(f"{path} is not a plan of this version of mlplab (`format: {FORMAT}`).")
+    return raw
 
 
 def _plan(raw: Mapping[str, Any], path: Path) -> Plan:

@@ -1,0 +1,150 @@
+"""From a command line with several values a key to the overrides of each job."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config import folders, words
+from mlplab.config.compose import compose, split_search_path
+from mlplab.config.errors import ConfigError
+from mlplab.config.root import GROUPS
+from mlplab.config.sweeping import MAX_JOBS, Sweep
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+Job = tuple[str, ...]
+
+
+def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> list[Job]:
+    """The overrides of every job, the last key fastest. Raises ConfigError.
+
+    The command line's part is Hydra's own; sweep.* of the composed configuration adds blocks, grid, pairs and seeds. Words of Hydra and of
+    the node `sweep` are no part of a job. Jobs of the same words are one.
+    """
+    typed, dirs = split_search_path(overrides, config_dirs)
+    parsed = words.parse(typed)
+    words.check(parsed, folders.search(dirs), multirun=True)
+    own = [word for word in parsed if not (word.is_hydra_override() or _is_sweep_word(word))]
+    kept = [word.input_line or "" for word in parsed if _is_sweep_word(word)]
+    nodes: dict[Job, tuple[Sweep, dict[str, Any]]] = {}
+    found: dict[Job, None] = {}
+    for line in _product(own):
+        chosen = tuple(word for word in line if word.lstrip("+").partition("=")[0] in GROUPS)
+        if chosen not in nodes:
+            composed = compose([*chosen, *(word for word in line if word.startswith("seed=")), *kept], dirs)
+            nodes[chosen] = composed.sweep, composed.config
+        sweep, config = nodes[chosen]
+        for job in _jobs(line, sweep, config["seed"]):
+            found[job] = None
+        if len(found) > MAX_JOBS:
+            raise _too_many(len(found))
+    return list(found)
+
+
+def _is_sweep_word(word: Override) -> bool:
+    return word.key_or_group == "seeds" or word.key_or_group.partition(".")[0] == "sweep"
+
+
+def _product(parsed: Sequence[Override]) -> list[Job]:
+    """The grid of the command line, in Hydra's order and in its words."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    sizes = []
+    for word in parsed:
+        if not word.is_sweep_override():
+            continue
+        if not word.is_discrete_sweep():
+            raise ConfigError(
+                f"`{word.input_line}` is an interval without values to train. Give values: {word.key_or_group}=0.1,0.2 or {word.key_or_group}=range(1,5)."
+            )
+        sizes.append(sum(1 for _ in itertools.islice(word.sweep_string_iterator(), MAX_JOBS + 1)))
+        if not sizes[-1]:
+            raise ConfigError(f"`{word.input_line}` has no values: nothing would be trained.")
+    if math.prod(sizes) > MAX_JOBS:
+        raise _too_many(math.prod(sizes))
+    lines = {word.get_key_element(): word.input_line or "" for word in parsed if not word.is_sweep_override()}
+    split = BasicSweeper.split_arguments(list(parsed), None)[0]
+    return [tuple(lines.get(word.partition("=")[0], word) for word in line) for line in split]
+
+
+def _jobs(line: Job, sweep: Sweep, seed: int | None) -> Iterable[Job]:
+    """The jobs that one line of the command line's grid stands for."""
+    typed = {word.lstrip("+").partition("=")[0] for word in line}
+    first = seed or 0
+    seeds = {"seed": [f"seed={first + i}" for i in range(sweep.seeds)]} if sweep.seeds is not None and not _swept_seed(line, typed, sweep) else {}
+    pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in typed})
+    for block in sweep.blocks or [{}]:
+        merged = {**block, **sweep.grid}
+        axes = [_words(key, values) for key, values in merged.items() if key not in typed]
+        size = math.prod(map(len, [*axes, pairs, *seeds.values()]))
+        if size > MAX_JOBS:
+            raise _too_many(size)
+        for grid in itertools.product(*axes):
+            for pair in pairs:
+                for drawn in itertools.product(*seeds.values()):
+                    yield (*line, *grid, *pair, *drawn)
+
+
+def _swept_seed(line: Job, typed: set[str], sweep: Sweep) -> bool:
+    """Whether the seeds are given one by one, by the grid of the file."""
+    return any("seed" in grid for grid in (sweep.grid, sweep.zip, *sweep.blocks))
+
+
+def _pairs(lists: Mapping[str, Any]) -> list[Job]:
+    """[("a=1", "b=x"), ("a=2", "b=y")]; one empty pair where there are no lists."""
+    columns = {key: _words(key, values) for key, values in lists.items()}
+    lengths = {key: len(column) for key, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ConfigError(
+            f"`sweep.zip` pairs lists of one length, and these have {', '.join(f'{key}: {length}' for key, length in lengths.items())}."
+        )
+    return list(zip(*columns.values(), strict=True)) if columns else [()]
+
+
+def _words(key: str, values: object) -> list[str]:
+    """One override a value, for a list from YAML or a text in Hydra's syntax."""
+    if isinstance(values, str):
+        word = words.parse([f"{key}={values}"])[0]
+        if not word.is_sweep_override():
+            return [f"{key}={values}"]
+        return [one for line in _product([word]) for one in line]
+    assert isinstance(values, (list, tuple))
+    return [f"{key}={as_typed(value)}" for value in values]
+
+
+def as_typed(value: object) -> str:
+    """A value from YAML as Hydra's parser reads it back: same value, same type."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(as_typed, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{as_typed(key)}:{as_typed(item)}" for key, item in value.items()) + "}"
+    return _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    """Bare where it is a plain word, else in quotes. A backslash escapes only before a quote, and before the backslashes that lead to one."""
+    plain = text.replace("_", "").replace("-", "").replace("/", "")
+    if plain.isascii() and plain.isalnum() and plain[0].isalpha() and text[0].isalpha() and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    out, backslashes = "", 0
+    for sign in text:
+        if sign == "\\":
+            backslashes += 1
+            continue
+        out += "\\" * (2 * backslashes + 1 if sign == "'" else backslashes) + sign
+        backslashes = 0
+    return f"'{out}{chr(92) * 2 * backslashes}'"
+
+
+def _too_many(number: int) -> ConfigError:
+    return ConfigError(f"This sweep has {number:,} jobs or more, and the limit is {MAX_JOBS:,}. Cut it into several.")

@@ -1,0 +1,53 @@
+"""The node `sweep` of the configuration: what a sweep varies beside the command line, and how it goes about its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlplab.schema import FieldError, Part, anything, flag, integer, text
+
+MAX_JOBS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Sweep(Part):
+    """What a sweep varies and how it goes about its jobs.
+
+    The jobs are all combinations of the command line's values, one of the blocks, the grid, one place in the paired lists, and the seeds;
+    the last varies fastest. A key that is typed on the command line counts instead of the same key here.
+    """
+
+    grid: Any = anything({}, "key: [values], or Hydra's sweep syntax as a text; all combinations")
+    zip: Any = anything({}, "key: [values], lists of one length; paired, the first with the first")
+    blocks: Any = anything([], "a list of grids; their union")
+    seeds: int | None = integer(
+        None, "so many seeds from the configuration's own on; `seeds=64` typed is short for it", at_least=1, at_most=MAX_JOBS, optional=True
+    )
+    fail_fast: bool = flag(False, "stop at the first job that fails")
+    retries: int = integer(0, "how often a job that raised is tried again", at_least=0, at_most=100)
+    metric: str = text("auto", "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val part")
+
+    def check(self) -> None:
+        for name in ("grid", "zip"):
+            _check_grid(name, getattr(self, name))
+        if not isinstance(self.blocks, (list, tuple)):
+            raise FieldError("blocks", self.blocks, "is not a list of grids")
+        for i, block in enumerate(self.blocks):
+            _check_grid(f"blocks[{i}]", block)
+
+    @property
+    def several(self) -> bool:
+        """Whether it asks for more than what a command line says."""
+        return bool(self.grid or self.zip or self.blocks or self.seeds is not None)
+
+
+def _check_grid(name: str, grid: object) -> None:
+    if not isinstance(grid, Mapping):
+        raise FieldError(name, grid, "is not a mapping of keys to values, as in {optimizer.lr: [0.01, 0.1]}")
+    for key, values in grid.items():
+        if not isinstance(key, str) or key == "sweep" or key.startswith(("sweep.", "hydra.", "hydra/")):
+            raise FieldError(name, key, "cannot be varied")
+        if not (isinstance(values, str) and values.strip()) and not (isinstance(values, (list, tuple)) and len(values)):
+            raise FieldError(f"{name}.{key}", values, 'is not a list of values, nor a text in Hydra\'s syntax such as "range(1,17)"')

@@ -1,0 +1,48 @@
+"""How long a population's updates and evaluations take here, by doing a few; what they did is thrown away with the population."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import torch
+
+from mlplab.training.evaluation import evaluate
+from mlplab.training.population import Population
+
+
+@torch.no_grad()
+def rehearse(population: Population, updates: int = 3) -> tuple[float, float]:
+    """Seconds of one update and of one evaluation."""
+    batches = itertools.chain.from_iterable(population.batches.epoch(epoch) for epoch in itertools.count(1))
+    _evaluate(population)  # the first one pays for what is set up once
+    _update(population, next(batches), 1)
+    started = time.perf_counter()
+    for step, batch in enumerate(itertools.islice(batches, updates), 2):
+        _update(population, batch, step)
+    updated = time.perf_counter()
+    _evaluate(population)
+    _wait(population)
+    return (updated - started) / updates, time.perf_counter() - updated
+
+
+def _update(population: Population, batch, step: int) -> None:  # type: ignore[no-untyped-def]
+    population.objective.batch = batch
+    if population.dropout is not None:
+        population.dropout.step = step
+    population.theta_KP, population.optimizer_state, _ = population.optimizer.step(
+        population.theta_KP, population.objective, population.optimizer_state, step, population.optimizer.lr
+    )
+    _wait(population)
+
+
+def _evaluate(population: Population) -> None:
+    views = population.objective.bound(population.theta_KP)
+    for split in ("train", "val"):
+        if split in population.data:
+            evaluate(population.network, views, population.buffers, population.scoring, population.data[split], population.num_members)
+
+
+def _wait(population: Population) -> None:
+    if population.theta_KP.is_cuda:
+        torch.cuda.synchronize()
