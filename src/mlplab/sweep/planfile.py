@@ -19,7 +19,7 @@ from mlplab.config.errors import ConfigError
 from mlplab.config.many import build_many
 from mlplab.config.where import Sources
 from mlplab.sweep.plan import Job, Options, Piece, Plan, Population, job_hash
-from mlplab.tracking.files import write_text_atomic, yaml_text
+from mlplab.tracking.files import parse_yaml, write_text_atomic, yaml_text
 
 FORMAT = "mlplab-plan-1"
 NAME = "plan.yaml"
@@ -132,7 +132,7 @@ def _raw(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line.")
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is damaged and cannot be read: {error}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:

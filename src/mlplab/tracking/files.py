@@ -83,6 +83,17 @@ def yaml_text(value: Any) -> str:
     return yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
 
 
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML, by PyYAML's safe reader (in C where there is one)."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 @cache
 def _dumper() -> Any:
     """PyYAML's safe writer (in C where there is one) that also quotes the texts which OmegaConf would read as numbers.

@@ -61,6 +61,11 @@ def bulk_metrics(path: Path, columns: Sequence[str], rows: Iterable[Sequence[flo
     write_bytes_atomic(path, _lines([("epoch", "step", *columns), *rows]))
 
 
+def table_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Rows of numbers and texts as CSV, the first being the header: numbers to their last bit, texts so that no spreadsheet runs them."""
+    return _lines(list(rows))
+
+
 def read_metrics(path: Path) -> dict[str, list[float]]:
     """The columns of a metrics file, epoch and step among them; an empty cell is nan. A torn last line is ignored."""
     rows = list(csv.reader(io.StringIO(_whole_lines(path.read_bytes()).decode(), newline="")))

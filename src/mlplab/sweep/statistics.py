@@ -1,0 +1,47 @@
+"""Mean, spread and interval of a metric over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of n numbers; what n does not suffice for is None: nothing for n = 0, a mean without spread for n = 1.
+
+    `half_width` is that of the 95 % confidence interval of the mean, mean +- t * std / sqrt(n), with the 97.5 % point t of Student's
+    distribution with n - 1 degrees of freedom; it supposes that the numbers are roughly normal. `std` divides by n - 1.
+    """
+
+    n: int
+    mean: float | None = None
+    std: float | None = None
+    half_width: float | None = None
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Statistics:
+        """Numbers that are not finite are left out, and not counted in n."""
+        finite = [value for value in values if math.isfinite(value)]
+        n = len(finite)
+        if n == 0:
+            return cls(0)
+        mean, median = statistics.fmean(finite), statistics.median(finite)
+        if n == 1:
+            return cls(1, mean, None, None, median, finite[0], finite[0])
+        std = statistics.stdev(finite)
+        return cls(n, mean, std, student(n - 1) * std / math.sqrt(n), median, min(finite), max(finite))
+
+
+@cache
+def student(degrees: int) -> float:
+    """The 97.5 % point of Student's t distribution."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, degrees))
