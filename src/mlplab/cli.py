@@ -36,7 +36,9 @@ COMMANDS = {
         "train [KEY=VALUE ...] [-m]", "train a network, or with -m one for each combination of values", "mlplab.commands.train:train"
     ),
     "plan": Command(
-        "plan [KEY=VALUE ...]", "print the jobs of a sweep, its populations and what they would cost; run nothing", "mlplab.commands.plan:plan"
+        "plan [KEY=VALUE ...]",
+        "print the jobs of a sweep, its populations and what they would cost; run nothing",
+        "mlplab.commands.plan:plan",
     ),
     "resume": Command("resume DIR", "finish what is missing of an interrupted sweep", "mlplab.commands.resume:resume"),
     "report": Command("report DIR", "write and print the results of a sweep again", "mlplab.commands.resume:report"),

@@ -33,9 +33,7 @@ class MlplabSweeper(Sweeper):
         from hydra.core.plugins import Plugins
 
         self.task_function, self.config = task_function, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Hand the launcher every job at once."""

@@ -40,7 +40,9 @@ def launch(task: Task, folder: Path) -> None:
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    chosen = [word for word in words.parse(task.typed) if word.is_hydra_override() and word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
+    chosen = [
+        word for word in words.parse(task.typed) if word.is_hydra_override() and word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
+    ]
     overrides = [*words.for_hydra(chosen), f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
     with initialize_config_dir(config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra

@@ -33,10 +33,22 @@ def plan(arguments: Sequence[str]) -> int:
     for population, cost in zip(made.populations, costs, strict=True):
         what = f"{population.apart}; {population.alone}" if population.alone else population.apart
         pieces = f" in {cost.pieces} pieces" if cost.pieces > 1 and not population.alone else ""
-        rows.append([str(population.number), f"{population.jobs}{pieces}", f"{population.num_parameters:,}", f"{population.num_steps:,}", cost.memory, cost.time, what])
+        rows.append(
+            [
+                str(population.number),
+                f"{population.jobs}{pieces}",
+                f"{population.num_parameters:,}",
+                f"{population.num_steps:,}",
+                cost.memory,
+                cost.time,
+                what,
+            ]
+        )
     _print_table(rows, left=(6,))
     total = sum(cost.seconds for cost in costs)
-    print(f"{_count(len(made.jobs), 'job')} in {_count(len(made.populations), 'population')}, about {_duration(total)} here. Nothing was run.")
+    print(
+        f"{_count(len(made.jobs), 'job')} in {_count(len(made.populations), 'population')}, about {_duration(total)} here. Nothing was run."
+    )
     return 0
 
 

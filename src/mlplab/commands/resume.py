@@ -43,7 +43,9 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[Path, list[str]]:
     except (argparse.ArgumentError, SystemExit) as error:
         if isinstance(error, SystemExit) and not error.code:
             raise  # --help
-        raise ConfigError(f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a sweep.") from error
+        raise ConfigError(
+            f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a sweep."
+        ) from error
     return found.folder, found.plugin
 
 
@@ -53,8 +55,12 @@ def _see_that_sweep(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder (looked for {folder.resolve()}).")
     if (folder / "config.yaml").is_file():
-        raise ConfigError(f"{folder} holds a single run, and only sweeps can be resumed or reported so far: start the run again with `mlplab train`.")
-    raise ConfigError(f"{folder} holds no sweep: there is no plan.yaml in it. `mlplab train -m` prints the folder of each sweep as its last line.")
+        raise ConfigError(
+            f"{folder} holds a single run, and only sweeps can be resumed or reported so far: start the run again with `mlplab train`."
+        )
+    raise ConfigError(
+        f"{folder} holds no sweep: there is no plan.yaml in it. `mlplab train -m` prints the folder of each sweep as its last line."
+    )
 
 
 def _load(folder: Path, files: Sequence[str]) -> None:

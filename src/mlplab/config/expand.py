@@ -77,12 +77,16 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None) -> Iterable[Job]:
     """The jobs that one line of the command line's grid stands for."""
     typed = {word.lstrip("+").partition("=")[0] for word in line}
     first = seed or 0
-    seeds = {"seed": [f"seed={first + i}" for i in range(sweep.seeds)]} if sweep.seeds is not None and not _swept_seed(line, typed, sweep) else {}
+    seeds = (
+        {"seed": [f"seed={first + i}" for i in range(sweep.seeds)]}
+        if sweep.seeds is not None and not _swept_seed(line, typed, sweep)
+        else {}
+    )
     pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in typed})
     for block in sweep.blocks or [{}]:
         merged = {**block, **sweep.grid}
         axes = [_words(key, values) for key, values in merged.items() if key not in typed]
-        size = math.prod(map(len, [*axes, pairs, *seeds.values()]))
+        size = math.prod([*map(len, axes), len(pairs), *map(len, seeds.values())])
         if size > MAX_JOBS:
             raise _too_many(size)
         for grid in itertools.product(*axes):
@@ -134,7 +138,13 @@ def as_typed(value: object) -> str:
 def _quoted(text: str) -> str:
     """Bare where it is a plain word, else in quotes. A backslash escapes only before a quote, and before the backslashes that lead to one."""
     plain = text.replace("_", "").replace("-", "").replace("/", "")
-    if plain.isascii() and plain.isalnum() and plain[0].isalpha() and text[0].isalpha() and text.lower() not in ("null", "true", "false", "nan", "inf"):
+    if (
+        plain.isascii()
+        and plain.isalnum()
+        and plain[0].isalpha()
+        and text[0].isalpha()
+        and text.lower() not in ("null", "true", "false", "nan", "inf")
+    ):
         return text
     out, backslashes = "", 0
     for sign in text:

@@ -138,4 +138,3 @@ def _interpolates(tree: DictConfig) -> bool:
 
     plain: Any = OmegaConf.to_container(tree, resolve=False)
     return "${" in repr({key: value for key, value in plain.items() if key not in ("hydra", "sweep")})
-

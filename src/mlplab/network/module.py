@@ -38,10 +38,13 @@ def stacked_states(layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, bu
     A module that is filled with the places of the numbers, instead of the numbers, says where each one goes.
     """
     values_KQ = torch.cat([theta_KP, *buffers.values()], dim=1)
-    places = list(torch.arange(values_KQ.shape[1], dtype=torch.float64).split([theta_KP.shape[1], *(b.shape[1] for b in buffers.values())]))
+    sizes = [theta_KP.shape[1], *(values_KH.shape[1] for values_KH in buffers.values())]
+    places = torch.split(torch.arange(values_KQ.shape[1], dtype=torch.float64), sizes)
     module = as_module(layout, layers, places[0], dict(zip(buffers, places[1:], strict=True)))
     return {
-        name: values_KQ[:, place.long().flatten()].view(-1, *place.shape) if place.is_floating_point() else place.expand(len(theta_KP), *place.shape)
+        name: values_KQ[:, place.long().flatten()].view(-1, *place.shape)
+        if place.is_floating_point()
+        else place.expand(len(theta_KP), *place.shape)
         for name, place in module.state_dict().items()
     }
 

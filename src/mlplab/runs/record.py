@@ -112,9 +112,7 @@ def write_weights(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, T
     save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
 
 
-def summarize(
-    settings: Settings, outcome: Outcome, num_parameters: int, seconds: float, device: str, population: int
-) -> dict[str, Any]:
+def summarize(settings: Settings, outcome: Outcome, num_parameters: int, seconds: float, device: str, population: int) -> dict[str, Any]:
     """What summary.json says. `seconds` is the time of the whole population."""
     return {
         "status": outcome.status,

@@ -37,7 +37,14 @@ class Sweep:
         return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
 
-def place(folder: Path, settings: Sequence[Settings], options: Options, typed: Sequence[str] = (), plugins: Sequence[str] = (), extend: bool = False) -> Plan:
+def place(
+    folder: Path,
+    settings: Sequence[Settings],
+    options: Options,
+    typed: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    extend: bool = False,
+) -> Plan:
     """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a plan, whose jobs then keep their numbers.
 
     `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises ConfigError or FolderError for a folder
@@ -91,7 +98,9 @@ def _tell(plan: Plan, known: set[str]) -> None:
     if new:
         note(f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has already: {_numbers(new)}")
     if plan.vanished:
-        note(f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as they are: {_numbers(list(plan.vanished.values()))}")
+        note(
+            f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as they are: {_numbers(list(plan.vanished.values()))}"
+        )
 
 
 def _numbers(numbers: Sequence[int]) -> str:

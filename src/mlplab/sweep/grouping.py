@@ -5,6 +5,7 @@ Callers ask for groups and pieces of positions and never look at why jobs belong
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
     """Pieces of nearly equal size, none larger than `largest`, in order."""
     count = -(-len(positions) // max(1, largest))
     edges = [round(i * len(positions) / count) for i in range(count + 1)]
-    return [tuple(positions[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [tuple(positions[a:b]) for a, b in itertools.pairwise(edges)]
 
 
 def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> list[str]:
@@ -82,7 +83,9 @@ def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> l
 
     `shown(label, position)` says how the user would write the value of a label for a job, or None where there is no such way.
     """
-    varying = [label for i, (label, _) in enumerate(groups[0].labels) if len({found.labels[i][1] for found in groups}) > 1] if groups else []
+    varying = (
+        [label for i, (label, _) in enumerate(groups[0].labels) if len({found.labels[i][1] for found in groups}) > 1] if groups else []
+    )
     if not varying:
         return ["all agree in structure" for _ in groups]
     return [

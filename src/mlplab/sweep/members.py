@@ -41,7 +41,7 @@ class Members:
         """The weights as nn.Sequential names them, a member at a time. A layer that never drops has no Dropout module, which shifts the names."""
         patterns: dict[tuple[bool, ...], list[int]] = {}
         for k, member in enumerate(self.members):
-            patterns.setdefault(tuple(layer.dropout == 0 for layer in member.settings.layers), []).append(k)
+            patterns.setdefault(tuple(bool(layer.dropout == 0) for layer in member.settings.layers), []).append(k)
         found: list[State] = [{}] * len(theta)
         for rows in patterns.values():
             settings, preprocessing = self.members[rows[0]].settings, self.preprocessing[id(self.members[rows[0]].prepared)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config import folders, plugins, words
 from mlplab.config.build import build
-from mlplab.config.compose import digest, split_search_path
+from mlplab.config.compose import compose, digest, split_search_path
 from mlplab.config.errors import ConfigError
 from mlplab.config.expand import expand
 from mlplab.config.many import build_many, compose_many
@@ -56,7 +56,8 @@ class Task:
         self.where = tuple(folders.search(dirs))
         self.jobs = expand(self.typed, self.dirs)
         composed = compose_many(self.jobs, self.dirs)
-        self.first = composed[0]
+        beside = [word for word in self.typed if word.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))]
+        self.first = compose([*self.jobs[0], *beside], self.dirs)  # which are words of the sweep, not of a job
         self.options = Options(self.first.sweep.fail_fast, self.first.sweep.retries, self.first.sweep.metric)
         self._settings = dict(zip(self.jobs, build_many(composed), strict=True))
         self.ended: Sweep | None = None
@@ -144,4 +145,6 @@ def launch(task: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: 
 def _ours(task: Any) -> Task:
     if isinstance(task, Task):
         return task
-    raise ConfigError("hydra/launcher=mlplab and hydra/sweeper=mlplab train mlplab's own configurations; another application takes hydra/launcher=basic.")
+    raise ConfigError(
+        "hydra/launcher=mlplab and hydra/sweeper=mlplab train mlplab's own configurations; another application takes hydra/launcher=basic."
+    )

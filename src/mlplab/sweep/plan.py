@@ -90,7 +90,11 @@ class Plan:
 
 
 def make(
-    settings: Sequence[Settings], options: Options | None = None, typed: Sequence[str] = (), plugins: Sequence[str] = (), old: Plan | None = None
+    settings: Sequence[Settings],
+    options: Options | None = None,
+    typed: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    old: Plan | None = None,
 ) -> Plan:
     """Number, hash and group the jobs. Data are made once for each shape; DataError or MisfitError says which job does not fit.
 

@@ -130,7 +130,9 @@ def read_plan(folder: Path) -> Plan:
 
 def _raw(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigError(f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line.")
+        raise ConfigError(
+            f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line."
+        )
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -147,7 +149,9 @@ def _plan(raw: Mapping[str, Any], path: Path) -> Plan:
     jobs = tuple(Job(int(line["job"]), str(line["hash"]), s) for line, s in zip(raw["jobs"], settings, strict=True))
     for job in jobs:
         if job_hash(job.settings) != job.hash.partition("-")[0]:
-            raise ConfigError(f"{path} was changed: job {job.number} is not what its hash says. Start the changed sweep in a folder of its own.")
+            raise ConfigError(
+                f"{path} was changed: job {job.number} is not what its hash says. Start the changed sweep in a folder of its own."
+            )
     return Plan(
         name=str(raw["name"]),
         keys=tuple(raw["swept"]),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -14,6 +14,7 @@ from mlplab.tracking.terminal import digits, is_terminal, plain, say
 
 MOST_ROWS = 20
 MOST_REASONS = 5
+_NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
 def header(results: Results) -> list[str]:
@@ -48,16 +49,14 @@ def _two(value: float | None) -> str:
 
 
 def reasons(results: Results) -> list[tuple[str, int, int]]:
-    """(status: reason, how many jobs, the first of them), the most frequent first. Numbers in a reason do not set it apart."""
-    found: Counter[str] = Counter()
-    first: dict[str, tuple[str, int]] = {}
+    """(status: reason, how many jobs, the first of them), the most frequent first. Reasons that differ in numbers only are one, with dots for them."""
+    found: dict[str, list[tuple[str, int]]] = {}
     for job in results.jobs:
         if job.fails:
             text = f"{job.status}: {plain(job.reason)}"
-            key = "".join(sign for sign in text if not sign.isdigit())
-            found[key] += 1
-            first.setdefault(key, (text, job.number))
-    return [(first[key][0], number, first[key][1]) for key, number in found.most_common()]
+            found.setdefault(_NUMBER.sub("…", text), []).append((text, job.number))
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return [(key if len(jobs) > 1 else jobs[0][0], len(jobs), jobs[0][1]) for key, jobs in ordered]
 
 
 def best_command(results: Results) -> str:
@@ -92,7 +91,9 @@ def lines(results: Results, width: int | None = None) -> list[str]:
         out.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
     for text, number, first in failures[:MOST_REASONS]:
-        out.append(f"{number} {'job' if number == 1 else 'jobs'} {text}" + (f" (the first is job {first})" if number > 1 else f" (job {first})"))
+        out.append(
+            f"{number} {'job' if number == 1 else 'jobs'} {text}" + (f" (the first is job {first})" if number > 1 else f" (job {first})")
+        )
     if len(failures) > MOST_REASONS:
         out.append(f"... and {len(failures) - MOST_REASONS} more reasons in {results.folder / 'summary.md'}")
     if best := best_command(results):

@@ -45,7 +45,8 @@ class Pending:
         lr_1K = np.broadcast_to(np.asarray(self.lr.cpu().numpy().T if isinstance(self.lr, Tensor) else self.lr), (1, len(gradient_KL)))
         whole_1K = np.sqrt(squares_3KL[0].sum(1))[None]
         values_MK = self.values_MK.cpu().numpy()
-        ratio_LK = (moved_KL / np.maximum(size_KL, 1e-15)).T
+        with np.errstate(all="ignore"):  # a member that diverges has no ratio
+            ratio_LK = (moved_KL / np.maximum(size_KL, 1e-15)).T
         values = np.concatenate([values_MK, lr_1K, whole_1K, gradient_KL.T, ratio_LK])
         return Row(self.epoch, self.step, self.time, self.members.numpy(), self.alive_K.cpu().numpy(), values)
 
