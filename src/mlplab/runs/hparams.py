@@ -43,14 +43,19 @@ def shown(value: Any) -> Any:
 
 def final_tags(names: Sequence[str]) -> list[str]:
     """Where the final metrics stand: those of the chosen weights on the validation part (train where there is none), and on the test part."""
+    split, measured = _measured(names)
+    return [f"{split}_best/{name}" for name in measured] + [f"test/{name}" for name in measured]
+
+
+def _measured(names: Sequence[str]) -> tuple[str, list[str]]:
     split = "val" if "val/loss" in names else "train"
-    measured = [name.partition("/")[2] for name in names if name.startswith(f"{split}/")]
-    return [f"best/{split}/{name}" for name in measured] + [f"test/{name}" for name in measured]
+    return split, [name.partition("/")[2] for name in names if name.startswith(f"{split}/")]
 
 
 def final_scalars(outcome: Outcome) -> Iterator[tuple[int, dict[str, float]]]:
     """One point each, since the chosen weights are measured once: at the step of these weights, and for the test part at the end."""
-    best = {f"best/{name}": value for name, value in outcome.metrics.items() if not name.startswith("test/")}
+    split, measured = _measured(outcome.history.names)
+    best = {f"{split}_best/{name}": outcome.metrics[f"{split}/{name}"] for name in measured if f"{split}/{name}" in outcome.metrics}
     test = {name: value for name, value in outcome.metrics.items() if name.startswith("test/")}
     for step, values in ((outcome.best_step, best), (outcome.steps, test)):
         if values:

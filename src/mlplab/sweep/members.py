@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mlplab.network import stacked_states
-from mlplab.runs.hparams import HParams, shown
+from mlplab.runs.hparams import HParams
 from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
 from mlplab.runs.run import Preprocessing, blank, sized_layers
 from mlplab.sweep.plan import Job, Plan, value_of
@@ -28,7 +28,7 @@ class Members:
     def __init__(self, plan: Plan, members: Sequence[Ready], outcomes: Sequence[Outcome], device: str, seconds: float) -> None:
         self.plan, self.members, self.outcomes, self.device, self.seconds = plan, members, outcomes, device, seconds
         self.keys = [key for key in plan.keys if key != "experiment"]
-        self.choices = {key: list(dict.fromkeys(shown(value_of(job, key)) for job in plan.jobs)) for key in self.keys}
+        self.choices = self._choices()
         self.preprocessing: dict[int, Preprocessing] = {}
         for member in members:
             if id(member.prepared) not in self.preprocessing:
@@ -36,6 +36,17 @@ class Members:
         self.json = {key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()}
         self.best = self._states([o.theta_P for o in outcomes], [o.buffers for o in outcomes])
         self.last = self._states([o.last_theta_P for o in outcomes], [o.last_buffers for o in outcomes])
+
+    def _swept(self, job: Job) -> dict[str, object]:
+        return {key: value_of(job, key) for key in self.keys}
+
+    def _choices(self) -> dict[str, list[object]]:
+        """What each column of the HParams table holds in this sweep."""
+        found: dict[str, dict[object, None]] = {}
+        for job in self.plan.jobs:
+            for key, value in HParams.of_run(job.settings, (), self._swept(job)).values.items():
+                found.setdefault(key, {})[value] = None
+        return {key: list(values) for key, values in found.items()}
 
     def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
         """The weights as nn.Sequential names them, a member at a time. A layer that never drops has no Dropout module, which shifts the names."""
@@ -57,8 +68,7 @@ class Members:
         """Fill the folder of member k."""
         folder.mkdir()
         settings, outcome = self.members[k].settings, self.outcomes[k]
-        swept = {key: value_of(job, key) for key in self.keys}
-        hparams = dataclasses.replace(HParams.of_run(settings, outcome.history.names, swept), choices=self.choices)
+        hparams = dataclasses.replace(HParams.of_run(settings, outcome.history.names, self._swept(job)), choices=self.choices)
         data = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
         summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))

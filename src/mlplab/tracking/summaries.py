@@ -82,7 +82,7 @@ def _kind(values: Sequence[Any]) -> str:
 
 
 def _info(api: Any, name: str, kind: str, choices: Sequence[Any]) -> Any:
-    info = api.HParamInfo(name=name, type=getattr(api, kind), differs=True)
+    info = api.HParamInfo(name=name, type=getattr(api, kind), differs=len(choices) != 1)  # TensorBoard shows these columns first
     if choices and kind == "DATA_TYPE_FLOAT64":
         info.domain_interval.min_value, info.domain_interval.max_value = min(choices), max(choices)
     elif choices:
