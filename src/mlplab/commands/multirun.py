@@ -40,16 +40,14 @@ def launch(task: Task, folder: Path) -> None:
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    chosen = [
-        word for word in words.parse(task.typed) if word.is_hydra_override() and word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
-    ]
-    overrides = [*words.for_hydra(chosen), f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
+    typed = [word for word in words.parse(task.typed) if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
+    fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
     with initialize_config_dir(config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         hydra.config_loader = GuardedLoader(hydra.config_loader.get_search_path(), search_path(task.where))
         try:
-            hydra.multirun(config_name="config", task_function=task, overrides=overrides)
+            hydra.multirun(config_name="config", task_function=task, overrides=[*words.for_hydra(typed), *fixed])
         except KeyboardInterrupt:
             if task.ended is None:
                 raise
@@ -66,7 +64,3 @@ def conclude(ended: Sweep | None, folder: Path) -> int:
     print(folder)
     return EXIT_CODES[ended.status]
 
-
-def finish(folders: Sequence[str]) -> int:
-    """`mlplab resume DIR`."""
-    raise NotImplementedError

@@ -81,13 +81,18 @@ def split_search_path(overrides: Sequence[str], config_dirs: Iterable[str | Path
 
 
 def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
-    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before."""
+    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before, also inside another Hydra application."""
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     prepare()
-    with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
-        return compose_config("config", overrides=[*typed, *search_path(where)], return_hydra_config=True)
+    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
+            return compose_config("config", overrides=[*typed, *search_path(where)], return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def search_path(where: Sequence[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,11 @@ def place(
 
 
 def create_or_join(folder: Path) -> None:
-    """Make the folder, where it is not one that another process has just made for the same sweep."""
+    """Make the folder, where it is not one that another process, or Hydra's own sweeper, has just made for the same sweep."""
     try:
         create(folder).close()
     except FolderError:
-        if not (folder / NAME).is_file():
+        if not (folder / NAME).is_file() and set(os.listdir(folder)) - {".lock", "multirun.yaml"}:
             raise
 
 
