@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.cli import EXIT_CODES
@@ -16,10 +15,17 @@ from mlplab.sweep.planfile import NAME
 from mlplab.sweep.table import print_table
 
 
-def run(flags: Flags) -> int:
-    """Train every job of a sweep; the exit code. The last line printed is the sweep's folder."""
+def run(flags: Flags, one_is_a_run: bool = False) -> int:
+    """Train every job of a sweep; the exit code. The last line printed is the sweep's folder.
+
+    `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of it mean a plain run.
+    """
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     task = Task(typed, dirs, flags.plugins)
+    if one_is_a_run and len(task.jobs) == 1:
+        from mlplab.commands.train import train_one
+
+        return train_one(task.first)
     folder = Path(str(task.first.sweep_dir))
     if not (folder / NAME).is_file():
         check_place(folder, "hydra.sweep.dir")
@@ -63,4 +69,3 @@ def conclude(ended: Sweep | None, folder: Path) -> int:
         print(f"finish it with: mlplab resume {ended.folder}")
     print(folder)
     return EXIT_CODES[ended.status]
-

@@ -35,7 +35,7 @@ def train(arguments: Sequence[str]) -> int:
     if composed is None or composed.sweeps:
         from mlplab.commands import multirun
 
-        return multirun.run(flags)
+        return multirun.run(flags, one_is_a_run=composed is not None and composed.sweep.several)
     return train_one(composed)
 
 

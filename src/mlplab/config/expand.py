@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +34,18 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
     words.check(parsed, folders.search(dirs), multirun=True)
     own = [word for word in parsed if not (word.is_hydra_override() or _is_sweep_word(word))]
     kept = [word.input_line or "" for word in parsed if _is_sweep_word(word)]
+    seeds_typed = any(word.key_or_group in ("seeds", "sweep.seeds") for word in parsed)
     nodes: dict[Job, tuple[Sweep, dict[str, Any]]] = {}
     found: dict[Job, None] = {}
     for line in _product(own):
         chosen = tuple(word for word in line if word.lstrip("+").partition("=")[0] in GROUPS)
+        if seeds_typed:  # they start at the seed
+            chosen += tuple(word for word in line if word.startswith("seed="))
         if chosen not in nodes:
-            composed = compose([*chosen, *(word for word in line if word.startswith("seed=")), *kept], dirs)
+            composed = compose([*chosen, *kept], dirs)
             nodes[chosen] = composed.sweep, composed.config
         sweep, config = nodes[chosen]
-        for job in _jobs(line, sweep, config["seed"]):
+        for job in _jobs(line, sweep, config["seed"], seeds_typed):
             found[job] = None
         if len(found) > MAX_JOBS:
             raise _too_many(len(found))
@@ -73,31 +78,22 @@ def _product(parsed: Sequence[Override]) -> list[Job]:
     return [tuple(lines.get(word.partition("=")[0], word) for word in line) for line in split]
 
 
-def _jobs(line: Job, sweep: Sweep, seed: int | None) -> Iterable[Job]:
+def _jobs(line: Job, sweep: Sweep, seed: int | None, seeds_typed: bool) -> Iterable[Job]:
     """The jobs that one line of the command line's grid stands for."""
     typed = {word.lstrip("+").partition("=")[0] for word in line}
-    first = seed or 0
-    seeds = (
-        {"seed": [f"seed={first + i}" for i in range(sweep.seeds)]}
-        if sweep.seeds is not None and not _swept_seed(line, typed, sweep)
-        else {}
-    )
+    grids = (sweep.grid, sweep.zip, *sweep.blocks)
+    drawn: list[Job] = [()]
+    if sweep.seeds is not None and (seeds_typed or "seed" not in typed) and not any("seed" in grid for grid in grids):
+        line = tuple(word for word in line if not word.startswith("seed="))
+        drawn = [(f"seed={(seed or 0) + i}",) for i in range(sweep.seeds)]
     pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in typed})
     for block in sweep.blocks or [{}]:
-        merged = {**block, **sweep.grid}
-        axes = [_words(key, values) for key, values in merged.items() if key not in typed]
-        size = math.prod([*map(len, axes), len(pairs), *map(len, seeds.values())])
+        axes = [_words(key, values) for key, values in {**block, **sweep.grid}.items() if key not in typed]
+        size = math.prod([*map(len, axes), len(pairs), len(drawn)])
         if size > MAX_JOBS:
             raise _too_many(size)
-        for grid in itertools.product(*axes):
-            for pair in pairs:
-                for drawn in itertools.product(*seeds.values()):
-                    yield (*line, *grid, *pair, *drawn)
-
-
-def _swept_seed(line: Job, typed: set[str], sweep: Sweep) -> bool:
-    """Whether the seeds are given one by one, by the grid of the file."""
-    return any("seed" in grid for grid in (sweep.grid, sweep.zip, *sweep.blocks))
+        for *grid, pair, own in itertools.product(*axes, pairs, drawn):
+            yield (*line, *grid, *pair, *own)
 
 
 def _pairs(lists: Mapping[str, Any]) -> list[Job]:
@@ -135,16 +131,10 @@ def as_typed(value: object) -> str:
     return _quoted(str(value))
 
 
+@lru_cache(maxsize=4096)
 def _quoted(text: str) -> str:
-    """Bare where it is a plain word, else in quotes. A backslash escapes only before a quote, and before the backslashes that lead to one."""
-    plain = text.replace("_", "").replace("-", "").replace("/", "")
-    if (
-        plain.isascii()
-        and plain.isalnum()
-        and plain[0].isalpha()
-        and text[0].isalpha()
-        and text.lower() not in ("null", "true", "false", "nan", "inf")
-    ):
+    """Bare where Hydra reads it back so, else in quotes. A backslash escapes only before a quote, and before the backslashes that lead to one."""
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII) and words.parse([f"x={text}"])[0].value() == text:
         return text
     out, backslashes = "", 0
     for sign in text:

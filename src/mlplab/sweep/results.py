@@ -61,9 +61,9 @@ class Group:
         return Statistics.of([job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics])
 
     @property
-    def words(self) -> list[str]:
-        """The overrides of the group's first job, without its seed."""
-        return [word for word in self.jobs[0].overrides if word.lstrip("+").partition("=")[0] not in SEEDS]
+    def words(self) -> tuple[str, ...]:
+        """The overrides of its first job that was trained to its end, seed included: they repeat that job."""
+        return next((job.overrides for job in self.jobs if job.counts), self.jobs[0].overrides)
 
 
 @dataclass(frozen=True)
