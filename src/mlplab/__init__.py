@@ -43,7 +43,7 @@ def sweep(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet
     already only what is missing is trained. Raises mlplab.config.ConfigError, or another ValueError, for input that is refused, and
     KeyboardInterrupt where it was interrupted.
     """
-    from mlplab.sweep import multirun
+    from mlplab.sweeps import multirun
 
     return multirun.to_frame(overrides, None if folder is None else Path(folder), quiet)
 

@@ -21,7 +21,7 @@ class MlplabLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the jobs; each return value is the metric that ranks configurations, nan where a job failed."""
-        from mlplab.sweep.multirun import launch
+        from mlplab.sweeps.multirun import launch
 
         return launch(self.task_function, self.config, job_overrides, initial_job_idx)
 
@@ -37,7 +37,7 @@ class MlplabSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Hand the launcher every job at once."""
-        from mlplab.sweep.multirun import sweep
+        from mlplab.sweeps.multirun import sweep
 
         return sweep(self.task_function, self.config, self.launcher)
 

@@ -9,10 +9,10 @@ from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
 from mlplab.config.place import check_place
-from mlplab.sweep.drive import Sweep
-from mlplab.sweep.multirun import Task
-from mlplab.sweep.planfile import NAME
-from mlplab.sweep.table import print_table
+from mlplab.sweeps.drive import Sweep
+from mlplab.sweeps.multirun import Task
+from mlplab.sweeps.planfile import NAME
+from mlplab.sweeps.table import print_table
 
 
 def run(flags: Flags, one_is_a_run: bool = False) -> int:

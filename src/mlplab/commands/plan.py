@@ -19,9 +19,9 @@ def plan(arguments: Sequence[str]) -> int:
     if flags.hydra:
         raise ConfigError(f"`mlplab plan` prints the jobs of a command line and does not know {listing(flags.hydra)}.")
     plugins.load(flags.plugins)
-    from mlplab.sweep import plan as planning
-    from mlplab.sweep.estimate import estimate
-    from mlplab.sweep.multirun import Task
+    from mlplab.sweeps import plan as planning
+    from mlplab.sweeps.estimate import estimate
+    from mlplab.sweeps.multirun import Task
 
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     task = Task(typed, dirs, flags.plugins)
@@ -53,7 +53,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 
 def _print_jobs(made: object) -> None:
-    from mlplab.sweep.plan import Plan, value_of
+    from mlplab.sweeps.plan import Plan, value_of
 
     assert isinstance(made, Plan)
     population_of = {number: piece.population for piece in made.pieces for number in piece.jobs}

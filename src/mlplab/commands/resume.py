@@ -15,7 +15,7 @@ def resume(arguments: Sequence[str]) -> int:
     folder, files = _parse("resume", arguments)
     _see_that_sweep(folder)
     from mlplab.commands.multirun import conclude
-    from mlplab.sweep import drive
+    from mlplab.sweeps import drive
 
     _load(folder, files)
     return conclude(drive.resume(folder), folder)
@@ -26,8 +26,8 @@ def report(arguments: Sequence[str]) -> int:
     folder, files = _parse("report", arguments)
     _see_that_sweep(folder)
     from mlplab.commands.multirun import conclude
-    from mlplab.sweep import drive
-    from mlplab.sweep.planfile import read_plan
+    from mlplab.sweeps import drive
+    from mlplab.sweeps.planfile import read_plan
 
     _load(folder, files)
     conclude(drive.report(read_plan(folder), folder), folder)
@@ -65,7 +65,7 @@ def _see_that_sweep(folder: Path) -> None:
 
 def _load(folder: Path, files: Sequence[str]) -> None:
     """Load the plugins that are named on this command line. Those which the folder names are not: a folder must not choose what code runs."""
-    from mlplab.sweep.planfile import used_plugins
+    from mlplab.sweeps.planfile import used_plugins
 
     plugins.load(list(files))
     missing = [path for path in used_plugins(folder) if path not in files]

@@ -88,12 +88,14 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None, seeds_typed: bool) -> Itera
         drawn = [(f"seed={(seed or 0) + i}",) for i in range(sweep.seeds)]
     pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in typed})
     for block in sweep.blocks or [{}]:
-        axes = [_words(key, values) for key, values in {**block, **sweep.grid}.items() if key not in typed]
+        merged = {**block, **{key: values for key, values in sweep.grid.items() if key not in block}}
+        axes = [_words(key, values) for key, values in merged.items() if key not in typed]
         size = math.prod([*map(len, axes), len(pairs), len(drawn)])
         if size > MAX_JOBS:
             raise _too_many(size)
-        for *grid, pair, own in itertools.product(*axes, pairs, drawn):
-            yield (*line, *grid, *pair, *own)
+        for grid in itertools.product(*axes):
+            for pair, own in itertools.product(pairs, drawn):
+                yield (*line, *grid, *pair, *own)
 
 
 def _pairs(lists: Mapping[str, Any]) -> list[Job]:

@@ -10,15 +10,15 @@ from pathlib import Path
 from mlplab.config.errors import ConfigError
 from mlplab.runs import FolderError, RunFolder, create
 from mlplab.settings import Settings
-from mlplab.sweep import plan as planning
-from mlplab.sweep import results as reporting
-from mlplab.sweep.collect import collect
-from mlplab.sweep.display import Display
-from mlplab.sweep.ledger import Ledger
-from mlplab.sweep.plan import Options, Plan
-from mlplab.sweep.planfile import NAME, read_plan, write_plan
-from mlplab.sweep.results import Results
-from mlplab.sweep.runner import Runner
+from mlplab.sweeps import plan as planning
+from mlplab.sweeps import results as reporting
+from mlplab.sweeps.collect import collect
+from mlplab.sweeps.display import Display
+from mlplab.sweeps.ledger import Ledger
+from mlplab.sweeps.plan import Options, Plan
+from mlplab.sweeps.planfile import NAME, read_plan, write_plan
+from mlplab.sweeps.results import Results
+from mlplab.sweeps.runner import Runner
 from mlplab.tracking import note
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.sweep.grouping import Representatives
-from mlplab.sweep.memory import bytes_a_member
-from mlplab.sweep.plan import Plan, Population
+from mlplab.sweeps.grouping import Representatives
+from mlplab.sweeps.memory import bytes_a_member
+from mlplab.sweeps.plan import Plan, Population
 from mlplab.tracking.terminal import duration
 from mlplab.training import populate
 from mlplab.training.rehearsal import rehearse

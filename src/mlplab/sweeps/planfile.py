@@ -18,7 +18,7 @@ from mlplab.config.compose import Composed
 from mlplab.config.errors import ConfigError
 from mlplab.config.many import build_many
 from mlplab.config.where import Sources
-from mlplab.sweep.plan import Job, Options, Piece, Plan, Population, job_hash
+from mlplab.sweeps.plan import Job, Options, Piece, Plan, Population, job_hash
 from mlplab.tracking.files import parse_yaml, write_text_atomic, yaml_text
 
 FORMAT = "mlplab-plan-1"

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mlplab.sweep.charts import axes, curves
-from mlplab.sweep.page_tables import failure_table, group_table, job_table
-from mlplab.sweep.results import Results
-from mlplab.sweep.table import best_command
+from mlplab.sweeps.charts import axes, curves
+from mlplab.sweeps.page_tables import failure_table, group_table, job_table
+from mlplab.sweeps.results import Results
+from mlplab.sweeps.table import best_command
 from mlplab.tracking.files import write_text_atomic
 from mlplab.tracking.terminal import note
 

@@ -16,7 +16,7 @@ from mlplab.network import stacked_states
 from mlplab.runs.hparams import HParams
 from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
 from mlplab.runs.run import Preprocessing, blank, sized_layers
-from mlplab.sweep.plan import Job, Plan, value_of
+from mlplab.sweeps.plan import Job, Plan, value_of
 from mlplab.training import Outcome, Ready
 
 State = dict[str, Tensor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlplab.sweep.plan import Plan
+from mlplab.sweeps.plan import Plan
 from mlplab.tracking import Progress, note
 
 MOST_NOTES = 10

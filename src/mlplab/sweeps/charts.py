@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.sweep.results import Group, Results
-from mlplab.sweep.statistics import student
-from mlplab.sweep.table import value_text
+from mlplab.sweeps.results import Group, Results
+from mlplab.sweeps.statistics import student
+from mlplab.sweeps.table import value_text
 
 MOST_CURVES = 8
 MOST_POINTS = 200

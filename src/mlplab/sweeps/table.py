@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from mlplab.sweep.results import Group, Results, shown
+from mlplab.sweeps.results import Group, Results, shown
 from mlplab.tracking.terminal import digits, is_terminal, plain, say
 
 MOST_ROWS = 20

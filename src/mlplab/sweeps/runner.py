@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from mlplab.sweep.display import Display
-from mlplab.sweep.ledger import Ledger
-from mlplab.sweep.members import Members, write_failed
-from mlplab.sweep.memory import is_out_of_memory
-from mlplab.sweep.plan import Job, Piece, Plan
+from mlplab.sweeps.display import Display
+from mlplab.sweeps.ledger import Ledger
+from mlplab.sweeps.members import Members, write_failed
+from mlplab.sweeps.memory import is_out_of_memory
+from mlplab.sweeps.plan import Job, Piece, Plan
 from mlplab.training import DataCache, Loop, Ready, populate, ready, structure
 
 WAIT = 0.5  # seconds between two looks at what other processes are doing

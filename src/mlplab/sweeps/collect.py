@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlplab.sweep.ledger import Ledger
-from mlplab.sweep.plan import Job, Plan, value_of
-from mlplab.sweep.results import JobResult, Results
+from mlplab.sweeps.ledger import Ledger
+from mlplab.sweeps.plan import Job, Plan, value_of
+from mlplab.sweeps.results import JobResult, Results
 
 _FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from mlplab.settings import Settings
-from mlplab.sweep.grouping import LARGEST_ON_CPU, LARGEST_ON_CUDA
+from mlplab.sweeps.grouping import LARGEST_ON_CPU, LARGEST_ON_CUDA
 from mlplab.training import Ready
 
 COPIES_OF_THETA = 12

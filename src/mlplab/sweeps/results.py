@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
-from mlplab.sweep.statistics import Statistics
+from mlplab.sweeps.statistics import Statistics
 from mlplab.tracking.files import write_bytes_atomic
 from mlplab.tracking.metrics_file import table_bytes
 
@@ -151,8 +151,8 @@ def to_frame(results: Results) -> DataFrame:
 
 def write(results: Results) -> None:
     """Put results.csv, summary.md and report.html into the sweep's folder, each whole or not at all."""
-    from mlplab.sweep.report import write_report
-    from mlplab.sweep.summary import write_summary
+    from mlplab.sweeps.report import write_report
+    from mlplab.sweeps.summary import write_summary
 
     write_bytes_atomic(results.folder / "results.csv", table_bytes([columns(results), *rows(results)]))
     write_summary(results)

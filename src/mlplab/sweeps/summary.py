@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mlplab.sweep.results import Results
-from mlplab.sweep.table import best_command, cells, header
+from mlplab.sweeps.results import Results
+from mlplab.sweeps.table import best_command, cells, header
 from mlplab.tracking.files import write_text_atomic
 from mlplab.tracking.terminal import plain
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from mlplab.config.errors import ConfigError
 from mlplab.settings import Settings, Tracking
-from mlplab.sweep.grouping import Group, Representatives, apart, cut, group
-from mlplab.sweep.memory import largest_piece, num_parameters, num_steps, own_device
+from mlplab.sweeps.grouping import Group, Representatives, apart, cut, group
+from mlplab.sweeps.memory import largest_piece, num_parameters, num_steps, own_device
 from mlplab.training import Ready
 
 MANY = 100

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from mlplab.sweep.results import Group, Results, shown
-from mlplab.sweep.table import value_text
+from mlplab.sweeps.results import Group, Results, shown
+from mlplab.sweeps.table import value_text
 
 Column = dict[str, Any]
 _IN_JOBS = ("loss", "accuracy", "rmse", "r2")

@@ -15,10 +15,10 @@ from mlplab.config.compose import compose, digest, split_search_path
 from mlplab.config.errors import ConfigError
 from mlplab.config.expand import expand
 from mlplab.config.many import build_many, compose_many
-from mlplab.sweep import drive
-from mlplab.sweep import results as reporting
-from mlplab.sweep.drive import Sweep
-from mlplab.sweep.plan import Options, job_hash
+from mlplab.sweeps import drive
+from mlplab.sweeps import results as reporting
+from mlplab.sweeps.drive import Sweep
+from mlplab.sweeps.plan import Options, job_hash
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

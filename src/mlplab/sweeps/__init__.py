@@ -1,0 +1,1 @@
+"""Sweeps: many jobs planned, trained together, collected and reported."""
