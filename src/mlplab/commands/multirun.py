@@ -9,6 +9,7 @@ from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
 from mlplab.config.place import check_place
+from mlplab.sweeps import drive
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.planfile import NAME
@@ -30,7 +31,7 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     if not (folder / NAME).is_file():
         check_place(folder, "hydra.sweep.dir")
     launch(task, folder)
-    return conclude(task.ended, folder)
+    return conclude(task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed), folder)
 
 
 def launch(task: Task, folder: Path) -> None:
@@ -59,10 +60,8 @@ def launch(task: Task, folder: Path) -> None:
                 raise
 
 
-def conclude(ended: Sweep | None, folder: Path) -> int:
+def conclude(ended: Sweep, folder: Path) -> int:
     """Print the results; the exit code."""
-    if ended is None:
-        return EXIT_CODES["failed"]
     print_table(ended.results)
     print(", ".join([f"{len(ended.results.jobs)} jobs", *(f"{number} {status}" for status, number in ended.counts.items())]))
     if ended.status == "interrupted" or "missing" in ended.counts:

@@ -15,7 +15,7 @@ from mlplab.config.errors import ConfigError, did_you_mean, listing, nearest, sh
 from mlplab.config.guard import FORBIDDEN, forbidden
 from mlplab.config.root import DEFAULTS, GROUPS, Root
 from mlplab.config.sweeping import Sweep
-from mlplab.schema import rules
+from mlplab.schema import FieldError, rules
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -125,6 +125,12 @@ def _check_sweep_word(word: Override, line: str) -> None:
         raise ConfigError(f"`{line}`: the node `sweep` has no key `{key}`. {near}It has {listing(known)}.")
     if word.is_delete():
         raise ConfigError(f"`{line}` would take `{word.key_or_group}` away, and every key is needed. Give it another value instead.")
+    if inside in ("grid", "zip", "blocks"):
+        try:
+            values: dict[str, Any] = {inside: word.value()}
+            Sweep(**values)
+        except FieldError as error:
+            raise ConfigError(f"`{line}`: {error.key} {error.reason}.") from error
 
 
 def _check_choice(word: Override, line: str, where: Sequence[Path]) -> None:

@@ -128,6 +128,13 @@ def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     return Sweep(folder, plan, results, status)
 
 
+def adopt(settings: Sequence[Settings], folder: Path, options: Options, typed: Sequence[str]) -> Sweep:
+    """The results of jobs that another sweeper and launcher have run in this folder, numbered in their order, and a plan for them."""
+    plan = planning.make(settings, options, typed)
+    write_plan(folder, plan)
+    return report(plan, folder)
+
+
 def resume(folder: Path, quiet: bool = False) -> Sweep:
     """Finish what is missing in a sweep's folder; what is done is not touched. Raises ConfigError where the folder holds no sweep."""
     plan = read_plan(folder)

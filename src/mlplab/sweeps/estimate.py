@@ -41,7 +41,9 @@ def estimate(plan: Plan) -> list[Cost]:
 def _cost(plan: Plan, population: Population, representatives: Representatives) -> Cost:
     pieces = [piece for piece in plan.pieces if piece.population == population.number]
     largest = max(pieces, key=lambda piece: len(piece.jobs))
-    members = [representatives.ready(plan.job(number).settings) for number in largest.jobs]
+    members = [member for number in largest.jobs if (member := representatives.ready(plan.job(number).settings))]
+    if not members:
+        return Cost(len(pieces), 0.0, 0)
     built, _ = populate(members)
     an_update, an_evaluation = rehearse(built)
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)

@@ -28,10 +28,6 @@ class Group:
     labels: tuple[tuple[str, Hashable], ...]
     alone: str = ""  # why these jobs train one after another; empty for a population
 
-    @property
-    def pieces_of_one(self) -> bool:
-        return bool(self.alone)
-
 
 class Representatives:
     """Data of which the shapes are known without making them for every seed: those of the first job whose dataset differs in numbers only."""
@@ -40,12 +36,21 @@ class Representatives:
         self._cache = DataCache()
         self._first: dict[str, Settings] = {}
 
-    def ready(self, settings: Settings) -> Ready:
-        """The settings with the representative's data. Raises DataError or MisfitError."""
+    def ready(self, settings: Settings) -> Ready | None:
+        """The settings with the representative's data; None where making them fails, which is the job's own matter once it runs.
+
+        Raises DataError or MisfitError for settings that are wrong.
+        """
         dataset = settings.dataset
         fixed = [(key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies]
-        first = self._first.setdefault(repr((type(dataset), fixed, settings.loss.own_units)), settings)
-        prepared: Prepared = self._cache.prepared(first)
+        kind = repr((type(dataset), fixed, settings.loss.own_units))
+        try:
+            prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
+        except ValueError:
+            raise
+        except (Exception, SystemExit):
+            return None
+        self._first.setdefault(kind, settings)
         return ready([settings], _Fixed(prepared))[0]
 
 
@@ -58,17 +63,19 @@ class _Fixed(DataCache):
         return self._prepared
 
 
-def group(members: Sequence[Ready]) -> list[Group]:
-    """The groups in the order of their first job; those that train one by one come last."""
+def group(members: Sequence[Ready | None]) -> list[Group]:
+    """The groups in the order of their first job; those that train one by one come last, and with them those without data (None)."""
     found: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
     for position, member in enumerate(members):
-        found.setdefault(structure(member.settings, member.prepared), []).append(position)
-    groups = [Group(tuple(positions), labels, _alone(members[positions[0]].settings)) for labels, positions in found.items()]
+        found.setdefault(structure(member.settings, member.prepared) if member else (), []).append(position)
+    groups = [Group(tuple(positions), labels, _alone(members[positions[0]])) for labels, positions in found.items()]
     return sorted(groups, key=lambda found: bool(found.alone))
 
 
-def _alone(settings: Settings) -> str:
-    return f"optimizer={settings.word('optimizer')} trains one network at a time" if settings.optimizer.alone else ""
+def _alone(member: Ready | None) -> str:
+    if member is None:
+        return "the data could not be made when this was planned"
+    return f"optimizer={member.settings.word('optimizer')} trains one network at a time" if member.settings.optimizer.alone else ""
 
 
 def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
@@ -90,6 +97,8 @@ def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> l
         return ["all agree in structure" for _ in groups]
     return [
         ", ".join(filter(None, (shown(label, found.positions[0]) or _plain(label, dict(found.labels)[label]) for label in varying)))
+        if found.labels
+        else "unknown structure"
         for found in groups
     ]
 

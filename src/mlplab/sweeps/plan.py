@@ -152,7 +152,7 @@ def job_hash(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
 
 
-def _ready(jobs: Sequence[Job]) -> list[Ready]:
+def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
     representatives = Representatives()
     found = []
     for job in jobs:
@@ -164,7 +164,7 @@ def _ready(jobs: Sequence[Job]) -> list[Ready]:
     return found
 
 
-def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready], old: Plan | None) -> list[Piece]:
+def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None], old: Plan | None) -> list[Piece]:
     """The old plan's pieces as they were, then those of the jobs that have none."""
     present = {job.number for job in jobs}
     group_of = {jobs[position].number: i for i, found in enumerate(groups) for position in found.positions}
@@ -180,23 +180,28 @@ def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready]
     return pieces
 
 
-def _largest(found: Group, ready: Sequence[Ready]) -> int:
-    if found.alone:
-        return 1
+def _largest(found: Group, ready: Sequence[Ready | None]) -> int:
     member = ready[found.positions[0]]
-    shared = len({repr((ready[p].settings.dataset, ready[p].settings.seed)) for p in found.positions}) == 1
+    if found.alone or member is None:
+        return 1
+    shared = len({repr((other.settings.dataset, other.settings.seed)) for p in found.positions if (other := ready[p])}) == 1
     return largest_piece(member, own_device(member.settings), shared)
 
 
-def _populations(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready]) -> list[Population]:
+def _populations(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None]) -> list[Population]:
     def shown(label: str, position: int) -> str | None:
         return _as_typed(label, jobs[position].settings)
 
     return [
-        Population(i, len(found.positions), words, found.alone, num_parameters(first), max(num_steps(ready[p]) for p in found.positions))
+        Population(i, len(found.positions), words, found.alone, *_size([ready[p] for p in found.positions]))
         for i, (found, words) in enumerate(zip(groups, apart(groups, shown), strict=True))
-        for first in (ready[found.positions[0]],)
     ]
+
+
+def _size(members: Sequence[Ready | None]) -> tuple[int, int]:
+    """Parameters of a network and updates of the longest run; 0 where nothing is known."""
+    known = [member for member in members if member is not None]
+    return (num_parameters(known[0]), max(map(num_steps, known))) if known else (0, 0)
 
 
 def _as_typed(label: str, settings: Settings) -> str | None:

@@ -5,11 +5,10 @@ A failing job costs no other its result: a population that raises, or does not f
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -72,22 +71,21 @@ class Runner:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
         groups: dict[object, list[tuple[Job, Ready]]] = {}
         for job in jobs:
-            with self._guarded(job) as attempt:
-                member = ready([job.settings], self.cache)[0]
-            if attempt:
+            if (member := self._member(job)) is not None:
                 groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
         for members in groups.values():
             self._together(members)
 
-    @contextlib.contextmanager
-    def _guarded(self, job: Job) -> Iterator[list[bool]]:
-        """Yields a list that is non-empty afterwards where nothing was raised."""
-        started, fine = time.monotonic(), [True]
-        try:
-            yield fine
-        except (Exception, SystemExit):
-            fine.clear()
-            self._failed(job, traceback.format_exc(), time.monotonic() - started)
+    def _member(self, job: Job) -> Ready | None:
+        """The job with its data; None, and a folder that says why, where they cannot be made."""
+        started = time.monotonic()
+        for _ in range(1 + self.plan.options.retries):
+            try:
+                return ready([job.settings], self.cache)[0]
+            except (Exception, SystemExit):
+                trace = traceback.format_exc()
+        self._failed(job, trace, time.monotonic() - started)
+        return None
 
     def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0) -> None:
         started = time.monotonic()

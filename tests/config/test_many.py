@@ -1,0 +1,212 @@
+"""Composing many jobs equals composing each, and equals Hydra's own composition; expansion equals Hydra's own grid."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlplab.config import ConfigError, build, compose
+from mlplab.config.expand import as_typed, expand
+from mlplab.config.many import build_many, compose_many
+from mlplab.config.words import parse
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+GROUP_WORDS = [
+    "experiment=xor_mlp", "experiment=radial_6_6", "dataset=sine", "dataset=xor", "optimizer=sgd", "optimizer=momentum", "optimizer=torch",
+    "activation=relu", "activation=leaky_relu", "schedule=cosine", "schedule=multistep", "training=batch", "tracking=off",
+]  # fmt: skip
+VALUE_WORDS = [
+    "seed=3", "seed=null", "seed=${training.epochs}", "training.epochs=${seed}", "training.epochs=7", "name=other", "name=${dataset.name}_x",
+    "optimizer.lr=0.1", "optimizer.lr=1e-3", "optimizer.lr=5", "++optimizer.lr=0.2", "optimizer.weight_decay=0.1", "optimizer.momentum=0.5",
+    "model.hidden=[6,4]", "model.hidden=6-4", "model.hidden=[{units:3,dropout:0.1},4]", "model.dropout=0.2", "dataset.noise=0.05",
+    "dataset.num_samples=100", "activation.negative_slope=0.3", "schedule.milestones=[1,2]", "optimizer.options={max_iter:3}",
+    "optimizer.options.max_iter=4", "dtype=float64", "device=cpu", "training.patience=null", "loss.label_smoothing=0.1", "++training.patience=4",
+    "sweep.retries=2", "training.batch_size='16'",
+]  # fmt: skip
+WRONG_WORDS = ["~optimizer.lr", "+optimizer.lr=1", "+optimizer.lrr=1", "optimizer.lrr=1", "optimizer.lr=fast", "sed=3", "seed=1,2", "optimizer=adamm",
+               "sweep.seed=4", "dataset.noise=???", "optimizer.lr=${nowhere}", "+x._target_=os.system", "optimizer.lr={a:1}", "training={epochs:3}"]  # fmt: skip
+
+
+def outcome(function, job):
+    try:
+        composed = function(job)
+    except ConfigError as error:
+        return str(error)
+    return (
+        composed.config,
+        composed.overrides,
+        dict(composed.sources.choices),
+        composed.sweep,
+        composed.sweeps,
+        composed.run_dir.rpartition("/")[0],
+    )
+
+
+line = st.tuples(st.lists(st.sampled_from(GROUP_WORDS), max_size=2, unique_by=lambda w: w.partition("=")[0]),
+                 st.lists(st.sampled_from(VALUE_WORDS * 3 + WRONG_WORDS), max_size=4, unique_by=lambda w: w.strip("+~").partition("=")[0]))  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(line)
+def test_each_of_many_equals_composing_it_alone(words):
+    job = (*words[0], *words[1])
+    assert outcome(lambda job: compose_many([job])[0], job) == outcome(compose, job)
+
+
+def test_many_jobs_keep_their_order_and_share_nothing_that_changes():
+    jobs = [
+        ("optimizer=sgd", f"optimizer.lr={lr}", f"model.hidden={hidden}") for lr, hidden in itertools.product((0.1, 0.2), ("[3]", "[4,5]"))
+    ]
+    found = compose_many(jobs)
+    assert [one.config for one in found] == [compose(job).config for job in jobs]
+    for one, job in zip(build_many(found), jobs, strict=True):
+        other = build(compose(job))
+        assert (one.layers, one.optimizer, one.config, one.overrides) == (other.layers, other.optimizer, other.config, other.overrides)
+
+
+def test_the_values_are_those_of_hydras_own_composition():
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    job = ["optimizer=momentum", "optimizer.lr=0.25", "model.hidden=[6,4]", "training.epochs=${seed}", "seed=9", "++dataset.noise=0.1"]
+    with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+        expected = OmegaConf.to_container(hydra_compose("config", overrides=job), resolve=True)
+    found = compose_many([job])[0].config
+    assert found == {**{key: value for key, value in expected.items() if key != "sweep"}, "name": "two_layer_radial"}
+
+
+def test_a_wrong_word_in_the_last_job_is_refused():
+    jobs = [(f"optimizer.lr={lr}",) for lr in (0.1, 0.2, 0.3)]
+    with pytest.raises(ConfigError, match="lrr"):
+        compose_many([*jobs, ("optimizer.lrr=1",)])
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=-1"):
+        build_many(compose_many([*jobs, ("optimizer.lr=-1",)]))
+
+
+def test_a_job_costs_less_than_three_milliseconds():
+    jobs = expand(["experiment=xor_mlp", "optimizer.lr=" + ",".join(str(0.001 * (i + 1)) for i in range(16)), "seed=range(64)"])
+    build_many(compose_many(jobs[:2]))
+    start = time.process_time()
+    assert len(build_many(compose_many(jobs))) == 1024
+    assert (time.process_time() - start) / 1024 < 0.003
+
+
+# Expansion.
+
+
+def test_the_grid_is_hydras_own():
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    words = [
+        "experiment=xor_mlp",
+        "activation=tanh,relu",
+        "optimizer.lr=0.1,1e-3",
+        "seed=range(3)",
+        "model.hidden=[3],[4,5]",
+        "name='a,b','c d'",
+    ]
+    found = expand([word for word in words if not word.startswith("name")])
+    expected = BasicSweeper.split_arguments(parse(words[:-1]), None)[0]
+    assert found == [tuple(job) for job in expected]
+    assert len(found) == 24
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs"),
+    [
+        ([], [()]),
+        (["seeds=2"], [("seed=0",), ("seed=1",)]),
+        (["seed=7", "seeds=2"], [("seed=7",), ("seed=8",)]),
+        (["sweep.grid={activation:[tanh,relu]}"], [("activation=tanh",), ("activation=relu",)]),
+        (["sweep.grid={activation:[tanh,relu]}", "activation=elu"], [("activation=elu",)]),
+        (["sweep.grid={optimizer.lr:'range(1,3)'}"], [("optimizer.lr=1",), ("optimizer.lr=2",)]),
+        (
+            ["sweep.zip={optimizer.lr:[1,2],model.hidden:[[3],[4,5]]}"],
+            [("optimizer.lr=1", "model.hidden=[3]"), ("optimizer.lr=2", "model.hidden=[4,5]")],
+        ),
+        (
+            ["sweep.blocks=[{activation:[relu],optimizer.lr:[1,2]},{activation:[tanh]}]", "loss=mse,hinge"],
+            [
+                ("loss=mse", "activation=relu", "optimizer.lr=1"),
+                ("loss=mse", "activation=relu", "optimizer.lr=2"),
+                ("loss=mse", "activation=tanh"),
+                ("loss=hinge", "activation=relu", "optimizer.lr=1"),
+                ("loss=hinge", "activation=relu", "optimizer.lr=2"),
+                ("loss=hinge", "activation=tanh"),
+            ],
+        ),
+        (["hydra.sweep.dir=x", "sweep.retries=3", "seed=1,2", "hydra/launcher=basic"], [("seed=1",), ("seed=2",)]),
+        (["seed=1,1,2"], [("seed=1",), ("seed=2",)]),
+    ],
+)
+def test_expansion(words, jobs):
+    assert expand(words) == jobs
+
+
+def test_an_experiment_carries_its_sweep(tmp_path):
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    text = {
+        "sweep": {
+            "zip": {"optimizer.lr": [0.1, 0.2], "seed": [5, 6]},
+            "blocks": [{"activation": ["relu"]}, {"activation": ["tanh"], "optimizer": ["sgd"]}],
+        }
+    }
+    (folder / "mine.yaml").write_text("# @package _global_\n" + yaml.safe_dump(text))
+    found = expand(["experiment=mine,xor_mlp"])
+    assert len(found) == 5
+    assert found[-1] == ("experiment=xor_mlp",)
+    assert found[0] == ("experiment=mine", "activation=relu", "optimizer.lr=0.1", "seed=5")
+    assert compose(["experiment=mine"]).sweeps
+    assert not compose(["experiment=xor_mlp"]).sweeps
+    assert "sweep" not in compose(["experiment=mine"]).config
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["sweep.zip={optimizer.lr:[1,2],seed:[1]}"], "one length"),
+        (["sweep.grid=[1,2]"], "not a mapping"),
+        (["sweep.grid={optimizer.lr:[]}"], "not a list of values"),
+        (["sweep.grid={optimizer.lrr:[1]}"], None),
+        (["sweep.blocks={a:1}"], "not a list"),
+        (["sweep.grid={sweep.seeds:[1]}"], "cannot be varied"),
+        (["sweep.grid={hydra.run.dir:[a]}"], "cannot be varied"),
+        (["sweep.seed=3"], r"sweep\.seeds"),
+        (["seeds=0"], ">= 1|in \\[1"),
+        (["seeds=many"], "whole number"),
+        (["seeds=1,2"], "one"),
+        (["optimizer.lr=interval(0,1)"], "interval"),
+        (["seed=range(3,3)"], "no values"),
+        (["seed=range(2000)", "optimizer.lr=range(1,2000)"], "1,000,000"),
+        (["seeds=1000000", "optimizer.lr=1,2"], "1,000,000"),
+    ],
+)
+def test_expansion_refuses(words, reason):
+    if reason is None:
+        with pytest.raises(ConfigError, match="lrr"):
+            compose_many(expand(words))
+        return
+    with pytest.raises(ConfigError, match=reason):
+        expand(words)
+
+
+text = st.text(st.characters(codec="ascii", exclude_characters="$\n\r"), max_size=12)
+number = st.integers(-1000, 1000) | st.floats(allow_nan=False, allow_infinity=False)
+value = st.recursive(st.none() | st.booleans() | number | text, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(value)
+def test_a_value_from_yaml_is_read_back_as_the_same_value(found):
+    read = parse([f"x={as_typed(found)}"])[0].value()
+    assert read == found
+    assert type(read) is type(found)

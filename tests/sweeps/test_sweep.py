@@ -1,0 +1,446 @@
+"""A sweep from the outside: its folders are those of lone runs, a failure costs nobody else anything, and nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import mlplab
+from mlplab.cli import main
+from mlplab.config import ConfigError
+from mlplab.sweeps import drive, memory, runner
+from mlplab.sweeps.multirun import Task
+from mlplab.sweeps.plan import Options
+from mlplab.sweeps.planfile import plan_text, read_plan
+from mlplab.tracking import read_metrics
+
+QUICK = ["experiment=xor_mlp", "training.epochs=3"]
+PARTS = '''
+import os, sys
+from dataclasses import dataclass
+from mlplab.config import register
+from mlplab.data import DATASETS
+from mlplab.network import Activation
+from mlplab.schema import number
+
+@register("dataset", "moody")
+@dataclass(frozen=True)
+class Moody(DATASETS["xor"]):
+    """XOR that sometimes fails."""
+    mood: float = number(0.0, "1 raises, 2 leaves the program, 3 raises the first time")
+    def make(self, generator):
+        if self.mood == 1:
+            raise RuntimeError("no mood today")
+        if self.mood == 2:
+            sys.exit(5)
+        if self.mood == 3 and not os.path.exists("tried"):
+            open("tried", "w").close()
+            raise OSError("disk is busy")
+        return super().make(generator)
+
+@register("activation", "touchy")
+@dataclass(frozen=True)
+class Touchy(Activation):
+    """The identity, which cannot stand 7."""
+    level: float = number(0.0, "7 raises")
+    def value(self, z):
+        if (self.level == 7) if isinstance(self.level, float) else bool((self.level == 7).any()):
+            raise ArithmeticError("seven")
+        return z
+'''
+
+
+@pytest.fixture
+def parts():
+    from mlplab.config import plugins
+
+    Path("parts.py").write_text(PARTS)
+    yield "parts.py"
+    for group, word in (("dataset", "moody"), ("activation", "touchy")):
+        plugins._registered[group].pop(word, None)
+
+
+def files(folder):
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    return {"events" if name.startswith("events.out.tfevents.") else name for name in names}
+
+
+def stamps(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(folder.rglob("*"))}
+
+
+# Each job is a run.
+
+
+def test_a_job_leaves_what_a_lone_run_leaves():
+    words = [*QUICK, "dtype=float64", "dataset.noise=0.1", "model.normalization=batch", "model.dropout=0.1", "tracking=full"]
+    table = mlplab.sweep([*words, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
+    assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
+    for row in table.to_dict("records"):
+        job = Path("sweep/jobs", str(row["job"]))
+        lone = mlplab.run([*words, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"])
+        assert files(job) == files(lone.folder)
+        assert (job / "config.yaml").read_bytes() == (lone.folder / "config.yaml").read_bytes()
+        assert (job / "overrides.yaml").read_bytes() == (lone.folder / "overrides.yaml").read_bytes()
+        own, other = read_metrics(job / "metrics.csv"), read_metrics(lone.folder / "metrics.csv")
+        assert list(own) == list(other)
+        np.testing.assert_allclose(np.array(list(own.values())), np.array(list(other.values())), rtol=1e-9, atol=1e-10)
+        run = mlplab.load(job)
+        assert run.summary.keys() == lone.summary.keys()
+        assert run.metrics == pytest.approx(lone.metrics, rel=1e-9, abs=1e-10)
+        assert run.summary["population"] == 6
+        x = np.random.default_rng(0).normal(size=(20, 2))
+        np.testing.assert_allclose(run.predict_proba(x), lone.predict_proba(x), rtol=0, atol=1e-7)
+        for name in ("test/accuracy", "val/loss", "train/f1"):
+            assert row[name] == run.metrics[name]
+
+
+def test_layers_that_never_drop_have_their_own_names():
+    table = mlplab.sweep([*QUICK, "model.hidden=[4,3]", "model.dropout=0,0.2", "seed=0,1"], "sweep")
+    for number in table["job"]:
+        mlplab.load(Path("sweep/jobs", str(number))).predict([[0.5, 0.5]])
+    assert read_plan(Path("sweep")).populations[0].jobs == 4
+
+
+def test_the_event_file_carries_hyperparameters_and_final_metrics():
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    mlplab.sweep([*QUICK, "optimizer.lr=0.01,0.1", "activation=tanh,relu"], "sweep")
+    experiments = set()
+    for number in range(4):
+        events = EventAccumulator(f"sweep/jobs/{number}")
+        events.Reload()
+        found = {
+            tag: plugin_data_pb2.HParamsPluginData.FromString(content) for tag, content in events.PluginTagToContent("hparams").items()
+        }
+        start = found["_hparams_/session_start_info"].session_start_info
+        summary = json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text())
+        config = yaml.safe_load(Path(f"sweep/jobs/{number}/config.yaml").read_text())
+        assert start.hparams["optimizer.lr"].number_value == config["optimizer"]["lr"]
+        assert start.hparams["activation"].string_value == config["activation"]["name"]
+        assert found["_hparams_/session_end_info"].session_end_info.status == 1
+        experiment = found["_hparams_/experiment"].experiment
+        columns = {info.name: info.differs for info in experiment.hparam_infos}
+        assert {name for name, differs in columns.items() if differs} == {"optimizer.lr", "activation"}
+        tags = [info.name.tag for info in experiment.metric_infos]
+        assert set(tags) <= set(events.Tags()["scalars"])
+        for tag in tags:
+            name = tag.replace("_best", "")
+            assert [point.value for point in events.Scalars(tag)] == [pytest.approx(summary["metrics"][name], rel=1e-6)]
+        experiment.ClearField("time_created_secs")
+        experiments.add(experiment.SerializeToString(deterministic=True))
+    assert len(experiments) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "level"), [(["seed=range(101)"], "scalars"), (["seed=range(101)", "tracking=off"], "off"), (["seed=0,1"], "full")]
+)
+def test_many_jobs_are_tracked_by_numbers_alone(words, level):
+    mlplab.sweep([*QUICK, "training.epochs=1", *words], "sweep")
+    job = Path("sweep/jobs/1")
+    assert yaml.safe_load((job / "config.yaml").read_text())["tracking"]["name"] == level
+    assert (job / "metrics.csv").exists() == (level != "off")
+
+
+def test_seeds_may_be_drawn():
+    table = mlplab.sweep([*QUICK, "seed=null", "optimizer.lr=0.1,0.2"], "sweep")
+    seeds = [json.loads(Path(f"sweep/jobs/{n}/summary.json").read_text())["seed"] for n in table["job"]]
+    assert len(set(seeds)) == 2
+
+
+# Hydra.
+
+
+def test_the_command_prints_a_table_and_the_folder(capsys):
+    assert main(["train", "-m", *QUICK, "optimizer.lr=0.01,0.1", "seeds=3", "hydra.sweep.dir=sweep"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "sweep"
+    assert lines[-2] == "6 jobs, 6 done"
+    assert lines[0].split()[:2] == ["optimizer.lr", "val/accuracy"]
+    assert lines[-3].startswith("best: mlplab train experiment=xor_mlp training.epochs=3 optimizer.lr=0.")
+    assert {path.name for path in Path("sweep").iterdir() if path.name[0] != "."} == {"plan.yaml", "jobs", "results.csv", "summary.md", "report.html"}  # fmt: skip
+    table = pd.read_csv("sweep/results.csv")
+    best = table.groupby("optimizer.lr")["val/accuracy"].mean().idxmax()
+    assert f"optimizer.lr={best:g} " in lines[-3]
+
+
+BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
+
+
+@pytest.mark.parametrize("words", [BASIC[1:], BASIC[:1], [BASIC[0], "hydra.sweeper.max_batch_size=3"], BASIC])
+def test_hydras_own_launcher_and_sweeper_give_the_same_results(words):
+    sweep = [*QUICK, "dtype=float64", "optimizer.lr=0.01,0.1", "seed=0,1"]
+    assert main(["train", "-m", *sweep, "hydra.sweep.dir=ours"]) == 0
+    assert main(["train", "-m", *sweep, "hydra.sweep.dir=theirs", *words]) == 0
+    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("ours", "theirs"))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
+
+
+def test_plan_prints_and_runs_nothing(capsys):
+    words = [*QUICK, "optimizer.lr=0.01,0.1", "activation=tanh,relu", "optimizer=adam", "seeds=4"]
+    assert main(["plan", *words]) == 0
+    text = capsys.readouterr().out
+    assert "16 jobs in 2 populations" in text
+    assert "activation=tanh" in text
+    assert "activation=relu" in text
+    assert list(Path().iterdir()) == []
+    assert main(["plan", *words, "optimizer.lr=-1"]) == 2
+
+
+def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
+    assert main(["train", "experiment=batch_styles", "training.epochs=1", "seeds=2", "hydra.sweep.dir=sweep"]) == 0
+    assert len(pd.read_csv("sweep/results.csv")) == 6
+    assert main(["train", "experiment=batch_styles", "training=batch", "seed=0", "training.epochs=1", "hydra.run.dir=one"]) == 0
+    assert Path("one/summary.json").is_file()
+
+
+# Failures.
+
+
+def test_97_of_100_with_three_reasons(parts, capsys):
+    moods = ["0"] * 50 + ["1"] + ["2"] + ["0"] * 48
+    Path("conf/experiment").mkdir(parents=True)
+    zipped = {"dataset.mood": [float(m) for m in moods], "seed": list(range(100)), "optimizer.lr": [0.01] * 70 + [1e30] + [0.01] * 29}
+    text = {
+        "defaults": [
+            {"override /dataset": "moody"},
+            {"override /activation": "relu"},
+            {"override /optimizer": "sgd"},
+            {"override /loss": "mse_onehot"},
+        ]
+    }
+    text |= {"training": {"epochs": 3}, "sweep": {"zip": zipped}}
+    Path("conf/experiment/mine.yaml").write_text("# @package _global_\n" + yaml.safe_dump(text))
+    assert main(["train", "--plugin", parts, "experiment=mine", "hydra.sweep.dir=sweep"]) == 1
+    table = pd.read_csv("sweep/results.csv")
+    assert table["status"].value_counts().to_dict() == {"done": 97, "failed": 2, "diverged": 1}
+    out = capsys.readouterr()
+    for number, reason in ((50, "no mood today"), (51, "SystemExit: 5"), (70, "not finite")):
+        assert reason in (Path("sweep/jobs") / str(number) / "error.txt").read_text()
+        assert reason in table["reason"][number]
+        assert f"job {number}" in out.err
+        assert reason in out.err
+    assert out.out.splitlines()[-2] == "100 jobs, 97 done, 2 failed, 1 diverged"
+    healthy = table[table["status"] == "done"]
+    assert healthy[["val/accuracy", "test/loss"]].notna().all(axis=None)
+
+
+def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(parts):
+    assert (
+        main(["train", "-m", "--plugin", parts, *QUICK, "activation=touchy", "activation.level=range(0,12)", "hydra.sweep.dir=sweep"]) == 1
+    )
+    table = pd.read_csv("sweep/results.csv")
+    assert list(table[table["status"] == "failed"]["activation.level"]) == [7]
+    assert len(table[table["status"] == "done"]) == 11
+    assert "seven" in Path("sweep/jobs/7/error.txt").read_text()
+
+
+def test_out_of_memory_halves(monkeypatch):
+    real, sizes = runner.populate, []
+
+    def small(members):
+        sizes.append(len(members))
+        if len(members) > 3:
+            raise MemoryError
+        return real(members)
+
+    monkeypatch.setattr(runner, "populate", small)
+    table = mlplab.sweep([*QUICK, "seed=range(10)"], "sweep")
+    assert list(table["status"]) == ["done"] * 10
+    assert sizes[:3] == [10, 5, 2]
+
+
+def test_an_estimate_cuts_populations(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 1)
+    table = mlplab.sweep([*QUICK, "seed=range(3)"], "sweep")
+    assert [len(piece.jobs) for piece in read_plan(Path("sweep")).pieces] == [1, 1, 1]
+    assert list(table["status"]) == ["done"] * 3
+
+
+def test_retries_and_fail_fast(parts):
+    words = ["train", "-m", "--plugin", parts, *QUICK, "dataset=moody"]
+    assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=once"]) == 1
+    Path("tried").unlink()
+    assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=twice", "sweep.retries=1"]) == 0
+    Path("tried").unlink()
+    assert main([*words, "dataset.mood=1,0", "model.hidden=[3],[4]", "sweep.fail_fast=true", "hydra.sweep.dir=fast"]) == 1
+    statuses = list(pd.read_csv("fast/results.csv")["status"])
+    assert statuses.count("failed") == 1
+    assert statuses.count("missing") >= 2
+    assert main(["resume", "once"]) == 2  # its parts have to be named again
+    assert main(["resume", "once", "--plugin", parts]) == 1
+    Path("tried").touch()
+    assert main(["resume", "once", "--plugin", parts]) == 0
+
+
+def test_lbfgs_jobs_run_alone_after_the_others():
+    table = mlplab.sweep([*QUICK, "optimizer=torch,adam", "seed=0,1"], "sweep")
+    assert list(table["status"]) == ["done"] * 4
+    plan = read_plan(Path("sweep"))
+    assert [len(piece.jobs) for piece in plan.pieces] == [2, 1, 1]
+    assert "one network at a time" in plan.populations[1].alone
+    assert "one network at a time" in plan_text(plan)
+
+
+# Recovery.
+
+
+def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
+    words = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
+    real, calls = runner.Loop.run, []
+
+    def interrupted(loop):
+        calls.append(loop)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(loop)
+
+    monkeypatch.setattr(runner.Loop, "run", interrupted)
+    assert main(["train", "-m", *words, "hydra.sweep.dir=sweep"]) == 130
+    assert capsys.readouterr().out.splitlines()[-2:] == ["finish it with: mlplab resume sweep", "sweep"]
+    assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done", "done", "missing", "missing", "missing", "missing"]
+    before = stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1"))
+    assert main(["resume", "sweep"]) == 0
+    assert stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1")) == before
+    assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
+    everything = stamps(Path("sweep/jobs"))
+    assert main(["train", "-m", *words, "hydra.sweep.dir=sweep"]) == 0
+    assert stamps(Path("sweep/jobs")) == everything
+
+
+def test_a_changed_sweep_adds_its_new_jobs(capsys):
+    assert main(["train", "-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=sweep"]) == 0
+    before = stamps(Path("sweep/jobs/1")) | stamps(Path("sweep/jobs/2"))
+    capsys.readouterr()
+    assert main(["train", "-m", *QUICK, "seed=5,1,2", "hydra.sweep.dir=sweep"]) == 0
+    told = capsys.readouterr().err
+    assert "1 new jobs join" in told
+    assert "not in this one" in told
+    table = pd.read_csv("sweep/results.csv")
+    assert dict(zip(table["seed"], table["job"], strict=True)) == {1: 1, 2: 2, 5: 3}
+    assert stamps(Path("sweep/jobs/1")) | stamps(Path("sweep/jobs/2")) == before
+    assert Path("sweep/jobs/0").is_dir()
+    assert main(["train", "-m", *QUICK, "seed=0,5", "hydra.sweep.dir=sweep"]) == 0
+    assert sorted(pd.read_csv("sweep/results.csv")["job"]) == [0, 3]
+
+
+def test_a_folder_of_something_else_is_refused():
+    Path("sweep").mkdir()
+    Path("sweep/thesis.tex").touch()
+    assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 2
+    assert main(["resume", "sweep"]) == 2
+    assert main(["resume", "nowhere"]) == 2
+    assert os.listdir("sweep") == ["thesis.tex"]
+
+
+def made_plan(words):
+    task = Task(words, (), ())
+    return drive.place(Path("sweep"), task.settings(task.jobs), Options(), words)
+
+
+def test_a_plan_is_frozen():
+    words = [*QUICK, "optimizer.lr=0.1,1e-3,1", "model.hidden=[3],[4,{units:3,dropout:0.1}]", "seed=0,1", "training.patience=null"]
+    plan = made_plan(words)
+    read = read_plan(Path("sweep"))
+    assert [(job.number, job.hash, job.overrides, job.settings) for job in read.jobs] == [
+        (job.number, job.hash, job.overrides, job.settings) for job in plan.jobs
+    ]
+    assert (read.pieces, read.populations, read.options, read.keys) == (plan.pieces, plan.populations, plan.options, plan.keys)
+    text = Path("sweep/plan.yaml").read_text()
+    assert text.count('"seed": 1') >= 1
+    for wrong in (
+        text.replace('"seed": 1', '"seed": 2'),
+        text.replace("lr: ", "lr: 1", 1),
+        text[: len(text) // 2],
+        text.replace("mlplab-plan-1", "x"),
+    ):
+        assert wrong != text
+        Path("sweep/plan.yaml").write_text(wrong)
+        with pytest.raises(ConfigError):
+            read_plan(Path("sweep"))
+
+
+def run_in_background(*words):
+    return subprocess.Popen([sys.executable, "-m", "mlplab", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_three_drivers_do_each_job_once(monkeypatch):
+    monkeypatch.setattr(runner, "WAIT", 0.05)
+    words = [
+        "experiment=xor_mlp",
+        "training.epochs=10",
+        "activation=tanh,relu,elu,sigmoid,gelu,silu",
+        "seed=range(4)",
+        "hydra.sweep.dir=sweep",
+    ]
+    drivers = [run_in_background("train", "-m", *words) for _ in range(3)]
+    told = [driver.communicate(timeout=120)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0, 0], told
+    table = pd.read_csv("sweep/results.csv")
+    assert list(table["status"]) == ["done"] * 24
+    assert all(len(list(Path(f"sweep/jobs/{n}").glob("events*"))) == 1 for n in range(24))
+    processes = {Path(next(iter(Path(f"sweep/jobs/{n}").glob("events*")))).name.split(".")[-2] for n in range(24)}
+    assert len(processes) >= 2  # they shared the work
+
+
+def test_jobs_killed_in_the_middle_are_not_half_there(monkeypatch):
+    """The process is killed while it writes a folder: what is there is whole, the rest is done by resume."""
+    words = ["experiment=xor_mlp", "training.epochs=2", "seed=range(300)", "hydra.sweep.dir=sweep"]
+    driver = run_in_background("train", "-m", *words)
+    deadline = time.monotonic() + 60
+    while len(list(Path("sweep/jobs").glob("*"))) < 20 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    there = list(Path("sweep/jobs").iterdir())
+    assert 20 <= len(there) < 300
+    complete = files(there[0])
+    assert all(files(path) == complete for path in there)
+    before = {path: stamps(path) for path in there}
+    assert main(["resume", "sweep"]) == 0
+    assert {path: stamps(path) for path in there} == before
+    table = pd.read_csv("sweep/results.csv")
+    assert list(table["job"]) == list(range(300))
+    assert set(table["status"]) == {"done"}
+    assert [path.name for path in Path("sweep").iterdir() if path.name.startswith(".aside")] == []
+
+
+@pytest.mark.slow
+def test_500_jobs_killed_20_times():
+    """Killed at 20 random moments and resumed each time: 500 results, none twice, the table of an undisturbed sweep."""
+    words = ["experiment=xor_mlp", "training.epochs=4", "activation=tanh,relu,elu,sigmoid,gelu", "optimizer.lr=0.01,0.03", "seed=range(50)"]
+    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
+    random, seen = np.random.default_rng(3), {}
+    driver = run_in_background("train", "-m", *words, "hydra.sweep.dir=sweep")
+    for _ in range(20):
+        time.sleep(random.uniform(0.5, 5))
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate()
+        for path in Path("sweep/jobs").glob("*") if Path("sweep/jobs").exists() else ():
+            if path.name in seen:
+                assert stamps(path) == seen[path.name]
+            else:
+                seen[path.name] = stamps(path)
+        driver = run_in_background(
+            *(["resume", "sweep"] if Path("sweep/plan.yaml").exists() else ["train", "-m", *words, "hydra.sweep.dir=sweep"])
+        )
+    driver.communicate(timeout=200)
+    assert driver.returncode == 0
+    for name, before in seen.items():
+        assert stamps(Path("sweep/jobs", name)) == before
+    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("undisturbed", "sweep"))
+    assert list(theirs["job"]) == list(range(500))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-6)
+    shutil.rmtree("sweep")
