@@ -24,6 +24,9 @@ MAY_IMPORT = {
     "network": BASE | {"settings"},
     "training": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules"},
     "tracking": BASE | {"training"},
+    "runs": BASE | {"settings", "data", "losses", "network", "training", "tracking", "config"},
+    "experiment": BASE | {"settings", "data", "training", "tracking", "runs"},
+    "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "experiment"},
 }
 
 

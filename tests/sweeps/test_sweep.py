@@ -278,7 +278,7 @@ def test_retries_and_fail_fast(parts):
     assert main([*words, "dataset.mood=1,0", "model.hidden=[3],[4]", "sweep.fail_fast=true", "hydra.sweep.dir=fast"]) == 1
     statuses = list(pd.read_csv("fast/results.csv")["status"])
     assert statuses.count("failed") == 1
-    assert statuses.count("missing") >= 2
+    assert statuses.count("missing") == 1
     assert main(["resume", "once"]) == 2  # its parts have to be named again
     assert main(["resume", "once", "--plugin", parts]) == 1
     Path("tried").touch()

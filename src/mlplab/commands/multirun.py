@@ -12,7 +12,6 @@ from mlplab.config.place import check_place
 from mlplab.sweeps import drive
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
-from mlplab.sweeps.planfile import NAME
 from mlplab.sweeps.table import print_table
 
 
@@ -28,7 +27,7 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
 
         return train_one(task.first)
     folder = Path(str(task.first.sweep_dir))
-    if not (folder / NAME).is_file():
+    if not drive.joinable(folder):
         check_place(folder, "hydra.sweep.dir")
     launch(task, folder)
     return conclude(task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed), folder)

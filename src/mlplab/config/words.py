@@ -24,7 +24,6 @@ ROOT_KEYS = tuple(rules(Root))
 HYDRA_KEYS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
-    "hydra.sweep.subdir",
     "hydra.mode",
     "hydra.launcher",
     "hydra.sweeper",

@@ -15,17 +15,18 @@ class Display:
     def __init__(self, plan: Plan, quiet: bool = False) -> None:
         self.plan, self.quiet = plan, quiet
         self.bar = Progress(len(plan.jobs), plan.name, quiet=quiet, unit="jobs")
-        self.before = self.done = self.failures = 0
+        self.done = self.failures = 0
+        self._under_way = 0.0
 
     def start(self, done: int) -> None:
         """`done` jobs were finished before."""
-        self.before = done
         self.bar = Progress(len(self.plan.jobs) - done, self.plan.name, quiet=self.quiet, unit="jobs")
         if done and not self.quiet:
             note(f"{done} of {len(self.plan.jobs)} jobs are done already and stay as they are")
 
     def progress(self, under_way: float) -> None:
         """So much of the jobs under way is trained, counted in jobs."""
+        self._under_way = under_way
         self.bar.update(self.done, under_way=under_way, remark=f"{self.failures} failed" if self.failures else "")
 
     def ended(self, number: int, status: str, reason: str) -> None:
@@ -38,7 +39,7 @@ class Display:
                 note(f"job {number} {said}: {reason}  ({' '.join(self.plan.job(number).overrides)})")
             elif self.failures == MOST_NOTES + 1 and not self.quiet:
                 note("more jobs fail; they are counted here, and each is listed with its reason in summary.md")
-        self.progress(0.0)
+        self.progress(max(0.0, self._under_way - 1))
 
     def halve(self, members: int, reason: str) -> None:
         """A population could not be trained as a whole."""

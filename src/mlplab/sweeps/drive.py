@@ -70,12 +70,19 @@ def place(
     return place(folder, settings, options, typed, plugins, extend)  # another process was first
 
 
+def joinable(folder: Path) -> bool:
+    """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing but the signs of somebody who makes it."""
+    if (folder / NAME).is_file():
+        return True
+    return folder.is_dir() and all(name in (".lock", "multirun.yaml") or name.startswith(".tmp-") for name in os.listdir(folder))
+
+
 def create_or_join(folder: Path) -> None:
     """Make the folder, where it is not one that another process, or Hydra's own sweeper, has just made for the same sweep."""
     try:
         create(folder).close()
     except FolderError:
-        if not (folder / NAME).is_file() and set(os.listdir(folder)) - {".lock", "multirun.yaml"}:
+        if not joinable(folder):
             raise
 
 

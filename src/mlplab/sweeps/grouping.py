@@ -90,17 +90,18 @@ def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> l
 
     `shown(label, position)` says how the user would write the value of a label for a job, or None where there is no such way.
     """
-    varying = (
-        [label for i, (label, _) in enumerate(groups[0].labels) if len({found.labels[i][1] for found in groups}) > 1] if groups else []
-    )
+    known = [found for found in groups if found.labels]
+    varying = [label for i, (label, _) in enumerate(known[0].labels) if len({found.labels[i][1] for found in known}) > 1] if known else []
     if not varying:
         return ["all agree in structure" for _ in groups]
-    return [
-        ", ".join(filter(None, (shown(label, found.positions[0]) or _plain(label, dict(found.labels)[label]) for label in varying)))
-        if found.labels
-        else "unknown structure"
-        for found in groups
-    ]
+    return [_apart(found, varying, shown) for found in groups]
+
+
+def _apart(found: Group, varying: Sequence[str], shown: Callable[[str, int], str | None]) -> str:
+    if not found.labels:
+        return "unknown structure"
+    own = dict(found.labels)
+    return ", ".join(shown(label, found.positions[0]) or _plain(label, own[label]) for label in varying)
 
 
 def _plain(label: str, value: Hashable) -> str:

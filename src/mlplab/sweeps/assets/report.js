@@ -120,7 +120,7 @@ function axes() {
   }
   if (found.kind === "heat") {
     const few = found.x.length * found.y.length <= 120;
-    return [[{type: "heatmap", customdata: found.z.map((line) => line.map((z) => z === null ? "" : digits(z, true))), texttemplate: few ? "%{customdata}" : "", x: found.x, y: found.y, z: found.z, text: found.text, colorscale, reversescale: !data.higher, hovertemplate: "%{text}<extra></extra>", colorbar: {title: {text: title}}, xgap: 2, ygap: 2}],
+    return [[{type: "heatmap", text: found.z.map((line) => line.map((z) => z === null ? "" : digits(z, true))), texttemplate: few ? "%{text}" : "", hovertext: found.text, x: found.x, y: found.y, z: found.z, colorscale, reversescale: !data.higher, hovertemplate: "%{hovertext}<extra></extra>", colorbar: {title: {text: title}}, xgap: 2, ygap: 2}],
       {xaxis: {title: {text: found.keys[1]}, type: "category"}, yaxis: {title: {text: found.keys[0]}, type: "category"}}];
   }
   return [[{type: "parcoords", dimensions: found.dimensions, line: {color: found.color, colorscale, reversescale: !data.higher, showscale: true, colorbar: {title: {text: title}}}}], {margin: {l: 80, r: 60, t: 60, b: 30}}];
