@@ -180,3 +180,14 @@ def test_every_command_of_the_readme_runs(tmp_path):
 def test_the_python_of_the_readme_runs(capfd):
     exec(compile(next(block for block in readme("python") if "mlplab.run" in block), "README.md", "exec"), {})  # our own file
     assert "1.0" in capfd.readouterr().out
+
+
+def test_the_examples_of_the_documentation_of_sweeps(capsys):
+    text = (ROOT / "docs" / "sweeps.md").read_text()
+    example, code = (re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1] for language in ("yaml", "python"))
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/mine.yaml").write_text(example)
+    assert main(["plan", "experiment=mine"]) == 0
+    assert "200 jobs in 8 populations" in capsys.readouterr().out
+    exec(compile(code, "sweeps.md", "exec"), {})  # our own file
+    assert "optimizer.lr" in capsys.readouterr().out

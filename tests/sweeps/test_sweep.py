@@ -292,6 +292,7 @@ def test_lbfgs_jobs_run_alone_after_the_others():
     assert [len(piece.jobs) for piece in plan.pieces] == [2, 1, 1]
     assert "one network at a time" in plan.populations[1].alone
     assert "one network at a time" in plan_text(plan)
+    assert "one network at a time" in Path("sweep/jobs/0/log.txt").read_text()
 
 
 # Recovery.

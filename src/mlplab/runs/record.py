@@ -77,11 +77,12 @@ def write_member(
     last: Mapping[str, Tensor],
     summary: Mapping[str, Any],
     hparams: HParams,
+    log: str,
 ) -> None:
     """The folder of a run that trained as a member of a population: what `Record` would have left of it. `preprocessing` is JSON."""
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
     write_origin(folder, settings, data_hash)
-    write_log(folder, f"device {summary['device']}: one of {summary['population']} trained together", f"{outcome.status}: {outcome.reason}")
+    write_log(folder, log, f"{outcome.status}: {outcome.reason}")
     if level >= 1:
         values = history.values.tolist()
         rows = ((e, s, *own) for e, s, own in zip(history.epoch.tolist(), history.step.tolist(), values, strict=True))

@@ -25,8 +25,11 @@ State = dict[str, Tensor]
 class Members:
     """Writes what K members left. What can be paid once a population is: the weights of all are brought into nn.Sequential's form at once."""
 
-    def __init__(self, plan: Plan, members: Sequence[Ready], outcomes: Sequence[Outcome], device: str, seconds: float) -> None:
+    def __init__(
+        self, plan: Plan, members: Sequence[Ready], outcomes: Sequence[Outcome], device: str, seconds: float, alone: str = ""
+    ) -> None:
         self.plan, self.members, self.outcomes, self.device, self.seconds = plan, members, outcomes, device, seconds
+        self.log = f"device {device}: one of {len(members)} trained together" + (f", since {alone}" if alone else "")
         self.keys = [key for key in plan.keys if key != "experiment"]
         self.choices = self._choices()
         self.preprocessing: dict[int, Preprocessing] = {}
@@ -72,7 +75,7 @@ class Members:
         data = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
         summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))
-        write_member(folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams)
+        write_member(folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams, self.log)
 
 
 def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:

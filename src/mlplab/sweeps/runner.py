@@ -35,6 +35,7 @@ class Runner:
         self.ledger = Ledger(folder)
         self.cache = DataCache()
         self.status = "done"  # or interrupted
+        self.alone = ""  # why the jobs at hand train one by one
 
     def run(self) -> None:
         """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast with the first failure."""
@@ -73,6 +74,7 @@ class Runner:
         for job in jobs:
             if (member := self._member(job)) is not None:
                 groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
+        self.alone = self.plan.populations[piece.population].alone
         for members in groups.values():
             self._together(members)
 
@@ -122,7 +124,7 @@ class Runner:
             interrupted = True
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
-        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started)
+        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started, self.alone)
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
             if outcome.status != "interrupted":
                 filled = self.aside / str(job.number)
