@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "training": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules"},
     "tracking": BASE | {"training"},
     "runs": BASE | {"settings", "data", "losses", "network", "training", "tracking", "config"},
-    "experiment": BASE | {"settings", "data", "training", "tracking", "runs"},
+    "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
+    "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
+    "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
     "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "experiment"},
 }
 

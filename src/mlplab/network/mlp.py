@@ -89,14 +89,18 @@ class MLP:
 
     def _layer(self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool, dropout: Dropout | None) -> Tensor:
         layer = self.layers[i]
-        h = torch.bmm(h, view.weight) if view.bias is None else torch.baddbmm(view.bias, h, view.weight)
-        if layer.normalization != "none":
-            h = _normalize(h, layer, view, buffers, i, training)
+        h = self.signal(i, view, h, buffers, training)
         if layer.activation is not None:
             h = layer.activation(h, view.slopes) if view.slopes is not None else layer.activation(h)
         if dropout is not None and (isinstance(layer.dropout, Tensor) or layer.dropout > 0):
             h = dropout(h, layer.dropout, i)
         return h
+
+    def signal(self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False) -> Tensor:
+        """What enters the activation of layer i, given what entered the layer: the affine map, normalised where the layer does so. [K, B, H]."""
+        layer = self.layers[i]
+        h = torch.bmm(h, view.weight) if view.bias is None else torch.baddbmm(view.bias, h, view.weight)
+        return h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
 
     def select(self, rows: Tensor) -> MLP:
         """The structure for some of the members."""

@@ -1,5 +1,6 @@
 """Training: a population of K networks, from the first step to the last."""
 
+from mlplab.training.frames import FrameRecorder, Frames
 from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop, Outcome
 from mlplab.training.population import Population
@@ -9,6 +10,8 @@ from mlplab.training.together import DataCache, MisfitError, Ready, populate, re
 __all__ = [
     "STYLES",
     "DataCache",
+    "FrameRecorder",
+    "Frames",
     "History",
     "Loop",
     "MisfitError",

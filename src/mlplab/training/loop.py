@@ -23,6 +23,9 @@ from mlplab.training.stopping import DIVERGED, RUNNING, STOPPED
 Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
 """Called a few times a second with the rows that have become known on the host."""
 
+Observer = Callable[[Population, int, int], None]
+"""Called at every evaluation with the population, the epoch and the step, to look and copy: what it sees goes on changing."""
+
 READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as much as some steps
 
 
@@ -49,6 +52,7 @@ class Loop:
 
     def __init__(self, population: Population, listener: Listener | None = None) -> None:
         self.now, self.listener = population, listener
+        self.observers: list[Observer] = []
         self.num_layers = population.network.layout.num_layers
         self.membership_PL = population.network.layout.membership(population.theta_KP.device, population.theta_KP.dtype)
         self.journal = Journal(self._names(), population.num_members)
@@ -140,6 +144,8 @@ class Loop:
         squares_3KL = self._squares(before_KP)
         self._pending.append(Pending(self.epoch, self.step, time.time(), population.members, was_alive_K, values_MK, squares_3KL, lr))
         self._read()
+        for observer in self.observers:
+            observer(population, self.epoch, self.step)
 
     def _monitored(self, found: dict[str, Tensor]) -> Tensor:
         """The value that chooses the best weights, lower is better: [K]."""

@@ -1,0 +1,30 @@
+"""Draws the pictures of a study into a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlplab.pictures.look import png, style
+from mlplab.pictures.picture import Picture, pictures
+from mlplab.pictures.study import Study
+from mlplab.tracking import write_bytes_atomic
+
+
+def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
+    """One picture as PNG; None where the run has no such picture."""
+    with style():
+        drawn = picture.draw(study, study.chosen if frame is None else frame)
+        return None if drawn is None else png(drawn)
+
+
+def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:
+    """Write pictures/NAME.png for every picture that the run has; the name of each and the seconds it took."""
+    folder.mkdir(exist_ok=True)
+    for picture in pictures():
+        started = time.monotonic()
+        drawn = draw(study, picture)
+        if drawn is not None:
+            write_bytes_atomic(folder / f"{picture.name}.png", drawn)
+            yield picture.name, time.monotonic() - started

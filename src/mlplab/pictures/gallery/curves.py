@@ -1,0 +1,49 @@
+"""How the training went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlplab.pictures.look import INK, colour, figure, headline, logarithmic
+from mlplab.pictures.picture import picture
+from mlplab.pictures.scatter import faint_grid
+from mlplab.pictures.study import Study
+
+SPLITS = ("train", "val")
+
+
+@picture()
+def curves(study: Study, frame: int) -> Figure | None:
+    """Loss and metric of the train and validation parts over the epochs, the best epoch marked."""
+    history = study.history
+    if not len(history):
+        return None
+    drawn = figure(9.4, 3.9)
+    panels = drawn.subplots(1, 2)
+    for axes, metric in zip(panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True):
+        for i, split in enumerate(SPLITS):
+            if f"{split}/{metric}" in history.names:
+                values = history[f"{split}/{metric}"]
+                axes.plot(history.epoch, values, color=colour(i), linestyle="-" if i == 0 else "--", label=split, linewidth=1.6)
+        _limits(axes, metric, [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names])
+        best = int(study.frames.epoch[study.chosen])
+        axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        faint_grid(axes)
+    panels[0].legend(loc="best")
+    headline(drawn, f"{study.settings.name}: loss and {'accuracy' if study.classifies else 'root mean squared error'} while training")
+    return drawn
+
+
+def _limits(axes: Any, metric: str, columns: list[Any]) -> None:
+    """Logarithmic where values span more than two powers of ten; a few huge first values do not hide the rest."""
+    values = np.concatenate(columns)
+    values = values[np.isfinite(values)]
+    if metric == "accuracy":
+        axes.set_ylim(min(0.98 * float(values.min(initial=1.0)), 0.95), 1.01)
+    elif len(values) and values.min() > 0 and values.max() / values.min() > 50:
+        logarithmic(axes)

@@ -1,0 +1,112 @@
+"""Whether the network can learn at all: saturated and dead units, vanishing gradients, steps too small or too large, weights that run away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from mlplab.pictures.look import INK, SOFT, Floats, figure, headline, logarithmic
+from mlplab.pictures.picture import picture
+from mlplab.pictures.scatter import faint_grid
+from mlplab.pictures.study import Study
+
+FLAT = 0.1  # |f'(z)| below which an activation passes hardly any gradient
+DEAD = 0.01  # ... on every example: the unit cannot learn any more
+MOST_FRAMES = 25
+MOST_EXAMPLES = 200
+MOST_LAYERS = 12
+MOST_NUMBERS = 4_000_000
+
+
+@picture()
+def health(study: Study, frame: int) -> Figure | None:
+    """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and how the weights are spread."""
+    if not len(study.history):
+        return None
+    drawn = figure(11.5, 7.2)
+    panels = drawn.subplots(2, 2)
+    num_layers = len(study.network.layers)
+    layers = list(range(1, num_layers + 1))
+    if num_layers > MOST_LAYERS:
+        layers = sorted({1 + round(i * (num_layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)})
+    tint = {layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1)) for i, layer in enumerate(layers)}
+    _activations(panels[0, 0], study, layers, tint)
+    _norms(panels[0, 1], study, layers, tint, "gradient_norm", "gradient norm")
+    _norms(panels[1, 0], study, layers, tint, "update_ratio", "size of an update / size of the weights")
+    panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
+    _spread(panels[1, 1], study, layers, tint, frame)
+    handles = panels[0, 1].get_legend_handles_labels()
+    drawn.legend(*handles, loc="outside right upper")
+    left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
+    headline(drawn, f"{study.settings.name}: health of the training", "dotted in the update ratios: 1e-3, a usual size", left_out)
+    return drawn
+
+
+def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any]) -> None:
+    """Share of flat activations (lines) and of dead units (dots) over the training."""
+    axes.set_title("flat activations (lines), dead units (dots)")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("share")
+    axes.set_ylim(-0.03, 1.03)
+    faint_grid(axes)
+    hidden = [layer for layer in layers if layer < len(study.network.layers)]
+    if not hidden:
+        axes.text(0.5, 0.5, "no hidden layer", ha="center", va="center", transform=axes.transAxes, color=SOFT)
+        return
+    x = study.points("train", MOST_EXAMPLES).x
+    numbers = len(x) * sum(layer.units for layer in study.network.layers[:-1])
+    most = int(np.clip(MOST_NUMBERS // max(numbers, 1), 2, MOST_FRAMES))
+    rows = np.unique(np.linspace(0, len(study.frames) - 1, most).round().astype(int)).tolist()
+    flat, dead = flat_and_dead(study, x, rows)
+    for layer in hidden:
+        axes.plot(study.frames.epoch[rows], flat[layer - 1], color=tint[layer], linewidth=1.5)
+        axes.plot(study.frames.epoch[rows], dead[layer - 1], ".", color=tint[layer], markersize=6)
+
+
+def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
+    """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1, and of units with |f'(z)| < 0.01 on every example."""
+    found = [study.slopes(x_NF, [row]) for row in rows]
+    layers = range(len(found[0]))
+    flat = [np.array([(slopes[layer] < FLAT).mean() for slopes in found]) for layer in layers]
+    dead = [np.array([(slopes[layer] < DEAD).all(axis=1).mean() for slopes in found]) for layer in layers]
+    return flat, dead
+
+
+def _norms(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], name: str, title: str) -> None:
+    last = len(study.network.layers)
+    for layer in layers:
+        values = study.history[f"{name}/layer_{layer}"]
+        values = np.where(values > 0, values, np.nan)
+        axes.plot(
+            study.history.epoch, values, color=tint[layer], linewidth=1.2, label="output layer" if layer == last else f"layer {layer}"
+        )
+    logarithmic(axes)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    faint_grid(axes)
+
+
+def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], frame: int) -> None:
+    """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the chosen network."""
+    first, chosen = study.weights(0), study.weights(frame)
+    for place, layer in enumerate(layers):
+        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, chosen, 0.9)):
+            values = np.sort(weights[layer - 1][0].ravel())
+            stats = dict(zip(("whislo", "q1", "med", "q3", "whishi"), np.percentile(values, [2, 25, 50, 75, 98]).tolist(), strict=True))
+            box = {"facecolor": tint[layer], "alpha": alpha, "edgecolor": INK}
+            axes.bxp(
+                [stats],
+                positions=[place + shift],
+                widths=0.3,
+                showfliers=False,
+                patch_artist=True,
+                boxprops=box,
+                medianprops={"color": INK},
+            )
+    axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+    axes.set_xlabel("layer")
+    axes.set_title("weights at the start (pale) and chosen (full)")
+    faint_grid(axes)

@@ -1,0 +1,117 @@
+"""How right the chosen network is, example by example."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlplab.pictures.look import COLOURS, SOFT, colour, figure, headline
+from mlplab.pictures.picture import picture
+from mlplab.pictures.ranking import rank
+from mlplab.pictures.scatter import faint_grid
+from mlplab.pictures.study import MOST_EXAMPLES, Study
+
+MOST_CLASSES = 20
+
+
+def _remark(study: Study, shown: int, total: int) -> str:
+    return f"{study.judged} part, {shown:,} examples" if shown == total else f"{study.judged} part, {shown:,} of {total:,} examples"
+
+
+@picture()
+def confusion(study: Study, frame: int) -> Figure | None:
+    """How many examples of each class were taken for which: rows are the true classes, columns the predicted ones."""
+    if not study.classifies:
+        return None
+    points = study.points(study.judged, MOST_EXAMPLES)
+    predicted = study.outputs(points.x, [frame])[0].argmax(1)
+    count = min(len(study.classes), MOST_CLASSES)
+    table = np.zeros((len(study.classes), len(study.classes)), int)
+    np.add.at(table, (points.y.astype(int), predicted), 1)
+    table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    side = max(3.6, 0.55 * count + 1.8)
+    drawn = figure(side + 0.8, side)
+    axes = drawn.subplots()
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), number in np.ndenumerate(table):
+        if number:
+            axes.text(j, i, f"{number:,}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.55 else "black")
+    names = [name if len(name) < 14 else name[:13] + "…" for name in study.classes[:count]]
+    axes.set_xticks(
+        range(count), names, rotation=45 if max(map(len, names)) > 4 else 0, ha="right" if max(map(len, names)) > 4 else "center"
+    )
+    axes.set_yticks(range(count), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    drawn.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
+    accuracy = float((predicted == points.y).mean())
+    left_out = f"the first {count} of {len(study.classes)} classes, {outside:,} examples outside" if count < len(study.classes) else ""
+    headline(drawn, f"{study.settings.name}: accuracy {accuracy:.3f}", _remark(study, len(points), points.total), left_out)
+    return drawn
+
+
+@picture()
+def roc(study: Study, frame: int) -> Figure | None:
+    """Receiver operating characteristic and precision against recall, each class against the others."""
+    if not study.classifies:
+        return None
+    points = study.points(study.judged, MOST_EXAMPLES)
+    probabilities = study.outputs(points.x, [frame])[0]
+    drawn = figure(10.4, 4.5)
+    left, right = drawn.subplots(1, 2)
+    chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLOURS)))
+    missing = []
+    for c in chosen:
+        truth, score = points.y == c, probabilities[:, c]
+        if truth.all() or not truth.any():
+            missing.append(study.classes[c])
+            continue
+        found = rank(truth, score)
+        left.plot(
+            found.false_positive_rate, found.true_positive_rate, color=study.colours[c], label=f"{study.classes[c]}: area {found.area:.3f}"
+        )
+        label = f"{study.classes[c]}: mean precision {found.mean_precision:.3f}"
+        right.step(found.true_positive_rate, found.precision, where="pre", color=study.colours[c], label=label)
+    left.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
+    for axes, x, y in ((left, "false positive rate", "true positive rate"), (right, "recall", "precision")):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.04)
+        faint_grid(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best", fontsize=8)
+    shown = f"the first {len(COLOURS)} of {len(study.classes)} classes" if len(study.classes) > len(COLOURS) else ""
+    without = f"not drawn, since the part has none or only these: {', '.join(missing[:5])}" if missing else ""
+    headline(drawn, f"{study.settings.name}: ROC and precision-recall", _remark(study, len(points), points.total), shown, without)
+    return drawn
+
+
+@picture()
+def residuals(study: Study, frame: int) -> Figure | None:
+    """Predicted against true values, and what is left over."""
+    if study.classifies:
+        return None
+    points = study.points(study.judged, MOST_EXAMPLES)
+    predicted = study.outputs(points.x, [frame])[0]
+    names = study.prepared.target_names[:4]
+    drawn = figure(10.4, 3.6 * len(names) + 0.6)
+    for panels, name, target in zip(drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True):
+        true, guess = points.y[:, target].astype(float), predicted[:, target]
+        left = true - guess
+        panels[0].plot(true, guess, ".", color=colour(0), alpha=0.5, markersize=4)
+        panels[0].axline((float(true.mean()), float(true.mean())), slope=1, color=SOFT, linewidth=1, linestyle=":")
+        panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
+        panels[1].plot(guess, left, ".", color=colour(0), alpha=0.5, markersize=4)
+        panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
+        panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
+        panels[2].hist(left, bins=30, color=colour(0), alpha=0.8)
+        panels[2].set(xlabel="true - predicted", ylabel="examples")
+        panels[2].locator_params(axis="x", nbins=5)
+        for axes in panels:
+            faint_grid(axes)
+    rmse = float(np.sqrt(((points.y - predicted) ** 2).mean()))
+    more = "" if len(names) == len(study.prepared.target_names) else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+    headline(drawn, f"{study.settings.name}: root mean squared error {rmse:.4g}", _remark(study, len(points), points.total), more)
+    return drawn

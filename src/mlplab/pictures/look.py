@@ -1,0 +1,133 @@
+"""How our pictures look: colours that colour-blind readers tell apart, sizes that stay readable as a thumbnail and in print."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito 2008, "Color Universal Design"; black stands last, since it is ink too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#7A4FA3", "#8B5A2B", "#4D4D4D")
+# A class that is called by a colour has that colour, as far as readers can tell it from the others.
+NAMED = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "purple": "#7A4FA3",
+    "yellow": "#C9B900",
+    "black": "#222222",
+    "pink": "#CC79A7",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
+INK, SOFT, GRID = "#1c2430", "#5b6675", "#d9dee5"
+DIVERGING = LinearSegmentedColormap.from_list("mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE])
+DPI = 110
+
+_STYLE = {
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10.0,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "grid.color": GRID,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "text.parse_math": False,  # names come from users: a dollar is a dollar
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+}
+
+
+def style() -> Any:
+    """A context in which figures are made and drawn in our style, whatever the user's matplotlibrc says."""
+    from matplotlib import rc_context, rcParamsDefault
+
+    defaults: dict[str, Any] = {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "interactive"))}
+    chosen: Any = {**defaults, **_STYLE}
+    return rc_context(chosen)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches, that lays itself out."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def png(drawn: Figure, dpi: int = DPI) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def headline(drawn: Figure, title: str, *remarks: str) -> None:
+    """What is seen, and below it in small what a reader must know."""
+    drawn.suptitle(title, fontsize=12)
+    if said := "; ".join(remark for remark in remarks if remark):
+        drawn.supxlabel(textwrap.fill(said, int(14 * drawn.get_figwidth())), fontsize=8.5, color=SOFT)
+
+
+def logarithmic(axes: Any) -> None:
+    """A logarithmic vertical axis whose ticks are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    narrow = high / low < 30
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def palette(names: Sequence[str]) -> tuple[str, ...]:
+    """A colour for each class: its own where all classes are called by colours, else one after the other."""
+    if names and all(name in NAMED for name in names):
+        return tuple(NAMED[name] for name in names)
+    return tuple(colour(c) for c in range(len(names)))
+
+
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def rgb(word: str) -> Floats:
+    """Red, green, blue in [0, 1]."""
+    return np.array([int(word[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def class_picture(probabilities_NC: Floats, colours_C: Sequence[str]) -> Floats:
+    """A colour for each field [N, 3]: that of the most probable class, paler the less sure it is."""
+    num_classes = probabilities_NC.shape[1]
+    winner = probabilities_NC.argmax(1)
+    sure = (probabilities_NC.max(1) - 1 / num_classes) / (1 - 1 / num_classes)
+    colours = np.array([rgb(word) for word in colours_C])[winner]
+    return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colours))
+
+
+def map_picture(values: Floats, reach: float | None = None) -> Floats:
+    """A colour for each value [..., 3]: white at zero, blue above, orange below, full at `reach`."""
+    reach = reach if reach is not None else float(np.abs(values).max(initial=1e-12))
+    return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / max(reach, 1e-12), -1, 1)))[..., :3]
+
+
+def shorten(words: Sequence[str], most: int = 6) -> list[str]:
+    """The first few words and how many more there are."""
+    return list(words) if len(words) <= most else [*words[: most - 1], f"and {len(words) - most + 1} more"]

@@ -1,0 +1,99 @@
+"""Examples as points on a plane, told apart by colour and marker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplab.pictures.look import COLOURS, INK, MARKERS, SOFT, Floats, shorten
+from mlplab.pictures.study import Points, Study
+
+
+def scatter_classes(axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0) -> None:
+    """Classes beyond the tenth share colours and markers with the first ones."""
+    for c in np.unique(classes_N).tolist():
+        own = places_N2[classes_N == c]
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=size,
+            color=study.colours[c],
+            marker=MARKERS[c % len(MARKERS)],
+            edgecolors="white",
+            linewidths=0.4,
+            zorder=3,
+        )
+
+
+def legend_of_classes(axes: Any, study: Study) -> None:
+    """A legend with every class, also those without a point here."""
+    from matplotlib.lines import Line2D
+
+    names = study.classes
+    shown = shorten(names, len(COLOURS))
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=MARKERS[c] if c < len(names) else "",
+            color=study.colours[c % len(names)],
+            markeredgecolor="white",
+            markersize=6,
+            label=name,
+        )
+        for c, name in enumerate(shown[: len(COLOURS)])
+    ]
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2, borderaxespad=0.2)
+
+
+def scatter_values(axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]) -> Any:
+    """Points coloured by a value; what a colour bar needs."""
+    return axes.scatter(
+        places_N2[:, 0],
+        places_N2[:, 1],
+        c=values_N,
+        cmap="viridis",
+        vmin=limits[0],
+        vmax=limits[1],
+        s=14,
+        edgecolors="white",
+        linewidths=0.4,
+        zorder=3,
+    )
+
+
+def ring(axes: Any, places_N2: Floats) -> None:
+    """Mark points, as those that are predicted wrongly."""
+    axes.scatter(places_N2[:, 0], places_N2[:, 1], s=46, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=4)
+
+
+def frame_plane(axes: Any, study: Study) -> None:
+    """Limits and names of the plane."""
+    left, right, bottom, top = study.plane.extent
+    axes.set_xlim(left, right)
+    axes.set_xlabel(study.plane.names[0])
+    if study.plane.dimensions == 2:
+        axes.set_ylim(bottom, top)
+        axes.set_ylabel(study.plane.names[1])
+        if 1 / 3 < (right - left) / (top - bottom) < 3:
+            axes.set_box_aspect((top - bottom) / (right - left))
+
+
+def number_shown(points: Points) -> str:
+    """How many examples a panel shows."""
+    return f"{len(points):,}" if len(points) == points.total else f"{len(points):,} of {points.total:,}"
+
+
+def value_limits(values: Floats) -> tuple[float, float]:
+    """Limits of a colour scale that a few extremes do not rule."""
+    low, high = np.percentile(values, [1, 99])
+    return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
+
+
+def faint_grid(axes: Any) -> None:
+    axes.grid(True, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT)

@@ -1,0 +1,156 @@
+"""What every picture of a run is drawn from: the network at some moments of its training, with the data it learned from.
+
+Shapes: R frames, N examples, F features, H units of a layer, C classes or targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlplab.data import Prepared
+from mlplab.losses import Loss
+from mlplab.network.mlp import MLP
+from mlplab.pictures.look import palette
+from mlplab.pictures.plane import Floats, Plane, plane_of
+from mlplab.runs.run import Preprocessing, blank
+from mlplab.settings import Settings
+from mlplab.training import Frames, History
+
+MOST_POINTS = 1000
+MOST_EXAMPLES = 20_000
+MOST_NUMBERS = 8_000_000  # of one layer that are held at once
+
+
+@dataclass(frozen=True)
+class Points:
+    """Some examples of one part: scaled features [N, F], and classes int64 [N] or values in the target's units [N, T]."""
+
+    x: Floats
+    y: NDArray[np.float64] | NDArray[np.int64]
+    total: int  # of which these were picked
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run to look at. `chosen` is the frame of the weights that the run ended with."""
+
+    settings: Settings
+    prepared: Prepared
+    frames: Frames
+    chosen: int
+    history: History
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing.of(self.prepared)
+
+    @property
+    def loss(self) -> Loss:
+        return self.settings.loss
+
+    @property
+    def classifies(self) -> bool:
+        return self.prepared.task.classifies
+
+    @cached_property
+    def network(self) -> MLP:
+        return blank(self.settings, self.preprocessing, self.loss)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; empty for values."""
+        return self.prepared.class_names if self.classifies else ()
+
+    @cached_property
+    def colours(self) -> tuple[str, ...]:
+        """A colour for each class."""
+        return palette(self.classes)
+
+    @cached_property
+    def plane(self) -> Plane:
+        return plane_of(self.points("train").x, self.prepared.feature_scaler, self.prepared.feature_names)
+
+    @cached_property
+    def _picked(self) -> dict[tuple[str, int], Points]:
+        return {}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the data that have examples."""
+        return tuple(part for part in ("train", "val", "test") if getattr(self.prepared, part) is not None)
+
+    @property
+    def judged(self) -> str:
+        """The part that a finished network is judged on: test, else val, else train."""
+        return self.parts[-1]
+
+    def points(self, part: str, most: int = MOST_POINTS) -> Points:
+        """Examples of a part, at most so many, always the same ones."""
+        if (part, most) not in self._picked:
+            examples = getattr(self.prepared, part)
+            rows = np.arange(len(examples))
+            if len(rows) > most:
+                rows = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))
+            y = examples.y[rows] if self.classifies else self.prepared.target_scaler.invert(examples.y[rows])
+            self._picked[part, most] = Points(examples.x[rows], y, len(examples))
+        return self._picked[part, most]
+
+    def with_frames(self, frames: Frames, history: History | None = None) -> Study:
+        """The same run at other moments, the last of them chosen. What was worked out for the data is kept."""
+        other = replace(self, frames=frames, chosen=len(frames) - 1, history=self.history if history is None else history)
+        for name in ("preprocessing", "network", "plane", "_picked"):
+            other.__dict__[name] = getattr(self, name)
+        return other
+
+    def outputs(self, x_NF: Floats, rows: Sequence[int]) -> Floats:
+        """Class probabilities [R, N, C], or values in the target's units [R, N, T], of scaled features."""
+        predicted = self.loss.predict(self.layers(x_NF, rows)[-1]).double().numpy()
+        return predicted if self.classifies else np.asarray(self.prepared.target_scaler.invert(predicted))
+
+    @torch.no_grad()
+    def layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
+        """What each layer puts out, the output layer included: each [R, N, H]. The frames are run as the members of a population."""
+        widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
+        step = max(1, MOST_NUMBERS // (widest * max(1, len(x_NF))))
+        pieces = [self._layers(x_NF, rows[start : start + step]) for start in range(0, len(rows), step)]
+        return pieces[0] if len(pieces) == 1 else [torch.cat(layer) for layer in zip(*pieces, strict=True)]
+
+    def _layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
+        frames = self.frames.at(rows)
+        views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
+        x_RNF = torch.from_numpy(np.ascontiguousarray(x_NF)).to(frames.theta_RP.dtype).expand(len(rows), -1, -1)
+        return self.network.hidden(views, x_RNF, frames.buffers)
+
+    def slopes(self, x_NF: Floats, rows: Sequence[int]) -> list[Floats]:
+        """How steep each hidden layer's activation is where its signals lie, |f'(z)|: each [R, N, H]."""
+        frames = self.frames.at(rows)
+        views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
+        h: Tensor = torch.from_numpy(np.ascontiguousarray(x_NF)).to(frames.theta_RP.dtype).expand(len(rows), -1, -1)
+        found = []
+        for i, view in enumerate(views[:-1]):
+            activation = self.network.layers[i].activation
+            assert activation is not None
+            z = self.network.signal(i, view, h, frames.buffers).detach().requires_grad_()
+            h = activation(z, view.slopes)
+            found.append(torch.autograd.grad(h.sum(), z)[0].abs().double().numpy())
+            h = h.detach()
+        return found
+
+    def weights(self, frame: int) -> list[tuple[Floats, Floats | None]]:
+        """Weight [I, O] and bias [O] of each layer at a frame."""
+        views = self.network.layout.layers(self.network.layout.split(self.frames.theta_RP[[frame]]))
+        return [(v.weight[0].double().numpy(), None if v.bias is None else v.bias[0, 0].double().numpy()) for v in views]
+
+    @property
+    def has_hidden(self) -> bool:
+        return len(self.network.layers) > 1
