@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlplab import runs
 from mlplab.runs.log import log_to
@@ -14,6 +16,9 @@ from mlplab.runs.run import Preprocessing, Run, member_module
 from mlplab.settings import Settings
 from mlplab.tracking import Progress
 from mlplab.training import Loop, Ready, Row, populate, ready
+
+if TYPE_CHECKING:
+    from mlplab.pictures.onlooker import Onlooker
 
 
 def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> Run:
@@ -29,6 +34,9 @@ def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> R
         log.info("device %s: %s", population.theta_KP.device, reason)
         loop = Loop(population)
         record = Record(folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal.names)
+        onlooker = _onlooker(record, member, log)
+        if onlooker is not None:
+            loop.observers.append(onlooker.observe)
         try:
             _train(loop, record, member, quiet)
             outcome = loop.outcomes()[0]
@@ -38,12 +46,23 @@ def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> R
             )
             summary = record.finish(outcome, best, last, str(population.theta_KP.device), population=1)
             log.info("%s: %s", outcome.status, outcome.reason)
+            if onlooker is not None:
+                onlooker.conclude(outcome, quiet)
             return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
         except BaseException:
             record.fail(traceback.format_exc())
             raise
         finally:
             record.close()
+
+
+def _onlooker(record: Record, member: Ready, log: logging.Logger) -> Onlooker | None:
+    """Who draws, at the level of tracking that has pictures."""
+    if member.settings.tracking.level != "full" or record.events is None:
+        return None
+    from mlplab.pictures.onlooker import Onlooker
+
+    return Onlooker(record.folder, member, record.events, log, record.names)
 
 
 def _train(loop: Loop, record: Record, member: Ready, quiet: bool) -> None:

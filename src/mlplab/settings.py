@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlplab.schema import Number, Part, choice
+from mlplab.schema import Number, Part, choice, number
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
@@ -41,6 +41,10 @@ class Tracking(Part):
         ("full", "scalars", "summary", "off"),
         "full: everything; scalars: no pictures; summary: no event file; off: config and summary only",
     )
+    picture_share: float = number(
+        0.1, "largest share of the training time that pictures over the steps may take; they come less often rather than slower",
+        varies=False, at_least=0, at_most=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

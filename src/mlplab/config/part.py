@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mlplab.config import explain
 from mlplab.config.errors import ConfigError, did_you_mean, shown
 from mlplab.config.folders import shipped
-from mlplab.config.parts import table
+from mlplab.config.parts import TRACKING_KEYS, table
 from mlplab.config.render import explained
 from mlplab.config.where import Sources
 from mlplab.schema import FieldError, Part, Rule, rules
@@ -44,13 +44,13 @@ def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
         raise ConfigError(
             f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`. {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}."
         )
-    fields = [] if group == "tracking" else list(rules(known[word]))  # the words of tracking are levels, without keys
+    fields = list(TRACKING_KEYS.get(word, ())) if group == "tracking" else list(rules(known[word]))  # the words of tracking are levels
     for key in keys:
         if key not in fields:
             where = place.sources.folders or (shipped(),)
             raise explain.unknown_key(group, word, key, fields, where, place.path, place.sources.of(place.inside(key).path), node)
     if group == "tracking":
-        keys = {"level": word}
+        keys["level"] = word
     return construct(known[word], keys, place)
 
 

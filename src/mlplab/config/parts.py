@@ -18,11 +18,13 @@ _WHERE = {
     "training": ("mlplab.training.style", "STYLES"),
 }
 TRACKING_LEVELS = {
-    "full": "Everything: tables, TensorBoard events, pictures, checkpoints.",
-    "scalars": "Everything but pictures.",
+    "full": "Everything: tables, TensorBoard events, pictures, histograms, the frames for playback, checkpoints.",
+    "scalars": "Everything but pictures, histograms and frames.",
     "summary": "Tables and summary, without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
+TRACKING_KEYS = {"full": ("picture_share",)}
+"""The keys that a level has beside its word."""
 
 
 def table(group: str) -> Mapping[str, type[Part]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlplab.config.parts import TRACKING_LEVELS, table
+from mlplab.config.parts import TRACKING_KEYS, TRACKING_LEVELS, table
 from mlplab.config.render import key_lines, part_yaml, value_yaml
 from mlplab.config.root import DEFAULTS, PART_GROUPS, Root
 from mlplab.config.sweeping import Sweep
@@ -49,7 +49,8 @@ def shipped_files() -> Iterator[tuple[str, str]]:
     for group in PART_GROUPS:
         if group == "tracking":
             for word, meaning in TRACKING_LEVELS.items():
-                yield f"{group}/{word}.yaml", f"# {meaning}\nname: {value_yaml(word)}\n"
+                keys = [line for line in key_lines(table(group)[word]) if line.partition(":")[0] in TRACKING_KEYS.get(word, ())]
+                yield f"{group}/{word}.yaml", "\n".join([f"# {meaning}", f"name: {value_yaml(word)}", *keys]) + "\n"
             continue
         for word, part in table(group).items():
             yield f"{group}/{word}.yaml", part_yaml(word, part)

@@ -19,12 +19,18 @@ def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | No
         return None if drawn is None else png(drawn)
 
 
+def write_picture(study: Study, picture: Picture, folder: Path) -> bool:
+    """Write NAME.png into the folder, unless the run has no such picture; whether it has."""
+    drawn = draw(study, picture)
+    if drawn is not None:
+        folder.mkdir(exist_ok=True)
+        write_bytes_atomic(folder / f"{picture.name}.png", drawn)
+    return drawn is not None
+
+
 def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:
-    """Write pictures/NAME.png for every picture that the run has; the name of each and the seconds it took."""
-    folder.mkdir(exist_ok=True)
+    """Write every picture that the run has; the name of each and the seconds it took."""
     for picture in pictures():
         started = time.monotonic()
-        drawn = draw(study, picture)
-        if drawn is not None:
-            write_bytes_atomic(folder / f"{picture.name}.png", drawn)
+        if write_picture(study, picture, folder):
             yield picture.name, time.monotonic() - started

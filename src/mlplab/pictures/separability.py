@@ -14,14 +14,18 @@ from mlplab.pictures.study import Points, Study
 
 MOST_EXAMPLES = 1000
 MOST_UNITS = 64
-PENALTY = 1e-5  # per example: enough to keep the weights finite where the classes can be parted
+MOST_NUMBERS = 640  # that a linear model may have: its Newton steps cost the third power
+MOST_ITERATIONS = 25
+TOLERANCE = 1e-5
+PENALTY = 1e-5  # keeps the weights finite where the classes can be parted
 
 
 def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
     """For each layer (0 is the input) the score of a linear model on its outputs: fitted on the train part, judged on the judged part.
 
     Accuracy of multinomial logistic regression for classes, R2 of least squares for values, on at most 1,000 examples. Layers of more than 64
-    units are read through their 64 main directions. scikit-learn's models say the same (a test compares them); importing it takes longer than this.
+    units (fewer with many classes) are read through their main directions. scikit-learn's models say the same, a test compares them; but only to
+    import them takes longer than all pictures of a small run.
     """
     fit, judge = study.points("train", MOST_EXAMPLES), study.points(study.judged, MOST_EXAMPLES)
     inside_fit, inside_judge = (study.layers(points.x, [frame]) for points in (fit, judge))
@@ -31,19 +35,19 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
             points.x if layer == 0 else inside[layer - 1][0].double().numpy()
             for points, inside in ((fit, inside_fit), (judge, inside_judge))
         )
-        a, b = _scaled(a, b)
+        a, b = _scaled(a, b, max(2, min(MOST_UNITS, MOST_NUMBERS // max(1, len(study.classes)))))
         score = _accuracy(a, fit, b, judge, len(study.classes)) if study.classifies else _r2(a, fit, b, judge)
         found.append(score)
     return found
 
 
-def _scaled(a_NH: Floats, b_NH: Floats) -> tuple[Floats, Floats]:
+def _scaled(a_NH: Floats, b_NH: Floats, most: int) -> tuple[Floats, Floats]:
     """Standardised by the first, its main directions where there are many units, with a column of ones."""
     mean, std = a_NH.mean(0), a_NH.std(0)
     std = np.where(std > 1e-12, std, 1.0)
     a_NH, b_NH = (a_NH - mean) / std, (b_NH - mean) / std
-    if a_NH.shape[1] > MOST_UNITS:
-        axes, _ = principal_axes(a_NH, MOST_UNITS)
+    if a_NH.shape[1] > most:
+        axes, _ = principal_axes(a_NH, most)
         a_NH, b_NH = a_NH @ axes.T, b_NH @ axes.T
     return np.column_stack([a_NH, np.ones(len(a_NH))]), np.column_stack([b_NH, np.ones(len(b_NH))])
 
@@ -54,22 +58,46 @@ def _accuracy(a_NH: Floats, fit: Points, b_NH: Floats, judge: Points, num_classe
 
 
 def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) -> Floats:
-    """Weights [H, C] of multinomial logistic regression with a slight L2 penalty, by SciPy's L-BFGS."""
-    from scipy.optimize import minimize
-    from scipy.special import log_softmax
+    """Weights [H, C] of multinomial logistic regression with a slight L2 penalty: Newton's method, each step halved until it helps."""
+    num_examples, num_units = x_NH.shape
+    target_NC = np.eye(num_classes)[y_N]
+    weight_HC = np.zeros((num_units, num_classes))
+    value, share_NC = _objective(x_NH, target_NC, weight_HC)
+    for _ in range(MOST_ITERATIONS):
+        gradient_HC = x_NH.T @ (share_NC - target_NC) / num_examples + PENALTY * weight_HC
+        if np.abs(gradient_HC).max() < TOLERANCE:
+            break
+        move = np.linalg.solve(_hessian(x_NH, share_NC), gradient_HC.T.ravel()).reshape(num_classes, num_units).T
+        size = 1.0
+        while size > 1e-6:
+            after, share_after = _objective(x_NH, target_NC, weight_HC - size * move)
+            if after < value:
+                break
+            size /= 2
+        else:
+            break
+        weight_HC, value, share_NC = weight_HC - size * move, after, share_after
+    return weight_HC
 
-    shape, rows = (x_NH.shape[1], num_classes), np.arange(len(y_N))
 
-    def objective(flat: Floats) -> tuple[float, Floats]:
-        weight_HC = flat.reshape(shape)
-        log_NC = log_softmax(x_NH @ weight_HC, axis=1)
-        error_NC = np.exp(log_NC)
-        error_NC[rows, y_N] -= 1
-        gradient_HC = x_NH.T @ error_NC / len(y_N) + PENALTY * weight_HC
-        return float(-log_NC[rows, y_N].mean() + PENALTY / 2 * (flat**2).sum()), gradient_HC.ravel()
+def _objective(x_NH: Floats, target_NC: Floats, weight_HC: Floats) -> tuple[float, Floats]:
+    """Mean cross-entropy with the penalty, and the class probabilities."""
+    scores_NC = x_NH @ weight_HC
+    scores_NC -= scores_NC.max(1, keepdims=True)
+    log_NC = scores_NC - np.log(np.exp(scores_NC).sum(1, keepdims=True))
+    return float(-(target_NC * log_NC).sum(1).mean() + PENALTY / 2 * (weight_HC**2).sum()), np.exp(log_NC)
 
-    found = minimize(objective, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return np.asarray(found.x).reshape(shape)
+
+def _hessian(x_NH: Floats, share_NC: Floats) -> Floats:
+    """[C * H, C * H]: block (a, b) is X' diag(p_a (1[a = b] - p_b)) X / N."""
+    num_examples, num_units = x_NH.shape
+    num_classes = share_NC.shape[1]
+    blocks = np.empty((num_classes, num_units, num_classes, num_units))
+    for a in range(num_classes):
+        for b in range(a, num_classes):
+            curvature_N = share_NC[:, a] * (float(a == b) - share_NC[:, b])
+            blocks[a, :, b] = blocks[b, :, a] = x_NH.T @ (curvature_N[:, None] * x_NH) / num_examples
+    return blocks.reshape(num_classes * num_units, -1) + PENALTY * np.eye(num_classes * num_units)
 
 
 def _r2(a_NH: Floats, fit: Points, b_NH: Floats, judge: Points) -> float:

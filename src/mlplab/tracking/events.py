@@ -82,6 +82,14 @@ class EventWriter:
         if finite.size:
             self._summaries(step, [summaries.histogram(clean_tag(tag), finite)])
 
+    def add(self, value: Any, step: int = 0) -> None:
+        """A summary of another kind, as `dashboards` makes them."""
+        self._summaries(step, [value])
+
+    def graph(self, serialized: bytes) -> None:
+        """The graph of the network, once a run."""
+        self._append([self._messages.Event(wall_time=time.time(), graph_def=serialized)])
+
     def hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str], choices: Mapping[str, Sequence[Any]] | None = None) -> None:
         """The row of this run in TensorBoard's HParams table: its hyperparameters, and the tags whose last values stand beside them.
 

@@ -18,6 +18,17 @@ def text(tag: str, markdown: str) -> Any:
     return _value(tag, tensor=tensor, metadata=_metadata("text"))
 
 
+def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Any:
+    """One serialized message, or several, for a plugin that reads texts."""
+    return _value(tag, tensor=_tensor("DT_STRING", [], string_val=list(values)), metadata=_metadata(plugin))
+
+
+def numbers(tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b"") -> Any:
+    """A tensor for a plugin that reads one."""
+    tensor = _tensor("DT_FLOAT", values.shape, tensor_content=values.astype("<f4").tobytes())
+    return _value(tag, tensor=tensor, metadata=_metadata(plugin, content))
+
+
 def image(tag: str, png: bytes, width: int, height: int) -> Any:
     """A PNG picture."""
     picture = _summary().Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)

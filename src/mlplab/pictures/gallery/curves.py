@@ -21,7 +21,7 @@ def curves(study: Study, frame: int) -> Figure | None:
     history = study.history
     if not len(history):
         return None
-    drawn = figure(9.4, 3.9)
+    drawn = figure(9.4, 4.1, bottom=0.7, top=0.5)
     panels = drawn.subplots(1, 2)
     for axes, metric in zip(panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True):
         for i, split in enumerate(SPLITS):

@@ -14,7 +14,7 @@ from mlplab.pictures.study import Study
 @picture()
 def data(study: Study, frame: int) -> Figure | None:
     """The examples of the train, validation and test parts, side by side."""
-    drawn = figure(3.5 * len(study.parts) + 1.2, 3.9)
+    drawn = figure(3.3 * len(study.parts) + 1.9, 4.2, right=1.3)
     panels = np.atleast_1d(drawn.subplots(1, len(study.parts), sharex=True, sharey=True))
     limits = None if study.classifies else value_limits(study.points("train").y[:, 0].astype(float))
     for axes, part in zip(panels, study.parts, strict=True):

@@ -20,7 +20,7 @@ LINE = 400
 def decision(study: Study, frame: int) -> Figure | None:
     """P(class | x) over the plane, or the fitted curve or surface, with the points of the part that the network is judged on."""
     draw = _values if not study.classifies else _classes if study.plane.dimensions == 2 else _classes_on_a_line
-    drawn = figure(6.2, 4.9)
+    drawn = figure(6.4, 5.3, right=1.2 if study.classifies and len(study.classes) > 2 else 0.3)
     remark = draw(study, frame, drawn)
     epoch = int(study.frames.epoch[frame])
     headline(drawn, f"{study.settings.name}: what the network says, epoch {epoch}", remark, study.plane.said)

@@ -26,7 +26,7 @@ def health(study: Study, frame: int) -> Figure | None:
     """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and how the weights are spread."""
     if not len(study.history):
         return None
-    drawn = figure(11.5, 7.2)
+    drawn = figure(11.5, 7.4, right=1.3)
     panels = drawn.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = list(range(1, num_layers + 1))
@@ -39,7 +39,7 @@ def health(study: Study, frame: int) -> Figure | None:
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
     _spread(panels[1, 1], study, layers, tint, frame)
     handles = panels[0, 1].get_legend_handles_labels()
-    drawn.legend(*handles, loc="outside right upper")
+    drawn.legend(*handles, loc="upper right")
     left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
     headline(drawn, f"{study.settings.name}: health of the training", "dotted in the update ratios: 1e-3, a usual size", left_out)
     return drawn

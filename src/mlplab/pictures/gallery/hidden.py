@@ -30,7 +30,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
     points = study.points(study.judged, 500)
     scores = linear_scores(study, [0, *shown], frame)
     inside = study.layers(points.x, [frame])
-    drawn = figure(3.3 * (len(shown) + 1) + 1.1, 4.1)
+    drawn = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
     spaces: list[Floats] = [study.plane.place(points.x), *(inside[layer - 1][0].double().numpy() for layer in shown)]
     noun = "linear accuracy" if study.classifies else "linear R²"
     for i, (layer, space, score) in enumerate(zip([0, *shown], spaces, scores, strict=True)):

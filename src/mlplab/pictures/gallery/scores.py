@@ -31,7 +31,8 @@ def confusion(study: Study, frame: int) -> Figure | None:
     table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     side = max(3.6, 0.55 * count + 1.8)
-    drawn = figure(side + 0.8, side)
+    room = 0.25 + 0.09 * max(len(name[:14]) for name in study.classes)
+    drawn = figure(side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55)
     axes = drawn.subplots()
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), number in np.ndenumerate(table):
@@ -58,7 +59,7 @@ def roc(study: Study, frame: int) -> Figure | None:
         return None
     points = study.points(study.judged, MOST_EXAMPLES)
     probabilities = study.outputs(points.x, [frame])[0]
-    drawn = figure(10.4, 4.5)
+    drawn = figure(10.4, 4.7, top=0.5)
     left, right = drawn.subplots(1, 2)
     chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLOURS)))
     missing = []
@@ -96,7 +97,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
     points = study.points(study.judged, MOST_EXAMPLES)
     predicted = study.outputs(points.x, [frame])[0]
     names = study.prepared.target_names[:4]
-    drawn = figure(10.4, 3.6 * len(names) + 0.6)
+    drawn = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
     for panels, name, target in zip(drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True):
         true, guess = points.y[:, target].astype(float), predicted[:, target]
         left = true - guess

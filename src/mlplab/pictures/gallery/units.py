@@ -25,7 +25,7 @@ def units(study: Study, frame: int) -> Figure | None:
     diagram = diagram_of(study)
     tallest = max(len(column.units) for column in diagram.columns)
     columns = len(diagram.columns)
-    drawn = figure(max(5.6, 0.8 * ((columns - 1) * APART + 2.9)), 0.8 * (tallest + 1.1) + 1.0)
+    drawn = figure(max(5.6, 0.8 * ((columns - 1) * APART + 3.5)), 0.8 * (tallest + 1.1) + 1.15, left=0.05, right=0.05, top=0.4, bottom=0.75)
     axes = drawn.subplots()
     axes.set_axis_off()
     places = [_places(column, i) for i, column in enumerate(diagram.columns)]
@@ -36,7 +36,7 @@ def units(study: Study, frame: int) -> Figure | None:
             _node(axes, study, own[j][0], x, y, j if i == columns - 1 else None)
         _names(axes, study, column, places[i])
         axes.text(i * APART, tallest / 2 + 0.35, _title(column, i == columns - 1), ha="center", va="bottom", fontsize=9.5)
-    axes.set_xlim(-1.45, (columns - 1) * APART + 1.45)
+    axes.set_xlim(-1.75, (columns - 1) * APART + 1.75)
     axes.set_ylim(-tallest / 2 - 0.2, tallest / 2 + 0.9)
     axes.set_aspect("equal")
     epoch = int(study.frames.epoch[frame])

@@ -1,0 +1,39 @@
+"""Pictures over the steps of a training, for TensorBoard's slider."""
+
+from __future__ import annotations
+
+import struct
+
+from mlplab.pictures.look import png, style
+from mlplab.pictures.picture import Picture, pictures
+from mlplab.pictures.study import Study
+from mlplab.tracking import EventWriter
+
+DPI = 80
+
+
+class Moments:
+    """Draws moving pictures into an event file, in turn."""
+
+    def __init__(self, events: EventWriter) -> None:
+        self.events = events
+        self.moving = [picture for picture in pictures() if picture.moving]
+        self.drawn: dict[str, set[int]] = {picture.name: set() for picture in self.moving}  # steps
+
+    def draw_next(self, study: Study, frame: int) -> None:
+        """The picture that was drawn least often so far."""
+        picture = min(self.moving, key=lambda p: len(self.drawn[p.name]))
+        self.draw(picture, study, frame)
+
+    def draw(self, picture: Picture, study: Study, frame: int) -> None:
+        """One picture at one frame; a kind that the run does not have is forgotten."""
+        with style():
+            figure = picture.draw(study, frame)
+            if figure is None:
+                self.moving.remove(picture)
+                return
+            encoded = png(figure, DPI)
+        step = int(study.frames.step[frame])
+        width, height = struct.unpack(">II", encoded[16:24])
+        self.events.image(picture.name, step, encoded, width, height)
+        self.drawn[picture.name].add(step)
