@@ -1,0 +1,74 @@
+"""report.html of a run: one page that plays its training back. It needs no server and makes no request."""
+
+from __future__ import annotations
+
+import html
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from mlplab.pictures.study import Study
+from mlplab.playback.payload import payload
+from mlplab.runs.run import Run
+from mlplab.tracking import write_text_atomic
+from mlplab.tracking.files import yaml_text
+
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def write_page(run: Run, study: Study) -> Path:
+    """Write report.html into the run's folder."""
+    path = run.folder / "report.html"
+    write_text_atomic(path, page(run, study))
+    return path
+
+
+def page(run: Run, study: Study) -> str:
+    """The whole page. What comes from users stands in it as text, never as markup or script."""
+    description, arrays = payload(study)
+    description["name"] = run.settings.name
+    command = repeat_command(run)
+    body = (_ASSETS / "page.html").read_text(encoding="utf-8")
+    for key, value in {
+        "name": run.settings.name,
+        "facts": _facts(run),
+        "command": command,
+        "config": yaml_text(run.settings.config),
+        "said": "; ".join(filter(None, [study.plane.said, description["left_out"]])),
+    }.items():
+        body = body.replace("{{" + key + "}}", html.escape(value))
+    return "\n".join(
+        [
+            "<!doctype html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(run.settings.name)} · mlplab</title>',
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">',
+            f"<style>{(_ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head>",
+            f"<body>{body}",
+            f'<script type="application/json" id="data">{_script(description)}</script>',
+            f'<script type="text/plain" id="arrays">{arrays}</script>',
+            *(f"<script>{(_ASSETS / name).read_text(encoding='utf-8')}</script>" for name in ("arrays.js", "draw.js", "page.js")),
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def repeat_command(run: Run) -> str:
+    """The command line that trains the run again."""
+    words = list(run.settings.overrides)
+    if not any(word.startswith("seed=") for word in words):
+        words.append(f"seed={run.settings.seed}")
+    return "mlplab train " + " ".join(shlex.quote(word) for word in words)
+
+
+def _script(value: Any) -> str:
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _facts(run: Run) -> str:
+    wanted = [name for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse") if name in run.metrics][:3]
+    numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in wanted)
+    summary = run.summary
+    return f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} · {summary['num_parameters']:,} parameters · {numbers}"

@@ -1,0 +1,200 @@
+"""What the playback page draws from: numbers packed into bytes, and a table that says where each array lies.
+
+Shapes: R frames, N points, G fields of the grid, U units that are shown, E weights that are shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplab.pictures.diagram import Diagram, diagram_of, unit_maps
+from mlplab.pictures.look import Floats
+from mlplab.pictures.plane import principal_axes
+from mlplab.pictures.separability import linear_scores
+from mlplab.pictures.study import Study
+
+MOST_POINTS = 250
+MOST_CURVE = 400
+MOST_SCORED = 17  # frames whose layers a linear model reads
+MOST_BYTES = 12 << 20  # of maps, before they are compressed
+
+
+class Pack:
+    """Arrays one after the other, each on a multiple of 4 bytes."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self.table: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        """An array as it is: float32, uint8 or int16."""
+        self._bytes += b"\0" * (-len(self._bytes) % 4)
+        self.table[name] = {"at": len(self._bytes), "kind": str(values.dtype), "shape": list(values.shape)}
+        self._bytes += np.ascontiguousarray(values).tobytes()
+
+    def add_steps(self, name: str, values: Floats, low: float, high: float) -> None:
+        """Numbers between low and high in 255 steps: off by 0.2 % of the range at most."""
+        span = max(high - low, 1e-12)
+        steps = np.clip(np.round((values - low) / span * 255), 0, 255)
+        self.add(name, steps.astype(np.uint8))
+        self.table[name] |= {"low": low, "high": low + span}
+
+    def text(self) -> str:
+        """Deflated, in base64."""
+        return base64.b64encode(zlib.compress(bytes(self._bytes), 9)).decode()
+
+
+def payload(study: Study) -> tuple[dict[str, Any], str]:
+    """A description of the study as plain values, and the packed arrays."""
+    diagram, pack = diagram_of(study), Pack()
+    size, rows = _resolution(study, diagram)
+    shown = study.with_frames(study.frames.at(rows))
+    chosen = rows.index(study.chosen)
+    _maps(pack, shown, diagram, size)
+    _weights(pack, shown, diagram)
+    parts = [part for part in ("train", study.judged) if part in study.parts]
+    parts = list(dict.fromkeys(parts))
+    _points(pack, shown, parts)
+    spaces = _spaces(pack, shown, diagram, parts, chosen)
+    description = {
+        "task": "classes" if study.classifies else "values",
+        "classes": list(study.classes),
+        "colours": list(study.colours),
+        "targets": list(study.prepared.target_names),
+        "features": list(study.prepared.feature_names),
+        "epochs": shown.frames.epoch.tolist(),
+        "steps": shown.frames.step.tolist(),
+        "chosen": chosen,
+        "grid": size,
+        "plane": {
+            "dimensions": study.plane.dimensions,
+            "names": list(study.plane.names),
+            "extent": list(study.plane.extent),
+            "said": study.plane.said,
+        },
+        "columns": _columns(study, diagram),
+        "left_out": diagram.said,
+        "parts": parts,
+        "spaces": spaces,
+        "curves": _curves(study),
+        "arrays": pack.table,
+    }
+    return description, pack.text()
+
+
+def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
+    """Fields a side of the grid, and the frames: fewer of both where there are many units."""
+    units = max(1, sum(len(column.units) for column in diagram.columns[1:]))
+    rows = list(range(len(study.frames)))
+    if study.plane.dimensions == 1:
+        return 200, rows
+    for size in (48, 40, 32, 24):
+        if size * size * units * len(rows) <= MOST_BYTES:
+            return size, rows
+    most = max(2, MOST_BYTES // (24 * 24 * units))
+    picked = np.unique(np.append(np.linspace(0, len(rows) - 1, most).round().astype(int), study.chosen))
+    return 24, picked.tolist()
+
+
+def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
+    rows = list(range(len(study.frames)))
+    maps = unit_maps(study, diagram, study.plane.grid(size), rows)
+    last = len(diagram.columns) - 1
+    for i, column in enumerate(maps):
+        for j, values_RG in enumerate(column):
+            if i == last and study.classifies:
+                pack.add_steps(f"map.{i}.{j}", values_RG, 0.0, 1.0)
+            else:
+                own = values_RG[:1] if i == 0 else values_RG
+                pack.add_steps(f"map.{i}.{j}", own, float(own.min()), float(own.max()))
+
+
+def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
+    """For each column but the input: the weights from the column before, where that is the layer before, and the biases."""
+    per_frame = [study.weights(row) for row in range(len(study.frames))]
+    for i, (left, right) in enumerate(zip(diagram.columns[:-1], diagram.columns[1:], strict=True), 1):
+        layer = right.layer - 1
+        units = list(right.units)
+        if right.layer == left.layer + 1:
+            stacked = np.array([weights[layer][0][np.ix_(left.units, units)] for weights in per_frame])
+            pack.add(f"weight.{i}", stacked.astype(np.float32))
+        if per_frame[0][layer][1] is not None:
+            biases = np.array([np.asarray(weights[layer][1])[units] for weights in per_frame])
+            pack.add(f"bias.{i}", biases.astype(np.float32))
+
+
+def _points(pack: Pack, study: Study, parts: list[str]) -> None:
+    for part in parts:
+        points = study.points(part, MOST_POINTS)
+        places = study.plane.place(points.x)
+        pack.add(f"place.{part}", places.astype(np.float32))
+        answers = points.y if study.classifies else points.y[:, 0]
+        pack.add(f"answer.{part}", answers.astype(np.float32))
+
+
+def _spaces(pack: Pack, study: Study, diagram: Diagram, parts: list[str], chosen: int) -> list[dict[str, Any]]:
+    """Where the points lie after each hidden layer that is shown: 1 to 3 coordinates as they are, else the main directions of the chosen frame."""
+    hidden = [column.layer for column in diagram.columns[1:-1]]
+    rows = list(range(len(study.frames)))
+    inside = {part: study.layers(study.points(part, MOST_POINTS).x, rows) for part in parts}
+    scored = np.unique(np.append(np.linspace(0, len(rows) - 1, MOST_SCORED).round().astype(int), chosen)).tolist()
+    scores = np.array([linear_scores(study, [0, *hidden], row) for row in scored])
+    spaces: list[dict[str, Any]] = [{"layer": 0, "scored": scored, "scores": _short(scores[:, 0])}]
+    for place, layer in enumerate(hidden, 1):
+        found = {part: values[layer - 1].double().numpy() for part, values in inside.items()}
+        width, said = found[parts[0]].shape[2], ""
+        if width > 3:
+            basis = found[parts[0]][chosen]
+            axes, share = principal_axes(basis, 2)
+            found = {part: (values - basis.mean(0)) @ axes.T for part, values in found.items()}
+            said = f"2 main directions of epoch {int(study.frames.epoch[chosen])}, {share:.0%} of its variance"
+        low, high = (float(edge([edge(values) for values in found.values()])) for edge in (np.min, np.max))
+        for part, values in found.items():
+            pack.add_steps(f"space.{layer}.{part}", values, low, high)
+        spaces.append({"layer": layer, "units": width, "said": said, "scored": scored, "scores": _short(scores[:, place])})
+    return spaces
+
+
+def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    last = len(diagram.columns) - 1
+    for i, column in enumerate(diagram.columns):
+        if i == 0:
+            names = [study.prepared.feature_names[unit] for unit in column.units]
+        elif i == last:
+            names = list(study.classes or study.prepared.target_names)[:10]
+        else:
+            names = [f"h{column.layer}.{unit + 1}" for unit in column.units]
+        layer = study.settings.layers[column.layer - 1] if i else None
+        found.append(
+            {
+                "layer": column.layer,
+                "total": column.total,
+                "names": names,
+                "activation": type(layer.activation).__name__.lower() if layer and layer.activation else "",
+                "normalization": layer.normalization if layer and layer.normalization != "none" else "",
+            }
+        )
+    return found
+
+
+def _curves(study: Study) -> Mapping[str, Any]:
+    history = study.history
+    rows = np.unique(np.linspace(0, max(len(history) - 1, 0), MOST_CURVE).round().astype(int)) if len(history) else np.zeros(0, int)
+    metrics = ("loss", "accuracy") if study.classifies else ("loss", "rmse", "r2")
+    columns = {f"{split}/{metric}": None for metric in metrics for split in ("train", "val") if f"{split}/{metric}" in history.names}
+    return {
+        "epoch": history.epoch[rows].tolist(),
+        "metrics": list(metrics),
+        "columns": {name: _short(history[name][rows]) for name in columns},
+    }
+
+
+def _short(values: Floats) -> list[float | None]:
+    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values.tolist()]

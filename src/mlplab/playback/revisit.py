@@ -1,0 +1,34 @@
+"""A study of a run that lies in a folder: its data are made again, its frames are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from mlplab.pictures.study import Study
+from mlplab.runs.frames_file import load_frames
+from mlplab.runs.run import Run, load
+from mlplab.training import ready
+
+
+class NoPlayback(ValueError):
+    """A run that cannot be looked at again. One paragraph."""
+
+    exit_code = 2
+
+
+def revisit(folder: Path) -> tuple[Run, Study]:
+    """The run and what its pictures are drawn from. Raises NoPlayback where there are no frames or the data have changed since."""
+    run = load(folder)
+    try:
+        frames, chosen = load_frames(folder)
+    except FileNotFoundError as error:
+        raise NoPlayback(str(error)) from None
+    member = ready([run.settings])[0]
+    recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
+    if recorded and recorded != member.prepared.data_hash:
+        raise NoPlayback(
+            f"The data of {folder} are not what they were when it was trained (dataset={run.settings.word('dataset')}): it cannot be drawn."
+        )
+    return run, Study(dataclasses.replace(member.settings), member.prepared, frames, chosen, run.history)
