@@ -41,7 +41,12 @@ COMMANDS = {
         "mlplab.commands.plan:plan",
     ),
     "resume": Command("resume DIR", "finish what is missing of an interrupted sweep", "mlplab.commands.resume:resume"),
-    "report": Command("report DIR", "write and print the results of a sweep again", "mlplab.commands.resume:report"),
+    "report": Command(
+        "report DIR", "of a run: its pictures and a page that plays it back; of a sweep: its results again", "mlplab.commands.report:report"
+    ),
+    "draw": Command(
+        "draw WHAT", "the lecture's figures: activations, losses, schedules, initializers, optimizers", "mlplab.commands.draw:draw"
+    ),
     "list": Command(
         "list [GROUP [NAME]]",
         "every choice with its meaning; with a name, its keys, defaults and ranges",

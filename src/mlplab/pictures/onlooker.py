@@ -16,7 +16,7 @@ from mlplab.pictures.pace import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
 from mlplab.tracking import EventWriter, Progress
-from mlplab.training import FrameRecorder, Outcome, Ready
+from mlplab.training import FrameRecorder, Outcome, Ready, concluded
 from mlplab.training.frames import snapshot
 from mlplab.training.history import History
 from mlplab.training.population import Population
@@ -83,8 +83,7 @@ class Onlooker:
             self.log.info("interrupted while drawing: some pictures are missing; mlplab report draws them")
 
     def _conclude(self, outcome: Outcome, quiet: bool) -> None:
-        frames = self.recorder.frames().finite().including(outcome.best_epoch, outcome.best_step, outcome.theta_P, outcome.buffers)
-        chosen = int((frames.step == outcome.best_step).argmax())
+        frames, chosen = concluded(self.recorder, outcome)
         study = Study(self.member.settings, self.member.prepared, frames, chosen, outcome.history)
         save_frames(self.folder, frames, chosen)
         from mlplab.pictures import board

@@ -12,7 +12,7 @@ from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.run import Run
 from mlplab.tracking import write_text_atomic
-from mlplab.tracking.files import yaml_text
+from mlplab.tracking.files import parse_yaml, yaml_text
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -56,7 +56,8 @@ def page(run: Run, study: Study) -> str:
 
 def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
-    words = list(run.settings.overrides)
+    path = run.folder / "overrides.yaml"
+    words = [str(word) for word in parse_yaml(path.read_text(encoding="utf-8")) or []] if path.is_file() else []
     if not any(word.startswith("seed=") for word in words):
         words.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(word) for word in words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -31,4 +30,4 @@ def revisit(folder: Path) -> tuple[Run, Study]:
         raise NoPlayback(
             f"The data of {folder} are not what they were when it was trained (dataset={run.settings.word('dataset')}): it cannot be drawn."
         )
-    return run, Study(dataclasses.replace(member.settings), member.prepared, frames, chosen, run.history)
+    return run, Study(member.settings, member.prepared, frames, chosen, run.history)

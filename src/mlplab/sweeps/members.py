@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from mlplab.network import stacked_states
+from mlplab.runs.frames_file import save_frames
 from mlplab.runs.hparams import HParams
 from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
 from mlplab.runs.run import Preprocessing, blank, sized_layers
 from mlplab.sweeps.plan import Job, Plan, value_of
-from mlplab.training import Outcome, Ready
+from mlplab.training import FrameRecorder, Outcome, Ready, concluded
 
 State = dict[str, Tensor]
 
@@ -26,9 +27,23 @@ class Members:
     """Writes what K members left. What can be paid once a population is: the weights of all are brought into nn.Sequential's form at once."""
 
     def __init__(
-        self, plan: Plan, members: Sequence[Ready], outcomes: Sequence[Outcome], device: str, seconds: float, alone: str = ""
+        self,
+        plan: Plan,
+        members: Sequence[Ready],
+        outcomes: Sequence[Outcome],
+        device: str,
+        seconds: float,
+        alone: str = "",
+        recorder: FrameRecorder | None = None,
     ) -> None:
-        self.plan, self.members, self.outcomes, self.device, self.seconds = plan, members, outcomes, device, seconds
+        self.plan, self.members, self.outcomes, self.device, self.seconds, self.recorder = (
+            plan,
+            members,
+            outcomes,
+            device,
+            seconds,
+            recorder,
+        )
         self.log = f"device {device}: one of {len(members)} trained together" + (f", since {alone}" if alone else "")
         self.keys = [key for key in plan.keys if key != "experiment"]
         self.choices = self._choices()
@@ -75,6 +90,8 @@ class Members:
         data = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
         summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))
+        if self.recorder is not None and settings.tracking.level == "full":
+            save_frames(folder, *concluded(self.recorder, outcome, k))
         write_member(folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams, self.log)
 
 

@@ -47,7 +47,7 @@ def job_table(results: Results) -> dict[str, Any]:
     columns = [_number("job"), _text("status"), *_swept(results, results.keys), *map(_real, names), _number("best epoch")]
     rows = [
         [
-            _link(job.number),
+            _link(results, job.number),
             job.status,
             *(_cell(job.values[key]) for key in results.keys),
             *(_finite(job.metrics.get(name)) for name in names),
@@ -61,7 +61,7 @@ def job_table(results: Results) -> dict[str, Any]:
 def failure_table(results: Results) -> dict[str, Any]:
     """A row a job that failed or diverged, with its reason."""
     columns = [_number("job"), _text("status"), _text("words", "long"), _text("reason", "long")]
-    rows = [[_link(job.number), job.status, " ".join(job.overrides), job.reason] for job in results.jobs if job.fails]
+    rows = [[_link(results, job.number), job.status, " ".join(job.overrides), job.reason] for job in results.jobs if job.fails]
     return _table("failures", columns, rows)
 
 
@@ -94,8 +94,10 @@ def _cell(value: Any) -> dict[str, Any]:
     return {"shown": value_text(value), "value": shown(value)}
 
 
-def _link(number: int) -> dict[str, Any]:
-    return {"shown": str(number), "value": number, "href": f"jobs/{number}/"}
+def _link(results: Results, number: int) -> dict[str, Any]:
+    """To the job's playback page where it has one, else to its folder."""
+    page = f"jobs/{number}/report.html"
+    return {"shown": str(number), "value": number, "href": page if (results.folder / page).is_file() else f"jobs/{number}/"}
 
 
 def _finite(value: float | None) -> float | None:

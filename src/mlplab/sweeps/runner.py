@@ -18,7 +18,7 @@ from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
 from mlplab.sweeps.plan import Job, Piece, Plan
-from mlplab.training import DataCache, Loop, Ready, populate, ready, structure
+from mlplab.training import DataCache, FrameRecorder, Loop, Ready, populate, ready, structure
 
 WAIT = 0.5  # seconds between two looks at what other processes are doing
 
@@ -115,6 +115,9 @@ class Runner:
         started = time.monotonic()
         population, _ = populate([member for _, member in members])
         loop = Loop(population)
+        recorder = FrameRecorder() if any(member.settings.tracking.level == "full" for _, member in members) else None
+        if recorder is not None:
+            loop.observers.append(recorder)
         last = max(population.watch.last_step_K.tolist())
         loop.listener = lambda rows, names: self.display.progress(rows[-1].step / last * len(members))
         interrupted = False
@@ -124,7 +127,7 @@ class Runner:
             interrupted = True
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
-        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started, self.alone)
+        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started, self.alone, recorder)
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
             if outcome.status != "interrupted":
                 filled = self.aside / str(job.number)

@@ -1,6 +1,6 @@
 """Training: a population of K networks, from the first step to the last."""
 
-from mlplab.training.frames import FrameRecorder, Frames
+from mlplab.training.frames import FrameRecorder, Frames, concluded
 from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop, Outcome
 from mlplab.training.population import Population
@@ -20,6 +20,7 @@ __all__ = [
     "Ready",
     "Row",
     "Training",
+    "concluded",
     "populate",
     "ready",
     "structure",

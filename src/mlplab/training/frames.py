@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlplab.training.population import Population
+
+if TYPE_CHECKING:
+    from mlplab.training.loop import Outcome
 
 MOST_FRAMES = 101  # the start and 100 more
 MOST_BYTES = 32 << 20
@@ -56,41 +60,63 @@ def _insert(rows: Tensor, row: int, new: Tensor) -> Tensor:
     return torch.cat([rows[:row], new.to(rows.dtype).unsqueeze(0), rows[row:]])
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """A population at one evaluation: members int64 [K], theta [K, P], running statistics each [K, H]."""
+
+    epoch: int
+    step: int
+    members: Tensor
+    theta_KP: Tensor
+    buffers: dict[str, Tensor]
+
+
 class FrameRecorder:
-    """Copies the weights of a population of one at evaluations that are evenly apart.
+    """Copies the weights of a population at evaluations that are evenly apart.
 
     Nobody knows beforehand when a training stops. So every evaluation is kept until they are too many, then every second, and so on.
+    `most_bytes` holds for the whole population.
     """
 
     def __init__(self, most: int = MOST_FRAMES, most_bytes: int = MOST_BYTES) -> None:
         self.most, self.most_bytes = most, most_bytes
-        self._kept: list[Frames] = []
-        self._stride = self._seen = 0
+        self._kept: list[_Moment] = []
+        self._stride, self._seen = 1, 0
 
     def __call__(self, population: Population, epoch: int, step: int) -> None:
         self._seen += 1
-        if (self._seen - 1) % max(self._stride, 1):
+        if (self._seen - 1) % self._stride:
             return
-        self._kept.append(snapshot(population, epoch, step))
-        theta_RP = self._kept[0].theta_RP
-        while len(self._kept) > max(3, min(self.most, self.most_bytes // (theta_RP.numel() * theta_RP.element_size()))):
+        theta_KP = population.theta_KP.detach().to("cpu", copy=True)
+        buffers = {name: value.detach().to("cpu", copy=True) for name, value in population.buffers.items()}
+        self._kept.append(_Moment(epoch, step, population.members.cpu(), theta_KP, buffers))
+        size = self._kept[0].theta_KP.numel() * theta_KP.element_size()
+        while len(self._kept) > max(3, min(self.most, self.most_bytes // size)):
             self._kept = self._kept[::2]
-            self._stride = 2 * max(self._stride, 1)
+            self._stride *= 2
 
-    def frames(self) -> Frames:
-        """What was kept. Raises ValueError before the first evaluation."""
-        if not self._kept:
-            raise ValueError("no evaluation has been seen yet")
-        first = self._kept[0]
+    def frames(self, member: int = 0) -> Frames:
+        """What was kept of one member while it trained; nothing of the time after its end. Raises ValueError where that is nothing."""
+        found = [(moment, rows) for moment in self._kept if len(rows := (moment.members == member).nonzero().flatten())]
+        if not found:
+            raise ValueError("no evaluation of this member has been seen")
         return Frames(
-            np.concatenate([frame.epoch for frame in self._kept]),
-            np.concatenate([frame.step for frame in self._kept]),
-            torch.cat([frame.theta_RP for frame in self._kept]),
-            {name: torch.cat([frame.buffers[name] for frame in self._kept]) for name in first.buffers},
+            np.array([moment.epoch for moment, _ in found]),
+            np.array([moment.step for moment, _ in found]),
+            torch.cat([moment.theta_KP[rows] for moment, rows in found]),
+            {name: torch.cat([moment.buffers[name][rows] for moment, rows in found]) for name in found[0][0].buffers},
         )
 
 
 def snapshot(population: Population, epoch: int, step: int) -> Frames:
-    """The one member of a population as it is now, on the CPU."""
+    """The first member of a population as it is now, on the CPU."""
     own = {name: value.detach()[:1].to("cpu", copy=True) for name, value in population.buffers.items()}
     return Frames(np.array([epoch]), np.array([step]), population.theta_KP.detach()[:1].to("cpu", copy=True), own)
+
+
+def concluded(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
+    """The healthy frames of a member up to its last step with its best weights among them, and which frame these are."""
+    frames = recorder.frames(member).finite()
+    frames = frames.at((frames.step <= outcome.steps).nonzero()[0].tolist())
+    frames = frames.including(outcome.best_epoch, outcome.best_step, outcome.theta_P, outcome.buffers)
+    return frames, int((frames.step == outcome.best_step).argmax())

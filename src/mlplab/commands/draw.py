@@ -1,0 +1,68 @@
+"""`mlplab draw WHAT`: the lecture's figures that need no run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from mlplab.config.errors import ConfigError, did_you_mean
+
+FIGURES = {
+    "activations": "mlplab.pictures.lecture.functions",
+    "losses": "mlplab.pictures.lecture.functions",
+    "schedules": "mlplab.pictures.lecture.functions",
+    "initializers": "mlplab.pictures.lecture.initializers",
+    "optimizers": "mlplab.pictures.lecture.optimizers",
+}
+MOVING = ("optimizers",)
+
+
+def draw(arguments: Sequence[str]) -> int:
+    """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers, optimizers, or all. With --gif, those that move as an animation too."""
+    parser = argparse.ArgumentParser(prog="mlplab draw", description=draw.__doc__, exit_on_error=False)
+    parser.add_argument("what", metavar="WHAT", help=", ".join([*FIGURES, "all"]))
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("outputs/pictures"), help="where to put the files (default: outputs/pictures)"
+    )
+    parser.add_argument("--gif", action="store_true", help="write the moving ones as an animation too")
+    try:
+        given = parser.parse_args(list(arguments))
+    except (argparse.ArgumentError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            raise
+        raise ConfigError(
+            f"`mlplab draw {' '.join(arguments)}` cannot be read. It is `mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all."
+        ) from error
+    if given.what != "all" and given.what not in FIGURES:
+        raise ConfigError(
+            f"There is no figure `{given.what}`. {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures: {', '.join(FIGURES)}, all."
+        )
+    if find_spec("matplotlib") is None:
+        raise ConfigError("Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'.")
+    for name in FIGURES if given.what == "all" else [given.what]:
+        _write(name, given.out, given.gif)
+    return 0
+
+
+def _write(name: str, folder: Path, gif: bool) -> None:
+    from importlib import import_module
+
+    from mlplab.pictures.look import png, style
+    from mlplab.tracking import write_bytes_atomic
+
+    function = getattr(import_module(FIGURES[name]), name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with style():
+        write_bytes_atomic(folder / f"{name}.png", png(function()))
+    print(folder / f"{name}.png")
+    if gif and name in MOVING:
+        from mlplab.pictures.animation import write_gif
+        from mlplab.pictures.lecture.optimizers import STEPS, optimizers
+        from mlplab.tracking import Progress
+
+        moments = [*range(0, 30), *range(30, STEPS + 1, 3)]
+        with Progress(len(moments), f"{name}.gif", unit="frames") as bar:
+            write_gif(folder / f"{name}.gif", (optimizers(upto) for upto in moments), lambda done: bar.update(done), dpi=55)
+        print(folder / f"{name}.gif")

@@ -1,0 +1,54 @@
+"""Commands that take the folder of a run or a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlplab.config import plugins
+from mlplab.config.errors import ConfigError
+
+
+def parse(
+    name: str, meaning: str, arguments: Sequence[str], more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+) -> argparse.Namespace:
+    """`folder`, `plugin`, and what `more` adds. Raises ConfigError."""
+    parser = argparse.ArgumentParser(prog=f"mlplab {name}", description=meaning, exit_on_error=False)
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("--plugin", action="append", default=[], help="file with parts of your own that were used")
+    more(parser)
+    try:
+        return parser.parse_args(list(arguments))
+    except (argparse.ArgumentError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            raise  # --help
+        raise ConfigError(
+            f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a run or a sweep; `mlplab {name} --help` lists the rest."
+        ) from error
+
+
+def kind(folder: Path) -> str:
+    """ "sweep" or "run". Raises ConfigError for any other folder."""
+    if (folder / "plan.yaml").is_file():
+        return "sweep"
+    if (folder / "config.yaml").is_file():
+        return "run"
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder (looked for {folder.resolve()}).")
+    raise ConfigError(
+        f"{folder} holds no sweep and no run: there is no plan.yaml and no config.yaml in it. `mlplab train` prints the folder as its last line."
+    )
+
+
+def load_plugins(folder: Path, files: Sequence[str]) -> None:
+    """Load the plugins that are named on this command line. Those which a sweep's folder names are not: a folder must not choose what code runs."""
+    plugins.load(list(files))
+    if kind(folder) != "sweep":
+        return
+    from mlplab.sweeps.planfile import used_plugins
+
+    missing = [path for path in used_plugins(folder) if path not in files]
+    if missing:
+        flags = " ".join(f"--plugin {path}" for path in missing)
+        raise ConfigError(f"The sweep in {folder} was started with parts of your own. Name their files again: {flags}.")

@@ -1,0 +1,109 @@
+"""Activations, losses and schedules as curves: what is drawn is what trains, with its gradient by autograd."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mlplab.losses import LOSSES, Auto, Loss, RegressionLoss
+from mlplab.network.activations import ACTIVATIONS
+from mlplab.pictures.lecture.panels import caption, grid_of_panels
+from mlplab.pictures.look import NEGATIVE, POSITIVE, SOFT, headline
+from mlplab.schedules import SCHEDULES, MultiStep, OneCycle, Plateau, Schedule
+from mlplab.task import Task
+
+REACH = 4.0
+
+
+def activations() -> Figure:
+    """Every activation with its derivative, formula and range."""
+    drawn, panels = grid_of_panels(list(ACTIVATIONS), 7)
+    for axes, activation in zip(panels, (part() for part in ACTIVATIONS.values()), strict=True):
+        x = torch.linspace(-REACH, REACH, 801, dtype=torch.float64).requires_grad_()
+        y = activation(x.view(1, -1, 1)).view(-1)
+        slope = torch.autograd.grad(y.sum(), x)[0] if y.requires_grad else torch.zeros_like(x)
+        line = x.detach().numpy()
+        axes.plot(line, y.detach().numpy(), color=POSITIVE, linewidth=1.8)
+        axes.plot(line, slope.numpy(), color=NEGATIVE, linewidth=1.2, linestyle="--")
+        axes.axhline(0, color=SOFT, linewidth=0.5)
+        axes.axvline(0, color=SOFT, linewidth=0.5)
+        axes.set_xlim(-REACH, REACH)
+        axes.set_ylim(-2.2, 2.2)
+        caption(
+            axes, textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...") + f"\nrange {type(activation).output_range}"
+        )
+    headline(drawn, "Activations", "solid: f(x); dashed: f'(x); parameters at their defaults")
+    return drawn
+
+
+def losses() -> Figure:
+    """Every loss as a function of what the network puts out, with its derivative."""
+    kinds = {word: part() for word, part in LOSSES.items() if not issubclass(part, Auto)}
+    drawn, panels = grid_of_panels(list(kinds), 5, height=2.4)
+    for axes, loss in zip(panels, kinds.values(), strict=True):
+        x, y, slope, said = _loss_curve(loss)
+        axes.plot(x, y, color=POSITIVE, linewidth=1.8)
+        axes.plot(x, slope, color=NEGATIVE, linewidth=1.2, linestyle="--")
+        axes.axhline(0, color=SOFT, linewidth=0.5)
+        axes.set_ylim(-3.2, 5.2)
+        caption(axes, said)
+    remark = "solid: the loss of one example; dashed: its derivative; parameters at their defaults; values: one target, classes: two, the true one is the second"
+    headline(drawn, "Losses", remark)
+    return drawn
+
+
+def _loss_curve(loss: Loss) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # type: ignore[type-arg]
+    """x, loss, derivative, and what x is."""
+    if isinstance(loss, RegressionLoss):
+        target = 0.0 if loss.target_range == "any" and not loss.own_units else 2.0
+        x = torch.linspace(target - REACH, target + REACH, 401, dtype=torch.float64).requires_grad_()
+        width = loss.num_outputs(Task("regression", num_targets=1))
+        outputs = torch.stack([x, *[torch.zeros_like(x)] * (width - 1)], dim=-1)
+        y = loss(outputs.unsqueeze(0), torch.full((1, len(x), 1), target, dtype=torch.float64))[0]
+        said = f"output, for the target {target:g}"
+    else:
+        x = torch.linspace(-REACH, REACH, 401, dtype=torch.float64).requires_grad_()
+        width = loss.num_outputs(Task("classification", num_classes=2))
+        outputs = x.unsqueeze(-1) if width == 1 else torch.stack([-x / 2, x / 2], dim=-1)
+        y = loss(outputs.unsqueeze(0), torch.ones(1, len(x), dtype=torch.int64))[0]
+        said = "output for the true class" if width == 1 else "lead of the true class's output"
+    slope: Tensor = torch.autograd.grad(y.sum(), x)[0]
+    return x.detach().numpy(), y.detach().numpy(), slope.numpy(), said
+
+
+def schedules() -> Figure:
+    """The factor of every schedule over 100 units of time."""
+    total = 100
+    own = {"step": {"every": 25}, "multistep": {}}
+    drawn, panels = grid_of_panels(list(SCHEDULES), 5, width=2.6)
+    for axes, (word, part) in zip(panels, SCHEDULES.items(), strict=True):
+        schedule = _example(part, own.get(word, {}), total)
+        axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
+        axes.set_ylim(-0.05, 1.1)
+        caption(axes, "a metric that stops improving at 30" if schedule.stateful else (part.__doc__ or "").strip().splitlines()[0][:60])
+    headline(drawn, "Schedules: the learning rate's factor over 100 epochs or steps")
+    return drawn
+
+
+def _example(part: type[Schedule], own: dict[str, object], total: int) -> Schedule:
+    """The schedule with numbers that show its shape within the time."""
+    if part is MultiStep:
+        return MultiStep(milestones=[30, 60, 80])
+    if part is Plateau:
+        return Plateau(gamma=0.3, patience=8)
+    if part is OneCycle:
+        return OneCycle()
+    known = {key: value for key, value in own.items() if key in part.__dataclass_fields__}
+    return part(**known)  # type: ignore[arg-type]
+
+
+def _factors(schedule: Schedule, total: int) -> list[float]:
+    state, found = schedule.init(1), []
+    for t in range(total):
+        found.append(float(schedule.factor(t, float(total))) * float(schedule.current(state)))
+        state = schedule.observe(state, torch.tensor([max(1.0 - t / 30, 0.1)], dtype=torch.float64))
+    return found

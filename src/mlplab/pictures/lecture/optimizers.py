@@ -1,0 +1,118 @@
+"""Paths of the optimizers on surfaces of two parameters: momentum overshoots, Nesterov corrects, plain descent halts at the saddle.
+
+Shapes: K = 1 member, P = 2 parameters.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
+from mlplab.pictures.look import COLOURS, INK, Floats, figure, headline
+
+STEPS = 120
+SATURATION = 14  # levels of a surface
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A function of two parameters, where to start, its lowest points, the part that is drawn, and step sizes: plain descent's and the scaled methods'."""
+
+    name: str
+    value: Callable[[Tensor, Tensor], Tensor]
+    start: tuple[float, float]
+    best: tuple[tuple[float, float], ...]
+    box: tuple[float, float, float, float]
+    lr: float
+    lr_scaled: float
+
+
+def _beale(x: Tensor, y: Tensor) -> Tensor:
+    """Beale 1958; its minimum is 0 at (3, 0.5)."""
+    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+
+
+SURFACES = (
+    Surface("bowl", lambda x, y: x**2 + y**2, (-1.6, 1.3), ((0, 0),), (-2, 2, -2, 2), 0.05, 0.1),
+    Surface("ravine", lambda x, y: 0.5 * (x**2 + 25 * y**2), (-1.8, 0.8), ((0, 0),), (-2.2, 1.6, -1.2, 1.2), 0.03, 0.08),
+    Surface("Rosenbrock", lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, (-1.3, 1.2), ((1, 1),), (-1.8, 1.6, -0.8, 2.2), 0.0008, 0.06),
+    Surface("saddle", lambda x, y: x**2 - y**2 + 0.25 * y**4, (-1.5, 1e-4), ((0, 2**0.5), (0, -(2**0.5))), (-2, 2, -2, 2), 0.03, 0.05),
+    Surface("Beale", _beale, (1.0, 1.5), ((3, 0.5),), (-0.5, 4.2, -1.2, 2), 0.004, 0.08),
+)
+
+
+def _methods(surface: Surface) -> dict[str, Optimizer]:
+    plain, scaled = surface.lr, surface.lr_scaled
+    return {
+        "sgd": Sgd(lr=plain),
+        "momentum": Momentum(lr=plain / 3, momentum=0.9),
+        "nag": Nag(lr=plain / 3, momentum=0.9),
+        "adagrad": Adagrad(lr=5 * scaled),
+        "rmsprop": Rmsprop(lr=scaled / 2),
+        "adam": Adam(lr=scaled),
+    }
+
+
+def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
+    """The parameters after 0, 1, ... steps: [steps + 1, 2]; the optimizer is the one that trains networks."""
+    theta_KP = torch.tensor([surface.start], dtype=torch.float64)
+    state, found = optimizer.init(theta_KP), [theta_KP[0].clone()]
+
+    def objective(at_KP: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = at_KP.detach().clone().requires_grad_()
+            loss = surface.value(leaf[:, 0], leaf[:, 1])
+            return loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
+
+    with torch.no_grad():
+        for step in range(1, steps + 1):
+            theta_KP, state, _ = optimizer.step(theta_KP, objective, state, step, optimizer.lr)
+            found.append(theta_KP[0].clone())
+    return np.asarray(torch.stack(found).numpy())
+
+
+def optimizers(upto: int = STEPS) -> Figure:
+    """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's function."""
+    drawn = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
+    panels = list(drawn.subplots(2, 3).flat)
+    for axes, surface in zip(panels, SURFACES, strict=False):
+        _surface(axes, surface)
+        for i, (name, optimizer) in enumerate(_methods(surface).items()):
+            places = path(surface, optimizer)[: upto + 1]
+            axes.plot(places[:, 0], places[:, 1], color=COLOURS[i], linewidth=1.7, label=name)
+            axes.plot(*places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5)
+    last = panels[len(SURFACES)]
+    last.set_axis_off()
+    handles, labels = drawn.axes[0].get_legend_handles_labels()
+    last.legend(handles, labels, loc="upper left", fontsize=12)
+    said = "momentum runs past the lowest point and swings back; nag looks ahead and swings less; plain descent stays at the saddle, which the scaled methods leave first"
+    last.text(0.02, 0.3, textwrap.fill(said, 44), transform=last.transAxes, fontsize=10, va="top", color=INK)
+    headline(
+        drawn,
+        f"Optimizers: {upto} steps from the same place",
+        "white cross: start; star: lowest point; learning rates differ by surface and method",
+    )
+    return drawn
+
+
+def _surface(axes: Any, surface: Surface) -> None:
+    left, right, bottom, top = surface.box
+    xs, ys = np.meshgrid(np.linspace(left, right, 160), np.linspace(bottom, top, 160))
+    values = surface.value(torch.from_numpy(xs), torch.from_numpy(ys)).numpy()
+    shown = np.log1p(values - values.min())
+    axes.contourf(xs, ys, shown, levels=SATURATION, cmap="Greys", alpha=0.55)
+    axes.contour(xs, ys, shown, levels=SATURATION, colors="white", linewidths=0.5)
+    axes.plot(*surface.start, "X", color="white", markeredgecolor=INK, markersize=9, zorder=6)
+    for best in surface.best:
+        axes.plot(*best, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_title(surface.name)

@@ -1,0 +1,31 @@
+"""Many small panels, one a word of a group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlplab.pictures.look import SOFT, figure
+from mlplab.pictures.scatter import faint_grid
+
+
+def grid_of_panels(words: list[str], columns: int, width: float = 2.45, height: float = 2.3) -> tuple[Figure, list[Any]]:
+    """A figure with an axes for each word, titled by it."""
+    rows = -(-len(words) // columns)
+    drawn = figure(columns * width + 0.4, rows * height + 1.1, left=0.55, right=0.2, bottom=0.6, top=0.8)
+    drawn.subplots_adjust(hspace=0.72, wspace=0.3)
+    flat = list(np.atleast_1d(drawn.subplots(rows, columns)).flat)
+    for axes, word in zip(flat, words, strict=False):
+        axes.set_title(word, fontsize=10.5, fontweight="bold")
+        axes.tick_params(labelsize=7)
+        faint_grid(axes)
+    for axes in flat[len(words) :]:
+        axes.set_axis_off()
+    return drawn, flat[: len(words)]
+
+
+def caption(axes: Any, text: str) -> None:
+    """A small line below a panel."""
+    axes.text(0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT)
