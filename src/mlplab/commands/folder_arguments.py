@@ -24,7 +24,7 @@ def parse(
         if isinstance(error, SystemExit) and not error.code:
             raise  # --help
         raise ConfigError(
-            f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a run or a sweep; `mlplab {name} --help` lists the rest."
+            f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a run or a sweep; --help lists the rest."
         ) from error
 
 

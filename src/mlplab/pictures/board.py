@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.pictures.look import Floats
-from mlplab.pictures.study import MOST_EXAMPLES, Study
+from mlplab.pictures.study import Study
 from mlplab.tracking import EventWriter
 from mlplab.tracking.dashboards import Node, charts, graph, precision_recall, write_projector
 from mlplab.training.population import Population
@@ -72,8 +72,7 @@ def network_graph(events: EventWriter, study: Study) -> None:
 
 def recall_curves(events: EventWriter, study: Study, step: int) -> None:
     """Precision against recall on the judged part, each class against the others."""
-    points = study.points(study.judged, MOST_EXAMPLES)
-    probabilities = study.outputs(points.x, [study.chosen])[0]
+    points, probabilities = study.judge(study.chosen)
     for c, name in enumerate(study.classes[:MOST_CLASSES]):
         events.add(precision_recall(f"{study.judged}/precision_recall/{name}", points.y == c, probabilities[:, c]), step)
 

@@ -105,6 +105,17 @@ class Study:
             self._picked[part, most] = Points(examples.x[rows], y, len(examples))
         return self._picked[part, most]
 
+    def judge(self, frame: int) -> tuple[Points, Floats]:
+        """Up to 20,000 examples of the judged part, and what the network at a frame says of them."""
+        points = self.points(self.judged, MOST_EXAMPLES)
+        if frame not in self._said:
+            self._said[frame] = self.outputs(points.x, [frame])[0]
+        return points, self._said[frame]
+
+    @cached_property
+    def _said(self) -> dict[int, Floats]:
+        return {}
+
     def with_frames(self, frames: Frames, history: History | None = None) -> Study:
         """The same run at other moments, the last of them chosen. What was worked out for the data is kept."""
         other = replace(self, frames=frames, chosen=len(frames) - 1, history=self.history if history is None else history)

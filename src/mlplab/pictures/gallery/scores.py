@@ -9,7 +9,7 @@ from mlplab.pictures.look import COLOURS, SOFT, colour, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.ranking import rank
 from mlplab.pictures.scatter import faint_grid
-from mlplab.pictures.study import MOST_EXAMPLES, Study
+from mlplab.pictures.study import Study
 
 MOST_CLASSES = 20
 
@@ -23,8 +23,8 @@ def confusion(study: Study, frame: int) -> Figure | None:
     """How many examples of each class were taken for which: rows are the true classes, columns the predicted ones."""
     if not study.classifies:
         return None
-    points = study.points(study.judged, MOST_EXAMPLES)
-    predicted = study.outputs(points.x, [frame])[0].argmax(1)
+    points, probabilities = study.judge(frame)
+    predicted = probabilities.argmax(1)
     count = min(len(study.classes), MOST_CLASSES)
     table = np.zeros((len(study.classes), len(study.classes)), int)
     np.add.at(table, (points.y.astype(int), predicted), 1)
@@ -57,8 +57,7 @@ def roc(study: Study, frame: int) -> Figure | None:
     """Receiver operating characteristic and precision against recall, each class against the others."""
     if not study.classifies:
         return None
-    points = study.points(study.judged, MOST_EXAMPLES)
-    probabilities = study.outputs(points.x, [frame])[0]
+    points, probabilities = study.judge(frame)
     drawn = figure(10.4, 4.7, top=0.5)
     left, right = drawn.subplots(1, 2)
     chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLOURS)))
@@ -94,8 +93,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
     """Predicted against true values, and what is left over."""
     if study.classifies:
         return None
-    points = study.points(study.judged, MOST_EXAMPLES)
-    predicted = study.outputs(points.x, [frame])[0]
+    points, predicted = study.judge(frame)
     names = study.prepared.target_names[:4]
     drawn = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
     for panels, name, target in zip(drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -12,8 +11,8 @@ from torch import Tensor
 from mlplab.losses import LOSSES, Auto, Loss, RegressionLoss
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.pictures.lecture.panels import caption, grid_of_panels
-from mlplab.pictures.look import NEGATIVE, POSITIVE, SOFT, headline
-from mlplab.schedules import SCHEDULES, MultiStep, OneCycle, Plateau, Schedule
+from mlplab.pictures.look import NEGATIVE, POSITIVE, SOFT, Floats, headline
+from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
 from mlplab.task import Task
 
 REACH = 4.0
@@ -24,10 +23,12 @@ def activations() -> Figure:
     drawn, panels = grid_of_panels(list(ACTIVATIONS), 7)
     for axes, activation in zip(panels, (part() for part in ACTIVATIONS.values()), strict=True):
         x = torch.linspace(-REACH, REACH, 801, dtype=torch.float64).requires_grad_()
-        y = activation(x.view(1, -1, 1)).view(-1)
-        slope = torch.autograd.grad(y.sum(), x)[0] if y.requires_grad else torch.zeros_like(x)
+        y, second = activation(x.view(1, -1, 1).expand(1, -1, 2))[0].unbind(-1)
+        slope = torch.autograd.grad(y.sum(), x, retain_graph=True)[0] if y.requires_grad else torch.zeros_like(x)
         line = x.detach().numpy()
         axes.plot(line, y.detach().numpy(), color=POSITIVE, linewidth=1.8)
+        if not torch.equal(y, second):  # bipolar ones treat every second unit differently
+            axes.plot(line, second.detach().numpy(), color=POSITIVE, linewidth=1.4, linestyle=":")
         axes.plot(line, slope.numpy(), color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.axvline(0, color=SOFT, linewidth=0.5)
@@ -36,7 +37,9 @@ def activations() -> Figure:
         caption(
             axes, textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...") + f"\nrange {type(activation).output_range}"
         )
-    headline(drawn, "Activations", "solid: f(x); dashed: f'(x); parameters at their defaults")
+    headline(
+        drawn, "Activations", "solid: f(x) (dotted: of every second unit, where it differs); dashed: f'(x); parameters at their defaults"
+    )
     return drawn
 
 
@@ -56,7 +59,7 @@ def losses() -> Figure:
     return drawn
 
 
-def _loss_curve(loss: Loss) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # type: ignore[type-arg]
+def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
     """x, loss, derivative, and what x is."""
     if isinstance(loss, RegressionLoss):
         target = 0.0 if loss.target_range == "any" and not loss.own_units else 2.0
@@ -78,27 +81,22 @@ def _loss_curve(loss: Loss) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  
 def schedules() -> Figure:
     """The factor of every schedule over 100 units of time."""
     total = 100
-    own = {"step": {"every": 25}, "multistep": {}}
     drawn, panels = grid_of_panels(list(SCHEDULES), 5, width=2.6)
-    for axes, (word, part) in zip(panels, SCHEDULES.items(), strict=True):
-        schedule = _example(part, own.get(word, {}), total)
+    for axes, part in zip(panels, SCHEDULES.values(), strict=True):
+        schedule = _example(part)
         axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
         axes.set_ylim(-0.05, 1.1)
-        caption(axes, "a metric that stops improving at 30" if schedule.stateful else (part.__doc__ or "").strip().splitlines()[0][:60])
+        said = "for a metric that stops improving at 30" if schedule.stateful else (part.__doc__ or "").strip().splitlines()[0]
+        caption(axes, textwrap.fill(said, 46, max_lines=2, placeholder=" ..."))
     headline(drawn, "Schedules: the learning rate's factor over 100 epochs or steps")
     return drawn
 
 
-def _example(part: type[Schedule], own: dict[str, object], total: int) -> Schedule:
+def _example(part: type[Schedule]) -> Schedule:
     """The schedule with numbers that show its shape within the time."""
     if part is MultiStep:
         return MultiStep(milestones=[30, 60, 80])
-    if part is Plateau:
-        return Plateau(gamma=0.3, patience=8)
-    if part is OneCycle:
-        return OneCycle()
-    known = {key: value for key, value in own.items() if key in part.__dataclass_fields__}
-    return part(**known)  # type: ignore[arg-type]
+    return Plateau(gamma=0.3, patience=8) if part is Plateau else part()
 
 
 def _factors(schedule: Schedule, total: int) -> list[float]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS, Initializer
 from mlplab.pictures.lecture.panels import grid_of_panels
-from mlplab.pictures.look import NEGATIVE, POSITIVE, headline, logarithmic
+from mlplab.pictures.look import NEGATIVE, POSITIVE, Floats, headline, logarithmic
 
 WIDTH, DEPTH, EXAMPLES = 128, 20, 200
 SMALLEST = 1e-8
@@ -26,13 +26,16 @@ def initializers() -> Figure:
         axes.set_ylim(SMALLEST, 1e4)
         logarithmic(axes)
     panels[0].legend(loc="lower left", fontsize=7)
-    remark = f"|h| of {EXAMPLES} random inputs through {DEPTH} untrained layers of {WIDTH} units: median, and the band from 10 % to 90 %; below {SMALLEST:g} is drawn as that"
+    remark = (
+        f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH} untrained layers of {WIDTH} units: median, 10 % to 90 %; "
+        f"below {SMALLEST:g} is drawn as that"
+    )
     headline(drawn, "Initializers: the signal through depth", remark)
     return drawn
 
 
-def signal(initializer: Initializer, activation: Tanh | Relu) -> np.ndarray:  # type: ignore[type-arg]
-    """10 %, 50 % and 90 % of |h| after each layer: [3, DEPTH + 1], the input first."""
+def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
+    """The size of the hidden vectors after each layer, 10 %, 50 % and 90 % of the examples: [3, DEPTH + 1], the input first."""
     generator = torch.Generator().manual_seed(0)
     h_NH = torch.randn(EXAMPLES, WIDTH, generator=generator, dtype=torch.float64)
     found = [_band(h_NH)]
@@ -42,8 +45,8 @@ def signal(initializer: Initializer, activation: Tanh | Relu) -> np.ndarray:  # 
         initializer.fill_bias(bias_O, WIDTH, generator)
         h_NH = activation((h_NH @ weight_OI.T + bias_O).unsqueeze(0))[0]
         found.append(_band(h_NH))
-    return np.clip(np.array(found).T, SMALLEST, 1e30)
+    return np.asarray(np.clip(np.array(found).T, SMALLEST, 1e30))
 
 
-def _band(h_NH: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
-    return np.asarray(np.percentile(h_NH.abs().numpy(), [10, 50, 90]))
+def _band(h_NH: torch.Tensor) -> Floats:
+    return np.asarray(np.percentile(h_NH.square().mean(1).sqrt().numpy(), [10, 50, 90]))

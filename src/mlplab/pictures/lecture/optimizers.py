@@ -19,6 +19,7 @@ from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, 
 from mlplab.pictures.look import COLOURS, INK, Floats, figure, headline
 
 STEPS = 120
+LINES = ("-", "-", "-", (0, (4, 2)), "-", "-")
 SATURATION = 14  # levels of a surface
 
 
@@ -33,6 +34,7 @@ class Surface:
     box: tuple[float, float, float, float]
     lr: float
     lr_scaled: float
+    pace: int = 1  # steps that are drawn as one
 
 
 def _beale(x: Tensor, y: Tensor) -> Tensor:
@@ -43,9 +45,11 @@ def _beale(x: Tensor, y: Tensor) -> Tensor:
 SURFACES = (
     Surface("bowl", lambda x, y: x**2 + y**2, (-1.6, 1.3), ((0, 0),), (-2, 2, -2, 2), 0.05, 0.1),
     Surface("ravine", lambda x, y: 0.5 * (x**2 + 25 * y**2), (-1.8, 0.8), ((0, 0),), (-2.2, 1.6, -1.2, 1.2), 0.03, 0.08),
-    Surface("Rosenbrock", lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, (-1.3, 1.2), ((1, 1),), (-1.8, 1.6, -0.8, 2.2), 0.0008, 0.06),
+    Surface(
+        "Rosenbrock", lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, (-1.3, 1.2), ((1, 1),), (-1.8, 1.6, -0.8, 2.2), 0.0008, 0.03, 12
+    ),
     Surface("saddle", lambda x, y: x**2 - y**2 + 0.25 * y**4, (-1.5, 1e-4), ((0, 2**0.5), (0, -(2**0.5))), (-2, 2, -2, 2), 0.03, 0.05),
-    Surface("Beale", _beale, (1.0, 1.5), ((3, 0.5),), (-0.5, 4.2, -1.2, 2), 0.004, 0.08),
+    Surface("Beale", _beale, (1.0, 1.5), ((3, 0.5),), (-0.5, 4.2, -1.2, 2), 0.004, 0.04, 6),
 )
 
 
@@ -86,18 +90,21 @@ def optimizers(upto: int = STEPS) -> Figure:
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
         for i, (name, optimizer) in enumerate(_methods(surface).items()):
-            places = path(surface, optimizer)[: upto + 1]
-            axes.plot(places[:, 0], places[:, 1], color=COLOURS[i], linewidth=1.7, label=name)
+            places = path(surface, optimizer, STEPS * surface.pace)[: upto * surface.pace + 1]
+            axes.plot(places[:, 0], places[:, 1], color=COLOURS[i], linewidth=2.6 - 0.25 * i, linestyle=LINES[i], label=name)
             axes.plot(*places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5)
     last = panels[len(SURFACES)]
     last.set_axis_off()
     handles, labels = drawn.axes[0].get_legend_handles_labels()
     last.legend(handles, labels, loc="upper left", fontsize=12)
-    said = "momentum runs past the lowest point and swings back; nag looks ahead and swings less; plain descent stays at the saddle, which the scaled methods leave first"
+    said = (
+        "momentum runs past the lowest point and swings back; nag looks ahead and swings less; plain descent stays longest at the saddle, "
+        "which the scaled methods pass by"
+    )
     last.text(0.02, 0.3, textwrap.fill(said, 44), transform=last.transAxes, fontsize=10, va="top", color=INK)
     headline(
         drawn,
-        f"Optimizers: {upto} steps from the same place",
+        "Optimizers on surfaces of two parameters, from the same place",
         "white cross: start; star: lowest point; learning rates differ by surface and method",
     )
     return drawn
@@ -115,4 +122,4 @@ def _surface(axes: Any, surface: Surface) -> None:
         axes.plot(*best, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    axes.set_title(surface.name)
+    axes.set_title(f"{surface.name}, {STEPS * surface.pace:,} steps")

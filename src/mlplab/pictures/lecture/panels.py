@@ -14,7 +14,7 @@ from mlplab.pictures.scatter import faint_grid
 def grid_of_panels(words: list[str], columns: int, width: float = 2.45, height: float = 2.3) -> tuple[Figure, list[Any]]:
     """A figure with an axes for each word, titled by it."""
     rows = -(-len(words) // columns)
-    drawn = figure(columns * width + 0.4, rows * height + 1.1, left=0.55, right=0.2, bottom=0.6, top=0.8)
+    drawn = figure(columns * width + 0.4, rows * height + 1.3, left=0.55, right=0.2, bottom=1.0, top=0.8)
     drawn.subplots_adjust(hspace=0.72, wspace=0.3)
     flat = list(np.atleast_1d(drawn.subplots(rows, columns)).flat)
     for axes, word in zip(flat, words, strict=False):
