@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
     "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
-    "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "experiment"},
+    "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "pictures", "experiment"},
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,12 @@ def write_member(
     summary: Mapping[str, Any],
     hparams: HParams,
     log: str,
+    draw: Callable[[EventWriter], None] | None = None,
 ) -> None:
-    """The folder of a run that trained as a member of a population: what `Record` would have left of it. `preprocessing` is JSON."""
+    """The folder of a run that trained as a member of a population: what `Record` would have left of it. `preprocessing` is JSON.
+
+    `draw` adds what is drawn of it, where there is an event file.
+    """
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
     write_origin(folder, settings, data_hash)
     write_log(folder, log, f"{outcome.status}: {outcome.reason}")
@@ -92,6 +96,8 @@ def write_member(
             _introduce(events, settings, hparams)
             columns = dict(zip(history.names, history.values.T, strict=True))
             events.history(history.step.tolist(), columns, history.time.tolist())
+            if draw is not None:
+                draw(events)
             _conclude(events, outcome)
     write_weights(folder, best, last, preprocessing)
     _end(folder, summary)

@@ -6,7 +6,8 @@ Shapes: K members, P parameters.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from mlplab.runs.hparams import HParams
 from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
 from mlplab.runs.run import Preprocessing, blank, sized_layers
 from mlplab.sweeps.plan import Job, Plan, value_of
+from mlplab.tracking import EventWriter
 from mlplab.training import FrameRecorder, Outcome, Ready, concluded
 
 State = dict[str, Tensor]
@@ -90,9 +92,29 @@ class Members:
         data = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
         summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))
-        if self.recorder is not None and settings.tracking.level == "full":
-            save_frames(folder, *concluded(self.recorder, outcome, k))
-        write_member(folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams, self.log)
+        draw = self._draw(folder, k) if self.recorder is not None and settings.tracking.level == "full" else None
+        write_member(
+            folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams, self.log, draw
+        )
+
+    def _draw(self, folder: Path, k: int) -> Callable[[EventWriter], None]:
+        """The frames of a member; its pictures only where `tracking=full` was typed, since they cost a second a job: `mlplab report` draws them later."""
+        member, outcome = self.members[k], self.outcomes[k]
+        assert self.recorder is not None
+        frames, chosen = concluded(self.recorder, outcome, k)
+        save_frames(folder, frames, chosen)
+
+        def draw(events: EventWriter) -> None:
+            if "tracking=full" not in member.settings.overrides:
+                return
+            from mlplab.pictures.finish import Finish, lay_charts
+            from mlplab.pictures.study import Study
+
+            log = logging.getLogger("mlplab.sweeps")
+            lay_charts(events, outcome.history.names, log)
+            Finish(folder, events, log).draw(Study(member.settings, member.prepared, frames, chosen, outcome.history), quiet=True)
+
+        return draw
 
 
 def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:

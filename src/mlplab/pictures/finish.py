@@ -1,0 +1,99 @@
+"""What is drawn of a run that has ended: its pictures, and what TensorBoard shows once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlplab.pictures import board
+from mlplab.pictures.pace import Budget
+from mlplab.pictures.picture import pictures
+from mlplab.pictures.study import Study
+from mlplab.tracking import EventWriter, Progress
+
+if TYPE_CHECKING:
+    from mlplab.pictures.moments import Moments
+
+EXTRA = 0.25  # seconds beyond the share for images over the steps
+LEAST_IMAGES, MOST_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
+
+
+@contextlib.contextmanager
+def safely(log: logging.Logger, noun: str) -> Iterator[None]:
+    """A picture that fails is told in the log, and costs nothing else."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s could not be drawn; the run's results are not touched by it", noun)
+
+
+def lay_charts(events: EventWriter, names: Sequence[str], log: logging.Logger) -> None:
+    """Which curves share a chart."""
+    with safely(log, "the layout of charts"):
+        board.chart_layout(events, names)
+
+
+class Finish:
+    """Draws a finished run. `budget` and `moments` are those of its training, where somebody looked on."""
+
+    def __init__(
+        self, folder: Path, events: EventWriter, log: logging.Logger, budget: Budget | None = None, moments: Moments | None = None
+    ) -> None:
+        self.folder, self.events, self.log, self.moments = folder, events, log, moments
+        self.budget = Budget(0.0, 0.0) if budget is None else budget
+        self.wanted = budget is None or budget.share > 0  # tracking.picture_share=0 asks for no images over the steps
+
+    def draw(self, study: Study, quiet: bool = False) -> None:
+        """Everything; without matplotlib, what needs none."""
+        with safely(self.log, "the graph"):
+            board.network_graph(self.events, study)
+        with safely(self.log, "precision and recall"):
+            board.recall_curves(self.events, study, int(study.frames.step[study.chosen]))
+        if find_spec("matplotlib") is None:
+            return
+        with safely(self.log, "the projector's vectors"):
+            board.vectors(self.folder, study)
+        self._pictures(study, quiet)
+        if self.wanted:
+            self._images(study)
+
+    def _pictures(self, study: Study, quiet: bool) -> None:
+        from mlplab.pictures.drawing import write_picture
+
+        with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
+            for done, picture in enumerate(pictures(), 1):
+                with safely(self.log, f"the picture {picture.name}"):
+                    write_picture(study, picture, self.folder / "pictures")
+                bar.update(done)
+
+    def _images(self, study: Study) -> None:
+        """The decision at moments that went by too fast: the start, the end, and what lies between, as long as the time allows."""
+        from mlplab.pictures.moments import Moments
+
+        moments = Moments(self.events) if self.moments is None else self.moments
+        picture = next(p for p in moments.moving if p.name == "decision")
+        drawn = moments.drawn[picture.name]
+        for count, frame in enumerate(spread(len(study.frames))):
+            enough = count >= LEAST_IMAGES and not self.budget.allows(EXTRA)
+            if enough or len(drawn) >= MOST_IMAGES:
+                return
+            if int(study.frames.step[frame]) not in drawn:
+                with self.budget.spend(), safely(self.log, "a picture over the steps"):
+                    moments.draw(picture, study, frame)
+
+
+def spread(count: int) -> Iterator[int]:
+    """0, the last, the middle, the quarters ...: each next one in the largest gap."""
+    seen: set[int] = set()
+    parts = 1
+    while len(seen) < count:
+        for i in range(parts + 1):
+            place = round(i * (count - 1) / parts)
+            if place not in seen:
+                seen.add(place)
+                yield place
+        parts *= 2

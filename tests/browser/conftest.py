@@ -1,0 +1,96 @@
+"""A headless Chromium, driven by Playwright; without either, these tests are skipped."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import mlplab
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("needs Chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Faults(list):
+    """What a page complained of: errors on its console, exceptions, requests that failed or left this machine."""
+
+    def watch(self, page):
+        page.on("console", lambda message: self.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("requestfailed", lambda request: self.append(f"failed: {request.url}"))
+        return page
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.faults = Faults()
+    page.faults.watch(page)
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory):
+    """Two runs and a sweep, as a user's outputs/ holds them."""
+    place = tmp_path_factory.mktemp("outputs")
+    mlplab.run(["experiment=radial_6_6", "training.epochs=60"], place / "runs" / "radial_6_6" / "a")
+    mlplab.run(["dataset=digits", "model.hidden=16", "training.epochs=3"], place / "runs" / "digits" / "a")
+    mlplab.run(["experiment=sine_100", "training.epochs=60"], place / "runs" / "sine_100" / "a")
+    mlplab.sweep(
+        ["experiment=xor_mlp", "training.epochs=5", "optimizer.lr=0.01,0.1", "seed=0,1", "tracking=scalars"], place / "sweeps" / "xor" / "a"
+    )
+    return place
+
+
+@pytest.fixture(scope="session")
+def tensorboard(outputs):
+    """The address of a TensorBoard that serves `outputs`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(outputs), "--host", "127.0.0.1", "--port", str(port), "--load_fast=false",
+               "--samples_per_plugin=images=100"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                if b"radial_6_6" in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read():
+                    break
+            except OSError:
+                pass
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
