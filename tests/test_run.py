@@ -19,7 +19,8 @@ from mlplab.cli import main
 ROOT = Path(__file__).parents[1]
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
 FILES = {
-    "checkpoints", "config.yaml", "log.txt", "metrics.csv", "overrides.yaml", "provenance.json", "summary.json", "weights.safetensors",
+    "checkpoints", "config.yaml", "frames.safetensors", "log.txt", "pictures", "projector", "projector_config.pbtxt",
+    "metrics.csv", "overrides.yaml", "provenance.json", "summary.json", "weights.safetensors",
 }  # fmt: skip
 
 

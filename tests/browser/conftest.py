@@ -45,7 +45,8 @@ class Faults(list):
     def watch(self, page):
         page.on("console", lambda message: self.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.append(str(error)))
-        page.on("requestfailed", lambda request: self.append(f"failed: {request.url}"))
+        # A reload breaks off what was under way: that is no fault.
+        page.on("requestfailed", lambda request: self.append(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None)
         return page
 
 

@@ -1,0 +1,143 @@
+"""Every picture of every kind of run; odd runs too."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from studies import study_of
+
+from mlplab.data import DATASETS
+from mlplab.data.table import Dataset, class_table, value_table
+from mlplab.pictures import picture, pictures
+from mlplab.pictures.drawing import draw, draw_all
+from mlplab.pictures.gallery.health import flat_and_dead
+from mlplab.pictures.look import palette
+from mlplab.pictures.picture import _found
+from mlplab.pictures.scatter import value_limits
+
+CLASSES = {"data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"}
+VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"}
+
+
+def given(table, **fields):
+    """A dataset that makes this table."""
+    kind = type("Given", (Dataset,), {"task_kind": table.task.kind, "make": lambda self, rng: table})
+    return kind(**fields)
+
+
+def random_classes(count, features=2, names=None, rows=200):
+    rng = np.random.default_rng(0)
+    y = np.arange(rows) % count
+    return class_table(rng.normal(size=(rows, features)) + y[:, None], y, names or [f"c{i}" for i in range(count)])
+
+
+def looked_at(study, tmp_path):
+    """All pictures are drawn, open as pictures and are not blank; their names."""
+    names = [name for name, _ in draw_all(study, tmp_path)]
+    for name in names:
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert min(image.size) > 250
+            assert len(set(image.convert("L").resize((60, 60)).tobytes())) > 5
+    return set(names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, CLASSES),
+        ({"hidden": (2,)}, CLASSES),
+        ({"hidden": (3, 2, 1)}, CLASSES),
+        ({"hidden": ()}, CLASSES - {"hidden"}),
+        ({"dataset": "three_classes", "hidden": (2, 2), "activation": "relu"}, CLASSES),
+        ({"dataset": "iris", "layer": {"normalization": "layer"}}, CLASSES),
+        ({"dataset": "digits", "hidden": (40,), "activation": "prelu"}, CLASSES),
+        ({"dataset": "sine", "hidden": (12, 5)}, VALUES),
+        ({"dataset": "diabetes"}, VALUES),
+        ({"dataset": "linnerud", "hidden": (4,)}, VALUES),
+        ({"dataset": "playground_plane"}, VALUES),
+        ({"dataset": "playground_plane", "hidden": ()}, VALUES - {"hidden"}),
+        ({"loss": "bce"}, CLASSES),
+        ({"dataset": "sine", "loss": "gaussian_nll"}, VALUES),
+        ({"hidden": (5,) * 9, "layer": {"bias": False, "dropout": 0.2}}, CLASSES),
+        ({"dataset": DATASETS["two_layer_radial"](num_samples=60, val=0, test=0)}, CLASSES),
+        ({"dataset": given(random_classes(26))}, CLASSES),
+        ({"dataset": given(random_classes(2, features=1))}, CLASSES),
+        ({"dataset": given(random_classes(3, names=["$a$", "a name that is far too long to be written", "<b>"]))}, CLASSES),
+        ({"dataset": given(value_table(np.ones((40, 2)), np.full(40, 3.0)), scaling="none", target_scaling="none")}, VALUES),
+    ],
+    ids=lambda value: "-".join(str(v)[:24] for v in value.values()) if isinstance(value, dict) else "",
+)
+def test_every_kind_of_run_has_its_pictures(fields, wanted, tmp_path):
+    assert looked_at(study_of(**fields), tmp_path) == wanted
+
+
+def test_pictures_come_in_the_order_of_looking():
+    names = [found.name for found in pictures()]
+    assert names[:5] == ["data", "decision", "units", "hidden", "curves"]
+    assert {found.name for found in pictures() if found.moving} == {"decision", "units", "hidden"}
+    assert all(found.meaning.endswith(".") for found in pictures())
+
+
+def test_a_new_picture_is_one_function():
+    @picture()
+    def mine(study, frame):
+        """Mine."""
+        from mlplab.pictures.look import figure
+
+        drawn = figure(3, 3)
+        drawn.subplots().plot([0, 1])
+        return drawn
+
+    try:
+        encoded = draw(study_of(), _found["mine"])
+        assert Image.open(io.BytesIO(encoded)).format == "PNG"
+    finally:
+        del _found["mine"]
+
+
+def test_classes_called_by_colours_have_them():
+    red, blue = palette(["red", "blue"])
+    assert (red, blue) == ("#D55E00", "#0072B2")
+    assert palette(["red", "cat"]) == ("#0072B2", "#E69F00")
+
+
+def test_dead_units_are_counted():
+    study = study_of(activation="relu", hidden=(4,))
+    frames = study.frames
+    views = study.network.layout.layers(study.network.layout.split(frames.theta_RP))
+    views[0].weight[:, :, 0] = 0.0
+    views[0].bias[:, :, 0] = -1.0  # never above zero
+    flat, dead = flat_and_dead(study, study.points("train").x, [0, study.chosen])
+    assert (dead[0] >= 0.25).all()
+    assert (flat[0] >= dead[0]).all()
+    assert flat_and_dead(study_of(activation="identity"), study.points("train").x, [0])[0][0] == 0.0
+
+
+def test_colour_scales_are_not_ruled_by_extremes():
+    low, high = value_limits(np.append(np.linspace(0, 1, 1000), 1e9))
+    assert -0.1 < low < high < 1.1
+    assert value_limits(np.full(5, 2.0)) == (1.5, 2.5)
+
+
+def test_a_user_s_matplotlibrc_changes_nothing(tmp_path):
+    import matplotlib
+
+    study = study_of()
+    wanted = draw(study, pictures()[1])
+    with matplotlib.rc_context({"figure.facecolor": "red", "font.size": 30, "axes.grid": True}):
+        assert draw(study, pictures()[1]) == wanted
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_pictures_are_drawn_in_time_however_large(tmp_path):
+    import time
+
+    study = study_of(dataset=DATASETS["blobs"](num_samples=20_000, num_features=50, num_classes=10), hidden=(256,) * 12, epochs=1, batch_size=4000,
+                     dtype="float32")  # fmt: skip
+    for found in pictures():
+        started = time.monotonic()
+        draw(study, found)
+        assert time.monotonic() - started < 10, found.name

@@ -1,0 +1,171 @@
+"""Runs that draw: what they leave, what it costs, and that nothing in it can harm a result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import mlplab
+from mlplab.pictures.finish import spread
+from mlplab.pictures.pace import Budget
+from mlplab.pictures.picture import _found, picture, pictures
+
+QUICK = ["experiment=xor_mlp", "training.epochs=5"]
+EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance=EVERYTHING).Reload()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return mlplab.run(["experiment=radial_6_6", "training.epochs=20"], tmp_path_factory.mktemp("drawn") / "run")
+
+
+def test_a_run_leaves_its_pictures(run):
+    assert {path.stem for path in (run.folder / "pictures").iterdir()} == {
+        "data",
+        "decision",
+        "units",
+        "hidden",
+        "curves",
+        "confusion",
+        "roc",
+        "health",
+    }
+    assert "ERROR" not in (run.folder / "log.txt").read_text()
+
+
+def test_images_come_over_the_steps(run):
+    found = events(run.folder)
+    steps = [image.step for image in found.Images("decision")]
+    assert len(steps) == len(set(steps)) >= 3
+    assert {0, run.summary["steps"]} <= set(steps)
+
+
+def test_distributions_are_those_of_the_weights(run):
+    from mlplab.playback.revisit import revisit
+
+    found, study = events(run.folder), revisit(run.folder)[1]
+    first = found.Tensors("weights/layer_1")[0]
+    assert first.step == 0
+    rows = np.frombuffer(first.tensor_proto.tensor_content).reshape(-1, 3)
+    weight = study.weights(0)[0][0]
+    assert rows[:, 2].sum() == weight.size
+    assert rows[0, 0] == pytest.approx(weight.min())
+    assert rows[-1, 1] == pytest.approx(weight.max())
+
+
+def test_the_projector_s_files_fit_together(run):
+    folder = run.folder / "projector"
+    labels = (folder / "labels.tsv").read_text().splitlines()
+    for name in ("input", "layer_1", "layer_2", "output"):
+        assert len((folder / f"{name}.tsv").read_text().splitlines()) == len(labels) - 1
+        assert f'"projector/{name}.tsv"' in (run.folder / "projector_config.pbtxt").read_text()
+    predicted = [line.split("\t")[1:] for line in labels[1:]]
+    share = np.mean([verdict == "right" for _, verdict in predicted])
+    assert share == pytest.approx(run.metrics["test/accuracy"])
+
+
+@pytest.mark.parametrize("level", ["scalars", "summary", "off"])
+def test_other_levels_draw_nothing(level, tmp_path):
+    run = mlplab.run([*QUICK, f"tracking={level}"], tmp_path / "run")
+    names = {path.name for path in run.folder.iterdir()}
+    assert not names & {"pictures", "projector", "frames.safetensors"}
+    if level == "scalars":
+        assert events(run.folder).Tags()["images"] == []
+
+
+def test_no_share_means_no_images_but_pictures(tmp_path):
+    run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
+    assert events(run.folder).Tags()["images"] == []
+    assert (run.folder / "pictures" / "decision.png").exists()
+
+
+def test_the_share_belongs_to_full_tracking(capsys):
+    from mlplab.cli import main
+
+    assert main(["train", *QUICK, "tracking=scalars", "+tracking.picture_share=0.5"]) == 2
+    assert main(["train", *QUICK, "tracking.picture_share=2"]) == 2
+    assert "picture_share" in capsys.readouterr().err
+
+
+def test_a_picture_that_fails_costs_nothing(tmp_path):
+    @picture(moving=True)
+    def broken(study, frame):
+        """Broken."""
+        raise RuntimeError("this picture cannot be drawn")
+
+    try:
+        run = mlplab.run([*QUICK, "tracking.picture_share=1"], tmp_path / "run")
+    finally:
+        del _found["broken"]
+        pictures.cache_clear()
+    assert run.status == "done"
+    assert "this picture cannot be drawn" in (run.folder / "log.txt").read_text()
+    assert (run.folder / "pictures" / "health.png").exists()
+
+
+def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
+    from mlplab.pictures import finish
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finish.board, "network_graph", interrupt)
+    run = mlplab.run(QUICK, tmp_path / "run")
+    assert run.status == "done"
+    assert mlplab.load(run.folder).metrics == run.metrics
+
+
+def test_a_diverged_run_draws_its_healthy_frames(tmp_path):
+    run = mlplab.run(
+        ["dataset=diabetes", "optimizer=sgd", "optimizer.lr=1000", "activation=identity", "training.epochs=20"], tmp_path / "run"
+    )
+    assert run.status == "diverged"
+    assert (run.folder / "pictures" / "curves.png").exists()
+
+
+def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatch):
+    import importlib.util
+
+    from mlplab.pictures import finish, onlooker
+
+    missing = lambda name: None if name == "matplotlib" else importlib.util.find_spec(name)  # noqa: E731
+    monkeypatch.setattr(onlooker, "find_spec", missing)
+    monkeypatch.setattr(finish, "find_spec", missing)
+    run = mlplab.run(QUICK, tmp_path / "run")
+    assert "matplotlib is not installed" in (run.folder / "log.txt").read_text()
+    assert (run.folder / "frames.safetensors").exists()
+    assert not (run.folder / "pictures").exists()
+    assert "weights/layer_1" in events(run.folder).Tags()["tensors"]
+
+
+def test_a_budget_keeps_its_share():
+    budget = Budget(0.2, expected=0.01)
+    for _ in range(60):
+        time.sleep(0.005)
+        if budget.allows():
+            with budget.spend():
+                time.sleep(0.01)
+    assert 0 < budget.spent <= 0.2 * budget.elapsed + 0.012
+
+
+def test_moments_are_spread():
+    assert list(spread(9)) == [0, 8, 4, 2, 6, 1, 3, 5, 7]
+    for count in (1, 2, 3, 10, 101):
+        assert sorted(spread(count)) == list(range(count))
+
+
+def test_jobs_of_a_sweep_keep_frames_and_draw_when_asked():
+    mlplab.sweep([*QUICK, "seed=0,1"], "plain")
+    assert Path("plain/jobs/1/frames.safetensors").exists()
+    assert not Path("plain/jobs/1/pictures").exists()
+    mlplab.sweep([*QUICK, "seed=0,1", "tracking=full"], "drawn")
+    assert Path("drawn/jobs/1/pictures/units.png").exists()
+    assert len(events(Path("drawn/jobs/1")).Images("decision")) >= 3

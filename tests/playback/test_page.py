@@ -1,0 +1,160 @@
+"""The playback page: what stands in it, how large it is, and what `mlplab report` refuses."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from studies import study_of
+
+import mlplab
+from mlplab.cli import main
+from mlplab.pictures.study import Study
+from mlplab.playback.page import page, repeat_command
+from mlplab.playback.payload import payload
+from mlplab.playback.revisit import revisit
+
+QUICK = ["experiment=xor_mlp", "training.epochs=5"]
+
+
+def unpacked(study: Study):
+    description, text = payload(study)
+    data = zlib.decompress(base64.b64decode(text))
+
+    def array(name):
+        entry = description["arrays"][name]
+        kind = np.dtype(entry["kind"])
+        found = np.frombuffer(data, kind, int(np.prod(entry["shape"])), entry["at"]).reshape(entry["shape"])
+        return found if kind != np.uint8 else entry["low"] + (entry["high"] - entry["low"]) * found / 255
+
+    return description, array
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"dataset": "iris"}, {"dataset": "sine"}, {"dataset": "diabetes"}, {"hidden": (3,)}, {"hidden": ()}, {"dataset": "linnerud"}],
+    ids=str,
+)
+def test_maps_are_what_the_network_predicts_at_every_frame(fields):
+    study = study_of(epochs=6, **fields)
+    description, array = unpacked(study)
+    grid = study.plane.grid(description["grid"])
+    wanted = study.outputs(grid, range(len(study.frames)))
+    last = len(description["columns"]) - 1
+    for output in range(wanted.shape[2]):
+        own = wanted[:, :, output]
+        span = 1.0 if study.classifies else own.max() - own.min()
+        assert np.abs(array(f"map.{last}.{output}") - own).max() <= 0.0021 * span
+    layers = study.layers(grid, range(len(study.frames)))
+    for i, column in enumerate(description["columns"][1:-1], 1):
+        units = [int(name.partition(".")[2]) - 1 for name in column["names"]]
+        for j, unit in enumerate(units):
+            own = layers[column["layer"] - 1][:, :, unit].double().numpy()
+            assert np.abs(array(f"map.{i}.{j}") - own).max() <= 0.0021 * max(own.max() - own.min(), 1e-9)
+
+
+def test_weights_and_points_are_the_run_s():
+    study = study_of(epochs=4, hidden=(3, 2))
+    description, array = unpacked(study)
+    for frame in range(len(study.frames)):
+        for i, (weight, bias) in enumerate(study.weights(frame), 1):
+            np.testing.assert_allclose(array(f"weight.{i}")[frame].reshape(weight.shape), weight, rtol=1e-6)
+            np.testing.assert_allclose(array(f"bias.{i}")[frame], bias, rtol=1e-6)
+    assert description["parts"] == ["train", "test"]
+    places = study.plane.place(study.points("test", 250).x)
+    np.testing.assert_allclose(array("place.test"), places, rtol=1e-6)
+    two = study.layers(study.points("test", 250).x, range(len(study.frames)))[1].numpy()
+    np.testing.assert_allclose(array("space.2.test"), two, atol=0.0021 * (two.max() - two.min()))
+
+
+def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path):
+    run = mlplab.run(["experiment=radial_6_6", "training.epochs=100", "tracking.picture_share=0"], tmp_path / "run")
+    run, study = revisit(run.folder)
+    assert len(study.frames) >= 100
+    assert len(page(run, study).encode()) < 5_000_000
+
+
+def test_large_networks_are_thinned_and_it_is_said():
+    study = study_of(epochs=1, hidden=(40,) * 9, dataset="digits")
+    description, _ = payload(study)
+    assert [len(column["names"]) for column in description["columns"]] == [8, 8, 8, 8, 8, 8, 8, 10]
+    assert "6 of 9 hidden layers" in description["left_out"]
+    assert "main directions" in study.plane.said
+
+
+def test_the_page_makes_no_request_and_escapes_names(tmp_path):
+    run = mlplab.run([*QUICK, "name='<b>&amp'", "tracking.picture_share=0"], tmp_path / "run")
+    text = page(*revisit(run.folder))
+    assert "<b>&amp" not in text
+    assert html.escape("<b>&amp") in text
+    assert not re.search(r"https?:|@import|url\(|fetch\(|XMLHttpRequest|import\(", re.sub(r'id="arrays">[^<]*<', "", text))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert data["name"] == "<b>&amp"
+
+
+def test_the_command_repeats_the_run(tmp_path):
+    run = mlplab.run([*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"], tmp_path / "run")
+    command = repeat_command(mlplab.load(run.folder))
+    words = shlex.split(command)
+    assert words[:2] == ["mlplab", "train"]
+    assert mlplab.run(words[2:], tmp_path / "again").metrics == run.metrics
+
+
+def test_report_draws_again_what_was_deleted(tmp_path, capsys):
+    run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
+    kept = (run.folder / "pictures" / "decision.png").read_bytes()
+    (run.folder / "pictures" / "decision.png").unlink()
+    assert main(["report", str(run.folder)]) == 0
+    assert (run.folder / "pictures" / "decision.png").read_bytes() == kept
+    assert capsys.readouterr().out.splitlines() == [str(run.folder / "report.html"), str(run.folder)]
+
+
+def test_the_animation_has_a_frame_a_moment(tmp_path, capsys):
+    run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
+    assert main(["report", str(run.folder), "--gif"]) == 0
+    with Image.open(run.folder / "animation.gif") as image:
+        assert image.n_frames == 6
+
+
+def test_the_pages_of_a_sweep_are_linked(capsys):
+    mlplab.sweep([*QUICK, "optimizer.lr=0.01,0.1", "seed=0,1"], "sweep")
+    assert main(["report", "sweep", "--pages", "1"]) == 0
+    pages = list(Path("sweep/jobs").glob("*/report.html"))
+    assert len(pages) == 1
+    assert f'"href":"jobs/{pages[0].parent.name}/report.html"' in Path("sweep/report.html").read_text()
+    assert main(["report", "sweep", "--pages"]) == 0
+    assert len(list(Path("sweep/jobs").glob("*/report.html"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--pages"], "--pages is for a sweep"),
+        (["nowhere"], "no folder"),
+        (["empty"], "no sweep and no run"),
+        (["scalars"], "tracking=full"),
+        (["changed"], "not what they were"),
+        (["failed"], "without weights"),
+        (["run", "--gig"], "cannot be read"),
+        ([], "cannot be read"),
+    ],
+)
+def test_what_report_refuses(words, said, capsys):
+    Path("empty").mkdir()
+    mlplab.run([*QUICK, "tracking=scalars"], "scalars")
+    for name in ("run", "changed", "failed"):
+        mlplab.run([*QUICK, "tracking.picture_share=0"], name)
+    Path("failed/weights.safetensors").unlink()
+    text = Path("changed/config.yaml").read_text()
+    Path("changed/config.yaml").write_text(re.sub(r"noise: .*", "noise: 0.77", text))
+    capsys.readouterr()
+    assert main(["report", *words]) == 2
+    assert said in capsys.readouterr().err
