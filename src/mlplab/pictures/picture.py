@@ -5,7 +5,6 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,6 @@ def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
     return register
 
 
-@cache
 def pictures() -> tuple[Picture, ...]:
     """All pictures, in the order in which a person would look at them."""
     from mlplab.pictures import gallery

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,14 +84,19 @@ def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
     return np.asarray(torch.stack(found).numpy())
 
 
+@cache
+def _paths(surface: Surface) -> dict[str, Floats]:
+    return {name: path(surface, optimizer, STEPS * surface.pace) for name, optimizer in _methods(surface).items()}
+
+
 def optimizers(upto: int = STEPS) -> Figure:
     """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's function."""
     drawn = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
     panels = list(drawn.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
-        for i, (name, optimizer) in enumerate(_methods(surface).items()):
-            places = path(surface, optimizer, STEPS * surface.pace)[: upto * surface.pace + 1]
+        for i, (name, whole) in enumerate(_paths(surface).items()):
+            places = whole[: upto * surface.pace + 1]
             axes.plot(places[:, 0], places[:, 1], color=COLOURS[i], linewidth=2.6 - 0.25 * i, linestyle=LINES[i], label=name)
             axes.plot(*places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5)
     last = panels[len(SURFACES)]
