@@ -1,4 +1,4 @@
-"""The picture of the README: what networks of the lecture's experiments learned, from real runs. Run: python scripts/draw_readme.py"""
+"""The pictures of the README and of docs/pictures.md, from real runs. Run: python scripts/draw_readme.py"""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import mlplab
+from mlplab.cli import main as mlplab_command
 from mlplab.data import prepare
+from mlplab.pictures.look import palette, rgb
 
 PANELS = [
     ("softmax_regression_radial", "no hidden layer"),
@@ -20,7 +22,14 @@ PANELS = [
     ("radial_6_6", "hidden layers of 6 and 6"),
     ("spiral_raw", "hidden layers of 6 and 6"),
 ]
-COLOURS = ["#0072B2", "#E69F00", "#009E73"]  # Okabe and Ito: told apart by colour-blind readers
+GALLERY = {  # experiment -> the pictures of it that docs/pictures.md shows
+    "radial_6_6": ("data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"),
+    "radial_3_3": ("units", "hidden"),
+    "three_classes_6_4": ("decision",),
+    "sine_1000_tanh": ("decision", "units"),
+}
+FIGURES = ("activations", "losses", "schedules", "initializers", "optimizers")
+TARGET = Path(__file__).parents[1] / "docs" / "pictures"
 
 
 def draw(axes, experiment: str, structure: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
@@ -32,25 +41,45 @@ def draw(axes, experiment: str, structure: str, folder: Path) -> None:  # type: 
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     probabilities = run.predict_proba(grid)
     sure = (probabilities.max(1) - 1 / probabilities.shape[1]) / (1 - 1 / probabilities.shape[1])
-    colours = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLOURS])[probabilities.argmax(1)]
+    words = palette(prepared.class_names)
+    colours = np.array([rgb(word) for word in words])[probabilities.argmax(1)]
     picture = 1 - (0.15 + 0.55 * sure)[:, None] * (1 - colours)
     axes.imshow(picture.reshape(240, 240, 3), extent=(-reach, reach, -reach, reach), origin="lower")
-    axes.scatter(*points.T, c=classes, cmap=ListedColormap(COLOURS[: probabilities.shape[1]]), s=9, edgecolors="white", linewidths=0.4)
+    axes.scatter(*points.T, c=classes, cmap=ListedColormap(words), s=9, edgecolors="white", linewidths=0.4)
     axes.set_title(f"{experiment}\n{structure}", fontsize=10)
     axes.set_xlabel(f"test accuracy {run.metrics['test/accuracy']:.2f}", fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
+def shrink(source: Path, target: Path) -> None:
+    """A copy with 128 colours: a third of the size."""
+    from PIL import Image
+
+    with Image.open(source) as image:
+        image.convert("RGB").quantize(128).save(target, optimize=True)
+
+
+def draw_gallery(folder: Path) -> None:
+    """What runs leave in pictures/, and what `mlplab draw` draws."""
+    for experiment, names in GALLERY.items():
+        run = mlplab.run([f"experiment={experiment}", "tracking.picture_share=0"], folder / f"gallery-{experiment}")
+        for name in names:
+            shrink(run.folder / "pictures" / f"{name}.png", TARGET / f"{experiment}-{name}.png")
+    mlplab_command(["draw", "all", "--out", str(folder / "figures")])
+    for name in FIGURES:
+        shrink(folder / "figures" / f"{name}.png", TARGET / f"{name}.png")
+
+
 def main() -> None:
     figure = Figure(figsize=(10.5, 7.6), layout="constrained")
+    TARGET.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for axes, (experiment, structure) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
             draw(axes, experiment, structure, Path(folder))
+        draw_gallery(Path(folder))
     figure.suptitle("Which class a network predicts (darker: surer), and the points of the test part", fontsize=12)
-    target = Path(__file__).parents[1] / "docs" / "pictures" / "experiments.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=110)
+    figure.savefig(TARGET / "experiments.png", dpi=110)
 
 
 if __name__ == "__main__":

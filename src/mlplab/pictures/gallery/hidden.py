@@ -92,6 +92,9 @@ def _three(axes: Any, study: Study, space: Floats, points: Points) -> None:
             axes.scatter(*space[points.y == c].T, color=study.colours[int(c)], s=10, edgecolors="white", linewidths=0.3)
     else:
         axes.scatter(*space.T, c=points.y[:, 0], cmap="viridis", s=10)
+    for setter, low, high in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), space.min(0), space.max(0), strict=True):
+        margin = 0.05 * max(high - low, 1e-9)
+        setter(low - margin, high + margin)
     axes.tick_params(labelsize=7)
 
 
