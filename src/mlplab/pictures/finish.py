@@ -18,7 +18,6 @@ from mlplab.tracking import EventWriter, Progress
 if TYPE_CHECKING:
     from mlplab.pictures.moments import Moments
 
-EXTRA = 0.25  # seconds beyond the share for images over the steps
 LEAST_IMAGES, MOST_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
 
 
@@ -78,7 +77,7 @@ class Finish:
         picture = next(p for p in moments.moving if p.name == "decision")
         drawn = moments.drawn[picture.name]
         for count, frame in enumerate(spread(len(study.frames))):
-            enough = count >= LEAST_IMAGES and not self.budget.allows(EXTRA)
+            enough = count >= LEAST_IMAGES and not self.budget.allows()
             if enough or len(drawn) >= MOST_IMAGES:
                 return
             if int(study.frames.step[frame]) not in drawn:

@@ -18,9 +18,9 @@ class Budget:
     def elapsed(self) -> float:
         return time.monotonic() - self.started
 
-    def allows(self, extra: float = 0.0) -> bool:
-        """Whether another piece of work fits, given `extra` seconds beyond the share."""
-        return self.spent + self.expected <= self.share * self.elapsed + extra
+    def allows(self) -> bool:
+        """Whether another piece of work fits."""
+        return self.spent + self.expected <= self.share * self.elapsed
 
     @contextlib.contextmanager
     def spend(self) -> Iterator[None]:
