@@ -72,9 +72,12 @@ def place(
 
 def joinable(folder: Path) -> bool:
     """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing but the signs of somebody who makes it."""
-    if (folder / NAME).is_file():
+    if not folder.is_dir():
+        return False
+    names = os.listdir(folder)
+    if all(name in (".lock", "multirun.yaml") or name.startswith(".tmp-") for name in names):
         return True
-    return folder.is_dir() and all(name in (".lock", "multirun.yaml") or name.startswith(".tmp-") for name in os.listdir(folder))
+    return (folder / NAME).is_file()  # asked last: a maker writes the plan before anything else, perhaps just now
 
 
 def create_or_join(folder: Path) -> None:
