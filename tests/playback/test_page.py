@@ -104,8 +104,11 @@ def test_the_page_makes_no_request_and_escapes_names(tmp_path):
 
 def test_the_command_repeats_the_run(tmp_path):
     run = mlplab.run([*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"], tmp_path / "run")
+    overrides = run.folder / "overrides.yaml"
+    overrides.write_text(overrides.read_text() + f"- hydra.run.dir={run.folder}\n")
     command = repeat_command(mlplab.load(run.folder))
     words = shlex.split(command)
+    assert not any("hydra" in word for word in words)
     assert words[:2] == ["mlplab", "train"]
     assert mlplab.run(words[2:], tmp_path / "again").metrics == run.metrics
 

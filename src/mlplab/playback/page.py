@@ -58,6 +58,7 @@ def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
     path = run.folder / "overrides.yaml"
     words = [str(word) for word in parse_yaml(path.read_text(encoding="utf-8")) or []] if path.is_file() else []
+    words = [word for word in words if not word.startswith("hydra.")]  # the folder that was named is taken
     if not any(word.startswith("seed=") for word in words):
         words.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(word) for word in words)

@@ -22,7 +22,7 @@ function layNetwork() {
     const title = document.createElement("div");
     title.className = "title";
     const count = column.names.length < column.total ? `${column.names.length} of ${column.total}` : `${column.total}`;
-    title.textContent = i === 0 ? "input" : i === last ? "output" : `layer ${column.layer}: ${count}`;
+    title.textContent = i === 0 ? "input" : i === last ? "output" : width / data.columns.length < 110 ? `layer ${column.layer}\n${count}` : `layer ${column.layer}: ${count}`;
     Object.assign(title.style, { left: `${(i * width) / data.columns.length}px`, width: `${width / data.columns.length}px` });
     box.append(title);
     return column.names.map((name, j) => addUnit(box, i, j, name, node, width / data.columns.length));
@@ -41,7 +41,8 @@ function addUnit(box, i, j, name, node, room) {
   box.append(button);
   if (i === 0 || i === last) {
     const label = document.createElement("div");
-    label.className = "name"; label.textContent = name;
+    const words = document.createElement("span");
+    words.textContent = name; label.className = "name"; label.append(words);
     Object.assign(label.style, { left: `${at.x - room / 2}px`, top: `${at.y + node / 2 + 1}px`, width: `${room}px` });
     box.append(label);
   }
@@ -51,8 +52,16 @@ function addUnit(box, i, j, name, node, room) {
 function choose(unit, button) {
   state.unit = unit;
   document.querySelectorAll(".unit.chosen").forEach((element) => element.classList.remove("chosen"));
-  if (unit) { button.classList.add("chosen"); tip(unitText(...unit), button.getBoundingClientRect()); } else { $("tip").hidden = true; }
+  if (unit) { button.classList.add("chosen"); tip(unitText(...unit), besideNetwork(button)); } else { $("tip").hidden = true; }
   drawMap();
+}
+
+// A unit's numbers stand beside the diagram where the window is wide, and below the unit's neighbours otherwise.
+function besideNetwork(button) {
+  const diagram = $("network").getBoundingClientRect(), unit = button.getBoundingClientRect();
+  if (window.innerWidth - diagram.right > 360) return { left: diagram.right, right: diagram.right, top: unit.top, bottom: unit.top };
+  const bottom = Math.min(diagram.bottom, window.innerHeight - 90);
+  return bottom > unit.bottom ? { left: diagram.left, right: diagram.left, top: unit.top, bottom } : unit;
 }
 
 // The formula of a unit with the numbers of this frame, and the range of what it puts out.
@@ -263,10 +272,10 @@ function drawSpace(canvas, caption, space) {
   const dims = space.layer === 0 ? plane.dimensions : Math.min(space.units, 3) === space.units ? space.units : 2;
   const name = space.layer === 0 ? `place.${state.part}` : `space.${space.layer}.${state.part}`;
   const raw = space.layer === 0 ? arrays.all(name).values : Array.from(arrays.frame(name, state.frame), (step) => arrays.value(name, step));
-  const spots = [];
+  const spots = [], around = dims === 3 ? middleOf(raw) : null;
   for (let n = 0; n < answers.length; n++) {
     const p = Array.from({ length: dims }, (_, d) => raw[n * dims + d]);
-    spots.push(dims === 3 ? turned(p, arrays.all(name)) : dims === 2 ? p : [p[0], classes ? ((n * 0.618) % 1) : answers[n]]);
+    spots.push(dims === 3 ? turned(p, around) : dims === 2 ? p : [p[0], classes ? ((n * 0.618) % 1) : answers[n]]);
   }
   const xs = spots.map((p) => p[0]), ys = spots.map((p) => p[1]);
   let box = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
@@ -280,9 +289,16 @@ function drawSpace(canvas, caption, space) {
   caption.textContent = `${title}: ${noun} ${space.scores[near] === null ? "-" : space.scores[near].toFixed(3)} (epoch ${data.epochs[space.scored[near]]})${space.said ? `; ${space.said}` : ""}`;
 }
 
-function turned(p, entry) {
-  const middle = (entry.low + entry.high) / 2, half = (entry.high - entry.low) / 2 || 1, [a, b] = state.turn;
-  const [x, y, z] = p.map((v) => (v - middle) / half / 1.6);
+// The middle of points in space, and half of their largest extent.
+function middleOf(raw) {
+  const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+  for (let n = 0; n < raw.length; n++) { low[n % 3] = Math.min(low[n % 3], raw[n]); high[n % 3] = Math.max(high[n % 3], raw[n]); }
+  return { middle: low.map((v, d) => (v + high[d]) / 2), half: Math.max(...low.map((v, d) => (high[d] - v) / 2)) || 1 };
+}
+
+function turned(p, { middle, half }) {
+  const [a, b] = state.turn;
+  const [x, y, z] = p.map((v, d) => (v - middle[d]) / half / 1.6);
   const u = x * Math.cos(a) - y * Math.sin(a), w = x * Math.sin(a) + y * Math.cos(a);
   return [u, z * Math.cos(b) - w * Math.sin(b), -(w * Math.cos(b) + z * Math.sin(b))];
 }
@@ -306,10 +322,14 @@ function drawCurves() {
   context.fillText("epoch", width / 2, height - 3);
   drawn.forEach(([split, values], k) => {
     line(context, epochs.map(x), values.map((v) => (v === null ? NaN : y(v))), ["#0072B2", "#E69F00"][k], 1.8, k ? [6, 4] : []);
-    context.fillStyle = ["#0072B2", "#E69F00"][k]; context.textAlign = "right"; context.fillText(`${split} ${metric}`, width - 16, 22 + 14 * k);
   });
   line(context, [x(data.epochs[data.chosen]), x(data.epochs[data.chosen])], [12, height - 34], css("--soft"), 1, [2, 3]);
   line(context, [x(data.epochs[state.frame]), x(data.epochs[state.frame])], [12, height - 34], css("--accent"), 2);
+  drawn.forEach(([split], k) => {
+    const words = `${split} ${metric}`, wide = context.measureText(words).width;
+    context.fillStyle = css("--paper"); context.fillRect(width - 20 - wide, 12 + 14 * k, wide + 8, 14);
+    context.fillStyle = ["#0072B2", "#E69F00"][k]; context.textAlign = "right"; context.fillText(words, width - 16, 22 + 14 * k);
+  });
   $("curves").onclick = (event) => {
     const e = epochs[0] + ((event.offsetX - 52) / (width - 64)) * (epochs[epochs.length - 1] - epochs[0]);
     let near = 0;
