@@ -33,7 +33,9 @@ def test_the_folder_is_complete(run):
     names = {path.name for path in run.folder.iterdir() if not path.name.startswith(".")}
     assert {name for name in names if not name.startswith("events.out.tfevents.")} == FILES
     assert len(names) == len(FILES) + 1
-    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == {"best.safetensors", "last.safetensors"}
+    state = f"state-{run.summary['steps']:012d}"
+    wanted = {"best.safetensors", "last.safetensors", "history.bin", f"{state}.json", f"{state}.safetensors"}
+    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == wanted
 
 
 def test_the_summary_says_what_was_reached(run):

@@ -1,19 +1,29 @@
 """The command `mlplab`. It imports nothing heavy: torch comes with the first thing that trains.
 
-Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged; 128 and the number of the signal (130 for Ctrl-C, 143 for SIGTERM) interrupted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
 
+
+def exit_code(summary: Mapping[str, Any]) -> int:
+    """How the command ends for a run or a sweep with this summary."""
+    status = str(summary["status"])
+    return 128 + int(summary["signal"]) if status == "interrupted" and summary.get("signal") else EXIT_CODES[status]
+
+
 _REFUSALS = {
+    "mlplab.runs.checkpoints.CheckpointError",
+    "mlplab.training.checkpoint.StateError",
     "mlplab.data.table.DataError",
     "mlplab.training.together.MisfitError",
     "mlplab.runs.folder.FolderError",
@@ -40,9 +50,18 @@ COMMANDS = {
         "print the jobs of a sweep, its populations and what they would cost; run nothing",
         "mlplab.commands.plan:plan",
     ),
-    "resume": Command("resume DIR", "finish what is missing of an interrupted sweep", "mlplab.commands.resume:resume"),
+    "resume": Command(
+        "resume DIR", "finish an interrupted run or sweep; with training.epochs=N make a run longer", "mlplab.commands.resume:resume"
+    ),
+    "rerun": Command(
+        "rerun RUN [KEY=VALUE ...]", "the run again, changed, or with --check compared with itself", "mlplab.commands.rerun:rerun"
+    ),
+    "runs": Command("runs [FOLDER]", "what there is below outputs/; `runs compare A B`, `runs remove FOLDER`", "mlplab.commands.runs:runs"),
     "report": Command(
         "report DIR", "of a run: its pictures and a page that plays it back; of a sweep: its results again", "mlplab.commands.report:report"
+    ),
+    "rebuild-events": Command(
+        "rebuild-events RUN", "the TensorBoard file of a run again, from metrics.csv", "mlplab.commands.rebuild_events:rebuild_events"
     ),
     "draw": Command(
         "draw WHAT", "the lecture's figures: activations, losses, schedules, initializers, optimizers", "mlplab.commands.draw:draw"
@@ -81,8 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return _complain("interrupted.", "interrupted")
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "signal", 2)
+        _complain("interrupted.", "interrupted")
+        return 128 + int(number)
     except Exception as error:
         if os.environ.get("MLPLAB_DEBUG") == "1":
             import traceback

@@ -1,4 +1,4 @@
-"""One page that tells the whole run: data, network, loss, optimizer, train, record."""
+"""One page that tells the whole run: data, network, loss, optimizer, train, record. And the same, from a checkpoint on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
+from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.keeper import Keeper
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
-from mlplab.runs.run import Preprocessing, Run, member_module
+from mlplab.runs.resuming import at_its_end, find, identity, see_that_it_fits
+from mlplab.runs.run import Preprocessing, Run, load, member_module
+from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.tracking import Progress
 from mlplab.training import Loop, Ready, Row, populate, ready
+from mlplab.training.determinism import determinism
 
 if TYPE_CHECKING:
     from mlplab.pictures.onlooker import Onlooker
@@ -27,33 +32,86 @@ def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> R
     Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a folder is made. A run that diverges or is
     interrupted returns with that status; one that raises leaves a folder with status `failed`.
     """
-    member = ready([settings])[0]
-    population, reason = populate([member])
-    with _folder(settings, place) as folder, log_to(folder) as log:
-        preprocessing = Preprocessing.of(member.prepared)
-        log.info("device %s: %s", population.theta_KP.device, reason)
-        loop = Loop(population)
-        record = Record(folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal.names)
+    with Signals(at_once=True) as signals, determinism(settings.deterministic):
+        member = ready([settings])[0]
+        loop, reason = _loop(member)
+        with _folder(settings, place) as folder, log_to(folder) as log:
+            log.info("device %s: %s", loop.now.theta_KP.device, reason)
+            return _carry_out(folder, member, loop, signals, log, quiet)
+
+
+def resume(folder: Path, settings: Settings, quiet: bool = False, step: int | None = None, allowed: Sequence[str] = ()) -> Run:
+    """Finish the run in a folder with these settings, from its newest good checkpoint, or that of `step`; what is done is returned as it is.
+
+    `allowed`: the keys that may differ from those of the checkpoint. Raises ValueError (CheckpointError, StateError, FolderError) where
+    the checkpoint cannot be trusted, or is of another run.
+    """
+    with Signals(at_once=True) as signals, determinism(settings.deterministic), _owned(folder):
+        if step is None and at_its_end(folder, allowed):
+            return load(folder)
+        saved, complaints = find(folder, step)
+        member = ready([settings])[0]
+        loop, reason = _loop(member)
+        with log_to(folder) as log:
+            log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
+            for complaint in complaints:
+                log.warning(complaint)
+            see_that_it_fits(saved, member, loop, allowed, log)
+            return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
+
+
+def _carry_out(
+    folder: Path,
+    member: Ready,
+    loop: Loop,
+    signals: Signals,
+    log: logging.Logger,
+    quiet: bool,
+    saved: Saved | None = None,
+    resumed: bool = False,
+) -> Run:
+    """Train and record, from the start or from what was saved."""
+    if not signals.hooked:
+        log.info("not the main thread: signals are not handled")
+    preprocessing = Preprocessing.of(member.prepared)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
+    keeper = Keeper(checkpoints, member.settings.tracking, signals, log=log)
+    if saved is not None:
+        keeper.restore(loop, saved)
+    record = Record(folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed)
+    try:
         onlooker = _onlooker(record, member, log)
         if onlooker is not None:
             loop.observers.append(onlooker.observe)
-        try:
-            _train(loop, record, member, quiet)
-            outcome = loop.outcomes()[0]
-            best, last = (
-                member_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
-                for theta, buffers in ((outcome.theta_P, outcome.buffers), (outcome.last_theta_P, outcome.last_buffers))
-            )
-            summary = record.finish(outcome, best, last, str(population.theta_KP.device), population=1)
-            log.info("%s: %s", outcome.status, outcome.reason)
-            if onlooker is not None:
-                onlooker.conclude(outcome, quiet)
-            return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
-        except BaseException:
-            record.fail(traceback.format_exc())
-            raise
-        finally:
-            record.close()
+            keeper.watch(onlooker.recorder, saved)
+        loop.after_step = keeper
+        _train(loop, record, member, signals, quiet)
+        outcome = loop.outcomes()[0]
+        if outcome.status == "done" and member.settings.tracking.level != "off":
+            keeper.save(loop)
+        best, last = (
+            member_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
+            for theta, buffers in ((outcome.theta_P, outcome.buffers), (outcome.last_theta_P, outcome.last_buffers))
+        )
+        stopped_by = signals.received if outcome.status == "interrupted" else None
+        summary = record.finish(outcome, best, last, str(loop.now.theta_KP.device), keeper.elapsed, keeper.exact, stopped_by)
+        log.info("%s: %s", outcome.status, outcome.reason)
+        if onlooker is not None and signals.received is None:
+            signals.at_once = True  # the results are written; a signal only costs pictures now
+            onlooker.conclude(outcome, quiet)
+        return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
+    except BaseException:
+        record.fail(traceback.format_exc())
+        raise
+    finally:
+        record.close()
+        checkpoints.close()
+
+
+def _loop(member: Ready) -> tuple[Loop, str]:
+    population, reason = populate([member])
+    return Loop(population), reason
 
 
 def _onlooker(record: Record, member: Ready, log: logging.Logger) -> Onlooker | None:
@@ -65,8 +123,8 @@ def _onlooker(record: Record, member: Ready, log: logging.Logger) -> Onlooker | 
     return Onlooker(record.folder, member, record.events, log, record.names)
 
 
-def _train(loop: Loop, record: Record, member: Ready, quiet: bool) -> None:
-    """Until the end or Ctrl-C, whichever comes first; what was reached is kept either way."""
+def _train(loop: Loop, record: Record, member: Ready, signals: Signals, quiet: bool) -> None:
+    """Until the end or a signal, whichever comes first; what was reached is kept either way."""
     total = max(loop.now.watch.last_step_K.tolist())
     with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
 
@@ -75,7 +133,9 @@ def _train(loop: Loop, record: Record, member: Ready, quiet: bool) -> None:
             bar.update(rows[-1].step, dict(zip(names, rows[-1].values[:, 0].tolist(), strict=True)))
 
         loop.listener = listen
+        signals.at_once = False  # from here on a signal is honoured between two steps
         with contextlib.suppress(KeyboardInterrupt):
+            signals.check()
             loop.run()
 
 
@@ -86,3 +146,10 @@ def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
         yield folder.path
     finally:
         folder.close()
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    with runs.RunFolder(folder) as owner:
+        owner.lock()
+        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlplab.schema import Number, Part, choice, number
+from mlplab.schema import Number, Part, choice, integer, number
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
@@ -45,6 +45,11 @@ class Tracking(Part):
         0.1, "largest share of the training time that pictures over the steps may take; they come less often rather than slower",
         varies=False, at_least=0, at_most=1,
     )  # fmt: skip
+    checkpoint_seconds: float | None = number(
+        30.0, "seconds between two checkpoints, more where one takes longer than a hundredth of that; 0 saves after every step, null not by time",
+        varies=False, at_least=0, optional=True,
+    )  # fmt: skip
+    checkpoint_epochs: int | None = integer(None, "epochs between two checkpoints; null counts no epochs", at_least=1, optional=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Settings:
     tracking: Tracking
     config: dict[str, object]
     overrides: tuple[str, ...] = ()
+    deterministic: bool = False
 
     def word(self, group: str) -> str:
         """The word that chose this group's part, as it stands in the configuration."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlplab.cli import EXIT_CODES
+from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
@@ -66,4 +66,4 @@ def conclude(ended: Sweep, folder: Path) -> int:
     if ended.status == "interrupted" or "missing" in ended.counts:
         print(f"finish it with: mlplab resume {ended.folder}")
     print(folder)
-    return EXIT_CODES[ended.status]
+    return exit_code({"status": ended.status, "signal": ended.signal})

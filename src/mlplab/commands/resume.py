@@ -1,22 +1,60 @@
-"""`mlplab resume DIR`: what is left of a sweep."""
+"""`mlplab resume DIR`: what is left of a run or a sweep."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """Finish the sweep in a folder; the exit code. What is done is not touched."""
-    given = parse("resume", resume.__doc__ or "", arguments)
-    if kind(given.folder) != "sweep":
-        raise ConfigError(
-            f"{given.folder} holds a single run, and only sweeps can be resumed so far: start the run again with `mlplab train`."
-        )
+    """Finish the run or the sweep in a folder; the exit code. What is done is not touched. A run that is done goes on where training.epochs is raised."""
+    given = parse("resume", resume.__doc__ or "", arguments, _options)
+    what = kind(given.folder)
+    load_plugins(given.folder, given.plugin)
+    if what == "run":
+        return resume_run(given.folder, given.changes, given.step, given.allow_config_change)
+    if given.changes or given.step is not None or given.allow_config_change:
+        raise ConfigError(f"{given.folder} holds a sweep, whose jobs are frozen: only a run takes words, --step and --allow-config-change.")
     from mlplab.commands.multirun import conclude
     from mlplab.sweeps import drive
 
-    load_plugins(given.folder, given.plugin)
     return conclude(drive.resume(given.folder), given.folder)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="of a run: another length, patience or tracking")
+    parser.add_argument("--step", type=int, help="of a run: the checkpoint of this step instead of the newest good one")
+    parser.add_argument(
+        "--allow-config-change", action="store_true", help="of a run: its config.yaml may have been edited, in the keys that may change"
+    )
+
+
+def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: bool) -> int:
+    """The last line printed is the folder."""
+    from mlplab import cli
+    from mlplab.config.build import build
+    from mlplab.config.changing import change
+    from mlplab.config.stored import stored_config
+    from mlplab.runs.resuming import NO_MATTER, SAFE
+
+    settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
+    typed = [word.lstrip("+").partition("=")[0] for word in changes]
+    for key in typed:
+        if key not in SAFE and key.partition(".")[0] not in NO_MATTER:
+            raise ConfigError(
+                f"`{key}` cannot change when a run is resumed: the rest would be of another training. Only {', '.join(SAFE)} can. "
+                f"For a run of its own: mlplab rerun {folder} {' '.join(changes)}."
+            )
+    from mlplab import experiment
+    from mlplab.tracking import print_result
+
+    run = experiment.resume(folder, settings, step=step, allowed=SAFE if edited else typed)
+    print_result(run.summary)
+    if run.status == "interrupted":
+        print(f"go on with: mlplab resume {run.folder}")
+    print(run.folder)
+    return cli.exit_code(run.summary)

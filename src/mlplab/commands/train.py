@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.cli import EXIT_CODES, version
+from mlplab.cli import exit_code, version
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
 from mlplab.config.compose import Composed, compose
@@ -56,5 +56,7 @@ def train_one(composed: Composed) -> int:
             break
     run = experiment.run(settings, place)
     print_result(run.summary)
+    if run.status == "interrupted":
+        print(f"go on with: mlplab resume {run.folder}")
     print(run.folder)
-    return EXIT_CODES[run.status]
+    return exit_code(run.summary)

@@ -36,6 +36,7 @@ def build(composed: Composed) -> Settings:
         seed=secrets.randbits(32) if root.seed is None else root.seed,
         device=root.device,
         dtype=root.dtype,
+        deterministic=root.deterministic,
         layers=layers,
         config=config,
         overrides=composed.overrides,

@@ -23,7 +23,8 @@ TRACKING_LEVELS = {
     "summary": "Tables and summary, without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
-TRACKING_KEYS = {"full": ("picture_share",)}
+_CHECKPOINTS = ("checkpoint_seconds", "checkpoint_epochs")
+TRACKING_KEYS = {"full": ("picture_share", *_CHECKPOINTS), "scalars": _CHECKPOINTS, "summary": _CHECKPOINTS, "off": _CHECKPOINTS}
 """The keys that a level has beside its word."""
 
 

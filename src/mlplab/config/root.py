@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import Part, choice, integer, text
+from mlplab.schema import Part, choice, flag, integer, text
 
 DEFAULTS: dict[str, str | None] = {
     "dataset": "two_layer_radial",
@@ -42,3 +42,4 @@ class Root(Part):
     )
     device: str = choice("auto", ("auto", "cpu", "cuda"), "where to compute; auto takes CUDA where it is there and faster for this size")
     dtype: str = choice("float32", ("float32", "float64"), "precision of the numbers")
+    deterministic: bool = flag(False, "refuse operations and resumptions that could give other bits; on a CPU nothing is slower by it")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlplab.config import guard
 from mlplab.config.build import build
 from mlplab.config.compose import Composed, compose
 from mlplab.config.errors import ConfigError
@@ -22,6 +23,25 @@ def settings_from_words(overrides: Sequence[str] = ()) -> Settings:
 
 def settings_of_folder(folder: Path) -> Settings:
     """The settings of a run folder: checked as if they had been typed, since anyone may have written them. Raises ConfigError."""
+    return build(Composed(stored_config(folder)))
+
+
+def stored_overrides(folder: Path) -> tuple[str, ...]:
+    """The words that a run was started with, those of its folder left out; none where the file is missing or damaged."""
+    import yaml
+
+    from mlplab.tracking.files import parse_yaml
+
+    try:
+        check_size(folder / "overrides.yaml")
+        words = parse_yaml((folder / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError):
+        return ()
+    return tuple(str(word) for word in words if not str(word).startswith("hydra.")) if isinstance(words, list) else ()
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """What config.yaml of a run folder holds: a mapping without a key that would run code. Raises ConfigError."""
     import yaml
 
     path = folder / "config.yaml"
@@ -36,4 +56,5 @@ def settings_of_folder(folder: Path) -> Settings:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values.")
-    return build(Composed(config))
+    guard.refuse_code(config, str(path))
+    return config

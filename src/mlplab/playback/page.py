@@ -8,11 +8,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.stored import stored_overrides
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.run import Run
 from mlplab.tracking import write_text_atomic
-from mlplab.tracking.files import parse_yaml, yaml_text
+from mlplab.tracking.files import yaml_text
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -56,9 +57,7 @@ def page(run: Run, study: Study) -> str:
 
 def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
-    path = run.folder / "overrides.yaml"
-    words = [str(word) for word in parse_yaml(path.read_text(encoding="utf-8")) or []] if path.is_file() else []
-    words = [word for word in words if not word.startswith("hydra.")]  # the folder that was named is taken
+    words = list(stored_overrides(run.folder))
     if not any(word.startswith("seed=") for word in words):
         words.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(word) for word in words)

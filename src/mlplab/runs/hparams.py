@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlplab.settings import Settings
-from mlplab.training.loop import Outcome
 
 _GROUPS = ("dataset", "activation", "initializer", "optimizer", "training")
 
@@ -52,11 +51,11 @@ def _measured(names: Sequence[str]) -> tuple[str, list[str]]:
     return split, [name.partition("/")[2] for name in names if name.startswith(f"{split}/")]
 
 
-def final_scalars(outcome: Outcome) -> Iterator[tuple[int, dict[str, float]]]:
+def final_scalars(names: Sequence[str], metrics: Mapping[str, float], best_step: int, steps: int) -> Iterator[tuple[int, dict[str, float]]]:
     """One point each, since the chosen weights are measured once: at the step of these weights, and for the test part at the end."""
-    split, measured = _measured(outcome.history.names)
-    best = {f"{split}_best/{name}": outcome.metrics[f"{split}/{name}"] for name in measured if f"{split}/{name}" in outcome.metrics}
-    test = {name: value for name, value in outcome.metrics.items() if name.startswith("test/")}
-    for step, values in ((outcome.best_step, best), (outcome.steps, test)):
+    split, measured = _measured(names)
+    best = {f"{split}_best/{name}": metrics[f"{split}/{name}"] for name in measured if f"{split}/{name}" in metrics}
+    test = {name: value for name, value in metrics.items() if name.startswith("test/")}
+    for step, values in ((best_step, best), (steps, test)):
         if values:
             yield step, values

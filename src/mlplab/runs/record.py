@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +19,7 @@ from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, save_weights, write_json, write_text_atomic, write_yaml
 from mlplab.tracking.files import yaml_text
-from mlplab.training.history import Row
+from mlplab.training.history import Journal, Row
 from mlplab.training.loop import Outcome
 
 LEVELS = ("off", "summary", "scalars", "full")
@@ -27,44 +29,88 @@ class Record:
     """The files of one run. `tracking=off` leaves the configuration, the summary and the weights; `summary` adds metrics.csv; `scalars` the event file."""
 
     def __init__(
-        self, folder: Path, settings: Settings, preprocessing: Preprocessing, data_hash: str, names: tuple[str, ...], member: int = 0
+        self, folder: Path, settings: Settings, preprocessing: Preprocessing, data_hash: str, journal: Journal, resumed: bool = False
     ) -> None:
-        self.folder, self.settings, self.preprocessing, self.names, self.member = folder, settings, preprocessing, names, member
+        self.folder, self.settings, self.preprocessing, self.names = folder, settings, preprocessing, journal.names
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
-        write_origin(folder, settings, data_hash)
-        self.metrics = MetricsFile(folder / "metrics.csv", names) if level >= 1 else None
-        self.events = EventWriter(folder) if level >= 2 else None
-        if self.events is not None:
-            _introduce(self.events, settings, HParams.of_run(settings, names))
+        if resumed:
+            note_resume(folder, settings, journal.rows[-1].step if journal.rows else 0)
+        else:
+            write_origin(folder, settings, data_hash)
+        self.metrics = _metrics_file(folder / "metrics.csv", journal, resumed) if level >= 1 else None
+        self.events = EventWriter(folder, _next_step(journal) if resumed else None) if level >= 2 else None
+        if self.events is not None and not journal.rows:
+            introduce(self.events, settings, HParams.of_run(settings, self.names))
 
     def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
         """Some evaluations, readable at once."""
-        values = [row.values[:, int((row.members == self.member).argmax())].tolist() for row in rows]
         if self.metrics is not None:
-            self.metrics.rows([(row.epoch, row.step, *own) for row, own in zip(rows, values, strict=True)])
+            self.metrics.rows(_lines(rows))
         if self.events is not None:
+            values = [row.values[:, 0].tolist() for row in rows]
             columns = dict(zip(names, zip(*values, strict=True), strict=True))
             self.events.history([row.step for row in rows], columns, [row.time for row in rows])
 
-    def finish(self, outcome: Outcome, module: nn.Sequential, last: nn.Sequential, device: str, population: int) -> dict[str, Any]:
-        """Weights, then the summary, whose presence means that the run has ended."""
+    def finish(
+        self,
+        outcome: Outcome,
+        module: nn.Sequential,
+        last: nn.Sequential,
+        device: str,
+        seconds: float,
+        exact: bool = True,
+        stopped_by: int | None = None,
+    ) -> dict[str, Any]:
+        """Weights, then the summary, which says that the run has ended. `exact` is False for one that was resumed under other conditions."""
         write_weights(self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json())
         if self.events is not None:
             _conclude(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
-        summary = summarize(self.settings, outcome, num_parameters, time.monotonic() - self.started, device, population)
+        summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)
+        summary |= {"resume_exact": False} if not exact else {}
+        summary |= {"signal": stopped_by} if stopped_by is not None else {}
         _end(self.folder, summary)
         return summary
 
     def fail(self, trace: str) -> None:
         """The run raised: the trace is kept, the status is `failed`."""
-        write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
+        with contextlib.suppress(OSError):  # a full disk, or a folder that is gone, is what it failed of
+            write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
 
     def close(self) -> None:
         for file in (self.metrics, self.events):
             if file is not None:
                 file.close()
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
+    return [(row.epoch, row.step, *row.values[:, 0].tolist()) for row in rows]
+
+
+def _next_step(journal: Journal) -> int:
+    return journal.rows[-1].step + 1 if journal.rows else 0
+
+
+def _metrics_file(path: Path, journal: Journal, resumed: bool) -> MetricsFile:
+    """A new file; for a run that is resumed, one that holds what the checkpoint knows and nothing of what was measured after it."""
+    if not resumed:
+        return MetricsFile(path, journal.names)
+    bulk_metrics(path, journal.names, _lines(journal.rows))
+    return MetricsFile(path, journal.names, resume=True)
+
+
+def note_resume(folder: Path, settings: Settings, step: int) -> None:
+    """The configuration, whose length may have been changed, and where the run was taken up again."""
+    write_yaml(folder / "config.yaml", settings.config)
+    path = folder / "provenance.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    own = provenance(sys.argv, known.get("data_hash", ""))
+    known.setdefault("resumed", []).append({"from_step": step, **own})
+    write_json(path, known)
 
 
 def write_member(
@@ -93,7 +139,7 @@ def write_member(
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
         with EventWriter(folder) as events:
-            _introduce(events, settings, hparams)
+            introduce(events, settings, hparams)
             columns = dict(zip(history.names, history.values.T, strict=True))
             events.history(history.step.tolist(), columns, history.time.tolist())
             if draw is not None:
@@ -157,12 +203,13 @@ def write_log(folder: Path, *lines: str) -> None:
     write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
 
 
-def _introduce(events: EventWriter, settings: Settings, hparams: HParams) -> None:
+def introduce(events: EventWriter, settings: Settings, hparams: HParams) -> None:
+    """What an event file begins with."""
     events.text("configuration", f"```yaml\n{yaml_text(settings.config)}```")
     events.hparams(hparams.values, hparams.metrics, hparams.choices)
 
 
 def _conclude(events: EventWriter, outcome: Outcome) -> None:
-    for step, values in final_scalars(outcome):
+    for step, values in final_scalars(outcome.history.names, outcome.metrics, outcome.best_step, outcome.steps):
         events.scalars(step, values)
     events.hparams_end(outcome.status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlplab.config.errors import ConfigError
@@ -30,6 +30,7 @@ class Sweep:
     plan: Plan
     results: Results
     status: str  # done, failed (a job failed or diverged), interrupted
+    signal: int = 0  # that interrupted it
 
     @property
     def counts(self) -> dict[str, int]:
@@ -126,7 +127,7 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
         runner.run()
     finally:
         display.close()
-    return report(plan, folder, runner.status == "interrupted")
+    return replace(report(plan, folder, runner.status == "interrupted"), signal=runner.signals.received or 0)
 
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

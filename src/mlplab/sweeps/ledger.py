@@ -7,10 +7,11 @@ however its owner ends, so a piece that was left is free at once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ FINISHED = ("done", "diverged")
 """How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
 
 _ASIDE = ".aside"
+_CHECKPOINTS = ".checkpoints"
 
 
 class Ledger:
@@ -81,6 +83,23 @@ class Ledger:
                 return False
             raise
         return True
+
+    def checkpoints(self, piece: int, numbers: Sequence[int]) -> Path:
+        """Where the population of these jobs of a piece is saved while it trains. The owner of the piece owns it."""
+        name = hashlib.sha256(repr(sorted(numbers)).encode()).hexdigest()[:16]
+        return self.folder / _CHECKPOINTS / str(piece) / name
+
+    def begun(self, piece: int) -> list[Path]:
+        """The populations of a piece that were saved and have not ended."""
+        place = self.folder / _CHECKPOINTS / str(piece)
+        return sorted(place.iterdir()) if place.is_dir() else []
+
+    def forget(self, place: Path) -> None:
+        """Take a population's checkpoints away, and what is empty then."""
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in (place.parent, place.parent.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     @contextlib.contextmanager
     def piece(self, number: int) -> Iterator[bool]:

@@ -19,7 +19,7 @@ from mlplab.training import Ready
 MANY = 100
 """Sweeps of more jobs write no pictures unless tracking is chosen."""
 
-_NO_MATTER = ("name", "tracking", "device")
+_NO_MATTER = ("name", "tracking", "device", "deterministic")
 """What changes no number of a run, and so not what makes it the same job."""
 
 
@@ -126,13 +126,17 @@ def _tracked(settings: Sequence[Settings]) -> list[Settings]:
     """Many jobs are tracked by numbers alone, unless somebody asked for more."""
     if len(settings) <= MANY:
         return list(settings)
-    scalars = Tracking("scalars")
     return [
-        dataclasses.replace(s, tracking=scalars, config={**s.config, "tracking": {"name": "scalars"}})
-        if s.tracking.level == "full" and not any(word.lstrip("+").startswith("tracking=") for word in s.overrides)
-        else s
+        _by_numbers(s) if s.tracking.level == "full" and not any(word.lstrip("+").startswith("tracking=") for word in s.overrides) else s
         for s in settings
     ]
+
+
+def _by_numbers(settings: Settings) -> Settings:
+    written: Any = settings.config.get("tracking")
+    node = {key: value for key, value in (written or {}).items() if key.startswith("checkpoint_")}
+    tracking = dataclasses.replace(settings.tracking, level="scalars", picture_share=Tracking().picture_share)
+    return dataclasses.replace(settings, tracking=tracking, config={**settings.config, "tracking": {"name": "scalars", **node}})
 
 
 def _hashes(settings: Iterable[Settings]) -> list[str]:

@@ -13,12 +13,19 @@ from pathlib import Path
 
 import torch
 
+from mlplab.runs.checkpoints import CheckpointError, Checkpoints, Saved, newest
+from mlplab.runs.fingerprint import fingerprint
+from mlplab.runs.keeper import Keeper
+from mlplab.runs.signals import Interrupted, Signals
 from mlplab.sweeps.display import Display
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
 from mlplab.sweeps.plan import Job, Piece, Plan
+from mlplab.tracking import note
 from mlplab.training import DataCache, FrameRecorder, Loop, Ready, populate, ready, structure
+from mlplab.training.checkpoint import StateError
+from mlplab.training.determinism import determinism
 
 WAIT = 0.5  # seconds between two looks at what other processes are doing
 
@@ -34,6 +41,7 @@ class Runner:
         self.plan, self.display = plan, display
         self.ledger = Ledger(folder)
         self.cache = DataCache()
+        self.signals = Signals()
         self.status = "done"  # or interrupted
         self.alone = ""  # why the jobs at hand train one by one
 
@@ -43,10 +51,11 @@ class Runner:
         self.display.start(len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs)))
         tried: set[int] = set()
         try:
-            with self.ledger.aside() as self.aside:
+            with self.signals, self.ledger.aside() as self.aside:
                 while self._pass(tried):
                     self.display.wait()
                     time.sleep(WAIT)
+                    self.signals.check()
         except KeyboardInterrupt:
             self.status = "interrupted"
         except Stopped:
@@ -62,11 +71,34 @@ class Runner:
                 if not ours:
                     others = True
                     continue
+                self.signals.check()
+                self.piece = piece
+                self._go_on(tried)
                 missing = [number for number in self.ledger.missing(piece.jobs) if number not in tried]
                 tried |= set(missing)
                 if missing:
                     self._piece(piece, [self.plan.job(number) for number in missing])
         return others
+
+    def _go_on(self, tried: set[int]) -> None:
+        """Finish the populations of the piece at hand that were saved by a process that did not come to their end."""
+        for place in self.ledger.begun(self.piece.number):
+            try:
+                saved, complaints = newest(place)
+                hashes = saved.manifest["jobs"] if saved is not None else {}
+            except (CheckpointError, KeyError) as error:
+                saved, complaints, hashes = None, [str(error)], {}
+            for complaint in complaints:
+                note(f"{complaint} What it held is trained again.")
+            planned = {str(job.number): job for job in self.plan.jobs}
+            jobs = [planned[number] for number in hashes if number in planned and planned[number].hash == hashes[number]]
+            if saved is None or len(jobs) < len(hashes) or not self.ledger.missing(job.number for job in jobs):
+                self.ledger.forget(place)
+                continue
+            members = [(job, member) for job in jobs if (member := self._member(job)) is not None]
+            if len(members) == len(jobs):
+                tried |= {job.number for job in jobs}
+                self._together(members, saved=saved)
 
     def _piece(self, piece: Piece, jobs: Sequence[Job]) -> None:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
@@ -89,13 +121,18 @@ class Runner:
         self._failed(job, trace, time.monotonic() - started)
         return None
 
-    def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0) -> None:
+    def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
         started = time.monotonic()
         try:
-            self._train(members)
+            self._train(members, saved)
             return
+        except (CheckpointError, StateError) as error:  # of another version or machine: what it held is trained again
+            note(str(error))
+            self.ledger.forget(self._place(members))
+            return self._together(members, attempt)
         except (Exception, SystemExit) as error:
             trace, full = traceback.format_exc(), is_out_of_memory(error)
+            self.ledger.forget(self._place(members))
         if full:
             gc.collect()
             if torch.cuda.is_available():
@@ -110,9 +147,31 @@ class Runner:
         else:
             self._failed(members[0][0], trace, time.monotonic() - started)
 
-    def _train(self, members: Sequence[tuple[Job, Ready]]) -> None:
-        """One population, from its first step to its folders. After Ctrl-C the members that had ended are kept."""
-        started = time.monotonic()
+    def _place(self, members: Sequence[tuple[Job, Ready]]) -> Path:
+        return self.ledger.checkpoints(self.piece.number, [job.number for job, _ in members])
+
+    def _keeper(self, members: Sequence[tuple[Job, Ready]], loop: Loop, recorder: FrameRecorder | None, saved: Saved | None) -> Keeper:
+        """Saves the population as one; nothing lies on the disk before the first time."""
+        first = members[0][1].settings
+        identity = {
+            "jobs": {str(job.number): job.hash for job, _ in members},
+            "data_hash": members[0][1].prepared.data_hash,
+            "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
+        }
+        keeper = Keeper(Checkpoints(self._place(members), identity, self.ledger.folder), first.tracking, self.signals, recorder)
+        if saved is not None:
+            if saved.manifest["data_hash"] != identity["data_hash"]:
+                raise CheckpointError(f"The data of job {members[0][0].number} changed since it was saved. It is trained from its start.")
+            keeper.restore(loop, saved)
+            note(f"{len(members)} jobs go on at step {saved.step}")
+        return keeper
+
+    def _train(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None = None) -> None:
+        """One population, from its first step, or from where it was saved, to its folders. After a signal the members that had ended are kept."""
+        with determinism(members[0][1].settings.deterministic):
+            self._train_now(members, saved)
+
+    def _train_now(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None) -> None:
         population, _ = populate([member for _, member in members])
         loop = Loop(population)
         recorder = FrameRecorder() if any(member.settings.tracking.level == "full" for _, member in members) else None
@@ -120,14 +179,17 @@ class Runner:
             loop.observers.append(recorder)
         last = max(population.watch.last_step_K.tolist())
         loop.listener = lambda rows, names: self.display.progress(rows[-1].step / last * len(members))
+        loop.after_step = keeper = self._keeper(members, loop, recorder, saved)
         interrupted = False
         try:
             loop.run()
         except KeyboardInterrupt:
             interrupted = True
+        finally:
+            keeper.close()
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
-        writer = Members(self.plan, [member for _, member in members], outcomes, device, time.monotonic() - started, self.alone, recorder)
+        writer = Members(self.plan, [member for _, member in members], outcomes, device, keeper.elapsed, self.alone, recorder)
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
             if outcome.status != "interrupted":
                 filled = self.aside / str(job.number)
@@ -135,7 +197,8 @@ class Runner:
                 if self.ledger.commit(filled, job.number):
                     self.display.ended(job.number, outcome.status, outcome.reason)
         if interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted(self.signals.received or 2)
+        self.ledger.forget(self._place(members))
 
     def _failed(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.aside / str(job.number)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Put the bytes at `path`, replacing what was there; a reader or a crash sees the old file or the new one, never a part.
@@ -119,7 +121,7 @@ class AppendFile:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        self._descriptor = os.open(path, _NEW & ~(os.O_CREAT | os.O_EXCL) if resume else _NEW, 0o666)
+        self._descriptor = os.open(path, _NEW & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK if resume else _NEW, 0o666)
         self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def append(self, data: bytes) -> None:
@@ -137,6 +139,10 @@ class AppendFile:
         """Cut what lies behind the first `size` bytes."""
         os.ftruncate(self._descriptor, size)
         self._size = os.lseek(self._descriptor, size, os.SEEK_SET)
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close; a second call does nothing."""

@@ -5,9 +5,9 @@ Shapes: R frames, P parameters, H units of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -94,6 +94,18 @@ class FrameRecorder:
         while len(self._kept) > max(3, min(self.most, self.most_bytes // size)):
             self._kept = self._kept[::2]
             self._stride *= 2
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps of it."""
+        kept = [
+            {"epoch": m.epoch, "step": m.step, "members": m.members, "theta": m.theta_KP, "buffers": dict(m.buffers)} for m in self._kept
+        ]
+        return {"stride": self._stride, "seen": self._seen, "kept": kept}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._stride, self._seen = state["stride"], state["seen"]
+        self._kept = [_Moment(m["epoch"], m["step"], m["members"], m["theta"], m["buffers"]) for m in state["kept"]]
 
     def frames(self, member: int = 0) -> Frames:
         """What was kept of one member while it trained; nothing of the time after its end. Raises ValueError where that is nothing."""

@@ -57,8 +57,10 @@ class Loop:
         self.membership_PL = population.network.layout.membership(population.theta_KP.device, population.theta_KP.dtype)
         self.journal = Journal(self._names(), population.num_members)
         self.ended: list[Population] = []
-        self.step, self.epoch = 0, 0
-        self._objectives: list[Tensor] = []
+        self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
+        self.lr: Number = 0.0
+        self.after_step: Callable[[Loop], None] | None = None
+        self.objectives: list[Tensor] = []  # of the steps since the last evaluation
         self._nobody_K = torch.zeros(1, dtype=torch.int64)
         self._pending: list[Pending] = []
         self._last_read = time.monotonic()
@@ -66,35 +68,44 @@ class Loop:
 
     @torch.no_grad()
     def run(self) -> None:
-        """Until every member has finished, stopped or diverged."""
-        self._evaluate_start()
+        """Until every member has finished, stopped or diverged. A loop that was restored goes on where it was."""
+        if self.step == 0:
+            self._evaluate_start()
         while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
-            self._compact(num_alive)
-            self.epoch += 1
+            if self.batch in (0, self.now.batches.per_epoch):
+                self._compact(num_alive)
+                self.epoch, self.batch = self.epoch + 1, 0
+                self.lr = self._lr(self.epoch - 1)
             self._epoch()
+        self.read()
+
+    def read(self) -> None:
+        """Bring all that was measured to the host."""
         self._read(now=True)
 
     def _epoch(self) -> None:
+        """The rest of the epoch."""
         population, per_epoch = self.now, self.now.batches.per_epoch
         by_step = population.schedule.unit == "step"
-        lr = self._lr(self.epoch - 1)
-        for batch in population.batches.epoch(self.epoch):
+        for batch in population.batches.epoch(self.epoch, self.batch):
             population.objective.batch = batch
-            self.step += 1
+            self.step, self.batch = self.step + 1, self.batch + 1
             if by_step:
-                lr = self._lr(self.step - 1)
+                self.lr = self._lr(self.step - 1)
             if population.dropout is not None:
                 population.dropout.step = self.step
             due = self._due(per_epoch)
             before_KP = population.theta_KP.clone() if due else None
             population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
-                population.theta_KP, population.objective, population.optimizer_state, self.step, lr
+                population.theta_KP, population.objective, population.optimizer_state, self.step, self.lr
             )
-            self._objectives.append(objective_K)
+            self.objectives.append(objective_K)
             if before_KP is not None:
-                self._evaluate(before_KP, lr)
+                self._evaluate(before_KP, self.lr)
                 if self.step in self._last_steps and not self.now.watch.alive_K.any():
                     return
+            if self.after_step is not None:
+                self.after_step(self)
 
     def _due(self, per_epoch: int) -> bool:
         return self.step % (per_epoch * self.now.training.evaluate_every) == 0 or self.step in self._last_steps
@@ -155,13 +166,13 @@ class Loop:
 
     def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
         """The first step since the last evaluation whose objective was not finite, or this one if the loss is not: [K], else 0."""
-        seen_SK = torch.stack([*self._objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
+        seen_SK = torch.stack([*self.objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
         if seen_SK.device.type == "cpu" and math.isfinite(seen_SK.sum()):  # where looking does not wait, one sum tells that nobody diverged
-            self._objectives = []
+            self.objectives = []
             return self._nobody_K.expand(self.now.num_members)
         bad_SK = ~seen_SK.isfinite()
-        first_K = self.step - len(self._objectives) + 1 + bad_SK.int().argmax(0)
-        self._objectives = []
+        first_K = self.step - len(self.objectives) + 1 + bad_SK.int().argmax(0)
+        self.objectives = []
         return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
 
     def _squares(self, before_KP: Tensor) -> Tensor:
@@ -190,7 +201,7 @@ class Loop:
 
     def outcomes(self) -> list[Outcome]:
         """One outcome a member, in the order of the settings."""
-        self._read(now=True)
+        self.read()
         histories = self.journal.histories()
         found: dict[int, Outcome] = {}
         for population in [*self.ended, self.now]:

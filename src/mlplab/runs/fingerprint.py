@@ -1,0 +1,39 @@
+"""What two trainings must share for their numbers to agree to the last bit; stored with a run and compared when it is resumed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mlplab.runs.provenance import provenance
+
+Fingerprint = dict[str, Any]
+
+
+def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
+    """Plain values."""
+    known = provenance((), "")
+    cuda = device.type == "cuda"
+    return {
+        **known["versions"],
+        "commit": (known["git"] or {}).get("commit"),
+        "dirty": (known["git"] or {}).get("dirty"),
+        "cpu": known["machine"]["cpu"],
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG") if cuda else None,
+        "dtype": dtype,
+        "members": members,
+    }
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """ "torch 2.12.0 -> 2.13.0", for each that differs."""
+    return [f"{key} {stored.get(key)} -> {now.get(key)}" for key in now if stored.get(key) != now.get(key)]

@@ -1,0 +1,37 @@
+"""Strict determinism, for as long as a training lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+
+@contextlib.contextmanager
+def determinism(strict: bool) -> Iterator[None]:
+    """Where `strict`, an operation without a deterministic kernel raises instead of running; cuBLAS gets a fixed workspace, cuDNN does not
+    try kernels out, TensorFloat-32 is off. The settings that were there before come back.
+
+    The CPU's kernels that a network here uses are deterministic as they are, for a given number of threads.
+    """
+    if not strict:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    precision, benchmark, tf32 = (
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+    )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
