@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # building.py and oracle/
 sys.path.insert(0, str(Path(__file__).parent / "pictures"))  # studies.py
+sys.path.insert(0, str(Path(__file__).parent / "reliability"))  # harness.py
 # Two workers on two cores: a thread each, so that they do not wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -56,7 +56,7 @@ def resume(folder: Path, settings: Settings, quiet: bool = False, step: int | No
             log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
             for complaint in complaints:
                 log.warning(complaint)
-            see_that_it_fits(saved, member, loop, allowed, log)
+            see_that_it_fits(folder, saved, member, loop, allowed, log)
             return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
 
 

@@ -54,7 +54,8 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     """The settings of a run folder with words on top; the words that are kept with them begin with those that made the old run."""
     from mlplab.config.build import build
     from mlplab.config.changing import change
-    from mlplab.config.stored import stored_config, stored_overrides
+    from mlplab.config.stored import stored_config
+    from mlplab.runs.index import typed_words
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
-    return dataclasses.replace(settings, overrides=(*stored_overrides(folder), *changes))
+    return dataclasses.replace(settings, overrides=(*typed_words(folder), *changes))

@@ -26,20 +26,6 @@ def settings_of_folder(folder: Path) -> Settings:
     return build(Composed(stored_config(folder)))
 
 
-def stored_overrides(folder: Path) -> tuple[str, ...]:
-    """The words that a run was started with, those of its folder left out; none where the file is missing or damaged."""
-    import yaml
-
-    from mlplab.tracking.files import parse_yaml
-
-    try:
-        check_size(folder / "overrides.yaml")
-        words = parse_yaml((folder / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError):
-        return ()
-    return tuple(str(word) for word in words if not str(word).startswith("hydra.")) if isinstance(words, list) else ()
-
-
 def stored_config(folder: Path) -> dict[str, Any]:
     """What config.yaml of a run folder holds: a mapping without a key that would run code. Raises ConfigError."""
     import yaml

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.stored import stored_overrides
+from mlplab.runs.index import typed_words
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.run import Run
@@ -57,7 +57,7 @@ def page(run: Run, study: Study) -> str:
 
 def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
-    words = list(stored_overrides(run.folder))
+    words = list(typed_words(run.folder))
     if not any(word.startswith("seed=") for word in words):
         words.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(word) for word in words)

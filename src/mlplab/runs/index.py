@@ -92,6 +92,16 @@ def flat_config(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def typed_words(folder: Path) -> tuple[str, ...]:
+    """The words that a run was started with, those of its folder left out; none where the file is missing or damaged."""
+    path = folder / "overrides.yaml"
+    try:
+        words = parse_yaml(path.read_text(encoding="utf-8")) if path.stat().st_size <= _LARGEST else None
+    except Exception:  # whatever a damaged file raises
+        return ()
+    return tuple(str(word) for word in words if not str(word).startswith("hydra.")) if isinstance(words, list) else ()
+
+
 def _flat(tree: Any, before: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, Mapping):
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from mlplab.data import Prepared
 from mlplab.runs.checkpoints import CheckpointError, Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
+from mlplab.runs.index import summary_of
 from mlplab.training import Loop, Ready
 
 NO_MATTER = ("name", "tracking", "device", "deterministic")
@@ -75,17 +75,10 @@ def find(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
     return newest(folder / "checkpoints")
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
-    """summary.json as it is; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def see_that_it_fits(saved: Saved | None, member: Ready, loop: Loop, allowed: Sequence[str], log: logging.Logger) -> None:
+def see_that_it_fits(folder: Path, saved: Saved | None, member: Ready, loop: Loop, allowed: Sequence[str], log: logging.Logger) -> None:
     """Raise CheckpointError where the checkpoint is of another configuration or other data, or, in strict mode, of another machine."""
+    if not summary_of(folder):
+        log.warning("the process before this one was killed, or lost its machine: the run has no end")
     if saved is None:
         log.info("no checkpoint yet: from the start")
         return

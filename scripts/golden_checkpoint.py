@@ -1,0 +1,51 @@
+"""Writes tests/reliability/golden/<version>: a run that was interrupted, and what it comes to when it is continued. Once a release."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "reliability"))
+
+from harness import digest
+
+from mlplab import experiment
+from mlplab.config import build, compose, settings_of_folder
+from mlplab.runs.keeper import Keeper
+
+WORDS = [
+    "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30", "training.batch_size=16",
+    "model.dropout=0.2", "model.normalization=batch", "optimizer=adamw", "schedule=plateau",
+]  # fmt: skip
+
+
+def main() -> None:
+    """Interrupt at step 40, keep the folder, continue a copy."""
+    place = ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
+    real = Keeper.__call__
+
+    def stop(self, loop):  # type: ignore[no-untyped-def]
+        if loop.step == 40:
+            self.signals.received = signal.SIGTERM
+        real(self, loop)
+
+    Keeper.__call__ = stop  # type: ignore[method-assign]
+    experiment.run(build(compose(WORDS)), place, quiet=True)
+    Keeper.__call__ = real  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(place, Path(folder) / "copy"))
+        run = experiment.resume(copy, settings_of_folder(copy), quiet=True)
+        wanted = {"train/loss": float(run.history["train/loss"][-1]), "digest": digest(copy)}
+    (place / "wanted.json").write_text(json.dumps(wanted, indent=2) + "\n")
+    (place / ".lock").unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What the tests of faults share."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FULL = os.environ.get("MLPLAB_CAMPAIGN") == "full"
+QUICK = ["experiment=xor_mlp", "tracking=summary", "dataset.num_samples=60", "training.epochs=12", "training.batch_size=16"]
+HERE = Path(__file__).parent
+
+
+def row(*names: str):
+    """The rows of the fault matrix that a test proves."""
+    return pytest.mark.row(*names)
+
+
+def size(ci: int, full: int) -> int:
+    """How large a campaign is: small with every commit, in full where MLPLAB_CAMPAIGN=full."""
+    return full if FULL else ci
+
+
+def told(name: str, **numbers: object) -> None:
+    """Write what a campaign measured to the file that MLPLAB_RECORD names."""
+    if place := os.environ.get("MLPLAB_RECORD"):
+        with open(place, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"campaign": name, **numbers}) + "\n")
+
+
+def digest(folder: Path, names=("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors")) -> str:
+    """What must be the same of a run, however it was disturbed."""
+    found = hashlib.sha256()
+    for name in names:
+        found.update((Path(folder) / name).read_bytes())
+    return found.hexdigest()
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder by its content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(Path(folder).rglob("*"))
+        if not path.is_symlink() and path.name != ".lock"  # which names the last owner
+    }
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "mlplab", *words]
+
+
+def start(*words: str, **options) -> subprocess.Popen:
+    """The command in the background."""
+    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run(*words: str, code: int | None = 0, **options) -> subprocess.CompletedProcess:
+    """The command, whose exit code must be `code`."""
+    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=120, check=False, **options)
+    assert code is None or done.returncode == code, (done.returncode, done.stderr[-2000:])
+    return done
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+def refused(words, capfd, *nearest: str) -> str:
+    """`mlplab WORDS` ends with exit code 2 and one paragraph that names these; nothing is left behind."""
+    from mlplab.cli import main
+
+    before = tree(Path())
+    capfd.readouterr()
+    assert main(list(words)) == 2, words
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert len(errors.strip().splitlines()) == 1, errors
+    assert "Traceback" not in errors
+    for text in nearest:
+        assert text in errors, (text, errors)
+    assert tree(Path()) == before
+    return errors
+
+
+class LoopStops(Exception):
+    """Raised by a hook of a test."""
+
+
+@functools.cache
+def _undisturbed(words: tuple[str, ...], at: str) -> str:
+    import mlplab
+
+    return digest(mlplab.run(list(words), at).folder)
+
+
+@pytest.fixture
+def undisturbed(tmp_path_factory):
+    """words -> the digest of a run of them that nobody disturbed."""
+    return lambda words: _undisturbed(tuple(words), str(tmp_path_factory.mktemp("undisturbed") / "run"))

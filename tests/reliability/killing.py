@@ -1,0 +1,205 @@
+"""Trains, kills itself at random moments with SIGKILL, and resumes, until it has been killed often enough: a program of its own.
+
+The parent has everything imported and has trained and saved once, so that a child's life is training and not imports. Writes are slowed, so
+that kills land inside them; the parent knows whether one did. `--control` writes the state in place under one name, as many programs do:
+it must lose some. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import random
+import shutil
+import signal
+import time
+import traceback
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+
+from mlplab import experiment
+from mlplab.config import build, compose
+from mlplab.config.build import build as build_settings
+from mlplab.config.compose import Composed
+from mlplab.config.stored import stored_config
+from mlplab.runs import checkpoints as checkpoints_module
+from mlplab.runs import tree_file
+from mlplab.sweeps import drive
+from mlplab.sweeps.plan import Options
+from mlplab.tracking import files
+
+torch.set_num_threads(1)
+INSIDE = mmap.mmap(-1, 1)  # 1 while a child is inside a write of a checkpoint
+CHUNKS = 16
+PAUSE = 0.0006  # seconds between two chunks
+SINGLE = [
+    "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30",
+    "training.batch_size=16", "model.dropout=0.2", "model.normalization=batch", "optimizer=adamw", "schedule=plateau", "schedule.patience=2",
+]  # fmt: skip
+
+
+def slow_write(path, data, *, durable=False):
+    """write_bytes_atomic in chunks, telling the parent."""
+    aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    INSIDE[0] = 1
+    _chunks(aside, data)
+    os.replace(aside, path)
+    INSIDE[0] = 0
+
+
+def _chunks(path, data):
+    size = max(1, -(-len(data) // CHUNKS))
+    with open(path, "wb") as file:
+        for start in range(0, len(data), size):
+            file.write(data[start : start + size])
+            file.flush()
+            time.sleep(PAUSE)
+
+
+class InPlace(checkpoints_module.Checkpoints):
+    """The control: one file, written over, no digest."""
+
+    def save(self, step, epoch, tree, rows, elapsed):
+        self.kept = [*getattr(self, "kept", []), *rows]
+        data = tree_file.dump({"step": step, "tree": tree, "rows": self.kept, "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity}})
+        INSIDE[0] = 1
+        _chunks(self.folder / "state.bin", data)
+        INSIDE[0] = 0
+
+    def resume(self, saved):
+        self.kept = list(saved.history)
+
+    @staticmethod
+    def newest(folder):
+        path = folder / "state.bin"
+        if not path.exists():
+            return None, []
+        found = tree_file.parse(path.read_bytes())
+        return checkpoints_module.Saved(found["manifest"], found["tree"], found["rows"]), []
+
+
+def settings_of(folder):
+    return build_settings(Composed(stored_config(folder)))
+
+
+def single(folder, words):
+    """One life of a single run."""
+    if (folder / "config.yaml").exists() and (folder / "provenance.json").exists():
+        experiment.resume(folder, settings_of(folder), quiet=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        experiment.run(build(compose(words)), folder, quiet=True)
+
+
+def population(folder, jobs):
+    """One life of a sweep that is one population."""
+    plan = drive.place(folder, jobs, Options())
+    drive.train(plan, folder, quiet=True)
+
+
+def jobs_of(members):
+    """Members that finish, stop and diverge at different times."""
+    words = [*SINGLE[:-3], "optimizer=adam", "training.patience=null"]
+    made = []
+    for i in range(members):
+        lr = "1e30" if i == 1 else "0.01"
+        made.append(build(compose([*words, f"seed={i}", f"optimizer.lr={lr}", f"training.epochs={10 + 5 * (i % 5)}"])))
+    return made
+
+
+def digest(folder):
+    """What must be the same: weights and history of every run below the folder."""
+    found = hashlib.sha256()
+    for name in ("metrics.csv", "weights.safetensors", "checkpoints/best.safetensors", "checkpoints/last.safetensors"):
+        for path in sorted(folder.rglob(name)):
+            found.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def finished(folder, members):
+    if members:
+        return all((folder / "jobs" / str(n) / "summary.json").exists() for n in range(members))
+    try:
+        return json.loads((folder / "summary.json").read_text())["status"] in ("done", "diverged")
+    except (OSError, ValueError):
+        return False
+
+
+def live(work, folder):
+    """A child that works until it is done or killed; its process number."""
+    INSIDE[0] = 0
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work(folder)
+        os._exit(0)
+    except BaseException:
+        (folder.parent / "failed.txt").write_text(traceback.format_exc())
+        os._exit(1)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--members", type=int, default=0)
+    parser.add_argument("--control", action="store_true")
+    parser.add_argument("--longest", type=float, default=0.5, help="seconds that a child lives at most")
+    given = parser.parse_args()
+    jobs = jobs_of(given.members) if given.members else None
+    work = (lambda folder: population(folder, jobs)) if jobs else (lambda folder: single(folder, SINGLE))
+    undisturbed = Path("undisturbed")
+    shutil.rmtree(undisturbed, ignore_errors=True)
+    work(undisturbed)  # the warm-up too: everything is imported and has run once
+    wanted = digest(undisturbed)
+    if given.control:
+        checkpoints_module.Checkpoints.save, checkpoints_module.Checkpoints.resume = InPlace.save, InPlace.resume
+        from mlplab.runs import resuming
+
+        resuming.newest = InPlace.newest
+    files.write_bytes_atomic = checkpoints_module.write_bytes_atomic = slow_write
+    draw = random.Random(given.seed)
+    kills = inside = lost = runs = differing = attempts = 0
+    started = time.monotonic()
+    while kills < given.kills:
+        folder = Path(f"run{runs}")
+        while not finished(folder, given.members):
+            attempts += 1
+            child = live(work, folder)
+            deadline = time.monotonic() + draw.uniform(0.02, given.longest)
+            ended, status = 0, 0
+            while not ended and time.monotonic() < deadline:
+                ended, status = os.waitpid(child, os.WNOHANG)
+                time.sleep(0.001)
+            if not ended:
+                was_inside = INSIDE[0] == 1
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                kills, inside = kills + 1, inside + was_inside
+            elif os.waitstatus_to_exitcode(status):
+                lost += 1  # it could not go on from what was left
+                reason = Path("failed.txt").read_text().strip().splitlines()[-1]
+                shutil.rmtree(folder, ignore_errors=True)
+            if kills >= 3 * given.kills + 100:
+                break
+        runs += 1
+        differing += finished(folder, given.members) and digest(folder) != wanted
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            Path("failed.txt").unlink()
+    print(json.dumps({
+        "kills": kills, "inside a write": inside, "lost": lost, "runs": runs, "differing": differing, "attempts": attempts,
+        "seconds": round(time.monotonic() - started, 1), "seed": given.seed, "members": given.members, "why": locals().get("reason", ""),
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Section A of the fault matrix: the process dies, or is asked to."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from harness import HERE, QUICK, command, digest, row, run, size, start, told, tree, wait_for
+
+import mlplab
+from mlplab import experiment
+from mlplab.config import build, compose
+from mlplab.runs import checkpoints as checkpoints_module
+from mlplab.runs.checkpoints import Checkpoints, newest
+from mlplab.runs.keeper import Keeper
+from mlplab.runs.signals import Interrupted, Signals
+from mlplab.tracking import files
+
+LONG = ["experiment=radial_6_6", "tracking=scalars", "training.epochs=100000", "hydra.run.dir=run"]
+
+
+def kill(kills, *more):
+    done = subprocess.run([sys.executable, str(HERE / "killing.py"), "--kills", str(kills), *more], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    told(f"SIGKILL, {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}", **found)
+    return found
+
+
+@row("A1", "A2")
+@pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
+@pytest.mark.timeout(3000)
+def test_a1_killed_at_random_moments(members):
+    found = kill(size(20, 500), *(["--members", str(members), "--longest", "0.9"] if members else []))
+    assert found["kills"] >= size(20, 500)
+    assert found["lost"] == 0, found
+    assert found["differing"] == 0, found
+    assert found["inside a write"] >= found["kills"] / 2  # else it would prove nothing
+    assert found["attempts"] < 200 * found["runs"]  # each life comes further
+
+
+@row("A2")
+@pytest.mark.timeout(1000)
+def test_a2_the_control_that_writes_in_place_loses_some():
+    assert kill(size(20, 100), "--control", "--longest", "0.25")["lost"] > 0
+
+
+CALLS = ("open", "fsync", "replace", "unlink", "write", "ftruncate", "close")
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def crashing(monkeypatch, at):
+    """Every call of os that saving makes is counted; the one with number `at` is the last. Returns the counter."""
+    counter = [0]
+
+    def wrapped(real):
+        def call(*arguments, **named):
+            counter[0] += 1
+            if counter[0] == at:
+                raise Crash
+            if counter[0] > at > 0:
+                raise Crash  # nothing that tidies up runs in a process that is dead
+            return real(*arguments, **named)
+
+        return call
+
+    class System:
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+    system = System()
+    for name in CALLS:
+        setattr(system, name, wrapped(getattr(os, name)))
+
+    def fdopen(descriptor, mode):
+        class File:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                os.close(descriptor)
+
+            def write(self, data):
+                half = len(data) // 2  # a crash may fall into the middle of a file
+                system.write(descriptor, data[:half])
+                system.write(descriptor, data[half:])
+
+            def flush(self):
+                pass
+
+            def fileno(self):
+                return descriptor
+
+        return File()
+
+    system.fdopen = fdopen
+    monkeypatch.setattr(files, "os", system)
+    return counter
+
+
+@row("A3")
+def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
+    import torch
+
+    def saved_until(folder, crash_at):
+        folder.mkdir()
+        store = Checkpoints(folder, {})
+        for step in (1, 2, 3):
+            store.save(step, step, {"theta": torch.full((50,), float(step))}, [{"step": torch.tensor([step])}], 0.0)
+        counter = crashing(monkeypatch, crash_at)
+        try:
+            store.save(4, 4, {"theta": torch.full((50,), 4.0)}, [{"step": torch.tensor([4])}], 0.0)
+        except Crash:
+            pass
+        finally:
+            monkeypatch.setattr(files, "os", os)
+        return counter[0]
+
+    calls = saved_until(tmp_path / "whole", 0)
+    assert calls >= 12
+    seen = set()
+    for n in range(1, calls + 1):
+        folder = tmp_path / str(n)
+        saved_until(folder, n)
+        saved, _ = newest(folder)
+        assert saved.step in (3, 4)
+        assert (saved.tree["theta"] == saved.step).all()
+        assert [int(piece["step"]) for piece in saved.history] == list(range(1, saved.step + 1))
+        seen.add(saved.step)
+        store = Checkpoints(folder, {})  # and it goes on from there
+        store.resume(saved)
+        store.save(9, 9, {"theta": torch.full((50,), 9.0)}, [{"step": torch.tensor([9])}], 0.0)
+        assert newest(folder)[0].step == 9
+        assert not list(folder.glob(".tmp-*"))
+    assert seen == {3, 4}
+    told("a crash at every system call of a save", calls=calls, lost=0)
+
+
+@row("A4")
+def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
+    import torch
+
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, real=real, name=name: (order.append((name, str(a[-1]))), real(*a))[1])
+    real_unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **k: (order.append(("unlink", self.name)), real_unlink(self, **k))[1])
+    store = Checkpoints(tmp_path, {})
+    for step in (1, 2, 3):
+        order.clear()
+        store.save(step, step, {"x": torch.zeros(3)}, [{"s": torch.tensor([step])}], 0.0)
+    names = [name if name != "replace" else Path(place).suffix for name, place in order]
+    # history; state: file, rename, folder; manifest: file, rename, folder; then the oldest, its manifest first
+    assert names == ["fsync", "fsync", ".safetensors", "fsync", "fsync", ".json", "fsync", "unlink", "unlink"]
+    assert [place for name, place in order if name == "unlink"] == ["state-000000000001.json", "state-000000000001.safetensors"]
+
+
+@row("A5", "A6", "A12")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a5_a_signal_ends_it_between_two_steps(name):
+    number = getattr(signal, name)
+    process = start("train", *LONG)
+    wait_for(lambda: Path("run/metrics.csv").exists() and len(Path("run/metrics.csv").read_bytes()) > 3000)
+    sent = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert time.monotonic() - sent < 4  # 2 s are asked; this machine may have other work
+    assert output.splitlines()[-2:] == ["go on with: mlplab resume run", "run"]
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert (summary["status"], summary["signal"]) == ("interrupted", number)
+    assert f"{name}: stopped after step" in Path("run/log.txt").read_text()
+    assert newest(Path("run/checkpoints"))[0].step >= summary["steps"]
+
+
+@row("A5", "A1")
+@pytest.mark.timeout(2000)
+def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
+    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
+    wanted = undisturbed(words)
+    draw, signals, slowest = random.Random(1), 0, 0.0
+    while signals < size(2, 50):
+        shutil.rmtree("run", ignore_errors=True)
+        process = start("train", *words, "hydra.run.dir=run")
+        while True:
+            wait_for(lambda process=process: Path("run/log.txt").exists() or process.poll() is not None)
+            time.sleep(draw.uniform(0, 1.5))
+            sent = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+            slowest = max(slowest, time.monotonic() - sent)
+            if process.returncode == 0:
+                break
+            # A signal may meet the process before training begins or after it has ended; then Python's own end is the right one.
+            assert process.returncode in (143, -signal.SIGTERM), process.returncode
+            signals += 1
+            if not Path("run/config.yaml").exists():
+                break
+            process = start("resume", "run")
+            time.sleep(1.2)
+        if process.returncode == 0:
+            assert digest(Path("run")) == wanted
+    assert slowest < 4
+    told("random SIGTERMs", signals=signals, slowest_seconds=round(slowest, 2), wrong_codes=0, differing=0)
+
+
+@row("A6")
+def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
+    """The second comes while the first is being honoured: inside the save."""
+    real, sent = Keeper.save, []
+
+    def save(self, loop):
+        if self.signals.received is not None and not sent:
+            sent.append(loop.step)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        return real(self, loop)
+
+    monkeypatch.setattr(Keeper, "save", save)
+    real_step = experiment.Loop._evaluate
+
+    def evaluate(self, *arguments):
+        real_step(self, *arguments)
+        if self.step > 20 and not sent:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(experiment.Loop, "_evaluate", evaluate)
+    began = time.monotonic()
+    result = mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
+    assert time.monotonic() - began < 4
+    assert result.status == "interrupted"
+    saved, complaints = newest(tmp_path / "run" / "checkpoints")
+    assert complaints == []
+    assert saved.step == sent[0] - 1
+
+
+@row("A7")
+@pytest.mark.parametrize("phase", ["data", "evaluation", "save", "end"])
+def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
+    from mlplab import training
+    from mlplab.runs.record import Record
+
+    words = [*QUICK, "tracking.checkpoint_seconds=0"]
+    wanted = undisturbed(words)
+    once = []
+
+    def with_signal(real):
+        def call(*arguments, **named):
+            if not once:
+                once.append(1)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(*arguments, **named)
+
+        return call
+
+    target = {
+        "data": (experiment, "ready"), "evaluation": (training.loop, "evaluate"),
+        "save": (checkpoints_module, "write_bytes_atomic"), "end": (Record, "finish"),
+    }[phase]  # fmt: skip
+    monkeypatch.setattr(target[0], target[1], with_signal(getattr(*target)))
+    place = Path("run")
+    if phase == "data":  # nothing was begun, and nothing is left
+        with pytest.raises(Interrupted):
+            experiment.run(build(compose(words)), place, quiet=True)
+        assert not place.exists()
+        return
+    result = experiment.run(build(compose(words)), place, quiet=True)
+    assert result.status == ("done" if phase == "end" else "interrupted")
+    assert not list(place.rglob(".tmp-*"))
+    again = experiment.resume(place, build(compose(words)), quiet=True)
+    assert again.status == "done"
+    assert digest(place) == wanted
+
+
+@row("A8")
+@pytest.mark.parametrize("closed", ["output", "errors", "both"])
+def test_a8_nobody_reads_the_output(closed, undisturbed):
+    import subprocess
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": writing if closed != "errors" else subprocess.DEVNULL, "stderr": writing if closed != "output" else subprocess.DEVNULL}
+    done = subprocess.run(command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60)
+    os.close(writing)
+    assert done.returncode == 0
+    assert digest(Path("run")) == undisturbed(QUICK)
+
+
+@row("A9")
+def test_a9_not_the_main_thread(tmp_path):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(mlplab.run(QUICK, tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert found[0].status == "done"
+    assert (tmp_path / "run" / "log.txt").read_text().count("not the main thread") == 1
+
+
+@row("A10")
+def test_a10_earlier_handlers_are_called_and_come_back(tmp_path, monkeypatch):
+    seen = []
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)}
+    signal.signal(signal.SIGTERM, lambda *_: seen.append("ours"))
+    ours = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.received is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+        assert seen == ["ours"]
+        assert signal.getsignal(signal.SIGTERM) is ours
+        monkeypatch.setattr(experiment.Loop, "run", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            mlplab.run(QUICK, tmp_path / "run")
+        assert signal.getsignal(signal.SIGTERM) is ours
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert all(signal.getsignal(n) is handler for n, handler in before.items())
+
+
+@row("A14")
+def test_a14_the_configuration_is_frozen():
+    """A file of one's own changes between the interruption and the resumption: the run goes on with what it began with."""
+    Path("own/dataset").mkdir(parents=True)
+    mine = Path("own/dataset/mine.yaml")
+    mine.write_text("defaults: [xor, _self_]\nnoise: 0.05\nnum_samples: 60\n")
+    words = ["--config-dir", "own", "dataset=mine", "tracking=summary", "training.epochs=20"]
+    run("train", *words, "hydra.run.dir=one")
+    run("train", *words, "training.epochs=10", "hydra.run.dir=two")
+    mine.write_text("defaults: [xor, _self_]\nnoise: 0.4\nnum_samples: 60\n")
+    run("resume", "two", "training.epochs=20")
+    assert digest(Path("one")) == digest(Path("two"))
+
+
+@row("A15")
+def test_a15_killed_from_outside():
+    process = start("train", *LONG, "tracking.checkpoint_seconds=0.2")
+    wait_for(lambda: list(Path("run/checkpoints").glob("state-*.json")) if Path("run/checkpoints").exists() else False)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9
+    assert "unfinished" in run("runs", ".").stdout
+    second = start("resume", "run")
+    wait_for(lambda: "from the checkpoint of step" in Path("run/log.txt").read_text())
+    assert "was killed" in Path("run/log.txt").read_text()
+    second.send_signal(signal.SIGTERM)
+    second.communicate()
+    assert second.returncode == 143
+
+
+@row("F21")
+def test_f21_nothing_is_left_to_do():
+    run("train", *QUICK, "hydra.run.dir=run")
+    before = tree(Path("run"))
+    run("resume", "run")
+    assert tree(Path("run")) == before
+    run("train", "-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=sweep")
+    jobs = tree(Path("sweep/jobs"))
+    run("resume", "sweep")
+    assert tree(Path("sweep/jobs")) == jobs

@@ -1,0 +1,473 @@
+"""Section B of the fault matrix: disks, files and folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness import FULL, HERE, QUICK, command, digest, refused, row, run, size, start, told, tree, wait_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mlplab
+from mlplab import experiment
+from mlplab.cli import main
+from mlplab.config import build, compose, settings_of_folder
+from mlplab.runs import checkpoints as checkpoints_module
+from mlplab.runs import tree_file
+from mlplab.runs.checkpoints import CheckpointError, Checkpoints, newest, read, steps
+from mlplab.runs.keeper import Keeper
+from mlplab.training.checkpoint import StateError
+
+WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
+
+
+def stopped(place, words=WORDS, at=20, keep=2):
+    """A run that was interrupted after step `at`, with a checkpoint at each step."""
+    real, before = Keeper.__call__, checkpoints_module.KEPT
+
+    def call(self, loop):
+        if loop.step == at:
+            self.signals.received = signal.SIGTERM
+        real(self, loop)
+
+    Keeper.__call__, checkpoints_module.KEPT = call, keep
+    try:
+        result = experiment.run(build(compose(words)), Path(place), quiet=True)
+    finally:
+        Keeper.__call__, checkpoints_module.KEPT = real, before
+    assert result.status == "interrupted"
+    return Path(place)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return stopped(tmp_path / "run")
+
+
+def resumed(place, **more):
+    return experiment.resume(place, settings_of_folder(place), quiet=True, **more)
+
+
+def limited(size_limit, *words):
+    """The command with a limit on the size of its files: what a full disk does to it."""
+    code = (
+        "import resource,sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size_limit}, {size_limit}))\n"
+        "from mlplab.cli import main\n"
+        f"sys.exit(main({list(words)!r}))"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+
+
+@row("B1")
+def test_b1_a_full_disk_while_saving(undisturbed):
+    words = ["dataset=digits", "tracking=summary", "training.epochs=6", "model.hidden=[100]", "tracking.checkpoint_epochs=1"]
+    stopped("run", words, at=45)
+    before = steps(Path("run/checkpoints"))
+    done = limited(40_000, "resume", "run")
+    assert done.returncode == 1, done.stderr
+    assert "bytes are free" in done.stderr
+    assert "mlplab resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert steps(Path("run/checkpoints")) == before
+    assert not list(Path("run").rglob(".tmp-*"))
+    assert newest(Path("run/checkpoints"))[0].step == before[0]
+    assert main(["resume", "run"]) == 0
+    assert digest(Path("run")) == undisturbed(words)
+
+
+@row("B2")
+def test_b2_a_full_disk_for_the_metrics_alone(undisturbed):
+    words = [*QUICK, "training.epochs=200", "tracking.checkpoint_epochs=10"]
+    done = limited(30_000, "train", *words, "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    text = Path("run/metrics.csv").read_text()
+    assert text.endswith("\n")
+    assert len({line.count(",") for line in text.splitlines()}) == 1
+    assert main(["resume", "run"]) == 0
+    assert digest(Path("run")) == undisturbed(words)
+
+
+@row("B4")
+def test_b4_truncated_at_any_length(place):
+    folder = place / "checkpoints"
+    step = steps(folder)[0]
+    draw = random.Random(0)
+    refusals = 0
+    for name in (f"state-{step:012d}.safetensors", f"state-{step:012d}.json", "history.bin"):
+        whole = (folder / name).read_bytes()
+        n = len(whole)
+        used = read(folder, step).manifest["history"]["size"] if name == "history.bin" else n
+        lengths = {0, 1, 22, 100, n // 4, n // 2, n - 1000, n - 22, n - 1, *(draw.randrange(n) for _ in range(200))}
+        for length in sorted(length for length in lengths if 0 <= length < used):
+            (folder / name).write_bytes(whole[:length])
+            if name.endswith(".json") and length == n - 1:  # only its last line feed is gone
+                continue
+            with pytest.raises(CheckpointError):
+                read(folder, step)
+            refusals += 1
+        (folder / name).write_bytes(whole)
+    assert read(folder, step).step == step
+    told("truncations of a checkpoint", tried=refusals, accepted=0)
+
+
+@row("B5", "B6")
+def test_b5_one_bit_and_b6_a_page_of_zeros(place):
+    folder, draw = place / "checkpoints", random.Random(1)
+    step = steps(folder)[0]
+    name = f"state-{step:012d}.safetensors"
+    padded = tree_file.parse((folder / name).read_bytes())
+    padded["more"] = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
+    store = Checkpoints(folder, {})
+    store.save(step + 1, 1, padded, [], 0.0)  # large enough for pages
+    name = f"state-{step + 1:012d}.safetensors"
+    whole = (folder / name).read_bytes()
+    for _ in range(500):
+        broken = bytearray(whole)
+        broken[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        (folder / name).write_bytes(broken)
+        with pytest.raises(CheckpointError):
+            read(folder, step + 1)
+    pages = len(whole) // 4096
+    for _ in range(100):
+        at = 4096 * draw.randrange(pages)
+        broken = whole[:at] + bytes(4096) + whole[at + 4096 :]
+        (folder / name).write_bytes(broken)
+        with pytest.raises(CheckpointError):
+            read(folder, step + 1)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(CheckpointError):
+        read(folder, step + 1)
+    (folder / name).write_bytes(whole)
+    assert read(folder, step + 1).step == step + 1
+    told("bit flips", tried=500, accepted=0)
+    told("zeroed pages", tried=100, accepted=0)
+
+
+@row("B7")
+def test_b7_the_newest_is_damaged(place, undisturbed, capsys):
+    folder = place / "checkpoints"
+    latest, before = steps(folder)
+    broken = folder / f"state-{latest:012d}.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=str(latest)):
+        resumed(place, step=latest)
+    assert main(["resume", str(place), "--step", str(latest)]) == 2
+    assert resumed(place).status == "done"
+    log = (place / "log.txt").read_text()
+    assert broken.name in log
+    assert f"from the checkpoint of step {before}" in log
+    assert digest(place) == undisturbed(WORDS)
+
+
+@row("B8")
+def test_b8_all_are_damaged(place, capfd):
+    for path in (place / "checkpoints").glob("state-*.safetensors"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    before = tree(place)
+    assert main(["resume", str(place)]) == 2
+    assert "not begun anew" in capfd.readouterr().err
+    assert tree(place) == before
+
+
+@row("B9")
+def test_b9_left_over_files_of_a_dead_writer(place, undisturbed):
+    stale = place / "checkpoints" / ".tmp-1-00000000"
+    stale.write_bytes(b"half")
+    assert resumed(place).status == "done"
+    assert not stale.exists()
+    assert digest(place) == undisturbed(WORDS)
+
+
+CHANGED = {
+    "model.hidden=[5]": "model.hidden", "activation=relu": "activation.name", "optimizer=sgd": "optimizer.name", "optimizer.lr=0.5": "optimizer.lr",
+    "seed=9": "seed", "dataset.num_samples=64": "dataset.num_samples", "dataset.test=0.3": "dataset.test", "dtype=float64": "dtype",
+    "training.batch_size=8": "training.batch_size", "schedule=cosine": "schedule.name", "loss=hinge": "loss.name", "model.dropout=0.5": "model.dropout",
+}  # fmt: skip
+
+
+@row("B10")
+@pytest.mark.parametrize("word", CHANGED)
+def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
+    """The stored configuration was edited by hand."""
+    from mlplab.config.changing import change
+    from mlplab.config.stored import stored_config
+    from mlplab.tracking import write_yaml
+
+    old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][CHANGED[word]]
+    write_yaml(place / "config.yaml", change(stored_config(place), [word], place).config)
+    for flags in ([], ["--allow-config-change"]):
+        assert main(["resume", str(place), *flags]) == 2
+        errors = capfd.readouterr().err
+        assert CHANGED[word] in errors
+        assert str(old) in errors
+    assert main(["resume", str(place), word]) == 2
+
+
+@row("B10")
+def test_b10_what_may_change(place, undisturbed):
+    assert main(["resume", str(place), "training.epochs=14", "tracking.checkpoint_epochs=3"]) == 0
+    assert digest(place) == undisturbed([*WORDS, "training.epochs=14"])
+
+
+@row("B11")
+@pytest.mark.parametrize("change", ["a cell", "the order", "a row"])
+def test_b11_other_data(change, place, monkeypatch, capfd):
+    from mlplab.data import toy
+
+    real = toy.Xor.make
+
+    def make(self, rng):
+        import dataclasses
+
+        table = real(self, rng)
+        x, y = table.x.copy(), table.y.copy()
+        if change == "a cell":
+            x[3, 1] += 1e-6
+        elif change == "the order":
+            x[[0, 1]], y[[0, 1]] = x[[1, 0]], y[[1, 0]]
+        else:
+            x, y = np.concatenate([x, x[:1]]), np.concatenate([y, y[:1]])
+        return dataclasses.replace(table, x=x, y=y)
+
+    monkeypatch.setattr(toy.Xor, "make", make)
+    assert main(["resume", str(place)]) == 2
+    assert "data changed" in capfd.readouterr().err
+
+
+GOLDEN = HERE / "golden"
+
+
+@row("B12")
+@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.iterdir()))
+def test_b12_golden_checkpoints_are_continued(name, tmp_path):
+    """Checkpoints of every version that was ever released, continued to the numbers that version came to."""
+    shutil.copytree(GOLDEN / name, tmp_path / name)
+    wanted = json.loads((GOLDEN / name / "wanted.json").read_text())
+    result = resumed(tmp_path / name)
+    assert result.status == "done"
+    assert result.history["train/loss"][-1] == pytest.approx(wanted["train/loss"], rel=1e-4)
+    if result.summary.get("resume_exact", True):
+        assert digest(tmp_path / name) == wanted["digest"]
+
+
+@row("B13")
+def test_b13_a_newer_format(place, capfd):
+    for path in (place / "checkpoints").glob("state-*.json"):
+        path.write_text(path.read_text().replace("mlplab-checkpoint-1", "mlplab-checkpoint-2"))
+    assert main(["resume", str(place)]) == 2
+    assert "mlplab-checkpoint-2" in capfd.readouterr().err
+
+
+@row("B14", "A12")
+@pytest.mark.parametrize("strict", [False, True])
+def test_b14_saved_on_another_machine(strict, place, capfd):
+    for path in (place / "checkpoints").glob("state-*.json"):
+        manifest = json.loads(path.read_text())
+        manifest["fingerprint"] |= {"device": "NVIDIA H200", "cuda": "13.0"}
+        path.write_text(json.dumps(manifest))
+    code = main(["resume", str(place), f"deterministic={strict}"])
+    if strict:
+        assert code == 2
+        assert "NVIDIA H200 -> cpu" in capfd.readouterr().err
+    else:
+        assert code == 0
+        assert json.loads((place / "summary.json").read_text())["resume_exact"] is False
+        assert "NVIDIA H200 -> cpu" in (place / "log.txt").read_text()
+
+
+@row("B14")
+def test_b14_another_type_of_numbers(place):
+    saved = newest(place / "checkpoints")[0]
+    settings = build(compose([*WORDS, "dtype=float64"]))
+    member = experiment.ready([settings])[0]
+    loop, _ = experiment._loop(member)
+    from mlplab.training.checkpoint import restore
+
+    with pytest.raises(StateError, match=r"theta is torch\.float32"):
+        restore(loop, saved.tree["loop"], [])
+
+
+@row("B15")
+def test_b15_two_processes_in_one_folder():
+    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=100000", "hydra.run.dir=run", "tracking.checkpoint_seconds=0.1"]
+    first = start("train", *words)
+    wait_for(lambda: list(Path("run").glob("checkpoints/state-*.json")))
+    for second in (["train", *words], ["resume", "run"]):
+        done = run(*second, code=2)
+        assert "in use by" in done.stderr or "not empty" in done.stderr
+    first.kill()
+    first.communicate()
+    third = start("resume", "run", "tracking.checkpoint_seconds=0.1")
+    wait_for(lambda: "resumed" in Path("run/log.txt").read_text())
+    third.send_signal(signal.SIGTERM)
+    third.communicate()
+    assert third.returncode == 143
+
+
+@row("B17")
+def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
+    real = Keeper.save
+
+    def save(self, loop):
+        if loop.step == 10:
+            shutil.rmtree("run")
+        real(self, loop)
+
+    monkeypatch.setattr(Keeper, "save", save)
+    assert main(["train", *WORDS, "hydra.run.dir=run"]) == 1
+    assert "No such file" in capfd.readouterr().err
+    assert not Path("run").exists()
+
+
+@row("B18")
+def test_b18_a_temporary_folder_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/dev/shm")
+    real, seen = os.replace, []
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((Path(a).parent, Path(b).parent)), real(a, b))[1])
+    mlplab.run(WORDS, tmp_path / "run")
+    assert len(seen) > 20
+    assert all(a == b for a, b in seen)
+
+
+NAMES = [
+    "ünï", "日本", "with space", "it's", 'say "x"', "100%", "a=b", "a,b", "a#b", "a&b", "a;b", "$HOME", "`x`", "(x)", "[x]", "{x}", "a+b", "a@b",
+    "a!b", "a^b", "-", "x" * 200, "a\nb", ".hidden",
+]  # fmt: skip
+
+
+@row("B19")
+@pytest.mark.parametrize("name", NAMES)
+def test_b19_odd_names_work_or_are_refused(name, capfd):
+    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+    code = main(["train", *QUICK, f"name='{quoted}'"])
+    captured = capfd.readouterr()
+    if code == 2:
+        assert "Traceback" not in captured.err
+        assert not Path("outputs").exists()
+        return
+    assert code == 0
+    folder = Path(captured.out.splitlines()[-1])
+    assert folder.parent.parent == Path("outputs/runs")
+    assert main(["resume", str(folder)]) == 0
+    assert main(["report", str(folder)]) in (0, 2)  # 2: this level of tracking keeps no frames
+    assert main(["train", "-m", *QUICK, "seed=0,1", f"name='{quoted}'"]) == 0
+    sweep = Path(capfd.readouterr().out.splitlines()[-1])
+    assert sweep.parent.parent == Path("outputs/sweeps")
+    assert main(["resume", str(sweep)]) == 0
+
+
+@row("B19")
+def test_b19_a_value_of_300_characters():
+    assert main(["train", "-m", *QUICK, f"name={'n' * 100}", "seed=0,1", "hydra.sweep.dir=" + "d" * 200]) == 0
+    assert Path("d" * 200, "results.csv").exists()
+
+
+@row("B21")
+@pytest.mark.parametrize("planted", ["history.bin", "state", ".lock"])
+def test_b21_planted_links_are_not_followed(planted, place):
+    sentinel = place.parent / "sentinel"
+    sentinel.write_bytes(b"mine")
+    if planted == ".lock":
+        (place / ".lock").unlink()
+        (place / ".lock").symlink_to(sentinel)
+    elif planted == "history.bin":
+        (place / "checkpoints" / "history.bin").unlink()
+        (place / "checkpoints" / "history.bin").symlink_to(sentinel)
+    else:
+        for path in (place / "checkpoints").glob("state-*.safetensors"):
+            path.unlink()
+            path.symlink_to(sentinel)
+    assert main(["resume", str(place)]) in (1, 2)
+    assert sentinel.read_bytes() == b"mine"
+
+
+@row("B22")
+@pytest.mark.timeout(600)
+def test_b22_many_runs_are_listed(capfd):
+    import time
+
+    count = size(500, 10_000)
+    config = "optimizer: {name: adam, lr: 0.01}\nmodel: {name: mlp, hidden: [6, 6]}\nseed: 3\n" + "".join(f"k{i}: {i}\n" for i in range(60))
+    for i in range(count):
+        folder = Path(f"outputs/runs/r{i % 50}/{i}")
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(config)
+        (folder / "summary.json").write_text(json.dumps({"status": "done", "name": "r", "seed": i, "epochs": 3, "metrics": {"test/accuracy": i / count}}))
+    for i in range(5):
+        Path(f"outputs/runs/r{i}/{i}/summary.json").write_text("{dam")
+    times = []
+    for words in ([], [], ["--where", "optimizer=adam"], ["--where", "optimizer=adam"], ["--sort", "test/accuracy", "--limit", "1"]):
+        began = time.monotonic()
+        assert main(["runs", *words]) == 0
+        times.append(time.monotonic() - began)
+    captured = capfd.readouterr()
+    assert "5 with a damaged summary.json left out" in captured.err
+    assert f"{count - 5} of {count}" in captured.out
+    if FULL:
+        told("10,000 runs listed", list_seconds=round(times[1], 2), first_by_configuration=round(times[2], 2), again=round(times[3], 2))
+    assert times[3] < max(5.0, times[2])
+
+
+@row("B24")
+def test_b24_few_file_descriptors(tmp_path):
+    code = (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom mlplab.cli import main\n"
+        f"sys.exit(main(['train', '-m', *{QUICK!r}, 'training.epochs=2', 'seed=range({size(40, 300)})', 'tracking=scalars', 'hydra.sweep.dir=sweep']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@row("B26")
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["save", "crash", "resume", "damage"]), max_size=25))
+def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
+    folder = tmp_path_factory.mktemp("c")
+    store, step, good = Checkpoints(folder, {}), 0, set()
+    for action in actions:
+        if action == "save":
+            step += 1
+            store.save(step, step, {"x": torch.tensor([step])}, [{"s": torch.tensor([step])}], 0.0)
+            good.add(step)
+        elif action == "damage" and len(good & set(steps(folder))) > 1:
+            path = folder / f"state-{steps(folder)[0]:012d}.safetensors"
+            path.write_bytes(path.read_bytes()[:-1])
+            good.discard(steps(folder)[0])
+        elif action in ("crash", "resume") and steps(folder):
+            store.close()
+            store = Checkpoints(folder, {})
+            saved, _ = newest(folder)
+            store.resume(saved)
+            step = saved.step
+            good = {s for s in good if s <= step}
+        if good:
+            assert newest(folder)[0].step == max(good)
+        assert len(steps(folder)) <= checkpoints_module.KEPT
+    store.close()
+
+
+@row("A7")
+def test_a_save_has_no_effect_on_the_run(tmp_path):
+    """Level D3: checkpoints at every step, now and then, or never, tracking of any kind: the same bits."""
+    found = set()
+    for i, words in enumerate((
+        ["tracking.checkpoint_seconds=0"], ["tracking.checkpoint_seconds=null"], ["tracking.checkpoint_epochs=1"], ["tracking.checkpoint_epochs=7"],
+        ["tracking=full"], ["tracking=scalars"], ["tracking=off"], ["tracking=full", "tracking.checkpoint_seconds=0"],
+    )):  # fmt: skip
+        mlplab.run([*QUICK, "model.dropout=0.2", *words], tmp_path / str(i))
+        found.add(digest(tmp_path / str(i), ["weights.safetensors", "checkpoints/last.safetensors"]))
+    assert len(found) == 1
