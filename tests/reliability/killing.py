@@ -68,7 +68,9 @@ class InPlace(checkpoints_module.Checkpoints):
 
     def save(self, step, epoch, tree, rows, elapsed):
         self.kept = [*getattr(self, "kept", []), *rows]
-        data = tree_file.dump({"step": step, "tree": tree, "rows": self.kept, "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity}})
+        data = tree_file.dump(
+            {"step": step, "tree": tree, "rows": self.kept, "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity}}
+        )
         INSIDE[0] = 1
         _chunks(self.folder / "state.bin", data)
         INSIDE[0] = 0

@@ -29,10 +29,15 @@ LONG = ["experiment=radial_6_6", "tracking=scalars", "training.epochs=100000", "
 
 
 def kill(kills, *more):
-    done = subprocess.run([sys.executable, str(HERE / "killing.py"), "--kills", str(kills), *more], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "killing.py"), "--kills", str(kills), *more], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    told(f"SIGKILL, {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}", **found)
+    told(
+        f"SIGKILL, {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}",
+        **found,
+    )
     return found
 
 
@@ -292,7 +297,10 @@ def test_a8_nobody_reads_the_output(closed, undisturbed):
 
     reading, writing = os.pipe()
     os.close(reading)
-    streams = {"stdout": writing if closed != "errors" else subprocess.DEVNULL, "stderr": writing if closed != "output" else subprocess.DEVNULL}
+    streams = {
+        "stdout": writing if closed != "errors" else subprocess.DEVNULL,
+        "stderr": writing if closed != "output" else subprocess.DEVNULL,
+    }
     done = subprocess.run(command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60)
     os.close(writing)
     assert done.returncode == 0

@@ -47,7 +47,9 @@ def _plain(word: str) -> str:
 def did_you_mean(word: str, words: Iterable[str], shown: str = "`{}`") -> str:
     """ "Did you mean `adam`? " or nothing."""
     near = nearest(word, words)
-    return f"Did you mean {shown.format(near)}? " if near else ""
+    return (
+        f"Did you mean {shown.replace('{}', near, 1)}? " if near else ""
+    )  # the rest of `shown` may be what the user typed, braces and all
 
 
 def listing(words: Iterable[str], last: str = ", ", empty: str = "nothing") -> str:

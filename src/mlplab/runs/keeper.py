@@ -14,7 +14,7 @@ from mlplab.runs.resuming import machine_changes
 from mlplab.runs.signals import Interrupted, Signals, name
 from mlplab.settings import Tracking
 from mlplab.training import FrameRecorder, Loop
-from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.training.checkpoint import StateError, capture, pack_rows, restore, unpack_rows
 
 SHARE = 0.01
 """The largest part of a training's time that saving by time may take."""
@@ -92,9 +92,12 @@ class Keeper:
 
     def restore(self, loop: Loop, saved: Saved) -> None:
         """Put a new loop where the checkpoint was. Raises StateError."""
-        restore(loop, saved.tree["loop"], unpack_rows(saved.history))
-        if self.recorder is not None:
-            self.watch(self.recorder, saved)
+        try:
+            restore(loop, saved.tree["loop"], unpack_rows(saved.history))
+            if self.recorder is not None:
+                self.watch(self.recorder, saved)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"The checkpoint of step {saved.step} is not one of this training: {type(error).__name__}: {error}") from error
         self.saved, self._saved_step = len(loop.journal.rows), loop.step
         self.before = float(saved.manifest["elapsed"])
         now = fingerprint(

@@ -64,7 +64,7 @@ class Record:
     ) -> dict[str, Any]:
         """Weights, then the summary, which says that the run has ended. `exact` is False for one that was resumed under other conditions."""
         write_weights(self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json())
-        if self.events is not None:
+        if self.events is not None and outcome.status != "interrupted":  # of a run that goes on, the end is written at its end
             _conclude(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
         summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)

@@ -1,0 +1,438 @@
+"""Section C of the fault matrix: what others made never runs, never writes outside, and reads nothing that was not named."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from harness import HERE, QUICK, refused, row, run, size, told, tree
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mlplab
+from mlplab.cli import main
+from mlplab.config import Composed, ConfigError, build, compose
+from mlplab.config.stored import stored_config
+from mlplab.runs import tree_file
+from mlplab.runs.checkpoints import newest
+from mlplab.tracking import write_yaml
+
+CORPUS = HERE / "corpus"
+TARGETS = [line for line in (CORPUS / "targets.txt").read_text().splitlines() if not line.startswith("#")]
+BAD_NAMES = (CORPUS / "names.txt").read_text().splitlines()
+HYDRA = list(yaml.safe_load_all((CORPUS / "hydra.yaml").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran(tmp_path, monkeypatch):
+    """A module that leaves a marker when it is imported, a secret, and a folder beside ours: all untouched at the end."""
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    (planted / "planted_module.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\nanything = print\n")
+    monkeypatch.syspath_prepend(str(planted))
+    monkeypatch.setenv("SECRET", "the-secret-word")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    yield
+    assert not (tmp_path / "marker").exists()
+    assert not (work / "marker").exists()
+    assert "planted_module" not in sys.modules
+    assert {path.name for path in tmp_path.iterdir()} == {"planted", "outside", "work"}
+    assert tree(outside) == tree(outside) and (outside / "file").read_text() == "mine"
+    told("hostile corpus", executed=0, imported=0, outside=0)
+
+
+class Payload:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+def payloads():
+    command_line = "touch marker"
+    yield "exec", pickle.dumps(Payload(exec, ("open('marker', 'w')",)))
+    yield "os.system", pickle.dumps(Payload(os.system, (command_line,)))
+    yield "eval", pickle.dumps(Payload(eval, ("open('marker', 'w')",)))
+    yield "nested", pickle.dumps({"optimizer": {"state": [Payload(os.system, (command_line,))]}})
+    yield "protocol 0", pickle.dumps(Payload(os.system, (command_line,)), protocol=0)
+
+    import io
+
+    file = io.BytesIO()
+    torch.save({"theta": Payload(os.system, (command_line,))}, file)
+    yield "torch.save", file.getvalue()
+
+
+def damaged_run(place, data):
+    """A run folder whose newest state are these bytes, with a manifest that vouches for them."""
+    import hashlib
+    import signal as signals
+
+    from mlplab.runs.keeper import Keeper
+
+    real = Keeper.__call__
+
+    def call(self, loop):
+        if loop.step == 10:
+            self.signals.received = signals.SIGTERM
+        real(self, loop)
+
+    Keeper.__call__ = call
+    try:
+        mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], place)
+    finally:
+        Keeper.__call__ = real
+    for manifest in (place / "checkpoints").glob("state-*.json"):
+        told_by = json.loads(manifest.read_text())
+        (manifest.with_suffix(".safetensors")).write_bytes(data)
+        told_by["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest.write_text(json.dumps(told_by))
+
+
+@row("C1", "C2")
+@pytest.mark.parametrize(("name", "data"), list(payloads()), ids=lambda value: value if isinstance(value, str) else "")
+def test_c1_a_pickle_in_the_place_of_a_checkpoint(name, data, capfd):
+    place = Path("run")
+    damaged_run(place, data)
+    assert main(["resume", "run"]) == 2
+    assert "Traceback" not in capfd.readouterr().err
+    for file in ("weights.safetensors", "frames.safetensors"):
+        (place / file).write_bytes(data)
+    with pytest.raises(Exception):  # noqa: B017  (whatever the reader of safetensors says)
+        mlplab.load(place)
+    assert main(["report", "run"]) in (1, 2)
+
+
+@row("C2")
+def test_c2_no_full_pickle_anywhere():
+    banned = (
+        "weights_only=False",
+        "pickle.load",
+        "joblib.load",
+        "allow_pickle=True",
+        "yaml.load(",
+        "import pickle",
+        "marshal",
+        "shelve",
+        "torch.load(",
+    )
+    source = Path(mlplab.__file__).parent
+    assert [(path.name, words) for path in source.rglob("*.py") for words in banned if words in path.read_text()] == []
+
+
+def crafted():
+    """Bytes in the form of a checkpoint that claim what is not there."""
+    from safetensors.torch import save
+
+    good = {"format": "mlplab-tree-1", "tree": json.dumps({"dict": [["a", {"tensor": "0"}]]})}
+
+    def raw(header, body=b""):
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + body
+
+    yield "a header beyond the file", (1 << 40).to_bytes(8, "little") + b"{}"
+    yield "1e12 numbers", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}})
+    yield (
+        "overlapping",
+        raw(
+            {
+                "__metadata__": good,
+                "0": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+                "1": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+            },
+            bytes(12),
+        ),
+    )
+    yield "a hole", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}}, bytes(12))
+    yield "a shape that is not its size", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8))
+    yield "no tree", save({"0": torch.zeros(2)}, metadata={"format": "mlplab-tree-1"})
+    yield "another format", save({"0": torch.zeros(2)}, metadata={"format": "x", "tree": "{}"})
+    yield "a tensor that is not there", save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"tensor": "9"})})
+    yield "an unknown node", save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"call": "os.system"})})
+    yield "deep nesting", save({"0": torch.zeros(2)}, metadata={**good, "tree": '{"list":[' * 50_000 + "]}" * 50_000})
+    yield "another tree", save({"0": torch.zeros(2)}, metadata=good)
+    yield "negative shape", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4))
+
+
+@row("C3")
+@pytest.mark.parametrize(("name", "data"), list(crafted()), ids=lambda value: value if isinstance(value, str) else "")
+def test_c3_crafted_checkpoints(name, data, capfd):
+    damaged_run(Path("run"), data)
+    began = time.monotonic()
+    assert main(["resume", "run"]) == 2
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@row("C3")
+@pytest.mark.parametrize("what", ["shape", "type", "huge optimizer", "members"])
+def test_c3_tensors_that_do_not_fit(what, capfd):
+    place = Path("run")
+    damaged_run(place, b"")
+    # a good state first, then one thing changed in it
+    run_words = [*QUICK, "tracking.checkpoint_seconds=0"]
+    mlplab.run(run_words, "other")
+    saved, _ = newest(Path("other/checkpoints"))
+    state = saved.tree["loop"]["now"]
+    if what == "shape":
+        state["theta"] = state["theta"][:, :-1].contiguous()
+    elif what == "type":
+        state["theta"] = state["theta"].double()
+    elif what == "huge optimizer":
+        state["optimizer"]["more"] = torch.zeros(10**6)
+    else:
+        state["members"] = torch.tensor([5])
+    import hashlib
+
+    data = tree_file.dump(saved.tree)
+    for manifest in (place / "checkpoints").glob("state-*.json"):
+        told_by = json.loads(manifest.read_text())
+        manifest.with_suffix(".safetensors").write_bytes(data)
+        told_by["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest.write_text(json.dumps(told_by))
+    assert main(["resume", "run"]) == 2
+    assert "does not fit" in (errors := capfd.readouterr().err) or "other members" in errors
+
+
+@row("C4", "C6")
+@pytest.mark.parametrize("line", TARGETS)
+def test_c4_words_that_name_code(line, capfd):
+    before = set(sys.modules)
+    words = line.split(" ") if line.startswith("optimizer=torch") else [line]
+    refused(["train", *QUICK, *words], capfd)
+    refused(["train", "-m", *QUICK, "seed=0,1", *words], capfd)
+    allowed = ("mlplab", "torch", "numpy", "hydra", "omegaconf", "yaml", "antlr4", "pandas", "plotly", "sympy")
+    assert all(
+        name.split(".")[0] in (*allowed, *{n.split(".")[0] for n in before}) or name in sys.stdlib_module_names
+        for name in set(sys.modules) - before
+    )
+
+
+def test_c4_there_are_enough():
+    assert len(TARGETS) >= 40
+    assert len(BAD_NAMES) >= 20
+    assert len(HYDRA) >= 8
+
+
+FORBIDDEN = st.sampled_from(["_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"])
+
+
+@row("C5")
+@settings(max_examples=size(120, 500), deadline=None)
+@given(st.data())
+def test_c5_a_key_that_names_code_at_any_depth(data):
+    config = json.loads(json.dumps(BASE))
+    node = config
+    for _ in range(data.draw(st.integers(0, 3))):
+        inside = [value for value in (node.values() if isinstance(node, dict) else node) if isinstance(value, (dict, list))]
+        if not inside:
+            break
+        node = data.draw(st.sampled_from(inside))
+    planted = {data.draw(FORBIDDEN): "os.system"}
+    for _ in range(data.draw(st.integers(0, 3))):
+        planted = {"x": planted} if data.draw(st.booleans()) else [planted]
+    if isinstance(node, list):
+        node.append(planted)
+    elif data.draw(st.booleans()) and isinstance(planted, dict):
+        node.update(planted)
+    else:
+        node["y"] = planted
+    with pytest.raises(ConfigError, match="nothing in a configuration runs code"):
+        build(Composed(config))
+
+
+BASE = compose(["model.hidden=[{units:6,activation:relu},4]"]).config
+
+
+@row("C5")
+def test_c5_through_an_interpolation(capfd):
+    Path("own/optimizer").mkdir(parents=True)
+    Path("own/optimizer/mine.yaml").write_text("name: adam\nlr: 0.01\nx: {_target_: os.system}\ny: ${optimizer.x}\n")
+    refused(["train", "--config-dir", "own", "optimizer=mine"], capfd, "_target_")
+
+
+@row("C7")
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "planted_module.anything", "torch.load"])
+@pytest.mark.parametrize("where", ["model", "optimizer", "root", "list"])
+def test_c7_a_stored_configuration(target, where, capfd):
+    mlplab.run(QUICK, "run")
+    config = stored_config(Path("run"))
+    planted = {"_target_": target, "_args_": ["touch marker"]}
+    if where == "root":
+        config["x"] = planted
+    elif where == "list":
+        config["model"]["hidden"] = [planted]
+    else:
+        config[where]["x"] = planted
+    write_yaml(Path("run/config.yaml"), config)
+    for words in (["resume", "run", "training.epochs=20"], ["rerun", "run"], ["report", "run"], ["rebuild-events", "run"]):
+        refused(words, capfd, "nothing in a configuration runs code")
+    with pytest.raises(ConfigError):
+        mlplab.load("run")
+
+
+@row("C7")
+def test_c7_a_stored_plan(capfd):
+    assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
+    path = Path("sweep/plan.yaml")
+    text = path.read_text()
+    for wrong in (
+        text.replace("name: adam", "name: adam\n    _target_: os.system", 1),
+        text.replace("plugins: []", "plugins: [planted_module]"),
+    ):
+        assert wrong != text
+        path.write_text(wrong)
+        assert main(["resume", "sweep"]) == 2
+
+
+@row("C8")
+@pytest.mark.parametrize("number", range(len(HYDRA)))
+@pytest.mark.parametrize("many", [False, True])
+def test_c8_hydras_own_node_from_a_file(number, many, capfd):
+    Path("own/experiment").mkdir(parents=True)
+    text = "# @package _global_\n" + yaml.safe_dump({"hydra": HYDRA[number]})
+    Path("own/experiment/mine.yaml").write_text(text)
+    refused(["train", "--config-dir", "own", "experiment=mine", *(["-m", "seed=0,1"] if many else [])], capfd)
+    assert "PLANTED" not in os.environ
+
+
+@row("C9")
+def test_c9_the_switch_that_allows_more(capfd, monkeypatch):
+    monkeypatch.setenv("HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "os.system:builtins.eval")
+    assert main(["train", *QUICK, "+model._target_=os.system"]) == 2
+    assert "has no effect" in capfd.readouterr().err
+
+
+@row("C10")
+def test_c10_an_old_hydra(monkeypatch, capfd):
+    import hydra
+
+    module = importlib.import_module("mlplab.config.compose")
+
+    for version in ("1.1.0", "1.3.2", "1.3.7", "1.4.0"):
+        monkeypatch.setattr(hydra, "__version__", version)
+        module._check_version.cache_clear()
+        refused(["train", *QUICK], capfd, version)
+    module._check_version.cache_clear()
+    text = (HERE.parents[1] / "pyproject.toml").read_text()
+    assert re.search(r"hydra-core>=1\.3\.8,<1\.4", text)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+WRONG_YAML = {
+    "a tag": "name: !!python/object/apply:os.system ['touch marker']\n",
+    "another tag": "name: !!python/name:os.system\n",
+    "an alias bomb": BOMB + "name: adam\n",
+    "a large file": "name: adam\n" + "# x\n" * 300_000,
+    "many nodes": "name: adam\nx: [" + "1," * 20_000 + "1]\n",
+    "a key twice": "name: adam\nlr: 0.1\nlr: 0.2\n",
+}
+
+
+@row("C11")
+@pytest.mark.parametrize("name", WRONG_YAML)
+@pytest.mark.parametrize("where", ["folder of one's own", "stored"])
+def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
+    began = time.monotonic()
+    if where == "stored":
+        mlplab.run(QUICK, "run")
+        text = Path("run/config.yaml").read_text()
+        Path("run/config.yaml").write_text(text + WRONG_YAML[name].replace("name:", "name:" if "twice" not in name else "seed: 1\nseed:"))
+        began = time.monotonic()
+        refused(["resume", "run", "training.epochs=20"], capfd)
+    else:
+        Path("own/optimizer").mkdir(parents=True)
+        Path("own/optimizer/mine.yaml").write_text(WRONG_YAML[name])
+        refused(["train", "--config-dir", "own", *QUICK, "optimizer=mine"], capfd)
+    assert time.monotonic() - began < 5
+
+
+@row("C12")
+def test_c12_secrets_of_the_environment_are_not_written(capfd):
+    for word in ("name=${oc.env:SECRET}", "hydra.run.dir=${oc.env:SECRET}", "+x=${oc.env:SECRET}"):
+        refused(["train", *QUICK, word], capfd)
+    mlplab.run(["experiment=xor_mlp", "training.epochs=2"], "run")
+    assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
+    assert not [path for path in Path().rglob("*") if path.is_file() and b"the-secret-word" in path.read_bytes()]
+
+
+@row("C13")
+def test_c13_no_spreadsheet_runs_what_is_in_a_table():
+    from mlplab.tracking.metrics_file import table_bytes
+
+    text = table_bytes([["job", "=1+1", "-2+3", "@x", "\tx"], [-0.5, "=cmd()", "+1", "@SUM(A1)", "\tcmd"]]).decode()
+    cells = [cell for line in text.splitlines() for cell in line.split(",")]
+    assert "-0.5" in cells
+    assert not [cell for cell in cells if cell.strip('"')[:1] in ("=", "+", "@", "\t", "-") and cell != "-0.5"]
+
+
+@row("C14")
+def test_c14_nothing_is_served():
+    """No part of the package opens a socket or starts a server."""
+    words = ("socket.socket", "http.server", "serve_forever", ".listen(", "bind_all", "tensorboard.program", "socketserver")
+    source = Path(mlplab.__file__).parent
+    found = [(path.name, word) for path in source.rglob("*.py") for word in words if word in path.read_text()]
+    assert found == []
+    assert "no authentication" in (HERE.parents[1] / "SECURITY.md").read_text()
+
+
+@row("C15")
+def test_c15_markup_and_escapes_in_names(capfd):
+    hostile = "x\x1b[2J<script>alert(1)</script>"
+    refused(["train", *QUICK, f"name='{hostile}'"], capfd)
+    Path("parts.py").write_text(
+        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
+        "@register('activation', 'loud')\n@dataclass(frozen=True)\nclass Loud(Activation):\n    '''Raises.'''\n"
+        "    def __call__(self, x):\n        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
+    )
+    done = run("train", "-m", "--plugin", "parts.py", *QUICK, "activation=loud,tanh", "hydra.sweep.dir=sweep", code=1)
+    assert "\x1b[2J" not in done.stderr + done.stdout
+    assert "<script>alert(1)" not in Path("sweep/report.html").read_text()
+
+
+@row("C18")
+def test_c18_modules_in_the_working_folder_are_not_imported():
+    for name in ("signal", "torch", "numpy", "json", "yaml", "hydra", "random"):
+        Path(f"{name}.py").write_text("open('marker', 'w')\nraise SystemExit(9)\n")
+    script = Path(sys.executable).with_name("mlplab")
+    assert script.exists()
+    done = subprocess.run([str(script), "train", *QUICK, "hydra.run.dir=run"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@row("B20")
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_b20_names_that_lead_out(name, capfd):
+    before = {path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"}
+    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+    refused(["train", *QUICK, f"name='{quoted}'"], capfd)
+    refused(["train", "-m", *QUICK, "seed=0,1", f"name='{quoted}'"], capfd)
+    assert {path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"} == before
+
+
+@row("C19")
+def test_c19_no_payload_files():
+    """A sweep leaves no file that would be unpickled, and a configuration can name none."""
+    assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
+    for path in Path("sweep").rglob("*"):
+        if path.is_file():
+            assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".joblib"), path
+            assert not path.read_bytes()[:2].startswith(b"\x80")

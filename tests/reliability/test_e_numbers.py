@@ -1,0 +1,314 @@
+"""Section E of the fault matrix, and the levels of determinism: numbers that go wrong, and numbers that must come out the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from building import make_settings, part
+from harness import QUICK, digest, row, size, told
+
+import mlplab
+from mlplab.cli import main
+from mlplab.config import build, compose
+from mlplab.optimizers import OPTIMIZERS
+from mlplab.runs.checkpoints import Checkpoints, newest
+from mlplab.runs.keeper import Keeper
+from mlplab.runs.signals import Signals
+from mlplab.schedules import SCHEDULES
+from mlplab.settings import Tracking
+from mlplab.training import Loop, populate, ready
+from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.training.determinism import determinism
+from mlplab.training.stopping import RUNNING, Watch
+
+
+@row("E1")
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_e1_a_loss_that_is_no_number(optimizer, capfd):
+    """Found at the step at which it happens, though only every fifth epoch is evaluated."""
+    words = [
+        *QUICK,
+        "tracking.checkpoint_seconds=0",
+        f"optimizer={optimizer}",
+        "optimizer.lr=1e30",
+        "activation=relu",
+        "training.evaluate_every=5",
+    ]
+    assert main(["train", *words, "hydra.run.dir=run"]) == 3
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert "the last finite train/loss was" in summary["reason"]
+    assert int(summary["reason"].split("step ")[1].split(";")[0]) <= 4
+    assert math.isfinite(summary["metrics"]["train/loss"])
+    assert all(torch.isfinite(p).all() for p in mlplab.load("run").module().parameters())
+    assert newest(Path("run/checkpoints"))[0] is not None
+    assert main(["resume", "run"]) == 3  # nothing to go on with
+
+
+@row("E2")
+def test_e2_a_gradient_that_is_no_number_with_a_finite_loss(capfd):
+    Path("parts.py").write_text(
+        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
+        "@register('activation', 'trap')\n@dataclass(frozen=True)\nclass Trap(Activation):\n    '''Its gradient is 0 times infinity below zero.'''\n"
+        "    def __call__(self, x):\n        import torch\n        return torch.where(x > 0, (x * (x > 0)).sqrt(), torch.zeros_like(x))\n"
+    )
+    assert main(["train", "--plugin", "parts.py", *QUICK, "activation=trap", "hydra.run.dir=run"]) == 3
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["status"] == "diverged"
+    from safetensors.torch import load_file
+
+    assert all(value.isfinite().all() for value in load_file("run/weights.safetensors").values())
+
+
+@row("E7")
+def test_e7_all_members_dead():
+    settings = [
+        make_settings(seed=s, optimizer=part(OPTIMIZERS, "sgd", lr=1e30), activation="relu", epochs=1000, dtype="float32") for s in range(6)
+    ]
+    loop = Loop(populate(ready(settings))[0])
+    loop.run()
+    assert {outcome.status for outcome in loop.outcomes()} == {"diverged"}
+    assert loop.epoch <= 4
+
+
+@row("E8")
+@pytest.mark.parametrize("values", [[math.nan, 2.0, 1.0, 3.0], [2.0, math.nan, 1.0, 3.0], [2.0, 1.0, 3.0, math.nan], [math.nan] * 4])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_e8_a_metric_that_is_no_number_is_never_the_best(values, sign):
+    theta = torch.zeros(1, 3)
+    watch = Watch(theta, {}, torch.tensor([100]), torch.tensor([99]), 0.0)
+    for step, value in enumerate(values, 1):
+        watch.observe(torch.tensor([sign * value], dtype=torch.float64), theta + step, {}, step, torch.zeros(1, dtype=torch.int64))
+    finite = {step: sign * value for step, value in enumerate(values, 1) if not math.isnan(value)}
+    assert int(watch.best.step_K) == (min(finite, key=finite.get) if finite else 0)
+    assert int(watch.state_K) == RUNNING
+    since = len(values) - int(watch.best.step_K)
+    assert int(watch.since_K) == since  # each one that is no number counts as no improvement
+
+
+SCHEDULED = {"plateau": {"patience": 1}, "one_cycle": {}, "cosine_restarts": {}, "multistep": {}}
+
+
+def prefix_words(kind, word):
+    return make_settings(
+        seed=3, dataset=None or "two_layer_radial", hidden=(4, 3), optimizer=word if kind == "optimizer" else "adam", epochs=25, patience=None,
+        schedule=part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant", dtype="float32",
+        layer={"dropout": 0.2, "normalization": "batch"},
+    )  # fmt: skip
+
+
+def finish(loop):
+    loop.run()
+    outcome = loop.outcomes()[0]
+    own = {f"buffer.{n}": v for n, v in outcome.buffers.items()}
+    return {"theta": outcome.theta_P, "last": outcome.last_theta_P, **own}, outcome.history.values
+
+
+def every_step(settings, stops):
+    """Stop and resume at each of these steps, through the bytes of a checkpoint; the results of each."""
+    from mlplab.runs import tree_file
+
+    members = ready(settings if isinstance(settings, list) else [settings])
+    for stop in stops:
+        kept = {}
+
+        class Stop(Exception):
+            pass
+
+        def halt(loop, stop=stop, kept=kept, Stop=Stop):
+            if loop.step == stop:
+                loop.read()
+                kept["state"] = tree_file.dump({"loop": capture(loop), "rows": pack_rows(loop.journal.rows)})
+                raise Stop
+
+        loop = Loop(populate(members)[0])
+        loop.after_step = halt
+        try:
+            loop.run()
+        except Stop:
+            pass
+        if "state" not in kept:
+            continue  # the last step: it is done
+        tree = tree_file.parse(kept["state"])
+        loop = Loop(populate(members)[0])
+        restore(loop, tree["loop"], unpack_rows(tree["rows"]))
+        yield stop, loop
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [*(("optimizer", word) for word in sorted(OPTIMIZERS)), *(("schedule", word) for word in sorted(SCHEDULES))], ids=str
+)
+@row("A1", "E9")
+@pytest.mark.timeout(1200)
+def test_stop_and_resume_at_each_step(kind, word):
+    """Level D1: 100 steps, stopped and resumed at each of them: the same bits as never stopped."""
+    settings = prefix_words(kind, word)
+    whole = Loop(populate(ready([settings]))[0])
+    wanted, history = finish(whole)
+    assert whole.step == 100
+    stops = range(1, 101) if size(0, 1) else (1, 2, 3, 4, 5, 41, 50, 99)
+    count = 0
+    for stop, loop in every_step(settings, stops):
+        found, values = finish(loop)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted), stop
+        np.testing.assert_array_equal(values, history)
+        count += 1
+    assert count >= len(list(stops)) - 1
+    told("stop and resume at each step", kind=kind, word=word, stops=count, differing=0)
+
+
+@row("E9")
+def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
+    settings = [
+        make_settings(seed=s, optimizer=part(OPTIMIZERS, "adam", lr=1e30 if s == 1 else 0.01), activation="relu", schedule=part(SCHEDULES, "plateau", patience=1),
+                      dtype="float32", steps=7 + 9 * s, patience=2 if s == 4 else None, layer={"dropout": 0.1})
+        for s in range(6)
+    ]  # fmt: skip
+    loop = Loop(populate(ready(settings))[0])
+    loop.run()
+    wanted = loop.outcomes()
+    assert {outcome.status for outcome in wanted} == {"done", "diverged"}
+    seen = 0
+    for _, again in every_step(settings, range(1, 53)):
+        again.run()
+        for mine, theirs in zip(again.outcomes(), wanted, strict=True):
+            assert (mine.status, mine.steps, mine.best_step) == (theirs.status, theirs.steps, theirs.best_step)
+            assert torch.equal(mine.theta_P, theirs.theta_P)
+            assert torch.equal(mine.last_theta_P, theirs.last_theta_P)
+            np.testing.assert_array_equal(mine.history.values, theirs.history.values)
+        seen += 1
+    assert seen > 45
+
+
+COMPONENTS = [
+    ("theta", lambda s: s["now"].__setitem__("theta", s["now"]["theta"] + 0.01)),
+    ("running statistics", lambda s: s["now"]["buffers"].update({n: v * 0 + 1 for n, v in s["now"]["buffers"].items()})),
+    ("optimizer", lambda s: s["now"]["optimizer"].update({n: v * 0 for n, v in s["now"]["optimizer"].items()})),
+    ("schedule", lambda s: s["now"]["schedule"].update({n: v * 0 + (v == v) for n, v in s["now"]["schedule"].items()})),
+    ("step", lambda s: s.__setitem__("step", s["step"] - 4)),
+    ("epoch", lambda s: s.__setitem__("epoch", s["epoch"] - 1)),
+    ("batch", lambda s: s.__setitem__("batch", s["batch"] - 1)),
+    ("rate of this epoch", lambda s: s.__setitem__("lr", 0.9)),
+    ("best weights", lambda s: s["now"]["best"].__setitem__("theta", s["now"]["best"]["theta"] * 0)),
+    ("last weights", lambda s: s["now"]["last"].__setitem__("theta", s["now"]["last"]["theta"] * 0)),
+    ("best value", lambda s: s["now"]["watch"].__setitem__("best_value_K", s["now"]["watch"]["best_value_K"] * 0 + 1e9)),
+    ("patience", lambda s: s["now"]["watch"].__setitem__("since_K", s["now"]["watch"]["since_K"] + 30)),
+    ("who is alive", lambda s: s["now"]["watch"].__setitem__("state_K", s["now"]["watch"]["state_K"] * 0 + 2)),
+    ("objectives since the last evaluation", lambda s: s.__setitem__("objectives", [v * math.nan for v in s["objectives"]])),
+]
+
+
+@row("A1")
+@pytest.mark.parametrize(("name", "drop"), COMPONENTS, ids=[name for name, _ in COMPONENTS])
+def test_every_component_of_the_state_is_needed(name, drop):
+    """Ablation: whatever is left out of the state, the result is another one, or it is refused."""
+    settings = make_settings(
+        seed=1, optimizer="adam", schedule=part(SCHEDULES, "plateau", patience=1, threshold=0.5), epochs=12, patience=9, dtype="float32",
+        layer={"dropout": 0.2, "normalization": "batch"}, evaluate_every=2, min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
+    )  # fmt: skip
+    whole = Loop(populate(ready([settings]))[0])
+    wanted, history = finish(whole)
+    from mlplab.runs import tree_file
+
+    kept = {}
+
+    def halt(loop):
+        if loop.step == 14:
+            loop.read()
+            kept["state"] = tree_file.dump({"loop": capture(loop), "rows": pack_rows(loop.journal.rows)})
+            raise KeyboardInterrupt
+
+    loop = Loop(populate(ready([settings]))[0])
+    loop.after_step = halt
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    interrupted = loop
+    tree = tree_file.parse(kept["state"])
+    drop(tree["loop"])
+    loop = Loop(populate(ready([settings]))[0])
+    try:
+        restore(loop, tree["loop"], unpack_rows(tree["rows"]))
+        if name == "last weights":  # they count where it ends before the next evaluation
+            assert not torch.equal(loop.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P)
+            return
+        found, values = finish(loop)
+    except Exception:
+        assert name != "last weights"
+        return
+    same = (
+        values.shape == history.shape
+        and np.array_equal(values, history, equal_nan=True)
+        and all(torch.equal(found[n], wanted[n]) for n in wanted)
+    )
+    assert not same, f"{name} is not needed, or not tested"
+
+
+@row("E6")
+def test_e6_members_leave_by_a_select(tmp_path):
+    """No code of the training multiplies with who is alive: 0 times NaN is NaN."""
+    source = Path(mlplab.__file__).parent
+    for path in [*(source / "training").glob("*.py"), *(source / "optimizers").glob("*.py")]:
+        text = path.read_text()
+        assert "alive_K *" not in text
+        assert "* alive" not in text
+        assert "alive_K.float()" not in text
+
+
+@pytest.mark.parametrize("words", [QUICK, [*QUICK, "optimizer=nag", "model.dropout=0.3"], [*QUICK, "schedule=one_cycle", "training.shuffle=false"],
+                                   [*QUICK, "model.normalization=layer", "optimizer=lion"]], ids=str)  # fmt: skip
+@row("D25")
+def test_level_d0_repeated(words, tmp_path):
+    found = {digest(mlplab.run(words, tmp_path / str(i)).folder) for i in range(size(3, 25))}
+    assert len(found) == 1
+
+
+def test_strict_determinism_is_for_the_run_alone(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
+    with determinism(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.allow_tf32
+        import os
+
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()) == before
+    strict, free = (mlplab.run([*QUICK, f"deterministic={value}"], tmp_path / value) for value in ("true", "false"))
+    assert digest(strict.folder) == digest(free.folder)
+
+
+@row("B14")
+def test_the_fingerprint_is_stored(tmp_path):
+    mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
+    found = newest(tmp_path / "run" / "checkpoints")[0].manifest["fingerprint"]
+    assert {"torch", "python", "cpu", "threads", "device", "deterministic", "matmul_precision", "dtype", "members", "commit"} <= set(found)
+    assert found["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.slow
+@row("A1")
+def test_checkpoints_cost_little(tmp_path):
+    """A save of a megabyte takes 20 ms in the median; saving every 30 s is a hundredth of a run at the very most."""
+    import time
+
+    settings = build(compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"]))
+    loop = Loop(populate(ready([settings]))[0])
+    loop.run()
+    (tmp_path / "c").mkdir()
+    keeper = Keeper(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())
+    took = []
+    for i in range(15):
+        loop.step += 1
+        began = time.perf_counter()
+        keeper.save(loop)
+        took.append(time.perf_counter() - began)
+    megabytes = next((tmp_path / "c").glob("*.safetensors")).stat().st_size / 1e6
+    median = float(np.median(took))
+    told("a save", megabytes=round(megabytes, 2), median_ms=round(1000 * median, 1), share_of_30_s=round(median / 30, 6))
+    assert megabytes > 1
+    assert median < 0.02 * max(1.0, megabytes)
+    assert median / 30 < 0.01

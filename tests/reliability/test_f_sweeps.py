@@ -1,0 +1,264 @@
+"""Section F of the fault matrix: sweeps on one machine."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from building import make_settings, part
+from harness import QUICK, digest, row, run, size, start, told, wait_for
+
+import mlplab
+from mlplab.cli import main
+from mlplab.optimizers import OPTIMIZERS
+from mlplab.training import train_together
+
+WORDS = [*QUICK, "training.epochs=60", "optimizer.lr=0.003,0.01", "seed=range(6)", "training.patience=20,null"]
+
+
+@row("F2", "F4")
+def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
+    """A segmentation fault takes the process along; what was saved goes on, and with the part mended nothing is missing."""
+    Path("parts.py").write_text(
+        "import ctypes, os\nfrom dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
+        "@register('activation', 'fatal')\n@dataclass(frozen=True)\nclass Fatal(Activation):\n    '''Segfaults.'''\n"
+        "    def __call__(self, x):\n        if not os.path.exists('mended'):\n            ctypes.string_at(0)\n        return x.tanh()\n"
+    )
+    words = ["--plugin", "parts.py", *QUICK, "activation=tanh,fatal,relu", "seed=0,1", "hydra.sweep.dir=sweep"]
+    assert run("train", "-m", *words, code=None).returncode < 0
+    assert {path.name for path in Path("sweep/jobs").iterdir()} == {"0", "1"}
+    Path("mended").touch()
+    run("resume", "sweep", "--plugin", "parts.py")
+    assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
+
+
+@row("F3", "A5")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR2"])
+def test_f3_a_signal_in_the_middle_of_a_population(name):
+    """The population is saved as one and goes on bit for bit."""
+    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=150", "seed=range(4)"]
+    run("train", "-m", *words, "hydra.sweep.dir=undisturbed")
+    process = start("train", "-m", *words, "tracking.checkpoint_epochs=2", "hydra.sweep.dir=sweep")
+    wait_for(lambda: list(Path("sweep").glob(".checkpoints/*/*/state-*.json")))
+    process.send_signal(getattr(signal, name))
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + getattr(signal, name), errors
+    assert "finish it with: mlplab resume sweep" in output
+    assert not list(Path("sweep/jobs").iterdir())
+    done = run("resume", "sweep")
+    assert "4 jobs go on at step" in done.stderr
+    for n in range(4):
+        assert digest(Path(f"sweep/jobs/{n}")) == digest(Path(f"undisturbed/jobs/{n}"))
+    assert not Path("sweep/.checkpoints").exists() or not list(Path("sweep/.checkpoints").rglob("*"))
+
+
+@row("F6")
+@pytest.mark.timeout(3000)
+def test_f6_a_driver_killed_again_and_again():
+    """Killed at random moments, also inside populations: every job has one result, equal to that of an undisturbed sweep, none is done twice."""
+    seeds = size(10, 50)
+    words = ["experiment=xor_mlp", "tracking=summary", "training.epochs=60", "activation=tanh,relu,elu,sigmoid,gelu", "optimizer.lr=0.01,0.03",
+             f"seed=range({seeds})", "tracking.checkpoint_seconds=0.2"]  # fmt: skip
+    jobs, draw, kills, seen = 10 * seeds, random.Random(5), 0, {}
+    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
+    round_number = 0
+    while kills < size(6, 200):
+        folder = Path(f"sweep{round_number}")
+        seen = {}
+        while True:
+            started = (folder / "plan.yaml").exists()
+            driver = start(*(["resume", str(folder)] if started else ["train", "-m", *words, f"hydra.sweep.dir={folder}"]))
+            try:
+                driver.communicate(timeout=draw.uniform(1.5, 5.0))
+                assert driver.returncode == 0
+                break
+            except Exception:
+                driver.send_signal(signal.SIGKILL)
+                driver.communicate()
+                kills += 1
+            for path in (folder / "jobs").glob("*") if (folder / "jobs").exists() else ():
+                stamp = path.stat().st_ino, (path / "summary.json").stat().st_mtime_ns
+                assert seen.setdefault(path.name, stamp) == stamp  # never touched again
+        ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in (folder, "undisturbed"))
+        assert list(ours["job"]) == list(range(jobs))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+        round_number += 1
+    told("a driver of a sweep killed", jobs=jobs, kills=kills, sweeps=round_number, missing=0, twice=0, differing=0)
+
+
+@row("F11")
+def test_f11_no_two_streams_are_the_same():
+    from mlplab import randomness
+
+    keys = torch.cat(
+        [randomness.keys(range(2500), stream, torch.device("cpu")).flatten() for stream in ("order", "dropout", "init", "data")]
+    )
+    assert len(set(keys.tolist())) == 10_000
+
+
+@row("F12")
+def test_f12_jobs_leave_nothing_behind(tmp_path):
+    """Order and neighbours in a process change nothing, and neither does a run change the process."""
+
+    def globals_now():
+        import logging
+
+        return (
+            torch.get_default_dtype(), torch.get_num_threads(), len(logging.getLogger().handlers), os.getcwd(), dict(os.environ), signal.getsignal(signal.SIGINT),
+            torch.are_deterministic_algorithms_enabled(), torch.initial_seed(), torch.get_rng_state().sum().item(), random.getstate(), threading.active_count(),
+        )  # fmt: skip
+
+    variants = [
+        ["seed=1"],
+        ["seed=2", "dtype=float64"],
+        ["seed=3", "optimizer=nag"],
+        ["activation=relu"],
+        ["seed=4", "tracking=scalars"],
+        ["optimizer.lr=1e30"],
+    ]
+    mlplab.run(QUICK, tmp_path / "first")
+    before = globals_now()
+    orders = {}
+    for name, order in (("forwards", range(6)), ("backwards", reversed(range(6)))):
+        for i in order:
+            mlplab.run([*QUICK, *variants[i]], tmp_path / name / str(i))
+        orders[name] = [digest(tmp_path / name / str(i)) for i in range(6)]
+    assert orders["forwards"] == orders["backwards"]
+    assert globals_now() == before
+
+
+@row("F13")
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
+    def used():
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    words = ["experiment=xor_mlp", "training.epochs=3", "tracking=scalars"]
+    count, warm = size(60, 300), size(30, 60)
+    samples = []
+    for i in range(count):
+        mlplab.run([*words, f"seed={i}"], tmp_path / str(i))
+        if i >= warm and i % 10 == 9:
+            samples.append(used())
+    memory, threads, descriptors = zip(*samples, strict=True)
+    assert len(set(threads)) == 1
+    assert len(set(descriptors)) == 1
+    assert memory[-1] < 1.05 * memory[0]
+    told(
+        "jobs in one process",
+        jobs=count,
+        memory_growth=round(memory[-1] / memory[0] - 1, 4),
+        threads=threads[-1],
+        descriptors=descriptors[-1],
+    )
+
+
+@row("F13", "E4")
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_f13_a_large_population_with_members_that_leave():
+    members, epochs = size(96, 1024), size(150, 2000)
+    draw = random.Random(2)
+    settings = [
+        make_settings(
+            seed=s, hidden=(4,), dtype="float64", activation="relu", optimizer=part(OPTIMIZERS, "adam", lr=1e30 if draw.random() < 0.1 else 0.01),
+            training="batch", epochs=draw.randint(5, epochs) if draw.random() < 0.9 else epochs,
+        )
+        for s in range(members)
+    ]  # fmt: skip
+    rss = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: E731
+    outcomes = train_together(settings)
+    chosen = [*range(0, members, max(1, members // 12))]
+    for k in chosen:
+        alone = train_together([settings[k]])[0]
+        assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
+        torch.testing.assert_close(alone.last_theta_P, outcomes[k].last_theta_P, rtol=0, atol=1e-8)
+    first = rss()
+    del outcomes
+    gc.collect()
+    outcomes = train_together(settings)
+    growth = rss() / first - 1
+    assert growth < 0.15
+    told(
+        "a large population",
+        members=members,
+        epochs=epochs,
+        diverged=sum(o.status == "diverged" for o in outcomes),
+        compared=len(chosen),
+        memory_growth=round(growth, 3),
+    )
+
+
+@row("F15")
+def test_f15_a_clock_that_goes_back(monkeypatch, tmp_path):
+    real, calls = time.time, []
+
+    def back():
+        calls.append(1)
+        return real() - 100.0 * len(calls)
+
+    monkeypatch.setattr(time, "time", back)
+    result = mlplab.run([*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"], tmp_path / "run")
+    assert result.summary["seconds"] >= 0
+    assert list(result.history["step"]) == sorted(result.history["step"])
+    assert mlplab.load(tmp_path / "run").history["epoch"][-1] == 12
+
+
+@row("F16")
+def test_f16_a_network_larger_than_the_memory(capfd):
+    assert main(["train", *QUICK, "model.hidden=[1000000,1000000]"]) == 2
+    assert "model.hidden" in capfd.readouterr().err
+
+
+@row("F17")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_f17_cuda_where_there_is_none(capfd):
+    for words in (["device=cuda"], ["device=cuda", "-m", "seed=0,1"]):
+        assert main(["train", *QUICK, *words]) in (1, 2)
+        assert "no CUDA device" in capfd.readouterr().err
+    assert main(["train", *QUICK, "hydra.run.dir=run"]) == 0
+    assert json.loads(Path("run/summary.json").read_text())["device"] == "cpu"
+
+
+@row("F18")
+def test_f18_results_are_derived_and_whole():
+    """results.csv is made from the folders each time, and replaced as a whole."""
+    assert main(["train", "-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=sweep"]) == 0
+    whole = pd.read_csv("sweep/results.csv")
+    Path("sweep/results.csv").write_text(Path("sweep/results.csv").read_text()[:-25])
+    assert main(["report", "sweep"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv("sweep/results.csv"), whole)
+
+
+@row("A2", "B8")
+def test_a_damaged_checkpoint_of_a_population_is_trained_again():
+    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=100", "seed=range(3)", "tracking.checkpoint_epochs=2"]
+    run("train", "-m", *words, "hydra.sweep.dir=undisturbed")
+    process = start("train", "-m", *words, "hydra.sweep.dir=sweep")
+    wait_for(lambda: list(Path("sweep").glob(".checkpoints/*/*/state-*.json")))
+    process.kill()
+    process.communicate()
+    for path in Path("sweep").glob(".checkpoints/*/*/state-*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-3])
+    done = run("resume", "sweep")
+    assert "trained again" in done.stderr
+    for n in range(3):
+        assert digest(Path(f"sweep/jobs/{n}")) == digest(Path(f"undisturbed/jobs/{n}"))
+
+
+@row("F20")
+def test_f20_threads_are_recorded(tmp_path):
+    mlplab.run(QUICK, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["machine"]["threads"] == torch.get_num_threads()

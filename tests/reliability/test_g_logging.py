@@ -1,0 +1,97 @@
+"""Section G of the fault matrix: the log and TensorBoard's files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import QUICK, row, size, told
+from test_b_storage import resumed, stopped
+
+import mlplab
+from mlplab import experiment
+from mlplab.cli import main
+
+SCALARS = [*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"]
+
+
+def read(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@row("G3")
+def test_g3_a_resumed_run_shows_each_step_once(tmp_path):
+    whole = mlplab.run(SCALARS, tmp_path / "whole")
+    place = stopped(tmp_path / "run", SCALARS, at=23)
+    # the process wrote more before it died than its checkpoint knows
+    shutil.copytree(place, tmp_path / "later")
+    from mlplab.tracking import EventWriter
+
+    with EventWriter(place) as events:
+        events.history([24, 27, 30], {"train/loss": [9.0, 9.0, 9.0]})
+    with open(place / "metrics.csv", "a") as file:
+        file.write("9,27,1,1\n")
+    resumed(place)
+    assert read(place) == read(whole.folder)
+    assert (place / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
+    assert (place / "log.txt").read_text().count("device cpu") == 2
+
+
+@row("G5")
+def test_g5_events_are_rebuilt_from_the_metrics(tmp_path, capsys):
+    run = mlplab.run(SCALARS, tmp_path / "run")
+    wanted = read(run.folder)
+    path = next(run.folder.glob("events.out.tfevents.*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    assert read(run.folder) != wanted
+    assert main(["rebuild-events", str(run.folder)]) == 0
+    found = read(run.folder)
+    assert found.keys() == wanted.keys()
+    for tag in wanted:
+        np.testing.assert_allclose(np.array(found[tag]), np.array(wanted[tag]), rtol=1e-6)
+    assert len(list(run.folder.glob("replaced-events-*"))) == 1
+    assert main(["rebuild-events", str(run.folder)]) == 0  # and again
+    assert read(run.folder) == found
+
+
+@row("G6")
+def test_g6_many_event_files(tmp_path):
+    """What TensorBoard's own reader takes for many runs: told, and a subset is one folder away."""
+    import time
+
+    count = size(20, 1000)
+    for i in range(count):
+        from mlplab.tracking import write_history
+
+        (tmp_path / str(i)).mkdir()
+        write_history(tmp_path / str(i), range(93), {"train/loss": np.linspace(1, 0, 93)})
+    began = time.monotonic()
+    for i in range(count):
+        assert len(read(tmp_path / str(i))["train/loss"]) == 93
+    told("event files read by TensorBoard", files=count, seconds=round(time.monotonic() - began, 1))
+
+
+@row("G7")
+def test_g7_files_are_closed_when_a_run_fails(tmp_path, monkeypatch):
+    real = experiment.Loop._evaluate
+
+    def evaluate(self, *arguments):
+        real(self, *arguments)
+        self.read()
+        if self.epoch == 6:
+            raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(experiment.Loop, "_evaluate", evaluate)
+    with pytest.raises(RuntimeError):
+        mlplab.run([*QUICK, "tracking=scalars"], tmp_path / "run")
+    assert len(read(tmp_path / "run")["train/loss"]) == 7
+    assert "in the middle" in (tmp_path / "run" / "error.txt").read_text()
+    assert len(Path(tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 8
