@@ -14,11 +14,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "reliability"))
 
-from harness import digest
+from harness import digest  # noqa: E402
 
-from mlplab import experiment
-from mlplab.config import build, compose, settings_of_folder
-from mlplab.runs.keeper import Keeper
+from mlplab import experiment  # noqa: E402
+from mlplab.config import build, compose, settings_of_folder  # noqa: E402
+from mlplab.runs.keeper import Keeper  # noqa: E402
 
 WORDS = [
     "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30", "training.batch_size=16",

@@ -52,7 +52,8 @@ def _nothing_ran(tmp_path, monkeypatch):
     assert not (work / "marker").exists()
     assert "planted_module" not in sys.modules
     assert {path.name for path in tmp_path.iterdir()} == {"planted", "outside", "work"}
-    assert tree(outside) == tree(outside) and (outside / "file").read_text() == "mine"
+    assert list(tree(outside)) == ["file"]
+    assert (outside / "file").read_text() == "mine"
     told("hostile corpus", executed=0, imported=0, outside=0)
 
 
@@ -114,7 +115,7 @@ def test_c1_a_pickle_in_the_place_of_a_checkpoint(name, data, capfd):
     assert "Traceback" not in capfd.readouterr().err
     for file in ("weights.safetensors", "frames.safetensors"):
         (place / file).write_bytes(data)
-    with pytest.raises(Exception):  # noqa: B017  (whatever the reader of safetensors says)
+    with pytest.raises(Exception, match=r"header|safetensors|Safetensor|deserializ"):
         mlplab.load(place)
     assert main(["report", "run"]) in (1, 2)
 
@@ -148,17 +149,8 @@ def crafted():
 
     yield "a header beyond the file", (1 << 40).to_bytes(8, "little") + b"{}"
     yield "1e12 numbers", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}})
-    yield (
-        "overlapping",
-        raw(
-            {
-                "__metadata__": good,
-                "0": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-                "1": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
-            },
-            bytes(12),
-        ),
-    )
+    two = {"0": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "1": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}
+    yield "overlapping", raw({"__metadata__": good, **two}, bytes(12))
     yield "a hole", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}}, bytes(12))
     yield "a shape that is not its size", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8))
     yield "no tree", save({"0": torch.zeros(2)}, metadata={"format": "mlplab-tree-1"})

@@ -40,12 +40,11 @@ def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
 def test_d15_a_last_batch_of_one_with_batch_normalisation(batch, tmp_path):
     """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalisation leaves it out; of 1 it is refused or finite."""
     words = [*QUICK, "model.normalization=batch", f"training.batch_size={batch}"]
-    try:
-        run = mlplab.run(words, tmp_path / "run")
-    except ValueError as error:
-        assert batch == 1
-        assert "batch" in str(error)
+    if batch == 1:
+        with pytest.raises(ValueError, match="batch"):
+            mlplab.run(words, tmp_path / "run")
         return
+    run = mlplab.run(words, tmp_path / "run")
     assert np.isfinite(run.history["train/loss"]).all()
 
 
@@ -143,7 +142,8 @@ def test_d23_what_yaml_makes_of_words(text, capfd):
     errors = capfd.readouterr().err
     value = yaml.safe_load(text)[text.partition(":")[0]]
     if code == 0:  # YAML 1.1 reads 0x1F as 31, which is a learning rate
-        assert isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        assert type(value) in (int, float)
+        assert math.isfinite(value)
         return
     assert code == 2
     assert "optimizer" in errors
@@ -156,6 +156,15 @@ VALUES = st.one_of(
 )  # fmt: skip
 BASE = compose(QUICK).config
 KEYS = [(group, key) for group, node in BASE.items() if isinstance(node, dict) for key in node] + [(None, key) for key in BASE]
+
+
+def told_of(action):
+    """What a refusal says; anything but a refusal goes through."""
+    try:
+        action()
+    except ConfigError as error:
+        return str(error) or pytest.fail("a refusal without words")
+    return "it builds"
 
 
 def changed(changes):
@@ -173,12 +182,9 @@ def changed(changes):
 @given(st.lists(st.tuples(st.sampled_from([*KEYS, ("model", "x"), (None, "y")]), VALUES), min_size=1, max_size=3))
 def test_fuzzing_never_a_traceback(changes):
     """Whatever stands in a configuration, it is refused in a paragraph or it builds."""
-    try:
-        build(Composed(changed(changes)))
-    except ConfigError as error:
-        assert len(str(error)) < 3000
-        assert "Traceback" not in str(error)
-        assert str(error).strip()
+    text = told_of(lambda: build(Composed(changed(changes))))
+    assert len(text) < 3000
+    assert "Traceback" not in text
 
 
 WORDS = st.one_of(
@@ -199,12 +205,7 @@ WORDS = st.one_of(
 @given(st.lists(WORDS, min_size=1, max_size=3))
 def test_fuzzing_of_the_command_line(words):
     before = tree(Path())
-    try:
-        build(compose([*QUICK, *words]))
-    except ConfigError as error:
-        assert str(error).strip()
-    except (UnicodeError, ValueError) as error:
-        raise AssertionError(f"{words!r} raised {type(error).__name__}: {error}") from error
+    told_of(lambda: build(compose([*QUICK, *words])))
     assert tree(Path()) == before
     if size(0, 1):
         told("fuzzing of configurations", examples=10_000, tracebacks=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -96,7 +97,7 @@ SCHEDULED = {"plateau": {"patience": 1}, "one_cycle": {}, "cosine_restarts": {},
 
 def prefix_words(kind, word):
     return make_settings(
-        seed=3, dataset=None or "two_layer_radial", hidden=(4, 3), optimizer=word if kind == "optimizer" else "adam", epochs=25, patience=None,
+        seed=3, hidden=(4, 3), optimizer=word if kind == "optimizer" else "adam", epochs=25, patience=None,
         schedule=part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant", dtype="float32",
         layer={"dropout": 0.2, "normalization": "batch"},
     )  # fmt: skip
@@ -128,10 +129,8 @@ def every_step(settings, stops):
 
         loop = Loop(populate(members)[0])
         loop.after_step = halt
-        try:
+        with contextlib.suppress(Stop):
             loop.run()
-        except Stop:
-            pass
         if "state" not in kept:
             continue  # the last step: it is done
         tree = tree_file.parse(kept["state"])
@@ -301,7 +300,7 @@ def test_checkpoints_cost_little(tmp_path):
     (tmp_path / "c").mkdir()
     keeper = Keeper(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())
     took = []
-    for i in range(15):
+    for _ in range(15):
         loop.step += 1
         began = time.perf_counter()
         keeper.save(loop)

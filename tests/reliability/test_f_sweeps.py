@@ -191,14 +191,8 @@ def test_f13_a_large_population_with_members_that_leave():
     outcomes = train_together(settings)
     growth = rss() / first - 1
     assert growth < 0.15
-    told(
-        "a large population",
-        members=members,
-        epochs=epochs,
-        diverged=sum(o.status == "diverged" for o in outcomes),
-        compared=len(chosen),
-        memory_growth=round(growth, 3),
-    )
+    diverged = sum(outcome.status == "diverged" for outcome in outcomes)
+    told("a large population", members=members, epochs=epochs, diverged=diverged, compared=len(chosen), memory_growth=round(growth, 3))
 
 
 @row("F15")

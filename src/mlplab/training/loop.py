@@ -165,12 +165,19 @@ class Loop:
         return -value_K if metrics.better(name) == "max" else value_K
 
     def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
-        """The first step since the last evaluation whose objective was not finite, or this one if the loss is not: [K], else 0."""
+        """The first step since the last evaluation whose objective was not finite, or this one if loss or weights are not: [K], else 0.
+
+        Weights that are no numbers can hide behind a finite loss: an activation that selects may pass them over.
+        """
+        theta_KP = self.now.theta_KP
         seen_SK = torch.stack([*self.objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
-        if seen_SK.device.type == "cpu" and math.isfinite(seen_SK.sum()):  # where looking does not wait, one sum tells that nobody diverged
+        if seen_SK.device.type == "cpu" and math.isfinite(
+            seen_SK.sum() + theta_KP.sum()
+        ):  # where looking does not wait, one sum tells that nobody diverged
             self.objectives = []
             return self._nobody_K.expand(self.now.num_members)
         bad_SK = ~seen_SK.isfinite()
+        bad_SK[-1] |= ~theta_KP.isfinite().all(1)
         first_K = self.step - len(self.objectives) + 1 + bad_SK.int().argmax(0)
         self.objectives = []
         return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
@@ -230,7 +237,11 @@ def _ending(state: int, diverged_step: int, history: History, step: int) -> tupl
     last = int(history.step[-1]) if len(history) else step
     if state == DIVERGED:
         loss = next((v for v in history["train/loss"][::-1] if v == v and abs(v) != float("inf")), float("nan"))
-        return "diverged", f"the objective was not finite at step {diverged_step}; the last finite train/loss was {loss:.6g}", diverged_step
+        return (
+            "diverged",
+            f"objective or weights were not finite at step {diverged_step}; the last finite train/loss was {loss:.6g}",
+            diverged_step,
+        )
     if state == RUNNING:
         return "interrupted", f"interrupted at step {last}", last
     return "done", "no improvement within the patience" if state == STOPPED else "the planned length was reached", last

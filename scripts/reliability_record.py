@@ -1,0 +1,111 @@
+"""Writes docs/reliability.md: the fault matrix with its tests and their last results, and what the campaigns measured.
+
+MLPLAB_CAMPAIGN=full MLPLAB_RECORD=record.jsonl scripts/test tests/reliability -n 2 --junitxml=results.xml
+.venv/bin/python scripts/reliability_record.py results.xml record.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "reliability"))
+from test_matrix import MATRIX, marked  # noqa: E402
+
+TITLES = {
+    "A": "Process death and signals", "B": "Storage and checkpoints", "C": "Security", "D": "Configuration input", "E": "Numbers", "F": "Sweeps",
+    "G": "Logging and TensorBoard",
+}  # fmt: skip
+
+
+def outcomes(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Test -> (passed, failed, skipped), cases of one test added up."""
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        name = case.attrib["classname"].replace(".", "/") + ".py::" + case.attrib["name"].partition("[")[0]
+        kinds = {child.tag for child in case}
+        found[name][1 if kinds & {"failure", "error"} else 2 if "skipped" in kinds else 0] += 1
+    return {name: (a, b, c) for name, (a, b, c) in found.items()}
+
+
+def result(tests: list[str], known: dict[str, tuple[int, int, int]]) -> str:
+    """ "12 passed", over all cases of the tests."""
+    numbers = [known[test] for test in tests if test in known]
+    if not numbers:
+        return "with the suite"
+    passed, failed, skipped = (sum(column) for column in zip(*numbers, strict=True))
+    return ", ".join(f"{n} {word}" for n, word in ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped")) if n)
+
+
+def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
+    """The matrix as Markdown."""
+    lines, tests, section = [], marked(), ""
+    for name, entry in MATRIX.items():
+        if name[0] != section:
+            section = name[0]
+            lines += [
+                "",
+                f"### {section}. {TITLES[section]}",
+                "",
+                "| row | what happens | what is expected | tier | test | last result |",
+                "|---|---|---|---|---|---|",
+            ]
+        own = tests.get(name, []) + entry.get("tests", [])
+        shown = "<br>".join(f"`{test.removeprefix('tests/').removeprefix('reliability/')}`" for test in own)
+        remark = f" ({entry['note']})" if "note" in entry else ""
+        last = result(own, known) if own else f"no test: {entry['not']}"
+        lines.append(f"| {name} | {entry['fault']} | {entry['expected']}{remark} | {entry.get('tier', '')} | {shown} | {last} |")
+    return lines
+
+
+def campaigns(path: Path) -> list[str]:
+    """What was measured, a line each."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    latest: dict[str, dict[str, object]] = {}
+    steps = [record for record in records if record["campaign"] == "stop and resume at each step"]
+    for record in records:
+        if record["campaign"] not in ("stop and resume at each step", "hostile corpus"):
+            latest[str(record["campaign"])] = record
+    lines = ["| campaign | result |", "|---|---|"]
+    for name, record in latest.items():
+        lines.append(f"| {name} | " + ", ".join(f"{key} {value}" for key, value in record.items() if key not in ("campaign", "why")) + " |")
+    if steps:
+        total = sum(int(record["stops"]) for record in steps)
+        lines.append(f"| stop and resume at each step of 100 | {len(steps)} optimizers and schedules, {total} stops, 0 differing |")
+    return lines
+
+
+def main() -> None:
+    """Put the record between the markers of docs/reliability.md."""
+    results, record = Path(sys.argv[1]), Path(sys.argv[2])
+    import torch
+
+    place = ROOT / "docs" / "reliability.md"
+    before, _, rest = place.read_text().partition("<!-- record -->")
+    _, _, after = rest.partition("<!-- end of record -->")
+    where = f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, 2 cores, no GPU, Python {platform.python_version()}, torch {torch.__version__}"
+    text = [
+        "<!-- record -->",
+        "",
+        f"Last run in full: {where}.",
+        "",
+        "## Campaigns",
+        "",
+        *campaigns(record),
+        "",
+        "## The fault matrix",
+        *rows(outcomes(results)),
+        "",
+        "<!-- end of record -->",
+    ]
+    place.write_text(before + "\n".join(text) + after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Every row of the fault matrix has a test, or says why it has none; the record in docs/ tells of all of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+MATRIX = yaml.safe_load((HERE / "matrix.yaml").read_text())
+
+
+def marked() -> dict[str, list[str]]:
+    """Row -> the tests below this folder that carry its mark."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(HERE.glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                for mark in node.decorator_list:
+                    if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "row":
+                        for name in mark.args:
+                            found.setdefault(name.value, []).append(f"tests/reliability/{path.name}::{node.name}")
+    return found
+
+
+def test_every_row_has_a_test_or_a_reason():
+    tests = marked()
+    assert set(tests) <= set(MATRIX)
+    for name, entry in MATRIX.items():
+        proven = tests.get(name, []) + entry.get("tests", [])
+        assert bool(proven) != bool(entry.get("not")), name
+
+
+def test_tests_that_are_named_exist():
+    for entry in MATRIX.values():
+        for test in entry.get("tests", []):
+            path, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def test_a_test_is_named_after_its_row():
+    for name, tests in marked().items():
+        own = [test for test in tests if re.search(rf"test_{name.lower()}_", test)]
+        assert own or MATRIX[name].get("tests") or all("::test_" in test for test in tests), name
+
+
+def test_the_record_tells_of_every_row():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    for name in MATRIX:
+        assert f"| {name} |" in text, name
