@@ -90,20 +90,8 @@ def main() -> None:
     before, _, rest = place.read_text().partition("<!-- record -->")
     _, _, after = rest.partition("<!-- end of record -->")
     where = f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, 2 cores, no GPU, Python {platform.python_version()}, torch {torch.__version__}"
-    text = [
-        "<!-- record -->",
-        "",
-        f"Last run in full: {where}.",
-        "",
-        "## Campaigns",
-        "",
-        *campaigns(record),
-        "",
-        "## The fault matrix",
-        *rows(outcomes(results)),
-        "",
-        "<!-- end of record -->",
-    ]
+    head = ["<!-- record -->", "", f"Last run in full: {where}.", "", "## Campaigns", ""]
+    text = [*head, *campaigns(record), "", "## The fault matrix", *rows(outcomes(results)), "", "<!-- end of record -->"]
     place.write_text(before + "\n".join(text) + after)
 
 

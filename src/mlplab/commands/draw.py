@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from mlplab.commands.folder_arguments import Parser
 from mlplab.config.errors import ConfigError, did_you_mean
 
 FIGURES = {
@@ -21,20 +21,13 @@ MOVING = ("optimizers",)
 
 def draw(arguments: Sequence[str]) -> int:
     """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers, optimizers, or all. With --gif, those that move as an animation too."""
-    parser = argparse.ArgumentParser(prog="mlplab draw", description=draw.__doc__, exit_on_error=False)
+    parser = Parser("draw", draw.__doc__ or "", f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all")
     parser.add_argument("what", metavar="WHAT", help=", ".join([*FIGURES, "all"]))
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("outputs/pictures"), help="where to put the files (default: outputs/pictures)"
     )
     parser.add_argument("--gif", action="store_true", help="write the moving ones as an animation too")
-    try:
-        given = parser.parse_args(list(arguments))
-    except (argparse.ArgumentError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not error.code:
-            raise
-        raise ConfigError(
-            f"`mlplab draw {' '.join(arguments)}` cannot be read. It is `mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all."
-        ) from error
+    given = parser.parse_args(list(arguments))
     if given.what != "all" and given.what not in FIGURES:
         raise ConfigError(
             f"There is no figure `{given.what}`. {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures: {', '.join(FIGURES)}, all."

@@ -5,27 +5,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mlplab.config import plugins
 from mlplab.config.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one paragraph like all others."""
+
+    def __init__(self, name: str, meaning: str, usage: str) -> None:
+        super().__init__(prog=f"mlplab {name}", description=meaning)
+        self._usage = usage
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        raise ConfigError(f"`{self.prog}`: {message}. It is {self._usage}; --help lists the rest.")
 
 
 def parse(
     name: str, meaning: str, arguments: Sequence[str], more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
 ) -> argparse.Namespace:
     """`folder`, `plugin`, and what `more` adds. Raises ConfigError."""
-    parser = argparse.ArgumentParser(prog=f"mlplab {name}", description=meaning, exit_on_error=False)
+    parser = Parser(name, meaning, f"`mlplab {name} DIR`, with the folder of a run or a sweep")
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--plugin", action="append", default=[], help="file with parts of your own that were used")
     more(parser)
-    try:
-        return parser.parse_args(list(arguments))
-    except (argparse.ArgumentError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not error.code:
-            raise  # --help
-        raise ConfigError(
-            f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is `mlplab {name} DIR`, with the folder of a run or a sweep; --help lists the rest."
-        ) from error
+    return parser.parse_intermixed_args(list(arguments))
 
 
 def kind(folder: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import kind
+from mlplab.commands.folder_arguments import Parser, kind
 from mlplab.config.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.index import ConfigIndex, Entry, entries
@@ -34,14 +34,9 @@ def runs(arguments: Sequence[str]) -> int:
 
 
 def _parse(name: str, arguments: Sequence[str], options: Callable[[argparse.ArgumentParser], object]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"mlplab {name}", description=runs.__doc__, exit_on_error=False)
+    parser = Parser(name, runs.__doc__ or "", _USAGE)
     options(parser)
-    try:
-        return parser.parse_args(list(arguments))
-    except (argparse.ArgumentError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not error.code:
-            raise
-        raise ConfigError(f"`mlplab {name} {' '.join(arguments)}` cannot be read. It is {_USAGE}; --help lists the rest.") from error
+    return parser.parse_intermixed_args(list(arguments))
 
 
 def _list(arguments: Sequence[str]) -> int:

@@ -1,0 +1,177 @@
+"""`mlplab runs`, `rerun`, and `resume` of a run, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlplab
+from mlplab.cli import main
+
+QUICK = ["experiment=xor_mlp", "training.epochs=5", "tracking=summary"]
+
+
+@pytest.fixture
+def three():
+    """Two runs and a sweep below outputs/."""
+    one = mlplab.run([*QUICK, "seed=1"], "outputs/runs/one/a")
+    two = mlplab.run([*QUICK, "optimizer=momentum", "optimizer.lr=0.1", "seed=2"], "outputs/runs/two/b")
+    mlplab.sweep([*QUICK, "seed=0,1"], "outputs/sweeps/s/c")
+    return one, two
+
+
+def lines(capsys):
+    return capsys.readouterr().out.strip().splitlines()
+
+
+def test_the_list_is_newest_first(three, capsys):
+    os.utime("outputs/runs/one/a/summary.json", (1, 1))
+    assert main(["runs"]) == 0
+    shown = lines(capsys)
+    assert shown[0].split() == ["folder", "status", "when", "seed", "epochs", "result"]
+    assert [line.split()[0] for line in shown[1:-1]] == ["outputs/sweeps/s/c", "outputs/runs/two/b", "outputs/runs/one/a"]
+    assert "sweep, 2 jobs" in shown[1]
+    assert shown[-1] == "3 of 3"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [
+        (["optimizer=momentum"], ["two"]),
+        (["optimizer!=momentum", "status=done"], ["one", "sweeps"]),
+        (["optimizer.lr>=0.1"], ["two"]),
+        (["seed=1"], ["one"]),
+        (["test/accuracy>2"], []),
+        (["train/loss<100"], ["one", "two"]),
+        (["status=failed"], []),
+        (["model.hidden=[4]"], ["one", "two"]),
+    ],
+)
+def test_conditions(three, conditions, found, capsys):
+    assert main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+    shown = lines(capsys)[1:-1] if found else []
+    if conditions == ["optimizer!=momentum", "status=done"]:
+        found = ["one"]  # a sweep has no configuration of its own
+    assert sorted(line.split("/")[2] for line in shown) == sorted(found)
+    assert main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0  # from the index now
+    assert lines(capsys)[-1].startswith(f"{len(found)} of ")
+
+
+def test_sorted_by_a_metric_with_the_jobs(three, capsys):
+    assert main(["runs", "--sort", "train/loss"]) == 0
+    shown = lines(capsys)
+    values = [float(line.split()[-1]) for line in shown[1:-1]]
+    assert values == sorted(values)
+    assert len(values) == 4
+    assert any("outputs/sweeps/s/c/jobs/" in line for line in shown)
+    assert main(["runs", "--sort", "train/accuracy", "--limit", "2"]) == 0
+    shown = lines(capsys)
+    values = [float(line.split()[-1]) for line in shown[1:-1]]
+    assert values == sorted(values, reverse=True)
+    assert shown[-1] == "4 of 4, 2 shown (--limit)" or shown[-1].startswith("4 of ")
+
+
+def test_two_side_by_side(three, capsys):
+    assert main(["runs", "compare", "outputs/runs/one/a", "outputs/runs/two/b"]) == 0
+    shown = {line.split()[0]: line.split()[1:] for line in lines(capsys)[1:]}
+    assert shown["optimizer"] == ["adam", "momentum"]
+    assert shown["seed"] == ["1", "2"]
+    assert "dataset.noise" not in shown
+    one, two = (run.metrics["train/loss"] for run in three)
+    assert float(shown["train/loss"][2]) == pytest.approx(two - one, rel=1e-3)
+
+
+def test_remove_asks(three, capsys):
+    assert main(["runs", "remove", "outputs/runs/one/a"]) == 2  # nobody is there to be asked
+    assert "--yes" in capsys.readouterr().err
+    for answer, left in (("n\n", True), ("\n", True), ("y\n", False)):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlplab", "runs", "remove", "outputs/runs/one/a"], stdin=theirs, stdout=subprocess.PIPE, text=True
+        )
+        os.write(ours, answer.encode())
+        process.communicate(timeout=30)
+        os.close(ours)
+        os.close(theirs)
+        assert Path("outputs/runs/one/a").exists() == left
+    assert [path.name for path in Path("outputs/runs/one").iterdir()] == []
+    assert main(["runs", "remove", "outputs/runs/two/b", "outputs/sweeps/s/c", "--yes"]) == 0
+    assert not Path("outputs/runs/two/b").exists()
+
+
+def test_remove_takes_nothing_else(three, capsys):
+    Path("mine").mkdir()
+    Path("link").symlink_to("outputs/runs/one/a")
+    for folder in ("mine", "link", "outputs", "nowhere"):
+        assert main(["runs", "remove", folder, "--yes"]) == 2
+    assert Path("outputs/runs/one/a/summary.json").exists()
+    from mlplab.runs import RunFolder
+
+    with RunFolder(Path("outputs/runs/one/a")) as owner:
+        owner.lock()
+        assert main(["runs", "remove", "outputs/runs/one/a", "--yes"]) == 2
+        assert "in use by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["nowhere"], ["--where", "x"], ["--limit", "many"], ["compare", "a"], ["compare", "outputs", "outputs"], ["--wher", "a=b"]]
+)
+def test_what_is_refused(words, capsys):
+    assert main(["runs", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_rerun_gives_the_same_numbers(three, capsys):
+    assert main(["rerun", "outputs/runs/one/a", "--check", "--out", "again"]) == 0
+    shown = lines(capsys)
+    assert "identical: every metric of every epoch, to the last bit" in shown
+    assert shown[-1] == "again"
+    assert Path("again/weights.safetensors").read_bytes() == Path("outputs/runs/one/a/weights.safetensors").read_bytes()
+
+
+def test_rerun_of_a_job_is_close(three, capsys):
+    assert main(["rerun", "outputs/sweeps/s/c/jobs/1", "--check", "--out", "again"]) == 0
+    assert main(["rerun", "outputs/sweeps/s/c"]) == 2
+
+
+def test_rerun_tells_a_difference(three, capsys):
+    path = Path("outputs/runs/one/a/metrics.csv")
+    rows = path.read_text().splitlines()
+    cells = rows[-1].split(",")
+    cells[2] = str(float(cells[2]) * 1.5)
+    path.write_text("\n".join([*rows[:-1], ",".join(cells)]) + "\n")
+    assert main(["rerun", "outputs/runs/one/a", "--check", "--out", "again"]) == 1
+    assert "the largest difference is 0.333 of the value, in train/loss" in capsys.readouterr().out
+
+
+def test_rerun_with_changes(three):
+    assert main(["rerun", "outputs/runs/two/b", "optimizer=adam", "optimizer.lr=0.02", "model.hidden=3-3", "--out", "changed"]) == 0
+    changed, fresh = (
+        mlplab.load("changed"),
+        mlplab.run([*QUICK, "optimizer=adam", "optimizer.lr=0.02", "model.hidden=3-3", "seed=2"], "fresh"),
+    )
+    assert changed.metrics == fresh.metrics
+    assert changed.settings.config["optimizer"] == fresh.settings.config["optimizer"]
+
+
+@pytest.mark.parametrize(
+    "words", [["optimizer.lrr=1"], ["optimizer=adm"], ["seed=1,2"], ["experiment=xor_mlp"], ["hydra.run.dir=x"], ["--check", "seed=3"]]
+)
+def test_rerun_refuses(words, three, capsys):
+    assert main(["rerun", "outputs/runs/one/a", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_run_is_made_longer(three):
+    assert main(["resume", "outputs/runs/one/a", "training.epochs=9"]) == 0
+    longer, fresh = mlplab.load("outputs/runs/one/a"), mlplab.run([*QUICK, "seed=1", "training.epochs=9"], "fresh")
+    assert Path("outputs/runs/one/a/metrics.csv").read_bytes() == Path("fresh/metrics.csv").read_bytes()
+    assert longer.metrics == fresh.metrics
+    provenance = json.loads(Path("outputs/runs/one/a/provenance.json").read_text())
+    assert [entry["from_step"] for entry in provenance["resumed"]] == [three[0].summary["steps"]]
