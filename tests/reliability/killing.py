@@ -119,6 +119,7 @@ def jobs_of(members):
 def digest(folder):
     """What must be the same: weights and history of every run below the folder."""
     found = hashlib.sha256()
+    folder = folder / "jobs" if (folder / "jobs").exists() else folder  # beside them may lie what a killed process had not put in its place
     for name in ("metrics.csv", "weights.safetensors", "checkpoints/best.safetensors", "checkpoints/last.safetensors"):
         for path in sorted(folder.rglob(name)):
             found.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
