@@ -56,7 +56,7 @@ def test_a1_killed_at_random_moments(members):
 @row("A2")
 @pytest.mark.timeout(1000)
 def test_a2_the_control_that_writes_in_place_loses_some():
-    assert kill(size(20, 100), "--control", "--longest", "0.25")["lost"] > 0
+    assert kill(size(8, 100), "--control", "--longest", "0.25")["lost"] > 0
 
 
 CALLS = ("open", "fsync", "replace", "unlink", "write", "ftruncate", "close")
@@ -197,7 +197,7 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
     words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
     wanted = undisturbed(words)
     draw, signals, slowest = random.Random(1), 0, 0.0
-    while signals < size(2, 50):
+    while signals < size(1, 50):
         shutil.rmtree("run", ignore_errors=True)
         process = start("train", *words, "hydra.run.dir=run")
         while True:

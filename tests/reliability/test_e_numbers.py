@@ -150,7 +150,7 @@ def test_stop_and_resume_at_each_step(kind, word):
     whole = Loop(populate(ready([settings]))[0])
     wanted, history = finish(whole)
     assert whole.step == 100
-    stops = range(1, 101) if size(0, 1) else (1, 2, 3, 4, 5, 41, 50, 99)
+    stops = range(1, 101) if size(0, 1) else (2, 50) if word == "torch" else (1, 2, 3, 5, 41, 99)
     count = 0
     for stop, loop in every_step(settings, stops):
         found, values = finish(loop)

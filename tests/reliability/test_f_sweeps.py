@@ -65,13 +65,13 @@ def test_f3_a_signal_in_the_middle_of_a_population(name):
 @pytest.mark.timeout(3000)
 def test_f6_a_driver_killed_again_and_again():
     """Killed at random moments, also inside populations: every job has one result, equal to that of an undisturbed sweep, none is done twice."""
-    seeds = size(10, 50)
+    seeds = size(5, 50)
     words = ["experiment=xor_mlp", "tracking=summary", "training.epochs=60", "activation=tanh,relu,elu,sigmoid,gelu", "optimizer.lr=0.01,0.03",
              f"seed=range({seeds})", "tracking.checkpoint_seconds=0.2"]  # fmt: skip
     jobs, draw, kills, seen = 10 * seeds, random.Random(5), 0, {}
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
     round_number = 0
-    while kills < size(6, 200):
+    while kills < size(3, 200):
         folder = Path(f"sweep{round_number}")
         seen = {}
         while True:
