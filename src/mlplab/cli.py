@@ -53,6 +53,14 @@ COMMANDS = {
     "resume": Command(
         "resume DIR", "finish an interrupted run or sweep; with training.epochs=N make a run longer", "mlplab.commands.resume:resume"
     ),
+    "evaluate": Command(
+        "evaluate RUN [FILE]",
+        "metrics with intervals on the test part or a file, beside plain baselines",
+        "mlplab.commands.evaluate:evaluate",
+    ),
+    "predict": Command(
+        "predict DIR FILE -o OUT", "predictions for new rows, of a run or the mean of a sweep", "mlplab.commands.predict:predict"
+    ),
     "rerun": Command(
         "rerun RUN [KEY=VALUE ...]", "the run again, changed, or with --check compared with itself", "mlplab.commands.rerun:rerun"
     ),

@@ -13,7 +13,7 @@ from mlplab import runs
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.log import log_to
-from mlplab.runs.record import Record
+from mlplab.runs.record import Record, tell_of_data
 from mlplab.runs.resuming import at_its_end, find, identity, see_that_it_fits
 from mlplab.runs.run import Preprocessing, Run, load, member_module
 from mlplab.runs.signals import Signals
@@ -74,6 +74,7 @@ def _carry_out(
     if not signals.hooked:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
+    tell_of_data(folder, member, quiet)
     (folder / "checkpoints").mkdir(exist_ok=True)
     checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
     keeper = Keeper(checkpoints, member.settings.tracking, signals, log=log)

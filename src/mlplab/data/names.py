@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlplab.data import bundled, curves, playground, toy
+from mlplab.data.files import File
 from mlplab.data.table import Dataset
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -37,4 +38,5 @@ DATASETS: dict[str, type[Dataset]] = {
     "digits": bundled.Digits,
     "diabetes": bundled.Diabetes,
     "linnerud": bundled.Linnerud,
+    "file": File,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,11 @@ from mlplab.data.splitting import split_rows
 from mlplab.data.table import DataError, Dataset, Floats, Ints, Table
 from mlplab.task import Task
 
+if TYPE_CHECKING:
+    from mlplab.data.files.checks import DataReport
+    from mlplab.data.files.encoding import Encoder
+    from mlplab.data.files.raw import RawTable
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -18,6 +24,7 @@ class Examples:
 
     x: Floats
     y: Floats | Ints
+    weights: Floats | None = None  # [N]: how much each counts
 
     def __len__(self) -> int:
         return len(self.x)
@@ -41,6 +48,8 @@ class Prepared:
     target_names: tuple[str, ...]
     class_names: tuple[str, ...]
     data_hash: str
+    encoder: Encoder | None = None  # from the columns of a file to features
+    report: DataReport | None = None  # what was found in a file
 
     @property
     def num_features(self) -> int:
@@ -55,7 +64,9 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
     from mlplab.randomness import numpy_generator  # imports torch, which listing datasets does not need
 
     seed = seed if dataset.seed is None else dataset.seed
-    table = dataset.make(numpy_generator(seed, "data"))
+    table: Any = dataset.make(numpy_generator(seed, "data"))
+    if not isinstance(table, Table):
+        return _prepare_raw(table, dataset, numpy_generator(seed, "split"), target_scaling_default)
     return prepare_table(table, dataset, numpy_generator(seed, "split"), target_scaling_default)
 
 
@@ -81,7 +92,33 @@ def prepare_table(table: Table, dataset: Dataset, split_rng: np.random.Generator
     )
 
 
-def _target_scaler(table: Table, train_rows: Ints, how: str, default: bool) -> Scaler:
+def _prepare_raw(table: RawTable, dataset: Any, split_rng: np.random.Generator, target_scaling_default: bool) -> Prepared:
+    """The same for the columns of a file, which become numbers after they are split: the encoder too is measured on the train part alone."""
+    from mlplab.data.files.raw import split
+
+    parted = split(table, dataset, split_rng)
+    target_scaler = _target_scaler(table, parted.rows["train"], dataset.target_scaling, target_scaling_default)
+    whole = Encoded(parted.encoded_NF, table.y, table.task, table.weights)
+    parts = {part: _examples(whole, own, parted.scaler, target_scaler) for part, own in parted.rows.items()}
+    train = parts["train"]
+    assert train is not None
+    return Prepared(
+        table.task, train, parts["val"], parts["test"], parted.scaler, target_scaler, parted.encoder.feature_names, table.target_names,
+        table.class_names, table.content_hash(), parted.encoder, parted.report,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The rows of a file as numbers."""
+
+    x: Floats
+    y: Floats | Ints
+    task: Task
+    weights: Floats | None
+
+
+def _target_scaler(table: Table | RawTable, train_rows: Ints, how: str, default: bool) -> Scaler:
     if table.task.classifies:
         return identity(1)
     if how == "auto":
@@ -89,7 +126,7 @@ def _target_scaler(table: Table, train_rows: Ints, how: str, default: bool) -> S
     return fit_scaler(table.y[train_rows].astype(np.float64, copy=False), how, "target")
 
 
-def _examples(table: Table, rows: Ints, feature_scaler: Scaler, target_scaler: Scaler) -> Examples | None:
+def _examples(table: Table | Encoded, rows: Ints, feature_scaler: Scaler, target_scaler: Scaler) -> Examples | None:
     if len(rows) == 0:
         return None
     with np.errstate(over="ignore"):
@@ -99,4 +136,5 @@ def _examples(table: Table, rows: Ints, feature_scaler: Scaler, target_scaler: S
         raise DataError(
             "Scaling made some numbers infinite: a column hardly varies in the train part and is huge elsewhere. Turn scaling off."
         )
-    return Examples(x_NF, y)
+    weights = getattr(table, "weights", None)
+    return Examples(x_NF, y, weights[rows] if weights is not None else None)

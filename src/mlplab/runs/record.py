@@ -17,10 +17,11 @@ from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
-from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, save_weights, write_json, write_text_atomic, write_yaml
+from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, note, save_weights, write_json, write_text_atomic, write_yaml
 from mlplab.tracking.files import yaml_text
 from mlplab.training.history import Journal, Row
 from mlplab.training.loop import Outcome
+from mlplab.training.together import Ready
 
 LEVELS = ("off", "summary", "scalars", "full")
 
@@ -154,6 +155,19 @@ def write_origin(folder: Path, settings: Settings, data_hash: str) -> None:
     write_yaml(folder / "config.yaml", settings.config)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
+
+
+def tell_of_data(folder: Path, member: Ready, quiet: bool) -> None:
+    """What was found in a user's file: into data_report.md, and the findings onto the terminal."""
+    report = member.prepared.report
+    if report is None or not getattr(member.settings.dataset, "report", True):
+        return
+    write_text_atomic(folder / "data_report.md", report.to_markdown())
+    if not quiet:
+        for line in report.told:
+            note(line)
+        for finding in report.findings:
+            note(f"{finding.column + ': ' if finding.column else ''}{finding.what}. {finding.done}.")
 
 
 def write_weights(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], preprocessing: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.data import Prepared, Scaler
+from mlplab.data.files.encoding import Encoder
 from mlplab.losses import Loss, settled
 from mlplab.network import as_module
 from mlplab.network.mlp import MLP, PopulationLayer
@@ -35,6 +36,7 @@ class Preprocessing:
     class_names: tuple[str, ...]
     feature_scaler: Scaler
     target_scaler: Scaler | None
+    encoder: Encoder | None = None  # of a file's columns
 
     @classmethod
     def of(cls, prepared: Prepared) -> Preprocessing:
@@ -45,6 +47,7 @@ class Preprocessing:
             prepared.class_names,
             prepared.feature_scaler,
             prepared.target_scaler,
+            prepared.encoder,
         )
 
     def to_json(self) -> str:
@@ -56,6 +59,7 @@ class Preprocessing:
                 "class_names": self.class_names,
                 "feature_scaler": self.feature_scaler.to_dict(),
                 "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
+                **({"encoder": self.encoder.to_dict()} if self.encoder else {}),
             }
         )
 
@@ -69,6 +73,7 @@ class Preprocessing:
             tuple(raw["class_names"]),
             Scaler.from_dict(raw["feature_scaler"]),
             Scaler.from_dict(raw["target_scaler"]) if raw["target_scaler"] else None,
+            Encoder.from_dict(raw["encoder"]) if raw.get("encoder") else None,
         )
 
 
@@ -102,7 +107,7 @@ class Run:
 
     @torch.no_grad()
     def _outputs(self, x_NF: Any) -> Tensor:
-        raw = np.asarray(x_NF, dtype=np.float64)
+        raw = self._features(x_NF)
         wanted = len(self.preprocessing.feature_names)
         if raw.ndim != 2 or raw.shape[1] != wanted:
             raise ValueError(
@@ -111,9 +116,25 @@ class Run:
         if not np.isfinite(raw).all():
             row, column = np.argwhere(~np.isfinite(raw))[0]
             raise ValueError(f"x has a value that is not finite, first in row {row}, feature {self.preprocessing.feature_names[column]}")
-        scaled = torch.from_numpy(self.preprocessing.feature_scaler.apply(raw))
+        return self._predicted(self.preprocessing.feature_scaler.apply(raw))
+
+    def _predicted(self, scaled_NF: np.ndarray) -> Tensor:
         dtype = next(self.network.parameters()).dtype
-        return self._loss.predict(self.network(scaled.to(dtype)).unsqueeze(0))[0].double()
+        return self._loss.predict(self.network(torch.from_numpy(scaled_NF).to(dtype)).unsqueeze(0))[0].double()
+
+    @torch.no_grad()
+    def scores(self, scaled_NF: np.ndarray) -> np.ndarray:
+        """For features as the network takes them: class probabilities [N, C], or values [N, T] in the target's own units."""
+        outputs = self._predicted(scaled_NF).numpy()
+        scaler = self.preprocessing.target_scaler
+        return np.asarray(outputs if self.preprocessing.task.classifies or scaler is None else scaler.invert(outputs))
+
+    def _features(self, x: Any) -> np.ndarray:
+        """Features [N, F] from an array of them, or, for a network of a file, from a data frame with the file's columns."""
+        encoder = self.preprocessing.encoder
+        if encoder is None or not hasattr(x, "columns"):
+            return np.asarray(x, dtype=np.float64)
+        return encoder.apply(x)
 
     def predict_proba(self, x_NF: Any) -> np.ndarray:
         """Class probabilities for raw features: float64 [N, C], columns in the order of `preprocessing.class_names`."""

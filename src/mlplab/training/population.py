@@ -155,6 +155,11 @@ def _data(settings: Sequence[Settings], prepared: Sequence[Prepared], dtype: tor
         examples = [getattr(p, name) for p in prepared]
         if examples[0] is not None:
             parts[name] = resident([(e.x, e.y) for e in examples], dtype, device)
+    for name, part in parts.items():
+        own = [getattr(p, name).weights for p in prepared]
+        if own[0] is not None:
+            chosen = own[:1] if part.shared else own
+            parts[name] = dataclasses.replace(part, weights=torch.from_numpy(np.stack(chosen)).to(device, dtype))
     weights = [s.loss.class_weights_C(torch.from_numpy(p.train.y), p.task.num_classes) for s, p in zip(settings, prepared, strict=True)]
     if weights[0] is None:
         return parts
@@ -166,7 +171,8 @@ def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dty
     rows = [w for w in weights if w is not None]
     shared = part.shared and all(torch.equal(w, rows[0]) for w in rows)
     table_KC = torch.stack(rows[:1] if shared else rows).to(part.x.device, dtype)
-    return dataclasses.replace(part, weights=table_KC.gather(1, part.y.expand(table_KC.shape[0], -1)))
+    by_class_KN = table_KC.gather(1, part.y.expand(table_KC.shape[0], -1))
+    return dataclasses.replace(part, weights=by_class_KN if part.weights is None else by_class_KN * part.weights)
 
 
 def _scoring(loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:  # type: ignore[no-untyped-def]

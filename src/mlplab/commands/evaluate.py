@@ -1,0 +1,117 @@
+"""`mlplab evaluate RUN [FILE]`: how good a run is, with intervals and beside plain baselines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlplab.runs.evaluating import Rows
+    from mlplab.runs.run import Run
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Measure a run on its test part, or on a file with the target: metrics with bootstrap intervals, beside those of plain models.
+
+    Writes evaluation.json into the run's folder.
+    """
+    given = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
+    if kind(given.folder) != "run":
+        raise ConfigError(f"{given.folder} holds a sweep: evaluate takes a run, such as {given.folder}/jobs/0.")
+    load_plugins(given.folder, given.plugin)
+    from mlplab.runs.evaluating import baselines, with_intervals
+    from mlplab.runs.run import load
+    from mlplab.tracking import write_json
+    from mlplab.tracking.table import aligned
+    from mlplab.training import ready
+
+    run = load(given.folder)
+    member = ready([run.settings])[0]
+    rows, what = _own_part(run, member, given.part) if given.file is None else _file(run, given.file)
+    found = with_intervals(run.scores(rows.x_NF), rows.y, rows.task, seed=0)
+    plain = baselines(member.prepared, rows)
+    names = _shown_names(run)
+    lines = [["", "this run", "95 % interval", *plain]]
+    for name, score in found.items():
+        lines.append(
+            [
+                names.get(name, name),
+                f"{score.value:.4g}",
+                f"{score.low:.4g} to {score.high:.4g}",
+                *(f"{own[name]:.4g}" for own in plain.values()),
+            ]
+        )
+    print(what)
+    print("\n".join(aligned(lines)))
+    write_json(given.folder / "evaluation.json", {
+        "rows": what, "metrics": {name: vars(score) for name, score in found.items()}, "baselines": plain, "classes": list(run.preprocessing.class_names),
+    })  # fmt: skip
+    print(given.folder)
+    return 0
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="rows with the target; without it, a part of the run's own data")
+    parser.add_argument("--part", choices=("test", "val", "train"), default="test", help="which part of its own data (test)")
+
+
+def _shown_names(run: Run) -> dict[str, str]:
+    return {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(run.preprocessing.class_names)}
+
+
+def _own_part(run: Run, member: Any, part: str) -> tuple[Rows, str]:
+    """The part as training made it. The data are made again and must be those of the run."""
+    import json
+
+    from mlplab.data import DataError
+    from mlplab.runs.evaluating import Rows
+
+    prepared = member.prepared
+    examples = getattr(prepared, part)
+    if examples is None:
+        raise DataError(f"{run.folder} has no {part} part; --part train or a file with the target can be measured.")
+    known = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
+    if known != prepared.data_hash:
+        raise DataError(
+            f"The data of {run.folder} changed since it was trained: its {part} part is not the one that it was kept from. Name a file with rows to measure."
+        )
+    y = examples.y if prepared.task.classifies else prepared.target_scaler.invert(examples.y)
+    return Rows(examples.x, y, prepared.task), f"{len(examples)} rows of the {part} part"
+
+
+def _file(run: Run, path: Path) -> tuple[Rows, str]:
+    """Rows of a file, checked as those of the training were."""
+    import numpy as np
+
+    from mlplab.data import DataError
+    from mlplab.data.files import roles
+    from mlplab.data.files.columns import need
+    from mlplab.data.files.encoding import word_of
+    from mlplab.data.files.reading import read
+    from mlplab.runs.evaluating import Rows
+    from mlplab.runs.predicting import plain_features
+
+    own = run.preprocessing
+    frame = read(path).frame
+    frame.columns = [str(name) for name in frame.columns]
+    for name in own.target_names:
+        need(name, list(frame.columns), str(path), "target")
+    raw = own.encoder.apply(frame, str(path)) if own.encoder is not None else plain_features(frame, own.feature_names, str(path))
+    x_NF = own.feature_scaler.apply(raw)
+    if not own.task.classifies:
+        return Rows(x_NF, roles.regression_targets(frame, own.target_names, str(path)), own.task), f"{len(frame)} rows of {path}"
+    words = frame[own.target_names[0]].map(word_of)
+    unknown = ~words.isin(own.class_names).to_numpy()
+    if unknown.any():
+        row = int(unknown.argmax())
+        raise DataError(
+            f"{path}, target '{own.target_names[0]}', row {row + 1}: '{words.iloc[row]}' is no class of this run "
+            f"({', '.join(own.class_names)}); {int(unknown.sum())} such cell(s)."
+        )
+    y = words.map({name: c for c, name in enumerate(own.class_names)}).to_numpy(np.int64)
+    return Rows(x_NF, y, own.task), f"{len(frame)} rows of {path}"

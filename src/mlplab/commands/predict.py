@@ -1,0 +1,122 @@
+"""`mlplab predict DIR FILE -o OUT`: predictions for new rows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """Predict every row of a file with a run, or with the mean of a sweep's jobs.
+
+    The predictions are written in the order of the rows: classes with probabilities, or values. The file is read piece by piece.
+    """
+    given = parse("predict", predict.__doc__ or "", arguments, _options)
+    kind(given.folder)
+    out: Path = given.out
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}.")
+    if out.exists() and not given.force:
+        raise ConfigError(f"{out} is there already: choose another name, or replace it with --force.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
+    if given.best is not None and given.best < 1:
+        raise ConfigError(f"--best {given.best}: at least one job is needed.")
+    load_plugins(given.folder, given.plugin)
+    from mlplab.runs.predicting import Predictor
+
+    predictor = Predictor.of(given.folder, given.best)
+    rows = _write(out, _tables(predictor, given.file, given.id))
+    members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
+    print(f"{rows} rows predicted by {members}")
+    print(out)
+    return 0
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="rows to predict, with the columns of the training")
+    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="where to write, as .csv or .parquet")
+    parser.add_argument(
+        "--id", metavar="COLUMN", help="column to repeat beside each prediction (that of dataset.id_column, where the file has it)"
+    )
+    parser.add_argument("--best", metavar="N", type=int, help="of a sweep: only the N best jobs by their validation loss")
+    parser.add_argument("--force", action="store_true", help="replace OUT")
+
+
+def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
+    """Predictions piece by piece, each row with its identifier or its number from 1."""
+    from mlplab.data.files.columns import need
+    from mlplab.data.files.streaming import pieces
+
+    first = predictor.runs[0]
+    own = getattr(first.settings.dataset, "id_column", None)
+    start = 0
+    for frame in pieces(path, predictor.form, first.preprocessing.encoder, [name for name in (id_column, own) if name]):
+        if id_column is not None:
+            need(id_column, list(frame.columns), str(path), "id column")
+        name = id_column or (own if own in frame.columns else None)
+        table = predictor.table(frame.set_axis(range(start, start + len(frame))), f"{path}")
+        identifier = frame[name].to_numpy() if name is not None else range(start + 1, start + len(frame) + 1)
+        table.insert(0, name or "row", identifier)
+        start += len(frame)
+        yield table
+
+
+def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
+    """Aside first: what fails in the middle leaves nothing."""
+    aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
+    rows = 0
+    try:
+        if out.suffix == ".csv":
+            with open(aside, "w", encoding="utf-8", newline="") as file:
+                for table in tables:
+                    safe(table).to_csv(file, index=False, header=rows == 0, lineterminator="\n")
+                    rows += len(table)
+        else:
+            rows = _write_parquet(aside, tables)
+        os.replace(aside, out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return rows
+
+
+def _write_parquet(path: Path, tables: Iterator[pd.DataFrame]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer, rows = None, 0
+    try:
+        for table in tables:
+            piece = pa.Table.from_pandas(table, preserve_index=False)
+            if writer is None:
+                writer = pq.ParquetWriter(path, piece.schema)
+            writer.write_table(piece.cast(writer.schema))
+            rows += len(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def safe(table: pd.DataFrame) -> pd.DataFrame:
+    """Texts so that no spreadsheet runs them as formulas."""
+    from pandas.api import types
+
+    found = table.copy(deep=False)
+    for name in found.columns:
+        if not types.is_numeric_dtype(found[name]) and not types.is_bool_dtype(found[name]):
+            found[name] = found[name].map(
+                lambda value: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+            )
+    return found

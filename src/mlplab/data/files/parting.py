@@ -1,0 +1,65 @@
+"""Which rows of a file train, validate and test: as the file says, by group, by time, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from mlplab.data.splitting import split_rows
+from mlplab.data.table import PARTS, DataError, Ints
+
+if TYPE_CHECKING:
+    from mlplab.data.files.dataset import File
+    from mlplab.data.files.raw import RawTable
+
+
+def part_rows(table: RawTable, dataset: File, rng: np.random.Generator) -> dict[str, Ints]:
+    """Row numbers of train, val and test."""
+    fractions = {"val": dataset.val, "test": dataset.test}
+    if dataset.group_column is not None:
+        return _by_group(table, dataset.group_column, fractions, rng)
+    if dataset.time_column is not None:
+        return _by_time(table, dataset.time_column, fractions)
+    return split_rows(cast(Any, table), fractions, rng)
+
+
+def _sizes(num_rows: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    return {part: max(1, round(fraction * num_rows)) if fraction > 0 else 0 for part, fraction in fractions.items()}
+
+
+def _by_group(table: RawTable, name: str, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ints]:
+    """Whole groups, in random order, until a part has its share of the rows."""
+    values = table.frame[name]
+    if values.isna().any():
+        row = int(values.isna().to_numpy().argmax())
+        raise DataError(f"{table.source}, group column '{name}', row {row + 1}: the cell is empty.")
+    codes, words = values.factorize()
+    wanted = _sizes(len(codes), fractions)
+    parts_needed = 1 + sum(size > 0 for size in wanted.values())
+    if len(words) < parts_needed:
+        raise DataError(f"{table.source}, group column '{name}' has {len(words)} group(s), and {parts_needed} parts need one each.")
+    counts, part_of = np.bincount(codes), np.full(len(words), PARTS.index("train"))
+    order = list(rng.permutation(len(words)))
+    for part in ("test", "val"):
+        reached = 0
+        while reached < wanted[part] and len(order) > parts_needed - (part == "test") - (part == "val") * 2 + 0:
+            group = order.pop()
+            part_of[group] = PARTS.index(part)
+            reached += counts[group]
+    return {part: np.flatnonzero(part_of[codes] == i) for i, part in enumerate(PARTS)}
+
+
+def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:
+    """The latest rows are the test part, those before it validate. Rows of one moment stay in the order of the file."""
+    values = table.frame[name]
+    if values.isna().any():
+        row = int(values.isna().to_numpy().argmax())
+        raise DataError(f"{table.source}, time column '{name}', row {row + 1}: the cell is empty.")
+    order = np.argsort(values.to_numpy(), kind="stable")
+    wanted = _sizes(len(order), fractions)
+    cut = len(order) - wanted["test"]
+    if cut - wanted["val"] < 1:
+        raise DataError(f"{table.source} has {len(order)} rows, too few for parts of {wanted['val']} and {wanted['test']}.")
+    return {"train": order[: cut - wanted["val"]], "val": order[cut - wanted["val"] : cut], "test": order[cut:]}

@@ -1,0 +1,201 @@
+"""A table as it was read: its columns and their roles, its targets, and how it becomes examples. Shapes: N rows, F features, T targets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlplab.data.files import roles
+from mlplab.data.files.checks import DataReport, inspect
+from mlplab.data.files.columns import Column, choose, feature_columns, need
+from mlplab.data.files.encoding import Encoder, fit_encoder, word_of
+from mlplab.data.files.parting import part_rows
+from mlplab.data.files.reading import Format, read
+from mlplab.data.scaling import Scaler, fit_scaler, identity
+from mlplab.data.table import PARTS, DataError, Floats, Ints
+from mlplab.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlplab.data.files.dataset import File
+
+LEAST_ROWS = 3
+FEW_VALUES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class RawTable:
+    """Rows of a file. y is int64 [N] (classes) or float64 [N, T]; `parts` says which file or word a row's part comes from, where one does."""
+
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    y: Floats | Ints
+    task: Task
+    target_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    parts: Mapping[str, Ints] | None
+    weights: Floats | None
+    source: str
+    told: tuple[str, ...] = ()
+    dropped: int = 0
+    x: Sequence[object] = field(default=(), repr=False)
+
+    @property
+    def given_split(self) -> Mapping[str, Ints] | None:
+        """Row numbers by part, where the file brings them."""
+        return self.parts
+
+    def content_hash(self) -> str:
+        """SHA-256 of cells, targets and names."""
+        from pandas.util import hash_pandas_object
+
+        digest = hashlib.sha256(repr((self.task, self.class_names, self.target_names, [(c.name, c.kind) for c in self.columns])).encode())
+        for column in self.columns:
+            digest.update(hash_pandas_object(self.frame[column.name], index=False).to_numpy().tobytes())
+        digest.update(np.ascontiguousarray(self.y).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What `prepare` needs of a raw table: rows by part, the encoder and scaler measured on train, the encoded features [N, F]."""
+
+    rows: Mapping[str, Ints]
+    encoder: Encoder
+    scaler: Scaler
+    encoded_NF: Floats
+    report: DataReport
+
+
+def read_table(dataset: File) -> RawTable:
+    """Read the file, or files, decide what its columns are, and refuse what cannot be learnt from. Raises DataError."""
+    form = Format(dataset.delimiter, dataset.encoding, dataset.decimal, None if dataset.header == "auto" else dataset.header == "yes")
+    reading = read(dataset.path, form)
+    frame, told, parts = reading.frame, list(reading.told), None
+    frame.columns = [str(name) for name in frame.columns]
+    others = {part: path for part, path in (("val", dataset.val_path), ("test", dataset.test_path)) if path}
+    if others:
+        frame, parts, more = _joined(frame, others, form, str(dataset.path))
+        told += more
+    source, available = str(dataset.path), list(frame.columns)
+    targets = roles.targets(dataset, available, source)
+    taken = roles.taken(dataset, targets, available, source)
+    names = choose(available, list(dataset.features) if dataset.features is not None else None, list(dataset.ignore), taken, source)
+    for name in dataset.categories:
+        need(name, available, source)
+    before = len(frame)
+    if dataset.missing == "drop":
+        kept = frame[[*names, *targets]].notna().all(axis=1).to_numpy()
+        frame, parts = frame[kept].reset_index(drop=True), _kept(parts, kept)
+    if len(frame) < LEAST_ROWS:
+        raise DataError(
+            f"{source} has {len(frame)} row(s){' without empty cells' if before > len(frame) else ''}; at least {LEAST_ROWS} are needed."
+        )
+    columns = feature_columns(frame, names, dataset.categories, source)
+    y, task, classes = _targets(frame, targets, dataset.task, source)
+    if dataset.split_column:
+        parts = roles.by_word(frame[dataset.split_column], source)
+    return RawTable(
+        frame, tuple(columns), y, task, tuple(targets), classes, parts, roles.weights(frame, dataset.weight_column, source), source, tuple(told),
+        before - len(frame), range(len(frame)),
+    )  # fmt: skip
+
+
+def _joined(frame: pd.DataFrame, others: Mapping[str, str], form: Format, source: str) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
+    """The rows of all files, and which come from where."""
+    import pandas as pd
+
+    frames, parts, told, start = [frame], {"train": np.arange(len(frame))}, [], len(frame)
+    for part, path in others.items():
+        reading = read(path, form)
+        reading.frame.columns = [str(name) for name in reading.frame.columns]
+        absent = sorted(set(frame.columns) - set(reading.frame.columns))
+        if absent:
+            raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {source}.")
+        frames.append(reading.frame[list(frame.columns)])
+        parts[part] = np.arange(start, start + len(reading.frame))
+        start += len(reading.frame)
+        told += reading.told
+    return pd.concat(frames, ignore_index=True), parts, told
+
+
+def _kept(parts: Mapping[str, Ints] | None, kept: np.ndarray) -> dict[str, Ints] | None:
+    if parts is None:
+        return None
+    place = np.cumsum(kept) - 1
+    return {part: place[rows[kept[rows]]] for part, rows in parts.items()}
+
+
+def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
+    """Targets as numbers, the task, and the names of the classes as they stand in the file."""
+    from pandas.api import types
+
+    for name in names:
+        missing = frame[name].isna().to_numpy()
+        if missing.any():
+            raise DataError(
+                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty; {int(missing.sum())} are. A row without a target teaches nothing: "
+                "leave these rows out (dataset.missing=drop)."
+            )
+    values = frame[names[0]]
+    numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
+    whole = numeric and bool((values % 1 == 0).all())
+    few = whole and values.nunique() <= min(FEW_VALUES, max(2, len(values) // 10))
+    classify = task == "classification" or (task == "auto" and len(names) == 1 and (not numeric or few))
+    if not classify:
+        return roles.regression_targets(frame, names, source), Task("regression", num_targets=len(names)), ()
+    if len(names) > 1:
+        raise DataError(
+            f"{source}: several targets ({', '.join(names)}) can be values, not classes. Give one target, or dataset.task=regression."
+        )
+    words = values.map(word_of)
+    order = sorted(words.unique(), key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)))
+    if len(order) < 2:
+        raise DataError(
+            f"{source}, target '{names[0]}': all {len(values)} rows are of one class, '{order[0]}'; there is nothing to tell apart."
+        )
+    if len(order) > max(2, len(values) // 2):
+        raise DataError(
+            f"{source}, target '{names[0]}': {len(order)} different values in {len(values)} rows are no classes. If they are quantities: dataset.task=regression."
+        )
+    place = {word: i for i, word in enumerate(order)}
+    return words.map(place).to_numpy(np.int64), Task("classification", len(order)), tuple(order)
+
+
+def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
+    """Part the rows, measure the encoder and the scaler on the train part alone, encode all rows, and look at what there is."""
+    rows = part_rows(table, dataset, rng)
+    _see_that_classes_are_trained(table, rows)
+    train = table.frame.iloc[rows["train"]]
+    encoder = fit_encoder(train, table.columns, dataset.missing, dataset.encode, dataset.scaling, int(rng.integers(2**31)))
+    encoded_NF = encoder.apply(table.frame, table.source)
+    return Split(rows, encoder, _scaler(encoder, encoded_NF[rows["train"]], dataset.scaling), encoded_NF, inspect(table, rows, dataset))
+
+
+def _scaler(encoder: Encoder, train_NF: Floats, how: str) -> Scaler:
+    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay."""
+    numeric = encoder.numeric()
+    scaler = identity(train_NF.shape[1])
+    if how not in ("none", "quantile") and numeric.any():
+        own = fit_scaler(train_NF[:, numeric], how, "feature")
+        scaler.shift[numeric], scaler.scale[numeric] = own.shift, own.scale
+    return scaler
+
+
+def _see_that_classes_are_trained(table: RawTable, rows: Mapping[str, Ints]) -> None:
+    if not table.task.classifies:
+        return
+    counts = np.bincount(table.y[rows["train"]].astype(np.int64), minlength=table.task.num_classes)
+    if (counts == 0).any():
+        label = int((counts == 0).argmax())
+        where = [part for part in PARTS if part != "train" and (table.y[rows[part]] == label).any()]
+        number = int((table.y == label).sum())
+        raise DataError(
+            f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in {' and '.join(where)}, and none to train on. "
+            "Move some of them to the train part, or leave the class out."
+        )

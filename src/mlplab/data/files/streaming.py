@@ -1,0 +1,69 @@
+"""A large file piece by piece, as data frames whose columns have the kinds that training met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.data.files.columns import CATEGORY, NUMBER
+from mlplab.data.files.encoding import Encoder
+from mlplab.data.files.reading import MISSING, TEXT, Format, _arrow, _suffixes, pandas, read, sniff
+from mlplab.data.table import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLOCK = 1 << 24  # bytes of a text file read at once
+ROWS = 1 << 17  # rows of a Parquet file read at once
+
+
+def pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
+    """The rows of a file in their order, the columns of the encoder and `kept` among them. Raises DataError."""
+    pandas()
+    if not path.is_file() or path.stat().st_size == 0:
+        read(path, form)  # says what is wrong
+    inner, _ = _suffixes(path)
+    try:
+        if inner == ".parquet":
+            for batch in _arrow("parquet").ParquetFile(path).iter_batches(ROWS):
+                yield _named(batch.to_pandas())
+            return
+        if inner in TEXT:
+            yield from _text_pieces(path, form, encoder, kept)
+            return
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    yield _named(read(path, form).frame)
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]) -> Iterator[pd.DataFrame]:
+    import pyarrow as pa
+
+    arrow = _arrow("csv")
+    found = sniff(path, form)
+    if found.encoding not in ("utf-8", "utf-8-sig"):  # pyarrow streams UTF-8 only; others are small in practice
+        yield _named(read(path, form).frame)
+        return
+    kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
+    types: dict[str, Any] = {name: pa.float64() for name, kind in kinds.items() if kind == NUMBER and name in found.names}
+    types |= {name: pa.string() for name, kind in kinds.items() if kind == CATEGORY and name in found.names}
+    types |= {name: pa.string() for name in kept if name in found.names and name not in types}
+    reader = arrow.open_csv(
+        str(path),
+        read_options=arrow.ReadOptions(column_names=found.names, skip_rows=int(found.header), block_size=BLOCK),
+        parse_options=arrow.ParseOptions(delimiter=found.delimiter),
+        convert_options=arrow.ConvertOptions(
+            null_values=list(MISSING), strings_can_be_null=True, decimal_point=found.decimal, column_types=types
+        ),
+    )
+    for batch in reader:
+        if batch.num_rows:
+            yield _named(batch.to_pandas())

@@ -1,0 +1,111 @@
+"""Predictions for new rows: of one run, or the mean of several that learnt the same task. Shapes: N rows, C classes or targets, M runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlplab.data import DataError
+from mlplab.data.files.reading import Format
+from mlplab.runs.index import summary_of
+from mlplab.runs.run import Run, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Runs whose predictions are averaged."""
+
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, folder: Path, best: int | None = None) -> Predictor:
+        """The run in a folder, or the jobs of a sweep's that are done, all or the `best` by their validation metric. Raises DataError."""
+        if not (folder / "plan.yaml").is_file():
+            return cls((load(folder),))
+        done = [
+            path
+            for path in sorted((folder / "jobs").iterdir(), key=lambda path: int(path.name))
+            if summary_of(path).get("status") == "done"
+        ]
+        if not done:
+            raise DataError(f"{folder} has no job that is done: there is nothing to predict with.")
+        runs = [load(path) for path in _best(done, best)]
+        first = runs[0].preprocessing
+        for run in runs[1:]:
+            own = run.preprocessing
+            if (own.task, own.class_names, own.target_names, _columns(own)) != (
+                first.task,
+                first.class_names,
+                first.target_names,
+                _columns(first),
+            ):
+                raise DataError(
+                    f"The jobs of {folder} learnt different tasks ({run.folder} and {runs[0].folder}): their predictions cannot be averaged."
+                )
+        return cls(tuple(runs))
+
+    @property
+    def form(self) -> Format:
+        """How the file of the training was written; others may be written otherwise, which is found out."""
+        return Format()
+
+    def scores(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard deviation over the runs [N, C or T]."""
+        classifies = self.runs[0].preprocessing.task.classifies
+        total = squares = 0.0
+        for run in self.runs:
+            own = run.predict_proba(frame) if classifies else run.predict(frame)
+            total, squares = total + own, squares + own**2
+        mean = np.asarray(total) / len(self.runs)
+        return mean, np.sqrt(np.maximum(np.asarray(squares) / len(self.runs) - mean**2, 0.0))
+
+    def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
+        """Predictions as a data frame: the class and a probability a class, or a value a target; with several runs also their spread."""
+        import pandas as pd
+
+        own = self.runs[0].preprocessing
+        encoder = own.encoder
+        rows = frame if encoder is not None else plain_features(frame, own.feature_names, source)
+        mean, spread = self.scores(rows)
+        if own.task.classifies:
+            found: dict[str, Any] = {"prediction": np.array(own.class_names, dtype=object)[mean.argmax(1)]}
+            found |= {f"P({name})": mean[:, c] for c, name in enumerate(own.class_names)}
+            if len(self.runs) > 1:
+                found["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
+        else:
+            found = {name: mean[:, t] for t, name in enumerate(own.target_names)}
+            if len(self.runs) > 1:
+                found |= {f"{name} spread": spread[:, t] for t, name in enumerate(own.target_names)}
+        return pd.DataFrame(found, index=frame.index)
+
+
+def _columns(preprocessing: Any) -> tuple[str, ...]:
+    encoder = preprocessing.encoder
+    return tuple(column.name for column in encoder.columns) if encoder is not None else preprocessing.feature_names
+
+
+def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np.ndarray:
+    """The features of a network that did not learn from a file: float64 [N, F] of the columns with their names."""
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise DataError(f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from {', '.join(names)}.")
+    return frame[list(names)].to_numpy(np.float64, na_value=np.nan)
+
+
+def _best(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
+    if number is None:
+        return folders
+    from mlplab.metrics import better
+
+    metrics = [summary_of(folder).get("metrics") or {} for folder in folders]
+    name = next((key for key in ("val/loss", "train/loss") if key in metrics[0]), "train/loss")
+    assert better(name) == "min"
+    order = sorted(range(len(folders)), key=lambda i: metrics[i].get(name) if metrics[i].get(name) is not None else np.inf)
+    return [folders[i] for i in order[:number]]
