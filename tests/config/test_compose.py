@@ -27,7 +27,7 @@ def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_word_composes(group):
     for path in sorted((CONFIGS / group).glob("*.yaml")):
-        composed = compose([f"{group}={path.stem}"])
+        composed = compose([f"{group}={path.stem}", *(["dataset.path=table.csv"] if path.stem == "file" else [])])
         assert composed.sources.choices[group] == path.stem
         if group != "experiment":
             assert composed.config[group]["name"] == path.stem

@@ -48,8 +48,8 @@ class Composed:
         return self.sources.overrides
 
 
-def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()) -> Composed:
-    """The configuration of one run. Raises ConfigError, whatever is wrong with it."""
+def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (), complete: bool = True) -> Composed:
+    """The configuration of one run. Raises ConfigError, whatever is wrong with it. Unless `complete`, a key that must be given may still be ???."""
     typed, dirs = split_search_path(overrides, config_dirs)
     plugins.load_installed()
     where = folders.search(dirs)
@@ -59,7 +59,7 @@ def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (
         tree = hydra_compose(words.for_hydra(parsed), where)
     except Exception as error:
         raise explain.failure(error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))) from error
-    return digest(tree, tuple(overrides), where)
+    return digest(tree, tuple(overrides), where, complete)
 
 
 def split_search_path(overrides: Sequence[str], config_dirs: Iterable[str | Path]) -> tuple[list[str], list[str | Path]]:
@@ -137,7 +137,7 @@ def stamp() -> str:
     return time.strftime("%Y-%m-%d_%H-%M-%S-") + secrets.token_hex(4)
 
 
-def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) -> Composed:
+def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], complete: bool = True) -> Composed:
     """A composed tree, checked and resolved to plain values."""
     from omegaconf import open_dict
 
@@ -149,7 +149,7 @@ def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path]) 
     sources = Sources(overrides, {group: word for group, word in choices.items() if isinstance(word, str)}, tuple(where))
     with open_dict(tree):
         tree.name = raw["name"] = _name(raw, choices)
-    config = _resolve(tree, list(raw), sources)
+    config = _resolve(tree, list(raw), sources, complete)
     guard.refuse_code(config)
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
@@ -195,7 +195,7 @@ def _plain_tree(tree: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources) -> dict[str, Any]:
+def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources, complete: bool) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
@@ -203,7 +203,7 @@ def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources) -> dict[st
     for key in keys:
         try:
             value = tree[key]
-            config[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+            config[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=complete) if OmegaConf.is_config(value) else value
         except MissingMandatoryValue as error:
             path = getattr(error, "full_key", None) or key
             raise ConfigError(

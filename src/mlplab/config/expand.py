@@ -42,7 +42,7 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
         if seeds_typed:  # they start at the seed
             chosen += tuple(word for word in line if word.startswith("seed="))
         if chosen not in nodes:
-            composed = compose([*chosen, *kept], dirs)
+            composed = compose([*chosen, *kept], dirs, complete=False)
             nodes[chosen] = composed.sweep, composed.config
         sweep, config = nodes[chosen]
         for job in _jobs(line, sweep, config["seed"], seeds_typed):

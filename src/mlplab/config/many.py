@@ -60,7 +60,7 @@ class _Composer:
         groups = [line for line, word in zip(job, known, strict=True) if word.is_group]
         values = [word for word in known if not word.is_group]
         tree, base, plain = self._base(tuple(groups))
-        if plain and (config := _patched(base.config, values)) is not None:
+        if plain and (config := _patched(base.config, values)) is not None and _complete(config):
             return replace(base, config=config, sources=replace(base.sources, overrides=job))
         return self._applied(tree, values, job)
 
@@ -83,7 +83,7 @@ class _Composer:
     def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, Composed, bool]:
         """What the choices of groups alone compose to: as a tree, as plain values, and whether it has no interpolations."""
         if groups not in self._bases:
-            base = compose(groups, self.dirs)
+            base = compose(groups, self.dirs, complete=False)  # a file's path may be among the values
             tree = hydra_compose(words.for_hydra(words.parse(groups)), self.where)
             self._bases[groups] = tree, base, not _interpolates(tree)
         return self._bases[groups]
@@ -130,6 +130,11 @@ def _patched(config: Mapping[str, Any], values: Sequence[_Word]) -> dict[str, An
             return None
         node[word.path[-1]] = list(word.value) if isinstance(word.value, list) else word.value
     return changed
+
+
+def _complete(config: Mapping[str, Any]) -> bool:
+    """Whether every key that must be given is."""
+    return not any(value == "???" for node in config.values() if isinstance(node, dict) for value in node.values())
 
 
 def _interpolates(tree: DictConfig) -> bool:

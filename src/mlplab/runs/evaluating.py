@@ -49,10 +49,7 @@ def _metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, 
     compute: Callable[..., dict[str, torch.Tensor]] = (
         metrics.final_classification_metrics if task.classifies else metrics.final_regression_metrics
     )
-    found = {
-        name: value.numpy()
-        for name, value in compute(torch.from_numpy(np.ascontiguousarray(scores_RNC)), torch.from_numpy(np.ascontiguousarray(y_RN))).items()
-    }
+    found = {name: value.numpy() for name, value in compute(torch.tensor(scores_RNC), torch.tensor(y_RN)).items()}
     if task.classifies:
         predicted_RN = scores_RNC.argmax(-1)
         for c in range(task.num_classes):
@@ -100,7 +97,7 @@ def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
             scores = np.zeros((len(rows.y), rows.task.num_classes))
             scores[:, model.classes_] = model.predict_proba(rows.x_NF)
         else:
-            model.fit(train.x, prepared.target_scaler.invert(train.y), sample_weight=train.weights)
+            model.fit(train.x, prepared.target_scaler.invert(np.asarray(train.y, np.float64)), sample_weight=train.weights)
             scores = np.asarray(model.predict(rows.x_NF), np.float64).reshape(len(rows.y), -1)
         found[name] = measured(scores, rows.y, rows.task)
     return found

@@ -56,12 +56,14 @@ class Predictor:
         """How the file of the training was written; others may be written otherwise, which is found out."""
         return Format()
 
-    def scores(self, frame: Any) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard deviation over the runs [N, C or T]."""
         classifies = self.runs[0].preprocessing.task.classifies
-        total = squares = 0.0
+        total: Any = 0.0
+        squares: Any = 0.0
         for run in self.runs:
-            own = run.predict_proba(frame) if classifies else run.predict(frame)
+            features = _features(run, frame, source)
+            own = run.predict_proba(features) if classifies else run.predict(features)
             total, squares = total + own, squares + own**2
         mean = np.asarray(total) / len(self.runs)
         return mean, np.sqrt(np.maximum(np.asarray(squares) / len(self.runs) - mean**2, 0.0))
@@ -71,9 +73,7 @@ class Predictor:
         import pandas as pd
 
         own = self.runs[0].preprocessing
-        encoder = own.encoder
-        rows = frame if encoder is not None else plain_features(frame, own.feature_names, source)
-        mean, spread = self.scores(rows)
+        mean, spread = self.scores(frame, source)
         if own.task.classifies:
             found: dict[str, Any] = {"prediction": np.array(own.class_names, dtype=object)[mean.argmax(1)]}
             found |= {f"P({name})": mean[:, c] for c, name in enumerate(own.class_names)}
@@ -91,21 +91,24 @@ def _columns(preprocessing: Any) -> tuple[str, ...]:
     return tuple(column.name for column in encoder.columns) if encoder is not None else preprocessing.feature_names
 
 
+def _features(run: Run, frame: pd.DataFrame, source: str) -> np.ndarray:
+    """The unscaled features of a run, by its own encoder."""
+    own = run.preprocessing
+    return own.encoder.apply(frame, source) if own.encoder is not None else plain_features(frame, own.feature_names, source)
+
+
 def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np.ndarray:
     """The features of a network that did not learn from a file: float64 [N, F] of the columns with their names."""
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from {', '.join(names)}.")
-    return frame[list(names)].to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
 
 
 def _best(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
     if number is None:
         return folders
-    from mlplab.metrics import better
-
     metrics = [summary_of(folder).get("metrics") or {} for folder in folders]
-    name = next((key for key in ("val/loss", "train/loss") if key in metrics[0]), "train/loss")
-    assert better(name) == "min"
-    order = sorted(range(len(folders)), key=lambda i: metrics[i].get(name) if metrics[i].get(name) is not None else np.inf)
-    return [folders[i] for i in order[:number]]
+    name = "val/loss" if "val/loss" in metrics[0] else "train/loss"
+    losses = [float(own[name]) if isinstance(own.get(name), (int, float)) else float("inf") for own in metrics]
+    return [folders[i] for i in sorted(range(len(folders)), key=losses.__getitem__)[:number]]

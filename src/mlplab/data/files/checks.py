@@ -21,6 +21,8 @@ RARE = 0.05
 ALONE = 0.995
 MOST_ROWS = 200_000
 EXACT = 2**24
+_FILLED = "Filled with the median of the train part, and a feature says so"
+_IMBALANCED = "Accuracy says little here: look at balanced_accuracy and f1, or weigh with loss.class_weight=balanced"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
             Finding(
                 name,
                 f"{missing} of {len(values)} cells are empty",
-                "Filled with the median of the train part, and a feature says so" if kind != CATEGORY else "A category of their own",
+                _FILLED if kind != CATEGORY else "A category of their own",
             )
         )
     if distinct <= 1:
@@ -186,6 +188,6 @@ def _of_target(table: RawTable) -> list[Finding]:
         Finding(
             table.target_names[0],
             f"class '{label}' is {share:.1%} of the rows",
-            "Accuracy says little here: look at balanced_accuracy and f1, or weigh with loss.class_weight=balanced",
+            _IMBALANCED,
         )
     ]

@@ -32,6 +32,8 @@ def kind_of(values: pd.Series) -> str:
 
     if types.is_bool_dtype(values):
         return FLAG
+    if values.isna().all():
+        return NUMBER
     if types.is_numeric_dtype(values):
         if types.is_complex_dtype(values):
             raise DataError(f"The column '{values.name}' holds complex numbers, which no network here takes.")
@@ -84,7 +86,7 @@ def _text_refusal(values: pd.Series, source: str) -> str:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(str(value).replace(",", "."))
+        return float(str(value))
     except ValueError:
         return None
 

@@ -49,7 +49,7 @@ class File(Dataset):
     scaling: str = choice(
         "standard",
         SCALINGS,
-        "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or not at all; as measured on the train part",
+        "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or as they are; measured on the train part",
     )
     delimiter: str | None = text(None, "between cells; null is found out", optional=True)
     encoding: str | None = text(None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True)
@@ -63,11 +63,8 @@ class File(Dataset):
             value = getattr(self, key)
             if value is not None and not (isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)):
                 raise FieldError(key, value, "is not a list of column names")
-        if not (
-            self.target is None
-            or isinstance(self.target, str)
-            or (isinstance(self.target, (list, tuple)) and all(isinstance(n, str) for n in self.target) and self.target)
-        ):
+        named = [self.target] if isinstance(self.target, str) else self.target
+        if named is not None and not (isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)):
             raise FieldError("target", self.target, "is neither the name of a column nor a list of such names")
         chosen = [key for key in ("split_column", "group_column", "time_column") if getattr(self, key)]
         if len(chosen) > 1:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MISSING_WORD = "(missing)"
 OTHER = "(other)"
-DATE_PARTS = ("year", "month", "day", "weekday", "hour")
+DATE_PARTS = ("year", "month", "day", "day_of_week", "hour")
 QUANTILES = 1000
 
 
@@ -66,7 +66,7 @@ class ColumnEncoder:
         filled = np.where(missing, self.fill if self.fill is not None else 0.0, numbers)
         if self.quantiles:
             filled = _ranks(filled, np.array(self.quantiles))
-        return np.stack([filled, missing.astype(np.float64)], 1) if self.indicator else filled[:, None]
+        return np.asarray(np.stack([filled, missing.astype(np.float64)], 1) if self.indicator else filled[:, None], np.float64)
 
     def _categories(self, values: pd.Series, source: str) -> Floats:
         missing = values.isna().to_numpy()
@@ -75,8 +75,8 @@ class ColumnEncoder:
         texts = values.map(word_of, na_action="ignore").fillna(MISSING_WORD)
         place = texts.map({word: i for i, word in enumerate(self.words)}).fillna(len(self.words)).to_numpy(np.int64)
         if self.ordinal:
-            return place[:, None].astype(np.float64)
-        return np.eye(len(self.words) + 1)[place]
+            return np.asarray(place[:, None], np.float64)
+        return np.asarray(np.eye(len(self.words) + 1)[place], np.float64)
 
     def _dates(self, values: pd.Series, source: str) -> Floats:
         import pandas as pd
@@ -91,7 +91,8 @@ class ColumnEncoder:
             columns.append(np.where(missing, self.quantiles[i] if self.quantiles else 0.0, numbers))
         if self.indicator:
             columns.append(missing.astype(np.float64))
-        return np.stack(columns, 1)
+        stacked: Floats = np.stack(columns, 1)
+        return stacked
 
 
 def missing_text(name: str, missing: np.ndarray, source: str) -> str:
@@ -130,7 +131,8 @@ def _numbers(values: pd.Series, source: str) -> Floats:
 def _ranks(values: Floats, quantiles: Floats) -> Floats:
     """Where values lie among the quantiles, from 0 to 1; of equal quantiles the middle one, as scikit-learn has it."""
     ranks = np.linspace(0, 1, len(quantiles))
-    return 0.5 * (np.interp(values, quantiles, ranks) - np.interp(-values, -quantiles[::-1], -ranks[::-1]))
+    found: Floats = 0.5 * (np.interp(values, quantiles, ranks) - np.interp(-values, -quantiles[::-1], -ranks[::-1]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,11 @@ class Encoder:
     @classmethod
     def from_dict(cls, stored: Sequence[Mapping[str, Any]]) -> Encoder:
         """The inverse of `to_dict`."""
-        return cls(
-            tuple(
-                ColumnEncoder(**{key: tuple(value) if isinstance(value, list) else value for key, value in column.items()})
-                for column in stored
-            )
-        )
+        columns = []
+        for column in stored:
+            fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in column.items()}
+            columns.append(ColumnEncoder(**fields))
+        return cls(tuple(columns))
 
 
 def fit_encoder(train: pd.DataFrame, columns: Sequence[Column], missing: str, encode: str, scaling: str, seed: int) -> Encoder:

@@ -169,6 +169,8 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
 
 def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
     """Part the rows, measure the encoder and the scaler on the train part alone, encode all rows, and look at what there is."""
+    if table.parts is not None:
+        _see_that_classes_are_trained(table, table.parts)
     rows = part_rows(table, dataset, rng)
     _see_that_classes_are_trained(table, rows)
     train = table.frame.iloc[rows["train"]]
@@ -193,7 +195,7 @@ def _see_that_classes_are_trained(table: RawTable, rows: Mapping[str, Ints]) -> 
     counts = np.bincount(table.y[rows["train"]].astype(np.int64), minlength=table.task.num_classes)
     if (counts == 0).any():
         label = int((counts == 0).argmax())
-        where = [part for part in PARTS if part != "train" and (table.y[rows[part]] == label).any()]
+        where = [part for part in PARTS if part != "train" and part in rows and (table.y[rows[part]] == label).any()]
         number = int((table.y == label).sum())
         raise DataError(
             f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in {' and '.join(where)}, and none to train on. "

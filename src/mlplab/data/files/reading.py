@@ -259,10 +259,10 @@ def _is_number(cell: str) -> bool:
 
 
 def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
-    """No cell of the first line is a number, and each has a name of its own."""
+    """No cell of the first line is a number, or a word for a missing one."""
     first = _cells(lines[0], delimiter) if lines else []
     plain = [cell.replace(decimal, ".") for cell in first]
-    return bool(first) and not any(_is_number(cell) for cell in plain) and all(cell and cell not in MISSING for cell in first)
+    return any(first) and not any(_is_number(cell) for cell in plain) and all(not cell or cell not in MISSING for cell in first)
 
 
 def _names(place: Path, lines: list[str], delimiter: str, header: bool) -> list[str]:
@@ -290,9 +290,7 @@ def _parsed(place: Path, encoding: str, delimiter: str, decimal: str, header: bo
 
     def invalid(row: Any) -> str:
         if not bad:
-            bad.append(
-                f"row {row.number - int(header) if row.number is not None else 'unknown'} has {row.actual_columns} cells, not {row.expected_columns}: {row.text[:80]!r}"
-            )
+            bad.append(_ragged(row, int(header)))
         return "error"
 
     source: Any = str(place)
@@ -315,6 +313,11 @@ def _parsed(place: Path, encoding: str, delimiter: str, decimal: str, header: bo
         raise DataError(f"{place} holds a header and no rows.")
     frame = table.to_pandas(split_blocks=True, self_destruct=True, types_mapper=None)
     return engine.DataFrame(frame)
+
+
+def _ragged(row: Any, skipped: int) -> str:
+    where = f"line {row.number}, row {row.number - skipped}" if row.number is not None else "a row"
+    return f"{where} has {row.actual_columns} cells, not {row.expected_columns}: {row.text[:80]!r}"
 
 
 def _whole(place: Path) -> bytes:

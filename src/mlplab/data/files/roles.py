@@ -63,7 +63,8 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no number; {int(wrong.sum())} such cell(s). Are these classes? dataset.task=classification."
+                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no number; {int(wrong.sum())} such cell(s). "
+                "Are these classes? dataset.task=classification."
             )
         check_numbers(numbers, name, source)
         columns.append(numbers)
@@ -81,7 +82,8 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
     if wrong.any() or not numbers.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no weight; {int(wrong.sum())} are not. Weights are numbers >= 0, some above."
+            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no weight; {int(wrong.sum())} are not. "
+            "Weights are numbers >= 0, some above."
         )
     return np.asarray(numbers, np.float64)
 

@@ -1,0 +1,191 @@
+"""`mlplab predict` and `mlplab evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+import mlplab
+from mlplab.cli import main
+from mlplab.data.files import streaming
+
+WORDS = ["dataset=file", "dataset.path=table.csv", "training.epochs=20", "tracking=summary", "optimizer.lr=0.02"]
+
+
+def table(n=150, seed=0):
+    rng = np.random.default_rng(seed)
+    x, colour = rng.normal(size=n), rng.choice(["red", "green"], n)
+    return pd.DataFrame(
+        {
+            "id": [f"k{i}" for i in range(n)],
+            "x": x,
+            "colour": colour,
+            "kind": np.where((x > 0) ^ (colour == "red"), "a", "=b"),
+            "value": 3 * x + (colour == "red") * 10,
+        }
+    )
+
+
+@pytest.fixture
+def classes():
+    table().to_csv("table.csv", index=False)
+    return mlplab.run([*WORDS, "dataset.target=kind", "dataset.ignore=[value]", "dataset.id_column=id"], "run")
+
+
+@pytest.fixture
+def values():
+    table().to_csv("table.csv", index=False)
+    return mlplab.run([*WORDS, "dataset.target=value", "dataset.ignore=[kind,id]"], "run")
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+def test_predictions_keep_order_and_identifiers(out, classes, monkeypatch):
+    monkeypatch.setattr(streaming, "BLOCK", 1024)  # several pieces
+    table(400, 1).drop(columns=["kind", "value"]).to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", "-o", out]) == 0
+    found = pd.read_csv(out) if out.endswith("csv") else pd.read_parquet(out)
+    assert found["id"].tolist() == [f"k{i}" for i in range(400)]
+    wanted = classes.predict_proba(table(400, 1))
+    np.testing.assert_allclose(found[["P(=b)", "P(a)"]].to_numpy(), wanted, atol=1e-6)
+    words = np.array(classes.preprocessing.class_names)[wanted.argmax(1)]
+    shown = found["prediction"].str.lstrip("'") if out.endswith("csv") else found["prediction"]
+    assert shown.tolist() == words.tolist()
+    if out.endswith("csv"):
+        assert "'=b" in Path(out).read_text()  # no spreadsheet takes it for a formula
+
+
+def test_values_are_in_the_target_s_units(values):
+    table(50, 1).to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
+    found = pd.read_csv("out.csv")
+    assert list(found.columns) == ["row", "value"]
+    np.testing.assert_allclose(found["value"], values.predict(table(50, 1))[:, 0], rtol=1e-6)
+
+
+def test_a_sweep_predicts_as_its_mean(capsys):
+    table().to_csv("table.csv", index=False)
+    words = [*WORDS, "dataset.target=value", "dataset.ignore=[kind,id]", "dataset.seed=0", "seed=range(4)"]
+    mlplab.sweep(words, "sweep")
+    table(20, 1).to_csv("new.csv", index=False)
+    assert main(["predict", "sweep", "new.csv", "-o", "out.csv"]) == 0
+    assert "the mean of 4 runs" in capsys.readouterr().out
+    every = np.stack([mlplab.load(f"sweep/jobs/{i}").predict(table(20, 1))[:, 0] for i in range(4)])
+    found = pd.read_csv("out.csv")
+    np.testing.assert_allclose(found["value"], every.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found["value spread"], every.std(0), rtol=1e-4, atol=1e-6)
+    assert main(["predict", "sweep", "new.csv", "-o", "best.csv", "--best", "1"]) == 0
+    losses = [mlplab.load(f"sweep/jobs/{i}").metrics["val/loss"] for i in range(4)]
+    np.testing.assert_allclose(pd.read_csv("best.csv")["value"], every[int(np.argmin(losses))], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.drop(columns="x"), "lacks the column(s) x"),
+        (lambda f: f.assign(x=f["x"].where(f.index != 3)), "row 4: the cell is empty"),
+        (lambda f: f.assign(x=f["x"].astype(object).where(f.index != 3, "many")), "many"),
+        (lambda f: f.assign(x=f["x"].where(f.index != 3, np.inf)), "not finite"),
+    ],
+)
+def test_new_rows_are_checked_as_those_of_the_training(change, told, classes, capsys):
+    change(table(30, 1)).to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 2
+    errors = capsys.readouterr().err
+    assert told in errors
+    assert "new.csv" in errors
+    assert not Path("out.csv").exists()
+    assert not list(Path().glob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-o", "out.xlsx"],
+        ["-o", "there.csv"],
+        ["-o", "no/where.csv"],
+        [],
+        ["-o", "out.csv", "--best", "0"],
+        ["-o", "out.csv", "--id", "nobody"],
+    ],
+)
+def test_what_is_refused(words, classes, capsys):
+    Path("there.csv").write_text("mine")
+    table(9).to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert Path("there.csv").read_text() == "mine"
+
+
+def test_a_network_of_a_bundled_set_predicts_too():
+    from sklearn.datasets import load_iris
+
+    mlplab.run(["experiment=iris", "training.epochs=20", "tracking=off"], "run")
+    bunch = load_iris(as_frame=True)
+    bunch.data.to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
+    found = pd.read_csv("out.csv")
+    assert (found["prediction"] == np.array(bunch.target_names)[bunch.target]).mean() > 0.9
+
+
+def test_evaluate_agrees_with_scikit_learn(classes, capsys):
+    assert main(["evaluate", "run"]) == 0
+    shown = capsys.readouterr().out
+    assert "majority class" in shown
+    assert "logistic regression" in shown
+    found = json.loads(Path("run/evaluation.json").read_text())
+    for name, value in classes.metrics.items():
+        if name.startswith("test/") and name != "test/loss":
+            assert found["metrics"][name.removeprefix("test/")]["value"] == pytest.approx(value, abs=1e-6)
+    new = table(200, 5)
+    new.to_csv("new.csv", index=False)
+    assert main(["evaluate", "run", "new.csv"]) == 0
+    found = json.loads(Path("run/evaluation.json").read_text())["metrics"]
+    truth = (new["kind"] == "a").astype(int)
+    probability = classes.predict_proba(new)
+    probability /= probability.sum(1, keepdims=True)  # single precision misses one by 1e-7
+    predicted = probability.argmax(1)
+    scored = probability[:, 1]
+    wanted = {
+        "accuracy": sk.accuracy_score(truth, predicted),
+        "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
+        "f1": sk.f1_score(truth, predicted, average="macro"),
+        "mcc": sk.matthews_corrcoef(truth, predicted),
+        "auroc": sk.roc_auc_score(truth, scored),
+        "log_loss": sk.log_loss(truth, probability),
+        "average_precision": sk.average_precision_score(truth, scored),
+        "brier": 2 * sk.brier_score_loss(truth, scored),
+        "f1_class_0": sk.f1_score(1 - truth, 1 - predicted),
+        "f1_class_1": sk.f1_score(truth, predicted),
+    }
+    for name, value in wanted.items():
+        assert found[name]["value"] == pytest.approx(value, abs=1e-6), name
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+
+
+def test_evaluate_values(values, capsys):
+    new = table(200, 5)
+    new.to_csv("new.csv", index=False)
+    assert main(["evaluate", "run", "new.csv"]) == 0
+    found = json.loads(Path("run/evaluation.json").read_text())
+    predicted = values.predict(new)[:, 0]
+    wanted = {
+        "mae": sk.mean_absolute_error(new["value"], predicted), "rmse": sk.root_mean_squared_error(new["value"], predicted),
+        "r2": sk.r2_score(new["value"], predicted), "mape": sk.mean_absolute_percentage_error(new["value"], predicted),
+    }  # fmt: skip
+    for name, value in wanted.items():
+        assert found["metrics"][name]["value"] == pytest.approx(value, rel=1e-6)
+    assert found["baselines"]["linear regression"]["r2"] > 0.99
+
+
+def test_evaluate_refuses_new_classes_and_changed_data(classes, capsys):
+    table(30, 1).assign(kind="c").to_csv("new.csv", index=False)
+    assert main(["evaluate", "run", "new.csv"]) == 2
+    assert "'c' is no class of this run (=b, a); 30 such cell(s)" in capsys.readouterr().err
+    table(150, 9).to_csv("table.csv", index=False)
+    assert main(["evaluate", "run"]) == 2
+    assert "changed since it was trained" in capsys.readouterr().err
