@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "network": BASE | {"settings"},
     "training": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules"},
     "tracking": BASE | {"training"},
-    "runs": BASE | {"settings", "data", "losses", "network", "training", "tracking", "config"},
+    "runs": BASE | {"settings", "metrics", "data", "losses", "network", "training", "tracking", "config"},
     "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
     "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},

@@ -128,4 +128,4 @@ for word, dataset in DATASETS.items():
         prepare(dataset(), 0, True)
 sys.exit("sklearn" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", script, ",".join(BUNDLED)], cwd=SOURCE, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script, ",".join([*BUNDLED, "file"])], cwd=SOURCE, check=False).returncode == 0

@@ -16,7 +16,8 @@ from mlplab.cli import main
 from mlplab.data import DataError
 from mlplab.data.files import File
 from mlplab.data.files.encoding import Encoder
-from mlplab.data.files.reading import Format, read
+from mlplab.data.files.reading import read
+from mlplab.data.files.sniffing import Format
 from mlplab.data.preparation import prepare
 from mlplab.runs.run import Preprocessing
 
@@ -260,6 +261,14 @@ def test_d9_a_class_that_is_not_trained(capfd):
     frame["part"] = ["test"] + ["train"] * 119
     frame.to_csv("people.csv", index=False)
     refuses(["dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=part"], capfd, "'maybe'", "1 row(s), all in test")
+
+
+@pytest.mark.parametrize("labels", [(0, 5), (-1, 1), (-100, 3), (True, False), ("yes", "no")])
+def test_labels_are_kept_whatever_they_are(labels):
+    people().assign(churn=lambda f: np.where(f["churn"] == "yes", labels[1], labels[0])).to_csv("people.csv", index=False)
+    prepared = prepare(file(), 0, True)
+    assert set(prepared.class_names) == {str(label) for label in labels}
+    assert set(np.unique(prepared.train.y)) == {0, 1}
 
 
 @row("D11")

@@ -16,13 +16,13 @@ MATRIX = yaml.safe_load((HERE / "matrix.yaml").read_text())
 def marked() -> dict[str, list[str]]:
     """Row -> the tests below this folder that carry its mark."""
     found: dict[str, list[str]] = {}
-    for path in sorted(HERE.glob("test_*.py")):
+    for path in sorted([*HERE.glob("test_*.py"), ROOT / "tests" / "data" / "test_files.py"]):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef):
                 for mark in node.decorator_list:
                     if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "row":
                         for name in mark.args:
-                            found.setdefault(name.value, []).append(f"tests/reliability/{path.name}::{node.name}")
+                            found.setdefault(name.value, []).append(f"{path.relative_to(ROOT)}::{node.name}")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data import DataError
-from mlplab.data.files.reading import Format
+from mlplab.data.files.sniffing import Format
 from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load
 

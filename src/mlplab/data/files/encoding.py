@@ -115,7 +115,7 @@ def _numbers(values: pd.Series, source: str) -> Floats:
     from pandas.api import types
 
     if types.is_numeric_dtype(values) or types.is_bool_dtype(values):
-        return values.to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
     found = pd.to_numeric(values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce").to_numpy(
         np.float64, na_value=np.nan
     )

@@ -14,7 +14,8 @@ from mlplab.data.files.checks import DataReport, inspect
 from mlplab.data.files.columns import Column, choose, feature_columns, need
 from mlplab.data.files.encoding import Encoder, fit_encoder, word_of
 from mlplab.data.files.parting import part_rows
-from mlplab.data.files.reading import Format, read
+from mlplab.data.files.reading import read
+from mlplab.data.files.sniffing import Format
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import PARTS, DataError, Floats, Ints
 from mlplab.task import Task

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.data.files.columns import CATEGORY, NUMBER
 from mlplab.data.files.encoding import Encoder
-from mlplab.data.files.reading import MISSING, TEXT, Format, _arrow, _suffixes, pandas, read, sniff
+from mlplab.data.files.reading import TEXT, arrow_module, pandas, read, suffixes
+from mlplab.data.files.sniffing import MISSING, Format, sniff
 from mlplab.data.table import DataError
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str
     pandas()
     if not path.is_file() or path.stat().st_size == 0:
         read(path, form)  # says what is wrong
-    inner, _ = _suffixes(path)
+    inner, _ = suffixes(path)
     try:
         if inner == ".parquet":
-            for batch in _arrow("parquet").ParquetFile(path).iter_batches(ROWS):
+            for batch in arrow_module("parquet").ParquetFile(path).iter_batches(ROWS):
                 yield _named(batch.to_pandas())
             return
         if inner in TEXT:
@@ -47,7 +48,7 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
 
-    arrow = _arrow("csv")
+    arrow = arrow_module("csv")
     found = sniff(path, form)
     if found.encoding not in ("utf-8", "utf-8-sig"):  # pyarrow streams UTF-8 only; others are small in practice
         yield _named(read(path, form).frame)
