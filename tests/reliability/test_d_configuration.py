@@ -207,5 +207,7 @@ def test_fuzzing_of_the_command_line(words):
     before = tree(Path())
     told_of(lambda: build(compose([*QUICK, *words])))
     assert tree(Path()) == before
-    if size(0, 1):
-        told("fuzzing of configurations", examples=10_000, tracebacks=0)
+
+
+def test_fuzzing_is_told():
+    told("fuzzing of configurations", examples=size(300, 10_000), command_lines=size(60, 2000), tracebacks=0)

@@ -173,7 +173,7 @@ def test_f13_a_large_population_with_members_that_leave():
     draw = random.Random(2)
     settings = [
         make_settings(
-            seed=s, hidden=(4,), dtype="float64", activation="relu", optimizer=part(OPTIMIZERS, "adam", lr=1e30 if draw.random() < 0.1 else 0.01),
+            seed=s, hidden=(4,), dtype="float64", activation="relu", optimizer=part(OPTIMIZERS, "adam", lr=1e300 if draw.random() < 0.1 else 0.01),
             training="batch", epochs=draw.randint(5, epochs) if draw.random() < 0.9 else epochs,
         )
         for s in range(members)
@@ -184,13 +184,14 @@ def test_f13_a_large_population_with_members_that_leave():
     for k in chosen:
         alone = train_together([settings[k]])[0]
         assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
-        torch.testing.assert_close(alone.last_theta_P, outcomes[k].last_theta_P, rtol=0, atol=1e-8)
+        torch.testing.assert_close(alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8)
     first = rss()
     del outcomes
     gc.collect()
     outcomes = train_together(settings)
     growth = rss() / first - 1
     assert growth < 0.15
+    assert {outcome.status for outcome in outcomes} == {"done", "diverged"}
     diverged = sum(outcome.status == "diverged" for outcome in outcomes)
     told("a large population", members=members, epochs=epochs, diverged=diverged, compared=len(chosen), memory_growth=round(growth, 3))
 
