@@ -96,6 +96,7 @@ def _prepare_raw(table: RawTable, dataset: Any, split_rng: np.random.Generator, 
     """The same for the columns of a file, which become numbers after they are split: the encoder too is measured on the train part alone."""
     from mlplab.data.files.raw import split
 
+    data_hash = table.content_hash()
     parted = split(table, dataset, split_rng)
     target_scaler = _target_scaler(table, parted.rows["train"], dataset.target_scaling, target_scaling_default)
     whole = Encoded(parted.encoded_NF, table.y, table.task, table.weights)
@@ -104,7 +105,7 @@ def _prepare_raw(table: RawTable, dataset: Any, split_rng: np.random.Generator, 
     assert train is not None
     return Prepared(
         table.task, train, parts["val"], parts["test"], parted.scaler, target_scaler, parted.encoder.feature_names, table.target_names,
-        table.class_names, table.content_hash(), parted.encoder, parted.report,
+        table.class_names, data_hash, parted.encoder, parted.report,
     )  # fmt: skip
 
 
@@ -130,7 +131,9 @@ def _examples(table: Table | Encoded, rows: Ints, feature_scaler: Scaler, target
     if len(rows) == 0:
         return None
     with np.errstate(over="ignore"):
-        x_NF = feature_scaler.apply(table.x[rows])
+        x_NF = table.x[rows]  # a copy, scaled in place
+        x_NF -= feature_scaler.shift
+        x_NF /= feature_scaler.scale
         y = table.y[rows] if table.task.classifies else target_scaler.apply(table.y[rows].astype(np.float64, copy=False))
     if not (np.isfinite(x_NF).all() and np.isfinite(y).all()):
         raise DataError(

@@ -77,19 +77,23 @@ def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: File) -> DataRep
 
 def _row(values: pd.Series, kind: str) -> tuple[str, ...]:
     known = values.dropna()
+    first = known.iloc[:MOST_ROWS]
+    different = f"{first.nunique()}" if len(known) <= MOST_ROWS else f"{first.nunique()} in the first {MOST_ROWS:,} rows"
     if kind == CATEGORY:
         shown = ", ".join(map(str, known.value_counts().index[:5])) + (" ..." if known.nunique() > 5 else "")
     elif len(known):
         shown = f"{known.min()} to {known.max()}"
     else:
         shown = ""
-    return str(values.name), kind, str(known.nunique()), str(int(values.isna().sum())), shown
+    return str(values.name), kind, different, str(int(values.isna().sum())), shown
 
 
 def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
     values, found = table.frame[name], []
     known, missing = values.dropna(), int(values.isna().sum())
-    distinct = known.nunique()
+    distinct = known.iloc[:MOST_ROWS].nunique()
+    if distinct <= 1 < len(known) and kind != CATEGORY and known.min() != known.max():
+        distinct = 2  # it varies further on
     if missing:
         found.append(
             Finding(

@@ -145,15 +145,18 @@ class Encoder:
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.features)
 
-    def apply(self, frame: pd.DataFrame, source: str = "the data") -> Floats:
-        """float64 [N, F], unscaled. Raises DataError for missing columns, and for cells that training would have refused."""
+    def apply(self, frame: pd.DataFrame, source: str = "the data", consume: bool = False) -> Floats:
+        """float64 [N, F], unscaled. Raises DataError for missing columns, and for cells that training would have refused.
+
+        `consume` takes each column out of the frame once it is encoded: a large table is then there once, not twice.
+        """
         absent = [column.name for column in self.columns if column.name not in frame.columns]
         if absent:
             raise DataError(f"{source} lacks the column(s) {', '.join(absent)}; it has {', '.join(map(str, frame.columns[:30]))}.")
         out = np.empty((len(frame), len(self.feature_names)))
         at = 0
         for column in self.columns:
-            values = column.apply(frame[column.name], source)
+            values = column.apply(frame.pop(column.name) if consume else frame[column.name], source)
             out[:, at : at + values.shape[1]] = values
             at += values.shape[1]
         return out
@@ -181,9 +184,11 @@ class Encoder:
         return cls(tuple(columns))
 
 
-def fit_encoder(train: pd.DataFrame, columns: Sequence[Column], missing: str, encode: str, scaling: str, seed: int) -> Encoder:
-    """Measure each column on the train rows. `missing` is refuse, drop (then there are none left) or impute; `encode` is onehot or ordinal."""
-    return Encoder(tuple(_fitted(train[column.name], column, missing, encode, scaling, seed) for column in columns))
+def fit_encoder(
+    frame: pd.DataFrame, train: np.ndarray, columns: Sequence[Column], missing: str, encode: str, scaling: str, seed: int
+) -> Encoder:
+    """Measure each column on the rows with the numbers `train`. `missing` is refuse, drop (then there are none left) or impute; `encode` is onehot or ordinal."""
+    return Encoder(tuple(_fitted(frame[column.name].iloc[train], column, missing, encode, scaling, seed) for column in columns))
 
 
 def _fitted(values: pd.Series, column: Column, missing: str, encode: str, scaling: str, seed: int) -> ColumnEncoder:

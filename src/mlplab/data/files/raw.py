@@ -14,7 +14,7 @@ from mlplab.data.files.checks import DataReport, inspect
 from mlplab.data.files.columns import Column, choose, feature_columns, need
 from mlplab.data.files.encoding import Encoder, fit_encoder, word_of
 from mlplab.data.files.parting import part_rows
-from mlplab.data.files.reading import read
+from mlplab.data.files.reading import read, release
 from mlplab.data.files.sniffing import Format
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import PARTS, DataError, Floats, Ints
@@ -169,24 +169,31 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
 
 
 def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
-    """Part the rows, measure the encoder and the scaler on the train part alone, encode all rows, and look at what there is."""
+    """Part the rows, look at what there is, measure the encoder and the scaler on the train part alone, and encode all rows.
+
+    The columns leave the table as they are encoded.
+    """
     if table.parts is not None:
         _see_that_classes_are_trained(table, table.parts)
     rows = part_rows(table, dataset, rng)
     _see_that_classes_are_trained(table, rows)
-    train = table.frame.iloc[rows["train"]]
-    encoder = fit_encoder(train, table.columns, dataset.missing, dataset.encode, dataset.scaling, int(rng.integers(2**31)))
-    encoded_NF = encoder.apply(table.frame, table.source)
-    return Split(rows, encoder, _scaler(encoder, encoded_NF[rows["train"]], dataset.scaling), encoded_NF, inspect(table, rows, dataset))
+    report = inspect(table, rows, dataset)
+    encoder = fit_encoder(
+        table.frame, rows["train"], table.columns, dataset.missing, dataset.encode, dataset.scaling, int(rng.integers(2**31))
+    )
+    encoded_NF = encoder.apply(table.frame, table.source, consume=True)
+    release()
+    return Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report)
 
 
-def _scaler(encoder: Encoder, train_NF: Floats, how: str) -> Scaler:
-    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay."""
-    numeric = encoder.numeric()
-    scaler = identity(train_NF.shape[1])
-    if how not in ("none", "quantile") and numeric.any():
-        own = fit_scaler(train_NF[:, numeric], how, "feature")
-        scaler.shift[numeric], scaler.scale[numeric] = own.shift, own.scale
+def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
+    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay. A column at a time, which spares memory."""
+    scaler = identity(encoded_NF.shape[1])
+    if how in ("none", "quantile"):
+        return scaler
+    for i in np.flatnonzero(encoder.numeric()):
+        own = fit_scaler(encoded_NF[train, i, None], how, "feature")
+        scaler.shift[i], scaler.scale[i] = own.shift[0], own.scale[0]
     return scaler
 
 

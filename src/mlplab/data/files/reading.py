@@ -72,6 +72,13 @@ def pandas() -> Any:
     return module
 
 
+def release() -> None:
+    """Give back to the system what pyarrow's allocator holds and does not use."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
+
+
 def arrow_module(module: str) -> Any:
     """A part of pyarrow, imported when it is needed."""
     from importlib import import_module
@@ -110,7 +117,7 @@ def _text(place: Path, form: Format) -> Reading:
 
 
 def _parsed(place: Path, encoding: str, delimiter: str, decimal: str, header: bool, names: list[str]) -> pd.DataFrame:
-    arrow, engine = arrow_module("csv"), pandas()
+    arrow = arrow_module("csv")
     bad: list[str] = []
 
     def invalid(row: Any) -> str:
@@ -136,8 +143,10 @@ def _parsed(place: Path, encoding: str, delimiter: str, decimal: str, header: bo
         raise
     if table.num_rows == 0:
         raise DataError(f"{place} holds a header and no rows.")
-    frame = table.to_pandas(split_blocks=True, self_destruct=True, types_mapper=None)
-    return engine.DataFrame(frame)
+    frame = table.to_pandas(split_blocks=True, self_destruct=True)
+    del table
+    release()
+    return frame
 
 
 def _ragged(row: Any, skipped: int) -> str:

@@ -15,8 +15,8 @@ from mlplab.data.table import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK = 1 << 24  # bytes of a text file read at once
-ROWS = 1 << 17  # rows of a Parquet file read at once
+BLOCK = 1 << 22  # bytes of a text file read at once
+ROWS = 1 << 16  # rows of a Parquet file read at once
 
 
 def pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
@@ -59,7 +59,7 @@ def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequen
     types |= {name: pa.string() for name in kept if name in found.names and name not in types}
     reader = arrow.open_csv(
         str(path),
-        read_options=arrow.ReadOptions(column_names=found.names, skip_rows=int(found.header), block_size=BLOCK),
+        read_options=arrow.ReadOptions(column_names=found.names, skip_rows=int(found.header), block_size=BLOCK, use_threads=False),
         parse_options=arrow.ParseOptions(delimiter=found.delimiter),
         convert_options=arrow.ConvertOptions(
             null_values=list(MISSING), strings_can_be_null=True, decimal_point=found.decimal, column_types=types
