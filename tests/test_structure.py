@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "runs": BASE | {"settings", "metrics", "data", "losses", "network", "training", "tracking", "config"},
     "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
     "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
+    "fitting": BASE | {"settings", "data", "losses", "network", "training", "config"},
+    "sklearn": {"fitting"},
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
     "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "pictures", "experiment"},
 }

@@ -79,6 +79,10 @@ class Loop:
             self._epoch()
         self.read()
 
+    def expect(self, last_steps: set[int]) -> None:
+        """Evaluate after these steps, whatever part of an epoch is done by then: some members end there."""
+        self._last_steps = set(last_steps)
+
     def read(self) -> None:
         """Bring all that was measured to the host."""
         self._read(now=True)

@@ -1,0 +1,293 @@
+"""The engine as scikit-learn estimators: `MLPClassifier` and `MLPRegressor`, for Pipeline, GridSearchCV, cross_val_score, clone and pickle.
+
+    from mlplab.sklearn import MLPClassifier
+    model = MLPClassifier(hidden=(16, 16), activation="tanh", n_members=32).fit(X, y)
+
+Every part is chosen by its name, or by a mapping of its name and keys: optimizer={"name": "momentum", "momentum": 0.95}. Features are taken as they
+are (put a scaler in front); the targets of a regression are standardised inside and given back in their own units. With `n_members` networks that
+differ in their seeds train as one population and predict as their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from mlplab.fitting import Fitted, Part, fit, fit_more
+
+_SEEDS = 2**31
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor share."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (100,),
+        activation: Part = "relu",
+        initializer: Part = "xavier_uniform",
+        loss: Part = "auto",
+        optimizer: Part = "adam",
+        lr: float = 0.001,
+        schedule: Part = "constant",
+        dropout: float = 0.0,
+        normalization: str = "none",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        n_members: int = 1,
+        random_state: Any = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.initializer = initializer
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.dropout = dropout
+        self.normalization = normalization
+        self.l1 = l1
+        self.l2 = l2
+        self.clip_norm = clip_norm
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.min_delta = min_delta
+        self.n_members = n_members
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int) -> None:
+        self._check()
+        seeds = self._seeds()
+        parts: tuple[Any, ...] = (X, None, y, None, weights, None)
+        if self.early_stopping:
+            held_out = train_test_split(
+                np.arange(len(X)), test_size=self.validation_fraction, random_state=seeds[0] % _SEEDS, stratify=y if num_classes else None
+            )[1]
+            kept = np.setdiff1d(np.arange(len(X)), held_out)
+            parts = (
+                X[kept],
+                X[held_out],
+                y[kept],
+                y[held_out],
+                *(weights[rows] if weights is not None else None for rows in (kept, held_out)),
+            )
+        self._take(fit(self.get_params(deep=False), seeds, self._dtype(X), num_classes, *parts))
+
+    def _check(self) -> None:
+        for name in ("n_members", "epochs", "patience"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} = {value!r} is not a whole number of at least 1")
+        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
+            raise ValueError(f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at least 1")
+        if self.early_stopping and not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction = {self.validation_fraction!r} is not between 0 and 1")
+
+    def _seeds(self) -> list[int]:
+        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the networks one would fit alone."""
+        if isinstance(self.random_state, Integral):
+            return [int(self.random_state) + k for k in range(self.n_members)]
+        return [int(seed) for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)]
+
+    def _dtype(self, X: np.ndarray) -> str:
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if X.dtype == np.float32 else "float64"
+
+    def _take(self, fitted: Fitted) -> None:
+        """What scikit-learn's own networks tell of a fit."""
+        self.fitted_ = fitted
+        self.n_iter_ = max(fitted.epochs)
+        self.n_members_ = len(fitted.epochs)
+        self.loss_curve_ = fitted.history.get("train/loss", [])
+        self.validation_loss_curve_ = fitted.history.get("val/loss")
+        self.n_layers_ = len(self.hidden) + 2
+
+    def _scores(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        return self.fitted_.predict(_dense(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True  # taken, and made dense: a network reads every cell
+        tags.non_deterministic = False
+        return tags
+
+
+def _dense(X: Any) -> np.ndarray:
+    return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
+
+
+class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    """A feed-forward network that tells classes apart.
+
+    `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`, `loss`, `optimizer`, `schedule`: words of `mlplab list`,
+    or mappings. `batch_size`: "auto" is min(200, rows). `early_stopping` holds `validation_fraction` of the rows out, stops after `patience` epochs
+    without improvement, and keeps the best weights. `class_weight`: None, "balanced", or {class: weight}. `n_members`: networks that predict as their mean.
+
+    Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_, n_members_.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (100,),
+        activation: Part = "relu",
+        initializer: Part = "xavier_uniform",
+        loss: Part = "auto",
+        optimizer: Part = "adam",
+        lr: float = 0.001,
+        schedule: Part = "constant",
+        dropout: float = 0.0,
+        normalization: str = "none",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        class_weight: Mapping[Any, float] | str | None = None,
+        n_members: int = 1,
+        random_state: Any = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        super().__init__(
+            hidden, activation, initializer, loss, optimizer, lr, schedule, dropout, normalization, l1, l2, clip_norm, epochs, batch_size,
+            shuffle, early_stopping, validation_fraction, patience, min_delta, n_members, random_state, device, dtype,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from X [N, F] and classes y [N]; `sample_weight` [N] says how much each row counts. Raises ValueError for input that is refused."""
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32])
+        X = _dense(X)
+        codes = self._codes(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_[0]}: there is nothing to tell apart")
+        self._fit(X, codes, self._weights(X, y, sample_weight), len(self.classes_))
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """One more epoch on these rows, from where the last call ended. The first call names all `classes`, unless y has them all."""
+        first = not hasattr(self, "fitted_")
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first)
+        X = _dense(X)
+        check_classification_targets(y)
+        if first:
+            self.classes_ = unique_labels(classes) if classes is not None else unique_labels(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y has the class {unknown[0]}, which is not among {', '.join(map(str, self.classes_))}: name all classes in the first call"
+            )
+        codes = np.searchsorted(self.classes_, y).astype(np.int64)
+        weights = self._weights(X, y, sample_weight)
+        if first:
+            self._check()
+        self._take(fit_more(self.get_params(deep=False), self._seeds() if first else None, self._dtype(X), len(self.classes_), X, codes, weights,
+                            None if first else self.fitted_))  # fmt: skip
+        return self
+
+    def _codes(self, y: np.ndarray) -> np.ndarray:
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        return np.asarray(codes.reshape(-1), np.int64)
+
+    def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> np.ndarray | None:
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return np.asarray(weights * compute_sample_weight(self.class_weight, y) if self.class_weight is not None else weights)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities [N, C], columns in the order of classes_; of several members their mean."""
+        return self._scores(X)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Their logarithms."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row."""
+        scores = self._scores(X)
+        return np.asarray(self.classes_[scores.argmax(1)])
+
+
+class MLPRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    """A feed-forward network that predicts one value or several.
+
+    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardised inside, unless the loss works in their own units.
+
+    Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_, validation_loss_curve_, n_members_.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from X [N, F] and values y [N] or [N, T]; `sample_weight` [N] says how much each row counts."""
+        X, targets, weights = self._checked(X, y, sample_weight, True)
+        self._fit(X, targets, weights, 0)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One more epoch on these rows, from where the last call ended. The targets keep the scale of the first call."""
+        first = not hasattr(self, "fitted_")
+        X, targets, weights = self._checked(X, y, sample_weight, first)
+        if first:
+            self._check()
+        seeds = self._seeds() if first else None
+        self._take(fit_more(self.get_params(deep=False), seeds, self._dtype(X), 0, X, targets, weights, None if first else self.fitted_))
+        return self
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True, y_numeric=True, reset=reset
+        )
+        targets = np.asarray(y, np.float64)
+        if reset:
+            self.one_dimensional_ = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
+        if reset:
+            self.n_outputs_ = targets.shape[1]
+        elif targets.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {targets.shape[1]} targets, and the first call had {self.n_outputs_}")
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return _dense(X), targets, weights
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Values [N], or [N, T] where y had columns; of several members their mean."""
+        scores = self._scores(X)
+        return scores[:, 0] if self.one_dimensional_ else scores
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
