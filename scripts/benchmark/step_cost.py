@@ -65,7 +65,7 @@ def ours(num_members: int, epochs: int) -> None:
     population, _ = populate(ready(members))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(population)
-        record = Record(Path(folder), settings[0], Preprocessing.of(prepare(settings[0].dataset, 0, True)), "", loop.journal.names)
+        record = Record(Path(folder), settings[0], Preprocessing.of(prepare(settings[0].dataset, 0, True)), "", loop.journal)
         if num_members == 1:
             loop.listener = record.rows
         start = time.perf_counter()

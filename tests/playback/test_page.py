@@ -148,8 +148,8 @@ def test_the_pages_of_a_sweep_are_linked(capsys):
         (["scalars"], "tracking=full"),
         (["changed"], "not what they were"),
         (["failed"], "without weights"),
-        (["run", "--gig"], "cannot be read"),
-        ([], "cannot be read"),
+        (["run", "--gig"], "It is `mlplab report DIR`"),
+        ([], "It is `mlplab report DIR`"),
     ],
 )
 def test_what_report_refuses(words, said, capsys):
