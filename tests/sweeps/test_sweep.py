@@ -445,5 +445,5 @@ def test_500_jobs_killed_20_times():
         assert stamps(Path("sweep/jobs", name)) == before
     ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("undisturbed", "sweep"))
     assert list(theirs["job"]) == list(range(500))
-    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     shutil.rmtree("sweep")

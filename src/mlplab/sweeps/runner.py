@@ -183,6 +183,8 @@ class Runner:
         interrupted = False
         try:
             loop.run()
+            if len(members) > 1:  # killed while folders are written, the rest comes from the same population, to the same bits
+                keeper.save(loop)
         except KeyboardInterrupt:
             interrupted = True
         finally:
