@@ -57,12 +57,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
     """Predictions piece by piece, each row with its identifier or its number from 1."""
     from mlplab.data.files.columns import need
+    from mlplab.data.files.sniffing import Format
     from mlplab.data.files.streaming import pieces
 
     first = predictor.runs[0]
     own = getattr(first.settings.dataset, "id_column", None)
     start = 0
-    for frame in pieces(path, predictor.form, first.preprocessing.encoder, [name for name in (id_column, own) if name]):
+    for frame in pieces(path, Format(), first.preprocessing.encoder, [name for name in (id_column, own) if name]):
         if id_column is not None:
             need(id_column, list(frame.columns), str(path), "id column")
         name = id_column or (own if own in frame.columns else None)
@@ -113,10 +114,10 @@ def safe(table: pd.DataFrame) -> pd.DataFrame:
     """Texts so that no spreadsheet runs them as formulas."""
     from pandas.api import types
 
+    from mlplab.tracking.metrics_file import FORMULA
+
     found = table.copy(deep=False)
     for name in found.columns:
         if not types.is_numeric_dtype(found[name]) and not types.is_bool_dtype(found[name]):
-            found[name] = found[name].map(
-                lambda value: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-            )
+            found[name] = found[name].map(lambda value: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value)
     return found

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data import DataError
-from mlplab.data.files.sniffing import Format
 from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load
 
@@ -50,11 +49,6 @@ class Predictor:
                     f"The jobs of {folder} learnt different tasks ({run.folder} and {runs[0].folder}): their predictions cannot be averaged."
                 )
         return cls(tuple(runs))
-
-    @property
-    def form(self) -> Format:
-        """How the file of the training was written; others may be written otherwise, which is found out."""
-        return Format()
 
     def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard deviation over the runs [N, C or T]."""

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from mlplab.tracking.files import AppendFile, write_bytes_atomic
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that a spreadsheet would run."""
 
 
 class MetricsFile:
@@ -71,7 +72,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     rows = list(csv.reader(io.StringIO(_whole_lines(path.read_bytes()).decode(), newline="")))
     if not rows:
         return {}
-    names = [name[1:] if name[:1] == "'" and name[1:].startswith(_FORMULA) else name for name in rows[0]]
+    names = [name[1:] if name[:1] == "'" and name[1:].startswith(FORMULA) else name for name in rows[0]]
     return {name: [float(row[i] or "nan") for row in rows[1:]] for i, name in enumerate(names)}
 
 
@@ -90,5 +91,5 @@ def _cell(value: Any) -> Any:
     if value is None or type(value) in (float, int):
         return value
     if isinstance(value, str):  # a lone carriage return would not be quoted, and so end the line for a reader
-        return ("'" if value.startswith(_FORMULA) else "") + value.replace("\r", " ")
+        return ("'" if value.startswith(FORMULA) else "") + value.replace("\r", " ")
     return int(value) if isinstance(value, Integral) else float(value)

@@ -112,7 +112,7 @@ def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
                 f"It is learnt from as it is; dataset.id_column={name} keeps it out",
             )
         )
-    elif kind != CATEGORY and kind == NUMBER and float(known.abs().max()) > EXACT and bool((known % 1 == 0).all()):
+    elif kind == NUMBER and float(known.abs().max()) > EXACT and bool((known % 1 == 0).all()):
         found.append(Finding(name, f"whole numbers above {EXACT:,}", "Single precision rounds them; dtype=float64 does not"))
     if distinct > 1 and _tells_all(table, values, kind):
         found.append(

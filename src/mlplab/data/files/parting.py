@@ -42,9 +42,9 @@ def _by_group(table: RawTable, name: str, fractions: Mapping[str, float], rng: n
         raise DataError(f"{table.source}, group column '{name}' has {len(words)} group(s), and {parts_needed} parts need one each.")
     counts, part_of = np.bincount(codes), np.full(len(words), PARTS.index("train"))
     order = list(rng.permutation(len(words)))
-    for part in ("test", "val"):
+    for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):  # later: the parts that need a group after this one
         reached = 0
-        while reached < wanted[part] and len(order) > parts_needed - (part == "test") - (part == "val") * 2 + 0:
+        while reached < wanted[part] and len(order) > later:
             group = order.pop()
             part_of[group] = PARTS.index(part)
             reached += counts[group]
