@@ -31,6 +31,8 @@ def words_for(group: str, word: str) -> list[str]:
     if (group, word) == ("dataset", "file"):
         Path("table.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 7},{'pq'[i % 2]}\n" for i in range(40)))
         words.append("dataset.path=table.csv")
+    if (group, word) == ("validation", "kfold"):
+        words.append("validation.fold=1")
     if group == "loss" and word == "bce":
         words.append("dataset=xor")
     return words

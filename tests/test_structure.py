@@ -9,13 +9,14 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mlplab"
 MODULES = sorted(SOURCE.rglob("*.py"))
-BASE = {"schema", "stacking", "task", "randomness"}
+BASE = {"schema", "stacking", "task", "randomness", "validation"}
 MAY_IMPORT = {
     "schema": set(),
     "task": set(),
     "randomness": set(),
     "stacking": {"schema"},
-    "settings": {"schema", "data", "losses", "network", "optimizers", "schedules", "training"},  # for annotations
+    "validation": {"schema"},
+    "settings": {"schema", "validation", "data", "losses", "network", "optimizers", "schedules", "training"},  # for annotations
     "data": BASE,
     "losses": BASE,
     "metrics": BASE,

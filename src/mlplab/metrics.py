@@ -21,13 +21,17 @@ def better(metric: str) -> str:
     return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
 
-def classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, classes_KN: Tensor | None = None) -> dict[str, Tensor]:
+def classification_metrics(
+    probabilities_KNC: Tensor, targets_KN: Tensor, classes_KN: Tensor | None = None, mask_KN: Tensor | None = None
+) -> dict[str, Tensor]:
     """accuracy: the share of examples whose most probable class is the target; of equal probabilities the first class wins.
 
     `classes_KN`, where the caller knows them, are the classes decided for; then any scores will do in the place of probabilities.
+    `mask_KN` is False for examples that do not count.
     """
     hits_KN = (probabilities_KNC.argmax(-1) if classes_KN is None else classes_KN) == targets_KN
-    return {"accuracy": _spread_nan(hits_KN.double().mean(1), probabilities_KNC)}
+    share_K = hits_KN.double().mean(1) if mask_KN is None else (hits_KN & mask_KN).sum(1).double() / mask_KN.sum(1)
+    return {"accuracy": _spread_nan(share_K, probabilities_KNC)}
 
 
 def final_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22) -> dict[str, Tensor]:
@@ -130,14 +134,18 @@ def total_squares(targets_KNT: Tensor) -> Tensor:
     return (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
 
 
-def regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None) -> dict[str, Tensor]:
+def regression_metrics(
+    predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None, mask_KN: Tensor | None = None
+) -> dict[str, Tensor]:
     """mae, rmse and r2; of several targets each is computed alone and the results are averaged.
 
         mae = mean |f - y|      rmse = sqrt(mean (f - y)^2)      r2 = 1 - sum (f - y)^2 / sum (y - mean y)^2
 
     `total_KT` is `total_squares(targets_KNT)`, computed here when not given. r2 of a constant target is 1 where the prediction is exact
-    and else 0, r2 of fewer than two examples is NaN.
+    and else 0, r2 of fewer than two examples is NaN. `mask_KN` is False for examples that do not count.
     """
+    if mask_KN is not None:
+        return _masked_regression_metrics(predictions_KNT.double(), targets_KNT.double(), mask_KN.double().unsqueeze(-1))
     error_KNT = predictions_KNT.double() - targets_KNT.double()
     squares_KT = error_KNT.square().sum(1)
     num_examples = error_KNT.shape[1]
@@ -145,6 +153,20 @@ def regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: T
         "mae": error_KNT.abs().mean((1, 2)),
         "rmse": (squares_KT / num_examples).sqrt().mean(1),
         "r2": _r2(squares_KT, total_squares(targets_KNT) if total_KT is None else total_KT, num_examples),
+    }
+
+
+def _masked_regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, mask_KN1: Tensor) -> dict[str, Tensor]:
+    count_K1 = mask_KN1.sum(1)
+    error_KNT = (predictions_KNT - targets_KNT) * mask_KN1
+    squares_KT = error_KNT.square().sum(1)
+    mean_K1T = ((targets_KNT * mask_KN1).sum(1) / count_K1).unsqueeze(1)
+    total_KT = ((targets_KNT - mean_K1T).square() * mask_KN1).sum(1)
+    r2_K = _r2(squares_KT, total_KT, 2)
+    return {
+        "mae": (error_KNT.abs().sum(1) / count_K1).mean(1),
+        "rmse": (squares_KT / count_K1).sqrt().mean(1),
+        "r2": torch.where(count_K1[:, 0] < 2, math.nan, r2_K),
     }
 
 

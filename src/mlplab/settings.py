@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlplab.schema import Number, Part, choice, integer, number
+from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
@@ -70,6 +71,7 @@ class Settings:
     config: dict[str, object]
     overrides: tuple[str, ...] = ()
     deterministic: bool = False
+    validation: Validation = Holdout()
 
     def word(self, group: str) -> str:
         """The word that chose this group's part, as it stands in the configuration."""

@@ -75,6 +75,7 @@ def _own_part(run: Run, member: Any, part: str) -> tuple[Rows, str]:
     examples = getattr(prepared, part)
     if examples is None:
         raise DataError(f"{run.folder} has no {part} part; --part train or a file with the target can be measured.")
+    examples = examples.real()
     known = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
     if known != prepared.data_hash:
         raise DataError(

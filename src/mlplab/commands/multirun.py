@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from mlplab.cli import exit_code
@@ -13,6 +14,7 @@ from mlplab.sweeps import drive
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.table import print_table
+from mlplab.tracking.terminal import say
 
 
 def run(flags: Flags, one_is_a_run: bool = False) -> int:
@@ -61,7 +63,10 @@ def launch(task: Task, folder: Path) -> None:
 
 def conclude(ended: Sweep, folder: Path) -> int:
     """Print the results; the exit code."""
-    print_table(ended.results)
+    for line in ended.told:
+        say(line, sys.stdout, strict=True)
+    if not ended.told:
+        print_table(ended.results)
     print(", ".join([f"{len(ended.results.jobs)} jobs", *(f"{number} {status}" for status, number in ended.counts.items())]))
     if ended.status == "interrupted" or "missing" in ended.counts:
         print(f"finish it with: mlplab resume {ended.folder}")

@@ -25,6 +25,7 @@ def build(composed: Composed) -> Settings:
     """The typed settings of one run. Raises ConfigError."""
     config = copy.deepcopy(composed.config)
     guard.refuse_code(config)
+    config.setdefault("validation", {"name": "holdout"})  # of a folder that was written before there was another
     root = _root(config, composed)
     _check_groups(config, composed)
     parts = {group: build_part(group, config[group], Place(group, composed.sources)) for group in PART_GROUPS if group != "model"}

@@ -154,7 +154,14 @@ def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], 
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
-    return Composed(config, run_dir, sweep_dir, sources, sweep.several or getattr(mode, "name", mode) == "MULTIRUN", sweep)
+    several = sweep.several or getattr(mode, "name", mode) == "MULTIRUN" or all_folds(config)
+    return Composed(config, run_dir, sweep_dir, sources, several, sweep)
+
+
+def all_folds(config: Mapping[str, Any]) -> bool:
+    """Whether the configuration means a network a fold."""
+    node = config.get("validation")
+    return isinstance(node, dict) and node.get("name") == "kfold" and node.get("fold") is None
 
 
 def _sweep(node: object, sources: Sources) -> Sweep:

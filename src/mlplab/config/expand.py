@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import folders, words
 from mlplab.config.compose import compose, split_search_path
 from mlplab.config.errors import ConfigError
+from mlplab.config.render import defaults
 from mlplab.config.root import GROUPS
 from mlplab.config.sweeping import MAX_JOBS, Sweep
+from mlplab.validation import KFold
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -46,7 +48,7 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
             nodes[chosen] = composed.sweep, composed.config
         sweep, config = nodes[chosen]
         for job in _jobs(line, sweep, config["seed"], seeds_typed):
-            found[job] = None
+            found |= dict.fromkeys(_folds(job, config["validation"]))
         if len(found) > MAX_JOBS:
             raise _too_many(len(found))
     return list(found)
@@ -96,6 +98,25 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None, seeds_typed: bool) -> Itera
         for grid in itertools.product(*axes):
             for pair, own in itertools.product(pairs, drawn):
                 yield (*line, *grid, *pair, *own)
+
+
+def _folds(job: Job, node: object) -> Iterable[Job]:
+    """The job once for each fold where it asks for a cross-validation; `node` is what the choice of groups says of validation."""
+    own: dict[str, Any] = dict(node) if isinstance(node, Mapping) else {}
+    for word in job:
+        key, _, value = word.lstrip("+").partition("=")
+        if key == "validation" and value != own.get("name"):
+            own = {"name": value, **(defaults(KFold) if value == "kfold" else {})}
+        elif key.startswith("validation."):
+            own[key.partition(".")[2]] = value
+    if own.get("name") != "kfold" or own.get("fold") not in (None, "null"):
+        return [job]
+    try:
+        parts = KFold(int(own["folds"]), int(own["repeats"])).parts
+    except (ValueError, TypeError, KeyError):
+        return [job]  # composing it says what is wrong
+    line = tuple(word for word in job if not word.startswith("validation.fold="))
+    return [(*line, f"validation.fold={fold}") for fold in range(parts)]
 
 
 def _pairs(lists: Mapping[str, Any]) -> list[Job]:

@@ -16,6 +16,7 @@ _WHERE = {
     "optimizer": ("mlplab.optimizers", "OPTIMIZERS"),
     "schedule": ("mlplab.schedules", "SCHEDULES"),
     "training": ("mlplab.training.style", "STYLES"),
+    "validation": ("mlplab.validation", "VALIDATIONS"),
 }
 TRACKING_LEVELS = {
     "full": "Everything: tables, TensorBoard events, pictures, histograms, the frames for playback, checkpoints.",

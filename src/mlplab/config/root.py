@@ -15,6 +15,7 @@ DEFAULTS: dict[str, str | None] = {
     "optimizer": "adam",
     "schedule": "constant",
     "training": "minibatch",
+    "validation": "holdout",
     "tracking": "full",
     "experiment": None,
 }

@@ -27,7 +27,10 @@ class Sweep(Part):
     )
     fail_fast: bool = flag(False, "stop at the first job that fails")
     retries: int = integer(0, "how often a job that raised is tried again", at_least=0, at_most=100)
-    metric: str = text("auto", "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val part")
+    metric: str = text(
+        "auto",
+        "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val part, of test with validation=kfold",
+    )
 
     def check(self) -> None:
         for name in ("grid", "zip"):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import DataError, Dataset, Floats, Ints, Table
+from mlplab.data.table import PARTS, DataError, Dataset, Floats, Ints, Table
 from mlplab.task import Task
+from mlplab.validation import KFold
 
 if TYPE_CHECKING:
     from mlplab.data.files.checks import DataReport
     from mlplab.data.files.encoding import Encoder
-    from mlplab.data.files.raw import RawTable
+    from mlplab.data.files.raw import RawTable, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +29,16 @@ class Examples:
     x: Floats
     y: Floats | Ints
     weights: Floats | None = None  # [N]: how much each counts
+    mask: NDArray[np.bool_] | None = None  # [N]: False for rows that only fill up the shape
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def real(self) -> Examples:
+        """Without rows that fill up."""
+        if self.mask is None:
+            return self
+        return Examples(self.x[self.mask], self.y[self.mask], self.weights[self.mask] if self.weights is not None else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +61,7 @@ class Prepared:
     data_hash: str
     encoder: Encoder | None = None  # from the columns of a file to features
     report: DataReport | None = None  # what was found in a file
+    test_rows: Ints | None = None  # of a fold: the places of its test rows in the table
 
     @property
     def num_features(self) -> int:
@@ -73,6 +85,39 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
 def prepare_table(table: Table, dataset: Dataset, split_rng: np.random.Generator, target_scaling_default: bool) -> Prepared:
     """Split and scale a table as the dataset's fields say. Nothing of val or test reaches the scalers."""
     rows = split_rows(table, {"val": dataset.val, "test": dataset.test}, split_rng)
+    return _parted(table, rows, dataset, target_scaling_default, table.content_hash())
+
+
+def prepare_folds(dataset: Dataset, seed: int, kfold: KFold, target_scaling_default: bool) -> list[Prepared]:
+    """The data of every fold, in equal shapes: its test part, and train and val drawn from the other rows. Each is scaled by its own train part."""
+    from mlplab.data import folding
+    from mlplab.randomness import numpy_generator
+
+    seed = seed if dataset.seed is None else dataset.seed
+    table: Any = dataset.make(numpy_generator(seed, "data"))
+    rng = numpy_generator(seed, "folds")
+    if isinstance(table, Table):
+        data_hash, made = table.content_hash(), []
+        for test in folding.held_out(table, None, kfold, rng):
+            rows = split_rows(folding.of_fold(table, test), {"val": dataset.val, "test": 0.0}, rng)
+            made.append(dataclasses.replace(_parted(table, rows, dataset, target_scaling_default, data_hash), test_rows=test))
+    else:
+        made = _raw_folds(table, dataset, kfold, rng, target_scaling_default)
+    parts = {part: folding.equalised([getattr(one, part) for one in made]) for part in PARTS}
+    return [dataclasses.replace(one, **{part: parts[part][i] for part in PARTS}) for i, one in enumerate(made)]
+
+
+def _raw_folds(table: RawTable, dataset: Any, kfold: KFold, rng: np.random.Generator, target_scaling_default: bool) -> list[Prepared]:
+    from mlplab.data.files.raw import split_folds
+
+    data_hash = table.content_hash()
+    return [
+        dataclasses.replace(_raw_parted(table, parted, dataset, target_scaling_default, data_hash), test_rows=parted.rows["test"])
+        for parted in split_folds(table, dataset, kfold, rng)
+    ]
+
+
+def _parted(table: Table, rows: Mapping[str, Ints], dataset: Dataset, target_scaling_default: bool, data_hash: str) -> Prepared:
     feature_scaler = fit_scaler(table.x[rows["train"]], dataset.scaling, "feature")
     target_scaler = _target_scaler(table, rows["train"], dataset.target_scaling, target_scaling_default)
     parts = {part: _examples(table, own, feature_scaler, target_scaler) for part, own in rows.items()}
@@ -88,7 +133,7 @@ def prepare_table(table: Table, dataset: Dataset, split_rng: np.random.Generator
         feature_names=table.feature_names,
         target_names=table.target_names,
         class_names=table.class_names,
-        data_hash=table.content_hash(),
+        data_hash=data_hash,
     )
 
 
@@ -97,7 +142,10 @@ def _prepare_raw(table: RawTable, dataset: Any, split_rng: np.random.Generator, 
     from mlplab.data.files.raw import split
 
     data_hash = table.content_hash()
-    parted = split(table, dataset, split_rng)
+    return _raw_parted(table, split(table, dataset, split_rng), dataset, target_scaling_default, data_hash)
+
+
+def _raw_parted(table: RawTable, parted: Split, dataset: Any, target_scaling_default: bool, data_hash: str) -> Prepared:
     target_scaler = _target_scaler(table, parted.rows["train"], dataset.target_scaling, target_scaling_default)
     whole = Encoded(parted.encoded_NF, table.y, table.task, table.weights)
     parts = {part: _examples(whole, own, parted.scaler, target_scaler) for part, own in parted.rows.items()}

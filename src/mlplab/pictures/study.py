@@ -97,7 +97,7 @@ class Study:
     def points(self, part: str, most: int = MOST_POINTS) -> Points:
         """Examples of a part, at most so many, always the same ones."""
         if (part, most) not in self._picked:
-            examples = getattr(self.prepared, part)
+            examples = getattr(self.prepared, part).real()
             rows = np.arange(len(examples))
             if len(rows) > most:
                 rows = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))

@@ -84,7 +84,7 @@ def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
-    train = prepared.train
+    train = prepared.train.real()
     found: dict[str, dict[str, float]] = {}
     models: Mapping[str, Any]
     if rows.task.classifies:

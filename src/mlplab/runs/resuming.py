@@ -34,7 +34,13 @@ def identity(member: Ready, loop: Loop) -> dict[str, Any]:
 
 def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a configuration that decide its numbers: "optimizer.lr" -> 0.01."""
-    return dict(sorted((key, value) for key, value in flat(config).items() if key.partition(".")[0] not in NO_MATTER))
+    return dict(sorted(flat(deciding(config)).items()))
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes that decide. A single division of the data is what there was before there were others, and is not named."""
+    plain = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
+    return {key: value for key, value in config.items() if key not in NO_MATTER and key not in plain}
 
 
 def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.plan import Job, Plan, value_of
 from mlplab.sweeps.results import JobResult, Results
+from mlplab.validation import KFold
 
 _FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 
@@ -18,6 +19,11 @@ def collect(plan: Plan, folder: Path) -> Results:
     ledger = Ledger(folder)
     jobs = [_result(plan, job, ledger.summary(job.number), ledger.place(job.number)) for job in plan.jobs]
     return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
+
+
+def _folds(job: Job) -> dict[str, int]:
+    kfold = job.settings.validation
+    return {"folds": kfold.folds} if isinstance(kfold, KFold) else {}
 
 
 def _result(plan: Plan, job: Job, summary: Mapping[str, Any] | None, folder: Path) -> JobResult:
@@ -31,5 +37,5 @@ def _result(plan: Plan, job: Job, summary: Mapping[str, Any] | None, folder: Pat
         metrics=metrics,
         overrides=job.overrides,
         folder=folder,
-        facts={key: found[key] for key in _FACTS if key in found},
+        facts={**{key: found[key] for key in _FACTS if key in found}, **_folds(job)},
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlplab.config.errors import ConfigError
 from mlplab.runs import FolderError, RunFolder, create
 from mlplab.settings import Settings
+from mlplab.sweeps import cross_validation
 from mlplab.sweeps import plan as planning
 from mlplab.sweeps import results as reporting
 from mlplab.sweeps.collect import collect
@@ -31,6 +32,7 @@ class Sweep:
     results: Results
     status: str  # done, failed (a job failed or diverged), interrupted
     signal: int = 0  # that interrupted it
+    told: tuple[str, ...] = ()  # of a cross-validation: its metrics over the folds
 
     @property
     def counts(self) -> dict[str, int]:
@@ -127,7 +129,8 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
         runner.run()
     finally:
         display.close()
-    return replace(report(plan, folder, runner.status == "interrupted"), signal=runner.signals.received or 0)
+    ended = report(plan, folder, runner.status == "interrupted")
+    return replace(ended, signal=runner.signals.received or 0, told=tuple(cross_validation.conclude(plan, ended.results, runner.cache)))
 
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

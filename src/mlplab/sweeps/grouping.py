@@ -43,7 +43,8 @@ class Representatives:
         """
         dataset = settings.dataset
         fixed = [(key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies]
-        kind = repr((type(dataset), fixed, settings.loss.own_units))
+        dealt = getattr(settings.validation, "folds", None), getattr(settings.validation, "repeats", None)
+        kind = repr((type(dataset), fixed, settings.loss.own_units, dealt))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
         except ValueError:

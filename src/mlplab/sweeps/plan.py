@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlplab.config.errors import ConfigError
-from mlplab.runs.resuming import NO_MATTER
+from mlplab.runs.resuming import deciding
 from mlplab.settings import Settings, Tracking
 from mlplab.sweeps.grouping import Group, Representatives, apart, cut, group
 from mlplab.sweeps.memory import largest_piece, num_parameters, num_steps, own_device
@@ -150,7 +150,7 @@ def _hashes(settings: Iterable[Settings]) -> list[str]:
 
 def job_hash(settings: Settings) -> str:
     """16 hexadecimal digits of the configuration, but for what changes no number."""
-    own = {key: value for key, value in settings.config.items() if key not in NO_MATTER}
+    own = deciding(settings.config)
     return hashlib.sha256(json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
 
 

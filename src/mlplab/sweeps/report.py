@@ -85,7 +85,7 @@ def _best(results: Results) -> str:
     interval = f" ± {found.half_width:.2g}" if found.half_width is not None else ""
     return (
         f'<div class="best"><p><strong>Best</strong>: {_text(results.headline)} {found.mean:.4g}{interval} over {found.n} '
-        f'{"seed" if found.n == 1 else "seeds"}</p><div class="row"><code id="command">{_text(command)}</code>'
+        f'{results.replicates[:-1] if found.n == 1 else results.replicates}</p><div class="row"><code id="command">{_text(command)}</code>'
         '<button type="button" id="copy">copy</button></div></div>'
     )
 
@@ -95,7 +95,7 @@ def _order(results: Results) -> str:
     honest = "The test part never chooses. " if split != "test" else ""
     return (
         f"Best first by the mean of {_text(results.headline)} ({'higher' if results.higher_is_better else 'lower'} is better). {honest}± is the half width of the "
-        "95 % confidence interval of the mean over seeds (Student's t). Failed and diverged jobs are counted, not averaged."
+        "95 % confidence interval of the mean over {results.replicates} ({noun}). Failed and diverged jobs are counted, not averaged."
     )
 
 

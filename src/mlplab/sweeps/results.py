@@ -16,7 +16,7 @@ from mlplab.tracking.metrics_file import table_bytes
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SEEDS = ("seed", "dataset.seed")
+SEEDS = ("seed", "dataset.seed", "validation.fold")
 """What only repeats an experiment."""
 
 FACTS = ("epochs", "best_epoch", "seconds")
@@ -58,7 +58,9 @@ class Group:
 
     def statistics(self, metric: str) -> Statistics:
         """Of the jobs that were trained to their end."""
-        return Statistics.of([job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics])
+        folds = self.jobs[0].facts.get("folds")
+        overlap = 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
+        return Statistics.of([job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics], overlap)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -94,8 +96,18 @@ class Results:
         """The metric that ranks: on the validation part, or train where there is none. The test part never chooses, unless it was asked to."""
         if self.metric != "auto":
             return self.metric
-        split = "val" if any(name.startswith("val/") for name in self.metric_names) else "train"
+        split = "test" if self.cross_validates else "val" if any(name.startswith("val/") for name in self.metric_names) else "train"
         return f"{split}/{'rmse' if f'{split}/rmse' in self.metric_names else 'accuracy'}"
+
+    @property
+    def cross_validates(self) -> bool:
+        """Whether each row is tested on in one of the folds, so that the test parts are what configurations are compared by."""
+        return any(job.facts.get("folds") for job in self.jobs)
+
+    @property
+    def replicates(self) -> str:
+        """What only repeats an experiment, in a word."""
+        return "folds" if self.cross_validates else "seeds"
 
     @property
     def higher_is_better(self) -> bool:

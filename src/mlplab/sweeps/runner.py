@@ -16,6 +16,7 @@ import torch
 from mlplab.runs.checkpoints import CheckpointError, Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
+from mlplab.runs.record import tell_of_data
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.sweeps.display import Display
 from mlplab.sweeps.ledger import Ledger
@@ -43,6 +44,7 @@ class Runner:
         self.cache = DataCache()
         self.signals = Signals()
         self.status = "done"  # or interrupted
+        self.told = False
         self.alone = ""  # why the jobs at hand train one by one
 
     def run(self) -> None:
@@ -115,11 +117,19 @@ class Runner:
         started = time.monotonic()
         for _ in range(1 + self.plan.options.retries):
             try:
-                return ready([job.settings], self.cache)[0]
+                member = ready([job.settings], self.cache)[0]
+                self._tell(member)
+                return member
             except (Exception, SystemExit):
                 trace = traceback.format_exc()
         self._failed(job, trace, time.monotonic() - started)
         return None
+
+    def _tell(self, member: Ready) -> None:
+        """What was found in a user's file, once."""
+        if not self.told:
+            self.told = True
+            tell_of_data(self.ledger.folder, member, self.display.quiet)
 
     def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
         started = time.monotonic()

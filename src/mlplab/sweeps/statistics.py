@@ -15,6 +15,9 @@ class Statistics:
 
     `half_width` is that of the 95 % confidence interval of the mean, mean +- t * std / sqrt(n), with the 97.5 % point t of Student's
     distribution with n - 1 degrees of freedom; it supposes that the numbers are roughly normal. `std` divides by n - 1.
+
+    The folds of a cross-validation share train rows, so their numbers are not independent: there the half width is
+    t * std * sqrt(1 / n + overlap) with overlap = test rows / train rows of a fold. Source: Nadeau, Bengio 2003; Bouckaert, Frank 2004.
     """
 
     n: int
@@ -26,7 +29,7 @@ class Statistics:
     high: float | None = None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Statistics:
+    def of(cls, values: Sequence[float], overlap: float = 0.0) -> Statistics:
         """Numbers that are not finite are left out, and not counted in n."""
         finite = [value for value in values if math.isfinite(value)]
         n = len(finite)
@@ -36,7 +39,7 @@ class Statistics:
         if n == 1:
             return cls(1, mean, None, None, median, finite[0], finite[0])
         std = statistics.stdev(finite)
-        return cls(n, mean, std, student(n - 1) * std / math.sqrt(n), median, min(finite), max(finite))
+        return cls(n, mean, std, student(n - 1) * std * math.sqrt(1 / n + overlap), median, min(finite), max(finite))
 
 
 @cache

@@ -39,12 +39,16 @@ def _how_to_read(results: Results) -> str:
     chosen = {
         "val": "of the validation part; the test part never chooses",
         "train": "of the training part, since there is no validation part",
-        "test": "of the test part, as asked; it is no honest estimate for the best any more",
+        "test": "of the folds' test parts, in which each row is once a repeat; for the best of many it flatters"
+        if results.cross_validates
+        else "of the test part, as asked; it is no honest estimate for the best any more",
     }.get(split, "")
+    corrected = ", widened for the train rows that folds share (Nadeau, Bengio 2003)" if results.cross_validates else ""
     return (
-        f"Best first, by the mean of `{results.headline}` over seeds ({'higher' if results.higher_is_better else 'lower'} is better), {chosen}. "
-        "`±` is the half width of the 95 % confidence interval of the mean (Student's t), `std` the standard deviation over the `n` seeds that were "
-        "trained to their end. Jobs that failed or diverged are counted and not averaged; configurations of which more than half failed come last."
+        f"Best first, by the mean of `{results.headline}` over {results.replicates} ({'higher' if results.higher_is_better else 'lower'} is better), {chosen}. "
+        f"`±` is the half width of the 95 % confidence interval of the mean (Student's t{corrected}), `std` the standard deviation "
+        f"over the `n` {results.replicates} that were trained to their end. "
+        "Jobs that failed or diverged are counted and not averaged; configurations of which more than half failed come last."
     )
 
 

@@ -63,7 +63,7 @@ def best_command(results: Results) -> str:
     """The command line that trains the best configuration; empty where no job was done."""
     if not results.groups or results.groups[0].statistics(results.headline).mean is None:
         return ""
-    return command(results.groups[0].words)
+    return command([word for word in results.groups[0].words if not word.startswith("validation.fold=")])
 
 
 def command(words: Sequence[str]) -> str:

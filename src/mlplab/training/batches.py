@@ -19,11 +19,15 @@ BLOCK = 1 << 22  # numbers gathered at once: keeps a block in the caches and bou
 
 @dataclass(frozen=True)
 class Resident:
-    """One part of the data (train, val or test) on the device: x [K or 1, N, F]; y [K or 1, N] int64 or [K or 1, N, T]; weights [K or 1, N] or None."""
+    """One part of the data (train, val or test) on the device: x [K or 1, N, F]; y [K or 1, N] int64 or [K or 1, N, T]; weights [K or 1, N] or None.
+
+    mask, bool [K, N], is False for rows that only fill up a member's share; their weight is 0.
+    """
 
     x: Tensor
     y: Tensor
     weights: Tensor | None = None
+    mask: Tensor | None = None
 
     @property
     def num_examples(self) -> int:
@@ -38,7 +42,7 @@ class Resident:
         if self.shared:
             return self
         weights = self.weights if self.weights is None or self.weights.shape[0] == 1 else self.weights[rows]
-        return Resident(self.x[rows], self.y[rows], weights)
+        return Resident(self.x[rows], self.y[rows], weights, self.mask[rows] if self.mask is not None else None)
 
     def blocks(self, num_members: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """The examples in their order for all K members, in pieces of at most BLOCK numbers in a layer of `width` units."""

@@ -5,7 +5,7 @@ Shapes: K members, N examples, C outputs, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,12 +34,14 @@ class Scoring:
         if self.task.classifies:
             targets_KN = data.y.expand(outputs_KNC.shape[0], -1)
             if full:
-                return metrics.final_classification_metrics(self.loss.predict(outputs_KNC), targets_KN)
-            return metrics.classification_metrics(outputs_KNC, targets_KN, self.loss.decide(outputs_KNC))
+                return _member_by_member(metrics.final_classification_metrics, self.loss.predict(outputs_KNC), targets_KN, data.mask)
+            return metrics.classification_metrics(outputs_KNC, targets_KN, self.loss.decide(outputs_KNC), data.mask)
         predicted = self.loss.predict(outputs_KNC)
         targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
-        measure = metrics.final_regression_metrics if full else metrics.regression_metrics
-        return measure(self._restore(predicted), self._restore(targets_KNT))
+        restored = self._restore(predicted), self._restore(targets_KNT)
+        if full:
+            return _member_by_member(metrics.final_regression_metrics, *restored, data.mask)
+        return metrics.regression_metrics(*restored, mask_KN=data.mask)
 
     def _restore(self, values_KNT: Tensor) -> Tensor:
         if self.target_scale is None or self.target_shift is None:
@@ -50,6 +52,17 @@ class Scoring:
         if self.target_scale is None or self.target_shift is None or self.target_scale.shape[0] == 1:
             return self
         return Scoring(self.task, self.loss, self.target_shift[rows], self.target_scale[rows])
+
+
+def _member_by_member(
+    measure: Callable[..., dict[str, Tensor]], scores_KNC: Tensor, targets_KN: Tensor, mask_KN: Tensor | None
+) -> dict[str, Tensor]:
+    """All members at once; where some rows only fill up, each on the rows that it has."""
+    if mask_KN is None:
+        return measure(scores_KNC, targets_KN)
+    masks = mask_KN.expand(len(scores_KNC), -1)
+    own = [measure(scores_KNC[k : k + 1, mask], targets_KN[k : k + 1, mask]) for k, mask in enumerate(masks)]
+    return {name: torch.cat([found[name] for found in own]) for name in own[0]}
 
 
 def outputs(network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: Resident, num_members: int) -> Tensor:

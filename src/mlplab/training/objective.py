@@ -23,7 +23,13 @@ def join(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
     """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or weighted sum: [K]."""
     if reduction == "sum":
         return loss_KB.sum(1) if weights_KB is None else (weights_KB * loss_KB).sum(1)
-    return loss_KB.mean(1) if weights_KB is None else (weights_KB * loss_KB).sum(1) / weights_KB.sum(1)
+    return loss_KB.mean(1) if weights_KB is None else (weights_KB * loss_KB).sum(1) / _total(weights_KB)
+
+
+def _total(weights_KB: Tensor) -> Tensor:
+    """Sum of the weights [K]; 1 where all are 0, so that a batch of nothing costs and teaches nothing."""
+    total_K = weights_KB.sum(1)
+    return torch.where(total_K > 0, total_K, 1.0)
 
 
 class Objective:
@@ -78,7 +84,7 @@ class Objective:
     def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
         """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer gradient, it saves joining on the tape."""
         if weights_KB is not None:
-            return weights_KB if self.loss.reduction == "sum" else weights_KB / weights_KB.sum(1, keepdim=True)
+            return weights_KB if self.loss.reduction == "sum" else weights_KB / _total(weights_KB).unsqueeze(1)
         size = loss_KB.shape[1]
         if size not in self._even_KB:
             self._even_KB[size] = torch.full_like(loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False)

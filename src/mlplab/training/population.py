@@ -160,10 +160,24 @@ def _data(settings: Sequence[Settings], prepared: Sequence[Prepared], dtype: tor
         if own[0] is not None:
             chosen = own[:1] if part.shared else own
             parts[name] = dataclasses.replace(part, weights=torch.from_numpy(np.stack(chosen)).to(device, dtype))
-    weights = [s.loss.class_weights_C(torch.from_numpy(p.train.y), p.task.num_classes) for s, p in zip(settings, prepared, strict=True)]
+    parts = {name: _masked(part, [getattr(p, name).mask for p in prepared]) for name, part in parts.items()}
+    weights = [
+        s.loss.class_weights_C(torch.from_numpy(p.train.real().y), p.task.num_classes) for s, p in zip(settings, prepared, strict=True)
+    ]
     if weights[0] is None:
         return parts
     return {name: _weighted(part, weights, dtype) for name, part in parts.items()}
+
+
+def _masked(part: Resident, masks: Sequence[np.ndarray | None]) -> Resident:
+    """Rows that fill up get the weight 0."""
+    if all(mask is None for mask in masks):
+        return part
+    chosen = masks[:1] if part.shared else masks
+    size = part.num_examples
+    mask_KN = torch.from_numpy(np.stack([mask if mask is not None else np.ones(size, bool) for mask in chosen])).to(part.x.device)
+    weights = mask_KN.to(part.x.dtype) if part.weights is None else part.weights * mask_KN
+    return dataclasses.replace(part, weights=weights, mask=mask_KN)
 
 
 def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dtype) -> Resident:

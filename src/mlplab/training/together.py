@@ -10,13 +10,14 @@ import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from mlplab.data import Prepared, prepare
+from mlplab.data import Prepared, prepare, prepare_folds
 from mlplab.losses import Loss, settled
 from mlplab.schema import Part, rules
 from mlplab.settings import Layer, Settings
 from mlplab.training.device import choose
 from mlplab.training.loop import Listener, Loop, Outcome
 from mlplab.training.population import Population, build
+from mlplab.validation import KFold
 
 
 class MisfitError(ValueError):
@@ -36,22 +37,37 @@ class DataCache:
 
     def __init__(self, limit: int = 256 << 20) -> None:
         self.limit, self.size = limit, 0
-        self._found: dict[str, Prepared] = {}
+        self._found: dict[str, list[Prepared]] = {}
 
     def prepared(self, settings: Settings) -> Prepared:
         """The data of these settings. Raises DataError."""
         seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
-        key = repr((type(settings.dataset), dataclasses.astuple(settings.dataset), seed, settings.loss.own_units))
+        kfold = settings.validation if isinstance(settings.validation, KFold) else None
+        dealt = (kfold.folds, kfold.repeats) if kfold else None
+        key = repr((type(settings.dataset), dataclasses.astuple(settings.dataset), seed, settings.loss.own_units, dealt))
         if key not in self._found:
-            self._found[key] = prepare(settings.dataset, settings.seed, target_scaling_default=not settings.loss.own_units)
+            self._found[key] = _made(settings, kfold)
             self.size += _num_bytes(self._found[key])
             while self.size > self.limit and len(self._found) > 1:
                 self.size -= _num_bytes(self._found.pop(next(iter(self._found))))
-        return self._found[key]
+        return self._found[key][0 if kfold is None else kfold.fold or 0]
 
 
-def _num_bytes(prepared: Prepared) -> int:
-    return sum(part.x.nbytes + part.y.nbytes for part in (prepared.train, prepared.val, prepared.test) if part is not None)
+def _made(settings: Settings, kfold: KFold | None) -> list[Prepared]:
+    """One, or one a fold."""
+    own_units = settings.loss.own_units
+    if kfold is None:
+        return [prepare(settings.dataset, settings.seed, target_scaling_default=not own_units)]
+    if kfold.fold is None:
+        raise MisfitError(
+            "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep train all of them together."
+        )
+    return prepare_folds(settings.dataset, settings.seed, kfold, target_scaling_default=not own_units)
+
+
+def _num_bytes(folds: Sequence[Prepared]) -> int:
+    parts = [part for prepared in folds for part in (prepared.train, prepared.val, prepared.test) if part is not None]
+    return sum(part.x.nbytes + part.y.nbytes for part in parts)
 
 
 def ready(settings: Sequence[Settings], cache: DataCache | None = None) -> list[Ready]:

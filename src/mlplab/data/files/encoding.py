@@ -7,7 +7,7 @@ scikit-learn. Shapes: N rows, F encoded features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class ColumnEncoder:
 
     fill: what a missing number is replaced by; None where none are allowed. indicator: whether a feature says that it was missing.
     words: the categories met in training. quantiles: the values at evenly spaced ranks, where the scaling is by rank.
+    spare: features that are always 0, so that the folds of a cross-validation, which meet different words, have equal shapes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ColumnEncoder:
     ordinal: bool = False
     parts: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
+    spare: int = 0
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -50,10 +52,15 @@ class ColumnEncoder:
             own = tuple(f"{self.name}.{part}" for part in self.parts)
         else:
             own = (self.name,)
-        return (*own, f"{self.name} missing") if self.indicator else own
+        own = (*own, f"{self.name} missing") if self.indicator else own
+        return (*own, *(f"{self.name} (unused {i + 1})" for i in range(self.spare)))
 
     def apply(self, values: pd.Series, source: str) -> Floats:
         """The features [N, F] of a column. Raises DataError for what was not seen to be possible in training."""
+        found = self._own(values, source)
+        return np.pad(found, ((0, 0), (0, self.spare))) if self.spare else found
+
+    def _own(self, values: pd.Series, source: str) -> Floats:
         if self.kind == CATEGORY:
             return self._categories(values, source)
         if self.kind == DATE:
@@ -165,14 +172,17 @@ class Encoder:
         """Which features are measured quantities, to be scaled: bool [F]. Ones and zeros stay as they are."""
         kinds = []
         for column in self.columns:
-            own = len(column.features) - column.indicator
+            own = len(column.features) - column.indicator - column.spare
             scaled = (column.kind == NUMBER and not column.quantiles) or column.kind == DATE or (column.kind == CATEGORY and column.ordinal)
-            kinds += [scaled] * own + [False] * column.indicator
+            kinds += [scaled] * own + [False] * (column.indicator + column.spare)
         return np.array(kinds, dtype=bool)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain values, exact."""
-        return [{key: list(value) if isinstance(value, tuple) else value for key, value in vars(column).items()} for column in self.columns]
+        return [
+            {key: list(value) if isinstance(value, tuple) else value for key, value in vars(column).items() if key != "spare" or value}
+            for column in self.columns
+        ]
 
     @classmethod
     def from_dict(cls, stored: Sequence[Mapping[str, Any]]) -> Encoder:
@@ -182,6 +192,15 @@ class Encoder:
             fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in column.items()}
             columns.append(ColumnEncoder(**fields))
         return cls(tuple(columns))
+
+
+def equalised(encoders: Sequence[Encoder]) -> list[Encoder]:
+    """Encoders of the same columns, measured on different rows, with as many features each, column by column."""
+    widest = [max(len(column.features) for column in columns) for columns in zip(*(e.columns for e in encoders), strict=True)]
+    return [
+        Encoder(tuple(replace(c, spare=width - len(c.features)) for c, width in zip(encoder.columns, widest, strict=True)))
+        for encoder in encoders
+    ]
 
 
 def fit_encoder(

@@ -30,25 +30,33 @@ def _sizes(num_rows: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def _by_group(table: RawTable, name: str, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ints]:
-    """Whole groups, in random order, until a part has its share of the rows."""
-    values = table.frame[name]
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax())
-        raise DataError(f"{table.source}, group column '{name}', row {row + 1}: the cell is empty.")
-    codes, words = values.factorize()
-    wanted = _sizes(len(codes), fractions)
+    """Whole groups, in random order, until a part has its share of the rows. A part that is given stays as it is."""
+    given = dict(table.parts or {})
+    pool = given.pop("train", np.arange(len(table.y)))
+    known, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
+    wanted = {**_sizes(len(codes), fractions), **dict.fromkeys(given, 0)}
     parts_needed = 1 + sum(size > 0 for size in wanted.values())
-    if len(words) < parts_needed:
-        raise DataError(f"{table.source}, group column '{name}' has {len(words)} group(s), and {parts_needed} parts need one each.")
-    counts, part_of = np.bincount(codes), np.full(len(words), PARTS.index("train"))
-    order = list(rng.permutation(len(words)))
+    if len(known) < parts_needed:
+        raise DataError(f"{table.source}, group column '{name}' has {len(known)} group(s), and {parts_needed} parts need one each.")
+    counts, part_of = np.bincount(codes), np.full(len(known), PARTS.index("train"))
+    order = list(rng.permutation(len(known)))
     for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):  # later: the parts that need a group after this one
         reached = 0
         while reached < wanted[part] and len(order) > later:
             group = order.pop()
             part_of[group] = PARTS.index(part)
             reached += counts[group]
-    return {part: np.flatnonzero(part_of[codes] == i) for i, part in enumerate(PARTS)}
+    return {part: given[part] if part in given else pool[part_of[codes] == i] for i, part in enumerate(PARTS)}
+
+
+def group_codes(table: RawTable, name: str) -> Ints:
+    """The number of each row's group. Raises DataError for an empty cell."""
+    values = table.frame[name]
+    if values.isna().any():
+        row = int(values.isna().to_numpy().argmax())
+        raise DataError(f"{table.source}, group column '{name}', row {row + 1}: the cell is empty.")
+    codes: Ints = values.factorize()[0].astype(np.int64)
+    return codes
 
 
 def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,15 @@ import numpy as np
 from mlplab.data.files import roles
 from mlplab.data.files.checks import DataReport, inspect
 from mlplab.data.files.columns import Column, choose, feature_columns, need
-from mlplab.data.files.encoding import Encoder, fit_encoder, word_of
-from mlplab.data.files.parting import part_rows
+from mlplab.data.files.encoding import Encoder, equalised, fit_encoder, word_of
+from mlplab.data.files.parting import group_codes, part_rows
 from mlplab.data.files.reading import read, release
 from mlplab.data.files.sniffing import Format
+from mlplab.data.folding import held_out, pool
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import PARTS, DataError, Floats, Ints
 from mlplab.task import Task
+from mlplab.validation import KFold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +186,31 @@ def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
     encoded_NF = encoder.apply(table.frame, table.source, consume=True)
     release()
     return Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report)
+
+
+def split_folds(table: RawTable, dataset: File, kfold: KFold, rng: np.random.Generator) -> list[Split]:
+    """The same for each fold of a cross-validation: its own encoder and scaler, all with the same number of features."""
+    if dataset.time_column is not None:
+        raise DataError(
+            "validation=kfold would train on what came later than the rows that it tests: dataset.time_column and it exclude each other."
+        )
+    groups = group_codes(table, dataset.group_column) if dataset.group_column is not None else None
+    seed = int(rng.integers(2**31))
+    parts = []
+    for test in held_out(table, groups, kfold, rng):
+        given = replace(table, parts={"train": pool(len(table.y), test), "test": test})
+        rows = part_rows(given, dataset, rng)
+        _see_that_classes_are_trained(given, rows)
+        parts.append(rows)
+    report = inspect(table, parts[0], dataset)
+    encoders = equalised(
+        [fit_encoder(table.frame, rows["train"], table.columns, dataset.missing, dataset.encode, dataset.scaling, seed) for rows in parts]
+    )
+    found = []
+    for rows, encoder in zip(parts, encoders, strict=True):
+        encoded_NF = encoder.apply(table.frame, table.source)
+        found.append(Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report))
+    return found
 
 
 def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
