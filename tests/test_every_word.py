@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fake_openml import serve
 
 from mlplab.config import settings_from_words
 from mlplab.data import DATASETS
@@ -33,13 +34,17 @@ def words_for(group: str, word: str) -> list[str]:
         words.append("dataset.path=table.csv")
     if (group, word) == ("validation", "kfold"):
         words.append("validation.fold=1")
+    if (group, word) == ("dataset", "openml"):
+        words += ["dataset.data_name=tiny", "dataset.missing=impute", "dataset.cache=cache"]
     if group == "loss" and word == "bce":
         words.append("dataset=xor")
     return words
 
 
 @pytest.mark.parametrize(("group", "word"), WORDS)
-def test_it_trains_two_steps(group, word):
+def test_it_trains_two_steps(group, word, monkeypatch):
+    if word == "openml":
+        serve(monkeypatch)
     settings = settings_from_words(words_for(group, word))
     alone = train_together([settings])
     members = [settings] if settings.optimizer.alone else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
@@ -52,4 +57,4 @@ def test_it_trains_two_steps(group, word):
 
 def test_a_dataset_says_its_task_before_it_is_loaded():
     for word, dataset in DATASETS.items():
-        assert dataset.task_kind in ("classification", "regression") or word == "file", word
+        assert dataset.task_kind in ("classification", "regression") or word in ("file", "openml"), word

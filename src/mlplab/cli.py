@@ -61,6 +61,9 @@ COMMANDS = {
     "predict": Command(
         "predict DIR FILE -o OUT", "predictions for new rows, of a run or the mean of a sweep", "mlplab.commands.predict:predict"
     ),
+    "export": Command(
+        "export DIR", "a model as one file: raw columns in, predictions out; ONNX or torch.export", "mlplab.commands.export:export"
+    ),
     "rerun": Command(
         "rerun RUN [KEY=VALUE ...]", "the run again, changed, or with --check compared with itself", "mlplab.commands.rerun:rerun"
     ),

@@ -17,7 +17,8 @@ from mlplab.randomness import numpy_generator
 from mlplab.schema import FieldError, meaning, rules
 
 SOURCE = Path(mlplab.data.__file__).parents[2]  # the new process finds the same mlplab, whatever folder the tests run in
-DATASETS = {word: dataset for word, dataset in EVERY.items() if word != "file"}  # a user's own table has tests of its own
+OWN = ("file", "openml")
+DATASETS = {word: dataset for word, dataset in EVERY.items() if word not in OWN}  # a user's own table has tests of its own
 BUNDLED = {"iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud"}
 FIXED = {*BUNDLED, "boolean"}  # the same rows for every seed, and no size or noise to choose
 NO_DRAW = {*FIXED, "moons", "circles", "playground_spiral"}  # without noise nothing is random but the split
@@ -128,4 +129,4 @@ for word, dataset in DATASETS.items():
         prepare(dataset(), 0, True)
 sys.exit("sklearn" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", script, ",".join([*BUNDLED, "file"])], cwd=SOURCE, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script, ",".join([*BUNDLED, *OWN])], cwd=SOURCE, check=False).returncode == 0

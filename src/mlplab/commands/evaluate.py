@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
 
+MOST_CELLS = 2_000_000  # of the train part, for what is measured unasked
+
 if TYPE_CHECKING:
+    from mlplab.data import Prepared
     from mlplab.runs.evaluating import Rows
     from mlplab.runs.run import Run
 
@@ -24,35 +27,56 @@ def evaluate(arguments: Sequence[str]) -> int:
     if kind(given.folder) != "run":
         raise ConfigError(f"{given.folder} holds a sweep: evaluate takes a run, such as {given.folder}/jobs/0.")
     load_plugins(given.folder, given.plugin)
-    from mlplab.runs.evaluating import baselines, with_intervals
     from mlplab.runs.run import load
-    from mlplab.tracking import write_json
-    from mlplab.tracking.table import aligned
     from mlplab.training import ready
 
     run = load(given.folder)
     member = ready([run.settings])[0]
     rows, what = _own_part(run, member, given.part) if given.file is None else _file(run, given.file)
+    tell(run, member.prepared, rows, what)
+    print(given.folder)
+    return 0
+
+
+def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
+    """Measure, print the table, and keep it in the run's folder."""
+    from mlplab.runs.evaluating import baselines, with_intervals
+    from mlplab.tracking import write_json
+    from mlplab.tracking.table import aligned
+
     found = with_intervals(run.scores(rows.x_NF), rows.y, rows.task, seed=0)
-    plain = baselines(member.prepared, rows)
+    plain = baselines(prepared, rows)
     names = _shown_names(run)
     lines = [["", "this run", "95 % interval", *plain]]
     for name, score in found.items():
-        lines.append(
-            [
-                names.get(name, name),
-                f"{score.value:.4g}",
-                f"{score.low:.4g} to {score.high:.4g}",
-                *(f"{own[name]:.4g}" for own in plain.values()),
-            ]
-        )
+        interval = f"{score.low:.4g} to {score.high:.4g}"
+        lines.append([names.get(name, name), f"{score.value:.4g}", interval, *(f"{own[name]:.4g}" for own in plain.values())])
     print(what)
     print("\n".join(aligned(lines)))
-    write_json(given.folder / "evaluation.json", {
+    write_json(run.folder / "evaluation.json", {
         "rows": what, "metrics": {name: vars(score) for name, score in found.items()}, "baselines": plain, "classes": list(run.preprocessing.class_names),
     })  # fmt: skip
-    print(given.folder)
-    return 0
+
+
+def tell_of_own_table(run: Run) -> None:
+    """After a training on somebody's own table: its test part, with intervals and beside plain models. Left out where that would take long."""
+    from mlplab.data.files.dataset import OwnTable
+
+    if not isinstance(run.settings.dataset, OwnTable) or run.status != "done" or run.settings.tracking.level == "off":
+        return
+    from mlplab.data import DataError
+    from mlplab.tracking import note
+    from mlplab.training import ready
+
+    try:
+        member = ready([run.settings])[0]
+        part = _own_part(run, member, "test") if member.prepared.test is not None else None
+    except DataError as error:  # the file changed meanwhile: the run is done all the same
+        note(str(error))
+        return
+    if part is None or member.prepared.train.x.size > MOST_CELLS:
+        return
+    tell(run, member.prepared, *part)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,7 @@ def train_one(composed: Composed) -> int:
 
     settings = build(composed)
     from mlplab import experiment
+    from mlplab.commands.evaluate import tell_of_own_table
     from mlplab.tracking import note, print_result
 
     for layer in settings.layers:
@@ -56,6 +57,7 @@ def train_one(composed: Composed) -> int:
             break
     run = experiment.run(settings, place)
     print_result(run.summary)
+    tell_of_own_table(run)
     if run.status == "interrupted":
         print(f"go on with: mlplab resume {run.folder}")
     print(run.folder)

@@ -168,7 +168,10 @@ def _shipped() -> Sequence[Path]:
 def _check_key(word: Override, key: str, line: str, where: Sequence[Path]) -> None:
     head, _, rest = re.sub(r"\[(\w+)\]", r".\1", key).partition(".")
     if rest == "name" and head in GROUPS:
-        raise ConfigError(f"`{line}`: `name` says which class the file means. Choose the {head} by its word: {head}={word.value()}.")
+        raise ConfigError(
+            f"`{line}`: `name` says which class the file means. Choose the {head} by its word: {head}={word.value()}."
+            + (" A set of openml.org is dataset=openml dataset.data_name=NAME." if head == "dataset" else "")
+        )
     if not (head in GROUPS and rest) and head not in ROOT_KEYS:
         raise _unknown(key, line, where)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlplab.data import bundled, curves, playground, toy
 from mlplab.data.files import File
+from mlplab.data.openml import OpenML
 from mlplab.data.table import Dataset
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -39,4 +40,5 @@ DATASETS: dict[str, type[Dataset]] = {
     "diabetes": bundled.Diabetes,
     "linnerud": bundled.Linnerud,
     "file": File,
+    "openml": OpenML,
 }

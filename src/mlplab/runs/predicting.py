@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from mlplab.data import DataError
 from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load
+from mlplab.runs.together import Together, structure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs whose predictions are averaged."""
+    """Runs whose predictions are averaged. Those of one structure predict as one population."""
 
     runs: tuple[Run, ...]
+
+    @cached_property
+    def _groups(self) -> list[tuple[Together, list[int]]]:
+        """Networks of one structure, and the place of each one's preprocessing in `_preprocessing`."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(structure(run), []).append(run)
+        return [(Together(runs), [self._preprocessing[1][id(run)] for run in runs]) for runs in found.values()]
+
+    @cached_property
+    def _preprocessing(self) -> tuple[list[Run], dict[int, int]]:
+        """A run for each way to make features, and which of them each run has."""
+        known: dict[str, int] = {}
+        first: list[Run] = []
+        place = {}
+        for run in self.runs:
+            text = run.preprocessing.to_json()
+            if text not in known:
+                known[text] = len(first)
+                first.append(run)
+            place[id(run)] = known[text]
+        return first, place
 
     @classmethod
     def of(cls, folder: Path, best: int | None = None) -> Predictor:
@@ -52,15 +76,21 @@ class Predictor:
 
     def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard deviation over the runs [N, C or T]."""
-        classifies = self.runs[0].preprocessing.task.classifies
-        total: Any = 0.0
-        squares: Any = 0.0
-        for run in self.runs:
-            features = _features(run, frame, source)
-            own = run.predict_proba(features) if classifies else run.predict(features)
-            total, squares = total + own, squares + own**2
-        mean = np.asarray(total) / len(self.runs)
-        return mean, np.sqrt(np.maximum(np.asarray(squares) / len(self.runs) - mean**2, 0.0))
+        distinct = self._preprocessing[0]
+        scaled = [run.preprocessing.feature_scaler.apply(_features(run, frame, source)) for run in distinct]
+        pieces = []
+        for together, places in self._groups:
+            own = [scaled[place] for place in places] if len(set(places)) > 1 else [scaled[places[0]]]
+            predicted_MNC = together.predicted(own)
+            pieces.append(np.stack([self._restored(distinct[place], one) for place, one in zip(places, predicted_MNC, strict=True)]))
+        scores_MNC = np.concatenate(pieces)
+        return scores_MNC.mean(0), scores_MNC.std(0)
+
+    @staticmethod
+    def _restored(run: Run, predicted: np.ndarray) -> np.ndarray:
+        """Values in the target's own units."""
+        own = run.preprocessing
+        return predicted if own.task.classifies or own.target_scaler is None else own.target_scaler.invert(predicted)
 
     def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
         """Predictions as a data frame: the class and a probability a class, or a value a target; with several runs also their spread."""
@@ -96,7 +126,14 @@ def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from {', '.join(names)}.")
-    return np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
+    found = np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
+    wrong = ~np.isfinite(found)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{source}, column '{names[column]}', row {row + 1}: {found[row, column]} is no finite number; {int(wrong.sum())} such cell(s)."
+        )
+    return found
 
 
 def _best(folders: Sequence[Path], number: int | None) -> Sequence[Path]:

@@ -14,7 +14,7 @@ from mlplab.data.table import Ints
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import File
+    from mlplab.data.files.dataset import OwnTable
     from mlplab.data.files.raw import RawTable
 
 RARE = 0.05
@@ -63,7 +63,7 @@ def _cell(text: str) -> str:
     return str(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: File) -> DataReport:
+def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: OwnTable) -> DataReport:
     """Look at every column and at the rows."""
     findings = [finding for column in table.columns for finding in _of_column(table, column.name, column.kind)]
     findings += _of_rows(table, rows) + _of_target(table)

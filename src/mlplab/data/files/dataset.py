@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -18,20 +18,17 @@ SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class File(Dataset):
-    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values, categories and dates become features; text is refused."""
+class OwnTable(Dataset):
+    """A table whose columns are looked at before they are learnt from."""
 
-    task_kind: ClassVar[str] = ""  # known when the file is read
+    task_kind: ClassVar[str] = ""  # known when the table is read
 
-    path: str = text(None, "the file, relative to the folder of the command")
     target: Any = anything(None, "column to predict, or a list of columns of numbers; null takes `y`, or the last one")
     task: str = choice(
         "auto",
         ("auto", "classification", "regression"),
         "auto decides by the target: words, truth values and few whole numbers are classes",
     )
-    val_path: str | None = text(None, "a file of its own for validation; its rows never train", optional=True)
-    test_path: str | None = text(None, "a file of its own for the test", optional=True)
     features: Any = anything(None, "list of the columns to learn from; null takes all others")
     ignore: Any = anything([], "list of columns to leave out")
     categories: Any = anything([], "list of columns that are categories though they look like numbers or text")
@@ -51,10 +48,6 @@ class File(Dataset):
         SCALINGS,
         "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or as they are; measured on the train part",
     )
-    delimiter: str | None = text(None, "between cells; null is found out", optional=True)
-    encoding: str | None = text(None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True)
-    decimal: str | None = text(None, "point or comma in numbers; null is found out", optional=True)
-    header: str = choice("auto", ("auto", "yes", "no"), "whether the first line names the columns; without it they are x1, x2, ...")
     report: bool = flag(True, "write data_report.md into the folder of the run")
 
     def check(self) -> None:
@@ -72,13 +65,30 @@ class File(Dataset):
                 chosen[1], getattr(self, chosen[1]), f"and {chosen[0]} = {getattr(self, chosen[0])!r} cannot both decide the split"
             )
 
+    @property
+    def targets(self) -> Sequence[str] | None:
+        """The target columns that were named."""
+        return None if self.target is None else [self.target] if isinstance(self.target, str) else list(self.target)
+
+    def aiming(self, target: str) -> Self:
+        """The same with this target."""
+        return replace(self, target=target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File(OwnTable):
+    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values, categories and dates become features; text is refused."""
+
+    path: str = text(None, "the file, relative to the folder of the command")
+    val_path: str | None = text(None, "a file of its own for validation; its rows never train", optional=True)
+    test_path: str | None = text(None, "a file of its own for the test", optional=True)
+    delimiter: str | None = text(None, "between cells; null is found out", optional=True)
+    encoding: str | None = text(None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True)
+    decimal: str | None = text(None, "point or comma in numbers; null is found out", optional=True)
+    header: str = choice("auto", ("auto", "yes", "no"), "whether the first line names the columns; without it they are x1, x2, ...")
+
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
         """The columns as they are in the file; they become numbers once they are split."""
         from mlplab.data.files.raw import read_table
 
         return read_table(self)
-
-    @property
-    def targets(self) -> Sequence[str] | None:
-        """The target columns that were named."""
-        return None if self.target is None else [self.target] if isinstance(self.target, str) else list(self.target)

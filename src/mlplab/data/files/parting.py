@@ -11,11 +11,11 @@ from mlplab.data.splitting import split_rows
 from mlplab.data.table import PARTS, DataError, Ints
 
 if TYPE_CHECKING:
-    from mlplab.data.files.dataset import File
+    from mlplab.data.files.dataset import OwnTable
     from mlplab.data.files.raw import RawTable
 
 
-def part_rows(table: RawTable, dataset: File, rng: np.random.Generator) -> dict[str, Ints]:
+def part_rows(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> dict[str, Ints]:
     """Row numbers of train, val and test."""
     fractions = {"val": dataset.val, "test": dataset.test}
     if dataset.group_column is not None:

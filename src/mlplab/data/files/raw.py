@@ -25,7 +25,7 @@ from mlplab.validation import KFold
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import File
+    from mlplab.data.files.dataset import File, OwnTable
 
 LEAST_ROWS = 3
 FEW_VALUES = 20
@@ -85,7 +85,14 @@ def read_table(dataset: File) -> RawTable:
     if others:
         frame, parts, more = _joined(frame, others, form, str(dataset.path))
         told += more
-    source, available = str(dataset.path), list(frame.columns)
+    return table_of(dataset, frame, str(dataset.path), parts, told)
+
+
+def table_of(
+    dataset: OwnTable, frame: pd.DataFrame, source: str, parts: Mapping[str, Ints] | None = None, told: Sequence[str] = ()
+) -> RawTable:
+    """Decide what the columns of a frame are, and refuse what cannot be learnt from."""
+    available = list(frame.columns)
     targets = roles.targets(dataset, available, source)
     taken = roles.taken(dataset, targets, available, source)
     names = choose(available, list(dataset.features) if dataset.features is not None else None, list(dataset.ignore), taken, source)
@@ -170,7 +177,7 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
     return words.map(place).to_numpy(np.int64), Task("classification", len(order)), tuple(order)
 
 
-def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
+def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split:
     """Part the rows, look at what there is, measure the encoder and the scaler on the train part alone, and encode all rows.
 
     The columns leave the table as they are encoded.
@@ -188,7 +195,7 @@ def split(table: RawTable, dataset: File, rng: np.random.Generator) -> Split:
     return Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report)
 
 
-def split_folds(table: RawTable, dataset: File, kfold: KFold, rng: np.random.Generator) -> list[Split]:
+def split_folds(table: RawTable, dataset: OwnTable, kfold: KFold, rng: np.random.Generator) -> list[Split]:
     """The same for each fold of a cross-validation: its own encoder and scaler, all with the same number of features."""
     if dataset.time_column is not None:
         raise DataError(

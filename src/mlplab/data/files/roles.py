@@ -13,7 +13,7 @@ from mlplab.data.table import DataError, Floats, Ints
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import File
+    from mlplab.data.files.dataset import OwnTable
 
 _WORDS = {
     "train": "train",
@@ -27,7 +27,7 @@ _WORDS = {
 }
 
 
-def targets(dataset: File, available: Sequence[str], source: str) -> list[str]:
+def targets(dataset: OwnTable, available: Sequence[str], source: str) -> list[str]:
     """The target columns: those named, else `y`, else the last one."""
     named = dataset.targets
     if named is None:
@@ -37,7 +37,7 @@ def targets(dataset: File, available: Sequence[str], source: str) -> list[str]:
     return list(named)
 
 
-def taken(dataset: File, targets: Sequence[str], available: Sequence[str], source: str) -> list[str]:
+def taken(dataset: OwnTable, targets: Sequence[str], available: Sequence[str], source: str) -> list[str]:
     """The columns that are not learnt from because they have another role."""
     found = list(targets)
     for key in ("split_column", "group_column", "weight_column", "id_column"):

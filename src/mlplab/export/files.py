@@ -1,0 +1,146 @@
+"""The file of an exported model, and what is read back from it. Each writer checks what it wrote: the file is loaded anew and asked. Shapes: N rows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlplab.data import DataError
+from mlplab.data.files.columns import CATEGORY
+from mlplab.export.checking import TOLERANCE, difference, random_rows
+from mlplab.export.columns import Input, coded, inputs, raw
+from mlplab.export.pipeline import Pipeline, codes
+from mlplab.runs.predicting import Predictor
+from mlplab.runs.run import Run
+
+ROWS = 1000
+EXAMPLE = 3  # rows that the module is traced with
+INSTALL = "pip install 'mlplab[export]'"
+
+
+def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> float:
+    """Write the runs of a predictor as one file; the largest difference from what they say themselves on random and edge rows.
+
+    form: onnx or torch. Raises DataError where the file would say something else, and leaves none then.
+    """
+    runs = predictor.runs
+    aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
+    frame = random_rows(runs[0], rows)
+    expected = predictor.scores(frame, "the random rows")[0]
+    write: Callable[[Sequence[Run], Path], Any] = write_onnx if form == "onnx" else write_torch
+    ask: Callable[[Path, Sequence[Input], Any], np.ndarray] = ask_onnx if form == "onnx" else ask_torch
+    wanted = inputs(runs)
+    try:
+        write(runs, aside)
+        found = difference(runs, expected, ask(aside, wanted, frame))
+        limit = TOLERANCE[runs[0].settings.dtype]
+        if not found <= limit:
+            raise DataError(f"The exported model differs from the run by {found:.3g}, and {limit:g} is allowed: {out} was not written.")
+        os.replace(aside, out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return found
+
+
+def about(runs: Sequence[Run]) -> dict[str, str]:
+    """What the file says of itself: texts by key."""
+    own = runs[0].preprocessing
+    return {
+        "mlplab": _version(),
+        "task": own.task.kind,
+        "classes": json.dumps(own.class_names),
+        "targets": json.dumps(own.target_names),
+        "features": json.dumps(own.feature_names),
+        "inputs": json.dumps([one.about() for one in inputs(runs)]),
+        "codes": json.dumps({one.name: codes(one.words) for one in inputs(runs) if one.kind == CATEGORY}),
+        "models": str(len(runs)),
+    }
+
+
+def _version() -> str:
+    from mlplab.cli import version
+
+    return version()
+
+
+def _traced(runs: Sequence[Run]) -> tuple[Pipeline, tuple[torch.Tensor, ...], list[Input]]:
+    """The module and rows to trace it with."""
+    wanted = inputs(runs)
+    rows = coded(wanted, raw(wanted, random_rows(runs[0], EXAMPLE)))
+    return Pipeline(runs).eval(), tuple(map(torch.from_numpy, rows)), wanted
+
+
+def write_torch(runs: Sequence[Run], path: Path) -> None:
+    """A program of torch.export: positional inputs in the order of `inputs`, categories as codes; both stand in its extra file about.json."""
+    pipeline, rows, _ = _traced(runs)
+    batch = torch.export.Dim("rows", min=1)
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)})
+        with open(path, "wb") as file:
+            torch.export.save(program, file, extra_files={"about.json": json.dumps(about(runs))})
+
+
+def ask_torch(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
+    """What the file says of rows: probabilities or values [N, ...]."""
+    with _quiet(), open(path, "rb") as file:
+        module = torch.export.load(file).module()
+    with torch.no_grad():
+        return np.asarray(module(*map(torch.from_numpy, coded(wanted, raw(wanted, frame))))[0])
+
+
+def write_onnx(runs: Sequence[Run], path: Path) -> None:
+    """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`, or `values`."""
+    _need("onnx", "onnxscript", "onnxruntime")
+    from mlplab.export.onnx_graph import finished
+
+    pipeline, rows, wanted = _traced(runs)
+    batch = torch.export.Dim("rows", min=1)
+    names = [f"column_{i}" for i in range(len(rows))]
+    outputs = ["probabilities", "place"] if pipeline.classifies else ["values"]
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            pipeline, rows, dynamo=True, verbose=False, input_names=names, output_names=outputs, optimize=True,
+            dynamic_shapes=(tuple({0: batch} for _ in rows),), external_data=False,
+        )  # fmt: skip
+    assert program is not None
+    model = finished(program.model_proto, dict(zip(names, wanted, strict=True)), runs[0].preprocessing.class_names, about(runs))
+    path.write_bytes(model.SerializeToString())
+
+
+def ask_onnx(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
+    """What the file says of rows, by onnxruntime."""
+    runtime = import_module("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return np.asarray(session.run(["probabilities" if "probabilities" in names else "values"], raw(wanted, frame))[0])
+
+
+def _need(*names: str) -> None:
+    from importlib.util import find_spec
+
+    absent = [name for name in names if find_spec(name) is None]
+    if absent:
+        raise DataError(f"--format onnx needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed: {INSTALL}.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters tell of their own inner life."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,55 @@
+"""dataset=openml: fetched by scikit-learn, kept, treated as one's own table; without a connection one paragraph says so."""
+
+from __future__ import annotations
+
+import pytest
+from fake_openml import cut_off, serve
+
+from mlplab.cli import main
+
+WORDS = ["dataset=openml", "dataset.cache=cache", "training.epochs=1", "tracking=summary", "dataset.missing=impute"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+@pytest.mark.parametrize("which", ["dataset.data_name=tiny", "dataset.data_id=77"])
+def test_it_is_fetched_once_and_kept(which, monkeypatch, capsys, tmp_path):
+    serve(monkeypatch)
+    assert main(["train", *WORDS, which, "hydra.run.dir=one"]) == 0
+    shown = capsys.readouterr()
+    assert "target bought: 2 classes" in shown.out + shown.err
+    report = (tmp_path / "one" / "data_report.md").read_text()
+    assert "| colour | category |" in report
+    cut_off(monkeypatch)
+    assert main(["train", *WORDS, which, "hydra.run.dir=two"]) == 0
+    assert (tmp_path / "one" / "weights.safetensors").read_bytes() == (tmp_path / "two" / "weights.safetensors").read_bytes()
+    assert main(["train", *WORDS, which, "dataset.target=size", "hydra.run.dir=three"]) == 0
+
+
+def test_without_a_connection_one_paragraph_says_so(monkeypatch, capsys, tmp_path):
+    cut_off(monkeypatch)
+    assert main(["train", *WORDS, "dataset.data_name=adult"]) == 2
+    error = capsys.readouterr().err
+    assert "openml adult is not in the cache and openml.org cannot be reached" in error
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_unknown_set_is_named(monkeypatch, capsys):
+    serve(monkeypatch)
+    assert main(["train", *WORDS, "dataset.data_name=nothing"]) == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["dataset.data_name=tiny", "dataset.data_id=77"]])
+def test_one_of_name_and_number_is_needed(words, capsys):
+    assert main(["train", *WORDS, *words]) == 2
+    assert "one of the two" in capsys.readouterr().err
+
+
+def test_the_key_of_the_word_leads_to_the_right_one(capsys):
+    assert main(["train", "dataset=openml", "dataset.name=adult"]) == 2
+    assert "dataset.data_name=NAME" in capsys.readouterr().err
