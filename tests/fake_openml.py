@@ -22,13 +22,14 @@ DESCRIPTION = {
     "url": "https://www.openml.org/data/v1/download/7/tiny.arff", "default_target_attribute": "bought", "licence": "CC0", "description_version": "1",
     "md5_checksum": hashlib.md5(ARFF.encode()).hexdigest(), "description": "tiny",
 }  # fmt: skip
-FEATURES = [
-    {"index": str(i), "name": name, "data_type": kind, "is_target": str(name == "bought").lower(), "is_ignore": "false", "is_row_identifier": "false", **more}
-    for i, (name, kind, more) in enumerate([
-        ("size", "numeric", {}), ("colour", "nominal", {"nominal_value": ["red", "blue"]}), ("age", "numeric", {}),
-        ("bought", "nominal", {"nominal_value": ["yes", "no"]}),
-    ])
-]  # fmt: skip
+COLUMNS = {
+    "size": {"data_type": "numeric"},
+    "colour": {"data_type": "nominal", "nominal_value": ["red", "blue"]},
+    "age": {"data_type": "numeric", "number_of_missing_values": "1"},
+    "bought": {"data_type": "nominal", "nominal_value": ["yes", "no"], "is_target": "true"},
+}
+PLAIN = {"is_target": "false", "is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
+FEATURES = [{"index": str(i), "name": name, **PLAIN, **own} for i, (name, own) in enumerate(COLUMNS.items())]
 
 
 class _Answer(io.BytesIO):

@@ -16,7 +16,7 @@ import numpy as np
 import sklearn
 import torch
 from sklearn import datasets, neural_network
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
@@ -57,7 +57,8 @@ def models(classifies: bool, seed: int) -> Iterator[tuple[str, Any]]:
     trees = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
     yield "mlplab", mine((100,), lr=1e-3, l2=1e-4 / 200, epochs=200, random_state=seed)
     yield "mlplab, 8 members", mine((100,), lr=1e-3, l2=1e-4 / 200, epochs=200, n_members=8, random_state=seed)
-    yield "sklearn MLP", theirs((100,), learning_rate_init=1e-3, alpha=1e-4, max_iter=200, random_state=seed)
+    other = theirs(hidden_layer_sizes=(100,), learning_rate_init=1e-3, alpha=1e-4, max_iter=200, random_state=seed)
+    yield "sklearn MLP", other if classifies else TransformedTargetRegressor(other, transformer=StandardScaler())  # as mlplab does inside
     yield "gradient boosting", trees(random_state=seed)
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from mlplab.fitting import Fitted, Part, fit, fit_more
 
@@ -95,7 +95,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
                 y[held_out],
                 *(weights[rows] if weights is not None else None for rows in (kept, held_out)),
             )
-        self._take(fit(self.get_params(deep=False), seeds, self._dtype(X), num_classes, *parts))
+        self._take(fit(self._parameters(), seeds, self._dtype(X), num_classes, *parts))
+
+    def _parameters(self) -> dict[str, Any]:
+        """What the engine is told."""
+        return dict(self.get_params(deep=False))
 
     def _check(self) -> None:
         for name in ("n_members", "epochs", "patience"):
@@ -187,10 +191,16 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X [N, F] and classes y [N]; `sample_weight` [N] says how much each row counts. Raises ValueError for input that is refused."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32])
+        """Learn from X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 that do not exclude each other.
+
+        `sample_weight` [N] says how much each row counts. Raises ValueError for input that is refused.
+        """
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True)
         X = _dense(X)
         codes = self._codes(y)
+        if self.multilabel_:
+            self._fit(X, codes, self._weights(X, y, sample_weight), 0)
+            return self
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]}: there is nothing to tell apart")
         self._fit(X, codes, self._weights(X, y, sample_weight), len(self.classes_))
@@ -199,37 +209,60 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One more epoch on these rows, from where the last call ended. The first call names all `classes`, unless y has them all."""
         first = not hasattr(self, "fitted_")
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first, multi_output=True)
         X = _dense(X)
-        check_classification_targets(y)
+        codes = self._more_codes(y, classes, first)
+        weights = self._weights(X, y, sample_weight)
         if first:
+            self._check()
+        self._take(fit_more(self._parameters(), self._seeds() if first else None, self._dtype(X), 0 if self.multilabel_ else len(self.classes_), X, codes,
+                            weights, None if first else self.fitted_))  # fmt: skip
+        return self
+
+    def _parameters(self) -> dict[str, Any]:
+        """Labels that do not exclude each other are values between 0 and 1 to the engine."""
+        found = super()._parameters()
+        return {**found, "loss": "bernoulli"} if self.multilabel_ and found["loss"] == "auto" else found
+
+    def _codes(self, y: Any) -> np.ndarray:
+        check_classification_targets(y)
+        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        if self.multilabel_:
+            labels = _dense(y)
+            self.classes_ = np.arange(labels.shape[1])
+            return np.asarray(labels, np.float64)
+        self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        return np.asarray(codes.reshape(-1), np.int64)
+
+    def _more_codes(self, y: Any, classes: Any, first: bool) -> np.ndarray:
+        """Of the classes, or the number of labels, that the first call named."""
+        if type_of_target(y) == "multilabel-indicator" or (not first and self.multilabel_):
+            labels = _dense(y)
+            if not first and (not self.multilabel_ or labels.ndim != 2 or labels.shape[1] != len(self.classes_)):
+                raise ValueError(f"y has the shape {labels.shape}, and the first call had {len(self.classes_)} labels or classes")
+            return self._codes(y)
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        if first:
+            self.multilabel_ = False
             self.classes_ = unique_labels(classes) if classes is not None else unique_labels(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
                 f"y has the class {unknown[0]}, which is not among {', '.join(map(str, self.classes_))}: name all classes in the first call"
             )
-        codes = np.searchsorted(self.classes_, y).astype(np.int64)
-        weights = self._weights(X, y, sample_weight)
-        if first:
-            self._check()
-        self._take(fit_more(self.get_params(deep=False), self._seeds() if first else None, self._dtype(X), len(self.classes_), X, codes, weights,
-                            None if first else self.fitted_))  # fmt: skip
-        return self
-
-    def _codes(self, y: np.ndarray) -> np.ndarray:
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        return np.asarray(codes.reshape(-1), np.int64)
+        return np.asarray(np.searchsorted(self.classes_, y), np.int64)
 
     def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> np.ndarray | None:
+        if self.multilabel_ and self.class_weight is not None:
+            raise ValueError("class_weight is for classes that exclude each other, not for several labels a row")
         if sample_weight is None and self.class_weight is None:
             return None
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return np.asarray(weights * compute_sample_weight(self.class_weight, y) if self.class_weight is not None else weights)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities [N, C], columns in the order of classes_; of several members their mean."""
+        """Class probabilities [N, C], columns in the order of classes_, or the probability of each label [N, L]; of several members their mean."""
         return self._scores(X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -238,9 +271,16 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             return np.asarray(np.log(self.predict_proba(X)))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row."""
+        """The most probable class of each row [N], or its labels [N, L] as 0 and 1."""
         scores = self._scores(X)
+        if self.multilabel_:
+            return np.asarray(scores > 0.5, np.int64)
         return np.asarray(self.classes_[scores.argmax(1)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 class MLPRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]

@@ -51,6 +51,7 @@ FORMULAS: list[tuple[str, dict[str, Any], Formula, Formula]] = [
     ("quantile", {}, lambda f, y: abs(y - f) / 2, lambda f, y: sign(f - y) / 2),
     ("quantile", {"tau": 0.9}, lambda f, y: max(0.9 * (y - f), -0.1 * (y - f)), lambda f, y: -0.9 if y > f else 0.1),
     ("poisson", {}, lambda f, y: math.exp(f) - y * f, lambda f, y: math.exp(f) - y),
+    ("bernoulli", {}, lambda f, y: math.log1p(math.exp(f)) - y * f, lambda f, y: 1 / (1 + math.exp(-f)) - y),
 ]
 CASES = [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in FORMULAS]
 
@@ -90,6 +91,7 @@ def test_every_loss_of_values_has_its_formula_here() -> None:
         ("mae", {}, F.l1_loss),
         ("huber", {"delta": 0.7}, lambda f, y: F.huber_loss(f, y, delta=0.7)),
         ("poisson", {}, lambda f, y: F.poisson_nll_loss(f, y, log_input=True, full=False)),
+        ("bernoulli", {}, lambda f, y: F.binary_cross_entropy_with_logits(f, y)),
     ],
 )
 def test_the_mean_is_torchs(word: str, numbers: dict[str, Any], theirs: Callable[[Tensor, Tensor], Tensor]) -> None:

@@ -4,7 +4,7 @@ from mlplab.losses.auto import Auto, settled
 from mlplab.losses.base import ClassificationLoss, Loss, RegressionLoss
 from mlplab.losses.classification import Bce, Brier, CrossEntropy, Focal, KlDivergence, MseOnehot, Nll
 from mlplab.losses.margin import Hinge, SquaredHinge
-from mlplab.losses.regression import GaussianNll, HalfMse, Huber, LogCosh, Mae, Mape, Mse, Msle, Poisson, Quantile, Smape
+from mlplab.losses.regression import Bernoulli, GaussianNll, HalfMse, Huber, LogCosh, Mae, Mape, Mse, Msle, Poisson, Quantile, Smape
 
 LOSSES: dict[str, type[Loss]] = {
     "auto": Auto,
@@ -18,6 +18,7 @@ LOSSES: dict[str, type[Loss]] = {
     "log_cosh": LogCosh,
     "quantile": Quantile,
     "poisson": Poisson,
+    "bernoulli": Bernoulli,
     "gaussian_nll": GaussianNll,
     "cross_entropy": CrossEntropy,
     "nll": Nll,
@@ -34,6 +35,7 @@ __all__ = [
     "LOSSES",
     "Auto",
     "Bce",
+    "Bernoulli",
     "Brier",
     "ClassificationLoss",
     "CrossEntropy",

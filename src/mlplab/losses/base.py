@@ -30,7 +30,7 @@ class Loss(Part):
     own_units: ClassVar[bool] = False
     """True where the loss means something only in the target's own units: the target is then not standardised."""
     target_range: ClassVar[str] = "any"
-    """The values that a target may have: "any" or "non-negative"."""
+    """The values that a target may have: "any", "non-negative" or "share" (from 0 to 1)."""
 
     def misfit(self, task: Task) -> str | None:
         """Why this loss does not serve the task, as "needs ..., the dataset has ..."; None where it does."""

@@ -188,6 +188,25 @@ class Poisson(RegressionLoss):
 
 
 @dataclass(frozen=True)
+class Bernoulli(RegressionLoss):
+    """Bernoulli likelihood of targets in [0, 1], each for itself: shares, or labels that may go together.
+
+        log(1 + exp(f)) - y * f      in [0, inf);      prediction 1 / (1 + exp(-f))
+
+    torch's binary_cross_entropy_with_logits. Source: Bishop 2006, section 5.2.
+    """
+
+    own_units: ClassVar[bool] = True
+    target_range: ClassVar[str] = "share"
+
+    def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs_KBC, targets_KBT.expand_as(outputs_KBC), reduction="none")
+
+    def predict(self, outputs_KBC: Tensor) -> Tensor:
+        return outputs_KBC.sigmoid()
+
+
+@dataclass(frozen=True)
 class GaussianNll(RegressionLoss):
     """Gaussian likelihood: the network predicts a mean and a variance for each target.
 

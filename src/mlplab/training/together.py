@@ -78,17 +78,20 @@ def ready(settings: Sequence[Settings], cache: DataCache | None = None) -> list[
 
 def _ready(settings: Settings, prepared: Prepared) -> Ready:
     loss = settled(settings.loss, prepared.task)
-    if reason := loss.misfit(prepared.task) or _negative(loss, prepared):
+    if reason := loss.misfit(prepared.task) or _out_of_range(loss, prepared):
         words = f"loss={settings.word('loss')} {reason}"
         raise MisfitError(f"The loss does not fit the data: {words} (dataset={settings.word('dataset')}).")
     return Ready(dataclasses.replace(settings, loss=loss), prepared)
 
 
-def _negative(loss: Loss, prepared: Prepared) -> str | None:
-    """A loss of counts cannot take a negative target."""
+def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
+    """A loss of counts cannot take a negative target, one of shares none above 1."""
     if loss.target_range == "any":
         return None
-    lowest = min(float(part.y.min()) for part in (prepared.train, prepared.val, prepared.test) if part is not None)
+    parts = [part.y for part in (prepared.train, prepared.val, prepared.test) if part is not None]
+    lowest, highest = min(float(y.min()) for y in parts), max(float(y.max()) for y in parts)
+    if loss.target_range == "share":
+        return f"needs targets from 0 to 1, they go from {lowest:.6g} to {highest:.6g}" if lowest < 0 or highest > 1 else None
     return f"needs targets that are not negative, the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
