@@ -171,7 +171,9 @@ def test_every_command_of_the_readme_runs(tmp_path):
     """The commands as they stand; only set-up (done), the tests themselves and TensorBoard's server (which does not end) are left out."""
     Path("my_parts.py").write_text(next(block for block in readme("python") if "register" in block))
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"age": rng.integers(18, 80, 300), "plan": rng.choice(["basic", "plus", None], 300), "calls": rng.normal(size=300)})
+    table = pd.DataFrame(
+        {"age": rng.integers(18, 80, 300), "plan": rng.choice(["basic", "plus", None], 300), "calls": rng.normal(size=300)}
+    )
     table.to_csv("new.csv", index=False)
     table.assign(churn=np.where(table.calls + (table.plan == "plus") > 0.3, "yes", "no")).to_csv("churn.csv", index=False)
     lines = [line.split("  #")[0].strip() for block in readme("bash") for line in block.splitlines()]

@@ -42,6 +42,19 @@ class MlplabSweeper(Sweeper):
         return sweep(self.task_function, self.config, self.launcher)
 
 
+class MlplabSearch(Sweeper):
+    """A search: Optuna proposes, populations train."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.task_function, self.config = task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Ask and tell, wave by wave."""
+        from mlplab.sweeps.search import sweep
+
+        return sweep(self.task_function, self.config)
+
+
 @dataclass
 class LauncherConf:
     _target_: str = "hydra_plugins.mlplab_launcher.MlplabLauncher"
@@ -52,5 +65,11 @@ class SweeperConf:
     _target_: str = "hydra_plugins.mlplab_launcher.MlplabSweeper"
 
 
+@dataclass
+class SearchConf:
+    _target_: str = "hydra_plugins.mlplab_launcher.MlplabSearch"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="mlplab_search", node=SearchConf, provider="mlplab")
 ConfigStore.instance().store(group="hydra/launcher", name="mlplab", node=LauncherConf, provider="mlplab")
 ConfigStore.instance().store(group="hydra/sweeper", name="mlplab", node=SweeperConf, provider="mlplab")

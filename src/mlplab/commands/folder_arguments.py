@@ -36,7 +36,7 @@ def parse(
 
 def kind(folder: Path) -> str:
     """ "sweep" or "run". Raises ConfigError for any other folder."""
-    if (folder / "plan.yaml").is_file():
+    if (folder / "plan.yaml").is_file() or (folder / "search.yaml").is_file():
         return "sweep"
     if (folder / "config.yaml").is_file():
         return "run"
@@ -50,7 +50,7 @@ def kind(folder: Path) -> str:
 def load_plugins(folder: Path, files: Sequence[str]) -> None:
     """Load the plugins that are named on this command line. Those which a sweep's folder names are not: a folder must not choose what code runs."""
     plugins.load(list(files))
-    if kind(folder) != "sweep":
+    if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
         return
     from mlplab.sweeps.planfile import used_plugins
 

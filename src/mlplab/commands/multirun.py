@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
 from mlplab.config.place import check_place
-from mlplab.sweeps import drive
+from mlplab.sweeps import drive, search
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
+from mlplab.sweeps.search import Search
 from mlplab.sweeps.table import print_table
 from mlplab.tracking.terminal import say
 
@@ -23,6 +25,8 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of it mean a plain run.
     """
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
+    if search.wanted(typed, dirs):
+        return _search(Search(typed, dirs, flags.plugins))
     task = Task(typed, dirs, flags.plugins)
     if one_is_a_run and len(task.jobs) == 1:
         from mlplab.commands.train import train_one
@@ -35,7 +39,28 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     return conclude(task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed), folder)
 
 
-def launch(task: Task, folder: Path) -> None:
+def _search(task: Search) -> int:
+    """The same for a search, whose jobs are not known before."""
+    folder = Path(str(task.first.sweep_dir))
+    if not drive.joinable(folder):
+        check_place(folder, "hydra.sweep.dir")
+    launch(task, folder)
+    assert task.ended is not None
+    return conclude_search(task.ended, folder)
+
+
+def conclude_search(ended: Sweep, folder: Path) -> int:
+    """Print what was found; the exit code. A trial that failed or diverged fails no search."""
+    for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
+        say(line, sys.stdout, strict=True)
+    if ended.status == "interrupted":
+        print(f"go on with: mlplab resume {folder}")
+    print(folder)
+    done = any(job.status == "done" for job in ended.results.jobs)
+    return exit_code({"status": ended.status if ended.status == "interrupted" else "done" if done else "failed", "signal": ended.signal})
+
+
+def launch(task: Any, folder: Path) -> None:
     """Hydra's multirun, its sweeper and launcher as the command line chooses them; Ctrl-C ends in the task's own status.
 
     Every configuration that Hydra composes, the jobs' among them, is checked before anything is made of it.
@@ -49,6 +74,8 @@ def launch(task: Task, folder: Path) -> None:
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     typed = [word for word in words.parse(task.typed) if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
+    if isinstance(task, Search):
+        typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(words.parse(["hydra/sweeper=mlplab_search"]))
     fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
     with initialize_config_dir(config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra

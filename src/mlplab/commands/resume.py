@@ -19,9 +19,11 @@ def resume(arguments: Sequence[str]) -> int:
         return resume_run(given.folder, given.changes, given.step, given.allow_config_change)
     if given.changes or given.step is not None or given.allow_config_change:
         raise ConfigError(f"{given.folder} holds a sweep, whose jobs are frozen: only a run takes words, --step and --allow-config-change.")
-    from mlplab.commands.multirun import conclude
-    from mlplab.sweeps import drive
+    from mlplab.commands.multirun import conclude, conclude_search
+    from mlplab.sweeps import drive, search
 
+    if (given.folder / search.FILE).is_file():
+        return conclude_search(search.resume(given.folder), given.folder)
     return conclude(drive.resume(given.folder), given.folder)
 
 

@@ -31,12 +31,17 @@ def train(arguments: Sequence[str]) -> int:
         from mlplab.commands import hydra_app
 
         return hydra_app.run(flags)
-    composed = None if flags.multirun else compose(flags.overrides, flags.config_dirs)
+    composed = None if flags.multirun or _searches(flags.overrides) else compose(flags.overrides, flags.config_dirs)
     if composed is None or composed.sweeps:
         from mlplab.commands import multirun
 
         return multirun.run(flags, one_is_a_run=composed is not None and composed.sweep.several)
     return train_one(composed)
+
+
+def _searches(overrides: Sequence[str]) -> bool:
+    """Whether the words ask for a search, in which a key may have an interval."""
+    return any(word.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search")) for word in overrides)
 
 
 def train_one(composed: Composed) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.schema import FieldError, Part, anything, flag, integer, text
+from mlplab.schema import FieldError, Part, anything, choice, flag, integer, text
 
 MAX_JOBS = 1_000_000
 
@@ -32,7 +32,30 @@ class Sweep(Part):
         "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val part, of test with validation=kfold",
     )
 
+    trials: int | None = integer(
+        None,
+        "of a search: how many; a search proposes them instead of taking all combinations",
+        at_least=1,
+        at_most=MAX_JOBS,
+        optional=True,
+    )
+    space: Any = anything({}, "of a search: key: [values], Hydra's syntax such as interval(0.1,1), or {values: ..., when: {KEY: VALUE}}")
+    sampler: str = choice("tpe", ("tpe", "random", "grid", "cmaes", "nsga2"), "of a search: who proposes")
+    objectives: Any = anything(
+        "auto", "of a search: a metric, or several for a Pareto front, num_parameters among them; auto is sweep.metric"
+    )
+    parallel: int = integer(
+        32, "of a search: trials proposed and trained at once; more are faster and learn less from each other", at_least=1, at_most=4096
+    )
+    pruning: str = choice("none", ("none", "halving", "hyperband"), "of a search: whether losing trials leave early")
+    reduction: int = integer(3, "of a search: at each rung one in so many trials goes on", at_least=2, at_most=100)
+    least: int | None = integer(
+        None, "of a search: epochs before the first rung; null is a part 1 / reduction^3 of the length", at_least=1, optional=True
+    )
+
     def check(self) -> None:
+        if not isinstance(self.space, Mapping):
+            raise FieldError("space", self.space, "is not a mapping of keys to what may be chosen")
         for name in ("grid", "zip"):
             _check_grid(name, getattr(self, name))
         if not isinstance(self.blocks, (list, tuple)):
@@ -43,7 +66,7 @@ class Sweep(Part):
     @property
     def several(self) -> bool:
         """Whether it asks for more than what a command line says."""
-        return bool(self.grid or self.zip or self.blocks or self.seeds is not None)
+        return bool(self.grid or self.zip or self.blocks or self.seeds is not None or self.trials is not None)
 
 
 def _check_grid(name: str, grid: object) -> None:

@@ -32,7 +32,7 @@ class Display:
     def ended(self, number: int, status: str, reason: str) -> None:
         """A job has its folder."""
         self.done += 1
-        if status != "done":
+        if status not in ("done", "pruned"):
             self.failures += 1
             if self.failures <= MOST_NOTES and not self.quiet:
                 said = {"failed": "failed", "diverged": "diverged"}.get(status, status)

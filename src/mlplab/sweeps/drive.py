@@ -48,6 +48,7 @@ def place(
     typed: Sequence[str] = (),
     plugins: Sequence[str] = (),
     extend: bool = False,
+    quiet: bool = False,
 ) -> Plan:
     """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a plan, whose jobs then keep their numbers.
 
@@ -61,7 +62,8 @@ def place(
             if extend:
                 settings = [*(job.settings for job in old.jobs), *(s for s in settings if planning.job_hash(s) not in known)]
             plan = planning.make(settings, options, typed, plugins, old)
-            _tell(plan, known)
+            if not quiet:
+                _tell(plan, known)
             write_plan(folder, plan)
         return plan
     plan = planning.make(settings, options, typed, plugins)
@@ -70,7 +72,7 @@ def place(
         if not (folder / NAME).is_file():
             write_plan(folder, plan)
             return plan
-    return place(folder, settings, options, typed, plugins, extend)  # another process was first
+    return place(folder, settings, options, typed, plugins, extend, quiet)  # another process was first
 
 
 def joinable(folder: Path) -> bool:
@@ -78,9 +80,11 @@ def joinable(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = os.listdir(folder)
-    if all(name in (".lock", "multirun.yaml") or name.startswith(".tmp-") for name in names):
+    if all(name in (".lock", "multirun.yaml", ".search") or name.startswith(".tmp-") for name in names):
         return True
-    return (folder / NAME).is_file()  # asked last: a maker writes the plan before anything else, perhaps just now
+    return (folder / "search.yaml").is_file() or (
+        folder / NAME
+    ).is_file()  # asked last: a maker writes the plan before anything else, perhaps just now
 
 
 def create_or_join(folder: Path) -> None:
@@ -135,10 +139,16 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Write the results of what is there."""
+    ended = state(plan, folder, interrupted)
+    reporting.write(ended.results)
+    return ended
+
+
+def state(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+    """What is there, read and not written down."""
     results = collect(plan, folder)
-    reporting.write(results)
     statuses = {job.status for job in results.jobs}
-    status = "interrupted" if interrupted else "failed" if statuses - {"done"} else "done"
+    status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
     return Sweep(folder, plan, results, status)
 
 

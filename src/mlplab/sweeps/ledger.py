@@ -17,7 +17,7 @@ from typing import Any
 
 from mlplab.runs import FolderTaken, RunFolder
 
-FINISHED = ("done", "diverged")
+FINISHED = ("done", "diverged", "pruned")
 """How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
 
 _ASIDE = ".aside"

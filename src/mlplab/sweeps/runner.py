@@ -18,13 +18,15 @@ from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.record import tell_of_data
 from mlplab.runs.signals import Interrupted, Signals
+from mlplab.sweeps import halving
 from mlplab.sweeps.display import Display
+from mlplab.sweeps.halving import Rungs
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
 from mlplab.sweeps.plan import Job, Piece, Plan
 from mlplab.tracking import note
-from mlplab.training import DataCache, FrameRecorder, Loop, Ready, populate, ready, structure
+from mlplab.training import DataCache, FrameRecorder, Loop, Outcome, Ready, populate, ready, structure
 from mlplab.training.checkpoint import StateError
 from mlplab.training.determinism import determinism
 
@@ -58,6 +60,18 @@ class Runner:
                     self.display.wait()
                     time.sleep(WAIT)
                     self.signals.check()
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+        except Stopped:
+            pass
+
+    def wave(self, jobs: Sequence[Job], rungs: Rungs) -> None:
+        """Train these jobs with pruning, whether others have pieces of the sweep or not: a search has one driver."""
+        self.ledger.sweep_up()
+        self.piece = next(piece for piece in self.plan.pieces if jobs[0].number in piece.jobs)
+        try:
+            with self.signals, self.ledger.aside() as self.aside:
+                halving.train(self, jobs, rungs)
         except KeyboardInterrupt:
             self.status = "interrupted"
         except Stopped:
@@ -97,22 +111,22 @@ class Runner:
             if saved is None or len(jobs) < len(hashes) or not self.ledger.missing(job.number for job in jobs):
                 self.ledger.forget(place)
                 continue
-            members = [(job, member) for job in jobs if (member := self._member(job)) is not None]
+            members = [(job, member) for job in jobs if (member := self.member(job)) is not None]
             if len(members) == len(jobs):
                 tried |= {job.number for job in jobs}
-                self._together(members, saved=saved)
+                self.together(members, saved=saved)
 
     def _piece(self, piece: Piece, jobs: Sequence[Job]) -> None:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
         groups: dict[object, list[tuple[Job, Ready]]] = {}
         for job in jobs:
-            if (member := self._member(job)) is not None:
+            if (member := self.member(job)) is not None:
                 groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
         self.alone = self.plan.populations[piece.population].alone
         for members in groups.values():
-            self._together(members)
+            self.together(members)
 
-    def _member(self, job: Job) -> Ready | None:
+    def member(self, job: Job) -> Ready | None:
         """The job with its data; None, and a folder that says why, where they cannot be made."""
         started = time.monotonic()
         for _ in range(1 + self.plan.options.retries):
@@ -131,7 +145,7 @@ class Runner:
             self.told = True
             tell_of_data(self.ledger.folder, member, self.display.quiet)
 
-    def _together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
+    def together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
         started = time.monotonic()
         try:
             self._train(members, saved)
@@ -139,7 +153,7 @@ class Runner:
         except (CheckpointError, StateError) as error:  # of another version or machine: what it held is trained again
             note(str(error))
             self.ledger.forget(self._place(members))
-            return self._together(members, attempt)
+            return self.together(members, attempt)
         except (Exception, SystemExit) as error:
             trace, full = traceback.format_exc(), is_out_of_memory(error)
             self.ledger.forget(self._place(members))
@@ -150,10 +164,10 @@ class Runner:
         if len(members) > 1:
             self.display.halve(len(members), "out of memory" if full else trace.strip().splitlines()[-1])
             middle = len(members) // 2
-            self._together(members[:middle])
-            self._together(members[middle:])
+            self.together(members[:middle])
+            self.together(members[middle:])
         elif attempt < self.plan.options.retries:
-            self._together(members, attempt + 1)
+            self.together(members, attempt + 1)
         else:
             self._failed(members[0][0], trace, time.monotonic() - started)
 
@@ -204,13 +218,17 @@ class Runner:
         writer = Members(self.plan, [member for _, member in members], outcomes, device, keeper.elapsed, self.alone, recorder)
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
             if outcome.status != "interrupted":
-                filled = self.aside / str(job.number)
-                writer.write(filled, job, k)
-                if self.ledger.commit(filled, job.number):
-                    self.display.ended(job.number, outcome.status, outcome.reason)
+                self.commit(writer, job, k, outcome)
         if interrupted:
             raise Interrupted(self.signals.received or 2)
         self.ledger.forget(self._place(members))
+
+    def commit(self, writer: Members, job: Job, k: int, outcome: Outcome) -> None:
+        """The folder of a member that ended, put in its place."""
+        filled = self.aside / str(job.number)
+        writer.write(filled, job, k)
+        if self.ledger.commit(filled, job.number):
+            self.display.ended(job.number, outcome.status, outcome.reason)
 
     def _failed(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.aside / str(job.number)

@@ -18,7 +18,7 @@ from mlplab.schema import Number
 from mlplab.training.evaluation import evaluate
 from mlplab.training.history import History, Journal, Pending, Row
 from mlplab.training.population import Population
-from mlplab.training.stopping import DIVERGED, RUNNING, STOPPED
+from mlplab.training.stopping import DIVERGED, PRUNED, RUNNING, STOPPED
 
 Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
 """Called a few times a second with the rows that have become known on the host."""
@@ -33,7 +33,7 @@ READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as m
 class Outcome:
     """How one member ended. theta and buffers are the best weights' and the last healthy ones', on the CPU."""
 
-    status: str  # done, diverged, interrupted
+    status: str  # done, diverged, pruned, interrupted
     reason: str
     epochs: int
     steps: int
@@ -60,6 +60,8 @@ class Loop:
         self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
         self.lr: Number = 0.0
         self.after_step: Callable[[Loop], None] | None = None
+        self.pause_epoch: int | None = None  # where `run` returns, to be called again
+        self.pruned: dict[int, str] = {}  # member -> why it was made to leave
         self.objectives: list[Tensor] = []  # of the steps since the last evaluation
         self._nobody_K = torch.zeros(1, dtype=torch.int64)
         self._pending: list[Pending] = []
@@ -73,6 +75,8 @@ class Loop:
             self._evaluate_start()
         while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
             if self.batch in (0, self.now.batches.per_epoch):
+                if self.pause_epoch is not None and self.epoch >= self.pause_epoch:
+                    break
                 self._compact(num_alive)
                 self.epoch, self.batch = self.epoch + 1, 0
                 self.lr = self._lr(self.epoch - 1)
@@ -216,11 +220,11 @@ class Loop:
         histories = self.journal.histories()
         found: dict[int, Outcome] = {}
         for population in [*self.ended, self.now]:
-            found |= _outcomes(population, histories, self.epoch, self.step)
+            found |= _outcomes(population, histories, self.epoch, self.step, self.pruned)
         return [found[k] for k in range(self.journal.num_members)]
 
 
-def _outcomes(population: Population, histories: list[History], epoch: int, step: int) -> dict[int, Outcome]:
+def _outcomes(population: Population, histories: list[History], epoch: int, step: int, pruned: dict[int, str]) -> dict[int, Outcome]:
     watch, per_epoch = population.watch, population.batches.per_epoch
     measured = final_metrics(population)
     best, last = watch.best, watch.last
@@ -229,6 +233,8 @@ def _outcomes(population: Population, histories: list[History], epoch: int, step
     found = {}
     for k, (member, state) in enumerate(zip(population.members.tolist(), watch.state_K.tolist(), strict=True)):
         status, reason, steps = _ending(state, int(watch.diverged_step_K[k]), histories[member], step)
+        if state == PRUNED:
+            status, reason = "pruned", pruned.get(member, "pruned")
         found[member] = Outcome(
             status, reason, -(-steps // per_epoch), steps, -(-int(best.step_K[k]) // per_epoch), int(best.step_K[k]), histories[member],
             {name: values[k] for name, values in measured.items()},

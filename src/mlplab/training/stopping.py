@@ -13,7 +13,7 @@ from torch import Tensor
 from mlplab.network.mlp import Buffers
 from mlplab.schema import Number
 
-RUNNING, FINISHED, STOPPED, DIVERGED = range(4)
+RUNNING, FINISHED, STOPPED, DIVERGED, PRUNED = range(5)
 
 
 @dataclass

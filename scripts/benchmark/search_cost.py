@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""A search with conditions and pruning against random search of as many full trials, on two_layer_radial: the best found, and the updates trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from mlplab.sweeps.search import Search
+
+SPACE = {
+    "$w1": "choice(4,8,16)",
+    "$w2": {"values": "choice(4,8,16)", "when": {"model.hidden": "{w1}-{w2}"}},
+    "model.hidden": ["{w1}", "{w1}-{w2}"],
+    "optimizer": ["sgd", "momentum", "adam"],
+    "optimizer.lr": "tag(log,interval(1e-4,1))",
+    "optimizer.momentum": {"values": "interval(0.5,0.99)", "when": {"optimizer": "momentum"}},
+}
+
+
+def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
+    """Best validation accuracy, updates of all trials, seconds."""
+    space = json.dumps(SPACE).replace('"', "'").replace(" ", "")
+    experiment = Path(tempfile.mkdtemp())
+    (experiment / "experiment").mkdir()
+    (experiment / "experiment" / "searched.yaml").write_text(
+        "# @package _global_\n# A search.\ndefaults:\n  - override /dataset: two_layer_radial\nsweep:\n  space: "
+        + space.replace("'", '"')
+        + "\n"
+    )
+    typed = ["experiment=searched", f"seed={seed}", "dataset.seed=0", "tracking=off", "device=cpu", f"sweep.trials={trials}", *words]
+    begun = time.perf_counter()
+    ended = Search(typed, [experiment], (), quiet=True).run(experiment / "sweep")
+    jobs = ended.results.jobs
+    best = max(job.metrics["val/accuracy"] for job in jobs if job.status == "done")
+    return best, sum(int(job.facts["steps"]) for job in jobs), time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=40)
+    given = parser.parse_args()
+    ways = {
+        "random, full trials": ["sweep.sampler=random", "sweep.parallel=256"],
+        "tpe, halving": ["sweep.pruning=halving"],
+        "tpe, hyperband": ["sweep.pruning=hyperband"],
+    }
+    found: dict[str, list[tuple[float, int, float]]] = {way: [] for way in ways}
+    for seed in range(given.studies):
+        for way, words in ways.items():
+            found[way].append(study([*words, f"training.epochs={given.epochs}"], given.trials, seed))
+            best, steps, seconds = found[way][-1]
+            print(f"study {seed}: {way:20s} best val/accuracy {best:.4f}, {steps:10,} updates, {seconds:6.1f} s", flush=True)
+    for way, own in found.items():
+        best, steps, seconds = (statistics.median(column) for column in zip(*own, strict=True))
+        print(f"median:  {way:20s} best val/accuracy {best:.4f}, {steps:10,.0f} updates, {seconds:6.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Searches: spaces and their conditions, trials as populations, pruning with its rungs, several objectives, kills, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mlplab.cli import main
+from mlplab.config import words
+from mlplab.config.errors import ConfigError
+from mlplab.sweeps.space import choose, dimensions, overrides
+
+optuna = pytest.importorskip("optuna")
+FAST = ["dataset=moons", "dataset.num_samples=100", "model.hidden=4", "tracking=summary", "training.epochs=3", "device=cpu"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def space(*typed, **written):
+    return dimensions(words.parse(list(typed)), {key.replace("__", "."): value for key, value in written.items()})
+
+
+def trials(folder="s"):
+    storage = f"sqlite:///{Path(folder).resolve()}/study.db"
+    return optuna.load_study(study_name="mlplab", storage=storage).get_trials()
+
+
+def search(*more, folder="s"):
+    return main(
+        [
+            "train",
+            *FAST,
+            "optimizer.lr=tag(log,interval(1e-4,1))",
+            "sweep.trials=12",
+            "sweep.parallel=5",
+            f"hydra.sweep.dir={folder}",
+            *more,
+        ]
+    )
+
+
+def test_hydra_s_syntax_becomes_a_space():
+    found = {
+        d.name: d
+        for d in space(
+            "a=1,b",
+            "b=range(2,9,2)",
+            "c=interval(0.5,2)",
+            "d=tag(log,interval(1e-4,1))",
+            "e=tag(int,interval(1,5))",
+            "f=range(0.1,0.5,0.2)",
+        )
+    }
+    assert found["a"].choices == ("1", "b")
+    assert (found["b"].low, found["b"].high, found["b"].step, found["b"].whole) == (2, 8, 2, True)
+    assert (found["c"].low, found["c"].high, found["c"].log) == (0.5, 2, False)
+    assert found["d"].log
+    assert (found["e"].whole, found["e"].high) == (True, 5)
+    assert found["f"].high == pytest.approx(0.3)
+
+
+def test_conditions_decide_what_exists_and_names_fill_in():
+    written = {
+        "$w2": {"values": "range(2,9)", "when": {"model.hidden": "{w1}-{w2}"}},
+        "$w1": "range(2,9)",
+        "model.hidden": ["{w1}", "{w1}-{w2}"],
+        "optimizer": ["sgd", "momentum"],
+        "optimizer.momentum": {"values": "interval(0.5,0.9)", "when": {"optimizer": ["momentum", "nag"]}},
+    }
+    made = dimensions([], written)
+    names = [d.name for d in made]
+    assert names.index("model.hidden") < names.index("$w2")
+    deep = choose(made, lambda d: d.choices[-1] if d.choices else d.high)
+    assert deep["$w2"] == 8
+    assert overrides({**deep, "$w1": 3, "$w2": 5}) == ("model.hidden=3-5", "optimizer=momentum", "optimizer.momentum=0.9")
+    flat = choose(made, lambda d: d.choices[0] if d.choices else d.low)
+    assert "$w2" not in flat
+    assert "optimizer.momentum" not in flat
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({}, "nothing to choose"),
+        ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not chosen"),
+        ({"a": {"values": [1, 2], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}}, "circle"),
+        ({"a": 7}, "neither a list"),
+        ({"a": {"value": [1]}}, "without values"),
+        ({"a": "tag(log,interval(0,1))"}, "above 0"),
+        ({"a": "interval(2,1)"}, "ends before"),
+    ],
+)
+def test_a_wrong_space_is_refused(written, said):
+    with pytest.raises(ConfigError, match=said):
+        dimensions([], written)
+
+
+def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(capsys):
+    assert search("optimizer=adam,sgd") == 0
+    shown = capsys.readouterr().out
+    assert "12 trials: 12 complete" in shown
+    table = pd.read_csv("s/results.csv")
+    assert len(table) == 12
+    assert sorted(table["optimizer"].unique()) == ["adam", "sgd"]
+    for trial in trials():
+        summary = json.loads(Path(f"s/jobs/{trial.number}/summary.json").read_text())
+        assert trial.values == [pytest.approx(summary["metrics"]["val/accuracy"])]
+        lr = table["optimizer.lr"][trial.number]
+        assert trial.params["optimizer.lr"] == pytest.approx(lr)
+    again = next(line for line in shown.splitlines() if line.startswith("again: "))
+    assert main([*again.removeprefix("again: mlplab ").split(), "hydra.run.dir=again"]) == 0
+    best = max(table["val/accuracy"])
+    assert json.loads(Path("again/summary.json").read_text())["metrics"]["val/accuracy"] == pytest.approx(best, abs=1e-6)
+    page = Path("s/search.html").read_text()
+    assert "Importance" in page
+    assert "Slices" in page
+    assert main(["resume", "s"]) == 0
+    assert len(trials()) == 12
+
+
+@pytest.mark.parametrize("pruning", ["halving", "hyperband"])
+def test_losers_leave_at_their_rung_and_the_best_trains_to_its_end(pruning):
+    assert search("training.epochs=9", f"sweep.pruning={pruning}", "sweep.parallel=12", "sweep.least=1", "model.hidden=4,8") == 0
+    table = pd.read_csv("s/results.csv")
+    done, pruned = table[table.status == "done"], table[table.status == "pruned"]
+    assert set(table.status) == {"done", "pruned"}
+    assert (done.epochs == 9).all()
+    assert set(pruned.epochs) <= {1, 3}
+    assert pruned.reason.str.match(r"pruned at rung [12] \(epoch [13]\): val/accuracy").all()
+    if pruning == "halving":
+        assert (pruned.epochs == 1).sum() == 8  # of 12 a third goes on, of these 4 again a third, rounded up
+        assert (pruned.epochs == 3).sum() == 2
+    states = [trial.state.name for trial in trials()]
+    assert states.count("PRUNED") == len(pruned)
+    first = Path(f"s/jobs/{pruned.job.iloc[0]}")
+    rows = pd.read_csv(first / "metrics.csv")
+    assert rows.epoch.max() == pruned.epochs.iloc[0]
+    assert (first / "weights.safetensors").is_file()
+
+
+def test_a_trial_that_is_not_pruned_has_the_weights_of_a_run_by_itself():
+    assert search("training.epochs=9", "sweep.pruning=halving", "sweep.parallel=12") == 0
+    table = pd.read_csv("s/results.csv")
+    job = int(table[table.status == "done"].job.iloc[0])
+    lr = float(table["optimizer.lr"][job])
+    assert main(["train", *FAST, "training.epochs=9", f"optimizer.lr={lr!r}", "hydra.run.dir=alone"]) == 0
+    alone, member = (json.loads(Path(f"{place}/summary.json").read_text())["metrics"] for place in ("alone", f"s/jobs/{job}"))
+    assert alone == {name: pytest.approx(value, abs=1e-4) for name, value in member.items()}
+
+
+def test_a_diverged_trial_is_told_as_such_and_ends_nothing():
+    words = [
+        "dataset=quadratic",
+        "optimizer=sgd",
+        "optimizer.lr=1e-3,1e9",
+        "sweep.sampler=grid",
+        "sweep.trials=2",
+        "training.epochs=20",
+        "tracking=summary",
+    ]
+    assert main(["train", "-m", *words, "hydra.sweep.dir=s"]) == 0
+    found = {trial.params["optimizer.lr"]: trial for trial in trials()}
+    assert found["1000000000.0"].state.name == "FAIL"
+    assert found["1000000000.0"].user_attrs["status"] == "diverged"
+    assert found["0.001"].state.name == "COMPLETE"
+
+
+def test_a_grid_ends_where_its_values_end():
+    assert search("optimizer.lr=0.1,0.01", "optimizer=adam,sgd", "sweep.sampler=grid") == 0
+    assert len(trials()) == 4
+
+
+@pytest.mark.parametrize("sampler", ["random", "cmaes", "nsga2"])
+def test_every_sampler_searches(sampler):
+    assert search(f"sweep.sampler={sampler}", "training.l2=interval(0,0.1)") == 0
+    assert len(trials()) == 12
+
+
+def test_several_objectives_have_a_front(capsys):
+    assert search("model.hidden=2,4,16", "sweep.objectives=[val/accuracy,num_parameters]") == 0
+    assert "Pareto front:" in capsys.readouterr().out
+    table = pd.read_csv("s/results.csv")
+    study = optuna.load_study(study_name="mlplab", storage=f"sqlite:///{Path('s').resolve()}/study.db")
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for trial in study.best_trials:
+        accuracy, size = trial.values
+        others = [other.values for other in study.trials if other.number != trial.number]
+        assert not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in others)
+    assert len(table) == 12
+    assert "Pareto front" in Path("s/search.html").read_text()
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for():
+    words = [
+        *FAST,
+        "training.epochs=6",
+        "model.hidden=4,8",
+        "optimizer.lr=tag(log,interval(1e-4,1))",
+        "sweep.trials=256",
+        "sweep.parallel=32",
+        "hydra.sweep.dir=s",
+    ]
+    rng = random.Random(3)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "mlplab"]
+    for number in range(5):
+        begin = ["train", *words] if number == 0 else ["resume", "s"]
+        process = subprocess.Popen([*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        seen = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
+        limit = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < limit:
+            now = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
+            if now > seen + rng.randint(1, 25):
+                break
+            time.sleep(rng.uniform(0.005, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run([*command, "resume", "s"], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    found = trials()
+    assert len(found) == 256
+    assert {trial.state.name for trial in found} == {"COMPLETE"}
+    jobs = pd.read_csv("s/results.csv")
+    assert len(jobs) == 256
+    assert (jobs.status == "done").all()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["sweep.sampler=grid"], "optimizer.lr is an interval"),
+        (["seeds=3"], "are for sweeps"),
+        (["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"], "several objectives"),
+        (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
+        (["sweep.objectives=goodness"], "is no metric"),
+        (["sweep.sampler=magic"], "sweep.sampler"),
+        (["optimizer.lx=0.1,0.2"], "lx"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_made(more, said, capsys):
+    assert search(*more) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("s/jobs").exists()
+
+
+def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("mlplab.sweeps.study.find_spec", lambda name: None)
+    assert search() == 2
+    assert "pip install 'mlplab[search]'" in capsys.readouterr().err
+
+
+def test_nothing_else_imports_optuna():
+    code = "import sys, mlplab.sweeps.multirun, mlplab.sweeps.search, mlplab.experiment, hydra_plugins.mlplab_launcher; sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
