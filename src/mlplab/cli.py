@@ -53,6 +53,7 @@ COMMANDS = {
     "resume": Command(
         "resume DIR", "finish an interrupted run or sweep; with training.epochs=N make a run longer", "mlplab.commands.resume:resume"
     ),
+    "work": Command("work DIR", "help with a sweep that is under way; what sweep.workers and clusters start", "mlplab.commands.work:work"),
     "evaluate": Command(
         "evaluate RUN [FILE]",
         "metrics with intervals on the test part or a file, beside plain baselines",

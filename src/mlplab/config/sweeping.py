@@ -32,6 +32,12 @@ class Sweep(Part):
         "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val part, of test with validation=kfold",
     )
 
+    workers: int = integer(1, "processes that train at once, each whole populations", at_least=1, at_most=100_000)
+    engine: str = choice("local", ("local", "slurm", "ray"), "where the workers run")
+    cluster: Any = anything(
+        {}, "of slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; of ray: address, cpus, gpus, extra"
+    )
+    detach: bool = flag(False, "submit the workers and leave; `mlplab resume` collects")
     trials: int | None = integer(
         None,
         "of a search: how many; a search proposes them instead of taking all combinations",
@@ -54,6 +60,10 @@ class Sweep(Part):
     )
 
     def check(self) -> None:
+        if not isinstance(self.cluster, Mapping):
+            raise FieldError("cluster", self.cluster, "is not a mapping such as {partition: main, minutes: 60}")
+        if self.detach and self.engine == "local":
+            raise FieldError("detach", True, "is for sweep.engine=slurm, whose jobs stay when the command ends")
         if not isinstance(self.space, Mapping):
             raise FieldError("space", self.space, "is not a mapping of keys to what may be chosen")
         for name in ("grid", "zip"):

@@ -17,9 +17,11 @@ class Display:
         self.bar = Progress(len(plan.jobs), plan.name, quiet=quiet, unit="jobs")
         self.done = self.failures = 0
         self._under_way = 0.0
+        self._before = 0
 
     def start(self, done: int) -> None:
         """`done` jobs were finished before."""
+        self._before = done
         self.bar = Progress(len(self.plan.jobs) - done, self.plan.name, quiet=self.quiet, unit="jobs")
         if done and not self.quiet:
             note(f"{done} of {len(self.plan.jobs)} jobs are done already and stay as they are")
@@ -28,6 +30,10 @@ class Display:
         """So much of the jobs under way is trained, counted in jobs."""
         self._under_way = under_way
         self.bar.update(self.done, under_way=under_way, remark=f"{self.failures} failed" if self.failures else "")
+
+    def progress_to(self, done: int) -> None:
+        """So many jobs of the plan have their folders: others trained them."""
+        self.bar.update(done - self._before)
 
     def ended(self, number: int, status: str, reason: str) -> None:
         """A job has its folder."""

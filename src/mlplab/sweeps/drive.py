@@ -20,7 +20,9 @@ from mlplab.sweeps.plan import Options, Plan
 from mlplab.sweeps.planfile import NAME, read_plan, write_plan
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.runner import Runner
+from mlplab.sweeps.workers import Workers
 from mlplab.tracking import note
+from mlplab.training import DataCache
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,15 @@ def _numbers(numbers: Sequence[int]) -> str:
 def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run in several processes at once."""
     display = Display(plan, quiet)
-    runner = Runner(plan, folder, display)
+    options = plan.options
+    alone = options.workers == 1 and options.engine == "local"
+    runner = Runner(plan, folder, display) if alone else Workers(plan, folder, display)
     try:
         runner.run()
     finally:
         display.close()
     ended = report(plan, folder, runner.status == "interrupted")
-    return replace(ended, signal=runner.signals.received or 0, told=tuple(cross_validation.conclude(plan, ended.results, runner.cache)))
+    return replace(ended, signal=runner.signals.received or 0, told=tuple(cross_validation.conclude(plan, ended.results, DataCache())))
 
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

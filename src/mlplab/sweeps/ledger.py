@@ -46,6 +46,16 @@ class Ledger:
         summary = self.summary(number)
         return summary is not None and summary["status"] in FINISHED
 
+    def tried(self, number: int, since: float | None) -> bool:
+        """Whether the job has failed after that moment."""
+        if since is None:
+            return False
+        try:
+            failed = (self.place(number) / "summary.json").stat().st_mtime >= since
+        except OSError:
+            return False
+        return failed and (self.summary(number) or {}).get("status") == "failed"
+
     def missing(self, numbers: Iterable[int]) -> list[int]:
         """Those that are not finished."""
         return [number for number in numbers if not self.finished(number)]

@@ -58,7 +58,7 @@ class Task:
         composed = compose_many(self.jobs, self.dirs)
         beside = [word for word in self.typed if word.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))]
         self.first = compose([*self.jobs[0], *beside], self.dirs)  # which are words of the sweep, not of a job
-        self.options = Options(self.first.sweep.fail_fast, self.first.sweep.retries, self.first.sweep.metric)
+        self.options = Options.of(self.first.sweep)
         self._settings = dict(zip(self.jobs, build_many(composed), strict=True))
         self.ended: Sweep | None = None
 

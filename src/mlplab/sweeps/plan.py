@@ -21,6 +21,10 @@ MANY = 100
 """Sweeps of more jobs write no pictures unless tracking is chosen."""
 
 
+LEAST_SHARED = 8
+"""Populations are not cut smaller than this for the sake of several workers."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep. `hash` says what it computes; `number` is its folder below jobs/."""
@@ -62,6 +66,15 @@ class Options:
     fail_fast: bool = False
     retries: int = 0
     metric: str = "auto"
+    workers: int = 1
+    engine: str = "local"
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    detach: bool = False
+
+    @classmethod
+    def of(cls, sweep: Any) -> Options:
+        """From the node `sweep`."""
+        return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def make(
         name=settings[0].name,
         keys=swept_keys([job.overrides for job in jobs]),
         jobs=tuple(jobs),
-        pieces=tuple(_pieces(groups, jobs, ready, old)),
+        pieces=tuple(_pieces(groups, jobs, ready, old, options.workers if options else 1)),
         populations=tuple(_populations(groups, jobs, ready)),
         options=options or Options(),
         typed=tuple(typed),
@@ -166,8 +179,9 @@ def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
     return found
 
 
-def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None], old: Plan | None) -> list[Piece]:
-    """The old plan's pieces as they were, then those of the jobs that have none."""
+def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None], old: Plan | None, workers: int) -> list[Piece]:
+    """The old plan's pieces as they were, then those of the jobs that have none; for several workers enough of them that all have work to the end."""
+    share = max(LEAST_SHARED, -(-len(jobs) // (2 * workers))) if workers > 1 else len(jobs)
     present = {job.number for job in jobs}
     group_of = {jobs[position].number: i for i, found in enumerate(groups) for position in found.positions}
     pieces: list[Piece] = []
@@ -177,7 +191,7 @@ def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready 
     placed = {number for piece in pieces for number in piece.jobs}
     for i, found in enumerate(groups):
         new = [position for position in found.positions if jobs[position].number not in placed]
-        for positions in cut(new, _largest(found, ready)) if new else ():
+        for positions in cut(new, min(share, _largest(found, ready))) if new else ():
             pieces.append(Piece(len(pieces), i, tuple(jobs[position].number for position in positions)))
     return pieces
 

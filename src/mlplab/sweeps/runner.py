@@ -40,8 +40,9 @@ class Stopped(Exception):
 class Runner:
     """One process's work on a sweep; several may share a folder."""
 
-    def __init__(self, plan: Plan, folder: Path, display: Display) -> None:
-        self.plan, self.display = plan, display
+    def __init__(self, plan: Plan, folder: Path, display: Display, order: Sequence[int] | None = None, since: float | None = None) -> None:
+        self.plan, self.display, self.since = plan, display, since
+        self.pieces = [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
         self.ledger = Ledger(folder)
         self.cache = DataCache()
         self.signals = Signals()
@@ -80,8 +81,8 @@ class Runner:
     def _pass(self, tried: set[int]) -> bool:
         """Train every piece that nobody else has; whether others still have some."""
         others = False
-        for piece in self.plan.pieces:
-            if not set(self.ledger.missing(piece.jobs)) - tried:
+        for piece in self.pieces:
+            if not set(self._left(piece)) - tried:
                 continue
             with self.ledger.piece(piece.number) as ours:
                 if not ours:
@@ -90,11 +91,15 @@ class Runner:
                 self.signals.check()
                 self.piece = piece
                 self._go_on(tried)
-                missing = [number for number in self.ledger.missing(piece.jobs) if number not in tried]
+                missing = [number for number in self._left(piece) if number not in tried]
                 tried |= set(missing)
                 if missing:
                     self._piece(piece, [self.plan.job(number) for number in missing])
         return others
+
+    def _left(self, piece: Piece) -> list[int]:
+        """Its jobs that nobody has finished, nor another worker of ours found to fail."""
+        return [number for number in self.ledger.missing(piece.jobs) if not self.ledger.tried(number, self.since)]
 
     def _go_on(self, tried: set[int]) -> None:
         """Finish the populations of the piece at hand that were saved by a process that did not come to their end."""

@@ -64,7 +64,7 @@ class Search:
         self.sweep = self.first.sweep
         self.space = dimensions([word for word in own if not _of_sweep(word)], self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
-        self.options = Options(self.sweep.fail_fast, self.sweep.retries, self.sweep.metric)
+        self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.jobs: list[tuple[str, ...]] = []
         self.ended: Sweep | None = None
         self.objectives = _objectives(self.sweep, self._settings([self._words({})])[0])

@@ -1,0 +1,79 @@
+"""Where the workers of a sweep run: processes of this machine, Slurm, or Ray. The core imports neither submitit nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlplab.config.errors import ConfigError, did_you_mean
+
+KEYS: dict[str, dict[str, Any]] = {
+    "local": {},
+    "slurm": {
+        "partition": None, "account": None, "qos": None, "minutes": 60, "cpus": 1, "gpus": 0, "memory_gb": None, "extra": {},
+    },
+    "ray": {"address": None, "cpus": 1, "gpus": 0, "extra": {}},
+}  # fmt: skip
+"""The keys of `sweep.cluster` for each engine, with their defaults."""
+PACKAGES = {"slurm": "submitit", "ray": "ray"}
+
+
+class Handle(Protocol):
+    """One worker that was started."""
+
+    name: str
+
+    def ended(self) -> str | None:
+        """How it ended, in the words of the engine; None while it waits or works."""
+
+    def stop(self) -> None:
+        """Ask it to save what it has and leave."""
+
+
+class Engine(Protocol):
+    """Starts workers."""
+
+    pause: float  # seconds between two looks at them
+
+    def start(self, command: Sequence[str], number: int, threads: int) -> Handle:
+        """Run a command line of `mlplab work` somewhere."""
+
+    def close(self) -> None:
+        """Give back what the engine holds itself. Its workers are told before."""
+
+
+def options(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`sweep.cluster` with its defaults. Raises ConfigError for a key that this engine has not."""
+    known = KEYS[engine]
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"`sweep.cluster.{key}` is unknown to sweep.engine={engine}. {did_you_mean(str(key), known)}It has {', '.join(known) or 'no keys'}."
+            )
+    return {**known, **given}
+
+
+def need(engine: str) -> None:
+    """Raise ConfigError where the engine's package is not installed."""
+    package = PACKAGES.get(engine)
+    if package is not None and find_spec(package) is None:
+        raise ConfigError(f"sweep.engine={engine} needs {package}, which is not installed: pip install 'mlplab[{engine}]'.")
+
+
+def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:
+    """The engine of that name. Raises ConfigError."""
+    need(engine)
+    own = options(engine, given)
+    if engine == "slurm":
+        from mlplab.sweeps.engines.slurm import Slurm
+
+        return Slurm(own, folder)
+    if engine == "ray":
+        from mlplab.sweeps.engines.ray import Ray
+
+        return Ray(own, folder)
+    from mlplab.sweeps.engines.local import Local
+
+    return Local(folder)

@@ -1,0 +1,78 @@
+"""Workers as tasks of Ray: an instance of our own on this machine, or a cluster by its address. The sweep's folder is one that all nodes see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
+    """What a Ray worker runs: `mlplab work` as a process of its own, which ends with it."""
+    import ctypes
+    import signal
+    import subprocess
+
+    def tie() -> None:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a task that Ray kills takes its process along
+
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with open(log, "ab") as file:
+        tied = tie if os.uname().sysname == "Linux" else None
+        return subprocess.call(list(command), cwd=place, stdout=file, stderr=subprocess.STDOUT, env=env, preexec_fn=tied)
+
+
+class Task:
+    """One task."""
+
+    def __init__(self, ray: Any, reference: Any, name: str) -> None:
+        self._ray, self._reference, self.name = ray, reference, name
+
+    def ended(self) -> str | None:
+        ready, _ = self._ray.wait([self._reference], timeout=0)
+        if not ready:
+            return None
+        try:
+            return f"exit code {self._ray.get(ready[0])}"
+        except Exception as error:  # a worker or node that died, a task that was cancelled: Ray's own words
+            return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+    def stop(self) -> None:
+        self._ray.cancel(self._reference, force=True)
+
+
+class Ray:
+    """An instance or a cluster."""
+
+    pause = 0.5
+
+    def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self.ray, self.options, self.folder = ray, options, folder / "workers"
+        self.folder.mkdir(exist_ok=True)
+        self.ours = not ray.is_initialized()
+        if self.ours and options["address"]:
+            ray.init(address=str(options["address"]), log_to_driver=False, logging_level="error")
+        elif self.ours:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+
+    def start(self, command: Sequence[str], number: int, threads: int) -> Task:
+        own = {
+            "num_cpus": self.options["cpus"],
+            "num_gpus": self.options["gpus"],
+            "max_retries": 0,
+            "scheduling_strategy": "SPREAD",
+            **self.options["extra"],
+        }
+        log = str((self.folder / f"{number}.log").resolve())
+        reference = self.ray.remote(**own)(shard).remote(list(command), threads, os.getcwd(), log)
+        return Task(self.ray, reference, f"ray task {number}")
+
+    def close(self) -> None:
+        """Leave the cluster, or end our own instance."""
+        if self.ours:
+            self.ray.shutdown()
