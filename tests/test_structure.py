@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
     "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
     "fitting": BASE | {"settings", "data", "losses", "network", "training", "config"},
-    "sklearn": {"fitting"},
+    "sklearn_base": {"fitting"},
+    "sklearn": {"fitting", "sklearn_base"},
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
     "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "pictures", "experiment"},
 }

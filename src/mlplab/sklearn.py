@@ -11,143 +11,19 @@ differ in their seeds train as one population and predict as their mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from mlplab.fitting import Fitted, Part, fit, fit_more
-
-_SEEDS = 2**31
-
-
-class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What classifier and regressor share."""
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (100,),
-        activation: Part = "relu",
-        initializer: Part = "xavier_uniform",
-        loss: Part = "auto",
-        optimizer: Part = "adam",
-        lr: float = 0.001,
-        schedule: Part = "constant",
-        dropout: float = 0.0,
-        normalization: str = "none",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        clip_norm: float | None = None,
-        epochs: int = 200,
-        batch_size: int | str = "auto",
-        shuffle: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        patience: int = 10,
-        min_delta: float = 0.0,
-        n_members: int = 1,
-        random_state: Any = None,
-        device: str = "auto",
-        dtype: str = "auto",
-    ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.initializer = initializer
-        self.loss = loss
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.dropout = dropout
-        self.normalization = normalization
-        self.l1 = l1
-        self.l2 = l2
-        self.clip_norm = clip_norm
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.min_delta = min_delta
-        self.n_members = n_members
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
-
-    def _fit(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int) -> None:
-        self._check()
-        seeds = self._seeds()
-        parts: tuple[Any, ...] = (X, None, y, None, weights, None)
-        if self.early_stopping:
-            held_out = train_test_split(
-                np.arange(len(X)), test_size=self.validation_fraction, random_state=seeds[0] % _SEEDS, stratify=y if num_classes else None
-            )[1]
-            kept = np.setdiff1d(np.arange(len(X)), held_out)
-            parts = (
-                X[kept],
-                X[held_out],
-                y[kept],
-                y[held_out],
-                *(weights[rows] if weights is not None else None for rows in (kept, held_out)),
-            )
-        self._take(fit(self._parameters(), seeds, self._dtype(X), num_classes, *parts))
-
-    def _parameters(self) -> dict[str, Any]:
-        """What the engine is told."""
-        return dict(self.get_params(deep=False))
-
-    def _check(self) -> None:
-        for name in ("n_members", "epochs", "patience"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} = {value!r} is not a whole number of at least 1")
-        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
-            raise ValueError(f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at least 1")
-        if self.early_stopping and not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction = {self.validation_fraction!r} is not between 0 and 1")
-
-    def _seeds(self) -> list[int]:
-        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the networks one would fit alone."""
-        if isinstance(self.random_state, Integral):
-            return [int(self.random_state) + k for k in range(self.n_members)]
-        return [int(seed) for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)]
-
-    def _dtype(self, X: np.ndarray) -> str:
-        if self.dtype != "auto":
-            return self.dtype
-        return "float32" if X.dtype == np.float32 else "float64"
-
-    def _take(self, fitted: Fitted) -> None:
-        """What scikit-learn's own networks tell of a fit."""
-        self.fitted_ = fitted
-        self.n_iter_ = max(fitted.epochs)
-        self.n_members_ = len(fitted.epochs)
-        self.loss_curve_ = fitted.history.get("train/loss", [])
-        self.validation_loss_curve_ = fitted.history.get("val/loss")
-        self.n_layers_ = len(self.hidden) + 2
-
-    def _scores(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
-        return self.fitted_.predict(_dense(X))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True  # taken, and made dense: a network reads every cell
-        tags.non_deterministic = False
-        return tags
+from mlplab.fitting import Part, fit_more
+from mlplab.sklearn_base import Estimator, dense
 
 
-def _dense(X: Any) -> np.ndarray:
-    return np.asarray(X.toarray() if hasattr(X, "toarray") else X)
-
-
-class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that tells classes apart.
 
     `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`, `loss`, `optimizer`, `schedule`: words of `mlplab list`,
@@ -196,7 +72,7 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         `sample_weight` [N] says how much each row counts. Raises ValueError for input that is refused.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True)
-        X = _dense(X)
+        X = dense(X)
         codes = self._codes(y)
         if self.multilabel_:
             self._fit(X, codes, self._weights(X, y, sample_weight), 0)
@@ -210,7 +86,7 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         """One more epoch on these rows, from where the last call ended. The first call names all `classes`, unless y has them all."""
         first = not hasattr(self, "fitted_")
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first, multi_output=True)
-        X = _dense(X)
+        X = dense(X)
         codes = self._more_codes(y, classes, first)
         weights = self._weights(X, y, sample_weight)
         if first:
@@ -228,7 +104,7 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
-            labels = _dense(y)
+            labels = dense(y)
             self.classes_ = np.arange(labels.shape[1])
             return np.asarray(labels, np.float64)
         self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
@@ -237,7 +113,7 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def _more_codes(self, y: Any, classes: Any, first: bool) -> np.ndarray:
         """Of the classes, or the number of labels, that the first call named."""
         if type_of_target(y) == "multilabel-indicator" or (not first and self.multilabel_):
-            labels = _dense(y)
+            labels = dense(y)
             if not first and (not self.multilabel_ or labels.ndim != 2 or labels.shape[1] != len(self.classes_)):
                 raise ValueError(f"y has the shape {labels.shape}, and the first call had {len(self.classes_)} labels or classes")
             return self._codes(y)
@@ -283,7 +159,7 @@ class MLPClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return tags
 
 
-class MLPRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts one value or several.
 
     The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardised inside, unless the loss works in their own units.
@@ -320,7 +196,7 @@ class MLPRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         elif targets.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {targets.shape[1]} targets, and the first call had {self.n_outputs_}")
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return _dense(X), targets, weights
+        return dense(X), targets, weights
 
     def predict(self, X: Any) -> np.ndarray:
         """Values [N], or [N, T] where y had columns; of several members their mean."""

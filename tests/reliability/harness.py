@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,7 +59,12 @@ def command(*words: str) -> list[str]:
 
 def start(*words: str, **options) -> subprocess.Popen:
     """The command in the background."""
-    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_listen, **options)
+
+
+def _listen() -> None:
+    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def run(*words: str, code: int | None = 0, **options) -> subprocess.CompletedProcess:

@@ -56,9 +56,9 @@ class Ray:
         self.folder.mkdir(exist_ok=True)
         self.ours = not ray.is_initialized()
         if self.ours and options["address"]:
-            ray.init(address=str(options["address"]), log_to_driver=False, logging_level="error")
+            ray.init(address=str(options["address"]), log_to_driver=False, logging_level=40)
         elif self.ours:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=40)
 
     def start(self, command: Sequence[str], number: int, threads: int) -> Task:
         own = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,20 @@ class Shard(submitit.helpers.Checkpointable):
     def __call__(self) -> int:
         env = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         self.process = subprocess.Popen(self.command, env=env)
-        return self.process.wait()
+        while (
+            code := self.process.poll()
+        ) is None:  # `wait` holds a lock that `checkpoint`, called by a signal in the middle of it, would wait for
+            time.sleep(0.2)
+        if code:  # Slurm then calls the job failed, as it is
+            raise RuntimeError(f"the worker ended with exit code {code}")
+        return code
 
     def checkpoint(self) -> Any:
         """On preemption or the end of the time: the worker saves its population and leaves, and the job is queued again with the same command."""
         if self.process is not None:
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGUSR2)
-            self.process.wait()
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.process.pid, signal.SIGUSR2)
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(Shard(self.command, self.threads))
 
 

@@ -1,0 +1,138 @@
+"""What the estimators of mlplab.sklearn share: their parameters, seeds, the fit, and what scikit-learn asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mlplab.fitting import Fitted, Part, fit
+
+_SEEDS = 2**31
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor share."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (100,),
+        activation: Part = "relu",
+        initializer: Part = "xavier_uniform",
+        loss: Part = "auto",
+        optimizer: Part = "adam",
+        lr: float = 0.001,
+        schedule: Part = "constant",
+        dropout: float = 0.0,
+        normalization: str = "none",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        n_members: int = 1,
+        random_state: Any = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.initializer = initializer
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.dropout = dropout
+        self.normalization = normalization
+        self.l1 = l1
+        self.l2 = l2
+        self.clip_norm = clip_norm
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.min_delta = min_delta
+        self.n_members = n_members
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int) -> None:
+        self._check()
+        seeds = self._seeds()
+        parts: tuple[Any, ...] = (X, None, y, None, weights, None)
+        if self.early_stopping:
+            held_out = train_test_split(
+                np.arange(len(X)), test_size=self.validation_fraction, random_state=seeds[0] % _SEEDS, stratify=y if num_classes else None
+            )[1]
+            kept = np.setdiff1d(np.arange(len(X)), held_out)
+            parts = (
+                X[kept],
+                X[held_out],
+                y[kept],
+                y[held_out],
+                *(weights[rows] if weights is not None else None for rows in (kept, held_out)),
+            )
+        self._take(fit(self._parameters(), seeds, self._dtype(X), num_classes, *parts))
+
+    def _parameters(self) -> dict[str, Any]:
+        """What the engine is told."""
+        return dict(self.get_params(deep=False))
+
+    def _check(self) -> None:
+        for name in ("n_members", "epochs", "patience"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} = {value!r} is not a whole number of at least 1")
+        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
+            raise ValueError(f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at least 1")
+        if self.early_stopping and not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction = {self.validation_fraction!r} is not between 0 and 1")
+
+    def _seeds(self) -> list[int]:
+        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the networks one would fit alone."""
+        if isinstance(self.random_state, Integral):
+            return [int(self.random_state) + k for k in range(self.n_members)]
+        return [int(seed) for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)]
+
+    def _dtype(self, X: np.ndarray) -> str:
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if X.dtype == np.float32 else "float64"
+
+    def _take(self, fitted: Fitted) -> None:
+        """What scikit-learn's own networks tell of a fit."""
+        self.fitted_ = fitted
+        self.n_iter_ = max(fitted.epochs)
+        self.n_members_ = len(fitted.epochs)
+        self.loss_curve_ = fitted.history.get("train/loss", [])
+        self.validation_loss_curve_ = fitted.history.get("val/loss")
+        self.n_layers_ = len(self.hidden) + 2
+
+    def _scores(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        return self.fitted_.predict(dense(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True  # taken, and made dense: a network reads every cell
+        tags.non_deterministic = False
+        return tags
+
+
+def dense(X: Any) -> np.ndarray:
+    return np.asarray(X.toarray() if hasattr(X, "toarray") else X)

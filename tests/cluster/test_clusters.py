@@ -1,0 +1,173 @@
+"""A sweep on a real Slurm and a real Ray of this machine: the results of the local one, whatever dies meanwhile; preemption to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import run
+from safetensors.torch import load_file
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+JOBS = [
+    "experiment=xor_mlp",
+    "training.epochs=60",
+    "dataset.num_samples=200",
+    "optimizer.lr=0.003,0.01",
+    "seeds=250",
+    "tracking=summary",
+    "device=cpu",
+]
+NUMBERS = ["job", "optimizer.lr", "seed", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "best_epoch"]
+MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory):
+    """The table of the sweep, trained by two workers of this machine, a thread each."""
+    place = tmp_path_factory.mktemp("local")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run(*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", "hydra.sweep.dir=local", cwd=place, env=env)
+    return pd.read_csv(place / "local" / "results.csv")
+
+
+def begin(env, *more, folder="cluster"):
+    words = [*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", f"hydra.sweep.dir={folder}", *more]
+    with open(f"{folder}.driver.log", "ab") as log:
+        return subprocess.Popen(words, env=env, stdout=log, stderr=log)
+
+
+def jobs(folder="cluster"):
+    place = Path(folder) / "jobs"
+    return len(list(place.iterdir())) if place.is_dir() else 0
+
+
+def until(condition, seconds=120):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it took too long"
+        time.sleep(0.2)
+
+
+def workers(folder="cluster"):
+    """Process numbers of the workers of a sweep."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if "work" in words and str(Path(folder).resolve()) in words and "mlplab" in words and "srun" not in words[0]:
+            found.append(int(place.name))
+    return found
+
+
+def equal(local, folder="cluster"):
+    found = pd.read_csv(f"{folder}/results.csv")
+    assert (found.status == "done").all()
+    assert len(found) == len(set(found.job)) == 500
+    pd.testing.assert_frame_equal(found[NUMBERS], local[NUMBERS], check_exact=True)
+
+
+SLURM = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}"]
+
+
+def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
+    assert begin(slurm, *SLURM).wait(400) == 0
+    equal(local)
+    log = Path("cluster/workers.log").read_text()
+    assert "COMPLETED, exit code 0:0 on n1" in log
+    assert "COMPLETED, exit code 0:0 on n2" in log
+
+
+def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local):
+    driver = begin(slurm, *SLURM)
+    until(lambda: len(workers()) == 2)
+    os.kill(workers()[0], signal.SIGKILL)
+    until(lambda: jobs() > 0)
+    first = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()
+    if first:
+        subprocess.run(["scancel", first[0]], env=slurm, check=True)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    run("scontrol", "update", "nodename=n2", "state=down", "reason=test", env=slurm)
+    done = {str(path): path.stat().st_mtime for path in Path("cluster/jobs").glob("*/summary.json")}
+    resumed = subprocess.Popen([*MLPLAB, "resume", "cluster"], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(5)
+    subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], env=slurm, check=False)  # unless it came back by itself
+    assert resumed.wait(600) == 0
+    equal(local)
+    assert len(done) > 0
+    assert all(Path(path).stat().st_mtime == moment for path, moment in done.items())
+
+
+def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path):
+    words = [
+        "experiment=xor_mlp",
+        "training.epochs=1500",
+        "optimizer.lr=0.01",
+        "seed=range(8)",
+        "tracking=summary",
+        "device=cpu",
+        "training.patience=null",
+    ]
+    env = {**slurm, "OMP_NUM_THREADS": "1"}
+    run(*MLPLAB, "train", "-m", *words, "hydra.sweep.dir=undisturbed", env=env)
+    more = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}", "hydra.sweep.dir=preempted"]
+    driver = subprocess.Popen([*MLPLAB, "train", "-m", *words, *more], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: len(workers("preempted")) == 1)
+    until(lambda: any(Path("preempted/.locks").glob("*/.lock")))
+    time.sleep(3)
+    number = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()[0]
+    before = workers("preempted")[0]
+    run("scancel", "--signal=USR2", number, env=slurm)
+    until(lambda: before not in workers("preempted"), 60)
+    assert list(Path("preempted/.checkpoints").glob("*/*/step-*")) or list(Path("preempted/.checkpoints").glob("*/*/*"))
+    time.sleep(4)
+    subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False)
+    assert driver.wait(400) == 0
+    for job in range(8):
+        mine, other = (load_file(f"{place}/jobs/{job}/weights.safetensors") for place in ("undisturbed", "preempted"))
+        assert all((mine[name] == other[name]).all() for name in mine)
+
+
+def test_slurm_can_be_left_and_collected(slurm, local):
+    assert begin(slurm, *SLURM, "sweep.detach=true").wait(60) != 2
+    until(lambda: jobs() == 500, 300)
+    run(*MLPLAB, "resume", "cluster", env=slurm)
+    equal(local)
+
+
+def test_ray_gives_the_numbers_of_this_machine(ray, local):
+    address, env, _ = ray
+    assert begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}").wait(400) == 0
+    equal(local)
+
+
+def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
+    address, env, _ = ray
+    driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
+    until(lambda: len(workers()) == 2)
+    os.kill(workers()[0], signal.SIGKILL)
+    until(lambda: jobs() > 0)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert subprocess.run([*MLPLAB, "resume", "cluster"], env=env, check=False, capture_output=True).returncode == 0
+    equal(local)
+
+
+def test_ray_loses_a_node(ray, local):
+    """The last test: the node is gone afterwards."""
+    address, env, nodes = ray
+    driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
+    until(lambda: len(workers()) == 2)
+    os.killpg(nodes[1].pid, signal.SIGKILL)
+    assert driver.wait(600) == 0
+    equal(local)
+    assert "ray task" in Path("cluster/workers.log").read_text()
