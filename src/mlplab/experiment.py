@@ -16,11 +16,13 @@ from mlplab.runs.log import log_to
 from mlplab.runs.record import Record, tell_of_data
 from mlplab.runs.resuming import at_its_end, find, identity, see_that_it_fits
 from mlplab.runs.run import Preprocessing, Run, load, member_module
+from mlplab.runs.shared import help_along, help_resume, in_step, see_that_it_can_be_shared
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.tracking import Progress
 from mlplab.training import Loop, Ready, Row, populate, ready
 from mlplab.training.determinism import determinism
+from mlplab.training.distributed import Across, joined
 
 if TYPE_CHECKING:
     from mlplab.pictures.onlooker import Onlooker
@@ -32,9 +34,11 @@ def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> R
     Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a folder is made. A run that diverges or is
     interrupted returns with that status; one that raises leaves a folder with status `failed`.
     """
-    with Signals(at_once=True) as signals, determinism(settings.deterministic):
+    with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
         member = ready([settings])[0]
-        loop, reason = _loop(member)
+        loop, reason = _loop(member, across)
+        if across is not None and not across.here.first:
+            help_along(loop, across, signals)
         with _folder(settings, place) as folder, log_to(folder) as log:
             log.info("device %s: %s", loop.now.theta_KP.device, reason)
             return _carry_out(folder, member, loop, signals, log, quiet)
@@ -46,18 +50,27 @@ def resume(folder: Path, settings: Settings, quiet: bool = False, step: int | No
     `allowed`: the keys that may differ from those of the checkpoint. Raises ValueError (CheckpointError, StateError, FolderError) where
     the checkpoint cannot be trusted, or is of another run.
     """
-    with Signals(at_once=True) as signals, determinism(settings.deterministic), _owned(folder):
-        if step is None and at_its_end(folder, allowed):
-            return load(folder)
-        saved, complaints = find(folder, step)
-        member = ready([settings])[0]
-        loop, reason = _loop(member)
-        with log_to(folder) as log:
-            log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
-            for complaint in complaints:
-                log.warning(complaint)
-            see_that_it_fits(folder, saved, member, loop, allowed, log)
-            return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
+    with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
+        if across is not None and not across.here.first:
+            help_resume(folder, settings, signals, across, step, allowed)
+        with _owned(folder):
+            return _resume(folder, settings, quiet, step, allowed, signals, across)
+
+
+def _resume(
+    folder: Path, settings: Settings, quiet: bool, step: int | None, allowed: Sequence[str], signals: Signals, across: Across | None
+) -> Run:
+    if step is None and at_its_end(folder, allowed):
+        return load(folder)
+    saved, complaints = find(folder, step)
+    member = ready([settings])[0]
+    loop, reason = _loop(member, across)
+    with log_to(folder) as log:
+        log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
+        for complaint in complaints:
+            log.warning(complaint)
+        see_that_it_fits(folder, saved, member, loop, allowed, log)
+        return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
 
 
 def _carry_out(
@@ -86,7 +99,7 @@ def _carry_out(
         if onlooker is not None:
             loop.observers.append(onlooker.observe)
             keeper.watch(onlooker.recorder, saved)
-        loop.after_step = keeper
+        loop.after_step = keeper if loop.across is None else in_step(loop.across, signals, keeper)
         _train(loop, record, member, signals, quiet)
         outcome = loop.outcomes()[0]
         if outcome.status == "done" and member.settings.tracking.level != "off":
@@ -110,9 +123,13 @@ def _carry_out(
         checkpoints.close()
 
 
-def _loop(member: Ready) -> tuple[Loop, str]:
+def _loop(member: Ready, across: Across | None) -> tuple[Loop, str]:
     population, reason = populate([member])
-    return Loop(population), reason
+    loop = Loop(population)
+    if across is not None:
+        see_that_it_can_be_shared(member.settings)
+        loop.across, reason = across, f"{reason}; one of {across.here.size} processes"
+    return loop, reason
 
 
 def _onlooker(record: Record, member: Ready, log: logging.Logger) -> Onlooker | None:

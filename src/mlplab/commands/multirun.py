@@ -10,6 +10,7 @@ from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
+from mlplab.config.errors import ConfigError
 from mlplab.config.place import check_place
 from mlplab.sweeps import drive, search
 from mlplab.sweeps.drive import Sweep
@@ -24,6 +25,12 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
 
     `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of it mean a plain run.
     """
+    from mlplab.training.distributed import place as among
+
+    if among() is not None:
+        raise ConfigError(
+            "torchrun, or srun with several tasks, trains one network by several processes. A sweep is shared out with sweep.workers=N."
+        )
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     if search.wanted(typed, dirs):
         return _search(Search(typed, dirs, flags.plugins))

@@ -56,7 +56,10 @@ class Sweep(Part):
     pruning: str = choice("none", ("none", "halving", "hyperband"), "of a search: whether losing trials leave early")
     reduction: int = integer(3, "of a search: at each rung one in so many trials goes on", at_least=2, at_most=100)
     least: int | None = integer(
-        None, "of a search: epochs before the first rung; null is a part 1 / reduction^3 of the length", at_least=1, optional=True
+        None,
+        "of a search: epochs before the first rung; null is 1 / reduction^2 of the length for halving, 1 / reduction^3 for hyperband",
+        at_least=1,
+        optional=True,
     )
 
     def check(self) -> None:

@@ -39,9 +39,10 @@ class Dropout:
 
     def __init__(self, keys_K1: Tensor, num_layers: int) -> None:
         self.keys_K1, self.num_layers, self.step = keys_K1, num_layers, 0
+        self.first = 0  # place of the first example in its batch, where a process has a part of it
 
     def __call__(self, h_KBH: Tensor, rate: Number, layer: int) -> Tensor:
-        index = torch.arange(h_KBH[0].numel(), device=h_KBH.device)
+        index = torch.arange(h_KBH[0].numel(), device=h_KBH.device) + self.first * h_KBH.shape[2]
         uniform_KN = randomness.uniforms(self.keys_K1, self.step * self.num_layers + layer, index, h_KBH.dtype)
         keep_KBH = uniform_KN.view_as(h_KBH) >= fit(rate, h_KBH)
         return torch.where(keep_KBH, h_KBH * fit(1 / (1 - rate), h_KBH), 0.0)

@@ -155,7 +155,8 @@ class Search:
         if any(one.training.steps is not None for one in settings):
             raise ConfigError("sweep.pruning counts epochs: give training.epochs instead of training.steps.")
         last, reduction = max(one.training.epochs for one in settings), self.sweep.reduction
-        least = self.sweep.least or max(1, round(last / reduction**3))
+        depth = 3 if self.sweep.pruning == "hyperband" else 2  # halving has one bracket, which must not judge too early
+        least = self.sweep.least or max(1, round(last / reduction**depth))
         rungs = halving.Rungs.of(last, least, reduction, self.objectives[0])
         return rungs.from_rung(wave % (len(rungs.epochs) + 1)) if self.sweep.pruning == "hyperband" else rungs
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mlplab import metrics
 from mlplab.schema import Number
+from mlplab.training.distributed import Across, Batch
 from mlplab.training.evaluation import evaluate
 from mlplab.training.history import History, Journal, Pending, Row
 from mlplab.training.population import Population
@@ -60,6 +61,7 @@ class Loop:
         self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
         self.lr: Number = 0.0
         self.after_step: Callable[[Loop], None] | None = None
+        self.across: Across | None = None  # the other processes that train the same network
         self.pause_epoch: int | None = None  # where `run` returns, to be called again
         self.pruned: dict[int, str] = {}  # member -> why it was made to leave
         self.objectives: list[Tensor] = []  # of the steps since the last evaluation
@@ -96,7 +98,7 @@ class Loop:
         population, per_epoch = self.now, self.now.batches.per_epoch
         by_step = population.schedule.unit == "step"
         for batch in population.batches.epoch(self.epoch, self.batch):
-            population.objective.batch = batch
+            self._hand(population, batch)
             self.step, self.batch = self.step + 1, self.batch + 1
             if by_step:
                 self.lr = self._lr(self.step - 1)
@@ -114,6 +116,14 @@ class Loop:
                     return
             if self.after_step is not None:
                 self.after_step(self)
+
+    def _hand(self, population: Population, batch: Batch) -> None:
+        """The batch to the objective, or our share of it."""
+        objective = population.objective
+        objective.across = self.across
+        objective.batch = batch if self.across is None else self.across.share(batch)
+        if population.dropout is not None:
+            population.dropout.first = 0 if self.across is None else self.across.offset
 
     def _due(self, per_epoch: int) -> bool:
         return self.step % (per_epoch * self.now.training.evaluate_every) == 0 or self.step in self._last_steps
@@ -140,7 +150,7 @@ class Loop:
     def _evaluate_start(self) -> None:
         """Epoch 0: the initial weights, and the gradient that the first step will meet."""
         population = self.now
-        population.objective.batch = next(population.batches.epoch(1))
+        self._hand(population, next(population.batches.epoch(1)))
         if population.dropout is not None:
             population.dropout.step = 1
         population.objective.probe(population.theta_KP)

@@ -16,6 +16,7 @@ from mlplab.network.mlp import MLP, Buffers, Dropout
 from mlplab.stacking import fit
 
 if TYPE_CHECKING:
+    from mlplab.training.distributed import Across
     from mlplab.training.style import Training
 
 
@@ -48,6 +49,7 @@ class Objective:
         self._penalised = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
         self._lone = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
+        self.across: Across | None = None
         self._bind(theta_KP)
 
     def _bind(self, theta_KP: Tensor) -> None:
@@ -73,8 +75,11 @@ class Objective:
         with torch.enable_grad():
             outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, self.dropout)
             loss_KB = self.loss(outputs_KBC, y)
-            self._differentiate(loss_KB, self._shares(loss_KB, weights_KB))
+            shares_KB = self._shares(loss_KB, weights_KB)
+            self._differentiate(loss_KB, shares_KB)
         objective_K = join(loss_KB.detach(), weights_KB, self.loss.reduction)
+        if self.across is not None:
+            objective_K = self.across.join(self.gradient_KP, (shares_KB * loss_KB.detach()).sum(1))
         if self._penalised:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
@@ -83,6 +88,8 @@ class Objective:
 
     def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
         """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer gradient, it saves joining on the tape."""
+        if self.across is not None:
+            return self.across.shares(loss_KB, weights_KB, self.loss.reduction)
         if weights_KB is not None:
             return weights_KB if self.loss.reduction == "sum" else weights_KB / _total(weights_KB).unsqueeze(1)
         size = loss_KB.shape[1]

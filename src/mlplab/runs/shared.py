@@ -1,0 +1,74 @@
+"""A run over several processes: the first owns the folder, the others train along and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mlplab.runs.checkpoints import CheckpointError
+from mlplab.runs.keeper import Keeper
+from mlplab.runs.resuming import at_its_end, find
+from mlplab.runs.signals import Interrupted, Signals
+from mlplab.settings import Settings
+from mlplab.training import Loop, MisfitError, populate, ready
+from mlplab.training.checkpoint import restore, unpack_rows
+from mlplab.training.distributed import Across
+
+
+class Helped(SystemExit):
+    """The end of a process that is not the first: what there is to tell, the first tells."""
+
+
+def see_that_it_can_be_shared(settings: Settings) -> None:
+    """Raise MisfitError for what needs the whole batch in one place."""
+    if any(layer.normalization == "batch" for layer in settings.layers):
+        raise MisfitError(
+            "model.normalization=batch measures the batch, of which each process has a part only: under torchrun choose model.normalization=layer, or none."
+        )
+
+
+def in_step(across: Across, signals: Signals, keeper: Keeper) -> Callable[[Loop], None]:
+    """The keeper, told of a signal only once all processes know of it, so that all stop after the same step."""
+
+    def look_in(loop: Loop) -> None:
+        own = signals.received
+        across.received, signals.received = own or across.received, across.agreed or None
+        keeper(loop)
+        signals.received = own or signals.received  # a signal may have come meanwhile
+
+    return look_in
+
+
+def help_along(loop: Loop, across: Across, signals: Signals) -> NoReturn:
+    """Train as one that is not the first, to the end or to the step after which all stop. Raises Helped."""
+
+    def look_in(loop: Loop) -> None:
+        across.received = signals.received or across.received
+        if across.agreed:
+            raise Interrupted(across.agreed)
+
+    loop.after_step = look_in
+    signals.at_once = False
+    try:
+        loop.run()
+    except KeyboardInterrupt:
+        raise Helped(128 + (across.agreed or 2)) from None
+    raise Helped(0)
+
+
+def help_resume(folder: Path, settings: Settings, signals: Signals, across: Across, step: int | None, allowed: Sequence[str]) -> NoReturn:
+    """The same from a checkpoint that lies where all processes can read it."""
+
+    if step is None and at_its_end(folder, allowed):
+        raise Helped(0)
+    see_that_it_can_be_shared(settings)
+    saved, _ = find(folder, step)
+    loop = Loop(populate([ready([settings])[0]])[0])
+    loop.across = across
+    if saved is not None:
+        try:
+            restore(loop, saved.tree["loop"], unpack_rows(saved.history))
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"The checkpoint of step {saved.step} cannot be read: {error}") from error
+    help_along(loop, across, signals)
