@@ -86,6 +86,31 @@ def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
     return [tuple(positions[a:b]) for a, b in itertools.pairwise(edges)]
 
 
+FEW_WORKERS = 8
+"""As many as one machine has, which are equally fast: one piece each costs the fewest updates."""
+
+
+def share(positions: Sequence[int], largest: int, workers: int, least: int) -> list[tuple[int, ...]]:
+    """Pieces for so many workers, none larger than `largest` nor, but for the last, smaller than `least`.
+
+    Few workers get a piece each. Of many some are slow and some are lost, so half of what is left is shared out at a time, in ever smaller pieces: the last
+    to end has little to do. Source: Hummel, Schonberg, Flynn 1992 (factoring).
+    """
+    if workers == 1:
+        return cut(positions, largest)
+    if workers <= FEW_WORKERS:
+        return cut(positions, max(min(least, largest), min(largest, -(-len(positions) // workers))))
+    found: list[tuple[int, ...]] = []
+    at = 0
+    while at < len(positions):
+        size = max(min(least, largest), min(largest, -(-(len(positions) - at) // (2 * workers))))
+        for _ in range(workers):
+            if at < len(positions):
+                found.append(tuple(positions[at : at + size]))
+                at += size
+    return found
+
+
 def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> list[str]:
     """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4"; "all agree" where there is one group.
 

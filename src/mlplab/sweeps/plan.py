@@ -13,7 +13,7 @@ from typing import Any
 from mlplab.config.errors import ConfigError
 from mlplab.runs.resuming import deciding
 from mlplab.settings import Settings, Tracking
-from mlplab.sweeps.grouping import Group, Representatives, apart, cut, group
+from mlplab.sweeps.grouping import Group, Representatives, apart, group, share
 from mlplab.sweeps.memory import largest_piece, num_parameters, num_steps, own_device
 from mlplab.training import Ready
 
@@ -180,8 +180,7 @@ def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
 
 
 def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None], old: Plan | None, workers: int) -> list[Piece]:
-    """The old plan's pieces as they were, then those of the jobs that have none; for several workers enough of them that all have work to the end."""
-    share = max(LEAST_SHARED, -(-len(jobs) // (2 * workers))) if workers > 1 else len(jobs)
+    """The old plan's pieces as they were, then those of the jobs that have none; for several workers enough of them that all have work."""
     present = {job.number for job in jobs}
     group_of = {jobs[position].number: i for i, found in enumerate(groups) for position in found.positions}
     pieces: list[Piece] = []
@@ -191,7 +190,7 @@ def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready 
     placed = {number for piece in pieces for number in piece.jobs}
     for i, found in enumerate(groups):
         new = [position for position in found.positions if jobs[position].number not in placed]
-        for positions in cut(new, min(share, _largest(found, ready))) if new else ():
+        for positions in share(new, _largest(found, ready), workers, LEAST_SHARED) if new else ():
             pieces.append(Piece(len(pieces), i, tuple(jobs[position].number for position in positions)))
     return pieces
 

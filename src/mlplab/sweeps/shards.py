@@ -29,7 +29,7 @@ def shards(costs: Sequence[float], workers: int) -> list[list[int]]:
 
 
 def order(costs: Sequence[float], workers: int, number: int) -> list[int]:
-    """In which order a worker looks at the pieces: its own shard, then what the others would come to last."""
+    """In which order a worker looks at the pieces: its own shard, then what is left of the others', dearest first: cheap ones remain for the end."""
     own = shards(costs, workers)
-    others = [position for shift in range(1, workers) for position in reversed(own[(number + shift) % workers])]
+    others = [position for shift in range(1, workers) for position in own[(number + shift) % workers]]
     return [*own[number % workers], *others]
