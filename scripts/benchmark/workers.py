@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=128)
     parser.add_argument("--engine", help="slurm or ray: what it adds to two workers of this machine")
     given = parser.parse_args()
-    base = [
+    base = ["dataset=two_layer_radial", "model.hidden=16-16", f"training.epochs={given.epochs}", f"seeds={given.jobs}"]
+    base += ["optimizer.lr=0.003,0.01", "tracking=summary", "device=cpu"]
         "dataset=two_layer_radial",
         "model.hidden=16-16",
         f"training.epochs={given.epochs}",
