@@ -34,14 +34,6 @@ def main() -> None:
     given = parser.parse_args()
     base = ["dataset=two_layer_radial", "model.hidden=16-16", f"training.epochs={given.epochs}", f"seeds={given.jobs}"]
     base += ["optimizer.lr=0.003,0.01", "tracking=summary", "device=cpu"]
-        "dataset=two_layer_radial",
-        "model.hidden=16-16",
-        f"training.epochs={given.epochs}",
-        f"seeds={given.jobs}",
-        "optimizer.lr=0.003,0.01",
-        "tracking=summary",
-        "device=cpu",
-    ]
     ways: dict[str, tuple[list[str], int | None]] = {
         "one worker": ([], None),
         "one worker, one thread": ([], 1),
