@@ -27,7 +27,8 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import CheckpointError, Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
-from mlplab.training.checkpoint import StateError
+from mlplab.training import Loop, populate, ready
+from mlplab.training.checkpoint import StateError, restore
 
 WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
 
@@ -294,9 +295,7 @@ def test_b14_saved_on_another_machine(strict, place, capfd):
 def test_b14_another_type_of_numbers(place):
     saved = newest(place / "checkpoints")[0]
     settings = build(compose([*WORDS, "dtype=float64"]))
-    member = experiment.ready([settings])[0]
-    loop, _ = experiment._loop(member)
-    from mlplab.training.checkpoint import restore
+    loop = Loop(populate(ready([settings]))[0])
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
         restore(loop, saved.tree["loop"], [])
