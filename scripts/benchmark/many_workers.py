@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Simulated workers on the real plan: how much of their time is work, with 1,000,000 jobs, different speeds, and workers that die.
 
-The pieces, their costs and the shards are those of mlplab.sweeps; a worker takes its own shard, then the dearest that is left of the others', as `mlplab
+The pieces, their costs and the shards are those of mlplab.sweeps; a worker takes its own shard, then the dearest that is left anywhere, as `mlplab
 work` does. A worker that dies loses what it did since its last checkpoint, is replaced after a while, and its piece goes on where it was saved. What is not in it:
 the file system, on which a thousand workers look for pieces at once.
 """
@@ -12,11 +12,12 @@ import argparse
 import heapq
 import random
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from mlplab.sweeps.grouping import share
 from mlplab.sweeps.plan import LEAST_SHARED, Job, Piece, Plan, Population
-from mlplab.sweeps.shards import cost, shards
+from mlplab.sweeps.shards import bands, cost, shards
 
 
 def plan(jobs: int, workers: int, groups: int) -> Plan:
@@ -32,38 +33,61 @@ def plan(jobs: int, workers: int, groups: int) -> Plan:
     return Plan("simulated", (), tuple(Job(n, "", nothing) for n in range(at)), tuple(pieces), tuple(populations))
 
 
+class Left:
+    """The pieces that nobody has taken, band by band: the next one at or behind a place, without looking at those that are gone."""
+
+    def __init__(self, costs: Sequence[float]) -> None:
+        self.bands = bands(costs)
+        self._place = {piece: (b, at) for b, band in enumerate(self.bands) for at, piece in enumerate(band)}
+        self._next = [list(range(len(band) + 1)) for band in self.bands]  # of each place, one nearer to the next free place
+        self.taken = bytearray(len(costs))
+
+    def take(self, piece: int) -> None:
+        self.taken[piece] = 1
+        band, at = self._place[piece]
+        self._next[band][at] = at + 1
+
+    def _free(self, band: int, at: int) -> int:
+        following, end = self._next[band], at
+        while following[end] != end:
+            end = following[end]
+        while following[at] != end:
+            following[at], at = end, following[at]
+        return end
+
+    def dearest(self, number: int, workers: int) -> int | None:
+        """What a worker comes to that is through with its own shard: the order of mlplab.sweeps.shards."""
+        for b, band in enumerate(self.bands):
+            at = self._free(b, len(band) * number // workers)
+            at = self._free(b, 0) if at == len(band) else at
+            if at < len(band):
+                return band[at]
+        return None
+
+
 def simulate(made: Plan, workers: int, seed: int, spread: float, deaths: float, interval: float, pause: float) -> tuple[float, int]:
     """(work / time of all workers, how many died). `deaths`: expected deaths of a worker in the whole; interval and pause as parts of the ideal time."""
     rng = random.Random(seed)
     costs = [cost(made, piece) for piece in made.pieces]
     speed = [rng.uniform(1 - spread, 1 + spread) for _ in range(workers)]
-    noise = [rng.lognormvariate(0, 0.2) for _ in costs]
-    work = [c * n for c, n in zip(costs, noise, strict=True)]
+    work = [own * rng.lognormvariate(0, 0.2) for own in costs]  # the plan's costs are estimates
     ideal = sum(work) / sum(speed)
     own = [list(reversed(shard)) for shard in shards(costs, workers)]  # the next piece is the last of the list
-    stolen_from = [(number + 1) % workers for number in range(workers)]
-    left, died, end = len(costs), 0, 0.0
+    left, open_pieces, died, end = Left(costs), len(costs), 0, 0.0
     free = [(0.0, number) for number in range(workers)]
-    heapq.heapify(free)
     waiting: list[tuple[float, int, float]] = []  # pieces whose worker died: (free from, piece, what is left of it)
-    while left:
+    while open_pieces:
         now, number = heapq.heappop(free)
         if waiting and waiting[0][0] <= now:
             _, piece, rest = heapq.heappop(waiting)
-        elif own[number]:
-            piece, rest = own[number].pop(), 0.0
-            rest = work[piece]
         else:
-            victim, looked = stolen_from[number], 0
-            while not own[victim] and looked < workers:
-                victim, looked = (victim + 1) % workers, looked + 1
-            stolen_from[number] = victim
-            if not own[victim]:
+            found = next_piece(own[number], left, number, workers)
+            if found is None:
                 if waiting:
                     heapq.heappush(free, (waiting[0][0], number))
                 continue
-            piece = own[victim].pop()
-            rest = work[piece]
+            left.take(found)
+            piece, rest = found, work[found]
         took = rest / speed[number]
         death = rng.expovariate(deaths / ideal) if deaths else float("inf")
         if death < took:
@@ -72,10 +96,18 @@ def simulate(made: Plan, workers: int, seed: int, spread: float, deaths: float, 
             heapq.heappush(waiting, (now + death, piece, rest - min(rest, kept)))
             heapq.heappush(free, (now + death + pause * ideal, number))
             continue
-        left -= 1
+        open_pieces -= 1
         end = max(end, now + took)
         heapq.heappush(free, (now + took, number))
     return ideal / end, died
+
+
+def next_piece(own: list[int], left: Left, number: int, workers: int) -> int | None:
+    """Of the worker's own shard, else the dearest that is left."""
+    while own:
+        if not left.taken[piece := own.pop()]:
+            return piece
+    return left.dearest(number, workers)
 
 
 def main() -> None:

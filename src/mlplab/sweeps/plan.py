@@ -21,7 +21,7 @@ MANY = 100
 """Sweeps of more jobs write no pictures unless tracking is chosen."""
 
 
-LEAST_SHARED = 8
+LEAST_SHARED = 4
 """Populations are not cut smaller than this for the sake of several workers."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 
 from mlplab.sweeps.plan import Piece, Plan
@@ -28,8 +29,22 @@ def shards(costs: Sequence[float], workers: int) -> list[list[int]]:
     return found
 
 
+def bands(costs: Sequence[float]) -> list[list[int]]:
+    """Positions of pieces of about the same cost, within a factor of two, the dearest band first."""
+    found: dict[int, list[int]] = {}
+    for position, own in enumerate(costs):
+        found.setdefault(int(math.log2(own)), []).append(position)
+    return [found[band] for band in sorted(found, reverse=True)]
+
+
 def order(costs: Sequence[float], workers: int, number: int) -> list[int]:
-    """In which order a worker looks at the pieces: its own shard, then what is left of the others', dearest first: cheap ones remain for the end."""
-    own = shards(costs, workers)
-    others = [position for shift in range(1, workers) for position in own[(number + shift) % workers]]
-    return [*own[number % workers], *others]
+    """In which order a worker looks at the pieces: its own shard, then all others, the dearest first, so that cheap ones remain for the end.
+
+    Within a band of about the same cost each worker begins at another place, so that they do not all look at the same piece.
+    """
+    own = shards(costs, workers)[number % workers]
+    mine, found = set(own), list(own)
+    for band in bands(costs):
+        start = len(band) * (number % workers) // workers
+        found += [position for position in (*band[start:], *band[:start]) if position not in mine]
+    return found
