@@ -58,18 +58,19 @@ def _mix(x: Tensor) -> Tensor:
     return x.bitwise_xor_((x >> 31).bitwise_and_((1 << 33) - 1))
 
 
-def bits(keys_K1: Tensor, counter: int, index_N: Tensor) -> Tensor:
-    """64 random bits for each member and index: int64 [K, N], a function of (key, counter, index) alone."""
-    stream_K1 = _mix(keys_K1 + _mix(torch.full_like(keys_K1, counter).mul_(_GOLDEN)))
+def bits(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor) -> Tensor:
+    """64 random bits for each member and index: int64 [K, N], a function of (key, counter, index) alone. A counter may differ by member: [K, 1]."""
+    counter_K1 = counter if isinstance(counter, Tensor) else torch.full_like(keys_K1, counter)
+    stream_K1 = _mix(keys_K1 + _mix(counter_K1 * _GOLDEN))
     return _mix(torch.addcmul(stream_K1, index_N + 1, torch.full_like(index_N, _GOLDEN)))
 
 
-def permutations(keys_K1: Tensor, counter: int, index_N: Tensor) -> Tensor:
+def permutations(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor) -> Tensor:
     """A uniformly random order of N examples for each member: int64 [K, N]. index_N is arange(N)."""
     return bits(keys_K1, counter, index_N).argsort(dim=1)
 
 
-def uniforms(keys_K1: Tensor, counter: int, index_N: Tensor, dtype: torch.dtype) -> Tensor:
+def uniforms(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor, dtype: torch.dtype) -> Tensor:
     """Uniform numbers in [0, 1): [K, N], made of the top 24 (float32) or 53 (float64) bits."""
     width = 53 if dtype == torch.float64 else 24
     random_KN = (bits(keys_K1, counter, index_N) >> (64 - width)).bitwise_and_((1 << width) - 1)

@@ -198,17 +198,30 @@ def test_several_objectives_have_a_front(capsys):
     assert "Pareto front" in Path("s/search.html").read_text()
 
 
+SEARCHED = """# @package _global_
+defaults:
+  - override /dataset: moons
+sweep:
+  trials: 256
+  space:
+    $w1: choice(4,8)
+    $w2: {values: "choice(4,8)", when: {model.hidden: "{w1}-{w2}"}}
+    model.hidden: ["4", "{w1}-{w2}"]
+    optimizer: [adam, momentum]
+    optimizer.lr: tag(log,interval(1e-4,1))
+    optimizer.momentum: {values: "interval(0.5,0.9)", when: {optimizer: momentum}}
+"""
+
+
 @pytest.mark.slow
-def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for():
+@pytest.mark.parametrize("pruning", ["none", "halving"])
+def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/searched.yaml").write_text(SEARCHED)
     words = [
-        *FAST,
-        "training.epochs=6",
-        "model.hidden=4,8",
-        "optimizer.lr=tag(log,interval(1e-4,1))",
-        "sweep.trials=256",
-        "sweep.parallel=32",
-        "hydra.sweep.dir=s",
-    ]
+        "--config-dir", "conf", "experiment=searched", "dataset.num_samples=100", "tracking=summary", "training.epochs=9", "device=cpu",
+        f"sweep.pruning={pruning}", "sweep.parallel=64", "tracking.checkpoint_seconds=0.2", "hydra.sweep.dir=s",
+    ]  # fmt: skip
     rng = random.Random(3)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "mlplab"]
@@ -222,16 +235,21 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for():
             if now > seen + rng.randint(1, 25):
                 break
             time.sleep(rng.uniform(0.005, 0.05))
+        assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
     done = subprocess.run([*command, "resume", "s"], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     found = trials()
     assert len(found) == 256
-    assert {trial.state.name for trial in found} == {"COMPLETE"}
+    assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
+    assert any(trial.state.name == "COMPLETE" for trial in found)
     jobs = pd.read_csv("s/results.csv")
-    assert len(jobs) == 256
-    assert (jobs.status == "done").all()
+    assert set(jobs.status) <= {"done", "pruned"}
+    assert (jobs.status == "pruned").any() == (pruning == "halving")
+    hidden = [job for job in jobs["model.hidden"].astype(str) if "-" in job]
+    assert hidden
+    assert not list(Path("s").glob(".checkpoints/*")), "nothing is left over"
 
 
 @pytest.mark.parametrize(
@@ -241,6 +259,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for():
         (["seeds=3"], "are for sweeps"),
         (["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"], "several objectives"),
         (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
+        (["sweep.pruning=halving", "sweep.workers=2"], "sweep.pruning=none"),
         (["sweep.objectives=goodness"], "is no metric"),
         (["sweep.sampler=magic"], "sweep.sampler"),
         (["optimizer.lx=0.1,0.2"], "lx"),

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 def compose_many(jobs: Sequence[Sequence[str]], config_dirs: Iterable[str | Path] = ()) -> list[Composed]:
     """The configuration of each job. Raises ConfigError for the first job in which something is wrong, as `compose` would."""
-    dirs = list(config_dirs)
-    plugins.load_installed()
-    composer = _Composer(dirs)
+    composer = Composer(list(config_dirs))
     return [composer.compose(tuple(job)) for job in jobs]
 
 
@@ -46,13 +44,17 @@ class _Word:
     value: Any = None
 
 
-class _Composer:
+class Composer:
+    """Composes one job after another; what their choices of groups come to is composed once."""
+
     def __init__(self, dirs: list[str | Path]) -> None:
+        plugins.load_installed()
         self.dirs, self.where = dirs, folders.search(dirs)
         self._words: dict[str, _Word] = {}
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Composed, bool]] = {}
 
     def compose(self, job: tuple[str, ...]) -> Composed:
+        """The configuration of a job. Raises ConfigError."""
         read = [self._read(line) for line in job]
         if any(word is None for word in read):
             return compose(job, self.dirs)  # it is refused there, or does something that only Hydra knows

@@ -38,7 +38,8 @@ class Dropout:
     """Masks of inverted dropout, a function of (seed, step, layer): drop with probability p, scale the rest by 1 / (1 - p)."""
 
     def __init__(self, keys_K1: Tensor, num_layers: int) -> None:
-        self.keys_K1, self.num_layers, self.step = keys_K1, num_layers, 0
+        self.keys_K1, self.num_layers = keys_K1, num_layers
+        self.step: int | Tensor = 0
         self.first = 0  # place of the first example in its batch, where a process has a part of it
 
     def __call__(self, h_KBH: Tensor, rate: Number, layer: int) -> Tensor:

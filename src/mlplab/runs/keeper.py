@@ -47,6 +47,15 @@ class Keeper:
         return float("inf") if seconds is None else time.monotonic() + seconds
 
     @property
+    def has_saved(self) -> bool:
+        """Whether there is a checkpoint of its own, or one that it was restored from."""
+        return self._saved_step >= 0
+
+    def wait_as(self, before: Keeper) -> None:
+        """Save when the one before would have: members that come and go do not put a save off."""
+        self._next, self.before, self.started = before._next, before.before, before.started
+
+    @property
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""
         return self.before + time.monotonic() - self.started

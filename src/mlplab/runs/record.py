@@ -20,7 +20,7 @@ from mlplab.settings import Settings
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, note, save_weights, write_json, write_text_atomic, write_yaml
 from mlplab.tracking.files import yaml_text
 from mlplab.training.history import Journal, Row
-from mlplab.training.loop import Outcome
+from mlplab.training.outcome import Outcome
 from mlplab.training.together import Ready
 
 LEVELS = ("off", "summary", "scalars", "full")

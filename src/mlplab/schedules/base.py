@@ -36,10 +36,12 @@ class Schedule(Part):
 
     stateful: ClassVar[bool] = False
 
-    def factor(self, t: int, total: Number) -> Number:
-        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members differ in what it depends on."""
+    def factor(self, t: int | Tensor, total: Number) -> Number:
+        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members differ in what it depends on, t among it."""
         if isinstance(total, Tensor):
             total = total.double()
+        if isinstance(t, Tensor):
+            t = t.double()
         if not isinstance(self.warmup, Tensor) and self.warmup == 0:
             return self.shape(t, total)
         ramp = self.warmup_start + (1 - self.warmup_start) * ratio(t, self.warmup)

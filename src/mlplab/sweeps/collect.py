@@ -17,7 +17,7 @@ _FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 def collect(plan: Plan, folder: Path) -> Results:
     """One result a job of the plan, in its order; a job without a folder is `missing`."""
     ledger = Ledger(folder)
-    jobs = [_result(plan, job, ledger.summary(job.number), ledger.place(job.number)) for job in plan.jobs]
+    jobs = [result(plan, job, ledger) for job in plan.jobs]
     return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
 
 
@@ -26,8 +26,9 @@ def _folds(job: Job) -> dict[str, int]:
     return {"folds": kfold.folds} if isinstance(kfold, KFold) else {}
 
 
-def _result(plan: Plan, job: Job, summary: Mapping[str, Any] | None, folder: Path) -> JobResult:
-    found = summary or {"status": "missing", "reason": "not trained yet"}
+def result(plan: Plan, job: Job, ledger: Ledger) -> JobResult:
+    """Of one job, as its folder tells it."""
+    found: Mapping[str, Any] = ledger.summary(job.number) or {"status": "missing", "reason": "not trained yet"}
     metrics = {name: float("nan") if value is None else float(value) for name, value in (found.get("metrics") or {}).items()}
     return JobResult(
         number=job.number,
@@ -36,6 +37,6 @@ def _result(plan: Plan, job: Job, summary: Mapping[str, Any] | None, folder: Pat
         values={key: value_of(job, key) for key in plan.keys},
         metrics=metrics,
         overrides=job.overrides,
-        folder=folder,
+        folder=ledger.place(job.number),
         facts={**{key: found[key] for key in _FACTS if key in found}, **_folds(job)},
     )

@@ -130,15 +130,19 @@ def _numbers(numbers: Sequence[int]) -> str:
 def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run in several processes at once."""
     display = Display(plan, quiet)
-    options = plan.options
-    alone = options.workers == 1 and options.engine == "local"
-    runner = Runner(plan, folder, display) if alone else Workers(plan, folder, display)
+    runner = whoever(plan, folder, display)
     try:
         runner.run()
     finally:
         display.close()
     ended = report(plan, folder, runner.status == "interrupted")
     return replace(ended, signal=runner.signals.received or 0, told=tuple(cross_validation.conclude(plan, ended.results, DataCache())))
+
+
+def whoever(plan: Plan, folder: Path, display: Display) -> Runner | Workers:
+    """Who trains the plan: this process, or as many as its options name."""
+    alone = plan.options.workers == 1 and plan.options.engine == "local"
+    return Runner(plan, folder, display) if alone else Workers(plan, folder, display)
 
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

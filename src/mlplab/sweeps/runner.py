@@ -5,10 +5,11 @@ A failing job costs no other its result: a population that raises, or does not f
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,9 +19,7 @@ from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.record import tell_of_data
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.sweeps import halving
 from mlplab.sweeps.display import Display
-from mlplab.sweeps.halving import Rungs
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
@@ -52,27 +51,21 @@ class Runner:
 
     def run(self) -> None:
         """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast with the first failure."""
-        self.ledger.sweep_up()
         self.display.start(len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs)))
         tried: set[int] = set()
-        try:
-            with self.signals, self.ledger.aside() as self.aside:
-                while self._pass(tried):
-                    self.display.wait()
-                    time.sleep(WAIT)
-                    self.signals.check()
-        except KeyboardInterrupt:
-            self.status = "interrupted"
-        except Stopped:
-            pass
+        with self.at_work():
+            while self._pass(tried):
+                self.display.wait()
+                time.sleep(WAIT)
+                self.signals.check()
 
-    def wave(self, jobs: Sequence[Job], rungs: Rungs) -> None:
-        """Train these jobs with pruning, whether others have pieces of the sweep or not: a search has one driver."""
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """With signals in our hands and a folder to fill jobs in; what ends it early is in `status`."""
         self.ledger.sweep_up()
-        self.piece = next(piece for piece in self.plan.pieces if jobs[0].number in piece.jobs)
         try:
             with self.signals, self.ledger.aside() as self.aside:
-                halving.train(self, jobs, rungs)
+                yield
         except KeyboardInterrupt:
             self.status = "interrupted"
         except Stopped:

@@ -7,7 +7,6 @@ trial that was proposed and not told when the process ended is trained, or read 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,17 @@ from typing import Any
 from mlplab.config import folders, words
 from mlplab.config.compose import compose, split_search_path
 from mlplab.config.errors import ConfigError
-from mlplab.config.many import build_many, compose_many
+from mlplab.config.many import Composer, build_many
 from mlplab.runs import RunFolder
 from mlplab.settings import Settings
-from mlplab.sweeps import drive, halving
-from mlplab.sweeps.display import Display
+from mlplab.sweeps import drive
 from mlplab.sweeps.drive import Sweep
-from mlplab.sweeps.plan import Options, Plan, job_hash
-from mlplab.sweeps.planfile import NAME, read_plan
-from mlplab.sweeps.results import JobResult
-from mlplab.sweeps.runner import Runner
+from mlplab.sweeps.halving import Rungs
+from mlplab.sweeps.plan import Options
 from mlplab.sweeps.search_page import write_search
 from mlplab.sweeps.space import dimensions, overrides
 from mlplab.sweeps.study import Study, need
-from mlplab.tracking import note
+from mlplab.sweeps.trials import carry_out
 from mlplab.tracking.files import parse_yaml, write_yaml
 from mlplab.training import ready
 
@@ -67,7 +63,10 @@ class Search:
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.jobs: list[tuple[str, ...]] = []
         self.ended: Sweep | None = None
-        self.objectives = _objectives(self.sweep, self._settings([self._words({})])[0])
+        self.composer = Composer(list(dirs))
+        base = self.settings([{}])[0]
+        self.length = base.training.epochs
+        self.objectives = _objectives(self.sweep, base)
         self._check()
 
     def _check(self) -> None:
@@ -77,17 +76,18 @@ class Search:
             )
         if self.sweep.pruning != "none" and len(self.objectives) > 1:
             raise ConfigError("sweep.pruning compares trials by one metric, and this search has several objectives.")
+        if self.sweep.pruning != "none" and (self.sweep.workers > 1 or self.sweep.engine != "local"):
+            raise ConfigError(
+                "sweep.pruning compares trials while they train, which one process does: leave sweep.workers and sweep.engine out, or take sweep.pruning=none."
+            )
         if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in ("loss", "accuracy", "mae", "rmse", "r2"):
             raise ConfigError(
                 f"sweep.pruning needs a metric that is measured after each epoch, such as val/loss or val/accuracy, and not {self.objectives[0]}."
             )
 
-    def _words(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
-        """The words of a job; for the check before anything is made, those of the configuration itself."""
-        return (*self.base, *overrides(chosen))
-
-    def _settings(self, jobs: Sequence[tuple[str, ...]]) -> list[Settings]:
-        return build_many(compose_many(jobs, self.dirs))
+    def settings(self, chosen: Sequence[Mapping[str, Any]]) -> list[Settings]:
+        """Of the jobs of trials that chose this; of a trial that chose nothing, those of the configuration itself."""
+        return build_many([self.composer.compose((*self.base, *overrides(own))) for own in chosen])
 
     def run(self, folder: Path) -> Sweep:
         """Until the study has its trials. May be called again on the same folder."""
@@ -106,85 +106,25 @@ class Search:
                     },
                 )
             study = Study(folder, self.objectives, self.space, self.sweep.sampler, int(self.first.config.get("seed") or 0))
-            self.ended = self._waves(folder, study)
+            self.ended = carry_out(self, folder, study)
             write_search(folder, study, self.ended.results)
         return self.ended
 
-    def _waves(self, folder: Path, study: Study) -> Sweep:
-        plan = read_plan(folder) if (folder / NAME).is_file() else None
-        display = None
-        try:
-            for wave in itertools.count():
-                asked = study.in_flight()
-                room = min(self.sweep.parallel, self.trials - len(study.trials()))
-                if not asked and room > 0:
-                    asked = study.ask(room)
-                if not asked:
-                    break
-                settings = dict(zip(asked, self._settings([self._words(chosen) for chosen in asked.values()]), strict=True))
-                plan = drive.place(
-                    folder, list(settings.values()), self.options, self.typed, self.plugin_files, extend=plan is not None, quiet=True
-                )
-                display = display or _Trials(plan, self.quiet, self.trials, len(study.trials()) - len(asked))
-                display.plan = plan
-                runner = Runner(plan, folder, display)
-                self._train(runner, list(settings.values()), wave)
-                ended = drive.state(plan, folder, runner.status == "interrupted")
-                self._tell(study, settings, plan, ended.results.jobs)
-                if runner.status == "interrupted":
-                    return dataclasses.replace(drive.report(plan, folder, True), signal=runner.signals.received or 0)
-                if self.options.fail_fast and any(job.fails for job in ended.results.jobs):
-                    break
-        finally:
-            if display is not None:
-                display.close()
-        assert plan is not None
-        return drive.report(plan, folder)
-
-    def _train(self, runner: Runner, settings: Sequence[Settings], wave: int) -> None:
-        """The wave's jobs that have no folder yet."""
-        if self.sweep.pruning == "none":
-            runner.run()
-            return
-        hashes = {job_hash(one) for one in settings}
-        jobs = [job for job in runner.plan.jobs if job.hash in hashes and not runner.ledger.finished(job.number)]
-        if jobs:
-            runner.wave(jobs, self._rungs([job.settings for job in jobs], wave))
-
-    def _rungs(self, settings: Sequence[Settings], wave: int) -> halving.Rungs:
-        if any(one.training.steps is not None for one in settings):
+    def rungs(self, number: int, training: Any) -> Rungs:
+        """Where trial `number`, of that training, is compared with others. Hyperband's brackets take turns."""
+        if training.steps is not None:
             raise ConfigError("sweep.pruning counts epochs: give training.epochs instead of training.steps.")
-        last, reduction = max(one.training.epochs for one in settings), self.sweep.reduction
+        length, reduction = self.length, self.sweep.reduction
         depth = 3 if self.sweep.pruning == "hyperband" else 2  # halving has one bracket, which must not judge too early
-        least = self.sweep.least or max(1, round(last / reduction**depth))
-        rungs = halving.Rungs.of(last, least, reduction, self.objectives[0])
-        return rungs.from_rung(wave % (len(rungs.epochs) + 1)) if self.sweep.pruning == "hyperband" else rungs
+        least = self.sweep.least or max(1, round(length / reduction**depth))
+        whole = Rungs.of(length, least, reduction, self.objectives[0], training.evaluate_every)
+        own = Rungs.of(training.epochs, least, reduction, self.objectives[0], training.evaluate_every)
+        return own.from_rung(number // self.sweep.parallel % (len(whole.epochs) + 1)) if self.sweep.pruning == "hyperband" else own
 
-    def _tell(self, study: Study, settings: Mapping[int, Settings], plan: Plan, results: Sequence[JobResult]) -> None:
-        """A trial whose job has an end is told it. Two trials of the same words have one job."""
-        by_hash = {job.hash: result for job, result in zip(plan.jobs, results, strict=True)}
-        for number, one in settings.items():
-            result = by_hash[job_hash(one)]
-            if result.status in ("missing", "interrupted"):
-                continue
-            found = {**result.facts, **result.metrics}
-            values = [float(found.get(objective, float("nan"))) for objective in self.objectives]
-            study.tell(number, result.status, values, result.reason, int(result.facts.get("epochs", 0)))
-
-
-class _Trials(Display):
-    """One bar for all waves."""
-
-    def __init__(self, plan: Plan, quiet: bool, total: int, done: int) -> None:
-        super().__init__(plan, quiet)
-        from mlplab.tracking import Progress
-
-        self.bar = Progress(total - done, plan.name, quiet=quiet, unit="trials")
-        if done and not quiet:
-            note(f"{done} of {total} trials are done already")
-
-    def start(self, done: int) -> None:
-        """The bar goes on."""
+    def values(self, facts: Mapping[str, Any], measured: Mapping[str, float]) -> list[float]:
+        """The objectives of a trial, NaN where it has none."""
+        found = {**facts, **measured}
+        return [float(found.get(objective, float("nan"))) for objective in self.objectives]
 
 
 def _of_sweep(word: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.sweeps.results import Results
+from mlplab.sweeps.space import overrides
 from mlplab.sweeps.study import Study
 from mlplab.sweeps.table import command
 from mlplab.tracking.files import write_text_atomic
@@ -61,10 +62,11 @@ def lines(study: Study, results: Results) -> list[str]:
 
 
 def _words(study: Study, numbers: Sequence[int]) -> dict[int, str]:
+    """As they would be typed, numbers short."""
     trials = study.trials()
     return {
         number: " ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trials[number].params.items()
+            overrides({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in trials[number].params.items()})
         )
         for number in numbers
     }

@@ -31,7 +31,11 @@ def direction(objective: str) -> Literal["maximize", "minimize"]:
 
 
 class Study:
-    """Trials by their numbers. Opening the same folder again finds what was there, trials in flight among it."""
+    """Trials by their numbers. Opening the same folder again finds what was there, trials in flight among it.
+
+    The samplers work on a copy in memory, since they read all trials for every number that they propose; the data base gets each trial as it is proposed
+    and as it is told, and is what counts after a kill.
+    """
 
     def __init__(self, folder: Path, objectives: Sequence[str], space: Sequence[Dimension], sampler: str, seed: int) -> None:
         need()
@@ -41,28 +45,24 @@ class Study:
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._study = optuna.create_study(
-                storage=f"sqlite:///{(folder / FILE).resolve()}",
-                study_name="mlplab",
-                directions=[direction(one) for one in objectives],
-                load_if_exists=True,
-            )
+            named: dict[str, Any] = {"study_name": "mlplab", "directions": [direction(one) for one in objectives]}
+            self._kept = optuna.create_study(storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **named)
+            before = self._kept.get_trials(deepcopy=False)
             # A sampler begins anew when the study is opened again: with the seed alone it would draw what it drew before.
-            self._study.sampler = _sampler(sampler, self.space, (seed + 7919 * len(self._study.get_trials(deepcopy=False))) % 2**32)
+            own = _sampler(sampler, self.space, (seed + 7919 * len(before)) % 2**32)
+            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=own, **named)
+            self._study.add_trials(before)
 
     def trials(self) -> list[Any]:
         """All, in the order of their numbers."""
         return list(self._study.get_trials(deepcopy=False))
 
     def in_flight(self) -> dict[int, dict[str, Any]]:
-        """Trials that were proposed and not told, with what they chose. One that was proposed in part is completed."""
+        """Trials that were proposed and not told, with what they chose."""
         import optuna
 
-        states = optuna.trial.TrialState
-        running = [trial for trial in self.trials() if trial.state == states.RUNNING]
-        found = {trial.number: self._chosen(self._handle(trial.number)) for trial in running}
-        waiting = sum(trial.state == states.WAITING for trial in self.trials())  # of a grid that was left between two lines
-        return found | dict(self._asked() for _ in range(waiting))
+        running = [trial for trial in self.trials() if trial.state == optuna.trial.TrialState.RUNNING]
+        return {trial.number: self._chosen(self._handle(self._study, trial.number)) for trial in running}
 
     def ask(self, number: int) -> dict[int, dict[str, Any]]:
         """So many new trials: number -> what it chose. Fewer where a grid is at its end."""
@@ -78,12 +78,15 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trial = self._study.ask()
-        return trial.number, self._chosen(trial)
+            chosen = self._chosen(trial)
+            self._kept.add_trial(self.trials()[trial.number])
+        return trial.number, chosen
 
-    def _handle(self, number: int) -> Any:
+    @staticmethod
+    def _handle(study: Any, number: int) -> Any:
         import optuna
 
-        return optuna.trial.Trial(self._study, self.trials()[number]._trial_id)
+        return optuna.trial.Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
 
     def _chosen(self, trial: Any) -> dict[str, Any]:
         with warnings.catch_warnings():
@@ -92,22 +95,26 @@ class Study:
 
     def tell(self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0) -> None:
         """How a trial ended: done with its objectives; pruned with the metric at its last epoch; anything else is a failure, which teaches nothing and ends nothing."""
+        for study in (self._kept, self._study):
+            self._tell(study, number, status, values, reason, epoch)
+
+    def _tell(self, study: Any, number: int, status: str, values: Sequence[float], reason: str, epoch: int) -> None:
         import optuna
 
-        trial = self._handle(number)
+        trial = self._handle(study, number)
         trial.set_user_attr("status", status)
         if reason:
             trial.set_user_attr("reason", reason)
         whole = bool(values) and all(math.isfinite(value) for value in values)
         states = optuna.trial.TrialState
         if status == "done" and whole:
-            self._study.tell(number, list(values), skip_if_finished=True)
+            study.tell(number, list(values), skip_if_finished=True)
         elif status == "pruned":
             if whole and len(values) == 1:
                 trial.report(values[0], epoch)
-            self._study.tell(number, state=states.PRUNED, skip_if_finished=True)
+            study.tell(number, state=states.PRUNED, skip_if_finished=True)
         else:
-            self._study.tell(number, state=states.FAIL, skip_if_finished=True)
+            study.tell(number, state=states.FAIL, skip_if_finished=True)
 
     def counts(self) -> dict[str, int]:
         """State -> how many trials."""

@@ -2,8 +2,9 @@
 
 from mlplab.training.frames import FrameRecorder, Frames, concluded
 from mlplab.training.history import History, Row
-from mlplab.training.loop import Loop, Outcome
-from mlplab.training.population import Population
+from mlplab.training.loop import Loop
+from mlplab.training.outcome import Outcome
+from mlplab.training.population import Population, build
 from mlplab.training.style import STYLES, Training
 from mlplab.training.together import DataCache, MisfitError, Ready, populate, ready, structure, train_together
 
@@ -20,6 +21,7 @@ __all__ = [
     "Ready",
     "Row",
     "Training",
+    "build",
     "concluded",
     "populate",
     "ready",

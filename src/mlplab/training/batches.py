@@ -85,8 +85,8 @@ class Batches:
     def num_members(self) -> int:
         return self.keys_K1.shape[0]
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """(x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None) of this epoch (1-based), from batch `first` on."""
+    def epoch(self, epoch: int | Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """(x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None) of this epoch (1-based; int64 [K, 1] where members differ), from batch `first` on."""
         order_KN = randomness.permutations(self.keys_K1, epoch, self._index_N) if self.shuffle else None
         width = self.portion * max(1, BLOCK // max(1, self.portion * self.num_members * self.data.x.shape[2]))
         for start in range(first * self.portion, self.used, width):

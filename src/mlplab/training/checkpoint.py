@@ -36,6 +36,7 @@ def capture(loop: Loop) -> Tree:
         "batch": loop.batch,
         "lr": loop.lr,
         "objectives": list(loop.objectives),
+        "starts": list(loop.journal.starts),
         "now": _population(loop.now),
         "ended": [_population(population) for population in loop.ended],
     }
@@ -63,6 +64,10 @@ def restore(loop: Loop, tree: Tree, rows: Sequence[Row]) -> None:
     """Put a loop that has not begun into the state. Raises StateError where a name, a shape or a type is another."""
     try:
         whole = loop.now
+        if tree.get("starts"):
+            loop.journal.starts, loop.journal.per_epoch = [int(start) for start in tree["starts"]], whole.batches.per_epoch
+            whole.start_K = torch.tensor(loop.journal.starts, dtype=torch.int64, device=whole.theta_KP.device)
+            loop.expect(set((whole.watch.last_step_K + whole.start_K * whole.batches.per_epoch).tolist()))
         loop.now = _restored(whole, tree["now"])
         loop.ended = [_restored(whole, part) for part in tree["ended"]]
         loop.step, loop.epoch, loop.batch = int(tree["step"]), int(tree["epoch"]), int(tree["batch"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from mlplab.training.population import Population
 
 if TYPE_CHECKING:
-    from mlplab.training.loop import Outcome
+    from mlplab.training.outcome import Outcome
 
 MOST_FRAMES = 101  # the start and 100 more
 MOST_BYTES = 32 << 20

@@ -5,6 +5,8 @@ Shapes: K members, M measured names, E evaluations.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,24 +84,43 @@ class Journal:
     def __init__(self, names: tuple[str, ...], num_members: int) -> None:
         self.names, self.num_members = names, num_members
         self.rows: list[Row] = []
+        self.starts: list[int] = []  # at which epoch each member began; empty where all did at 0
+        self.per_epoch = 0  # steps, known where there are starts
 
     def append(self, row: Row) -> None:
         self.rows.append(row)
 
-    def histories(self) -> list[History]:
-        """One history a member: the rows during which it was alive."""
+    def histories(self, members: Sequence[int] | None = None) -> list[History]:
+        """One history a member, of all or of some: the rows during which it was alive, in its own epochs and steps."""
+        chosen = np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
         if not self.rows:
             empty = np.zeros(0)
             none = History(self.names, empty.astype(int), empty.astype(int), empty, np.zeros((0, len(self.names))))
-            return [none] * self.num_members
-        present = np.zeros((len(self.rows), self.num_members), dtype=bool)
-        values = np.full((len(self.rows), self.num_members, len(self.names)), np.nan)
+            return [none] * len(chosen)
+        place = np.full(self.num_members, -1)
+        place[chosen] = np.arange(len(chosen))
+        present = np.zeros((len(self.rows), len(chosen)), dtype=bool)
+        values = np.full((len(self.rows), len(chosen), len(self.names)), np.nan)
         for e, row in enumerate(self.rows):
-            present[e, row.members] = row.alive
-            values[e, row.members] = row.values.T
+            at = place[row.members]
+            present[e, at[at >= 0]] = row.alive[at >= 0]
+            values[e, at[at >= 0]] = row.values.T[at >= 0]
         epoch, step, time = (np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time"))
+        starts = [self.starts[member] if self.starts else 0 for member in chosen]
         return [
-            History(self.names, epoch[seen], step[seen], time[seen], values[seen, k])
-            for k in range(self.num_members)
+            History(self.names, epoch[seen] - start, step[seen] - start * self.per_epoch, time[seen], values[seen, k])
+            for k, start in enumerate(starts)
             for seen in (present[:, k],)
         ]
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Forget all but these, which are numbered anew in this order."""
+        place = np.full(self.num_members, -1)
+        place[np.asarray(members, dtype=np.int64)] = np.arange(len(members))
+        kept = []
+        for row in self.rows:
+            own = place[row.members] >= 0
+            if own.any():
+                kept.append(dataclasses.replace(row, members=place[row.members][own], alive=row.alive[own], values=row.values[:, own]))
+        self.rows, self.num_members = kept, len(members)
+        self.starts = [self.starts[member] for member in members] if self.starts else []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,9 +16,9 @@ from mlplab import metrics
 from mlplab.schema import Number
 from mlplab.training.distributed import Across, Batch
 from mlplab.training.evaluation import evaluate
-from mlplab.training.history import History, Journal, Pending, Row
+from mlplab.training.history import Journal, Pending, Row
+from mlplab.training.outcome import Outcome, outcomes_of
 from mlplab.training.population import Population
-from mlplab.training.stopping import DIVERGED, PRUNED, RUNNING, STOPPED
 
 Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
 """Called a few times a second with the rows that have become known on the host."""
@@ -28,24 +27,6 @@ Observer = Callable[[Population, int, int], None]
 """Called at every evaluation with the population, the epoch and the step, to look and copy: what it sees goes on changing."""
 
 READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as much as some steps
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one member ended. theta and buffers are the best weights' and the last healthy ones', on the CPU."""
-
-    status: str  # done, diverged, pruned, interrupted
-    reason: str
-    epochs: int
-    steps: int
-    best_epoch: int
-    best_step: int
-    history: History
-    metrics: dict[str, float]  # of the best weights, "<split>/<metric>"
-    theta_P: Tensor
-    buffers: dict[str, Tensor]
-    last_theta_P: Tensor
-    last_buffers: dict[str, Tensor]
 
 
 class Loop:
@@ -73,7 +54,7 @@ class Loop:
     @torch.no_grad()
     def run(self) -> None:
         """Until every member has finished, stopped or diverged. A loop that was restored goes on where it was."""
-        if self.step == 0:
+        if self.step == 0 and not self.journal.rows:
             self._evaluate_start()
         while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
             if self.batch in (0, self.now.batches.per_epoch):
@@ -81,7 +62,7 @@ class Loop:
                     break
                 self._compact(num_alive)
                 self.epoch, self.batch = self.epoch + 1, 0
-                self.lr = self._lr(self.epoch - 1)
+                self.lr = self._lr(self.now.own(self.epoch - 1))
             self._epoch()
         self.read()
 
@@ -97,17 +78,18 @@ class Loop:
         """The rest of the epoch."""
         population, per_epoch = self.now, self.now.batches.per_epoch
         by_step = population.schedule.unit == "step"
-        for batch in population.batches.epoch(self.epoch, self.batch):
+        for batch in population.batches.epoch(population.own(self.epoch), self.batch):
             self._hand(population, batch)
             self.step, self.batch = self.step + 1, self.batch + 1
+            step = population.own(self.step, per_epoch)
             if by_step:
-                self.lr = self._lr(self.step - 1)
+                self.lr = self._lr(step - 1)
             if population.dropout is not None:
-                population.dropout.step = self.step
+                population.dropout.step = step
             due = self._due(per_epoch)
             before_KP = population.theta_KP.clone() if due else None
             population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
-                population.theta_KP, population.objective, population.optimizer_state, self.step, self.lr
+                population.theta_KP, population.objective, population.optimizer_state, step, self.lr
             )
             self.objectives.append(objective_K)
             if before_KP is not None:
@@ -128,7 +110,7 @@ class Loop:
     def _due(self, per_epoch: int) -> bool:
         return self.step % (per_epoch * self.now.training.evaluate_every) == 0 or self.step in self._last_steps
 
-    def _lr(self, t: int) -> Number:
+    def _lr(self, t: int | Tensor) -> Number:
         population = self.now
         factor = population.schedule.factor(t, population.total_units)
         if population.schedule.stateful:
@@ -154,9 +136,9 @@ class Loop:
         if population.dropout is not None:
             population.dropout.step = 1
         population.objective.probe(population.theta_KP)
-        self._evaluate(population.theta_KP, self._lr(0))
+        self._evaluate(population.theta_KP, self._lr(0), begins=True)
 
-    def _evaluate(self, before_KP: Tensor, lr: Number) -> None:
+    def _evaluate(self, before_KP: Tensor, lr: Number, begins: bool = False) -> None:
         population, members = self.now, self.now.num_members
         views = population.objective.bound(population.theta_KP)
         found: dict[str, Tensor] = {}
@@ -166,8 +148,10 @@ class Loop:
                 found |= {f"{split}/{name}": value_K for name, value_K in measured.items()}
         was_alive_K = population.watch.alive_K
         value_K = self._monitored(found)
-        population.watch.observe(value_K, population.theta_KP, population.buffers, self.step, self._first_bad(found))
-        if population.schedule.stateful and self.step:
+        step = population.own(self.step, population.batches.per_epoch)
+        own_step = step.squeeze(1) if isinstance(step, Tensor) else step
+        population.watch.observe(value_K, population.theta_KP, population.buffers, own_step, self._first_bad(found, own_step))
+        if population.schedule.stateful and not begins:
             population.schedule_state = population.schedule.observe(population.schedule_state, value_K.unsqueeze(1))
         values_MK = torch.stack([found[name] for name in self.journal.names if name in found])
         squares_3KL = self._squares(before_KP)
@@ -182,8 +166,8 @@ class Loop:
         value_K = found[f"val/{name}" if "val" in self.now.data else f"train/{name}"]
         return -value_K if metrics.better(name) == "max" else value_K
 
-    def _first_bad(self, found: dict[str, Tensor]) -> Tensor:
-        """The first step since the last evaluation whose objective was not finite, or this one if loss or weights are not: [K], else 0.
+    def _first_bad(self, found: dict[str, Tensor], step: int | Tensor) -> Tensor:
+        """The first step since the last evaluation, `step` the current one, whose objective was not finite, or this one if loss or weights are not: [K], else 0.
 
         Weights that are no numbers can hide behind a finite loss: an activation that selects may pass them over.
         """
@@ -196,9 +180,10 @@ class Loop:
             return self._nobody_K.expand(self.now.num_members)
         bad_SK = ~seen_SK.isfinite()
         bad_SK[-1] |= ~theta_KP.isfinite().all(1)
-        first_K = self.step - len(self.objectives) + 1 + bad_SK.int().argmax(0)
+        step_K = torch.as_tensor(step, device=theta_KP.device)
+        first_K = step_K - len(self.objectives) + 1 + bad_SK.int().argmax(0)
         self.objectives = []
-        return torch.where(bad_SK.any(0), first_K.clamp(1, max(1, self.step)), 0)
+        return torch.where(bad_SK.any(0), first_K.minimum(step_K).clamp_min(1), 0)
 
     def _squares(self, before_KP: Tensor) -> Tensor:
         """Squared sizes of gradient, update and weights of each layer: [3, K, L]. What follows from them is worked out when they are read."""
@@ -224,56 +209,43 @@ class Loop:
             self.ended.append(self.now.select((~alive_K).nonzero().squeeze(1)))
             self.now = self.now.select(alive_K.nonzero().squeeze(1))
 
+    @torch.no_grad()
+    def admit(self, new: Population, joined: Population) -> None:
+        """Between two epochs: members that begin now. `joined`: those that train already, and the new ones behind them; see `joining.joined`."""
+        assert joined.start_K is not None
+        self.journal.num_members += new.num_members
+        self.journal.per_epoch = new.batches.per_epoch
+        self.journal.starts = joined.start_K.tolist()
+        self.now = new
+        self._evaluate_start()
+        self.now = joined
+        self.membership_PL = joined.network.layout.membership(joined.theta_KP.device, joined.theta_KP.dtype)
+        self._last_steps = set((joined.watch.last_step_K + joined.start_K * joined.batches.per_epoch).tolist())
+
+    def leave(self) -> dict[int, Outcome]:
+        """The outcomes of the members that have ended, who leave for good: those that still train are numbered anew, in their order."""
+        self.read()
+        alive_K = self.now.watch.alive_K
+        ended = [*self.ended, self.now.select((~alive_K).nonzero().squeeze(1))]
+        places = [int(member) for population in ended for member in population.members]
+        if not places:
+            return {}
+        histories = dict(zip(places, self.journal.histories(places), strict=True))
+        found: dict[int, Outcome] = {}
+        for population in ended:
+            if population.num_members:
+                found |= outcomes_of(population, histories, self.step, self.pruned)
+        stay = [int(member) for member in self.now.members[alive_K.cpu()]]
+        self.now, self.ended, self.pruned = self.now.select(alive_K.nonzero().squeeze(1)), [], {}
+        self.now.members = torch.arange(len(stay))
+        self.journal.keep(stay)
+        return found
+
     def outcomes(self) -> list[Outcome]:
         """One outcome a member, in the order of the settings."""
         self.read()
-        histories = self.journal.histories()
+        histories = dict(enumerate(self.journal.histories()))
         found: dict[int, Outcome] = {}
         for population in [*self.ended, self.now]:
-            found |= _outcomes(population, histories, self.epoch, self.step, self.pruned)
+            found |= outcomes_of(population, histories, self.step, self.pruned)
         return [found[k] for k in range(self.journal.num_members)]
-
-
-def _outcomes(population: Population, histories: list[History], epoch: int, step: int, pruned: dict[int, str]) -> dict[int, Outcome]:
-    watch, per_epoch = population.watch, population.batches.per_epoch
-    measured = final_metrics(population)
-    best, last = watch.best, watch.last
-    best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
-    best_buffers, last_buffers = ({n: v.cpu() for n, v in kept.buffers.items()} for kept in (best, last))
-    found = {}
-    for k, (member, state) in enumerate(zip(population.members.tolist(), watch.state_K.tolist(), strict=True)):
-        status, reason, steps = _ending(state, int(watch.diverged_step_K[k]), histories[member], step)
-        if state == PRUNED:
-            status, reason = "pruned", pruned.get(member, "pruned")
-        found[member] = Outcome(
-            status, reason, -(-steps // per_epoch), steps, -(-int(best.step_K[k]) // per_epoch), int(best.step_K[k]), histories[member],
-            {name: values[k] for name, values in measured.items()},
-            best_theta[k], {n: v[k] for n, v in best_buffers.items()}, last_theta[k], {n: v[k] for n, v in last_buffers.items()},
-        )  # fmt: skip
-    return found
-
-
-def _ending(state: int, diverged_step: int, history: History, step: int) -> tuple[str, str, int]:
-    last = int(history.step[-1]) if len(history) else step
-    if state == DIVERGED:
-        loss = next((v for v in history["train/loss"][::-1] if v == v and abs(v) != float("inf")), float("nan"))
-        return (
-            "diverged",
-            f"objective or weights were not finite at step {diverged_step}; the last finite train/loss was {loss:.6g}",
-            diverged_step,
-        )
-    if state == RUNNING:
-        return "interrupted", f"interrupted at step {last}", last
-    return "done", "no improvement within the patience" if state == STOPPED else "the planned length was reached", last
-
-
-def final_metrics(population: Population) -> dict[str, list[float]]:
-    """All metrics of the best weights on each part of the data: "<split>/<metric>" -> K numbers."""
-    best = population.watch.best
-    views = population.network.layout.layers(population.network.layout.split(best.theta_KP))
-    found: dict[str, list[float]] = {}
-    with torch.no_grad():
-        for split, data in population.data.items():
-            measured = evaluate(population.network, views, best.buffers, population.scoring, data, population.num_members, full=True)
-            found |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
-    return found

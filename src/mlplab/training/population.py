@@ -49,6 +49,7 @@ class Population:
     dropout: Dropout | None
     watch: Watch
     total_units: float | Tensor  # length of the run in the schedule's unit
+    start_K: Tensor | None = None  # int64 [K]: at which epoch of the population's clock each member began; None: all at 0
 
     def __post_init__(self) -> None:
         self.objective = self._objective()
@@ -59,6 +60,10 @@ class Population:
     @property
     def num_members(self) -> int:
         return self.theta_KP.shape[0]
+
+    def own(self, clock: int, each: int = 1) -> int | Tensor:
+        """The members' own time at this time of the population's clock, in units of which an epoch has `each`: [K, 1], an int where all began with it."""
+        return clock if self.start_K is None else clock - each * self.start_K.unsqueeze(1)
 
     def select(self, rows: Tensor) -> Population:
         """The population of some of its members (int64 indices), whose numbers do not change by it."""
@@ -83,6 +88,7 @@ class Population:
             dropout=dropout,
             watch=self.watch.select(rows),
             total_units=self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units,
+            start_K=self.start_K[rows] if self.start_K is not None else None,
         )
 
 

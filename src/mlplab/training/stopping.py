@@ -29,12 +29,12 @@ class Kept:
         zeros_K = torch.zeros(theta_KP.shape[0], dtype=torch.int64, device=theta_KP.device)
         return cls(theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K)
 
-    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int) -> None:
-        """Take over the chosen members. A select, never a product: 0 times NaN is NaN."""
+    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor) -> None:
+        """Take over the chosen members, at a step that may be each one's own, [K]. A select, never a product: 0 times NaN is NaN."""
         chosen_K1 = chosen_K.unsqueeze(1)
         self.theta_KP = torch.where(chosen_K1, theta_KP, self.theta_KP)
         self.buffers = {name: torch.where(chosen_K1, value, self.buffers[name]) for name, value in buffers.items()}
-        self.step_K = self.step_K.masked_fill(chosen_K, step)
+        self.step_K = torch.where(chosen_K, step, self.step_K)
 
     def select(self, rows: Tensor) -> Kept:
         return Kept(self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.step_K[rows])
@@ -56,8 +56,8 @@ class Watch:
     def alive_K(self) -> Tensor:
         return self.state_K == RUNNING
 
-    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int, first_bad_K: Tensor) -> None:
-        """One evaluation. first_bad_K is the step at which a member's objective ceased to be finite, 0 where it is finite.
+    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor, first_bad_K: Tensor) -> None:
+        """One evaluation, at a step that may be each one's own, [K]. first_bad_K is the step at which a member's objective ceased to be finite, 0 where it is finite.
 
         NaN is never better than anything, so it counts as no improvement.
         """

@@ -15,7 +15,8 @@ from mlplab.losses import Loss, settled
 from mlplab.schema import Part, rules
 from mlplab.settings import Layer, Settings
 from mlplab.training.device import choose
-from mlplab.training.loop import Listener, Loop, Outcome
+from mlplab.training.loop import Listener, Loop
+from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.validation import KFold
 
