@@ -198,11 +198,12 @@ def test_several_objectives_have_a_front(capsys):
     assert "Pareto front" in Path("s/search.html").read_text()
 
 
+TRIALS = 256 if os.environ.get("MLPLAB_CAMPAIGN") == "full" else 96
 SEARCHED = """# @package _global_
 defaults:
   - override /dataset: moons
 sweep:
-  trials: 256
+  trials: TRIALS
   space:
     $w1: choice(4,8)
     $w2: {values: "choice(4,8)", when: {model.hidden: "{w1}-{w2}"}}
@@ -217,10 +218,10 @@ sweep:
 @pytest.mark.parametrize("pruning", ["none", "halving"])
 def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     Path("conf/experiment").mkdir(parents=True)
-    Path("conf/experiment/searched.yaml").write_text(SEARCHED)
+    Path("conf/experiment/searched.yaml").write_text(SEARCHED.replace("TRIALS", str(TRIALS)))
     words = [
         "--config-dir", "conf", "experiment=searched", "dataset.num_samples=100", "tracking=summary", "training.epochs=9", "device=cpu",
-        f"sweep.pruning={pruning}", "sweep.parallel=64", "tracking.checkpoint_seconds=0.2", "hydra.sweep.dir=s",
+        f"sweep.pruning={pruning}", "sweep.parallel=32", "tracking.checkpoint_seconds=0.2", "hydra.sweep.dir=s",
     ]  # fmt: skip
     rng = random.Random(3)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -232,7 +233,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         limit = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < limit:
             now = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
-            if now > seen + rng.randint(1, 25):
+            if now > seen + rng.randint(1, TRIALS // 12):
                 break
             time.sleep(rng.uniform(0.005, 0.05))
         assert process.poll() is None, "it ended before it was killed"
@@ -241,7 +242,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     done = subprocess.run([*command, "resume", "s"], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     found = trials()
-    assert len(found) == 256
+    assert len(found) == TRIALS
     assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
     assert any(trial.state.name == "COMPLETE" for trial in found)
     jobs = pd.read_csv("s/results.csv")

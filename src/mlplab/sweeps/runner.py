@@ -58,6 +58,15 @@ class Runner:
                 self.display.wait()
                 time.sleep(WAIT)
                 self.signals.check()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Checkpoints of populations all of whose jobs have their folders: of a process that was killed in between."""
+        for piece in self.pieces:
+            if (begun := self.ledger.begun(piece.number)) and not self.ledger.missing(piece.jobs):
+                with self.ledger.piece(piece.number) as ours:
+                    for place in begun if ours else ():
+                        self.ledger.forget(place)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
