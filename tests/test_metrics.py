@@ -45,7 +45,7 @@ def scikit_learn_says(probabilities_NC: Tensor, targets_N: Tensor) -> dict[str, 
             "auroc": sk.roc_auc_score(*scores, average="macro"),
             "average_precision": sk.average_precision_score(*scores, average="macro"),
             "log_loss": sk.log_loss(y, p, labels=labels),
-            "brier": sk.brier_score_loss(y, p, labels=labels, scale_by_half=False),
+            "brier": sk.brier_score_loss(y, p, labels=labels),
         }
 
 
@@ -97,7 +97,7 @@ def test_extreme_predictions() -> None:
     metrics = final_classification_metrics(probabilities_KNC, targets_KN)
     assert metrics["auroc"].tolist() == [1.0, 0.0, 0.5]
     assert metrics["average_precision"].tolist()[::2] == [1.0, 0.5]
-    assert metrics["brier"].tolist() == [0.0, 2.0, 0.5]
+    assert metrics["brier"].tolist() == [0.0, 1.0, 0.25]
     assert metrics["mcc"].tolist() == [1.0, -1.0, 0.0]
 
 

@@ -31,6 +31,7 @@ Part: TypeAlias = "str | Mapping[str, Any]"
 """A word, or a mapping with `name` and keys."""
 
 BATCH = 200
+EVALUATIONS = 10
 BLOCK = 1 << 22
 
 
@@ -51,10 +52,9 @@ class Fitted:
 
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
         """Mean over the members of class probabilities [N, C], or of values [N, T] in the target's own units."""
-        network = self._network()
-        dtype = getattr(torch, self.settings.dtype)
+        network, dtype = self._network(), torch.float64  # what a row is predicted must not depend on the rows beside it
         theta_KP = torch.from_numpy(self.theta_KP).to(dtype)
-        buffers = {name: torch.from_numpy(value) for name, value in self.buffers.items()}
+        buffers = {name: torch.from_numpy(value).to(dtype) for name, value in self.buffers.items()}
         members = len(theta_KP)
         views = network.layout.layers(network.layout.split(theta_KP))
         widest = max(network.num_features, *(layer.units for layer in network.layers))
@@ -64,7 +64,7 @@ class Fitted:
             for start in range(0, len(x_NF), rows):
                 x_NF_part = torch.from_numpy(np.ascontiguousarray(x_NF[start : start + rows])).to(dtype)
                 outputs = network.forward(views, x_NF_part.expand(members, -1, -1), buffers)
-                found.append(self.settings.loss.predict(outputs.double()).mean(0))
+                found.append(self.settings.loss.predict(outputs).mean(0))
         scores = torch.cat(found).numpy()
         return np.asarray(scores if self.task.classifies else self.target_scaler.invert(scores))
 
@@ -105,8 +105,9 @@ def settings_of(params: Mapping[str, Any], seed: int, dtype: str, num_rows: int,
         raise ValueError(f"loss = {params['loss']!r} {reason}")
     try:
         training = STYLES["minibatch"](
-            epochs=int(params["epochs"]), batch_size=size, shuffle=params["shuffle"], patience=int(params["patience"]) if params["early_stopping"] else None,
-            min_delta=params["min_delta"], l1=params["l1"], l2=params["l2"], clip_norm=params["clip_norm"],
+            epochs=int(params["epochs"]), evaluate_every=_every(params), batch_size=size, shuffle=params["shuffle"],
+            patience=int(params["patience"]) if params["early_stopping"] else None, min_delta=params["min_delta"],
+            l1=params["l1"], l2=params["l2"], clip_norm=params["clip_norm"],
         )  # type: ignore[call-arg]  # fmt: skip
     except FieldError as error:
         raise ValueError(str(error)) from error
@@ -115,6 +116,37 @@ def settings_of(params: Mapping[str, Any], seed: int, dtype: str, num_rows: int,
         optimizer=part("optimizer", params["optimizer"], lr=params["lr"]), schedule=part("schedule", params["schedule"]), training=training,
         tracking=Tracking(level="off"), config={},
     )  # fmt: skip
+
+
+def _every(params: Mapping[str, Any]) -> int:
+    """Epochs between two evaluations on all rows. They decide when to stop; without that a few are enough to notice divergence."""
+    return 1 if params["early_stopping"] else max(1, int(params["epochs"]) // EVALUATIONS)
+
+
+class _Curve:
+    """The mean objective of each epoch's batches, and of the members that still train: what scikit-learn calls loss_curve_."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.values: list[float] = []
+        self._sums: list[Tensor] = []
+        self._seen = loop.step
+        loop.after_step = self
+
+    def run(self, loop: Loop) -> None:
+        """Train; the loop leaves at its last step without a call."""
+        loop.run()
+        if loop.step != self._seen:
+            self(loop)
+
+    def __call__(self, loop: Loop) -> None:
+        assert loop.objective_K is not None
+        self._seen = loop.step
+        batches = loop.now.batches
+        size = min(batches.portion, batches.used - (loop.batch - 1) * batches.portion)
+        self._sums.append(loop.objective_K * size)
+        if loop.batch == batches.per_epoch:
+            self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
+            self._sums = []
 
 
 def fit(
@@ -135,7 +167,8 @@ def fit(
     scaler = _target_scaler(settings[0], y, weights)
     prepared = _prepared(task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None)
     loop = _loop(settings, prepared)
-    loop.run()
+    curve = _Curve(loop)
+    curve.run(loop)
     outcomes = loop.outcomes()
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
@@ -144,7 +177,7 @@ def fit(
         warnings.warn(f"{len(outcomes) - len(healthy)} of {len(outcomes)} members diverged and are left out", stacklevel=4)
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
     kept = [(o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers) for o in outcomes]
-    return _fitted(settings[0], task, x.shape[1], scaler, kept, list(seeds), [o.epochs for o in outcomes], _history(outcomes))
+    return _fitted(settings[0], task, x.shape[1], scaler, kept, list(seeds), [o.epochs for o in outcomes], _history(outcomes, curve))
 
 
 def fit_more(
@@ -164,16 +197,17 @@ def fit_more(
     settings = [settings_of(own, seed, before.settings.dtype if before else dtype, len(x), task) for seed in known]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
     loop = _loop(settings, _prepared(task, scaler, (x, y, weights), None))
-    done = len(before.history.get("train/loss", [])) - 1 if before is not None else 0
+    done = len(before.history["train/loss"]) if before is not None else 0
     if before is not None:
         _continue(loop, before)
-    loop.run()
+    curve = _Curve(loop)
+    curve.run(loop)
     outcomes = loop.outcomes()
-    history = _history(outcomes)
+    history = _history(outcomes, curve)
     if before is not None:
         history = {name: [*values, history[name][-1]] for name, values in before.history.items() if name in history}
     kept = [(o.last_theta_P, o.last_buffers) for o in outcomes]
-    fitted = _fitted(settings[0], task, x.shape[1], scaler, kept, known, [max(done, 0) + 1] * len(known), history)
+    fitted = _fitted(settings[0], task, x.shape[1], scaler, kept, known, [done + 1] * len(known), history)
     fitted.state = copy.deepcopy(capture(loop))
     return fitted
 
@@ -227,11 +261,13 @@ def _prepared(task: Task, scaler: Scaler, train: tuple[Any, ...], val: tuple[Any
     )  # fmt: skip
 
 
-def _history(outcomes: Sequence[Any]) -> dict[str, list[float]]:
-    """Mean over the members that were still there, an entry an epoch, the first before training."""
-    names = [name for name in outcomes[0].history.names if name in ("train/loss", "val/loss")]
-    longest = max(len(outcome.history) for outcome in outcomes)
-    return {name: [float(np.mean([o.history[name][e] for o in outcomes if len(o.history) > e])) for e in range(longest)] for name in names}
+def _history(outcomes: Sequence[Any], curve: _Curve) -> dict[str, list[float]]:
+    """An entry an epoch: the train loss of the batches, and where rows were held out the mean of theirs over the members that were still there."""
+    found = {"train/loss": curve.values}
+    if "val/loss" in outcomes[0].history.names:
+        longest = max(len(outcome.history) for outcome in outcomes)
+        found["val/loss"] = [float(np.mean([o.history["val/loss"][e] for o in outcomes if len(o.history) > e])) for e in range(1, longest)]
+    return found
 
 
 def _fitted(

@@ -116,8 +116,8 @@ def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
 def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
     """log_loss: mean of -log p of the target, with p kept eps (of the dtype) away from 0 and 1, as scikit-learn does.
 
-    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2] for any number of classes: scikit-learn's with scale_by_half=False,
-    which for two classes is not its default.
+    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2]; for two classes half of it, (p_1 - [1 = target])^2 in [0, 1]. Both are what
+    scikit-learn's brier_score_loss gives by default.
     """
     eps = torch.finfo(probabilities_KNC.dtype).eps
     index_KN1 = targets_KN.unsqueeze(-1)
@@ -125,7 +125,8 @@ def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[
     log_loss_K = -hit_KN.clamp(eps, 1 - eps).double().log().mean(1)
     probabilities_KNC = probabilities_KNC.double()
     miss_KNC = probabilities_KNC.scatter(-1, index_KN1, hit_KN.double().unsqueeze(-1) - 1)
-    return {"log_loss": log_loss_K, "brier": miss_KNC.square().sum(-1).mean(1)}
+    halved = 0.5 if probabilities_KNC.shape[-1] == 2 else 1.0
+    return {"log_loss": log_loss_K, "brier": halved * miss_KNC.square().sum(-1).mean(1)}
 
 
 def total_squares(targets_KNT: Tensor) -> Tensor:

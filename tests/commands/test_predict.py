@@ -158,7 +158,7 @@ def test_evaluate_agrees_with_scikit_learn(classes, capsys):
         "auroc": sk.roc_auc_score(truth, scored),
         "log_loss": sk.log_loss(truth, probability),
         "average_precision": sk.average_precision_score(truth, scored),
-        "brier": 2 * sk.brier_score_loss(truth, scored),
+        "brier": sk.brier_score_loss(truth, scored),
         "f1_class_0": sk.f1_score(1 - truth, 1 - predicted),
         "f1_class_1": sk.f1_score(truth, predicted),
     }

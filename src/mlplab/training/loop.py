@@ -46,6 +46,7 @@ class Loop:
         self.pause_epoch: int | None = None  # where `run` returns, to be called again
         self.pruned: dict[int, str] = {}  # member -> why it was made to leave
         self.objectives: list[Tensor] = []  # of the steps since the last evaluation
+        self.objective_K: Tensor | None = None  # of the last step
         self._nobody_K = torch.zeros(1, dtype=torch.int64)
         self._pending: list[Pending] = []
         self._last_read = time.monotonic()
@@ -92,6 +93,7 @@ class Loop:
                 population.theta_KP, population.objective, population.optimizer_state, step, self.lr
             )
             self.objectives.append(objective_K)
+            self.objective_K = objective_K
             if before_KP is not None:
                 self._evaluate(before_KP, self.lr)
                 if self.step in self._last_steps and not self.now.watch.alive_K.any():

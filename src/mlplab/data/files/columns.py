@@ -80,8 +80,13 @@ def _text_refusal(values: pd.Series, source: str) -> str:
         )
     return (
         f"{source}, column '{values.name}': {known.nunique()} different texts in {len(known)} rows, such as {str(known.iloc[0])[:40]!r}: text is not learnt from. "
-        f"Leave it out (dataset.ignore=[{values.name}]), take it as words (dataset.categories=[{values.name}]), or make numbers of it first."
+        f"{_if_identifier(values)}Leave it out (dataset.ignore=[{values.name}]), take it as words (dataset.categories=[{values.name}]), or make numbers of it first."
     )
+
+
+def _if_identifier(values: pd.Series) -> str:
+    """A different text in each row names the row."""
+    return f"If it names the rows, say so (dataset.id_column={values.name}). " if values.nunique() == len(values) else ""
 
 
 def _number(value: Any) -> float | None:
