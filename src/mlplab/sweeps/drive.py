@@ -131,7 +131,8 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run in several processes at once."""
     display = Display(plan, quiet)
     options = plan.options
-    alone = options.workers == 1 and options.engine == "local"
+    limited = options.cluster.get("minutes") is not None  # a limit of time needs somebody beside the worker who keeps it
+    alone = options.workers == 1 and options.engine == "local" and not limited
     runner = Runner(plan, folder, display) if alone else Workers(plan, folder, display)
     try:
         runner.run()
