@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,9 @@ class Slurm(Part):
     extra: Any = anything({}, "further options of sbatch by their names")
 
     def check(self) -> None:
-        _check_extra(self.extra)
+        for key in ("partition", "account", "qos"):
+            _check_line(key, getattr(self, key))
+        _check_extra(self.extra, _NO_SBATCH)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Ray(Part):
     def check(self) -> None:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise FieldError("gpus", self.gpus, "is not a whole number: only a share below 1 of a GPU can be had")
-        _check_extra(self.extra)
+        _check_extra(self.extra, _NO_RAY)
 
 
 ENGINES: dict[str, type[Part]] = {"local": Local, "slurm": Slurm, "ray": Ray}
@@ -77,6 +80,25 @@ def options(engine: str, given: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _check_extra(extra: object) -> None:
+_NO_SBATCH = ("export", "export-file", "get-user-env", "wrap", "bb", "bbf", "uid", "gid", "container")
+_NO_RAY = ("runtime_env", "runtime-env")
+"""What sets up an environment or names a program: nothing in a configuration runs code."""
+
+
+def _check_extra(extra: object, refused: Sequence[str]) -> None:
     if not isinstance(extra, Mapping):
         raise FieldError("extra", extra, "is not a mapping of options to their values")
+    for key, value in extra.items():
+        if not re.fullmatch(r"[A-Za-z][\w-]*", str(key)):
+            raise FieldError("extra", key, "is not the name of an option")
+        if str(key) in refused:
+            raise FieldError(
+                f"extra.{key}", value, "could run code, and nothing in a configuration does; set it in the shell of the command"
+            )
+        _check_line(f"extra.{key}", value)
+
+
+def _check_line(key: str, value: object) -> None:
+    """These become lines of a script, in which a second line would be a command."""
+    if any(ord(sign) < 32 or ord(sign) == 127 for sign in str(value)):
+        raise FieldError(key, value, "has more than one line, or signs that cannot be printed")

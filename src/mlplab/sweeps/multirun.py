@@ -112,13 +112,26 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
     plan = drive.place(folder, known.settings(known.jobs), known.options, known.typed, known.plugin_files)
     drawn = [f"seed={job.settings.seed}" if known.first.config["seed"] is None else "" for job in plan.jobs]
     parsed = [words.for_hydra(words.parse([*job.overrides, *filter(None, [seed])])) for job, seed in zip(plan.jobs, drawn, strict=True)]
+    _mend_ray(launcher)
     try:
         return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
         known.ended = drive.report(plan, folder, interrupted=True)
         raise
     finally:
+        if (ray := sys.modules.get("ray")) is not None:
+            ray.shutdown()  # its workers' lines come late, and the last line of the command is the folder
         known.ended = known.ended or drive.report(plan, folder)
+
+
+def _mend_ray(launcher: Any) -> None:
+    """hydra-ray-launcher fills in a size of the object store, which Ray refuses where there is a cluster to connect to."""
+    from omegaconf import open_dict
+
+    own = getattr(launcher, "ray_cfg", None)
+    if own is not None and own.get("init") and own.init.get("address"):
+        with open_dict(own):
+            own.init.setdefault("object_store_memory", None)
 
 
 def launch(task: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
