@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def launch(task: Any, folder: Path) -> None:
 
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    place = os.path.abspath(folder) if isinstance(task, Task) and task.alone else str(folder)
+    quoted = place.replace("\\", "\\\\").replace("'", "\\'")
     typed = [word for word in words.parse(task.typed) if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
     if isinstance(task, Search):
         typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(words.parse(["hydra/sweeper=mlplab_search"]))
