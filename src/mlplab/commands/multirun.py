@@ -18,6 +18,7 @@ from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.search import Search
 from mlplab.sweeps.table import print_table
+from mlplab.tracking import note
 from mlplab.tracking.terminal import say
 
 
@@ -95,6 +96,12 @@ def launch(task: Any, folder: Path) -> None:
         except KeyboardInterrupt:
             if task.ended is None:
                 raise
+        except ConfigError:
+            raise
+        except Exception as error:  # of another launcher: a process of it that died, a cluster that takes no jobs
+            if task.ended is None:
+                raise
+            note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
 
 
 def conclude(ended: Sweep, folder: Path) -> int:
