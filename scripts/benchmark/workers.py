@@ -52,6 +52,9 @@ def main() -> None:
     first, *_, last = found
     ratios = [a / b for a, b in zip(found[first], found[last], strict=True)]
     print(f"{first} / {last}: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    if given.engine:
+        more = [b - a for a, b in zip(found[first], found[last], strict=True)]
+        print(f"{given.engine} adds {statistics.median(more):.1f} s to each of its two shards ({', '.join(f'{one:.1f}' for one in more)})")
 
 
 if __name__ == "__main__":

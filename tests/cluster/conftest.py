@@ -138,4 +138,5 @@ def ray():
             node.wait(20)
         except (OSError, subprocess.TimeoutExpired):
             os.killpg(node.pid, signal.SIGKILL)
+            node.wait(20)
     shutil.rmtree(place, ignore_errors=True)

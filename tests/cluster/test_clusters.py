@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,8 @@ def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
     log = Path("cluster/workers.log").read_text()
     assert "COMPLETED, exit code 0:0 on n1" in log
     assert "COMPLETED, exit code 0:0 on n2" in log
+    [number] = set(re.findall(r"slurm job (\d+)_[01]: started", log))  # both are tasks of one array
+    assert [path.name for path in Path("cluster/workers").glob("*_submission.sh")] == [f"{number}_submission.sh"]
 
 
 def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local):
@@ -107,32 +110,36 @@ def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, l
     assert all(Path(path).stat().st_mtime == moment for path, moment in done.items())
 
 
-def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path):
+@pytest.mark.parametrize("count", [1, 2], ids=["a job", "a task of an array"])
+def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
     words = [
         "experiment=xor_mlp",
         "training.epochs=1500",
         "optimizer.lr=0.01",
-        "seed=range(8)",
+        f"seed=range({8 * count})",
         "tracking=summary",
         "device=cpu",
         "training.patience=null",
+        f"sweep.workers={count}",
     ]
     env = {**slurm, "OMP_NUM_THREADS": "1"}
     run(*MLPLAB, "train", "-m", *words, "hydra.sweep.dir=undisturbed", env=env)
     more = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}", "hydra.sweep.dir=preempted"]
     driver = subprocess.Popen([*MLPLAB, "train", "-m", *words, *more], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: len(workers("preempted")) == 1)
-    until(lambda: any(Path("preempted/.locks").glob("*/.lock")))
+    until(lambda: len(workers("preempted")) == count)
+    until(lambda: len(list(Path("preempted/.locks").glob("*/.lock"))) == count)
     time.sleep(3)
     number = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()[0]
-    before = workers("preempted")[0]
+    assert ("_" in number) == (count > 1)
+    before = set(workers("preempted"))
     run("scancel", "--signal=USR2", number, env=slurm)
-    until(lambda: before not in workers("preempted"), 60)
+    until(lambda: before - set(workers("preempted")), 60)
     assert list(Path("preempted/.checkpoints").glob("*/*/step-*")) or list(Path("preempted/.checkpoints").glob("*/*/*"))
     time.sleep(4)
     subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False)
     assert driver.wait(400) == 0
-    for job in range(8):
+    assert f"slurm job {number}: COMPLETED" in Path("preempted/workers.log").read_text()  # it was queued again, and no other took its place
+    for job in range(8 * count):
         mine, other = (load_file(f"{place}/jobs/{job}/weights.safetensors") for place in ("undisturbed", "preempted"))
         assert all((mine[name] == other[name]).all() for name in mine)
 

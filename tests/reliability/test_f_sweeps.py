@@ -210,6 +210,30 @@ def _memory_in_use():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@row("F14")
+@pytest.mark.slow
+def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
+    """Asked to leave, killed where it does not, and its piece trained by another worker."""
+    from mlplab.config import plugins
+    from mlplab.sweeps.engines import local
+
+    monkeypatch.setattr(local, "GRACE", 1.0)
+    Path("parts.py").write_text(
+        "import os, time\nfrom dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
+        '@register(\'activation\', \'stuck\')\n@dataclass(frozen=True)\nclass Stuck(Activation):\n    """Hangs once in a worker."""\n'
+        "    def __call__(self, x):\n        if not os.path.exists('hung'):\n"
+        "            open('hung', 'w').close()\n            time.sleep(200)\n        return x.tanh()\n"
+    )
+    words = ["--plugin", "parts.py", *QUICK, "activation=tanh,stuck,relu", "seed=0,1", "device=cpu"]
+    try:
+        assert main(["train", "-m", *words, "sweep.cluster={minutes: 0.25}", "hydra.sweep.dir=sweep"]) == 0
+    finally:
+        plugins.forget("activation", "stuck")
+    assert Path("hung").exists()
+    assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
+    assert "worker 0: killed by SIGKILL, after 0.25 minutes without beginning or ending a job" in Path("sweep/workers.log").read_text()
+
+
 @row("F15")
 def test_f15_a_clock_that_goes_back(monkeypatch, tmp_path):
     real, calls = time.time, []

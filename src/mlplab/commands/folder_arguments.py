@@ -54,7 +54,8 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
         return
     from mlplab.sweeps.planfile import used_plugins
 
-    missing = [path for path in used_plugins(folder) if path not in files]
+    named = {Path(path).resolve() for path in files}  # a worker has them as absolute paths
+    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in named]
     if missing:
         flags = " ".join(f"--plugin {path}" for path in missing)
         raise ConfigError(f"The sweep in {folder} was started with parts of your own. Name their files again: {flags}.")

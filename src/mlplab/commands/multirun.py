@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.search import Search
 from mlplab.sweeps.table import print_table
+from mlplab.tracking import note
 from mlplab.tracking.terminal import say
 
 
@@ -79,7 +81,8 @@ def launch(task: Any, folder: Path) -> None:
 
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    place = os.path.abspath(folder) if isinstance(task, Task) and task.alone else str(folder)
+    quoted = place.replace("\\", "\\\\").replace("'", "\\'")
     typed = [word for word in words.parse(task.typed) if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
     if isinstance(task, Search):
         typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(words.parse(["hydra/sweeper=mlplab_search"]))
@@ -93,6 +96,12 @@ def launch(task: Any, folder: Path) -> None:
         except KeyboardInterrupt:
             if task.ended is None:
                 raise
+        except ConfigError:
+            raise
+        except Exception as error:  # of another launcher: a process of it that died, a cluster that takes no jobs
+            if task.ended is None:
+                raise
+            note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
 
 
 def conclude(ended: Sweep, folder: Path) -> int:

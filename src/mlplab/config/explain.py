@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import catalog, folders
+from mlplab.config import catalog, folders, launchers
 from mlplab.config.errors import ConfigError, did_you_mean, listing, nearest
 from mlplab.config.render import value_yaml
 from mlplab.config.root import GROUPS, PART_GROUPS
@@ -49,13 +49,13 @@ def failure(
 ) -> ConfigError:
     """What Hydra refused, in one paragraph. `compose` gives the plain tree and is tried with the choices alone, to see what was there."""
     choices = [word.input_line or "" for word in words if "." not in word.key_or_group]
-    typed = [word for word in words if "." in word.key_or_group and not word.is_hydra_override()]
+    typed = [word for word in words if "." in word.key_or_group]
     try:
         tree = compose(choices)
     except Exception:
         return _file_failure(error, where)
     for word in typed:
-        if found := _missing_key(word, tree, where):
+        if found := launchers.unknown_key(word, tree["hydra"]) if word.is_hydra_override() else _missing_key(word, tree, where):
             return found
     return ConfigError(f"The configuration does not compose: {_plain(error)}")
 
@@ -90,6 +90,8 @@ def _file_failure(error: Exception, where: Sequence[Path]) -> ConfigError:
         return ConfigError(f"{place}this is not YAML: {getattr(error, 'problem', None) or _plain(error)}.")
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, missing = str(error.missing_cfg_file).rpartition("/")
+        if group in launchers.PACKAGES:
+            return launchers.missing(group, missing, list(error.options or ()))
         source = re.match(r"In '([^']+)'", str(error))
         known = catalog.words(group, where) if group in GROUPS else list(error.options or ())
         place = f"In {source[1]}.yaml: " if source and group in GROUPS else ""

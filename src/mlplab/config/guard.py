@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlplab.config.errors import ConfigError, shown
@@ -100,6 +100,32 @@ def _check_installed(name: str, node: object) -> None:
             raise forbidden(path, key, "Hydra's configuration")
         if isinstance(value, str):
             refuse_resolvers(path, value, _ALLOWED_IN_FOLDERS)
+
+
+def refuse_untyped(node: Mapping[str, Any], typed: Iterable[str]) -> None:
+    """A file may choose an installed launcher and give it numbers and words of a line; what can hold commands, environments or code
+    (lists and mappings, such as `setup` and `runtime_env`) must be typed. `typed`: the keys of the command line."""
+    own = node.get("launcher") or {}
+    presets = [item for _, _, item in _walk(_declared("launcher"), "") if isinstance(item, Mapping) and "_target_" in item]
+    preset = dict(_leaves(next((item for item in presets if item["_target_"] == own.get("_target_")), {})))
+    known = [key for key in typed if key == "hydra.launcher" or key.startswith("hydra.launcher.")]
+    for path, value in _leaves(own):
+        whole = f"hydra.launcher.{path}"
+        typed_here = any(whole == key or whole.startswith((key + ".", key + "[")) for key in known)
+        if typed_here or (path in preset and preset[path] == value):
+            continue
+        if re.search(r"[.\[]", path) or (isinstance(value, str) and not value.isprintable()):
+            raise ConfigError(
+                f"`{whole} = {shown(value)}` stands in a file, and could run code where Hydra's launcher takes it: nothing in a configuration does. "
+                f"Type it on the command line: {whole.partition('[')[0]}=..."
+            )
+
+
+def _leaves(tree: object) -> Iterator[tuple[str, object]]:
+    """(path, value) of the scalars of a tree, and of its empty lists and mappings."""
+    for path, _, value in _walk(tree, ""):
+        if path and not (isinstance(value, (Mapping, list, tuple)) and value):
+            yield path, value
 
 
 def _declared(name: str) -> object:

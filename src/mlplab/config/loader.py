@@ -25,11 +25,13 @@ class GuardedLoader(ConfigLoaderImpl):
 
     def load_configuration(self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any) -> DictConfig:
         """The composed tree, checked."""
-        for word in words.parse(line for line in overrides if line not in self.own_words):
-            if word.is_hydra_override():
-                words.check_hydra_word(word.key_or_group, word.input_line or "")
+        typed = [word for word in words.parse(line for line in overrides if line not in self.own_words) if word.is_hydra_override()]
+        for word in typed:
+            words.check_hydra_word(word.key_or_group, word.input_line or "")
         tree = super().load_configuration(config_name, overrides, *args, **kwargs)
         plain: Any = OmegaConf.to_container(tree, resolve=False)
-        guard.check_hydra(plain.pop("hydra"))
+        node = plain.pop("hydra")
+        guard.check_hydra(node)
+        guard.refuse_untyped(node, [word.key_or_group for word in typed])
         guard.refuse_code(plain)
         return tree

@@ -12,8 +12,8 @@ def check_place(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     """The folder as an absolute path. Raises ConfigError where it is taken, or cannot be created."""
     place = Path(os.path.abspath(folder))
     text = f"The folder {place} (`{key}`)"
-    if "\0" in str(folder) or any(len(os.fsencode(piece)) > 255 for piece in place.parts):
-        raise ConfigError(f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or holds a null character.")
+    if any(ord(sign) < 32 for sign in str(folder)) or any(len(os.fsencode(piece)) > 255 for piece in place.parts):
+        raise ConfigError(f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or holds a control character.")
     if place.is_dir() and any(place.iterdir()):
         raise ConfigError(
             f"{text} is there already and is not empty. A run never writes into another's folder; name a new one with {key}=..., or leave it out."

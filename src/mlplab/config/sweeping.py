@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlplab.config import cluster
 from mlplab.schema import FieldError, Part, anything, choice, flag, integer, text
 
 MAX_JOBS = 1_000_000
@@ -35,7 +36,8 @@ class Sweep(Part):
     workers: int = integer(1, "processes that train at once, each whole populations", at_least=1, at_most=100_000)
     engine: str = choice("local", ("local", "slurm", "ray"), "where the workers run")
     cluster: Any = anything(
-        {}, "of slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; of ray: address, cpus, gpus, extra"
+        {},
+        "of slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; of ray: address, cpus, gpus, extra; of local: minutes",
     )
     detach: bool = flag(False, "submit the workers and leave; `mlplab resume` collects")
     trials: int | None = integer(
@@ -65,6 +67,7 @@ class Sweep(Part):
     def check(self) -> None:
         if not isinstance(self.cluster, Mapping):
             raise FieldError("cluster", self.cluster, "is not a mapping such as {partition: main, minutes: 60}")
+        cluster.options(self.engine, self.cluster)
         if self.detach and self.engine == "local":
             raise FieldError("detach", True, "is for sweep.engine=slurm, whose jobs stay when the command ends")
         if not isinstance(self.space, Mapping):

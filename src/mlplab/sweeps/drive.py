@@ -141,7 +141,8 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
 
 def whoever(plan: Plan, folder: Path, display: Display) -> Runner | Workers:
     """Who trains the plan: this process, or as many as its options name."""
-    alone = plan.options.workers == 1 and plan.options.engine == "local"
+    limited = plan.options.cluster.get("minutes") is not None  # a limit of time needs somebody beside the worker who keeps it
+    alone = plan.options.workers == 1 and plan.options.engine == "local" and not limited
     return Runner(plan, folder, display) if alone else Workers(plan, folder, display)
 
 

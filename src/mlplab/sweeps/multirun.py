@@ -53,7 +53,7 @@ class Task:
 
     def __init__(self, typed: Sequence[str], dirs: Sequence[str | Path], plugin_files: Sequence[str], quiet: bool = False) -> None:
         self.typed, self.dirs, self.plugin_files, self.quiet = tuple(typed), tuple(dirs), tuple(plugin_files), quiet
-        self.where = tuple(folders.search(dirs))
+        self.where, self.cwd = tuple(folders.search(dirs)), os.getcwd()
         self.jobs = expand(self.typed, self.dirs)
         composed = compose_many(self.jobs, self.dirs)
         beside = [word for word in self.typed if word.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))]
@@ -61,6 +61,11 @@ class Task:
         self.options = Options.of(self.first.sweep)
         self._settings = dict(zip(self.jobs, build_many(composed), strict=True))
         self.ended: Sweep | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the launcher is not ours: one that starts the jobs one by one, perhaps in other processes and from other folders."""
+        return self.first.sources.choices.get("hydra/launcher") != "mlplab"
 
     def settings(self, jobs: Sequence[Sequence[str]]) -> list[Settings]:
         """The settings of these jobs: those of the command line, or what another sweeper has made up."""
@@ -77,7 +82,8 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import open_dict
 
-        plugins.load(self.plugin_files)  # a launcher may have started another process
+        os.chdir(self.cwd)  # a launcher may have started another process, which may stand elsewhere
+        plugins.load(self.plugin_files)
         node = HydraConfig.get()
         tree = copy.deepcopy(config)
         with open_dict(tree):
@@ -106,19 +112,32 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
     known = _ours(task)
     if type(launcher).__name__ == OURS:
         return launcher.launch(known.jobs, initial_job_idx=0)
-    folder = Path(str(config.hydra.sweep.dir))
+    folder = Path(str(known.first.sweep_dir))
     if (folder / "plan.yaml").exists():
         raise ConfigError(f"{folder} holds a sweep already, and this launcher starts every job anew. `mlplab resume {folder}` finishes it.")
     plan = drive.place(folder, known.settings(known.jobs), known.options, known.typed, known.plugin_files)
     drawn = [f"seed={job.settings.seed}" if known.first.config["seed"] is None else "" for job in plan.jobs]
     parsed = [words.for_hydra(words.parse([*job.overrides, *filter(None, [seed])])) for job, seed in zip(plan.jobs, drawn, strict=True)]
+    _mend_ray(launcher)
     try:
         return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
         known.ended = drive.report(plan, folder, interrupted=True)
         raise
     finally:
+        if (ray := sys.modules.get("ray")) is not None:
+            ray.shutdown()  # its workers' lines come late, and the last line of the command is the folder
         known.ended = known.ended or drive.report(plan, folder)
+
+
+def _mend_ray(launcher: Any) -> None:
+    """hydra-ray-launcher fills in a size of the object store, which Ray refuses where there is a cluster to connect to."""
+    from omegaconf import open_dict
+
+    own = getattr(launcher, "ray_cfg", None)
+    if own is not None and own.get("init") and own.init.get("address"):
+        with open_dict(own):
+            own.init.setdefault("object_store_memory", None)
 
 
 def launch(task: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:

@@ -46,7 +46,7 @@ class Workers:
         handles: list[Handle] = []
         try:
             with self.signals:
-                handles += [self._start(engine, number) for number in range(min(self.count, len(self.plan.pieces)))]
+                handles += self._start(engine, range(min(self.count, len(self.plan.pieces))))
                 if options.detach:
                     note(f"{len(handles)} workers are submitted; collect what they do with `mlplab resume {self.folder}`")
                     self.status, handles = "interrupted", []
@@ -62,20 +62,21 @@ class Workers:
         """Jobs that nobody has finished, nor tried since we began."""
         return [number for number in self.ledger.missing(job.number for job in self.plan.jobs) if not self.ledger.tried(number, self.since)]
 
-    def _start(self, engine: Engine, number: int) -> Handle:
-        threads = (
-            max(1, (os.cpu_count() or 1) // self.count)
-            if self.plan.options.engine == "local"
-            else int(self.plan.options.cluster.get("cpus", 1))
-        )
+    def _start(self, engine: Engine, numbers: range) -> list[Handle]:
+        """The workers of these numbers, together: as one array where the engine has such a thing."""
+        options = self.plan.options
+        threads = max(1, (os.cpu_count() or 1) // self.count) if options.engine == "local" else max(1, int(options.cluster.get("cpus", 1)))
+        handles = list(engine.start([self._command(number) for number in numbers], numbers.start, threads))
+        for number, handle in zip(numbers, handles, strict=True):
+            self._tell(f"{handle.name}: started as worker {number} of {self.count}")
+        return handles
+
+    def _command(self, number: int) -> list[str]:
         plugins = [word for path in self.plan.plugins for word in ("--plugin", str(Path(path).resolve()))]
-        command = [
+        return [
             sys.executable, "-m", "mlplab", "work", str(self.folder.resolve()), "--number", str(number), "--of", str(self.count),
             "--since", repr(self.since), *plugins,
         ]  # fmt: skip
-        handle = engine.start(command, number, threads)
-        self._tell(f"{handle.name}: started as worker {number} of {self.count}")
-        return handle
 
     def _watch(self, engine: Engine, handles: list[Handle]) -> None:
         started, best, fruitless = len(handles), len(self._left()), 0
@@ -96,7 +97,7 @@ class Workers:
                         f"The workers of {self.folder} end without finishing a job; the last said: {how}. What they printed is in {self.folder / 'workers'}, "
                         f"and how they ended in {self.log}. `mlplab resume {self.folder}` tries again."
                     )
-                handles[place] = self._start(engine, started)
+                [handles[place]] = self._start(engine, range(started, started + 1))
                 started += 1
             time.sleep(engine.pause)
         self.display.progress_to(len(self.plan.jobs))

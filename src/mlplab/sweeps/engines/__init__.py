@@ -7,16 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config import cluster
+from mlplab.config.errors import ConfigError
 
-KEYS: dict[str, dict[str, Any]] = {
-    "local": {},
-    "slurm": {
-        "partition": None, "account": None, "qos": None, "minutes": 60, "cpus": 1, "gpus": 0, "memory_gb": None, "extra": {},
-    },
-    "ray": {"address": None, "cpus": 1, "gpus": 0, "extra": {}},
-}  # fmt: skip
-"""The keys of `sweep.cluster` for each engine, with their defaults."""
 PACKAGES = {"slurm": "submitit", "ray": "ray"}
 
 
@@ -37,22 +30,11 @@ class Engine(Protocol):
 
     pause: float  # seconds between two looks at them
 
-    def start(self, command: Sequence[str], number: int, threads: int) -> Handle:
-        """Run a command line of `mlplab work` somewhere."""
+    def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> Sequence[Handle]:
+        """Run command lines of `mlplab work`, those of the workers `first` and on; together where the engine has a way to, as Slurm has arrays."""
 
     def close(self) -> None:
         """Give back what the engine holds itself. Its workers are told before."""
-
-
-def options(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """`sweep.cluster` with its defaults. Raises ConfigError for a key that this engine has not."""
-    known = KEYS[engine]
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"`sweep.cluster.{key}` is unknown to sweep.engine={engine}. {did_you_mean(str(key), known)}It has {', '.join(known) or 'no keys'}."
-            )
-    return {**known, **given}
 
 
 def need(engine: str) -> None:
@@ -65,7 +47,7 @@ def need(engine: str) -> None:
 def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:
     """The engine of that name. Raises ConfigError."""
     need(engine)
-    own = options(engine, given)
+    own = cluster.options(engine, given)
     if engine == "slurm":
         from mlplab.sweeps.engines.slurm import Slurm
 
@@ -76,4 +58,4 @@ def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:
         return Ray(own, folder)
     from mlplab.sweeps.engines.local import Local
 
-    return Local(folder)
+    return Local(own, folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mlplab.config import cluster
 
 
 def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
@@ -47,7 +49,7 @@ class Ray:
 
     pause = 0.5
 
-    def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, options: cluster.Ray, folder: Path) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -55,22 +57,25 @@ class Ray:
         self.ray, self.options, self.folder = ray, options, folder / "workers"
         self.folder.mkdir(exist_ok=True)
         self.ours = not ray.is_initialized()
-        if self.ours and options["address"]:
-            ray.init(address=str(options["address"]), log_to_driver=False, logging_level=40)
+        if self.ours and options.address:
+            ray.init(address=str(options.address), log_to_driver=False, logging_level=40)
         elif self.ours:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=40)
 
-    def start(self, command: Sequence[str], number: int, threads: int) -> Task:
+    def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Task]:
         own = {
-            "num_cpus": self.options["cpus"],
-            "num_gpus": self.options["gpus"],
+            "num_cpus": self.options.cpus,
+            "num_gpus": self.options.gpus,
             "max_retries": 0,
             "scheduling_strategy": "SPREAD",
-            **self.options["extra"],
+            **self.options.extra,
         }
-        log = str((self.folder / f"{number}.log").resolve())
-        reference = self.ray.remote(**own)(shard).remote(list(command), threads, os.getcwd(), log)
-        return Task(self.ray, reference, f"ray task {number}")
+        remote = self.ray.remote(**own)(shard)
+        tasks = []
+        for number, command in enumerate(commands, first):
+            log = str((self.folder / f"{number}.log").resolve())
+            tasks.append(Task(self.ray, remote.remote(list(command), threads, os.getcwd(), log), f"ray task {number}"))
+        return tasks
 
     def close(self) -> None:
         """Leave the cluster, or end our own instance."""

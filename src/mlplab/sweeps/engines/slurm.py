@@ -1,19 +1,24 @@
-"""Workers as jobs of a Slurm cluster, submitted by submitit. The sweep's folder lies on a file system that all nodes share."""
+"""Workers as the tasks of one job array of a Slurm cluster, submitted by submitit. The sweep's folder lies on a file system that all nodes share."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
 
+from mlplab.config import cluster
+
 _ALIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "RESIZING", "REQUEUE_HOLD", "SIGNALING", "STAGE_OUT")
+_LARGEST_ARRAY = 1001
+"""Slurm's own MaxArraySize, where the controller does not say."""
 
 
 class Shard(submitit.helpers.Checkpointable):
@@ -43,26 +48,55 @@ class Shard(submitit.helpers.Checkpointable):
         return submitit.helpers.DelayedSubmission(Shard(self.command, self.threads))
 
 
-class Job:
-    """One job of Slurm's."""
+class Submission:
+    """One `sbatch`, of a job or of an array of them, and what the controller says of it: asked once for all its tasks, not once a task."""
 
-    def __init__(self, job: Any) -> None:
-        self._job = job
-        self.name = f"slurm job {job.job_id}"
+    def __init__(self, number: str, pause: float) -> None:
+        self.number, self.pause = number, pause
+        self._asked = float("-inf")
+        self._states: dict[str, str | None] = {}
+
+    def ended(self, task: str) -> str | None:
+        """How a task ended ("12_3", or "12" of a lone job); None while it waits or works."""
+        if time.monotonic() - self._asked >= self.pause:
+            self._ask()
+            self._asked = time.monotonic()
+        waiting = any(state is None for name, state in self._states.items() if "[" in name)  # tasks that wait have one record together
+        return self._states.get(task, None if waiting else "gone from the queue")
+
+    def _ask(self) -> None:
+        """The controller knows jobs without an accounting data base, for the minutes that it remembers them."""
+        done = subprocess.run(["scontrol", "-o", "show", "job", self.number], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            self._states = dict(map(state, filter(str.strip, done.stdout.splitlines())))
+        elif "Invalid job id" in done.stderr:
+            self._states = {}
+        elif not self._states:  # the controller does not answer: whatever was known holds
+            self._states = {f"{self.number}_[]": None}
+
+
+def state(record: str) -> tuple[str, str | None]:
+    """A line of `scontrol -o show job`: its job's name, "12_3", "12_[4-7]" or "12", and how it ended; None while it waits or works."""
+    fields = dict(piece.split("=", 1) for piece in record.split() if "=" in piece)
+    task = fields.get("ArrayTaskId")
+    name = fields.get("JobId", "?") if task is None else f"{fields.get('ArrayJobId', '?')}_{task if task.isdigit() else f'[{task}]'}"
+    if (word := fields.get("JobState", "UNKNOWN")) in _ALIVE:
+        return name, None
+    return name, f"{word}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')}, reason {fields.get('Reason', '?')}"
+
+
+class Job:
+    """One job of Slurm's, or one task of an array."""
+
+    def __init__(self, number: str, submission: Submission) -> None:
+        self._number, self._submission = number, submission
+        self.name = f"slurm job {number}"
 
     def ended(self) -> str | None:
-        """Asked of the controller, which knows jobs without an accounting data base, for the minutes that it remembers them."""
-        done = subprocess.run(["scontrol", "-o", "show", "job", str(self._job.job_id)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            return None if "Unable to contact" in done.stderr else "gone from the queue"
-        fields = dict(piece.split("=", 1) for piece in done.stdout.split() if "=" in piece)
-        state = fields.get("JobState", "UNKNOWN")
-        if state in _ALIVE:
-            return None
-        return f"{state}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')}, reason {fields.get('Reason', '?')}"
+        return self._submission.ended(self._number)
 
     def stop(self) -> None:
-        subprocess.run(["scancel", str(self._job.job_id)], capture_output=True, check=False)
+        subprocess.run(["scancel", self._number], capture_output=True, check=False)
 
 
 class Slurm:
@@ -70,21 +104,41 @@ class Slurm:
 
     pause = 1.0
 
-    def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, options: cluster.Slurm, folder: Path) -> None:
         self.executor = submitit.SlurmExecutor(folder=(folder / "workers").resolve(), max_num_timeout=1000)
         own: dict[str, Any] = {
-            "job_name": f"mlplab-{folder.name}"[:60], "time": int(options["minutes"]), "cpus_per_task": int(options["cpus"]), "ntasks_per_node": 1,
+            "job_name": f"mlplab-{folder.name}"[:60], "time": options.minutes, "cpus_per_task": options.cpus, "ntasks_per_node": 1,
             "nodes": 1, "signal_delay_s": 90, "use_srun": True, "stderr_to_stdout": True,
-            **{key: options[key] for key in ("partition", "account", "qos") if options[key]},
+            **{key: getattr(options, key) for key in ("partition", "account", "qos") if getattr(options, key)},
         }  # fmt: skip
-        if options["gpus"]:
-            own["gpus_per_node"] = int(options["gpus"])
-        if options["memory_gb"]:
-            own["mem"] = f"{int(options['memory_gb'])}GB"
-        self.executor.update_parameters(**own, additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options["extra"]})
+        if options.gpus:
+            own["gpus_per_node"] = options.gpus
+        if options.memory_gb:
+            own["mem"] = f"{options.memory_gb}GB"
+        self.executor.update_parameters(**own, additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra})
 
-    def start(self, command: Sequence[str], number: int, threads: int) -> Job:
-        return Job(self.executor.submit(Shard(command, threads)))
+    def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
+        """One array, all of whose tasks may run at once; several where the cluster's arrays are shorter. One command is a job by itself."""
+        return [job for group in self._arrays(commands) for job in self._submit([Shard(command, threads) for command in group])]
+
+    def _arrays(self, commands: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
+        largest = largest_array() if len(commands) > 1 else 1
+        for start in range(0, len(commands), largest):
+            yield commands[start : start + largest]
+
+    def _submit(self, shards: Sequence[Shard]) -> list[Job]:
+        self.executor.update_parameters(array_parallelism=len(shards))
+        with self.executor.batch():
+            jobs = [self.executor.submit(shard) for shard in shards]
+        submission = Submission(str(jobs[0].job_id).partition("_")[0], self.pause / 2)
+        return [Job(str(job.job_id), submission) for job in jobs]
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def largest_array() -> int:
+    """How many tasks an array of this cluster may have: its indices stay below MaxArraySize."""
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return max(1, int(found[1]) if found else _LARGEST_ARRAY)
