@@ -65,14 +65,20 @@ class Cohort:
 
     def _next(self) -> int | None:
         """The first epoch behind this one at which a member comes to a rung or to its end, moved up to an evaluation."""
-        now, every = self.loop.epoch, self.loop.now.training.evaluate_every
+        now = self.loop.epoch if self.open else self.loop.epoch - 1  # the epoch in whose middle it was saved is still to come to its end
+        every = self.loop.now.training.evaluate_every
         found = [
             start + epoch for start, trial in zip(self.starts, self.trials, strict=True) for epoch in (*trial.rungs.epochs, trial.last)
         ]
         return min((-(-epoch // every) * every for epoch in found if epoch > now), default=None)
 
     def at_rungs(self) -> list[tuple[int, int, float]]:
-        """Members that have just come to a rung and still train: (place in `trials`, its epoch, what it is worth; lower is better, inf for no number)."""
+        """Members that have just come to a rung and still train: (row k, its epoch, what it is worth: lower is better, inf for no number).
+
+        None in the middle of an epoch.
+        """
+        if not self.open:
+            return []
         self.loop.read()
         row, names = self.loop.journal.rows[-1], self.loop.journal.names
         found = []

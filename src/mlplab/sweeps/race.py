@@ -61,6 +61,7 @@ class Race:
             self.runner.piece = self.runner.plan.pieces[PIECE]
             try:
                 self._go_on(waiting)
+                self._judge()  # some were saved at their rung, before it was their turn
                 while self._round():
                     pass
             except KeyboardInterrupt:  # whoever was at work has saved its population
@@ -72,16 +73,18 @@ class Race:
                     entry.keeper.close()
 
     def _round(self) -> bool:
-        """New trials where there are places, every population to its next event, who loses leaves; False where there is nothing left to do."""
+        """New trials where there are places, every population to its next event; False where there is nothing left to do."""
         room = self.places - sum(len(entry.cohort.trials) for entry in self.entries)
-        if not self.entries or room >= max(1, self.places // SHARE):
+        if room >= max(1, self.places // SHARE):
             self._admit(self.ask(room))
+        while not self.entries:  # what was asked for may have failed before it began
+            if not (asked := self.ask(self.places)):
+                return False
+            self._admit(asked)
         for entry in list(self.entries):
             self._advance(entry)
         self._judge()
-        for entry in list(self.entries):
-            self._leave(entry)
-        return bool(self.entries)
+        return True
 
     def _go_on(self, waiting: Sequence[Asked]) -> None:
         """The populations that were saved, then the trials that are in none of them."""
@@ -201,7 +204,7 @@ class Race:
             entry.older = []
 
     def _judge(self) -> None:
-        """All that came to a rung in this round are compared together, whichever population they train in."""
+        """All that came to a rung in this round are compared together, whichever population they train in; who loses or has ended leaves."""
         groups: dict[tuple[Rungs, int], list[tuple[Entry, int, float]]] = {}
         for entry in self.entries:
             for k, epoch, value in entry.cohort.at_rungs():
@@ -216,6 +219,8 @@ class Race:
                     entry.cohort.prune(k, f"pruned at {rung}: {found}, and {least} was needed to go on")
         if groups:
             write_json(self.file, self.tally.plain())
+        for entry in list(self.entries):
+            self._leave(entry)
 
     def _leave(self, entry: Entry) -> None:
         """A folder for each member that has ended; the study is told."""
