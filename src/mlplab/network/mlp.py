@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.network.activations import Activation
+from mlplab.network.affine import affine
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
 from mlplab.schema import Number
@@ -101,7 +102,7 @@ class MLP:
     def signal(self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False) -> Tensor:
         """What enters the activation of layer i, given what entered the layer: the affine map, normalised where the layer does so. [K, B, H]."""
         layer = self.layers[i]
-        h = torch.bmm(h, view.weight) if view.bias is None else torch.baddbmm(view.bias, h, view.weight)
+        h = affine(h, view.weight, view.bias)
         return h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
 
     def select(self, rows: Tensor) -> MLP:
