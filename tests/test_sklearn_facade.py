@@ -118,25 +118,36 @@ def test_an_ensemble_is_its_members():
     assert many.n_members_ == 5
 
 
+@pytest.fixture
+def one_thread():
+    """Costs in processor time, which a busy machine does not change."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median():
+def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread):
     X, y = moons(2000, 1)
     X, X_test, y, y_test = train_test_split(X, y, train_size=1000, random_state=0)
     fields = {"hidden": (32, 32), "epochs": 40, "lr": 0.01, "batch_size": 32, "dtype": "float32"}
     ratios = []
     for round_number in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         ours.MLPClassifier(**fields, random_state=round_number).fit(X, y)
-        one = time.perf_counter() - began
-        began = time.perf_counter()
+        one = time.process_time() - began
+        began = time.process_time()
         many = ours.MLPClassifier(**fields, n_members=32, random_state=round_number).fit(X, y)
-        ratios.append((time.perf_counter() - began) / one)
+        ratios.append((time.process_time() - began) / one)
     losses = [
         log_loss(y_test, ours.MLPClassifier(**fields, random_state=2 + k).fit(X, y).predict_proba(X_test).astype(float)) for k in range(5)
     ]
     assert log_loss(y_test, many.predict_proba(X_test)) <= np.median(losses)
-    # 32 times the work; what is saved is what a small network wastes. The record is in docs/benchmarks.md, the bound leaves room for a busy machine.
-    assert np.median(ratios) < 12
+    # 32 times the work; what is saved is what a small network wastes. The record, of larger ones too, is in docs/benchmarks.md.
+    assert np.median(ratios) <= 4
 
 
 @pytest.mark.parametrize("optimizer", ["adam", {"name": "momentum", "momentum": 0.8}, "nag"])

@@ -40,7 +40,7 @@ class _Affine(torch.autograd.Function):
         return _product(h_KBI, weight_KIO, bias_K1O)
 
     @staticmethod
-    def backward(ctx: Any, gradient_KBO: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_KBO: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         h_KBI, weight_KIO = ctx.saved_tensors
         narrow = weight_KIO.shape[2] < NARROW
         to_weight = torch.bmm(gradient_KBO.mT.contiguous(), h_KBI).mT if narrow else torch.bmm(h_KBI.mT, gradient_KBO)
