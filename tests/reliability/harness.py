@@ -63,8 +63,9 @@ def start(*words: str, **options) -> subprocess.Popen:
 
 
 def _listen() -> None:
-    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay ignored."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay ignored, in the background SIGINT."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def run(*words: str, code: int | None = 0, **options) -> subprocess.CompletedProcess:
