@@ -19,7 +19,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "32-32, batches of 32": {"hidden": (32, 32), "batch_size": 32},
     "100, batches of 32": {"batch_size": 32},
     "32-32, batches of 200": {"hidden": (32, 32)},
-    "100, batches of 200 (the defaults)": {},
+    "100, batches of 200": {},
 }
 
 
@@ -35,12 +35,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--members", type=int, default=32)
+    parser.add_argument("--dtype", default="float32", help="float32, float64, or auto: that of X, the estimators' default")
     given = parser.parse_args()
     X, y = make_classification(2000, 20, n_informative=10, flip_y=0.05, random_state=0)
     (X, X_test), (y, y_test) = (X[:1000], X[1000:]), (y[:1000], y[1000:])
-    print(f"{given.members} members, {given.epochs} epochs, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{given.members} members, {given.epochs} epochs, {given.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, fields in NETWORKS.items():
-        fields = {"epochs": given.epochs, **fields}
+        fields = {"epochs": given.epochs, "dtype": given.dtype, **fields}
         fitted(X, y, 1, 0, {**fields, "epochs": 2})
         ratios = []
         for seed in range(given.rounds):

@@ -44,7 +44,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         n_members: int = 1,
         random_state: Any = None,
         device: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
     ) -> None:
         self.hidden = hidden
         self.activation = activation

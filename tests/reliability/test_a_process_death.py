@@ -240,8 +240,8 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(Keeper, "save", save)
     real_step = experiment.Loop._evaluate
 
-    def evaluate(self, *arguments):
-        real_step(self, *arguments)
+    def evaluate(self, *arguments, **more):
+        real_step(self, *arguments, **more)
         if self.step > 20 and not sent:
             os.kill(os.getpid(), signal.SIGINT)
 
