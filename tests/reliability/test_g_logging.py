@@ -83,8 +83,8 @@ def test_g6_many_event_files(tmp_path):
 def test_g7_files_are_closed_when_a_run_fails(tmp_path, monkeypatch):
     real = experiment.Loop._evaluate
 
-    def evaluate(self, *arguments):
-        real(self, *arguments)
+    def evaluate(self, *arguments, **more):
+        real(self, *arguments, **more)
         self.read()
         if self.epoch == 6:
             raise RuntimeError("in the middle")
