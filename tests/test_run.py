@@ -167,6 +167,7 @@ def readme(language: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs(tmp_path):
     """The commands as they stand; only set-up (done), the tests themselves and TensorBoard's server (which does not end) are left out."""
     Path("my_parts.py").write_text(next(block for block in readme("python") if "register" in block))
