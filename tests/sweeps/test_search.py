@@ -261,6 +261,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         (["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"], "several objectives"),
         (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
         (["sweep.pruning=halving", "sweep.workers=2"], "sweep.pruning=none"),
+        (["sweep.pruning=halving", "sweep.cluster={minutes:1}"], "sweep.pruning=none"),
         (["sweep.objectives=goodness"], "is no metric"),
         (["sweep.sampler=magic"], "sweep.sampler"),
         (["optimizer.lx=0.1,0.2"], "lx"),

@@ -122,6 +122,17 @@ def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
         assert mine.history.epoch.tolist() == theirs.history.epoch.tolist()
 
 
+def test_who_stands_at_a_rung_is_told_also_after_others_came():
+    """So a cohort may be found that was saved after new members came and before its next step."""
+    settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
+    cohort = Cohort(trials(settings[:3], 2))
+    cohort.advance()
+    before = cohort.at_rungs()
+    assert [(k, epoch) for k, epoch, _ in before] == [(0, 2), (1, 2), (2, 2)]
+    cohort.admit(trials(settings[3:], 2))
+    assert cohort.at_rungs() == before
+
+
 def test_a_rung_keeps_the_best_share_of_all_that_ever_came():
     tally, rungs = Tally(), Rungs.of(40, 4, 3, "val/accuracy")
     assert rungs.epochs == (4, 12, 36)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from mlplab.sweeps.halving import Rungs
 from mlplab.sweeps.plan import Job
-from mlplab.training import Loop, Outcome, Ready, build, populate
+from mlplab.training import Loop, Outcome, Ready, build, populate, structure
 from mlplab.training.joining import beginning, joined
 from mlplab.training.stopping import PRUNED, RUNNING
 
@@ -20,6 +20,12 @@ class Trial:
     job: Job
     member: Ready
     rungs: Rungs
+
+    @property
+    def kind(self) -> Hashable:
+        """What trials of one tensor share; an optimizer that trains one network at a time shares with nobody."""
+        settings = self.member.settings
+        return structure(settings, self.member.prepared), self.job.number if settings.optimizer.alone else None
 
     @property
     def last(self) -> int:
@@ -80,13 +86,13 @@ class Cohort:
         if not self.open:
             return []
         self.loop.read()
-        row, names = self.loop.journal.rows[-1], self.loop.journal.names
+        rows, names = self.loop.journal.rows, self.loop.journal.names
         found = []
         for k, (place, state) in enumerate(zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)):
             rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[place]
             if state == RUNNING and epoch in rungs.epochs:
-                at = row.members.tolist().index(place)
-                value = rungs.sign * float(row.values[names.index(rungs.metric), at])
+                row = next(row for row in reversed(rows) if place in row.members)  # the last may be of members that have just come
+                value = rungs.sign * float(row.values[names.index(rungs.metric), row.members == place].item())
                 found.append((k, epoch, value if math.isfinite(value) else math.inf))
         return found
 

@@ -141,9 +141,7 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
 
 def whoever(plan: Plan, folder: Path, display: Display) -> Runner | Workers:
     """Who trains the plan: this process, or as many as its options name."""
-    limited = plan.options.cluster.get("minutes") is not None  # a limit of time needs somebody beside the worker who keeps it
-    alone = plan.options.workers == 1 and plan.options.engine == "local" and not limited
-    return Runner(plan, folder, display) if alone else Workers(plan, folder, display)
+    return Runner(plan, folder, display) if plan.options.alone else Workers(plan, folder, display)
 
 
 def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

@@ -76,6 +76,11 @@ class Options:
         """From the node `sweep`."""
         return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
 
+    @property
+    def alone(self) -> bool:
+        """Whether this process does it all. A limit of time needs somebody beside the worker who keeps it."""
+        return self.workers == 1 and self.engine == "local" and self.cluster.get("minutes") is None
+
 
 @dataclass(frozen=True)
 class Plan:

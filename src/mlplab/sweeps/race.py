@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -23,7 +23,6 @@ from mlplab.sweeps.plan import Job
 from mlplab.sweeps.runner import Runner, Stopped
 from mlplab.tracking import note
 from mlplab.tracking.files import write_json
-from mlplab.training import structure
 from mlplab.training.checkpoint import StateError
 
 PIECE = 0
@@ -142,15 +141,15 @@ class Race:
 
     def _admit(self, asked: Sequence[Asked]) -> None:
         """Each to the cohort of its structure, or to a new one; an optimizer that trains one network at a time has one of its own."""
-        groups: dict[object, list[Trial]] = {}
+        groups: dict[Hashable, list[Trial]] = {}
         for job, rungs in asked:
             member = self.runner.member(job)
             if member is None:
                 self.tell([job])
                 continue
-            alone = job.number if member.settings.optimizer.alone else -1
-            groups.setdefault((structure(member.settings, member.prepared), alone), []).append(Trial(job, member, rungs))
-        known = {self._structure(entry): entry for entry in self.entries if entry.cohort.open}
+            trial = Trial(job, member, rungs)
+            groups.setdefault(trial.kind, []).append(trial)
+        known = {entry.cohort.trials[0].kind: entry for entry in self.entries if entry.cohort.open}
         for key, trials in groups.items():
             if key in known:
                 entry = known[key]
@@ -158,11 +157,6 @@ class Race:
                 self._changed(entry)
             else:
                 self.entries.append(self._entry(Cohort(trials)))
-
-    def _structure(self, entry: Entry) -> object:
-        trial = entry.cohort.trials[0]
-        alone = trial.job.number if trial.member.settings.optimizer.alone else -1
-        return structure(trial.member.settings, trial.member.prepared), alone
 
     def _entry(self, cohort: Cohort, place: Path | None = None) -> Entry:
         entry = Entry(cohort, self._keeper(cohort, place), time.monotonic(), [])

@@ -76,9 +76,10 @@ class Search:
             )
         if self.sweep.pruning != "none" and len(self.objectives) > 1:
             raise ConfigError("sweep.pruning compares trials by one metric, and this search has several objectives.")
-        if self.sweep.pruning != "none" and (self.sweep.workers > 1 or self.sweep.engine != "local"):
+        if self.sweep.pruning != "none" and not self.options.alone:
             raise ConfigError(
-                "sweep.pruning compares trials while they train, which one process does: leave sweep.workers and sweep.engine out, or take sweep.pruning=none."
+                "sweep.pruning compares trials while they train, which one process does: leave sweep.workers, "
+                "sweep.engine and sweep.cluster out, or take sweep.pruning=none."
             )
         if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in ("loss", "accuracy", "mae", "rmse", "r2"):
             raise ConfigError(

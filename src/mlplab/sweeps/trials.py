@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,14 @@ class _Course:
         self.search, self.folder, self.study = search, folder, study
         self.plan: Plan | None = read_plan(folder) if (folder / NAME).is_file() else None
         self.display: _Trials | None = None
+        self.runner: Runner | None = None  # of a race, which goes on while the plan grows
         self.told_before = len(study.trials()) - len(study.in_flight())
         self.numbers: dict[int, list[int]] = {}  # of a job under way -> of its trials: those of the same words have one job
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Made when there is a plan: it makes the folder of the jobs."""
+        return Ledger(self.folder)
 
     def waves(self) -> Sweep:
         """So many trials at a time, each wave to its end."""
@@ -62,10 +69,10 @@ class _Course:
         if asked:
             waiting = self._to_race(asked)
             assert self.plan is not None
-            self.runner = Runner(self.plan, self.folder, self._shown())
-            Race(self.runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
-            if self.runner.status == "interrupted":
-                return self._end(self.runner)
+            runner = self.runner = Runner(self.plan, self.folder, self._shown())
+            Race(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
+            if runner.status == "interrupted":
+                return self._end(runner)
         return self._end()
 
     def _more(self, room: int) -> dict[int, dict[str, Any]]:
@@ -82,10 +89,9 @@ class _Course:
 
     def _to_race(self, asked: Mapping[int, Mapping[str, Any]]) -> list[Asked]:
         new = self._planned(asked)
-        ledger = Ledger(self.folder)
-        self._tell([job for job in new if ledger.finished(job.number)])
-        left = [job for job in new if not ledger.finished(job.number)]
-        return [(job, self.search.rungs(self.numbers[job.number][0], job.settings.training)) for job in left]
+        left = set(self.ledger.missing(job.number for job in new))
+        self._tell([job for job in new if job.number not in left])
+        return [(job, self.search.rungs(self.numbers[job.number][0], job.settings.training)) for job in new if job.number in left]
 
     def _planned(self, asked: Mapping[int, Mapping[str, Any]]) -> list[Job]:
         """The jobs of these trials that are not under way, in the plan."""
@@ -94,7 +100,7 @@ class _Course:
         unique = list(dict(zip(hashes, made, strict=True)).values())
         own = self.search
         self.plan = drive.place(self.folder, unique, own.options, own.typed, own.plugin_files, extend=self.plan is not None, quiet=True)
-        if hasattr(self, "runner"):
+        if self.runner is not None:
             self.runner.plan = self.plan
         if self.display is not None:
             self.display.plan = self.plan
@@ -115,7 +121,7 @@ class _Course:
 
     def _result(self, job: Job) -> Any:
         assert self.plan is not None
-        return collect.result(self.plan, job, Ledger(self.folder))
+        return collect.result(self.plan, job, self.ledger)
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         """The study, of trials whose jobs have come to an end."""
