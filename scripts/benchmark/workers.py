@@ -49,11 +49,12 @@ def main() -> None:
             print(f"{way}: {found[way][-1]:.1f} s", flush=True)
     for way, own in found.items():
         print(f"median {way}: {statistics.median(own):.1f} s")
-    first, *_, last = found
-    ratios = [a / b for a, b in zip(found[first], found[last], strict=True)]
-    print(f"{first} / {last}: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    *others, last = found
+    for way in others:
+        ratios = [a / b for a, b in zip(found[way], found[last], strict=True)]
+        print(f"{way} / {last}: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
     if given.engine:
-        more = [b - a for a, b in zip(found[first], found[last], strict=True)]
+        more = [b - a for a, b in zip(found["local"], found[last], strict=True)]
         print(f"{given.engine} adds {statistics.median(more):.1f} s to each of its two shards ({', '.join(f'{one:.1f}' for one in more)})")
 
 

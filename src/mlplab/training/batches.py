@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mlplab import randomness
 
-BLOCK = 1 << 22  # numbers gathered at once: keeps a block in the caches and bounds the memory of many members
+BLOCK = 1 << 22  # numbers gathered or evaluated at once: bounds the memory of many members
+CPU_BLOCK = 1 << 18  # numbers of a layer evaluated at once on a CPU: they stay in its caches, and no page is taken from the system anew
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Resident:
         return Resident(self.x[rows], self.y[rows], weights, self.mask[rows] if self.mask is not None else None)
 
     def blocks(self, num_members: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The examples in their order for all K members, in pieces of at most BLOCK numbers in a layer of `width` units."""
-        size = max(1, BLOCK // (num_members * width))
+        """The examples in their order for all K members, in pieces of at most (CPU_)BLOCK numbers in a layer of `width` units."""
+        size = max(1, (CPU_BLOCK if self.x.device.type == "cpu" else BLOCK) // (num_members * width))
         for start in range(0, self.num_examples, size):
             x, y = self.x[:, start : start + size], self.y[:, start : start + size]
             w = self.weights[:, start : start + size] if self.weights is not None else None
