@@ -114,7 +114,7 @@ def _carry_out(
         if onlooker is not None and signals.received is None:
             signals.at_once = True  # the results are written; a signal only costs pictures now
             onlooker.conclude(outcome, quiet)
-        return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
+        return Run(folder, member.settings, summary, outcome.history, preprocessing, best, member.prepared)
     except BaseException:
         record.fail(traceback.format_exc())
         raise

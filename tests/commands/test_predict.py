@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 import mlplab
 from mlplab.cli import main
-from mlplab.data.files import streaming
+from mlplab.data.files import reading, streaming, text
 
 WORDS = ["dataset=file", "dataset.path=table.csv", "training.epochs=20", "tracking=summary", "optimizer.lr=0.02"]
 
@@ -130,6 +130,19 @@ def test_a_network_of_a_bundled_set_predicts_too():
     assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
     found = pd.read_csv("out.csv")
     assert (found["prediction"] == np.array(bunch.target_names)[bunch.target]).mean() > 0.9
+
+
+def test_training_reads_the_file_once_and_tells_of_its_test_part(monkeypatch, capsys):
+    times, parsed = [], text.parsed
+    monkeypatch.setattr(reading, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more))
+    table().to_csv("table.csv", index=False)
+    assert main(["train", *WORDS, "dataset.target=kind", "dataset.ignore=[value,id]", "hydra.run.dir=run"]) == 0
+    shown = capsys.readouterr().out
+    assert len(times) == 1
+    assert "logistic regression" in shown
+    once = json.loads(Path("run/evaluation.json").read_text())
+    assert main(["evaluate", "run"]) == 0
+    assert json.loads(Path("run/evaluation.json").read_text()) == once
 
 
 def test_evaluate_agrees_with_scikit_learn(classes, capsys):

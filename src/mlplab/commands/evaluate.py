@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
@@ -31,9 +31,9 @@ def evaluate(arguments: Sequence[str]) -> int:
     from mlplab.training import ready
 
     run = load(given.folder)
-    member = ready([run.settings])[0]
-    rows, what = _own_part(run, member, given.part) if given.file is None else _file(run, given.file)
-    tell(run, member.prepared, rows, what)
+    prepared = ready([run.settings])[0].prepared
+    rows, what = _own_part(run, prepared, given.part) if given.file is None else _file(run, given.file)
+    tell(run, prepared, rows, what)
     print(given.folder)
     return 0
 
@@ -64,19 +64,9 @@ def tell_of_own_table(run: Run) -> None:
 
     if not isinstance(run.settings.dataset, OwnTable) or run.status != "done" or run.settings.tracking.level == "off":
         return
-    from mlplab.data import DataError
-    from mlplab.tracking import note
-    from mlplab.training import ready
-
-    try:
-        member = ready([run.settings])[0]
-        part = _own_part(run, member, "test") if member.prepared.test is not None else None
-    except DataError as error:  # the file changed meanwhile: the run is done all the same
-        note(str(error))
-        return
-    if part is None or member.prepared.train.x.size > MOST_CELLS:
-        return
-    tell(run, member.prepared, *part)
+    prepared = run.prepared
+    if prepared is not None and prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
+        tell(run, prepared, *_own_part(run, prepared, "test"))
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -88,14 +78,13 @@ def _shown_names(run: Run) -> dict[str, str]:
     return {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(run.preprocessing.class_names)}
 
 
-def _own_part(run: Run, member: Any, part: str) -> tuple[Rows, str]:
-    """The part as training made it. The data are made again and must be those of the run."""
+def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
+    """The part as training made it. Data that were made again must be those of the run."""
     import json
 
     from mlplab.data import DataError
     from mlplab.runs.evaluating import Rows
 
-    prepared = member.prepared
     examples = getattr(prepared, part)
     if examples is None:
         raise DataError(f"{run.folder} has no {part} part; --part train or a file with the target can be measured.")

@@ -63,9 +63,14 @@ def resident(parts: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype,
     first_x, first_y = parts[0]
     shared = all(x is first_x and y is first_y for x, y in parts)
     chosen = parts[:1] if shared else parts
-    x = torch.from_numpy(np.stack([x for x, _ in chosen])).to(device, dtype)
-    y = torch.from_numpy(np.stack([y for _, y in chosen]))
+    x, y = (torch.from_numpy(_stacked(arrays)) for arrays in zip(*chosen, strict=True))
+    x = x.to(device, dtype)
     return Resident(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """[K, ...]; one array is not copied, for there may be no room for it twice."""
+    return np.stack(arrays) if len(arrays) > 1 or not arrays[0].flags.writeable else arrays[0][None]
 
 
 class Batches:

@@ -17,6 +17,7 @@ from mlplab.schema import Number
 from mlplab.training.distributed import Across, Batch
 from mlplab.training.evaluation import evaluate
 from mlplab.training.history import Journal, Pending, Row
+from mlplab.training.memory import keep_freed
 from mlplab.training.outcome import Outcome, outcomes_of
 from mlplab.training.population import Population
 
@@ -33,6 +34,8 @@ class Loop:
     """Trains a population. `outcomes()` may be asked for at any time: an interrupted run has the weights of its last evaluation."""
 
     def __init__(self, population: Population, listener: Listener | None = None) -> None:
+        if population.theta_KP.device.type == "cpu":
+            keep_freed()
         self.now, self.listener = population, listener
         self.observers: list[Observer] = []
         self.num_layers = population.network.layout.num_layers

@@ -157,17 +157,19 @@ def _bins(values: pd.Series) -> pd.Series | None:
 
 
 def _of_rows(table: RawTable, rows: Mapping[str, Ints]) -> list[Finding]:
+    import pandas as pd
     from pandas.util import hash_pandas_object
 
     names = [column.name for column in table.columns]
     features = hash_pandas_object(table.frame[names], index=False).to_numpy()
-    whole = features ^ (hash_pandas_object(table.frame[list(table.target_names)].astype(str), index=False).to_numpy() * np.uint64(31))
+    whole = features ^ (hash_pandas_object(pd.DataFrame(table.y), index=False).to_numpy() * np.uint64(31))
     found = []
-    repeated = len(whole) - len(np.unique(whole))
+    repeated = int(pd.Series(whole).duplicated().sum())
     if repeated:
         found.append(Finding("", f"{repeated} rows repeat another one", "They stay; each counts as often as it is there"))
+    trained = pd.Index(pd.unique(features[rows["train"]]))
     for part in ("val", "test"):
-        shared = np.isin(features[rows[part]], features[rows["train"]])
+        shared = trained.get_indexer(features[rows[part]]) >= 0
         if shared.any():
             first = int(rows[part][int(shared.argmax())]) + 1
             found.append(

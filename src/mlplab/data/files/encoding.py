@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.files.columns import CATEGORY, DATE, FLAG, NUMBER, Column, check_numbers
+from mlplab.data.files.text import release
 from mlplab.data.table import DataError, Floats
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class Encoder:
             values = column.apply(frame.pop(column.name) if consume else frame[column.name], source)
             out[:, at : at + values.shape[1]] = values
             at += values.shape[1]
+            if consume:
+                release()
         return out
 
     def numeric(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from mlplab.data.files.checks import DataReport, inspect
 from mlplab.data.files.columns import Column, choose, feature_columns, need
 from mlplab.data.files.encoding import Encoder, equalised, fit_encoder, word_of
 from mlplab.data.files.parting import group_codes, part_rows
-from mlplab.data.files.reading import read, release
+from mlplab.data.files.reading import read
 from mlplab.data.files.sniffing import Format
 from mlplab.data.folding import held_out, pool
 from mlplab.data.scaling import Scaler, fit_scaler, identity
@@ -143,6 +143,7 @@ def _kept(parts: Mapping[str, Ints] | None, kept: np.ndarray) -> dict[str, Ints]
 
 def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
     """Targets as numbers, the task, and the names of the classes as they stand in the file."""
+    import pandas as pd
     from pandas.api import types
 
     for name in names:
@@ -163,8 +164,9 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
         raise DataError(
             f"{source}: several targets ({', '.join(names)}) can be values, not classes. Give one target, or dataset.task=regression."
         )
-    words = values.map(word_of)
-    order = sorted(words.unique(), key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)))
+    code_N, distinct = pd.factorize(values)
+    word_of_code = [word_of(value) for value in distinct]
+    order = sorted(set(word_of_code), key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)))
     if len(order) < 2:
         raise DataError(
             f"{source}, target '{names[0]}': all {len(values)} rows are of one class, '{order[0]}'; there is nothing to tell apart."
@@ -174,7 +176,7 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
             f"{source}, target '{names[0]}': {len(order)} different values in {len(values)} rows are no classes. If they are quantities: dataset.task=regression."
         )
     place = {word: i for i, word in enumerate(order)}
-    return words.map(place).to_numpy(np.int64), Task("classification", len(order)), tuple(order)
+    return np.array([place[word] for word in word_of_code], np.int64)[code_N], Task("classification", len(order)), tuple(order)
 
 
 def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split:
@@ -191,7 +193,6 @@ def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split
         table.frame, rows["train"], table.columns, dataset.missing, dataset.encode, dataset.scaling, int(rng.integers(2**31))
     )
     encoded_NF = encoder.apply(table.frame, table.source, consume=True)
-    release()
     return Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report)
 
 

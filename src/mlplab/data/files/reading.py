@@ -5,14 +5,13 @@ Text is read by pyarrow, strictly: a row with more or fewer cells than the heade
 
 from __future__ import annotations
 
-import gzip
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.data.files.arrays import idx_frame, numpy_frame
-from mlplab.data.files.sniffing import MISSING, Format, sniff, word
+from mlplab.data.files.sniffing import Format, sniff, word
+from mlplab.data.files.text import arrow_module, parsed, release
 from mlplab.data.table import DataError
 
 if TYPE_CHECKING:
@@ -72,20 +71,6 @@ def pandas() -> Any:
     return module
 
 
-def release() -> None:
-    """Give back to the system what pyarrow's allocator holds and does not use."""
-    import pyarrow
-
-    pyarrow.default_memory_pool().release_unused()
-
-
-def arrow_module(module: str) -> Any:
-    """A part of pyarrow, imported when it is needed."""
-    from importlib import import_module
-
-    return import_module(f"pyarrow.{module}")
-
-
 def _first(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -110,54 +95,8 @@ def suffixes(place: Path) -> tuple[str, str]:
 
 def _text(place: Path, form: Format) -> Reading:
     found = sniff(place, form)
-    frame = _parsed(place, found.encoding, found.delimiter, found.decimal, found.header, found.names)
+    frame = parsed(place, found, plain=suffixes(place)[1] == "")
+    release()
     told = [f"{place}: {word(found.delimiter)} between cells, {'comma' if found.decimal == ',' else 'point'} in numbers, encoding {found.encoding}, "
             f"{'a header' if found.header else 'no header'}; {len(frame)} rows, {len(found.names)} columns"]  # fmt: skip
     return Reading(frame, place, told)
-
-
-def _parsed(place: Path, encoding: str, delimiter: str, decimal: str, header: bool, names: list[str]) -> pd.DataFrame:
-    arrow = arrow_module("csv")
-    bad: list[str] = []
-
-    def invalid(row: Any) -> str:
-        if not bad:
-            bad.append(_ragged(row, int(header)))
-        return "error"
-
-    source: Any = str(place)
-    if encoding not in ("utf-8", "utf-8-sig"):
-        source = io.BytesIO(
-            place.read_bytes().decode(encoding).encode() if place.suffix.lower() in TEXT else _whole(place).decode(encoding).encode()
-        )
-    try:
-        table = arrow.read_csv(
-            source,
-            read_options=arrow.ReadOptions(column_names=names, skip_rows=int(header), use_threads=True),
-            parse_options=arrow.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, newlines_in_values=False),
-            convert_options=arrow.ConvertOptions(null_values=list(MISSING), strings_can_be_null=True, decimal_point=decimal),
-        )
-    except Exception as error:
-        if bad:
-            raise DataError(f"{place}: {bad[0]}") from error
-        raise
-    if table.num_rows == 0:
-        raise DataError(f"{place} holds a header and no rows.")
-    frame = table.to_pandas(split_blocks=True, self_destruct=True)
-    del table
-    release()
-    return frame
-
-
-def _ragged(row: Any, skipped: int) -> str:
-    where = f"line {row.number}, row {row.number - skipped}" if row.number is not None else "a row"
-    return f"{where} has {row.actual_columns} cells, not {row.expected_columns}: {row.text[:80]!r}"
-
-
-def _whole(place: Path) -> bytes:
-    import bz2
-    import lzma
-
-    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers[place.suffix.lower()](place, "rb") as file:
-        return bytes(file.read())

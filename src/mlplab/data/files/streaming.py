@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.data.files.columns import CATEGORY, NUMBER
 from mlplab.data.files.encoding import Encoder
-from mlplab.data.files.reading import TEXT, arrow_module, pandas, read, suffixes
+from mlplab.data.files.reading import TEXT, pandas, read, suffixes
 from mlplab.data.files.sniffing import MISSING, Format, sniff
+from mlplab.data.files.text import arrow_module
 from mlplab.data.table import DataError
 
 if TYPE_CHECKING:
