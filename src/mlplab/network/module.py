@@ -51,12 +51,11 @@ def stacked_states(layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, bu
 
 def _linear(view: LayerViews) -> nn.Linear:
     weight_OI = view.weight[0].T
+    # on no device: its own initial weights would be drawn from the global generator
     linear = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, device="meta", dtype=weight_OI.dtype)
-    linear = linear.to_empty(device=weight_OI.device)  # its own initial weights would be drawn from the global generator
-    with torch.no_grad():
-        linear.weight.copy_(weight_OI)
-        if view.bias is not None:
-            linear.bias.copy_(view.bias[0, 0])
+    linear.weight = nn.Parameter(weight_OI.detach().clone(memory_format=torch.contiguous_format))
+    if view.bias is not None:
+        linear.bias = nn.Parameter(view.bias[0, 0].detach().clone())
     return linear
 
 

@@ -14,6 +14,7 @@ from mlplab.losses import Loss
 from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers, Dropout
 from mlplab.stacking import fit
+from mlplab.training.backward import accumulate, gradients
 
 if TYPE_CHECKING:
     from mlplab.training.distributed import Across
@@ -101,10 +102,10 @@ class Objective:
         """One backward for all members. A lone member's gradients are contiguous, so autograd adds them up where they belong."""
         if self._lone:
             self.gradient_KP.zero_()
-            torch.autograd.backward([loss_KB], [shares_KB])
+            accumulate(loss_KB, shares_KB)
             return
-        gradients = torch.autograd.grad([loss_KB], self._leaves, [shares_KB])
-        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_KP)
+        found = gradients(loss_KB, shares_KB, self._leaves)
+        torch.cat([gradient.flatten(1) for gradient in found], dim=1, out=self.gradient_KP)
 
     def probe(self, theta_KP: Tensor) -> Tensor:
         """The gradient at theta without any trace: running statistics stay as they were."""
