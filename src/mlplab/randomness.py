@@ -10,13 +10,10 @@ Shapes: K members, N numbers a member.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
 
 STREAMS = ("data", "split", "init", "order", "dropout")
 
@@ -29,8 +26,6 @@ def derived_seed(seed: int, stream: str, *counters: int | str) -> int:
 
 def numpy_generator(seed: int, stream: str, *counters: int | str) -> np.random.Generator:
     """A fresh NumPy generator of this stream."""
-    import numpy as np
-
     return np.random.default_rng(derived_seed(seed, stream, *counters))
 
 
@@ -44,6 +39,8 @@ def keys(seeds: list[int], stream: str, device: torch.device | str = "cpu") -> T
     return torch.tensor([[derived_seed(seed, stream)] for seed in seeds], dtype=torch.int64, device=device)
 
 
+SMALL = 1 << 12
+"""Numbers up to which torch sorts faster than NumPy, which has vector instructions for it."""
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number
 _MIX_1, _MIX_2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -67,7 +64,10 @@ def bits(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor) -> Tensor:
 
 def permutations(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor) -> Tensor:
     """A uniformly random order of N examples for each member: int64 [K, N]. index_N is arange(N)."""
-    return bits(keys_K1, counter, index_N).argsort(dim=1)
+    bits_KN = bits(keys_K1, counter, index_N)
+    if bits_KN.device.type == "cpu" and bits_KN.numel() > SMALL:  # no two are equal, so that all ways to sort give one order
+        return torch.from_numpy(np.argsort(bits_KN.numpy(), axis=1))
+    return bits_KN.argsort(dim=1)
 
 
 def uniforms(keys_K1: Tensor, counter: int | Tensor, index_N: Tensor, dtype: torch.dtype) -> Tensor:
