@@ -118,6 +118,18 @@ def test_an_ensemble_is_its_members():
     assert many.n_members_ == 5
 
 
+@pytest.mark.parametrize(
+    ("given", "members", "dtype", "trained"),
+    [(np.float64, 1, "auto", "float64"), (np.float32, 1, "auto", "float32"), (np.float64, 3, "auto", "float32"), (np.float64, 3, "float64", "float64"),
+     (np.float64, 1, "float32", "float32")],
+)  # fmt: skip
+def test_the_precision_is_that_of_x_and_single_for_an_ensemble(given, members, dtype, trained):
+    X, y = moons(60)
+    model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(X.astype(given), y)
+    assert model.fitted_.theta_KP.dtype == trained
+    assert model.fitted_.settings.dtype == trained
+
+
 @pytest.fixture
 def one_thread():
     """Costs in processor time, which a busy machine does not change."""
@@ -133,7 +145,7 @@ def one_thread():
 def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread):
     X, y = moons(2000, 1)
     X, X_test, y, y_test = train_test_split(X, y, train_size=1000, random_state=0)
-    fields = {"hidden": (32, 32), "epochs": 40, "lr": 0.01, "batch_size": 32, "dtype": "float32"}
+    fields = {"hidden": (32, 32), "epochs": 40, "lr": 0.01, "batch_size": 32}
     ratios = []
     for round_number in range(3):
         began = time.process_time()

@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--members", type=int, default=32)
-    parser.add_argument("--dtype", default="float32", help="float32, float64, or auto: that of X, the estimators' default")
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        help="float32, float64, or auto, the estimators' default: one network in double precision, ensembles in single",
+    )
     given = parser.parse_args()
     X, y = make_classification(2000, 20, n_informative=10, flip_y=0.05, random_state=0)
     (X, X_test), (y, y_test) = (X[:1000], X[1000:]), (y[:1000], y[1000:])

@@ -28,8 +28,9 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`, `loss`, `optimizer`, `schedule`: words of `mlplab list`,
     or mappings. `batch_size`: "auto" is min(200, rows). `early_stopping` holds `validation_fraction` of the rows out, stops after `patience` epochs
-    without improvement, and keeps the best weights. `dtype`: "float32", half the cost, "float64", or "auto", that of X; predictions are worked
-    out in double precision. `class_weight`: None, "balanced", or {class: weight}. `n_members`: networks that predict as their mean.
+    without improvement, and keeps the best weights. `dtype`: "float32", half the cost, "float64", or "auto", that of X, and single
+    precision for several members; predictions are worked out in double. `class_weight`: None, "balanced", or {class: weight}. `n_members`: networks
+    that predict as their mean.
 
     Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_, n_members_.
     """

@@ -109,9 +109,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return [int(seed) for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)]
 
     def _dtype(self, X: np.ndarray) -> str:
+        """That of X, as scikit-learn's networks do; single where members, which differ by far more than it rounds, would cost twice as much."""
         if self.dtype != "auto":
             return self.dtype
-        return "float32" if X.dtype == np.float32 else "float64"
+        return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"
 
     def _take(self, fitted: Fitted) -> None:
         """What scikit-learn's own networks tell of a fit."""
