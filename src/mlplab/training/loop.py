@@ -20,6 +20,7 @@ from mlplab.training.history import Journal, Pending, Row
 from mlplab.training.memory import keep_freed
 from mlplab.training.outcome import Outcome, outcomes_of
 from mlplab.training.population import Population
+from mlplab.training.threads import suited
 
 Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
 """Called a few times a second with the rows that have become known on the host."""
@@ -58,6 +59,10 @@ class Loop:
     @torch.no_grad()
     def run(self) -> None:
         """Until every member has finished, stopped or diverged. A loop that was restored goes on where it was."""
+        with suited(self._largest_product()):
+            self._run()
+
+    def _run(self) -> None:
         if self.step == 0 and not self.journal.rows:
             self._evaluate_start()
         while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
@@ -69,6 +74,11 @@ class Loop:
                 self.lr = self._lr(self.now.own(self.epoch - 1))
             self._epoch()
         self.read()
+
+    def _largest_product(self) -> int:
+        """Multiplications, of all members that ever were here: who has left does not change how the others are worked out."""
+        sizes = [entry.size for entry in self.now.network.layout.entries]
+        return self.journal.num_members * self.now.batches.portion * max(sizes)
 
     def expect(self, last_steps: set[int]) -> None:
         """Evaluate after these steps, whatever part of an epoch is done by then: some members end there."""

@@ -1,0 +1,38 @@
+"""Small trainings have one thread, large ones those that were there; and what was set comes back."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from building import make_settings
+
+from mlplab.training import Loop, populate, ready
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("members", "threads"), [(1, 1), (3, 1), (3000, 2)])
+def test_one_thread_where_the_work_is_small(members: int, threads: int, two_threads: None) -> None:
+    loop = Loop(populate(ready([make_settings(seed=seed, epochs=1) for seed in range(members)]))[0])
+    seen = []
+    loop.observers.append(lambda *_: seen.append(torch.get_num_threads()))
+    loop.run()
+    assert set(seen) == {threads}
+    assert torch.get_num_threads() == 2
+
+
+def test_what_was_set_comes_back_after_an_error(two_threads: None) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    loop = Loop(populate(ready([make_settings(epochs=1)]))[0])
+    loop.observers.append(fail)
+    with pytest.raises(RuntimeError):
+        loop.run()
+    assert torch.get_num_threads() == 2
