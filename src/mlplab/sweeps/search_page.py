@@ -14,6 +14,7 @@ from mlplab.tracking.files import write_text_atomic
 from mlplab.tracking.table import aligned
 
 MOST_ROWS = 20
+LEAST = 0.6  # of the width that Optuna asks for a figure: it is as wide as the page, and scrolled where the page has less than this
 
 
 def write_search(folder: Path, study: Study, results: Results) -> None:
@@ -26,9 +27,13 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
     parts: list[str] = []
     for heading, figure in study.figures().items():
         figure.update_layout(template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50})
-        drawn = plotly.io.to_html(figure, full_html=False, include_plotlyjs="inline" if not parts else False)
-        parts.append(f"<h2>{html.escape(heading)}</h2>{drawn}")
-    style = "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}pre{overflow:auto;background:#f6f6f6;padding:1rem}"
+        least, figure.layout.width = round(LEAST * (figure.layout.width or 0)), None
+        drawn = plotly.io.to_html(figure, full_html=False, include_plotlyjs="inline" if not parts else False, config={"responsive": True})
+        parts.append(f'<h2>{html.escape(heading)}</h2><div class="figure"><div style="min-width:{least}px">{drawn}</div></div>')
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}.figure{overflow-x:auto}"
+        "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f6f6;padding:1rem}"
+    )
     text = html.escape("\n".join(lines(study, results)))
     page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(results.name)}</title><style>{style}</style></head><body>'
     write_text_atomic(
