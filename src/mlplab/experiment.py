@@ -20,7 +20,7 @@ from mlplab.runs.shared import help_along, help_resume, in_step, see_that_it_can
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.tracking import Progress
-from mlplab.training import Loop, Ready, Row, populate, ready
+from mlplab.training import DataCache, Loop, Ready, Row, populate, ready
 from mlplab.training.determinism import determinism
 from mlplab.training.distributed import Across, joined
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from mlplab.pictures.onlooker import Onlooker
 
 
-def run(settings: Settings, place: Path | None = None, quiet: bool = False) -> Run:
-    """Train one network and leave its folder (at `place`, or a new one below outputs/).
+def run(settings: Settings, place: Path | None = None, quiet: bool = False, cache: DataCache | None = None) -> Run:
+    """Train one network and leave its folder (at `place`, or a new one below outputs/). Whoever needs its data afterwards finds them in `cache`.
 
     Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a folder is made. A run that diverges or is
     interrupted returns with that status; one that raises leaves a folder with status `failed`.
     """
     with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
-        member = ready([settings])[0]
+        member = ready([settings], cache)[0]
         loop, reason = _loop(member, across)
         if across is not None and not across.here.first:
             help_along(loop, across, signals)
@@ -114,7 +114,7 @@ def _carry_out(
         if onlooker is not None and signals.received is None:
             signals.at_once = True  # the results are written; a signal only costs pictures now
             onlooker.conclude(outcome, quiet)
-        return Run(folder, member.settings, summary, outcome.history, preprocessing, best, member.prepared)
+        return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
     except BaseException:
         record.fail(traceback.format_exc())
         raise

@@ -132,14 +132,21 @@ def test_a_network_of_a_bundled_set_predicts_too():
     assert (found["prediction"] == np.array(bunch.target_names)[bunch.target]).mean() > 0.9
 
 
-def test_training_reads_the_file_once_and_tells_of_its_test_part(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["dataset.target=kind", "dataset.ignore=[value,id]"], "logistic regression"),
+        (["dataset.target=value", "dataset.ignore=[kind,id]"], "linear regression"),
+    ],
+)
+def test_training_reads_the_file_once_and_tells_of_its_test_part(words, told, monkeypatch, capsys):
     times, parsed = [], text.parsed
     monkeypatch.setattr(reading, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more))
     table().to_csv("table.csv", index=False)
-    assert main(["train", *WORDS, "dataset.target=kind", "dataset.ignore=[value,id]", "hydra.run.dir=run"]) == 0
+    assert main(["train", *WORDS, *words, "hydra.run.dir=run"]) == 0
     shown = capsys.readouterr().out
     assert len(times) == 1
-    assert "logistic regression" in shown
+    assert told in shown
     once = json.loads(Path("run/evaluation.json").read_text())
     assert main(["evaluate", "run"]) == 0
     assert json.loads(Path("run/evaluation.json").read_text()) == once

@@ -122,7 +122,7 @@ def test_c1_a_pickle_in_the_place_of_a_checkpoint(name, data, capfd):
 
 @row("C2")
 def test_c2_no_full_pickle_anywhere():
-    banned = (
+    banned = (  # that no file of the package may hold
         "weights_only=False",
         "pickle.load",
         "joblib.load",

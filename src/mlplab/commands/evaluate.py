@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlplab.data import Prepared
     from mlplab.runs.evaluating import Rows
     from mlplab.runs.run import Run
+    from mlplab.training import DataCache
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -58,14 +59,19 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     })  # fmt: skip
 
 
-def tell_of_own_table(run: Run) -> None:
-    """After a training on somebody's own table: its test part, with intervals and beside plain models. Left out where that would take long."""
+def tell_of_own_table(run: Run, cache: DataCache) -> None:
+    """After a training on somebody's own table, whose data are in the cache: its test part, with intervals and beside plain models.
+
+    Left out where that would take long.
+    """
     from mlplab.data.files.dataset import OwnTable
 
     if not isinstance(run.settings.dataset, OwnTable) or run.status != "done" or run.settings.tracking.level == "off":
         return
-    prepared = run.prepared
-    if prepared is not None and prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
+    from mlplab.training import ready
+
+    prepared = ready([run.settings], cache)[0].prepared
+    if prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
         tell(run, prepared, *_own_part(run, prepared, "test"))
 
 

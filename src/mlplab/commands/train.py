@@ -55,14 +55,16 @@ def train_one(composed: Composed) -> int:
     from mlplab import experiment
     from mlplab.commands.evaluate import tell_of_own_table
     from mlplab.tracking import note, print_result
+    from mlplab.training import DataCache
 
     for layer in settings.layers:
         if layer.activation is not None and (warning := layer.activation.warning()):
             note(warning)
             break
-    run = experiment.run(settings, place)
+    cache = DataCache()
+    run = experiment.run(settings, place, cache=cache)
     print_result(run.summary)
-    tell_of_own_table(run)
+    tell_of_own_table(run, cache)
     if run.status == "interrupted":
         print(f"go on with: mlplab resume {run.folder}")
     print(run.folder)

@@ -87,8 +87,6 @@ class Run:
     history: History
     preprocessing: Preprocessing
     network: nn.Sequential = field(repr=False)
-    prepared: Prepared | None = field(default=None, repr=False, compare=False)
-    """The data that it was trained on, until the process ends; None for a run that was loaded."""
 
     @property
     def status(self) -> str:

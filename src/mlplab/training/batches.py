@@ -69,7 +69,7 @@ def resident(parts: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype,
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """[K, ...]; one array is not copied, for there may be no room for it twice."""
+    """[K, ...]; one array is not copied, for there may be no room for it twice, unless torch, which may write, must not share it."""
     return np.stack(arrays) if len(arrays) > 1 or not arrays[0].flags.writeable else arrays[0][None]
 
 

@@ -1,7 +1,4 @@
-"""Files as data frames: what kind of file it is, and how a text file is written, is found out and told.
-
-Text is read by pyarrow, strictly: a row with more or fewer cells than the header is an error and not a row with holes. Nothing here unpickles.
-"""
+"""Files as data frames: what kind of file it is, and how a text file is written, is found out and told. Nothing here unpickles."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mlplab.data.files.columns import CATEGORY, NUMBER
 from mlplab.data.files.encoding import Encoder
 from mlplab.data.files.reading import TEXT, pandas, read, suffixes
-from mlplab.data.files.sniffing import MISSING, Format, sniff
-from mlplab.data.files.text import arrow_module
+from mlplab.data.files.sniffing import Format, sniff
+from mlplab.data.files.text import arrow_module, options_of
 from mlplab.data.table import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
 
-    arrow = arrow_module("csv")
     found = sniff(path, form)
     if found.encoding not in ("utf-8", "utf-8-sig"):  # pyarrow streams UTF-8 only; others are small in practice
         yield _named(read(path, form).frame)
@@ -58,14 +57,8 @@ def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequen
     types: dict[str, Any] = {name: pa.float64() for name, kind in kinds.items() if kind == NUMBER and name in found.names}
     types |= {name: pa.string() for name, kind in kinds.items() if kind == CATEGORY and name in found.names}
     types |= {name: pa.string() for name in kept if name in found.names and name not in types}
-    reader = arrow.open_csv(
-        str(path),
-        read_options=arrow.ReadOptions(column_names=found.names, skip_rows=int(found.header), block_size=BLOCK, use_threads=False),
-        parse_options=arrow.ParseOptions(delimiter=found.delimiter),
-        convert_options=arrow.ConvertOptions(
-            null_values=list(MISSING), strings_can_be_null=True, decimal_point=found.decimal, column_types=types
-        ),
-    )
+    options = options_of(found, types, skip_rows=int(found.header), block_size=BLOCK, use_threads=False)
+    reader = arrow_module("csv").open_csv(str(path), **options)
     for batch in reader:
         if batch.num_rows:
             yield _named(batch.to_pandas())

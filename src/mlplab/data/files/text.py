@@ -89,15 +89,20 @@ def _whole(place: Path, found: Found, source: Any) -> pa.Table:
 
 
 def _table(source: Any, found: Found, skipped: bool, types: dict[str, pa.DataType], invalid: Any = None) -> pa.Table:
+    options = options_of(found, types, invalid, skip_rows=int(skipped), use_threads=True, block_size=BLOCK)
+    return arrow_module("csv").read_csv(source, **options)
+
+
+def options_of(found: Found, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any) -> dict[str, Any]:
+    """How a file is written and its cells are to be understood, in pyarrow's words. `types`: of columns whose kind is not to be found out."""
     arrow = arrow_module("csv")
-    return arrow.read_csv(
-        source,
-        read_options=arrow.ReadOptions(column_names=found.names, skip_rows=int(skipped), use_threads=True, block_size=BLOCK),
-        parse_options=arrow.ParseOptions(delimiter=found.delimiter, invalid_row_handler=invalid, newlines_in_values=False),
-        convert_options=arrow.ConvertOptions(
+    return {
+        "read_options": arrow.ReadOptions(column_names=found.names, **reading),
+        "parse_options": arrow.ParseOptions(delimiter=found.delimiter, invalid_row_handler=invalid, newlines_in_values=False),
+        "convert_options": arrow.ConvertOptions(
             null_values=list(MISSING), strings_can_be_null=True, decimal_point=found.decimal, column_types=types
         ),
-    )
+    }
 
 
 def _ragged(row: Any, skipped: int) -> str:
