@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import yaml
 from harness import HERE, QUICK, refused, row, run, size, told, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timing import cheapest
 
 import mlplab
 from mlplab.cli import main
@@ -166,9 +166,9 @@ def crafted():
 @pytest.mark.parametrize(("name", "data"), list(crafted()), ids=lambda value: value if isinstance(value, str) else "")
 def test_c3_crafted_checkpoints(name, data, capfd):
     damaged_run(Path("run"), data)
-    began = time.monotonic()
-    assert main(["resume", "run"]) == 2
-    assert time.monotonic() - began < 5
+    codes: list[int] = []
+    assert cheapest(lambda: codes.append(main(["resume", "run"]))) < 5
+    assert codes == [2]
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -343,18 +343,16 @@ WRONG_YAML = {
 @pytest.mark.parametrize("name", WRONG_YAML)
 @pytest.mark.parametrize("where", ["folder of one's own", "stored"])
 def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
-    began = time.process_time()
     if where == "stored":
         mlplab.run(QUICK, "run")
         text = Path("run/config.yaml").read_text()
         Path("run/config.yaml").write_text(text + WRONG_YAML[name].replace("name:", "name:" if "twice" not in name else "seed: 1\nseed:"))
-        began = time.process_time()
-        refused(["resume", "run", "training.epochs=20"], capfd)
+        words = ["resume", "run", "training.epochs=20"]
     else:
         Path("own/optimizer").mkdir(parents=True)
         Path("own/optimizer/mine.yaml").write_text(WRONG_YAML[name])
-        refused(["train", "--config-dir", "own", *QUICK, "optimizer=mine"], capfd)
-    assert time.process_time() - began < 5
+        words = ["train", "--config-dir", "own", *QUICK, "optimizer=mine"]
+    assert cheapest(lambda: refused(words, capfd)) < 5
 
 
 @row("C12")

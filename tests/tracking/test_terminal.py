@@ -8,11 +8,11 @@ import pty
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from timing import cheapest
 
 from mlplab.tracking import terminal
 from mlplab.tracking.terminal import Progress, digits, duration, note, plain, print_result
@@ -214,7 +214,4 @@ def test_numbers_read_well() -> None:
 
 def test_an_update_between_two_drawings_is_cheap() -> None:
     with Progress(100, "x", stream=io.StringIO()) as bar:
-        start = time.process_time()
-        for done in range(2000):
-            bar.update(done % 100, {"a": 1.0})
-        assert time.process_time() - start < 0.02
+        assert cheapest(lambda: [bar.update(done % 100, {"a": 1.0}) for done in range(2000)], attempts=3) < 0.02

@@ -6,7 +6,7 @@ Shapes: N records, L bytes of one record.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,26 @@ def frame(payloads: Sequence[bytes]) -> bytes:
 
     Source: the TFRecord format, tensorflow.org/tutorials/load_data/tfrecord.
     """
-    lengths_N = np.array([len(payload) for payload in payloads], "<u8")
-    length_sums_N = _masked(crc32c(lengths_N.view(np.uint8).reshape(-1, 8)))
-    payload_sums_N = np.empty(len(payloads), np.uint32)
-    for length in np.unique(lengths_N):
-        rows = np.flatnonzero(lengths_N == length).tolist()
-        same_NL = np.frombuffer(b"".join(payloads[row] for row in rows), np.uint8).reshape(len(rows), -1)
-        payload_sums_N[rows] = _masked(crc32c(same_NL))
-    parts = zip(lengths_N, length_sums_N, payloads, payload_sums_N, strict=True)
-    return b"".join([piece for n, a, payload, b in parts for piece in (n.tobytes(), a.tobytes(), payload, b.tobytes())])
+    rows: dict[int, list[int]] = {}
+    for row, payload in enumerate(payloads):
+        rows.setdefault(len(payload), []).append(row)
+    pieces = [b""] * (3 * len(payloads))
+    pieces[1::3] = payloads
+    for length, places in rows.items():
+        same_NL = np.frombuffer(b"".join([payloads[row] for row in places]), np.uint8).reshape(len(places), -1)
+        sums = _masked(crc32c(same_NL)).tobytes()
+        head = _head(length)
+        for i, row in enumerate(places):
+            pieces[3 * row] = head
+            pieces[3 * row + 2] = sums[4 * i : 4 * i + 4]
+    return b"".join(pieces)
+
+
+@lru_cache(maxsize=4096)  # the events of a run have few lengths
+def _head(length: int) -> bytes:
+    """What stands before a payload of this length: the length and its checksum."""
+    number = length.to_bytes(8, "little")
+    return number + _masked(crc32c(np.frombuffer(number, np.uint8).reshape(1, 8))).tobytes()
 
 
 def crc32c(rows_NL: NDArray[np.uint8]) -> NDArray[np.uint32]:
