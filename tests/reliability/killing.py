@@ -1,7 +1,7 @@
 """Trains, kills itself at random moments with SIGKILL, and resumes, until it has been killed often enough: a program of its own.
 
 The parent has everything imported and has trained and saved once, so that a child's life is training and not imports. Writes are slowed, so
-that kills land inside them; the parent knows whether one did. `--control` writes the state in place under one name, as many programs do:
+that kills land inside them, most of them aimed; the parent knows whether one did. `--control` writes the state in place under one name, as many programs do:
 it must lose some. Prints one line of JSON.
 """
 
@@ -36,9 +36,11 @@ from mlplab.sweeps.plan import Options
 from mlplab.tracking import files
 
 torch.set_num_threads(1)
-INSIDE = mmap.mmap(-1, 1)  # 1 while a child is inside a write of a checkpoint
+SEEN = mmap.mmap(-1, 2)  # by parent and child
+INSIDE, BEGUN = 0, 1  # 1 while the child is inside a write; how many writes of a state it has begun, modulo 256
 CHUNKS = 16
 PAUSE = 0.0006  # seconds between two chunks
+AIMED = 0.8  # of the kills wait for a write of a state, however seldom a busy machine comes to one; the others come when they come
 SINGLE = [
     "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30",
     "training.batch_size=16", "model.dropout=0.2", "model.normalization=batch", "optimizer=adamw", "schedule=plateau", "schedule.patience=2",
@@ -48,13 +50,13 @@ SINGLE = [
 def slow_write(path, data, *, durable=False):
     """write_bytes_atomic in chunks, telling the parent."""
     aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    INSIDE[0] = 1
-    _chunks(aside, data)
+    _chunks(aside, data, state=path.name.startswith("state"))
     os.replace(aside, path)
-    INSIDE[0] = 0
+    SEEN[INSIDE] = 0
 
 
-def _chunks(path, data):
+def _chunks(path, data, state):
+    SEEN[INSIDE], SEEN[BEGUN] = 1, (SEEN[BEGUN] + state) % 256
     size = max(1, -(-len(data) // CHUNKS))
     with open(path, "wb") as file:
         for start in range(0, len(data), size):
@@ -71,9 +73,8 @@ class InPlace(checkpoints_module.Checkpoints):
         data = tree_file.dump(
             {"step": step, "tree": tree, "rows": self.kept, "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity}}
         )
-        INSIDE[0] = 1
-        _chunks(self.folder / "state.bin", data)
-        INSIDE[0] = 0
+        _chunks(self.folder / "state.bin", data, state=True)
+        SEEN[INSIDE] = 0
 
     def resume(self, saved):
         self.kept = list(saved.history)
@@ -137,7 +138,7 @@ def finished(folder, members):
 
 def live(work, folder):
     """A child that works until it is done or killed; its process number."""
-    INSIDE[0] = 0
+    SEEN[INSIDE] = 0
     child = os.fork()
     if child:
         return child
@@ -147,6 +148,15 @@ def live(work, folder):
     except BaseException:
         (folder.parent / "failed.txt").write_text(traceback.format_exc())
         os._exit(1)
+
+
+def lives_until(child, moment):
+    """Wait for the moment or for the child's end; what waitpid says of the child."""
+    ended, status = 0, 0
+    while not ended and not moment():
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.0002)
+    return ended, status
 
 
 def main():
@@ -178,12 +188,13 @@ def main():
             attempts += 1
             child = live(work, folder)
             deadline = time.monotonic() + draw.uniform(0.02, given.longest)
-            ended, status = 0, 0
-            while not ended and time.monotonic() < deadline:
-                ended, status = os.waitpid(child, os.WNOHANG)
-                time.sleep(0.001)
+            ended, status = lives_until(child, lambda deadline=deadline: time.monotonic() >= deadline)
+            if not ended and draw.random() < AIMED:
+                target = (SEEN[BEGUN] + draw.randint(1, 3)) % 256  # not always the next: a life must come further
+                ended, status = lives_until(child, lambda target=target: SEEN[BEGUN] == target)
+                time.sleep(0 if ended else draw.uniform(0, 0.8 * CHUNKS * PAUSE))
             if not ended:
-                was_inside = INSIDE[0] == 1
+                was_inside = SEEN[INSIDE] == 1
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 kills, inside = kills + 1, inside + was_inside
@@ -191,7 +202,7 @@ def main():
                 lost += 1  # it could not go on from what was left
                 reason = Path("failed.txt").read_text().strip().splitlines()[-1]
                 shutil.rmtree(folder, ignore_errors=True)
-            if kills >= 3 * given.kills + 100:
+            if kills >= (given.kills if given.control else 3 * given.kills + 100):  # a control that always loses never ends
                 break
         runs += 1
         differing += finished(folder, given.members) and digest(folder) != wanted

@@ -56,7 +56,7 @@ def test_a1_killed_at_random_moments(members):
 @row("A2")
 @pytest.mark.timeout(1000)
 def test_a2_the_control_that_writes_in_place_loses_some():
-    assert kill(size(8, 100), "--control", "--longest", "0.25")["lost"] > 0
+    assert kill(size(12, 100), "--control", "--longest", "0.25")["lost"] > 0
 
 
 CALLS = ("open", "fsync", "replace", "unlink", "write", "ftruncate", "close")
