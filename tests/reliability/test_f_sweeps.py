@@ -236,6 +236,73 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
     assert "worker 0: killed by SIGKILL, after 0.25 minutes without beginning or ending a job" in Path("sweep/workers.log").read_text()
 
 
+@row("F9")
+@pytest.mark.slow
+def test_f9_a_job_that_always_kills_its_worker_is_given_up():
+    """Alone, after three times; the seven others of its population have their results, equal to those of a sweep without it."""
+    Path("parts.py").write_text(
+        "import os, signal, torch\nfrom dataclasses import dataclass\nfrom mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\nfrom mlplab.schema import number\n"
+        '@register(\'activation\', \'poison\')\n@dataclass(frozen=True)\nclass Poison(Activation):\n    """Kills its process where it scales by 5."""\n'
+        "    gain: float = number(1.0, 'What it scales by.')\n    def value(self, z):\n        if (torch.as_tensor(self.gain) == 5).any():\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n        return (self.gain * z).tanh()\n"
+    )
+    words = ["--plugin", "parts.py", *QUICK, "activation=poison", "device=cpu"]
+    done = run("train", "-m", *words, "activation.gain=1,2,3,4,5,6,7,8", "sweep.workers=2", "hydra.sweep.dir=sweep", code=1)
+    table = pd.read_csv("sweep/results.csv")
+    assert list(table["status"]) == ["done"] * 4 + ["failed"] + ["done"] * 3
+    assert "3 workers died on this job alone" in done.stdout + done.stderr
+    assert "3 workers died on this job alone" in Path("sweep/jobs/4/log.txt").read_text()
+    assert Path("sweep/workers.log").read_text().count("killed by SIGKILL") <= 3 + 2 + 3  # together, as halves, alone
+    assert not Path("sweep/.under-way").exists()
+    run("train", "-m", *words, "activation.gain=1,2,3,4,6,7,8", "hydra.sweep.dir=without")
+    for n, m in zip((0, 1, 2, 3, 5, 6, 7), range(7), strict=True):
+        ours, theirs = (
+            json.loads(Path(f"{name}/summary.json").read_text())["metrics"] for name in (f"sweep/jobs/{n}", f"without/jobs/{m}")
+        )
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@row("F4", "A11")
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_f4_workers_and_their_driver_killed_at_random_moments():
+    """Workers while they train, and in the end the driver, whose workers live on beside those of the next: every job has one result, that of an
+    undisturbed sweep, and none is done twice."""
+    words = [*QUICK, "training.epochs=600", "model.hidden=3,4,5", "seed=range(4)", "tracking.checkpoint_seconds=0.1", "device=cpu"]
+    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
+    driver, draw, kills, seen = start("train", "-m", *words, "sweep.workers=2", "hydra.sweep.dir=sweep"), random.Random(3), 0, {}
+    while driver.poll() is None:
+        time.sleep(draw.uniform(0.02, 0.3))
+        for path in Path("sweep/jobs").glob("*"):
+            stamp = path.stat().st_ino, (path / "summary.json").stat().st_mtime_ns
+            assert seen.setdefault(path.name, stamp) == stamp  # never touched again
+        at_work = [number for note in Path("sweep").glob(".under-way/*/*.json") if _is_worker(number := int(note.name.split("-")[0]))]
+        if at_work and kills < size(3, 40) and list(Path("sweep/.checkpoints").rglob("state-*.json")):
+            os.kill(draw.choice(at_work), signal.SIGKILL)
+            kills += 1
+            if kills == size(3, 40):
+                driver.kill()
+                driver.communicate()
+                driver = start("resume", "sweep")
+    output, errors = driver.communicate()
+    assert driver.returncode == 0, output + errors
+    assert kills >= 3
+    assert Path("sweep/workers.log").read_text().count("killed by SIGKILL") >= 3
+    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("sweep", "undisturbed"))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=False, rtol=1e-5)
+    assert list(ours["job"]) == list(range(12))
+    told("workers of a sweep and their driver killed", jobs=12, worker_kills=kills, driver_kills=1, missing=0, twice=0)
+
+
+def _is_worker(number):
+    """A note may be of a process that is dead."""
+    try:
+        return b"work" in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 @row("F15")
 def test_f15_a_clock_that_goes_back(monkeypatch, tmp_path):
     real, calls = time.time, []

@@ -34,6 +34,13 @@ def test_every_row_has_a_test_or_a_reason():
         assert bool(proven) != bool(entry.get("not")), name
 
 
+def test_rows_say_what_they_mean():
+    """A comma without quotes would end a text in the middle."""
+    for name, entry in MATRIX.items():
+        assert set(entry) <= {"fault", "expected", "tier", "note", "tests", "not"}, name
+        assert all(isinstance(entry[key], str) for key in ("fault", "expected", "tier", "note", "not") if key in entry), name
+
+
 def test_tests_that_are_named_exist():
     for entry in MATRIX.values():
         for test in entry.get("tests", []):

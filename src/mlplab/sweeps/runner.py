@@ -19,6 +19,7 @@ from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.record import tell_of_data
 from mlplab.runs.signals import Interrupted, Signals
+from mlplab.sweeps.deaths import BEFORE, LIMIT, Deaths
 from mlplab.sweeps.display import Display
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
@@ -42,7 +43,7 @@ class Runner:
     def __init__(self, plan: Plan, folder: Path, display: Display, order: Sequence[int] | None = None, since: float | None = None) -> None:
         self.plan, self.display, self.since = plan, display, since
         self.pieces = [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
-        self.ledger = Ledger(folder)
+        self.ledger, self.deaths = Ledger(folder), Deaths(folder, since)
         self.cache = DataCache()
         self.signals = Signals()
         self.status = "done"  # or interrupted
@@ -63,10 +64,15 @@ class Runner:
     def _tidy(self) -> None:
         """Checkpoints of populations all of whose jobs have their folders: of a process that was killed in between."""
         for piece in self.pieces:
-            if (begun := self.ledger.begun(piece.number)) and not self.ledger.missing(piece.jobs):
+            begun, known = self.ledger.begun(piece.number), self.deaths.known(piece.number)
+            if (begun or known) and not self.ledger.missing(piece.jobs):
                 with self.ledger.piece(piece.number) as ours:
-                    for place in begun if ours else ():
-                        self.ledger.forget(place)
+                    if ours:
+                        for place in begun:
+                            self.ledger.forget(place)
+                        self.deaths.forget(piece.number)
+        if self.since is None:
+            self.deaths.close()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -115,7 +121,9 @@ class Runner:
                 note(f"{complaint} What it held is trained again.")
             planned = {str(job.number): job for job in self.plan.jobs}
             jobs = [planned[number] for number in hashes if number in planned and planned[number].hash == hashes[number]]
-            if saved is None or len(jobs) < len(hashes) or not self.ledger.missing(job.number for job in jobs):
+            missing = self.ledger.missing(job.number for job in jobs)
+            fatal = self.deaths.fatal(self.piece.number, [job.number for job in jobs], self._left(self.piece))
+            if saved is None or len(jobs) < len(hashes) or not missing or fatal:
                 self.ledger.forget(place)
                 continue
             members = [(job, member) for job in jobs if (member := self.member(job)) is not None]
@@ -127,11 +135,22 @@ class Runner:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
         groups: dict[object, list[tuple[Job, Ready]]] = {}
         for job in jobs:
-            if (member := self.member(job)) is not None:
+            if self.deaths.fatal(piece.number, [job.number], []):
+                self._give_up(job)
+                continue
+            with self.deaths.under_way(piece.number, [job.number], BEFORE):
+                member = self.member(job)
+            if member is not None:
                 groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
         self.alone = self.plan.populations[piece.population].alone
-        for members in groups.values():
-            self.together(members)
+        for group in groups.values():
+            members = {job.number: (job, member) for job, member in group}
+            for numbers in self.deaths.parted(piece.number, list(members), self._left(piece)):
+                self.together([members[number] for number in numbers])
+
+    def _give_up(self, job: Job) -> None:
+        self.deaths.explained(self.piece.number, job.number)
+        self._failed(job, f"{LIMIT} workers died on this job alone; the sweep's workers.log says how they ended.", 0.0)
 
     def member(self, job: Job) -> Ready | None:
         """The job with its data; None, and a folder that says why, where they cannot be made."""
@@ -155,7 +174,8 @@ class Runner:
     def together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
         started = time.monotonic()
         try:
-            self._train(members, saved)
+            with self.deaths.under_way(self.piece.number, [job.number for job, _ in members], saved.step if saved is not None else 0):
+                self._train(members, saved)
             return
         except (CheckpointError, StateError) as error:  # of another version or machine: what it held is trained again
             note(str(error))

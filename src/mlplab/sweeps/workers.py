@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlplab.config.errors import ConfigError
 from mlplab.runs.signals import Signals
+from mlplab.sweeps.deaths import Deaths
 from mlplab.sweeps.display import Display
 from mlplab.sweeps.engines import Engine, Handle, make
 from mlplab.sweeps.ledger import Ledger
@@ -22,7 +23,7 @@ from mlplab.sweeps.plan import Plan
 from mlplab.tracking import note
 
 RESTARTS = 5
-"""How often a worker may be replaced without a single job being done meanwhile."""
+"""How often a worker may be replaced without one coming as far as training, or a single job being done, meanwhile."""
 
 
 class Workers:
@@ -57,6 +58,7 @@ class Workers:
         finally:
             self._end(handles, engine)
             engine.close()
+            Deaths(self.folder, self.since).close()
 
     def _left(self) -> list[int]:
         """Jobs that nobody has finished, nor tried since we began."""
@@ -80,6 +82,7 @@ class Workers:
 
     def _watch(self, engine: Engine, handles: list[Handle]) -> None:
         started, best, fruitless = len(handles), len(self._left()), 0
+        deaths, seen = Deaths(self.folder, self.since), set[str]()
         while left := self._left():
             self.signals.check()
             self.display.progress_to(len(self.plan.jobs) - len(left))
@@ -91,7 +94,8 @@ class Workers:
                 self._tell(f"{handle.name}: {how}")
                 if not (left := self._left()):
                     break
-                fruitless += 1
+                begun = deaths.names()
+                fruitless, seen = (0 if begun - seen else fruitless + 1), seen | begun
                 if fruitless > RESTARTS * self.count:
                     raise ConfigError(
                         f"The workers of {self.folder} end without finishing a job; the last said: {how}. What they printed is in {self.folder / 'workers'}, "
