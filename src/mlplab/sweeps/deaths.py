@@ -20,7 +20,7 @@ LIMIT = 3
 """How many workers a population, or a job alone, may take along."""
 
 BEFORE = -1
-"""The step of a job whose data are being made."""
+"""The step of jobs whose data are being made."""
 
 
 class Deaths:

@@ -132,21 +132,24 @@ class Runner:
                 self.together(members, saved=saved)
 
     def _piece(self, piece: Piece, jobs: Sequence[Job]) -> None:
+        """All at once, but for those among whom there is one that takes its worker along."""
+        self.alone = self.plan.populations[piece.population].alone
+        planned = {job.number: job for job in jobs}
+        for numbers in self.deaths.parted(piece.number, list(planned), self._left(piece)):
+            if len(numbers) == 1 and self.deaths.fatal(piece.number, numbers, numbers):
+                self._give_up(planned[numbers[0]])
+            else:
+                self._part(piece, [planned[number] for number in numbers])
+
+    def _part(self, piece: Piece, jobs: Sequence[Job]) -> None:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
         groups: dict[object, list[tuple[Job, Ready]]] = {}
-        for job in jobs:
-            if self.deaths.fatal(piece.number, [job.number], []):
-                self._give_up(job)
-                continue
-            with self.deaths.under_way(piece.number, [job.number], BEFORE):
-                member = self.member(job)
-            if member is not None:
-                groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
-        self.alone = self.plan.populations[piece.population].alone
-        for group in groups.values():
-            members = {job.number: (job, member) for job, member in group}
-            for numbers in self.deaths.parted(piece.number, list(members), self._left(piece)):
-                self.together([members[number] for number in numbers])
+        with self.deaths.under_way(piece.number, [job.number for job in jobs], BEFORE):
+            for job in jobs:
+                if (member := self.member(job)) is not None:
+                    groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
+        for members in groups.values():
+            self.together(members)
 
     def _give_up(self, job: Job) -> None:
         self.deaths.explained(self.piece.number, job.number)
