@@ -82,7 +82,7 @@ class Deaths:
 
     def names(self) -> set[str]:
         """Of all notes, also of workers that live: a driver sees by new ones that its workers come as far as training."""
-        return {path.name for path in self.folder.glob("*/*.json")}
+        return {name for piece in _listed(self.folder) for name in _listed(self.folder / piece) if name.endswith(".json")}
 
     def _notes(self, piece: int) -> list[tuple[Path, frozenset[int], int]]:
         found = []
@@ -111,6 +111,14 @@ class Deaths:
             if count >= LIMIT or (len(jobs) > 1 and any(jobs < other for other in dead)):
                 dead.append(jobs)
         return dead
+
+
+def _listed(folder: Path) -> list[str]:
+    """What is in a folder that others may take away meanwhile, where pathlib's glob would raise."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _drop(folder: Path) -> None:
