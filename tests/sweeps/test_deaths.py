@@ -137,3 +137,22 @@ def test_parts_hold_everyone_once():
     dead = [{0, 1, 2, 3}, {2, 3}, {9}]
     parts = _parted(list(range(10)), dead)
     assert parts == [[0, 1, 4, 5, 6, 7, 8], [2], [3], [9]]  # where the culprits are 2 or 3, and 9, the rest is innocent
+
+
+def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
+    """Of pieces that are done: a population's checkpoint, and the folder of one whose checkpoint had just gone."""
+    import mlplab
+    from mlplab.sweeps.display import Display
+    from mlplab.sweeps.planfile import read_plan
+    from mlplab.sweeps.runner import Runner
+
+    words = ["experiment=xor_mlp", "training.epochs=1", "tracking=summary", "model.hidden=3,4", "device=cpu", "hydra.sweep.dir=sweep"]
+    mlplab.sweep(words)
+    sweep = tmp_path / "sweep"
+    plan = read_plan(sweep)
+    first, second = (piece.number for piece in plan.pieces)
+    (sweep / f".checkpoints/{first}").mkdir(parents=True)
+    (sweep / f".checkpoints/{second}/0123456789abcdef").mkdir(parents=True)
+    (sweep / f".checkpoints/{second}/0123456789abcdef/state-000000000001.json").write_text("{")
+    Runner(plan, sweep, Display(plan, quiet=True)).run()
+    assert not (sweep / ".checkpoints").exists()

@@ -97,17 +97,23 @@ class Ledger:
     def checkpoints(self, piece: int, numbers: Sequence[int]) -> Path:
         """Where the population of these jobs of a piece is saved while it trains. The owner of the piece owns it."""
         name = hashlib.sha256(repr(sorted(numbers)).encode()).hexdigest()[:16]
-        return self.folder / _CHECKPOINTS / str(piece) / name
+        return self.populations(piece) / name
+
+    def populations(self, piece: int) -> Path:
+        """Where all of a piece lie; a process that was killed while it tidied may leave it empty."""
+        return self.folder / _CHECKPOINTS / str(piece)
 
     def begun(self, piece: int) -> list[Path]:
         """The populations of a piece that were saved and have not ended."""
-        place = self.folder / _CHECKPOINTS / str(piece)
+        place = self.populations(piece)
         return sorted(place.iterdir()) if place.is_dir() else []
 
     def forget(self, place: Path) -> None:
-        """Take a population's checkpoints away, and what is empty then."""
+        """Take a population's checkpoints away, or those of a piece, and what is empty then."""
         shutil.rmtree(place, ignore_errors=True)
-        for folder in (place.parent, place.parent.parent):
+        for folder in place.parents:
+            if folder == self.folder:
+                break
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

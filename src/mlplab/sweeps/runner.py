@@ -64,12 +64,11 @@ class Runner:
     def _tidy(self) -> None:
         """Checkpoints of populations all of whose jobs have their folders: of a process that was killed in between."""
         for piece in self.pieces:
-            begun, known = self.ledger.begun(piece.number), self.deaths.known(piece.number)
-            if (begun or known) and not self.ledger.missing(piece.jobs):
+            known = self.ledger.populations(piece.number).is_dir() or self.deaths.known(piece.number)
+            if known and not self.ledger.missing(piece.jobs):
                 with self.ledger.piece(piece.number) as ours:
                     if ours:
-                        for place in begun:
-                            self.ledger.forget(place)
+                        self.ledger.forget(self.ledger.populations(piece.number))
                         self.deaths.forget(piece.number)
         if self.since is None:
             self.deaths.close()
