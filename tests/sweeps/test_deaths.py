@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,12 +18,12 @@ BEGAN = 1000.0
 
 def died(deaths: Deaths, numbers, step=0, piece=0) -> None:
     """A worker's end while it trains these."""
+    before, place = deaths.names(), deaths.folder / str(piece)
     with deaths.under_way(piece, numbers, step):
-        note = (deaths.names() - getattr(deaths, "before", set())).pop()
-        text = (deaths.folder / str(piece) / note).read_text()
-    (deaths.folder / str(piece)).mkdir(parents=True, exist_ok=True)
-    (deaths.folder / str(piece) / note).write_text(text)
-    deaths.before = deaths.names()
+        [note] = deaths.names() - before
+        text = (place / note).read_text()
+    place.mkdir(parents=True, exist_ok=True)
+    (place / note).write_text(text)
 
 
 def test_training_that_ends_by_itself_leaves_no_note(tmp_path):
@@ -105,11 +107,12 @@ def test_a_torn_note_is_passed_over(tmp_path):
 @given(st.integers(1, 40), st.data())
 def test_every_culprit_is_found_and_nobody_else_is_given_up(members, data):
     """A play: populations with a culprit die, the others finish. The deaths grow with the logarithm of the members."""
-    import tempfile
-    from pathlib import Path
-
     culprits = data.draw(st.sets(st.integers(0, members - 1), max_size=2))
-    deaths = Deaths(Path(tempfile.mkdtemp()), BEGAN)
+    with tempfile.TemporaryDirectory() as sweep:
+        _play(Deaths(Path(sweep), BEGAN), members, culprits)
+
+
+def _play(deaths, members, culprits):
     left, lost, given_up = list(range(members)), 0, set()
 
     def life() -> bool:

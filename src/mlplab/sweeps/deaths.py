@@ -85,14 +85,16 @@ class Deaths:
         return {name for piece in _listed(self.folder) for name in _listed(self.folder / piece) if name.endswith(".json")}
 
     def _notes(self, piece: int) -> list[tuple[Path, frozenset[int], int]]:
-        found = []
+        found: list[tuple[Path, frozenset[int], int]] = []
+        if self.since is None:
+            return found
         for path in sorted((self.folder / str(piece)).glob("*.json")):
             try:
-                if self.since is not None and path.stat().st_mtime >= self.since:
-                    note = json.loads(path.read_text(encoding="utf-8"))
-                    found.append((path, frozenset(note["jobs"]), int(note["step"])))
-                elif self.since is not None:  # of an earlier attempt at the sweep
+                if path.stat().st_mtime < self.since:  # of an earlier attempt at the sweep
                     path.unlink()
+                    continue
+                note = json.loads(path.read_text(encoding="utf-8"))
+                found.append((path, frozenset(note["jobs"]), int(note["step"])))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return found

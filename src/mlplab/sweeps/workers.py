@@ -33,6 +33,7 @@ class Workers:
         self.plan, self.folder, self.display = plan, folder, display
         self.ledger, self.signals, self.status = Ledger(folder), Signals(), "done"
         self.since = time.time()
+        self.deaths = Deaths(folder, self.since)
         self.count = plan.options.workers
         self.log = folder / "workers.log"
 
@@ -58,7 +59,7 @@ class Workers:
         finally:
             self._end(handles, engine)
             engine.close()
-            Deaths(self.folder, self.since).close()
+            self.deaths.close()
 
     def _left(self) -> list[int]:
         """Jobs that nobody has finished, nor tried since we began."""
@@ -82,7 +83,7 @@ class Workers:
 
     def _watch(self, engine: Engine, handles: list[Handle]) -> None:
         started, best, fruitless = len(handles), len(self._left()), 0
-        deaths, seen = Deaths(self.folder, self.since), set[str]()
+        seen = set[str]()
         while left := self._left():
             self.signals.check()
             self.display.progress_to(len(self.plan.jobs) - len(left))
@@ -94,7 +95,7 @@ class Workers:
                 self._tell(f"{handle.name}: {how}")
                 if not (left := self._left()):
                     break
-                begun = deaths.names()
+                begun = self.deaths.names()
                 fruitless, seen = (0 if begun - seen else fruitless + 1), seen | begun
                 if fruitless > RESTARTS * self.count:
                     raise ConfigError(
