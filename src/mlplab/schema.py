@@ -111,9 +111,10 @@ def rules(part: type | Part) -> dict[str, Rule]:
     return {f.name: f.metadata["rule"] for f in dataclasses.fields(part) if "rule" in f.metadata}
 
 
-def meaning(part: type) -> str:
-    """The first line of the docstring: what `mlplab list` and the YAML file say of the part."""
-    return (part.__doc__ or "").strip().split("\n")[0]
+def meaning(documented: object) -> str:
+    """The first paragraph of the docstring, on one line: what `mlplab list` and YAML files show."""
+    paragraph = (documented.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 @dataclass(frozen=True)

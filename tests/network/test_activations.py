@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from mlplab.network.activations import ACTIVATIONS, Activation, BinaryStep, Brelu, Elementwise, Prelu
-from mlplab.schema import FieldError, rules
+from mlplab.schema import FieldError, meaning, rules
 from mlplab.stacking import select, stack
 
 NAMES = list(ACTIVATIONS)
@@ -206,7 +206,7 @@ def test_bad_numbers_are_refused(name: str, fields: dict[str, Any], key: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_each_class_says_what_it_is(name: str) -> None:
     part = ACTIVATIONS[name]
-    first = (part.__doc__ or "").split("\n")[0]
+    first = meaning(part)
     assert first.endswith((".", ")."))
     assert len(first) < 110
     assert part.formula

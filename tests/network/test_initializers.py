@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from mlplab.network.initializers import INITIALIZERS, Initializer, RandomInitializer
-from mlplab.schema import FieldError
+from mlplab.schema import FieldError, meaning
 
 NAMES = list(INITIALIZERS)
 
@@ -217,6 +217,6 @@ def test_bad_numbers_are_refused(name: str, fields: dict[str, Any], key: str) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_class_says_what_it_is(name: str) -> None:
-    first = (INITIALIZERS[name].__doc__ or "").split("\n")[0]
+    first = meaning(INITIALIZERS[name])
     assert first.endswith(".")
     assert len(first) < 110

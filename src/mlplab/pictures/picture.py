@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from mlplab.schema import meaning
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -34,7 +36,7 @@ def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
 
     def register(draw: Draw) -> Draw:
         name = draw.__name__
-        _found[name] = Picture(name, (draw.__doc__ or "").strip().splitlines()[0], draw, moving)
+        _found[name] = Picture(name, meaning(draw), draw, moving)
         return draw
 
     return register

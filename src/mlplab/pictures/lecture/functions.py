@@ -13,6 +13,7 @@ from mlplab.network.activations import ACTIVATIONS
 from mlplab.pictures.lecture.panels import caption, grid_of_panels
 from mlplab.pictures.look import NEGATIVE, POSITIVE, SOFT, Floats, headline
 from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
+from mlplab.schema import meaning
 from mlplab.task import Task
 
 REACH = 4.0
@@ -86,7 +87,7 @@ def schedules() -> Figure:
         schedule = _example(part)
         axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
         axes.set_ylim(-0.05, 1.1)
-        said = "for a metric that stops improving at 30" if schedule.stateful else (part.__doc__ or "").strip().splitlines()[0]
+        said = "for a metric that stops improving at 30" if schedule.stateful else meaning(part)
         caption(axes, textwrap.fill(said, 46, max_lines=2, placeholder=" ..."))
     headline(drawn, "Schedules: the learning rate's factor over 100 epochs or steps")
     return drawn
