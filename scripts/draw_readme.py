@@ -1,4 +1,6 @@
-"""The pictures of the README and of docs/pictures.md, from real runs. Run: python scripts/draw_readme.py"""
+"""The pictures of the README and of docs/pictures.md, from real runs. Run: python
+scripts/draw_readme.py
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def draw(axes, experiment: str, structure: str, folder: Path) -> None:  # type: 
     colours = np.array([rgb(word) for word in words])[probabilities.argmax(1)]
     picture = 1 - (0.15 + 0.55 * sure)[:, None] * (1 - colours)
     axes.imshow(picture.reshape(240, 240, 3), extent=(-reach, reach, -reach, reach), origin="lower")
-    axes.scatter(*points.T, c=classes, cmap=ListedColormap(words), s=9, edgecolors="white", linewidths=0.4)
+    axes.scatter(
+        *points.T, c=classes, cmap=ListedColormap(words), s=9, edgecolors="white", linewidths=0.4
+    )
     axes.set_title(f"{experiment}\n{structure}", fontsize=10)
     axes.set_xlabel(f"test accuracy {run.metrics['test/accuracy']:.2f}", fontsize=10)
     axes.set_xticks([])
@@ -63,7 +67,10 @@ def shrink(source: Path, target: Path) -> None:
 def draw_gallery(folder: Path) -> None:
     """What runs leave in pictures/, and what `mlplab draw` draws."""
     for experiment, names in GALLERY.items():
-        run = mlplab.run([f"experiment={experiment}", "tracking.picture_share=0"], folder / f"gallery-{experiment}")
+        run = mlplab.run(
+            [f"experiment={experiment}", "tracking.picture_share=0"],
+            folder / f"gallery-{experiment}",
+        )
         for name in names:
             shrink(run.folder / "pictures" / f"{name}.png", TARGET / f"{experiment}-{name}.png")
     mlplab_command(["draw", "all", "--out", str(folder / "figures")])
@@ -78,7 +85,10 @@ def main() -> None:
         for axes, (experiment, structure) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
             draw(axes, experiment, structure, Path(folder))
         draw_gallery(Path(folder))
-    figure.suptitle("Which class a network predicts (darker: surer), and the points of the test part", fontsize=12)
+    figure.suptitle(
+        "Which class a network predicts (darker: surer), and the points of the test part",
+        fontsize=12,
+    )
     figure.savefig(TARGET / "experiments.png", dpi=110)
 
 

@@ -1,4 +1,6 @@
-"""Writes tests/reliability/golden/<version>: a run that was interrupted, and what it comes to when it is continued. Once a release."""
+"""Writes tests/reliability/golden/<version>: a run that was interrupted, and what it comes to when
+it is continued. Once a release.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,24 @@ from mlplab.config import build, compose, settings_of_folder  # noqa: E402
 from mlplab.runs.keeper import Keeper  # noqa: E402
 
 WORDS = [
-    "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30", "training.batch_size=16",
-    "model.dropout=0.2", "model.normalization=batch", "optimizer=adamw", "schedule=plateau",
-]  # fmt: skip
+    "experiment=xor_mlp",
+    "tracking=summary",
+    "tracking.checkpoint_seconds=0",
+    "dataset.num_samples=60",
+    "training.epochs=30",
+    "training.batch_size=16",
+    "model.dropout=0.2",
+    "model.normalization=batch",
+    "optimizer=adamw",
+    "schedule=plateau",
+]
 
 
 def main() -> None:
     """Interrupt at step 40, keep the folder, continue a copy."""
-    place = ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
+    place = (
+        ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
+    )
     real = Keeper.__call__
 
     def stop(self, loop):  # type: ignore[no-untyped-def]

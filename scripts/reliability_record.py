@@ -1,7 +1,8 @@
-"""Writes docs/reliability.md: the fault matrix with its tests and their last results, and what the campaigns measured.
+"""Writes docs/reliability.md: the fault matrix with its tests and their last results, and what the
+campaigns measured.
 
-MLPLAB_CAMPAIGN=full MLPLAB_RECORD=record.jsonl scripts/test tests/reliability -n 2 --junitxml=results.xml
-.venv/bin/python scripts/reliability_record.py results.xml record.jsonl
+MLPLAB_CAMPAIGN=full MLPLAB_RECORD=record.jsonl scripts/test tests/reliability -n 2
+--junitxml=results.xml .venv/bin/python scripts/reliability_record.py results.xml record.jsonl
 """
 
 from __future__ import annotations
@@ -19,16 +20,25 @@ sys.path.insert(0, str(ROOT / "tests" / "reliability"))
 from test_matrix import MATRIX, marked  # noqa: E402
 
 TITLES = {
-    "A": "Process death and signals", "B": "Storage and checkpoints", "C": "Security", "D": "Configuration input", "E": "Numbers", "F": "Sweeps",
+    "A": "Process death and signals",
+    "B": "Storage and checkpoints",
+    "C": "Security",
+    "D": "Configuration input",
+    "E": "Numbers",
+    "F": "Sweeps",
     "G": "Logging and TensorBoard",
-}  # fmt: skip
+}
 
 
 def outcomes(path: Path) -> dict[str, tuple[int, int, int]]:
     """Test -> (passed, failed, skipped), the cases of one test added up."""
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for case in ElementTree.parse(path).getroot().iter("testcase"):
-        name = case.attrib["classname"].replace(".", "/") + ".py::" + case.attrib["name"].partition("[")[0]
+        name = (
+            case.attrib["classname"].replace(".", "/")
+            + ".py::"
+            + case.attrib["name"].partition("[")[0]
+        )
         kinds = {child.tag for child in case}
         found[name][1 if kinds & {"failure", "error"} else 2 if "skipped" in kinds else 0] += 1
     return {name: (a, b, c) for name, (a, b, c) in found.items()}
@@ -40,7 +50,11 @@ def result(tests: list[str], known: dict[str, tuple[int, int, int]]) -> str:
     if not numbers:
         return "with the suite"
     passed, failed, skipped = (sum(column) for column in zip(*numbers, strict=True))
-    return ", ".join(f"{n} {word}" for n, word in ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped")) if n)
+    return ", ".join(
+        f"{n} {word}"
+        for n, word in ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped"))
+        if n
+    )
 
 
 def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
@@ -57,10 +71,15 @@ def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
                 "|---|---|---|---|---|---|",
             ]
         own = tests.get(name, []) + entry.get("tests", [])
-        shown = "<br>".join(f"`{test.removeprefix('tests/').removeprefix('reliability/')}`" for test in own)
+        shown = "<br>".join(
+            f"`{test.removeprefix('tests/').removeprefix('reliability/')}`" for test in own
+        )
         remark = f" ({entry['note']})" if "note" in entry else ""
         last = result(own, known) if own else f"no test: {entry['not']}"
-        lines.append(f"| {name} | {entry['fault']} | {entry['expected']}{remark} | {entry.get('tier', '')} | {shown} | {last} |")
+        lines.append(
+            f"| {name} | {entry['fault']} | {entry['expected']}{remark} | {entry.get('tier', '')} |"
+            f" {shown} | {last} |"
+        )
     return lines
 
 
@@ -74,10 +93,19 @@ def campaigns(path: Path) -> list[str]:
             latest[str(record["campaign"])] = record
     lines = ["| campaign | result |", "|---|---|"]
     for name, record in latest.items():
-        lines.append(f"| {name} | " + ", ".join(f"{key} {value}" for key, value in record.items() if key not in ("campaign", "why")) + " |")
+        lines.append(
+            f"| {name} | "
+            + ", ".join(
+                f"{key} {value}" for key, value in record.items() if key not in ("campaign", "why")
+            )
+            + " |"
+        )
     if steps:
         total = sum(int(record["stops"]) for record in steps)
-        lines.append(f"| stop and resume at each step of 100 | {len(steps)} optimizers and schedules, {total} stops, 0 differing |")
+        lines.append(
+            f"| stop and resume at each step of 100 | {len(steps)} optimizers and schedules,"
+            f" {total} stops, 0 differing |"
+        )
     return lines
 
 
@@ -92,9 +120,20 @@ def main() -> None:
     place = ROOT / "docs" / "reliability.md"
     before, _, rest = place.read_text().partition("<!-- record -->")
     _, _, after = rest.partition("<!-- end of record -->")
-    where = f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, 2 cores, no GPU, Python {platform.python_version()}, torch {torch.__version__}"
+    where = (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, 2 cores, no GPU,"
+        f" Python {platform.python_version()}, torch {torch.__version__}"
+    )
     head = ["<!-- record -->", "", f"Last run in full: {where}.", "", "## Campaigns", ""]
-    text = [*head, *campaigns(record), "", "## The fault matrix", *rows(known), "", "<!-- end of record -->"]
+    text = [
+        *head,
+        *campaigns(record),
+        "",
+        "## The fault matrix",
+        *rows(known),
+        "",
+        "<!-- end of record -->",
+    ]
     place.write_text(before + "\n".join(text) + after)
 
 

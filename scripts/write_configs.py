@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Write configs/ again from the classes: run it after changing a part's fields, their defaults or their meanings.
+"""Write configs/ again from the classes: run it after changing a part's fields, their defaults or
+their meanings.
 
-python scripts/write_configs.py            writes; files of words that are gone are removed
-python scripts/write_configs.py --check    writes nothing, names what differs, exit code 1 where something does
+python scripts/write_configs.py            writes; files of words that are gone are removed python
+scripts/write_configs.py --check    writes nothing, names what differs, exit code 1 where something
+does
 """
 
 from __future__ import annotations
@@ -20,9 +22,16 @@ from mlplab.config.write import shipped_files  # noqa: E402
 def main(check: bool) -> int:
     folder = ROOT / "configs"
     wanted = dict(shipped_files())
-    stale = [path for group in PART_GROUPS for path in (folder / group).glob("*.yaml") if path.relative_to(folder).as_posix() not in wanted]
+    stale = [
+        path
+        for group in PART_GROUPS
+        for path in (folder / group).glob("*.yaml")
+        if path.relative_to(folder).as_posix() not in wanted
+    ]
     changed = [
-        name for name, text in wanted.items() if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+        name
+        for name, text in wanted.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
     ]
     for name in [*changed, *(path.relative_to(folder).as_posix() for path in stale)]:
         print(name)

@@ -35,9 +35,13 @@ def make_settings(
 ) -> Settings:
     """`layer` gives fields of every hidden layer; words may be parts instead."""
     if isinstance(dataset, str):
-        dataset = DATASETS[dataset](**({"num_samples": 200} if "num_samples" in field_names(DATASETS[dataset]) else {}))
+        dataset = DATASETS[dataset](
+            **({"num_samples": 200} if "num_samples" in field_names(DATASETS[dataset]) else {})
+        )
     init = part(INITIALIZERS, initializer)
-    layers = [Layer(units, part(ACTIVATIONS, activation), init, **(layer or {})) for units in hidden]
+    layers = [
+        Layer(units, part(ACTIVATIONS, activation), init, **(layer or {})) for units in hidden
+    ]
     return Settings(
         name="test",
         seed=seed,

@@ -1,4 +1,6 @@
-"""An OpenML of one small table, in the place of the network: scikit-learn's own code asks it and keeps what it says."""
+"""An OpenML of one small table, in the place of the network: scikit-learn's own code asks it and
+keeps what it says.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ import io
 import json
 from urllib.error import HTTPError, URLError
 
-ROWS = [f"{i % 7 + 0.5},{'red' if i % 3 else 'blue'},{'?' if i == 5 else i},{'yes' if i % 2 else 'no'}" for i in range(60)]
+ROWS = [
+    f"{i % 7 + 0.5},{'red' if i % 3 else 'blue'},{'?' if i == 5 else i},{'yes' if i % 2 else 'no'}"
+    for i in range(60)
+]
 HEAD = [
     "@RELATION tiny",
     "@ATTRIBUTE size REAL",
@@ -18,18 +23,35 @@ HEAD = [
 ]
 ARFF = "\n".join([*HEAD, *ROWS, ""])
 DESCRIPTION = {
-    "id": "77", "name": "tiny", "version": "1", "format": "ARFF", "status": "active", "processing_date": "2020-01-01 00:00:00", "file_id": "7",
-    "url": "https://www.openml.org/data/v1/download/7/tiny.arff", "default_target_attribute": "bought", "licence": "CC0", "description_version": "1",
-    "md5_checksum": hashlib.md5(ARFF.encode()).hexdigest(), "description": "tiny",
-}  # fmt: skip
+    "id": "77",
+    "name": "tiny",
+    "version": "1",
+    "format": "ARFF",
+    "status": "active",
+    "processing_date": "2020-01-01 00:00:00",
+    "file_id": "7",
+    "url": "https://www.openml.org/data/v1/download/7/tiny.arff",
+    "default_target_attribute": "bought",
+    "licence": "CC0",
+    "description_version": "1",
+    "md5_checksum": hashlib.md5(ARFF.encode()).hexdigest(),
+    "description": "tiny",
+}
 COLUMNS = {
     "size": {"data_type": "numeric"},
     "colour": {"data_type": "nominal", "nominal_value": ["red", "blue"]},
     "age": {"data_type": "numeric", "number_of_missing_values": "1"},
     "bought": {"data_type": "nominal", "nominal_value": ["yes", "no"], "is_target": "true"},
 }
-PLAIN = {"is_target": "false", "is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
-FEATURES = [{"index": str(i), "name": name, **PLAIN, **own} for i, (name, own) in enumerate(COLUMNS.items())]
+PLAIN = {
+    "is_target": "false",
+    "is_ignore": "false",
+    "is_row_identifier": "false",
+    "number_of_missing_values": "0",
+}
+FEATURES = [
+    {"index": str(i), "name": name, **PLAIN, **own} for i, (name, own) in enumerate(COLUMNS.items())
+]
 
 
 class _Answer(io.BytesIO):
@@ -40,10 +62,14 @@ class _Answer(io.BytesIO):
 def serve(monkeypatch):
     """Answer for the network."""
     answers = {
-        "/data/list/data_name/tiny/": json.dumps({"data": {"dataset": [{"did": 77, "name": "tiny", "version": 1, "status": "active"}]}}),
+        "/data/list/data_name/tiny/": json.dumps(
+            {"data": {"dataset": [{"did": 77, "name": "tiny", "version": 1, "status": "active"}]}}
+        ),
         "/json/data/77": json.dumps({"data_set_description": DESCRIPTION}),
         "/json/data/features/77": json.dumps({"data_features": {"feature": FEATURES}}),
-        "/json/data/qualities/77": json.dumps({"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": "60"}]}}),
+        "/json/data/qualities/77": json.dumps(
+            {"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": "60"}]}}
+        ),
         "tiny.arff": ARFF,
     }
 

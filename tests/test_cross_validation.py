@@ -1,4 +1,6 @@
-"""validation=kfold: who is held out, equal shapes, a fold alone and among the others, numbers that scikit-learn confirms."""
+"""validation=kfold: who is held out, equal shapes, a fold alone and among the others, numbers that
+scikit-learn confirms.
+"""
 
 from __future__ import annotations
 
@@ -71,19 +73,29 @@ def test_each_row_is_held_out_once_a_repeat_and_parts_share_none(tmp_path, targe
 
 def test_groups_stay_together_in_every_fold(tmp_path):
     frame = table(tmp_path / "t.csv")
-    for one in folds_of(words(tmp_path / "t.csv", "v", **{"dataset.ignore": "[t]", "dataset.group_column": "who"}), repeats=1):
+    for one in folds_of(
+        words(tmp_path / "t.csv", "v", **{"dataset.ignore": "[t]", "dataset.group_column": "who"}),
+        repeats=1,
+    ):
         inside, outside = frame.who[one.test_rows], frame.who.drop(index=one.test_rows)
         assert not set(inside) & set(outside)
 
 
 def test_a_fold_alone_has_the_weights_that_it_has_among_the_others(tmp_path):
     table(tmp_path / "t.csv")
-    settings = [settings_from_words([*words(tmp_path / "t.csv"), *FAST, "validation=kfold", f"validation.fold={i}"]) for i in range(5)]
+    settings = [
+        settings_from_words(
+            [*words(tmp_path / "t.csv"), *FAST, "validation=kfold", f"validation.fold={i}"]
+        )
+        for i in range(5)
+    ]
     together = train_together(settings)
     for one, outcome in zip(settings, together, strict=True):
         alone = train_together([one])[0]
         assert torch.allclose(alone.theta_P, outcome.theta_P, atol=1e-6)
-        assert alone.metrics["test/accuracy"] == pytest.approx(outcome.metrics["test/accuracy"], abs=1e-9)
+        assert alone.metrics["test/accuracy"] == pytest.approx(
+            outcome.metrics["test/accuracy"], abs=1e-9
+        )
 
 
 def test_rows_that_a_fold_holds_out_change_nothing_that_it_learns(tmp_path):
@@ -109,23 +121,52 @@ def test_rows_that_fill_up_count_in_no_metric():
     assert found[0] == metrics.classification_metrics(scores[:1, :7], labels[:1, :7])["accuracy"][0]
     assert found[1] == metrics.classification_metrics(scores[1:], labels[1:])["accuracy"][0]
     values, targets = torch.rand(2, 10, 2), torch.rand(2, 10, 2)
-    masked, plain = metrics.regression_metrics(values, targets, mask_KN=mask), metrics.regression_metrics(values[:1, :7], targets[:1, :7])
+    masked, plain = (
+        metrics.regression_metrics(values, targets, mask_KN=mask),
+        metrics.regression_metrics(values[:1, :7], targets[:1, :7]),
+    )
     for name in ("mae", "rmse", "r2"):
         assert masked[name][0].item() == pytest.approx(plain[name][0].item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("size", "loss"), [(1, "cross_entropy"), (7, "cross_entropy"), (7, "hinge")])
+@pytest.mark.parametrize(
+    ("size", "loss"), [(1, "cross_entropy"), (7, "cross_entropy"), (7, "hinge")]
+)
 def test_a_batch_of_rows_that_only_fill_up_is_harmless(tmp_path, size, loss):
     table(tmp_path / "t.csv")
-    chosen = [*words(tmp_path / "t.csv"), *FAST, f"training.batch_size={size}", f"loss={loss}", "validation=kfold"]
-    outcomes = train_together([settings_from_words([*chosen, f"validation.fold={i}"]) for i in range(5)])
-    assert all(outcome.status == "done" and torch.isfinite(outcome.theta_P).all() for outcome in outcomes)
+    chosen = [
+        *words(tmp_path / "t.csv"),
+        *FAST,
+        f"training.batch_size={size}",
+        f"loss={loss}",
+        "validation=kfold",
+    ]
+    outcomes = train_together(
+        [settings_from_words([*chosen, f"validation.fold={i}"]) for i in range(5)]
+    )
+    assert all(
+        outcome.status == "done" and torch.isfinite(outcome.theta_P).all() for outcome in outcomes
+    )
 
 
-def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_alike(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_alike(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     frame = table(tmp_path / "t.csv")
-    assert main(["train", *words("t.csv"), *FAST, "validation=kfold", "validation.repeats=2", "hydra.sweep.dir=kf"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                *words("t.csv"),
+                *FAST,
+                "validation=kfold",
+                "validation.repeats=2",
+                "hydra.sweep.dir=kf",
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "10 folds" in shown
     assert "majority class" in shown
@@ -137,7 +178,10 @@ def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_ali
     assert order == ["maybe", "no", "yes"]
     by_fold = [own for _, own in found.groupby(["repeat", "fold"])]
     accuracy = [accuracy_score(own.t, own.prediction) for own in by_fold]
-    losses = [log_loss(own.t, own[[f"P({name})" for name in order]].astype(np.float32), labels=order) for own in by_fold]
+    losses = [
+        log_loss(own.t, own[[f"P({name})" for name in order]].astype(np.float32), labels=order)
+        for own in by_fold
+    ]
     assert said["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracy), abs=1e-6)
     assert said["metrics"]["log_loss"]["mean"] == pytest.approx(np.mean(losses), abs=1e-6)
     width = student(9) * np.std(accuracy, ddof=1) * math.sqrt(1 / 10 + 1 / 4)
@@ -152,7 +196,16 @@ def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_ali
 
 def test_values_and_a_grid_are_ranked_by_their_folds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = mlplab.sweep(["dataset=diabetes", *FAST, "validation=kfold", "optimizer.lr=1e-6,0.03", "training.epochs=20"], quiet=True)
+    found = mlplab.sweep(
+        [
+            "dataset=diabetes",
+            *FAST,
+            "validation=kfold",
+            "optimizer.lr=1e-6,0.03",
+            "training.epochs=20",
+        ],
+        quiet=True,
+    )
     assert len(found) == 10
     assert sorted(set(found["validation.fold"])) == [0, 1, 2, 3, 4]
     summary = next(tmp_path.glob("outputs/sweeps/*/*/summary.md")).read_text()
@@ -160,16 +213,23 @@ def test_values_and_a_grid_are_ranked_by_their_folds(tmp_path, monkeypatch):
     assert "over folds" in summary
     assert "Nadeau" in summary
     assert "validation.fold=" not in summary
-    one = mlplab.sweep(["dataset=diabetes", *FAST, "validation=kfold", "validation.folds=3"], quiet=True)
+    one = mlplab.sweep(
+        ["dataset=diabetes", *FAST, "validation=kfold", "validation.folds=3"], quiet=True
+    )
     folder = one.attrs["folder"]
     predictions = pd.read_csv(f"{folder}/predictions.csv")
-    by_fold = [r2_score(own.progression, own["progression predicted"]) for _, own in predictions.groupby("fold")]
+    by_fold = [
+        r2_score(own.progression, own["progression predicted"])
+        for _, own in predictions.groupby("fold")
+    ]
     assert list(one["test/r2"]) == pytest.approx(by_fold, abs=1e-6)
 
 
 def test_the_interval_of_folds_is_wider_than_that_of_seeds():
     values = [0.8, 0.9, 0.85, 0.82]
-    assert Statistics.of(values, 0.25).half_width == pytest.approx(Statistics.of(values).half_width * math.sqrt(2))
+    assert Statistics.of(values, 0.25).half_width == pytest.approx(
+        Statistics.of(values).half_width * math.sqrt(2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +240,10 @@ def test_the_interval_of_folds_is_wider_than_that_of_seeds():
         ({"validation.folds": 104}, "too few for validation.folds=104"),
         ({"validation.folds": 1}, "validation.folds"),
         ({"validation.fold": 5}, "out of range"),
-        ({"dataset.ignore": "[v]", "dataset.group_column": "who", "validation.folds": 18}, "17 group(s)"),
+        (
+            {"dataset.ignore": "[v]", "dataset.group_column": "who", "validation.folds": 18},
+            "17 group(s)",
+        ),
     ],
 )
 def test_what_cannot_be_folded_is_refused(tmp_path, monkeypatch, capsys, more, said):

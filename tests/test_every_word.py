@@ -1,4 +1,6 @@
-"""Every word of every group, found by walking configs/: it composes, validates, builds, trains two steps alone and three together, and is finite."""
+"""Every word of every group, found by walking configs/: it composes, validates, builds, trains two
+steps alone and three together, and is finite.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from mlplab.training import train_together
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WORDS = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
-AT_LEAST = {"dataset": 31, "activation": 33, "loss": 20, "optimizer": 14, "schedule": 8, "initializer": 14, "experiment": 16, "training": 3}
+AT_LEAST = {
+    "dataset": 31,
+    "activation": 33,
+    "loss": 20,
+    "optimizer": 14,
+    "schedule": 8,
+    "initializer": 14,
+    "experiment": 16,
+    "training": 3,
+}
 
 
 def test_all_words_were_found():
@@ -30,7 +41,9 @@ def words_for(group: str, word: str) -> list[str]:
     if group == "loss" and "classification" not in LOSSES[word].tasks:
         words.append("dataset=quadratic")
     if (group, word) == ("dataset", "file"):
-        Path("table.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 7},{'pq'[i % 2]}\n" for i in range(40)))
+        Path("table.csv").write_text(
+            "a,b,y\n" + "".join(f"{i},{i % 7},{'pq'[i % 2]}\n" for i in range(40))
+        )
         words.append("dataset.path=table.csv")
     if (group, word) == ("validation", "kfold"):
         words.append("validation.fold=1")
@@ -47,14 +60,23 @@ def test_it_trains_two_steps(group, word, monkeypatch):
         serve(monkeypatch)
     settings = settings_from_words(words_for(group, word))
     alone = train_together([settings])
-    members = [settings] if settings.optimizer.alone else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
+    members = (
+        [settings]
+        if settings.optimizer.alone
+        else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
+    )
     for outcome in [*alone, *train_together(members)]:
         assert outcome.status == "done"
         assert outcome.steps == 2
         assert outcome.last_theta_P.isfinite().all()
-        assert all(abs(value) < 1e30 for name, value in outcome.metrics.items() if name.endswith("/loss"))
+        assert all(
+            abs(value) < 1e30 for name, value in outcome.metrics.items() if name.endswith("/loss")
+        )
 
 
 def test_a_dataset_says_its_task_before_it_is_loaded():
     for word, dataset in DATASETS.items():
-        assert dataset.task_kind in ("classification", "regression") or word in ("file", "openml"), word
+        assert dataset.task_kind in ("classification", "regression") or word in (
+            "file",
+            "openml",
+        ), word

@@ -41,7 +41,10 @@ def test_it_learns(name, metric, at_least):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "at_most"), [("radial_3_3", 0.80), ("softmax_regression_radial", 0.70), ("spiral_raw", 0.75)])
+@pytest.mark.parametrize(
+    ("name", "at_most"),
+    [("radial_3_3", 0.80), ("softmax_regression_radial", 0.70), ("spiral_raw", 0.75)],
+)
 def test_it_is_not_enough(name, at_most):
     assert median(over_seeds(name, "test/accuracy")) <= at_most
 

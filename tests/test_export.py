@@ -1,4 +1,6 @@
-"""Exported models say what the run says: raw columns in, with empty cells and words that training never met."""
+"""Exported models say what the run says: raw columns in, with empty cells and words that training
+never met.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,18 @@ def table(path, rows=400, seed=0):
         {
             "a": rng.normal(5, 3, rows),
             "count": rng.poisson(2, rows),  # repeats its quantiles
-            "when": pd.Timestamp("2019-01-01") + pd.to_timedelta(rng.integers(0, 900 * 86400, rows), unit="s"),
+            "when": (
+                pd.Timestamp("2019-01-01")
+                + pd.to_timedelta(rng.integers(0, 900 * 86400, rows), unit="s")
+            ),
             "town of birth": rng.choice(["x", "y", "zürich"], rows, p=[0.6, 0.38, 0.02]),
             "code": rng.choice([1, 2, 3], rows),
             "ok": rng.random(rows) < 0.4,
         }
     )
-    frame["v"] = frame.a * 2 + frame["count"] * (frame["town of birth"] == "x") + frame.when.dt.month
+    frame["v"] = (
+        frame.a * 2 + frame["count"] * (frame["town of birth"] == "x") + frame.when.dt.month
+    )
     frame["w"] = 1e5 * (frame["count"] - frame.a)
     frame["t"] = np.where(frame.v > frame.v.median(), "up", np.where(frame.a > 5, "down", "flat"))
     for name in ("a", "town of birth", "when"):
@@ -49,9 +56,16 @@ TARGETS = {"t": "[v,w]", "v": "[t,w]", "[v,w]": "[t]"}
 def trained(folder, target, **more):
     table(folder / "t.csv")
     own = {
-        "dataset": "file", "dataset.path": str(folder / "t.csv"), "dataset.target": target, "dataset.ignore": TARGETS[target], "dataset.missing": "impute",
-        "dataset.categories": "[code]", "training.epochs": 3, "tracking": "summary", "hydra.run.dir": str(folder / "run"),
-    }  # fmt: skip
+        "dataset": "file",
+        "dataset.path": str(folder / "t.csv"),
+        "dataset.target": target,
+        "dataset.ignore": TARGETS[target],
+        "dataset.missing": "impute",
+        "dataset.categories": "[code]",
+        "training.epochs": 3,
+        "tracking": "summary",
+        "hydra.run.dir": str(folder / "run"),
+    }
     return mlplab.run([f"{key}={value}" for key, value in {**own, **more}.items()])
 
 
@@ -75,7 +89,9 @@ def test_ten_thousand_rows_agree(tmp_path, target, more, form):
     assert (frame["town of birth"] == "never met").sum() > 500
     ask = files.ask_onnx if form == "onnx" else files.ask_torch
     found = ask(out, inputs([run]), frame)
-    assert difference([run], predictor.scores(frame, "rows")[0], found) <= (1e-8 if run.settings.dtype == "float64" else 1e-5)
+    assert difference([run], predictor.scores(frame, "rows")[0], found) <= (
+        1e-8 if run.settings.dtype == "float64" else 1e-5
+    )
 
 
 def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path):
@@ -84,14 +100,30 @@ def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path):
     session = ort.InferenceSession(str(tmp_path / "m.onnx"))
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == ["down", "flat", "up"]
-    assert [one["kind"] for one in json.loads(told["inputs"])] == ["number", "number", "date", "category", "category", "boolean"]
-    assert [given.name for given in session.get_inputs()] == ["a", "count", "when", "town of birth", "code", "ok"]
+    assert [one["kind"] for one in json.loads(told["inputs"])] == [
+        "number",
+        "number",
+        "date",
+        "category",
+        "category",
+        "boolean",
+    ]
+    assert [given.name for given in session.get_inputs()] == [
+        "a",
+        "count",
+        "when",
+        "town of birth",
+        "code",
+        "ok",
+    ]
     frame = table(tmp_path / "again.csv", rows=57)
     label, probabilities = session.run(["label", "probabilities"], raw(inputs([run]), frame))
     mine = Predictor((run,)).table(frame, "rows")
     assert list(label) == list(mine.prediction)
     assert np.abs(probabilities - mine[["P(down)", "P(flat)", "P(up)"]].to_numpy()).max() < 1e-5
-    one = session.run(["label"], {name: values[:1] for name, values in raw(inputs([run]), frame).items()})[0]
+    one = session.run(
+        ["label"], {name: values[:1] for name, values in raw(inputs([run]), frame).items()}
+    )[0]
     assert one[0] == label[0]
 
 
@@ -112,7 +144,15 @@ def test_every_activation_is_exported(tmp_path):
 
 @pytest.mark.parametrize("loss", ["bce", "mse_onehot", "brier", "focal", "squared_hinge"])
 def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
-    run = mlplab.run(["dataset=moons", f"loss={loss}", "training.epochs=2", "tracking=off", f"hydra.run.dir={tmp_path}/run"])
+    run = mlplab.run(
+        [
+            "dataset=moons",
+            f"loss={loss}",
+            "training.epochs=2",
+            "tracking=off",
+            f"hydra.run.dir={tmp_path}/run",
+        ]
+    )
     assert files.export(Predictor((run,)), "onnx", tmp_path / "m.onnx") <= 1e-5
     assert files.export(Predictor((run,)), "torch", tmp_path / "m.pt2") <= 1e-6
 
@@ -122,8 +162,26 @@ def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, cap
     frame = table("t.csv")
     frame.loc[3, "town of birth"] = "once"
     frame.to_csv("t.csv", index=False)
-    own = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]", "dataset.missing=impute"]
-    assert main(["train", *own, "validation=kfold", "training.epochs=2", "tracking=off", "hydra.sweep.dir=kf"]) == 0
+    own = [
+        "dataset=file",
+        "dataset.path=t.csv",
+        "dataset.target=t",
+        "dataset.ignore=[v,w]",
+        "dataset.missing=impute",
+    ]
+    assert (
+        main(
+            [
+                "train",
+                *own,
+                "validation=kfold",
+                "training.epochs=2",
+                "tracking=off",
+                "hydra.sweep.dir=kf",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     for form in ("onnx", "torch"):
         assert main(["export", "kf", "--format", form]) == 0
@@ -136,7 +194,9 @@ def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, cap
 
 
 def test_a_file_that_would_say_something_else_is_not_written(tmp_path, monkeypatch):
-    run = mlplab.run(["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"])
+    run = mlplab.run(
+        ["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
+    )
     right = Pipeline.forward
 
     def wrong(self, *columns):
@@ -150,7 +210,9 @@ def test_a_file_that_would_say_something_else_is_not_written(tmp_path, monkeypat
 
 
 def test_without_the_extra_one_paragraph_says_what_to_install(tmp_path, monkeypatch, capsys):
-    run = mlplab.run(["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"])
+    run = mlplab.run(
+        ["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
+    )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["export", str(run.folder)]) == 2
     assert "pip install 'mlplab[export]'" in capsys.readouterr().err
@@ -205,16 +267,26 @@ def test_the_exported_program_runs_without_mlplab(tmp_path):
     import subprocess
     import sys
 
-    run = mlplab.run(["dataset=iris", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"])
+    run = mlplab.run(
+        ["dataset=iris", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
+    )
     files.export(Predictor((run,)), "torch", tmp_path / "m.pt2")
     code = (
-        "import sys; sys.modules['mlplab'] = None\nimport torch, json\nextra = {'about.json': ''}\n"
-        f"program = torch.export.load({str(tmp_path / 'm.pt2')!r}, extra_files=extra)\n"
-        "print(json.loads(json.loads(extra['about.json'])['classes']))\n"
-        "print(program.module()(torch.tensor([[5.1, 3.5, 1.4, 0.2]], dtype=torch.float64))[0].tolist())"
+        "import sys; sys.modules['mlplab'] = None\nimport torch, json\nextra = {'about.json':"
+        f" ''}}\nprogram = torch.export.load({str(tmp_path / 'm.pt2')!r},"
+        " extra_files=extra)\nprint(json.loads(json.loads(extra['about.json'])['classes']))\nprint(program.module()(torch.tensor([[5.1,"
+        " 3.5, 1.4, 0.2]], dtype=torch.float64))[0].tolist())"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
     classes, found = done.stdout.strip().splitlines()
     assert "setosa" in classes
-    assert np.allclose(json.loads(found)[0], run.predict_proba(np.array([[5.1, 3.5, 1.4, 0.2]]))[0], atol=1e-6)
+    assert np.allclose(
+        json.loads(found)[0], run.predict_proba(np.array([[5.1, 3.5, 1.4, 0.2]]))[0], atol=1e-6
+    )
     assert torch.__version__

@@ -1,4 +1,6 @@
-"""The lecture's comparisons: what it claims can be read from the medians of each sweep. `pytest -m slow` runs them, about four minutes."""
+"""The lecture's comparisons: what it claims can be read from the medians of each sweep. `pytest -m
+slow` runs them, about four minutes.
+"""
 
 from __future__ import annotations
 

@@ -50,13 +50,23 @@ def scikit_learn_says(probabilities_NC: Tensor, targets_N: Tensor) -> dict[str, 
 
 
 def draw(
-    num_examples: int, num_classes: int, seed: int, *, digits: int | None = None, rare: bool = False, skill: float = 1.0
+    num_examples: int,
+    num_classes: int,
+    seed: int,
+    *,
+    digits: int | None = None,
+    rare: bool = False,
+    skill: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Three members; `digits` rounds the logits, which makes ties; `rare` gives class 0 most of the examples."""
+    """Three members; `digits` rounds the logits, which makes ties; `rare` gives class 0 most of the
+    examples.
+    """
     random = np.random.default_rng(seed)
     share = np.r_[10.0 if rare else 1.0, np.ones(num_classes - 1)]
     targets_KN = random.choice(num_classes, (3, num_examples), p=share / share.sum())
-    logits_KNC = random.normal(size=(3, num_examples, num_classes)) + skill * np.eye(num_classes)[targets_KN]
+    logits_KNC = (
+        random.normal(size=(3, num_examples, num_classes)) + skill * np.eye(num_classes)[targets_KN]
+    )
     logits_KNC = logits_KNC if digits is None else logits_KNC.round(digits)
     return torch.from_numpy(logits_KNC).softmax(-1), torch.from_numpy(targets_KN)
 
@@ -69,7 +79,9 @@ def check(probabilities_KNC: Tensor, targets_KN: Tensor, tolerance: float) -> No
         for name, value in theirs.items():
             assert ours[name].shape == (len(targets_KN),)
             assert ours[name].dtype == torch.float64
-            assert ours[name][k].item() == pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True), name
+            assert ours[name][k].item() == pytest.approx(
+                value, rel=tolerance, abs=tolerance, nan_ok=True
+            ), name
     cheap = classification_metrics(probabilities_KNC, targets_KN)
     assert torch.equal(cheap["accuracy"], ours["accuracy"])
 
@@ -78,14 +90,23 @@ def check(probabilities_KNC: Tensor, targets_KN: Tensor, tolerance: float) -> No
 @pytest.mark.parametrize("digits", [None, 1, 0])
 @pytest.mark.parametrize("rare", [False, True])
 def test_classification_is_scikit_learns(num_classes: int, digits: int | None, rare: bool) -> None:
-    probabilities_KNC, targets_KN = draw(200, num_classes, seed=num_classes, digits=digits, rare=rare)
+    probabilities_KNC, targets_KN = draw(
+        200, num_classes, seed=num_classes, digits=digits, rare=rare
+    )
     check(probabilities_KNC, targets_KN, 1e-10)
     check(probabilities_KNC.float(), targets_KN, 1e-6)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(num_examples=st.integers(2, 30), num_classes=st.integers(2, 5), seed=st.integers(0, 10**6), digits=st.sampled_from([0, 1, None]))
-def test_small_parts_with_ties_and_absent_classes(num_examples: int, num_classes: int, seed: int, digits: int | None) -> None:
+@given(
+    num_examples=st.integers(2, 30),
+    num_classes=st.integers(2, 5),
+    seed=st.integers(0, 10**6),
+    digits=st.sampled_from([0, 1, None]),
+)
+def test_small_parts_with_ties_and_absent_classes(
+    num_examples: int, num_classes: int, seed: int, digits: int | None
+) -> None:
     check(*draw(num_examples, num_classes, seed, digits=digits, rare=True), 1e-10)
 
 
@@ -108,7 +129,12 @@ def test_auroc_of_ties_counts_pairs() -> None:
         difference = scores[positive][:, None] - scores[~positive][None, :]
         assert (difference == 0).any()
         pairs = ((difference > 0).double() + 0.5 * (difference == 0).double()).mean()
-        assert_close(final_classification_metrics(probabilities_KNC, targets_KN)["auroc"][k], pairs, rtol=0, atol=1e-14)
+        assert_close(
+            final_classification_metrics(probabilities_KNC, targets_KN)["auroc"][k],
+            pairs,
+            rtol=0,
+            atol=1e-14,
+        )
 
 
 def test_where_a_class_is_absent() -> None:
@@ -130,7 +156,9 @@ def test_portions_change_nothing() -> None:
 
 @pytest.mark.parametrize("metrics", [classification_metrics, final_classification_metrics])
 @pytest.mark.parametrize("num_classes", [2, 5])
-def test_members_are_measured_alone(metrics: Callable[[Tensor, Tensor], dict[str, Tensor]], num_classes: int) -> None:
+def test_members_are_measured_alone(
+    metrics: Callable[[Tensor, Tensor], dict[str, Tensor]], num_classes: int
+) -> None:
     probabilities_KNC, targets_KN = draw(40, num_classes, seed=2)
     together = metrics(probabilities_KNC, targets_KN)
     for k in range(3):
@@ -154,15 +182,22 @@ def test_targets_may_be_one_row_for_all_members() -> None:
 
 def values(num_targets: int, seed: int, num_examples: int = 80) -> tuple[Tensor, Tensor]:
     random = np.random.default_rng(seed)
-    targets_KNT = random.normal(3.0, 2.0, (3, num_examples, num_targets)) * np.array([1.0, 10.0, 0.1])[:num_targets]
+    targets_KNT = (
+        random.normal(3.0, 2.0, (3, num_examples, num_targets))
+        * np.array([1.0, 10.0, 0.1])[:num_targets]
+    )
     predictions_KNT = targets_KNT + random.normal(0.0, 1.0, targets_KNT.shape)
     return torch.from_numpy(predictions_KNT), torch.from_numpy(targets_KNT)
 
 
 @pytest.mark.parametrize("num_targets", [1, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-6)])
-def test_regression_is_scikit_learns(num_targets: int, dtype: torch.dtype, tolerance: float) -> None:
-    predictions_KNT, targets_KNT = (tensor.to(dtype) for tensor in values(num_targets, seed=num_targets))
+def test_regression_is_scikit_learns(
+    num_targets: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    predictions_KNT, targets_KNT = (
+        tensor.to(dtype) for tensor in values(num_targets, seed=num_targets)
+    )
     metrics = final_regression_metrics(predictions_KNT, targets_KNT)
     for k in range(3):
         f, y = predictions_KNT[k].numpy(), targets_KNT[k].numpy()
@@ -175,7 +210,9 @@ def test_regression_is_scikit_learns(num_targets: int, dtype: torch.dtype, toler
         assert set(metrics) == set(theirs)
         for name, value in theirs.items():
             assert metrics[name].dtype == torch.float64
-            assert metrics[name][k].item() == pytest.approx(value, rel=tolerance, abs=tolerance), name
+            assert metrics[name][k].item() == pytest.approx(value, rel=tolerance, abs=tolerance), (
+                name
+            )
     cheap = regression_metrics(predictions_KNT, targets_KNT, total_squares(targets_KNT))
     assert set(cheap) == {"mae", "rmse", "r2"}
     assert all(torch.equal(cheap[name], metrics[name]) for name in cheap)
@@ -209,15 +246,21 @@ def test_a_broken_member_leaves_the_others(poison: float) -> None:
         assert not broken[name][1].isfinite()
         assert torch.equal(broken[name][::2], metric_K[::2])
     constant_KNT = torch.ones_like(targets_KNT)
-    assert regression_metrics(predictions_KNT, constant_KNT)["r2"][1].isnan().item() == math.isnan(poison)
+    assert regression_metrics(predictions_KNT, constant_KNT)["r2"][1].isnan().item() == math.isnan(
+        poison
+    )
 
 
 def test_directions() -> None:
     probabilities_KNC, targets_KN = draw(200, 3, seed=7, skill=0.2)
     better_KNC, _ = draw(200, 3, seed=7, skill=4.0)
     predictions_KNT, values_KNT = values(1, seed=8)
-    worse = final_classification_metrics(probabilities_KNC, targets_KN) | final_regression_metrics(predictions_KNT, values_KNT)
-    good = final_classification_metrics(better_KNC, targets_KN) | final_regression_metrics((predictions_KNT + values_KNT) / 2, values_KNT)
+    worse = final_classification_metrics(probabilities_KNC, targets_KN) | final_regression_metrics(
+        predictions_KNT, values_KNT
+    )
+    good = final_classification_metrics(better_KNC, targets_KN) | final_regression_metrics(
+        (predictions_KNT + values_KNT) / 2, values_KNT
+    )
     for name in worse:
         assert (good[name] > worse[name]).all() == (better(name) == "max")
         assert (good[name] < worse[name]).all() == (better(f"val/{name}") == "min")

@@ -1,4 +1,6 @@
-"""A run from the outside: its folder, its repetition, its Python face, and what the README shows."""
+"""A run from the outside: its folder, its repetition, its Python face, and what the README
+shows.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,19 @@ from mlplab.cli import main
 ROOT = Path(__file__).parents[1]
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
 FILES = {
-    "checkpoints", "config.yaml", "frames.safetensors", "log.txt", "pictures", "projector", "projector_config.pbtxt",
-    "metrics.csv", "overrides.yaml", "provenance.json", "summary.json", "weights.safetensors",
-}  # fmt: skip
+    "checkpoints",
+    "config.yaml",
+    "frames.safetensors",
+    "log.txt",
+    "pictures",
+    "projector",
+    "projector_config.pbtxt",
+    "metrics.csv",
+    "overrides.yaml",
+    "provenance.json",
+    "summary.json",
+    "weights.safetensors",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +47,38 @@ def test_the_folder_is_complete(run):
     assert {name for name in names if not name.startswith("events.out.tfevents.")} == FILES
     assert len(names) == len(FILES) + 1
     state = f"state-{run.summary['steps']:012d}"
-    wanted = {"best.safetensors", "last.safetensors", "history.bin", f"{state}.json", f"{state}.safetensors"}
+    wanted = {
+        "best.safetensors",
+        "last.safetensors",
+        "history.bin",
+        f"{state}.json",
+        f"{state}.safetensors",
+    }
     assert {path.name for path in (run.folder / "checkpoints").iterdir()} == wanted
 
 
 def test_the_summary_says_what_was_reached(run):
     summary = json.loads((run.folder / "summary.json").read_text())
-    wanted = {"status", "seed", "device", "epochs", "steps", "best_epoch", "num_parameters", "seconds", "population", "metrics"}
+    wanted = {
+        "status",
+        "seed",
+        "device",
+        "epochs",
+        "steps",
+        "best_epoch",
+        "num_parameters",
+        "seconds",
+        "population",
+        "metrics",
+    }
     assert wanted <= set(summary)
     assert summary["num_parameters"] == 2 * 4 + 4 + 4 * 2 + 2
     assert summary["metrics"]["test/accuracy"] == 1.0
-    assert {f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "accuracy", "f1", "auroc")} <= set(
-        summary["metrics"]
-    )
+    assert {
+        f"{split}/{name}"
+        for split in ("train", "val", "test")
+        for name in ("loss", "accuracy", "f1", "auroc")
+    } <= set(summary["metrics"])
 
 
 def test_the_best_epoch_is_the_lowest_validation_loss(run):
@@ -60,11 +91,20 @@ def test_tensorboard_reads_the_same_numbers(run):
 
     events = EventAccumulator(str(run.folder), size_guidance={"scalars": 0})
     events.Reload()
-    for name in ("train/loss", "val/accuracy", "lr", "gradient_norm/layer_1", "update_ratio/layer_2"):
+    for name in (
+        "train/loss",
+        "val/accuracy",
+        "lr",
+        "gradient_norm/layer_1",
+        "update_ratio/layer_2",
+    ):
         read = events.Scalars(name)
         np.testing.assert_allclose([event.value for event in read], run.history[name], rtol=1e-6)
         assert [event.step for event in read] == run.history["step"].tolist()
-    assert "configuration/text_summary" in events.Tags()["tensors"] or "configuration" in events.Tags()["tensors"]
+    assert (
+        "configuration/text_summary" in events.Tags()["tensors"]
+        or "configuration" in events.Tags()["tensors"]
+    )
 
 
 def test_load_gives_the_same_run(run):
@@ -76,7 +116,11 @@ def test_load_gives_the_same_run(run):
 
 
 def test_the_module_is_plain_torch(run):
-    assert [type(step) for step in run.module()] == [torch.nn.Linear, torch.nn.Tanh, torch.nn.Linear]
+    assert [type(step) for step in run.module()] == [
+        torch.nn.Linear,
+        torch.nn.Tanh,
+        torch.nn.Linear,
+    ]
 
 
 def test_predictions_agree_with_the_test_metrics(run):
@@ -94,7 +138,9 @@ def test_regression_predictions_are_in_the_targets_own_units(tmp_path):
     prepared = prepare(run.settings.dataset, 0, True)
     y = prepared.target_scaler.invert(prepared.test.y)
     predicted = run.predict(prepared.feature_scaler.invert(prepared.test.x))
-    assert np.sqrt(np.mean((predicted - y) ** 2)) == pytest.approx(run.metrics["test/rmse"], rel=1e-5)
+    assert np.sqrt(np.mean((predicted - y) ** 2)) == pytest.approx(
+        run.metrics["test/rmse"], rel=1e-5
+    )
     assert run.metrics["test/rmse"] > 20
 
 
@@ -104,16 +150,29 @@ def test_predict_refuses_what_does_not_fit(run, x):
         run.predict(x)
 
 
-@pytest.mark.parametrize("words", [QUICK, ["dataset=digits", "training.epochs=2", "model.dropout=0.3", "model.normalization=batch"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        QUICK,
+        ["dataset=digits", "training.epochs=2", "model.dropout=0.3", "model.normalization=batch"],
+    ],
+)
 def test_the_same_command_twice_gives_the_same_bits(words, tmp_path):
     one, two = (mlplab.run(words, tmp_path / name) for name in "ab")
     assert (one.folder / "metrics.csv").read_bytes() == (two.folder / "metrics.csv").read_bytes()
-    assert (one.folder / "weights.safetensors").read_bytes() == (two.folder / "weights.safetensors").read_bytes()
+    assert (one.folder / "weights.safetensors").read_bytes() == (
+        two.folder / "weights.safetensors"
+    ).read_bytes()
 
 
 def test_tracking_changes_no_number(tmp_path):
-    weights = {(mlplab.run([*QUICK, f"tracking={level}"], tmp_path / level).folder / "weights.safetensors").read_bytes()
-               for level in ("full", "scalars", "summary", "off")}  # fmt: skip
+    weights = {
+        (
+            mlplab.run([*QUICK, f"tracking={level}"], tmp_path / level).folder
+            / "weights.safetensors"
+        ).read_bytes()
+        for level in ("full", "scalars", "summary", "off")
+    }
     assert len(weights) == 1
 
 
@@ -126,15 +185,29 @@ def test_a_stored_configuration_runs_again(run, tmp_path):
 
 
 def test_twenty_at_once_get_twenty_folders(tmp_path):
-    command = "from mlplab import runs; from pathlib import Path; f = runs.unique(runs.default_place(Path('outputs'), 'x')); print(f.path)"
-    started = [subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(20)]
+    command = (
+        "from mlplab import runs; from pathlib import Path; f ="
+        " runs.unique(runs.default_place(Path('outputs'), 'x')); print(f.path)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(20)
+    ]
     folders = {process.communicate()[0].strip() for process in started}
     assert len(folders) == 20
     assert all((tmp_path / folder).is_dir() for folder in folders)
 
 
 def test_divergence_is_a_status(tmp_path, capfd):
-    words = ["experiment=xor_mlp", "activation=relu", "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run"]
+    words = [
+        "experiment=xor_mlp",
+        "activation=relu",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "hydra.run.dir=run",
+    ]
     assert main(["train", *words]) == 3
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "diverged"
@@ -151,51 +224,85 @@ def test_the_last_line_is_the_folder(capfd):
 
 
 def test_early_stopping_ends_with_the_best_weights(tmp_path):
-    run = mlplab.run(["experiment=iris", "training.patience=5", "training.epochs=1000", "optimizer.lr=0.1"], tmp_path / "run")
+    run = mlplab.run(
+        ["experiment=iris", "training.patience=5", "training.epochs=1000", "optimizer.lr=0.1"],
+        tmp_path / "run",
+    )
     assert run.summary["epochs"] == run.summary["best_epoch"] + 5
     assert run.metrics["val/loss"] == pytest.approx(run.history["val/loss"].min(), rel=1e-6)
 
 
 def test_help_and_list_import_nothing_heavy():
-    code = "import sys; from mlplab.cli import main; main({}); sys.exit(bool({{'torch', 'sklearn', 'pandas'}} & set(sys.modules)))"
+    code = (
+        "import sys; from mlplab.cli import main; main({}); sys.exit(bool({{'torch', 'sklearn',"
+        " 'pandas'}} & set(sys.modules)))"
+    )
     for arguments in (["--help"], ["list"], ["list", "optimizer", "adam"]):
-        assert subprocess.run([sys.executable, "-c", code.format(arguments)], capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", code.format(arguments)], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
 
 def readme(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return re.findall(
+        rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs(tmp_path):
-    """The commands as they stand; only set-up (done), the tests themselves and TensorBoard's server (which does not end) are left out."""
+    """The commands as they stand; only set-up (done), the tests themselves and TensorBoard's server
+    (which does not end) are left out.
+    """
     Path("my_parts.py").write_text(next(block for block in readme("python") if "register" in block))
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
-        {"age": rng.integers(18, 80, 300), "plan": rng.choice(["basic", "plus", None], 300), "calls": rng.normal(size=300)}
+        {
+            "age": rng.integers(18, 80, 300),
+            "plan": rng.choice(["basic", "plus", None], 300),
+            "calls": rng.normal(size=300),
+        }
     )
     table.to_csv("new.csv", index=False)
-    table.assign(churn=np.where(table.calls + (table.plan == "plus") > 0.3, "yes", "no")).to_csv("churn.csv", index=False)
-    lines = [line.split("  #")[0].strip() for block in readme("bash") for line in block.splitlines()]
+    table.assign(churn=np.where(table.calls + (table.plan == "plus") > 0.3, "yes", "no")).to_csv(
+        "churn.csv", index=False
+    )
+    lines = [
+        line.split("  #")[0].strip() for block in readme("bash") for line in block.splitlines()
+    ]
     mine = [line for line in lines if line.startswith(("./scripts/train", ".venv/bin/mlplab"))]
     assert len(mine) >= 8
     for line in mine:
         line = line.replace("./scripts/train", f"{sys.executable} -m mlplab train").replace(
             ".venv/bin/mlplab", f"{sys.executable} -m mlplab"
         )
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ})
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ}
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_python_of_the_readme_runs(capfd):
-    exec(compile(next(block for block in readme("python") if "mlplab.run" in block), "README.md", "exec"), {})  # our own file
+    # our own file
+    exec(
+        compile(
+            next(block for block in readme("python") if "mlplab.run" in block), "README.md", "exec"
+        ),
+        {},
+    )
     assert "1.0" in capfd.readouterr().out
 
 
 def test_the_examples_of_the_documentation_of_sweeps(capsys):
     text = (ROOT / "docs" / "sweeps.md").read_text()
-    example, code = (re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1] for language in ("yaml", "python"))
+    example, code = (
+        re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1]
+        for language in ("yaml", "python")
+    )
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/mine.yaml").write_text(example)
     assert main(["plan", "experiment=mine"]) == 0

@@ -25,13 +25,25 @@ CASES = [
     ("constant", {}, lambda o: lr_scheduler.LambdaLR(o, lambda t: 1.0)),
     ("step", {"step_size": 7, "gamma": 0.5}, lambda o: lr_scheduler.StepLR(o, 7, 0.5)),
     ("step", {"step_size": 1, "gamma": 1.1}, lambda o: lr_scheduler.StepLR(o, 1, 1.1)),
-    ("multistep", {"milestones": [5, 30, 50], "gamma": 0.3}, lambda o: lr_scheduler.MultiStepLR(o, [5, 30, 50], 0.3)),
+    (
+        "multistep",
+        {"milestones": [5, 30, 50], "gamma": 0.3},
+        lambda o: lr_scheduler.MultiStepLR(o, [5, 30, 50], 0.3),
+    ),
     ("multistep", {"milestones": []}, lambda o: lr_scheduler.MultiStepLR(o, [])),
     ("exponential", {"gamma": 0.9}, lambda o: lr_scheduler.ExponentialLR(o, 0.9)),
     ("cosine", {}, lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL)),
-    ("cosine", {"min_factor": 0.2}, lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL, eta_min=0.2)),
+    (
+        "cosine",
+        {"min_factor": 0.2},
+        lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL, eta_min=0.2),
+    ),
     ("cosine_restarts", {"period": 10}, lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10)),
-    ("cosine_restarts", {"period": 1, "multiplier": 2}, lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 1, 2)),
+    (
+        "cosine_restarts",
+        {"period": 1, "multiplier": 2},
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 1, 2),
+    ),
     (
         "cosine_restarts",
         {"period": 4, "multiplier": 3, "min_factor": 0.1},
@@ -41,10 +53,26 @@ CASES = [
     (
         "one_cycle",
         {"pct_start": 0.43, "div_factor": 5.0, "final_div_factor": 10.0},
-        lambda o: lr_scheduler.OneCycleLR(o, 1.0, TOTAL, pct_start=0.43, div_factor=5.0, final_div_factor=10.0, cycle_momentum=False),
+        lambda o: lr_scheduler.OneCycleLR(
+            o,
+            1.0,
+            TOTAL,
+            pct_start=0.43,
+            div_factor=5.0,
+            final_div_factor=10.0,
+            cycle_momentum=False,
+        ),
     ),
-    ("one_cycle", {"pct_start": 0.0}, lambda o: lr_scheduler.OneCycleLR(o, 1.0, TOTAL, pct_start=0.0, cycle_momentum=False)),
-    ("one_cycle", {"pct_start": 1.0}, lambda o: lr_scheduler.OneCycleLR(o, 1.0, TOTAL, pct_start=1.0, cycle_momentum=False)),
+    (
+        "one_cycle",
+        {"pct_start": 0.0},
+        lambda o: lr_scheduler.OneCycleLR(o, 1.0, TOTAL, pct_start=0.0, cycle_momentum=False),
+    ),
+    (
+        "one_cycle",
+        {"pct_start": 1.0},
+        lambda o: lr_scheduler.OneCycleLR(o, 1.0, TOTAL, pct_start=1.0, cycle_momentum=False),
+    ),
     ("linear", {}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, TOTAL)),
     ("linear", {"end_factor": 0.3}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.3, TOTAL)),
     ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, TOTAL, 2.0)),
@@ -85,7 +113,10 @@ def torch_factors(build, num=TOTAL):
 
 def members(word):
     kind = SCHEDULES[word]
-    return [kind(**{name: MEMBERS[name][k] for name, rule in rules(kind).items() if rule.varies}) for k in range(3)]
+    return [
+        kind(**{name: MEMBERS[name][k] for name, rule in rules(kind).items() if rule.varies})
+        for k in range(3)
+    ]
 
 
 def test_every_word_is_compared_with_torch():
@@ -101,24 +132,46 @@ def test_equals_torchs(word, fields, build):
     assert_close(ours, torch_factors(build), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("total", [torch.tensor([[60], [20], [1]]), torch.tensor([[60.0], [20.0], [1.0]], dtype=torch.float64), 20.0])
+@pytest.mark.parametrize(
+    "total",
+    [
+        torch.tensor([[60], [20], [1]]),
+        torch.tensor([[60.0], [20.0], [1.0]], dtype=torch.float64),
+        20.0,
+    ],
+)
 @pytest.mark.parametrize("word", SCHEDULES)
 def test_members_together_equal_members_alone(word, total):
     parts = members(word)
-    together, alone = stack(parts), [total] * 3 if isinstance(total, float) else total[:, 0].tolist()
+    together, alone = (
+        stack(parts),
+        [total] * 3 if isinstance(total, float) else total[:, 0].tolist(),
+    )
     for t in range(TOTAL):
         factor_K1 = torch.as_tensor(together.factor(t, total))
         assert factor_K1.dtype == torch.float64
         assert factor_K1.shape == (3, 1)
-        assert_close(factor_K1[:, 0].tolist(), [part.factor(t, alone[k]) for k, part in enumerate(parts)], rtol=0, atol=1e-12)
+        assert_close(
+            factor_K1[:, 0].tolist(),
+            [part.factor(t, alone[k]) for k, part in enumerate(parts)],
+            rtol=0,
+            atol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("word", SCHEDULES)
 def test_equal_members_of_unequal_length(word):
     schedule, totals = SCHEDULES[word](), [60, 20, 7]
     for t in range(TOTAL):
-        factor_K1 = torch.as_tensor(schedule.factor(t, torch.tensor(totals).unsqueeze(1)), dtype=torch.float64).expand(3, 1)
-        assert_close(factor_K1[:, 0].tolist(), [float(schedule.factor(t, total)) for total in totals], rtol=0, atol=1e-12)
+        factor_K1 = torch.as_tensor(
+            schedule.factor(t, torch.tensor(totals).unsqueeze(1)), dtype=torch.float64
+        ).expand(3, 1)
+        assert_close(
+            factor_K1[:, 0].tolist(),
+            [float(schedule.factor(t, total)) for total in totals],
+            rtol=0,
+            atol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("warmup", [0.0, 3.0, 100.0])
@@ -130,7 +183,9 @@ def test_factors_are_finite_and_never_negative_even_after_the_end(word, total, w
         assert 0 <= schedule.factor(t, total) <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("word", [word for word in SCHEDULES if word not in ("one_cycle", "plateau")])
+@pytest.mark.parametrize(
+    "word", [word for word in SCHEDULES if word not in ("one_cycle", "plateau")]
+)
 def test_warm_up_is_torchs_in_front_of_any(word):
     fields, build = next((fields, build) for name, fields, build in CASES if name == word)
     schedule = SCHEDULES[word](**fields, warmup=8, warmup_start=0.25)
@@ -149,7 +204,12 @@ def test_warm_up_rises_to_the_first_factor_of_a_cycle():
     schedule = SCHEDULES["one_cycle"](warmup=10, warmup_start=0.0)
     factors = [schedule.factor(t, 110) for t in range(110)]
     assert_close(factors[:11], [t / 10 / 25 for t in range(11)], rtol=0, atol=1e-15)
-    assert_close(factors[10:], [replace(schedule, warmup=0.0).factor(t, 100) for t in range(100)], rtol=0, atol=1e-12)
+    assert_close(
+        factors[10:],
+        [replace(schedule, warmup=0.0).factor(t, 100) for t in range(100)],
+        rtol=0,
+        atol=1e-12,
+    )
     assert factors.index(max(factors)) == 10 + 0.3 * 100 - 1
 
 
@@ -186,7 +246,9 @@ def test_plateau_equals_torchs(mode, k):
     schedule = SCHEDULES["plateau"](threshold_mode=mode, min_factor=0.01, **fields)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     fields["factor"] = fields.pop("gamma")
-    theirs = lr_scheduler.ReduceLROnPlateau(optimizer, threshold_mode=mode, min_lr=0.01, eps=0.0, **fields)
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer, threshold_mode=mode, min_lr=0.01, eps=0.0, **fields
+    )
     state, seen = schedule.init(1), []
     for metric in METRICS:
         state = schedule.observe(state, torch.tensor([metric], dtype=torch.float64))
@@ -208,8 +270,12 @@ def test_plateau_members_together_equal_members_alone():
             assert value_K1.dtype == torch.float64
             assert torch.equal(value_K1, torch.cat([lone[name] for lone in states]))
     rows = torch.tensor([0, 2])
-    kept = select(together, rows).observe({name: value[rows] for name, value in state.items()}, torch.tensor([1.0, 2.0]))
-    assert torch.equal(kept["factor"], together.observe(state, torch.tensor([1.0, 5.0, 2.0]))["factor"][rows])
+    kept = select(together, rows).observe(
+        {name: value[rows] for name, value in state.items()}, torch.tensor([1.0, 2.0])
+    )
+    assert torch.equal(
+        kept["factor"], together.observe(state, torch.tensor([1.0, 5.0, 2.0]))["factor"][rows]
+    )
 
 
 def test_plateau_counts_nan_as_no_improvement_from_the_first_on():

@@ -38,12 +38,19 @@ def test_it_passes_all_checks_that_scikit_learn_s_own_passes(name):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_labels_a_row_are_learnt_each_for_itself():
     X, Y = make_multilabel_classification(600, 10, n_classes=4, random_state=0)
-    model = make_pipeline(StandardScaler(), ours.MLPClassifier((32,), lr=0.01, epochs=60, random_state=0))
+    model = make_pipeline(
+        StandardScaler(), ours.MLPClassifier((32,), lr=0.01, epochs=60, random_state=0)
+    )
     found = model.fit(X[:400], Y[:400]).predict(X[400:])
-    their_model = make_pipeline(StandardScaler(), theirs.MLPClassifier((32,), learning_rate_init=0.01, max_iter=60, random_state=0))
+    their_model = make_pipeline(
+        StandardScaler(),
+        theirs.MLPClassifier((32,), learning_rate_init=0.01, max_iter=60, random_state=0),
+    )
     other = their_model.fit(X[:400], Y[:400]).predict(X[400:])
     assert found.shape == (200, 4)
-    assert f1_score(Y[400:], found, average="micro") > f1_score(Y[400:], other, average="micro") - 0.02
+    assert (
+        f1_score(Y[400:], found, average="micro") > f1_score(Y[400:], other, average="micro") - 0.02
+    )
     assert ((model.predict_proba(X[400:]) > 0.5) == found).all()
     again = ours.MLPClassifier((8,), random_state=0)
     for _ in range(3):
@@ -61,19 +68,30 @@ def moons(n=400, seed=0):
 
 def test_a_pipeline_a_search_and_a_cross_validation():
     X, y = load_iris(return_X_y=True)
-    pipeline = make_pipeline(StandardScaler(), ours.MLPClassifier(hidden=(16,), lr=0.02, epochs=40, random_state=0))
+    pipeline = make_pipeline(
+        StandardScaler(), ours.MLPClassifier(hidden=(16,), lr=0.02, epochs=40, random_state=0)
+    )
     assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.9
-    search = GridSearchCV(pipeline, {"mlpclassifier__activation": ["relu", "tanh"], "mlpclassifier__lr": [0.02, 1e-5]}, cv=3).fit(X, y)
+    search = GridSearchCV(
+        pipeline,
+        {"mlpclassifier__activation": ["relu", "tanh"], "mlpclassifier__lr": [0.02, 1e-5]},
+        cv=3,
+    ).fit(X, y)
     assert search.best_params_["mlpclassifier__lr"] == 0.02
     X, y = load_diabetes(return_X_y=True)
-    pipeline = make_pipeline(StandardScaler(), ours.MLPRegressor(hidden=(16,), lr=0.01, epochs=60, l2=0.1, random_state=0))
+    pipeline = make_pipeline(
+        StandardScaler(),
+        ours.MLPRegressor(hidden=(16,), lr=0.01, epochs=60, l2=0.1, random_state=0),
+    )
     assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.35
 
 
 @pytest.mark.parametrize("early", [False, True])
 def test_clone_and_pickle(early):
     X, y = moons()
-    model = ours.MLPClassifier(hidden=(8, 8), epochs=20, normalization="batch", early_stopping=early, random_state=3).fit(X, y)
+    model = ours.MLPClassifier(
+        hidden=(8, 8), epochs=20, normalization="batch", early_stopping=early, random_state=3
+    ).fit(X, y)
     again = clone(model).fit(X, y)
     stored = pickle.loads(pickle.dumps(model))
     for other in (again, stored):
@@ -97,7 +115,13 @@ def test_it_is_the_engine_of_runs():
     prepared = prepare(settings.dataset, 5, True)
     x, y = prepared.train.x, prepared.train.y
     model = ours.MLPClassifier(
-        hidden=(6, 4), activation="tanh", epochs=15, batch_size=20, random_state=5, dtype="float64", lr=settings.optimizer.lr
+        hidden=(6, 4),
+        activation="tanh",
+        epochs=15,
+        batch_size=20,
+        random_state=5,
+        dtype="float64",
+        lr=settings.optimizer.lr,
     ).fit(x, y)
     import dataclasses
 
@@ -105,27 +129,51 @@ def test_it_is_the_engine_of_runs():
     from mlplab.losses import settled
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
-    loop = Loop(populate([Ready(dataclasses.replace(settings, loss=settled(settings.loss, prepared.task)), plain)])[0])
+    loop = Loop(
+        populate(
+            [
+                Ready(
+                    dataclasses.replace(settings, loss=settled(settings.loss, prepared.task)), plain
+                )
+            ]
+        )[0]
+    )
     loop.run()
     assert torch.equal(torch.from_numpy(model.fitted_.theta_KP[0]), loop.outcomes()[0].last_theta_P)
 
 
 def test_an_ensemble_is_its_members():
     X, y = moons()
-    many = ours.MLPClassifier(hidden=(8,), epochs=30, lr=0.01, n_members=5, random_state=10, dtype="float64").fit(X, y)
-    alone = [ours.MLPClassifier(hidden=(8,), epochs=30, lr=0.01, random_state=10 + k, dtype="float64").fit(X, y) for k in range(5)]
-    np.testing.assert_allclose(many.predict_proba(X), np.mean([m.predict_proba(X) for m in alone], axis=0), atol=1e-9)
+    many = ours.MLPClassifier(
+        hidden=(8,), epochs=30, lr=0.01, n_members=5, random_state=10, dtype="float64"
+    ).fit(X, y)
+    alone = [
+        ours.MLPClassifier(
+            hidden=(8,), epochs=30, lr=0.01, random_state=10 + k, dtype="float64"
+        ).fit(X, y)
+        for k in range(5)
+    ]
+    np.testing.assert_allclose(
+        many.predict_proba(X), np.mean([m.predict_proba(X) for m in alone], axis=0), atol=1e-9
+    )
     assert many.n_members_ == 5
 
 
 @pytest.mark.parametrize(
     ("given", "members", "dtype", "trained"),
-    [(np.float64, 1, "auto", "float64"), (np.float32, 1, "auto", "float32"), (np.float64, 3, "auto", "float32"), (np.float64, 3, "float64", "float64"),
-     (np.float64, 1, "float32", "float32")],
-)  # fmt: skip
+    [
+        (np.float64, 1, "auto", "float64"),
+        (np.float32, 1, "auto", "float32"),
+        (np.float64, 3, "auto", "float32"),
+        (np.float64, 3, "float64", "float64"),
+        (np.float64, 1, "float32", "float32"),
+    ],
+)
 def test_the_precision_is_that_of_x_and_single_for_an_ensemble(given, members, dtype, trained):
     X, y = moons(60)
-    model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(X.astype(given), y)
+    model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(
+        X.astype(given), y
+    )
     assert model.fitted_.theta_KP.dtype == trained
     assert model.fitted_.settings.dtype == trained
 
@@ -155,10 +203,18 @@ def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread
         many = ours.MLPClassifier(**fields, n_members=32, random_state=round_number).fit(X, y)
         ratios.append((time.process_time() - began) / one)
     losses = [
-        log_loss(y_test, ours.MLPClassifier(**fields, random_state=2 + k).fit(X, y).predict_proba(X_test).astype(float)) for k in range(5)
+        log_loss(
+            y_test,
+            ours.MLPClassifier(**fields, random_state=2 + k)
+            .fit(X, y)
+            .predict_proba(X_test)
+            .astype(float),
+        )
+        for k in range(5)
     ]
     assert log_loss(y_test, many.predict_proba(X_test)) <= np.median(losses)
-    # 32 times the work; what is saved is what a small network wastes. The record, of larger ones too, is in docs/benchmarks.md.
+    # 32 times the work; what is saved is what a small network wastes. The record, of larger ones
+    # too, is in docs/benchmarks.md.
     assert np.median(ratios) <= 4
 
 
@@ -166,7 +222,15 @@ def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread
 def test_partial_fits_are_a_fit_in_pieces(optimizer):
     """As many partial fits on the same rows, in one batch each, as epochs of a fit."""
     X, y = moons(60)
-    fields = {"hidden": (6,), "optimizer": optimizer, "lr": 0.05, "batch_size": 60, "shuffle": False, "random_state": 1, "dtype": "float64"}
+    fields = {
+        "hidden": (6,),
+        "optimizer": optimizer,
+        "lr": 0.05,
+        "batch_size": 60,
+        "shuffle": False,
+        "random_state": 1,
+        "dtype": "float64",
+    }
     whole = ours.MLPClassifier(**fields, epochs=12).fit(X, y)
     pieces = ours.MLPClassifier(**fields)
     for _ in range(12):
@@ -191,12 +255,19 @@ def test_class_weights_and_sample_weights():
     rare = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:12]])
     X, y = X[rare], y[rare]
     plain, balanced = (
-        ours.MLPClassifier(hidden=(8,), epochs=60, lr=0.01, class_weight=how, random_state=0).fit(X, y) for how in (None, "balanced")
+        ours.MLPClassifier(hidden=(8,), epochs=60, lr=0.01, class_weight=how, random_state=0).fit(
+            X, y
+        )
+        for how in (None, "balanced")
     )
     assert (balanced.predict(X) == 1).sum() > (plain.predict(X) == 1).sum()
     weights = np.where(y == 1, 12.0, 1.0)
-    weighted = ours.MLPClassifier(hidden=(8,), epochs=60, lr=0.01, random_state=0).fit(X, y, weights)
-    named = ours.MLPClassifier(hidden=(8,), epochs=60, lr=0.01, class_weight={0: 1.0, 1: 12.0}, random_state=0).fit(X, y)
+    weighted = ours.MLPClassifier(hidden=(8,), epochs=60, lr=0.01, random_state=0).fit(
+        X, y, weights
+    )
+    named = ours.MLPClassifier(
+        hidden=(8,), epochs=60, lr=0.01, class_weight={0: 1.0, 1: 12.0}, random_state=0
+    ).fit(X, y)
     np.testing.assert_allclose(weighted.predict_proba(X), named.predict_proba(X), rtol=1e-9)
 
 
@@ -213,12 +284,18 @@ def test_several_values_keep_their_columns():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"activation": "rellu"}, "there is no such activation"), ({"optimizer": {"name": "adam", "momentum": 1}}, "has no key 'momentum'"), ({"lr": -1}, "lr"),
-        ({"loss": "mse"}, "loss"), ({"n_members": 0}, "n_members"), ({"epochs": 1.5}, "epochs"), ({"batch_size": 0}, "batch_size"),
+        ({"activation": "rellu"}, "there is no such activation"),
+        ({"optimizer": {"name": "adam", "momentum": 1}}, "has no key 'momentum'"),
+        ({"lr": -1}, "lr"),
+        ({"loss": "mse"}, "loss"),
+        ({"n_members": 0}, "n_members"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
         ({"normalization": "x"}, "normalization"),
-        ({"early_stopping": True, "validation_fraction": 0}, "validation_fraction"), ({"l2": -1}, "l2"),
+        ({"early_stopping": True, "validation_fraction": 0}, "validation_fraction"),
+        ({"l2": -1}, "l2"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(fields, told):
     X, y = moons(40)
     with pytest.raises(ValueError, match=told):

@@ -16,23 +16,66 @@ MAY_IMPORT = {
     "randomness": set(),
     "stacking": {"schema"},
     "validation": {"schema"},
-    "settings": {"schema", "validation", "data", "losses", "network", "optimizers", "schedules", "training"},  # for annotations
+    # for annotations
+    "settings": {
+        "schema",
+        "validation",
+        "data",
+        "losses",
+        "network",
+        "optimizers",
+        "schedules",
+        "training",
+    },
     "data": BASE,
     "losses": BASE,
     "metrics": BASE,
     "optimizers": BASE,
     "schedules": BASE,
     "network": BASE | {"settings"},
-    "training": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules"},
+    "training": (
+        BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules"}
+    ),
     "tracking": BASE | {"training"},
-    "runs": BASE | {"settings", "metrics", "data", "losses", "network", "training", "tracking", "config"},
-    "pictures": BASE | {"settings", "data", "losses", "metrics", "network", "optimizers", "schedules", "training", "tracking", "runs"},
+    "runs": (
+        BASE
+        | {"settings", "metrics", "data", "losses", "network", "training", "tracking", "config"}
+    ),
+    "pictures": (
+        BASE
+        | {
+            "settings",
+            "data",
+            "losses",
+            "metrics",
+            "network",
+            "optimizers",
+            "schedules",
+            "training",
+            "tracking",
+            "runs",
+        }
+    ),
     "playback": BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"},
     "fitting": BASE | {"settings", "data", "losses", "network", "training", "config"},
     "sklearn_base": {"fitting"},
     "sklearn": {"fitting", "sklearn_base"},
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
-    "sweeps": BASE | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config", "pictures", "experiment"},
+    "sweeps": (
+        BASE
+        | {
+            "settings",
+            "data",
+            "metrics",
+            "network",
+            "training",
+            "tracking",
+            "runs",
+            "config",
+            "pictures",
+            "experiment",
+        }
+    ),
 }
 
 
@@ -43,7 +86,9 @@ def imports(path: Path) -> set[str]:
             parts = (node.module or "").split(".")
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mlplab.")}
+            found |= {
+                alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mlplab.")
+            }
     return found
 
 
@@ -64,6 +109,16 @@ def test_modules_and_functions_stay_small(path):
 
 
 def test_nothing_unsafe_is_called():
-    banned = ("weights_only=False", "pickle.load", "joblib.load", "allow_pickle=True", "yaml.load(", "hydra.utils.instantiate", "cfg.get(")
-    found = [(path.name, words) for path in MODULES for words in banned if words in path.read_text()]
+    banned = (
+        "weights_only=False",
+        "pickle.load",
+        "joblib.load",
+        "allow_pickle=True",
+        "yaml.load(",
+        "hydra.utils.instantiate",
+        "cfg.get(",
+    )
+    found = [
+        (path.name, words) for path in MODULES for words in banned if words in path.read_text()
+    ]
     assert found == []

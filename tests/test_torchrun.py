@@ -1,4 +1,6 @@
-"""One network over several processes: the numbers of one, checkpoints for any number of them, a process that is lost."""
+"""One network over several processes: the numbers of one, checkpoints for any number of them, a
+process that is lost.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,31 @@ from safetensors.torch import load_file
 from mlplab.runs.checkpoints import newest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-WORDS = ["dataset=moons", "dataset.num_samples=300", "model.hidden=12-8", "training.batch_size=50", "device=cpu", "tracking=summary"]
+WORDS = [
+    "dataset=moons",
+    "dataset.num_samples=300",
+    "model.hidden=12-8",
+    "training.batch_size=50",
+    "device=cpu",
+    "tracking=summary",
+]
 
 
 def torchrun(number, *words, **more):
     """The command under torchrun with so many processes."""
-    head = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "-m", "mlplab"]
+    head = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={number}",
+        "-m",
+        "mlplab",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*head, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(
+        [*head, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
 
 
 def ended(process, seconds=120):
@@ -33,7 +52,11 @@ def ended(process, seconds=120):
 
 def alone(*words):
     done = subprocess.run(
-        [sys.executable, "-m", "mlplab", *words], capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, "-m", "mlplab", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -75,14 +98,19 @@ def test_four_processes_train_the_network_of_one(more, limit):
     assert code == 0, errors
     assert output.count("four\n") == 1  # the first alone tells
     assert gap("one", "four") <= limit
-    one, four = (json.loads(Path(f"{place}/summary.json").read_text())["metrics"] for place in ("one", "four"))
+    one, four = (
+        json.loads(Path(f"{place}/summary.json").read_text())["metrics"]
+        for place in ("one", "four")
+    )
     assert four == {name: pytest.approx(value, abs=100 * limit) for name, value in one.items()}
 
 
 def test_a_checkpoint_goes_on_with_another_number_of_processes():
     words = ["train", *WORDS, "dtype=float64", "training.epochs=6"]
     alone(*words, "hydra.run.dir=whole")
-    code, _, errors = ended(torchrun(3, *[word.replace("epochs=6", "epochs=3") for word in words], "hydra.run.dir=run"))
+    code, _, errors = ended(
+        torchrun(3, *[word.replace("epochs=6", "epochs=3") for word in words], "hydra.run.dir=run")
+    )
     assert code == 0, errors
     code, _, errors = ended(torchrun(2, "resume", "run", "training.epochs=6"))
     assert code == 0, errors
@@ -94,18 +122,30 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes():
 
 def ranks(process):
     """Process numbers of the workers below torchrun."""
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return sorted(int(number) for number in found)
 
 
 def begun(place):
     limit = time.monotonic() + 60
-    while not (Path(place) / "metrics.csv").exists() or len((Path(place) / "metrics.csv").read_bytes()) < 3000:
+    while (
+        not (Path(place) / "metrics.csv").exists()
+        or len((Path(place) / "metrics.csv").read_bytes()) < 3000
+    ):
         assert time.monotonic() < limit
         time.sleep(0.1)
 
 
-LONG = ["train", *WORDS, "dtype=float64", "training.epochs=100000", "tracking.checkpoint_seconds=0.5", "hydra.run.dir=run"]
+LONG = [
+    "train",
+    *WORDS,
+    "dtype=float64",
+    "training.epochs=100000",
+    "tracking.checkpoint_seconds=0.5",
+    "hydra.run.dir=run",
+]
 
 
 @pytest.mark.parametrize("lost", [0, -1])

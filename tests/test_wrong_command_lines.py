@@ -1,4 +1,6 @@
-"""Wrong command lines: refused with one paragraph that names the nearest right thing, exit code 2, and no folder."""
+"""Wrong command lines: refused with one paragraph that names the nearest right thing, exit code 2,
+and no folder.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,12 @@ def test_it_is_refused_with_the_nearest_right_thing(words, nearest, tmp_path, ca
 @pytest.mark.parametrize("words", ["optimizer=adm", "optimizer.lr=nan", "+x._target_=os.system"])
 def test_the_command_itself_exits_with_2(words, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mlplab", "train", words], cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ}
+        [sys.executable, "-m", "mlplab", "train", words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,4 +1,6 @@
-"""Limits of processor time that hold on a slow or busy machine too: they grow with what a fixed piece of Python costs there and then."""
+"""Limits of processor time that hold on a slow or busy machine too: they grow with what a fixed
+piece of Python costs there and then.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-REFERENCE = 0.008  # processor seconds of `_piece` on the machine that the limits of the tests are written for
+# processor seconds of `_piece` on the machine that the limits of the tests are written for
+REFERENCE = 0.008
 
 
 def cheapest(work: Callable[[], Any], attempts: int = 1) -> float:
-    """Processor seconds of the cheapest attempt at the work, as they would be on the machine of reference.
+    """Processor seconds of the cheapest attempt at the work, as they would be on the machine of
+    reference.
 
-    Other programs on the cores make a program slower even in processor time (they share caches and clock), by a factor that
-    changes within seconds; so the piece is timed before and after each attempt. A faster machine gets no stricter limit.
+    Other programs on the cores make a program slower even in processor time (they share caches and
+    clock), by a factor that changes within seconds; so the piece is timed before and after each
+    attempt. A faster machine gets no stricter limit.
     """
     found = []
     for _ in range(attempts):

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Test metrics of mlplab's estimators beside scikit-learn's MLP and gradient boosting, each in the same Pipeline on the same splits, 10 seeds.
+"""Test metrics of mlplab's estimators beside scikit-learn's MLP and gradient boosting, each in the
+same Pipeline on the same splits, 10 seeds.
 
-Accuracy for classes, R^2 for values. scikit-learn's alpha is divided by the rows of a batch; mlplab's l2 is not, so l2 = alpha / 200.
+Accuracy for classes, R^2 for values. scikit-learn's alpha is divided by the rows of a batch;
+mlplab's l2 is not, so l2 = alpha / 200.
 """
 
 from __future__ import annotations
@@ -16,7 +18,11 @@ import numpy as np
 import sklearn
 import torch
 from sklearn import datasets, neural_network
-from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
+from sklearn.compose import (
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
@@ -30,7 +36,9 @@ NAMES = ("iris", "wine", "breast_cancer", "digits", "diabetes", "penguins")
 
 
 def table(name: str) -> tuple[Any, Any]:
-    """Features and target. The penguins of palmerpenguins 0.1.6 have empty cells and words; those of unknown sex stay in."""
+    """Features and target. The penguins of palmerpenguins 0.1.6 have empty cells and words; those
+    of unknown sex stay in.
+    """
     if name == "penguins":
         from palmerpenguins import load_penguins
 
@@ -42,11 +50,17 @@ def table(name: str) -> tuple[Any, Any]:
 
 
 def prepared(model: Any) -> Any:
-    """The Pipeline: numbers filled with the median and scaled, words filled with the most frequent and spelled out."""
+    """The Pipeline: numbers filled with the median and scaled, words filled with the most frequent
+    and spelled out.
+    """
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    words = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False))
+    words = make_pipeline(
+        SimpleImputer(strategy="most_frequent"),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
     columns = make_column_transformer(
-        (numbers, make_column_selector(dtype_include=np.number)), (words, make_column_selector(dtype_exclude=np.number))
+        (numbers, make_column_selector(dtype_include=np.number)),
+        (words, make_column_selector(dtype_exclude=np.number)),
     )
     return make_pipeline(columns, model)
 
@@ -56,9 +70,22 @@ def models(classifies: bool, seed: int) -> Iterator[tuple[str, Any]]:
     mine = ours.MLPClassifier if classifies else ours.MLPRegressor
     trees = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
     yield "mlplab", mine((100,), lr=1e-3, l2=1e-4 / 200, epochs=200, random_state=seed)
-    yield "mlplab, 8 members", mine((100,), lr=1e-3, l2=1e-4 / 200, epochs=200, n_members=8, random_state=seed)
-    other = theirs(hidden_layer_sizes=(100,), learning_rate_init=1e-3, alpha=1e-4, max_iter=200, random_state=seed)
-    yield "sklearn MLP", other if classifies else TransformedTargetRegressor(other, transformer=StandardScaler())  # as mlplab does inside
+    yield (
+        "mlplab, 8 members",
+        mine((100,), lr=1e-3, l2=1e-4 / 200, epochs=200, n_members=8, random_state=seed),
+    )
+    other = theirs(
+        hidden_layer_sizes=(100,),
+        learning_rate_init=1e-3,
+        alpha=1e-4,
+        max_iter=200,
+        random_state=seed,
+    )
+    # as mlplab does inside
+    yield (
+        "sklearn MLP",
+        other if classifies else TransformedTargetRegressor(other, transformer=StandardScaler()),
+    )
     yield "gradient boosting", trees(random_state=seed)
 
 
@@ -67,10 +94,14 @@ def scores(name: str, seeds: int) -> dict[str, list[float]]:
     classifies = np.asarray(y).dtype.kind != "f"
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        parts = train_test_split(x, y, test_size=0.25, random_state=seed, stratify=y if classifies else None)
+        parts = train_test_split(
+            x, y, test_size=0.25, random_state=seed, stratify=y if classifies else None
+        )
         for label, model in models(classifies, seed):
             framed = [part if hasattr(part, "columns") else _frame(part) for part in parts[:2]]
-            found.setdefault(label, []).append(float(prepared(model).fit(framed[0], parts[2]).score(framed[1], parts[3])))
+            found.setdefault(label, []).append(
+                float(prepared(model).fit(framed[0], parts[2]).score(framed[1], parts[3]))
+            )
     return found
 
 
@@ -87,13 +118,23 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     print(
-        f"mean ± standard deviation of the test metric over {given.seeds} seeds; torch {torch.__version__}, scikit-learn {sklearn.__version__}"
+        f"mean ± standard deviation of the test metric over {given.seeds} seeds; torch"
+        f" {torch.__version__}, scikit-learn {sklearn.__version__}"
     )
     for i, name in enumerate(given.sets):
         found = scores(name, given.seeds)
         if i == 0:
-            print("| set | " + " | ".join(found) + " | mlplab - sklearn MLP |\n|---" * 1 + "|---" * (len(found) + 1) + "|")
-        cells = [f"{statistics.mean(own):.4f} ± {statistics.stdev(own) if len(own) > 1 else 0:.4f}" for own in found.values()]
+            print(
+                "| set | "
+                + " | ".join(found)
+                + " | mlplab - sklearn MLP |\n|---" * 1
+                + "|---" * (len(found) + 1)
+                + "|"
+            )
+        cells = [
+            f"{statistics.mean(own):.4f} ± {statistics.stdev(own) if len(own) > 1 else 0:.4f}"
+            for own in found.values()
+        ]
         gap = statistics.mean(found["mlplab"]) - statistics.mean(found["sklearn MLP"])
         print(f"| {name} | " + " | ".join(cells) + f" | {gap:+.4f} |", flush=True)
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""What 5 folds x 3 repeats cost against one fit of the same configuration, at 2,000 rows: pairs of one and the other, median of the ratios."""
+"""What 5 folds x 3 repeats cost against one fit of the same configuration, at 2,000 rows: pairs of
+one and the other, median of the ratios.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from mlplab.config import settings_from_words
 from mlplab.settings import Settings
 from mlplab.training import train_together
 
-BASE = ["dataset=moons", "dataset.num_samples=2000", "training.epochs=20", "tracking=off", "device=cpu"]
+BASE = [
+    "dataset=moons",
+    "dataset.num_samples=2000",
+    "training.epochs=20",
+    "tracking=off",
+    "device=cpu",
+]
 
 
 def seconds(settings: Sequence[Settings]) -> float:
@@ -31,13 +39,22 @@ def main() -> None:
     for hidden in ("16", "32-32", "100"):
         one = [settings_from_words([*BASE, f"model.hidden={hidden}"])]
         folds = [
-            settings_from_words([*BASE, f"model.hidden={hidden}", "validation=kfold", "validation.repeats=3", f"validation.fold={i}"])
+            settings_from_words(
+                [
+                    *BASE,
+                    f"model.hidden={hidden}",
+                    "validation=kfold",
+                    "validation.repeats=3",
+                    f"validation.fold={i}",
+                ]
+            )
             for i in range(15)
         ]
         seconds(one), seconds(folds)  # warm
         ratios = [seconds(folds) / seconds(one) for _ in range(pairs)]
         print(
-            f"hidden {hidden:>6}: 15 folds cost {statistics.median(ratios):.2f} fits (pairs: {', '.join(f'{r:.2f}' for r in ratios)})",
+            f"hidden {hidden:>6}: 15 folds cost {statistics.median(ratios):.2f} fits (pairs:"
+            f" {', '.join(f'{r:.2f}' for r in ratios)})",
             flush=True,
         )
 

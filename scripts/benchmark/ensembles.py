@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""An ensemble of 32 against one fit, 1,000 rows and 20 features, in turn: what it costs, and its log loss on 1,000 other rows beside its members' median."""
+"""An ensemble of 32 against one fit, 1,000 rows and 20 features, in turn: what it costs, and its
+log loss on 1,000 other rows beside its members' median.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def fitted(X: Any, y: Any, members: int, seed: int, fields: dict[str, Any]) -> tuple[MLPClassifier, float]:
+def fitted(
+    X: Any, y: Any, members: int, seed: int, fields: dict[str, Any]
+) -> tuple[MLPClassifier, float]:
     """A model, and its seconds."""
     began = time.perf_counter()
     model = MLPClassifier(n_members=members, random_state=seed, **fields).fit(X, y)
@@ -38,12 +42,18 @@ def main() -> None:
     parser.add_argument(
         "--dtype",
         default="auto",
-        help="float32, float64, or auto, the estimators' default: one network in double precision, ensembles in single",
+        help=(
+            "float32, float64, or auto, the estimators' default: one network in double precision,"
+            " ensembles in single"
+        ),
     )
     given = parser.parse_args()
     X, y = make_classification(2000, 20, n_informative=10, flip_y=0.05, random_state=0)
     (X, X_test), (y, y_test) = (X[:1000], X[1000:]), (y[:1000], y[1000:])
-    print(f"{given.members} members, {given.epochs} epochs, {given.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{given.members} members, {given.epochs} epochs, {given.dtype}, {torch.get_num_threads()}"
+        f" threads, torch {torch.__version__}"
+    )
     for name, fields in NETWORKS.items():
         fields = {"epochs": given.epochs, "dtype": given.dtype, **fields}
         fitted(X, y, 1, 0, {**fields, "epochs": 2})
@@ -53,10 +63,14 @@ def main() -> None:
             many, all_of_them = fitted(X, y, given.members, seed, fields)
             ratios.append(all_of_them / one)
         last = given.rounds - 1
-        alone = [log_loss(y_test, fitted(X, y, 1, last + k, fields)[0].predict_proba(X_test)) for k in range(5)]
+        alone = [
+            log_loss(y_test, fitted(X, y, 1, last + k, fields)[0].predict_proba(X_test))
+            for k in range(5)
+        ]
         own, median = log_loss(y_test, many.predict_proba(X_test)), statistics.median(alone)
         print(
-            f"{name}: {statistics.median(ratios):.2f} fits ({min(ratios):.2f} to {max(ratios):.2f}); log loss {own:.3f}, of five members {median:.3f}",
+            f"{name}: {statistics.median(ratios):.2f} fits ({min(ratios):.2f} to"
+            f" {max(ratios):.2f}); log loss {own:.3f}, of five members {median:.3f}",
             flush=True,
         )
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Simulated workers on the real plan: how much of their time is work, with 1,000,000 jobs, different speeds, and workers that die.
+"""Simulated workers on the real plan: how much of their time is work, with 1,000,000 jobs,
+different speeds, and workers that die.
 
-The pieces, their costs and the shards are those of mlplab.sweeps; a worker takes its own shard, then the dearest that is left anywhere, as `mlplab
-work` does. A worker that dies loses what it did since its last checkpoint, is replaced after a while, and its piece goes on where it was saved. What is not in it:
-the file system, on which a thousand workers look for pieces at once.
+The pieces, their costs and the shards are those of mlplab.sweeps; a worker takes its own shard,
+then the dearest that is left anywhere, as `mlplab work` does. A worker that dies loses what it did
+since its last checkpoint, is replaced after a while, and its piece goes on where it was saved. What
+is not in it: the file system, on which a thousand workers look for pieces at once.
 """
 
 from __future__ import annotations
@@ -24,22 +26,36 @@ def plan(jobs: int, workers: int, groups: int) -> Plan:
     """A plan of `groups` structures; of a job only its number matters here."""
     nothing: Any = None
     sizes = [jobs // groups] * groups
-    populations = [Population(i, size, "", "", 20_000 * (1 + i % 5), 2_000 * (1 + i % 3)) for i, size in enumerate(sizes)]
+    populations = [
+        Population(i, size, "", "", 20_000 * (1 + i % 5), 2_000 * (1 + i % 3))
+        for i, size in enumerate(sizes)
+    ]
     pieces, at = [], 0
     for i, size in enumerate(sizes):
         for positions in share(range(at, at + size), 256, workers, LEAST_SHARED):
             pieces.append(Piece(len(pieces), i, tuple(positions)))
         at += size
-    return Plan("simulated", (), tuple(Job(n, "", nothing) for n in range(at)), tuple(pieces), tuple(populations))
+    return Plan(
+        "simulated",
+        (),
+        tuple(Job(n, "", nothing) for n in range(at)),
+        tuple(pieces),
+        tuple(populations),
+    )
 
 
 class Left:
-    """The pieces that nobody has taken, band by band: the next one at or behind a place, without looking at those that are gone."""
+    """The pieces that nobody has taken, band by band: the next one at or behind a place, without
+    looking at those that are gone.
+    """
 
     def __init__(self, costs: Sequence[float]) -> None:
         self.bands = bands(costs)
-        self._place = {piece: (b, at) for b, band in enumerate(self.bands) for at, piece in enumerate(band)}
-        self._next = [list(range(len(band) + 1)) for band in self.bands]  # of each place, one nearer to the next free place
+        self._place = {
+            piece: (b, at) for b, band in enumerate(self.bands) for at, piece in enumerate(band)
+        }
+        # of each place, one nearer to the next free place
+        self._next = [list(range(len(band) + 1)) for band in self.bands]
         self.taken = bytearray(len(costs))
 
     def take(self, piece: int) -> None:
@@ -56,7 +72,9 @@ class Left:
         return end
 
     def dearest(self, number: int, workers: int) -> int | None:
-        """What a worker comes to that is through with its own shard: the order of mlplab.sweeps.shards."""
+        """What a worker comes to that is through with its own shard: the order of
+        mlplab.sweeps.shards.
+        """
         for b, band in enumerate(self.bands):
             at = self._free(b, len(band) * number // workers)
             at = self._free(b, 0) if at == len(band) else at
@@ -65,17 +83,23 @@ class Left:
         return None
 
 
-def simulate(made: Plan, workers: int, seed: int, spread: float, deaths: float, interval: float, pause: float) -> tuple[float, int]:
-    """(work / time of all workers, how many died). `deaths`: expected deaths of a worker in the whole; interval and pause as parts of the ideal time."""
+def simulate(
+    made: Plan, workers: int, seed: int, spread: float, deaths: float, interval: float, pause: float
+) -> tuple[float, int]:
+    """(work / time of all workers, how many died). `deaths`: expected deaths of a worker in the
+    whole; interval and pause as parts of the ideal time.
+    """
     rng = random.Random(seed)
     costs = [cost(made, piece) for piece in made.pieces]
     speed = [rng.uniform(1 - spread, 1 + spread) for _ in range(workers)]
     work = [own * rng.lognormvariate(0, 0.2) for own in costs]  # the plan's costs are estimates
     ideal = sum(work) / sum(speed)
-    own = [list(reversed(shard)) for shard in shards(costs, workers)]  # the next piece is the last of the list
+    # the next piece is the last of the list
+    own = [list(reversed(shard)) for shard in shards(costs, workers)]
     left, open_pieces, died, end = Left(costs), len(costs), 0, 0.0
     free = [(0.0, number) for number in range(workers)]
-    waiting: list[tuple[float, int, float]] = []  # pieces whose worker died: (free from, piece, what is left of it)
+    # pieces whose worker died: (free from, piece, what is left of it)
+    waiting: list[tuple[float, int, float]] = []
     while open_pieces:
         now, number = heapq.heappop(free)
         if waiting and waiting[0][0] <= now:
@@ -126,10 +150,19 @@ def main() -> None:
             ("speeds 0.5 to 1.5", 0.5, 0.0),
             ("speeds 0.5 to 1.5, each dies 0.2 times", 0.5, 0.2),
         ):
-            found = [simulate(made, workers, seed, spread, deaths, 0.01, 0.01) for seed in range(rounds)]
-            least, died = min(efficiency for efficiency, _ in found), max(number for _, number in found)
+            found = [
+                simulate(made, workers, seed, spread, deaths, 0.01, 0.01) for seed in range(rounds)
+            ]
+            least, died = (
+                min(efficiency for efficiency, _ in found),
+                max(number for _, number in found),
+            )
             who = f"{jobs:,} jobs, {len(made.pieces):,} pieces, {workers:,} workers, {label}"
-            print(f"{who}: efficiency {least:.3f} (least of {rounds}), {died} died; planned in {planned:.1f} s", flush=True)
+            print(
+                f"{who}: efficiency {least:.3f} (least of {rounds}), {died} died; planned in"
+                f" {planned:.1f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""A search with conditions and pruning against random search of as many full trials, on two_layer_radial: the best found, and the updates trained."""
+"""A search with conditions and pruning against random search of as many full trials, on
+two_layer_radial: the best found, and the updates trained.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,18 @@ def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
     experiment = Path(tempfile.mkdtemp())
     (experiment / "experiment").mkdir()
     (experiment / "experiment" / "searched.yaml").write_text(
-        "# @package _global_\n# A search.\ndefaults:\n  - override /dataset: two_layer_radial\nsweep:\n  space: "
-        + space.replace("'", '"')
-        + "\n"
+        "# @package _global_\n# A search.\ndefaults:\n  - override /dataset:"
+        " two_layer_radial\nsweep:\n  space: " + space.replace("'", '"') + "\n"
     )
-    typed = ["experiment=searched", f"seed={seed}", "dataset.seed=0", "tracking=off", "device=cpu", f"sweep.trials={trials}", *words]
+    typed = [
+        "experiment=searched",
+        f"seed={seed}",
+        "dataset.seed=0",
+        "tracking=off",
+        "device=cpu",
+        f"sweep.trials={trials}",
+        *words,
+    ]
     begun = time.perf_counter()
     ended = Search(typed, [experiment], (), quiet=True).run(experiment / "sweep")
     jobs = ended.results.jobs
@@ -54,12 +63,21 @@ def main() -> None:
     found: dict[str, list[tuple[float, int, float]]] = {way: [] for way in ways}
     for seed in range(given.studies):
         for way, words in ways.items():
-            found[way].append(study([*words, f"training.epochs={given.epochs}"], given.trials, seed))
+            found[way].append(
+                study([*words, f"training.epochs={given.epochs}"], given.trials, seed)
+            )
             best, steps, seconds = found[way][-1]
-            print(f"study {seed}: {way:20s} best val/accuracy {best:.4f}, {steps:10,} updates, {seconds:6.1f} s", flush=True)
+            print(
+                f"study {seed}: {way:20s} best val/accuracy {best:.4f}, {steps:10,} updates,"
+                f" {seconds:6.1f} s",
+                flush=True,
+            )
     for way, own in found.items():
         best, steps, seconds = (statistics.median(column) for column in zip(*own, strict=True))
-        print(f"median:  {way:20s} best val/accuracy {best:.4f}, {steps:10,.0f} updates, {seconds:6.1f} s")
+        print(
+            f"median:  {way:20s} best val/accuracy {best:.4f}, {steps:10,.0f} updates,"
+            f" {seconds:6.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What one training step of one network costs: mlplab against plain PyTorch, interleaved in one run.
+"""What one training step of one network costs: mlplab against plain PyTorch, interleaved in one
+run.
 
-The workload: 500 points in 2-D, a 2-6-6-2 tanh network, cross-entropy, Adam, batches of 32, one thread. mlplab's times include the evaluation of
-every epoch and the writing of metrics.csv and the event file; the peers only train. Run: python scripts/benchmark/step_cost.py [--smoke]
+The workload: 500 points in 2-D, a 2-6-6-2 tanh network, cross-entropy, Adam, batches of 32, one
+thread. mlplab's times include the evaluation of every epoch and the writing of metrics.csv and the
+event file; the peers only train. Run: python scripts/benchmark/step_cost.py [--smoke]
 """
 
 from __future__ import annotations
@@ -27,9 +29,16 @@ from mlplab.training import Loop, populate, ready
 
 NUM_POINTS, BATCH = 500, 32
 WORDS = [
-    "dataset=circles", f"dataset.num_samples={NUM_POINTS}", "dataset.val=0", "dataset.test=0", "model.hidden=6-6", "activation=tanh",
-    "optimizer=adam", "optimizer.lr=0.01", f"training.batch_size={BATCH}",
-]  # fmt: skip
+    "dataset=circles",
+    f"dataset.num_samples={NUM_POINTS}",
+    "dataset.val=0",
+    "dataset.test=0",
+    "model.hidden=6-6",
+    "activation=tanh",
+    "optimizer=adam",
+    "optimizer.lr=0.01",
+    f"training.batch_size={BATCH}",
+]
 
 
 def network() -> nn.Sequential:
@@ -39,7 +48,9 @@ def network() -> nn.Sequential:
 def data_loader(x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
     model, loss = network(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=BATCH, shuffle=True)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x, y), batch_size=BATCH, shuffle=True
+    )
     for _ in range(epochs):
         for x_batch, y_batch in loader:
             optimizer.zero_grad()
@@ -65,7 +76,13 @@ def ours(num_members: int, epochs: int) -> None:
     population, _ = populate(ready(members))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(population)
-        record = Record(Path(folder), settings[0], Preprocessing.of(prepare(settings[0].dataset, 0, True)), "", loop.journal)
+        record = Record(
+            Path(folder),
+            settings[0],
+            Preprocessing.of(prepare(settings[0].dataset, 0, True)),
+            "",
+            loop.journal,
+        )
         if num_members == 1:
             loop.listener = record.rows
         start = time.perf_counter()
@@ -74,7 +91,9 @@ def ours(num_members: int, epochs: int) -> None:
         record.close()
 
 
-def measure(name: str, call: Callable[[], None], steps: int, num_members: int = 1) -> tuple[str, float]:
+def measure(
+    name: str, call: Callable[[], None], steps: int, num_members: int = 1
+) -> tuple[str, float]:
     start = time.perf_counter()
     call()
     seconds = ours.seconds if name.startswith("mlplab") else time.perf_counter() - start  # type: ignore[attr-defined]
@@ -95,11 +114,26 @@ def main() -> None:
     y = (x.norm(dim=1) > 1).long()
     contenders: list[tuple[str, Callable[[], None], int, int]] = [
         ("torch, DataLoader", lambda: data_loader(x, y, epochs), epochs * per_epoch, 1),
-        ("torch, resident tensors, fused Adam", lambda: resident(x, y, epochs), epochs * per_epoch, 1),
+        (
+            "torch, resident tensors, fused Adam",
+            lambda: resident(x, y, epochs),
+            epochs * per_epoch,
+            1,
+        ),
         ("mlplab, K = 1", lambda: ours(1, epochs), epochs * per_epoch, 1),
         ("mlplab, K = 16", lambda: ours(16, epochs), epochs * per_epoch, 16),
-        ("mlplab, K = 256", lambda: ours(256, max(1, epochs // 4)), max(1, epochs // 4) * per_epoch, 256),
-        ("mlplab, K = 1024", lambda: ours(1024, max(1, epochs // 10)), max(1, epochs // 10) * per_epoch, 1024),
+        (
+            "mlplab, K = 256",
+            lambda: ours(256, max(1, epochs // 4)),
+            max(1, epochs // 4) * per_epoch,
+            256,
+        ),
+        (
+            "mlplab, K = 1024",
+            lambda: ours(1024, max(1, epochs // 10)),
+            max(1, epochs // 10) * per_epoch,
+            1024,
+        ),
     ]
     found: dict[str, list[float]] = {name: [] for name, *_ in contenders}
     for round_ in range(rounds + 1):
@@ -109,10 +143,22 @@ def main() -> None:
                 found[name].append(value)
     medians = {name: statistics.median(values) for name, values in found.items()}
     loader, lean = medians["torch, DataLoader"], medians["torch, resident tensors, fused Adam"]
-    print(f"{'microseconds a step and a network, medians of ' + str(rounds):48s}  time   of DataLoader   of resident")
+    print(
+        f"{'microseconds a step and a network, medians of ' + str(rounds):48s}  time   of"
+        " DataLoader   of resident"
+    )
     for name, value in medians.items():
         print(f"{name:48s} {value:6.1f}   {value / loader:12.3f}   {value / lean:11.3f}")
-    print(json.dumps({"python": platform.python_version(), "torch": torch.__version__, "threads": arguments.threads, "rounds": rounds}))
+    print(
+        json.dumps(
+            {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "threads": arguments.threads,
+                "rounds": rounds,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What a sweep costs as whole processes: mlplab against Hydra's basic launcher around a plain PyTorch script (plain/train.py).
+"""What a sweep costs as whole processes: mlplab against Hydra's basic launcher around a plain
+PyTorch script (plain/train.py).
 
-The workload: two_layer_radial, a 2-6-6-2 tanh network, Adam, batches of 32, 100 epochs, learning rate x seed; folders, event files and report
-included. The plain sweep is measured on 32 jobs and scaled; its start is counted once. Run: python scripts/benchmark/sweep_cost.py
-[--jobs 1024] [--rounds 3] [--scaling] [--smoke]
+The workload: two_layer_radial, a 2-6-6-2 tanh network, Adam, batches of 32, 100 epochs, learning
+rate x seed; folders, event files and report included. The plain sweep is measured on 32 jobs and
+scaled; its start is counted once. Run: python scripts/benchmark/sweep_cost.py [--jobs 1024]
+[--rounds 3] [--scaling] [--smoke]
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
     """Seconds and peak memory (GiB) of a command."""
     before = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "HYDRA_FULL_ERROR": "1"}
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "HYDRA_FULL_ERROR": "1"},
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - before
@@ -46,9 +52,16 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 def mlplab_sweep(jobs: int, epochs: int, folder: Path) -> tuple[float, float]:
     seeds = min(64, jobs)
     words = [
-        "dataset=two_layer_radial", f"dataset.num_samples={POINTS}", "dataset.val=0.2", "dataset.test=0.2", "model.hidden=6-6",
-        f"training.epochs={epochs}", f"optimizer.lr={rates(jobs // seeds)}", f"seed=range({seeds})", "hydra.sweep.dir=sweep",
-    ]  # fmt: skip
+        "dataset=two_layer_radial",
+        f"dataset.num_samples={POINTS}",
+        "dataset.val=0.2",
+        "dataset.test=0.2",
+        "model.hidden=6-6",
+        f"training.epochs={epochs}",
+        f"optimizer.lr={rates(jobs // seeds)}",
+        f"seed=range({seeds})",
+        "hydra.sweep.dir=sweep",
+    ]
     seconds, memory = timed([sys.executable, "-m", "mlplab", "train", "-m", *words], folder)
     found = sum(1 for _ in (folder / "sweep" / "jobs").glob("*/summary.json"))
     assert found == jobs, f"{found} of {jobs} jobs"
@@ -59,8 +72,14 @@ def mlplab_sweep(jobs: int, epochs: int, folder: Path) -> tuple[float, float]:
 def plain_sweep(jobs: int, epochs: int, folder: Path) -> float:
     """Seconds of one job, the start of the program left out."""
     words = [f"epochs={epochs}", f"num_samples={POINTS}", f"hydra.sweep.dir={folder / 'sweep'}"]
-    start = timed([sys.executable, str(PLAIN), *words, "epochs=0", f"hydra.run.dir={folder / 'start'}"], folder)[0]
-    whole = timed([sys.executable, str(PLAIN), "-m", *words, f"lr={rates(2)}", f"seed=range({jobs // 2})"], folder)[0]
+    start = timed(
+        [sys.executable, str(PLAIN), *words, "epochs=0", f"hydra.run.dir={folder / 'start'}"],
+        folder,
+    )[0]
+    whole = timed(
+        [sys.executable, str(PLAIN), "-m", *words, f"lr={rates(2)}", f"seed=range({jobs // 2})"],
+        folder,
+    )[0]
     return (whole - start) / jobs
 
 
@@ -70,13 +89,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plain-jobs", type=int, default=32)
-    parser.add_argument("--scaling", action="store_true", help="cost a job from 64 to 4,096 jobs, without the plain sweep")
-    parser.add_argument("--smoke", action="store_true", help="128 jobs of 5 epochs: seconds, no ratio is claimed")
+    parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="cost a job from 64 to 4,096 jobs, without the plain sweep",
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="128 jobs of 5 epochs: seconds, no ratio is claimed"
+    )
     given = parser.parse_args()
     if given.smoke:
         given.jobs, given.epochs, given.rounds, given.plain_jobs = 128, 5, 1, 4
     print(
-        f"{platform.platform()}, {os.cpu_count()} cores, python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+        f"{platform.platform()}, {os.cpu_count()} cores, python {platform.python_version()}, torch"
+        f" {torch.__version__}, {torch.get_num_threads()} threads"
     )
     sizes = [64, 256, 1024, 4096] if given.scaling else [given.jobs]
     results = []
@@ -84,11 +110,23 @@ def main() -> None:
         for jobs in sizes:
             folder = Path(tempfile.mkdtemp())
             seconds, memory = mlplab_sweep(jobs, given.epochs, folder)
-            row = {"jobs": jobs, "seconds": round(seconds, 2), "ms a job": round(1000 * seconds / jobs, 2), "peak GiB": round(memory, 2)}
+            row = {
+                "jobs": jobs,
+                "seconds": round(seconds, 2),
+                "ms a job": round(1000 * seconds / jobs, 2),
+                "peak GiB": round(memory, 2),
+            }
             if not given.scaling:
-                plain = plain_sweep(given.plain_jobs, given.epochs, folder / "plain") if (folder / "plain").mkdir() is None else 0.0
+                plain = (
+                    plain_sweep(given.plain_jobs, given.epochs, folder / "plain")
+                    if (folder / "plain").mkdir() is None
+                    else 0.0
+                )
                 if not given.smoke:  # of four short jobs it would be noise
-                    row |= {"plain ms a job": round(1000 * plain, 1), "ratio": round(plain * jobs / seconds, 1)}
+                    row |= {
+                        "plain ms a job": round(1000 * plain, 1),
+                        "ratio": round(plain * jobs / seconds, 1),
+                    }
             shutil.rmtree(folder)
             print(json.dumps(row), flush=True)
             results.append(row)

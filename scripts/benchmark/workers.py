@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Throughput of two workers against one, in turn, on a sweep of populations; and what an engine adds to the same sweep, its start included."""
+"""Throughput of two workers against one, in turn, on a sweep of populations; and what an engine
+adds to the same sweep, its start included.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ def seconds(words: list[str], threads: int | None, place: Path) -> float:
     env = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "mlplab", "train", "-m", *words], cwd=place, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mlplab", "train", "-m", *words],
+        cwd=place,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -30,9 +37,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=128)
-    parser.add_argument("--engine", help="slurm or ray: what it adds to two workers of this machine")
+    parser.add_argument(
+        "--engine", help="slurm or ray: what it adds to two workers of this machine"
+    )
     given = parser.parse_args()
-    base = ["dataset=two_layer_radial", "model.hidden=16-16", f"training.epochs={given.epochs}", f"seeds={given.jobs}"]
+    base = [
+        "dataset=two_layer_radial",
+        "model.hidden=16-16",
+        f"training.epochs={given.epochs}",
+        f"seeds={given.jobs}",
+    ]
     base += ["optimizer.lr=0.003,0.01", "tracking=summary", "device=cpu"]
     ways: dict[str, tuple[list[str], int | None]] = {
         "one worker": ([], None),
@@ -40,7 +54,10 @@ def main() -> None:
         "two workers": (["sweep.workers=2"], None),
     }
     if given.engine:
-        ways = {"local": (["sweep.workers=2"], None), given.engine: (["sweep.workers=2", f"sweep.engine={given.engine}"], None)}
+        ways = {
+            "local": (["sweep.workers=2"], None),
+            given.engine: (["sweep.workers=2", f"sweep.engine={given.engine}"], None),
+        }
     found: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(given.rounds):
         for way, (words, threads) in ways.items():
@@ -52,10 +69,16 @@ def main() -> None:
     *others, last = found
     for way in others:
         ratios = [a / b for a, b in zip(found[way], found[last], strict=True)]
-        print(f"{way} / {last}: {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+        print(
+            f"{way} / {last}: {statistics.median(ratios):.2f}"
+            f" ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+        )
     if given.engine:
         more = [b - a for a, b in zip(found["local"], found[last], strict=True)]
-        print(f"{given.engine} adds {statistics.median(more):.1f} s to each of its two shards ({', '.join(f'{one:.1f}' for one in more)})")
+        print(
+            f"{given.engine} adds {statistics.median(more):.1f} s to each of its two shards"
+            f" ({', '.join(f'{one:.1f}' for one in more)})"
+        )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ __all__ = ["load", "run", "sweep"]
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> Run:
-    """Train what the words say, as `mlplab train` does, and return the run; its folder is `folder`, or a new one below outputs/.
+    """Train what the words say, as `mlplab train` does, and return the run; its folder is `folder`,
+    or a new one below outputs/.
 
     Raises mlplab.config.ConfigError, or another ValueError, for input that is refused.
     """
@@ -36,11 +37,15 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     return experiment.run(build(composed), Path(place) if place is not None else None, quiet=quiet)
 
 
-def sweep(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> DataFrame:
-    """Train every job that the words say, as `mlplab train -m` does, and return a DataFrame, a row a job: job, status, swept keys, metrics.
+def sweep(
+    overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True
+) -> DataFrame:
+    """Train every job that the words say, as `mlplab train -m` does, and return a DataFrame, a row
+    a job: job, status, swept keys, metrics.
 
-    The sweep's folder is `folder`, or a new one below outputs/; `table.attrs["folder"]` tells it. In a folder that has the same sweep
-    already only what is missing is trained. Raises mlplab.config.ConfigError, or another ValueError, for input that is refused, and
+    The sweep's folder is `folder`, or a new one below outputs/; `table.attrs["folder"]` tells it.
+    In a folder that has the same sweep already only what is missing is trained. Raises
+    mlplab.config.ConfigError, or another ValueError, for input that is refused, and
     KeyboardInterrupt where it was interrupted.
     """
     from mlplab.sweeps import multirun
@@ -49,7 +54,9 @@ def sweep(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet
 
 
 def load(folder: str | Path) -> Run:
-    """A run from its folder: configuration, metrics, history and network. Nothing in the folder is executed."""
+    """A run from its folder: configuration, metrics, history and network. Nothing in the folder is
+    executed.
+    """
     from mlplab.runs.run import load as load_run
 
     return load_run(folder)

@@ -1,6 +1,7 @@
 """The command `mlplab`. It imports nothing heavy: torch comes with the first thing that trains.
 
-Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged; 128 and the number of the signal (130 for Ctrl-C, 143 for SIGTERM) interrupted.
+Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged; 128 and the number of the signal (130 for
+Ctrl-C, 143 for SIGTERM) interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted"
 def exit_code(summary: Mapping[str, Any]) -> int:
     """How the command ends for a run or a sweep with this summary."""
     status = str(summary["status"])
-    return 128 + int(summary["signal"]) if status == "interrupted" and summary.get("signal") else EXIT_CODES[status]
+    return (
+        128 + int(summary["signal"])
+        if status == "interrupted" and summary.get("signal")
+        else EXIT_CODES[status]
+    )
 
 
 _REFUSALS = {
@@ -29,12 +34,16 @@ _REFUSALS = {
     "mlplab.runs.folder.FolderError",
     "mlplab.schema.FieldError",
 }
-"""Errors of parts below the configuration that blame the input: known by name, so that looking imports nothing."""
+"""Errors of parts below the configuration that blame the input: known by name, so that looking
+imports nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its usage, its line of help, and the function (arguments -> exit code) as "module:name"."""
+    """One subcommand: its usage, its line of help, and the function (arguments -> exit code) as
+    "module:name".
+    """
 
     usage: str
     help: str
@@ -43,7 +52,9 @@ class Command:
 
 COMMANDS = {
     "train": Command(
-        "train [KEY=VALUE ...] [-m]", "train a network, or with -m one for each combination of values", "mlplab.commands.train:train"
+        "train [KEY=VALUE ...] [-m]",
+        "train a network, or with -m one for each combination of values",
+        "mlplab.commands.train:train",
     ),
     "plan": Command(
         "plan [KEY=VALUE ...]",
@@ -51,32 +62,54 @@ COMMANDS = {
         "mlplab.commands.plan:plan",
     ),
     "resume": Command(
-        "resume DIR", "finish an interrupted run or sweep; with training.epochs=N make a run longer", "mlplab.commands.resume:resume"
+        "resume DIR",
+        "finish an interrupted run or sweep; with training.epochs=N make a run longer",
+        "mlplab.commands.resume:resume",
     ),
-    "work": Command("work DIR", "help with a sweep that is under way; what sweep.workers and clusters start", "mlplab.commands.work:work"),
+    "work": Command(
+        "work DIR",
+        "help with a sweep that is under way; what sweep.workers and clusters start",
+        "mlplab.commands.work:work",
+    ),
     "evaluate": Command(
         "evaluate RUN [FILE]",
         "metrics with intervals on the test part or a file, beside plain baselines",
         "mlplab.commands.evaluate:evaluate",
     ),
     "predict": Command(
-        "predict DIR FILE -o OUT", "predictions for new rows, of a run or the mean of a sweep", "mlplab.commands.predict:predict"
+        "predict DIR FILE -o OUT",
+        "predictions for new rows, of a run or the mean of a sweep",
+        "mlplab.commands.predict:predict",
     ),
     "export": Command(
-        "export DIR", "a model as one file: raw columns in, predictions out; ONNX or torch.export", "mlplab.commands.export:export"
+        "export DIR",
+        "a model as one file: raw columns in, predictions out; ONNX or torch.export",
+        "mlplab.commands.export:export",
     ),
     "rerun": Command(
-        "rerun RUN [KEY=VALUE ...]", "the run again, changed, or with --check compared with itself", "mlplab.commands.rerun:rerun"
+        "rerun RUN [KEY=VALUE ...]",
+        "the run again, changed, or with --check compared with itself",
+        "mlplab.commands.rerun:rerun",
     ),
-    "runs": Command("runs [FOLDER]", "what there is below outputs/; `runs compare A B`, `runs remove FOLDER`", "mlplab.commands.runs:runs"),
+    "runs": Command(
+        "runs [FOLDER]",
+        "what there is below outputs/; `runs compare A B`, `runs remove FOLDER`",
+        "mlplab.commands.runs:runs",
+    ),
     "report": Command(
-        "report DIR", "of a run: its pictures and a page that plays it back; of a sweep: its results again", "mlplab.commands.report:report"
+        "report DIR",
+        "of a run: its pictures and a page that plays it back; of a sweep: its results again",
+        "mlplab.commands.report:report",
     ),
     "rebuild-events": Command(
-        "rebuild-events RUN", "the TensorBoard file of a run again, from metrics.csv", "mlplab.commands.rebuild_events:rebuild_events"
+        "rebuild-events RUN",
+        "the TensorBoard file of a run again, from metrics.csv",
+        "mlplab.commands.rebuild_events:rebuild_events",
     ),
     "draw": Command(
-        "draw WHAT", "the lecture's figures: activations, losses, schedules, initializers, optimizers", "mlplab.commands.draw:draw"
+        "draw WHAT",
+        "the lecture's figures: activations, losses, schedules, initializers, optimizers",
+        "mlplab.commands.draw:draw",
     ),
     "list": Command(
         "list [GROUP [NAME]]",
@@ -103,7 +136,9 @@ A configuration is a choice for each group (optimizer=adam) and values for keys 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. What goes wrong ends in one paragraph on the error stream."""
+    """Run the command line and return its exit code. What goes wrong ends in one paragraph on the
+    error stream.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(given)
@@ -124,14 +159,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
         if getattr(error, "exit_code", None) == EXIT_CODES["refused"] or kinds & _REFUSALS:
             return _complain(str(error), "refused")
-        return _complain(f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)", "failed")
+        return _complain(
+            f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)",
+            "failed",
+        )
 
 
 def _dispatch(given: list[str]) -> int:
     name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in ("-h", "--help", "help"):
         width = max(len(command.usage) for command in COMMANDS.values())
-        print(_HELP.format(commands="\n".join(f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values())))
+        print(
+            _HELP.format(
+                commands="\n".join(
+                    f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values()
+                )
+            )
+        )
         return 0
     if name == "--version":
         print(version())
@@ -159,8 +203,15 @@ def version() -> str:
 def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
     from mlplab.config.errors import ConfigError, did_you_mean
 
-    near = f"Did you mean `mlplab train {' '.join([name, *rest])}`? " if "=" in name else did_you_mean(name, COMMANDS, "`mlplab {}`")
-    return ConfigError(f"There is no command `{name}`. {near}Commands: {', '.join(COMMANDS)}. `mlplab --help` explains them.")
+    near = (
+        f"Did you mean `mlplab train {' '.join([name, *rest])}`? "
+        if "=" in name
+        else did_you_mean(name, COMMANDS, "`mlplab {}`")
+    )
+    return ConfigError(
+        f"There is no command `{name}`. {near}Commands: {', '.join(COMMANDS)}. `mlplab --help`"
+        " explains them."
+    )
 
 
 def _complain(text: str, status: str) -> int:

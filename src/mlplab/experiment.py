@@ -1,4 +1,6 @@
-"""One page that tells the whole run: data, network, loss, optimizer, train, record. And the same, from a checkpoint on."""
+"""One page that tells the whole run: data, network, loss, optimizer, train, record. And the same,
+from a checkpoint on.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,18 @@ if TYPE_CHECKING:
     from mlplab.pictures.onlooker import Onlooker
 
 
-def run(settings: Settings, place: Path | None = None, quiet: bool = False, cache: DataCache | None = None) -> Run:
-    """Train one network and leave its folder (at `place`, or a new one below outputs/). Whoever needs its data afterwards finds them in `cache`.
+def run(
+    settings: Settings,
+    place: Path | None = None,
+    quiet: bool = False,
+    cache: DataCache | None = None,
+) -> Run:
+    """Train one network and leave its folder (at `place`, or a new one below outputs/). Whoever
+    needs its data afterwards finds them in `cache`.
 
-    Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a folder is made. A run that diverges or is
-    interrupted returns with that status; one that raises leaves a folder with status `failed`.
+    Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a
+    folder is made. A run that diverges or is interrupted returns with that status; one that raises
+    leaves a folder with status `failed`.
     """
     with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
         member = ready([settings], cache)[0]
@@ -44,11 +53,19 @@ def run(settings: Settings, place: Path | None = None, quiet: bool = False, cach
             return _carry_out(folder, member, loop, signals, log, quiet)
 
 
-def resume(folder: Path, settings: Settings, quiet: bool = False, step: int | None = None, allowed: Sequence[str] = ()) -> Run:
-    """Finish the run in a folder with these settings, from its newest good checkpoint, or that of `step`; what is done is returned as it is.
+def resume(
+    folder: Path,
+    settings: Settings,
+    quiet: bool = False,
+    step: int | None = None,
+    allowed: Sequence[str] = (),
+) -> Run:
+    """Finish the run in a folder with these settings, from its newest good checkpoint, or that of
+    `step`; what is done is returned as it is.
 
-    `allowed`: the keys that may differ from those of the checkpoint. Raises ValueError (CheckpointError, StateError, FolderError) where
-    the checkpoint cannot be trusted, or is of another run.
+    `allowed`: the keys that may differ from those of the checkpoint. Raises ValueError
+    (CheckpointError, StateError, FolderError) where the checkpoint cannot be trusted, or is of
+    another run.
     """
     with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
         if across is not None and not across.here.first:
@@ -58,7 +75,13 @@ def resume(folder: Path, settings: Settings, quiet: bool = False, step: int | No
 
 
 def _resume(
-    folder: Path, settings: Settings, quiet: bool, step: int | None, allowed: Sequence[str], signals: Signals, across: Across | None
+    folder: Path,
+    settings: Settings,
+    quiet: bool,
+    step: int | None,
+    allowed: Sequence[str],
+    signals: Signals,
+    across: Across | None,
 ) -> Run:
     if step is None and at_its_end(folder, allowed):
         return load(folder)
@@ -93,7 +116,9 @@ def _carry_out(
     keeper = Keeper(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:
         keeper.restore(loop, saved)
-    record = Record(folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed)
+    record = Record(
+        folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed
+    )
     try:
         onlooker = _onlooker(record, member, log)
         if onlooker is not None:
@@ -106,10 +131,21 @@ def _carry_out(
             keeper.save(loop)
         best, last = (
             member_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
-            for theta, buffers in ((outcome.theta_P, outcome.buffers), (outcome.last_theta_P, outcome.last_buffers))
+            for theta, buffers in (
+                (outcome.theta_P, outcome.buffers),
+                (outcome.last_theta_P, outcome.last_buffers),
+            )
         )
         stopped_by = signals.received if outcome.status == "interrupted" else None
-        summary = record.finish(outcome, best, last, str(loop.now.theta_KP.device), keeper.elapsed, keeper.exact, stopped_by)
+        summary = record.finish(
+            outcome,
+            best,
+            last,
+            str(loop.now.theta_KP.device),
+            keeper.elapsed,
+            keeper.exact,
+            stopped_by,
+        )
         log.info("%s: %s", outcome.status, outcome.reason)
         if onlooker is not None and signals.received is None:
             signals.at_once = True  # the results are written; a signal only costs pictures now
@@ -159,7 +195,11 @@ def _train(loop: Loop, record: Record, member: Ready, signals: Signals, quiet: b
 
 @contextlib.contextmanager
 def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
-    folder = runs.create(place) if place is not None else runs.unique(runs.default_place(Path("outputs"), settings.name))
+    folder = (
+        runs.create(place)
+        if place is not None
+        else runs.unique(runs.default_place(Path("outputs"), settings.name))
+    )
     try:
         yield folder.path
     finally:

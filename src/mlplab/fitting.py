@@ -37,7 +37,9 @@ BLOCK = 1 << 22
 
 @dataclass
 class Fitted:
-    """Networks as they were fitted: weights [K, P], the best by validation loss where there was one; and what predicting needs."""
+    """Networks as they were fitted: weights [K, P], the best by validation loss where there was
+    one; and what predicting needs.
+    """
 
     settings: Settings
     task: Task
@@ -51,8 +53,11 @@ class Fitted:
     state: Tree | None = None  # to go on from: after partial fits
 
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
-        """Mean over the members of class probabilities [N, C], or of values [N, T] in the target's own units."""
-        network, dtype = self._network(), torch.float64  # what a row is predicted must not depend on the rows beside it
+        """Mean over the members of class probabilities [N, C], or of values [N, T] in the target's
+        own units.
+        """
+        # what a row is predicted must not depend on the rows beside it
+        network, dtype = self._network(), torch.float64
         theta_KP = torch.from_numpy(self.theta_KP).to(dtype)
         buffers = {name: torch.from_numpy(value).to(dtype) for name, value in self.buffers.items()}
         members = len(theta_KP)
@@ -62,42 +67,60 @@ class Fitted:
         found = []
         with torch.no_grad():
             for start in range(0, len(x_NF), rows):
-                x_NF_part = torch.from_numpy(np.ascontiguousarray(x_NF[start : start + rows])).to(dtype)
+                x_NF_part = torch.from_numpy(np.ascontiguousarray(x_NF[start : start + rows])).to(
+                    dtype
+                )
                 outputs = network.forward(views, x_NF_part.expand(members, -1, -1), buffers)
                 found.append(self.settings.loss.predict(outputs).mean(0))
         scores = torch.cat(found).numpy()
         return np.asarray(scores if self.task.classifies else self.target_scaler.invert(scores))
 
     def _network(self) -> MLP:
-        layers: list[PopulationLayer] = stack_layers([self.settings.layers], self.settings.loss.num_outputs(self.task), torch.device("cpu"))
+        layers: list[PopulationLayer] = stack_layers(
+            [self.settings.layers], self.settings.loss.num_outputs(self.task), torch.device("cpu")
+        )
         return MLP(self.num_features, layers)
 
 
 def part(group: str, chosen: Part, **more: Any) -> Any:
-    """The part that a word or a mapping names; `more` are keys that it takes where it has them. Raises ValueError."""
+    """The part that a word or a mapping names; `more` are keys that it takes where it has them.
+    Raises ValueError.
+    """
     written = dict(chosen) if isinstance(chosen, Mapping) else {"name": chosen}
     word = written.pop("name", None)
     known = table(group)
     if not isinstance(word, str) or word not in known:
-        raise ValueError(f"{group} = {chosen!r}: there is no such {group}; there are {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{group} = {chosen!r}: there is no such {group}; there are {', '.join(sorted(known))}"
+        )
     names = {field.name for field in dataclasses.fields(known[word])}
-    keys = {**{key: value for key, value in more.items() if key in names and value is not None}, **written}
+    keys = {
+        **{key: value for key, value in more.items() if key in names and value is not None},
+        **written,
+    }
     unknown = sorted(set(keys) - names)
     if unknown:
-        raise ValueError(f"{group} = {chosen!r}: {word} has no key {unknown[0]!r}; it has {', '.join(sorted(names)) or 'none'}")
+        raise ValueError(
+            f"{group} = {chosen!r}: {word} has no key {unknown[0]!r}; it has"
+            f" {', '.join(sorted(names)) or 'none'}"
+        )
     try:
         return known[word](**keys)
     except FieldError as error:
         raise ValueError(f"{group}: {error}") from error
 
 
-def settings_of(params: Mapping[str, Any], seed: int, dtype: str, num_rows: int, task: Task) -> Settings:
+def settings_of(
+    params: Mapping[str, Any], seed: int, dtype: str, num_rows: int, task: Task
+) -> Settings:
     """The settings of one member."""
     initializer = part("initializer", params["initializer"])
     activation = part("activation", params["activation"])
     layer = {"dropout": params["dropout"], "normalization": params["normalization"]}
     if params["normalization"] not in ("none", "batch", "layer"):
-        raise ValueError(f"normalization = {params['normalization']!r} is none of none, batch, layer")
+        raise ValueError(
+            f"normalization = {params['normalization']!r} is none of none, batch, layer"
+        )
     layers = [Layer(int(units), activation, initializer, **layer) for units in params["hidden"]]
     size = min(BATCH, num_rows) if params["batch_size"] == "auto" else int(params["batch_size"])
     loss = settled(part("loss", params["loss"]), task)
@@ -105,26 +128,45 @@ def settings_of(params: Mapping[str, Any], seed: int, dtype: str, num_rows: int,
         raise ValueError(f"loss = {params['loss']!r} {reason}")
     try:
         training = STYLES["minibatch"](
-            epochs=int(params["epochs"]), evaluate_every=_every(params), batch_size=size, shuffle=params["shuffle"],
-            patience=int(params["patience"]) if params["early_stopping"] else None, min_delta=params["min_delta"],
-            l1=params["l1"], l2=params["l2"], clip_norm=params["clip_norm"],
-        )  # type: ignore[call-arg]  # fmt: skip
+            epochs=int(params["epochs"]),
+            evaluate_every=_every(params),
+            batch_size=size,
+            shuffle=params["shuffle"],
+            patience=int(params["patience"]) if params["early_stopping"] else None,
+            min_delta=params["min_delta"],
+            l1=params["l1"],
+            l2=params["l2"],
+            clip_norm=params["clip_norm"],
+        )  # type: ignore[call-arg]
     except FieldError as error:
         raise ValueError(str(error)) from error
     return Settings(
-        name="fit", seed=seed, device=params["device"], dtype=dtype, dataset=None, layers=(*layers, Layer(0, None, initializer)), loss=loss,  # type: ignore[arg-type]
-        optimizer=part("optimizer", params["optimizer"], lr=params["lr"]), schedule=part("schedule", params["schedule"]), training=training,
-        tracking=Tracking(level="off"), config={},
-    )  # fmt: skip
+        name="fit",
+        seed=seed,
+        device=params["device"],
+        dtype=dtype,
+        dataset=None,
+        layers=(*layers, Layer(0, None, initializer)),
+        loss=loss,  # type: ignore[arg-type]
+        optimizer=part("optimizer", params["optimizer"], lr=params["lr"]),
+        schedule=part("schedule", params["schedule"]),
+        training=training,
+        tracking=Tracking(level="off"),
+        config={},
+    )
 
 
 def _every(params: Mapping[str, Any]) -> int:
-    """Epochs between two evaluations on all rows. They decide when to stop; without that a few are enough to notice divergence."""
+    """Epochs between two evaluations on all rows. They decide when to stop; without that a few are
+    enough to notice divergence.
+    """
     return 1 if params["early_stopping"] else max(1, int(params["epochs"]) // EVALUATIONS)
 
 
 class _Curve:
-    """The mean objective of each epoch's batches, and of the members that still train: what scikit-learn calls loss_curve_."""
+    """The mean objective of each epoch's batches, and of the members that still train: what
+    scikit-learn calls loss_curve_.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self.values: list[float] = []
@@ -161,23 +203,48 @@ def fit(
     weights: np.ndarray | None,
     weights_val: np.ndarray | None,
 ) -> Fitted:
-    """Train one network a seed, as one population. y is int64 [N] for classes, float64 [N, T] for values (num_classes = 0)."""
-    task = Task("classification", num_classes) if num_classes else Task("regression", num_targets=y.shape[1])
+    """Train one network a seed, as one population. y is int64 [N] for classes, float64 [N, T] for
+    values (num_classes = 0).
+    """
+    task = (
+        Task("classification", num_classes)
+        if num_classes
+        else Task("regression", num_targets=y.shape[1])
+    )
     settings = [settings_of(params, seed, dtype, len(x), task) for seed in seeds]
     scaler = _target_scaler(settings[0], y, weights)
-    prepared = _prepared(task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None)
+    prepared = _prepared(
+        task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
+    )
     loop = _loop(settings, prepared)
     curve = _Curve(loop)
     curve.run(loop)
     outcomes = loop.outcomes()
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
-        raise ValueError(f"the network diverged: {outcomes[0].reason}. Scale the features, or lower lr")
+        raise ValueError(
+            f"the network diverged: {outcomes[0].reason}. Scale the features, or lower lr"
+        )
     if len(healthy) < len(outcomes):
-        warnings.warn(f"{len(outcomes) - len(healthy)} of {len(outcomes)} members diverged and are left out", stacklevel=4)
+        warnings.warn(
+            f"{len(outcomes) - len(healthy)} of {len(outcomes)} members diverged and are left out",
+            stacklevel=4,
+        )
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
-    kept = [(o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers) for o in outcomes]
-    return _fitted(settings[0], task, x.shape[1], scaler, kept, list(seeds), [o.epochs for o in outcomes], _history(outcomes, curve))
+    kept = [
+        (o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers)
+        for o in outcomes
+    ]
+    return _fitted(
+        settings[0],
+        task,
+        x.shape[1],
+        scaler,
+        kept,
+        list(seeds),
+        [o.epochs for o in outcomes],
+        _history(outcomes, curve),
+    )
 
 
 def fit_more(
@@ -191,10 +258,17 @@ def fit_more(
     before: Fitted | None,
 ) -> Fitted:
     """One more epoch on these rows, from the state in which the last call ended."""
-    task = Task("classification", num_classes) if num_classes else Task("regression", num_targets=y.shape[1])
+    task = (
+        Task("classification", num_classes)
+        if num_classes
+        else Task("regression", num_targets=y.shape[1])
+    )
     known = list(seeds) if seeds is not None else before.seeds if before is not None else []
     own = {**params, "epochs": 1, "early_stopping": False}
-    settings = [settings_of(own, seed, before.settings.dtype if before else dtype, len(x), task) for seed in known]
+    settings = [
+        settings_of(own, seed, before.settings.dtype if before else dtype, len(x), task)
+        for seed in known
+    ]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
     loop = _loop(settings, _prepared(task, scaler, (x, y, weights), None))
     done = len(before.history["train/loss"]) if before is not None else 0
@@ -205,9 +279,15 @@ def fit_more(
     outcomes = loop.outcomes()
     history = _history(outcomes, curve)
     if before is not None:
-        history = {name: [*values, history[name][-1]] for name, values in before.history.items() if name in history}
+        history = {
+            name: [*values, history[name][-1]]
+            for name, values in before.history.items()
+            if name in history
+        }
     kept = [(o.last_theta_P, o.last_buffers) for o in outcomes]
-    fitted = _fitted(settings[0], task, x.shape[1], scaler, kept, known, [done + 1] * len(known), history)
+    fitted = _fitted(
+        settings[0], task, x.shape[1], scaler, kept, known, [done + 1] * len(known), history
+    )
     fitted.state = copy.deepcopy(capture(loop))
     return fitted
 
@@ -218,14 +298,18 @@ def _continue(loop: Loop, before: Fitted) -> None:
     if before.state is not None:
         tree = before.state
         per_epoch = population.batches.per_epoch
-        population.watch.last_step_K = torch.full_like(population.watch.last_step_K, int(tree["step"]) + per_epoch)
+        population.watch.last_step_K = torch.full_like(
+            population.watch.last_step_K, int(tree["step"]) + per_epoch
+        )
         restore(loop, {**tree, "objectives": []}, [])
         loop.batch = 0
         loop.now.watch.state_K.zero_()
         loop.expect({int(tree["step"]) + per_epoch})
         return
     dtype = population.theta_KP.dtype
-    population.theta_KP = torch.from_numpy(before.theta_KP).to(population.theta_KP.device, dtype).clone()
+    population.theta_KP = (
+        torch.from_numpy(before.theta_KP).to(population.theta_KP.device, dtype).clone()
+    )
     for name, value in before.buffers.items():
         population.buffers[name] = torch.from_numpy(value).to(dtype).clone()
     population.optimizer_state = population.optimizer.init(population.theta_KP)
@@ -237,7 +321,9 @@ def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:
-    """Mean 0 and deviation 1 of the targets; a row counts by its weight, so that a weight of two is a row given twice."""
+    """Mean 0 and deviation 1 of the targets; a row counts by its weight, so that a weight of two is
+    a row given twice.
+    """
     if y.ndim == 1:
         return identity(1)
     if settings.loss.own_units:
@@ -249,24 +335,41 @@ def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None
     return Scaler(mean, np.where(scale > 0, scale, 1.0))
 
 
-def _prepared(task: Task, scaler: Scaler, train: tuple[Any, ...], val: tuple[Any, ...] | None) -> Prepared:
+def _prepared(
+    task: Task, scaler: Scaler, train: tuple[Any, ...], val: tuple[Any, ...] | None
+) -> Prepared:
     def examples(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Examples:
-        return Examples(np.asarray(x, np.float64), y if task.classifies else scaler.apply(y), weights)
+        return Examples(
+            np.asarray(x, np.float64), y if task.classifies else scaler.apply(y), weights
+        )
 
     names = tuple(f"x{i + 1}" for i in range(train[0].shape[1]))
     outputs = 1 if task.classifies else task.num_targets
     return Prepared(
-        task, examples(*train), examples(*val) if val is not None else None, None, identity(len(names)), scaler, names,
-        tuple(f"y{t + 1}" for t in range(outputs)), tuple(map(str, range(task.num_classes))), "",
-    )  # fmt: skip
+        task,
+        examples(*train),
+        examples(*val) if val is not None else None,
+        None,
+        identity(len(names)),
+        scaler,
+        names,
+        tuple(f"y{t + 1}" for t in range(outputs)),
+        tuple(map(str, range(task.num_classes))),
+        "",
+    )
 
 
 def _history(outcomes: Sequence[Any], curve: _Curve) -> dict[str, list[float]]:
-    """An entry an epoch: the train loss of the batches, and where rows were held out the mean of theirs over the members that were still there."""
+    """An entry an epoch: the train loss of the batches, and where rows were held out the mean of
+    theirs over the members that were still there.
+    """
     found = {"train/loss": curve.values}
     if "val/loss" in outcomes[0].history.names:
         longest = max(len(outcome.history) for outcome in outcomes)
-        found["val/loss"] = [float(np.mean([o.history["val/loss"][e] for o in outcomes if len(o.history) > e])) for e in range(1, longest)]
+        found["val/loss"] = [
+            float(np.mean([o.history["val/loss"][e] for o in outcomes if len(o.history) > e]))
+            for e in range(1, longest)
+        ]
     return found
 
 
@@ -281,4 +384,14 @@ def _fitted(
     history: dict[str, list[float]],
 ) -> Fitted:
     buffers = {name: np.stack([own[name].numpy() for _, own in kept]) for name in kept[0][1]}
-    return Fitted(settings, task, num_features, scaler, np.stack([theta.numpy() for theta, _ in kept]), buffers, seeds, epochs, history)
+    return Fitted(
+        settings,
+        task,
+        num_features,
+        scaler,
+        np.stack([theta.numpy() for theta, _ in kept]),
+        buffers,
+        seeds,
+        epochs,
+        history,
+    )

@@ -1,7 +1,8 @@
 """What tells how good a prediction is: a number for each member, on the device, in float64.
 
-The cheap metrics are for every evaluation, the `final_` ones for the end of a run. All agree with scikit-learn; where it has no value,
-the number here is NaN. A member whose predictions hold a NaN gets NaN for its metrics, its neighbours are untouched.
+The cheap metrics are for every evaluation, the `final_` ones for the end of a run. All agree with
+scikit-learn; where it has no value, the number here is NaN. A member whose predictions hold a NaN
+gets NaN for its metrics, its neighbours are untouched.
 
 Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """
@@ -13,31 +14,47 @@ import math
 import torch
 from torch import Tensor
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"})
+HIGHER_IS_BETTER = frozenset(
+    {"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"}
+)
 
 
 def better(metric: str) -> str:
-    """The direction of a metric, "max" or "min". A split in front of the name, as in val/accuracy, is allowed."""
+    """The direction of a metric, "max" or "min". A split in front of the name, as in val/accuracy,
+    is allowed.
+    """
     return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
 
 def classification_metrics(
-    probabilities_KNC: Tensor, targets_KN: Tensor, classes_KN: Tensor | None = None, mask_KN: Tensor | None = None
+    probabilities_KNC: Tensor,
+    targets_KN: Tensor,
+    classes_KN: Tensor | None = None,
+    mask_KN: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """accuracy: the share of examples whose most probable class is the target; of equal probabilities the first class wins.
+    """accuracy: the share of examples whose most probable class is the target; of equal
+    probabilities the first class wins.
 
-    `classes_KN`, where the caller knows them, are the classes decided for; then any scores will do in the place of probabilities.
-    `mask_KN` is False for examples that do not count.
+    `classes_KN`, where the caller knows them, are the classes decided for; then any scores will do
+    in the place of probabilities. `mask_KN` is False for examples that do not count.
     """
     hits_KN = (probabilities_KNC.argmax(-1) if classes_KN is None else classes_KN) == targets_KN
-    share_K = hits_KN.double().mean(1) if mask_KN is None else (hits_KN & mask_KN).sum(1).double() / mask_KN.sum(1)
+    share_K = (
+        hits_KN.double().mean(1)
+        if mask_KN is None
+        else (hits_KN & mask_KN).sum(1).double() / mask_KN.sum(1)
+    )
     return {"accuracy": _spread_nan(share_K, probabilities_KNC)}
 
 
-def final_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22) -> dict[str, Tensor]:
-    """Every classification metric: accuracy, balanced_accuracy, f1, mcc, auroc, average_precision, log_loss, brier.
+def final_classification_metrics(
+    probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22
+) -> dict[str, Tensor]:
+    """Every classification metric: accuracy, balanced_accuracy, f1, mcc, auroc, average_precision,
+    log_loss, brier.
 
-    Members go in portions of about `max_entries` probabilities, which bounds the memory of sorting and changes no number.
+    Members go in portions of about `max_entries` probabilities, which bounds the memory of sorting
+    and changes no number.
     """
     rows = max(1, max_entries // max(1, probabilities_KNC[0].numel()))
     pairs = zip(torch.split(probabilities_KNC, rows), torch.split(targets_KN, rows), strict=True)
@@ -46,7 +63,9 @@ def final_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor, 
 
 
 def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    metrics = _confusion_metrics(probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1])
+    metrics = _confusion_metrics(
+        probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1]
+    )
     metrics.update(_ranking_metrics(probabilities_KNC, targets_KN))
     metrics.update(_probability_metrics(probabilities_KNC, targets_KN))
     return {name: _spread_nan(metric_K, probabilities_KNC) for name, metric_K in metrics.items()}
@@ -56,18 +75,28 @@ def _spread_nan(metric_K: Tensor, probabilities_KNC: Tensor) -> Tensor:
     return metric_K.masked_fill(probabilities_KNC.sum((1, 2)).isnan(), math.nan)
 
 
-def _confusion_metrics(predicted_KN: Tensor, targets_KN: Tensor, num_classes: int) -> dict[str, Tensor]:
+def _confusion_metrics(
+    predicted_KN: Tensor, targets_KN: Tensor, num_classes: int
+) -> dict[str, Tensor]:
     """Metrics of the table of counts.
 
-    balanced_accuracy: mean recall of the classes that occur among the targets.
-    f1: unweighted mean over the classes that occur among targets or predictions.
-    mcc: Matthews' correlation in Gorodkin's form for many classes (2004), 0 where targets or predictions are all one class.
+    balanced_accuracy: mean recall of the classes that occur among the targets. f1: unweighted mean
+    over the classes that occur among targets or predictions. mcc: Matthews' correlation in
+    Gorodkin's form for many classes (2004), 0 where targets or predictions are all one class.
     """
     num_members = len(targets_KN)
     member_K1 = torch.arange(num_members, device=targets_KN.device).unsqueeze(1)
     cell_KN = (member_K1 * num_classes + targets_KN) * num_classes + predicted_KN
-    table_KCC = torch.bincount(cell_KN.flatten(), minlength=num_members * num_classes**2).view(-1, num_classes, num_classes).double()
-    hits_KC, actual_KC, predicted_KC = table_KCC.diagonal(dim1=1, dim2=2), table_KCC.sum(2), table_KCC.sum(1)
+    table_KCC = (
+        torch.bincount(cell_KN.flatten(), minlength=num_members * num_classes**2)
+        .view(-1, num_classes, num_classes)
+        .double()
+    )
+    hits_KC, actual_KC, predicted_KC = (
+        table_KCC.diagonal(dim1=1, dim2=2),
+        table_KCC.sum(2),
+        table_KCC.sum(1),
+    )
     hits_K, total = hits_KC.sum(1), targets_KN.shape[1]
     covariance_K = hits_K * total - (actual_KC * predicted_KC).sum(1)
     variance_K = (total**2 - predicted_KC.square().sum(1)) * (total**2 - actual_KC.square().sum(1))
@@ -94,10 +123,12 @@ def _ranking_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str,
 def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
     """AUROC and average precision of one class, [K] each; equal scores are one threshold.
 
-        auroc = (sum of the positives' midranks - P (P + 1) / 2) / (P * (N - P))          P positives; Mann, Whitney 1947
-        average precision = mean over the positives i of  (positives scored >= i) / (examples scored >= i)
+        auroc = (sum of the positives' midranks - P (P + 1) / 2) / (P * (N - P))          P
+        positives; Mann, Whitney 1947 average precision = mean over the positives i of  (positives
+        scored >= i) / (examples scored >= i)
 
-    Without positives or negatives auroc is NaN; without positives average precision is 0, as scikit-learn has it.
+    Without positives or negatives auroc is NaN; without positives average precision is 0, as
+    scikit-learn has it.
     """
     num_examples = scores_KN.shape[1]
     sorted_KN, order_KN = scores_KN.sort(1)
@@ -106,18 +137,25 @@ def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
     up_to_KN = torch.searchsorted(sorted_KN, sorted_KN, right=True)
     positives_K = positive_KN.sum(1)
     ranks_K = (positive_KN * (below_KN + up_to_KN + 1)).sum(1) / 2
-    auroc_K = (ranks_K - positives_K * (positives_K + 1) / 2) / (positives_K * (num_examples - positives_K))
-    reached_KN = positive_KN.flip(1).cumsum(1).flip(1).gather(1, below_KN.clamp(max=num_examples - 1))  # the clamp is for NaN scores only
+    auroc_K = (ranks_K - positives_K * (positives_K + 1) / 2) / (
+        positives_K * (num_examples - positives_K)
+    )
+    # the clamp is for NaN scores only
+    reached_KN = (
+        positive_KN.flip(1).cumsum(1).flip(1).gather(1, below_KN.clamp(max=num_examples - 1))
+    )
     precision_KN = reached_KN / (num_examples - below_KN)
     average_K = (positive_KN * precision_KN).sum(1) / positives_K.clamp(min=1)
     return auroc_K, average_K
 
 
 def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    """log_loss: mean of -log p of the target, with p kept eps (of the dtype) away from 0 and 1, as scikit-learn does.
+    """log_loss: mean of -log p of the target, with p kept eps (of the dtype) away from 0 and 1, as
+    scikit-learn does.
 
-    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2]; for two classes half of it, (p_1 - [1 = target])^2 in [0, 1]. Both are what
-    scikit-learn's brier_score_loss gives by default.
+    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2]; for two classes half of
+    it, (p_1 - [1 = target])^2 in [0, 1]. Both are what scikit-learn's brier_score_loss gives by
+    default.
     """
     eps = torch.finfo(probabilities_KNC.dtype).eps
     index_KN1 = targets_KN.unsqueeze(-1)
@@ -130,34 +168,47 @@ def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[
 
 
 def total_squares(targets_KNT: Tensor) -> Tensor:
-    """Sum of squares about the mean, float64 [K, T]: what r2 compares with. It depends on the targets only, so a caller may keep it."""
+    """Sum of squares about the mean, float64 [K, T]: what r2 compares with. It depends on the
+    targets only, so a caller may keep it.
+    """
     targets_KNT = targets_KNT.double()
     return (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
 
 
 def regression_metrics(
-    predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None, mask_KN: Tensor | None = None
+    predictions_KNT: Tensor,
+    targets_KNT: Tensor,
+    total_KT: Tensor | None = None,
+    mask_KN: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """mae, rmse and r2; of several targets each is computed alone and the results are averaged.
 
-        mae = mean |f - y|      rmse = sqrt(mean (f - y)^2)      r2 = 1 - sum (f - y)^2 / sum (y - mean y)^2
+        mae = mean |f - y|      rmse = sqrt(mean (f - y)^2)      r2 = 1 - sum (f - y)^2 / sum (y -
+        mean y)^2
 
-    `total_KT` is `total_squares(targets_KNT)`, computed here when not given. r2 of a constant target is 1 where the prediction is exact
-    and else 0, r2 of fewer than two examples is NaN. `mask_KN` is False for examples that do not count.
+    `total_KT` is `total_squares(targets_KNT)`, computed here when not given. r2 of a constant
+    target is 1 where the prediction is exact and else 0, r2 of fewer than two examples is NaN.
+    `mask_KN` is False for examples that do not count.
     """
     if mask_KN is not None:
-        return _masked_regression_metrics(predictions_KNT.double(), targets_KNT.double(), mask_KN.double().unsqueeze(-1))
+        return _masked_regression_metrics(
+            predictions_KNT.double(), targets_KNT.double(), mask_KN.double().unsqueeze(-1)
+        )
     error_KNT = predictions_KNT.double() - targets_KNT.double()
     squares_KT = error_KNT.square().sum(1)
     num_examples = error_KNT.shape[1]
     return {
         "mae": error_KNT.abs().mean((1, 2)),
         "rmse": (squares_KT / num_examples).sqrt().mean(1),
-        "r2": _r2(squares_KT, total_squares(targets_KNT) if total_KT is None else total_KT, num_examples),
+        "r2": _r2(
+            squares_KT, total_squares(targets_KNT) if total_KT is None else total_KT, num_examples
+        ),
     }
 
 
-def _masked_regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, mask_KN1: Tensor) -> dict[str, Tensor]:
+def _masked_regression_metrics(
+    predictions_KNT: Tensor, targets_KNT: Tensor, mask_KN1: Tensor
+) -> dict[str, Tensor]:
     count_K1 = mask_KN1.sum(1)
     error_KNT = (predictions_KNT - targets_KNT) * mask_KN1
     squares_KT = error_KNT.square().sum(1)
@@ -179,9 +230,15 @@ def _r2(squares_KT: Tensor, total_KT: Tensor, num_examples: int) -> Tensor:
     return torch.where((total_KT == 0) & ~squares_KT.isnan(), constant_KT, score_KT).mean(1)
 
 
-def final_regression_metrics(predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None) -> dict[str, Tensor]:
-    """Every regression metric: mae, rmse, r2, and mape = mean |f - y| / max(|y|, 2.2e-16), a fraction, as in scikit-learn."""
+def final_regression_metrics(
+    predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Every regression metric: mae, rmse, r2, and mape = mean |f - y| / max(|y|, 2.2e-16), a
+    fraction, as in scikit-learn.
+    """
     metrics = regression_metrics(predictions_KNT, targets_KNT, total_KT)
     targets_KNT = targets_KNT.double()
     size_KNT = targets_KNT.abs().clamp(min=torch.finfo(torch.float64).eps)
-    return metrics | {"mape": ((predictions_KNT.double() - targets_KNT).abs() / size_KNT).mean((1, 2))}
+    return metrics | {
+        "mape": ((predictions_KNT.double() - targets_KNT).abs() / size_KNT).mean((1, 2))
+    }

@@ -1,7 +1,8 @@
 """What every configurable part is: a frozen dataclass whose fields are its schema.
 
-A field says its default, its meaning and its range; the same words stand in the YAML file of the part, are checked when
-the part is built (from YAML or from Python), and are printed by `mlplab list`. This module knows the standard library only.
+A field says its default, its meaning and its range; the same words stand in the YAML file of the
+part, are checked when the part is built (from YAML or from Python), and are printed by `mlplab
+list`. This module knows the standard library only.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Number: TypeAlias = "float | Tensor"
-"""A hyperparameter: a float, or a float64 tensor [K, 1] where the members of a population differ."""
+"""A hyperparameter: a float, or a float64 tensor [K, 1] where the members of a population
+differ.
+"""
 
 
 class FieldError(ValueError):
-    """A value that a field does not accept. `key` is the field, `reason` completes the sentence "key = value ..."."""
+    """A value that a field does not accept. `key` is the field, `reason` completes the sentence
+    "key = value ...".
+    """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
         super().__init__(f"{key} = {value!r} {reason}")
@@ -49,7 +54,10 @@ class Rule:
         low = self.above if self.above is not None else self.at_least
         high = self.below if self.below is not None else self.at_most
         if low is not None and high is not None:
-            left, right = "(" if self.above is not None else "[", ")" if self.below is not None else "]"
+            left, right = (
+                "(" if self.above is not None else "[",
+                ")" if self.below is not None else "]",
+            )
             text = f"in {left}{_shown(low)}, {_shown(high)}{right}"
         elif low is not None:
             text = f"{'>' if self.above is not None else '>='} {_shown(low)}"
@@ -97,7 +105,9 @@ def text(default: str | None, meaning: str, *, optional: bool = False) -> Any:
 
 
 def numbers(default: list[float] | None, meaning: str, **limits: Any) -> Any:
-    """A list of finite numbers, each within the limits; with `words=`, one of these words instead of the list."""
+    """A list of finite numbers, each within the limits; with `words=`, one of these words instead
+    of the list.
+    """
     return _field(default, Rule("numbers", meaning, **limits))
 
 
@@ -127,11 +137,15 @@ class Part:
         self.check()
 
     def check(self) -> None:
-        """Raise FieldError where values do not fit each other. A part overrides this where it needs to."""
+        """Raise FieldError where values do not fit each other. A part overrides this where it needs
+        to.
+        """
 
 
 def check_value(key: str, value: Any, rule: Rule) -> None:
-    """Raise FieldError unless the value obeys the rule. Tensors, the stacked numbers of a population, were checked before."""
+    """Raise FieldError unless the value obeys the rule. Tensors, the stacked numbers of a
+    population, were checked before.
+    """
     if value is None:
         if not rule.optional and rule.kind != "any":
             raise FieldError(key, value, "is missing")
@@ -152,7 +166,9 @@ def _check_number(key: str, value: Any, rule: Rule) -> None:
     whole = rule.kind == "integer"
     noun = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, (int,) if whole else (int, float)):
-        raise FieldError(key, value, f"is not {noun}" + (f" ({rule.range()})" if rule.range() else ""))
+        raise FieldError(
+            key, value, f"is not {noun}" + (f" ({rule.range()})" if rule.range() else "")
+        )
     if not math.isfinite(value):
         raise FieldError(key, value, "is not finite")
     inside = (
@@ -169,7 +185,11 @@ def _check_numbers(key: str, value: Any, rule: Rule) -> None:
     if isinstance(value, str) and value in rule.words:
         return
     if not isinstance(value, (list, tuple)):
-        raise FieldError(key, value, "is not a list of numbers" + (f", or {', '.join(rule.words)}" if rule.words else ""))
+        raise FieldError(
+            key,
+            value,
+            "is not a list of numbers" + (f", or {', '.join(rule.words)}" if rule.words else ""),
+        )
     for item in value:
         _check_number(key, item, dataclasses.replace(rule, kind="number", optional=False, words=()))
 

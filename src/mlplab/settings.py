@@ -1,4 +1,6 @@
-"""One experiment in plain typed values: what the configuration becomes at the door, and all that the code below it sees."""
+"""One experiment in plain typed values: what the configuration becomes at the door, and all that
+the code below it sees.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ NORMALIZATIONS = ("none", "batch", "layer")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: affine map, then normalisation, activation and dropout. The output layer has no activation and units = 0 (the loss decides)."""
+    """One layer: affine map, then normalisation, activation and dropout. The output layer has no
+    activation and units = 0 (the loss decides).
+    """
 
     units: int
     activation: Activation | None
@@ -40,22 +44,35 @@ class Tracking(Part):
     level: str = choice(
         "full",
         ("full", "scalars", "summary", "off"),
-        "full: everything; scalars: no pictures; summary: no event file; off: config and summary only",
+        "full: everything; scalars: no pictures; summary: no event file; off: config and summary"
+        " only",
     )
     picture_share: float = number(
-        0.1, "largest share of the training time that pictures over the steps may take; they come less often rather than slower",
-        varies=False, at_least=0, at_most=1,
-    )  # fmt: skip
+        0.1,
+        "largest share of the training time that pictures over the steps may take; they come less"
+        " often rather than slower",
+        varies=False,
+        at_least=0,
+        at_most=1,
+    )
     checkpoint_seconds: float | None = number(
-        30.0, "seconds between two checkpoints, more where one takes longer than a hundredth of that; 0 saves after every step, null not by time",
-        varies=False, at_least=0, optional=True,
-    )  # fmt: skip
-    checkpoint_epochs: int | None = integer(None, "epochs between two checkpoints; null counts no epochs", at_least=1, optional=True)
+        30.0,
+        "seconds between two checkpoints, more where one takes longer than a hundredth of that; 0"
+        " saves after every step, null not by time",
+        varies=False,
+        at_least=0,
+        optional=True,
+    )
+    checkpoint_epochs: int | None = integer(
+        None, "epochs between two checkpoints; null counts no epochs", at_least=1, optional=True
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run needs. `config` is the resolved configuration as plain dicts and lists, to be written beside the results."""
+    """Everything a run needs. `config` is the resolved configuration as plain dicts and lists, to
+    be written beside the results.
+    """
 
     name: str
     seed: int

@@ -1,11 +1,13 @@
-"""The engine as scikit-learn estimators: `MLPClassifier` and `MLPRegressor`, for Pipeline, GridSearchCV, cross_val_score, clone and pickle.
+"""The engine as scikit-learn estimators: `MLPClassifier` and `MLPRegressor`, for Pipeline,
+GridSearchCV, cross_val_score, clone and pickle.
 
     from mlplab.sklearn import MLPClassifier
     model = MLPClassifier(hidden=(16, 16), activation="tanh", n_members=32).fit(X, y)
 
-Every part is chosen by its name, or by a mapping of its name and keys: optimizer={"name": "momentum", "momentum": 0.95}. Features are taken as they
-are (put a scaler in front); the targets of a regression are standardised inside and given back in their own units. With `n_members` networks that
-differ in their seeds train as one population and predict as their mean.
+Every part is chosen by its name, or by a mapping of its name and keys: optimizer={"name":
+"momentum", "momentum": 0.95}. Features are taken as they are (put a scaler in front); the targets
+of a regression are standardised inside and given back in their own units. With `n_members` networks
+that differ in their seeds train as one population and predict as their mean.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from mlplab.sklearn_base import Estimator, dense
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that tells classes apart.
 
-    `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`, `loss`, `optimizer`, `schedule`: words of `mlplab list`,
-    or mappings. `batch_size`: "auto" is min(200, rows). `early_stopping` holds `validation_fraction` of the rows out, stops after `patience` epochs
-    without improvement, and keeps the best weights. `dtype`: "float32", half the cost, "float64", or "auto", that of X, and single
-    precision for several members; predictions are worked out in double. `class_weight`: None, "balanced", or {class: weight}. `n_members`: networks
-    that predict as their mean.
+    `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`,
+    `loss`, `optimizer`, `schedule`: words of `mlplab list`, or mappings. `batch_size`: "auto" is
+    min(200, rows). `early_stopping` holds `validation_fraction` of the rows out, stops after
+    `patience` epochs without improvement, and keeps the best weights. `dtype`: "float32", half the
+    cost, "float64", or "auto", that of X, and single precision for several members; predictions are
+    worked out in double. `class_weight`: None, "balanced", or {class: weight}. `n_members`:
+    networks that predict as their mean.
 
-    Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_, n_members_.
+    Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_,
+    n_members_.
     """
 
     def __init__(
@@ -63,17 +68,42 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         dtype: str = "auto",
     ) -> None:
         super().__init__(
-            hidden, activation, initializer, loss, optimizer, lr, schedule, dropout, normalization, l1, l2, clip_norm, epochs, batch_size,
-            shuffle, early_stopping, validation_fraction, patience, min_delta, n_members, random_state, device, dtype,
-        )  # fmt: skip
+            hidden,
+            activation,
+            initializer,
+            loss,
+            optimizer,
+            lr,
+            schedule,
+            dropout,
+            normalization,
+            l1,
+            l2,
+            clip_norm,
+            epochs,
+            batch_size,
+            shuffle,
+            early_stopping,
+            validation_fraction,
+            patience,
+            min_delta,
+            n_members,
+            random_state,
+            device,
+            dtype,
+        )
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 that do not exclude each other.
+        """Learn from X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 that do not exclude
+        each other.
 
-        `sample_weight` [N] says how much each row counts. Raises ValueError for input that is refused.
+        `sample_weight` [N] says how much each row counts. Raises ValueError for input that is
+        refused.
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
+        )
         X = dense(X)
         codes = self._codes(y)
         if self.multilabel_:
@@ -85,22 +115,46 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One more epoch on these rows, from where the last call ended. The first call names all `classes`, unless y has them all."""
+        """One more epoch on these rows, from where the last call ended. The first call names all
+        `classes`, unless y has them all.
+        """
         first = not hasattr(self, "fitted_")
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first, multi_output=True)
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            reset=first,
+            multi_output=True,
+        )
         X = dense(X)
         codes = self._more_codes(y, classes, first)
         weights = self._weights(X, y, sample_weight)
         if first:
             self._check()
-        self._take(fit_more(self._parameters(), self._seeds() if first else None, self._dtype(X), 0 if self.multilabel_ else len(self.classes_), X, codes,
-                            weights, None if first else self.fitted_))  # fmt: skip
+        self._take(
+            fit_more(
+                self._parameters(),
+                self._seeds() if first else None,
+                self._dtype(X),
+                0 if self.multilabel_ else len(self.classes_),
+                X,
+                codes,
+                weights,
+                None if first else self.fitted_,
+            )
+        )
         return self
 
     def _parameters(self) -> dict[str, Any]:
         """Labels that do not exclude each other are values between 0 and 1 to the engine."""
         found = super()._parameters()
-        return {**found, "loss": "bernoulli"} if self.multilabel_ and found["loss"] == "auto" else found
+        return (
+            {**found, "loss": "bernoulli"}
+            if self.multilabel_ and found["loss"] == "auto"
+            else found
+        )
 
     def _codes(self, y: Any) -> np.ndarray:
         check_classification_targets(y)
@@ -116,8 +170,13 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Of the classes, or the number of labels, that the first call named."""
         if type_of_target(y) == "multilabel-indicator" or (not first and self.multilabel_):
             labels = dense(y)
-            if not first and (not self.multilabel_ or labels.ndim != 2 or labels.shape[1] != len(self.classes_)):
-                raise ValueError(f"y has the shape {labels.shape}, and the first call had {len(self.classes_)} labels or classes")
+            if not first and (
+                not self.multilabel_ or labels.ndim != 2 or labels.shape[1] != len(self.classes_)
+            ):
+                raise ValueError(
+                    f"y has the shape {labels.shape}, and the first call had {len(self.classes_)}"
+                    " labels or classes"
+                )
             return self._codes(y)
         check_classification_targets(y)
         y = column_or_1d(y, warn=True)
@@ -127,20 +186,29 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y has the class {unknown[0]}, which is not among {', '.join(map(str, self.classes_))}: name all classes in the first call"
+                f"y has the class {unknown[0]}, which is not among"
+                f" {', '.join(map(str, self.classes_))}: name all classes in the first call"
             )
         return np.asarray(np.searchsorted(self.classes_, y), np.int64)
 
     def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> np.ndarray | None:
         if self.multilabel_ and self.class_weight is not None:
-            raise ValueError("class_weight is for classes that exclude each other, not for several labels a row")
+            raise ValueError(
+                "class_weight is for classes that exclude each other, not for several labels a row"
+            )
         if sample_weight is None and self.class_weight is None:
             return None
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return np.asarray(weights * compute_sample_weight(self.class_weight, y) if self.class_weight is not None else weights)
+        return np.asarray(
+            weights * compute_sample_weight(self.class_weight, y)
+            if self.class_weight is not None
+            else weights
+        )
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities [N, C], columns in the order of classes_, or the probability of each label [N, L]; of several members their mean."""
+        """Class probabilities [N, C], columns in the order of classes_, or the probability of each
+        label [N, L]; of several members their mean.
+        """
         return self._scores(X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -164,30 +232,56 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts one value or several.
 
-    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardised inside, unless the loss works in their own units.
+    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardised
+    inside, unless the loss works in their own units.
 
-    Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_, validation_loss_curve_, n_members_.
+    Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_,
+    validation_loss_curve_, n_members_.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X [N, F] and values y [N] or [N, T]; `sample_weight` [N] says how much each row counts."""
+        """Learn from X [N, F] and values y [N] or [N, T]; `sample_weight` [N] says how much each
+        row counts.
+        """
         X, targets, weights = self._checked(X, y, sample_weight, True)
         self._fit(X, targets, weights, 0)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One more epoch on these rows, from where the last call ended. The targets keep the scale of the first call."""
+        """One more epoch on these rows, from where the last call ended. The targets keep the scale
+        of the first call.
+        """
         first = not hasattr(self, "fitted_")
         X, targets, weights = self._checked(X, y, sample_weight, first)
         if first:
             self._check()
         seeds = self._seeds() if first else None
-        self._take(fit_more(self.get_params(deep=False), seeds, self._dtype(X), 0, X, targets, weights, None if first else self.fitted_))
+        self._take(
+            fit_more(
+                self.get_params(deep=False),
+                seeds,
+                self._dtype(X),
+                0,
+                X,
+                targets,
+                weights,
+                None if first else self.fitted_,
+            )
+        )
         return self
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True, y_numeric=True, reset=reset
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            reset=reset,
         )
         targets = np.asarray(y, np.float64)
         if reset:
@@ -196,8 +290,14 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         if reset:
             self.n_outputs_ = targets.shape[1]
         elif targets.shape[1] != self.n_outputs_:
-            raise ValueError(f"y has {targets.shape[1]} targets, and the first call had {self.n_outputs_}")
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            raise ValueError(
+                f"y has {targets.shape[1]} targets, and the first call had {self.n_outputs_}"
+            )
+        weights = (
+            None
+            if sample_weight is None
+            else _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        )
         return dense(X), targets, weights
 
     def predict(self, X: Any) -> np.ndarray:

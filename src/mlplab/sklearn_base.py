@@ -1,4 +1,6 @@
-"""What the estimators of mlplab.sklearn share: their parameters, seeds, the fit, and what scikit-learn asks of them."""
+"""What the estimators of mlplab.sklearn share: their parameters, seeds, the fit, and what
+scikit-learn asks of them.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +72,18 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.dtype = dtype
 
-    def _fit(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int) -> None:
+    def _fit(
+        self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int
+    ) -> None:
         self._check()
         seeds = self._seeds()
         parts: tuple[Any, ...] = (X, None, y, None, weights, None)
         if self.early_stopping:
             held_out = train_test_split(
-                np.arange(len(X)), test_size=self.validation_fraction, random_state=seeds[0] % _SEEDS, stratify=y if num_classes else None
+                np.arange(len(X)),
+                test_size=self.validation_fraction,
+                random_state=seeds[0] % _SEEDS,
+                stratify=y if num_classes else None,
             )[1]
             kept = np.setdiff1d(np.arange(len(X)), held_out)
             parts = (
@@ -97,19 +104,33 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} = {value!r} is not a whole number of at least 1")
-        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
-            raise ValueError(f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at least 1")
+        if self.batch_size != "auto" and (
+            not isinstance(self.batch_size, Integral) or self.batch_size < 1
+        ):
+            raise ValueError(
+                f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at"
+                " least 1"
+            )
         if self.early_stopping and not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction = {self.validation_fraction!r} is not between 0 and 1")
+            raise ValueError(
+                f"validation_fraction = {self.validation_fraction!r} is not between 0 and 1"
+            )
 
     def _seeds(self) -> list[int]:
-        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the networks one would fit alone."""
+        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the
+        networks one would fit alone.
+        """
         if isinstance(self.random_state, Integral):
             return [int(self.random_state) + k for k in range(self.n_members)]
-        return [int(seed) for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)]
+        return [
+            int(seed)
+            for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)
+        ]
 
     def _dtype(self, X: np.ndarray) -> str:
-        """That of X, as scikit-learn's networks do; single where members, which differ by far more than it rounds, would cost twice as much."""
+        """That of X, as scikit-learn's networks do; single where members, which differ by far more
+        than it rounds, would cost twice as much.
+        """
         if self.dtype != "auto":
             return self.dtype
         return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"

@@ -1,4 +1,5 @@
-"""K configured parts of one kind become one part whose numbers are [K, 1] tensors; `fit` makes both forms one line of code.
+"""K configured parts of one kind become one part whose numbers are [K, 1] tensors; `fit` makes both
+forms one line of code.
 
 Shapes: K members.
 """
@@ -18,10 +19,12 @@ P = TypeVar("P", bound=Part)
 
 
 def stack(parts: Sequence[P], device: torch.device | str = "cpu") -> P:
-    """One part for K members: a number that differs becomes a float64 tensor [K, 1], all else must agree.
+    """One part for K members: a number that differs becomes a float64 tensor [K, 1], all else must
+    agree.
 
-    Numbers stay float64, so that what is derived from them (1 - beta, powers) is as exact as it is for a lone member;
-    `fit` casts at the place of use. Raises ValueError where parts differ in more than numbers.
+    Numbers stay float64, so that what is derived from them (1 - beta, powers) is as exact as it is
+    for a lone member; `fit` casts at the place of use. Raises ValueError where parts differ in more
+    than numbers.
     """
     first = parts[0]
     changes: dict[str, object] = {}
@@ -29,12 +32,19 @@ def stack(parts: Sequence[P], device: torch.device | str = "cpu") -> P:
         values = [getattr(part, key) for part in parts]
         if all(value == values[0] and type(value) is type(values[0]) for value in values):
             continue
-        numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        numeric = all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
+        )
         if not (rule.varies and numeric):
-            raise ValueError(f"members of one population cannot differ in {type(first).__name__}.{key}")
+            raise ValueError(
+                f"members of one population cannot differ in {type(first).__name__}.{key}"
+            )
         changes[key] = torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1)
     if any(type(part) is not type(first) for part in parts):
-        raise ValueError(f"members of one population cannot mix {sorted({type(part).__name__ for part in parts})}")
+        raise ValueError(
+            "members of one population cannot mix"
+            f" {sorted({type(part).__name__ for part in parts})}"
+        )
     return dataclasses.replace(first, **changes) if changes else first
 
 
@@ -47,12 +57,18 @@ def stack_numbers(values: Sequence[float], device: torch.device | str = "cpu") -
 
 def select(part: P, rows: Tensor) -> P:
     """The part for some of its members: rows is a [K'] index tensor."""
-    changes = {key: value.index_select(0, rows.to(value.device)) for key in rules(part) if isinstance(value := getattr(part, key), Tensor)}
+    changes = {
+        key: value.index_select(0, rows.to(value.device))
+        for key in rules(part)
+        if isinstance(value := getattr(part, key), Tensor)
+    }
     return dataclasses.replace(part, **changes) if changes else part
 
 
 def fit(value: Number, like: Tensor) -> Number:
-    """A number ready to meet a tensor [K, ...]: a float as it is; a [K, 1] tensor as [K, 1, ..., 1] in the tensor's dtype."""
+    """A number ready to meet a tensor [K, ...]: a float as it is; a [K, 1] tensor as [K, 1, ..., 1]
+    in the tensor's dtype.
+    """
     if not isinstance(value, Tensor):
         return value
     return value.view(-1, *[1] * (like.ndim - 1)).to(like.dtype)

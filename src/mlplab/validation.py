@@ -1,4 +1,6 @@
-"""How a configuration is judged: on parts of the data that are held out once, or on each of several folds in turn."""
+"""How a configuration is judged: on parts of the data that are held out once, or on each of several
+folds in turn.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,29 @@ class Holdout(Validation):
 
 @dataclass(frozen=True)
 class KFold(Validation):
-    """Cross-validation: every row is in the test part of one fold; a network a fold, all trained as one. Stratified by class, by group where there are groups."""
+    """Cross-validation: every row is in the test part of one fold; a network a fold, all trained as
+    one. Stratified by class, by group where there are groups.
+    """
 
-    folds: int = integer(5, "parts of equal size, each the test part of one network", at_least=2, at_most=1000)
+    folds: int = integer(
+        5, "parts of equal size, each the test part of one network", at_least=2, at_most=1000
+    )
     repeats: int = integer(1, "how often the rows are dealt anew", at_least=1, at_most=1000)
     fold: int | None = integer(
-        None, "one of the folds x repeats alone, from 0; null trains them all", at_least=0, optional=True, varies=True
+        None,
+        "one of the folds x repeats alone, from 0; null trains them all",
+        at_least=0,
+        optional=True,
+        varies=True,
     )
 
     def check(self) -> None:
         if isinstance(self.fold, int) and self.fold >= self.parts:
             raise FieldError(
-                "fold", self.fold, f"is out of range: {self.folds} folds, {self.repeats} times, are the numbers 0 to {self.parts - 1}"
+                "fold",
+                self.fold,
+                f"is out of range: {self.folds} folds, {self.repeats} times, are the numbers 0 to"
+                f" {self.parts - 1}",
             )
 
     @property

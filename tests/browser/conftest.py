@@ -14,8 +14,15 @@ import pytest
 
 import mlplab
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -40,13 +47,25 @@ def chromium():
 
 
 class Faults(list):
-    """What a page complained of: errors on its console, exceptions, requests that failed or left this machine."""
+    """What a page complained of: errors on its console, exceptions, requests that failed or left
+    this machine.
+    """
 
     def watch(self, page):
-        page.on("console", lambda message: self.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: self.append(message.text) if message.type == "error" else None,
+        )
         page.on("pageerror", lambda error: self.append(str(error)))
         # A reload breaks off what was under way: that is no fault.
-        page.on("requestfailed", lambda request: self.append(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None)
+        page.on(
+            "requestfailed",
+            lambda request: (
+                self.append(f"failed: {request.url}")
+                if request.failure != "net::ERR_ABORTED"
+                else None
+            ),
+        )
         return page
 
 
@@ -65,10 +84,19 @@ def outputs(tmp_path_factory):
     """Two runs and a sweep, as a user's outputs/ holds them."""
     place = tmp_path_factory.mktemp("outputs")
     mlplab.run(["experiment=radial_6_6", "training.epochs=60"], place / "runs" / "radial_6_6" / "a")
-    mlplab.run(["dataset=digits", "model.hidden=16", "training.epochs=3"], place / "runs" / "digits" / "a")
+    mlplab.run(
+        ["dataset=digits", "model.hidden=16", "training.epochs=3"], place / "runs" / "digits" / "a"
+    )
     mlplab.run(["experiment=sine_100", "training.epochs=60"], place / "runs" / "sine_100" / "a")
     mlplab.sweep(
-        ["experiment=xor_mlp", "training.epochs=5", "optimizer.lr=0.01,0.1", "seed=0,1", "tracking=scalars"], place / "sweeps" / "xor" / "a"
+        [
+            "experiment=xor_mlp",
+            "training.epochs=5",
+            "optimizer.lr=0.01,0.1",
+            "seed=0,1",
+            "tracking=scalars",
+        ],
+        place / "sweeps" / "xor" / "a",
     )
     return place
 
@@ -79,14 +107,28 @@ def tensorboard(outputs):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(outputs), "--host", "127.0.0.1", "--port", str(port), "--load_fast=false",
-               "--samples_per_plugin=images=100"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(outputs),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--load_fast=false",
+        "--samples_per_plugin=images=100",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
             try:
-                if b"radial_6_6" in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read():
+                if (
+                    b"radial_6_6"
+                    in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read()
+                ):
                     break
             except OSError:
                 pass

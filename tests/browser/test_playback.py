@@ -1,4 +1,6 @@
-"""The playback page as a person uses it: slider, play, hover, keyboard, on a wide screen and on a phone."""
+"""The playback page as a person uses it: slider, play, hover, keyboard, on a wide screen and on a
+phone.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def test_slider_play_and_keyboard(opened):
     assert frame(opened) == 0
     assert opened.locator("#epoch").inner_text().startswith("epoch 0")
     before = pixels(opened, "#map")
-    opened.locator("#speed").select_option("4")  # on a busy machine it would come to its end before the second click
+    # on a busy machine it would come to its end before the second click
+    opened.locator("#speed").select_option("4")
     opened.locator("#play").click()
     opened.wait_for_function("playback.state.frame > 0")
     opened.locator("#play").click()
@@ -82,14 +85,18 @@ def test_hover_tells_the_formula(opened, folder):
     study = revisit(folder)[1]
     weight, bias = study.weights(study.chosen)[0]
     unit = opened.evaluate("playback.data.columns[1].names[0]")
-    assert text.startswith(f"{unit} = {study.settings.layers[0].activation.__class__.__name__.lower()}(")
+    assert text.startswith(
+        f"{unit} = {study.settings.layers[0].activation.__class__.__name__.lower()}("
+    )
     number = int(unit.partition(".")[2]) - 1
     assert f"{abs(float(f'{bias[number]:.3g}')):g}" in text
     if len(weight) <= 2:
         for value in weight[:, number]:
             assert f"{abs(float(f'{value:.3g}')):g}" in text
     opened.locator("#map").hover(position={"x": 200, "y": 120})
-    assert "P(" in opened.locator("#tip").inner_text() or "y " in opened.locator("#tip").inner_text()
+    assert (
+        "P(" in opened.locator("#tip").inner_text() or "y " in opened.locator("#tip").inner_text()
+    )
 
 
 def test_the_focus_of_the_keyboard_tells_it_too(opened):
@@ -108,7 +115,10 @@ def test_the_maps_are_what_the_run_predicts(opened, folder):
     span = 1.0 if study.classifies else wanted.max() - wanted.min()
     for output in range(wanted.shape[1]):
         name = f"map.{last}.{output}"
-        found = opened.evaluate(f"Array.from(playback.arrays.frame('{name}', {chosen}), (s) => playback.arrays.value('{name}', s))")
+        found = opened.evaluate(
+            f"Array.from(playback.arrays.frame('{name}', {chosen}), (s) =>"
+            f" playback.arrays.value('{name}', s))"
+        )
         assert np.abs(np.array(found) - wanted[:, output]).max() <= 0.01 * span
 
 
@@ -124,7 +134,9 @@ def test_the_canvas_shows_these_maps(opened, folder):
             return Array.from(picture.getContext("2d").getImageData(0, 0, {size}, {size}).data); }})()"""
     )
     shown = np.array(seen).reshape(size, size, 4)[::-1, :, :3].reshape(-1, 3)
-    probability = run.predict_proba(run.preprocessing.feature_scaler.invert(study.plane.grid(size)))[:, 0]
+    probability = run.predict_proba(
+        run.preprocessing.feature_scaler.invert(study.plane.grid(size))
+    )[:, 0]
     colour = np.array([int(study.colours[0][i : i + 2], 16) for i in (1, 3, 5)])
     np.testing.assert_allclose(shown, 255 + (colour - 255) * probability[:, None], atol=2.6)
 
@@ -144,7 +156,9 @@ def test_nothing_overlaps_on_a_phone(opened):
         assert box[3] <= 390.5, box
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
-            apart = a[3] <= b[1] + 0.5 or b[3] <= a[1] + 0.5 or a[4] <= b[2] + 0.5 or b[4] <= a[2] + 0.5
+            apart = (
+                a[3] <= b[1] + 0.5 or b[3] <= a[1] + 0.5 or a[4] <= b[2] + 0.5 or b[4] <= a[2] + 0.5
+            )
             assert apart, (a, b)
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -27,7 +27,9 @@ def own_faults(page):
 
 
 def fetch(address, path, **query):
-    with urllib.request.urlopen(f"{address}/data/{path}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
+    with urllib.request.urlopen(
+        f"{address}/data/{path}?{urllib.parse.urlencode(query)}", timeout=30
+    ) as answer:
         return json.loads(answer.read())
 
 
@@ -49,7 +51,8 @@ def fetch(address, path, **query):
 def test_a_dashboard_loads(page, tensorboard, tab, seen):
     page.goto(f"{tensorboard}/#{tab}")
     page.reload()
-    inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page  # a page in a page in a page
+    # a page in a page in a page
+    inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
     inside.get_by_text(re.compile(seen)).first.wait_for(state="attached", timeout=60_000)
     page.wait_for_timeout(500)
     assert own_faults(page) == []
@@ -63,7 +66,12 @@ def test_the_slider_moves_the_boundary(tensorboard):
     steps = [image["step"] for image in images]
     assert len(steps) >= 3
     assert steps[0] != steps[-1]
-    pictures = {urllib.request.urlopen(f"{tensorboard}/data/plugin/images/individualImage?{image['query']}").read() for image in images}
+    pictures = {
+        urllib.request.urlopen(
+            f"{tensorboard}/data/plugin/images/individualImage?{image['query']}"
+        ).read()
+        for image in images
+    }
     assert len(pictures) == len(images)
 
 
@@ -79,18 +87,31 @@ def test_distributions_of_every_kind_are_there(tensorboard):
     tags = fetch(tensorboard, "plugin/distributions/tags")
     found = set(next(tags[name] for name in tags if "radial_6_6" in name))
     for layer in (1, 2, 3):
-        assert {f"weights/layer_{layer}", f"biases/layer_{layer}", f"gradients/layer_{layer}/weights"} <= found
+        assert {
+            f"weights/layer_{layer}",
+            f"biases/layer_{layer}",
+            f"gradients/layer_{layer}/weights",
+        } <= found
     assert {"activations/layer_1", "activations/layer_2"} <= found
 
 
 def test_the_graph_is_that_of_the_network(tensorboard):
     run = next(name for name in fetch(tensorboard, "plugin/graphs/info") if "radial_6_6" in name)
     graph = (
-        urllib.request.urlopen(f"{tensorboard}/data/plugin/graphs/graph?{urllib.parse.urlencode({'run': run, 'conceptual': 'false'})}")
+        urllib.request.urlopen(
+            f"{tensorboard}/data/plugin/graphs/graph?{urllib.parse.urlencode({'run': run, 'conceptual': 'false'})}"
+        )
         .read()
         .decode()
     )
-    for name in ("input", "layer_1/affine", "layer_1/activation", "layer_2/weight", "output_layer/bias", "loss"):
+    for name in (
+        "input",
+        "layer_1/affine",
+        "layer_1/activation",
+        "layer_2/weight",
+        "output_layer/bias",
+        "loss",
+    ):
         assert f'name: "{name}"' in graph
 
 
@@ -100,7 +121,12 @@ def test_the_projector_has_the_vectors_of_each_layer_and_small_pictures(tensorbo
     assert [entry["tensorName"] for entry in embeddings] == ["input", "layer_1", "output"]
     assert embeddings[0]["sprite"]["singleImageDim"] == [8, 8]
     query = urllib.parse.urlencode({"run": run, "name": "layer_1"})
-    labels = urllib.request.urlopen(f"{tensorboard}/data/plugin/projector/metadata?{query}").read().decode().splitlines()
+    labels = (
+        urllib.request.urlopen(f"{tensorboard}/data/plugin/projector/metadata?{query}")
+        .read()
+        .decode()
+        .splitlines()
+    )
     assert labels[0].split("\t") == ["class", "predicted", "right"]
     tensor = urllib.request.urlopen(f"{tensorboard}/data/plugin/projector/tensor?{query}").read()
     assert len(tensor) == 4 * 16 * (len(labels) - 1)
@@ -108,7 +134,9 @@ def test_the_projector_has_the_vectors_of_each_layer_and_small_pictures(tensorbo
 
 def test_train_and_validation_are_in_one_chart(tensorboard):
     layout = fetch(tensorboard, "plugin/custom_scalars/layout")
-    charts = next(category for category in layout["category"] if category["title"] == "train and validation")["chart"]
+    charts = next(
+        category for category in layout["category"] if category["title"] == "train and validation"
+    )["chart"]
     loss = next(chart for chart in charts if chart["title"] == "loss")
     assert set(loss["multiline"]["tag"]) == {"^train/loss$", "^val/loss$"}
 
@@ -124,8 +152,12 @@ def test_recall_curves_say_what_scikit_learn_says(tensorboard, outputs):
     test = prepare(run.settings.dataset, run.settings.seed, True).test
     called = run.predict_proba(run.preprocessing.feature_scaler.invert(test.x))[:, 1] >= 63 / 126
     name = next(tag for tag in fetch(tensorboard, "plugin/pr_curves/tags") if "radial_6_6" in tag)
-    curves = fetch(tensorboard, "plugin/pr_curves/pr_curves", run=name, tag="test/precision_recall/blue")[name]
+    curves = fetch(
+        tensorboard, "plugin/pr_curves/pr_curves", run=name, tag="test/precision_recall/blue"
+    )[name]
     at = int(np.abs(np.array(curves[-1]["thresholds"]) - 0.5).argmin())
-    found = sorted(zip(curves[-1]["precision"], curves[-1]["recall"], strict=True), key=lambda pair: pair[1])
+    found = sorted(
+        zip(curves[-1]["precision"], curves[-1]["recall"], strict=True), key=lambda pair: pair[1]
+    )
     wanted = (precision_score(test.y == 1, called), recall_score(test.y == 1, called))
     assert any(np.allclose(pair, wanted, atol=1e-5) for pair in found), (at, wanted)

@@ -1,4 +1,6 @@
-"""A two-node Slurm and a two-node Ray, started in a folder of their own and ended with the tests. Nothing below /etc is touched."""
+"""A two-node Slurm and a two-node Ray, started in a folder of their own and ended with the tests.
+Nothing below /etc is touched.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,10 @@ def slurm():
     """The environment of a Slurm with the nodes n1 and n2, a core each."""
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
-        pytest.skip(f"Slurm is not installed: {', '.join(absent)} (Debian: slurmd slurmctld slurm-client munge)")
+        pytest.skip(
+            f"Slurm is not installed: {', '.join(absent)} (Debian: slurmd slurmctld slurm-client"
+            " munge)"
+        )
     if os.geteuid() != 0:
         pytest.skip("a private Slurm is started as root")
     pytest.importorskip("submitit")
@@ -100,7 +105,10 @@ def slurm():
     for node in ("n1", "n2"):
         subprocess.run(["slurmd", "-N", node], check=True, env=env)
     limit = time.monotonic() + 30
-    while time.monotonic() < limit and run("sinfo", "-h", "-t", "idle", "-o", "%D", env=env).strip() != "2":
+    while (
+        time.monotonic() < limit
+        and run("sinfo", "-h", "-t", "idle", "-o", "%D", env=env).strip() != "2"
+    ):
         time.sleep(0.3)
     yield env
     subprocess.run(["scancel", "-u", "root"], env=env, check=False, capture_output=True)
@@ -122,14 +130,43 @@ def ray():
 
     place = tempfile.mkdtemp(prefix="ray-")
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--num-cpus=1", "--object-store-memory=80000000", "--block"]
-    head = [*command, "--head", "--node-ip-address=127.0.0.2", "--port=26379", "--include-dashboard=false", f"--temp-dir={place}",
-            "--min-worker-port=27000", "--max-worker-port=27099", "--dashboard-agent-listen-port=26590"]  # fmt: skip
-    second = [*command, "--address=127.0.0.2:26379", "--node-ip-address=127.0.0.3", "--min-worker-port=27100", "--max-worker-port=27199",
-              "--dashboard-agent-listen-port=26591"]  # fmt: skip
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--num-cpus=1",
+        "--object-store-memory=80000000",
+        "--block",
+    ]
+    head = [
+        *command,
+        "--head",
+        "--node-ip-address=127.0.0.2",
+        "--port=26379",
+        "--include-dashboard=false",
+        f"--temp-dir={place}",
+        "--min-worker-port=27000",
+        "--max-worker-port=27099",
+        "--dashboard-agent-listen-port=26590",
+    ]
+    second = [
+        *command,
+        "--address=127.0.0.2:26379",
+        "--node-ip-address=127.0.0.3",
+        "--min-worker-port=27100",
+        "--max-worker-port=27199",
+        "--dashboard-agent-listen-port=26591",
+    ]
     nodes = []
     for one in (head, second):
-        nodes.append(subprocess.Popen(one, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
+        nodes.append(
+            subprocess.Popen(
+                one,
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
         time.sleep(8)
     yield "127.0.0.2:26379", env, nodes
     for node in nodes:

@@ -1,4 +1,6 @@
-"""A sweep on a real Slurm and a real Ray of this machine: the results of the local one, whatever dies meanwhile; preemption to the bit."""
+"""A sweep on a real Slurm and a real Ray of this machine: the results of the local one, whatever
+dies meanwhile; preemption to the bit.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,16 @@ JOBS = [
     "tracking=summary",
     "device=cpu",
 ]
-NUMBERS = ["job", "optimizer.lr", "seed", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "best_epoch"]
+NUMBERS = [
+    "job",
+    "optimizer.lr",
+    "seed",
+    "val/loss",
+    "val/accuracy",
+    "test/loss",
+    "test/accuracy",
+    "best_epoch",
+]
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
 
 
@@ -34,7 +45,16 @@ def local(tmp_path_factory):
     """The table of the sweep, trained by two workers of this machine, a thread each."""
     place = tmp_path_factory.mktemp("local")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run(*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", "hydra.sweep.dir=local", cwd=place, env=env)
+    run(
+        *MLPLAB,
+        "train",
+        "-m",
+        *JOBS,
+        "sweep.workers=2",
+        "hydra.sweep.dir=local",
+        cwd=place,
+        env=env,
+    )
     return pd.read_csv(place / "local" / "results.csv")
 
 
@@ -64,7 +84,12 @@ def workers(folder="cluster"):
             words = (place / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "work" in words and str(Path(folder).resolve()) in words and "mlplab" in words and "srun" not in words[0]:
+        if (
+            "work" in words
+            and str(Path(folder).resolve()) in words
+            and "mlplab" in words
+            and "srun" not in words[0]
+        ):
             found.append(int(place.name))
     return found
 
@@ -86,7 +111,9 @@ def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
     assert "COMPLETED, exit code 0:0 on n1" in log
     assert "COMPLETED, exit code 0:0 on n2" in log
     [number] = set(re.findall(r"slurm job (\d+)_[01]: started", log))  # both are tasks of one array
-    assert [path.name for path in Path("cluster/workers").glob("*_submission.sh")] == [f"{number}_submission.sh"]
+    assert [path.name for path in Path("cluster/workers").glob("*_submission.sh")] == [
+        f"{number}_submission.sh"
+    ]
 
 
 def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local):
@@ -101,9 +128,15 @@ def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, l
     driver.wait()
     run("scontrol", "update", "nodename=n2", "state=down", "reason=test", env=slurm)
     done = {str(path): path.stat().st_mtime for path in Path("cluster/jobs").glob("*/summary.json")}
-    resumed = subprocess.Popen([*MLPLAB, "resume", "cluster"], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    resumed = subprocess.Popen(
+        [*MLPLAB, "resume", "cluster"],
+        env=slurm,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     time.sleep(5)
-    subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], env=slurm, check=False)  # unless it came back by itself
+    # unless it came back by itself
+    subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], env=slurm, check=False)
     assert resumed.wait(600) == 0
     equal(local)
     assert len(done) > 0
@@ -124,8 +157,17 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
     ]
     env = {**slurm, "OMP_NUM_THREADS": "1"}
     run(*MLPLAB, "train", "-m", *words, "hydra.sweep.dir=undisturbed", env=env)
-    more = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}", "hydra.sweep.dir=preempted"]
-    driver = subprocess.Popen([*MLPLAB, "train", "-m", *words, *more], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    more = [
+        "sweep.engine=slurm",
+        "sweep.cluster={partition:main,minutes:30}",
+        "hydra.sweep.dir=preempted",
+    ]
+    driver = subprocess.Popen(
+        [*MLPLAB, "train", "-m", *words, *more],
+        env=slurm,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     until(lambda: len(workers("preempted")) == count)
     until(lambda: len(list(Path("preempted/.locks").glob("*/.lock"))) == count)
     time.sleep(3)
@@ -134,13 +176,21 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
     before = set(workers("preempted"))
     run("scancel", "--signal=USR2", number, env=slurm)
     until(lambda: before - set(workers("preempted")), 60)
-    assert list(Path("preempted/.checkpoints").glob("*/*/step-*")) or list(Path("preempted/.checkpoints").glob("*/*/*"))
+    assert list(Path("preempted/.checkpoints").glob("*/*/step-*")) or list(
+        Path("preempted/.checkpoints").glob("*/*/*")
+    )
     time.sleep(4)
-    subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False)
+    subprocess.run(
+        ["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False
+    )
     assert driver.wait(400) == 0
-    assert f"slurm job {number}: COMPLETED" in Path("preempted/workers.log").read_text()  # it was queued again, and no other took its place
+    # it was queued again, and no other took its place
+    assert f"slurm job {number}: COMPLETED" in Path("preempted/workers.log").read_text()
     for job in range(8 * count):
-        mine, other = (load_file(f"{place}/jobs/{job}/weights.safetensors") for place in ("undisturbed", "preempted"))
+        mine, other = (
+            load_file(f"{place}/jobs/{job}/weights.safetensors")
+            for place in ("undisturbed", "preempted")
+        )
         assert all((mine[name] == other[name]).all() for name in mine)
 
 
@@ -165,7 +215,12 @@ def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
     until(lambda: jobs() > 0)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    assert subprocess.run([*MLPLAB, "resume", "cluster"], env=env, check=False, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(
+            [*MLPLAB, "resume", "cluster"], env=env, check=False, capture_output=True
+        ).returncode
+        == 0
+    )
     equal(local)
 
 

@@ -1,4 +1,6 @@
-"""Hydra's own launchers with our application: whole folders, the exit code, and a failing job that costs no other anything."""
+"""Hydra's own launchers with our application: whole folders, the exit code, and a failing job that
+costs no other anything.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +36,46 @@ class Touchy(Activation):
             ctypes.string_at(0)
         return z
 '''
-JOBS = ["experiment=xor_mlp", "training.epochs=3", "dataset.num_samples=60", "tracking=summary", "device=cpu", "activation=touchy"]
-WHOLE = {"config.yaml", "overrides.yaml", "summary.json", "metrics.csv", "provenance.json", "weights.safetensors", "log.txt"}
+JOBS = [
+    "experiment=xor_mlp",
+    "training.epochs=3",
+    "dataset.num_samples=60",
+    "tracking=summary",
+    "device=cpu",
+    "activation=touchy",
+]
+WHOLE = {
+    "config.yaml",
+    "overrides.yaml",
+    "summary.json",
+    "metrics.csv",
+    "provenance.json",
+    "weights.safetensors",
+    "log.txt",
+}
 
 
 def needs(word):
     """A mark: skipped before a cluster is started for it."""
     package = launchers.PACKAGES["hydra/launcher"][word]
     absent = find_spec("hydra_plugins." + package.replace("-", "_")) is None
-    return pytest.mark.skipif(absent, reason=f"the launcher is not installed: pip install {package}")
+    return pytest.mark.skipif(
+        absent, reason=f"the launcher is not installed: pip install {package}"
+    )
 
 
 def train(*words, env=None, levels="1,7,2"):
     """Three jobs, of which one raises; the finished command."""
     Path("parts.py").write_text(PARTS)
     own = ["--plugin", "parts.py", *JOBS, f"activation.level={levels}", "hydra.sweep.dir=sweep"]
-    return subprocess.run([*MLPLAB, "train", "-m", *own, *words], capture_output=True, text=True, timeout=280, check=False, env=env)
+    return subprocess.run(
+        [*MLPLAB, "train", "-m", *own, *words],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=env,
+    )
 
 
 def two_of_three(done):
@@ -69,7 +95,9 @@ def two_of_three(done):
 @needs("joblib")
 @pytest.mark.slow
 def test_joblib():
-    two_of_three(train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=0"))
+    two_of_three(
+        train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=0")
+    )
 
 
 @needs("joblib")
@@ -83,14 +111,22 @@ def test_joblib_loses_a_process():
     assert done.stdout.strip().splitlines()[-1] == "sweep"
     assert "missing" in set(pd.read_csv("sweep/results.csv")["status"])
     Path("mended").touch()
-    subprocess.run([*MLPLAB, "resume", "sweep", "--plugin", "parts.py"], check=True, capture_output=True)
+    subprocess.run(
+        [*MLPLAB, "resume", "sweep", "--plugin", "parts.py"], check=True, capture_output=True
+    )
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 3
 
 
 @needs("submitit_local")
 @pytest.mark.slow
 def test_submitit_local():
-    two_of_three(train("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "hydra.launcher.cpus_per_task=1"))
+    two_of_three(
+        train(
+            "hydra/launcher=submitit_local",
+            "hydra.launcher.timeout_min=5",
+            "hydra.launcher.cpus_per_task=1",
+        )
+    )
 
 
 @needs("submitit_slurm")
@@ -98,8 +134,19 @@ def test_submitit_local():
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_submitit_slurm(slurm):
-    words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main", "hydra.launcher.timeout_min=5"]
-    two_of_three(train(*words, "+hydra.launcher.additional_parameters.comment=lab", 'hydra.launcher.setup=["touch typed"]', env=slurm))
+    words = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=main",
+        "hydra.launcher.timeout_min=5",
+    ]
+    two_of_three(
+        train(
+            *words,
+            "+hydra.launcher.additional_parameters.comment=lab",
+            'hydra.launcher.setup=["touch typed"]',
+            env=slurm,
+        )
+    )
     assert Path("typed").exists()  # what the user types for the cluster is the user's
 
 
@@ -110,7 +157,10 @@ def test_submitit_slurm(slurm):
 def test_ray_of_its_own(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    words = ["+hydra.launcher.ray.init.include_dashboard=false", "+hydra.launcher.ray.init.num_cpus=2"]
+    words = [
+        "+hydra.launcher.ray.init.include_dashboard=false",
+        "+hydra.launcher.ray.init.num_cpus=2",
+    ]
     two_of_three(train("hydra/launcher=ray", *words))
 
 
@@ -121,8 +171,13 @@ def test_ray_of_its_own(monkeypatch):
 def test_ray_with_two_nodes(ray):
     """Its workers stand in another folder than the command, and the jobs are in the right one."""
     address, env, _ = ray
-    words = ["+hydra.launcher.ray.remote.num_cpus=1", "+hydra.launcher.ray.remote.scheduling_strategy=SPREAD"]
-    two_of_three(train("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}", *words, env=env))
+    words = [
+        "+hydra.launcher.ray.remote.num_cpus=1",
+        "+hydra.launcher.ray.remote.scheduling_strategy=SPREAD",
+    ]
+    two_of_three(
+        train("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}", *words, env=env)
+    )
 
 
 @pytest.mark.parametrize("word", ["joblib", "submitit_local", "submitit_slurm", "ray"])
@@ -133,7 +188,11 @@ def test_a_launcher_that_is_not_installed(word, monkeypatch, capfd, tmp_path):
 
     Plugins.instance()  # which brings in the installed ones
     package = launchers.PACKAGES["hydra/launcher"][word]
-    monkeypatch.delitem(ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}), f"{word}.yaml", raising=False)
+    monkeypatch.delitem(
+        ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}),
+        f"{word}.yaml",
+        raising=False,
+    )
     assert main(["train", "-m", f"hydra/launcher={word}", "dataset=xor", "seed=1,2"]) == 2
     errors = capfd.readouterr().err
     assert len(errors.strip().splitlines()) == 1
@@ -147,10 +206,16 @@ def test_a_launcher_that_is_not_installed(word, monkeypatch, capfd, tmp_path):
     [
         (["hydra/launcher=job"], ("Did you mean `hydra/launcher=joblib`?",)),
         (["hydra/sweeper=optuna"], ("sweep.trials=64",)),
-        (["hydra.launcher.n_jobs=2"], ("has no key `n_jobs`", "hydra/launcher=mlplab", "hydra/launcher=WORD")),
+        (
+            ["hydra.launcher.n_jobs=2"],
+            ("has no key `n_jobs`", "hydra/launcher=mlplab", "hydra/launcher=WORD"),
+        ),
         (["hydra.launcher._target_=os.system"], ("nothing in a configuration runs code",)),
         (["+hydra.launcher.x={_target_: os.system}"], ("nothing in a configuration runs code",)),
-        (["hydra/launcher=basic", "++hydra.launcher.x.y=1", "hydra.callbacks.a.b=1"], ("hydra.callbacks",)),
+        (
+            ["hydra/launcher=basic", "++hydra.launcher.x.y=1", "hydra.callbacks.a.b=1"],
+            ("hydra.callbacks",),
+        ),
     ],
 )
 def test_what_is_refused(words, said, capfd, tmp_path):
@@ -162,25 +227,58 @@ def test_what_is_refused(words, said, capfd, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["_target_: os.system", "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch evil]",
-                                  "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nray: {runtime_env: {pip: [evil]}}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_target_: os.system",
+        "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch evil]",
+        (
+            "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nray:"
+            " {runtime_env: {pip: [evil]}}"
+        ),
+    ],
+)
 def test_a_launcher_of_a_file_runs_nothing(text, capfd, tmp_path):
     folder = Path("conf/hydra/launcher")
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(text)
     before = sorted(tmp_path.rglob("*"))
-    assert main(["train", "-m", "--config-dir", "conf", "hydra/launcher=mine", "dataset=xor", "seed=1,2"]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "-m",
+                "--config-dir",
+                "conf",
+                "hydra/launcher=mine",
+                "dataset=xor",
+                "seed=1,2",
+            ]
+        )
+        == 2
+    )
     assert "nothing in a configuration" in capfd.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_what_a_file_may_say_and_what_must_be_typed():
     def check(node, *typed):
-        guard.refuse_untyped({"launcher": {"_target_": "hydra_plugins.mlplab_launcher.MlplabLauncher", **node}}, typed)
+        guard.refuse_untyped(
+            {"launcher": {"_target_": "hydra_plugins.mlplab_launcher.MlplabLauncher", **node}},
+            typed,
+        )
 
     check({})
     check({"partition": "main", "timeout_min": 5, "empty": [], "nothing": None})
-    check({"setup": ["module load cuda"], "ray": {"init": {"address": "a:1"}}}, "hydra.launcher.setup", "hydra.launcher.ray.init.address")
-    for node in ({"setup": ["x"]}, {"comment": "a\nb"}, {"ray": {"init": {"address": "a:1", "runtime_env": {"pip": ["x"]}}}}):
+    check(
+        {"setup": ["module load cuda"], "ray": {"init": {"address": "a:1"}}},
+        "hydra.launcher.setup",
+        "hydra.launcher.ray.init.address",
+    )
+    for node in (
+        {"setup": ["x"]},
+        {"comment": "a\nb"},
+        {"ray": {"init": {"address": "a:1", "runtime_env": {"pip": ["x"]}}}},
+    ):
         with pytest.raises(ConfigError, match="Type it on the command line"):
             check(node, "hydra.launcher.ray.init.address", "hydra.launcher.setups")

@@ -14,7 +14,13 @@ import mlplab
 from mlplab.cli import main
 from mlplab.data.files import reading, streaming, text
 
-WORDS = ["dataset=file", "dataset.path=table.csv", "training.epochs=20", "tracking=summary", "optimizer.lr=0.02"]
+WORDS = [
+    "dataset=file",
+    "dataset.path=table.csv",
+    "training.epochs=20",
+    "tracking=summary",
+    "optimizer.lr=0.02",
+]
 
 
 def table(n=150, seed=0):
@@ -34,7 +40,9 @@ def table(n=150, seed=0):
 @pytest.fixture
 def classes():
     table().to_csv("table.csv", index=False)
-    return mlplab.run([*WORDS, "dataset.target=kind", "dataset.ignore=[value]", "dataset.id_column=id"], "run")
+    return mlplab.run(
+        [*WORDS, "dataset.target=kind", "dataset.ignore=[value]", "dataset.id_column=id"], "run"
+    )
 
 
 @pytest.fixture
@@ -69,7 +77,13 @@ def test_values_are_in_the_target_s_units(values):
 
 def test_a_sweep_predicts_as_its_mean(capsys):
     table().to_csv("table.csv", index=False)
-    words = [*WORDS, "dataset.target=value", "dataset.ignore=[kind,id]", "dataset.seed=0", "seed=range(4)"]
+    words = [
+        *WORDS,
+        "dataset.target=value",
+        "dataset.ignore=[kind,id]",
+        "dataset.seed=0",
+        "seed=range(4)",
+    ]
     mlplab.sweep(words, "sweep")
     table(20, 1).to_csv("new.csv", index=False)
     assert main(["predict", "sweep", "new.csv", "-o", "out.csv"]) == 0
@@ -80,7 +94,12 @@ def test_a_sweep_predicts_as_its_mean(capsys):
     np.testing.assert_allclose(found["value spread"], every.std(0), rtol=1e-4, atol=1e-6)
     assert main(["predict", "sweep", "new.csv", "-o", "best.csv", "--best", "1"]) == 0
     losses = [mlplab.load(f"sweep/jobs/{i}").metrics["val/loss"] for i in range(4)]
-    np.testing.assert_allclose(pd.read_csv("best.csv")["value"], every[int(np.argmin(losses))], rtol=1e-6, atol=1e-6 * every.std())
+    np.testing.assert_allclose(
+        pd.read_csv("best.csv")["value"],
+        every[int(np.argmin(losses))],
+        rtol=1e-6,
+        atol=1e-6 * every.std(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +160,9 @@ def test_a_network_of_a_bundled_set_predicts_too():
 )
 def test_training_reads_the_file_once_and_tells_of_its_test_part(words, told, monkeypatch, capsys):
     times, parsed = [], text.parsed
-    monkeypatch.setattr(reading, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more))
+    monkeypatch.setattr(
+        reading, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more)
+    )
     table().to_csv("table.csv", index=False)
     assert main(["train", *WORDS, *words, "hydra.run.dir=run"]) == 0
     shown = capsys.readouterr().out
@@ -160,7 +181,9 @@ def test_evaluate_agrees_with_scikit_learn(classes, capsys):
     found = json.loads(Path("run/evaluation.json").read_text())
     for name, value in classes.metrics.items():
         if name.startswith("test/") and name != "test/loss":
-            assert found["metrics"][name.removeprefix("test/")]["value"] == pytest.approx(value, abs=1e-6)
+            assert found["metrics"][name.removeprefix("test/")]["value"] == pytest.approx(
+                value, abs=1e-6
+            )
     new = table(200, 5)
     new.to_csv("new.csv", index=False)
     assert main(["evaluate", "run", "new.csv"]) == 0
@@ -194,9 +217,11 @@ def test_evaluate_values(values, capsys):
     found = json.loads(Path("run/evaluation.json").read_text())
     predicted = values.predict(new)[:, 0]
     wanted = {
-        "mae": sk.mean_absolute_error(new["value"], predicted), "rmse": sk.root_mean_squared_error(new["value"], predicted),
-        "r2": sk.r2_score(new["value"], predicted), "mape": sk.mean_absolute_percentage_error(new["value"], predicted),
-    }  # fmt: skip
+        "mae": sk.mean_absolute_error(new["value"], predicted),
+        "rmse": sk.root_mean_squared_error(new["value"], predicted),
+        "r2": sk.r2_score(new["value"], predicted),
+        "mape": sk.mean_absolute_percentage_error(new["value"], predicted),
+    }
     for name, value in wanted.items():
         assert found["metrics"][name]["value"] == pytest.approx(value, rel=1e-6)
     assert found["baselines"]["linear regression"]["r2"] > 0.99

@@ -21,7 +21,9 @@ QUICK = ["experiment=xor_mlp", "training.epochs=5", "tracking=summary"]
 def three():
     """Two runs and a sweep below outputs/."""
     one = mlplab.run([*QUICK, "seed=1"], "outputs/runs/one/a")
-    two = mlplab.run([*QUICK, "optimizer=momentum", "optimizer.lr=0.1", "seed=2"], "outputs/runs/two/b")
+    two = mlplab.run(
+        [*QUICK, "optimizer=momentum", "optimizer.lr=0.1", "seed=2"], "outputs/runs/two/b"
+    )
     mlplab.sweep([*QUICK, "seed=0,1"], "outputs/sweeps/s/c")
     return one, two
 
@@ -35,7 +37,11 @@ def test_the_list_is_newest_first(three, capsys):
     assert main(["runs"]) == 0
     shown = lines(capsys)
     assert shown[0].split() == ["folder", "status", "when", "seed", "epochs", "result"]
-    assert [line.split()[0] for line in shown[1:-1]] == ["outputs/sweeps/s/c", "outputs/runs/two/b", "outputs/runs/one/a"]
+    assert [line.split()[0] for line in shown[1:-1]] == [
+        "outputs/sweeps/s/c",
+        "outputs/runs/two/b",
+        "outputs/runs/one/a",
+    ]
     assert "sweep, 2 jobs" in shown[1]
     assert shown[-1] == "3 of 3"
 
@@ -54,12 +60,17 @@ def test_the_list_is_newest_first(three, capsys):
     ],
 )
 def test_conditions(three, conditions, found, capsys):
-    assert main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+    assert (
+        main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+    )
     shown = lines(capsys)[1:-1] if found else []
     if conditions == ["optimizer!=momentum", "status=done"]:
         found = ["one"]  # a sweep has no configuration of its own
     assert sorted(line.split("/")[2] for line in shown) == sorted(found)
-    assert main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0  # from the index now
+    # from the index now
+    assert (
+        main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+    )
     assert lines(capsys)[-1].startswith(f"{len(found)} of ")
 
 
@@ -93,7 +104,10 @@ def test_remove_asks(three, capsys):
     for answer, left in (("n\n", True), ("\n", True), ("y\n", False)):
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlplab", "runs", "remove", "outputs/runs/one/a"], stdin=theirs, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "mlplab", "runs", "remove", "outputs/runs/one/a"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         os.write(ours, answer.encode())
         process.communicate(timeout=30)
@@ -120,7 +134,15 @@ def test_remove_takes_nothing_else(three, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["nowhere"], ["--where", "x"], ["--limit", "many"], ["compare", "a"], ["compare", "outputs", "outputs"], ["--wher", "a=b"]]
+    "words",
+    [
+        ["nowhere"],
+        ["--where", "x"],
+        ["--limit", "many"],
+        ["compare", "a"],
+        ["compare", "outputs", "outputs"],
+        ["--wher", "a=b"],
+    ],
 )
 def test_what_is_refused(words, capsys):
     assert main(["runs", *words]) == 2
@@ -132,7 +154,10 @@ def test_rerun_gives_the_same_numbers(three, capsys):
     shown = lines(capsys)
     assert "identical: every metric of every epoch, to the last bit" in shown
     assert shown[-1] == "again"
-    assert Path("again/weights.safetensors").read_bytes() == Path("outputs/runs/one/a/weights.safetensors").read_bytes()
+    assert (
+        Path("again/weights.safetensors").read_bytes()
+        == Path("outputs/runs/one/a/weights.safetensors").read_bytes()
+    )
 
 
 def test_rerun_of_a_job_is_close(three, capsys):
@@ -151,17 +176,40 @@ def test_rerun_tells_a_difference(three, capsys):
 
 
 def test_rerun_with_changes(three):
-    assert main(["rerun", "outputs/runs/two/b", "optimizer=adam", "optimizer.lr=0.02", "model.hidden=3-3", "--out", "changed"]) == 0
+    assert (
+        main(
+            [
+                "rerun",
+                "outputs/runs/two/b",
+                "optimizer=adam",
+                "optimizer.lr=0.02",
+                "model.hidden=3-3",
+                "--out",
+                "changed",
+            ]
+        )
+        == 0
+    )
     changed, fresh = (
         mlplab.load("changed"),
-        mlplab.run([*QUICK, "optimizer=adam", "optimizer.lr=0.02", "model.hidden=3-3", "seed=2"], "fresh"),
+        mlplab.run(
+            [*QUICK, "optimizer=adam", "optimizer.lr=0.02", "model.hidden=3-3", "seed=2"], "fresh"
+        ),
     )
     assert changed.metrics == fresh.metrics
     assert changed.settings.config["optimizer"] == fresh.settings.config["optimizer"]
 
 
 @pytest.mark.parametrize(
-    "words", [["optimizer.lrr=1"], ["optimizer=adm"], ["seed=1,2"], ["experiment=xor_mlp"], ["hydra.run.dir=x"], ["--check", "seed=3"]]
+    "words",
+    [
+        ["optimizer.lrr=1"],
+        ["optimizer=adm"],
+        ["seed=1,2"],
+        ["experiment=xor_mlp"],
+        ["hydra.run.dir=x"],
+        ["--check", "seed=3"],
+    ],
 )
 def test_rerun_refuses(words, three, capsys):
     assert main(["rerun", "outputs/runs/one/a", *words]) == 2
@@ -170,8 +218,14 @@ def test_rerun_refuses(words, three, capsys):
 
 def test_a_run_is_made_longer(three):
     assert main(["resume", "outputs/runs/one/a", "training.epochs=9"]) == 0
-    longer, fresh = mlplab.load("outputs/runs/one/a"), mlplab.run([*QUICK, "seed=1", "training.epochs=9"], "fresh")
-    assert Path("outputs/runs/one/a/metrics.csv").read_bytes() == Path("fresh/metrics.csv").read_bytes()
+    longer, fresh = (
+        mlplab.load("outputs/runs/one/a"),
+        mlplab.run([*QUICK, "seed=1", "training.epochs=9"], "fresh"),
+    )
+    assert (
+        Path("outputs/runs/one/a/metrics.csv").read_bytes()
+        == Path("fresh/metrics.csv").read_bytes()
+    )
     assert longer.metrics == fresh.metrics
     provenance = json.loads(Path("outputs/runs/one/a/provenance.json").read_text())
     assert [entry["from_step"] for entry in provenance["resumed"]] == [three[0].summary["steps"]]

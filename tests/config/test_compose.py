@@ -1,4 +1,6 @@
-"""Words become plain values: groups, experiments, folders of the user's, names, seeds, and what may stand in an interpolation."""
+"""Words become plain values: groups, experiments, folders of the user's, names, seeds, and what may
+stand in an interpolation.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
     config = compose().config
     assert [key for key in config if key in GROUPS] == list(PART_GROUPS)
-    assert {group: config[group]["name"] for group in PART_GROUPS} == {group: word for group, word in DEFAULTS.items() if word}
+    assert {group: config[group]["name"] for group in PART_GROUPS} == {
+        group: word for group, word in DEFAULTS.items() if word
+    }
     assert type(config) is dict
     assert {type(config[group]) for group in PART_GROUPS} == {dict}
     assert type(config["model"]["hidden"]) is list
@@ -27,7 +31,9 @@ def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_word_composes(group):
     for path in sorted((CONFIGS / group).glob("*.yaml")):
-        composed = compose([f"{group}={path.stem}", *(["dataset.path=table.csv"] if path.stem == "file" else [])])
+        composed = compose(
+            [f"{group}={path.stem}", *(["dataset.path=table.csv"] if path.stem == "file" else [])]
+        )
         assert composed.sources.choices[group] == path.stem
         if group != "experiment":
             assert composed.config[group]["name"] == path.stem
@@ -43,12 +49,18 @@ def test_it_repeats_and_leaves_hydra_as_it_was():
 
 
 def test_it_imports_no_torch_and_no_sklearn():
-    code = "import sys; from mlplab.config import compose; compose(['optimizer=sgd']); sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys; from mlplab.config import compose; compose(['optimizer=sgd']);"
+        " sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_where_a_run_goes():
-    assert re.fullmatch(r"outputs/runs/xor_mlp/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", compose(["experiment=xor_mlp"]).run_dir or "")
+    assert re.fullmatch(
+        r"outputs/runs/xor_mlp/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}",
+        compose(["experiment=xor_mlp"]).run_dir or "",
+    )
     assert compose(["hydra.run.dir=here/${name}", "name=mine"]).run_dir == "here/mine"
 
 
@@ -102,14 +114,30 @@ def test_a_layer_has_parts_of_its_own():
     ]
     first, second, last = build(compose(words)).layers
     assert (type(first.activation).__name__, first.activation.negative_slope) == ("LeakyRelu", 0.2)
-    assert (type(first.initializer).__name__, first.dropout, first.normalization, first.bias) == ("Zeros", 0.5, "layer", False)
-    assert (type(second.activation).__name__, second.dropout, second.normalization, second.bias) == ("Relu", 0.0, "none", True)
-    assert (last.activation, type(last.initializer).__name__, last.initializer.std) == (None, "Normal", 2.0)
+    assert (type(first.initializer).__name__, first.dropout, first.normalization, first.bias) == (
+        "Zeros",
+        0.5,
+        "layer",
+        False,
+    )
+    assert (
+        type(second.activation).__name__,
+        second.dropout,
+        second.normalization,
+        second.bias,
+    ) == ("Relu", 0.0, "none", True)
+    assert (last.activation, type(last.initializer).__name__, last.initializer.std) == (
+        None,
+        "Normal",
+        2.0,
+    )
     assert {type(layer.bias_initializer).__name__ for layer in (first, second, last)} == {"Uniform"}
 
 
 def test_a_whole_number_is_a_real_one_where_the_class_says_so():
-    settings = build(compose(["optimizer.lr=1", "schedule=multistep", "schedule.milestones=[10,20]"]))
+    settings = build(
+        compose(["optimizer.lr=1", "schedule=multistep", "schedule.milestones=[10,20]"])
+    )
     assert type(settings.optimizer.lr) is float
     assert [type(item) for item in settings.schedule.milestones] == [float, float]
 
@@ -133,7 +161,10 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-EXPERIMENT = "# @package _global_\ndefaults:\n  - override /dataset: iris\n  - override /optimizer: slow\nseed: 8\ntraining:\n  epochs: 5\n"
+EXPERIMENT = (
+    "# @package _global_\ndefaults:\n  - override /dataset: iris\n  - override /optimizer:"
+    " slow\nseed: 8\ntraining:\n  epochs: 5\n"
+)
 
 
 @pytest.mark.parametrize("folder", ["conf", "else where"])
@@ -142,7 +173,12 @@ def test_a_folder_of_the_users_own(folder):
     write(Path(folder, "experiment", "mine", "first.yaml"), EXPERIMENT)
     composed = compose(["experiment=mine/first", "seed=9"], [] if folder == "conf" else [folder])
     settings = build(composed)
-    assert (settings.name, settings.seed, settings.optimizer.lr, settings.training.epochs) == ("mine_first", 9, 1e-5, 5)
+    assert (settings.name, settings.seed, settings.optimizer.lr, settings.training.epochs) == (
+        "mine_first",
+        9,
+        1e-5,
+        5,
+    )
     assert settings.word("dataset") == "iris"
 
 
@@ -151,7 +187,9 @@ def test_an_error_in_a_file_names_file_and_line():
     with pytest.raises(ConfigError, match=r"conf/optimizer/slow\.yaml, line 2.* not a number"):
         build(compose(["optimizer=slow"]))
     write(Path("conf/optimizer/slow.yaml"), "name: adam\nmomentum: 0.9\n")
-    with pytest.raises(ConfigError, match=r"conf/optimizer/slow\.yaml, line 2.*belongs to optimizer momentum"):
+    with pytest.raises(
+        ConfigError, match=r"conf/optimizer/slow\.yaml, line 2.*belongs to optimizer momentum"
+    ):
         build(compose(["optimizer=slow"]))
 
 
@@ -170,10 +208,16 @@ def test_an_error_in_a_file_names_file_and_line():
         ("name: sgd\nlr: yes\n", "not a number"),
         ("name: sgd\nlr: 12:30:00\nnesterov: 1\n", "true or false"),
         ("# " + "x" * 1_100_000, "1000000"),
-        ("a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
-         "e: [*d,*d,*d,*d,*d,*d,*d,*d]\n", "more than 10000"),
+        (
+            (
+                "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c"
+                " [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne:"
+                " [*d,*d,*d,*d,*d,*d,*d,*d]\n"
+            ),
+            "more than 10000",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_wrong(text, reason):
     write(Path("conf/optimizer/mine.yaml"), text)
     with pytest.raises(ConfigError, match=reason):

@@ -1,4 +1,6 @@
-"""Composing many jobs equals composing each, and equals Hydra's own composition; expansion equals Hydra's own grid."""
+"""Composing many jobs equals composing each, and equals Hydra's own composition; expansion equals
+Hydra's own grid.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,68 @@ from mlplab.config.words import parse
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 GROUP_WORDS = [
-    "experiment=xor_mlp", "experiment=radial_6_6", "dataset=sine", "dataset=xor", "optimizer=sgd", "optimizer=momentum", "optimizer=torch",
-    "activation=relu", "activation=leaky_relu", "schedule=cosine", "schedule=multistep", "training=batch", "tracking=off",
-]  # fmt: skip
+    "experiment=xor_mlp",
+    "experiment=radial_6_6",
+    "dataset=sine",
+    "dataset=xor",
+    "optimizer=sgd",
+    "optimizer=momentum",
+    "optimizer=torch",
+    "activation=relu",
+    "activation=leaky_relu",
+    "schedule=cosine",
+    "schedule=multistep",
+    "training=batch",
+    "tracking=off",
+]
 VALUE_WORDS = [
-    "seed=3", "seed=null", "seed=${training.epochs}", "training.epochs=${seed}", "training.epochs=7", "name=other", "name=${dataset.name}_x",
-    "optimizer.lr=0.1", "optimizer.lr=1e-3", "optimizer.lr=5", "++optimizer.lr=0.2", "optimizer.weight_decay=0.1", "optimizer.momentum=0.5",
-    "model.hidden=[6,4]", "model.hidden=6-4", "model.hidden=[{units:3,dropout:0.1},4]", "model.dropout=0.2", "dataset.noise=0.05",
-    "dataset.num_samples=100", "activation.negative_slope=0.3", "schedule.milestones=[1,2]", "optimizer.options={max_iter:3}",
-    "optimizer.options.max_iter=4", "dtype=float64", "device=cpu", "training.patience=null", "loss.label_smoothing=0.1", "++training.patience=4",
-    "sweep.retries=2", "training.batch_size='16'",
-]  # fmt: skip
-WRONG_WORDS = ["~optimizer.lr", "+optimizer.lr=1", "+optimizer.lrr=1", "optimizer.lrr=1", "optimizer.lr=fast", "sed=3", "seed=1,2", "optimizer=adamm",
-               "sweep.seed=4", "dataset.noise=???", "optimizer.lr=${nowhere}", "+x._target_=os.system", "optimizer.lr={a:1}", "training={epochs:3}"]  # fmt: skip
+    "seed=3",
+    "seed=null",
+    "seed=${training.epochs}",
+    "training.epochs=${seed}",
+    "training.epochs=7",
+    "name=other",
+    "name=${dataset.name}_x",
+    "optimizer.lr=0.1",
+    "optimizer.lr=1e-3",
+    "optimizer.lr=5",
+    "++optimizer.lr=0.2",
+    "optimizer.weight_decay=0.1",
+    "optimizer.momentum=0.5",
+    "model.hidden=[6,4]",
+    "model.hidden=6-4",
+    "model.hidden=[{units:3,dropout:0.1},4]",
+    "model.dropout=0.2",
+    "dataset.noise=0.05",
+    "dataset.num_samples=100",
+    "activation.negative_slope=0.3",
+    "schedule.milestones=[1,2]",
+    "optimizer.options={max_iter:3}",
+    "optimizer.options.max_iter=4",
+    "dtype=float64",
+    "device=cpu",
+    "training.patience=null",
+    "loss.label_smoothing=0.1",
+    "++training.patience=4",
+    "sweep.retries=2",
+    "training.batch_size='16'",
+]
+WRONG_WORDS = [
+    "~optimizer.lr",
+    "+optimizer.lr=1",
+    "+optimizer.lrr=1",
+    "optimizer.lrr=1",
+    "optimizer.lr=fast",
+    "sed=3",
+    "seed=1,2",
+    "optimizer=adamm",
+    "sweep.seed=4",
+    "dataset.noise=???",
+    "optimizer.lr=${nowhere}",
+    "+x._target_=os.system",
+    "optimizer.lr={a:1}",
+    "training={epochs:3}",
+]
 
 
 def outcome(function, job):
@@ -49,8 +100,14 @@ def outcome(function, job):
     )
 
 
-line = st.tuples(st.lists(st.sampled_from(GROUP_WORDS), max_size=2, unique_by=lambda w: w.partition("=")[0]),
-                 st.lists(st.sampled_from(VALUE_WORDS * 3 + WRONG_WORDS), max_size=4, unique_by=lambda w: w.strip("+~").partition("=")[0]))  # fmt: skip
+line = st.tuples(
+    st.lists(st.sampled_from(GROUP_WORDS), max_size=2, unique_by=lambda w: w.partition("=")[0]),
+    st.lists(
+        st.sampled_from(VALUE_WORDS * 3 + WRONG_WORDS),
+        max_size=4,
+        unique_by=lambda w: w.strip("+~").partition("=")[0],
+    ),
+)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -62,13 +119,19 @@ def test_each_of_many_equals_composing_it_alone(words):
 
 def test_many_jobs_keep_their_order_and_share_nothing_that_changes():
     jobs = [
-        ("optimizer=sgd", f"optimizer.lr={lr}", f"model.hidden={hidden}") for lr, hidden in itertools.product((0.1, 0.2), ("[3]", "[4,5]"))
+        ("optimizer=sgd", f"optimizer.lr={lr}", f"model.hidden={hidden}")
+        for lr, hidden in itertools.product((0.1, 0.2), ("[3]", "[4,5]"))
     ]
     found = compose_many(jobs)
     assert [one.config for one in found] == [compose(job).config for job in jobs]
     for one, job in zip(build_many(found), jobs, strict=True):
         other = build(compose(job))
-        assert (one.layers, one.optimizer, one.config, one.overrides) == (other.layers, other.optimizer, other.config, other.overrides)
+        assert (one.layers, one.optimizer, one.config, one.overrides) == (
+            other.layers,
+            other.optimizer,
+            other.config,
+            other.overrides,
+        )
 
 
 def test_the_values_are_those_of_hydras_own_composition():
@@ -76,11 +139,21 @@ def test_the_values_are_those_of_hydras_own_composition():
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    job = ["optimizer=momentum", "optimizer.lr=0.25", "model.hidden=[6,4]", "training.epochs=${seed}", "seed=9", "++dataset.noise=0.1"]
+    job = [
+        "optimizer=momentum",
+        "optimizer.lr=0.25",
+        "model.hidden=[6,4]",
+        "training.epochs=${seed}",
+        "seed=9",
+        "++dataset.noise=0.1",
+    ]
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("config", overrides=job), resolve=True)
     found = compose_many([job])[0].config
-    assert found == {**{key: value for key, value in expected.items() if key != "sweep"}, "name": "two_layer_radial"}
+    assert found == {
+        **{key: value for key, value in expected.items() if key != "sweep"},
+        "name": "two_layer_radial",
+    }
 
 
 def test_a_wrong_word_in_the_last_job_is_refused():
@@ -92,7 +165,13 @@ def test_a_wrong_word_in_the_last_job_is_refused():
 
 
 def test_a_job_costs_less_than_three_milliseconds():
-    jobs = expand(["experiment=xor_mlp", "optimizer.lr=" + ",".join(str(0.001 * (i + 1)) for i in range(16)), "seed=range(64)"])
+    jobs = expand(
+        [
+            "experiment=xor_mlp",
+            "optimizer.lr=" + ",".join(str(0.001 * (i + 1)) for i in range(16)),
+            "seed=range(64)",
+        ]
+    )
     build_many(compose_many(jobs[:2]))
     assert cheapest(lambda: build_many(compose_many(jobs))) / 1024 < 0.003
 
@@ -131,7 +210,10 @@ def test_the_grid_is_hydras_own():
             [("optimizer.lr=1", "model.hidden=[3]"), ("optimizer.lr=2", "model.hidden=[4,5]")],
         ),
         (
-            ["sweep.blocks=[{activation:[relu],optimizer.lr:[1,2]},{activation:[tanh]}]", "loss=mse,hinge"],
+            [
+                "sweep.blocks=[{activation:[relu],optimizer.lr:[1,2]},{activation:[tanh]}]",
+                "loss=mse,hinge",
+            ],
             [
                 ("loss=mse", "activation=relu", "optimizer.lr=1"),
                 ("loss=mse", "activation=relu", "optimizer.lr=2"),
@@ -141,7 +223,10 @@ def test_the_grid_is_hydras_own():
                 ("loss=hinge", "activation=tanh"),
             ],
         ),
-        (["hydra.sweep.dir=x", "sweep.retries=3", "seed=1,2", "hydra/launcher=basic"], [("seed=1",), ("seed=2",)]),
+        (
+            ["hydra.sweep.dir=x", "sweep.retries=3", "seed=1,2", "hydra/launcher=basic"],
+            [("seed=1",), ("seed=2",)],
+        ),
         (["seed=1,1,2"], [("seed=1",), ("seed=2",)]),
     ],
 )
@@ -199,7 +284,11 @@ def test_expansion_refuses(words, reason):
 
 text = st.text(st.characters(codec="ascii", exclude_characters="$\n\r"), max_size=12)
 number = st.integers(-1000, 1000) | st.floats(allow_nan=False, allow_infinity=False)
-value = st.recursive(st.none() | st.booleans() | number | text, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+value = st.recursive(
+    st.none() | st.booleans() | number | text,
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

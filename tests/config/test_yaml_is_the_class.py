@@ -1,4 +1,6 @@
-"""A part's YAML file is its class: the same keys, defaults and comments, a file for each word and a word for each file."""
+"""A part's YAML file is its class: the same keys, defaults and comments, a file for each word and a
+word for each file.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,22 @@ from mlplab.training import STYLES
 
 ROOT = Path(__file__).parents[2]
 TABLES = {
-    "dataset": DATASETS, "loss": LOSSES, "activation": ACTIVATIONS, "initializer": INITIALIZERS, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "training": STYLES,
-}  # fmt: skip
+    "dataset": DATASETS,
+    "loss": LOSSES,
+    "activation": ACTIVATIONS,
+    "initializer": INITIALIZERS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "training": STYLES,
+}
 
 
 def test_the_files_are_what_the_script_writes():
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "write_configs.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "scripts" / "write_configs.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -50,7 +60,13 @@ def test_keys_and_defaults_are_the_same():
                 composed["path"] = "table.csv"
             if word == "openml":  # one of its two keys must be given
                 composed["data_name"] = "adult"
-            built = part(**{"file": {"path": "table.csv"}, "openml": {"data_name": "adult"}}.get(word, {}))
+            built = part(
+                **{"file": {"path": "table.csv"}, "openml": {"data_name": "adult"}}.get(word, {})
+            )
             for key, value in composed.items():
                 mine = getattr(built, key)
-                assert value == (list(mine) if isinstance(mine, tuple) else mine), (group, word, key)
+                assert value == (list(mine) if isinstance(mine, tuple) else mine), (
+                    group,
+                    word,
+                    key,
+                )

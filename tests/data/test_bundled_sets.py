@@ -20,7 +20,9 @@ from mlplab.data import DATASETS
         ("linnerud", (20, 3), 3, {}),
     ],
 )
-def test_same_as_sklearn(word: str, shape: tuple[int, int], outputs: int, options: dict[str, bool]) -> None:
+def test_same_as_sklearn(
+    word: str, shape: tuple[int, int], outputs: int, options: dict[str, bool]
+) -> None:
     table = DATASETS[word]().make(np.random.default_rng(0))
     x, y = getattr(datasets, f"load_{word}")(return_X_y=True, **options)
     assert table.x.shape == shape
@@ -36,7 +38,10 @@ def test_names() -> None:
     assert iris.feature_names[0] == "sepal length (cm)"
     assert digits.class_names == tuple("0123456789")
     assert linnerud.target_names == ("Weight", "Waist", "Pulse")
-    assert all(type(name) is str for name in (*iris.class_names, *digits.feature_names, *linnerud.target_names))
+    assert all(
+        type(name) is str
+        for name in (*iris.class_names, *digits.feature_names, *linnerud.target_names)
+    )
 
 
 def test_a_shared_table_cannot_be_written_to() -> None:

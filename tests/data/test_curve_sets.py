@@ -29,10 +29,14 @@ CURVES = [
 
 
 @pytest.mark.parametrize(("part", "function", "low", "high", "num_samples"), CURVES)
-def test_curves(part: type[curves.Curve], function: Any, low: float, high: float, num_samples: int) -> None:
+def test_curves(
+    part: type[curves.Curve], function: Any, low: float, high: float, num_samples: int
+) -> None:
     table = make(part())
     assert table.x.shape == table.y.shape == (num_samples, 1)
-    np.testing.assert_allclose(table.y[:, 0], [function(x) for x in table.x[:, 0]], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        table.y[:, 0], [function(x) for x in table.x[:, 0]], rtol=1e-12, atol=1e-14
+    )
     width = high - low
     assert low <= table.x.min() < low + 0.1 * width
     assert high - 0.1 * width < table.x.max() <= high
@@ -56,10 +60,21 @@ def test_range_is_a_key() -> None:
 def test_swiss_roll_lies_where_sklearn_rolls_it() -> None:
     table = make(curves.SwissRoll())
     t = table.y[:, 0]
-    np.testing.assert_allclose(table.x[:, [0, 2]], np.stack([t * np.cos(t), t * np.sin(t)], axis=1), atol=1e-12)
+    np.testing.assert_allclose(
+        table.x[:, [0, 2]], np.stack([t * np.cos(t), t * np.sin(t)], axis=1), atol=1e-12
+    )
     x, theirs = make_swiss_roll(2000, random_state=0)
-    np.testing.assert_allclose(x[:, [0, 2]], np.stack([theirs * np.cos(theirs), theirs * np.sin(theirs)], axis=1), atol=1e-12)
-    for low, high in ((t.min(), theirs.min()), (t.max(), theirs.max()), (table.x[:, 1].min(), 0), (table.x[:, 1].max(), x[:, 1].max())):
+    np.testing.assert_allclose(
+        x[:, [0, 2]],
+        np.stack([theirs * np.cos(theirs), theirs * np.sin(theirs)], axis=1),
+        atol=1e-12,
+    )
+    for low, high in (
+        (t.min(), theirs.min()),
+        (t.max(), theirs.max()),
+        (table.x[:, 1].min(), 0),
+        (table.x[:, 1].max(), x[:, 1].max()),
+    ):
         assert low == pytest.approx(high, abs=0.1)
 
 

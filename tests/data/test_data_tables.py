@@ -15,7 +15,8 @@ import mlplab.data
 from mlplab.data import DataError, Table, class_table, value_table
 from mlplab.task import Task
 
-SOURCE = Path(mlplab.data.__file__).parents[2]  # the new process finds the same mlplab, whatever folder the tests run in
+# the new process finds the same mlplab, whatever folder the tests run in
+SOURCE = Path(mlplab.data.__file__).parents[2]
 
 
 def classes(**changes: Any) -> Table:
@@ -55,9 +56,17 @@ def test_helpers_make_the_documented_types() -> None:
         (classes, {"y": np.array([0, 2, 0])}, "Row 1 has class label 2; labels go from 0 to 1"),
         (classes, {"y": np.array([0, 1, -1])}, "Row 2 has class label -1"),
         (classes, {"class_names": ("no", "yes", "maybe")}, "a name for each"),
-        (classes, {"task": Task("classification", 1), "class_names": ("no",)}, "two classes or more"),
+        (
+            classes,
+            {"task": Task("classification", 1), "class_names": ("no",)},
+            "two classes or more",
+        ),
         (classes, {"target_names": ("a", "b")}, "one target"),
-        (values, {"y": np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]])}, "Row 1 of target 'b' is nan"),
+        (
+            values,
+            {"y": np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]])},
+            "Row 1 of target 'b' is nan",
+        ),
         (values, {"y": np.zeros((3, 1))}, r"\[examples, 2\]"),
         (values, {"y": np.zeros((3, 2), dtype=np.int64)}, "float64"),
         (values, {"target_names": ("a",)}, "as many target names"),
@@ -65,7 +74,11 @@ def test_helpers_make_the_documented_types() -> None:
         (values, {"given_split": {"test": np.array([0])}}, "non-empty train"),
         (values, {"given_split": {"train": np.array([0]), "dev": np.array([1])}}, "got train, dev"),
         (values, {"given_split": {"train": np.array([0, 3])}}, "row numbers from 0 to 2"),
-        (values, {"given_split": {"train": np.array([0, 1]), "test": np.array([1])}}, "Row 1 is listed more than once"),
+        (
+            values,
+            {"given_split": {"train": np.array([0, 1]), "test": np.array([1])}},
+            "Row 1 is listed more than once",
+        ),
     ],
 )
 def test_refuses_bad_tables(make: Any, changes: dict[str, Any], words: str) -> None:
@@ -92,10 +105,15 @@ def test_hash_changes_with_any_cell_or_name(change: dict[str, Any]) -> None:
 
 
 def test_hash_tells_shapes_apart() -> None:
-    wide, tall = value_table([[1.0, 2.0, 3.0, 4.0]], [0.0]), value_table([[1.0, 2.0], [3.0, 4.0]], [0.0, 0.0])
+    wide, tall = (
+        value_table([[1.0, 2.0, 3.0, 4.0]], [0.0]),
+        value_table([[1.0, 2.0], [3.0, 4.0]], [0.0, 0.0]),
+    )
     assert wide.content_hash() != tall.content_hash()
 
 
 def test_listing_datasets_imports_neither_torch_nor_sklearn() -> None:
-    script = "import sys, mlplab.data; sys.exit(len({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
+    script = (
+        "import sys, mlplab.data; sys.exit(len({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", script], cwd=SOURCE, check=False).returncode == 0

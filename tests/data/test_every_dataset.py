@@ -16,12 +16,15 @@ from mlplab.data import Dataset, Table, prepare
 from mlplab.randomness import numpy_generator
 from mlplab.schema import FieldError, meaning, rules
 
-SOURCE = Path(mlplab.data.__file__).parents[2]  # the new process finds the same mlplab, whatever folder the tests run in
+# the new process finds the same mlplab, whatever folder the tests run in
+SOURCE = Path(mlplab.data.__file__).parents[2]
 OWN = ("file", "openml")
-DATASETS = {word: dataset for word, dataset in EVERY.items() if word not in OWN}  # a user's own table has tests of its own
+# a user's own table has tests of its own
+DATASETS = {word: dataset for word, dataset in EVERY.items() if word not in OWN}
 BUNDLED = {"iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud"}
 FIXED = {*BUNDLED, "boolean"}  # the same rows for every seed, and no size or noise to choose
-NO_DRAW = {*FIXED, "moons", "circles", "playground_spiral"}  # without noise nothing is random but the split
+# without noise nothing is random but the split
+NO_DRAW = {*FIXED, "moons", "circles", "playground_spiral"}
 DRAWN = sorted(set(DATASETS) - FIXED)
 
 every_dataset = pytest.mark.parametrize("word", sorted(DATASETS))
@@ -64,7 +67,9 @@ def test_one_seed_one_table(word: str) -> None:
     first, again, other = make(word), make(word), make(word, seed=1)
     assert first.content_hash() == again.content_hash()
     noisy_by_default = getattr(DATASETS[word](), "noise", 0) > 0
-    assert (first.content_hash() == other.content_hash()) == (word in NO_DRAW and not noisy_by_default)
+    assert (first.content_hash() == other.content_hash()) == (
+        word in NO_DRAW and not noisy_by_default
+    )
 
 
 @pytest.mark.parametrize("word", [word for word in DRAWN if not word.startswith("playground")])
@@ -78,7 +83,14 @@ def test_noise_only_moves_what_one_seed_draws(word: str) -> None:
         np.testing.assert_allclose(noisier.y - clean.y, 2 * (noisy.y - clean.y), atol=1e-12)
 
 
-@pytest.mark.parametrize("word", [word for word in DRAWN if DATASETS[word].task_kind == "classification" and word != "playground_xor"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        word
+        for word in DRAWN
+        if DATASETS[word].task_kind == "classification" and word != "playground_xor"
+    ],
+)
 @pytest.mark.parametrize("num_samples", [60, 101])
 def test_classes_are_as_even_as_can_be(word: str, num_samples: int) -> None:
     table = make(word, num_samples=num_samples, noise=0.0)
@@ -97,14 +109,22 @@ def test_prepares_by_default(word: str) -> None:
         assert part.x.shape == (len(part), prepared.num_features)
         assert np.isfinite(part.x).all()
         assert np.isfinite(part.y).all()
-        assert part.y.shape == ((len(part),) if prepared.task.classifies else (len(part), prepared.task.num_targets))
+        assert part.y.shape == (
+            (len(part),) if prepared.task.classifies else (len(part), prepared.task.num_targets)
+        )
         if prepared.task.classifies:
             assert set(part.y) == set(range(prepared.task.num_classes))
 
 
 @every_dataset
 def test_takes_numbers_of_the_right_kind_only(word: str) -> None:
-    wrong: dict[str, Any] = {"val": 1.0, "test": -0.1, "scaling": "robust", "target_scaling": "minmax", "seed": -1}
+    wrong: dict[str, Any] = {
+        "val": 1.0,
+        "test": -0.1,
+        "scaling": "robust",
+        "target_scaling": "minmax",
+        "seed": -1,
+    }
     for key, value in wrong.items():
         with pytest.raises(FieldError) as error:
             DATASETS[word](**{key: value})
@@ -129,4 +149,9 @@ for word, dataset in DATASETS.items():
         prepare(dataset(), 0, True)
 sys.exit("sklearn" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", script, ",".join([*BUNDLED, *OWN])], cwd=SOURCE, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script, ",".join([*BUNDLED, *OWN])], cwd=SOURCE, check=False
+        ).returncode
+        == 0
+    )

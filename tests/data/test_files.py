@@ -27,10 +27,26 @@ RNG = np.random.default_rng(0)
 def people(n=120, seed=0):
     """Numbers, a flag, a category, a date, and a target that follows from them."""
     rng = np.random.default_rng(seed)
-    age, income, city = rng.uniform(18, 80, n), rng.lognormal(8, 1, n), rng.choice(["Paris", "Rome", "Oslo"], n)
-    member, start = rng.random(n) < 0.5, pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1500, n), "D")
+    age, income, city = (
+        rng.uniform(18, 80, n),
+        rng.lognormal(8, 1, n),
+        rng.choice(["Paris", "Rome", "Oslo"], n),
+    )
+    member, start = (
+        rng.random(n) < 0.5,
+        pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1500, n), "D"),
+    )
     churn = np.where((age > 50) ^ (city == "Rome"), "yes", "no")
-    return pd.DataFrame({"age": age, "income": income, "city": city, "member": member, "start": start, "churn": churn})
+    return pd.DataFrame(
+        {
+            "age": age,
+            "income": income,
+            "city": city,
+            "member": member,
+            "start": start,
+            "churn": churn,
+        }
+    )
 
 
 def file(path="people.csv", **fields):
@@ -54,10 +70,26 @@ def refuses(words, capfd, *texts):
     return errors
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "semicolons", "csv.gz", "parquet", "feather", "utf-16", "latin-1", "bom", "crlf"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "csv",
+        "tsv",
+        "semicolons",
+        "csv.gz",
+        "parquet",
+        "feather",
+        "utf-16",
+        "latin-1",
+        "bom",
+        "crlf",
+    ],
+)
 def test_every_kind_of_file_gives_the_same_table(kind):
     frame = people().assign(city=lambda f: f["city"].replace({"Rome": "Zürich"}))
-    path = Path(f"people.{kind}" if kind in ("csv", "tsv", "csv.gz", "parquet", "feather") else "people.csv")
+    path = Path(
+        f"people.{kind}" if kind in ("csv", "tsv", "csv.gz", "parquet", "feather") else "people.csv"
+    )
     if kind == "parquet":
         frame.to_parquet(path)
     elif kind == "feather":
@@ -67,7 +99,11 @@ def test_every_kind_of_file_gives_the_same_table(kind):
     else:
         encoding = {"utf-16": "utf-16", "latin-1": "latin-1", "bom": "utf-8-sig"}.get(kind, "utf-8")
         frame.to_csv(
-            path, index=False, sep="\t" if kind == "tsv" else ",", encoding=encoding, lineterminator="\r\n" if kind == "crlf" else "\n"
+            path,
+            index=False,
+            sep="\t" if kind == "tsv" else ",",
+            encoding=encoding,
+            lineterminator="\r\n" if kind == "crlf" else "\n",
         )
     found = read(path).frame
     assert list(found.columns) == list(frame.columns)
@@ -86,7 +122,9 @@ def test_numpy_and_idx_files():
     images = RNG.integers(0, 256, (30, 4, 4)).astype(np.uint8)
     header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
     Path("train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
-    Path("train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01" + (30).to_bytes(4, "big") + bytes(range(10)) * 3))
+    Path("train-labels-idx1-ubyte.gz").write_bytes(
+        gzip.compress(b"\0\0\x08\x01" + (30).to_bytes(4, "big") + bytes(range(10)) * 3)
+    )
     found = read("train-images-idx3-ubyte.gz").frame
     np.testing.assert_array_equal(found.drop(columns="y"), images.reshape(30, 16))
     assert found["y"].tolist() == list(range(10)) * 3
@@ -149,11 +187,16 @@ def test_scaling_is_that_of_scikit_learn_measured_on_train(scaling, csv):
         own = np.sort(prepared.train.x[:, column])
         np.testing.assert_allclose(own, np.linspace(0, 1, len(own)), atol=1e-9)
         return
-    theirs = {"standard": sk.StandardScaler(), "minmax": sk.MinMaxScaler(), "robust": sk.RobustScaler(), "none": sk.FunctionTransformer()}[
-        scaling
-    ]
+    theirs = {
+        "standard": sk.StandardScaler(),
+        "minmax": sk.MinMaxScaler(),
+        "robust": sk.RobustScaler(),
+        "none": sk.FunctionTransformer(),
+    }[scaling]
     theirs.fit(raw[:, None])
-    np.testing.assert_allclose(prepared.test.x[:, column], np.ravel(theirs.transform(every[:, None])), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        prepared.test.x[:, column], np.ravel(theirs.transform(every[:, None])), rtol=1e-9, atol=1e-9
+    )
     one_hot = [i for i, name in enumerate(prepared.feature_names) if name.startswith("city=")]
     assert set(np.unique(prepared.train.x[:, one_hot])) <= {0.0, 1.0}
 
@@ -166,7 +209,9 @@ def test_ranks_are_those_of_scikit_learn():
     values = np.round(RNG.normal(size=500), 1)  # with ties
     theirs = QuantileTransformer(n_quantiles=100, random_state=0).fit(values[:, None])
     new = np.concatenate([values[:50], RNG.normal(size=50) * 3])
-    np.testing.assert_allclose(_ranks(new, theirs.quantiles_[:, 0]), theirs.transform(new[:, None])[:, 0], atol=1e-9)
+    np.testing.assert_allclose(
+        _ranks(new, theirs.quantiles_[:, 0]), theirs.transform(new[:, None])[:, 0], atol=1e-9
+    )
 
 
 @row("D1")
@@ -178,26 +223,52 @@ def test_d1_empty_cells_are_refused_or_filled(where, capfd):
     elif where == "a column":
         frame["age"] = np.nan
     else:
-        people(30, 1).assign(age=lambda f: f["age"].where(f.index != 4)).to_csv("val.csv", index=False)
+        people(30, 1).assign(age=lambda f: f["age"].where(f.index != 4)).to_csv(
+            "val.csv", index=False
+        )
     frame.to_csv("people.csv", index=False)
     more = ["dataset.val_path=val.csv"] if where == "validation" else []
     words = ["dataset.path=people.csv", "dataset.target=churn", *more]
     expected = {"one cell": "row 8", "a column": "no value at all", "validation": "row 125"}[where]
     refuses(words, capfd, "column 'age'", expected, "dataset.ignore=[age]")
-    code = main(["train", "dataset=file", "training.epochs=2", *words, "dataset.missing=impute", "hydra.run.dir=run"])
+    code = main(
+        [
+            "train",
+            "dataset=file",
+            "training.epochs=2",
+            *words,
+            "dataset.missing=impute",
+            "hydra.run.dir=run",
+        ]
+    )
     assert code == (2 if where == "a column" else 0)
 
 
 @row("D2", "D3")
 @pytest.mark.parametrize(
-    ("column", "value", "text"), [("age", np.inf, "not finite"), ("age", -np.inf, "not finite"), ("age", 1e39, "too large")]
+    ("column", "value", "text"),
+    [("age", np.inf, "not finite"), ("age", -np.inf, "not finite"), ("age", 1e39, "too large")],
 )
 def test_d2_numbers_that_are_not_finite(column, value, text, capfd):
     frame = people()
     frame.loc[[5, 9], column] = value
     frame.to_csv("people.csv", index=False)
-    refuses(["dataset.path=people.csv", "dataset.target=churn"], capfd, "people.csv", f"column '{column}'", "row 6", text, "2 such cell(s)")
-    refuses(["dataset.path=people.csv", f"dataset.target={column}", "dataset.task=regression"], capfd, f"'{column}'", "row 6", text)
+    refuses(
+        ["dataset.path=people.csv", "dataset.target=churn"],
+        capfd,
+        "people.csv",
+        f"column '{column}'",
+        "row 6",
+        text,
+        "2 such cell(s)",
+    )
+    refuses(
+        ["dataset.path=people.csv", f"dataset.target={column}", "dataset.task=regression"],
+        capfd,
+        f"'{column}'",
+        "row 6",
+        text,
+    )
 
 
 @row("D3")
@@ -207,7 +278,13 @@ def test_d3_an_empty_target(task, capfd):
     target = "churn" if task == "classification" else "income"
     frame.loc[3, target] = None
     frame.to_csv("people.csv", index=False)
-    refuses(["dataset.path=people.csv", f"dataset.target={target}"], capfd, f"target '{target}'", "row 4", "1 are")
+    refuses(
+        ["dataset.path=people.csv", f"dataset.target={target}"],
+        capfd,
+        f"target '{target}'",
+        "row 4",
+        "1 are",
+    )
 
 
 @row("D4")
@@ -217,23 +294,51 @@ def test_d4_a_word_among_numbers(word, capfd):
     frame.loc[10, "age"] = word
     frame.to_csv("people.csv", index=False)
     refuses(
-        ["dataset.path=people.csv", "dataset.target=churn"], capfd, "column 'age'", "row 11", word, "1 such cell(s)", "dataset.ignore=[age]"
+        ["dataset.path=people.csv", "dataset.target=churn"],
+        capfd,
+        "column 'age'",
+        "row 11",
+        word,
+        "1 such cell(s)",
+        "dataset.ignore=[age]",
     )
     assert (
-        main(["train", "dataset=file", "dataset.path=people.csv", "dataset.target=churn", "dataset.ignore=[age]", "training.epochs=1"]) == 0
+        main(
+            [
+                "train",
+                "dataset=file",
+                "dataset.path=people.csv",
+                "dataset.target=churn",
+                "dataset.ignore=[age]",
+                "training.epochs=1",
+            ]
+        )
+        == 0
     )
 
 
 @row("D5")
 @pytest.mark.parametrize(("name", "near"), [("chrun", "churn"), ("Churn", "churn"), ("x99", "age")])
 def test_d5_a_target_that_is_not_there(name, near, csv, capfd):
-    refuses(["dataset.path=people.csv", f"dataset.target={name}"], capfd, f"'{name}'", near, "people.csv")
+    refuses(
+        ["dataset.path=people.csv", f"dataset.target={name}"],
+        capfd,
+        f"'{name}'",
+        near,
+        "people.csv",
+    )
 
 
 @row("D6")
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "empty"), ("\ufeff", "no rows"), ("a,b\n", "no rows"), ("\n\n", "no rows"), ("y\n1\n2\n3\n1\n2\n", "no feature column")],
+    [
+        ("", "empty"),
+        ("\ufeff", "no rows"),
+        ("a,b\n", "no rows"),
+        ("\n\n", "no rows"),
+        ("y\n1\n2\n3\n1\n2\n", "no feature column"),
+    ],
 )
 def test_d6_empty_files(text, told, capfd):
     Path("empty.csv").write_text(text, encoding="utf-8")
@@ -261,12 +366,19 @@ def test_d9_a_class_that_is_not_trained(capfd):
     refuses(["dataset.path=people.csv", "dataset.target=churn"], capfd, "'maybe'", "1 example(s)")
     frame["part"] = ["test"] + ["train"] * 119
     frame.to_csv("people.csv", index=False)
-    refuses(["dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=part"], capfd, "'maybe'", "1 row(s), all in test")
+    refuses(
+        ["dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=part"],
+        capfd,
+        "'maybe'",
+        "1 row(s), all in test",
+    )
 
 
 @pytest.mark.parametrize("labels", [(0, 5), (-1, 1), (-100, 3), (True, False), ("yes", "no")])
 def test_labels_are_kept_whatever_they_are(labels):
-    people().assign(churn=lambda f: np.where(f["churn"] == "yes", labels[1], labels[0])).to_csv("people.csv", index=False)
+    people().assign(churn=lambda f: np.where(f["churn"] == "yes", labels[1], labels[0])).to_csv(
+        "people.csv", index=False
+    )
     prepared = prepare(file(), 0, True)
     assert set(prepared.class_names) == {str(label) for label in labels}
     assert set(np.unique(prepared.train.y)) == {0, 1}
@@ -290,7 +402,12 @@ def test_d11_ragged_rows_and_names_twice(text, told, capfd):
 @row("D11")
 def test_d11_a_wrong_encoding_is_named(capfd):
     Path("bad.csv").write_bytes("a,y\n1,é\n2,b\n".encode("latin-1") * 3)
-    refuses(["dataset.path=bad.csv", "dataset.target=y", "dataset.encoding=utf-8"], capfd, "utf-8", "dataset.encoding=")
+    refuses(
+        ["dataset.path=bad.csv", "dataset.target=y", "dataset.encoding=utf-8"],
+        capfd,
+        "utf-8",
+        "dataset.encoding=",
+    )
 
 
 @row("D12")
@@ -305,10 +422,15 @@ def test_d12_types_that_are_no_data(capfd):
 
 @row("D13")
 def test_d13_constant_columns(tmp_path):
-    people().assign(same=3.0, hardly=lambda f: 1 + 1e-15 * (f.index % 2)).to_csv("people.csv", index=False)
+    people().assign(same=3.0, hardly=lambda f: 1 + 1e-15 * (f.index % 2)).to_csv(
+        "people.csv", index=False
+    )
     prepared = prepare(file(), 0, True)
     assert np.isfinite(prepared.train.x).all()
-    assert any(finding.column == "same" and "always the same" in finding.what for finding in prepared.report.findings)
+    assert any(
+        finding.column == "same" and "always the same" in finding.what
+        for finding in prepared.report.findings
+    )
 
 
 @row("D24", "D25")
@@ -334,7 +456,9 @@ def test_what_is_odd_is_told():
     assert any("identifier" in finding.what for finding in prepare(file(), 0, True).report.findings)
     rare = people(400).assign(churn=lambda f: np.where(f.index < 12, "yes", "no"))
     rare.to_csv("people.csv", index=False)
-    assert any("3.0% of the rows" in finding.what for finding in prepare(file(), 0, True).report.findings)
+    assert any(
+        "3.0% of the rows" in finding.what for finding in prepare(file(), 0, True).report.findings
+    )
 
 
 def test_groups_stay_together_and_time_goes_forward():
@@ -380,21 +504,52 @@ def test_nothing_but_train_decides_what_is_learnt(missing):
                 changed.loc[120:, name] = other[name].to_numpy()
         changed.to_csv("people.csv", index=False)
         run = mlplab.run(
-            ["dataset=file", "dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=part", f"dataset.missing={missing}",
-             "training.epochs=12", "tracking=off"], f"run{seed}",
-        )  # fmt: skip
-        results.add((Path(f"run{seed}/checkpoints/last.safetensors").read_bytes(), run.preprocessing.to_json(), run.summary["best_epoch"]))
+            [
+                "dataset=file",
+                "dataset.path=people.csv",
+                "dataset.target=churn",
+                "dataset.split_column=part",
+                f"dataset.missing={missing}",
+                "training.epochs=12",
+                "tracking=off",
+            ],
+            f"run{seed}",
+        )
+        results.add(
+            (
+                Path(f"run{seed}/checkpoints/last.safetensors").read_bytes(),
+                run.preprocessing.to_json(),
+                run.summary["best_epoch"],
+            )
+        )
     assert len(results) == 1
 
 
 def test_weights_count_as_often_as_they_say():
     """Whole weights are rows repeated, in full batches."""
-    frame = people(60).drop(columns="start").assign(part=lambda f: np.where(f.index < 40, "train", "val"), weight=lambda f: 1 + f.index % 3)
+    frame = (
+        people(60)
+        .drop(columns="start")
+        .assign(
+            part=lambda f: np.where(f.index < 40, "train", "val"), weight=lambda f: 1 + f.index % 3
+        )
+    )
     frame.to_csv("weighted.csv", index=False)
-    repeated = frame.loc[frame.index.repeat(np.where(frame["part"] == "train", frame["weight"], 1))].assign(weight=1)
+    repeated = frame.loc[
+        frame.index.repeat(np.where(frame["part"] == "train", frame["weight"], 1))
+    ].assign(weight=1)
     repeated.to_csv("repeated.csv", index=False)
-    words = ["dataset=file", "dataset.target=churn", "dataset.split_column=part", "dataset.scaling=none", "dataset.ignore=[income]", "training=batch",
-             "training.epochs=20", "dtype=float64", "tracking=off"]  # fmt: skip
+    words = [
+        "dataset=file",
+        "dataset.target=churn",
+        "dataset.split_column=part",
+        "dataset.scaling=none",
+        "dataset.ignore=[income]",
+        "training=batch",
+        "training.epochs=20",
+        "dtype=float64",
+        "tracking=off",
+    ]
     one = mlplab.run([*words, "dataset.path=weighted.csv", "dataset.weight_column=weight"], "one")
     two = mlplab.run([*words, "dataset.path=repeated.csv", "dataset.weight_column=weight"], "two")
     for a, b in zip(one.module().parameters(), two.module().parameters(), strict=True):

@@ -1,4 +1,6 @@
-"""dataset=openml: fetched by scikit-learn, kept, treated as one's own table; without a connection one paragraph says so."""
+"""dataset=openml: fetched by scikit-learn, kept, treated as one's own table; without a connection
+one paragraph says so.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,13 @@ from fake_openml import cut_off, serve
 
 from mlplab.cli import main
 
-WORDS = ["dataset=openml", "dataset.cache=cache", "training.epochs=1", "tracking=summary", "dataset.missing=impute"]
+WORDS = [
+    "dataset=openml",
+    "dataset.cache=cache",
+    "training.epochs=1",
+    "tracking=summary",
+    "dataset.missing=impute",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +34,9 @@ def test_it_is_fetched_once_and_kept(which, monkeypatch, capsys, tmp_path):
     assert "| colour | category |" in report
     cut_off(monkeypatch)
     assert main(["train", *WORDS, which, "hydra.run.dir=two"]) == 0
-    assert (tmp_path / "one" / "weights.safetensors").read_bytes() == (tmp_path / "two" / "weights.safetensors").read_bytes()
+    assert (tmp_path / "one" / "weights.safetensors").read_bytes() == (
+        tmp_path / "two" / "weights.safetensors"
+    ).read_bytes()
     assert main(["train", *WORDS, which, "dataset.target=size", "hydra.run.dir=three"]) == 0
 
 

@@ -1,4 +1,6 @@
-"""The Playground's rules, written out again here: ranges, padding, where labels are read, what noise does."""
+"""The Playground's rules, written out again here: ranges, padding, where labels are read, what
+noise does.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def test_circle() -> None:
     assert inner.max() < 2.5
     assert outer.min() >= 3.5
     assert outer.max() <= 5
-    assert inner.mean() == pytest.approx(1.25, abs=0.06)  # radii are uniform, not areas (which would give 1.67)
+    # radii are uniform, not areas (which would give 1.67)
+    assert inner.mean() == pytest.approx(1.25, abs=0.06)
     assert outer.mean() == pytest.approx(4.25, abs=0.04)
 
 
@@ -49,7 +52,9 @@ def test_spiral(num_samples: int) -> None:
         points = table.x[table.y == label]
         radius = 5 * np.arange(len(points)) / len(points)
         angle = 1.75 * 2 * np.pi * np.arange(len(points)) / len(points) + shift
-        np.testing.assert_allclose(points, np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1), atol=1e-12)
+        np.testing.assert_allclose(
+            points, np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1), atol=1e-12
+        )
     moved = make(playground.PlaygroundSpiral(num_samples=num_samples, noise=50)).x - table.x
     assert 0.45 < np.abs(moved).max() <= 0.5
 

@@ -1,4 +1,6 @@
-"""Splitting and scaling: sizes, strata, streams, and that nothing of val or test reaches what is trained."""
+"""Splitting and scaling: sizes, strata, streams, and that nothing of val or test reaches what is
+trained.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data import DATASETS, DataError, Prepared, Scaler, Table, class_table, prepare, prepare_table, toy, value_table
+from mlplab.data import (
+    DATASETS,
+    DataError,
+    Prepared,
+    Scaler,
+    Table,
+    class_table,
+    prepare,
+    prepare_table,
+    toy,
+    value_table,
+)
 from mlplab.data.scaling import fit_scaler
 from mlplab.data.splitting import split_rows
 from mlplab.randomness import numpy_generator
@@ -27,7 +40,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 def numbered(counts: list[int], **changes: Any) -> Table:
     """A table whose one feature is the row number, with so many rows a class, in mixed order."""
     y = rng(7).permutation(np.repeat(np.arange(len(counts)), counts))
-    table = class_table(np.arange(len(y), dtype=float)[:, None], y, [f"c{i}" for i in range(len(counts))])
+    table = class_table(
+        np.arange(len(y), dtype=float)[:, None], y, [f"c{i}" for i in range(len(counts))]
+    )
     return dataclasses.replace(table, **changes)
 
 
@@ -46,7 +61,9 @@ def assert_same(a: Prepared, b: Prepared, part: str) -> None:
     test=st.sampled_from([0.0, 0.15, 0.2, 0.4]),
     seed=st.integers(0, 5),
 )
-def test_every_row_is_in_one_part_and_classes_in_proportion(counts: list[int], val: float, test: float, seed: int) -> None:
+def test_every_row_is_in_one_part_and_classes_in_proportion(
+    counts: list[int], val: float, test: float, seed: int
+) -> None:
     table = numbered(counts)
     num_rows, num_classes = len(table.x), len(counts)
     rows = split_rows(table, {"val": val, "test": test}, rng(seed))
@@ -72,7 +89,8 @@ def test_largest_remainder() -> None:
 
 def test_sizes_do_not_depend_on_the_classes() -> None:
     sizes = {
-        tuple(len(own) for own in split_rows(numbered(counts), FRACTIONS, rng()).values()) for counts in ([50, 47], [30, 67], [10, 40, 47])
+        tuple(len(own) for own in split_rows(numbered(counts), FRACTIONS, rng()).values())
+        for counts in ([50, 47], [30, 67], [10, 40, 47])
     }
     assert sizes == {(59, 19, 19)}
 
@@ -89,13 +107,19 @@ def test_parts_are_in_random_order() -> None:
         rows = split_rows(table, FRACTIONS, rng())
         for own in rows.values():
             assert not np.array_equal(own, np.sort(own))
-        assert all(not np.array_equal(rows[part], split_rows(table, FRACTIONS, rng(1))[part]) for part in rows)
+        assert all(
+            not np.array_equal(rows[part], split_rows(table, FRACTIONS, rng(1))[part])
+            for part in rows
+        )
 
 
 def test_missing_class_is_named() -> None:
-    with pytest.raises(DataError, match=r"Class 'c1' has 2 example\(s\), but train, val, test need"):
+    with pytest.raises(
+        DataError, match=r"Class 'c1' has 2 example\(s\), but train, val, test need"
+    ):
         split_rows(numbered([30, 2]), FRACTIONS, rng())
-    assert len(split_rows(numbered([30, 2]), {"val": 0.0, "test": 0.2}, rng())["test"]) == 6  # two parts, two rows: enough
+    # two parts, two rows: enough
+    assert len(split_rows(numbered([30, 2]), {"val": 0.0, "test": 0.2}, rng())["test"]) == 6
     with pytest.raises(DataError, match="Class 'c1' has 0"):
         split_rows(numbered([30, 0]), {"val": 0.0, "test": 0.0}, rng())
 
@@ -115,7 +139,12 @@ def test_too_few_rows(counts: list[int], val: float, test: float) -> None:
 def test_too_few_rows_for_regression() -> None:
     with pytest.raises(DataError, match=r"Of 2 example\(s\), 1 go to val and 1 to test"):
         split_rows(value_table([[1.0], [2.0]], [1.0, 2.0]), FRACTIONS, rng())
-    assert [len(own) for own in split_rows(value_table(np.zeros((3, 1)), np.zeros(3)), {"val": 0.1, "test": 0.1}, rng()).values()] == [
+    assert [
+        len(own)
+        for own in split_rows(
+            value_table(np.zeros((3, 1)), np.zeros(3)), {"val": 0.1, "test": 0.1}, rng()
+        ).values()
+    ] == [
         1,
         1,
         1,
@@ -154,11 +183,19 @@ def test_the_split_has_a_stream_of_its_own() -> None:
     prepared, other = prepare(dataset, 3, True), prepare(dataset, 4, True)
     assert prepared.data_hash == other.data_hash
     assert not np.array_equal(prepared.train.x, other.train.x)
-    assert_same(prepared, prepare_table(dataset.make(rng()), dataset, numpy_generator(3, "split"), True), "train")
+    assert_same(
+        prepared,
+        prepare_table(dataset.make(rng()), dataset, numpy_generator(3, "split"), True),
+        "train",
+    )
 
 
 def test_own_seed_counts_before_that_of_the_run() -> None:
-    fixed, again, free = prepare(XOR(seed=5), 0, True), prepare(XOR(seed=5), 1, True), prepare(XOR(), 5, True)
+    fixed, again, free = (
+        prepare(XOR(seed=5), 0, True),
+        prepare(XOR(seed=5), 1, True),
+        prepare(XOR(), 5, True),
+    )
     assert fixed.data_hash == again.data_hash == free.data_hash
     for part in ("train", "val", "test"):
         assert_same(fixed, again, part)
@@ -166,8 +203,11 @@ def test_own_seed_counts_before_that_of_the_run() -> None:
 
 
 def test_split_does_not_depend_on_what_the_data_drew() -> None:
-    # The same rows go to the same parts whether a table took many random numbers or few: blobs' centres come first.
-    few, many = (prepare(toy.Blobs(num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9))
+    # The same rows go to the same parts whether a table took many random numbers or few: blobs'
+    # centres come first.
+    few, many = (
+        prepare(toy.Blobs(num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9)
+    )
     for part in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(few, part).y, getattr(many, part).y)
 
@@ -196,7 +236,9 @@ def test_data_do_not_depend_on_the_split() -> None:
     row=st.integers(0, 9),
     value=st.floats(-1e12, 1e12),
 )
-def test_held_out_rows_change_nothing_in_training(word: str, scaling: str, part: str, row: int, value: float) -> None:
+def test_held_out_rows_change_nothing_in_training(
+    word: str, scaling: str, part: str, row: int, value: float
+) -> None:
     keys: dict[str, Any] = {"num_samples": 50, "scaling": scaling}
     dataset = DATASETS[word](**keys)
     table = dataset.make(rng())
@@ -225,12 +267,22 @@ def test_standard_and_minmax() -> None:
     np.testing.assert_array_equal(minmax.train.x.min(0), 0)
     np.testing.assert_array_equal(minmax.train.x.max(0), 1)
     plain = prepare(DATASETS["wine"](scaling="none"), 0, True)
-    np.testing.assert_allclose(standard.feature_scaler.invert(standard.train.x), plain.train.x, rtol=1e-12)
-    np.testing.assert_allclose(minmax.feature_scaler.invert(minmax.train.x), plain.train.x, rtol=1e-12)
+    np.testing.assert_allclose(
+        standard.feature_scaler.invert(standard.train.x), plain.train.x, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        minmax.feature_scaler.invert(minmax.train.x), plain.train.x, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
-    ("how", "default", "scaled"), [("auto", True, True), ("auto", False, False), ("standard", False, True), ("none", True, False)]
+    ("how", "default", "scaled"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("standard", False, True),
+        ("none", True, False),
+    ],
 )
 def test_target_scaling(how: str, default: bool, scaled: bool) -> None:
     prepared = prepare(DATASETS["linnerud"](target_scaling=how), 0, default)
@@ -242,7 +294,11 @@ def test_target_scaling(how: str, default: bool, scaled: bool) -> None:
         assert_same(prepared, raw, "train")
     assert prepared.val is not None
     assert raw.val is not None
-    np.testing.assert_allclose(prepared.target_scaler.invert(np.asarray(prepared.val.y, dtype=np.float64)), raw.val.y, rtol=1e-12)
+    np.testing.assert_allclose(
+        prepared.target_scaler.invert(np.asarray(prepared.val.y, dtype=np.float64)),
+        raw.val.y,
+        rtol=1e-12,
+    )
 
 
 def test_classes_are_never_scaled() -> None:
@@ -264,9 +320,18 @@ def test_a_constant_feature_becomes_zero(how: str, constant: float) -> None:
 def test_numbers_too_far_apart_are_refused() -> None:
     dataset = SINE(val=0.0, test=0.0)
     with pytest.raises(DataError, match="spans more"):
-        prepare_table(value_table([[1e308], [-1e308], [1e308]], [0.0, 1.0, 2.0]), dataset, rng(), True)
+        prepare_table(
+            value_table([[1e308], [-1e308], [1e308]], [0.0, 1.0, 2.0]), dataset, rng(), True
+        )
     tiny = value_table([[0.0], [1e-150], [1e300]], [0.0, 1.0, 2.0])
-    tiny = dataclasses.replace(tiny, given_split={"train": np.array([0, 1]), "val": np.array([], dtype=int), "test": np.array([2])})
+    tiny = dataclasses.replace(
+        tiny,
+        given_split={
+            "train": np.array([0, 1]),
+            "val": np.array([], dtype=int),
+            "test": np.array([2]),
+        },
+    )
     with pytest.raises(DataError, match="hardly varies"):
         prepare_table(tiny, dataset, rng(), True)
 
@@ -283,4 +348,8 @@ def test_parts_without_rows_are_none() -> None:
     assert prepared.val is None
     assert prepared.test is None
     assert len(prepared.train) == 100
-    assert (prepared.num_features, prepared.feature_names, prepared.target_names) == (1, ("x",), ("y",))
+    assert (prepared.num_features, prepared.feature_names, prepared.target_names) == (
+        1,
+        ("x",),
+        ("y",),
+    )

@@ -1,4 +1,6 @@
-"""A large text file in sections: the same frame as all at once, whatever stands in its later sections."""
+"""A large text file in sections: the same frame as all at once, whatever stands in its later
+sections.
+"""
 
 from pathlib import Path
 
@@ -19,20 +21,39 @@ def frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, p
     whole = read(path).frame
     parsed, table = [], text._table
     monkeypatch.setattr(text, "SECTION", 512)
-    monkeypatch.setattr(text, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more))
+    monkeypatch.setattr(
+        text, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more)
+    )
     return whole, read(path).frame, len(parsed)
 
 
 def lines(**changes: str) -> list[str]:
     """A header and rows `number,fraction,word,empty`; `changes`: a row's text by `row_7`."""
-    return ["n,f,w,e", *(changes.get(f"row_{i}", f"{i},{i / 7:.4f},{'ab'[i % 2]},") for i in range(ROWS))]
+    return [
+        "n,f,w,e",
+        *(changes.get(f"row_{i}", f"{i},{i / 7:.4f},{'ab'[i % 2]},") for i in range(ROWS)),
+    ]
 
 
 @pytest.mark.parametrize(
     "late",
-    ["", "1.5,2,a,", "7,x,a,", "word,2,a,", "7,2,a,1", "7,2,a,now", "2020-01-01,2,a,", "7,2,5,", "7,2,,", '7,2,"a,b",', "true,2,a,"],
+    [
+        "",
+        "1.5,2,a,",
+        "7,x,a,",
+        "word,2,a,",
+        "7,2,a,1",
+        "7,2,a,now",
+        "2020-01-01,2,a,",
+        "7,2,5,",
+        "7,2,,",
+        '7,2,"a,b",',
+        "true,2,a,",
+    ],
 )
-def test_in_sections_the_frame_is_that_of_the_whole_file(late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_sections_the_frame_is_that_of_the_whole_file(
+    late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines(**({f"row_{ROWS - 3}": late} if late else {}))) + "\n")
     whole, sections, parsed = frames(path, monkeypatch)
@@ -42,7 +63,9 @@ def test_in_sections_the_frame_is_that_of_the_whole_file(late: str, tmp_path: Pa
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_marks_of_order_and_ends_of_lines_are_no_cells(start: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_of_order_and_ends_of_lines_are_no_cells(
+    start: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes((start + ending.join(lines())).encode())
     whole, sections, parsed = frames(path, monkeypatch)
@@ -52,7 +75,9 @@ def test_marks_of_order_and_ends_of_lines_are_no_cells(start: str, ending: str, 
     pd.testing.assert_frame_equal(whole, sections)
 
 
-def test_without_a_header_the_first_line_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_header_the_first_line_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines()[1:]))
     whole, sections, _ = frames(path, monkeypatch)
@@ -60,7 +85,9 @@ def test_without_a_header_the_first_line_is_a_row(tmp_path: Path, monkeypatch: p
     pd.testing.assert_frame_equal(whole, sections)
 
 
-def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines(**{f"row_{ROWS - 5}": "1,2"})))
     with pytest.raises(DataError) as whole:
@@ -73,7 +100,9 @@ def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(tmp_path: Path
 
 
 def test_a_large_file_is_not_held_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pyarrow allocates at any time: the table and a few sections, not the text of the file beside it."""
+    """What pyarrow allocates at any time: the table and a few sections, not the text of the file
+    beside it.
+    """
     path, rows, columns = tmp_path / "a.csv", 60_000, 12
     values = np.random.default_rng(0).normal(size=(rows, columns)).round(12)
     pd.DataFrame(values, columns=[f"x{i}" for i in range(columns)]).to_csv(path, index=False)

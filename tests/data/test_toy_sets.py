@@ -19,7 +19,9 @@ def make(dataset: toy.Toy | toy.Boolean, seed: int = 0) -> Table:
 
 
 def linear_accuracy(table: Table) -> float:
-    return float(LogisticRegression(C=1e6, max_iter=2000).fit(table.x, table.y).score(table.x, table.y))
+    return float(
+        LogisticRegression(C=1e6, max_iter=2000).fit(table.x, table.y).score(table.x, table.y)
+    )
 
 
 def polar(table: Table) -> tuple[Floats, Floats]:
@@ -36,7 +38,13 @@ def test_linear_is_the_side_of_a_line(gap: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "function"), [("and", np.all), ("or", np.any), ("nand", lambda x: not all(x)), ("xor", lambda x: x[0] != x[1])]
+    ("gate", "function"),
+    [
+        ("and", np.all),
+        ("or", np.any),
+        ("nand", lambda x: not all(x)),
+        ("xor", lambda x: x[0] != x[1]),
+    ],
 )
 def test_boolean_is_the_four_points(gate: str, function: Any) -> None:
     table = make(toy.Boolean(gate=gate))
@@ -71,7 +79,8 @@ def test_radial_alternates_around_one_ring(num_sectors: int, gap: float) -> None
     assert 1 - gap / 2 - 0.05 < (place % 1).max() <= 1 - gap / 2
     assert radius.min() >= 0.5
     assert radius.max() <= 1
-    assert (radius < np.sqrt((0.25 + 1) / 2)).mean() == pytest.approx(0.5, abs=0.03)  # half of the ring's area
+    # half of the ring's area
+    assert (radius < np.sqrt((0.25 + 1) / 2)).mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_radial_defeats_a_line() -> None:
@@ -117,7 +126,9 @@ def test_spiral_arms_wind(num_arms: int, turns: float) -> None:
     table = make(toy.Spiral(num_arms=num_arms, turns=turns, noise=0.0))
     radius, angle = polar(table)
     arm = (angle / (2 * np.pi) - turns * radius) * num_arms % num_arms
-    np.testing.assert_allclose(np.minimum(np.abs(arm - table.y), num_arms - np.abs(arm - table.y)), 0, atol=1e-9)
+    np.testing.assert_allclose(
+        np.minimum(np.abs(arm - table.y), num_arms - np.abs(arm - table.y)), 0, atol=1e-9
+    )
     assert radius.min() >= 0.1
     assert radius.max() <= 1
     assert table.task.num_classes == num_arms
@@ -128,7 +139,10 @@ def test_moons_and_circles_are_those_of_sklearn(num_samples: int) -> None:
     sizes = (num_samples - num_samples // 2, num_samples // 2)
     for ours, (x, y) in (
         (make(toy.Moons(num_samples=num_samples, noise=0.0)), make_moons(sizes, shuffle=False)),
-        (make(toy.Circles(num_samples=num_samples, noise=0.0)), make_circles(sizes, shuffle=False, factor=0.5)),
+        (
+            make(toy.Circles(num_samples=num_samples, noise=0.0)),
+            make_circles(sizes, shuffle=False, factor=0.5),
+        ),
     ):
         for label in (0, 1):
             np.testing.assert_allclose(ours.x[ours.y == label], x[y == label], atol=1e-12)

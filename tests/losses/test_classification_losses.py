@@ -30,7 +30,9 @@ def assert_tight(actual: Tensor, expected: Tensor) -> None:
 
 def examples(num_classes: int, num_outputs: int | None = None) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(num_classes)
-    outputs_KBC = torch.randn(2, 30, num_outputs or num_classes, generator=generator, dtype=torch.float64) * 2
+    outputs_KBC = (
+        torch.randn(2, 30, num_outputs or num_classes, generator=generator, dtype=torch.float64) * 2
+    )
     return outputs_KBC, torch.randint(num_classes, (2, 30), generator=generator)
 
 
@@ -43,7 +45,10 @@ def onehot(y: int, num_classes: int) -> Tensor:
 
 
 def kl(q: Tensor, p: Tensor) -> Tensor:
-    return sum((q[c] * (q[c] / p[c]).log() for c in range(len(q)) if q[c] > 0), torch.zeros((), dtype=torch.float64))
+    return sum(
+        (q[c] * (q[c] / p[c]).log() for c in range(len(q)) if q[c] > 0),
+        torch.zeros((), dtype=torch.float64),
+    )
 
 
 def smoothed(y: int, share: float, num_classes: int) -> Tensor:
@@ -67,7 +72,10 @@ def binary(z: Tensor, y: int, pos_weight: float = 1.0) -> Tensor:
 
 FORMULAS: list[tuple[Loss, Formula]] = [
     (PARTS["cross_entropy"](), lambda z, y: -softmax(z)[y].log()),
-    (PARTS["cross_entropy"](label_smoothing=0.2), lambda z, y: -(smoothed(y, 0.2, len(z)) * softmax(z).log()).sum()),
+    (
+        PARTS["cross_entropy"](label_smoothing=0.2),
+        lambda z, y: -(smoothed(y, 0.2, len(z)) * softmax(z).log()).sum(),
+    ),
     (PARTS["nll"](), lambda z, y: -z[y] + z.exp().sum().log()),
     (PARTS["focal"](), lambda z, y: -((1 - softmax(z)[y]) ** 2) * softmax(z)[y].log()),
     (PARTS["focal"](gamma=0.5), lambda z, y: -((1 - softmax(z)[y]) ** 0.5) * softmax(z)[y].log()),
@@ -85,7 +93,10 @@ BINARY: list[tuple[Loss, Formula]] = [
     (PARTS["bce"](), binary),
     (PARTS["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
     (PARTS["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
-    (PARTS["hinge"](margin=0.5, multiclass="one_vs_rest"), lambda z, y: (0.5 - (2 * y - 1) * z[0]).clamp(min=0)),
+    (
+        PARTS["hinge"](margin=0.5, multiclass="one_vs_rest"),
+        lambda z, y: (0.5 - (2 * y - 1) * z[0]).clamp(min=0),
+    ),
     (PARTS["squared_hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0) ** 2),
 ]
 
@@ -96,7 +107,10 @@ def check(loss: Loss, formula: Formula, outputs_KBC: Tensor, targets_KB: Tensor)
     pairs = zip(outputs_KBC.flatten(0, 1), targets_KB.flatten().tolist(), strict=True)
     expected_KB = torch.stack([formula(z, y) for z, y in pairs]).view(targets_KB.shape)
     assert_tight(loss_KB, expected_KB)
-    gradients = [torch.autograd.grad(value.sum(), outputs_KBC, retain_graph=True)[0] for value in (loss_KB, expected_KB)]
+    gradients = [
+        torch.autograd.grad(value.sum(), outputs_KBC, retain_graph=True)[0]
+        for value in (loss_KB, expected_KB)
+    ]
     assert_tight(*gradients)
 
 
@@ -122,14 +136,20 @@ def test_agreement_with_torch_and_scikit_learn(num_classes: int) -> None:
     outputs_NC, targets_N = outputs_KBC.flatten(0, 1), targets_KB.flatten()
     for smoothing in (0.0, 0.1):
         theirs = F.cross_entropy(outputs_NC, targets_N, label_smoothing=smoothing)
-        assert_tight(CrossEntropy(label_smoothing=smoothing)(outputs_KBC, targets_KB).mean(), theirs)
+        assert_tight(
+            CrossEntropy(label_smoothing=smoothing)(outputs_KBC, targets_KB).mean(), theirs
+        )
     theirs = F.nll_loss(outputs_NC.log_softmax(-1), targets_N, reduction="sum")
     assert_tight(PARTS["nll"]()(outputs_KBC, targets_KB).sum(), theirs)
     if num_classes > 2:
         theirs = hinge_loss(targets_N.numpy(), outputs_NC.numpy())
-        assert PARTS["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(theirs, rel=1e-12)
+        assert PARTS["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(
+            theirs, rel=1e-12
+        )
     else:
-        theirs = F.binary_cross_entropy_with_logits(outputs_NC[:, 0], targets_N.double(), pos_weight=torch.tensor(2.0))
+        theirs = F.binary_cross_entropy_with_logits(
+            outputs_NC[:, 0], targets_N.double(), pos_weight=torch.tensor(2.0)
+        )
         assert_tight(PARTS["bce"](pos_weight=2.0)(outputs_KBC[..., :1], targets_KB).mean(), theirs)
 
 
@@ -141,7 +161,9 @@ def test_the_lectures_negative_log_likelihood_written_out() -> None:
     total = 0.0
     for i in range(8):
         scores = [float(sum(x[i, f] * beta[f, j] for f in range(4))) for j in range(3)]
-        total += sum((-scores[j] + math.log(sum(map(math.exp, scores)))) for j in range(3) if y[i] == j)
+        total += sum(
+            (-scores[j] + math.log(sum(map(math.exp, scores)))) for j in range(3) if y[i] == j
+        )
     loss_KB = PARTS["nll"]()((x @ beta).double()[None], y[None])
     assert loss_KB.sum().item() == pytest.approx(total, rel=1e-5)
     assert LOSSES["nll"].reduction == "sum"
@@ -156,16 +178,24 @@ def test_kl_divergence_of_soft_targets() -> None:
     loss_KB = KlDivergence()(outputs_KBC, targets_KBC)
     rows = zip(targets_KBC.flatten(0, 1), outputs_KBC.flatten(0, 1), strict=True)
     assert_tight(loss_KB.flatten(), torch.stack([kl(q, softmax(z)) for q, z in rows]))
-    theirs = F.kl_div(outputs_KBC.log_softmax(-1).flatten(0, 1), targets_KBC.flatten(0, 1), reduction="batchmean")
+    theirs = F.kl_div(
+        outputs_KBC.log_softmax(-1).flatten(0, 1), targets_KBC.flatten(0, 1), reduction="batchmean"
+    )
     assert_tight(loss_KB.mean(), theirs)
-    assert_tight(KlDivergence()(targets_KBC[:, 5:].log(), targets_KBC[:, 5:]), torch.zeros(2, 25, dtype=torch.float64))
+    assert_tight(
+        KlDivergence()(targets_KBC[:, 5:].log(), targets_KBC[:, 5:]),
+        torch.zeros(2, 25, dtype=torch.float64),
+    )
 
 
 def test_hard_and_soft_kl_divergence_are_one() -> None:
     outputs_KBC, targets_KB = examples(5)
     for share in (0.0, 0.4):
         soft_KBC = F.one_hot(targets_KB, 5).double() * (1 - share) + share / 5
-        assert_tight(KlDivergence(smoothing=share)(outputs_KBC, targets_KB), KlDivergence()(outputs_KBC, soft_KBC))
+        assert_tight(
+            KlDivergence(smoothing=share)(outputs_KBC, targets_KB),
+            KlDivergence()(outputs_KBC, soft_KBC),
+        )
 
 
 @pytest.mark.parametrize("weights", ["balanced", [0.5, 2.0, 4.0]])
@@ -201,8 +231,12 @@ def test_the_nearest_point_of_the_simplex() -> None:
     predict = PARTS["mse_onehot"]().predict
     inside = torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]], dtype=torch.float64)
     assert_tight(predict(inside), inside)
-    outside = torch.tensor([[0.9, 0.5, -3.0], [7.0, 0.0, 0.0], [-1.0, -1.0, -1.0]], dtype=torch.float64)
-    nearest = torch.tensor([[0.7, 0.3, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
+    outside = torch.tensor(
+        [[0.9, 0.5, -3.0], [7.0, 0.0, 0.0], [-1.0, -1.0, -1.0]], dtype=torch.float64
+    )
+    nearest = torch.tensor(
+        [[0.7, 0.3, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64
+    )
     assert_tight(predict(outside), nearest)
     generator = torch.Generator().manual_seed(2)
     values = torch.randn(50, 4, generator=generator, dtype=torch.float64)
@@ -210,12 +244,17 @@ def test_the_nearest_point_of_the_simplex() -> None:
     others = others / others.sum(-1, keepdim=True)
     distance = (predict(values) - values).square().sum(-1, keepdim=True)
     assert (distance <= (values[:, None] - others).square().sum(-1) + 1e-12).all()
-    assert predict(torch.tensor([[float("nan"), 1.0], [0.5, 0.5]])).isnan().all(-1).tolist() == [True, False]
+    assert predict(torch.tensor([[float("nan"), 1.0], [0.5, 0.5]])).isnan().all(-1).tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_focal_without_focus_is_cross_entropy() -> None:
     outputs_KBC, targets_KB = examples(3)
-    assert_tight(PARTS["focal"](gamma=0.0)(outputs_KBC, targets_KB), CrossEntropy()(outputs_KBC, targets_KB))
+    assert_tight(
+        PARTS["focal"](gamma=0.0)(outputs_KBC, targets_KB), CrossEntropy()(outputs_KBC, targets_KB)
+    )
 
 
 def test_bce_is_cross_entropy_of_two_logits() -> None:

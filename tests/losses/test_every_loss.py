@@ -27,13 +27,22 @@ TASKS = {
 }
 PARTS: dict[str, Any] = dict(LOSSES)
 WORDS = [word for word in LOSSES if word != "auto"]
-FITTING = [(word, size) for word in WORDS for size, task in TASKS.items() if PARTS[word]().misfit(task) is None]
-VARYING = [(word, key) for word in WORDS for key, rule in rules(LOSSES[word]).items() if rule.varies]
+FITTING = [
+    (word, size)
+    for word in WORDS
+    for size, task in TASKS.items()
+    if PARTS[word]().misfit(task) is None
+]
+VARYING = [
+    (word, key) for word in WORDS for key, rule in rules(LOSSES[word]).items() if rule.varies
+]
 EXTREMES = (-1e4, 1e4, 0.0)
 
 
 def variants(word: str) -> list[Loss]:
-    """The loss with its defaults, and with each word of each choice, each flag turned and each number moved."""
+    """The loss with its defaults, and with each word of each choice, each flag turned and each
+    number moved.
+    """
     loss = PARTS[word]()
     changes: list[dict[str, object]] = [{}]
     for key, rule in rules(loss).items():
@@ -54,13 +63,22 @@ def legal(word: str, key: str) -> list[float]:
     return accepted
 
 
-def batch(task: Task, num_outputs: int, num_members: int = 3, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def batch(
+    task: Task, num_outputs: int, num_members: int = 3, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(num_outputs)
-    outputs_KBC = torch.randn(num_members, 7, num_outputs, generator=generator, dtype=torch.float64) * 2
+    outputs_KBC = (
+        torch.randn(num_members, 7, num_outputs, generator=generator, dtype=torch.float64) * 2
+    )
     if task.classifies:
         targets = torch.randint(task.num_classes, (num_members, 7), generator=generator)
     else:
-        targets = torch.rand(num_members, 7, task.num_targets, generator=generator, dtype=torch.float64).to(dtype) * 3
+        targets = (
+            torch.rand(
+                num_members, 7, task.num_targets, generator=generator, dtype=torch.float64
+            ).to(dtype)
+            * 3
+        )
     return outputs_KBC.to(dtype), targets
 
 
@@ -74,12 +92,16 @@ def value_and_gradient(loss: Loss, outputs_KBC: Tensor, targets: Tensor) -> tupl
 def test_the_table_is_complete() -> None:
     assert len(LOSSES) >= 20
     assert len(set(LOSSES.values())) == len(LOSSES)
-    assert all(meaning(part).endswith(".") and len(meaning(part)) <= 100 for part in LOSSES.values())
+    assert all(
+        meaning(part).endswith(".") and len(meaning(part)) <= 100 for part in LOSSES.values()
+    )
 
 
 @pytest.mark.parametrize(("word", "size"), FITTING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_one_number_an_example_in_the_dtype_of_the_outputs(word: str, size: str, dtype: torch.dtype) -> None:
+def test_one_number_an_example_in_the_dtype_of_the_outputs(
+    word: str, size: str, dtype: torch.dtype
+) -> None:
     task = TASKS[size]
     for loss in variants(word):
         outputs_KBC, targets = batch(task, loss.num_outputs(task), dtype=dtype)
@@ -95,13 +117,20 @@ def test_finite_at_extreme_outputs(word: str, size: str, dtype: torch.dtype) -> 
     task = TASKS[size]
     for loss in variants(word):
         num_outputs = loss.num_outputs(task)
-        patterns = torch.cartesian_prod(*[torch.tensor(EXTREMES, dtype=dtype)] * min(num_outputs, 6)).view(-1, min(num_outputs, 6))
-        outputs_KBC = patterns.repeat(1, -(-num_outputs // patterns.shape[1]))[None, :, :num_outputs].contiguous()
+        patterns = torch.cartesian_prod(
+            *[torch.tensor(EXTREMES, dtype=dtype)] * min(num_outputs, 6)
+        ).view(-1, min(num_outputs, 6))
+        outputs_KBC = patterns.repeat(1, -(-num_outputs // patterns.shape[1]))[
+            None, :, :num_outputs
+        ].contiguous()
         num_examples = outputs_KBC.shape[1]
         if task.classifies:
             choices = [torch.full((1, num_examples), c) for c in range(task.num_classes)]
         else:
-            choices = [torch.full((1, num_examples, task.num_targets), y, dtype=dtype) for y in (0.0, 1.0, 50.0)]
+            choices = [
+                torch.full((1, num_examples, task.num_targets), y, dtype=dtype)
+                for y in (0.0, 1.0, 50.0)
+            ]
         for targets in choices:
             loss_KB, gradient_KBC = value_and_gradient(loss, outputs_KBC, targets)
             assert loss_KB.isfinite().all()
@@ -126,13 +155,17 @@ def test_a_broken_member_leaves_its_neighbours_alone(word: str, size: str, poiso
 
 @pytest.mark.parametrize(("word", "key"), VARYING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_number_and_a_column_of_it_give_the_same_bits(word: str, key: str, dtype: torch.dtype) -> None:
+def test_a_number_and_a_column_of_it_give_the_same_bits(
+    word: str, key: str, dtype: torch.dtype
+) -> None:
     for value in legal(word, key):
         lone = PARTS[word](**{key: value})
         column = dataclasses.replace(lone, **{key: torch.full((3, 1), value, dtype=torch.float64)})
         for size in [size for other, size in FITTING if other == word]:
             outputs_KBC, targets = batch(TASKS[size], lone.num_outputs(TASKS[size]), dtype=dtype)
-            of_number, of_column = (value_and_gradient(loss, outputs_KBC, targets) for loss in (lone, column))
+            of_number, of_column = (
+                value_and_gradient(loss, outputs_KBC, targets) for loss in (lone, column)
+            )
             assert torch.equal(of_number[0], of_column[0])
             assert torch.equal(of_number[1], of_column[1])
 
@@ -151,8 +184,18 @@ def test_members_with_their_own_numbers_match_lone_ones(word: str, key: str) -> 
             lone_KB, lone_gradient_KBC = value_and_gradient(part, outputs_KBC[row], targets[row])
             assert_close(loss_KB[row], lone_KB, rtol=1e-12, atol=1e-12)
             assert_close(gradient_KBC[row], lone_gradient_KBC, rtol=1e-12, atol=1e-12)
-            assert_close(select(stacked, torch.tensor([k]))(outputs_KBC[row], targets[row]), lone_KB, rtol=1e-12, atol=1e-12)
-            assert_close(stacked.predict(outputs_KBC)[row], part.predict(outputs_KBC[row]), rtol=1e-12, atol=1e-12)
+            assert_close(
+                select(stacked, torch.tensor([k]))(outputs_KBC[row], targets[row]),
+                lone_KB,
+                rtol=1e-12,
+                atol=1e-12,
+            )
+            assert_close(
+                stacked.predict(outputs_KBC)[row],
+                part.predict(outputs_KBC[row]),
+                rtol=1e-12,
+                atol=1e-12,
+            )
 
 
 @pytest.mark.parametrize(("word", "size"), FITTING)
@@ -160,7 +203,11 @@ def test_members_with_their_own_numbers_match_lone_ones(word: str, key: str) -> 
 def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: torch.dtype) -> None:
     task, loss = TASKS[size], PARTS[word]()
     outputs_KBC, _ = batch(task, loss.num_outputs(task), dtype=dtype)
-    outputs_KBC[0, 0], outputs_KBC[0, 1], outputs_KBC[0, 2] = 1e4, -1e4, torch.linspace(-1e4, 1e4, outputs_KBC.shape[-1])
+    outputs_KBC[0, 0], outputs_KBC[0, 1], outputs_KBC[0, 2] = (
+        1e4,
+        -1e4,
+        torch.linspace(-1e4, 1e4, outputs_KBC.shape[-1]),
+    )
     predictions = loss.predict(outputs_KBC)
     assert predictions.dtype == dtype
     assert_close(loss.predict(outputs_KBC[1]), predictions[1])
@@ -169,7 +216,12 @@ def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: to
         return
     assert predictions.shape == (3, 7, task.num_classes)
     assert ((predictions >= 0) & (predictions <= 1)).all()
-    assert_close(predictions.sum(-1), torch.ones(3, 7, dtype=dtype), rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
+    assert_close(
+        predictions.sum(-1),
+        torch.ones(3, 7, dtype=dtype),
+        rtol=0,
+        atol=1e-6 if dtype == torch.float32 else 1e-14,
+    )
     if outputs_KBC.shape[-1] == task.num_classes:
         assert torch.equal(predictions.argmax(-1)[1:], outputs_KBC.argmax(-1)[1:])
     else:
@@ -181,9 +233,15 @@ def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str)
     task, loss = TASKS[size], PARTS[word]()
     outputs_KBC, targets = batch(task, loss.num_outputs(task))
     if loss.target_range == "share":
-        targets = targets / (1 + targets.abs().max()) if float(targets.min()) >= 0 else (targets / 10).sigmoid()
+        targets = (
+            targets / (1 + targets.abs().max())
+            if float(targets.min()) >= 0
+            else (targets / 10).sigmoid()
+        )
     # smape is flat where output and target differ in sign, so values start above 0.
-    outputs_KBC = (outputs_KBC * 0.1 if task.classifies else 1 + outputs_KBC.abs() * 0.1).requires_grad_()
+    outputs_KBC = (
+        outputs_KBC * 0.1 if task.classifies else 1 + outputs_KBC.abs() * 0.1
+    ).requires_grad_()
     optimizer = torch.optim.Adam([outputs_KBC], lr=0.05)
     for _ in range(400):
         optimizer.zero_grad()
@@ -199,23 +257,40 @@ def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str)
 def test_misfits_are_said_in_words() -> None:
     three, two, values = TASKS["3 classes"], TASKS["2 classes"], TASKS["3 values"]
     assert PARTS["mse"]().misfit(three) == "needs values to predict, the dataset has 3 classes"
-    assert PARTS["cross_entropy"]().misfit(values) == "needs classes to predict, the dataset has 3 value(s)"
+    assert (
+        PARTS["cross_entropy"]().misfit(values)
+        == "needs classes to predict, the dataset has 3 value(s)"
+    )
     assert PARTS["bce"]().misfit(three) == "needs 2 classes, the dataset has 3"
     assert PARTS["bce"]().misfit(two) is None
     assert PARTS["bce"]().misfit(values) == "needs classes to predict, the dataset has 3 value(s)"
     weighted = PARTS["cross_entropy"](class_weights=[1.0, 2.0])
     assert weighted.misfit(two) is None
-    assert weighted.misfit(three) == "needs one class weight for each class (2 given), the dataset has 3 classes"
+    assert (
+        weighted.misfit(three)
+        == "needs one class weight for each class (2 given), the dataset has 3 classes"
+    )
     for word in WORDS:
         kinds = LOSSES[word].tasks
-        assert {task.kind for task in TASKS.values() if PARTS[word]().misfit(task) is None} == set(kinds)
+        assert {task.kind for task in TASKS.values() if PARTS[word]().misfit(task) is None} == set(
+            kinds
+        )
 
 
 def test_what_the_caller_must_know() -> None:
     assert {word for word, part in LOSSES.items() if part.reduction == "sum"} == {"nll"}
-    assert {word for word, part in LOSSES.items() if part.own_units} == {"mape", "smape", "msle", "poisson", "bernoulli"}
+    assert {word for word, part in LOSSES.items() if part.own_units} == {
+        "mape",
+        "smape",
+        "msle",
+        "poisson",
+        "bernoulli",
+    }
     assert {word for word, part in LOSSES.items() if part.target_range == "share"} == {"bernoulli"}
-    assert {word for word, part in LOSSES.items() if part.target_range == "non-negative"} == {"msle", "poisson"}
+    assert {word for word, part in LOSSES.items() if part.target_range == "non-negative"} == {
+        "msle",
+        "poisson",
+    }
     assert {part.reduction for part in LOSSES.values()} == {"mean", "sum"}
     assert {part.target_range for part in LOSSES.values()} == {"any", "non-negative", "share"}
 

@@ -1,6 +1,8 @@
-"""Every activation against its formula: value, gradient, far values, stated range, torch's own bits.
+"""Every activation against its formula: value, gradient, far values, stated range, torch's own
+bits.
 
-The formulas are written from the lecture's tables and the papers. Shapes: [1, B, H], B examples in the batch, H hidden units.
+The formulas are written from the lecture's tables and the papers. Shapes: [1, B, H], B examples in
+the batch, H hidden units.
 """
 
 from __future__ import annotations
@@ -69,14 +71,28 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "identity": [({}, lambda x: x, torch.ones_like)],
     "binary_step": [
         ({}, lambda x: pieces(x, (x >= 0, 1.0)), torch.zeros_like),
-        ({"straight_through": True}, lambda x: pieces(x, (x >= 0, 1.0)), lambda x: pieces(x, (x.abs() <= 1, 1.0))),
+        (
+            {"straight_through": True},
+            lambda x: pieces(x, (x >= 0, 1.0)),
+            lambda x: pieces(x, (x.abs() <= 1, 1.0)),
+        ),
     ],
-    "sigmoid": [({}, lambda x: 1 / (1 + exp(-x)), lambda x: 1 / (1 + exp(-x)) * (1 - 1 / (1 + exp(-x))))],
-    "tanh": [({}, lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)), lambda x: 1 - ((exp(x) - exp(-x)) / (exp(x) + exp(-x))) ** 2)],
+    "sigmoid": [
+        ({}, lambda x: 1 / (1 + exp(-x)), lambda x: 1 / (1 + exp(-x)) * (1 - 1 / (1 + exp(-x))))
+    ],
+    "tanh": [
+        (
+            {},
+            lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
+            lambda x: 1 - ((exp(x) - exp(-x)) / (exp(x) + exp(-x))) ** 2,
+        )
+    ],
     "sqnl": [
         (
             {},
-            lambda x: pieces(x, (x > 2, 1.0), (x >= 0, x - x**2 / 4), (x >= -2, x + x**2 / 4), (ALWAYS, -1.0)),
+            lambda x: pieces(
+                x, (x > 2, 1.0), (x >= 0, x - x**2 / 4), (x >= -2, x + x**2 / 4), (ALWAYS, -1.0)
+            ),
             lambda x: pieces(x, (x.abs() > 2, 0.0), (x >= 0, 1 - x / 2), (ALWAYS, 1 + x / 2)),
         )
     ],
@@ -84,7 +100,11 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "arsinh": [({}, lambda x: torch.log(x + sqrt(x**2 + 1)), lambda x: 1 / sqrt(x**2 + 1))],
     "softsign": [({}, lambda x: x / (1 + x.abs()), lambda x: 1 / (1 + x.abs()) ** 2)],
     "isru": [
-        ({"alpha": a}, lambda x, a=a: x / sqrt(1 + a * x**2), lambda x, a=a: (1 / sqrt(1 + a * x**2)) ** 3)  # type: ignore[misc]
+        (
+            {"alpha": a},
+            lambda x, a=a: x / sqrt(1 + a * x**2),
+            lambda x, a=a: (1 / sqrt(1 + a * x**2)) ** 3,
+        )  # type: ignore[misc]
         for a in (1.0, 3.0)
     ],
     "isrlu": [
@@ -109,8 +129,20 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
             lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.2)),
         )
     ],
-    "prelu": [({"initial": 0.3}, lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.3 * x)), lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.3)))],
-    "relu6": [({}, lambda x: pieces(x, (x > 6, 6.0), (x > 0, x)), lambda x: pieces(x, (x >= 6, 0.0), (x > 0, 1.0)))],
+    "prelu": [
+        (
+            {"initial": 0.3},
+            lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.3 * x)),
+            lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.3)),
+        )
+    ],
+    "relu6": [
+        (
+            {},
+            lambda x: pieces(x, (x > 6, 6.0), (x > 0, x)),
+            lambda x: pieces(x, (x >= 6, 0.0), (x > 0, 1.0)),
+        )
+    ],
     "elu": [
         (
             {"alpha": 0.7},
@@ -138,7 +170,13 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     ],
     "silu": [({}, lambda x: x / (1 + exp(-x)), lambda x: sigmoid(x) * (1 + x * (1 - sigmoid(x))))],
     "mish": [({}, lambda x: x * tanh(torch.log(1 + exp(x))), mish_slope)],
-    "softplus": [({"beta": 1.5}, lambda x: torch.log(1 + exp(1.5 * x)) / 1.5, lambda x: 1 / (1 + exp(-1.5 * x)))],
+    "softplus": [
+        (
+            {"beta": 1.5},
+            lambda x: torch.log(1 + exp(1.5 * x)) / 1.5,
+            lambda x: 1 / (1 + exp(-1.5 * x)),
+        )
+    ],
     "hardtanh": [
         (
             {"min_val": -0.5, "max_val": 2.0},
@@ -147,7 +185,11 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
         )
     ],
     "hardsigmoid": [
-        ({}, lambda x: pieces(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 6 + 0.5)), lambda x: pieces(x, (x.abs() < 3, 1 / 6)))
+        (
+            {},
+            lambda x: pieces(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 6 + 0.5)),
+            lambda x: pieces(x, (x.abs() < 3, 1 / 6)),
+        )
     ],
     "hardswish": [
         (
@@ -159,15 +201,39 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "logsigmoid": [({}, lambda x: torch.log(1 / (1 + exp(-x))), lambda x: 1 - 1 / (1 + exp(-x)))],
     "tanhshrink": [({}, lambda x: x - tanh(x), lambda x: tanh(x) ** 2)],
     "softshrink": [
-        ({"lambd": 0.8}, lambda x: pieces(x, (x > 0.8, x - 0.8), (x < -0.8, x + 0.8)), lambda x: pieces(x, (x.abs() > 0.8, 1.0)))
+        (
+            {"lambd": 0.8},
+            lambda x: pieces(x, (x > 0.8, x - 0.8), (x < -0.8, x + 0.8)),
+            lambda x: pieces(x, (x.abs() > 0.8, 1.0)),
+        )
     ],
-    "hardshrink": [({"lambd": 0.8}, lambda x: pieces(x, (x.abs() > 0.8, x)), lambda x: pieces(x, (x.abs() > 0.8, 1.0)))],
+    "hardshrink": [
+        (
+            {"lambd": 0.8},
+            lambda x: pieces(x, (x.abs() > 0.8, x)),
+            lambda x: pieces(x, (x.abs() > 0.8, 1.0)),
+        )
+    ],
     "gaussian": [({}, lambda x: exp(-(x**2)), lambda x: -2 * x * exp(-(x**2)))],
-    "sine": [({"frequency": 1.7}, lambda x: torch.sin(1.7 * x), lambda x: 1.7 * torch.cos(1.7 * x))],
-    "bent_identity": [({}, lambda x: (sqrt(x**2 + 1) - 1) / 2 + x, lambda x: x / (2 * sqrt(x**2 + 1)) + 1)],
-    "snake": [({"frequency": 1.7}, lambda x: x + torch.sin(1.7 * x) ** 2 / 1.7, lambda x: 1 + torch.sin(2 * 1.7 * x))],
+    "sine": [
+        ({"frequency": 1.7}, lambda x: torch.sin(1.7 * x), lambda x: 1.7 * torch.cos(1.7 * x))
+    ],
+    "bent_identity": [
+        ({}, lambda x: (sqrt(x**2 + 1) - 1) / 2 + x, lambda x: x / (2 * sqrt(x**2 + 1)) + 1)
+    ],
+    "snake": [
+        (
+            {"frequency": 1.7},
+            lambda x: x + torch.sin(1.7 * x) ** 2 / 1.7,
+            lambda x: 1 + torch.sin(2 * 1.7 * x),
+        )
+    ],
 }
-CASES = [pytest.param(name, *case, id=f"{name}-{i}") for name, cases in CLOSED_FORMS.items() for i, case in enumerate(cases)]
+CASES = [
+    pytest.param(name, *case, id=f"{name}-{i}")
+    for name, cases in CLOSED_FORMS.items()
+    for i, case in enumerate(cases)
+]
 
 
 def grid(dtype: torch.dtype = torch.float64) -> Tensor:
@@ -188,10 +254,13 @@ def test_the_table_holds_every_activation() -> None:
 
 
 @pytest.mark.parametrize(("name", "fields", "formula", "slope"), CASES)
-def test_value_and_gradient_are_the_closed_forms(name: str, fields: dict[str, Any], formula: Formula, slope: Formula) -> None:
+def test_value_and_gradient_are_the_closed_forms(
+    name: str, fields: dict[str, Any], formula: Formula, slope: Formula
+) -> None:
     y, dy = value_and_slope(build(name, **fields), grid())
     assert_close(y, formula(grid()), rtol=1e-12, atol=1e-12)
-    torchs_slope = 5e-9 if name == "hardsigmoid" else 1e-12  # torch writes its 1/6 as a float32 number
+    # torch writes its 1/6 as a float32 number
+    torchs_slope = 5e-9 if name == "hardsigmoid" else 1e-12
     assert_close(dy, slope(grid()), rtol=1e-12, atol=torchs_slope)
 
 
@@ -228,7 +297,13 @@ def test_far_values(name: str, low: float, high: float, dtype: torch.dtype) -> N
 
 def test_torch_functions_keep_their_bits() -> None:
     x = grid(torch.float32)
-    functions: dict[str, Formula] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu, "elu": F.elu}
+    functions: dict[str, Formula] = {
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": F.relu,
+        "gelu": F.gelu,
+        "elu": F.elu,
+    }
     for name, function in functions.items():
         assert torch.equal(build(name)(x), function(x))
 
@@ -240,7 +315,12 @@ def test_output_stays_in_its_stated_range(name: str) -> None:
     if part.output_range == "{0, 1}":
         assert set(y.flatten().tolist()) == {0.0, 1.0}
         return
-    names: dict[str, Any] = {"inf": math.inf, "pi": math.pi, "sqrt": math.sqrt, **{key: getattr(part, key) for key in rules(part)}}
+    names: dict[str, Any] = {
+        "inf": math.inf,
+        "pi": math.pi,
+        "sqrt": math.sqrt,
+        **{key: getattr(part, key) for key in rules(part)},
+    }
     low, high = (eval(side, {}, names) for side in part.output_range[1:-1].split(", "))
     assert low - 1e-3 <= y.min()
     assert y.max() <= high

@@ -1,4 +1,5 @@
-"""Every activation: members against lone runs, gradcheck, finiteness, torch's modules, learned slopes, refusals.
+"""Every activation: members against lone runs, gradcheck, finiteness, torch's modules, learned
+slopes, refusals.
 
 Shapes: K members, B examples in the batch, H hidden units.
 """
@@ -15,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from mlplab.network.activations import ACTIVATIONS, Activation, BinaryStep, Brelu, Elementwise, Prelu
+from mlplab.network.activations import (
+    ACTIVATIONS,
+    Activation,
+    BinaryStep,
+    Brelu,
+    Elementwise,
+    Prelu,
+)
 from mlplab.schema import FieldError, meaning, rules
 from mlplab.stacking import select, stack
 
@@ -48,7 +56,8 @@ def lone_parts(name: str) -> list[Activation]:
     return [build(name, **fields) for fields in choices]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "binary_step"])  # whose gradient is a convention
+# whose gradient is a convention
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "binary_step"])
 def test_gradcheck(name: str) -> None:
     z_KBH = grid()[:, ::8].clone().requires_grad_()
     assert torch.autograd.gradcheck(build(name), z_KBH)
@@ -91,9 +100,16 @@ def test_hardtanh_with_one_stacked_limit() -> None:
 
 # Where a formula bends: the stacked form must choose the same side as torch.
 KINKS = {
-    "leaky_relu": [0.0], "prelu": [0.0], "elu": [0.0], "celu": [0.0], "softshrink": [-0.5, 0.0, 0.5],
-    "hardshrink": [-0.5, 0.0, 0.5], "hardtanh": [-1.0, 1.0], "isrlu": [0.0], "softplus": [19.9, 20.0, 20.1],
-}  # fmt: skip
+    "leaky_relu": [0.0],
+    "prelu": [0.0],
+    "elu": [0.0],
+    "celu": [0.0],
+    "softshrink": [-0.5, 0.0, 0.5],
+    "hardshrink": [-0.5, 0.0, 0.5],
+    "hardtanh": [-1.0, 1.0],
+    "isrlu": [0.0],
+    "softplus": [19.9, 20.0, 20.1],
+}
 
 
 @pytest.mark.parametrize("name", KINKS)
@@ -110,7 +126,9 @@ def test_stacked_members_take_the_lone_side_of_a_kink(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NAMES)
 def test_finite_far_out(name: str, dtype: torch.dtype) -> None:
-    x = torch.tensor([-1e4, -1e3, -89.0, -1e-30, 0.0, 1e-30, 89.0, 1e3, 1e4], dtype=dtype).view(1, -1, 1)
+    x = torch.tensor([-1e4, -1e3, -89.0, -1e-30, 0.0, 1e-30, 89.0, 1e3, 1e4], dtype=dtype).view(
+        1, -1, 1
+    )
     x = torch.cat([x, x.clone()], dim=2)  # an even and an odd unit
     for part, z_KBH in ((build(name), x), (stack(lone_parts(name)), x.repeat(3, 1, 1))):
         y, dy = value_and_slope(part, z_KBH)
@@ -141,8 +159,18 @@ def test_module_is_the_same_function(name: str) -> None:
 def test_module_is_torchs_own_class_where_torch_has_one() -> None:
     own = {name for name in NAMES if isinstance(build(name).module(), Elementwise)}
     assert own == {
-        "binary_step", "sqnl", "arctan", "arsinh", "isru", "isrlu", "brelu", "gaussian", "sine", "bent_identity", "snake",
-    }  # fmt: skip
+        "binary_step",
+        "sqnl",
+        "arctan",
+        "arsinh",
+        "isru",
+        "isrlu",
+        "brelu",
+        "gaussian",
+        "sine",
+        "bent_identity",
+        "snake",
+    }
     assert type(build("silu").module()) is nn.SiLU
     assert repr(build("sine", frequency=3.0).module()) == "Elementwise(Sine(frequency=3.0))"
 
@@ -179,7 +207,9 @@ def test_binary_step_warns_unless_it_trains() -> None:
     assert "straight_through" in (BinaryStep().warning() or "")
     assert BinaryStep(straight_through=True).warning() is None
     assert [name for name in NAMES if build(name).warning()] == ["binary_step"]
-    _, dy = value_and_slope(BinaryStep(straight_through=True), torch.tensor([[[-1.5, -1.0, 0.0, 1.0, 1.5]]]))
+    _, dy = value_and_slope(
+        BinaryStep(straight_through=True), torch.tensor([[[-1.5, -1.0, 0.0, 1.0, 1.5]]])
+    )
     assert dy.flatten().tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
 
 

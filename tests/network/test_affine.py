@@ -16,13 +16,18 @@ from mlplab.network.affine import affine
 def test_it_is_the_plain_product(monkeypatch, inputs, outputs, bias, to_input):
     generator = torch.Generator().manual_seed(0)
     h, w, b = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((3, 30, inputs), (3, inputs, outputs), (3, 1, outputs))
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((3, 30, inputs), (3, inputs, outputs), (3, 1, outputs))
     )
     g = torch.randn(3, 30, outputs, generator=generator, dtype=torch.float64)
     found = []
     for large in (0, 1 << 40):
         monkeypatch.setattr(module, "LARGE", large)
-        own = [h.clone().requires_grad_(to_input), w.clone().requires_grad_(), b.clone().requires_grad_() if bias else None]
+        own = [
+            h.clone().requires_grad_(to_input),
+            w.clone().requires_grad_(),
+            b.clone().requires_grad_() if bias else None,
+        ]
         out = affine(*own)
         with torch.no_grad():
             torch.testing.assert_close(affine(*own), out, rtol=1e-12, atol=1e-12)

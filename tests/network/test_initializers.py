@@ -1,4 +1,5 @@
-"""Every initializer: the stated spread, torch's own numbers from the same generator, gain, bias and determinism.
+"""Every initializer: the stated spread, torch's own numbers from the same generator, gain, bias and
+determinism.
 
 Shapes: O outputs and I inputs of the layer.
 """
@@ -80,32 +81,45 @@ def test_every_drawing_initializer_has_a_spread() -> None:
 def test_spread_is_the_formula(name: str) -> None:
     fields, std, limit = SPREADS[name]
     weight_OI = weights(build(name, **fields))
-    assert weight_OI.std().item() == pytest.approx(std, rel=0.01)  # 120 000 numbers: standard error 0.2 % for the normal ones
+    # 120 000 numbers: standard error 0.2 % for the normal ones
+    assert weight_OI.std().item() == pytest.approx(std, rel=0.01)
     assert abs(weight_OI.mean().item()) < 5 * std / math.sqrt(weight_OI.numel())
     if limit is not None:
         assert 0.999 * limit < weight_OI.abs().max() <= limit
 
 
-@pytest.mark.parametrize("name", [name for name in RANDOM if name.endswith("normal") and name != "truncated_normal"])
+@pytest.mark.parametrize(
+    "name", [name for name in RANDOM if name.endswith("normal") and name != "truncated_normal"]
+)
 def test_normal_weights_are_normal(name: str) -> None:
     weight_OI = weights(build(name))
     standard_OI = weight_OI / weight_OI.std()
-    assert standard_OI.pow(4).mean().item() == pytest.approx(3, abs=0.1)  # uniform numbers give 1.8, truncated ones 2.4
+    # uniform numbers give 1.8, truncated ones 2.4
+    assert standard_OI.pow(4).mean().item() == pytest.approx(3, abs=0.1)
     assert standard_OI.abs().max() > 3.5
 
 
 TORCH: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
     "normal": ({"std": 0.3}, lambda w, g: nn.init.normal_(w, std=0.3, generator=g)),
     "uniform": ({"low": 0.1, "high": 0.4}, lambda w, g: nn.init.uniform_(w, 0.1, 0.4, generator=g)),
-    "truncated_normal": ({"std": 0.3}, lambda w, g: nn.init.trunc_normal_(w, std=0.3, a=-0.6, b=0.6, generator=g)),
+    "truncated_normal": (
+        {"std": 0.3},
+        lambda w, g: nn.init.trunc_normal_(w, std=0.3, a=-0.6, b=0.6, generator=g),
+    ),
     "xavier_normal": ({}, lambda w, g: nn.init.xavier_normal_(w, generator=g)),
     "xavier_uniform": ({}, lambda w, g: nn.init.xavier_uniform_(w, generator=g)),
     "he_normal": ({}, lambda w, g: nn.init.kaiming_normal_(w, generator=g)),
     "he_uniform": ({}, lambda w, g: nn.init.kaiming_uniform_(w, generator=g)),
     "lecun_normal": ({}, lambda w, g: nn.init.normal_(w, std=math.sqrt(1 / 30), generator=g)),
-    "lecun_uniform": ({}, lambda w, g: nn.init.uniform_(w, -math.sqrt(3 / 30), math.sqrt(3 / 30), generator=g)),
+    "lecun_uniform": (
+        {},
+        lambda w, g: nn.init.uniform_(w, -math.sqrt(3 / 30), math.sqrt(3 / 30), generator=g),
+    ),
     "orthogonal": ({}, lambda w, g: nn.init.orthogonal_(w, generator=g)),
-    "torch_default": ({}, lambda w, g: nn.init.uniform_(w, -math.sqrt(1 / 30), math.sqrt(1 / 30), generator=g)),
+    "torch_default": (
+        {},
+        lambda w, g: nn.init.uniform_(w, -math.sqrt(1 / 30), math.sqrt(1 / 30), generator=g),
+    ),
 }
 
 
@@ -122,7 +136,10 @@ def test_torch_default_is_nn_linear() -> None:
         torch.manual_seed(7)
         linear = nn.Linear(30, 20, dtype=torch.float64)
     generator = seeded()
-    weight_OI, bias_O = torch.empty(20, 30, dtype=torch.float64), torch.empty(20, dtype=torch.float64)
+    weight_OI, bias_O = (
+        torch.empty(20, 30, dtype=torch.float64),
+        torch.empty(20, dtype=torch.float64),
+    )
     part = build("torch_default")
     part.fill(weight_OI, generator)
     part.fill_bias(bias_O, 30, generator)
@@ -158,7 +175,10 @@ def test_orthogonal(shape: tuple[int, int]) -> None:
     assert_close(gram, 1.5**2 * torch.eye(min(shape), dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("sparsity", "outputs", "zeros"), [(0.5, 20, 10), (0.51, 20, 11), (0.0, 20, 0), (0.9, 6, 5), (0.5, 1, 0)])
+@pytest.mark.parametrize(
+    ("sparsity", "outputs", "zeros"),
+    [(0.5, 20, 10), (0.51, 20, 11), (0.0, 20, 0), (0.9, 6, 5), (0.5, 1, 0)],
+)
 def test_sparse_counts_zeros_in_each_column(sparsity: float, outputs: int, zeros: int) -> None:
     weight_OI = weights(build("sparse", sparsity=sparsity, std=0.2), (outputs, 30))
     assert ((weight_OI == 0).sum(0) == zeros).all()
@@ -166,8 +186,11 @@ def test_sparse_counts_zeros_in_each_column(sparsity: float, outputs: int, zeros
     assert_close(weight_OI, full_OI.masked_fill(weight_OI == 0, 0), rtol=0, atol=0)
     if sparsity == 0.5 and outputs == 20:
         assert not (weight_OI == 0).all(1).any()
-        assert len({tuple(column) for column in (weight_OI == 0).T.tolist()}) > 25  # each column has its own zeros
-        torch_OI = nn.init.sparse_(torch.empty(outputs, 30, dtype=torch.float64), sparsity, 0.2, generator=seeded())
+        # each column has its own zeros
+        assert len({tuple(column) for column in (weight_OI == 0).T.tolist()}) > 25
+        torch_OI = nn.init.sparse_(
+            torch.empty(outputs, 30, dtype=torch.float64), sparsity, 0.2, generator=seeded()
+        )
         assert torch.equal((torch_OI == 0).sum(0), (weight_OI == 0).sum(0))
 
 
@@ -175,7 +198,9 @@ def test_sparse_counts_zeros_in_each_column(sparsity: float, outputs: int, zeros
 def test_gain_multiplies(name: str) -> None:
     fields = SPREADS[name][0]
     plain_OI = weights(build(name, **fields), (20, 30))
-    assert_close(weights(build(name, gain=2.5, **fields), (20, 30)), 2.5 * plain_OI, rtol=1e-14, atol=0)
+    assert_close(
+        weights(build(name, gain=2.5, **fields), (20, 30)), 2.5 * plain_OI, rtol=1e-14, atol=0
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -184,7 +209,8 @@ def test_the_generator_alone_decides(name: str) -> None:
     before = torch.random.get_rng_state()
     first_OI, again_OI = weights(part, (20, 30)), weights(part, (20, 30))
     assert torch.equal(first_OI, again_OI)
-    assert torch.equal(torch.random.get_rng_state(), before)  # nothing was drawn from the global generator
+    # nothing was drawn from the global generator
+    assert torch.equal(torch.random.get_rng_state(), before)
     if name in RANDOM:
         assert not torch.equal(first_OI, weights(part, (20, 30), seed=8))
 
@@ -193,7 +219,8 @@ def test_the_generator_alone_decides(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_small_layers_are_filled_in_place(name: str, shape: tuple[int, int]) -> None:
     storage_IO = torch.full(shape[::-1], torch.nan, dtype=torch.float64)
-    build(name).fill(storage_IO.T, seeded())  # a transposed view: the engine keeps its weights as [I, O]
+    # a transposed view: the engine keeps its weights as [I, O]
+    build(name).fill(storage_IO.T, seeded())
     assert storage_IO.isfinite().all()
     assert torch.equal(storage_IO.T, weights(build(name), shape))
 

@@ -1,4 +1,5 @@
-"""The objective on which optimizers are tried: not quadratic, another one at each step, as mini-batches are.
+"""The objective on which optimizers are tried: not quadratic, another one at each step, as
+mini-batches are.
 
 Shapes: K members, P parameters.
 """
@@ -21,9 +22,15 @@ class Problem:
         error_KP = theta_KP - self.target(step, theta_KP)
         return error_KP.square().log1p().sum(1), 2 * error_KP / (1 + error_KP.square())
 
-    def start(self, num_members: int, num_parameters: int = 7, dtype: torch.dtype = torch.float64) -> Tensor:
+    def start(
+        self, num_members: int, num_parameters: int = 7, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         generator = torch.Generator().manual_seed(5)
-        return torch.randn(1, num_parameters, generator=generator, dtype=torch.float64).repeat(num_members, 1).to(dtype)
+        return (
+            torch.randn(1, num_parameters, generator=generator, dtype=torch.float64)
+            .repeat(num_members, 1)
+            .to(dtype)
+        )
 
 
 @pytest.fixture

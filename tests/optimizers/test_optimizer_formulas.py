@@ -1,4 +1,6 @@
-"""The lecture's forms, and what torch does not have, against their formulas written out for one number at a time."""
+"""The lecture's forms, and what torch does not have, against their formulas written out for one
+number at a time.
+"""
 
 from __future__ import annotations
 
@@ -110,12 +112,21 @@ CASES = {
     nag: ("nag", {"momentum": 0.8}),
     adagrad: ("adagrad", {"eps": 1e-4, "eps_inside": True}),
     rmsprop: ("rmsprop", {"alpha": 0.9, "eps": 1e-4, "eps_inside": True}),
-    rmsprop_centered_with_momentum: ("rmsprop", {"alpha": 0.9, "eps": 1e-4, "eps_inside": True, "centered": True, "momentum": 0.7}),
+    rmsprop_centered_with_momentum: (
+        "rmsprop",
+        {"alpha": 0.9, "eps": 1e-4, "eps_inside": True, "centered": True, "momentum": 0.7},
+    ),
     adam: ("adam", {"beta2": 0.99, "eps": 1e-4, "bias_correction": False}),
     adam_eps_inside: ("adam", {"beta2": 0.99, "eps": 1e-4, "eps_inside": True, "amsgrad": True}),
     adamw_no_correction_eps_inside: (
         "adamw",
-        {"beta2": 0.99, "eps": 1e-4, "eps_inside": True, "bias_correction": False, "weight_decay": 0.3},
+        {
+            "beta2": 0.99,
+            "eps": 1e-4,
+            "eps_inside": True,
+            "bias_correction": False,
+            "weight_decay": 0.3,
+        },
     ),
     lion: ("lion", {"beta1": 0.8, "beta2": 0.95, "weight_decay": 0.3}),
 }
@@ -125,16 +136,24 @@ CASES = {
 def test_equals_its_formula(formula, problem):
     word, fields = CASES[formula]
     optimizer, theta_KP = OPTIMIZERS[word](lr=LR, **fields), problem.start(1, P)
-    expected = torch.tensor([[formula(x, p) for p, x in enumerate(theta_KP[0].tolist())]], dtype=torch.float64)
+    expected = torch.tensor(
+        [[formula(x, p) for p, x in enumerate(theta_KP[0].tolist())]], dtype=torch.float64
+    )
     state = optimizer.init(theta_KP)
     for step in range(1, STEPS + 1):
-        theta_KP, state, _ = optimizer.step(theta_KP, lambda x, t=step: problem(x, t), state, step, LR)
+        theta_KP, state, _ = optimizer.step(
+            theta_KP, lambda x, t=step: problem(x, t), state, step, LR
+        )
     assert_close(theta_KP, expected, rtol=0, atol=1e-11)
 
 
 def test_the_lectures_forms_are_not_torchs(problem):
     """The options change something: a test that compares two equal forms would prove nothing."""
-    for word, fields in (("adam", {"bias_correction": False}), ("adam", {"eps_inside": True}), ("rmsprop", {"eps_inside": True})):
+    for word, fields in (
+        ("adam", {"bias_correction": False}),
+        ("adam", {"eps_inside": True}),
+        ("rmsprop", {"eps_inside": True}),
+    ):
         results = []
         for options in ({}, fields):
             optimizer, theta_KP = OPTIMIZERS[word](eps=1e-2, **options), problem.start(1)
@@ -153,10 +172,15 @@ def test_nag_reports_the_loss_of_the_point_ahead(problem):
 
 
 def test_rprop_halves_the_step_and_stands_still_after_a_change_of_sign():
-    optimizer, theta_KP = OPTIMIZERS["rprop"](lr=1.0, eta_minus=0.5, eta_plus=1.2), torch.zeros(1, 1, dtype=torch.float64)
+    optimizer, theta_KP = (
+        OPTIMIZERS["rprop"](lr=1.0, eta_minus=0.5, eta_plus=1.2),
+        torch.zeros(1, 1, dtype=torch.float64),
+    )
     state, seen = optimizer.init(theta_KP), []
     for step, slope in enumerate([1.0, 3.0, -2.0, -2.0, -2.0], start=1):
-        theta_KP, state = optimizer.update(theta_KP, torch.full((1, 1), slope, dtype=torch.float64), state, step, 1.0)
+        theta_KP, state = optimizer.update(
+            theta_KP, torch.full((1, 1), slope, dtype=torch.float64), state, step, 1.0
+        )
         seen.append(theta_KP.item())
     # sizes: 1, 1.2, 0.6 (no move), 0.6, 0.72
     assert_close(seen, [-1.0, -2.2, -2.2, -1.6, -0.88], rtol=0, atol=1e-14)

@@ -1,4 +1,6 @@
-"""What every optimizer owes the population: members that do not touch each other, dtypes kept, no hidden state."""
+"""What every optimizer owes the population: members that do not touch each other, dtypes kept, no
+hidden state.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def structures(kind: type[Part]):
 
 
 CASES = [
-    pytest.param(word, structure, id="-".join([word, *(name for name, on in structure.items() if on)]))
+    pytest.param(
+        word, structure, id="-".join([word, *(name for name, on in structure.items() if on)])
+    )
     for word in SHARED
     for structure in structures(OPTIMIZERS[word])
 ]
@@ -56,7 +60,11 @@ def members(word, structure):
     """Three optimizers that differ in every number that may differ."""
     kind, parts = OPTIMIZERS[word], []
     for number in range(3):
-        fields = {name: MEMBERS[name][number] for name, rule in rules(kind).items() if rule.varies and name != "lr"}
+        fields = {
+            name: MEMBERS[name][number]
+            for name, rule in rules(kind).items()
+            if rule.varies and name != "lr"
+        }
         if structure.get("nesterov"):
             fields |= {"momentum": (0.9, 0.1, 0.5)[number], "dampening": 0.0}
         parts.append(kind(lr=kind.lr * (1.0, 3.0, 0.5)[number], **fields, **structure))
@@ -67,7 +75,9 @@ def train(problem, optimizer, theta_KP, steps=STEPS, counter=int, first=1, state
     state = optimizer.init(theta_KP) if state is None else state
     for step in range(first, first + steps):
         objective = lambda x, t=step: problem(x, t)  # noqa: E731
-        theta_KP, state, loss_K = optimizer.step(theta_KP, objective, state, counter(step), optimizer.lr * (1 + 1 / step))
+        theta_KP, state, loss_K = optimizer.step(
+            theta_KP, objective, state, counter(step), optimizer.lr * (1 + 1 / step)
+        )
         assert loss_K.shape == theta_KP.shape[:1]
     return theta_KP, state
 
@@ -77,16 +87,23 @@ def test_members_together_equal_members_alone(word, structure, problem):
     parts = members(word, structure)
     together_KP, _ = train(problem, stack(parts), problem.start(3))
     for k, part in enumerate(parts):
-        assert_close(together_KP[k : k + 1], train(problem, part, problem.start(1))[0], rtol=0, atol=1e-12)
+        assert_close(
+            together_KP[k : k + 1], train(problem, part, problem.start(1))[0], rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize(("word", "structure"), CASES)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64], ids=["int64", "float64"])
 def test_the_step_may_be_a_tensor(word, structure, dtype, problem):
-    for optimizer, num_members in ((stack(members(word, structure)), 3), (members(word, structure)[0], 1)):
+    for optimizer, num_members in (
+        (stack(members(word, structure)), 3),
+        (members(word, structure)[0], 1),
+    ):
         by_int_KP, _ = train(problem, optimizer, problem.start(num_members), steps=20)
         counter = lambda step, k=num_members: torch.full((k, 1), step, dtype=dtype)  # noqa: E731
-        by_tensor_KP, _ = train(problem, optimizer, problem.start(num_members), steps=20, counter=counter)
+        by_tensor_KP, _ = train(
+            problem, optimizer, problem.start(num_members), steps=20, counter=counter
+        )
         assert_close(by_tensor_KP, by_int_KP, rtol=0, atol=1e-12)
 
 
@@ -129,7 +146,9 @@ def test_members_can_leave(word, structure, problem):
     whole_KP, _ = train(problem, optimizer, problem.start(3), steps=20)
     theta_KP, state = train(problem, optimizer, problem.start(3), steps=10)
     kept = {name: value[rows] for name, value in state.items()}
-    theta_KP, _ = train(problem, select(optimizer, rows), theta_KP[rows], steps=10, first=11, state=kept)
+    theta_KP, _ = train(
+        problem, select(optimizer, rows), theta_KP[rows], steps=10, first=11, state=kept
+    )
     assert_close(theta_KP, whole_KP[rows], rtol=0, atol=1e-12)
 
 
@@ -144,7 +163,11 @@ def test_state_is_tensors_of_its_own(word, structure, problem):
     assert torch.equal(theta_KP, before_KP)
     theta_KP, state = optimizer.update(theta_KP, gradient_KP, state, 1, optimizer.lr)
     assert all(value.shape in ((3, theta_KP.shape[1]), (3, 1)) for value in state.values())
-    addresses = [theta_KP.data_ptr(), gradient_KP.data_ptr(), *(value.data_ptr() for value in state.values())]
+    addresses = [
+        theta_KP.data_ptr(),
+        gradient_KP.data_ptr(),
+        *(value.data_ptr() for value in state.values()),
+    ]
     assert len(set(addresses)) == len(addresses)
 
 
@@ -166,10 +189,13 @@ def test_training_goes_on_from_an_exported_state(word, problem):
     file = io.BytesIO()
     torch.save(optimizer.export_state(state), file)
     half_KP = theta_KP.clone()
-    train(problem, optimizer, theta_KP, steps=3, first=11, state=state)  # must not reach into what was exported
+    # must not reach into what was exported
+    train(problem, optimizer, theta_KP, steps=3, first=11, state=state)
     file.seek(0)
     state = optimizer.import_state(half_KP, torch.load(file, weights_only=True))
-    assert torch.equal(train(problem, optimizer, half_KP, steps=10, first=11, state=state)[0], whole_KP)
+    assert torch.equal(
+        train(problem, optimizer, half_KP, steps=10, first=11, state=state)[0], whole_KP
+    )
 
 
 @pytest.mark.parametrize("word", OPTIMIZERS)
@@ -184,14 +210,23 @@ def test_an_exported_state_is_a_copy(word, problem):
 
 # Step sizes with which each is at home on these two functions; others try 0.05.
 QUADRATIC_LR = {"adadelta": 10.0, "adagrad": 0.5, "radam": 0.2, "torch": 1.0}
-ROSENBROCK_LR = {"sgd": 1e-3, "momentum": 1e-4, "nag": 1e-4, "radam": 1e-3, "adadelta": 1.0, "torch": 0.5}
+ROSENBROCK_LR = {
+    "sgd": 1e-3,
+    "momentum": 1e-4,
+    "nag": 1e-4,
+    "radam": 1e-3,
+    "adadelta": 1.0,
+    "torch": 0.5,
+}
 
 
 def minimise(word, objective, theta_KP, lr, steps):
     optimizer = OPTIMIZERS[word](lr=lr)
     state = optimizer.init(theta_KP)
     for step in range(1, steps + 1):
-        theta_KP, state, _ = optimizer.step(theta_KP, objective, state, step, optimizer.lr * (1 - (step - 1) / steps))
+        theta_KP, state, _ = optimizer.step(
+            theta_KP, objective, state, step, optimizer.lr * (1 - (step - 1) / steps)
+        )
     return objective(theta_KP)[0]
 
 
@@ -211,7 +246,9 @@ def test_solves_a_quadratic(word):
 def test_descends_rosenbrocks_valley(word):
     def rosenbrock(x):
         a, b = x[:, 0], x[:, 1]
-        return (1 - a) ** 2 + 100 * (b - a**2) ** 2, torch.stack([-2 * (1 - a) - 400 * a * (b - a**2), 200 * (b - a**2)], dim=1)
+        return (1 - a) ** 2 + 100 * (b - a**2) ** 2, torch.stack(
+            [-2 * (1 - a) - 400 * a * (b - a**2), 200 * (b - a**2)], dim=1
+        )
 
     start_KP = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
     loss_K = minimise(word, rosenbrock, start_KP.clone(), ROSENBROCK_LR.get(word, 0.02), 500)

@@ -1,4 +1,6 @@
-"""Every optimizer that torch has, in every combination of its options, against torch.optim on the same gradients."""
+"""Every optimizer that torch has, in every combination of its options, against torch.optim on the
+same gradients.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from mlplab.optimizers import OPTIMIZERS
 
 STEPS = 200
 # Fields of ours that are one tuple of torch's, and other names.
-TUPLES = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+TUPLES = {
+    "betas": ("beta1", "beta2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_min", "step_max"),
+}
 NAMES = {"initial_accumulator": "initial_accumulator_value"}
 
 CLASSES = {
@@ -29,19 +35,38 @@ CLASSES = {
     "rprop": torch.optim.Rprop,
 }
 DECAY = {"weight_decay": [0.0, 0.05]}
-# Numbers that are always in force vary together; what switches a term on or off is combined with all else.
+# Numbers that are always in force vary together; what switches a term on or off is combined with
+# all else.
 MOMENTS = {"beta1 beta2 eps": [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-2)]}
 OPTIONS = {
     "sgd": {"momentum": [0.0, 0.9], "dampening": [0.0, 0.3], "nesterov": [False, True], **DECAY},
-    "adagrad": {"eps": [1e-10, 1e-2], "lr_decay": [0.0, 0.1], "initial_accumulator": [0.0, 0.5], **DECAY},
+    "adagrad": {
+        "eps": [1e-10, 1e-2],
+        "lr_decay": [0.0, 0.1],
+        "initial_accumulator": [0.0, 0.5],
+        **DECAY,
+    },
     "adadelta": {"rho eps": [(0.9, 1e-6), (0.5, 1e-2)], **DECAY},
-    "rmsprop": {"alpha eps": [(0.99, 1e-8), (0.5, 1e-2)], "centered": [False, True], "momentum": [0.0, 0.9], **DECAY},
+    "rmsprop": {
+        "alpha eps": [(0.99, 1e-8), (0.5, 1e-2)],
+        "centered": [False, True],
+        "momentum": [0.0, 0.9],
+        **DECAY,
+    },
     "adam": {**MOMENTS, "amsgrad": [False, True], **DECAY},
     "adamw": {**MOMENTS, "amsgrad": [False, True], "weight_decay": [0.01, 0.3]},
     "adamax": {**MOMENTS, **DECAY},
-    "nadam": {**MOMENTS, "momentum_decay": [0.004, 0.5], **DECAY, "decoupled_weight_decay": [False, True]},
+    "nadam": {
+        **MOMENTS,
+        "momentum_decay": [0.004, 0.5],
+        **DECAY,
+        "decoupled_weight_decay": [False, True],
+    },
     "radam": {**MOMENTS, **DECAY, "decoupled_weight_decay": [False, True]},
-    "rprop": {"eta_minus eta_plus": [(0.5, 1.2), (0.7, 1.1)], "step_min step_max": [(1e-6, 50.0), (1e-2, 0.2)]},
+    "rprop": {
+        "eta_minus eta_plus": [(0.5, 1.2), (0.7, 1.1)],
+        "step_min step_max": [(1e-6, 50.0), (1e-2, 0.2)],
+    },
 }
 
 
@@ -49,13 +74,21 @@ def combinations(word):
     for values in itertools.product(*OPTIONS[word].values()):
         fields = {}
         for names, value in zip(OPTIONS[word], values, strict=True):
-            fields |= dict(zip(names.split(), value, strict=True)) if isinstance(value, tuple) else {names: value}
+            fields |= (
+                dict(zip(names.split(), value, strict=True))
+                if isinstance(value, tuple)
+                else {names: value}
+            )
         if fields.get("nesterov") and (not fields["momentum"] or fields["dampening"]):
             continue
         yield fields
 
 
-CASES = [pytest.param(word, fields, id=f"{word}-{number}") for word in OPTIONS for number, fields in enumerate(combinations(word))]
+CASES = [
+    pytest.param(word, fields, id=f"{word}-{number}")
+    for word in OPTIONS
+    for number, fields in enumerate(combinations(word))
+]
 
 
 def torch_arguments(fields):
@@ -82,7 +115,9 @@ def by_torch(problem, optimizer, parameter_P):
 def by_us(problem, optimizer, theta_KP):
     state = optimizer.init(theta_KP)
     for step in range(1, STEPS + 1):
-        theta_KP, state, _ = optimizer.step(theta_KP, lambda x, t=step: problem(x, t), state, step, scheduled(optimizer.lr, step))
+        theta_KP, state, _ = optimizer.step(
+            theta_KP, lambda x, t=step: problem(x, t), state, step, scheduled(optimizer.lr, step)
+        )
     return theta_KP
 
 
@@ -91,7 +126,9 @@ def by_us(problem, optimizer, theta_KP):
 def test_equals_torch_for_200_steps_with_a_changing_lr(word, fields, problem):
     lr = 1.0 if word == "adadelta" else 0.02
     parameter_P = torch.nn.Parameter(problem.start(1)[0])
-    theirs_P = by_torch(problem, CLASSES[word]([parameter_P], lr=lr, **torch_arguments(fields)), parameter_P)
+    theirs_P = by_torch(
+        problem, CLASSES[word]([parameter_P], lr=lr, **torch_arguments(fields)), parameter_P
+    )
     ours_KP = by_us(problem, OPTIMIZERS[word](lr=lr, **fields), problem.start(1))
     assert (ours_KP[0] - problem.start(1)[0]).abs().max() > 0.01
     assert_close(ours_KP[0], theirs_P, rtol=0, atol=1e-10)
@@ -101,12 +138,18 @@ def test_equals_torch_for_200_steps_with_a_changing_lr(word, fields, problem):
 def test_defaults_are_torchs(word):
     ours = OPTIMIZERS[word]()
     theirs = CLASSES[word]([torch.nn.Parameter(torch.zeros(2))]).param_groups[0]
-    for name, value in torch_arguments({name: getattr(ours, name) for name in ["lr", *next(combinations(word))]}).items():
+    for name, value in torch_arguments(
+        {name: getattr(ours, name) for name in ["lr", *next(combinations(word))]}
+    ).items():
         assert theirs[name] == value, name
 
 
 def test_every_class_of_torch_that_is_a_word_is_compared():
-    ours = {word for word in OPTIMIZERS if word in {name.lower() for name in dir(torch.optim) if name[0].isupper()}}
+    ours = {
+        word
+        for word in OPTIMIZERS
+        if word in {name.lower() for name in dir(torch.optim) if name[0].isupper()}
+    }
     assert ours == set(CLASSES)
     assert len(OPTIMIZERS) >= 14
     assert len(CASES) > 80

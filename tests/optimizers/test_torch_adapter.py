@@ -27,7 +27,9 @@ class Reusing:
         return loss_K, self.memory_KP.copy_(gradient_KP)
 
 
-@pytest.mark.parametrize("options", [{}, {"line_search_fn": "strong_wolfe"}, {"max_iter": 5, "history_size": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"line_search_fn": "strong_wolfe"}, {"max_iter": 5, "history_size": 3}]
+)
 def test_lbfgs_equals_torchs(options, problem):
     parameter_P = torch.nn.Parameter(problem.start(1)[0])
     theirs = torch.optim.LBFGS([parameter_P], lr=0.5, **options)
@@ -67,7 +69,13 @@ def test_every_class_that_fits_equals_itself(name, problem):
             return loss_K[0]
 
         theirs.step(closure)
-        theta_KP, state, _ = ours.step(theta_KP, lambda x, t=step: problem(x, t), state, step, torch.tensor([[lr]], dtype=torch.float64))
+        theta_KP, state, _ = ours.step(
+            theta_KP,
+            lambda x, t=step: problem(x, t),
+            state,
+            step,
+            torch.tensor([[lr]], dtype=torch.float64),
+        )
     assert not torch.equal(theta_KP, problem.start(1))
     assert_close(theta_KP[0], parameter_P.detach(), rtol=0, atol=1e-12)
 
@@ -81,7 +89,9 @@ def test_equals_our_own_adam_by_update_and_by_step(problem):
         objective = Reusing(problem, step)
         thetas[0], states[0], _ = adam.step(thetas[0], objective, states[0], step, 0.02)
         thetas[1], states[1], _ = adapted.step(thetas[1], objective, states[1], step, 0.02)
-        thetas[2], states[2] = adapted.update(thetas[2], objective(thetas[2])[1], states[2], step, 0.02)
+        thetas[2], states[2] = adapted.update(
+            thetas[2], objective(thetas[2])[1], states[2], step, 0.02
+        )
     for theta_KP in thetas[1:]:
         assert_close(theta_KP, thetas[0], rtol=0, atol=1e-12)
 
@@ -102,7 +112,9 @@ def test_is_alone_and_keeps_its_dtype(problem):
     assert [word for word, kind in OPTIMIZERS.items() if kind.alone] == ["torch"]
     theta_KP = problem.start(1, dtype=torch.float32)
     optimizer = TorchOptimizer()
-    theta_KP, _, loss_K = optimizer.step(theta_KP, lambda x: problem(x, 1), optimizer.init(theta_KP), 1, 1.0)
+    theta_KP, _, loss_K = optimizer.step(
+        theta_KP, lambda x: problem(x, 1), optimizer.init(theta_KP), 1, 1.0
+    )
     assert theta_KP.dtype == loss_K.dtype == torch.float32
     assert not theta_KP.requires_grad
     assert not loss_K.requires_grad

@@ -1,4 +1,6 @@
-"""The plain way, to compare with: nn.Sequential, torch.optim, torch's losses, one network, one batch after another."""
+"""The plain way, to compare with: nn.Sequential, torch.optim, torch's losses, one network, one
+batch after another.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def train_plain(
     clip_norm: float | None = None,
     clip_value: float | None = None,
 ) -> nn.Sequential:
-    """`batches` yields the batches of one epoch after another; the scheduler steps after each epoch."""
+    """`batches` yields the batches of one epoch after another; the scheduler steps after each
+    epoch.
+    """
     model.train()
     for epoch in batches:
         for x, y in epoch:

@@ -51,7 +51,10 @@ def test_the_best_weights_are_among_the_frames():
 
 
 def test_members_of_a_population_have_the_frames_of_a_lone_run():
-    several = [make_settings(seed=seed, epochs=epochs) for seed, epochs in ((0, 12), (1, 4), (2, 12), (3, 4))]
+    several = [
+        make_settings(seed=seed, epochs=epochs)
+        for seed, epochs in ((0, 12), (1, 4), (2, 12), (3, 4))
+    ]
     recorder = FrameRecorder()
     outcomes = trained(recorder, several)
     for member, settings in enumerate(several):

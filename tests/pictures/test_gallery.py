@@ -25,14 +25,18 @@ VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"
 
 def given(table, **fields):
     """A dataset that makes this table."""
-    kind = type("Given", (Dataset,), {"task_kind": table.task.kind, "make": lambda self, rng: table})
+    kind = type(
+        "Given", (Dataset,), {"task_kind": table.task.kind, "make": lambda self, rng: table}
+    )
     return kind(**fields)
 
 
 def random_classes(count, features=2, names=None, rows=200):
     rng = np.random.default_rng(0)
     y = np.arange(rows) % count
-    return class_table(rng.normal(size=(rows, features)) + y[:, None], y, names or [f"c{i}" for i in range(count)])
+    return class_table(
+        rng.normal(size=(rows, features)) + y[:, None], y, names or [f"c{i}" for i in range(count)]
+    )
 
 
 def looked_at(study, tmp_path):
@@ -66,10 +70,30 @@ def looked_at(study, tmp_path):
         ({"dataset": DATASETS["two_layer_radial"](num_samples=60, val=0, test=0)}, CLASSES),
         ({"dataset": given(random_classes(26))}, CLASSES),
         ({"dataset": given(random_classes(2, features=1))}, CLASSES),
-        ({"dataset": given(random_classes(3, names=["$a$", "a name that is far too long to be written", "<b>"]))}, CLASSES),
-        ({"dataset": given(value_table(np.ones((40, 2)), np.full(40, 3.0)), scaling="none", target_scaling="none")}, VALUES),
+        (
+            {
+                "dataset": given(
+                    random_classes(
+                        3, names=["$a$", "a name that is far too long to be written", "<b>"]
+                    )
+                )
+            },
+            CLASSES,
+        ),
+        (
+            {
+                "dataset": given(
+                    value_table(np.ones((40, 2)), np.full(40, 3.0)),
+                    scaling="none",
+                    target_scaling="none",
+                )
+            },
+            VALUES,
+        ),
     ],
-    ids=lambda value: "-".join(str(v)[:24] for v in value.values()) if isinstance(value, dict) else "",
+    ids=lambda value: (
+        "-".join(str(v)[:24] for v in value.values()) if isinstance(value, dict) else ""
+    ),
 )
 def test_every_kind_of_run_has_its_pictures(fields, wanted, tmp_path):
     assert looked_at(study_of(**fields), tmp_path) == wanted
@@ -134,7 +158,12 @@ def test_a_user_s_matplotlibrc_changes_nothing(tmp_path):
 
 
 def test_pictures_are_drawn_in_time_however_large(tmp_path):
-    study = study_of(dataset=DATASETS["blobs"](num_samples=20_000, num_features=50, num_classes=10), hidden=(256,) * 12, epochs=1, batch_size=4000,
-                     dtype="float32")  # fmt: skip
+    study = study_of(
+        dataset=DATASETS["blobs"](num_samples=20_000, num_features=50, num_classes=10),
+        hidden=(256,) * 12,
+        epochs=1,
+        batch_size=4000,
+        dtype="float32",
+    )
     for found in pictures():
         assert cheapest(lambda found=found: draw(study, found)) < 10, found.name

@@ -34,7 +34,9 @@ def test_the_optimizers_move():
         assert image.n_frames > 40
 
 
-@pytest.mark.parametrize(("words", "said"), [(["optimisers"], "optimizers"), ([], "WHAT"), (["all", "--bad"], "draw")])
+@pytest.mark.parametrize(
+    ("words", "said"), [(["optimisers"], "optimizers"), ([], "WHAT"), (["all", "--bad"], "draw")]
+)
 def test_what_is_refused(words, said, capsys):
     assert main(["draw", *words]) == 2
     assert said in capsys.readouterr().err
@@ -47,7 +49,9 @@ def test_plain_descent_on_the_bowl_is_the_formula():
 
 
 def test_momentum_overshoots_and_nesterov_corrects():
-    plain, heavy, nesterov = (path(BOWL, method, 200) for method in (Sgd(lr=0.02), Momentum(lr=0.02), Nag(lr=0.02)))
+    plain, heavy, nesterov = (
+        path(BOWL, method, 200) for method in (Sgd(lr=0.02), Momentum(lr=0.02), Nag(lr=0.02))
+    )
     beyond = [found[:, 0].max() for found in (plain, heavy, nesterov)]
     assert beyond[0] <= 0 < beyond[2] < beyond[1]
 
@@ -63,7 +67,9 @@ def test_the_lowest_points_are_lowest(surface):
     import torch
 
     for best in surface.best:
-        x, y = (torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in best)
+        x, y = (
+            torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in best
+        )
         slopes = torch.autograd.grad(surface.value(x, y), (x, y))
         assert max(abs(slope.item()) for slope in slopes) < 1e-9
 

@@ -21,9 +21,11 @@ from mlplab.pictures.plane import plane_of, principal_axes
 from mlplab.pictures.ranking import rank
 from mlplab.pictures.separability import linear_scores, logistic_regression
 
-pairs = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])), min_size=2, max_size=60).filter(
-    lambda found: 0 < sum(kind for kind, _ in found) < len(found)
-)
+pairs = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])),
+    min_size=2,
+    max_size=60,
+).filter(lambda found: 0 < sum(kind for kind, _ in found) < len(found))
 
 
 @settings(deadline=None, max_examples=60)
@@ -32,7 +34,9 @@ def test_rankings_are_those_of_scikit_learn(found):
     truth, score = np.array([kind for kind, _ in found]), np.array([value for _, value in found])
     ranking = rank(truth, score)
     assert ranking.area == pytest.approx(metrics.roc_auc_score(truth, score), abs=1e-12)
-    assert ranking.mean_precision == pytest.approx(metrics.average_precision_score(truth, score), abs=1e-12)
+    assert ranking.mean_precision == pytest.approx(
+        metrics.average_precision_score(truth, score), abs=1e-12
+    )
     false_rate, true_rate, _ = metrics.roc_curve(truth, score, drop_intermediate=False)
     np.testing.assert_allclose(ranking.false_positive_rate, false_rate)
     np.testing.assert_allclose(ranking.true_positive_rate, true_rate)
@@ -58,8 +62,13 @@ def test_the_linear_model_is_that_of_scikit_learn(load):
 
 
 def test_hidden_layers_make_the_lecture_s_rings_separable():
-    study = study_of(epochs=120, dataset=DATASETS["two_layer_radial"](num_samples=2000), optimizer=Adam(lr=0.02))
-    at_start, at_end = linear_scores(study, [0, 1, 2], 0), linear_scores(study, [0, 1, 2], study.chosen)
+    study = study_of(
+        epochs=120, dataset=DATASETS["two_layer_radial"](num_samples=2000), optimizer=Adam(lr=0.02)
+    )
+    at_start, at_end = (
+        linear_scores(study, [0, 1, 2], 0),
+        linear_scores(study, [0, 1, 2], study.chosen),
+    )
     assert at_start[0] == at_end[0] < 0.65
     assert at_end[2] > 0.9
     assert at_end[2] > at_start[2] + 0.1
@@ -80,9 +89,13 @@ def test_the_plane_of_many_features_is_that_of_pca():
     scaler = fit_scaler(x, "standard", "feature")
     scaled = scaler.apply(x)
     plane, other = plane_of(scaled, scaler, ("a", "b", "c", "d")), PCA(2).fit(scaled)
-    np.testing.assert_allclose(np.abs(plane.place(scaled)), np.abs(other.transform(scaled)), atol=1e-9)
+    np.testing.assert_allclose(
+        np.abs(plane.place(scaled)), np.abs(other.transform(scaled)), atol=1e-9
+    )
     assert f"{other.explained_variance_ratio_.sum():.0%}" in plane.said
-    np.testing.assert_allclose(plane.place(plane.lift(plane.place(scaled))), plane.place(scaled), atol=1e-9)
+    np.testing.assert_allclose(
+        plane.place(plane.lift(plane.place(scaled))), plane.place(scaled), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("num_features", [1, 2])
@@ -123,11 +136,21 @@ def test_a_study_says_what_the_run_says(tmp_path):
     import mlplab
     from mlplab.playback.revisit import revisit
 
-    run = mlplab.run(["dataset=diabetes", "training.epochs=3", "model.normalization=batch", "tracking.picture_share=0"], tmp_path / "run")
+    run = mlplab.run(
+        [
+            "dataset=diabetes",
+            "training.epochs=3",
+            "model.normalization=batch",
+            "tracking.picture_share=0",
+        ],
+        tmp_path / "run",
+    )
     study = revisit(run.folder)[1]
     points = study.points("test")
     raw = run.preprocessing.feature_scaler.invert(points.x)
-    np.testing.assert_allclose(study.outputs(points.x, [study.chosen])[0], run.predict(raw), rtol=1e-5, atol=1e-3)
-    assert float(np.sqrt(((points.y - study.outputs(points.x, [study.chosen])[0]) ** 2).mean())) == pytest.approx(
-        run.metrics["test/rmse"], rel=1e-5
+    np.testing.assert_allclose(
+        study.outputs(points.x, [study.chosen])[0], run.predict(raw), rtol=1e-5, atol=1e-3
     )
+    assert float(
+        np.sqrt(((points.y - study.outputs(points.x, [study.chosen])[0]) ** 2).mean())
+    ) == pytest.approx(run.metrics["test/rmse"], rel=1e-5)

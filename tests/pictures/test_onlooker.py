@@ -24,7 +24,9 @@ def events(folder: Path) -> EventAccumulator:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return mlplab.run(["experiment=radial_6_6", "training.epochs=20"], tmp_path_factory.mktemp("drawn") / "run")
+    return mlplab.run(
+        ["experiment=radial_6_6", "training.epochs=20"], tmp_path_factory.mktemp("drawn") / "run"
+    )
 
 
 def test_a_run_leaves_its_pictures(run):
@@ -124,7 +126,14 @@ def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
 
 def test_a_diverged_run_draws_its_healthy_frames(tmp_path):
     run = mlplab.run(
-        ["dataset=diabetes", "optimizer=sgd", "optimizer.lr=1000", "activation=identity", "training.epochs=20"], tmp_path / "run"
+        [
+            "dataset=diabetes",
+            "optimizer=sgd",
+            "optimizer.lr=1000",
+            "activation=identity",
+            "training.epochs=20",
+        ],
+        tmp_path / "run",
     )
     assert run.status == "diverged"
     assert (run.folder / "pictures" / "curves.png").exists()

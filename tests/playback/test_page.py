@@ -33,15 +33,29 @@ def unpacked(study: Study):
     def array(name):
         entry = description["arrays"][name]
         kind = np.dtype(entry["kind"])
-        found = np.frombuffer(data, kind, int(np.prod(entry["shape"])), entry["at"]).reshape(entry["shape"])
-        return found if kind != np.uint8 else entry["low"] + (entry["high"] - entry["low"]) * found / 255
+        found = np.frombuffer(data, kind, int(np.prod(entry["shape"])), entry["at"]).reshape(
+            entry["shape"]
+        )
+        return (
+            found
+            if kind != np.uint8
+            else entry["low"] + (entry["high"] - entry["low"]) * found / 255
+        )
 
     return description, array
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"dataset": "iris"}, {"dataset": "sine"}, {"dataset": "diabetes"}, {"hidden": (3,)}, {"hidden": ()}, {"dataset": "linnerud"}],
+    [
+        {},
+        {"dataset": "iris"},
+        {"dataset": "sine"},
+        {"dataset": "diabetes"},
+        {"hidden": (3,)},
+        {"hidden": ()},
+        {"dataset": "linnerud"},
+    ],
     ids=str,
 )
 def test_maps_are_what_the_network_predicts_at_every_frame(fields):
@@ -59,7 +73,9 @@ def test_maps_are_what_the_network_predicts_at_every_frame(fields):
         units = [int(name.partition(".")[2]) - 1 for name in column["names"]]
         for j, unit in enumerate(units):
             own = layers[column["layer"] - 1][:, :, unit].double().numpy()
-            assert np.abs(array(f"map.{i}.{j}") - own).max() <= 0.0021 * max(own.max() - own.min(), 1e-9)
+            assert np.abs(array(f"map.{i}.{j}") - own).max() <= 0.0021 * max(
+                own.max() - own.min(), 1e-9
+            )
 
 
 def test_weights_and_points_are_the_run_s():
@@ -67,7 +83,9 @@ def test_weights_and_points_are_the_run_s():
     description, array = unpacked(study)
     for frame in range(len(study.frames)):
         for i, (weight, bias) in enumerate(study.weights(frame), 1):
-            np.testing.assert_allclose(array(f"weight.{i}")[frame].reshape(weight.shape), weight, rtol=1e-6)
+            np.testing.assert_allclose(
+                array(f"weight.{i}")[frame].reshape(weight.shape), weight, rtol=1e-6
+            )
             np.testing.assert_allclose(array(f"bias.{i}")[frame], bias, rtol=1e-6)
     assert description["parts"] == ["train", "test"]
     places = study.plane.place(study.points("test", 250).x)
@@ -77,7 +95,10 @@ def test_weights_and_points_are_the_run_s():
 
 
 def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path):
-    run = mlplab.run(["experiment=radial_6_6", "training.epochs=100", "tracking.picture_share=0"], tmp_path / "run")
+    run = mlplab.run(
+        ["experiment=radial_6_6", "training.epochs=100", "tracking.picture_share=0"],
+        tmp_path / "run",
+    )
     run, study = revisit(run.folder)
     assert len(study.frames) >= 100
     assert len(page(run, study).encode()) < 5_000_000
@@ -97,13 +118,18 @@ def test_the_page_makes_no_request_and_escapes_names(tmp_path):
     text = page(run, study)
     assert "<b>&amp" not in text
     assert html.escape("<b>&amp") in text
-    assert not re.search(r"https?:|@import|url\(|fetch\(|XMLHttpRequest|import\(", re.sub(r'id="arrays">[^<]*<', "", text))
+    assert not re.search(
+        r"https?:|@import|url\(|fetch\(|XMLHttpRequest|import\(",
+        re.sub(r'id="arrays">[^<]*<', "", text),
+    )
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert data["name"] == "<b>&amp"
 
 
 def test_the_command_repeats_the_run(tmp_path):
-    run = mlplab.run([*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"], tmp_path / "run")
+    run = mlplab.run(
+        [*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"], tmp_path / "run"
+    )
     overrides = run.folder / "overrides.yaml"
     overrides.write_text(overrides.read_text() + f"- hydra.run.dir={run.folder}\n")
     command = repeat_command(mlplab.load(run.folder))
@@ -119,7 +145,10 @@ def test_report_draws_again_what_was_deleted(tmp_path, capsys):
     (run.folder / "pictures" / "decision.png").unlink()
     assert main(["report", str(run.folder)]) == 0
     assert (run.folder / "pictures" / "decision.png").read_bytes() == kept
-    assert capsys.readouterr().out.splitlines() == [str(run.folder / "report.html"), str(run.folder)]
+    assert capsys.readouterr().out.splitlines() == [
+        str(run.folder / "report.html"),
+        str(run.folder),
+    ]
 
 
 def test_the_animation_has_a_frame_a_moment(tmp_path, capsys):
@@ -134,7 +163,9 @@ def test_the_pages_of_a_sweep_are_linked(capsys):
     assert main(["report", "sweep", "--pages", "1"]) == 0
     pages = list(Path("sweep/jobs").glob("*/report.html"))
     assert len(pages) == 1
-    assert f'"href":"jobs/{pages[0].parent.name}/report.html"' in Path("sweep/report.html").read_text()
+    assert (
+        f'"href":"jobs/{pages[0].parent.name}/report.html"' in Path("sweep/report.html").read_text()
+    )
     assert main(["report", "sweep", "--pages"]) == 0
     assert len(list(Path("sweep/jobs").glob("*/report.html"))) == 4
 
@@ -156,7 +187,13 @@ def test_what_report_refuses(words, said, capsys):
     Path("empty").mkdir()
     name = words[0] if words else ""
     if name in ("run", "changed", "failed", "scalars"):
-        mlplab.run([*QUICK, *(["tracking=scalars"] if name == "scalars" else ["tracking.picture_share=0"])], name)
+        mlplab.run(
+            [
+                *QUICK,
+                *(["tracking=scalars"] if name == "scalars" else ["tracking.picture_share=0"]),
+            ],
+            name,
+        )
     if name == "failed":
         Path("failed/weights.safetensors").unlink()
     if name == "changed":

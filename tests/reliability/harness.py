@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 FULL = os.environ.get("MLPLAB_CAMPAIGN") == "full"
-QUICK = ["experiment=xor_mlp", "tracking=summary", "dataset.num_samples=60", "training.epochs=12", "training.batch_size=16"]
+QUICK = [
+    "experiment=xor_mlp",
+    "tracking=summary",
+    "dataset.num_samples=60",
+    "training.epochs=12",
+    "training.batch_size=16",
+]
 HERE = Path(__file__).parent
 
 
@@ -36,7 +42,9 @@ def told(name: str, **numbers: object) -> None:
             file.write(json.dumps({"campaign": name, **numbers}) + "\n")
 
 
-def digest(folder: Path, names=("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors")) -> str:
+def digest(
+    folder: Path, names=("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors")
+) -> str:
     """What must be the same of a run, however it was disturbed."""
     found = hashlib.sha256()
     for name in names:
@@ -47,7 +55,9 @@ def digest(folder: Path, names=("metrics.csv", "weights.safetensors", "checkpoin
 def tree(folder: Path) -> dict[str, str]:
     """Every file below a folder by its content."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        str(path.relative_to(folder)): (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        )
         for path in sorted(Path(folder).rglob("*"))
         if not path.is_symlink() and path.name != ".lock"  # which names the last owner
     }
@@ -59,18 +69,29 @@ def command(*words: str) -> list[str]:
 
 def start(*words: str, **options) -> subprocess.Popen:
     """The command in the background."""
-    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_listen, **options)
+    return subprocess.Popen(
+        command(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_listen,
+        **options,
+    )
 
 
 def _listen() -> None:
-    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay ignored, in the background SIGINT."""
+    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay
+    ignored, in the background SIGINT.
+    """
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 def run(*words: str, code: int | None = 0, **options) -> subprocess.CompletedProcess:
     """The command, whose exit code must be `code`."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(
+        command(*words), capture_output=True, text=True, timeout=120, check=False, **options
+    )
     assert code is None or done.returncode == code, (done.returncode, done.stderr[-2000:])
     return done
 
@@ -83,7 +104,9 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 
 def refused(words, capfd, *nearest: str) -> str:
-    """`mlplab WORDS` ends with exit code 2 and one paragraph that names these; nothing is left behind."""
+    """`mlplab WORDS` ends with exit code 2 and one paragraph that names these; nothing is left
+    behind.
+    """
     from mlplab.cli import main
 
     before = tree(Path())
@@ -113,4 +136,6 @@ def _undisturbed(words: tuple[str, ...], at: str) -> str:
 @pytest.fixture
 def undisturbed(tmp_path_factory):
     """words -> the digest of a run of them that nobody disturbed."""
-    return lambda words: _undisturbed(tuple(words), str(tmp_path_factory.mktemp("undisturbed") / "run"))
+    return lambda words: _undisturbed(
+        tuple(words), str(tmp_path_factory.mktemp("undisturbed") / "run")
+    )

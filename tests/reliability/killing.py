@@ -1,8 +1,10 @@
-"""Trains, kills itself at random moments with SIGKILL, and resumes, until it has been killed often enough: a program of its own.
+"""Trains, kills itself at random moments with SIGKILL, and resumes, until it has been killed often
+enough: a program of its own.
 
-The parent has everything imported and has trained and saved once, so that a child's life is training and not imports. Writes are slowed, so
-that kills land inside them, most of them aimed; the parent knows whether one did. `--control` writes the state in place under one name, as many programs do:
-it must lose some. Prints one line of JSON.
+The parent has everything imported and has trained and saved once, so that a child's life is
+training and not imports. Writes are slowed, so that kills land inside them, most of them aimed; the
+parent knows whether one did. `--control` writes the state in place under one name, as many programs
+do: it must lose some. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -37,14 +39,26 @@ from mlplab.tracking import files
 
 torch.set_num_threads(1)
 SEEN = mmap.mmap(-1, 2)  # by parent and child
-INSIDE, BEGUN = 0, 1  # 1 while the child is inside a write; how many writes of a state it has begun, modulo 256
+# 1 while the child is inside a write; how many writes of a state it has begun, modulo 256
+INSIDE, BEGUN = 0, 1
 CHUNKS = 16
 PAUSE = 0.0006  # seconds between two chunks
-AIMED = 0.8  # of the kills wait for a write of a state, however seldom a busy machine comes to one; the others come when they come
+# of the kills wait for a write of a state, however seldom a busy machine comes to one; the others
+# come when they come
+AIMED = 0.8
 SINGLE = [
-    "experiment=xor_mlp", "tracking=summary", "tracking.checkpoint_seconds=0", "dataset.num_samples=60", "training.epochs=30",
-    "training.batch_size=16", "model.dropout=0.2", "model.normalization=batch", "optimizer=adamw", "schedule=plateau", "schedule.patience=2",
-]  # fmt: skip
+    "experiment=xor_mlp",
+    "tracking=summary",
+    "tracking.checkpoint_seconds=0",
+    "dataset.num_samples=60",
+    "training.epochs=30",
+    "training.batch_size=16",
+    "model.dropout=0.2",
+    "model.normalization=batch",
+    "optimizer=adamw",
+    "schedule=plateau",
+    "schedule.patience=2",
+]
 
 
 def slow_write(path, data, *, durable=False):
@@ -71,7 +85,12 @@ class InPlace(checkpoints_module.Checkpoints):
     def save(self, step, epoch, tree, rows, elapsed):
         self.kept = [*getattr(self, "kept", []), *rows]
         data = tree_file.dump(
-            {"step": step, "tree": tree, "rows": self.kept, "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity}}
+            {
+                "step": step,
+                "tree": tree,
+                "rows": self.kept,
+                "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity},
+            }
         )
         _chunks(self.folder / "state.bin", data, state=True)
         SEEN[INSIDE] = 0
@@ -113,15 +132,32 @@ def jobs_of(members):
     made = []
     for i in range(members):
         lr = "1e30" if i == 1 else "0.01"
-        made.append(build(compose([*words, f"seed={i}", f"optimizer.lr={lr}", f"training.epochs={10 + 5 * (i % 5)}"])))
+        made.append(
+            build(
+                compose(
+                    [
+                        *words,
+                        f"seed={i}",
+                        f"optimizer.lr={lr}",
+                        f"training.epochs={10 + 5 * (i % 5)}",
+                    ]
+                )
+            )
+        )
     return made
 
 
 def digest(folder):
     """What must be the same: weights and history of every run below the folder."""
     found = hashlib.sha256()
-    folder = folder / "jobs" if (folder / "jobs").exists() else folder  # beside them may lie what a killed process had not put in its place
-    for name in ("metrics.csv", "weights.safetensors", "checkpoints/best.safetensors", "checkpoints/last.safetensors"):
+    # beside them may lie what a killed process had not put in its place
+    folder = folder / "jobs" if (folder / "jobs").exists() else folder
+    for name in (
+        "metrics.csv",
+        "weights.safetensors",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+    ):
         for path in sorted(folder.rglob(name)):
             found.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
     return found.hexdigest()
@@ -165,16 +201,25 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--members", type=int, default=0)
     parser.add_argument("--control", action="store_true")
-    parser.add_argument("--longest", type=float, default=0.5, help="seconds that a child lives at most")
+    parser.add_argument(
+        "--longest", type=float, default=0.5, help="seconds that a child lives at most"
+    )
     given = parser.parse_args()
     jobs = jobs_of(given.members) if given.members else None
-    work = (lambda folder: population(folder, jobs)) if jobs else (lambda folder: single(folder, SINGLE))
+    work = (
+        (lambda folder: population(folder, jobs))
+        if jobs
+        else (lambda folder: single(folder, SINGLE))
+    )
     undisturbed = Path("undisturbed")
     shutil.rmtree(undisturbed, ignore_errors=True)
     work(undisturbed)  # the warm-up too: everything is imported and has run once
     wanted = digest(undisturbed)
     if given.control:
-        checkpoints_module.Checkpoints.save, checkpoints_module.Checkpoints.resume = InPlace.save, InPlace.resume
+        checkpoints_module.Checkpoints.save, checkpoints_module.Checkpoints.resume = (
+            InPlace.save,
+            InPlace.resume,
+        )
         from mlplab.runs import resuming
 
         resuming.newest = InPlace.newest
@@ -188,9 +233,12 @@ def main():
             attempts += 1
             child = live(work, folder)
             deadline = time.monotonic() + draw.uniform(0.02, given.longest)
-            ended, status = lives_until(child, lambda deadline=deadline: time.monotonic() >= deadline)
+            ended, status = lives_until(
+                child, lambda deadline=deadline: time.monotonic() >= deadline
+            )
             if not ended and draw.random() < AIMED:
-                target = (SEEN[BEGUN] + draw.randint(1, 3)) % 256  # not always the next: a life must come further
+                # not always the next: a life must come further
+                target = (SEEN[BEGUN] + draw.randint(1, 3)) % 256
                 ended, status = lives_until(child, lambda target=target: SEEN[BEGUN] == target)
                 time.sleep(0 if ended else draw.uniform(0, 0.8 * CHUNKS * PAUSE))
             if not ended:
@@ -202,17 +250,30 @@ def main():
                 lost += 1  # it could not go on from what was left
                 reason = Path("failed.txt").read_text().strip().splitlines()[-1]
                 shutil.rmtree(folder, ignore_errors=True)
-            if kills >= (given.kills if given.control else 3 * given.kills + 100):  # a control that always loses never ends
+            # a control that always loses never ends
+            if kills >= (given.kills if given.control else 3 * given.kills + 100):
                 break
         runs += 1
         differing += finished(folder, given.members) and digest(folder) != wanted
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             Path("failed.txt").unlink()
-    print(json.dumps({
-        "kills": kills, "inside a write": inside, "lost": lost, "runs": runs, "differing": differing, "attempts": attempts,
-        "seconds": round(time.monotonic() - started, 1), "seed": given.seed, "members": given.members, "why": locals().get("reason", ""),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "kills": kills,
+                "inside a write": inside,
+                "lost": lost,
+                "runs": runs,
+                "differing": differing,
+                "attempts": attempts,
+                "seconds": round(time.monotonic() - started, 1),
+                "seed": given.seed,
+                "members": given.members,
+                "why": locals().get("reason", ""),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

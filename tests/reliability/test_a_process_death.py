@@ -30,12 +30,16 @@ LONG = ["experiment=radial_6_6", "tracking=scalars", "training.epochs=100000", "
 
 def kill(kills, *more):
     done = subprocess.run(
-        [sys.executable, str(HERE / "killing.py"), "--kills", str(kills), *more], capture_output=True, text=True, check=False
+        [sys.executable, str(HERE / "killing.py"), "--kills", str(kills), *more],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     told(
-        f"SIGKILL, {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}",
+        "SIGKILL,"
+        f" {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}",
         **found,
     )
     return found
@@ -45,7 +49,9 @@ def kill(kills, *more):
 @pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
-    found = kill(size(20, 500), *(["--members", str(members), "--longest", "0.9"] if members else []))
+    found = kill(
+        size(20, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
+    )
     assert found["kills"] >= size(20, 500)
     assert found["lost"] == 0, found
     assert found["differing"] == 0, found
@@ -67,7 +73,9 @@ class Crash(BaseException):
 
 
 def crashing(monkeypatch, at):
-    """Every call of os that saving makes is counted; the one with number `at` is the last. Returns the counter."""
+    """Every call of os that saving makes is counted; the one with number `at` is the last. Returns
+    the counter.
+    """
     counter = [0]
 
     def wrapped(real):
@@ -123,7 +131,13 @@ def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
         folder.mkdir()
         store = Checkpoints(folder, {})
         for step in (1, 2, 3):
-            store.save(step, step, {"theta": torch.full((50,), float(step))}, [{"step": torch.tensor([step])}], 0.0)
+            store.save(
+                step,
+                step,
+                {"theta": torch.full((50,), float(step))},
+                [{"step": torch.tensor([step])}],
+                0.0,
+            )
         counter = crashing(monkeypatch, crash_at)
         try:
             store.save(4, 4, {"theta": torch.full((50,), 4.0)}, [{"step": torch.tensor([4])}], 0.0)
@@ -160,17 +174,39 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
     order = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, real=real, name=name: (order.append((name, str(a[-1]))), real(*a))[1])
+        monkeypatch.setattr(
+            os,
+            name,
+            lambda *a, real=real, name=name: (order.append((name, str(a[-1]))), real(*a))[1],
+        )
     real_unlink = Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda self, **k: (order.append(("unlink", self.name)), real_unlink(self, **k))[1])
+    monkeypatch.setattr(
+        Path,
+        "unlink",
+        lambda self, **k: (order.append(("unlink", self.name)), real_unlink(self, **k))[1],
+    )
     store = Checkpoints(tmp_path, {})
     for step in (1, 2, 3):
         order.clear()
         store.save(step, step, {"x": torch.zeros(3)}, [{"s": torch.tensor([step])}], 0.0)
     names = [name if name != "replace" else Path(place).suffix for name, place in order]
-    # history; state: file, rename, folder; manifest: file, rename, folder; then the oldest, its manifest first
-    assert names == ["fsync", "fsync", ".safetensors", "fsync", "fsync", ".json", "fsync", "unlink", "unlink"]
-    assert [place for name, place in order if name == "unlink"] == ["state-000000000001.json", "state-000000000001.safetensors"]
+    # history; state: file, rename, folder; manifest: file, rename, folder; then the oldest, its
+    # manifest first
+    assert names == [
+        "fsync",
+        "fsync",
+        ".safetensors",
+        "fsync",
+        "fsync",
+        ".json",
+        "fsync",
+        "unlink",
+        "unlink",
+    ]
+    assert [place for name, place in order if name == "unlink"] == [
+        "state-000000000001.json",
+        "state-000000000001.safetensors",
+    ]
 
 
 @row("A5", "A6", "A12")
@@ -178,7 +214,11 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
 def test_a5_a_signal_ends_it_between_two_steps(name):
     number = getattr(signal, name)
     process = start("train", *LONG)
-    wait_for(lambda: Path("run/metrics.csv").exists() and len(Path("run/metrics.csv").read_bytes()) > 3000)
+    wait_for(
+        lambda: (
+            Path("run/metrics.csv").exists() and len(Path("run/metrics.csv").read_bytes()) > 3000
+        )
+    )
     sent = time.monotonic()
     process.send_signal(number)
     output, _ = process.communicate(timeout=20)
@@ -201,7 +241,9 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
         shutil.rmtree("run", ignore_errors=True)
         process = start("train", *words, "hydra.run.dir=run")
         while True:
-            wait_for(lambda process=process: Path("run/log.txt").exists() or process.poll() is not None)
+            wait_for(
+                lambda process=process: Path("run/log.txt").exists() or process.poll() is not None
+            )
             if signals < size(4, 50):
                 time.sleep(draw.uniform(0, 1.5))
                 sent = time.monotonic()
@@ -212,7 +254,8 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
                 process.communicate(timeout=60)
             if process.returncode == 0:
                 break
-            # A signal may meet the process before training begins or after it has ended; then Python's own end is the right one.
+            # A signal may meet the process before training begins or after it has ended; then
+            # Python's own end is the right one.
             assert process.returncode in (143, -signal.SIGTERM), process.returncode
             signals += 1
             if not Path("run/config.yaml").exists():
@@ -222,7 +265,13 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
         if process.returncode == 0:
             assert digest(Path("run")) == wanted
     assert slowest < 4
-    told("random SIGTERMs", signals=signals, slowest_seconds=round(slowest, 2), wrong_codes=0, differing=0)
+    told(
+        "random SIGTERMs",
+        signals=signals,
+        slowest_seconds=round(slowest, 2),
+        wrong_codes=0,
+        differing=0,
+    )
 
 
 @row("A6")
@@ -275,9 +324,11 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
         return call
 
     target = {
-        "data": (experiment, "ready"), "evaluation": (training.loop, "evaluate"),
-        "save": (checkpoints_module, "write_bytes_atomic"), "end": (Record, "finish"),
-    }[phase]  # fmt: skip
+        "data": (experiment, "ready"),
+        "evaluation": (training.loop, "evaluate"),
+        "save": (checkpoints_module, "write_bytes_atomic"),
+        "end": (Record, "finish"),
+    }[phase]
     monkeypatch.setattr(target[0], target[1], with_signal(getattr(*target)))
     place = Path("run")
     if phase == "data":  # nothing was begun, and nothing is left
@@ -304,7 +355,9 @@ def test_a8_nobody_reads_the_output(closed, undisturbed):
         "stdout": writing if closed != "errors" else subprocess.DEVNULL,
         "stderr": writing if closed != "output" else subprocess.DEVNULL,
     }
-    done = subprocess.run(command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60)
+    done = subprocess.run(
+        command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60
+    )
     os.close(writing)
     assert done.returncode == 0
     assert digest(Path("run")) == undisturbed(QUICK)
@@ -323,7 +376,10 @@ def test_a9_not_the_main_thread(tmp_path):
 @row("A10")
 def test_a10_earlier_handlers_are_called_and_come_back(tmp_path, monkeypatch):
     seen = []
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)}
+    before = {
+        n: signal.getsignal(n)
+        for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    }
     signal.signal(signal.SIGTERM, lambda *_: seen.append("ours"))
     ours = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
@@ -348,7 +404,9 @@ def test_a10_earlier_handlers_are_called_and_come_back(tmp_path, monkeypatch):
 
 @row("A14")
 def test_a14_the_configuration_is_frozen():
-    """A file of one's own changes between the interruption and the resumption: the run goes on with what it began with."""
+    """A file of one's own changes between the interruption and the resumption: the run goes on with
+    what it began with.
+    """
     Path("own/dataset").mkdir(parents=True)
     mine = Path("own/dataset/mine.yaml")
     mine.write_text("defaults: [xor, _self_]\nnoise: 0.05\nnum_samples: 60\n")
@@ -363,7 +421,13 @@ def test_a14_the_configuration_is_frozen():
 @row("A15")
 def test_a15_killed_from_outside():
     process = start("train", *LONG, "tracking.checkpoint_seconds=0.2")
-    wait_for(lambda: list(Path("run/checkpoints").glob("state-*.json")) if Path("run/checkpoints").exists() else False)
+    wait_for(
+        lambda: (
+            list(Path("run/checkpoints").glob("state-*.json"))
+            if Path("run/checkpoints").exists()
+            else False
+        )
+    )
     process.kill()
     process.communicate()
     assert process.returncode == -9

@@ -68,12 +68,20 @@ def limited(size_limit, *words):
         "from mlplab.cli import main\n"
         f"sys.exit(main({list(words)!r}))"
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+    )
 
 
 @row("B1")
 def test_b1_a_full_disk_while_saving(undisturbed):
-    words = ["dataset=digits", "tracking=summary", "training.epochs=6", "model.hidden=[100]", "tracking.checkpoint_epochs=1"]
+    words = [
+        "dataset=digits",
+        "tracking=summary",
+        "training.epochs=6",
+        "model.hidden=[100]",
+        "tracking.checkpoint_epochs=1",
+    ]
     stopped("run", words, at=45)
     before = steps(Path("run/checkpoints"))
     done = limited(40_000, "resume", "run")
@@ -111,7 +119,18 @@ def test_b4_truncated_at_any_length(place):
         whole = (folder / name).read_bytes()
         n = len(whole)
         used = read(folder, step).manifest["history"]["size"] if name == "history.bin" else n
-        lengths = {0, 1, 22, 100, n // 4, n // 2, n - 1000, n - 22, n - 1, *(draw.randrange(n) for _ in range(200))}
+        lengths = {
+            0,
+            1,
+            22,
+            100,
+            n // 4,
+            n // 2,
+            n - 1000,
+            n - 22,
+            n - 1,
+            *(draw.randrange(n) for _ in range(200)),
+        }
         for length in sorted(length for length in lengths if 0 <= length < used):
             (folder / name).write_bytes(whole[:length])
             if name.endswith(".json") and length == n - 1:  # only its last line feed is gone
@@ -193,10 +212,19 @@ def test_b9_left_over_files_of_a_dead_writer(place, undisturbed):
 
 
 CHANGED = {
-    "model.hidden=[5]": "model.hidden", "activation=relu": "activation.name", "optimizer=sgd": "optimizer.name", "optimizer.lr=0.5": "optimizer.lr",
-    "seed=9": "seed", "dataset.num_samples=64": "dataset.num_samples", "dataset.test=0.3": "dataset.test", "dtype=float64": "dtype",
-    "training.batch_size=8": "training.batch_size", "schedule=cosine": "schedule.name", "loss=hinge": "loss.name", "model.dropout=0.5": "model.dropout",
-}  # fmt: skip
+    "model.hidden=[5]": "model.hidden",
+    "activation=relu": "activation.name",
+    "optimizer=sgd": "optimizer.name",
+    "optimizer.lr=0.5": "optimizer.lr",
+    "seed=9": "seed",
+    "dataset.num_samples=64": "dataset.num_samples",
+    "dataset.test=0.3": "dataset.test",
+    "dtype=float64": "dtype",
+    "training.batch_size=8": "training.batch_size",
+    "schedule=cosine": "schedule.name",
+    "loss=hinge": "loss.name",
+    "model.dropout=0.5": "model.dropout",
+}
 
 
 @row("B10")
@@ -207,7 +235,9 @@ def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
     from mlplab.config.stored import stored_config
     from mlplab.tracking import write_yaml
 
-    old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][CHANGED[word]]
+    old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][
+        CHANGED[word]
+    ]
     write_yaml(place / "config.yaml", change(stored_config(place), [word], place).config)
     for flags in ([], ["--allow-config-change"]):
         assert main(["resume", str(place), *flags]) == 2
@@ -254,15 +284,20 @@ GOLDEN = HERE / "golden"
 @row("B12")
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.iterdir()))
 def test_b12_golden_checkpoints_are_continued(name, tmp_path):
-    """Checkpoints of every version that was ever released, continued to the numbers that version came to."""
+    """Checkpoints of every version that was ever released, continued to the numbers that version
+    came to.
+    """
     shutil.copytree(GOLDEN / name, tmp_path / name)
     wanted = json.loads((GOLDEN / name / "wanted.json").read_text())
     result = resumed(tmp_path / name)
     assert result.status == "done"
     assert result.history["train/loss"][-1] == pytest.approx(wanted["train/loss"], rel=1e-4)
-    stored = json.loads(next((GOLDEN / name / "checkpoints").glob("state-*.json")).read_text())["fingerprint"]
+    stored = json.loads(next((GOLDEN / name / "checkpoints").glob("state-*.json")).read_text())[
+        "fingerprint"
+    ]
     now = fingerprint(torch.device("cpu"), "float32", 1)
-    if all(stored[key] == now[key] for key in ("cpu", "torch", "threads")):  # else the last bits may differ
+    # else the last bits may differ
+    if all(stored[key] == now[key] for key in ("cpu", "torch", "threads")):
         assert digest(tmp_path / name) == wanted["digest"]
 
 
@@ -303,7 +338,13 @@ def test_b14_another_type_of_numbers(place):
 
 @row("B15")
 def test_b15_two_processes_in_one_folder():
-    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=100000", "hydra.run.dir=run", "tracking.checkpoint_seconds=0.1"]
+    words = [
+        "experiment=radial_6_6",
+        "tracking=summary",
+        "training.epochs=100000",
+        "hydra.run.dir=run",
+        "tracking.checkpoint_seconds=0.1",
+    ]
     first = start("train", *words)
     wait_for(lambda: list(Path("run").glob("checkpoints/state-*.json")))
     for second in (["train", *words], ["resume", "run"]):
@@ -337,16 +378,40 @@ def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
 def test_b18_a_temporary_folder_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", "/dev/shm")
     real, seen = os.replace, []
-    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((Path(a).parent, Path(b).parent)), real(a, b))[1])
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (seen.append((Path(a).parent, Path(b).parent)), real(a, b))[1]
+    )
     mlplab.run(WORDS, tmp_path / "run")
     assert len(seen) > 20
     assert all(a == b for a, b in seen)
 
 
 NAMES = [
-    "ünï", "日本", "with space", "it's", 'say "x"', "100%", "a=b", "a,b", "a#b", "a&b", "a;b", "$HOME", "`x`", "(x)", "[x]", "{x}", "a+b", "a@b",
-    "a!b", "a^b", "-", "x" * 200, "a\nb", ".hidden",
-]  # fmt: skip
+    "ünï",
+    "日本",
+    "with space",
+    "it's",
+    'say "x"',
+    "100%",
+    "a=b",
+    "a,b",
+    "a#b",
+    "a&b",
+    "a;b",
+    "$HOME",
+    "`x`",
+    "(x)",
+    "[x]",
+    "{x}",
+    "a+b",
+    "a@b",
+    "a!b",
+    "a^b",
+    "-",
+    "x" * 200,
+    "a\nb",
+    ".hidden",
+]
 
 
 @row("B19")
@@ -372,7 +437,12 @@ def test_b19_odd_names_work_or_are_refused(name, capfd):
 
 @row("B19")
 def test_b19_a_value_of_300_characters():
-    assert main(["train", "-m", *QUICK, f"name={'n' * 100}", "seed=0,1", "hydra.sweep.dir=" + "d" * 200]) == 0
+    assert (
+        main(
+            ["train", "-m", *QUICK, f"name={'n' * 100}", "seed=0,1", "hydra.sweep.dir=" + "d" * 200]
+        )
+        == 0
+    )
     assert Path("d" * 200, "results.csv").exists()
 
 
@@ -401,18 +471,35 @@ def test_b22_many_runs_are_listed(capfd):
     import time
 
     count = size(500, 10_000)
-    config = "optimizer: {name: adam, lr: 0.01}\nmodel: {name: mlp, hidden: [6, 6]}\nseed: 3\n" + "".join(f"k{i}: {i}\n" for i in range(60))
+    config = (
+        "optimizer: {name: adam, lr: 0.01}\nmodel: {name: mlp, hidden: [6, 6]}\nseed: 3\n"
+        + "".join(f"k{i}: {i}\n" for i in range(60))
+    )
     for i in range(count):
         folder = Path(f"outputs/runs/r{i % 50}/{i}")
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(config)
         (folder / "summary.json").write_text(
-            json.dumps({"status": "done", "name": "r", "seed": i, "epochs": 3, "metrics": {"test/accuracy": i / count}})
+            json.dumps(
+                {
+                    "status": "done",
+                    "name": "r",
+                    "seed": i,
+                    "epochs": 3,
+                    "metrics": {"test/accuracy": i / count},
+                }
+            )
         )
     for i in range(5):
         Path(f"outputs/runs/r{i}/{i}/summary.json").write_text("{dam")
     times = []
-    for words in ([], [], ["--where", "optimizer=adam"], ["--where", "optimizer=adam"], ["--sort", "test/accuracy", "--limit", "1"]):
+    for words in (
+        [],
+        [],
+        ["--where", "optimizer=adam"],
+        ["--where", "optimizer=adam"],
+        ["--sort", "test/accuracy", "--limit", "1"],
+    ):
         began = time.monotonic()
         assert main(["runs", *words]) == 0
         times.append(time.monotonic() - began)
@@ -420,17 +507,25 @@ def test_b22_many_runs_are_listed(capfd):
     assert "5 with a damaged summary.json left out" in captured.err
     assert f"{count - 5} of {count}" in captured.out
     if FULL:
-        told("10,000 runs listed", list_seconds=round(times[1], 2), first_by_configuration=round(times[2], 2), again=round(times[3], 2))
+        told(
+            "10,000 runs listed",
+            list_seconds=round(times[1], 2),
+            first_by_configuration=round(times[2], 2),
+            again=round(times[3], 2),
+        )
     assert times[3] < max(5.0, times[2])
 
 
 @row("B24")
 def test_b24_few_file_descriptors(tmp_path):
     code = (
-        "import resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom mlplab.cli import main\n"
-        f"sys.exit(main(['train', '-m', *{QUICK!r}, 'training.epochs=2', 'seed=range({size(40, 300)})', 'tracking=scalars', 'hydra.sweep.dir=sweep']))"
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\nfrom"
+        f" mlplab.cli import main\nsys.exit(main(['train', '-m', *{QUICK!r}, 'training.epochs=2',"
+        f" 'seed=range({size(40, 300)})', 'tracking=scalars', 'hydra.sweep.dir=sweep']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -464,12 +559,24 @@ def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
 
 @row("A7")
 def test_a_save_has_no_effect_on_the_run(tmp_path):
-    """Level D3: checkpoints at every step, now and then, or never, tracking of any kind: the same bits."""
+    """Level D3: checkpoints at every step, now and then, or never, tracking of any kind: the same
+    bits.
+    """
     found = set()
-    for i, words in enumerate((
-        ["tracking.checkpoint_seconds=0"], ["tracking.checkpoint_seconds=null"], ["tracking.checkpoint_epochs=1"], ["tracking.checkpoint_epochs=7"],
-        ["tracking=full"], ["tracking=scalars"], ["tracking=off"], ["tracking=full", "tracking.checkpoint_seconds=0"],
-    )):  # fmt: skip
+    for i, words in enumerate(
+        (
+            ["tracking.checkpoint_seconds=0"],
+            ["tracking.checkpoint_seconds=null"],
+            ["tracking.checkpoint_epochs=1"],
+            ["tracking.checkpoint_epochs=7"],
+            ["tracking=full"],
+            ["tracking=scalars"],
+            ["tracking=off"],
+            ["tracking=full", "tracking.checkpoint_seconds=0"],
+        )
+    ):
         mlplab.run([*QUICK, "model.dropout=0.2", *words], tmp_path / str(i))
-        found.add(digest(tmp_path / str(i), ["weights.safetensors", "checkpoints/last.safetensors"]))
+        found.add(
+            digest(tmp_path / str(i), ["weights.safetensors", "checkpoints/last.safetensors"])
+        )
     assert len(found) == 1

@@ -1,4 +1,6 @@
-"""Section C of the fault matrix: what others made never runs, never writes outside, and reads nothing that was not named."""
+"""Section C of the fault matrix: what others made never runs, never writes outside, and reads
+nothing that was not named.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,23 @@ from mlplab.runs.checkpoints import newest
 from mlplab.tracking import write_yaml
 
 CORPUS = HERE / "corpus"
-TARGETS = [line for line in (CORPUS / "targets.txt").read_text().splitlines() if not line.startswith("#")]
+TARGETS = [
+    line for line in (CORPUS / "targets.txt").read_text().splitlines() if not line.startswith("#")
+]
 BAD_NAMES = (CORPUS / "names.txt").read_text().splitlines()
 HYDRA = list(yaml.safe_load_all((CORPUS / "hydra.yaml").read_text()))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_ran(tmp_path, monkeypatch):
-    """A module that leaves a marker when it is imported, a secret, and a folder beside ours: all untouched at the end."""
+    """A module that leaves a marker when it is imported, a secret, and a folder beside ours: all
+    untouched at the end.
+    """
     planted = tmp_path / "planted"
     planted.mkdir()
-    (planted / "planted_module.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\nanything = print\n")
+    (planted / "planted_module.py").write_text(
+        f"open({str(tmp_path / 'marker')!r}, 'w')\nanything = print\n"
+    )
     monkeypatch.syspath_prepend(str(planted))
     monkeypatch.setenv("SECRET", "the-secret-word")
     outside = tmp_path / "outside"
@@ -107,7 +115,9 @@ def damaged_run(place, data):
 
 
 @row("C1", "C2")
-@pytest.mark.parametrize(("name", "data"), list(payloads()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "data"), list(payloads()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_c1_a_pickle_in_the_place_of_a_checkpoint(name, data, capfd):
     place = Path("run")
     damaged_run(place, data)
@@ -134,7 +144,12 @@ def test_c2_no_full_pickle_anywhere():
         "torch.load(",
     )
     source = Path(mlplab.__file__).parent
-    assert [(path.name, words) for path in source.rglob("*.py") for words in banned if words in path.read_text()] == []
+    assert [
+        (path.name, words)
+        for path in source.rglob("*.py")
+        for words in banned
+        if words in path.read_text()
+    ] == []
 
 
 def crafted():
@@ -148,22 +163,64 @@ def crafted():
         return len(text).to_bytes(8, "little") + text + body
 
     yield "a header beyond the file", (1 << 40).to_bytes(8, "little") + b"{}"
-    yield "1e12 numbers", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}})
-    two = {"0": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "1": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}
+    yield (
+        "1e12 numbers",
+        raw(
+            {
+                "__metadata__": good,
+                "0": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]},
+            }
+        ),
+    )
+    two = {
+        "0": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "1": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+    }
     yield "overlapping", raw({"__metadata__": good, **two}, bytes(12))
-    yield "a hole", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}}, bytes(12))
-    yield "a shape that is not its size", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8))
+    yield (
+        "a hole",
+        raw(
+            {"__metadata__": good, "0": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}},
+            bytes(12),
+        ),
+    )
+    yield (
+        "a shape that is not its size",
+        raw(
+            {"__metadata__": good, "0": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
+            bytes(8),
+        ),
+    )
     yield "no tree", save({"0": torch.zeros(2)}, metadata={"format": "mlplab-tree-1"})
     yield "another format", save({"0": torch.zeros(2)}, metadata={"format": "x", "tree": "{}"})
-    yield "a tensor that is not there", save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"tensor": "9"})})
-    yield "an unknown node", save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"call": "os.system"})})
-    yield "deep nesting", save({"0": torch.zeros(2)}, metadata={**good, "tree": '{"list":[' * 50_000 + "]}" * 50_000})
+    yield (
+        "a tensor that is not there",
+        save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"tensor": "9"})}),
+    )
+    yield (
+        "an unknown node",
+        save({"0": torch.zeros(2)}, metadata={**good, "tree": json.dumps({"call": "os.system"})}),
+    )
+    yield (
+        "deep nesting",
+        save(
+            {"0": torch.zeros(2)}, metadata={**good, "tree": '{"list":[' * 50_000 + "]}" * 50_000}
+        ),
+    )
     yield "another tree", save({"0": torch.zeros(2)}, metadata=good)
-    yield "negative shape", raw({"__metadata__": good, "0": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4))
+    yield (
+        "negative shape",
+        raw(
+            {"__metadata__": good, "0": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+            bytes(4),
+        ),
+    )
 
 
 @row("C3")
-@pytest.mark.parametrize(("name", "data"), list(crafted()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "data"), list(crafted()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_c3_crafted_checkpoints(name, data, capfd):
     damaged_run(Path("run"), data)
     codes: list[int] = []
@@ -209,9 +266,21 @@ def test_c4_words_that_name_code(line, capfd):
     words = line.split(" ") if line.startswith("optimizer=torch") else [line]
     refused(["train", *QUICK, *words], capfd)
     refused(["train", "-m", *QUICK, "seed=0,1", *words], capfd)
-    allowed = ("mlplab", "torch", "numpy", "hydra", "omegaconf", "yaml", "antlr4", "pandas", "plotly", "sympy")
+    allowed = (
+        "mlplab",
+        "torch",
+        "numpy",
+        "hydra",
+        "omegaconf",
+        "yaml",
+        "antlr4",
+        "pandas",
+        "plotly",
+        "sympy",
+    )
     assert all(
-        name.split(".")[0] in (*allowed, *{n.split(".")[0] for n in before}) or name in sys.stdlib_module_names
+        name.split(".")[0] in (*allowed, *{n.split(".")[0] for n in before})
+        or name in sys.stdlib_module_names
         for name in set(sys.modules) - before
     )
 
@@ -232,7 +301,11 @@ def test_c5_a_key_that_names_code_at_any_depth(data):
     config = json.loads(json.dumps(BASE))
     node = config
     for _ in range(data.draw(st.integers(0, 3))):
-        inside = [value for value in (node.values() if isinstance(node, dict) else node) if isinstance(value, (dict, list))]
+        inside = [
+            value
+            for value in (node.values() if isinstance(node, dict) else node)
+            if isinstance(value, (dict, list))
+        ]
         if not inside:
             break
         node = data.draw(st.sampled_from(inside))
@@ -255,12 +328,16 @@ BASE = compose(["model.hidden=[{units:6,activation:relu},4]"]).config
 @row("C5")
 def test_c5_through_an_interpolation(capfd):
     Path("own/optimizer").mkdir(parents=True)
-    Path("own/optimizer/mine.yaml").write_text("name: adam\nlr: 0.01\nx: {_target_: os.system}\ny: ${optimizer.x}\n")
+    Path("own/optimizer/mine.yaml").write_text(
+        "name: adam\nlr: 0.01\nx: {_target_: os.system}\ny: ${optimizer.x}\n"
+    )
     refused(["train", "--config-dir", "own", "optimizer=mine"], capfd, "_target_")
 
 
 @row("C7")
-@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "planted_module.anything", "torch.load"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "planted_module.anything", "torch.load"]
+)
 @pytest.mark.parametrize("where", ["model", "optimizer", "root", "list"])
 def test_c7_a_stored_configuration(target, where, capfd):
     mlplab.run(QUICK, "run")
@@ -273,7 +350,12 @@ def test_c7_a_stored_configuration(target, where, capfd):
     else:
         config[where]["x"] = planted
     write_yaml(Path("run/config.yaml"), config)
-    for words in (["resume", "run", "training.epochs=20"], ["rerun", "run"], ["report", "run"], ["rebuild-events", "run"]):
+    for words in (
+        ["resume", "run", "training.epochs=20"],
+        ["rerun", "run"],
+        ["report", "run"],
+        ["rebuild-events", "run"],
+    ):
         refused(words, capfd, "nothing in a configuration runs code")
     with pytest.raises(ConfigError):
         mlplab.load("run")
@@ -300,7 +382,10 @@ def test_c8_hydras_own_node_from_a_file(number, many, capfd):
     Path("own/experiment").mkdir(parents=True)
     text = "# @package _global_\n" + yaml.safe_dump({"hydra": HYDRA[number]})
     Path("own/experiment/mine.yaml").write_text(text)
-    refused(["train", "--config-dir", "own", "experiment=mine", *(["-m", "seed=0,1"] if many else [])], capfd)
+    refused(
+        ["train", "--config-dir", "own", "experiment=mine", *(["-m", "seed=0,1"] if many else [])],
+        capfd,
+    )
     assert "PLANTED" not in os.environ
 
 
@@ -346,7 +431,12 @@ def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
     if where == "stored":
         mlplab.run(QUICK, "run")
         text = Path("run/config.yaml").read_text()
-        Path("run/config.yaml").write_text(text + WRONG_YAML[name].replace("name:", "name:" if "twice" not in name else "seed: 1\nseed:"))
+        Path("run/config.yaml").write_text(
+            text
+            + WRONG_YAML[name].replace(
+                "name:", "name:" if "twice" not in name else "seed: 1\nseed:"
+            )
+        )
         words = ["resume", "run", "training.epochs=20"]
     else:
         Path("own/optimizer").mkdir(parents=True)
@@ -361,25 +451,48 @@ def test_c12_secrets_of_the_environment_are_not_written(capfd):
         refused(["train", *QUICK, word], capfd)
     mlplab.run(["experiment=xor_mlp", "training.epochs=2"], "run")
     assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
-    assert not [path for path in Path().rglob("*") if path.is_file() and b"the-secret-word" in path.read_bytes()]
+    assert not [
+        path
+        for path in Path().rglob("*")
+        if path.is_file() and b"the-secret-word" in path.read_bytes()
+    ]
 
 
 @row("C13")
 def test_c13_no_spreadsheet_runs_what_is_in_a_table():
     from mlplab.tracking.metrics_file import table_bytes
 
-    text = table_bytes([["job", "=1+1", "-2+3", "@x", "\tx"], [-0.5, "=cmd()", "+1", "@SUM(A1)", "\tcmd"]]).decode()
+    text = table_bytes(
+        [["job", "=1+1", "-2+3", "@x", "\tx"], [-0.5, "=cmd()", "+1", "@SUM(A1)", "\tcmd"]]
+    ).decode()
     cells = [cell for line in text.splitlines() for cell in line.split(",")]
     assert "-0.5" in cells
-    assert not [cell for cell in cells if cell.strip('"')[:1] in ("=", "+", "@", "\t", "-") and cell != "-0.5"]
+    assert not [
+        cell
+        for cell in cells
+        if cell.strip('"')[:1] in ("=", "+", "@", "\t", "-") and cell != "-0.5"
+    ]
 
 
 @row("C14")
 def test_c14_nothing_is_served():
     """No part of the package opens a socket or starts a server."""
-    words = ("socket.socket", "http.server", "serve_forever", ".listen(", "bind_all", "tensorboard.program", "socketserver")
+    words = (
+        "socket.socket",
+        "http.server",
+        "serve_forever",
+        ".listen(",
+        "bind_all",
+        "tensorboard.program",
+        "socketserver",
+    )
     source = Path(mlplab.__file__).parent
-    found = [(path.name, word) for path in source.rglob("*.py") for word in words if word in path.read_text()]
+    found = [
+        (path.name, word)
+        for path in source.rglob("*.py")
+        for word in words
+        if word in path.read_text()
+    ]
     assert found == []
     assert "no authentication" in (HERE.parents[1] / "SECURITY.md").read_text()
 
@@ -389,11 +502,21 @@ def test_c15_markup_and_escapes_in_names(capfd):
     hostile = "x\x1b[2J<script>alert(1)</script>"
     refused(["train", *QUICK, f"name='{hostile}'"], capfd)
     Path("parts.py").write_text(
-        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
-        "@register('activation', 'loud')\n@dataclass(frozen=True)\nclass Loud(Activation):\n    '''Raises.'''\n"
-        "    def __call__(self, x):\n        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
+        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom"
+        " mlplab.network.activations import Activation\n@register('activation',"
+        " 'loud')\n@dataclass(frozen=True)\nclass Loud(Activation):\n    '''Raises.'''\n    def"
+        " __call__(self, x):\n        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
     )
-    done = run("train", "-m", "--plugin", "parts.py", *QUICK, "activation=loud,tanh", "hydra.sweep.dir=sweep", code=1)
+    done = run(
+        "train",
+        "-m",
+        "--plugin",
+        "parts.py",
+        *QUICK,
+        "activation=loud,tanh",
+        "hydra.sweep.dir=sweep",
+        code=1,
+    )
     assert "\x1b[2J" not in done.stderr + done.stdout
     assert "<script>alert(1)" not in Path("sweep/report.html").read_text()
 
@@ -404,7 +527,13 @@ def test_c18_modules_in_the_working_folder_are_not_imported():
         Path(f"{name}.py").write_text("open('marker', 'w')\nraise SystemExit(9)\n")
     script = Path(sys.executable).with_name("mlplab")
     assert script.exists()
-    done = subprocess.run([str(script), "train", *QUICK, "hydra.run.dir=run"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [str(script), "train", *QUICK, "hydra.run.dir=run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -415,7 +544,9 @@ def test_b20_names_that_lead_out(name, capfd):
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     refused(["train", *QUICK, f"name='{quoted}'"], capfd)
     refused(["train", "-m", *QUICK, "seed=0,1", f"name='{quoted}'"], capfd)
-    assert {path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"
+    } == before
 
 
 @row("C19")

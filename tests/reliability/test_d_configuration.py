@@ -1,4 +1,6 @@
-"""Section D of the fault matrix, its rows on the configuration: every wrong value is one paragraph that names it and its place."""
+"""Section D of the fault matrix, its rows on the configuration: every wrong value is one paragraph
+that names it and its place.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def test_d14_wrong_batch_sizes(value, capfd):
 @row("D14")
 def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
     one, all_of_them = (
-        mlplab.run([*QUICK[:-1], *words], tmp_path / words[0]) for words in (["training.batch_size=100000"], ["training=batch"])
+        mlplab.run([*QUICK[:-1], *words], tmp_path / words[0])
+        for words in (["training.batch_size=100000"], ["training=batch"])
     )
     np.testing.assert_array_equal(one.history["train/loss"], all_of_them.history["train/loss"])
 
@@ -38,7 +41,9 @@ def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
 @row("D15")
 @pytest.mark.parametrize("batch", [1, 5, 7, 35])
 def test_d15_a_last_batch_of_one_with_batch_normalisation(batch, tmp_path):
-    """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalisation leaves it out; of 1 it is refused or finite."""
+    """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalisation leaves it
+    out; of 1 it is refused or finite.
+    """
     words = [*QUICK, "model.normalization=batch", f"training.batch_size={batch}"]
     if batch == 1:
         with pytest.raises(ValueError, match="batch"):
@@ -49,7 +54,10 @@ def test_d15_a_last_batch_of_one_with_batch_normalisation(batch, tmp_path):
 
 
 @row("D16")
-@pytest.mark.parametrize("value", ["[0]", "[-3]", "[6,0]", "6-0", "[2.5]", "[1000000000]", "[1000000,1000000]", "[six]", "6-six"])
+@pytest.mark.parametrize(
+    "value",
+    ["[0]", "[-3]", "[6,0]", "6-0", "[2.5]", "[1000000000]", "[1000000,1000000]", "[six]", "6-six"],
+)
 def test_d16_wrong_layers(value, capfd):
     refused(["train", *QUICK, f"model.hidden={value}"], capfd, "model.hidden")
 
@@ -66,13 +74,30 @@ def test_d17_wrong_numbers_of_every_optimizer(optimizer, capfd):
         if rule.kind != "number":
             continue
         for value in ("nan", "inf", "-inf", "'1e-3'", "-1e30", "[1]", "true"):
-            refused(["train", *QUICK, f"optimizer={optimizer}", f"optimizer.{key}={value}"], capfd, f"optimizer.{key}")
+            refused(
+                ["train", *QUICK, f"optimizer={optimizer}", f"optimizer.{key}={value}"],
+                capfd,
+                f"optimizer.{key}",
+            )
     refused(["train", *QUICK, f"optimizer={optimizer}", "optimizer.lr=0"], capfd, "optimizer.lr")
 
 
 @row("D17")
-@pytest.mark.parametrize("word", ["training.patience=0", "training.patience=-1", "training.patience=1.5", "training.epochs=0", "training.epochs=-3",
-                                  "training.epochs=1e3", "training.clip_norm=0", "training.l2=-1", "training.l1=nan", "training.min_delta=-1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.patience=0",
+        "training.patience=-1",
+        "training.patience=1.5",
+        "training.epochs=0",
+        "training.epochs=-3",
+        "training.epochs=1e3",
+        "training.clip_norm=0",
+        "training.l2=-1",
+        "training.l1=nan",
+        "training.min_delta=-1",
+    ],
+)
 def test_d17_wrong_numbers_of_the_training(word, capfd):
     refused(["train", *QUICK, word], capfd, word.partition("=")[0])
 
@@ -93,20 +118,45 @@ def test_d19_unknown_names(group, capfd):
 
 
 @row("D20")
-@pytest.mark.parametrize("word", ["optimzer.lr=0.1", "optimizer.lrr=0.1", "+optimizer.x=1", "++training.x=1", "+x=1", "model.hiden=[3]",
-                                  "model.hidden=[{units:3,activatin:relu}]", "tracking.x=1", "+dataset.noize=0.1", "sweep.grids={}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimzer.lr=0.1",
+        "optimizer.lrr=0.1",
+        "+optimizer.x=1",
+        "++training.x=1",
+        "+x=1",
+        "model.hiden=[3]",
+        "model.hidden=[{units:3,activatin:relu}]",
+        "tracking.x=1",
+        "+dataset.noize=0.1",
+        "sweep.grids={}",
+    ],
+)
 def test_d20_misspelled_keys(word, capfd):
     refused(["train", *QUICK, word], capfd)
 
 
 @row("D21")
 def test_d21_every_loss_on_every_kind_of_task(capfd):
-    tasks = {"two classes": "xor", "three classes": "iris", "values": "quadratic", "several values": "linnerud"}
+    tasks = {
+        "two classes": "xor",
+        "three classes": "iris",
+        "values": "quadratic",
+        "several values": "linnerud",
+    }
     fits = 0
     for loss in sorted(table("loss")):
         for dataset in tasks.values():
             code = main(
-                ["train", f"dataset={dataset}", f"loss={loss}", "training.epochs=1", "tracking=off", f"hydra.run.dir=r/{loss}-{dataset}"]
+                [
+                    "train",
+                    f"dataset={dataset}",
+                    f"loss={loss}",
+                    "training.epochs=1",
+                    "tracking=off",
+                    f"hydra.run.dir=r/{loss}-{dataset}",
+                ]
             )
             captured = capfd.readouterr()
             assert code in (0, 2, 3), captured.err
@@ -133,12 +183,34 @@ def test_d22_a_seed_that_is_drawn_is_recorded(tmp_path):
 @row("D23")
 @pytest.mark.parametrize(
     "text",
-    ["lr: nan", "lr: .nan", "lr: yes", "lr: 12:30:00", "lr: 0x1F", "lr: '0.1'", "lr: 1_0.0_x", "beta1: on", "lr: ~", "lr: 2026-01-01"],
+    [
+        "lr: nan",
+        "lr: .nan",
+        "lr: yes",
+        "lr: 12:30:00",
+        "lr: 0x1F",
+        "lr: '0.1'",
+        "lr: 1_0.0_x",
+        "beta1: on",
+        "lr: ~",
+        "lr: 2026-01-01",
+    ],
 )
 def test_d23_what_yaml_makes_of_words(text, capfd):
     Path("own/optimizer").mkdir(parents=True)
     Path("own/optimizer/mine.yaml").write_text(f"name: adam\n{text}\n")
-    code = main(["train", "--config-dir", "own", "dataset=xor", "training.epochs=1", "tracking=off", "optimizer=mine", "hydra.run.dir=run"])
+    code = main(
+        [
+            "train",
+            "--config-dir",
+            "own",
+            "dataset=xor",
+            "training.epochs=1",
+            "tracking=off",
+            "optimizer=mine",
+            "hydra.run.dir=run",
+        ]
+    )
     errors = capfd.readouterr().err
     value = yaml.safe_load(text)[text.partition(":")[0]]
     if code == 0:  # YAML 1.1 reads 0x1F as 31, which is a learning rate
@@ -151,11 +223,18 @@ def test_d23_what_yaml_makes_of_words(text, capfd):
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**6), 10**6), st.floats(allow_nan=True), st.text(max_size=8), st.lists(st.integers(-3, 9), max_size=3),
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**6), 10**6),
+    st.floats(allow_nan=True),
+    st.text(max_size=8),
+    st.lists(st.integers(-3, 9), max_size=3),
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
-)  # fmt: skip
+)
 BASE = compose(QUICK).config
-KEYS = [(group, key) for group, node in BASE.items() if isinstance(node, dict) for key in node] + [(None, key) for key in BASE]
+KEYS = [(group, key) for group, node in BASE.items() if isinstance(node, dict) for key in node] + [
+    (None, key) for key in BASE
+]
 
 
 def told_of(action):
@@ -179,7 +258,13 @@ def changed(changes):
 
 @row("D20", "D23")
 @settings(max_examples=size(300, 10_000), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(st.sampled_from([*KEYS, ("model", "x"), (None, "y")]), VALUES), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*KEYS, ("model", "x"), (None, "y")]), VALUES),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_fuzzing_never_a_traceback(changes):
     """Whatever stands in a configuration, it is refused in a paragraph or it builds."""
     text = told_of(lambda: build(Composed(changed(changes))))
@@ -195,8 +280,16 @@ WORDS = st.one_of(
         st.sampled_from([key for _, key in KEYS]),
         st.text(max_size=6),
     ),
-    st.builds("{}={}".format, st.sampled_from([*PART_GROUPS, "seed", "name", "device"]), st.text(max_size=6)),
-    st.builds("{}={}".format, st.sampled_from(["seed", "optimizer.lr", "training.epochs", "model.hidden"]), st.integers(-5, 5)),
+    st.builds(
+        "{}={}".format,
+        st.sampled_from([*PART_GROUPS, "seed", "name", "device"]),
+        st.text(max_size=6),
+    ),
+    st.builds(
+        "{}={}".format,
+        st.sampled_from(["seed", "optimizer.lr", "training.epochs", "model.hidden"]),
+        st.integers(-5, 5),
+    ),
 )
 
 
@@ -210,4 +303,9 @@ def test_fuzzing_of_the_command_line(words):
 
 
 def test_fuzzing_is_told():
-    told("fuzzing of configurations", examples=size(300, 10_000), command_lines=size(60, 2000), tracebacks=0)
+    told(
+        "fuzzing of configurations",
+        examples=size(300, 10_000),
+        command_lines=size(60, 2000),
+        tracebacks=0,
+    )

@@ -1,4 +1,6 @@
-"""Section E of the fault matrix, and the levels of determinism: numbers that go wrong, and numbers that must come out the same."""
+"""Section E of the fault matrix, and the levels of determinism: numbers that go wrong, and numbers
+that must come out the same.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +56,15 @@ def test_e1_a_loss_that_is_no_number(optimizer, capfd):
 @row("E2")
 def test_e2_a_gradient_that_is_no_number_with_a_finite_loss(capfd):
     Path("parts.py").write_text(
-        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
-        "@register('activation', 'trap')\n@dataclass(frozen=True)\nclass Trap(Activation):\n    '''Its gradient is 0 times infinity below zero.'''\n"
-        "    def __call__(self, x):\n        import torch\n        return torch.where(x > 0, (x * (x > 0)).sqrt(), torch.zeros_like(x))\n"
+        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom"
+        " mlplab.network.activations import Activation\n@register('activation',"
+        " 'trap')\n@dataclass(frozen=True)\nclass Trap(Activation):\n    '''Its gradient is 0 times"
+        " infinity below zero.'''\n    def __call__(self, x):\n        import torch\n        return"
+        " torch.where(x > 0, (x * (x > 0)).sqrt(), torch.zeros_like(x))\n"
     )
-    assert main(["train", "--plugin", "parts.py", *QUICK, "activation=trap", "hydra.run.dir=run"]) == 3
+    assert (
+        main(["train", "--plugin", "parts.py", *QUICK, "activation=trap", "hydra.run.dir=run"]) == 3
+    )
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "diverged"
     from safetensors.torch import load_file
@@ -69,7 +75,14 @@ def test_e2_a_gradient_that_is_no_number_with_a_finite_loss(capfd):
 @row("E7")
 def test_e7_all_members_dead():
     settings = [
-        make_settings(seed=s, optimizer=part(OPTIMIZERS, "sgd", lr=1e30), activation="relu", epochs=1000, dtype="float32") for s in range(6)
+        make_settings(
+            seed=s,
+            optimizer=part(OPTIMIZERS, "sgd", lr=1e30),
+            activation="relu",
+            epochs=1000,
+            dtype="float32",
+        )
+        for s in range(6)
     ]
     loop = Loop(populate(ready(settings))[0])
     loop.run()
@@ -78,13 +91,27 @@ def test_e7_all_members_dead():
 
 
 @row("E8")
-@pytest.mark.parametrize("values", [[math.nan, 2.0, 1.0, 3.0], [2.0, math.nan, 1.0, 3.0], [2.0, 1.0, 3.0, math.nan], [math.nan] * 4])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [math.nan, 2.0, 1.0, 3.0],
+        [2.0, math.nan, 1.0, 3.0],
+        [2.0, 1.0, 3.0, math.nan],
+        [math.nan] * 4,
+    ],
+)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_e8_a_metric_that_is_no_number_is_never_the_best(values, sign):
     theta = torch.zeros(1, 3)
     watch = Watch(theta, {}, torch.tensor([100]), torch.tensor([99]), 0.0)
     for step, value in enumerate(values, 1):
-        watch.observe(torch.tensor([sign * value], dtype=torch.float64), theta + step, {}, step, torch.zeros(1, dtype=torch.int64))
+        watch.observe(
+            torch.tensor([sign * value], dtype=torch.float64),
+            theta + step,
+            {},
+            step,
+            torch.zeros(1, dtype=torch.int64),
+        )
     finite = {step: sign * value for step, value in enumerate(values, 1) if not math.isnan(value)}
     assert int(watch.best.step_K) == (min(finite, key=finite.get) if finite else 0)
     assert int(watch.state_K) == RUNNING
@@ -97,10 +124,17 @@ SCHEDULED = {"plateau": {"patience": 1}, "one_cycle": {}, "cosine_restarts": {},
 
 def prefix_words(kind, word):
     return make_settings(
-        seed=3, hidden=(4, 3), optimizer=word if kind == "optimizer" else "adam", epochs=25, patience=None,
-        schedule=part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant", dtype="float32",
+        seed=3,
+        hidden=(4, 3),
+        optimizer=word if kind == "optimizer" else "adam",
+        epochs=25,
+        patience=None,
+        schedule=(
+            part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant"
+        ),
+        dtype="float32",
         layer={"dropout": 0.2, "normalization": "batch"},
-    )  # fmt: skip
+    )
 
 
 def finish(loop):
@@ -111,7 +145,9 @@ def finish(loop):
 
 
 def every_step(settings, stops):
-    """Stop and resume at each of these steps, through the bytes of a checkpoint; the results of each."""
+    """Stop and resume at each of these steps, through the bytes of a checkpoint; the results of
+    each.
+    """
     from mlplab.runs import tree_file
 
     members = ready(settings if isinstance(settings, list) else [settings])
@@ -124,7 +160,9 @@ def every_step(settings, stops):
         def halt(loop, stop=stop, kept=kept, Stop=Stop):
             if loop.step == stop:
                 loop.read()
-                kept["state"] = tree_file.dump({"loop": capture(loop), "rows": pack_rows(loop.journal.rows)})
+                kept["state"] = tree_file.dump(
+                    {"loop": capture(loop), "rows": pack_rows(loop.journal.rows)}
+                )
                 raise Stop
 
         loop = Loop(populate(members)[0])
@@ -140,7 +178,12 @@ def every_step(settings, stops):
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [*(("optimizer", word) for word in sorted(OPTIMIZERS)), *(("schedule", word) for word in sorted(SCHEDULES))], ids=str
+    ("kind", "word"),
+    [
+        *(("optimizer", word) for word in sorted(OPTIMIZERS)),
+        *(("schedule", word) for word in sorted(SCHEDULES)),
+    ],
+    ids=str,
 )
 @row("A1", "E9")
 @pytest.mark.timeout(1200)
@@ -164,10 +207,18 @@ def test_stop_and_resume_at_each_step(kind, word):
 @row("E9")
 def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
     settings = [
-        make_settings(seed=s, optimizer=part(OPTIMIZERS, "adam", lr=1e30 if s == 1 else 0.01), activation="relu", schedule=part(SCHEDULES, "plateau", patience=1),
-                      dtype="float32", steps=7 + 9 * s, patience=2 if s == 4 else None, layer={"dropout": 0.1})
+        make_settings(
+            seed=s,
+            optimizer=part(OPTIMIZERS, "adam", lr=1e30 if s == 1 else 0.01),
+            activation="relu",
+            schedule=part(SCHEDULES, "plateau", patience=1),
+            dtype="float32",
+            steps=7 + 9 * s,
+            patience=2 if s == 4 else None,
+            layer={"dropout": 0.1},
+        )
         for s in range(6)
-    ]  # fmt: skip
+    ]
     loop = Loop(populate(ready(settings))[0])
     loop.run()
     wanted = loop.outcomes()
@@ -176,7 +227,11 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
     for _, again in every_step(settings, range(1, 53)):
         again.run()
         for mine, theirs in zip(again.outcomes(), wanted, strict=True):
-            assert (mine.status, mine.steps, mine.best_step) == (theirs.status, theirs.steps, theirs.best_step)
+            assert (mine.status, mine.steps, mine.best_step) == (
+                theirs.status,
+                theirs.steps,
+                theirs.best_step,
+            )
             assert torch.equal(mine.theta_P, theirs.theta_P)
             assert torch.equal(mine.last_theta_P, theirs.last_theta_P)
             np.testing.assert_array_equal(mine.history.values, theirs.history.values)
@@ -186,19 +241,54 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
 
 COMPONENTS = [
     ("theta", lambda s: s["now"].__setitem__("theta", s["now"]["theta"] + 0.01)),
-    ("running statistics", lambda s: s["now"]["buffers"].update({n: v * 0 + 1 for n, v in s["now"]["buffers"].items()})),
-    ("optimizer", lambda s: s["now"]["optimizer"].update({n: v * 0 for n, v in s["now"]["optimizer"].items()})),
-    ("schedule", lambda s: s["now"]["schedule"].update({n: v * 0 + (v == v) for n, v in s["now"]["schedule"].items()})),
+    (
+        "running statistics",
+        lambda s: s["now"]["buffers"].update(
+            {n: v * 0 + 1 for n, v in s["now"]["buffers"].items()}
+        ),
+    ),
+    (
+        "optimizer",
+        lambda s: s["now"]["optimizer"].update(
+            {n: v * 0 for n, v in s["now"]["optimizer"].items()}
+        ),
+    ),
+    (
+        "schedule",
+        lambda s: s["now"]["schedule"].update(
+            {n: v * 0 + (v == v) for n, v in s["now"]["schedule"].items()}
+        ),
+    ),
     ("step", lambda s: s.__setitem__("step", s["step"] - 4)),
     ("epoch", lambda s: s.__setitem__("epoch", s["epoch"] - 1)),
     ("batch", lambda s: s.__setitem__("batch", s["batch"] - 1)),
     ("rate of this epoch", lambda s: s.__setitem__("lr", 0.9)),
-    ("best weights", lambda s: s["now"]["best"].__setitem__("theta", s["now"]["best"]["theta"] * 0)),
-    ("last weights", lambda s: s["now"]["last"].__setitem__("theta", s["now"]["last"]["theta"] * 0)),
-    ("best value", lambda s: s["now"]["watch"].__setitem__("best_value_K", s["now"]["watch"]["best_value_K"] * 0 + 1e9)),
-    ("patience", lambda s: s["now"]["watch"].__setitem__("since_K", s["now"]["watch"]["since_K"] + 30)),
-    ("who is alive", lambda s: s["now"]["watch"].__setitem__("state_K", s["now"]["watch"]["state_K"] * 0 + 2)),
-    ("objectives since the last evaluation", lambda s: s.__setitem__("objectives", [v * math.nan for v in s["objectives"]])),
+    (
+        "best weights",
+        lambda s: s["now"]["best"].__setitem__("theta", s["now"]["best"]["theta"] * 0),
+    ),
+    (
+        "last weights",
+        lambda s: s["now"]["last"].__setitem__("theta", s["now"]["last"]["theta"] * 0),
+    ),
+    (
+        "best value",
+        lambda s: s["now"]["watch"].__setitem__(
+            "best_value_K", s["now"]["watch"]["best_value_K"] * 0 + 1e9
+        ),
+    ),
+    (
+        "patience",
+        lambda s: s["now"]["watch"].__setitem__("since_K", s["now"]["watch"]["since_K"] + 30),
+    ),
+    (
+        "who is alive",
+        lambda s: s["now"]["watch"].__setitem__("state_K", s["now"]["watch"]["state_K"] * 0 + 2),
+    ),
+    (
+        "objectives since the last evaluation",
+        lambda s: s.__setitem__("objectives", [v * math.nan for v in s["objectives"]]),
+    ),
 ]
 
 
@@ -207,9 +297,16 @@ COMPONENTS = [
 def test_every_component_of_the_state_is_needed(name, drop):
     """Ablation: whatever is left out of the state, the result is another one, or it is refused."""
     settings = make_settings(
-        seed=1, optimizer="adam", schedule=part(SCHEDULES, "plateau", patience=1, threshold=0.5), epochs=12, patience=9, dtype="float32",
-        layer={"dropout": 0.2, "normalization": "batch"}, evaluate_every=2, min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
-    )  # fmt: skip
+        seed=1,
+        optimizer="adam",
+        schedule=part(SCHEDULES, "plateau", patience=1, threshold=0.5),
+        epochs=12,
+        patience=9,
+        dtype="float32",
+        layer={"dropout": 0.2, "normalization": "batch"},
+        evaluate_every=2,
+        min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
+    )
     whole = Loop(populate(ready([settings]))[0])
     wanted, history = finish(whole)
     from mlplab.runs import tree_file
@@ -219,7 +316,9 @@ def test_every_component_of_the_state_is_needed(name, drop):
     def halt(loop):
         if loop.step == 14:
             loop.read()
-            kept["state"] = tree_file.dump({"loop": capture(loop), "rows": pack_rows(loop.journal.rows)})
+            kept["state"] = tree_file.dump(
+                {"loop": capture(loop), "rows": pack_rows(loop.journal.rows)}
+            )
             raise KeyboardInterrupt
 
     loop = Loop(populate(ready([settings]))[0])
@@ -233,7 +332,9 @@ def test_every_component_of_the_state_is_needed(name, drop):
     try:
         restore(loop, tree["loop"], unpack_rows(tree["rows"]))
         if name == "last weights":  # they count where it ends before the next evaluation
-            assert not torch.equal(loop.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P)
+            assert not torch.equal(
+                loop.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P
+            )
             return
         found, values = finish(loop)
     except Exception:
@@ -258,8 +359,16 @@ def test_e6_members_leave_by_a_select(tmp_path):
         assert "alive_K.float()" not in text
 
 
-@pytest.mark.parametrize("words", [QUICK, [*QUICK, "optimizer=nag", "model.dropout=0.3"], [*QUICK, "schedule=one_cycle", "training.shuffle=false"],
-                                   [*QUICK, "model.normalization=layer", "optimizer=lion"]], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        QUICK,
+        [*QUICK, "optimizer=nag", "model.dropout=0.3"],
+        [*QUICK, "schedule=one_cycle", "training.shuffle=false"],
+        [*QUICK, "model.normalization=layer", "optimizer=lion"],
+    ],
+    ids=str,
+)
 @row("D25")
 def test_level_d0_repeated(words, tmp_path):
     found = {digest(mlplab.run(words, tmp_path / str(i)).folder) for i in range(size(3, 25))}
@@ -275,8 +384,14 @@ def test_strict_determinism_is_for_the_run_alone(tmp_path, monkeypatch):
         import os
 
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    assert (torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()) == before
-    strict, free = (mlplab.run([*QUICK, f"deterministic={value}"], tmp_path / value) for value in ("true", "false"))
+    assert (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+    ) == before
+    strict, free = (
+        mlplab.run([*QUICK, f"deterministic={value}"], tmp_path / value)
+        for value in ("true", "false")
+    )
     assert digest(strict.folder) == digest(free.folder)
 
 
@@ -284,17 +399,32 @@ def test_strict_determinism_is_for_the_run_alone(tmp_path, monkeypatch):
 def test_the_fingerprint_is_stored(tmp_path):
     mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
     found = newest(tmp_path / "run" / "checkpoints")[0].manifest["fingerprint"]
-    assert {"torch", "python", "cpu", "threads", "device", "deterministic", "matmul_precision", "dtype", "members", "commit"} <= set(found)
+    assert {
+        "torch",
+        "python",
+        "cpu",
+        "threads",
+        "device",
+        "deterministic",
+        "matmul_precision",
+        "dtype",
+        "members",
+        "commit",
+    } <= set(found)
     assert found["threads"] == torch.get_num_threads()
 
 
 @pytest.mark.slow
 @row("A1")
 def test_checkpoints_cost_little(tmp_path):
-    """A save of a megabyte takes 20 ms in the median; saving every 30 s is a hundredth of a run at the very most."""
+    """A save of a megabyte takes 20 ms in the median; saving every 30 s is a hundredth of a run at
+    the very most.
+    """
     import time
 
-    settings = build(compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"]))
+    settings = build(
+        compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"])
+    )
     loop = Loop(populate(ready([settings]))[0])
     loop.run()
     (tmp_path / "c").mkdir()
@@ -307,7 +437,13 @@ def test_checkpoints_cost_little(tmp_path):
         took.append(time.perf_counter() - began)
     megabytes = next((tmp_path / "c").glob("*.safetensors")).stat().st_size / 1e6
     median = float(np.median(took))
-    told("a save", megabytes=round(megabytes, 2), median_ms=round(1000 * median, 1), share_of_30_s=round(median / 30, 6))
+    told(
+        "a save",
+        megabytes=round(megabytes, 2),
+        median_ms=round(1000 * median, 1),
+        share_of_30_s=round(median / 30, 6),
+    )
     assert megabytes > 1
-    assert median < (0.02 if FULL else 0.1) * max(1.0, megabytes)  # the figure is held by the full campaign; a busy disk may be slower
+    # the figure is held by the full campaign; a busy disk may be slower
+    assert median < (0.02 if FULL else 0.1) * max(1.0, megabytes)
     assert median / 30 < 0.01

@@ -23,18 +23,35 @@ from mlplab.cli import main
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.training import train_together
 
-WORDS = [*QUICK, "training.epochs=60", "optimizer.lr=0.003,0.01", "seed=range(6)", "training.patience=20,null"]
+WORDS = [
+    *QUICK,
+    "training.epochs=60",
+    "optimizer.lr=0.003,0.01",
+    "seed=range(6)",
+    "training.patience=20,null",
+]
 
 
 @row("F2", "F4")
 def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
-    """A segmentation fault takes the process along; what was saved goes on, and with the part mended nothing is missing."""
+    """A segmentation fault takes the process along; what was saved goes on, and with the part
+    mended nothing is missing.
+    """
     Path("parts.py").write_text(
-        "import ctypes, os\nfrom dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
-        "@register('activation', 'fatal')\n@dataclass(frozen=True)\nclass Fatal(Activation):\n    '''Segfaults.'''\n"
-        "    def __call__(self, x):\n        if not os.path.exists('mended'):\n            ctypes.string_at(0)\n        return x.tanh()\n"
+        "import ctypes, os\nfrom dataclasses import dataclass\nfrom mlplab.config import"
+        " register\nfrom mlplab.network.activations import Activation\n@register('activation',"
+        " 'fatal')\n@dataclass(frozen=True)\nclass Fatal(Activation):\n    '''Segfaults.'''\n   "
+        " def __call__(self, x):\n        if not os.path.exists('mended'):\n           "
+        " ctypes.string_at(0)\n        return x.tanh()\n"
     )
-    words = ["--plugin", "parts.py", *QUICK, "activation=tanh,fatal,relu", "seed=0,1", "hydra.sweep.dir=sweep"]
+    words = [
+        "--plugin",
+        "parts.py",
+        *QUICK,
+        "activation=tanh,fatal,relu",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
+    ]
     assert run("train", "-m", *words, code=None).returncode < 0
     assert {path.name for path in Path("sweep/jobs").iterdir()} == {"0", "1"}
     Path("mended").touch()
@@ -59,27 +76,45 @@ def test_f3_a_signal_in_the_middle_of_a_population(name):
     assert "4 jobs go on at step" in done.stderr
     for n in range(4):
         assert digest(Path(f"sweep/jobs/{n}")) == digest(Path(f"undisturbed/jobs/{n}"))
-    assert not Path("sweep/.checkpoints").exists() or not list(Path("sweep/.checkpoints").rglob("*"))
+    assert not Path("sweep/.checkpoints").exists() or not list(
+        Path("sweep/.checkpoints").rglob("*")
+    )
 
 
 @row("F6")
 @pytest.mark.timeout(3000)
 def test_f6_a_driver_killed_again_and_again():
-    """Killed at random moments, also inside populations: every job has one result, equal to that of an undisturbed sweep, none is done twice."""
+    """Killed at random moments, also inside populations: every job has one result, equal to that of
+    an undisturbed sweep, none is done twice.
+    """
     seeds = size(5, 50)
-    words = ["experiment=xor_mlp", "tracking=summary", "training.epochs=60", "activation=tanh,relu,elu,sigmoid,gelu", "optimizer.lr=0.01,0.03",
-             f"seed=range({seeds})", "tracking.checkpoint_seconds=0.2"]  # fmt: skip
+    words = [
+        "experiment=xor_mlp",
+        "tracking=summary",
+        "training.epochs=60",
+        "activation=tanh,relu,elu,sigmoid,gelu",
+        "optimizer.lr=0.01,0.03",
+        f"seed=range({seeds})",
+        "tracking.checkpoint_seconds=0.2",
+    ]
     jobs, draw, kills, seen = 10 * seeds, random.Random(5), 0, {}
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
     round_number, begun = 0, time.monotonic()
     run("resume", "undisturbed")
-    start_up = time.monotonic() - begun  # with nothing left to do: on a busy machine nobody comes to work before it
+    # with nothing left to do: on a busy machine nobody comes to work before it
+    start_up = time.monotonic() - begun
     while kills < size(3, 200):
         folder = Path(f"sweep{round_number}")
         seen = {}
         while True:
             started = (folder / "plan.yaml").exists()
-            driver = start(*(["resume", str(folder)] if started else ["train", "-m", *words, f"hydra.sweep.dir={folder}"]))
+            driver = start(
+                *(
+                    ["resume", str(folder)]
+                    if started
+                    else ["train", "-m", *words, f"hydra.sweep.dir={folder}"]
+                )
+            )
             try:
                 driver.communicate(timeout=start_up * draw.uniform(0.5, 1.6))
                 assert driver.returncode == 0
@@ -91,11 +126,22 @@ def test_f6_a_driver_killed_again_and_again():
             for path in (folder / "jobs").glob("*") if (folder / "jobs").exists() else ():
                 stamp = path.stat().st_ino, (path / "summary.json").stat().st_mtime_ns
                 assert seen.setdefault(path.name, stamp) == stamp  # never touched again
-        ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in (folder, "undisturbed"))
+        ours, theirs = (
+            pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+            for name in (folder, "undisturbed")
+        )
         assert list(ours["job"]) == list(range(jobs))
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
         round_number += 1
-    told("a driver of a sweep killed", jobs=jobs, kills=kills, sweeps=round_number, missing=0, twice=0, differing=0)
+    told(
+        "a driver of a sweep killed",
+        jobs=jobs,
+        kills=kills,
+        sweeps=round_number,
+        missing=0,
+        twice=0,
+        differing=0,
+    )
 
 
 @row("F11")
@@ -103,22 +149,36 @@ def test_f11_no_two_streams_are_the_same():
     from mlplab import randomness
 
     keys = torch.cat(
-        [randomness.keys(range(2500), stream, torch.device("cpu")).flatten() for stream in ("order", "dropout", "init", "data")]
+        [
+            randomness.keys(range(2500), stream, torch.device("cpu")).flatten()
+            for stream in ("order", "dropout", "init", "data")
+        ]
     )
     assert len(set(keys.tolist())) == 10_000
 
 
 @row("F12")
 def test_f12_jobs_leave_nothing_behind(tmp_path):
-    """Order and neighbours in a process change nothing, and neither does a run change the process."""
+    """Order and neighbours in a process change nothing, and neither does a run change the
+    process.
+    """
 
     def globals_now():
         import logging
 
         return (
-            torch.get_default_dtype(), torch.get_num_threads(), len(logging.getLogger().handlers), os.getcwd(), dict(os.environ), signal.getsignal(signal.SIGINT),
-            torch.are_deterministic_algorithms_enabled(), torch.initial_seed(), torch.get_rng_state().sum().item(), random.getstate(), threading.active_count(),
-        )  # fmt: skip
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            len(logging.getLogger().handlers),
+            os.getcwd(),
+            dict(os.environ),
+            signal.getsignal(signal.SIGINT),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.initial_seed(),
+            torch.get_rng_state().sum().item(),
+            random.getstate(),
+            threading.active_count(),
+        )
 
     variants = [
         ["seed=1"],
@@ -146,7 +206,11 @@ def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
     def used():
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE"), threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return (
+            pages * os.sysconf("SC_PAGE_SIZE"),
+            threading.active_count(),
+            len(os.listdir("/proc/self/fd")),
+        )
 
     words = ["experiment=xor_mlp", "training.epochs=3", "tracking=scalars"]
     count, warm = size(60, 300), size(30, 60)
@@ -176,11 +240,16 @@ def test_f13_a_large_population_with_members_that_leave():
     draw = random.Random(2)
     settings = [
         make_settings(
-            seed=s, hidden=(4,), dtype="float64", activation="relu", optimizer=part(OPTIMIZERS, "adam", lr=1e300 if draw.random() < 0.1 else 0.01),
-            training="batch", epochs=draw.randint(5, epochs) if draw.random() < 0.9 else epochs,
+            seed=s,
+            hidden=(4,),
+            dtype="float64",
+            activation="relu",
+            optimizer=part(OPTIMIZERS, "adam", lr=1e300 if draw.random() < 0.1 else 0.01),
+            training="batch",
+            epochs=draw.randint(5, epochs) if draw.random() < 0.9 else epochs,
         )
         for s in range(members)
-    ]  # fmt: skip
+    ]
     outcomes = train_together(settings)
     assert {outcome.status for outcome in outcomes} == {"done", "diverged"}
     diverged = sum(outcome.status == "diverged" for outcome in outcomes)
@@ -188,7 +257,9 @@ def test_f13_a_large_population_with_members_that_leave():
     for k in chosen:
         alone = train_together([settings[k]])[0]
         assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
-        torch.testing.assert_close(alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(
+            alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8
+        )
     del outcomes, alone
     sizes = [_memory_in_use()]
     for _ in range(2):
@@ -221,44 +292,65 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
 
     monkeypatch.setattr(local, "GRACE", 1.0)
     Path("parts.py").write_text(
-        "import os, time\nfrom dataclasses import dataclass\nfrom mlplab.config import register\nfrom mlplab.network.activations import Activation\n"
-        '@register(\'activation\', \'stuck\')\n@dataclass(frozen=True)\nclass Stuck(Activation):\n    """Hangs once in a worker."""\n'
-        "    def __call__(self, x):\n        if not os.path.exists('hung'):\n"
-        "            open('hung', 'w').close()\n            time.sleep(200)\n        return x.tanh()\n"
+        "import os, time\nfrom dataclasses import dataclass\nfrom mlplab.config import"
+        " register\nfrom mlplab.network.activations import Activation\n@register('activation',"
+        ' \'stuck\')\n@dataclass(frozen=True)\nclass Stuck(Activation):\n    """Hangs once in a'
+        ' worker."""\n    def __call__(self, x):\n        if not os.path.exists(\'hung\'):\n      '
+        "      open('hung', 'w').close()\n            time.sleep(200)\n        return x.tanh()\n"
     )
     words = ["--plugin", "parts.py", *QUICK, "activation=tanh,stuck,relu", "seed=0,1", "device=cpu"]
     try:
-        assert main(["train", "-m", *words, "sweep.cluster={minutes: 0.25}", "hydra.sweep.dir=sweep"]) == 0
+        assert (
+            main(["train", "-m", *words, "sweep.cluster={minutes: 0.25}", "hydra.sweep.dir=sweep"])
+            == 0
+        )
     finally:
         plugins.forget("activation", "stuck")
     assert Path("hung").exists()
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
-    assert "worker 0: killed by SIGKILL, after 0.25 minutes without beginning or ending a job" in Path("sweep/workers.log").read_text()
+    assert (
+        "worker 0: killed by SIGKILL, after 0.25 minutes without beginning or ending a job"
+        in Path("sweep/workers.log").read_text()
+    )
 
 
 @row("F9")
 @pytest.mark.slow
 def test_f9_a_job_that_always_kills_its_worker_is_given_up():
-    """Alone, after three times; the seven others of its population have their results, equal to those of a sweep without it."""
+    """Alone, after three times; the seven others of its population have their results, equal to
+    those of a sweep without it.
+    """
     Path("parts.py").write_text(
-        "import os, signal, torch\nfrom dataclasses import dataclass\nfrom mlplab.config import register\n"
-        "from mlplab.network.activations import Activation\nfrom mlplab.schema import number\n"
-        '@register(\'activation\', \'poison\')\n@dataclass(frozen=True)\nclass Poison(Activation):\n    """Kills its process where it scales by 5."""\n'
-        "    gain: float = number(1.0, 'What it scales by.')\n    def value(self, z):\n        if (torch.as_tensor(self.gain) == 5).any():\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n        return (self.gain * z).tanh()\n"
+        "import os, signal, torch\nfrom dataclasses import dataclass\nfrom mlplab.config import"
+        " register\nfrom mlplab.network.activations import Activation\nfrom mlplab.schema import"
+        " number\n@register('activation', 'poison')\n@dataclass(frozen=True)\nclass"
+        ' Poison(Activation):\n    """Kills its process where it scales by 5."""\n    gain:'
+        " float = number(1.0, 'What it scales by.')\n    def value(self, z):\n        if"
+        " (torch.as_tensor(self.gain) == 5).any():\n            os.kill(os.getpid(),"
+        " signal.SIGKILL)\n        return (self.gain * z).tanh()\n"
     )
     words = ["--plugin", "parts.py", *QUICK, "activation=poison", "device=cpu"]
-    done = run("train", "-m", *words, "activation.gain=1,2,3,4,5,6,7,8", "sweep.workers=2", "hydra.sweep.dir=sweep", code=1)
+    done = run(
+        "train",
+        "-m",
+        *words,
+        "activation.gain=1,2,3,4,5,6,7,8",
+        "sweep.workers=2",
+        "hydra.sweep.dir=sweep",
+        code=1,
+    )
     table = pd.read_csv("sweep/results.csv")
     assert list(table["status"]) == ["done"] * 4 + ["failed"] + ["done"] * 3
     assert "3 workers died on this job alone" in done.stdout + done.stderr
     assert "3 workers died on this job alone" in Path("sweep/jobs/4/log.txt").read_text()
-    assert Path("sweep/workers.log").read_text().count("killed by SIGKILL") <= 3 + 2 + 3  # together, as halves, alone
+    # together, as halves, alone
+    assert Path("sweep/workers.log").read_text().count("killed by SIGKILL") <= 3 + 2 + 3
     assert not Path("sweep/.under-way").exists()
     run("train", "-m", *words, "activation.gain=1,2,3,4,6,7,8", "hydra.sweep.dir=without")
     for n, m in zip((0, 1, 2, 3, 5, 6, 7), range(7), strict=True):
         ours, theirs = (
-            json.loads(Path(f"{name}/summary.json").read_text())["metrics"] for name in (f"sweep/jobs/{n}", f"without/jobs/{m}")
+            json.loads(Path(f"{name}/summary.json").read_text())["metrics"]
+            for name in (f"sweep/jobs/{n}", f"without/jobs/{m}")
         )
         assert ours == pytest.approx(theirs, rel=1e-5)
 
@@ -267,11 +359,24 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_f4_workers_and_their_driver_killed_at_random_moments():
-    """Workers while they train, and in the end the driver, whose workers live on beside those of the next: every job has one result, that of an
-    undisturbed sweep, and none is done twice."""
-    words = [*QUICK, "training.epochs=900", "model.hidden=3,4,5", "seed=range(4)", "tracking.checkpoint_seconds=0.1", "device=cpu"]
+    """Workers while they train, and in the end the driver, whose workers live on beside those of
+    the next: every job has one result, that of an undisturbed sweep, and none is done twice.
+    """
+    words = [
+        *QUICK,
+        "training.epochs=900",
+        "model.hidden=3,4,5",
+        "seed=range(4)",
+        "tracking.checkpoint_seconds=0.1",
+        "device=cpu",
+    ]
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
-    driver, draw, kills, seen = start("train", "-m", *words, "sweep.workers=2", "hydra.sweep.dir=sweep"), random.Random(3), 0, {}
+    driver, draw, kills, seen = (
+        start("train", "-m", *words, "sweep.workers=2", "hydra.sweep.dir=sweep"),
+        random.Random(3),
+        0,
+        {},
+    )
     while driver.poll() is None:
         time.sleep(draw.uniform(0.02, 0.3))
         for path in Path("sweep/jobs").glob("*"):
@@ -280,7 +385,11 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         if kills == size(3, 40):
             continue
         try:
-            at_work = [number for note in Path("sweep").glob(".under-way/*/*.json") if _is_worker(number := int(note.name.split("-")[0]))]
+            at_work = [
+                number
+                for note in Path("sweep").glob(".under-way/*/*.json")
+                if _is_worker(number := int(note.name.split("-")[0]))
+            ]
             if not at_work or not list(Path("sweep/.checkpoints").rglob("state-*.json")):
                 continue
             os.kill(draw.choice(at_work), signal.SIGKILL)
@@ -296,10 +405,20 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
     assert kills == size(3, 40)
     seen_to_die = Path("sweep/workers.log").read_text().count("killed by SIGKILL")
     assert seen_to_die >= kills - 2  # no driver was there to see the last, or two of a moment
-    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("sweep", "undisturbed"))
+    ours, theirs = (
+        pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+        for name in ("sweep", "undisturbed")
+    )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=False, rtol=1e-5)
     assert list(ours["job"]) == list(range(12))
-    told("workers of a sweep and their driver killed", jobs=12, worker_kills=kills, driver_kills=1, missing=0, twice=0)
+    told(
+        "workers of a sweep and their driver killed",
+        jobs=12,
+        worker_kills=kills,
+        driver_kills=1,
+        missing=0,
+        twice=0,
+    )
 
 
 def _is_worker(number):
@@ -317,7 +436,9 @@ def test_f15_a_clock_that_goes_back(monkeypatch, tmp_path):
         return real() - 100.0 * len(calls)
 
     monkeypatch.setattr(time, "time", back)
-    result = mlplab.run([*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"], tmp_path / "run")
+    result = mlplab.run(
+        [*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"], tmp_path / "run"
+    )
     assert result.summary["seconds"] >= 0
     assert list(result.history["step"]) == sorted(result.history["step"])
     assert mlplab.load(tmp_path / "run").history["epoch"][-1] == 12
@@ -351,7 +472,13 @@ def test_f18_results_are_derived_and_whole():
 
 @row("A2", "B8")
 def test_a_damaged_checkpoint_of_a_population_is_trained_again():
-    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=100", "seed=range(3)", "tracking.checkpoint_epochs=2"]
+    words = [
+        "experiment=radial_6_6",
+        "tracking=summary",
+        "training.epochs=100",
+        "seed=range(3)",
+        "tracking.checkpoint_epochs=2",
+    ]
     run("train", "-m", *words, "hydra.sweep.dir=undisturbed")
     process = start("train", "-m", *words, "hydra.sweep.dir=sweep")
     wait_for(lambda: list(Path("sweep").glob(".checkpoints/*/*/state-*.json")))
@@ -368,4 +495,7 @@ def test_a_damaged_checkpoint_of_a_population_is_trained_again():
 @row("F20")
 def test_f20_threads_are_recorded(tmp_path):
     mlplab.run(QUICK, tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["machine"]["threads"] == torch.get_num_threads()
+    assert (
+        json.loads((tmp_path / "run" / "provenance.json").read_text())["machine"]["threads"]
+        == torch.get_num_threads()
+    )

@@ -1,4 +1,6 @@
-"""Every row of the fault matrix has a test, or says why it has none; the record in docs/ tells of all of them."""
+"""Every row of the fault matrix has a test, or says why it has none; the record in docs/ tells of
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,15 @@ def marked() -> dict[str, list[str]]:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef):
                 for mark in node.decorator_list:
-                    if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "row":
+                    if (
+                        isinstance(mark, ast.Call)
+                        and isinstance(mark.func, ast.Name)
+                        and mark.func.id == "row"
+                    ):
                         for name in mark.args:
-                            found.setdefault(name.value, []).append(f"{path.relative_to(ROOT)}::{node.name}")
+                            found.setdefault(name.value, []).append(
+                                f"{path.relative_to(ROOT)}::{node.name}"
+                            )
     return found
 
 
@@ -38,7 +46,11 @@ def test_rows_say_what_they_mean():
     """A comma without quotes would end a text in the middle."""
     for name, entry in MATRIX.items():
         assert set(entry) <= {"fault", "expected", "tier", "note", "tests", "not"}, name
-        assert all(isinstance(entry[key], str) for key in ("fault", "expected", "tier", "note", "not") if key in entry), name
+        assert all(
+            isinstance(entry[key], str)
+            for key in ("fault", "expected", "tier", "note", "not")
+            if key in entry
+        ), name
 
 
 def test_tests_that_are_named_exist():

@@ -42,7 +42,9 @@ def test_after_the_first_time_it_costs_next_to_nothing() -> None:
 
 def git(folder: Path, *words: str) -> str:
     config = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *config, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *config, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def state(checkout: Path | None) -> dict[str, object] | None:
@@ -50,7 +52,9 @@ def state(checkout: Path | None) -> dict[str, object] | None:
     return module._git(checkout)
 
 
-def test_git_says_the_commit_and_whether_the_sources_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_says_the_commit_and_whether_the_sources_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.py").write_text("1\n")
@@ -69,7 +73,9 @@ def test_git_says_the_commit_and_whether_the_sources_differ(tmp_path: Path, monk
     assert state(tmp_path) == {"commit": commit, "dirty": True}
 
 
-def test_without_a_checkout_or_git_it_says_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_checkout_or_git_it_says_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert state(None) is None
     assert state(tmp_path) is None or (tmp_path / ".git").exists()
     monkeypatch.setenv("PATH", str(tmp_path))

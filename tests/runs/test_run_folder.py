@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from mlplab.runs import folder as module
-from mlplab.runs.folder import LOCK, FolderError, FolderTaken, RunFolder, check_name, create, default_place, unique
+from mlplab.runs.folder import (
+    LOCK,
+    FolderError,
+    FolderTaken,
+    RunFolder,
+    check_name,
+    create,
+    default_place,
+    unique,
+)
 
 WORKER = """
 import importlib.util, sys
@@ -35,9 +44,14 @@ except folder.FolderError as error:
 
 
 def workers(function: str, place: Path, number: int) -> list[subprocess.Popen[str]]:
-    """Processes that call the function at the same moment and hold what they get until they are told to end."""
+    """Processes that call the function at the same moment and hold what they get until they are
+    told to end.
+    """
     command = [sys.executable, "-S", "-c", WORKER, str(module.__file__), function, str(place)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(number)
+    ]
     assert all(process.stdout and process.stdout.readline() == "ready\n" for process in processes)
     for process in processes:
         assert process.stdin
@@ -63,7 +77,9 @@ def test_twenty_at_once_get_twenty_folders(tmp_path: Path) -> None:
     processes = workers("unique", tmp_path / "sub" / "run", 20)
     got = answers(processes)
     end(processes)
-    assert sorted(got) == sorted(str(tmp_path / "sub" / name) for name in ["run", *(f"run-{n}" for n in range(2, 21))])
+    assert sorted(got) == sorted(
+        str(tmp_path / "sub" / name) for name in ["run", *(f"run-{n}" for n in range(2, 21))]
+    )
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -110,10 +126,14 @@ def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
     with create(place):
         (place / "summary.json").write_text("{}")
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()}
-    with pytest.raises(FolderTaken, match=r"mlplab resume .*hydra\.run\.dir|hydra\.run\.dir.*mlplab resume") as error:
+    with pytest.raises(
+        FolderTaken, match=r"mlplab resume .*hydra\.run\.dir|hydra\.run\.dir.*mlplab resume"
+    ) as error:
         create(place)
     assert "\n" not in str(error.value)
-    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()} == before
+    assert {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()
+    } == before
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "file").touch()
@@ -200,7 +220,9 @@ def test_folders_follow_the_umask(mask: int, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "run" / LOCK).stat().st_mode) == 0o666 & ~mask
 
 
-def test_without_file_locks_it_refuses_or_is_told_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_file_locks_it_refuses_or_is_told_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def flock(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -215,15 +237,56 @@ def test_without_file_locks_it_refuses_or_is_told_to_go_on(tmp_path: Path, monke
 
 
 GOOD = [
-    "radial_6_6", "lecture/xor", "größe Ω", "50%", "lr=0.1,seed=3", "it's #1", "a.b", ".hidden", "console", "日本",
-    "x" * 200, "a" * 100 + "/" + "b" * 150,
-]  # fmt: skip
+    "radial_6_6",
+    "lecture/xor",
+    "größe Ω",
+    "50%",
+    "lr=0.1,seed=3",
+    "it's #1",
+    "a.b",
+    ".hidden",
+    "console",
+    "日本",
+    "x" * 200,
+    "a" * 100 + "/" + "b" * 150,
+]
 BAD = [
-    "", "/", "/etc", "..", "../x", "a/..", "a/../../b", "a//b", "a/", ".", "~", "~root/x", "a/~b", "-rf", "a/-x",
-    "a\0b", "a\nb", "a\x1b[2J",
-    "a\\b", "C:x", "a*", "a?", 'a"b', "<a>", "a|b", "con", "NUL", "com1.txt", "LPT9", "aux .txt", "a.", "a ", "x" * 201,
-    "é" * 101, "\udcff",
-]  # fmt: skip
+    "",
+    "/",
+    "/etc",
+    "..",
+    "../x",
+    "a/..",
+    "a/../../b",
+    "a//b",
+    "a/",
+    ".",
+    "~",
+    "~root/x",
+    "a/~b",
+    "-rf",
+    "a/-x",
+    "a\0b",
+    "a\nb",
+    "a\x1b[2J",
+    "a\\b",
+    "C:x",
+    "a*",
+    "a?",
+    'a"b',
+    "<a>",
+    "a|b",
+    "con",
+    "NUL",
+    "com1.txt",
+    "LPT9",
+    "aux .txt",
+    "a.",
+    "a ",
+    "x" * 201,
+    "é" * 101,
+    "\udcff",
+]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -235,7 +298,9 @@ def test_good_names_get_a_folder_below_the_root(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_names_are_refused_and_nothing_is_created(name: str, tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match=r"cannot be a folder: .*\. Choose another name\.$") as error:
+    with pytest.raises(
+        FolderError, match=r"cannot be a folder: .*\. Choose another name\.$"
+    ) as error:
         default_place(tmp_path, name)
     assert str(error.value).isprintable()
     with pytest.raises(FolderError):
@@ -257,4 +322,7 @@ def test_a_name_that_a_link_leads_out_is_refused(tmp_path: Path) -> None:
 def test_places_of_one_second_differ(tmp_path: Path) -> None:
     places = {default_place(tmp_path, "radial").name for _ in range(50)}
     assert len(places) == 50
-    assert all(module.re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", place) for place in places)
+    assert all(
+        module.re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", place)
+        for place in places
+    )

@@ -65,7 +65,8 @@ def test_those_that_are_finished_are_innocent_and_a_half_dies_once(tmp_path):
     died(deaths, [4, 5, 6, 7])
     assert deaths.parted(0, numbers, numbers) == [[0, 1, 2, 3], [4, 5], [6, 7]]
     assert deaths.parted(0, [6, 7], [6, 7]) == [[6], [7]]  # the others are finished
-    assert not deaths.fatal(0, [0, 1], numbers)  # saved as half of the first half, while others of it are left
+    # saved as half of the first half, while others of it are left
+    assert not deaths.fatal(0, [0, 1], numbers)
     assert not deaths.fatal(0, [7], [7])  # alone it is believed in as long as a population
     for _ in range(LIMIT):
         died(deaths, [7])
@@ -106,7 +107,9 @@ def test_a_torn_note_is_passed_over(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.data())
 def test_every_culprit_is_found_and_nobody_else_is_given_up(members, data):
-    """A play: populations with a culprit die, the others finish. The deaths grow with the logarithm of the members."""
+    """A play: populations with a culprit die, the others finish. The deaths grow with the logarithm
+    of the members.
+    """
     culprits = data.draw(st.sets(st.integers(0, members - 1), max_size=2))
     with tempfile.TemporaryDirectory() as sweep:
         _play(Deaths(Path(sweep), BEGAN), members, culprits)
@@ -139,17 +142,27 @@ def _play(deaths, members, culprits):
 def test_parts_hold_everyone_once():
     dead = [{0, 1, 2, 3}, {2, 3}, {9}]
     parts = _parted(list(range(10)), dead)
-    assert parts == [[0, 1, 4, 5, 6, 7, 8], [2], [3], [9]]  # where the culprits are 2 or 3, and 9, the rest is innocent
+    # where the culprits are 2 or 3, and 9, the rest is innocent
+    assert parts == [[0, 1, 4, 5, 6, 7, 8], [2], [3], [9]]
 
 
 def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
-    """Of pieces that are done: a population's checkpoint, and the folder of one whose checkpoint had just gone."""
+    """Of pieces that are done: a population's checkpoint, and the folder of one whose checkpoint
+    had just gone.
+    """
     import mlplab
     from mlplab.sweeps.display import Display
     from mlplab.sweeps.planfile import read_plan
     from mlplab.sweeps.runner import Runner
 
-    words = ["experiment=xor_mlp", "training.epochs=1", "tracking=summary", "model.hidden=3,4", "device=cpu", "hydra.sweep.dir=sweep"]
+    words = [
+        "experiment=xor_mlp",
+        "training.epochs=1",
+        "tracking=summary",
+        "model.hidden=3,4",
+        "device=cpu",
+        "hydra.sweep.dir=sweep",
+    ]
     mlplab.sweep(words)
     sweep = tmp_path / "sweep"
     plan = read_plan(sweep)

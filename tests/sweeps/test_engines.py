@@ -16,7 +16,10 @@ from mlplab.config.errors import ConfigError
 from mlplab.sweeps import workers
 from mlplab.sweeps.engines import local
 
-SHOW = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'], 'torch' in __import__('sys').modules)"
+SHOW = (
+    "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'],"
+    " 'torch' in __import__('sys').modules)"
+)
 
 
 def ended(handle, seconds=60):
@@ -42,7 +45,8 @@ def test_devices_are_called_as_the_environment_calls_them(monkeypatch):
     assert seen(monkeypatch, 3, None) == ["0", "1", "2"]
     assert seen(monkeypatch, 2, "3, 1") == ["3", "1"]
     assert seen(monkeypatch, 2, "GPU-8932f937,MIG-7c1e") == ["GPU-8932f937", "MIG-7c1e"]
-    assert seen(monkeypatch, 1, "2,-1,0") == ["2"]  # what follows -1 is hidden, and torch does not count it
+    # what follows -1 is hidden, and torch does not count it
+    assert seen(monkeypatch, 1, "2,-1,0") == ["2"]
     assert seen(monkeypatch, 0, "") == []
 
 
@@ -51,12 +55,15 @@ def test_each_worker_has_a_device_in_turn(monkeypatch, tmp_path):
     engine = local.Local(cluster.options("local", {}), tmp_path)
     sleep = [sys.executable, "-c", f"{SHOW}; import time; time.sleep(60)"]
     handles = engine.start([sleep] * 3, 0, 2)
-    assert [handle.name for handle in handles] == [f"worker {i} on CUDA device {device}" for i, device in enumerate("474")]
+    assert [handle.name for handle in handles] == [
+        f"worker {i} on CUDA device {device}" for i, device in enumerate("474")
+    ]
     handles[1].kill()
     assert "SIGKILL" in ended(handles[1])
     [another] = engine.start([[sys.executable, "-c", SHOW]], 3, 1)
     assert ended(another) == "exit code 0"
-    assert (tmp_path / "workers" / "3.log").read_text() == "7 1 False\n"  # the device of the one that died, set before anything is imported
+    # the device of the one that died, set before anything is imported
+    assert (tmp_path / "workers" / "3.log").read_text() == "7 1 False\n"
     for handle in handles:
         handle.kill()
         ended(handle)
@@ -75,10 +82,17 @@ def test_a_worker_that_ends_no_job_in_time_is_asked_to_leave_and_then_killed(mon
     monkeypatch.setattr(local, "GRACE", 0.5)
     engine = local.Local(cluster.options("local", {"minutes": 0.03}), tmp_path)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    busy = "import os, time; p = f'.aside-{os.getpid()}-x'; os.mkdir(p)\nfor i in range(16): os.mkdir(f'{p}/{i}'); time.sleep(0.25)"
+    busy = (
+        "import os, time; p = f'.aside-{os.getpid()}-x'; os.mkdir(p)\nfor i in range(16):"
+        " os.mkdir(f'{p}/{i}'); time.sleep(0.25)"
+    )
     monkeypatch.chdir(tmp_path)
-    polite, stubborn, working = engine.start([[sys.executable, "-c", code] for code in ("import time; time.sleep(60)", deaf, busy)], 0, 1)
-    assert ended(polite) == "killed by SIGTERM, after 0.03 minutes without beginning or ending a job"
+    polite, stubborn, working = engine.start(
+        [[sys.executable, "-c", code] for code in ("import time; time.sleep(60)", deaf, busy)], 0, 1
+    )
+    assert (
+        ended(polite) == "killed by SIGTERM, after 0.03 minutes without beginning or ending a job"
+    )
     assert ended(stubborn).startswith("killed by SIGKILL, after 0.03 minutes")
     assert ended(working) == "exit code 0"  # it took 4 s, and ended something all the while
 
@@ -100,9 +114,22 @@ def test_a_worker_that_ends_no_job_in_time_is_asked_to_leave_and_then_killed(mon
         ("local", "{cpus: 1}", "It has minutes."),
     ],
 )
-def test_what_an_engine_does_not_take_is_refused_before_anything_is_made(engine, given, said, capfd, tmp_path):
+def test_what_an_engine_does_not_take_is_refused_before_anything_is_made(
+    engine, given, said, capfd, tmp_path
+):
     assert (
-        main(["train", "-m", "dataset=xor", "seed=1,2", f"sweep.engine={engine}", f"sweep.cluster={given}", "hydra.sweep.dir=sweep"]) == 2
+        main(
+            [
+                "train",
+                "-m",
+                "dataset=xor",
+                "seed=1,2",
+                f"sweep.engine={engine}",
+                f"sweep.cluster={given}",
+                "hydra.sweep.dir=sweep",
+            ]
+        )
+        == 2
     )
     errors = capfd.readouterr().err
     assert said in errors
@@ -112,7 +139,11 @@ def test_what_an_engine_does_not_take_is_refused_before_anything_is_made(engine,
 
 
 def test_a_line_of_a_script_stays_one_line():
-    for given in ({"partition": "main\ntouch evil"}, {"extra": {"comment": "a\ntouch evil"}}, {"extra": {"a\nb": 1}}):
+    for given in (
+        {"partition": "main\ntouch evil"},
+        {"extra": {"comment": "a\ntouch evil"}},
+        {"extra": {"a\nb": 1}},
+    ):
         with pytest.raises(ConfigError, match=r"sweep\.cluster"):
             cluster.options("slurm", given)
 
@@ -120,7 +151,12 @@ def test_a_line_of_a_script_stays_one_line():
 def test_engines_take_what_they_can():
     assert cluster.options("ray", {"gpus": 0.25}).gpus == 0.25
     assert cluster.options("ray", {"gpus": 2}).gpus == 2
-    assert cluster.options("slurm", {"gpus": 2, "extra": {"constraint": "a100", "mail-type": "END"}}).gpus == 2
+    assert (
+        cluster.options(
+            "slurm", {"gpus": 2, "extra": {"constraint": "a100", "mail-type": "END"}}
+        ).gpus
+        == 2
+    )
 
 
 class Fake:
@@ -133,7 +169,10 @@ class Fake:
 
     def start(self, commands, first, threads):
         self.asked.append((first, len(commands)))
-        handles = [local.Process(command, Path(f"{first + i}.log"), {}, f"fake {first + i}") for i, command in enumerate(commands)]
+        handles = [
+            local.Process(command, Path(f"{first + i}.log"), {}, f"fake {first + i}")
+            for i, command in enumerate(commands)
+        ]
         if first == 0:
             handles[0]._process.send_signal(signal.SIGKILL)
         return handles
@@ -145,7 +184,13 @@ class Fake:
 def test_the_first_workers_start_together_and_replacements_one_by_one(monkeypatch):
     fake = Fake()
     monkeypatch.setattr(workers, "make", lambda *given: fake)
-    words = ["experiment=xor_mlp", "training.epochs=3", "model.hidden=3,4,5", "tracking=summary", "device=cpu"]
+    words = [
+        "experiment=xor_mlp",
+        "training.epochs=3",
+        "model.hidden=3,4,5",
+        "tracking=summary",
+        "device=cpu",
+    ]
     assert main(["train", "-m", *words, "sweep.workers=3", "hydra.sweep.dir=sweep"]) == 0
     assert fake.asked[0] == (0, 3)
     assert all(number == 1 for _, number in fake.asked[1:])
@@ -178,22 +223,37 @@ def answers(monkeypatch, slurm, *given):
 
 
 def test_the_tasks_of_an_array_are_asked_for_together(monkeypatch):
-    slurm = pytest.importorskip("mlplab.sweeps.engines.slurm", reason="submitit is not installed: pip install 'mlplab[slurm]'")
+    slurm = pytest.importorskip(
+        "mlplab.sweeps.engines.slurm",
+        reason="submitit is not installed: pip install 'mlplab[slurm]'",
+    )
     asked = answers(monkeypatch, slurm, (RECORDS, ""))
     array = slurm.Submission("12", pause=60)
-    assert [array.ended(f"12_{task}") for task in range(1, 7)] == [None] * 6  # 3 has no record: some of the array wait
+    # 3 has no record: some of the array wait
+    assert [array.ended(f"12_{task}") for task in range(1, 7)] == [None] * 6
     assert array.ended("12_0") == "FAILED, exit code 1:0 on n1, reason NonZeroExitCode"
     assert asked == [["scontrol", "-o", "show", "job", "12"]]
 
 
 def test_what_the_controller_does_not_know_or_say(monkeypatch):
-    slurm = pytest.importorskip("mlplab.sweeps.engines.slurm", reason="submitit is not installed: pip install 'mlplab[slurm]'")
+    slurm = pytest.importorskip(
+        "mlplab.sweeps.engines.slurm",
+        reason="submitit is not installed: pip install 'mlplab[slurm]'",
+    )
     silent, forgotten = (
         ("", "slurm_load_jobs error: Unable to contact slurm controller"),
         ("", "slurm_load_jobs error: Invalid job id specified"),
     )
     lone = "JobId=7 JobName=mlplab JobState=COMPLETED Reason=None NodeList=n1 ExitCode=0:0\n"
-    answers(monkeypatch, slurm, silent, (lone.replace("COMPLETED", "RUNNING"), ""), silent, (lone, ""), forgotten)
+    answers(
+        monkeypatch,
+        slurm,
+        silent,
+        (lone.replace("COMPLETED", "RUNNING"), ""),
+        silent,
+        (lone, ""),
+        forgotten,
+    )
     job = slurm.Submission("7", pause=0)
     assert [job.ended("7") for _ in range(3)] == [None] * 3
     assert job.ended("7") == "COMPLETED, exit code 0:0 on n1, reason None"
@@ -201,7 +261,10 @@ def test_what_the_controller_does_not_know_or_say(monkeypatch):
 
 
 def test_arrays_are_no_larger_than_the_cluster_has_them(monkeypatch):
-    slurm = pytest.importorskip("mlplab.sweeps.engines.slurm", reason="submitit is not installed: pip install 'mlplab[slurm]'")
+    slurm = pytest.importorskip(
+        "mlplab.sweeps.engines.slurm",
+        reason="submitit is not installed: pip install 'mlplab[slurm]'",
+    )
     answers(monkeypatch, slurm, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))
     assert slurm.largest_array() == 4
     engine = slurm.Slurm.__new__(slurm.Slurm)

@@ -1,4 +1,6 @@
-"""Populations of 64: each member equals its lone run, and a member that diverges is not noticed by the others."""
+"""Populations of 64: each member equals its lone run, and a member that diverges is not noticed by
+the others.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ STEPS = 200
 
 
 def different(k):
-    """Member k: learning rate, betas, weight decay, dropout, initializer gain, noise and seed of its own."""
+    """Member k: learning rate, betas, weight decay, dropout, initializer gain, noise and seed of
+    its own.
+    """
     base = make_settings(seed=k, patience=None, steps=STEPS)
     layers = tuple(
         dataclasses.replace(
-            layer, dropout=0.003 * k if layer.activation else 0.0, initializer=INITIALIZERS["xavier_uniform"](gain=0.5 + k / 50)
+            layer,
+            dropout=0.003 * k if layer.activation else 0.0,
+            initializer=INITIALIZERS["xavier_uniform"](gain=0.5 + k / 50),
         )
         for layer in base.layers
     )
@@ -28,7 +34,9 @@ def different(k):
         base,
         layers=layers,
         dataset=dataclasses.replace(base.dataset, noise=0.002 * k),
-        optimizer=OPTIMIZERS["adamw"](lr=0.001 * (1 + k), beta1=0.8 + k / 400, beta2=0.99 + k / 10000, weight_decay=1e-3 * k),
+        optimizer=OPTIMIZERS["adamw"](
+            lr=0.001 * (1 + k), beta1=0.8 + k / 400, beta2=0.99 + k / 10000, weight_decay=1e-3 * k
+        ),
     )
 
 
@@ -58,15 +66,28 @@ def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
     def population(bad):
         members = []
         for k in range(64):
-            base = make_settings(seed=k, activation="relu", dtype="float32", epochs=4, clip_norm=1.0, clip_value=0.5, schedule="plateau")
+            base = make_settings(
+                seed=k,
+                activation="relu",
+                dtype="float32",
+                epochs=4,
+                clip_norm=1.0,
+                clip_value=0.5,
+                schedule="plateau",
+            )
             lr = 1e30 if k == bad else 0.003 * (1 + k / 64)
-            members.append(dataclasses.replace(base, optimizer=dataclasses.replace(base.optimizer, lr=lr)))
+            members.append(
+                dataclasses.replace(base, optimizer=dataclasses.replace(base.optimizer, lr=lr))
+            )
         return train_together(members)
 
     healthy = population(None)
     for bad in (0, 31, 63):
         sick = population(bad)
-        assert not sick[bad].last_theta_P.equal(healthy[bad].last_theta_P) or sick[bad].status == "diverged"
+        assert (
+            not sick[bad].last_theta_P.equal(healthy[bad].last_theta_P)
+            or sick[bad].status == "diverged"
+        )
         for k in set(range(64)) - {bad}:
             assert torch.equal(sick[k].last_theta_P, healthy[k].last_theta_P)
             assert torch.equal(sick[k].theta_P, healthy[k].theta_P)

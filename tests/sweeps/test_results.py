@@ -1,4 +1,6 @@
-"""What a sweep shows: statistics, order, tables, and a page that runs nothing of the user's and asks for nothing."""
+"""What a sweep shows: statistics, order, tables, and a page that runs nothing of the user's and
+asks for nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,16 @@ NASTY = "<script>alert(1)</script>"
 def job(number, values, metrics=None, status="done", reason=""):
     folder = Path("jobs", str(number))
     words = tuple(f"{key}={value}" for key, value in values.items())
-    return JobResult(number, status, reason, values, metrics or {}, words, folder, {"epochs": 3, "best_epoch": 2, "seconds": 1.5})
+    return JobResult(
+        number,
+        status,
+        reason,
+        values,
+        metrics or {},
+        words,
+        folder,
+        {"epochs": 3, "best_epoch": 2, "seconds": 1.5},
+    )
 
 
 def made(metric="auto", name="mine"):
@@ -40,11 +51,26 @@ def made(metric="auto", name="mine"):
         for activation in ("tanh", "relu"):
             for seed in range(5):
                 values = {"optimizer.lr": lr, "activation": activation, "seed": seed}
-                score = float(np.clip(0.6 + 0.1 * math.log10(lr * 1000) + 0.02 * random.normal(), 0, 1))
+                score = float(
+                    np.clip(0.6 + 0.1 * math.log10(lr * 1000) + 0.02 * random.normal(), 0, 1)
+                )
                 bad = lr == 0.1 and seed < (4 if activation == "relu" else 1)
-                found = {"train/loss": 1 - score, "val/loss": 1 - score, "val/accuracy": score, "test/accuracy": score - 0.01}
+                found = {
+                    "train/loss": 1 - score,
+                    "val/loss": 1 - score,
+                    "val/accuracy": score,
+                    "test/accuracy": score - 0.01,
+                }
                 reason = f"not finite at step {seed}" if bad else ""
-                jobs.append(job(len(jobs), values, {} if bad else found, "diverged" if bad else "done", reason))
+                jobs.append(
+                    job(
+                        len(jobs),
+                        values,
+                        {} if bad else found,
+                        "diverged" if bad else "done",
+                        reason,
+                    )
+                )
     return Results(name, Path(), jobs, metric)
 
 
@@ -54,7 +80,9 @@ def test_statistics_are_those_of_scipy():
     interval = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
     assert found.mean == pytest.approx(np.mean(values), abs=1e-12)
     assert found.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(interval, abs=1e-12)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
+        interval, abs=1e-12
+    )
     assert found.median == np.median(values)
     assert Statistics.of([1.0]) == Statistics(1, 1.0, None, None, 1.0, 1.0, 1.0)
     assert Statistics.of([]) == Statistics(0)
@@ -74,7 +102,9 @@ def test_groups_are_ranked_by_the_validation_part_and_the_mostly_failed_come_las
 
 
 def test_regression_is_ranked_by_rmse():
-    jobs = [job(i, {"lr": lr}, {"val/rmse": lr, "val/r2": 1 - lr}) for i, lr in enumerate((0.3, 0.1))]
+    jobs = [
+        job(i, {"lr": lr}, {"val/rmse": lr, "val/r2": 1 - lr}) for i, lr in enumerate((0.3, 0.1))
+    ]
     found = Results("r", Path(), jobs)
     assert (found.headline, found.higher_is_better) == ("val/rmse", False)
     assert found.groups[0].values == {"lr": 0.1}
@@ -83,19 +113,42 @@ def test_regression_is_ranked_by_rmse():
 def test_the_csv_is_exact_and_safe():
     found = made()
     found = Results(
-        "=cmd()", Path(), [*found.jobs, job(30, {"optimizer.lr": [6, 4], "activation": "=1+1", "seed": True}, {"val/accuracy": 1 / 3})]
+        "=cmd()",
+        Path(),
+        [
+            *found.jobs,
+            job(
+                30,
+                {"optimizer.lr": [6, 4], "activation": "=1+1", "seed": True},
+                {"val/accuracy": 1 / 3},
+            ),
+        ],
     )
     write(found)
     table = pd.read_csv("results.csv")
     assert list(table.columns[:5]) == ["job", "status", "optimizer.lr", "activation", "seed"]
-    assert table["val/accuracy"].dropna().tolist() == [row.metrics["val/accuracy"] for row in found.jobs if row.metrics]
-    assert (table["optimizer.lr"][30], table["activation"][30], table["seed"][30]) == ("[6,4]", "'=1+1", "true")
+    assert table["val/accuracy"].dropna().tolist() == [
+        row.metrics["val/accuracy"] for row in found.jobs if row.metrics
+    ]
+    assert (table["optimizer.lr"][30], table["activation"][30], table["seed"][30]) == (
+        "[6,4]",
+        "'=1+1",
+        "true",
+    )
     frame = to_frame(found)
     assert list(frame.columns) == list(table.columns)
     assert len(frame) == 31
-    first = Path("results.csv").read_bytes(), Path("summary.md").read_bytes(), Path("report.html").read_bytes()
+    first = (
+        Path("results.csv").read_bytes(),
+        Path("summary.md").read_bytes(),
+        Path("report.html").read_bytes(),
+    )
     write(found)
-    assert (Path("results.csv").read_bytes(), Path("summary.md").read_bytes(), Path("report.html").read_bytes()) == first
+    assert (
+        Path("results.csv").read_bytes(),
+        Path("summary.md").read_bytes(),
+        Path("report.html").read_bytes(),
+    ) == first
 
 
 def test_the_table_tells_what_to_type():
@@ -127,7 +180,9 @@ def test_the_table_tells_what_to_type():
 
 
 def test_a_command_is_quoted_for_a_shell():
-    found = Results("q", Path(), [job(0, {"model.hidden": "[6,4]", "name": "a b"}, {"val/accuracy": 1.0})])
+    found = Results(
+        "q", Path(), [job(0, {"model.hidden": "[6,4]", "name": "a b"}, {"val/accuracy": 1.0})]
+    )
     assert best_command(found) == "mlplab train 'model.hidden=[6,4]' 'name=a b'"
     assert best_command(Results("q", Path(), [job(0, {}, {}, "failed", "x")])) == ""
 
@@ -158,21 +213,36 @@ def test_curves_are_read_as_they_were_written():
     for row in found.jobs:
         row.folder.mkdir(parents=True)
         bulk_metrics(
-            row.folder / "metrics.csv", ("val/accuracy", "val/loss"), [(e, e * 4, 0.1 * e + row.number / 100, math.nan) for e in range(4)]
+            row.folder / "metrics.csv",
+            ("val/accuracy", "val/loss"),
+            [(e, e * 4, 0.1 * e + row.number / 100, math.nan) for e in range(4)],
         )
     own = read_columns(found.jobs[3].folder / "metrics.csv", ["val/accuracy"])
-    assert own["val/accuracy"].tolist() == read_metrics(found.jobs[3].folder / "metrics.csv")["val/accuracy"]
+    assert (
+        own["val/accuracy"].tolist()
+        == read_metrics(found.jobs[3].folder / "metrics.csv")["val/accuracy"]
+    )
     drawn = curves(found)
     assert drawn["metrics"][0] == "val/accuracy"
-    best = next(row for row in drawn["groups"] if row["name"] == "optimizer.lr=0.1, activation=tanh")
-    assert best["curves"]["val/accuracy"]["mean"][2] == pytest.approx(0.2 + np.mean([21, 22, 23, 24]) / 100, rel=1e-4)
-    assert curves(Results("none", Path(), [job(99, {"x": 1}, {"val/accuracy": 1.0})]))["groups"] == []
+    best = next(
+        row for row in drawn["groups"] if row["name"] == "optimizer.lr=0.1, activation=tanh"
+    )
+    assert best["curves"]["val/accuracy"]["mean"][2] == pytest.approx(
+        0.2 + np.mean([21, 22, 23, 24]) / 100, rel=1e-4
+    )
+    assert (
+        curves(Results("none", Path(), [job(99, {"x": 1}, {"val/accuracy": 1.0})]))["groups"] == []
+    )
 
 
 @pytest.mark.parametrize(("keys", "kind"), [(1, "points"), (2, "heat"), (3, "parallel"), (0, None)])
 def test_the_axes_decide_the_chart(keys, kind):
     names = ["optimizer.lr", "activation", "model.hidden"][:keys]
-    levels = {"optimizer.lr": [0.1, 0.001], "activation": ["tanh", "relu"], "model.hidden": ["4", "6-6"]}
+    levels = {
+        "optimizer.lr": [0.1, 0.001],
+        "activation": ["tanh", "relu"],
+        "model.hidden": ["4", "6-6"],
+    }
     jobs = []
     for i in range(2**keys):
         values = {name: levels[name][i >> k & 1] for k, name in enumerate(names)} | {"seed": 0}
@@ -213,7 +283,10 @@ class Page(HTMLParser):
 
 def nasty():
     values = {"activation": NASTY, 'a"b': "</script><img src=x onerror=alert(1)>"}
-    jobs = [job(0, values, {"val/accuracy": 0.5}), job(1, values, {}, "failed", f"ValueError: {NASTY}</script>")]
+    jobs = [
+        job(0, values, {"val/accuracy": 0.5}),
+        job(1, values, {}, "failed", f"ValueError: {NASTY}</script>"),
+    ]
     return Results(NASTY, Path(), jobs)
 
 
@@ -224,7 +297,11 @@ def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
     assert "img" not in page.tags
     data = json.loads(page.scripts[0])
     assert data["failures"]["rows"][0][3] == f"ValueError: {NASTY}</script>"
-    links = [value for name, value in page.attributes if name in ("src", "href", "action", "srcset", "data")]
+    links = [
+        value
+        for name, value in page.attributes
+        if name in ("src", "href", "action", "srcset", "data")
+    ]
     assert links == ["data:,"]
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(|https?:", text)
 
@@ -243,7 +320,11 @@ def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):
 def test_the_page_works_in_a_browser():
     for row in (found := made()).jobs:
         row.folder.mkdir(parents=True)
-        bulk_metrics(row.folder / "metrics.csv", ("val/accuracy", "val/loss"), [(e, e, 0.5, 0.5) for e in range(4)])
+        bulk_metrics(
+            row.folder / "metrics.csv",
+            ("val/accuracy", "val/loss"),
+            [(e, e, 0.5, 0.5) for e in range(4)],
+        )
     write(found)
     probe = """
     <script>
@@ -287,7 +368,9 @@ def test_the_page_works_in_a_browser():
     assert seen["rows"] == 15
     assert seen["charts"] >= 2
     assert [name for name in seen["requests"] if not name.startswith(("data:", "blob:"))] == []
-    assert "CONSOLE" not in "\n".join(line for line in done.stderr.splitlines() if "WebGL" not in line)
+    assert "CONSOLE" not in "\n".join(
+        line for line in done.stderr.splitlines() if "WebGL" not in line
+    )
 
 
 def test_the_metric_may_be_chosen():

@@ -1,4 +1,6 @@
-"""Searches: spaces and their conditions, trials as populations, pruning with its rungs, several objectives, kills, what is refused."""
+"""Searches: spaces and their conditions, trials as populations, pruning with its rungs, several
+objectives, kills, what is refused.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,21 @@ from mlplab.config.errors import ConfigError
 from mlplab.sweeps.space import choose, dimensions, overrides
 
 optuna = pytest.importorskip("optuna")
-FAST = ["dataset=moons", "dataset.num_samples=100", "model.hidden=4", "tracking=summary", "training.epochs=3", "device=cpu"]
+FAST = [
+    "dataset=moons",
+    "dataset.num_samples=100",
+    "model.hidden=4",
+    "tracking=summary",
+    "training.epochs=3",
+    "device=cpu",
+]
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def space(*typed, **written):
-    return dimensions(words.parse(list(typed)), {key.replace("__", "."): value for key, value in written.items()})
+    return dimensions(
+        words.parse(list(typed)), {key.replace("__", "."): value for key, value in written.items()}
+    )
 
 
 def trials(folder="s"):
@@ -73,14 +84,21 @@ def test_conditions_decide_what_exists_and_names_fill_in():
         "$w1": "range(2,9)",
         "model.hidden": ["{w1}", "{w1}-{w2}"],
         "optimizer": ["sgd", "momentum"],
-        "optimizer.momentum": {"values": "interval(0.5,0.9)", "when": {"optimizer": ["momentum", "nag"]}},
+        "optimizer.momentum": {
+            "values": "interval(0.5,0.9)",
+            "when": {"optimizer": ["momentum", "nag"]},
+        },
     }
     made = dimensions([], written)
     names = [d.name for d in made]
     assert names.index("model.hidden") < names.index("$w2")
     deep = choose(made, lambda d: d.choices[-1] if d.choices else d.high)
     assert deep["$w2"] == 8
-    assert overrides({**deep, "$w1": 3, "$w2": 5}) == ("model.hidden=3-5", "optimizer=momentum", "optimizer.momentum=0.9")
+    assert overrides({**deep, "$w1": 3, "$w2": 5}) == (
+        "model.hidden=3-5",
+        "optimizer=momentum",
+        "optimizer.momentum=0.9",
+    )
     flat = choose(made, lambda d: d.choices[0] if d.choices else d.low)
     assert "$w2" not in flat
     assert "optimizer.momentum" not in flat
@@ -91,7 +109,10 @@ def test_conditions_decide_what_exists_and_names_fill_in():
     [
         ({}, "nothing to choose"),
         ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not chosen"),
-        ({"a": {"values": [1, 2], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}}, "circle"),
+        (
+            {"a": {"values": [1, 2], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}},
+            "circle",
+        ),
         ({"a": 7}, "neither a list"),
         ({"a": {"value": [1]}}, "without values"),
         ({"a": "tag(log,interval(0,1))"}, "above 0"),
@@ -118,7 +139,9 @@ def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(ca
     again = next(line for line in shown.splitlines() if line.startswith("again: "))
     assert main([*again.removeprefix("again: mlplab ").split(), "hydra.run.dir=again"]) == 0
     best = max(table["val/accuracy"])
-    assert json.loads(Path("again/summary.json").read_text())["metrics"]["val/accuracy"] == pytest.approx(best, abs=1e-6)
+    assert json.loads(Path("again/summary.json").read_text())["metrics"][
+        "val/accuracy"
+    ] == pytest.approx(best, abs=1e-6)
     page = Path("s/search.html").read_text()
     assert "Importance" in page
     assert "Slices" in page
@@ -128,7 +151,16 @@ def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(ca
 
 @pytest.mark.parametrize("pruning", ["halving", "hyperband"])
 def test_losers_leave_at_their_rung_and_the_best_trains_to_its_end(pruning):
-    assert search("training.epochs=9", f"sweep.pruning={pruning}", "sweep.parallel=12", "sweep.least=1", "model.hidden=4,8") == 0
+    assert (
+        search(
+            "training.epochs=9",
+            f"sweep.pruning={pruning}",
+            "sweep.parallel=12",
+            "sweep.least=1",
+            "model.hidden=4,8",
+        )
+        == 0
+    )
     table = pd.read_csv("s/results.csv")
     done, pruned = table[table.status == "done"], table[table.status == "pruned"]
     assert set(table.status) == {"done", "pruned"}
@@ -136,7 +168,8 @@ def test_losers_leave_at_their_rung_and_the_best_trains_to_its_end(pruning):
     assert set(pruned.epochs) <= {1, 3}
     assert pruned.reason.str.match(r"pruned at rung [12] \(epoch [13]\): val/accuracy").all()
     if pruning == "halving":
-        assert (pruned.epochs == 1).sum() == 8  # of 12 a third goes on, of these 4 again a third, rounded up
+        # of 12 a third goes on, of these 4 again a third, rounded up
+        assert (pruned.epochs == 1).sum() == 8
         assert (pruned.epochs == 3).sum() == 2
     states = [trial.state.name for trial in trials()]
     assert states.count("PRUNED") == len(pruned)
@@ -151,8 +184,14 @@ def test_a_trial_that_is_not_pruned_has_the_weights_of_a_run_by_itself():
     table = pd.read_csv("s/results.csv")
     job = int(table[table.status == "done"].job.iloc[0])
     lr = float(table["optimizer.lr"][job])
-    assert main(["train", *FAST, "training.epochs=9", f"optimizer.lr={lr!r}", "hydra.run.dir=alone"]) == 0
-    alone, member = (json.loads(Path(f"{place}/summary.json").read_text())["metrics"] for place in ("alone", f"s/jobs/{job}"))
+    assert (
+        main(["train", *FAST, "training.epochs=9", f"optimizer.lr={lr!r}", "hydra.run.dir=alone"])
+        == 0
+    )
+    alone, member = (
+        json.loads(Path(f"{place}/summary.json").read_text())["metrics"]
+        for place in ("alone", f"s/jobs/{job}")
+    )
     assert alone == {name: pytest.approx(value, abs=1e-4) for name, value in member.items()}
 
 
@@ -188,12 +227,16 @@ def test_several_objectives_have_a_front(capsys):
     assert search("model.hidden=2,4,16", "sweep.objectives=[val/accuracy,num_parameters]") == 0
     assert "Pareto front:" in capsys.readouterr().out
     table = pd.read_csv("s/results.csv")
-    study = optuna.load_study(study_name="mlplab", storage=f"sqlite:///{Path('s').resolve()}/study.db")
+    study = optuna.load_study(
+        study_name="mlplab", storage=f"sqlite:///{Path('s').resolve()}/study.db"
+    )
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     for trial in study.best_trials:
         accuracy, size = trial.values
         others = [other.values for other in study.trials if other.number != trial.number]
-        assert not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in others)
+        assert not any(
+            a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in others
+        )
     assert len(table) == 12
     assert "Pareto front" in Path("s/search.html").read_text()
 
@@ -220,15 +263,26 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/searched.yaml").write_text(SEARCHED.replace("TRIALS", str(TRIALS)))
     words = [
-        "--config-dir", "conf", "experiment=searched", "dataset.num_samples=100", "tracking=summary", "training.epochs=9", "device=cpu",
-        f"sweep.pruning={pruning}", "sweep.parallel=32", "tracking.checkpoint_seconds=0.2", "hydra.sweep.dir=s",
-    ]  # fmt: skip
+        "--config-dir",
+        "conf",
+        "experiment=searched",
+        "dataset.num_samples=100",
+        "tracking=summary",
+        "training.epochs=9",
+        "device=cpu",
+        f"sweep.pruning={pruning}",
+        "sweep.parallel=32",
+        "tracking.checkpoint_seconds=0.2",
+        "hydra.sweep.dir=s",
+    ]
     rng = random.Random(3)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "mlplab"]
     for number in range(5):
         begin = ["train", *words] if number == 0 else ["resume", "s"]
-        process = subprocess.Popen([*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        process = subprocess.Popen(
+            [*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
+        )
         seen = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
         limit = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < limit:
@@ -239,7 +293,9 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = subprocess.run([*command, "resume", "s"], capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(
+        [*command, "resume", "s"], capture_output=True, text=True, env=env, check=False
+    )
     assert done.returncode == 0, done.stderr
     found = trials()
     assert len(found) == TRIALS
@@ -258,7 +314,10 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     [
         (["sweep.sampler=grid"], "optimizer.lr is an interval"),
         (["seeds=3"], "are for sweeps"),
-        (["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"], "several objectives"),
+        (
+            ["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"],
+            "several objectives",
+        ),
         (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
         (["sweep.pruning=halving", "sweep.workers=2"], "sweep.pruning=none"),
         (["sweep.pruning=halving", "sweep.cluster={minutes:1}"], "sweep.pruning=none"),
@@ -280,5 +339,8 @@ def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsy
 
 
 def test_nothing_else_imports_optuna():
-    code = "import sys, mlplab.sweeps.multirun, mlplab.sweeps.search, mlplab.experiment, hydra_plugins.mlplab_launcher; sys.exit('optuna' in sys.modules)"
+    code = (
+        "import sys, mlplab.sweeps.multirun, mlplab.sweeps.search, mlplab.experiment,"
+        " hydra_plugins.mlplab_launcher; sys.exit('optuna' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,6 @@
-"""A sweep from the outside: its folders are those of lone runs, a failure costs nobody else anything, and nothing is done twice."""
+"""A sweep from the outside: its folders are those of lone runs, a failure costs nobody else
+anything, and nothing is done twice.
+"""
 
 from __future__ import annotations
 
@@ -72,32 +74,53 @@ def parts():
 
 
 def files(folder):
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    names = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
     return {"events" if name.startswith("events.out.tfevents.") else name for name in names}
 
 
 def stamps(folder):
-    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(folder.rglob("*"))}
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(folder.rglob("*"))
+    }
 
 
 # Each job is a run.
 
 
 def test_a_job_leaves_what_a_lone_run_leaves():
-    words = [*QUICK, "dtype=float64", "dataset.noise=0.1", "model.normalization=batch", "model.dropout=0.1", "tracking=full"]
+    words = [
+        *QUICK,
+        "dtype=float64",
+        "dataset.noise=0.1",
+        "model.normalization=batch",
+        "model.dropout=0.1",
+        "tracking=full",
+    ]
     table = mlplab.sweep([*words, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
     assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
     for row in table.to_dict("records"):
         job = Path("sweep/jobs", str(row["job"]))
         lone = mlplab.run([*words, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"])
-        state = {name for name in files(lone.folder) if name.startswith(("checkpoints/state-", "checkpoints/history"))}
+        state = {
+            name
+            for name in files(lone.folder)
+            if name.startswith(("checkpoints/state-", "checkpoints/history"))
+        }
         assert len(state) == 3  # of a lone run, so that it can be made longer
         assert files(job) == files(lone.folder) - state
         assert (job / "config.yaml").read_bytes() == (lone.folder / "config.yaml").read_bytes()
-        assert (job / "overrides.yaml").read_bytes() == (lone.folder / "overrides.yaml").read_bytes()
+        assert (job / "overrides.yaml").read_bytes() == (
+            lone.folder / "overrides.yaml"
+        ).read_bytes()
         own, other = read_metrics(job / "metrics.csv"), read_metrics(lone.folder / "metrics.csv")
         assert list(own) == list(other)
-        np.testing.assert_allclose(np.array(list(own.values())), np.array(list(other.values())), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(
+            np.array(list(own.values())), np.array(list(other.values())), rtol=1e-9, atol=1e-10
+        )
         run = mlplab.load(job)
         assert run.summary.keys() == lone.summary.keys()
         assert run.metrics == pytest.approx(lone.metrics, rel=1e-9, abs=1e-10)
@@ -125,7 +148,8 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
         events = EventAccumulator(f"sweep/jobs/{number}")
         events.Reload()
         found = {
-            tag: plugin_data_pb2.HParamsPluginData.FromString(content) for tag, content in events.PluginTagToContent("hparams").items()
+            tag: plugin_data_pb2.HParamsPluginData.FromString(content)
+            for tag, content in events.PluginTagToContent("hparams").items()
         }
         start = found["_hparams_/session_start_info"].session_start_info
         summary = json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text())
@@ -135,19 +159,29 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
         assert found["_hparams_/session_end_info"].session_end_info.status == 1
         experiment = found["_hparams_/experiment"].experiment
         columns = {info.name: info.differs for info in experiment.hparam_infos}
-        assert {name for name, differs in columns.items() if differs} == {"optimizer.lr", "activation"}
+        assert {name for name, differs in columns.items() if differs} == {
+            "optimizer.lr",
+            "activation",
+        }
         tags = [info.name.tag for info in experiment.metric_infos]
         assert set(tags) <= set(events.Tags()["scalars"])
         for tag in tags:
             name = tag.replace("_best", "")
-            assert [point.value for point in events.Scalars(tag)] == [pytest.approx(summary["metrics"][name], rel=1e-6)]
+            assert [point.value for point in events.Scalars(tag)] == [
+                pytest.approx(summary["metrics"][name], rel=1e-6)
+            ]
         experiment.ClearField("time_created_secs")
         experiments.add(experiment.SerializeToString(deterministic=True))
     assert len(experiments) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "level"), [(["seed=range(101)"], "scalars"), (["seed=range(101)", "tracking=off"], "off"), (["seed=0,1"], "full")]
+    ("words", "level"),
+    [
+        (["seed=range(101)"], "scalars"),
+        (["seed=range(101)", "tracking=off"], "off"),
+        (["seed=0,1"], "full"),
+    ],
 )
 def test_many_jobs_are_tracked_by_numbers_alone(words, level):
     mlplab.sweep([*QUICK, "training.epochs=1", *words], "sweep")
@@ -158,7 +192,9 @@ def test_many_jobs_are_tracked_by_numbers_alone(words, level):
 
 def test_seeds_may_be_drawn():
     table = mlplab.sweep([*QUICK, "seed=null", "optimizer.lr=0.1,0.2"], "sweep")
-    seeds = [json.loads(Path(f"sweep/jobs/{n}/summary.json").read_text())["seed"] for n in table["job"]]
+    seeds = [
+        json.loads(Path(f"sweep/jobs/{n}/summary.json").read_text())["seed"] for n in table["job"]
+    ]
     assert len(set(seeds)) == 2
 
 
@@ -166,13 +202,24 @@ def test_seeds_may_be_drawn():
 
 
 def test_the_command_prints_a_table_and_the_folder(capsys):
-    assert main(["train", "-m", *QUICK, "optimizer.lr=0.01,0.1", "seeds=3", "hydra.sweep.dir=sweep"]) == 0
+    assert (
+        main(["train", "-m", *QUICK, "optimizer.lr=0.01,0.1", "seeds=3", "hydra.sweep.dir=sweep"])
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "sweep"
     assert lines[-2] == "6 jobs, 6 done"
     assert lines[0].split()[:2] == ["optimizer.lr", "val/accuracy"]
-    assert lines[-3].startswith("best: mlplab train experiment=xor_mlp training.epochs=3 optimizer.lr=0.")
-    assert {path.name for path in Path("sweep").iterdir() if path.name[0] != "."} == {"plan.yaml", "jobs", "results.csv", "summary.md", "report.html"}  # fmt: skip
+    assert lines[-3].startswith(
+        "best: mlplab train experiment=xor_mlp training.epochs=3 optimizer.lr=0."
+    )
+    assert {path.name for path in Path("sweep").iterdir() if path.name[0] != "."} == {
+        "plan.yaml",
+        "jobs",
+        "results.csv",
+        "summary.md",
+        "report.html",
+    }
     table = pd.read_csv("sweep/results.csv")
     best = table.groupby("optimizer.lr")["val/accuracy"].mean().idxmax()
     assert f"optimizer.lr={best:g} " in lines[-3]
@@ -181,12 +228,16 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
 BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
 
 
-@pytest.mark.parametrize("words", [BASIC[1:], BASIC[:1], [BASIC[0], "hydra.sweeper.max_batch_size=3"], BASIC])
+@pytest.mark.parametrize(
+    "words", [BASIC[1:], BASIC[:1], [BASIC[0], "hydra.sweeper.max_batch_size=3"], BASIC]
+)
 def test_hydras_own_launcher_and_sweeper_give_the_same_results(words):
     sweep = [*QUICK, "dtype=float64", "optimizer.lr=0.01,0.1", "seed=0,1"]
     assert main(["train", "-m", *sweep, "hydra.sweep.dir=ours"]) == 0
     assert main(["train", "-m", *sweep, "hydra.sweep.dir=theirs", *words]) == 0
-    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("ours", "theirs"))
+    ours, theirs = (
+        pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("ours", "theirs")
+    )
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
 
 
@@ -202,9 +253,32 @@ def test_plan_prints_and_runs_nothing(capsys):
 
 
 def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
-    assert main(["train", "experiment=batch_styles", "training.epochs=1", "seeds=2", "hydra.sweep.dir=sweep"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "experiment=batch_styles",
+                "training.epochs=1",
+                "seeds=2",
+                "hydra.sweep.dir=sweep",
+            ]
+        )
+        == 0
+    )
     assert len(pd.read_csv("sweep/results.csv")) == 6
-    assert main(["train", "experiment=batch_styles", "training=batch", "seed=0", "training.epochs=1", "hydra.run.dir=one"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "experiment=batch_styles",
+                "training=batch",
+                "seed=0",
+                "training.epochs=1",
+                "hydra.run.dir=one",
+            ]
+        )
+        == 0
+    )
     assert Path("one/summary.json").is_file()
 
 
@@ -214,7 +288,11 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
 def test_97_of_100_with_three_reasons(parts, capsys):
     moods = ["0"] * 50 + ["1"] + ["2"] + ["0"] * 48
     Path("conf/experiment").mkdir(parents=True)
-    zipped = {"dataset.mood": [float(m) for m in moods], "seed": list(range(100)), "optimizer.lr": [0.01] * 70 + [1e30] + [0.01] * 29}
+    zipped = {
+        "dataset.mood": [float(m) for m in moods],
+        "seed": list(range(100)),
+        "optimizer.lr": [0.01] * 70 + [1e30] + [0.01] * 29,
+    }
     text = {
         "defaults": [
             {"override /dataset": "moody"},
@@ -241,7 +319,19 @@ def test_97_of_100_with_three_reasons(parts, capsys):
 
 def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(parts):
     assert (
-        main(["train", "-m", "--plugin", parts, *QUICK, "activation=touchy", "activation.level=range(0,12)", "hydra.sweep.dir=sweep"]) == 1
+        main(
+            [
+                "train",
+                "-m",
+                "--plugin",
+                parts,
+                *QUICK,
+                "activation=touchy",
+                "activation.level=range(0,12)",
+                "hydra.sweep.dir=sweep",
+            ]
+        )
+        == 1
     )
     table = pd.read_csv("sweep/results.csv")
     assert list(table[table["status"] == "failed"]["activation.level"]) == [7]
@@ -277,7 +367,18 @@ def test_retries_and_fail_fast(parts):
     Path("tried").unlink()
     assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=twice", "sweep.retries=1"]) == 0
     Path("tried").unlink()
-    assert main([*words, "dataset.mood=1,0", "model.hidden=[3],[4]", "sweep.fail_fast=true", "hydra.sweep.dir=fast"]) == 1
+    assert (
+        main(
+            [
+                *words,
+                "dataset.mood=1,0",
+                "model.hidden=[3],[4]",
+                "sweep.fail_fast=true",
+                "hydra.sweep.dir=fast",
+            ]
+        )
+        == 1
+    )
     statuses = list(pd.read_csv("fast/results.csv")["status"])
     assert statuses.count("failed") == 1
     assert statuses.count("missing") == 1
@@ -312,8 +413,18 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
 
     monkeypatch.setattr(runner.Loop, "run", interrupted)
     assert main(["train", "-m", *words, "hydra.sweep.dir=sweep"]) == 130
-    assert capsys.readouterr().out.splitlines()[-2:] == ["finish it with: mlplab resume sweep", "sweep"]
-    assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done", "done", "missing", "missing", "missing", "missing"]
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "finish it with: mlplab resume sweep",
+        "sweep",
+    ]
+    assert list(pd.read_csv("sweep/results.csv")["status"]) == [
+        "done",
+        "done",
+        "missing",
+        "missing",
+        "missing",
+        "missing",
+    ]
     before = stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1"))
     assert main(["resume", "sweep"]) == 0
     assert stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1")) == before
@@ -354,13 +465,24 @@ def made_plan(words):
 
 
 def test_a_plan_is_frozen():
-    words = [*QUICK, "optimizer.lr=0.1,1e-3,1", "model.hidden=[3],[4,{units:3,dropout:0.1}]", "seed=0,1", "training.patience=null"]
+    words = [
+        *QUICK,
+        "optimizer.lr=0.1,1e-3,1",
+        "model.hidden=[3],[4,{units:3,dropout:0.1}]",
+        "seed=0,1",
+        "training.patience=null",
+    ]
     plan = made_plan(words)
     read = read_plan(Path("sweep"))
     assert [(job.number, job.hash, job.overrides, job.settings) for job in read.jobs] == [
         (job.number, job.hash, job.overrides, job.settings) for job in plan.jobs
     ]
-    assert (read.pieces, read.populations, read.options, read.keys) == (plan.pieces, plan.populations, plan.options, plan.keys)
+    assert (read.pieces, read.populations, read.options, read.keys) == (
+        plan.pieces,
+        plan.populations,
+        plan.options,
+        plan.keys,
+    )
     text = Path("sweep/plan.yaml").read_text()
     assert text.count('"seed": 1') >= 1
     for wrong in (
@@ -376,7 +498,12 @@ def test_a_plan_is_frozen():
 
 
 def run_in_background(*words):
-    return subprocess.Popen([sys.executable, "-m", "mlplab", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlplab", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_three_drivers_do_each_job_once(monkeypatch):
@@ -394,12 +521,17 @@ def test_three_drivers_do_each_job_once(monkeypatch):
     table = pd.read_csv("sweep/results.csv")
     assert list(table["status"]) == ["done"] * 24
     assert all(len(list(Path(f"sweep/jobs/{n}").glob("events*"))) == 1 for n in range(24))
-    processes = {Path(next(iter(Path(f"sweep/jobs/{n}").glob("events*")))).name.split(".")[-2] for n in range(24)}
+    processes = {
+        Path(next(iter(Path(f"sweep/jobs/{n}").glob("events*")))).name.split(".")[-2]
+        for n in range(24)
+    }
     assert len(processes) >= 2  # they shared the work
 
 
 def test_jobs_killed_in_the_middle_are_not_half_there(monkeypatch):
-    """The process is killed while it writes a folder: what is there is whole, the rest is done by resume."""
+    """The process is killed while it writes a folder: what is there is whole, the rest is done by
+    resume.
+    """
     words = ["experiment=xor_mlp", "training.epochs=2", "seed=range(300)", "hydra.sweep.dir=sweep"]
     driver = run_in_background("train", "-m", *words)
     deadline = time.monotonic() + 60
@@ -422,8 +554,16 @@ def test_jobs_killed_in_the_middle_are_not_half_there(monkeypatch):
 
 @pytest.mark.slow
 def test_500_jobs_killed_20_times():
-    """Killed at 20 random moments and resumed each time: 500 results, none twice, the table of an undisturbed sweep."""
-    words = ["experiment=xor_mlp", "training.epochs=4", "activation=tanh,relu,elu,sigmoid,gelu", "optimizer.lr=0.01,0.03", "seed=range(50)"]
+    """Killed at 20 random moments and resumed each time: 500 results, none twice, the table of an
+    undisturbed sweep.
+    """
+    words = [
+        "experiment=xor_mlp",
+        "training.epochs=4",
+        "activation=tanh,relu,elu,sigmoid,gelu",
+        "optimizer.lr=0.01,0.03",
+        "seed=range(50)",
+    ]
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
     random, seen = np.random.default_rng(3), {}
     driver = run_in_background("train", "-m", *words, "hydra.sweep.dir=sweep")
@@ -437,13 +577,20 @@ def test_500_jobs_killed_20_times():
             else:
                 seen[path.name] = stamps(path)
         driver = run_in_background(
-            *(["resume", "sweep"] if Path("sweep/plan.yaml").exists() else ["train", "-m", *words, "hydra.sweep.dir=sweep"])
+            *(
+                ["resume", "sweep"]
+                if Path("sweep/plan.yaml").exists()
+                else ["train", "-m", *words, "hydra.sweep.dir=sweep"]
+            )
         )
     driver.communicate(timeout=200)
     assert driver.returncode == 0
     for name, before in seen.items():
         assert stamps(Path("sweep/jobs", name)) == before
-    ours, theirs = (pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("undisturbed", "sweep"))
+    ours, theirs = (
+        pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+        for name in ("undisturbed", "sweep")
+    )
     assert list(theirs["job"]) == list(range(500))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     shutil.rmtree("sweep")

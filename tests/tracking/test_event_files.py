@@ -1,4 +1,6 @@
-"""Event files: what is written is what TensorBoard's own readers see, at every moment and after every cut."""
+"""Event files: what is written is what TensorBoard's own readers see, at every moment and after
+every cut.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc_update, masked_crc32c
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+)
 from timing import cheapest
 
 from mlplab.tracking.events import EventWriter, clean_tag, write_history
@@ -56,9 +63,13 @@ def test_records_of_mixed_lengths_are_framed_in_order() -> None:
 def test_scalars_come_back_equal_with_their_times(tmp_path: Path) -> None:
     with EventWriter(tmp_path) as writer:
         for step in range(5):
-            writer.scalars(step, {"train/loss": 0.1 * step, "val/accuracy": -1.5}, wall_time=1000.0 + step)
+            writer.scalars(
+                step, {"train/loss": 0.1 * step, "val/accuracy": -1.5}, wall_time=1000.0 + step
+            )
     events = read(tmp_path).Scalars("train/loss")
-    assert [(e.step, e.value, e.wall_time) for e in events] == [(s, float(np.float32(0.1 * s)), 1000.0 + s) for s in range(5)]
+    assert [(e.step, e.value, e.wall_time) for e in events] == [
+        (s, float(np.float32(0.1 * s)), 1000.0 + s) for s in range(5)
+    ]
     assert points(tmp_path, "val/accuracy") == [(s, -1.5) for s in range(5)]
 
 
@@ -98,7 +109,10 @@ def test_a_thousand_steps_of_eight_values_are_written_fast(tmp_path: Path) -> No
     values = {f"train/metric_{i}": 0.5 for i in range(8)}
     columns = {tag: np.zeros(100) for tag in values}
     with EventWriter(tmp_path) as writer:
-        assert cheapest(lambda: [writer.scalars(step, values) for step in range(200)], attempts=5) < 0.15 / 5
+        assert (
+            cheapest(lambda: [writer.scalars(step, values) for step in range(200)], attempts=5)
+            < 0.15 / 5
+        )
     assert cheapest(lambda: write_history(tmp_path, range(100), columns), attempts=5) < 0.003
 
 
@@ -223,9 +237,17 @@ def test_text_image_and_histogram_come_back(tmp_path: Path) -> None:
     assert reader.Tensors("config")[0].tensor_proto.string_val[0].decode() == "# Title\nä"
     assert reader.SummaryMetadata("config").plugin_data.plugin_name == "text"
     picture = reader.Images("boundary")[0]
-    assert (picture.step, picture.width, picture.height, picture.encoded_image_string) == (7, 64, 32, b"\x89PNG...")
+    assert (picture.step, picture.width, picture.height, picture.encoded_image_string) == (
+        7,
+        64,
+        32,
+        b"\x89PNG...",
+    )
     assert reader.SummaryMetadata("weights").plugin_data.plugin_name == "histograms"
-    rows = {event.step: np.frombuffer(event.tensor_proto.tensor_content).reshape(30, 3) for event in reader.Tensors("weights")}
+    rows = {
+        event.step: np.frombuffer(event.tensor_proto.tensor_content).reshape(30, 3)
+        for event in reader.Tensors("weights")
+    }
     assert sorted(rows) == [3, 4]
     assert rows[3][:, 2].sum() == 4
     assert rows[3][[0, 1, 29], 2].tolist() == [1, 2, 1]
@@ -240,15 +262,26 @@ def hparams_plugin(folder: Path) -> tuple[api_pb2.Experiment, list[api_pb2.Sessi
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(folder))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
     request = api_pb2.ListSessionGroupsRequest(
-        start_index=0, slice_size=100, allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+        start_index=0,
+        slice_size=100,
+        allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING],
     )
-    experiment = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest()).run()
-    groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
+    experiment = get_experiment.Handler(
+        RequestContext(), context, "", api_pb2.GetExperimentRequest()
+    ).run()
+    groups = (
+        list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
+    )
     return experiment, list(groups)
 
 
 def test_the_hparams_table_has_a_row_a_run_with_its_metrics(tmp_path: Path) -> None:
-    choices = {"lr": [0.1, 1], "activation": ["relu", "tanh"], "nesterov": [True, False], "patience": [None, 5]}
+    choices = {
+        "lr": [0.1, 1],
+        "activation": ["relu", "tanh"],
+        "nesterov": [True, False],
+        "patience": [None, 5],
+    }
     jobs = [(0.1, "tanh", True, None), (1, "relu", False, 5)]
     for number, job in enumerate(jobs):
         (tmp_path / str(number)).mkdir()
@@ -260,19 +293,32 @@ def test_the_hparams_table_has_a_row_a_run_with_its_metrics(tmp_path: Path) -> N
     experiment, groups = hparams_plugin(tmp_path)
     kinds = {info.name: info.type for info in experiment.hparam_infos}
     words, numbers = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
-    assert kinds == {"lr": numbers, "activation": words, "nesterov": api_pb2.DATA_TYPE_BOOL, "patience": words}
+    assert kinds == {
+        "lr": numbers,
+        "activation": words,
+        "nesterov": api_pb2.DATA_TYPE_BOOL,
+        "patience": words,
+    }
     assert [info.name.tag for info in experiment.metric_infos] == ["val/accuracy"]
     groups.sort(key=lambda group: group.name)
-    rows = [{name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()} for group in groups]
+    rows = [
+        {name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()}
+        for group in groups
+    ]
     assert rows == [
         {"lr": 0.1, "activation": "tanh", "nesterov": True, "patience": "null"},
         {"lr": 1.0, "activation": "relu", "nesterov": False, "patience": "5"},
     ]
     assert [[value.value for value in group.metric_values] for group in groups] == [[0.5], [1.5]]
-    assert [group.sessions[0].status for group in groups] == [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE]
+    assert [group.sessions[0].status for group in groups] == [
+        api_pb2.STATUS_SUCCESS,
+        api_pb2.STATUS_FAILURE,
+    ]
 
 
-def test_a_full_disk_raises_and_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_raises_and_leaves_whole_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, room = os.write, [20]
 
     def write(descriptor: int, data: bytes) -> int:

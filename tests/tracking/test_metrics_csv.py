@@ -27,7 +27,9 @@ def test_values_come_back_to_the_last_bit(rows: list[tuple[float, float]]) -> No
         with MetricsFile(one, ["train/loss", "val/accuracy"]) as file:
             for number, (loss, accuracy) in enumerate(rows):
                 file.write(number, 10 * number, {"val/accuracy": accuracy, "train/loss": loss})
-        bulk_metrics(two, ["train/loss", "val/accuracy"], [(n, 10 * n, *row) for n, row in enumerate(rows)])
+        bulk_metrics(
+            two, ["train/loss", "val/accuracy"], [(n, 10 * n, *row) for n, row in enumerate(rows)]
+        )
         assert one.read_bytes() == two.read_bytes()
         columns = read_metrics(one)
     assert list(columns) == ["epoch", "step", "train/loss", "val/accuracy"]
@@ -41,14 +43,20 @@ def test_the_text_is_plain(tmp_path: Path) -> None:
         file.write(1, 2, {"a": -0.5})
         file.write(2, 4, {"a": math.nan, "b": -math.inf})
         file.write(3, 6, {"a": np.float32(0.1), "b": np.int64(3)})
-    assert (tmp_path / "m.csv").read_text() == "epoch,step,a,b\n1,2,-0.5,\n2,4,nan,-inf\n3,6,0.10000000149011612,3\n"
+    assert (
+        tmp_path / "m.csv"
+    ).read_text() == "epoch,step,a,b\n1,2,-0.5,\n2,4,nan,-inf\n3,6,0.10000000149011612,3\n"
     assert math.isnan(read_metrics(tmp_path / "m.csv")["b"][0])
 
 
-@pytest.mark.parametrize("name", ["=1+1", "-2+3", "+x", "@x", "\tx", "a,b", 'quo"te', "new\nline", "größe"])
+@pytest.mark.parametrize(
+    "name", ["=1+1", "-2+3", "+x", "@x", "\tx", "a,b", 'quo"te', "new\nline", "größe"]
+)
 def test_a_name_is_no_formula_and_comes_back(name: str, tmp_path: Path) -> None:
     bulk_metrics(tmp_path / "m.csv", [name], [(1, 1, -0.5)])
-    first = (tmp_path / "m.csv").read_bytes().decode().removeprefix("epoch,step,").removeprefix('"')[0]
+    first = (
+        (tmp_path / "m.csv").read_bytes().decode().removeprefix("epoch,step,").removeprefix('"')[0]
+    )
     assert first not in "=+-@\t\r"
     assert read_metrics(tmp_path / "m.csv") == {"epoch": [1.0], "step": [1.0], name: [-0.5]}
 

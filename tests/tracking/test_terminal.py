@@ -1,4 +1,6 @@
-"""What a person sees: nothing for short runs, plain lines in a pipe, a bar and colours on a terminal, and never an escape from a name."""
+"""What a person sees: nothing for short runs, plain lines in a pipe, a bar and colours on a
+terminal, and never an escape from a name.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ SUMMARY = {
     "num_parameters": 1074,
     "seconds": 1.31,
     "population": 1,
-    "metrics": {"test/loss": 0.5, "train/loss": 0.01234, "train/accuracy": 1.0, "val/accuracy": 0.95, "test/accuracy": 0.925},
+    "metrics": {
+        "test/loss": 0.5,
+        "train/loss": 0.01234,
+        "train/accuracy": 1.0,
+        "val/accuracy": 0.95,
+        "test/accuracy": 0.925,
+    },
 }
 
 
@@ -54,12 +62,16 @@ def run(clock: list[float], stream: io.StringIO, seconds: float, *, quiet: bool 
 def test_a_pipe_gets_no_line_for_a_short_run_and_few_for_a_long_one(clock: list[float]) -> None:
     assert run(clock, io.StringIO(), 1.99) == ""
     lines = run(clock, io.StringIO(), 20).splitlines()
-    assert lines[0] == "radial: 10/100 epochs, 2.0 s, 18 s left, train/loss 0.1235, val/accuracy 1.000"
+    assert (
+        lines[0] == "radial: 10/100 epochs, 2.0 s, 18 s left, train/loss 0.1235, val/accuracy 1.000"
+    )
     assert [line.split()[1] for line in lines] == ["10/100", "35/100", "60/100", "85/100"]
     assert run(clock, io.StringIO(), 20, quiet=True) == ""
 
 
-def test_a_terminal_gets_a_bar_only_after_half_a_second(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_bar_only_after_half_a_second(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     assert run(clock, Terminal(), 0.45) == ""
@@ -72,7 +84,9 @@ def test_a_terminal_gets_a_bar_only_after_half_a_second(clock: list[float], monk
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
-def test_the_bar_fits_on_one_line(width: int, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_fits_on_one_line(
+    width: int, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(width))
     for frame in run(clock, Terminal(), 3).split("\r")[1:]:
@@ -85,12 +99,14 @@ def test_the_bar_fits_on_one_line(width: int, clock: list[float], monkeypatch: p
 
 def test_the_bar_is_not_imported_for_a_pipe_or_a_short_run() -> None:
     script = (
-        "import sys; from mlplab.tracking.terminal import Progress\n"
-        "with Progress(3, 'x') as bar:\n    bar.update(1, {'a': 1.0})\n"
-        "assert not [name for name in sys.modules if name.startswith(('rich', 'torch', 'tensorboard'))]"
+        "import sys; from mlplab.tracking.terminal import Progress\nwith Progress(3, 'x') as bar:\n"
+        "    bar.update(1, {'a': 1.0})\nassert not [name for name in sys.modules if"
+        " name.startswith(('rich', 'torch', 'tensorboard'))]"
     )
     source = str(Path(terminal.__file__).parents[2])
-    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": source})
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": source}
+    )
 
 
 def test_a_note_is_one_plain_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,8 +116,8 @@ def test_a_note_is_one_plain_paragraph(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_note_goes_above_the_bar() -> None:
     script = (
-        "import time; from mlplab.tracking.terminal import Progress, note\n"
-        "with Progress(3, 'job') as bar:\n    time.sleep(0.6); bar.update(1); note('hear'); bar.update(2)\n"
+        "import time; from mlplab.tracking.terminal import Progress, note\nwith Progress(3, 'job')"
+        " as bar:\n    time.sleep(0.6); bar.update(1); note('hear'); bar.update(2)\n"
     )
     master, slave = pty.openpty()
     source = str(Path(terminal.__file__).parents[2])
@@ -116,8 +132,8 @@ def test_a_note_goes_above_the_bar() -> None:
 def test_the_result_is_an_aligned_table_and_a_verdict() -> None:
     stream = io.StringIO()
     print_result(SUMMARY, stream)
-    assert stream.getvalue() == (
-        "          loss  accuracy\n"
+    assert (
+        stream.getvalue() == "          loss  accuracy\n"
         "train  0.01234     1.000\n"
         "val          -    0.9500\n"
         "test    0.5000    0.9250\n"
@@ -128,9 +144,18 @@ def test_the_result_is_an_aligned_table_and_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({"status": "diverged", "epochs": 1, "best_epoch": None}, "diverged after 1.3 s: 1 epoch, 1,074 parameters, cpu"),
-        ({"status": "failed", "seconds": 200.0, "device": None}, "failed after 3 min 20 s: 200 epochs, best epoch 187, 1,074 parameters"),
-        ({"population": 64, "best_epoch": None}, "done in 1.3 s: 200 epochs, 1,074 parameters, one of 64 trained together, cpu"),
+        (
+            {"status": "diverged", "epochs": 1, "best_epoch": None},
+            "diverged after 1.3 s: 1 epoch, 1,074 parameters, cpu",
+        ),
+        (
+            {"status": "failed", "seconds": 200.0, "device": None},
+            "failed after 3 min 20 s: 200 epochs, best epoch 187, 1,074 parameters",
+        ),
+        (
+            {"population": 64, "best_epoch": None},
+            "done in 1.3 s: 200 epochs, 1,074 parameters, one of 64 trained together, cpu",
+        ),
     ],
 )
 def test_the_verdict_says_how_it_went(changes: dict[str, object], verdict: str) -> None:
@@ -143,7 +168,10 @@ def test_a_result_without_metrics_or_with_missing_ones_is_printed() -> None:
     stream = io.StringIO()
     print_result({"status": "failed"}, stream)
     print_result({"metrics": {"train/loss": None, "train/r2": float("nan")}}, stream)
-    assert stream.getvalue() == "failed after 0.0 s\n       loss   r2\ntrain     -  nan\ndone in 0.0 s\n"
+    assert (
+        stream.getvalue()
+        == "failed after 0.0 s\n       loss   r2\ntrain     -  nan\ndone in 0.0 s\n"
+    )
 
 
 def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +187,9 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.M
     assert re.sub(r"\x1b\[\d+m", "", shown.getvalue()) == piped.getvalue() == bare.getvalue()
 
 
-def test_a_wide_table_is_broken_at_the_edge_of_a_terminal_and_not_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_table_is_broken_at_the_edge_of_a_terminal_and_not_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "50")
@@ -173,7 +203,17 @@ def test_a_wide_table_is_broken_at_the_edge_of_a_terminal_and_not_in_a_pipe(monk
 
 
 @pytest.mark.parametrize(
-    "hostile", ["\x1b[2Jx", "\x1b]0;title\x07x", "\x1bcx", "\x9b2Jx", "\x1b[31mx", "x\x1b", "\u202ex\r\n", "\x1b]8;;http://a\x1b\\x"]
+    "hostile",
+    [
+        "\x1b[2Jx",
+        "\x1b]0;title\x07x",
+        "\x1bcx",
+        "\x9b2Jx",
+        "\x1b[31mx",
+        "x\x1b",
+        "\u202ex\r\n",
+        "\x1b]8;;http://a\x1b\\x",
+    ],
 )
 def test_escapes_in_names_do_not_reach_the_terminal(hostile: str, clock: list[float]) -> None:
     assert re.sub("[ -~]", "", plain(hostile)) == ""
@@ -182,7 +222,9 @@ def test_escapes_in_names_do_not_reach_the_terminal(hostile: str, clock: list[fl
     with Progress(10, hostile, stream=stream) as bar:
         clock[0] += 3
         bar.update(1, {hostile: 1.0})
-    print_result({"status": hostile, "device": hostile, "metrics": {f"test/{hostile}": 1.0}}, stream)
+    print_result(
+        {"status": hostile, "device": hostile, "metrics": {f"test/{hostile}": 1.0}}, stream
+    )
     assert re.sub("[ -~\n]", "", stream.getvalue()) == ""
 
 
@@ -205,13 +247,30 @@ def test_a_closed_error_stream_does_not_stop_a_run(clock: list[float]) -> None:
 
 def test_numbers_read_well() -> None:
     assert [digits(x) for x in (0.95, 12.345, 1234.4, 1e-5, 123456, 0, float("inf"))] == [
-        "0.9500", "12.35", "1234", "1.000e-05", "1.235e+05", "0.000", "inf",
-    ]  # fmt: skip
+        "0.9500",
+        "12.35",
+        "1234",
+        "1.000e-05",
+        "1.235e+05",
+        "0.000",
+        "inf",
+    ]
     assert [duration(s) for s in (0, 9.94, 9.96, 59.6, 60, 3599.7, 7500)] == [
-        "0.0 s", "9.9 s", "10 s", "1 min 00 s", "1 min 00 s", "1 h 00 min", "2 h 05 min",
-    ]  # fmt: skip
+        "0.0 s",
+        "9.9 s",
+        "10 s",
+        "1 min 00 s",
+        "1 min 00 s",
+        "1 h 00 min",
+        "2 h 05 min",
+    ]
 
 
 def test_an_update_between_two_drawings_is_cheap() -> None:
     with Progress(100, "x", stream=io.StringIO()) as bar:
-        assert cheapest(lambda: [bar.update(done % 100, {"a": 1.0}) for done in range(2000)], attempts=3) < 0.02
+        assert (
+            cheapest(
+                lambda: [bar.update(done % 100, {"a": 1.0}) for done in range(2000)], attempts=3
+            )
+            < 0.02
+        )

@@ -17,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlplab.tracking.files import load_weights, save_weights, write_bytes_atomic, write_json, write_text_atomic, write_yaml, yaml_text
+from mlplab.tracking.files import (
+    load_weights,
+    save_weights,
+    write_bytes_atomic,
+    write_json,
+    write_text_atomic,
+    write_yaml,
+    yaml_text,
+)
 
 CALLS = ("open", "fdopen", "fsync", "replace")
 
@@ -39,14 +47,18 @@ def record(monkeypatch: pytest.MonkeyPatch, fail_at: str | None = None) -> list[
     return calls
 
 
-def test_a_durable_file_is_on_disk_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_durable_file_is_on_disk_before_it_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = record(monkeypatch)
     write_bytes_atomic(tmp_path / "a", b"new", durable=True)
     assert calls == ["open", "fdopen", "fsync", "replace", "open folder", "fsync"]
 
 
 @pytest.mark.parametrize("fail_at", CALLS)
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(fail_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    fail_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_text("old")
     record(monkeypatch, fail_at)
     with pytest.raises(OSError, match="No space"):
@@ -58,14 +70,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(fail_at: str, tmp_p
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     script = (
-        "import resource, sys, importlib.util as u; from pathlib import Path\n"
-        "spec = u.spec_from_file_location('files', sys.argv[1]); m = u.module_from_spec(spec); spec.loader.exec_module(m)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "m.write_bytes_atomic(Path(sys.argv[2]), b'x' * 5000)"
+        "import resource, sys, importlib.util as u; from pathlib import Path\nspec ="
+        " u.spec_from_file_location('files', sys.argv[1]); m = u.module_from_spec(spec);"
+        " spec.loader.exec_module(m)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000,"
+        " 1000))\nm.write_bytes_atomic(Path(sys.argv[2]), b'x' * 5000)"
     )
     (tmp_path / "a").write_text("old")
     module = Path(sys.modules["mlplab.tracking.files"].__file__ or "")
-    done = subprocess.run([sys.executable, "-c", script, str(module), str(tmp_path / "a")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(module), str(tmp_path / "a")],
+        capture_output=True,
+        text=True,
+    )
     assert "File too large" in done.stderr
     assert os.listdir(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"
@@ -96,16 +112,26 @@ def test_a_missing_folder_is_not_recreated(tmp_path: Path) -> None:
 
 
 def test_json_is_strict_and_keeps_order(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"b": [math.nan, 1e-5], "a": {"x": math.inf, "y": "ä"}, "c": (True, None, 3)})
+    write_json(
+        tmp_path / "a.json",
+        {"b": [math.nan, 1e-5], "a": {"x": math.inf, "y": "ä"}, "c": (True, None, 3)},
+    )
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
-    assert json.loads(text, parse_constant=pytest.fail) == {"b": [None, 1e-5], "a": {"x": None, "y": "ä"}, "c": [True, None, 3]}
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "b": [None, 1e-5],
+        "a": {"x": None, "y": "ä"},
+        "c": [True, None, 3],
+    }
     assert text.index('"b"') < text.index('"a"')
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]))
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -117,7 +143,23 @@ def test_yaml_comes_back_as_the_same_values_and_types(value: object) -> None:
     assert repr(back) == repr(value)
 
 
-ODD = ["1e-3", "1e5", "+1E5", "1_0", "1.5", "yes", "null", "2024-01-01", "1:30", ".inf", "a: b", "#x", "", " x", "é"]
+ODD = [
+    "1e-3",
+    "1e5",
+    "+1E5",
+    "1_0",
+    "1.5",
+    "yes",
+    "null",
+    "2024-01-01",
+    "1:30",
+    ".inf",
+    "a: b",
+    "#x",
+    "",
+    " x",
+    "é",
+]
 
 
 @pytest.mark.parametrize("value", ODD)
@@ -139,7 +181,9 @@ def test_weights_come_back_and_equal_weights_are_equal_bytes(tmp_path: Path) -> 
     tensors = {"0.weight": theta_KP[1, :6].view(2, 3).T, "0.bias": theta_KP[1, 6:9]}
     metadata = {f"key_{n}": str(n) for n in range(8)}
     for name in ("a", "b"):
-        save_weights(tmp_path / name, tensors, metadata if name == "a" else dict(reversed(metadata.items())))
+        save_weights(
+            tmp_path / name, tensors, metadata if name == "a" else dict(reversed(metadata.items()))
+        )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     loaded, texts = load_weights(tmp_path / "a")
     assert texts == metadata

@@ -15,7 +15,11 @@ def tape(seed: int) -> tuple[Tensor, Tensor, list[Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     x, w, b = (torch.randn(size, generator=generator) for size in ((3, 5, 2), (3, 2, 4), (3, 1, 4)))
     leaves = [w.requires_grad_(), b.requires_grad_()]
-    return torch.baddbmm(b, x, w).tanh().square().sum(2), torch.rand(3, 5, generator=generator), leaves
+    return (
+        torch.baddbmm(b, x, w).tanh().square().sum(2),
+        torch.rand(3, 5, generator=generator),
+        leaves,
+    )
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -49,6 +53,9 @@ def test_an_engine_that_changed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
 
 def test_training_does_not_import_the_compiler() -> None:
     """Half a second of every process."""
-    words = "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2'], 'run'); print('sympy' in sys.modules)"
+    words = (
+        "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2'], 'run');"
+        " print('sympy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"

@@ -1,4 +1,6 @@
-"""Members that come while others train, and those that leave: nobody notices, to 1e-10 in float64."""
+"""Members that come while others train, and those that leave: nobody notices, to 1e-10 in
+float64.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def trials(settings, *epochs):
 
 
 def raced(first, later, at=(2,), change=lambda cohort: None):
-    """Outcomes of members of which some come at an event at epoch `at`; whoever ends leaves at once."""
+    """Outcomes of members of which some come at an event at epoch `at`; whoever ends leaves at
+    once.
+    """
     cohort, found = Cohort(trials(first, *at)), {}
     waiting = trials(later, *at)
     while cohort.trials or waiting:
@@ -42,16 +46,30 @@ def assert_like_alone(found, settings):
         alone, outcome = train_together([own])[0], found[own.seed]
         torch.testing.assert_close(outcome.last_theta_P, alone.last_theta_P, **EXACT)
         torch.testing.assert_close(outcome.theta_P, alone.theta_P, **EXACT)
-        assert (outcome.status, outcome.epochs, outcome.steps) == (alone.status, alone.epochs, alone.steps)
+        assert (outcome.status, outcome.epochs, outcome.steps) == (
+            alone.status,
+            alone.epochs,
+            alone.steps,
+        )
         assert (outcome.best_epoch, outcome.best_step) == (alone.best_epoch, alone.best_step)
         assert outcome.history.epoch.tolist() == alone.history.epoch.tolist()
         assert outcome.history.step.tolist() == alone.history.step.tolist()
-        torch.testing.assert_close(torch.from_numpy(outcome.history.values), torch.from_numpy(alone.history.values), rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(
+            torch.from_numpy(outcome.history.values),
+            torch.from_numpy(alone.history.values),
+            rtol=1e-8,
+            atol=1e-8,
+        )
 
 
 @pytest.mark.parametrize("word", TOGETHER)
 def test_who_comes_late_equals_its_lone_run_for_every_optimizer(word):
-    settings = [make_settings(seed=seed, optimizer=part(OPTIMIZERS, word, lr=0.01), epochs=6, schedule="cosine") for seed in range(5)]
+    settings = [
+        make_settings(
+            seed=seed, optimizer=part(OPTIMIZERS, word, lr=0.01), epochs=6, schedule="cosine"
+        )
+        for seed in range(5)
+    ]
     assert_like_alone(raced(settings[:3], settings[3:]), settings)
 
 
@@ -59,7 +77,13 @@ def test_who_comes_late_equals_its_lone_run_for_every_optimizer(word):
 def test_who_comes_late_equals_its_lone_run_for_every_schedule(word):
     schedule = part(SCHEDULES, word, warmup=2.0)
     settings = [
-        make_settings(seed=seed, optimizer=part(OPTIMIZERS, "adam", lr=0.01), epochs=6 + seed, schedule=schedule) for seed in range(4)
+        make_settings(
+            seed=seed,
+            optimizer=part(OPTIMIZERS, "adam", lr=0.01),
+            epochs=6 + seed,
+            schedule=schedule,
+        )
+        for seed in range(4)
     ]
     assert_like_alone(raced(settings[:2], settings[2:]), settings)
 
@@ -72,19 +96,33 @@ def test_dropout_and_running_statistics_follow_each_member_s_own_time():
 
 def test_each_may_have_its_own_numbers_length_and_patience():
     def own(seed):
-        base = make_settings(seed=seed, optimizer=part(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)), epochs=4 + 3 * seed, patience=2 + seed)
-        return dataclasses.replace(base, dataset=dataclasses.replace(base.dataset, noise=0.01 * seed))
+        base = make_settings(
+            seed=seed,
+            optimizer=part(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
+            epochs=4 + 3 * seed,
+            patience=2 + seed,
+        )
+        return dataclasses.replace(
+            base, dataset=dataclasses.replace(base.dataset, noise=0.01 * seed)
+        )
 
     settings = [own(seed) for seed in range(6)]
     assert_like_alone(raced(settings[:3], settings[3:], at=(2, 4)), settings)
 
 
 def test_one_that_diverges_late_costs_its_neighbours_nothing():
-    settings = [make_settings(seed=seed, optimizer=part(OPTIMIZERS, "sgd", lr=0.1), epochs=6) for seed in range(4)]
+    settings = [
+        make_settings(seed=seed, optimizer=part(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
+        for seed in range(4)
+    ]
     sick = make_settings(seed=9, optimizer=part(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
     found = raced(settings[:2], [*settings[2:], sick])
     alone = train_together([sick])[0]
-    assert (found[9].status, found[9].reason, found[9].steps) == (alone.status, alone.reason, alone.steps)
+    assert (found[9].status, found[9].reason, found[9].steps) == (
+        alone.status,
+        alone.reason,
+        alone.steps,
+    )
     assert_like_alone(found, settings)
 
 
@@ -99,18 +137,26 @@ def test_who_is_pruned_leaves_with_what_it_was_and_the_others_go_on():
     found = raced(settings[:3], settings[3:], change=prune)
     assert (found[1].status, found[1].reason, found[1].epochs) == ("pruned", "at epoch 2", 2)
     assert found[1].history.epoch.tolist() == [0, 1, 2]
-    assert_like_alone({seed: outcome for seed, outcome in found.items() if seed != 1}, [settings[0], *settings[2:]])
+    assert_like_alone(
+        {seed: outcome for seed, outcome in found.items() if seed != 1},
+        [settings[0], *settings[2:]],
+    )
 
 
 def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
-    settings = [make_settings(seed=seed, epochs=6, dtype="float32", layer={"dropout": 0.1}) for seed in range(4)]
+    settings = [
+        make_settings(seed=seed, epochs=6, dtype="float32", layer={"dropout": 0.1})
+        for seed in range(4)
+    ]
     cohort = Cohort(trials(settings[:2], 2))
     cohort.advance()
     cohort.admit(trials(settings[2:], 2))
     cohort.advance()
     cohort.loop.read()
     tree, rows = capture(cohort.loop), unpack_rows(pack_rows(cohort.loop.journal.rows))
-    tree = torch.utils._pytree.tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree)
+    tree = torch.utils._pytree.tree_map(
+        lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree
+    )
     other = Loop(populate(ready(settings))[0])
     restore(other, tree, rows)
     cohort.loop.pause_epoch = None

@@ -28,7 +28,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
 
 def faults(how: str) -> float:
     """Pages that a step of pieces of 2.5 to 15 MB takes from the system."""
-    return float(subprocess.run([sys.executable, "-c", PAGES, how], capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", PAGES, how], capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting is of glibc")

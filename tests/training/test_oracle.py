@@ -1,4 +1,6 @@
-"""A lone member equals nn.Sequential + torch.optim from the same weights and batches; a member of 32 equals its lone run."""
+"""A lone member equals nn.Sequential + torch.optim from the same weights and batches; a member of
+32 equals its lone run.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,18 @@ from mlplab.training import Loop, populate, ready, train_together
 EPOCHS = 50  # 200 points, 120 of them to train on, batches of 32: 4 steps an epoch, 200 steps
 
 TORCH_OPTIMIZERS = {
-    "sgd": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, {}),
+    "sgd": (
+        torch.optim.SGD,
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+        {},
+    ),
     "adagrad": (torch.optim.Adagrad, {"lr": 0.05, "weight_decay": 0.01}, {}),
     "adadelta": (torch.optim.Adadelta, {"lr": 1.0, "weight_decay": 0.01}, {}),
-    "rmsprop": (torch.optim.RMSprop, {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.01}, {}),
+    "rmsprop": (
+        torch.optim.RMSprop,
+        {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.01},
+        {},
+    ),
     "adam": (torch.optim.Adam, {"lr": 0.01, "amsgrad": True, "weight_decay": 0.01}, {}),
     "adamw": (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.01}, {}),
     "adamax": (torch.optim.Adamax, {"lr": 0.01, "weight_decay": 0.01}, {}),
@@ -34,7 +44,9 @@ TORCH_OPTIMIZERS = {
 
 @pytest.fixture(autouse=True)
 def _torch_keeps_its_own_numbers_in_float64():
-    """torch.optim keeps step counts and NAdam's product of momenta in the default dtype; float32 would cost it the last digits."""
+    """torch.optim keeps step counts and NAdam's product of momenta in the default dtype; float32
+    would cost it the last digits.
+    """
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -45,18 +57,31 @@ def start_and_batches(settings):
     member = ready([settings])[0]
     population, _ = populate([member])
     layers = [
-        dataclasses.replace(layer, units=stacked.units) for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
+        dataclasses.replace(layer, units=stacked.units)
+        for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
     ]
-    module = as_module(population.network.layout, layers, population.theta_KP[0], {n: v[0] for n, v in population.buffers.items()})
-    epochs = ([(x[0].clone(), y[0].clone()) for x, y, _ in population.batches.epoch(e)] for e in range(1, settings.training.epochs + 1))
+    module = as_module(
+        population.network.layout,
+        layers,
+        population.theta_KP[0],
+        {n: v[0] for n, v in population.buffers.items()},
+    )
+    epochs = (
+        [(x[0].clone(), y[0].clone()) for x, y, _ in population.batches.epoch(e)]
+        for e in range(1, settings.training.epochs + 1)
+    )
     return module, epochs, population, layers
 
 
 def assert_same_network(outcome, population, layers, plain):
     ours = as_module(population.network.layout, layers, outcome.last_theta_P, outcome.last_buffers)
-    for (name, mine), theirs in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
+    for (name, mine), theirs in zip(
+        ours.state_dict().items(), plain.state_dict().values(), strict=True
+    ):
         if "num_batches" not in name:
-            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                mine, theirs, rtol=0, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 @pytest.mark.parametrize("word", TORCH_OPTIMIZERS)
@@ -73,37 +98,57 @@ def test_a_lone_member_equals_plain_torch(word):
     module, epochs, population, layers = start_and_batches(settings)
     optimizer = torch_class(module.parameters(), **fields, **extra)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=7, gamma=0.7)
-    plain = train_plain(module, optimizer, nn.CrossEntropyLoss(), epochs, scheduler, clip_norm=0.5, clip_value=0.3)
+    plain = train_plain(
+        module, optimizer, nn.CrossEntropyLoss(), epochs, scheduler, clip_norm=0.5, clip_value=0.3
+    )
     outcome = train_together([settings])[0]
     assert outcome.steps == 4 * EPOCHS
     assert_same_network(outcome, population, layers, plain)
 
 
 def test_the_list_above_has_every_optimizer_that_torch_has_too():
-    own = {"momentum", "nag", "lion", "torch"}  # the lecture's forms, Lion, and the adapter have tests of their own
+    # the lecture's forms, Lion, and the adapter have tests of their own
+    own = {"momentum", "nag", "lion", "torch"}
     assert set(TORCH_OPTIMIZERS) | own == set(OPTIMIZERS)
 
 
 def test_lbfgs_equals_plain_torch():
-    """25 iterations: L-BFGS divides by differences of gradients, which amplify the last digits of differently ordered sums."""
-    settings = make_settings(optimizer=OPTIMIZERS["torch"](class_name="LBFGS", lr=0.1, options={"max_iter": 5}), training="batch", epochs=5)
+    """25 iterations: L-BFGS divides by differences of gradients, which amplify the last digits of
+    differently ordered sums.
+    """
+    settings = make_settings(
+        optimizer=OPTIMIZERS["torch"](class_name="LBFGS", lr=0.1, options={"max_iter": 5}),
+        training="batch",
+        epochs=5,
+    )
     module, epochs, population, layers = start_and_batches(settings)
-    plain = train_plain(module, torch.optim.LBFGS(module.parameters(), lr=0.1, max_iter=5), nn.CrossEntropyLoss(), epochs)
+    plain = train_plain(
+        module,
+        torch.optim.LBFGS(module.parameters(), lr=0.1, max_iter=5),
+        nn.CrossEntropyLoss(),
+        epochs,
+    )
     assert_same_network(train_together([settings])[0], population, layers, plain)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_normalisation_equals_plain_torch(normalization):
-    settings = make_settings(layer={"normalization": normalization}, optimizer=OPTIMIZERS["sgd"](lr=0.05), epochs=EPOCHS)
+    settings = make_settings(
+        layer={"normalization": normalization}, optimizer=OPTIMIZERS["sgd"](lr=0.05), epochs=EPOCHS
+    )
     module, epochs, population, layers = start_and_batches(settings)
-    plain = train_plain(module, torch.optim.SGD(module.parameters(), lr=0.05), nn.CrossEntropyLoss(), epochs)
+    plain = train_plain(
+        module, torch.optim.SGD(module.parameters(), lr=0.05), nn.CrossEntropyLoss(), epochs
+    )
     assert_same_network(train_together([settings])[0], population, layers, plain)
 
 
 def test_penalties_equal_plain_torch():
     settings = make_settings(optimizer=OPTIMIZERS["sgd"](lr=0.05), l1=1e-3, l2=1e-2, epochs=EPOCHS)
     module, epochs, population, layers = start_and_batches(settings)
-    weights = [parameter for name, parameter in module.named_parameters() if name.endswith("weight")]
+    weights = [
+        parameter for name, parameter in module.named_parameters() if name.endswith("weight")
+    ]
 
     def loss(outputs, y):
         penalty = sum(1e-3 * w.abs().sum() + 1e-2 / 2 * w.square().sum() for w in weights)
@@ -137,26 +182,39 @@ def assert_members_equal_lone_runs(members, chosen=(0, 13, 31)):
 
 
 def with_lr(settings, k):
-    return dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, lr=settings.optimizer.lr * (1 + k / 50)))
+    return dataclasses.replace(
+        settings,
+        optimizer=dataclasses.replace(settings.optimizer, lr=settings.optimizer.lr * (1 + k / 50)),
+    )
 
 
 @pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
 def test_a_member_of_32_equals_its_lone_run_for_every_optimizer(word):
     base = make_settings(optimizer=word, epochs=EPOCHS)
-    base = dataclasses.replace(base, optimizer=dataclasses.replace(base.optimizer, lr=min(base.optimizer.lr, 0.02)))
+    base = dataclasses.replace(
+        base, optimizer=dataclasses.replace(base.optimizer, lr=min(base.optimizer.lr, 0.02))
+    )
     assert_members_equal_lone_runs(members_of_32(base, with_lr))
 
 
 @pytest.mark.parametrize("word", ACTIVATIONS)
 def test_a_member_of_32_equals_its_lone_run_for_every_activation(word):
-    base = make_settings(activation=word, epochs=10, optimizer=part(OPTIMIZERS, "sgd", lr=0.01), schedule="cosine")
+    base = make_settings(
+        activation=word, epochs=10, optimizer=part(OPTIMIZERS, "sgd", lr=0.01), schedule="cosine"
+    )
     assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
 
 
 @pytest.mark.parametrize("word", [word for word in LOSSES if word != "auto"])
 def test_a_member_of_32_equals_its_lone_run_for_every_loss(word):
     dataset = "two_layer_radial" if "classification" in LOSSES[word].tasks else "quadratic"
-    base = make_settings(dataset=dataset, loss=word, epochs=10, optimizer=part(OPTIMIZERS, "sgd", lr=0.001), clip_norm=1.0)
+    base = make_settings(
+        dataset=dataset,
+        loss=word,
+        epochs=10,
+        optimizer=part(OPTIMIZERS, "sgd", lr=0.001),
+        clip_norm=1.0,
+    )
     assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
 
 
@@ -169,21 +227,41 @@ def test_a_member_of_32_equals_its_lone_run_for_every_initializer(word):
 def test_a_member_of_32_equals_its_lone_run_when_all_numbers_differ():
     def vary(settings, k):
         dataset = dataclasses.replace(settings.dataset, noise=0.01 * (k % 5))
-        layers = tuple(dataclasses.replace(layer, dropout=0.02 * (k % 7)) if layer.activation else layer for layer in settings.layers)
-        optimizer = OPTIMIZERS["adam"](lr=0.01 * (1 + k), beta1=0.8 + k / 200, weight_decay=1e-4 * k)
-        training = dataclasses.replace(settings.training, l2=1e-4 * k, clip_norm=0.1 + k / 10, epochs=10 + k, patience=5 + k)
+        layers = tuple(
+            dataclasses.replace(layer, dropout=0.02 * (k % 7)) if layer.activation else layer
+            for layer in settings.layers
+        )
+        optimizer = OPTIMIZERS["adam"](
+            lr=0.01 * (1 + k), beta1=0.8 + k / 200, weight_decay=1e-4 * k
+        )
+        training = dataclasses.replace(
+            settings.training, l2=1e-4 * k, clip_norm=0.1 + k / 10, epochs=10 + k, patience=5 + k
+        )
         schedule = SCHEDULES["cosine"](warmup=float(k % 3), min_factor=0.01 * (k % 4))
-        return dataclasses.replace(settings, dataset=dataset, layers=layers, optimizer=optimizer, training=training, schedule=schedule)
+        return dataclasses.replace(
+            settings,
+            dataset=dataset,
+            layers=layers,
+            optimizer=optimizer,
+            training=training,
+            schedule=schedule,
+        )
 
-    assert_members_equal_lone_runs(members_of_32(make_settings(patience=5, clip_norm=1.0), vary), chosen=(0, 5, 17, 31))
+    assert_members_equal_lone_runs(
+        members_of_32(make_settings(patience=5, clip_norm=1.0), vary), chosen=(0, 5, 17, 31)
+    )
 
 
 def test_a_diverging_member_leaves_its_neighbours_bit_identical():
     def vary(settings, k, bad):
         lr = 1e30 if k == bad else 0.01
-        return dataclasses.replace(settings, optimizer=OPTIMIZERS["sgd"](lr=lr + 1e-9 * k, momentum=0.9))
+        return dataclasses.replace(
+            settings, optimizer=OPTIMIZERS["sgd"](lr=lr + 1e-9 * k, momentum=0.9)
+        )
 
-    base = make_settings(activation="relu", dtype="float32", epochs=10, clip_norm=1.0, schedule="plateau")
+    base = make_settings(
+        activation="relu", dtype="float32", epochs=10, clip_norm=1.0, schedule="plateau"
+    )
     healthy = train_together([vary(dataclasses.replace(base, seed=k), k, None) for k in range(16)])
     for bad in (0, 7, 15):
         sick = train_together([vary(dataclasses.replace(base, seed=k), k, bad) for k in range(16)])

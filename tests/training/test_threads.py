@@ -1,4 +1,6 @@
-"""Small trainings have one thread, large ones those that were there; and what was set comes back."""
+"""Small trainings have one thread, large ones those that were there; and what was set comes
+back.
+"""
 
 from collections.abc import Iterator
 

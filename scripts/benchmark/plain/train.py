@@ -1,7 +1,9 @@
-"""The sweep as people write it today: Hydra's basic launcher around a PyTorch script with DataLoader and SummaryWriter.
+"""The sweep as people write it today: Hydra's basic launcher around a PyTorch script with
+DataLoader and SummaryWriter.
 
-It does what a run of mlplab does: two rings of points, split and scaled; a 2-6-6-2 tanh network; Adam; train and validation metrics of every
-epoch as scalars; the best weights by validation loss, measured on the test part and saved. Run by sweep_cost.py beside it.
+It does what a run of mlplab does: two rings of points, split and scaled; a 2-6-6-2 tanh network;
+Adam; train and validation metrics of every epoch as scalars; the best weights by validation loss,
+measured on the test part and saved. Run by sweep_cost.py beside it.
 """
 
 from __future__ import annotations
@@ -22,13 +24,18 @@ from torch.utils.tensorboard import SummaryWriter
 def make_parts(seed: int, num_samples: int) -> list[TensorDataset]:
     generator = np.random.default_rng(seed)
     y = np.arange(num_samples) % 2
-    radius = np.where(y == 0, generator.uniform(0, 0.45, num_samples), generator.uniform(0.55, 1.0, num_samples))
+    radius = np.where(
+        y == 0, generator.uniform(0, 0.45, num_samples), generator.uniform(0.55, 1.0, num_samples)
+    )
     angle = generator.uniform(0, 2 * np.pi, num_samples)
     x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     order = generator.permutation(num_samples)
     train, val, test = np.split(order, [int(0.6 * num_samples), int(0.8 * num_samples)])
     x = (x - x[train].mean(0)) / x[train].std(0)
-    return [TensorDataset(torch.from_numpy(x[rows]).float(), torch.from_numpy(y[rows])) for rows in (train, val, test)]
+    return [
+        TensorDataset(torch.from_numpy(x[rows]).float(), torch.from_numpy(y[rows]))
+        for rows in (train, val, test)
+    ]
 
 
 @torch.no_grad()

@@ -1,6 +1,9 @@
-"""Hydra's door to mlplab's sweeps: the sweeper and the launcher behind `-m`. Hydra imports this at every start, so it imports nothing heavy."""
+"""Hydra's door to mlplab's sweeps: the sweeper and the launcher behind `-m`. Hydra imports this at
+every start, so it imports nothing heavy.
+"""
 
-# Hydra executes this file without naming it in sys.modules, where dataclasses would look up annotations that are texts.
+# Hydra executes this file without naming it in sys.modules, where dataclasses would look up
+# annotations that are texts.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,24 +19,36 @@ from omegaconf import DictConfig
 class MlplabLauncher(Launcher):
     """Trains all jobs that it is handed together, as populations; works with any sweeper."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.task_function, self.config = task_function, config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the jobs; each return value is the metric that ranks configurations, nan where a job failed."""
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Train the jobs; each return value is the metric that ranks configurations, nan where a
+        job failed.
+        """
         from mlplab.sweeps.multirun import launch
 
         return launch(self.task_function, self.config, job_overrides, initial_job_idx)
 
 
 class MlplabSweeper(Sweeper):
-    """Hydra's grid, and with it the pairs, blocks and seeds of the node `sweep`; works with any launcher."""
+    """Hydra's grid, and with it the pairs, blocks and seeds of the node `sweep`; works with any
+    launcher.
+    """
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         from hydra.core.plugins import Plugins
 
         self.task_function, self.config = task_function, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Hand the launcher every job at once."""
@@ -45,7 +60,9 @@ class MlplabSweeper(Sweeper):
 class MlplabSearch(Sweeper):
     """A search: Optuna proposes, populations train."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.task_function, self.config = task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -70,6 +87,12 @@ class SearchConf:
     _target_: str = "hydra_plugins.mlplab_launcher.MlplabSearch"
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="mlplab_search", node=SearchConf, provider="mlplab")
-ConfigStore.instance().store(group="hydra/launcher", name="mlplab", node=LauncherConf, provider="mlplab")
-ConfigStore.instance().store(group="hydra/sweeper", name="mlplab", node=SweeperConf, provider="mlplab")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="mlplab_search", node=SearchConf, provider="mlplab"
+)
+ConfigStore.instance().store(
+    group="hydra/launcher", name="mlplab", node=LauncherConf, provider="mlplab"
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="mlplab", node=SweeperConf, provider="mlplab"
+)

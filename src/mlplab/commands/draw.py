@@ -20,20 +20,34 @@ MOVING = ("optimizers",)
 
 
 def draw(arguments: Sequence[str]) -> int:
-    """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers, optimizers, or all. With --gif, those that move as an animation too."""
-    parser = Parser("draw", draw.__doc__ or "", f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all")
+    """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers,
+    optimizers, or all. With --gif, those that move as an animation too.
+    """
+    parser = Parser(
+        "draw", draw.__doc__ or "", f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all"
+    )
     parser.add_argument("what", metavar="WHAT", help=", ".join([*FIGURES, "all"]))
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("outputs/pictures"), help="where to put the files (default: outputs/pictures)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("outputs/pictures"),
+        help="where to put the files (default: outputs/pictures)",
     )
-    parser.add_argument("--gif", action="store_true", help="write the moving ones as an animation too")
+    parser.add_argument(
+        "--gif", action="store_true", help="write the moving ones as an animation too"
+    )
     given = parser.parse_args(list(arguments))
     if given.what != "all" and given.what not in FIGURES:
         raise ConfigError(
-            f"There is no figure `{given.what}`. {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures: {', '.join(FIGURES)}, all."
+            f"There is no figure `{given.what}`."
+            f" {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures:"
+            f" {', '.join(FIGURES)}, all."
         )
     if find_spec("matplotlib") is None:
-        raise ConfigError("Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'.")
+        raise ConfigError(
+            "Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'."
+        )
     for name in FIGURES if given.what == "all" else [given.what]:
         _write(name, given.out, given.gif)
     return 0
@@ -57,5 +71,10 @@ def _write(name: str, folder: Path, gif: bool) -> None:
 
         moments = [*range(0, 30), *range(30, STEPS + 1, 3)]
         with Progress(len(moments), f"{name}.gif", unit="frames") as bar:
-            write_gif(folder / f"{name}.gif", (optimizers(upto) for upto in moments), lambda done: bar.update(done), dpi=55)
+            write_gif(
+                folder / f"{name}.gif",
+                (optimizers(upto) for upto in moments),
+                lambda done: bar.update(done),
+                dpi=55,
+            )
         print(folder / f"{name}.gif")

@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    """Measure a run on its test part, or on a file with the target: metrics with bootstrap intervals, beside those of plain models.
+    """Measure a run on its test part, or on a file with the target: metrics with bootstrap
+    intervals, beside those of plain models.
 
     Writes evaluation.json into the run's folder.
     """
     given = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
     if kind(given.folder) != "run":
-        raise ConfigError(f"{given.folder} holds a sweep: evaluate takes a run, such as {given.folder}/jobs/0.")
+        raise ConfigError(
+            f"{given.folder} holds a sweep: evaluate takes a run, such as {given.folder}/jobs/0."
+        )
     load_plugins(given.folder, given.plugin)
     from mlplab.runs.run import load
     from mlplab.training import ready
 
     run = load(given.folder)
     prepared = ready([run.settings])[0].prepared
-    rows, what = _own_part(run, prepared, given.part) if given.file is None else _file(run, given.file)
+    rows, what = (
+        _own_part(run, prepared, given.part) if given.file is None else _file(run, given.file)
+    )
     tell(run, prepared, rows, what)
     print(given.folder)
     return 0
@@ -51,22 +56,40 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     lines = [["", "this run", "95 % interval", *plain]]
     for name, score in found.items():
         interval = f"{score.low:.4g} to {score.high:.4g}"
-        lines.append([names.get(name, name), f"{score.value:.4g}", interval, *(f"{own[name]:.4g}" for own in plain.values())])
+        lines.append(
+            [
+                names.get(name, name),
+                f"{score.value:.4g}",
+                interval,
+                *(f"{own[name]:.4g}" for own in plain.values()),
+            ]
+        )
     print(what)
     print("\n".join(aligned(lines)))
-    write_json(run.folder / "evaluation.json", {
-        "rows": what, "metrics": {name: vars(score) for name, score in found.items()}, "baselines": plain, "classes": list(run.preprocessing.class_names),
-    })  # fmt: skip
+    write_json(
+        run.folder / "evaluation.json",
+        {
+            "rows": what,
+            "metrics": {name: vars(score) for name, score in found.items()},
+            "baselines": plain,
+            "classes": list(run.preprocessing.class_names),
+        },
+    )
 
 
 def tell_of_own_table(run: Run, cache: DataCache) -> None:
-    """After a training on somebody's own table, whose data are in the cache: its test part, with intervals and beside plain models.
+    """After a training on somebody's own table, whose data are in the cache: its test part, with
+    intervals and beside plain models.
 
     Left out where that would take long.
     """
     from mlplab.data.files.dataset import OwnTable
 
-    if not isinstance(run.settings.dataset, OwnTable) or run.status != "done" or run.settings.tracking.level == "off":
+    if (
+        not isinstance(run.settings.dataset, OwnTable)
+        or run.status != "done"
+        or run.settings.tracking.level == "off"
+    ):
         return
     from mlplab.training import ready
 
@@ -76,12 +99,25 @@ def tell_of_own_table(run: Run, cache: DataCache) -> None:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="rows with the target; without it, a part of the run's own data")
-    parser.add_argument("--part", choices=("test", "val", "train"), default="test", help="which part of its own data (test)")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        help="rows with the target; without it, a part of the run's own data",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("test", "val", "train"),
+        default="test",
+        help="which part of its own data (test)",
+    )
 
 
 def _shown_names(run: Run) -> dict[str, str]:
-    return {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(run.preprocessing.class_names)}
+    return {
+        f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(run.preprocessing.class_names)
+    }
 
 
 def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
@@ -93,12 +129,18 @@ def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
 
     examples = getattr(prepared, part)
     if examples is None:
-        raise DataError(f"{run.folder} has no {part} part; --part train or a file with the target can be measured.")
+        raise DataError(
+            f"{run.folder} has no {part} part; --part train or a file with the target can be"
+            " measured."
+        )
     examples = examples.real()
-    known = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
+    known = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get(
+        "data_hash"
+    )
     if known != prepared.data_hash:
         raise DataError(
-            f"The data of {run.folder} changed since it was trained: its {part} part is not the one that it was kept from. Name a file with rows to measure."
+            f"The data of {run.folder} changed since it was trained: its {part} part is not the one"
+            " that it was kept from. Name a file with rows to measure."
         )
     y = examples.y if prepared.task.classifies else prepared.target_scaler.invert(examples.y)
     return Rows(examples.x, y, prepared.task), f"{len(examples)} rows of the {part} part"
@@ -121,17 +163,24 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     frame.columns = [str(name) for name in frame.columns]
     for name in own.target_names:
         need(name, list(frame.columns), str(path), "target")
-    raw = own.encoder.apply(frame, str(path)) if own.encoder is not None else plain_features(frame, own.feature_names, str(path))
+    raw = (
+        own.encoder.apply(frame, str(path))
+        if own.encoder is not None
+        else plain_features(frame, own.feature_names, str(path))
+    )
     x_NF = own.feature_scaler.apply(raw)
     if not own.task.classifies:
-        return Rows(x_NF, roles.regression_targets(frame, own.target_names, str(path)), own.task), f"{len(frame)} rows of {path}"
+        return (
+            Rows(x_NF, roles.regression_targets(frame, own.target_names, str(path)), own.task),
+            f"{len(frame)} rows of {path}",
+        )
     words = frame[own.target_names[0]].map(word_of)
     unknown = ~words.isin(own.class_names).to_numpy()
     if unknown.any():
         row = int(unknown.argmax())
         raise DataError(
-            f"{path}, target '{own.target_names[0]}', row {row + 1}: '{words.iloc[row]}' is no class of this run "
-            f"({', '.join(own.class_names)}); {int(unknown.sum())} such cell(s)."
+            f"{path}, target '{own.target_names[0]}', row {row + 1}: '{words.iloc[row]}' is no"
+            f" class of this run ({', '.join(own.class_names)}); {int(unknown.sum())} such cell(s)."
         )
     y = words.map({name: c for c, name in enumerate(own.class_names)}).to_numpy(np.int64)
     return Rows(x_NF, y, own.task), f"{len(frame)} rows of {path}"

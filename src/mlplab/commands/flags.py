@@ -26,18 +26,27 @@ class Flags:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        known = [
+            option
+            for action in self._actions
+            for option in action.option_strings
+            if option.startswith("--")
+        ]
         wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
         if wrong in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
             raise ConfigError(
-                f"{wrong} is not offered by mlplab: its primary configuration is fixed. Choose an experiment with experiment=WORD; --config-dir adds a folder of yours."
+                f"{wrong} is not offered by mlplab: its primary configuration is fixed. Choose an"
+                " experiment with experiment=WORD; --config-dir adds a folder of yours."
             )
         if wrong:
             name, equals, value = wrong.lstrip("-").partition("=")
-            near = did_you_mean("--" + name, known) or (f"Keys are set without dashes: {name}={value}. " if equals else "")
+            near = did_you_mean("--" + name, known) or (
+                f"Keys are set without dashes: {name}={value}. " if equals else ""
+            )
             raise ConfigError(f"There is no flag `{wrong}`. {near}Flags: {', '.join(known)}.")
         raise ConfigError(
-            f"{message[0].upper()}{message[1:]}. `mlplab train --help` shows the configuration, `mlplab train --hydra-help` the flags."
+            f"{message[0].upper()}{message[1:]}. `mlplab train --help` shows the configuration,"
+            " `mlplab train --hydra-help` the flags."
         )
 
 
@@ -50,18 +59,33 @@ def parse(arguments: Sequence[str]) -> Flags:
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--run", "-r", action="store_true")
     parser.add_argument("--version", action="store_true")
-    for flag, short in (("--help", "-h"), ("--hydra-help", None), ("--resolve", None), ("--shell-completion", "-sc")):
+    for flag, short in (
+        ("--help", "-h"),
+        ("--hydra-help", None),
+        ("--resolve", None),
+        ("--shell-completion", "-sc"),
+    ):
         parser.add_argument(*filter(None, [flag, short]), action="store_true")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--package", "-p")
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
     found = parser.parse_intermixed_args(list(arguments))
-    hydra = [f"--{name.replace('_', '-')}" for name in ("help", "hydra_help", "resolve", "shell_completion") if getattr(found, name)]
+    hydra = [
+        f"--{name.replace('_', '-')}"
+        for name in ("help", "hydra_help", "resolve", "shell_completion")
+        if getattr(found, name)
+    ]
     for name in ("cfg", "package", "info"):
         if value := getattr(found, name):
             hydra += [f"--{name}", value]
     if found.package and not found.cfg:
-        raise ConfigError("--package chooses what --cfg prints, as in --cfg job --package optimizer.")
+        raise ConfigError(
+            "--package chooses what --cfg prints, as in --cfg job --package optimizer."
+        )
     if found.resolve and not (found.cfg or found.help):
-        raise ConfigError("--resolve belongs to --cfg or --help: it prints values in the place of interpolations.")
-    return Flags(found.overrides, found.config_dir, found.plugin, found.multirun, hydra, found.version)
+        raise ConfigError(
+            "--resolve belongs to --cfg or --help: it prints values in the place of interpolations."
+        )
+    return Flags(
+        found.overrides, found.config_dir, found.plugin, found.multirun, hydra, found.version
+    )

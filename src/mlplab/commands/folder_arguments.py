@@ -24,12 +24,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(
-    name: str, meaning: str, arguments: Sequence[str], more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+    name: str,
+    meaning: str,
+    arguments: Sequence[str],
+    more: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
 ) -> argparse.Namespace:
     """`folder`, `plugin`, and what `more` adds. Raises ConfigError."""
     parser = Parser(name, meaning, f"`mlplab {name} DIR`, with the folder of a run or a sweep")
     parser.add_argument("folder", metavar="DIR", type=Path)
-    parser.add_argument("--plugin", action="append", default=[], help="file with parts of your own that were used")
+    parser.add_argument(
+        "--plugin", action="append", default=[], help="file with parts of your own that were used"
+    )
     more(parser)
     return parser.parse_intermixed_args(list(arguments))
 
@@ -43,12 +48,15 @@ def kind(folder: Path) -> str:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder (looked for {folder.resolve()}).")
     raise ConfigError(
-        f"{folder} holds no sweep and no run: there is no plan.yaml and no config.yaml in it. `mlplab train` prints the folder as its last line."
+        f"{folder} holds no sweep and no run: there is no plan.yaml and no config.yaml in it."
+        " `mlplab train` prints the folder as its last line."
     )
 
 
 def load_plugins(folder: Path, files: Sequence[str]) -> None:
-    """Load the plugins that are named on this command line. Those which a sweep's folder names are not: a folder must not choose what code runs."""
+    """Load the plugins that are named on this command line. Those which a sweep's folder names are
+    not: a folder must not choose what code runs.
+    """
     plugins.load(list(files))
     if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
         return
@@ -58,4 +66,7 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
     missing = [path for path in used_plugins(folder) if Path(path).resolve() not in named]
     if missing:
         flags = " ".join(f"--plugin {path}" for path in missing)
-        raise ConfigError(f"The sweep in {folder} was started with parts of your own. Name their files again: {flags}.")
+        raise ConfigError(
+            f"The sweep in {folder} was started with parts of your own. Name their files again:"
+            f" {flags}."
+        )

@@ -1,6 +1,7 @@
 """What Hydra's own command line answers: --help, --hydra-help, --cfg, --info, tab completion.
 
-Hydra sees a command line only after ours has checked it, so that its errors are ours and nothing that it would load is the user's.
+Hydra sees a command line only after ours has checked it, so that its errors are ours and nothing
+that it would load is the user's.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ def run(flags: Flags) -> int:
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     parsed = words.parse(typed)
     named = "--cfg" not in flags.hydra or any(word.key_or_group == "name" for word in parsed)
-    shown_name = [] if named else [f"name='{composed.config['name']}'"]  # that of the run, where Hydra knows null
-    _hydra([*shown_name, *words.for_hydra(parsed), *search_path(folders.search(dirs)), *flags.hydra])
+    # that of the run, where Hydra knows null
+    shown_name = [] if named else [f"name='{composed.config['name']}'"]
+    _hydra(
+        [*shown_name, *words.for_hydra(parsed), *search_path(folders.search(dirs)), *flags.hydra]
+    )
     return 0
 
 
@@ -55,10 +59,14 @@ def _hydra(arguments: Sequence[str]) -> None:
     prepare()
     with _argv(arguments):
         try:
-            hydra.main(config_path=str(folders.shipped()), config_name="config", version_base="1.3")(_nothing)()
+            hydra.main(
+                config_path=str(folders.shipped()), config_name="config", version_base="1.3"
+            )(_nothing)()
         except SystemExit as end:  # Hydra ends --help by leaving the program
             if end.code not in (0, None):
-                raise ConfigError(f"Hydra refused `{' '.join(arguments)}`; its reason stands above.") from end
+                raise ConfigError(
+                    f"Hydra refused `{' '.join(arguments)}`; its reason stands above."
+                ) from end
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
-"""`mlplab list`: what there is to choose, from the comments of the YAML files; no part is imported."""
+"""`mlplab list`: what there is to choose, from the comments of the YAML files; no part is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def list_choices(arguments: Sequence[str]) -> int:
     group, _, word = names[0].partition("=")
     word = word or (names[1] if len(names) > 1 else "")
     if group not in GROUPS:
-        raise ConfigError(f"There is no group `{group}`. {did_you_mean(group, GROUPS, '`mlplab list {}`')}Groups: {', '.join(GROUPS)}.")
+        raise ConfigError(
+            f"There is no group `{group}`. {did_you_mean(group, GROUPS, '`mlplab list {}`')}Groups:"
+            f" {', '.join(GROUPS)}."
+        )
     choices = catalog.choices(group, where)
     if not word:
         print(f"{group}: {_default(group)}")
@@ -34,7 +39,9 @@ def list_choices(arguments: Sequence[str]) -> int:
         return 0
     if word not in choices:
         raise ConfigError(
-            f"There is no {group} `{word}`. {did_you_mean(word, choices, f'`mlplab list {group} {{}}`')}Choices of {group}: {', '.join(choices) or 'none yet'}."
+            f"There is no {group} `{word}`."
+            f" {did_you_mean(word, choices, f'`mlplab list {group} {{}}`')}Choices of {group}:"
+            f" {', '.join(choices) or 'none yet'}."
         )
     _print_choice(choices[word])
     return 0
@@ -48,7 +55,8 @@ def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     flags = parse(arguments)
     if flags.hydra or flags.multirun or len(flags.overrides) > 2:
         raise ConfigError(
-            f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP [NAME]]`, with --config-dir and --plugin at most."
+            f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP"
+            " [NAME]]`, with --config-dir and --plugin at most."
         )
     return flags.overrides, flags.config_dirs, flags.plugins
 
@@ -59,7 +67,9 @@ def _default(group: str) -> str:
 
 def _print_groups(where: Sequence[Path]) -> None:
     print("Groups, chosen with GROUP=WORD; `mlplab list GROUP` explains the words:")
-    _print_table([(group, _default(group), ", ".join(catalog.words(group, where))) for group in GROUPS])
+    _print_table(
+        [(group, _default(group), ", ".join(catalog.words(group, where))) for group in GROUPS]
+    )
     print("\nKeys beside them, set with KEY=VALUE:")
     _print_table([(key.name, key.default, key.meaning) for key in catalog.root_keys()])
 
@@ -74,7 +84,9 @@ def _print_choice(choice: catalog.Choice) -> None:
         print("\n" + "\n".join(line for line in text.splitlines() if not line.startswith("#")))
     elif choice.keys:
         print()
-        _print_table([(f"{choice.group}.{key.name}", key.default, key.meaning) for key in choice.keys])
+        _print_table(
+            [(f"{choice.group}.{key.name}", key.default, key.meaning) for key in choice.keys]
+        )
 
 
 def _width() -> int:
@@ -88,7 +100,12 @@ def _print_table(rows: Rows) -> None:
         return
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
     for row in rows:
-        print("  " + "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        print(
+            "  "
+            + "  ".join(
+                [*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]
+            ).rstrip()
+        )
 
 
 def _print_rich(rows: Rows) -> None:

@@ -1,4 +1,6 @@
-"""`mlplab train -m`: Hydra's multirun around our task. All jobs are composed and checked before anything is made."""
+"""`mlplab train -m`: Hydra's multirun around our task. All jobs are composed and checked before
+anything is made.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,15 @@ from mlplab.tracking.terminal import say
 def run(flags: Flags, one_is_a_run: bool = False) -> int:
     """Train every job of a sweep; the exit code. The last line printed is the sweep's folder.
 
-    `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of it mean a plain run.
+    `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of
+    it mean a plain run.
     """
     from mlplab.training.distributed import place as among
 
     if among() is not None:
         raise ConfigError(
-            "torchrun, or srun with several tasks, trains one network by several processes. A sweep is shared out with sweep.workers=N."
+            "torchrun, or srun with several tasks, trains one network by several processes. A sweep"
+            " is shared out with sweep.workers=N."
         )
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     if search.wanted(typed, dirs):
@@ -45,7 +49,10 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     if not drive.joinable(folder):
         check_place(folder, "hydra.sweep.dir")
     launch(task, folder)
-    return conclude(task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed), folder)
+    return conclude(
+        task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed),
+        folder,
+    )
 
 
 def _search(task: Search) -> int:
@@ -66,13 +73,22 @@ def conclude_search(ended: Sweep, folder: Path) -> int:
         print(f"go on with: mlplab resume {folder}")
     print(folder)
     done = any(job.status == "done" for job in ended.results.jobs)
-    return exit_code({"status": ended.status if ended.status == "interrupted" else "done" if done else "failed", "signal": ended.signal})
+    return exit_code(
+        {
+            "status": (
+                ended.status if ended.status == "interrupted" else "done" if done else "failed"
+            ),
+            "signal": ended.signal,
+        }
+    )
 
 
 def launch(task: Any, folder: Path) -> None:
-    """Hydra's multirun, its sweeper and launcher as the command line chooses them; Ctrl-C ends in the task's own status.
+    """Hydra's multirun, its sweeper and launcher as the command line chooses them; Ctrl-C ends in
+    the task's own status.
 
-    Every configuration that Hydra composes, the jobs' among them, is checked before anything is made of it.
+    Every configuration that Hydra composes, the jobs' among them, is checked before anything is
+    made of it.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -80,25 +96,41 @@ def launch(task: Any, folder: Path) -> None:
     from mlplab.config.loader import GuardedLoader
 
     prepare()
-    # The folder's name holds a time and random digits, so it is fixed here for whoever composes again.
+    # The folder's name holds a time and random digits, so it is fixed here for whoever composes
+    # again.
     place = os.path.abspath(folder) if isinstance(task, Task) and task.alone else str(folder)
     quoted = place.replace("\\", "\\\\").replace("'", "\\'")
-    typed = [word for word in words.parse(task.typed) if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")]
+    typed = [
+        word
+        for word in words.parse(task.typed)
+        if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
+    ]
     if isinstance(task, Search):
-        typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(words.parse(["hydra/sweeper=mlplab_search"]))
+        typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(
+            words.parse(["hydra/sweeper=mlplab_search"])
+        )
     fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
-    with initialize_config_dir(config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"):
+    with initialize_config_dir(
+        config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"
+    ):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        hydra.config_loader = GuardedLoader(hydra.config_loader.get_search_path(), search_path(task.where))
+        hydra.config_loader = GuardedLoader(
+            hydra.config_loader.get_search_path(), search_path(task.where)
+        )
         try:
-            hydra.multirun(config_name="config", task_function=task, overrides=[*words.for_hydra(typed), *fixed])
+            hydra.multirun(
+                config_name="config",
+                task_function=task,
+                overrides=[*words.for_hydra(typed), *fixed],
+            )
         except KeyboardInterrupt:
             if task.ended is None:
                 raise
         except ConfigError:
             raise
-        except Exception as error:  # of another launcher: a process of it that died, a cluster that takes no jobs
+        # of another launcher: a process of it that died, a cluster that takes no jobs
+        except Exception as error:
             if task.ended is None:
                 raise
             note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
@@ -110,7 +142,14 @@ def conclude(ended: Sweep, folder: Path) -> int:
         say(line, sys.stdout, strict=True)
     if not ended.told:
         print_table(ended.results)
-    print(", ".join([f"{len(ended.results.jobs)} jobs", *(f"{number} {status}" for status, number in ended.counts.items())]))
+    print(
+        ", ".join(
+            [
+                f"{len(ended.results.jobs)} jobs",
+                *(f"{number} {status}" for status, number in ended.counts.items()),
+            ]
+        )
+    )
     if ended.status == "interrupted" or "missing" in ended.counts:
         print(f"finish it with: mlplab resume {ended.folder}")
     print(folder)

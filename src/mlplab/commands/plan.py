@@ -1,4 +1,6 @@
-"""`mlplab plan`: the jobs and populations of a command line, what they would cost, and nothing run or written."""
+"""`mlplab plan`: the jobs and populations of a command line, what they would cost, and nothing run
+or written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ def plan(arguments: Sequence[str]) -> int:
     """Print the plan; 0, or 2 where something in it is refused."""
     flags = flags_module.parse(arguments)
     if flags.hydra:
-        raise ConfigError(f"`mlplab plan` prints the jobs of a command line and does not know {listing(flags.hydra)}.")
+        raise ConfigError(
+            "`mlplab plan` prints the jobs of a command line and does not know"
+            f" {listing(flags.hydra)}."
+        )
     plugins.load(flags.plugins)
     from mlplab.sweeps import plan as planning
     from mlplab.sweeps.estimate import estimate
@@ -47,7 +52,8 @@ def plan(arguments: Sequence[str]) -> int:
     _print_table(rows, left=(6,))
     total = sum(cost.seconds for cost in costs)
     print(
-        f"{_count(len(made.jobs), 'job')} in {_count(len(made.populations), 'population')}, about {_duration(total)} here. Nothing was run."
+        f"{_count(len(made.jobs), 'job')} in {_count(len(made.populations), 'population')}, about"
+        f" {_duration(total)} here. Nothing was run."
     )
     return 0
 
@@ -59,20 +65,35 @@ def _print_jobs(made: object) -> None:
     population_of = {number: piece.population for piece in made.pieces for number in piece.jobs}
     rows = [["job", *made.keys, "population"]]
     for job in made.jobs[:MOST_ROWS]:
-        rows.append([str(job.number), *(_cell(value_of(job, key)) for key in made.keys), str(population_of[job.number])])
+        rows.append(
+            [
+                str(job.number),
+                *(_cell(value_of(job, key)) for key in made.keys),
+                str(population_of[job.number]),
+            ]
+        )
     _print_table(rows)
     if len(made.jobs) > MOST_ROWS:
         print(f"... and {len(made.jobs) - MOST_ROWS} more")
 
 
 def _cell(value: object) -> str:
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+    return (
+        "null"
+        if value is None
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value).replace(" ", "")
+    )
 
 
 def _print_table(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [f"{cell:<{width}}" if i in left else f"{cell:>{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 

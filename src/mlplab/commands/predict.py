@@ -20,7 +20,8 @@ SUFFIXES = (".csv", ".parquet")
 def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
-    The predictions are written in the order of the rows: classes with probabilities, or values. The file is read piece by piece.
+    The predictions are written in the order of the rows: classes with probabilities, or values. The
+    file is read piece by piece.
     """
     given = parse("predict", predict.__doc__ or "", arguments, _options)
     kind(given.folder)
@@ -28,7 +29,9 @@ def predict(arguments: Sequence[str]) -> int:
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}.")
     if out.exists() and not given.force:
-        raise ConfigError(f"{out} is there already: choose another name, or replace it with --force.")
+        raise ConfigError(
+            f"{out} is there already: choose another name, or replace it with --force."
+        )
     if not out.parent.is_dir():
         raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
     if given.best is not None and given.best < 1:
@@ -45,12 +48,31 @@ def predict(arguments: Sequence[str]) -> int:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="rows to predict, with the columns of the training")
-    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="where to write, as .csv or .parquet")
     parser.add_argument(
-        "--id", metavar="COLUMN", help="column to repeat beside each prediction (that of dataset.id_column, where the file has it)"
+        "file", metavar="FILE", type=Path, help="rows to predict, with the columns of the training"
     )
-    parser.add_argument("--best", metavar="N", type=int, help="of a sweep: only the N best jobs by their validation loss")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="where to write, as .csv or .parquet",
+    )
+    parser.add_argument(
+        "--id",
+        metavar="COLUMN",
+        help=(
+            "column to repeat beside each prediction (that of dataset.id_column, where the file"
+            " has it)"
+        ),
+    )
+    parser.add_argument(
+        "--best",
+        metavar="N",
+        type=int,
+        help="of a sweep: only the N best jobs by their validation loss",
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
@@ -63,12 +85,16 @@ def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.Da
     first = predictor.runs[0]
     own = getattr(first.settings.dataset, "id_column", None)
     start = 0
-    for frame in pieces(path, Format(), first.preprocessing.encoder, [name for name in (id_column, own) if name]):
+    for frame in pieces(
+        path, Format(), first.preprocessing.encoder, [name for name in (id_column, own) if name]
+    ):
         if id_column is not None:
             need(id_column, list(frame.columns), str(path), "id column")
         name = id_column or (own if own in frame.columns else None)
         table = predictor.table(frame.set_axis(range(start, start + len(frame))), f"{path}")
-        identifier = frame[name].to_numpy() if name is not None else range(start + 1, start + len(frame) + 1)
+        identifier = (
+            frame[name].to_numpy() if name is not None else range(start + 1, start + len(frame) + 1)
+        )
         table.insert(0, name or "row", identifier)
         start += len(frame)
         yield table
@@ -119,5 +145,9 @@ def safe(table: pd.DataFrame) -> pd.DataFrame:
     found = table.copy(deep=False)
     for name in found.columns:
         if not types.is_numeric_dtype(found[name]) and not types.is_bool_dtype(found[name]):
-            found[name] = found[name].map(lambda value: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value)
+            found[name] = found[name].map(
+                lambda value: (
+                    f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+                )
+            )
     return found

@@ -11,11 +11,15 @@ from mlplab.config.errors import ConfigError
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Of a run: draw its pictures and write report.html, a page that plays the training back. Of a sweep: write its results again, and print the table."""
+    """Of a run: draw its pictures and write report.html, a page that plays the training back. Of a
+    sweep: write its results again, and print the table.
+    """
     given = parse("report", report.__doc__ or "", arguments, _options)
     what = kind(given.folder)
     if given.gif and what == "sweep":
-        raise ConfigError(f"{given.folder} holds a sweep: --gif is for a run, such as {given.folder}/jobs/0.")
+        raise ConfigError(
+            f"{given.folder} holds a sweep: --gif is for a run, such as {given.folder}/jobs/0."
+        )
     if given.pages is not None and what == "run":
         raise ConfigError(f"{given.folder} holds a run: --pages is for a sweep.")
     load_plugins(given.folder, given.plugin)
@@ -28,7 +32,11 @@ def report(arguments: Sequence[str]) -> int:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gif", action="store_true", help="of a run: write the training as an animation too, animation.gif")
+    parser.add_argument(
+        "--gif",
+        action="store_true",
+        help="of a run: write the training as an animation too, animation.gif",
+    )
     parser.add_argument(
         "--pages",
         metavar="N",
@@ -59,7 +67,11 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
         from mlplab.playback.animation import write_animation
 
         with Progress(1, "animation", unit="") as bar:
-            write_animation(study, folder / "animation.gif", lambda done, total: bar.update(0, under_way=done / total))
+            write_animation(
+                study,
+                folder / "animation.gif",
+                lambda done, total: bar.update(0, under_way=done / total),
+            )
         print(folder / "animation.gif")
 
 
@@ -67,9 +79,14 @@ def _see_that_drawable(folder: Path) -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise ConfigError("Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'.")
+        raise ConfigError(
+            "Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'."
+        )
     if not (folder / "weights.safetensors").is_file():
-        raise ConfigError(f"{folder} holds a run without weights: it has not ended, or it failed. Its log.txt says what happened.")
+        raise ConfigError(
+            f"{folder} holds a run without weights: it has not ended, or it failed. Its log.txt"
+            " says what happened."
+        )
 
 
 def _report_sweep(folder: Path, pages: int | None) -> None:

@@ -1,4 +1,6 @@
-"""`mlplab rerun RUN`: the run again from its frozen configuration, changed or to see whether the numbers come out the same."""
+"""`mlplab rerun RUN`: the run again from its frozen configuration, changed or to see whether the
+numbers come out the same.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,19 @@ if TYPE_CHECKING:
 
 
 def rerun(arguments: Sequence[str]) -> int:
-    """Train the configuration of a run folder again, with words of your own on top, into a new folder. --check compares all numbers: exit code 1 where they differ."""
+    """Train the configuration of a run folder again, with words of your own on top, into a new
+    folder. --check compares all numbers: exit code 1 where they differ.
+    """
     given = parse("rerun", rerun.__doc__ or "", arguments, _options)
     if kind(given.folder) != "run":
-        raise ConfigError(f"{given.folder} holds a sweep: rerun takes a run, such as {given.folder}/jobs/0.")
+        raise ConfigError(
+            f"{given.folder} holds a sweep: rerun takes a run, such as {given.folder}/jobs/0."
+        )
     if given.check and given.changes:
-        raise ConfigError("--check compares a run with itself, so no key can be changed: leave the words out, or --check.")
+        raise ConfigError(
+            "--check compares a run with itself, so no key can be changed: leave the words out, or"
+            " --check."
+        )
     load_plugins(given.folder, given.plugin)
     from mlplab.config.place import check_place
 
@@ -45,13 +54,24 @@ def rerun(arguments: Sequence[str]) -> int:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="what to change, as in optimizer.lr=0.01 or optimizer=adam")
-    parser.add_argument("--check", action="store_true", help="compare every metric of every epoch with those of the run")
+    parser.add_argument(
+        "changes",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="what to change, as in optimizer.lr=0.01 or optimizer=adam",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare every metric of every epoch with those of the run",
+    )
     parser.add_argument("--out", type=Path, help="the new folder")
 
 
 def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
-    """The settings of a run folder with words on top; the words that are kept with them begin with those that made the old run."""
+    """The settings of a run folder with words on top; the words that are kept with them begin with
+    those that made the old run.
+    """
     from mlplab.config.build import build
     from mlplab.config.changing import change
     from mlplab.config.stored import stored_config

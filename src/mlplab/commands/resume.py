@@ -11,14 +11,19 @@ from mlplab.config.errors import ConfigError
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """Finish the run or the sweep in a folder; the exit code. What is done is not touched. A run that is done goes on where training.epochs is raised."""
+    """Finish the run or the sweep in a folder; the exit code. What is done is not touched. A run
+    that is done goes on where training.epochs is raised.
+    """
     given = parse("resume", resume.__doc__ or "", arguments, _options)
     what = kind(given.folder)
     load_plugins(given.folder, given.plugin)
     if what == "run":
         return resume_run(given.folder, given.changes, given.step, given.allow_config_change)
     if given.changes or given.step is not None or given.allow_config_change:
-        raise ConfigError(f"{given.folder} holds a sweep, whose jobs are frozen: only a run takes words, --step and --allow-config-change.")
+        raise ConfigError(
+            f"{given.folder} holds a sweep, whose jobs are frozen: only a run takes words, --step"
+            " and --allow-config-change."
+        )
     from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.sweeps import drive, search
 
@@ -28,10 +33,21 @@ def resume(arguments: Sequence[str]) -> int:
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="of a run: another length, patience or tracking")
-    parser.add_argument("--step", type=int, help="of a run: the checkpoint of this step instead of the newest good one")
     parser.add_argument(
-        "--allow-config-change", action="store_true", help="of a run: its config.yaml may have been edited, in the keys that may change"
+        "changes",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="of a run: another length, patience or tracking",
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        help="of a run: the checkpoint of this step instead of the newest good one",
+    )
+    parser.add_argument(
+        "--allow-config-change",
+        action="store_true",
+        help="of a run: its config.yaml may have been edited, in the keys that may change",
     )
 
 
@@ -48,8 +64,9 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
     for key in typed:
         if key not in SAFE and key.partition(".")[0] not in NO_MATTER:
             raise ConfigError(
-                f"`{key}` cannot change when a run is resumed: the rest would be of another training. Only {', '.join(SAFE)} can. "
-                f"For a run of its own: mlplab rerun {folder} {' '.join(changes)}."
+                f"`{key}` cannot change when a run is resumed: the rest would be of another"
+                f" training. Only {', '.join(SAFE)} can. For a run of its own: mlplab rerun"
+                f" {folder} {' '.join(changes)}."
             )
     from mlplab import experiment
     from mlplab.tracking import print_result

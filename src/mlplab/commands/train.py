@@ -24,14 +24,20 @@ def train(arguments: Sequence[str]) -> int:
         return 0
     if os.environ.pop(_HYDRA_SWITCH, None) is not None:
         print(
-            f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration names is ever called.", file=sys.stderr
+            f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration"
+            " names is ever called.",
+            file=sys.stderr,
         )
     plugins.load(flags.plugins)
     if flags.hydra:
         from mlplab.commands import hydra_app
 
         return hydra_app.run(flags)
-    composed = None if flags.multirun or _searches(flags.overrides) else compose(flags.overrides, flags.config_dirs)
+    composed = (
+        None
+        if flags.multirun or _searches(flags.overrides)
+        else compose(flags.overrides, flags.config_dirs)
+    )
     if composed is None or composed.sweeps:
         from mlplab.commands import multirun
 
@@ -41,7 +47,10 @@ def train(arguments: Sequence[str]) -> int:
 
 def _searches(overrides: Sequence[str]) -> bool:
     """Whether the words ask for a search, in which a key may have an interval."""
-    return any(word.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search")) for word in overrides)
+    return any(
+        word.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search"))
+        for word in overrides
+    )
 
 
 def train_one(composed: Composed) -> int:

@@ -1,4 +1,5 @@
-"""A composed configuration becomes Settings: every key is consumed by the class that it belongs to, and checked on the way.
+"""A composed configuration becomes Settings: every key is consumed by the class that it belongs to,
+and checked on the way.
 
 What needs no part is checked first; the parts, and torch with them, are imported after that.
 """
@@ -25,10 +26,15 @@ def build(composed: Composed) -> Settings:
     """The typed settings of one run. Raises ConfigError."""
     config = copy.deepcopy(composed.config)
     guard.refuse_code(config)
-    config.setdefault("validation", {"name": "holdout"})  # of a folder that was written before there was another
+    # of a folder that was written before there was another
+    config.setdefault("validation", {"name": "holdout"})
     root = _root(config, composed)
     _check_groups(config, composed)
-    parts = {group: build_part(group, config[group], Place(group, composed.sources)) for group in PART_GROUPS if group != "model"}
+    parts = {
+        group: build_part(group, config[group], Place(group, composed.sources))
+        for group in PART_GROUPS
+        if group != "model"
+    }
     layers = _layers(config["model"], parts, Place("model", composed.sources))
     from mlplab.settings import Settings
 
@@ -41,7 +47,11 @@ def build(composed: Composed) -> Settings:
         layers=layers,
         config=config,
         overrides=composed.overrides,
-        **{group: part for group, part in parts.items() if group not in ("activation", "initializer")},
+        **{
+            group: part
+            for group, part in parts.items()
+            if group not in ("activation", "initializer")
+        },
     )
     config.update(name=settings.name, seed=settings.seed)
     fit.check(settings, composed.sources)
@@ -55,8 +65,9 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     if unknown:
         origin = composed.sources.of(unknown[0])
         raise ConfigError(
-            f"`{unknown[0]}` is unknown{f' ({origin})' if origin else ''}: the configuration has no such group or key. {did_you_mean(unknown[0], [*known, *GROUPS])}"
-            f"Groups: {', '.join(GROUPS)}. Keys beside them: {', '.join(known)}."
+            f"`{unknown[0]}` is unknown{f' ({origin})' if origin else ''}: the configuration has no"
+            f" such group or key. {did_you_mean(unknown[0], [*known, *GROUPS])}Groups:"
+            f" {', '.join(GROUPS)}. Keys beside them: {', '.join(known)}."
         )
     values = {key: config[key] for key in known if key in config}
     if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
@@ -68,7 +79,9 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
         check_name(root.name or "run")
     except FolderError as error:
         origin = composed.sources.of("name")
-        raise ConfigError(f"{str(error).removesuffix('.')} ({origin})." if origin else str(error)) from error
+        raise ConfigError(
+            f"{str(error).removesuffix('.')} ({origin})." if origin else str(error)
+        ) from error
     return root
 
 
@@ -76,11 +89,15 @@ def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
     for group in PART_GROUPS:
         node = config.get(group)
         if not isinstance(node, dict):
-            raise ConfigError(f"`{group}` is {shown(node)}, and it needs a choice: {group}=WORD. `mlplab list {group}` shows the words.")
+            raise ConfigError(
+                f"`{group}` is {shown(node)}, and it needs a choice: {group}=WORD. `mlplab list"
+                f" {group}` shows the words."
+            )
         if not isinstance(node.get("name"), str):
             origin = composed.sources.file(group)
             raise ConfigError(
-                f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of the class, as in `name: adam`."
+                f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of"
+                " the class, as in `name: adam`."
             )
 
 
@@ -97,15 +114,20 @@ def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> 
         layers.append(
             Layer(
                 units=keys.units,
-                activation=_named("activation", keys.activation, here.inside("activation")) or parts["activation"],
-                initializer=_named("initializer", keys.initializer, here.inside("initializer")) or parts["initializer"],
+                activation=_named("activation", keys.activation, here.inside("activation"))
+                or parts["activation"],
+                initializer=_named("initializer", keys.initializer, here.inside("initializer"))
+                or parts["initializer"],
                 bias_initializer=biases,
                 bias=model.bias if keys.bias is None else keys.bias,
                 normalization=keys.normalization or model.normalization,
                 dropout=model.dropout if keys.dropout is None else keys.dropout,
             )
         )
-    last = _named("initializer", model.output_initializer, place.inside("output_initializer")) or parts["initializer"]
+    last = (
+        _named("initializer", model.output_initializer, place.inside("output_initializer"))
+        or parts["initializer"]
+    )
     return (*layers, Layer(0, None, last, biases, model.bias))
 
 
@@ -116,7 +138,8 @@ def _layer_keys(written: Mapping[str, Any], place: Place) -> Any:
     for key in written:
         if key not in known:
             raise ConfigError(
-                f"{place.at(str(key))} is unknown: a layer has no key `{key}`. {did_you_mean(str(key), known)}It has {listing(known)}."
+                f"{place.at(str(key))} is unknown: a layer has no key `{key}`."
+                f" {did_you_mean(str(key), known)}It has {listing(known)}."
             )
     return construct(LayerKeys, written, place)
 
@@ -128,6 +151,7 @@ def _named(group: str, written: object, place: Place) -> Any:
     node = {"name": written} if isinstance(written, str) else written
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
         raise ConfigError(
-            f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its name such as {{name: WORD, KEY: VALUE}}."
+            f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its"
+            " name such as {name: WORD, KEY: VALUE}."
         )
     return build_part(group, node, place)

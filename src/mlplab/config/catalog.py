@@ -1,6 +1,8 @@
-"""What there is to choose, read from the comments of the YAML files: no part is imported, so it costs milliseconds.
+"""What there is to choose, read from the comments of the YAML files: no part is imported, so it
+costs milliseconds.
 
-A generated file is one line of meaning, `name: word`, and one line a key, `lr: 0.001  # step size; > 0`.
+A generated file is one line of meaning, `name: word`, and one line a key, `lr: 0.001  # step size;
+> 0`.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ def read(group: str, word: str, text: str, file: Path | None) -> Choice:
         if line.startswith("#") and not keys:
             note = line.lstrip("# ").rstrip()
             notes += [note] if note and not note.startswith("@package") else []
-        elif (match := _LINE.match(line)) and match["key"] not in (("name", "defaults") if group else ()):
+        elif (match := _LINE.match(line)) and match["key"] not in (
+            ("name", "defaults") if group else ()
+        ):
             keys.append(Key(match["key"], match["value"].strip(), match["comment"] or ""))
     return Choice(group, word, tuple(notes), tuple(keys), file)
 
@@ -80,7 +84,11 @@ def root_keys() -> list[Key]:
 
 def owners(group: str, key: str, where: Sequence[Path]) -> list[str]:
     """The words of a group whose choice has this key."""
-    return [word for word, choice in choices(group, where).items() if key in {k.name for k in choice.keys}]
+    return [
+        word
+        for word, choice in choices(group, where).items()
+        if key in {k.name for k in choice.keys}
+    ]
 
 
 def groups_with(key: str, where: Sequence[Path]) -> list[str]:
@@ -90,4 +98,11 @@ def groups_with(key: str, where: Sequence[Path]) -> list[str]:
 
 def all_keys(where: Sequence[Path]) -> list[str]:
     """Every key of every choice."""
-    return sorted({key.name for group in PART_GROUPS for choice in choices(group, where).values() for key in choice.keys})
+    return sorted(
+        {
+            key.name
+            for group in PART_GROUPS
+            for choice in choices(group, where).values()
+            for key in choice.keys
+        }
+    )

@@ -16,7 +16,9 @@ from mlplab.schema import rules
 
 
 def change(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Composed:
-    """The configuration of `source` with the words applied: a value in its place, a group replaced by the chosen file's. Raises ConfigError."""
+    """The configuration of `source` with the words applied: a value in its place, a group replaced
+    by the chosen file's. Raises ConfigError.
+    """
     plugins.load_installed()
     where = folders.search([])
     parsed = words.parse(overrides)
@@ -26,7 +28,8 @@ def change(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Co
         key = word.key_or_group
         if key.partition(".")[0] in ("hydra", "sweep", "seeds") or key == "experiment":
             raise ConfigError(
-                f"`{line}` cannot be put on the stored configuration of {source}: it takes groups and keys, as in optimizer.lr=0.01."
+                f"`{line}` cannot be put on the stored configuration of {source}: it takes groups"
+                " and keys, as in optimizer.lr=0.01."
             )
         if key in GROUPS:
             changed[key] = compose([line]).config[key]
@@ -42,7 +45,10 @@ def _put(config: dict[str, Any], path: Sequence[str], value: Any, line: str, sou
         if i == 0:
             known = [*dict.fromkeys([*known, *rules(Root)])]
         if piece not in known:
-            raise ConfigError(f"`{line}`: the configuration of {source} has no key `{'.'.join(path)}`. {did_you_mean(piece, known)}")
+            raise ConfigError(
+                f"`{line}`: the configuration of {source} has no key `{'.'.join(path)}`."
+                f" {did_you_mean(piece, known)}"
+            )
         if i < len(path) - 1:
             node = node[piece]
     node[path[-1]] = value

@@ -1,6 +1,7 @@
 """Hydra in, plain values out: words typed by the user become one resolved dictionary.
 
-It works from a notebook as from the command line, any number of times in a process, and imports neither torch nor scikit-learn.
+It works from a notebook as from the command line, any number of times in a process, and imports
+neither torch nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
 class Composed:
     """A resolved configuration in plain dicts and lists, and what it was composed of.
 
-    `run_dir` and `sweep_dir` are where hydra.run.dir and hydra.sweep.dir place a run or a sweep, relative to the folder of the command.
-    `sweep` is the node of that name, which is no part of a run's configuration; `sweeps` is true where it, or hydra.mode=MULTIRUN, asks for
-    several jobs. A stored configuration becomes `Composed(config)`.
+    `run_dir` and `sweep_dir` are where hydra.run.dir and hydra.sweep.dir place a run or a sweep,
+    relative to the folder of the command. `sweep` is the node of that name, which is no part of a
+    run's configuration; `sweeps` is true where it, or hydra.mode=MULTIRUN, asks for several jobs. A
+    stored configuration becomes `Composed(config)`.
     """
 
     config: dict[str, Any]
@@ -48,8 +50,12 @@ class Composed:
         return self.sources.overrides
 
 
-def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (), complete: bool = True) -> Composed:
-    """The configuration of one run. Raises ConfigError, whatever is wrong with it. Unless `complete`, a key that must be given may still be ???."""
+def compose(
+    overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (), complete: bool = True
+) -> Composed:
+    """The configuration of one run. Raises ConfigError, whatever is wrong with it. Unless
+    `complete`, a key that must be given may still be ???.
+    """
     typed, dirs = split_search_path(overrides, config_dirs)
     plugins.load_installed()
     where = folders.search(dirs)
@@ -58,12 +64,18 @@ def compose(overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (
     try:
         tree = hydra_compose(words.for_hydra(parsed), where)
     except Exception as error:
-        raise explain.failure(error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))) from error
+        raise explain.failure(
+            error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))
+        ) from error
     return digest(tree, tuple(overrides), where, complete)
 
 
-def split_search_path(overrides: Sequence[str], config_dirs: Iterable[str | Path]) -> tuple[list[str], list[str | Path]]:
-    """Take hydra.searchpath out of the words: its folders are looked up like those of --config-dir. Packages are refused: naming one imports it."""
+def split_search_path(
+    overrides: Sequence[str], config_dirs: Iterable[str | Path]
+) -> tuple[list[str], list[str | Path]]:
+    """Take hydra.searchpath out of the words: its folders are looked up like those of --config-dir.
+    Packages are refused: naming one imports it.
+    """
     typed: list[str] = []
     dirs = list(config_dirs)
     for word in overrides:
@@ -75,13 +87,18 @@ def split_search_path(overrides: Sequence[str], config_dirs: Iterable[str | Path
         value = words.parse([word])[0].value()
         for path in value if isinstance(value, list) else [value]:
             if not isinstance(path, str) or ("://" in path and not path.startswith("file://")):
-                raise ConfigError(f"`{word}`: only folders can be searched; a package would be imported. Write --config-dir FOLDER.")
+                raise ConfigError(
+                    f"`{word}`: only folders can be searched; a package would be imported. Write"
+                    " --config-dir FOLDER."
+                )
             dirs.append(path.removeprefix("file://"))
     return typed, dirs
 
 
 def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
-    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before, also inside another Hydra application."""
+    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before, also
+    inside another Hydra application.
+    """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -90,7 +107,9 @@ def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
-            return compose_config("config", overrides=[*typed, *search_path(where)], return_hydra_config=True)
+            return compose_config(
+                "config", overrides=[*typed, *search_path(where)], return_hydra_config=True
+            )
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -101,7 +120,10 @@ def search_path(where: Sequence[Path]) -> list[str]:
         return []
     return [
         "hydra.searchpath=["
-        + ",".join("'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'" for folder in where[1:])
+        + ",".join(
+            "'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
+            for folder in where[1:]
+        )
         + "]"
     ]
 
@@ -113,7 +135,8 @@ def _check_version() -> None:
     version = tuple(int(piece) for piece in hydra.__version__.split(".")[:3] if piece.isdigit())
     if not HYDRA_VERSIONS[0] <= version < HYDRA_VERSIONS[1]:
         raise ConfigError(
-            f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older ones run code that a configuration names."
+            f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older"
+            " ones run code that a configuration names."
         )
 
 
@@ -128,16 +151,25 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("mlplab.stamp", stamp, replace=True, use_cache=True)
     for group in plugins.OPEN_GROUPS:
         for word, part in plugins.registered(group).items():
-            node = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults(part).items()}
-            ConfigStore.instance().store(group=group, name=word, node={"name": word, **node}, provider="plugin")
+            node = {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in defaults(part).items()
+            }
+            ConfigStore.instance().store(
+                group=group, name=word, node={"name": word, **node}, provider="plugin"
+            )
 
 
 def stamp() -> str:
-    """The name of a run's folder: its time, and eight random digits so that no two runs share it."""
+    """The name of a run's folder: its time, and eight random digits so that no two runs share
+    it.
+    """
     return time.strftime("%Y-%m-%d_%H-%M-%S-") + secrets.token_hex(4)
 
 
-def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], complete: bool = True) -> Composed:
+def digest(
+    tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], complete: bool = True
+) -> Composed:
     """A composed tree, checked and resolved to plain values."""
     from omegaconf import open_dict
 
@@ -146,7 +178,11 @@ def digest(tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], 
     guard.refuse_code(raw)
     guard.check_hydra(hydra_node)
     choices: Mapping[str, Any] = hydra_node["runtime"]["choices"]
-    sources = Sources(overrides, {group: word for group, word in choices.items() if isinstance(word, str)}, tuple(where))
+    sources = Sources(
+        overrides,
+        {group: word for group, word in choices.items() if isinstance(word, str)},
+        tuple(where),
+    )
     with open_dict(tree):
         tree.name = raw["name"] = _name(raw, choices)
     config = _resolve(tree, list(raw), sources, complete)
@@ -173,7 +209,9 @@ def _sweep(node: object, sources: Sources) -> Sweep:
     for key in node:
         if key not in rules(Sweep):
             raise ConfigError(
-                f"{place.at(str(key))} is unknown. {did_you_mean(str(key), rules(Sweep), '`sweep.{}`')}The keys of sweep: {', '.join(rules(Sweep))}."
+                f"{place.at(str(key))} is unknown."
+                f" {did_you_mean(str(key), rules(Sweep), '`sweep.{}`')}The keys of sweep:"
+                f" {', '.join(rules(Sweep))}."
             )
     return construct(Sweep, node, place)
 
@@ -191,7 +229,11 @@ def _folder(tree: DictConfig, key: str) -> str:
 def _name(raw: Mapping[str, Any], choices: Mapping[str, Any]) -> object:
     if raw.get("name") is not None:
         return raw["name"]
-    return str(choices.get("experiment") or choices.get("dataset") or "run").replace(os.sep, "_").replace("/", "_")
+    return (
+        str(choices.get("experiment") or choices.get("dataset") or "run")
+        .replace(os.sep, "_")
+        .replace("/", "_")
+    )
 
 
 def _plain_tree(tree: DictConfig) -> dict[str, Any]:
@@ -202,23 +244,40 @@ def _plain_tree(tree: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _resolve(tree: DictConfig, keys: Sequence[str], sources: Sources, complete: bool) -> dict[str, Any]:
+def _resolve(
+    tree: DictConfig, keys: Sequence[str], sources: Sources, complete: bool
+) -> dict[str, Any]:
     from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+    from omegaconf.errors import (
+        InterpolationResolutionError,
+        MissingMandatoryValue,
+        OmegaConfBaseException,
+    )
 
     config: dict[str, Any] = {}
     for key in keys:
         try:
             value = tree[key]
-            config[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=complete) if OmegaConf.is_config(value) else value
+            config[key] = (
+                OmegaConf.to_container(value, resolve=True, throw_on_missing=complete)
+                if OmegaConf.is_config(value)
+                else value
+            )
         except MissingMandatoryValue as error:
             path = getattr(error, "full_key", None) or key
             raise ConfigError(
-                f"`{path}` has no default and must be given: {path}=... (`mlplab list {key} {sources.choices.get(key, '')}` says what it is)."
+                f"`{path}` has no default and must be given: {path}=... (`mlplab list {key}"
+                f" {sources.choices.get(key, '')}` says what it is)."
             ) from error
         except OmegaConfBaseException as error:
-            kind = "is an interpolation that leads nowhere" if isinstance(error, InterpolationResolutionError) else "cannot be resolved"
+            kind = (
+                "is an interpolation that leads nowhere"
+                if isinstance(error, InterpolationResolutionError)
+                else "cannot be resolved"
+            )
             path = getattr(error, "full_key", None) or key
             origin = sources.of(path)
-            raise ConfigError(f"`{path}` {kind}{f' ({origin})' if origin else ''}: {str(error).splitlines()[0]}.") from error
+            raise ConfigError(
+                f"`{path}` {kind}{f' ({origin})' if origin else ''}: {str(error).splitlines()[0]}."
+            ) from error
     return config

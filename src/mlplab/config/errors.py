@@ -1,4 +1,6 @@
-"""Errors that teach: what is wrong, where it stands, and the nearest right thing, in one paragraph."""
+"""Errors that teach: what is wrong, where it stands, and the nearest right thing, in one
+paragraph.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from collections.abc import Iterable, Sequence
 
 
 class ConfigError(ValueError):
-    """Input that is refused. The text is one paragraph for the user; the command ends with `exit_code`."""
+    """Input that is refused. The text is one paragraph for the user; the command ends with
+    `exit_code`.
+    """
 
     exit_code = 2
 
@@ -36,7 +40,14 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
         return ALIASES[typed]
     found = difflib.get_close_matches(typed, plain, n=1, cutoff=0.6)
     if not found and len(typed) >= 2:
-        found = sorted((known for known in plain if known.startswith(typed) or (len(typed) >= 4 and typed in known)), key=len)
+        found = sorted(
+            (
+                known
+                for known in plain
+                if known.startswith(typed) or (len(typed) >= 4 and typed in known)
+            ),
+            key=len,
+        )
     return plain[found[0]] if found else None
 
 
@@ -62,5 +73,9 @@ def listing(words: Iterable[str], last: str = ", ", empty: str = "nothing") -> s
 
 def shown(value: object, limit: int = 80) -> str:
     """A value as the user would type it, cut where it is long."""
-    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    text = (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else repr(value)
+    )
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -28,8 +28,9 @@ Job = tuple[str, ...]
 def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> list[Job]:
     """The overrides of every job, the last key fastest. Raises ConfigError.
 
-    The command line's part is Hydra's own; sweep.* of the composed configuration adds blocks, grid, pairs and seeds. Words of Hydra and of
-    the node `sweep` are no part of a job. Jobs of the same words are one.
+    The command line's part is Hydra's own; sweep.* of the composed configuration adds blocks, grid,
+    pairs and seeds. Words of Hydra and of the node `sweep` are no part of a job. Jobs of the same
+    words are one.
     """
     typed, dirs = split_search_path(overrides, config_dirs)
     parsed = words.parse(typed)
@@ -68,14 +69,19 @@ def _product(parsed: Sequence[Override]) -> list[Job]:
             continue
         if not word.is_discrete_sweep():
             raise ConfigError(
-                f"`{word.input_line}` is an interval without values to train. Give values: {word.key_or_group}=0.1,0.2 or {word.key_or_group}=range(1,5)."
+                f"`{word.input_line}` is an interval without values to train. Give values:"
+                f" {word.key_or_group}=0.1,0.2 or {word.key_or_group}=range(1,5)."
             )
         sizes.append(sum(1 for _ in itertools.islice(word.sweep_string_iterator(), MAX_JOBS + 1)))
         if not sizes[-1]:
             raise ConfigError(f"`{word.input_line}` has no values: nothing would be trained.")
     if math.prod(sizes) > MAX_JOBS:
         raise _too_many(math.prod(sizes))
-    lines = {word.get_key_element(): word.input_line or "" for word in parsed if not word.is_sweep_override()}
+    lines = {
+        word.get_key_element(): word.input_line or ""
+        for word in parsed
+        if not word.is_sweep_override()
+    }
     split = BasicSweeper.split_arguments(list(parsed), None)[0]
     return [tuple(lines.get(word.partition("=")[0], word) for word in line) for line in split]
 
@@ -85,12 +91,19 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None, seeds_typed: bool) -> Itera
     typed = {word.lstrip("+").partition("=")[0] for word in line}
     grids = (sweep.grid, sweep.zip, *sweep.blocks)
     drawn: list[Job] = [()]
-    if sweep.seeds is not None and (seeds_typed or "seed" not in typed) and not any("seed" in grid for grid in grids):
+    if (
+        sweep.seeds is not None
+        and (seeds_typed or "seed" not in typed)
+        and not any("seed" in grid for grid in grids)
+    ):
         line = tuple(word for word in line if not word.startswith("seed="))
         drawn = [(f"seed={(seed or 0) + i}",) for i in range(sweep.seeds)]
     pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in typed})
     for block in sweep.blocks or [{}]:
-        merged = {**block, **{key: values for key, values in sweep.grid.items() if key not in block}}
+        merged = {
+            **block,
+            **{key: values for key, values in sweep.grid.items() if key not in block},
+        }
         axes = [_words(key, values) for key, values in merged.items() if key not in typed]
         size = math.prod([*map(len, axes), len(pairs), len(drawn)])
         if size > MAX_JOBS:
@@ -101,7 +114,9 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None, seeds_typed: bool) -> Itera
 
 
 def _folds(job: Job, node: object) -> Iterable[Job]:
-    """The job once for each fold where it asks for a cross-validation; `node` is what the choice of groups says of validation."""
+    """The job once for each fold where it asks for a cross-validation; `node` is what the choice of
+    groups says of validation.
+    """
     own: dict[str, Any] = dict(node) if isinstance(node, Mapping) else {}
     for word in job:
         key, _, value = word.lstrip("+").partition("=")
@@ -125,7 +140,8 @@ def _pairs(lists: Mapping[str, Any]) -> list[Job]:
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
-            f"`sweep.zip` pairs lists of one length, and these have {', '.join(f'{key}: {length}' for key, length in lengths.items())}."
+            "`sweep.zip` pairs lists of one length, and these have"
+            f" {', '.join(f'{key}: {length}' for key, length in lengths.items())}."
         )
     return list(zip(*columns.values(), strict=True)) if columns else [()]
 
@@ -150,13 +166,17 @@ def as_typed(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(as_typed, value)) + "]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{as_typed(key)}:{as_typed(item)}" for key, item in value.items()) + "}"
+        return (
+            "{" + ",".join(f"{as_typed(key)}:{as_typed(item)}" for key, item in value.items()) + "}"
+        )
     return _quoted(str(value))
 
 
 @lru_cache(maxsize=4096)
 def _quoted(text: str) -> str:
-    """Bare where Hydra reads it back so, else in quotes. A backslash escapes only before a quote, and before the backslashes that lead to one."""
+    """Bare where Hydra reads it back so, else in quotes. A backslash escapes only before a quote,
+    and before the backslashes that lead to one.
+    """
     if re.fullmatch(r"[\w./-]+", text, re.ASCII) and words.parse([f"x={text}"])[0].value() == text:
         return text
     out, backslashes = "", 0
@@ -170,4 +190,7 @@ def _quoted(text: str) -> str:
 
 
 def _too_many(number: int) -> ConfigError:
-    return ConfigError(f"This sweep has {number:,} jobs or more, and the limit is {MAX_JOBS:,}. Cut it into several.")
+    return ConfigError(
+        f"This sweep has {number:,} jobs or more, and the limit is {MAX_JOBS:,}. Cut it into"
+        " several."
+    )

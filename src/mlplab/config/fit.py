@@ -1,4 +1,6 @@
-"""Choices that are right each for itself and do not fit each other, found before any data are made."""
+"""Choices that are right each for itself and do not fit each other, found before any data are
+made.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def _check_loss(settings: Settings) -> None:
     fitting = [word for word, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
     serves = " and ".join(settings.loss.tasks)
     raise ConfigError(
-        f"loss={settings.word('loss')} is for {serves}, and dataset={settings.word('dataset')} is a {kind}. "
-        f"loss=auto chooses by itself; losses for {kind}: {', '.join(fitting)}."
+        f"loss={settings.word('loss')} is for {serves}, and dataset={settings.word('dataset')} is a"
+        f" {kind}. loss=auto chooses by itself; losses for {kind}: {', '.join(fitting)}."
     )
 
 
@@ -44,8 +46,9 @@ def _check_monitor(settings: Settings, sources: Sources) -> None:
     if monitor != "auto" and monitor not in fitting:
         origin = sources.of("training.monitor")
         raise ConfigError(
-            f"`training.monitor = {monitor}`{f' ({origin})' if origin else ''} cannot be measured: dataset={settings.word('dataset')} is a {kind}. "
-            f"There, training.monitor is auto, {', '.join(fitting)}."
+            f"`training.monitor = {monitor}`{f' ({origin})' if origin else ''} cannot be measured:"
+            f" dataset={settings.word('dataset')} is a {kind}. There, training.monitor is auto,"
+            f" {', '.join(fitting)}."
         )
 
 
@@ -57,16 +60,22 @@ def _check_size(settings: Settings, sources: Sources) -> None:
         origin = sources.of("model.hidden")
         gigabytes = 4 * least * (2 if settings.dtype == "float64" else 1) / 1e9
         raise ConfigError(
-            f"`model.hidden`{f' ({origin})' if origin else ''} makes a network of at least {least:.2g} parameters, {gigabytes:.2g} GB for the weights alone; "
-            f"the largest that mlplab trains has {MAX_PARAMETERS:.0e}. Choose smaller widths, such as model.hidden=64-64."
+            f"`model.hidden`{f' ({origin})' if origin else ''} makes a network of at least"
+            f" {least:.2g} parameters, {gigabytes:.2g} GB for the weights alone; the largest that"
+            f" mlplab trains has {MAX_PARAMETERS:.0e}. Choose smaller widths, such as"
+            " model.hidden=64-64."
         )
 
 
 def _check_batch_norm(settings: Settings) -> None:
-    if settings.training.portion(2) < 2 and any(layer.normalization == "batch" for layer in settings.layers):
+    if settings.training.portion(2) < 2 and any(
+        layer.normalization == "batch" for layer in settings.layers
+    ):
         raise ConfigError(
-            f"`model.normalization = batch` measures mean and variance over the examples of an update, and training={settings.word('training')} "
-            "makes updates of one example here. Choose training=minibatch with training.batch_size >= 2, training=batch, or model.normalization=layer."
+            "`model.normalization = batch` measures mean and variance over the examples of an"
+            f" update, and training={settings.word('training')} makes updates of one example here."
+            " Choose training=minibatch with training.batch_size >= 2, training=batch, or"
+            " model.normalization=layer."
         )
 
 
@@ -78,6 +87,6 @@ def _check_device(settings: Settings, sources: Sources) -> None:
     if not torch.cuda.is_available():
         origin = sources.of("device")
         raise ConfigError(
-            f"`device = cuda`{f' ({origin})' if origin else ''}: torch {torch.__version__} finds no CUDA device here. "
-            "device=auto or device=cpu trains on the CPU."
+            f"`device = cuda`{f' ({origin})' if origin else ''}: torch {torch.__version__} finds no"
+            " CUDA device here. device=auto or device=cpu trains on the CPU."
         )

@@ -24,22 +24,27 @@ def shipped() -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError(
-        f"mlplab was installed without its configs: neither {package / 'configs'} nor {package.parents[1] / 'configs'} has config.yaml."
+        f"mlplab was installed without its configs: neither {package / 'configs'} nor"
+        f" {package.parents[1] / 'configs'} has config.yaml."
     )
 
 
 def search(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
-    """All folders in which groups are looked up: the shipped one, those named by the user, and ./conf where it has groups.
+    """All folders in which groups are looked up: the shipped one, those named by the user, and
+    ./conf where it has groups.
 
-    The user's files are checked before Hydra reads any: a file of theirs must not hide a shipped word, nor be so large (or so often
-    repeated by YAML aliases) that reading it never ends.
+    The user's files are checked before Hydra reads any: a file of theirs must not hide a shipped
+    word, nor be so large (or so often repeated by YAML aliases) that reading it never ends.
     """
     folders = [shipped()]
     for given in config_dirs:
         folder = Path(os.path.abspath(given))
         if not folder.is_dir():
-            raise ConfigError(f"The folder of --config-dir, {folder}, {'is a file' if folder.exists() else 'does not exist'}. "
-                              f"It holds subfolders named like the groups: {', '.join(GROUPS)}.")  # fmt: skip
+            raise ConfigError(
+                f"The folder of --config-dir, {folder},"
+                f" {'is a file' if folder.exists() else 'does not exist'}. It holds subfolders"
+                f" named like the groups: {', '.join(GROUPS)}."
+            )
         folders.append(folder)
     own = Path(os.path.abspath(OWN_FOLDER))
     if own.is_dir() and any((own / group).is_dir() for group in GROUPS):
@@ -60,7 +65,9 @@ def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def label(path: Path) -> str:
-    """A file as the user knows it: configs/... for the shipped ones, else relative to the folder of the command where that is shorter."""
+    """A file as the user knows it: configs/... for the shipped ones, else relative to the folder of
+    the command where that is shorter.
+    """
     if path.is_relative_to(shipped()):
         return "configs/" + path.relative_to(shipped()).as_posix()
     relative = os.path.relpath(path)
@@ -74,17 +81,23 @@ def _check_own_files(own_folders: Sequence[Path]) -> None:
             for word, path in files(group, [folder]).items():
                 if word in taken:
                     raise ConfigError(
-                        f"{label(path)} has the name of a shipped choice, {label(taken[word])}. Give it a name of its own, as in "
-                        f"my_{Path(word).name}.yaml, and choose it with {group}=my_{Path(word).name}; it may begin with `defaults: [{word}]`."
+                        f"{label(path)} has the name of a shipped choice, {label(taken[word])}."
+                        f" Give it a name of its own, as in my_{Path(word).name}.yaml, and choose"
+                        f" it with {group}=my_{Path(word).name}; it may begin with `defaults:"
+                        f" [{word}]`."
                     )
                 check_size(path)
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that is too large to be a configuration, counting what its YAML aliases repeat."""
+    """Refuse a file that is too large to be a configuration, counting what its YAML aliases
+    repeat.
+    """
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ConfigError(f"{label(path)} has {size} bytes; a configuration has at most {MAX_BYTES}.")
+        raise ConfigError(
+            f"{label(path)} has {size} bytes; a configuration has at most {MAX_BYTES}."
+        )
     text = path.read_text(encoding="utf-8", errors="replace")
     # an entry takes two characters at least; without aliases a smaller file cannot have too many
     if size > 2 * MAX_NODES or re.search(r"(^|[\s\[{,:-])\*\w", text):
@@ -112,7 +125,8 @@ def _check_nodes(path: Path, text: str) -> None:
                 total += 1
             if total > MAX_NODES:
                 raise ConfigError(
-                    f"{label(path)} has more than {MAX_NODES} entries, those that aliases repeat included; that is no configuration."
+                    f"{label(path)} has more than {MAX_NODES} entries, those that aliases repeat"
+                    " included; that is no configuration."
                 )
     except yaml.YAMLError:
         return  # a mistake in YAML is reported when the file is used

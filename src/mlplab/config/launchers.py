@@ -1,4 +1,6 @@
-"""Hydra's own launchers and sweepers: packages that are installed beside mlplab, and what to say where one is missing or has no such key."""
+"""Hydra's own launchers and sweepers: packages that are installed beside mlplab, and what to say
+where one is missing or has no such key.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ PACKAGES = {
         "ray_aws": "hydra-ray-launcher",
         "rq": "hydra-rq-launcher",
     },
-    "hydra/sweeper": {"optuna": "hydra-optuna-sweeper", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},
+    "hydra/sweeper": {
+        "optuna": "hydra-optuna-sweeper",
+        "ax": "hydra-ax-sweeper",
+        "nevergrad": "hydra-nevergrad-sweeper",
+    },
 }
 """The words of the packages that Hydra's authors publish."""
 
@@ -40,17 +46,21 @@ def missing(group: str, word: str, known: Sequence[str]) -> ConfigError:
     if word in packages:
         instead = f" Without it: {INSTEAD[word]}." if word in INSTEAD else ""
         return ConfigError(
-            f"`{group}={word}` is the {kind} of {packages[word]}, which is not installed: pip install {packages[word]}.{instead} "
-            f"Installed: {listing(known)}."
+            f"`{group}={word}` is the {kind} of {packages[word]}, which is not installed: pip"
+            f" install {packages[word]}.{instead} Installed: {listing(known)}."
         )
     return ConfigError(
-        f"There is no {group} `{word}`. {did_you_mean(word, [*known, *packages], f'`{group}={{}}`')}Installed: {listing(known)}; "
-        f"with packages of Hydra's: {listing([other for other in packages if other not in known])}."
+        f"There is no {group} `{word}`."
+        f" {did_you_mean(word, [*known, *packages], f'`{group}={{}}`')}Installed: {listing(known)};"
+        " with packages of Hydra's:"
+        f" {listing([other for other in packages if other not in known])}."
     )
 
 
 def unknown_key(word: Override, hydra: Mapping[str, Any]) -> ConfigError | None:
-    """A typed key that the chosen launcher or sweeper has not; None where the word is another one, or fits."""
+    """A typed key that the chosen launcher or sweeper has not; None where the word is another one,
+    or fits.
+    """
     _, _, rest = word.key_or_group.partition(".")
     kind, _, inside = rest.partition(".")
     if (
@@ -64,12 +74,20 @@ def unknown_key(word: Override, hydra: Mapping[str, Any]) -> ConfigError | None:
     node, path = hydra[kind], f"hydra.{kind}"
     for key in inside.split("."):
         if not isinstance(node, Mapping) or key not in node:
-            keys = [str(name) for name in node if name != "_target_"] if isinstance(node, Mapping) else []
-            near = did_you_mean(key, keys, f"`{path}.{{}}={(word.input_line or '').partition('=')[2]}`")
+            keys = (
+                [str(name) for name in node if name != "_target_"]
+                if isinstance(node, Mapping)
+                else []
+            )
+            near = did_you_mean(
+                key, keys, f"`{path}.{{}}={(word.input_line or '').partition('=')[2]}`"
+            )
             chosen = hydra["runtime"]["choices"].get(f"hydra/{kind}")
             return ConfigError(
-                f"`{word.input_line}`: `{path}` has no key `{key}`, with hydra/{kind}={chosen}. {near}It has {listing(keys, empty='no keys')}. "
-                f"Another {kind} is chosen by hydra/{kind}=WORD; a key that its package takes beyond those is added with a plus."
+                f"`{word.input_line}`: `{path}` has no key `{key}`, with hydra/{kind}={chosen}."
+                f" {near}It has {listing(keys, empty='no keys')}. Another {kind} is chosen by"
+                f" hydra/{kind}=WORD; a key that its package takes beyond those is added with a"
+                " plus."
             )
         node, path = node[key], f"{path}.{key}"
     return None

@@ -1,7 +1,9 @@
-"""Hydra's loader with our guard in it: what a sweep composes, in this process or in a launcher's workers, is checked before Hydra acts on it.
+"""Hydra's loader with our guard in it: what a sweep composes, in this process or in a launcher's
+workers, is checked before Hydra acts on it.
 
-A sweep composes configurations that nobody typed in full; a file of the user's that one of them brings in could set up logging or
-environment variables, on which Hydra acts before a job of ours begins.
+A sweep composes configurations that nobody typed in full; a file of the user's that one of them
+brings in could set up logging or environment variables, on which Hydra acts before a job of ours
+begins.
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ class GuardedLoader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self.own_words = tuple(own_words)
 
-    def load_configuration(self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any) -> DictConfig:
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
         """The composed tree, checked."""
-        typed = [word for word in words.parse(line for line in overrides if line not in self.own_words) if word.is_hydra_override()]
+        typed = [
+            word
+            for word in words.parse(line for line in overrides if line not in self.own_words)
+            if word.is_hydra_override()
+        ]
         for word in typed:
             words.check_hydra_word(word.key_or_group, word.input_line or "")
         tree = super().load_configuration(config_name, overrides, *args, **kwargs)

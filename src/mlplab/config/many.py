@@ -1,6 +1,8 @@
-"""Many configurations that differ in few words: one real composition for each choice of groups, the other words put on top of it.
+"""Many configurations that differ in few words: one real composition for each choice of groups, the
+other words put on top of it.
 
-`compose_many(jobs)` is `[compose(job) for job in jobs]`, and a test holds it so; it costs a small part of that.
+`compose_many(jobs)` is `[compose(job) for job in jobs]`, and a test holds it so; it costs a small
+part of that.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from mlplab.settings import Settings
 
 
-def compose_many(jobs: Sequence[Sequence[str]], config_dirs: Iterable[str | Path] = ()) -> list[Composed]:
-    """The configuration of each job. Raises ConfigError for the first job in which something is wrong, as `compose` would."""
+def compose_many(
+    jobs: Sequence[Sequence[str]], config_dirs: Iterable[str | Path] = ()
+) -> list[Composed]:
+    """The configuration of each job. Raises ConfigError for the first job in which something is
+    wrong, as `compose` would.
+    """
     composer = Composer(list(config_dirs))
     return [composer.compose(tuple(job)) for job in jobs]
 
@@ -40,7 +46,8 @@ class _Word:
 
     parsed: Override
     is_group: bool
-    path: tuple[str, ...] | None  # where its plain value goes; None where only Hydra knows what it does
+    # where its plain value goes; None where only Hydra knows what it does
+    path: tuple[str, ...] | None
     value: Any = None
 
 
@@ -57,7 +64,8 @@ class Composer:
         """The configuration of a job. Raises ConfigError."""
         read = [self._read(line) for line in job]
         if any(word is None for word in read):
-            return compose(job, self.dirs)  # it is refused there, or does something that only Hydra knows
+            # it is refused there, or does something that only Hydra knows
+            return compose(job, self.dirs)
         known = [word for word in read if word is not None]
         groups = [line for line, word in zip(job, known, strict=True) if word.is_group]
         values = [word for word in known if not word.is_group]
@@ -79,19 +87,26 @@ class Composer:
             if word.is_hydra_override() or key.partition(".")[0] in ("sweep", "seeds", "hydra"):
                 return None
             group = key in GROUPS or key == "name"  # which stands in the folders' names
-            self._words[line] = _Word(word, group, None if group else _path(word), None if group else _value(word))
+            self._words[line] = _Word(
+                word, group, None if group else _path(word), None if group else _value(word)
+            )
         return self._words[line]
 
     def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, Composed, bool]:
-        """What the choices of groups alone compose to: as a tree, as plain values, and whether it has no interpolations."""
+        """What the choices of groups alone compose to: as a tree, as plain values, and whether it
+        has no interpolations.
+        """
         if groups not in self._bases:
-            base = compose(groups, self.dirs, complete=False)  # a file's path may be among the values
+            # a file's path may be among the values
+            base = compose(groups, self.dirs, complete=False)
             tree = hydra_compose(words.for_hydra(words.parse(groups)), self.where)
             self._bases[groups] = tree, base, not _interpolates(tree)
         return self._bases[groups]
 
     def _applied(self, tree: DictConfig, values: Sequence[_Word], job: tuple[str, ...]) -> Composed:
-        """Hydra's own way to put overrides on a composed tree. What it refuses is refused by a real composition, in our words."""
+        """Hydra's own way to put overrides on a composed tree. What it refuses is refused by a real
+        composition, in our words.
+        """
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
         from omegaconf import OmegaConf
 
@@ -112,10 +127,17 @@ def _path(word: Override) -> tuple[str, ...] | None:
 
 
 def _value(word: Override) -> Any:
-    """The value where it is a number, a flag, a text or a flat list of such, and no interpolation; else what is taken for none."""
+    """The value where it is a number, a flag, a text or a flat list of such, and no interpolation;
+    else what is taken for none.
+    """
     value = word.value()
     items = value if isinstance(value, list) else [value]
-    plain = all(item is None or isinstance(item, (bool, int, float)) or (isinstance(item, str) and "${" not in item) for item in items)
+    plain = all(
+        item is None
+        or isinstance(item, (bool, int, float))
+        or (isinstance(item, str) and "${" not in item)
+        for item in items
+    )
     return value if plain and value != "???" else _value
 
 
@@ -128,7 +150,12 @@ def _patched(config: Mapping[str, Any], values: Sequence[_Word]) -> dict[str, An
         node: Any = changed
         for piece in word.path[:-1]:
             node = node.get(piece) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or len(word.path) > 2 or word.path[-1] not in node or isinstance(node[word.path[-1]], dict):
+        if (
+            not isinstance(node, dict)
+            or len(word.path) > 2
+            or word.path[-1] not in node
+            or isinstance(node[word.path[-1]], dict)
+        ):
             return None
         node[word.path[-1]] = list(word.value) if isinstance(word.value, list) else word.value
     return changed
@@ -136,7 +163,12 @@ def _patched(config: Mapping[str, Any], values: Sequence[_Word]) -> dict[str, An
 
 def _complete(config: Mapping[str, Any]) -> bool:
     """Whether every key that must be given is."""
-    return not any(value == "???" for node in config.values() if isinstance(node, dict) for value in node.values())
+    return not any(
+        value == "???"
+        for node in config.values()
+        if isinstance(node, dict)
+        for value in node.values()
+    )
 
 
 def _interpolates(tree: DictConfig) -> bool:
@@ -144,4 +176,6 @@ def _interpolates(tree: DictConfig) -> bool:
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(tree, resolve=False)
-    return "${" in repr({key: value for key, value in plain.items() if key not in ("hydra", "sweep")})
+    return "${" in repr(
+        {key: value for key, value in plain.items() if key not in ("hydra", "sweep")}
+    )

@@ -19,10 +19,25 @@ class LayerKeys(Part):
     """One hidden layer where it differs from the others; what is null follows the model."""
 
     units: int = integer(1, "width", at_least=1)
-    activation: Any = anything(None, "a word, or a mapping with a name; null is the activation group's")
-    initializer: Any = anything(None, "a word, or a mapping with a name; null is the initializer group's")
-    dropout: Number | None = number(None, "probability of leaving a unit out; null is the model's", at_least=0, below=1, optional=True)
-    normalization: str | None = choice(None, NORMALIZATIONS, "normalisation before the activation; null is the model's", optional=True)
+    activation: Any = anything(
+        None, "a word, or a mapping with a name; null is the activation group's"
+    )
+    initializer: Any = anything(
+        None, "a word, or a mapping with a name; null is the initializer group's"
+    )
+    dropout: Number | None = number(
+        None,
+        "probability of leaving a unit out; null is the model's",
+        at_least=0,
+        below=1,
+        optional=True,
+    )
+    normalization: str | None = choice(
+        None,
+        NORMALIZATIONS,
+        "normalisation before the activation; null is the model's",
+        optional=True,
+    )
     bias: Any = anything(None, "true or false; null is the model's")
 
     def check(self) -> None:
@@ -34,20 +49,34 @@ class LayerKeys(Part):
 class Mlp(Part):
     """Fully connected layers, one after another; the loss decides the width of the last.
 
-    A layer is a width, or a mapping with `units` and any of activation, initializer, dropout, normalization and bias.
+    A layer is a width, or a mapping with `units` and any of activation, initializer, dropout,
+    normalization and bias.
     """
 
     hidden: Any = anything(
-        [6, 6], "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units: 6, activation: relu, ...}"
+        [6, 6],
+        "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units:"
+        " 6, activation: relu, ...}",
     )
-    dropout: Number = number(0.0, "probability of leaving a hidden unit out of an update", at_least=0, below=1)
-    normalization: str = choice("none", NORMALIZATIONS, "normalisation before each hidden activation")
+    dropout: Number = number(
+        0.0, "probability of leaving a hidden unit out of an update", at_least=0, below=1
+    )
+    normalization: str = choice(
+        "none", NORMALIZATIONS, "normalisation before each hidden activation"
+    )
     bias: bool = flag(True, "affine layers have biases")
-    bias_initializer: Any = anything(None, "initializer of the biases, a word or a mapping; null sets them to initializer.bias")
-    output_initializer: Any = anything(None, "initializer of the output layer, a word or a mapping; null is that of the hidden layers")
+    bias_initializer: Any = anything(
+        None, "initializer of the biases, a word or a mapping; null sets them to initializer.bias"
+    )
+    output_initializer: Any = anything(
+        None,
+        "initializer of the output layer, a word or a mapping; null is that of the hidden layers",
+    )
 
     def layers(self) -> list[dict[str, Any]]:
-        """The hidden layers as mappings with `units`, whichever way they were written. Raises FieldError."""
+        """The hidden layers as mappings with `units`, whichever way they were written. Raises
+        FieldError.
+        """
         written = self.hidden
         if isinstance(written, str):
             widths = _widths(written)
@@ -73,7 +102,10 @@ def _layer(i: int, item: object) -> dict[str, Any]:
     if isinstance(item, dict):
         raise FieldError(f"hidden[{i}]", item, "has no `units`, the width of the layer")
     raise FieldError(
-        f"hidden[{i}]", item, "is not a layer: a width (a whole number >= 1), or a mapping such as {units: 6, activation: relu}"
+        f"hidden[{i}]",
+        item,
+        "is not a layer: a width (a whole number >= 1), or a mapping such as {units: 6, activation:"
+        " relu}",
     )
 
 
@@ -88,6 +120,10 @@ def _widths(written: str) -> list[Any]:
             raise FieldError("hidden", written, f"is not a structure: {_FORMS}")
         times = int(match[2] or 1)
         if times < 1 or len(widths) + times > MAX_LAYERS:
-            raise FieldError("hidden", written, f"has {'no' if times < 1 else 'too many'} layers in `{piece}`: 1 to {MAX_LAYERS}")
+            raise FieldError(
+                "hidden",
+                written,
+                f"has {'no' if times < 1 else 'too many'} layers in `{piece}`: 1 to {MAX_LAYERS}",
+            )
         widths += [int(match[1])] * times
     return widths

@@ -1,4 +1,6 @@
-"""One part from its plain keys: the word gives the class, the class checks the values, and an error says where they stand."""
+"""One part from its plain keys: the word gives the class, the class checks the values, and an error
+says where they stand.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,24 @@ def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
     known = table(group)
     if word not in known:
         raise ConfigError(
-            f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`. {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}."
+            f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`."
+            f" {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}."
         )
-    fields = list(TRACKING_KEYS.get(word, ())) if group == "tracking" else list(rules(known[word]))  # the words of tracking are levels
+    # the words of tracking are levels
+    fields = list(TRACKING_KEYS.get(word, ())) if group == "tracking" else list(rules(known[word]))
     for key in keys:
         if key not in fields:
             where = place.sources.folders or (shipped(),)
-            raise explain.unknown_key(group, word, key, fields, where, place.path, place.sources.of(place.inside(key).path), node)
+            raise explain.unknown_key(
+                group,
+                word,
+                key,
+                fields,
+                where,
+                place.path,
+                place.sources.of(place.inside(key).path),
+                node,
+            )
     if group == "tracking":
         keys["level"] = word
     return construct(known[word], keys, place)
@@ -60,14 +73,23 @@ def construct(part: type[P], values: Mapping[str, Any], place: Place) -> P:
     try:
         return part(**{key: _real(value, known[key]) for key, value in values.items()})
     except FieldError as error:
-        raise _refused(error, known.get(error.key.partition(".")[0].partition("[")[0]), place) from error
+        raise _refused(
+            error, known.get(error.key.partition(".")[0].partition("[")[0]), place
+        ) from error
 
 
 def _real(value: Any, rule: Rule) -> Any:
-    """1 and 1.0 are the same configuration; the huge whole numbers that no float holds stay, to be refused as what they are."""
+    """1 and 1.0 are the same configuration; the huge whole numbers that no float holds stay, to be
+    refused as what they are.
+    """
     if rule.kind == "numbers" and isinstance(value, list):
         return [_real(item, Rule("number", "")) for item in value]
-    if rule.kind == "number" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
+    if (
+        rule.kind == "number"
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        and abs(value) < 2**1000
+    ):
         return float(value)
     return value
 
@@ -75,9 +97,19 @@ def _real(value: Any, rule: Rule) -> Any:
 def _refused(error: FieldError, rule: Rule | None, place: Place) -> ConfigError:
     path = place.inside(error.key).path
     origin = place.sources.of(path)
-    text = f"`{path} = {shown(error.value)}`{f' ({origin})' if origin else ''} {error.reason.rstrip('.')}."
-    near = did_you_mean(error.value, rule.options) if rule is not None and isinstance(error.value, str) else ""
+    text = (
+        f"`{path} = {shown(error.value)}`{f' ({origin})' if origin else ''}"
+        f" {error.reason.rstrip('.')}."
+    )
+    near = (
+        did_you_mean(error.value, rule.options)
+        if rule is not None and isinstance(error.value, str)
+        else ""
+    )
     if rule is None:
         return ConfigError(f"{text} {near}")
     told = bool(rule.range()) and rule.range() in text
-    return ConfigError(f"{text} {near}{error.key.rpartition('.')[2].partition('[')[0]}: {rule.meaning if told else explained(rule)}.")
+    return ConfigError(
+        f"{text} {near}{error.key.rpartition('.')[2].partition('[')[0]}:"
+        f" {rule.meaning if told else explained(rule)}."
+    )

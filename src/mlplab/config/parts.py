@@ -1,4 +1,6 @@
-"""The words of each group and the classes that they mean. Asking for a table imports its parts, and with them torch."""
+"""The words of each group and the classes that they mean. Asking for a table imports its parts, and
+with them torch.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,21 @@ _WHERE = {
     "validation": ("mlplab.validation", "VALIDATIONS"),
 }
 TRACKING_LEVELS = {
-    "full": "Everything: tables, TensorBoard events, pictures, histograms, the frames for playback, checkpoints.",
+    "full": (
+        "Everything: tables, TensorBoard events, pictures, histograms, the frames for playback,"
+        " checkpoints."
+    ),
     "scalars": "Everything but pictures, histograms and frames.",
     "summary": "Tables and summary, without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
 _CHECKPOINTS = ("checkpoint_seconds", "checkpoint_epochs")
-TRACKING_KEYS = {"full": ("picture_share", *_CHECKPOINTS), "scalars": _CHECKPOINTS, "summary": _CHECKPOINTS, "off": _CHECKPOINTS}
+TRACKING_KEYS = {
+    "full": ("picture_share", *_CHECKPOINTS),
+    "scalars": _CHECKPOINTS,
+    "summary": _CHECKPOINTS,
+    "off": _CHECKPOINTS,
+}
 """The keys that a level has beside its word."""
 
 

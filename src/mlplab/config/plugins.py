@@ -11,8 +11,9 @@
 
         def value(self, z_KBH): ...
 
-`mlplab train --plugin my_parts.py activation=my_act activation.slope=0.1` then works like any shipped word. An installed package
-names its module under the entry point group `mlplab.parts`. Nothing in a configuration file can load code.
+`mlplab train --plugin my_parts.py activation=my_act activation.slope=0.1` then works like any
+shipped word. An installed package names its module under the entry point group `mlplab.parts`.
+Nothing in a configuration file can load code.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def forget(group: str, word: str) -> None:
 
 
 def load(files: Iterable[str | Path]) -> None:
-    """Run each file, whose decorators register its parts, and the modules of installed packages that announce parts."""
+    """Run each file, whose decorators register its parts, and the modules of installed packages
+    that announce parts.
+    """
     load_installed()
     for file in files:
         _load_file(Path(file))
@@ -76,14 +79,18 @@ def load_installed() -> None:
             raise
         except Exception as error:
             raise ConfigError(
-                f"The installed plugin `{point.name}` ({point.value}) does not load: {type(error).__name__}: {error}"
+                f"The installed plugin `{point.name}` ({point.value}) does not load:"
+                f" {type(error).__name__}: {error}"
             ) from error
 
 
 def _load_file(path: Path) -> None:
     absolute = path.absolute()
     if not absolute.is_file():
-        raise ConfigError(f"The plugin {absolute} is not a file. --plugin names a Python file whose decorators register parts.")
+        raise ConfigError(
+            f"The plugin {absolute} is not a file. --plugin names a Python file whose decorators"
+            " register parts."
+        )
     name = "mlplab_plugin_" + re.sub(r"\W", "_", str(absolute))
     if name in sys.modules:
         return
@@ -98,7 +105,10 @@ def _load_file(path: Path) -> None:
         del sys.modules[name]
         if isinstance(error, ConfigError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise ConfigError(f"The plugin {path} does not load: {type(error).__name__}: {error}{_line(error, absolute)}") from error
+        raise ConfigError(
+            f"The plugin {path} does not load: {type(error).__name__}:"
+            f" {error}{_line(error, absolute)}"
+        ) from error
 
 
 def _line(error: BaseException, path: Path) -> str:
@@ -113,19 +123,41 @@ def _check(group: str, word: str, part: type[Part]) -> None:
     from mlplab.config import folders
 
     if group not in OPEN_GROUPS:
-        raise ConfigError(f"A plugin registers `{word}` in the group `{group}`. {did_you_mean(group, OPEN_GROUPS)}"
-                          f"Groups that take parts: {', '.join(OPEN_GROUPS)}.")  # fmt: skip
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
-        raise ConfigError(f"A plugin registers `{word}` in {group}; a word is small letters, digits and _.")
-    if not (isinstance(part, type) and issubclass(part, Part) and dataclasses.is_dataclass(part) and "__dataclass_params__" in vars(part)):
         raise ConfigError(
-            f"The plugin's {group} `{word}` is not a dataclass derived from mlplab.schema.Part: write @dataclass(frozen=True) below @register."
+            f"A plugin registers `{word}` in the group `{group}`."
+            f" {did_you_mean(group, OPEN_GROUPS)}Groups that take parts: {', '.join(OPEN_GROUPS)}."
         )
-    plain = [field.name for field in dataclasses.fields(part) if field.name not in rules(part) or field.name == "name"]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+        raise ConfigError(
+            f"A plugin registers `{word}` in {group}; a word is small letters, digits and _."
+        )
+    if not (
+        isinstance(part, type)
+        and issubclass(part, Part)
+        and dataclasses.is_dataclass(part)
+        and "__dataclass_params__" in vars(part)
+    ):
+        raise ConfigError(
+            f"The plugin's {group} `{word}` is not a dataclass derived from mlplab.schema.Part:"
+            " write @dataclass(frozen=True) below @register."
+        )
+    plain = [
+        field.name
+        for field in dataclasses.fields(part)
+        if field.name not in rules(part) or field.name == "name"
+    ]
     if plain:
-        raise ConfigError(f"The plugin's {group} `{word}` has fields that are no keys: {listing(plain)}. "
-                          "Make each with number(...), integer(...), choice(...) and their kin of mlplab.schema; none is called name.")  # fmt: skip
+        raise ConfigError(
+            f"The plugin's {group} `{word}` has fields that are no keys: {listing(plain)}. Make"
+            " each with number(...), integer(...), choice(...) and their kin of mlplab.schema;"
+            " none is called name."
+        )
     known = registered(group).get(word)
-    same = known is not None and (known.__module__, known.__qualname__) == (part.__module__, part.__qualname__)
+    same = known is not None and (known.__module__, known.__qualname__) == (
+        part.__module__,
+        part.__qualname__,
+    )
     if word in folders.files(group, [folders.shipped()]) or (known is not None and not same):
-        raise ConfigError(f"The plugin's {group} `{word}` has a name that is taken; choose another word.")
+        raise ConfigError(
+            f"The plugin's {group} `{word}` has a name that is taken; choose another word."
+        )

@@ -1,4 +1,6 @@
-"""A part as the text of its YAML file: the class is the schema, the file repeats it where users look."""
+"""A part as the text of its YAML file: the class is the schema, the file repeats it where users
+look.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,22 @@ import re
 from mlplab.schema import Part, Rule, meaning, rules
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
-_NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # of which YAML 1.1 makes a truth value or nothing
+# of which YAML 1.1 makes a truth value or nothing
+_NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def defaults(part: type[Part]) -> dict[str, object]:
-    """Key -> default. The part's own keys come first, those that it shares with its kin after them."""
+    """Key -> default. The part's own keys come first, those that it shares with its kin after
+    them.
+    """
     values: dict[str, object] = {}
     for field in dataclasses.fields(part):
         factory = field.default_factory
         values[field.name] = field.default if factory is dataclasses.MISSING else factory()
     known = rules(part)
-    own_first = dict.fromkeys(key for kind in part.__mro__ for key in getattr(kind, "__annotations__", ()) if key in known)
+    own_first = dict.fromkeys(
+        key for kind in part.__mro__ for key in getattr(kind, "__annotations__", ()) if key in known
+    )
     return {key: values[key] for key in own_first}
 
 
@@ -37,11 +44,16 @@ def part_yaml(name: str, part: type[Part]) -> str:
 def key_lines(part: type[Part]) -> list[str]:
     """One line a key: its default, and behind it what it means."""
     known = rules(part)
-    return [f"{key}: {_or_missing(value, known[key])}  # {explained(known[key])}" for key, value in defaults(part).items()]
+    return [
+        f"{key}: {_or_missing(value, known[key])}  # {explained(known[key])}"
+        for key, value in defaults(part).items()
+    ]
 
 
 def _or_missing(value: object, rule: Rule) -> str:
-    return "???" if value is None and not rule.optional and rule.kind != "any" else value_yaml(value)
+    return (
+        "???" if value is None and not rule.optional and rule.kind != "any" else value_yaml(value)
+    )
 
 
 def value_yaml(value: object) -> str:

@@ -19,7 +19,9 @@ DEFAULTS: dict[str, str | None] = {
     "tracking": "full",
     "experiment": None,
 }
-"""Every group, in the order of composition, and its choice where nothing is said. An experiment comes last: it overrides the others."""
+"""Every group, in the order of composition, and its choice where nothing is said. An experiment
+comes last: it overrides the others.
+"""
 
 GROUPS = tuple(DEFAULTS)
 PART_GROUPS = GROUPS[:-1]
@@ -31,7 +33,10 @@ class Root(Part):
     """The keys at the root of the configuration."""
 
     name: str | None = text(
-        None, "folder of the run below outputs/runs; null is the word of the experiment, or else of the dataset", optional=True
+        None,
+        "folder of the run below outputs/runs; null is the word of the experiment, or else of the"
+        " dataset",
+        optional=True,
     )
     seed: int | None = integer(
         0,
@@ -41,6 +46,14 @@ class Root(Part):
         optional=True,
         varies=True,
     )
-    device: str = choice("auto", ("auto", "cpu", "cuda"), "where to compute; auto takes CUDA where it is there and faster for this size")
+    device: str = choice(
+        "auto",
+        ("auto", "cpu", "cuda"),
+        "where to compute; auto takes CUDA where it is there and faster for this size",
+    )
     dtype: str = choice("float32", ("float32", "float64"), "precision of the numbers")
-    deterministic: bool = flag(False, "refuse operations and resumptions that could give other bits; on a CPU nothing is slower by it")
+    deterministic: bool = flag(
+        False,
+        "refuse operations and resumptions that could give other bits; on a CPU nothing is slower"
+        " by it",
+    )

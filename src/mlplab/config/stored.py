@@ -22,18 +22,23 @@ def settings_from_words(overrides: Sequence[str] = ()) -> Settings:
 
 
 def settings_of_folder(folder: Path) -> Settings:
-    """The settings of a run folder: checked as if they had been typed, since anyone may have written them. Raises ConfigError."""
+    """The settings of a run folder: checked as if they had been typed, since anyone may have
+    written them. Raises ConfigError.
+    """
     return build(Composed(stored_config(folder)))
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
-    """What config.yaml of a run folder holds: a mapping without a key that would run code. Raises ConfigError."""
+    """What config.yaml of a run folder holds: a mapping without a key that would run code. Raises
+    ConfigError.
+    """
     import yaml
 
     path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(
-            f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the folder of each run as its last line."
+            f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the"
+            " folder of each run as its last line."
         )
     check_size(path)
     try:
@@ -41,6 +46,8 @@ def stored_config(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values.")
+        raise ConfigError(
+            f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values."
+        )
     guard.refuse_code(config, str(path))
     return config

@@ -1,4 +1,6 @@
-"""Where a value of the composed configuration comes from: an override, the experiment's file, or the file of a choice."""
+"""Where a value of the composed configuration comes from: an override, the experiment's file, or
+the file of a choice.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ from mlplab.config import folders
 
 @dataclass(frozen=True)
 class Sources:
-    """What a configuration was composed of. Empty for a configuration that was not composed here, such as a stored one."""
+    """What a configuration was composed of. Empty for a configuration that was not composed here,
+    such as a stored one.
+    """
 
     overrides: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
 
     def of(self, path: str) -> str:
-        """ "override `optimizer.lr=-1`", or "configs/optimizer/adam.yaml, line 3"; empty where nothing is known."""
+        """ "override `optimizer.lr=-1`", or "configs/optimizer/adam.yaml, line 3"; empty where
+        nothing is known.
+        """
         keys = _keys(path)
         for word in reversed(self.overrides):
             name = word.lstrip("+").partition("=")[0]

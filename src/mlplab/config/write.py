@@ -1,4 +1,6 @@
-"""The files of configs/, made from the classes: a test holds them equal, and scripts/write_configs.py writes them again."""
+"""The files of configs/, made from the classes: a test holds them equal, and
+scripts/write_configs.py writes them again.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,22 @@ hydra:
 
 
 def shipped_files() -> Iterator[tuple[str, str]]:
-    """(path below configs/, text) of every file that follows from a class. Experiments are written by hand."""
+    """(path below configs/, text) of every file that follows from a class. Experiments are written
+    by hand.
+    """
     yield "config.yaml", root_yaml()
     for group in PART_GROUPS:
         if group == "tracking":
             for word, meaning in TRACKING_LEVELS.items():
-                keys = [line for line in key_lines(table(group)[word]) if line.partition(":")[0] in TRACKING_KEYS.get(word, ())]
-                yield f"{group}/{word}.yaml", "\n".join([f"# {meaning}", f"name: {value_yaml(word)}", *keys]) + "\n"
+                keys = [
+                    line
+                    for line in key_lines(table(group)[word])
+                    if line.partition(":")[0] in TRACKING_KEYS.get(word, ())
+                ]
+                yield (
+                    f"{group}/{word}.yaml",
+                    "\n".join([f"# {meaning}", f"name: {value_yaml(word)}", *keys]) + "\n",
+                )
             continue
         for word, part in table(group).items():
             yield f"{group}/{word}.yaml", part_yaml(word, part)
@@ -61,5 +72,13 @@ def root_yaml() -> str:
     choices = [f"  - {group}: {value_yaml(word)}" for group, word in DEFAULTS.items()]
     presets = [f"  - override hydra/{key}: none" for key in ("hydra_logging", "job_logging")]
     ours = [f"  - override hydra/{key}: mlplab" for key in ("launcher", "sweeper")]
-    sweep = ["sweep:  # with -m, or in an experiment's file", *(f"  {line}" for line in key_lines(Sweep))]
-    return _HEAD + "\n".join([*choices, *presets, *ours, "", *key_lines(Root), "", *sweep]) + "\n" + _HYDRA
+    sweep = [
+        "sweep:  # with -m, or in an experiment's file",
+        *(f"  {line}" for line in key_lines(Sweep)),
+    ]
+    return (
+        _HEAD
+        + "\n".join([*choices, *presets, *ours, "", *key_lines(Root), "", *sweep])
+        + "\n"
+        + _HYDRA
+    )

@@ -1,4 +1,6 @@
-"""The real data sets that come inside scikit-learn: no download. scikit-learn is imported when one is made, not before."""
+"""The real data sets that come inside scikit-learn: no download. scikit-learn is imported when one
+is made, not before.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Wine(Bundled):
 
 @dataclass(frozen=True, kw_only=True)
 class BreastCancer(Bundled):
-    """Breast cancer (Wisconsin): malignant or benign, 569 tumours from 30 measurements of cell nuclei."""
+    """Breast cancer (Wisconsin): malignant or benign, 569 tumours from 30 measurements of cell
+    nuclei.
+    """
 
     task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_breast_cancer"
@@ -57,16 +61,21 @@ class Digits(Bundled):
 
 @dataclass(frozen=True, kw_only=True)
 class Diabetes(Bundled):
-    """Diabetes: progress of the disease after a year in 442 patients from 10 measurements, in their own units."""
+    """Diabetes: progress of the disease after a year in 442 patients from 10 measurements, in their
+    own units.
+    """
 
     task_kind: ClassVar[str] = "regression"
     loader: ClassVar[str] = "load_diabetes"
-    options: ClassVar[dict[str, bool]] = {"scaled": False}  # scikit-learn's default is scaled by all rows, those of the test among them
+    # scikit-learn's default is scaled by all rows, those of the test among them
+    options: ClassVar[dict[str, bool]] = {"scaled": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linnerud(Bundled):
-    """Linnerud: weight, waist and pulse (three targets) of 20 men from what they did in three exercises."""
+    """Linnerud: weight, waist and pulse (three targets) of 20 men from what they did in three
+    exercises.
+    """
 
     task_kind: ClassVar[str] = "regression"
     loader: ClassVar[str] = "load_linnerud"
@@ -77,7 +86,9 @@ def _load(loader: str, task_kind: str, options: tuple[tuple[str, bool], ...]) ->
     bunch = getattr(importlib.import_module("sklearn.datasets"), loader)(**dict(options))
     features = [str(name) for name in bunch.feature_names]
     if task_kind == "classification":
-        table = class_table(bunch.data, bunch.target, [str(name) for name in bunch.target_names], features)
+        table = class_table(
+            bunch.data, bunch.target, [str(name) for name in bunch.target_names], features
+        )
     else:
         targets = [str(name) for name in getattr(bunch, "target_names", ["progression"])]
         table = value_table(bunch.data, bunch.target, targets, features)

@@ -1,6 +1,7 @@
 """Regression sets: curves y = f(x) of one feature, and two standard functions of more.
 
-`noise` is the standard deviation of what is added; it is drawn last and even at 0, so that it changes nothing else. Shapes: N examples.
+`noise` is the standard deviation of what is added; it is drawn last and even at 0, so that it
+changes nothing else. Shapes: N examples.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Quadratic(Curve):
 class Sine(Curve):
     """The lecture's sine: y = sin(2 pi x), x in [-1, 1], which is two periods."""
 
-    num_samples: int = integer(100, "examples, all parts together; the lecture compares 100 and 1000", at_least=2)
+    num_samples: int = integer(
+        100, "examples, all parts together; the lecture compares 100 and 1000", at_least=2
+    )
 
     def curve(self, x_N: Floats) -> Floats:
         return np.sin(2 * np.pi * x_N)
@@ -99,13 +102,16 @@ class Cubic(Curve):
 class SwissRoll(Dataset):
     """The place t along a rolled-up sheet, from a point (t cos t, h, t sin t) on it in space.
 
-    t uniform in [1.5 pi, 4.5 pi], h in [0, 21]: scikit-learn's make_swiss_roll, with its `t` as the target.
+    t uniform in [1.5 pi, 4.5 pi], h in [0, 21]: scikit-learn's make_swiss_roll, with its `t` as the
+    target.
     """
 
     task_kind: ClassVar[str] = "regression"
 
     num_samples: int = integer(1000, "examples, all parts together", at_least=2)
-    noise: Number = number(0.0, "standard deviation of what is added to the three coordinates", at_least=0)
+    noise: Number = number(
+        0.0, "standard deviation of what is added to the three coordinates", at_least=0
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         t_N = 1.5 * np.pi * (1 + 2 * rng.uniform(0, 1, self.num_samples))
@@ -118,7 +124,8 @@ class SwissRoll(Dataset):
 class Friedman1(Dataset):
     """Friedman's first function of ten features, of which only five matter.
 
-    y = 10 sin(pi x1 x2) + 20 (x3 - 1/2)^2 + 10 x4 + 5 x5 + noise, x uniform in [0, 1].  Source: Friedman 1991; Breiman 1996.
+    y = 10 sin(pi x1 x2) + 20 (x3 - 1/2)^2 + 10 x4 + 5 x5 + noise, x uniform in [0, 1].  Source:
+    Friedman 1991; Breiman 1996.
     """
 
     task_kind: ClassVar[str] = "regression"

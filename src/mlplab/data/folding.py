@@ -1,4 +1,5 @@
-"""Cross-validation: which rows each fold holds out, and examples of every fold in equal shapes, so that all folds train as one population.
+"""Cross-validation: which rows each fold holds out, and examples of every fold in equal shapes, so
+that all folds train as one population.
 
 Shapes: N examples, F features.
 """
@@ -16,9 +17,13 @@ from mlplab.data.table import DataError, Ints, Table
 from mlplab.validation import KFold
 
 
-def held_out(table: Any, groups: np.ndarray | None, kfold: KFold, rng: np.random.Generator) -> list[Ints]:
-    """The rows that each fold of each repeat tests on, by scikit-learn's splitters. `table`: a Table or RawTable. Raises DataError."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold  # fmt: skip
+def held_out(
+    table: Any, groups: np.ndarray | None, kfold: KFold, rng: np.random.Generator
+) -> list[Ints]:
+    """The rows that each fold of each repeat tests on, by scikit-learn's splitters. `table`: a
+    Table or RawTable. Raises DataError.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
     from sklearn.model_selection import KFold as Plain
 
     _check(table, groups, kfold.folds)
@@ -35,8 +40,11 @@ def held_out(table: Any, groups: np.ndarray | None, kfold: KFold, rng: np.random
     for _ in range(kfold.repeats):
         splitter = kind(n_splits=kfold.folds, shuffle=True, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds is in some of them
-            found += [np.asarray(test, np.int64) for _, test in splitter.split(rows, labels, groups)]
+            # a class with fewer rows than folds is in some of them
+            warnings.simplefilter("ignore", UserWarning)
+            found += [
+                np.asarray(test, np.int64) for _, test in splitter.split(rows, labels, groups)
+            ]
     return found
 
 
@@ -44,10 +52,13 @@ def _check(table: Any, groups: np.ndarray | None, folds: int) -> None:
     source = getattr(table, "source", "This data set")
     if table.given_split is not None:
         raise DataError(
-            f"{source} brings a split of its own, and validation=kfold splits all rows by itself. Leave the files or the column of the parts out; "
-            "`mlplab evaluate` measures the finished networks on any file."
+            f"{source} brings a split of its own, and validation=kfold splits all rows by itself."
+            " Leave the files or the column of the parts out; `mlplab evaluate` measures the"
+            " finished networks on any file."
         )
-    number, noun = (len(table.y), "row(s)") if groups is None else (len(np.unique(groups)), "group(s)")
+    number, noun = (
+        (len(table.y), "row(s)") if groups is None else (len(np.unique(groups)), "group(s)")
+    )
     if number < folds:
         raise DataError(f"{source} has {number} {noun}, too few for validation.folds={folds}.")
     if table.task.classifies and groups is None:
@@ -55,7 +66,8 @@ def _check(table: Any, groups: np.ndarray | None, folds: int) -> None:
         if counts.min() < 2:
             label = table.class_names[int(counts.argmin())]
             raise DataError(
-                f"Class '{label}' has {counts.min()} row(s), and cross-validation needs two: the fold that tests on it has none to train on."
+                f"Class '{label}' has {counts.min()} row(s), and cross-validation needs two: the"
+                " fold that tests on it has none to train on."
             )
 
 
@@ -72,13 +84,24 @@ def of_fold(table: Table, test: Ints) -> Table:
 
 
 def equalised(parts: Sequence[Any]) -> list[Any]:
-    """Examples of the same part of each fold, filled up to the longest with rows of their own that count nothing; None stays None."""
+    """Examples of the same part of each fold, filled up to the longest with rows of their own that
+    count nothing; None stays None.
+    """
     longest = max((len(part.y) for part in parts if part is not None), default=0)
-    return [_filled(part, longest) if part is not None and any(len(p.y) < longest for p in parts) else part for part in parts]
+    return [
+        (
+            _filled(part, longest)
+            if part is not None and any(len(p.y) < longest for p in parts)
+            else part
+        )
+        for part in parts
+    ]
 
 
 def _filled(part: Any, size: int) -> Any:
     number = len(part.y)
     rows = np.concatenate([np.arange(number), np.arange(size - number) % number])
     weights = part.weights[rows] if part.weights is not None else None
-    return dataclasses.replace(part, x=part.x[rows], y=part.y[rows], weights=weights, mask=np.arange(size) < number)
+    return dataclasses.replace(
+        part, x=part.x[rows], y=part.y[rows], weights=weights, mask=np.arange(size) < number
+    )

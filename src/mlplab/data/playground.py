@@ -1,7 +1,9 @@
-"""The six sets of the TensorFlow Playground, with its own ranges, padding and noise. Source: tensorflow/playground, src/dataset.ts.
+"""The six sets of the TensorFlow Playground, with its own ranges, padding and noise. Source:
+tensorflow/playground, src/dataset.ts.
 
-Noise is its slider, 0 to 50 percent. In most sets it moves the place where the label is read, not the point: noisy sets have wrong labels.
-The Playground's labels 1 and -1 are the classes 1 (blue) and 0 (orange). It leaves features unscaled and trains on half of the points.
+Noise is its slider, 0 to 50 percent. In most sets it moves the place where the label is read, not
+the point: noisy sets have wrong labels. The Playground's labels 1 and -1 are the classes 1 (blue)
+and 0 (orange). It leaves features unscaled and trains on half of the points.
 
 Shapes: N examples.
 """
@@ -19,7 +21,10 @@ from mlplab.schema import Number, integer, number
 
 CLASSES = ("orange", "blue")
 RADIUS, PADDING, PLANE_RADIUS = 5.0, 0.3, 6.0
-GAUSSIANS = np.array([(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)])  # centre, sign
+# centre, sign
+GAUSSIANS = np.array(
+    [(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +39,16 @@ class Playground(Dataset):
         return float(self.noise) / 100
 
     def reading(self, x_N2: Floats, radius: float, rng: np.random.Generator) -> Floats:
-        """Where the labels are read: the points, moved by up to noise * radius along each coordinate."""
+        """Where the labels are read: the points, moved by up to noise * radius along each
+        coordinate.
+        """
         return x_N2 + rng.uniform(-radius, radius, x_N2.shape) * self.fraction()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundCircle(Playground):
-    """Playground's circle: a disc of radius 2.5 (blue) and a ring from 3.5 to 5 (orange); radii, not areas, are uniform.
+    """Playground's circle: a disc of radius 2.5 (blue) and a ring from 3.5 to 5 (orange); radii,
+    not areas, are uniform.
 
     A point whose noisy place is closer than 2.5 to the origin is blue.
     """
@@ -49,14 +57,20 @@ class PlaygroundCircle(Playground):
 
     def make(self, rng: np.random.Generator) -> Table:
         inside_N = _first_half(self.num_samples)
-        radius_N = rng.uniform(np.where(inside_N, 0, 0.7 * RADIUS), np.where(inside_N, 0.5 * RADIUS, RADIUS))
+        radius_N = rng.uniform(
+            np.where(inside_N, 0, 0.7 * RADIUS), np.where(inside_N, 0.5 * RADIUS, RADIUS)
+        )
         x_N2 = _clock(radius_N, rng.uniform(0, 2 * np.pi, self.num_samples))
-        return class_table(x_N2, np.hypot(*self.reading(x_N2, RADIUS, rng).T) < 0.5 * RADIUS, CLASSES)
+        return class_table(
+            x_N2, np.hypot(*self.reading(x_N2, RADIUS, rng).T) < 0.5 * RADIUS, CLASSES
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundXor(Playground):
-    """Playground's exclusive or: a square of half-width 5, its quadrants moved 0.3 outwards; blue where x1 x2 >= 0 at the noisy place."""
+    """Playground's exclusive or: a square of half-width 5, its quadrants moved 0.3 outwards; blue
+    where x1 x2 >= 0 at the noisy place.
+    """
 
     task_kind: ClassVar[str] = "classification"
 
@@ -68,7 +82,9 @@ class PlaygroundXor(Playground):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundGauss(Playground):
-    """Playground's Gaussian: two round clouds at (2, 2) (blue) and (-2, -2) (orange), whose variance grows from 0.5 to 4 with noise."""
+    """Playground's Gaussian: two round clouds at (2, 2) (blue) and (-2, -2) (orange), whose
+    variance grows from 0.5 to 4 with noise.
+    """
 
     task_kind: ClassVar[str] = "classification"
 
@@ -76,14 +92,18 @@ class PlaygroundGauss(Playground):
         blue_N = _first_half(self.num_samples)
         deviation = np.sqrt(0.5 + 7 * self.fraction())
         centre_N1 = np.where(blue_N, 2.0, -2.0)[:, None]
-        return class_table(centre_N1 + deviation * rng.standard_normal((self.num_samples, 2)), blue_N, CLASSES)
+        return class_table(
+            centre_N1 + deviation * rng.standard_normal((self.num_samples, 2)), blue_N, CLASSES
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundSpiral(Playground):
-    """Playground's spiral: two arms of 1.75 turns out to radius 5, points evenly spaced along the angle.
+    """Playground's spiral: two arms of 1.75 turns out to radius 5, points evenly spaced along the
+    angle.
 
-    x = r (sin t, cos t),  r = 5 i / n,  t = 3.5 pi i / n (+ pi on the orange arm).  Noise moves points by up to noise * 1.
+    x = r (sin t, cos t),  r = 5 i / n,  t = 3.5 pi i / n (+ pi on the orange arm).  Noise moves
+    points by up to noise * 1.
     """
 
     task_kind: ClassVar[str] = "classification"
@@ -99,7 +119,9 @@ class PlaygroundSpiral(Playground):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundPlane(Playground):
-    """Playground's plane (regression): y = (x1 + x2) / 10, read at the noisy place; x in a square of half-width 6."""
+    """Playground's plane (regression): y = (x1 + x2) / 10, read at the noisy place; x in a square
+    of half-width 6.
+    """
 
     task_kind: ClassVar[str] = "regression"
 
@@ -112,9 +134,11 @@ class PlaygroundPlane(Playground):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundMultiGauss(Playground):
-    """Playground's multi-Gaussian (regression): six cones of height +-1 and radius 2; x in a square of half-width 6.
+    """Playground's multi-Gaussian (regression): six cones of height +-1 and radius 2; x in a square
+    of half-width 6.
 
-    y = s max(0, 1 - d / 2) for the nearest centre, at distance d and with sign s, read at the noisy place.
+    y = s max(0, 1 - d / 2) for the nearest centre, at distance d and with sign s, read at the noisy
+    place.
     """
 
     task_kind: ClassVar[str] = "regression"
@@ -126,7 +150,9 @@ class PlaygroundMultiGauss(Playground):
         place_N12 = self.reading(x_N2, PLANE_RADIUS, rng)[:, None]
         distance_N6 = np.linalg.norm(place_N12 - GAUSSIANS[:, :2], axis=2)
         nearest_N = distance_N6.argmin(1)
-        return value_table(x_N2, GAUSSIANS[nearest_N, 2] * np.maximum(0, 1 - distance_N6.min(1) / 2))
+        return value_table(
+            x_N2, GAUSSIANS[nearest_N, 2] * np.maximum(0, 1 - distance_N6.min(1) / 2)
+        )
 
 
 def _first_half(num_samples: int) -> NDArray[np.bool_]:

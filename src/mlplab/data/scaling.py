@@ -11,7 +11,9 @@ from mlplab.data.table import DataError, Floats
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """(values - shift) / scale, column by column. shift and scale are float64 [F]; no scale is 0."""
+    """(values - shift) / scale, column by column. shift and scale are float64 [F]; no scale is
+    0.
+    """
 
     shift: Floats
     scale: Floats
@@ -31,7 +33,9 @@ class Scaler:
     @staticmethod
     def from_dict(lists: dict[str, list[float]]) -> Scaler:
         """The inverse of `to_dict`."""
-        return Scaler(np.array(lists["shift"], dtype=np.float64), np.array(lists["scale"], dtype=np.float64))
+        return Scaler(
+            np.array(lists["shift"], dtype=np.float64), np.array(lists["scale"], dtype=np.float64)
+        )
 
 
 def identity(num_columns: int) -> Scaler:
@@ -40,7 +44,8 @@ def identity(num_columns: int) -> Scaler:
 
 
 def fit_scaler(values_NF: Floats, how: str, noun: str) -> Scaler:
-    """standard: mean 0, deviation 1 (divided by N, as scikit-learn does); minmax: to [0, 1]; robust: median 0, quartiles 1 apart; none.
+    """standard: mean 0, deviation 1 (divided by N, as scikit-learn does); minmax: to [0, 1];
+    robust: median 0, quartiles 1 apart; none.
 
     A constant column becomes 0.
     """
@@ -49,15 +54,21 @@ def fit_scaler(values_NF: Floats, how: str, noun: str) -> Scaler:
     low_F, high_F = values_NF.min(0), values_NF.max(0)
     with np.errstate(over="ignore", invalid="ignore"):
         shift_F, scale_F = _measured(values_NF, how, low_F, high_F)
-    # The mean of equal numbers may miss them by a rounding error, which must not be blown up to deviation 1.
+    # The mean of equal numbers may miss them by a rounding error, which must not be blown up to
+    # deviation 1.
     constant_F = (low_F == high_F) | (scale_F == 0)
     if not (constant_F | np.isfinite(shift_F) & np.isfinite(scale_F)).all():
-        raise DataError(f"A {noun} spans more than a float64 can measure, so it cannot be scaled. Rescale the data, or turn scaling off.")
+        raise DataError(
+            f"A {noun} spans more than a float64 can measure, so it cannot be scaled. Rescale the"
+            " data, or turn scaling off."
+        )
     return Scaler(np.where(constant_F, low_F, shift_F), np.where(constant_F, 1.0, scale_F))
 
 
 def _measured(values_NF: Floats, how: str, low_F: Floats, high_F: Floats) -> tuple[Floats, Floats]:
-    """Shift and scale of each column; quartiles that are equal say nothing, and the range stands in for them."""
+    """Shift and scale of each column; quartiles that are equal say nothing, and the range stands in
+    for them.
+    """
     if how == "standard":
         return values_NF.mean(0), values_NF.std(0)
     if how == "robust":

@@ -1,7 +1,8 @@
 """Which rows train, which validate, which test.
 
-Part sizes depend on the number of rows alone, so that members of a population with different data have equal shapes. The test part does
-not depend on the fraction for validation, unless a class is down to its last rows. Shapes: N examples, C classes.
+Part sizes depend on the number of rows alone, so that members of a population with different data
+have equal shapes. The test part does not depend on the fraction for validation, unless a class is
+down to its last rows. Shapes: N examples, C classes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from mlplab.data.table import PARTS, DataError, Ints, Table
 HELD_OUT = ("test", "val")
 
 
-def split_rows(table: Table, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ints]:
-    """Row numbers of train, val and test, each in random order; `fractions` are those of val and test.
+def split_rows(
+    table: Table, fractions: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, Ints]:
+    """Row numbers of train, val and test, each in random order; `fractions` are those of val and
+    test.
 
-    A fraction above 0 gives at least one row. Classes are stratified: each part holds them in proportion, by largest remainder, and every
-    part with a row for each class has them all; train always has. A split that the data brings is honoured; parts missing from it are drawn
-    from its train part. Raises DataError where there are too few rows.
+    A fraction above 0 gives at least one row. Classes are stratified: each part holds them in
+    proportion, by largest remainder, and every part with a row for each class has them all; train
+    always has. A split that the data brings is honoured; parts missing from it are drawn from its
+    train part. Raises DataError where there are too few rows.
     """
     given = dict(table.given_split or {"train": np.arange(len(table.x))})
     pool_N = given["train"]
@@ -28,13 +33,19 @@ def split_rows(table: Table, fractions: Mapping[str, float], rng: np.random.Gene
     needed = table.task.num_classes if table.task.classifies else 1
     if len(pool_N) - sum(sizes.values()) < needed:
         raise DataError(
-            f"Of {len(pool_N)} example(s), {sizes['val']} go to val and {sizes['test']} to test, and fewer than {needed} remain to train on"
-            f"{', one a class' if needed > 1 else ''}. Give more examples, or set val=0 or test=0."
+            f"Of {len(pool_N)} example(s), {sizes['val']} go to val and {sizes['test']} to test,"
+            f" and fewer than {needed} remain to train on{', one a class' if needed > 1 else ''}."
+            " Give more examples, or set val=0 or test=0."
         )
     order_N = rng.permutation(pool_N).astype(np.int64)
-    parts_N = _stratified(table, order_N, sizes) if table.task.classifies else _plain(len(order_N), sizes)
+    parts_N = (
+        _stratified(table, order_N, sizes) if table.task.classifies else _plain(len(order_N), sizes)
+    )
     drawn = {part: order_N[parts_N == number] for number, part in enumerate(PARTS)}
-    return {part: given[part].astype(np.int64) if part in given and part != "train" else drawn[part] for part in PARTS}
+    return {
+        part: given[part].astype(np.int64) if part in given and part != "train" else drawn[part]
+        for part in PARTS
+    }
 
 
 def _size(fraction: float, num_rows: int) -> int:
@@ -65,7 +76,9 @@ def _stratified(table: Table, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
 
 
 def _apportion(counts_C: Ints, total: int, least: int, most_C: Ints) -> Ints:
-    """`total` seats shared in proportion to the counts by largest remainder, each class within its limits."""
+    """`total` seats shared in proportion to the counts by largest remainder, each class within its
+    limits.
+    """
     quota_C = counts_C * total / counts_C.sum()
     seats_C: Ints = np.clip(np.floor(quota_C).astype(np.int64), least, most_C)
     while seats_C.sum() < total:
@@ -80,6 +93,7 @@ def _check_counts(table: Table, counts_C: Ints, least: Mapping[str, int]) -> Non
     scarce = int(counts_C.argmin())
     if counts_C[scarce] < len(needing):
         raise DataError(
-            f"Class '{table.class_names[scarce]}' has {counts_C[scarce]} example(s), but {', '.join(needing)} need(s) one each. "
-            "Give more examples of it, leave the class out, or set val=0 or test=0."
+            f"Class '{table.class_names[scarce]}' has {counts_C[scarce]} example(s), but"
+            f" {', '.join(needing)} need(s) one each. Give more examples of it, leave the class"
+            " out, or set val=0 or test=0."
         )

@@ -1,6 +1,7 @@
 """What data is: a checked table of examples, and the dataset, the configured part that makes one.
 
-Shapes: N examples, F features, T targets. This module and the datasets know NumPy only, so that listing them stays cheap.
+Shapes: N examples, F features, T targets. This module and the datasets know NumPy only, so that
+listing them stays cheap.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ PARTS = ("train", "val", "test")
 
 
 class DataError(ValueError):
-    """Data that cannot be used. The message is one paragraph: what is wrong, where, and what to do about it."""
+    """Data that cannot be used. The message is one paragraph: what is wrong, where, and what to do
+    about it.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """Examples as they are in the world: unscaled, unsplit. A table that exists is valid.
 
-    x is float64 [N, F]. y is int64 [N] with labels 0 .. C-1 (classification) or float64 [N, T] (regression).
-    given_split holds row numbers under the keys train, val, test where the data comes with a split of its own; train is required there.
+    x is float64 [N, F]. y is int64 [N] with labels 0 .. C-1 (classification) or float64 [N, T]
+    (regression). given_split holds row numbers under the keys train, val, test where the data comes
+    with a split of its own; train is required there.
     """
 
     x: Floats
@@ -53,23 +57,46 @@ class Table:
             _check_split(self.given_split, len(self.x))
 
     def content_hash(self) -> str:
-        """SHA-256 of the cells, shapes and names, as hexadecimal: equal on every machine, changed by any changed cell."""
-        names = (self.task.kind, self.x.shape, self.y.shape, self.feature_names, self.target_names, self.class_names)
+        """SHA-256 of the cells, shapes and names, as hexadecimal: equal on every machine, changed
+        by any changed cell.
+        """
+        names = (
+            self.task.kind,
+            self.x.shape,
+            self.y.shape,
+            self.feature_names,
+            self.target_names,
+            self.class_names,
+        )
         digest = hashlib.sha256(json.dumps(names).encode())
         for cells, dtype in ((self.x, "<f8"), (self.y, "<i8" if self.task.classifies else "<f8")):
-            digest.update((cells + 0).astype(dtype).tobytes())  # + 0: the two zeros of floating point are one number
+            # + 0: the two zeros of floating point are one number
+            digest.update((cells + 0).astype(dtype).tobytes())
         return digest.hexdigest()
 
 
-def class_table(x: Any, y: Any, class_names: Sequence[str], feature_names: Sequence[str] | None = None) -> Table:
+def class_table(
+    x: Any, y: Any, class_names: Sequence[str], feature_names: Sequence[str] | None = None
+) -> Table:
     """A classification table from anything array-like. Features without names are x1, x2, ..."""
     x_NF = np.asarray(x, dtype=np.float64)
     names = _default_names("x", feature_names, x_NF)
-    return Table(x_NF, np.asarray(y, dtype=np.int64), Task("classification", len(class_names)), names, ("class",), tuple(class_names))
+    return Table(
+        x_NF,
+        np.asarray(y, dtype=np.int64),
+        Task("classification", len(class_names)),
+        names,
+        ("class",),
+        tuple(class_names),
+    )
 
 
-def value_table(x: Any, y: Any, target_names: Sequence[str] = ("y",), feature_names: Sequence[str] | None = None) -> Table:
-    """A regression table from anything array-like; y is [N] or [N, T]. Features without names are x1, x2, ..."""
+def value_table(
+    x: Any, y: Any, target_names: Sequence[str] = ("y",), feature_names: Sequence[str] | None = None
+) -> Table:
+    """A regression table from anything array-like; y is [N] or [N, T]. Features without names are
+    x1, x2, ...
+    """
     x_NF, y_NT = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     y_NT = y_NT[:, None] if y_NT.ndim == 1 else y_NT
     task = Task("regression", num_targets=len(target_names))
@@ -78,22 +105,43 @@ def value_table(x: Any, y: Any, target_names: Sequence[str] = ("y",), feature_na
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Part):
-    """Where examples come from, and how they are split and scaled. Every dataset has these fields."""
+    """Where examples come from, and how they are split and scaled. Every dataset has these
+    fields.
+    """
 
     task_kind: ClassVar[str]  # "classification" or "regression": known before anything is loaded
 
-    val: float = number(0.2, "fraction of the examples for validation; 0 has no such part", varies=False, at_least=0, below=1)
-    test: float = number(0.2, "fraction of the examples for the test; 0 has no such part", varies=False, at_least=0, below=1)
+    val: float = number(
+        0.2,
+        "fraction of the examples for validation; 0 has no such part",
+        varies=False,
+        at_least=0,
+        below=1,
+    )
+    test: float = number(
+        0.2,
+        "fraction of the examples for the test; 0 has no such part",
+        varies=False,
+        at_least=0,
+        below=1,
+    )
     scaling: str = choice(
         "standard",
         ("standard", "minmax", "none"),
-        "features to mean 0 and deviation 1 (standard) or to [0, 1] (minmax), as measured on the train part",
+        "features to mean 0 and deviation 1 (standard) or to [0, 1] (minmax), as measured on the"
+        " train part",
     )
     target_scaling: str = choice(
-        "auto", ("auto", "standard", "none"), "for regression targets; auto is standard unless the loss works in their own units"
+        "auto",
+        ("auto", "standard", "none"),
+        "for regression targets; auto is standard unless the loss works in their own units",
     )
     seed: int | None = integer(
-        None, "fixes data and split, whatever the seed of the run; null follows the run's seed", at_least=0, optional=True, varies=True
+        None,
+        "fixes data and split, whatever the seed of the run; null follows the run's seed",
+        at_least=0,
+        optional=True,
+        varies=True,
     )
 
     def make(self, rng: np.random.Generator) -> Table:
@@ -102,21 +150,38 @@ class Dataset(Part):
 
     def check(self) -> None:
         if self.val + self.test >= 1:
-            raise FieldError("val", self.val, f"and test = {self.test!r} leave nothing to train on: their sum must be below 1")
+            raise FieldError(
+                "val",
+                self.val,
+                f"and test = {self.test!r} leave nothing to train on: their sum must be below 1",
+            )
         if self.task_kind == "classification" and self.target_scaling == "standard":
-            raise FieldError("target_scaling", "standard", "is for regression; the targets of this dataset are classes")
+            raise FieldError(
+                "target_scaling",
+                "standard",
+                "is for regression; the targets of this dataset are classes",
+            )
 
 
 def _default_names(letter: str, names: Sequence[str] | None, x_NF: Floats) -> tuple[str, ...]:
-    return tuple(names) if names is not None else tuple(f"{letter}{i + 1}" for i in range(x_NF.shape[-1]))
+    return (
+        tuple(names)
+        if names is not None
+        else tuple(f"{letter}{i + 1}" for i in range(x_NF.shape[-1]))
+    )
 
 
 def _check_features(table: Table) -> None:
     x_NF = table.x
     if x_NF.dtype != np.float64 or x_NF.ndim != 2 or 0 in x_NF.shape:
-        raise DataError(f"Features must be a float64 array [examples, features] with at least one of each, not {x_NF.dtype} {x_NF.shape}.")
+        raise DataError(
+            "Features must be a float64 array [examples, features] with at least one of each, not"
+            f" {x_NF.dtype} {x_NF.shape}."
+        )
     if len(table.feature_names) != x_NF.shape[1]:
-        raise DataError(f"There are {x_NF.shape[1]} features but {len(table.feature_names)} feature names.")
+        raise DataError(
+            f"There are {x_NF.shape[1]} features but {len(table.feature_names)} feature names."
+        )
     if len(table.y) != len(x_NF):
         raise DataError(f"There are {len(x_NF)} rows of features but {len(table.y)} of targets.")
     _check_finite(x_NF, "feature", table.feature_names)
@@ -125,23 +190,40 @@ def _check_features(table: Table) -> None:
 def _check_labels(table: Table) -> None:
     y_N, num_classes = table.y, table.task.num_classes
     if y_N.dtype != np.int64 or y_N.ndim != 1:
-        raise DataError(f"Class labels must be an int64 array [examples], not {y_N.dtype} {y_N.shape}.")
+        raise DataError(
+            f"Class labels must be an int64 array [examples], not {y_N.dtype} {y_N.shape}."
+        )
     if num_classes < 2 or len(table.class_names) != num_classes or len(table.target_names) != 1:
         raise DataError(
-            f"A classification needs two classes or more, a name for each and one target: "
-            f"got {num_classes} classes, the names {table.class_names} and the targets {table.target_names}."
+            "A classification needs two classes or more, a name for each and one target: got"
+            f" {num_classes} classes, the names {table.class_names} and the targets"
+            f" {table.target_names}."
         )
     outside = np.flatnonzero((y_N < 0) | (y_N >= num_classes))
     if len(outside):
-        raise DataError(f"Row {outside[0]} has class label {y_N[outside[0]]}; labels go from 0 to {num_classes - 1}.")
+        raise DataError(
+            f"Row {outside[0]} has class label {y_N[outside[0]]}; labels go from 0 to"
+            f" {num_classes - 1}."
+        )
 
 
 def _check_targets(table: Table) -> None:
     y_NT, num_targets = table.y, table.task.num_targets
-    if y_NT.dtype != np.float64 or y_NT.ndim != 2 or num_targets < 1 or y_NT.shape[1] != num_targets:
-        raise DataError(f"Regression targets must be a float64 array [examples, {num_targets}], not {y_NT.dtype} {y_NT.shape}.")
+    if (
+        y_NT.dtype != np.float64
+        or y_NT.ndim != 2
+        or num_targets < 1
+        or y_NT.shape[1] != num_targets
+    ):
+        raise DataError(
+            f"Regression targets must be a float64 array [examples, {num_targets}], not"
+            f" {y_NT.dtype} {y_NT.shape}."
+        )
     if len(table.target_names) != num_targets or table.class_names:
-        raise DataError(f"A regression of {num_targets} targets needs as many target names and no class names: got {table.target_names}.")
+        raise DataError(
+            f"A regression of {num_targets} targets needs as many target names and no class names:"
+            f" got {table.target_names}."
+        )
     _check_finite(y_NT.astype(np.float64, copy=False), "target", table.target_names)
 
 
@@ -150,19 +232,31 @@ def _check_finite(values: Floats, noun: str, names: tuple[str, ...]) -> None:
     if len(bad):
         row, column = bad[0]
         raise DataError(
-            f"Row {row} of {noun} '{names[column]}' is {values[row, column]}; {len(bad)} cell(s) are not finite numbers. "
-            "Fill them in or leave these rows out."
+            f"Row {row} of {noun} '{names[column]}' is {values[row, column]}; {len(bad)} cell(s)"
+            " are not finite numbers. Fill them in or leave these rows out."
         )
 
 
 def _check_split(split: Mapping[str, Ints], num_rows: int) -> None:
     unknown = sorted(set(split) - set(PARTS))
     if unknown or "train" not in split or len(split["train"]) == 0:
-        raise DataError(f"A given split has a non-empty train part, and val or test if any: got {', '.join(split) or 'nothing'}.")
+        raise DataError(
+            "A given split has a non-empty train part, and val or test if any: got"
+            f" {', '.join(split) or 'nothing'}."
+        )
     for part, rows in split.items():
-        if not np.issubdtype(rows.dtype, np.integer) or rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows):
-            raise DataError(f"The given {part} part must list row numbers from 0 to {num_rows - 1}.")
+        if (
+            not np.issubdtype(rows.dtype, np.integer)
+            or rows.ndim != 1
+            or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows)
+        ):
+            raise DataError(
+                f"The given {part} part must list row numbers from 0 to {num_rows - 1}."
+            )
     rows = np.concatenate(list(split.values()))
     values, counts = np.unique(rows, return_counts=True)
     if len(values) != len(rows):
-        raise DataError(f"Row {values[counts > 1][0]} is listed more than once in the given split; parts must not share rows.")
+        raise DataError(
+            f"Row {values[counts > 1][0]} is listed more than once in the given split; parts must"
+            " not share rows."
+        )

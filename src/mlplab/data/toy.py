@@ -1,7 +1,9 @@
-"""Two-dimensional classification sets, drawn by geometry: the lecture's, and a few that everybody knows.
+"""Two-dimensional classification sets, drawn by geometry: the lecture's, and a few that everybody
+knows.
 
-Classes are as even as the number of examples allows. `noise` moves points after they are labelled, so that with noise 0 the label is
-the geometry's, and data of one seed with two noises are the same points moved further. Shapes: N examples.
+Classes are as even as the number of examples allows. `noise` moves points after they are labelled,
+so that with noise 0 the label is the geometry's, and data of one seed with two noises are the same
+points moved further. Shapes: N examples.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ class Toy(Dataset):
     task_kind: ClassVar[str] = "classification"
 
     num_samples: int = integer(1000, "examples, all parts together", at_least=2)
-    noise: Number = number(0.0, "standard deviation of what is added to both coordinates", at_least=0)
+    noise: Number = number(
+        0.0, "standard deviation of what is added to both coordinates", at_least=0
+    )
 
     def moved(self, x_N2: Floats, rng: np.random.Generator) -> Floats:
-        """The points with noise. The draw happens at noise 0 too, so that noise changes nothing else."""
+        """The points with noise. The draw happens at noise 0 too, so that noise changes nothing
+        else.
+        """
         return x_N2 + float(self.noise) * rng.standard_normal(x_N2.shape)
 
     def labels(self, num_classes: int = 2) -> Ints:
@@ -38,7 +44,9 @@ class Toy(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Toy):
-    """Two classes that one line separates: the sides of x1 + x2 = 0 in the square [-1, 1]^2, pushed apart by a gap."""
+    """Two classes that one line separates: the sides of x1 + x2 = 0 in the square [-1, 1]^2, pushed
+    apart by a gap.
+    """
 
     num_samples: int = integer(400, "examples, all parts together", at_least=2)
     gap: Number = number(0.2, "width of the empty strip along the line", at_least=0)
@@ -47,21 +55,44 @@ class Linear(Toy):
         y_N = self.labels()
         x_N2 = rng.uniform(-1, 1, (self.num_samples, 2))
         side_N = 2 * y_N - 1
-        x_N2 *= (np.where(x_N2.sum(1) >= 0, 1, -1) * side_N)[:, None]  # the mirror image has the other side: no point is thrown away
+        # the mirror image has the other side: no point is thrown away
+        x_N2 *= (np.where(x_N2.sum(1) >= 0, 1, -1) * side_N)[:, None]
         x_N2 += (side_N * float(self.gap) / 2 / np.sqrt(2))[:, None]
         return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boolean(Dataset):
-    """A Boolean gate: the four points (0, 0), (0, 1), (1, 0), (1, 1) and what the gate says of them."""
+    """A Boolean gate: the four points (0, 0), (0, 1), (1, 0), (1, 1) and what the gate says of
+    them.
+    """
 
     task_kind: ClassVar[str] = "classification"
 
-    gate: str = choice("xor", tuple(GATES), "what is computed of the two inputs; xor is the one that no line separates")
-    val: float = number(0.0, "fraction of the examples for validation; 0 has no such part", varies=False, at_least=0, below=1)
-    test: float = number(0.0, "fraction of the examples for the test; 0 has no such part", varies=False, at_least=0, below=1)
-    scaling: str = choice("none", ("standard", "minmax", "none"), "how features are scaled; none leaves the inputs 0 and 1")
+    gate: str = choice(
+        "xor",
+        tuple(GATES),
+        "what is computed of the two inputs; xor is the one that no line separates",
+    )
+    val: float = number(
+        0.0,
+        "fraction of the examples for validation; 0 has no such part",
+        varies=False,
+        at_least=0,
+        below=1,
+    )
+    test: float = number(
+        0.0,
+        "fraction of the examples for the test; 0 has no such part",
+        varies=False,
+        at_least=0,
+        below=1,
+    )
+    scaling: str = choice(
+        "none",
+        ("standard", "minmax", "none"),
+        "how features are scaled; none leaves the inputs 0 and 1",
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         return class_table([(0, 0), (0, 1), (1, 0), (1, 1)], GATES[self.gate], ("false", "true"))
@@ -69,7 +100,9 @@ class Boolean(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Xor(Toy):
-    """Four round clouds around (-1, -1), (-1, 1), (1, -1), (1, 1); blue where the signs differ: no line separates them."""
+    """Four round clouds around (-1, -1), (-1, 1), (1, -1), (1, 1); blue where the signs differ: no
+    line separates them.
+    """
 
     noise: Number = number(0.2, "standard deviation of each cloud", at_least=0)
 
@@ -82,53 +115,87 @@ class Xor(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Radial(Toy):
-    """One ring of sectors whose two classes alternate: the lecture's six regions, each for one hidden unit.
+    """One ring of sectors whose two classes alternate: the lecture's six regions, each for one
+    hidden unit.
 
     Radii from 0.5 to 1, uniform over the area. A line gets at most 2/3 of six sectors right.
     """
 
-    num_sectors: int = integer(6, "sectors of the ring; an even number, so that neighbours always differ", at_least=2)
-    gap: Number = number(0.1, "fraction of each sector's angle that stays empty between neighbours", at_least=0, below=1)
+    num_sectors: int = integer(
+        6, "sectors of the ring; an even number, so that neighbours always differ", at_least=2
+    )
+    gap: Number = number(
+        0.1,
+        "fraction of each sector's angle that stays empty between neighbours",
+        at_least=0,
+        below=1,
+    )
 
     def check(self) -> None:
         super().check()
         if self.num_sectors % 2:
-            raise FieldError("num_sectors", self.num_sectors, "is odd: two sectors of one class would meet")
+            raise FieldError(
+                "num_sectors", self.num_sectors, "is odd: two sectors of one class would meet"
+            )
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
         sector_N = _sector(y_N, 2, self.num_sectors)
-        return class_table(self.moved(_sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng), rng), y_N, TWO_CLASSES)
+        return class_table(
+            self.moved(_sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng), rng),
+            y_N,
+            TWO_CLASSES,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoLayerRadial(Toy):
     """Two rings of six sectors, classes alternating around and inwards: the lecture's demo.
 
-    Radii up to 1 and from 1 to 2, uniform over the area. The classes of the outer ring are shifted by one sector. By default the whole disc
-    is evenly covered, so that a network that learns the outer ring alone gets 3/4 right; inner_share = 0.5 makes the rings count alike.
+    Radii up to 1 and from 1 to 2, uniform over the area. The classes of the outer ring are shifted
+    by one sector. By default the whole disc is evenly covered, so that a network that learns the
+    outer ring alone gets 3/4 right; inner_share = 0.5 makes the rings count alike.
     """
 
     num_samples: int = integer(2000, "examples, all parts together", at_least=2)
-    gap: Number = number(0.1, "fraction of each sector's angle that stays empty between neighbours", at_least=0, below=1)
-    inner_share: Number = number(0.25, "fraction of the examples in the inner ring; 0.25 covers the disc evenly", at_least=0, at_most=1)
+    gap: Number = number(
+        0.1,
+        "fraction of each sector's angle that stays empty between neighbours",
+        at_least=0,
+        below=1,
+    )
+    inner_share: Number = number(
+        0.25,
+        "fraction of the examples in the inner ring; 0.25 covers the disc evenly",
+        at_least=0,
+        at_most=1,
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
         outer_N = np.arange(self.num_samples) >= round(self.num_samples * float(self.inner_share))
         sector_N = _sector((y_N + outer_N) % 2, 2, 6)
-        x_N2 = _sector_points(sector_N, 6, self.gap, np.where(outer_N, 1.0, 0.0), np.where(outer_N, 2.0, 1.0), rng)
+        x_N2 = _sector_points(
+            sector_N, 6, self.gap, np.where(outer_N, 1.0, 0.0), np.where(outer_N, 2.0, 1.0), rng
+        )
         return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeClasses(Toy):
-    """Three classes in a ring of six sectors, opposite sectors alike: for the lecture's network 2 -> 6 -> 4 -> 3.
+    """Three classes in a ring of six sectors, opposite sectors alike: for the lecture's network 2
+    -> 6 -> 4 -> 3.
 
-    Radii from 0.5 to 1, uniform over the area. Softmax regression fails, as a class lies on both sides of the origin.
+    Radii from 0.5 to 1, uniform over the area. Softmax regression fails, as a class lies on both
+    sides of the origin.
     """
 
-    gap: Number = number(0.1, "fraction of each sector's angle that stays empty between neighbours", at_least=0, below=1)
+    gap: Number = number(
+        0.1,
+        "fraction of each sector's angle that stays empty between neighbours",
+        at_least=0,
+        below=1,
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(3)
@@ -138,31 +205,43 @@ class ThreeClasses(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Spiral(Toy):
-    """Arms that wind around the origin, one class an arm: hard for hidden units, which see directions.
+    """Arms that wind around the origin, one class an arm: hard for hidden units, which see
+    directions.
 
     x = r (cos a, sin a),  a = 2 pi (turns r + arm / num_arms),  r uniform in [0.1, 1]
     """
 
-    noise: Number = number(0.02, "standard deviation of what is added to both coordinates", at_least=0)
+    noise: Number = number(
+        0.02, "standard deviation of what is added to both coordinates", at_least=0
+    )
     num_arms: int = integer(2, "arms, and classes", at_least=2)
-    turns: Number = number(1.5, "how often an arm winds around the origin between radius 0 and 1", above=0)
+    turns: Number = number(
+        1.5, "how often an arm winds around the origin between radius 0 and 1", above=0
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(self.num_arms)
         radius_N = rng.uniform(0.1, 1, self.num_samples)
         angle_N = 2 * np.pi * (float(self.turns) * radius_N + y_N / self.num_arms)
-        return class_table(self.moved(_polar(radius_N, angle_N), rng), y_N, [f"arm {i + 1}" for i in range(self.num_arms)])
+        return class_table(
+            self.moved(_polar(radius_N, angle_N), rng),
+            y_N,
+            [f"arm {i + 1}" for i in range(self.num_arms)],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moons(Toy):
     """Two half circles that reach into each other.
 
-    (cos t, sin t) and (1 - cos t, 1/2 - sin t), t evenly spaced in [0, pi]: scikit-learn's make_moons.
+    (cos t, sin t) and (1 - cos t, 1/2 - sin t), t evenly spaced in [0, pi]: scikit-learn's
+    make_moons.
     """
 
     num_samples: int = integer(500, "examples, all parts together", at_least=2)
-    noise: Number = number(0.1, "standard deviation of what is added to both coordinates", at_least=0)
+    noise: Number = number(
+        0.1, "standard deviation of what is added to both coordinates", at_least=0
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
@@ -174,21 +253,29 @@ class Moons(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Circles(Toy):
-    """A circle of radius 1 and a smaller one inside it, points evenly spaced: scikit-learn's make_circles."""
+    """A circle of radius 1 and a smaller one inside it, points evenly spaced: scikit-learn's
+    make_circles.
+    """
 
     num_samples: int = integer(500, "examples, all parts together", at_least=2)
-    noise: Number = number(0.05, "standard deviation of what is added to both coordinates", at_least=0)
+    noise: Number = number(
+        0.05, "standard deviation of what is added to both coordinates", at_least=0
+    )
     factor: Number = number(0.5, "radius of the inner circle", at_least=0, below=1)
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
-        x_N2 = _polar(np.where(y_N == 0, 1.0, float(self.factor)), _evenly(y_N, 2 * np.pi, closed=False))
+        x_N2 = _polar(
+            np.where(y_N == 0, 1.0, float(self.factor)), _evenly(y_N, 2 * np.pi, closed=False)
+        )
         return class_table(self.moved(x_N2, rng), y_N, ("outer", "inner"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blobs(Toy):
-    """Round clouds, one a class, whose centres are uniform in [-10, 10] along each feature; they may overlap."""
+    """Round clouds, one a class, whose centres are uniform in [-10, 10] along each feature; they
+    may overlap.
+    """
 
     num_samples: int = integer(500, "examples, all parts together", at_least=2)
     noise: Number = number(1.0, "standard deviation of each cloud", at_least=0)
@@ -198,7 +285,11 @@ class Blobs(Toy):
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(self.num_classes)
         centres_CF = rng.uniform(-10, 10, (self.num_classes, self.num_features))
-        return class_table(self.moved(centres_CF[y_N], rng), y_N, [f"blob {i + 1}" for i in range(self.num_classes)])
+        return class_table(
+            self.moved(centres_CF[y_N], rng),
+            y_N,
+            [f"blob {i + 1}" for i in range(self.num_classes)],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,22 +316,35 @@ def _polar(radius_N: Floats, angle_N: Floats) -> Floats:
 
 
 def _sector(y_N: Ints, num_classes: int, num_sectors: int) -> Ints:
-    """A sector of the right class for each example: sector s has class s mod num_classes, and all get as many as can be."""
+    """A sector of the right class for each example: sector s has class s mod num_classes, and all
+    get as many as can be.
+    """
     turn_N = np.arange(len(y_N)) // num_classes % (num_sectors // num_classes)
     return num_classes * turn_N + y_N
 
 
 def _sector_points(
-    sector_N: Ints, num_sectors: int, gap: Number, inner: Floats | float, outer: Floats | float, rng: np.random.Generator
+    sector_N: Ints,
+    num_sectors: int,
+    gap: Number,
+    inner: Floats | float,
+    outer: Floats | float,
+    rng: np.random.Generator,
 ) -> Floats:
-    """Points uniform over the area of their sector between two radii; sector s spans 2 pi [s, s + 1] / num_sectors less the gap."""
+    """Points uniform over the area of their sector between two radii; sector s spans 2 pi [s, s +
+    1] / num_sectors less the gap.
+    """
     share = 1 - float(gap)
-    angle_N = 2 * np.pi / num_sectors * (sector_N + 0.5 + share * rng.uniform(-0.5, 0.5, len(sector_N)))
+    angle_N = (
+        2 * np.pi / num_sectors * (sector_N + 0.5 + share * rng.uniform(-0.5, 0.5, len(sector_N)))
+    )
     radius_N = np.sqrt(rng.uniform(np.square(inner), np.square(outer), len(sector_N)))
     return _polar(radius_N, angle_N)
 
 
 def _evenly(y_N: Ints, end: float, closed: bool) -> Floats:
-    """Evenly spaced angles from 0 to `end` (itself included if closed) within each of two classes, for labels 0, 1, 0, 1, ..."""
+    """Evenly spaced angles from 0 to `end` (itself included if closed) within each of two classes,
+    for labels 0, 1, 0, 1, ...
+    """
     counts = np.bincount(y_N, minlength=2)
     return np.arange(len(y_N)) // 2 * end / np.maximum(counts[y_N] - closed, 1)

@@ -1,4 +1,6 @@
-"""The columns that an exported model takes, and rows of a data frame as these columns. Shapes: N rows, F features."""
+"""The columns that an exported model takes, and rows of a data frame as these columns. Shapes: N
+rows, F features.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ PLAIN = "x"
 
 @dataclass(frozen=True)
 class Input:
-    """One input: its name, its kind (number, boolean, category, date; `features` for the one of a network without a file), its width, its words."""
+    """One input: its name, its kind (number, boolean, category, date; `features` for the one of a
+    network without a file), its width, its words.
+    """
 
     name: str
     kind: str
@@ -31,7 +35,11 @@ class Input:
 
     def about(self) -> dict[str, Any]:
         """What a caller has to know, as plain values."""
-        empty = "allowed" if self.column is not None and (self.column.fill is not None or "" in codes(self.words)) else "not allowed"
+        empty = (
+            "allowed"
+            if self.column is not None and (self.column.fill is not None or "" in codes(self.words))
+            else "not allowed"
+        )
         return {"name": self.name, "kind": self.kind, "width": self.width, "empty cells": empty}
 
 
@@ -41,32 +49,53 @@ def inputs(runs: Sequence[Run]) -> list[Input]:
     if own.encoder is None:
         return [Input(PLAIN, "features", len(own.feature_names))]
     words = vocabulary(runs)
-    return [Input(column.name, column.kind, 1, column, words.get(column.name, ())) for column in own.encoder.columns]
+    return [
+        Input(column.name, column.kind, 1, column, words.get(column.name, ()))
+        for column in own.encoder.columns
+    ]
 
 
 def texts(values: pd.Series) -> np.ndarray:
     """Categories as texts, "" where empty: object [N, 1]."""
-    return np.array([["" if missing else word_of(value)] for value, missing in zip(values, values.isna(), strict=True)], dtype=object)
+    return np.array(
+        [
+            ["" if missing else word_of(value)]
+            for value, missing in zip(values, values.isna(), strict=True)
+        ],
+        dtype=object,
+    )
 
 
 def seconds(values: pd.Series) -> np.ndarray:
-    """Dates as seconds since 1970-01-01 00:00 of their own clock, NaN where empty: float64 [N, 1]."""
+    """Dates as seconds since 1970-01-01 00:00 of their own clock, NaN where empty: float64 [N,
+    1].
+    """
     import pandas as pd
 
     moments = pd.to_datetime(values, errors="coerce")
     if getattr(moments.dt, "tz", None) is not None:
         moments = moments.dt.tz_localize(None)
-    return np.asarray(((moments - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(np.float64))[:, None]
+    return np.asarray(((moments - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(np.float64))[
+        :, None
+    ]
 
 
 def raw(wanted: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """A frame's columns as an exported ONNX model takes them: float64 [N, 1], or texts as object [N, 1]."""
+    """A frame's columns as an exported ONNX model takes them: float64 [N, 1], or texts as object
+    [N, 1].
+    """
     if wanted[0].column is None:
         return {PLAIN: frame.to_numpy(np.float64)}
     found = {}
     for one in wanted:
         values = frame[one.name]
-        found[one.name] = texts(values) if one.kind == CATEGORY else seconds(values) if one.kind == DATE else _numbers(values, "")[:, None]
+        found[one.name] = (
+            texts(values)
+            if one.kind == CATEGORY
+            else seconds(values)
+            if one.kind == DATE
+            else _numbers(values, "")[:, None]
+        )
     return found
 
 
@@ -77,6 +106,8 @@ def coded(wanted: Sequence[Input], columns: Mapping[str, np.ndarray]) -> list[np
         values = columns[one.name]
         if one.column is not None and one.kind == CATEGORY:
             known, other = codes(one.words), len(one.words)
-            values = np.array([[known.get(word, other)] for (word,) in values], dtype=np.int64).reshape(-1, 1)
+            values = np.array(
+                [[known.get(word, other)] for (word,) in values], dtype=np.int64
+            ).reshape(-1, 1)
         found.append(np.array(values))  # a copy that torch may hold
     return found

@@ -1,4 +1,6 @@
-"""The file of an exported model, and what is read back from it. Each writer checks what it wrote: the file is loaded anew and asked. Shapes: N rows."""
+"""The file of an exported model, and what is read back from it. Each writer checks what it wrote:
+the file is loaded anew and asked. Shapes: N rows.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +31,30 @@ INSTALL = "pip install 'mlplab[export]'"
 
 
 def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> float:
-    """Write the runs of a predictor as one file; the largest difference from what they say themselves on random and edge rows.
+    """Write the runs of a predictor as one file; the largest difference from what they say
+    themselves on random and edge rows.
 
-    form: onnx or torch. Raises DataError where the file would say something else, and leaves none then.
+    form: onnx or torch. Raises DataError where the file would say something else, and leaves none
+    then.
     """
     runs = predictor.runs
     aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
     frame = random_rows(runs[0], rows)
     expected = predictor.scores(frame, "the random rows")[0]
     write: Callable[[Sequence[Run], Path], Any] = write_onnx if form == "onnx" else write_torch
-    ask: Callable[[Path, Sequence[Input], Any], np.ndarray] = ask_onnx if form == "onnx" else ask_torch
+    ask: Callable[[Path, Sequence[Input], Any], np.ndarray] = (
+        ask_onnx if form == "onnx" else ask_torch
+    )
     wanted = inputs(runs)
     try:
         write(runs, aside)
         found = difference(runs, expected, ask(aside, wanted, frame))
         limit = TOLERANCE[runs[0].settings.dtype]
         if not found <= limit:
-            raise DataError(f"The exported model differs from the run by {found:.3g}, and {limit:g} is allowed: {out} was not written.")
+            raise DataError(
+                f"The exported model differs from the run by {found:.3g}, and {limit:g} is allowed:"
+                f" {out} was not written."
+            )
         os.replace(aside, out)
     finally:
         aside.unlink(missing_ok=True)
@@ -62,7 +71,9 @@ def about(runs: Sequence[Run]) -> dict[str, str]:
         "targets": json.dumps(own.target_names),
         "features": json.dumps(own.feature_names),
         "inputs": json.dumps([one.about() for one in inputs(runs)]),
-        "codes": json.dumps({one.name: codes(one.words) for one in inputs(runs) if one.kind == CATEGORY}),
+        "codes": json.dumps(
+            {one.name: codes(one.words) for one in inputs(runs) if one.kind == CATEGORY}
+        ),
         "models": str(len(runs)),
     }
 
@@ -81,11 +92,15 @@ def _traced(runs: Sequence[Run]) -> tuple[Pipeline, tuple[torch.Tensor, ...], li
 
 
 def write_torch(runs: Sequence[Run], path: Path) -> None:
-    """A program of torch.export: positional inputs in the order of `inputs`, categories as codes; both stand in its extra file about.json."""
+    """A program of torch.export: positional inputs in the order of `inputs`, categories as codes;
+    both stand in its extra file about.json.
+    """
     pipeline, rows, _ = _traced(runs)
     batch = torch.export.Dim("rows", min=1)
     with _quiet(), torch.no_grad():
-        program = torch.export.export(pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)})
+        program = torch.export.export(
+            pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)}
+        )
         with open(path, "wb") as file:
             torch.export.save(program, file, extra_files={"about.json": json.dumps(about(runs))})
 
@@ -99,7 +114,9 @@ def ask_torch(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
 
 
 def write_onnx(runs: Sequence[Run], path: Path) -> None:
-    """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`, or `values`."""
+    """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`,
+    or `values`.
+    """
     _need("onnx", "onnxscript", "onnxruntime")
     from mlplab.export.onnx_graph import finished
 
@@ -109,11 +126,23 @@ def write_onnx(runs: Sequence[Run], path: Path) -> None:
     outputs = ["probabilities", "place"] if pipeline.classifies else ["values"]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            pipeline, rows, dynamo=True, verbose=False, input_names=names, output_names=outputs, optimize=True,
-            dynamic_shapes=(tuple({0: batch} for _ in rows),), external_data=False,
-        )  # fmt: skip
+            pipeline,
+            rows,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=outputs,
+            optimize=True,
+            dynamic_shapes=(tuple({0: batch} for _ in rows),),
+            external_data=False,
+        )
     assert program is not None
-    model = finished(program.model_proto, dict(zip(names, wanted, strict=True)), runs[0].preprocessing.class_names, about(runs))
+    model = finished(
+        program.model_proto,
+        dict(zip(names, wanted, strict=True)),
+        runs[0].preprocessing.class_names,
+        about(runs),
+    )
     path.write_bytes(model.SerializeToString())
 
 
@@ -122,7 +151,11 @@ def ask_onnx(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
     runtime = import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return np.asarray(session.run(["probabilities" if "probabilities" in names else "values"], raw(wanted, frame))[0])
+    return np.asarray(
+        session.run(
+            ["probabilities" if "probabilities" in names else "values"], raw(wanted, frame)
+        )[0]
+    )
 
 
 def _need(*names: str) -> None:
@@ -130,7 +163,10 @@ def _need(*names: str) -> None:
 
     absent = [name for name in names if find_spec(name) is None]
     if absent:
-        raise DataError(f"--format onnx needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed: {INSTALL}.")
+        raise DataError(
+            f"--format onnx needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'}"
+            f" not installed: {INSTALL}."
+        )
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""What an ONNX graph gets beside what torch traced: texts as inputs in the place of codes, names of columns, and labels as texts."""
+"""What an ONNX graph gets beside what torch traced: texts as inputs in the place of codes, names of
+columns, and labels as texts.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ ML_DOMAIN = "ai.onnx.ml"
 ML_VERSION = 3
 
 
-def finished(model: Any, wanted: Mapping[str, Input], classes: Sequence[str], about: Mapping[str, str]) -> Any:
-    """The model proto with inputs named like the columns, words translated by a LabelEncoder, and the label beside the probabilities. Checked."""
+def finished(
+    model: Any, wanted: Mapping[str, Input], classes: Sequence[str], about: Mapping[str, str]
+) -> Any:
+    """The model proto with inputs named like the columns, words translated by a LabelEncoder, and
+    the label beside the probabilities. Checked.
+    """
     import onnx
     from onnx import helper
 
@@ -26,10 +32,16 @@ def finished(model: Any, wanted: Mapping[str, Input], classes: Sequence[str], ab
             known = codes(one.words) or {"": 0}
             first.append(
                 helper.make_node(
-                    "LabelEncoder", [name], [given.name], f"codes of {one.name}", domain=ML_DOMAIN,
-                    keys_strings=list(known), values_int64s=list(known.values()), default_int64=len(one.words),
+                    "LabelEncoder",
+                    [name],
+                    [given.name],
+                    f"codes of {one.name}",
+                    domain=ML_DOMAIN,
+                    keys_strings=list(known),
+                    values_int64s=list(known.values()),
+                    default_int64=len(one.words),
                 )
-            )  # fmt: skip
+            )
             kind = onnx.TensorProto.STRING
         else:
             first.append(helper.make_node("Identity", [name], [given.name]))
@@ -50,7 +62,9 @@ def finished(model: Any, wanted: Mapping[str, Input], classes: Sequence[str], ab
 
 def _free(name: str, graph: Any) -> str:
     """The name of the column, which nothing inside the graph has."""
-    taken = {output for node in graph.node for output in node.output} | {own.name for own in graph.initializer}
+    taken = {output for node in graph.node for output in node.output} | {
+        own.name for own in graph.initializer
+    }
     return name if name not in taken and name else f"{name} (column)"
 
 
@@ -60,7 +74,9 @@ def _label(graph: Any, classes: Sequence[str]) -> None:
     from onnx import helper
 
     words: Any = [word.encode() for word in classes]
-    graph.initializer.append(helper.make_tensor("class words", onnx.TensorProto.STRING, [len(classes)], words))
+    graph.initializer.append(
+        helper.make_tensor("class words", onnx.TensorProto.STRING, [len(classes)], words)
+    )
     graph.node.append(helper.make_node("Gather", ["class words", "place"], ["label"], axis=0))
     kept = [output for output in graph.output if output.name != "place"]
     del graph.output[:]

@@ -1,8 +1,10 @@
-"""From raw columns to predictions as one torch module, which torch.export and ONNX can trace: what `Run.predict` computes, step by step.
+"""From raw columns to predictions as one torch module, which torch.export and ONNX can trace: what
+`Run.predict` computes, step by step.
 
-Each column comes as a tensor [N, 1]: numbers and truth values as float64 with NaN where empty; dates as seconds since 1970-01-01 00:00 of their
-own clock, float64, NaN where empty; categories as int64 codes, as `codes` has them. A network that did not learn from a file takes one tensor
-x, float64 [N, F]. Shapes: N rows, F features, C classes, T targets, M models, Q quantiles.
+Each column comes as a tensor [N, 1]: numbers and truth values as float64 with NaN where empty;
+dates as seconds since 1970-01-01 00:00 of their own clock, float64, NaN where empty; categories as
+int64 codes, as `codes` has them. A network that did not learn from a file takes one tensor x,
+float64 [N, F]. Shapes: N rows, F features, C classes, T targets, M models, Q quantiles.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ DAY = 86400.0
 
 
 class EncodeNumber(nn.Module):
-    """A number or truth value: filled in, by rank where it is so scaled, and whether it was missing."""
+    """A number or truth value: filled in, by rank where it is so scaled, and whether it was
+    missing.
+    """
 
     up: Tensor
     down: Tensor
@@ -36,10 +40,13 @@ class EncodeNumber(nn.Module):
 
     def forward(self, x_N1: Tensor) -> Tensor:
         missing = x_N1.isnan()
-        filled = torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
+        filled = (
+            torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
+        )
         if self.column.quantiles:
             ranks = 0.5 * (self._ranks(filled, self.up) + 1 - self._ranks(-filled, self.down))
-            filled = torch.where(filled.isnan(), filled, ranks)  # an empty cell where none was allowed stays visible
+            # an empty cell where none was allowed stays visible
+            filled = torch.where(filled.isnan(), filled, ranks)
         return torch.cat([filled, missing.double()], 1) if self.column.indicator else filled
 
     @staticmethod
@@ -48,11 +55,14 @@ class EncodeNumber(nn.Module):
         last = len(quantiles_Q) - 1
         if last < 1:
             return torch.zeros_like(x_N1)
-        below_N1 = (quantiles_Q <= x_N1).sum(1, keepdim=True) - 1  # the last quantile that is not above x
+        # the last quantile that is not above x
+        below_N1 = (quantiles_Q <= x_N1).sum(1, keepdim=True) - 1
         left_N = below_N1.clamp(0, last - 1).squeeze(1)
         low_N1, high_N1 = quantiles_Q[left_N].unsqueeze(1), quantiles_Q[left_N + 1].unsqueeze(1)
         width_N1 = high_N1 - low_N1
-        share_N1 = torch.where(width_N1 > 0, (x_N1 - low_N1) / torch.where(width_N1 > 0, width_N1, 1.0), 0.0)
+        share_N1 = torch.where(
+            width_N1 > 0, (x_N1 - low_N1) / torch.where(width_N1 > 0, width_N1, 1.0), 0.0
+        )
         inside_N1 = (left_N.unsqueeze(1).double() + share_N1) / last
         return torch.where(below_N1 < 0, 0.0, torch.where(below_N1 >= last, 1.0, inside_N1))
 
@@ -60,7 +70,8 @@ class EncodeNumber(nn.Module):
 class EncodeCategory(nn.Module):
     """A code as a feature a word, the last for words that training did not meet; or as one number.
 
-    `words` are those that the codes stand for: what any of several models has met. Each model has places of its own for them.
+    `words` are those that the codes stand for: what any of several models has met. Each model has
+    places of its own for them.
     """
 
     places: Tensor
@@ -71,7 +82,9 @@ class EncodeCategory(nn.Module):
         self.ordinal = column.ordinal
         own = {word: i for i, word in enumerate(column.words)}
         self.register_buffer("places", torch.arange(len(own) + 1))
-        self.register_buffer("translation", torch.tensor([own.get(word, len(own)) for word in words] + [len(own)]))
+        self.register_buffer(
+            "translation", torch.tensor([own.get(word, len(own)) for word in words] + [len(own)])
+        )
 
     def forward(self, code_N1: Tensor) -> Tensor:
         place_N1 = self.translation[code_N1.squeeze(1)].unsqueeze(1)
@@ -79,7 +92,9 @@ class EncodeCategory(nn.Module):
 
 
 class EncodeDate(nn.Module):
-    """Seconds since 1970 as parts of the calendar. Source of the day count: Hinnant 2013, days from civil, for the proleptic Gregorian calendar."""
+    """Seconds since 1970 as parts of the calendar. Source of the day count: Hinnant 2013, days from
+    civil, for the proleptic Gregorian calendar.
+    """
 
     def __init__(self, column: ColumnEncoder) -> None:
         super().__init__()
@@ -90,7 +105,10 @@ class EncodeDate(nn.Module):
         seconds_N1 = torch.where(missing, 0.0, seconds_N1)
         parts = self._parts(seconds_N1)
         medians = self.column.quantiles or (0.0,) * len(self.column.parts)
-        found = [torch.where(missing, median, parts[part]) for part, median in zip(self.column.parts, medians, strict=True)]
+        found = [
+            torch.where(missing, median, parts[part])
+            for part, median in zip(self.column.parts, medians, strict=True)
+        ]
         return torch.cat([*found, missing.double()] if self.column.indicator else found, 1)
 
     @staticmethod
@@ -100,16 +118,25 @@ class EncodeDate(nn.Module):
         era = torch.floor(from_march / 146097.0)
         day_of_era = from_march - era * 146097.0
         year_of_era = torch.floor(
-            (day_of_era - torch.floor(day_of_era / 1460.0) + torch.floor(day_of_era / 36524.0) - torch.floor(day_of_era / 146096.0)) / 365.0
+            (
+                day_of_era
+                - torch.floor(day_of_era / 1460.0)
+                + torch.floor(day_of_era / 36524.0)
+                - torch.floor(day_of_era / 146096.0)
+            )
+            / 365.0
         )
-        day_of_year = day_of_era - (365.0 * year_of_era + torch.floor(year_of_era / 4.0) - torch.floor(year_of_era / 100.0))
+        day_of_year = day_of_era - (
+            365.0 * year_of_era + torch.floor(year_of_era / 4.0) - torch.floor(year_of_era / 100.0)
+        )
         month_from_march = torch.floor((5.0 * day_of_year + 2.0) / 153.0)
         month = month_from_march + torch.where(month_from_march < 10.0, 3.0, -9.0)
         return {
             "year": year_of_era + era * 400.0 + torch.where(month <= 2.0, 1.0, 0.0),
             "month": month,
             "day": day_of_year - torch.floor((153.0 * month_from_march + 2.0) / 5.0) + 1.0,
-            "day_of_week": days + 3.0 - torch.floor((days + 3.0) / 7.0) * 7.0,  # 1970-01-01 was a Thursday
+            # 1970-01-01 was a Thursday
+            "day_of_week": days + 3.0 - torch.floor((days + 3.0) / 7.0) * 7.0,
             "hour": torch.floor((seconds - days * DAY) / 3600.0),
         }
 
@@ -131,20 +158,28 @@ class Scale(nn.Module):
 
 
 class Model(nn.Module):
-    """One run: columns in, class probabilities [N, C] or values [N, T] in the target's own units out, float64."""
+    """One run: columns in, class probabilities [N, C] or values [N, T] in the target's own units
+    out, float64.
+    """
 
     def __init__(self, run: Run, words: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         own = run.preprocessing
         columns = own.encoder.columns if own.encoder is not None else ()
-        self.encoders = nn.ModuleList([_encoder(column, words.get(column.name, ())) for column in columns])
+        self.encoders = nn.ModuleList(
+            [_encoder(column, words.get(column.name, ())) for column in columns]
+        )
         self.spare = [column.spare for column in columns]
         self.scale = Scale(own.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
         self.loss = settled(run.settings.loss, own.task)
         plain = own.task.classifies or own.target_scaler is None
-        self.restore = nn.Identity() if plain or own.target_scaler is None else Scale(own.target_scaler, back=True)
+        self.restore = (
+            nn.Identity()
+            if plain or own.target_scaler is None
+            else Scale(own.target_scaler, back=True)
+        )
 
     def forward(self, columns: Sequence[Tensor]) -> Tensor:
         x_NF = columns[0]
@@ -161,7 +196,9 @@ class Model(nn.Module):
 
 
 class Pipeline(nn.Module):
-    """The mean over several models: (probabilities [N, C], place of the most probable class [N]), or (values [N, T],)."""
+    """The mean over several models: (probabilities [N, C], place of the most probable class [N]),
+    or (values [N, T],).
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
@@ -170,7 +207,11 @@ class Pipeline(nn.Module):
         self.classifies = runs[0].preprocessing.task.classifies
 
     def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:
-        scores = torch.stack([model(columns) for model in self.models]).mean(0) if len(self.models) > 1 else self.models[0](columns)
+        scores = (
+            torch.stack([model(columns) for model in self.models]).mean(0)
+            if len(self.models) > 1
+            else self.models[0](columns)
+        )
         return (scores, scores.argmax(1)) if self.classifies else (scores,)
 
 
@@ -178,7 +219,9 @@ def vocabulary(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """The words that any of the runs has met in each column of categories."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
-        for column in run.preprocessing.encoder.columns if run.preprocessing.encoder is not None else ():
+        for column in (
+            run.preprocessing.encoder.columns if run.preprocessing.encoder is not None else ()
+        ):
             if column.kind == CATEGORY:
                 found.setdefault(column.name, {}).update(dict.fromkeys(column.words))
     return {name: tuple(sorted(words)) for name, words in found.items()}

@@ -1,10 +1,33 @@
-"""Losses: what training makes small, one number per example, and the output layer that it asks for."""
+"""Losses: what training makes small, one number per example, and the output layer that it asks
+for.
+"""
 
 from mlplab.losses.auto import Auto, settled
 from mlplab.losses.base import ClassificationLoss, Loss, RegressionLoss
-from mlplab.losses.classification import Bce, Brier, CrossEntropy, Focal, KlDivergence, MseOnehot, Nll
+from mlplab.losses.classification import (
+    Bce,
+    Brier,
+    CrossEntropy,
+    Focal,
+    KlDivergence,
+    MseOnehot,
+    Nll,
+)
 from mlplab.losses.margin import Hinge, SquaredHinge
-from mlplab.losses.regression import Bernoulli, GaussianNll, HalfMse, Huber, LogCosh, Mae, Mape, Mse, Msle, Poisson, Quantile, Smape
+from mlplab.losses.regression import (
+    Bernoulli,
+    GaussianNll,
+    HalfMse,
+    Huber,
+    LogCosh,
+    Mae,
+    Mape,
+    Mse,
+    Msle,
+    Poisson,
+    Quantile,
+    Smape,
+)
 
 LOSSES: dict[str, type[Loss]] = {
     "auto": Auto,

@@ -15,7 +15,8 @@ from mlplab.task import Task
 class Auto(Loss):
     """Cross-entropy for classes, mean squared error for values.
 
-    It is resolved once the task is known; calling it, or `predict`, before that raises NotImplementedError.
+    It is resolved once the task is known; calling it, or `predict`, before that raises
+    NotImplementedError.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")

@@ -1,6 +1,7 @@
 """Losses of classes by probability: cross-entropy and its relatives, and squared distances.
 
-z are the outputs, p = softmax(z), y the target class. All logarithms of probabilities come from log-softmax, never from log(softmax).
+z are the outputs, p = softmax(z), y the target class. All logarithms of probabilities come from
+log-softmax, never from log(softmax).
 
 Shapes: K members, B examples of the batch, C classes (1 output where bce serves two classes).
 """
@@ -20,22 +21,35 @@ from mlplab.schema import Number, number
 from mlplab.stacking import fit
 from mlplab.task import Task
 
-# Rows beyond which torch's softmax over few classes is faster with the classes in the middle dimension, where it vectorises over
-# the examples: 2.5 times at 256 members, batches of 32 and 2 classes; below, the transposition costs more than it saves.
+# Rows beyond which torch's softmax over few classes is faster with the classes in the middle
+# dimension, where it vectorises over the examples: 2.5 times at 256 members, batches of 32 and 2
+# classes; below, the transposition costs more than it saves.
 _WIDE = 1024
 
 
 def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number = 0.0) -> Tensor:
-    """Cross-entropy to (1 - smoothing) * onehot + smoothing / C: torch's own, or torch's formula where members differ."""
+    """Cross-entropy to (1 - smoothing) * onehot + smoothing / C: torch's own, or torch's formula
+    where members differ.
+    """
     if not isinstance(smoothing, Tensor):
         if targets_KB.numel() > _WIDE:
-            return F.cross_entropy(logits_KBC.transpose(1, 2), targets_KB, reduction="none", label_smoothing=smoothing)
-        loss_N = F.cross_entropy(logits_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none", label_smoothing=smoothing)
+            return F.cross_entropy(
+                logits_KBC.transpose(1, 2), targets_KB, reduction="none", label_smoothing=smoothing
+            )
+        loss_N = F.cross_entropy(
+            logits_KBC.flatten(0, 1),
+            targets_KB.flatten(),
+            reduction="none",
+            label_smoothing=smoothing,
+        )
         return loss_N.view(targets_KB.shape)
     log_p_KBC = logits_KBC.log_softmax(-1)
-    hard_KB = F.nll_loss(log_p_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none").view(targets_KB.shape)
+    hard_KB = F.nll_loss(log_p_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none").view(
+        targets_KB.shape
+    )
     share = smoothing / logits_KBC.shape[-1]
-    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(share, hard_KB)  # torch's order: the same bits
+    # torch's order: the same bits
+    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(share, hard_KB)
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,14 @@ class CrossEntropy(ClassificationLoss):
 
         - sum_c q_c log p_c,      q = (1 - s) * onehot(y) + s / C      in [0, inf)
 
-    s is the label smoothing of Szegedy et al. 2016. torch's cross_entropy; class weights turn its mean into sum w l / sum w.
-    torch weighs the terms of the smoothing sum by class c; here a weight belongs to the whole example.
+    s is the label smoothing of Szegedy et al. 2016. torch's cross_entropy; class weights turn its
+    mean into sum w l / sum w. torch weighs the terms of the smoothing sum by class c; here a weight
+    belongs to the whole example.
     """
 
-    label_smoothing: Number = number(0.0, "share of the target spread evenly over all classes", at_least=0, below=1)
+    label_smoothing: Number = number(
+        0.0, "share of the target spread evenly over all classes", at_least=0, below=1
+    )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy_KB(outputs_KBC, targets, self.label_smoothing)
@@ -60,8 +77,8 @@ class Nll(ClassificationLoss):
 
         - z_y + log sum_j exp(z_j)      in [0, inf);      over n examples the sum, not the mean
 
-    The gradient grows with the batch: a learning rate means batch_size times what it means with cross_entropy. The outputs are logits;
-    torch's nll_loss expects log-probabilities.
+    The gradient grows with the batch: a learning rate means batch_size times what it means with
+    cross_entropy. The outputs are logits; torch's nll_loss expects log-probabilities.
     """
 
     reduction: ClassVar[str] = "sum"
@@ -76,14 +93,19 @@ class Bce(ClassificationLoss):
 
         - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
 
-    w is pos_weight. torch's binary_cross_entropy_with_logits. It is cross_entropy of the two logits (0, z).
+    w is pos_weight. torch's binary_cross_entropy_with_logits. It is cross_entropy of the two logits
+    (0, z).
     """
 
     pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
     def misfit(self, task: Task) -> str | None:
         reason = super().misfit(task)
-        return reason or (None if task.num_classes == 2 else f"needs 2 classes, the dataset has {task.num_classes}")
+        return reason or (
+            None
+            if task.num_classes == 2
+            else f"needs 2 classes, the dataset has {task.num_classes}"
+        )
 
     def num_outputs(self, task: Task) -> int:
         return 1
@@ -92,8 +114,12 @@ class Bce(ClassificationLoss):
         logits_KB, targets_KB = outputs_KBC.squeeze(-1), targets.to(outputs_KBC.dtype)
         weight = None
         if isinstance(self.pos_weight, Tensor) or self.pos_weight != 1:
-            weight = torch.as_tensor(fit(self.pos_weight, logits_KB), dtype=logits_KB.dtype, device=logits_KB.device)
-        return F.binary_cross_entropy_with_logits(logits_KB, targets_KB, reduction="none", pos_weight=weight)
+            weight = torch.as_tensor(
+                fit(self.pos_weight, logits_KB), dtype=logits_KB.dtype, device=logits_KB.device
+            )
+        return F.binary_cross_entropy_with_logits(
+            logits_KB, targets_KB, reduction="none", pos_weight=weight
+        )
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
         return binary_probabilities(outputs_KBC)
@@ -110,16 +136,20 @@ class Focal(ClassificationLoss):
 
         - (1 - p_y)^gamma log p_y      in [0, inf)
 
-    Source: Lin et al. 2017, in its softmax form; their alpha is class_weights. gamma = 0 is cross_entropy. torchvision's sigmoid_focal_loss
-    is the sum of this over classes seen as independent.
+    Source: Lin et al. 2017, in its softmax form; their alpha is class_weights. gamma = 0 is
+    cross_entropy. torchvision's sigmoid_focal_loss is the sum of this over classes seen as
+    independent.
     """
 
-    gamma: Number = number(2.0, "how fast an example loses weight as its probability grows", at_least=0)
+    gamma: Number = number(
+        2.0, "how fast an example loses weight as its probability grows", at_least=0
+    )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         log_p_KBC, index_KB1 = outputs_KBC.log_softmax(-1), targets.unsqueeze(-1)
         log_p_KB = log_p_KBC.gather(-1, index_KB1).squeeze(-1)
-        # log(1 - p_y) as the log-sum of the other classes: neither value nor gradient breaks where p_y rounds to 1.
+        # log(1 - p_y) as the log-sum of the other classes: neither value nor gradient breaks where
+        # p_y rounds to 1.
         log_rest_KB = log_p_KBC.scatter(-1, index_KB1, -math.inf).logsumexp(-1)
         return (log_rest_KB * fit(self.gamma, log_rest_KB)).exp() * -log_p_KB
 
@@ -130,11 +160,14 @@ class KlDivergence(ClassificationLoss):
 
         sum_c q_c (log q_c - log p_c)      in [0, inf)
 
-    Targets are classes, q = (1 - s) * onehot(y) + s / C with s the smoothing (s = 0: cross-entropy), or distributions q [K, B, C]
-    as they are. torch's kl_div takes log-probabilities, and its reduction "batchmean" is this loss; its "mean" divides by C too.
+    Targets are classes, q = (1 - s) * onehot(y) + s / C with s the smoothing (s = 0:
+    cross-entropy), or distributions q [K, B, C] as they are. torch's kl_div takes
+    log-probabilities, and its reduction "batchmean" is this loss; its "mean" divides by C too.
     """
 
-    smoothing: Number = number(0.0, "share of a class target spread evenly over all classes", at_least=0, below=1)
+    smoothing: Number = number(
+        0.0, "share of a class target spread evenly over all classes", at_least=0, below=1
+    )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         if targets.is_floating_point():
@@ -158,7 +191,8 @@ class MseOnehot(ClassificationLoss):
 
         1 / C * sum_c (z_c - [c = y])^2      in [0, inf)
 
-    The outputs are linear. The prediction is the nearest point of the probability simplex: the same order of classes, sum 1.
+    The outputs are linear. The prediction is the nearest point of the probability simplex: the same
+    order of classes, sum 1.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -169,10 +203,15 @@ class MseOnehot(ClassificationLoss):
 
 
 def onto_simplex(values_KBC: Tensor) -> Tensor:
-    """The point of the probability simplex nearest to the values: max(v - threshold, 0). Source: Duchi et al. 2008, figure 1."""
-    below_top_KBC = values_KBC - values_KBC.amax(-1, keepdim=True)  # at most 0: no digits lost to large values
+    """The point of the probability simplex nearest to the values: max(v - threshold, 0). Source:
+    Duchi et al. 2008, figure 1.
+    """
+    # at most 0: no digits lost to large values
+    below_top_KBC = values_KBC - values_KBC.amax(-1, keepdim=True)
     sorted_KBC = below_top_KBC.sort(-1, descending=True).values
-    rank_C = torch.arange(1, values_KBC.shape[-1] + 1, device=values_KBC.device, dtype=values_KBC.dtype)
+    rank_C = torch.arange(
+        1, values_KBC.shape[-1] + 1, device=values_KBC.device, dtype=values_KBC.dtype
+    )
     threshold_KBC = (sorted_KBC.cumsum(-1) - 1) / rank_C
     last_KB1 = (sorted_KBC > threshold_KBC).sum(-1, keepdim=True).sub(1).clamp(min=0)
     return (below_top_KBC - threshold_KBC.gather(-1, last_KB1)).clamp(min=0)

@@ -1,14 +1,17 @@
-"""Margin losses: hinge and squared hinge, for two classes by one score and for more by one score a class.
+"""Margin losses: hinge and squared hinge, for two classes by one score and for more by one score a
+class.
 
-z are the scores, m the margin. Two classes: y = -1 for class 0 and 1 for class 1, shortfall = max(0, m - y z).
-More classes, with the field multiclass:
+z are the scores, m the margin. Two classes: y = -1 for class 0 and 1 for class 1, shortfall =
+max(0, m - y z). More classes, with the field multiclass:
 
-    crammer_singer:  max(0, m + max_{j != y} z_j - z_y)        one shortfall, to the strongest rival; Crammer, Singer 2001
-    one_vs_rest:     max(0, m - s_c z_c) for each class c      s_c = 1 where c = y, else -1; the losses of the C classes are summed
+    crammer_singer:  max(0, m + max_{j != y} z_j - z_y)        one shortfall, to the strongest
+    rival; Crammer, Singer 2001 one_vs_rest:     max(0, m - s_c z_c) for each class c      s_c = 1
+    where c = y, else -1; the losses of the C classes are summed
 
-A score is not a log-odds: the predicted probabilities (sigmoid or softmax of the scores) have the right order and are not calibrated.
-Frameworks disagree: Keras' categorical_hinge is crammer_singer; torch's multi_margin_loss sums over all rivals and divides by C
-(Weston, Watkins 1999); scikit-learn's LinearSVC is one_vs_rest with squared hinge, and has crammer_singer.
+A score is not a log-odds: the predicted probabilities (sigmoid or softmax of the scores) have the
+right order and are not calibrated. Frameworks disagree: Keras' categorical_hinge is crammer_singer;
+torch's multi_margin_loss sums over all rivals and divides by C (Weston, Watkins 1999);
+scikit-learn's LinearSVC is one_vs_rest with squared hinge, and has crammer_singer.
 
 Shapes: K members, B examples of the batch, C scores, X shortfalls of an example (1 or C).
 """
@@ -32,14 +35,22 @@ class MarginLoss(ClassificationLoss):
     """What the margin losses share."""
 
     margin: Number = number(1.0, "how far the score of the right class must lead", above=0)
-    multiclass: str = choice("crammer_singer", ("crammer_singer", "one_vs_rest"), "how more than two classes are compared")
+    multiclass: str = choice(
+        "crammer_singer",
+        ("crammer_singer", "one_vs_rest"),
+        "how more than two classes are compared",
+    )
 
     def num_outputs(self, task: Task) -> int:
         return 1 if task.num_classes == 2 else task.num_classes
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
         """Uncalibrated probabilities: sigmoid of the one score, or softmax of the scores."""
-        return binary_probabilities(outputs_KBC) if outputs_KBC.shape[-1] == 1 else outputs_KBC.softmax(-1)
+        return (
+            binary_probabilities(outputs_KBC)
+            if outputs_KBC.shape[-1] == 1
+            else outputs_KBC.softmax(-1)
+        )
 
     def shortfall(self, scores_KBC: Tensor, targets_KB: Tensor) -> Tensor:
         """By how much each margin is missed: [K, B, X], at least 0."""
@@ -60,7 +71,8 @@ class Hinge(MarginLoss):
 
         shortfall, summed over classes for one_vs_rest      in [0, inf)
 
-    The lecture names it; it is the support vector machine's loss. The gradient at the margin itself is 0.
+    The lecture names it; it is the support vector machine's loss. The gradient at the margin itself
+    is 0.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Losses of values: squared, absolute, robust, relative, and likelihoods.
 
-f is the output, y the target; a loss is the mean over the targets of an example. Stacked numbers never divide or sit in an exponent,
-so that a float and a [K, 1] tensor give the same bits on every device.
+f is the output, y the target; a loss is the mean over the targets of an example. Stacked numbers
+never divide or sit in an exponent, so that a float and a [K, 1] tensor give the same bits on every
+device.
 
 Shapes: K members, B examples of the batch, T targets, C outputs (T, or 2T for gaussian_nll).
 """
@@ -28,7 +29,8 @@ class Mse(RegressionLoss):
 
         (f - y)^2      in [0, inf)
 
-    Predicts the mean. torch, Keras and scikit-learn's metric agree; the lecture has half of it (half_mse).
+    Predicts the mean. torch, Keras and scikit-learn's metric agree; the lecture has half of it
+    (half_mse).
     """
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -41,7 +43,8 @@ class HalfMse(RegressionLoss):
 
         (f - y)^2 / 2      in [0, inf);      over n examples: 1 / 2n * sum (y - f)^2
 
-    The gradient is f - y, so that a learning rate means twice what it means with mse in torch. scikit-learn's MLPRegressor has this one.
+    The gradient is f - y, so that a learning rate means twice what it means with mse in torch.
+    scikit-learn's MLPRegressor has this one.
     """
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -67,11 +70,14 @@ class Mape(RegressionLoss):
 
         |f - y| / max(|y|, eps)      in [0, inf)
 
-    The lecture has no eps, and no value at y = 0. Keras multiplies by 100 and has eps = 1e-7; scikit-learn has 2.2e-16 and no 100.
+    The lecture has no eps, and no value at y = 0. Keras multiplies by 100 and has eps = 1e-7;
+    scikit-learn has 2.2e-16 and no 100.
     """
 
     own_units: ClassVar[bool] = True
-    eps: Number = number(1e-7, "smallest size of a target: a target nearer to 0 counts as this one", above=0)
+    eps: Number = number(
+        1e-7, "smallest size of a target: a target nearer to 0 counts as this one", above=0
+    )
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         size_KBT = targets_KBT.abs().clamp(min=fit(self.eps, targets_KBT))
@@ -84,15 +90,20 @@ class Smape(RegressionLoss):
 
         |f - y| / max((|f| + |y|) / 2, eps)      in [0, 2]
 
-    Where output and target differ in sign it is 2 whatever their size: the gradient is 0, so a network that starts there does not learn.
-    Source: Makridakis 1993. Others leave out the 1/2 (range [0, 1]) or multiply by 100.
+    Where output and target differ in sign it is 2 whatever their size: the gradient is 0, so a
+    network that starts there does not learn. Source: Makridakis 1993. Others leave out the 1/2
+    (range [0, 1]) or multiply by 100.
     """
 
     own_units: ClassVar[bool] = True
-    eps: Number = number(1e-7, "smallest mean size of output and target: nearer to 0 it counts as this one", above=0)
+    eps: Number = number(
+        1e-7, "smallest mean size of output and target: nearer to 0 it counts as this one", above=0
+    )
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
-        size_KBT = ((outputs_KBC.abs() + targets_KBT.abs()) * 0.5).clamp(min=fit(self.eps, targets_KBT))
+        size_KBT = ((outputs_KBC.abs() + targets_KBT.abs()) * 0.5).clamp(
+            min=fit(self.eps, targets_KBT)
+        )
         return (outputs_KBC - targets_KBT).abs() / size_KBT
 
 
@@ -102,8 +113,9 @@ class Msle(RegressionLoss):
 
         (f - log(1 + y))^2      in [0, inf);      prediction exp(f) - 1
 
-    It is the usual (log(1 + prediction) - log(1 + y))^2, with the prediction as the network's own exponential. Keras reads the output
-    as the prediction and cuts it off at 0, where the gradient dies; scikit-learn has the metric only.
+    It is the usual (log(1 + prediction) - log(1 + y))^2, with the prediction as the network's own
+    exponential. Keras reads the output as the prediction and cuts it off at 0, where the gradient
+    dies; scikit-learn has the metric only.
     """
 
     own_units: ClassVar[bool] = True
@@ -131,7 +143,8 @@ class Huber(RegressionLoss):
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         error_KBT = (outputs_KBC - targets_KBT).abs()
         near_KBT = error_KBT.clamp(max=fit(self.delta, error_KBT))
-        return near_KBT * (error_KBT - near_KBT * 0.5)  # both cases at once; torch's huber_loss rounds its gradient otherwise
+        # both cases at once; torch's huber_loss rounds its gradient otherwise
+        return near_KBT * (error_KBT - near_KBT * 0.5)
 
 
 @dataclass(frozen=True)
@@ -171,8 +184,8 @@ class Poisson(RegressionLoss):
 
         exp(f) - y * f      in (-inf, inf), least at f = log y;      prediction exp(f)
 
-    The constant log y! is left out, as in torch's poisson_nll_loss(full=False). Above f = 30, a rate of 1e13, the exponential goes on
-    as its tangent, so that loss and prediction stay finite.
+    The constant log y! is left out, as in torch's poisson_nll_loss(full=False). Above f = 30, a
+    rate of 1e13, the exponential goes on as its tangent, so that loss and prediction stay finite.
     """
 
     own_units: ClassVar[bool] = True
@@ -189,7 +202,8 @@ class Poisson(RegressionLoss):
 
 @dataclass(frozen=True)
 class Bernoulli(RegressionLoss):
-    """Bernoulli likelihood of targets in [0, 1], each for itself: shares, or labels that may go together.
+    """Bernoulli likelihood of targets in [0, 1], each for itself: shares, or labels that may go
+    together.
 
         log(1 + exp(f)) - y * f      in [0, inf);      prediction 1 / (1 + exp(-f))
 
@@ -200,7 +214,9 @@ class Bernoulli(RegressionLoss):
     target_range: ClassVar[str] = "share"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(outputs_KBC, targets_KBT.expand_as(outputs_KBC), reduction="none")
+        return F.binary_cross_entropy_with_logits(
+            outputs_KBC, targets_KBT.expand_as(outputs_KBC), reduction="none"
+        )
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
         return outputs_KBC.sigmoid()
@@ -210,13 +226,17 @@ class Bernoulli(RegressionLoss):
 class GaussianNll(RegressionLoss):
     """Gaussian likelihood: the network predicts a mean and a variance for each target.
 
-        (log v + (m - y)^2 / v) / 2 [+ log(2 pi) / 2],      v = softplus(s) + min_variance      in (-inf, inf)
+        (log v + (m - y)^2 / v) / 2 [+ log(2 pi) / 2],      v = softplus(s) + min_variance      in
+        (-inf, inf)
 
-    Outputs: the T means m, then the T raw variances s. Source: Nix, Weigend 1994. torch's GaussianNLLLoss is the same formula of a
-    given variance, which it cuts off at its eps instead of adding min_variance.
+    Outputs: the T means m, then the T raw variances s. Source: Nix, Weigend 1994. torch's
+    GaussianNLLLoss is the same formula of a given variance, which it cuts off at its eps instead of
+    adding min_variance.
     """
 
-    min_variance: Number = number(1e-6, "smallest variance, in squared units of the (standardised) target", above=0)
+    min_variance: Number = number(
+        1e-6, "smallest variance, in squared units of the (standardised) target", above=0
+    )
     full: bool = flag(False, "add the constant log(2 pi) / 2")
 
     def num_outputs(self, task: Task) -> int:
@@ -224,7 +244,8 @@ class GaussianNll(RegressionLoss):
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         mean_KBT, raw_KBT = outputs_KBC.chunk(2, -1)
-        # From the threshold on torch's softplus is the identity: its default of 20 is off by 2e-9, 40 is exact in float64.
+        # From the threshold on torch's softplus is the identity: its default of 20 is off by 2e-9,
+        # 40 is exact in float64.
         variance_KBT = F.softplus(raw_KBT, threshold=40.0) + fit(self.min_variance, raw_KBT)
         loss_KBT = (variance_KBT.log() + (mean_KBT - targets_KBT).square() / variance_KBT) * 0.5
         return loss_KBT + 0.5 * math.log(2 * math.pi) if self.full else loss_KBT

@@ -1,4 +1,6 @@
-"""Feed-forward networks: structure, activations, initial weights, and the way out to plain PyTorch."""
+"""Feed-forward networks: structure, activations, initial weights, and the way out to plain
+PyTorch.
+"""
 
 from mlplab.network.activations import ACTIVATIONS, Activation
 from mlplab.network.initializers import INITIALIZERS, Initializer

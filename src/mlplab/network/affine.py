@@ -1,7 +1,9 @@
-"""The affine map of K layers at once, h W + b, in the order of factors that the library multiplies fastest.
+"""The affine map of K layers at once, h W + b, in the order of factors that the library multiplies
+fastest.
 
-A batched product with a narrow factor (the output layer of a few classes) is several times as slow as the product of the transposed matrices, and the bias
-costs less added in place than as a batch of matrices. Shapes: K members, B examples, I inputs, O outputs of the layer.
+A batched product with a narrow factor (the output layer of a few classes) is several times as slow
+as the product of the transposed matrices, and the bias costs less added in place than as a batch of
+matrices. Shapes: K members, B examples, I inputs, O outputs of the layer.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 
 LARGE = 1 << 17
-"""Numbers in the larger of input and output from which this pays: below, a function of Python's own costs more than it saves."""
+"""Numbers in the larger of input and output from which this pays: below, a function of Python's own
+costs more than it saves.
+"""
 NARROW = 16
 
 
@@ -20,7 +24,11 @@ def affine(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor
     """h W + b: [K, B, O]."""
     members, examples, inputs = h_KBI.shape
     if members == 1 or members * examples * max(inputs, weight_KIO.shape[2]) < LARGE:
-        return torch.bmm(h_KBI, weight_KIO) if bias_K1O is None else torch.baddbmm(bias_K1O, h_KBI, weight_KIO)
+        return (
+            torch.bmm(h_KBI, weight_KIO)
+            if bias_K1O is None
+            else torch.baddbmm(bias_K1O, h_KBI, weight_KIO)
+        )
     if torch.is_grad_enabled() and (weight_KIO.requires_grad or h_KBI.requires_grad):
         found: Tensor = _Affine.apply(h_KBI, weight_KIO, bias_K1O)  # type: ignore[no-untyped-call]
         return found
@@ -29,7 +37,11 @@ def affine(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor
 
 def _product(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor:
     narrow = weight_KIO.shape[2] < NARROW
-    out_KBO = torch.bmm(weight_KIO.mT.contiguous(), h_KBI.mT).mT.contiguous() if narrow else torch.bmm(h_KBI, weight_KIO)
+    out_KBO = (
+        torch.bmm(weight_KIO.mT.contiguous(), h_KBI.mT).mT.contiguous()
+        if narrow
+        else torch.bmm(h_KBI, weight_KIO)
+    )
     return out_KBO if bias_K1O is None else out_KBO.add_(bias_K1O)
 
 
@@ -43,7 +55,15 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, gradient_KBO: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         h_KBI, weight_KIO = ctx.saved_tensors
         narrow = weight_KIO.shape[2] < NARROW
-        to_weight = torch.bmm(gradient_KBO.mT.contiguous(), h_KBI).mT if narrow else torch.bmm(h_KBI.mT, gradient_KBO)
+        to_weight = (
+            torch.bmm(gradient_KBO.mT.contiguous(), h_KBI).mT
+            if narrow
+            else torch.bmm(h_KBI.mT, gradient_KBO)
+        )
         to_bias = gradient_KBO.sum(1, keepdim=True) if ctx.needs_input_grad[2] else None
-        to_h = torch.bmm(gradient_KBO, weight_KIO.mT.contiguous() if narrow else weight_KIO.mT) if ctx.needs_input_grad[0] else None
+        to_h = (
+            torch.bmm(gradient_KBO, weight_KIO.mT.contiguous() if narrow else weight_KIO.mT)
+            if ctx.needs_input_grad[0]
+            else None
+        )
         return to_h, to_weight, to_bias

@@ -1,6 +1,8 @@
-"""Initializers: how the weights and biases of a layer are drawn. One member at a time, each from its own generator.
+"""Initializers: how the weights and biases of a layer are drawn. One member at a time, each from
+its own generator.
 
-Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix is [O, I], torch's convention, in float64.
+Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix is [O, I], torch's
+convention, in float64.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ class Initializer(Part):
 
 @dataclass(frozen=True)
 class RandomInitializer(Initializer):
-    """An initializer that draws. A subclass writes `draw`, its standard scheme; the gain multiplies what that gives.
+    """An initializer that draws. A subclass writes `draw`, its standard scheme; the gain multiplies
+    what that gives.
 
-    torch fills a tensor in the order of its memory, so the draw has a tensor of its own: a transposed view gets the same weights.
+    torch fills a tensor in the order of its memory, so the draw has a tensor of its own: a
+    transposed view gets the same weights.
     """
 
     gain: float = number(1.0, "factor on the drawn weights", above=0)
@@ -53,7 +57,8 @@ class RandomInitializer(Initializer):
 class Zeros(Initializer):
     """Every weight 0.
 
-    All units of a hidden layer then stay equal, so only a network without hidden layers can learn from here.
+    All units of a hidden layer then stay equal, so only a network without hidden layers can learn
+    from here.
     """
 
     def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -77,8 +82,9 @@ class Constant(Initializer):
 class Normal(RandomInitializer):
     """Normal numbers near zero: w ~ N(0, std^2).
 
-    Source: the lecture's "random numbers near 0", without a figure. std = 0.1 keeps A h + b where sigmoid and tanh are steep, yet sets
-    the units of a small layer apart. torch's normal_ defaults to 1, Keras to 0.05.
+    Source: the lecture's "random numbers near 0", without a figure. std = 0.1 keeps A h + b where
+    sigmoid and tanh are steep, yet sets the units of a small layer apart. torch's normal_ defaults
+    to 1, Keras to 0.05.
     """
 
     std: float = number(0.1, "standard deviation", above=0)
@@ -91,7 +97,8 @@ class Normal(RandomInitializer):
 class Uniform(RandomInitializer):
     """Uniform numbers near zero: w ~ U(low, high).
 
-    Source: the lecture's "random numbers near 0", without a figure. torch's uniform_ defaults to [0, 1], Keras to [-0.05, 0.05].
+    Source: the lecture's "random numbers near 0", without a figure. torch's uniform_ defaults to
+    [0, 1], Keras to [-0.05, 0.05].
     """
 
     low: float = number(-0.1, "lower limit")
@@ -109,20 +116,24 @@ class Uniform(RandomInitializer):
 class TruncatedNormal(RandomInitializer):
     """Normal numbers, drawn again beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
 
-    The standard deviation after truncation is 0.8796 std. The limits follow std as in Keras; torch's are -2 and 2 whatever std is.
+    The standard deviation after truncation is 0.8796 std. The limits follow std as in Keras;
+    torch's are -2 and 2 whatever std is.
     """
 
     std: float = number(0.1, "standard deviation before truncation", above=0)
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
-        nn.init.trunc_normal_(weight_OI, 0.0, self.std, -2 * self.std, 2 * self.std, generator=generator)
+        nn.init.trunc_normal_(
+            weight_OI, 0.0, self.std, -2 * self.std, 2 * self.std, generator=generator
+        )
 
 
 @dataclass(frozen=True)
 class XavierNormal(RandomInitializer):
     """Xavier (Glorot), normal: std = sqrt(2 / (fan_in + fan_out)), for sigmoid and tanh.
 
-    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; Glorot, Bengio 2010. Keras truncates at two deviations.
+    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; Glorot, Bengio 2010. Keras
+    truncates at two deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -144,7 +155,8 @@ class XavierUniform(RandomInitializer):
 class HeNormal(RandomInitializer):
     """He (Kaiming), normal: std = sqrt(2 / fan_in), for relu.
 
-    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; He et al. 2015. Keras truncates at two deviations.
+    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; He et al. 2015. Keras
+    truncates at two deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -166,7 +178,8 @@ class HeUniform(RandomInitializer):
 class LecunNormal(RandomInitializer):
     """LeCun, normal: std = sqrt(1 / fan_in), for selu and near-linear units.
 
-    Source: LeCun et al. 1998 ("Efficient BackProp"). It is He's scheme without the factor for relu. Keras truncates at two deviations.
+    Source: LeCun et al. 1998 ("Efficient BackProp"). It is He's scheme without the factor for relu.
+    Keras truncates at two deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -177,7 +190,8 @@ class LecunNormal(RandomInitializer):
 class LecunUniform(RandomInitializer):
     """LeCun, uniform: |w| <= sqrt(3 / fan_in), for selu and near-linear units.
 
-    Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in and leave the distribution open.
+    Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in and leave the
+    distribution open.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -199,9 +213,10 @@ class Orthogonal(RandomInitializer):
 class Sparse(RandomInitializer):
     """Normal numbers, with a fraction of each input's outgoing weights set to zero.
 
-    ceil(sparsity * fan_out) weights of each column are 0, but one at least is kept: a layer of one unit would else see nothing.
-    Written out because torch's sparse_ keeps none then, and chooses the zeros with the global generator.
-    Source: Martens 2010, who thins the incoming weights of a unit, torch the outgoing ones of an input. torch's std defaults to 0.01.
+    ceil(sparsity * fan_out) weights of each column are 0, but one at least is kept: a layer of one
+    unit would else see nothing. Written out because torch's sparse_ keeps none then, and chooses
+    the zeros with the global generator. Source: Martens 2010, who thins the incoming weights of a
+    unit, torch the outgoing ones of an input. torch's std defaults to 0.01.
     """
 
     sparsity: float = number(0.5, "fraction of weights set to zero", at_least=0, below=1)
@@ -219,7 +234,8 @@ class Sparse(RandomInitializer):
 class TorchDefault(RandomInitializer):
     """What torch's nn.Linear does: weights and biases uniform, at most 1 / sqrt(fan_in) in size.
 
-    For the weights this is He's uniform scheme for a leaky relu of slope sqrt(5). The gain leaves the biases as they are.
+    For the weights this is He's uniform scheme for a leaky relu of slope sqrt(5). The gain leaves
+    the biases as they are.
     """
 
     bias: float = number(0.0, "added to every bias, which is drawn like the weights")

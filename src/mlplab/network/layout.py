@@ -1,6 +1,8 @@
-"""Where each parameter stands in theta: names, shapes and offsets; the rest of the network sees views, never indices.
+"""Where each parameter stands in theta: names, shapes and offsets; the rest of the network sees
+views, never indices.
 
-Shapes: K members, P parameters of one member, I inputs and O outputs of a layer, Q learnable numbers of an activation.
+Shapes: K members, P parameters of one member, I inputs and O outputs of a layer, Q learnable
+numbers of an activation.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Entry:
 
 @dataclass
 class LayerViews:
-    """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q]; None where the layer has none."""
+    """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q];
+    None where the layer has none.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
@@ -47,7 +51,9 @@ class Layout:
     def split(self, theta_KP: Tensor) -> list[Tensor]:
         """Views [K, rows, columns] of theta, one an entry."""
         pieces = torch.split(theta_KP, self.sizes, dim=1)
-        return [piece.view(-1, *entry.shape) for piece, entry in zip(pieces, self.entries, strict=True)]
+        return [
+            piece.view(-1, *entry.shape) for piece, entry in zip(pieces, self.entries, strict=True)
+        ]
 
     def layers(self, views: list[Tensor]) -> list[LayerViews]:
         """The same views, gathered by layer."""
@@ -58,9 +64,13 @@ class Layout:
 
     def mask(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
         """1 where theta holds an entry of this name, else 0: [P]."""
-        return torch.cat([torch.full((entry.size,), float(entry.name == name)) for entry in self.entries]).to(device, dtype)
+        return torch.cat(
+            [torch.full((entry.size,), float(entry.name == name)) for entry in self.entries]
+        ).to(device, dtype)
 
     def membership(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """1 where parameter p belongs to layer l, else 0: [P, L]. `squares_KP @ membership` sums the squares by layer."""
+        """1 where parameter p belongs to layer l, else 0: [P, L]. `squares_KP @ membership` sums
+        the squares by layer.
+        """
         layer_of = torch.cat([torch.full((entry.size,), entry.layer) for entry in self.entries])
         return torch.nn.functional.one_hot(layer_of, self.num_layers).to(device, dtype)

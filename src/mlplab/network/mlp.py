@@ -1,4 +1,5 @@
-"""K feed-forward networks of one structure: h <- f(h W + b), layer by layer, as batched matrix products.
+"""K feed-forward networks of one structure: h <- f(h W + b), layer by layer, as batched matrix
+products.
 
 Shapes: K members, B examples, F features, H units of a layer, C outputs, P parameters.
 """
@@ -36,7 +37,9 @@ class PopulationLayer:
 
 
 class Dropout:
-    """Masks of inverted dropout, a function of (seed, step, layer): drop with probability p, scale the rest by 1 / (1 - p)."""
+    """Masks of inverted dropout, a function of (seed, step, layer): drop with probability p, scale
+    the rest by 1 / (1 - p).
+    """
 
     def __init__(self, keys_K1: Tensor, num_layers: int) -> None:
         self.keys_K1, self.num_layers = keys_K1, num_layers
@@ -45,7 +48,9 @@ class Dropout:
 
     def __call__(self, h_KBH: Tensor, rate: Number, layer: int) -> Tensor:
         index = torch.arange(h_KBH[0].numel(), device=h_KBH.device) + self.first * h_KBH.shape[2]
-        uniform_KN = randomness.uniforms(self.keys_K1, self.step * self.num_layers + layer, index, h_KBH.dtype)
+        uniform_KN = randomness.uniforms(
+            self.keys_K1, self.step * self.num_layers + layer, index, h_KBH.dtype
+        )
         keep_KBH = uniform_KN.view_as(h_KBH) >= fit(rate, h_KBH)
         return torch.where(keep_KBH, h_KBH * fit(1 / (1 - rate), h_KBH), 0.0)
 
@@ -56,17 +61,25 @@ class MLP:
     def __init__(self, num_features: int, layers: Sequence[PopulationLayer]) -> None:
         self.num_features, self.layers = num_features, tuple(layers)
         widths = [num_features, *(layer.units for layer in layers)]
-        self.layout = Layout([entry for i, layer in enumerate(layers) for entry in _entries(i, layer, widths[i])])
+        self.layout = Layout(
+            [entry for i, layer in enumerate(layers) for entry in _entries(i, layer, widths[i])]
+        )
         self.has_batch_norm = any(layer.normalization == "batch" for layer in layers)
-        self.has_dropout = any(isinstance(layer.dropout, Tensor) or layer.dropout > 0 for layer in layers)
+        self.has_dropout = any(
+            isinstance(layer.dropout, Tensor) or layer.dropout > 0 for layer in layers
+        )
 
     def buffers(self, num_members: int, dtype: torch.dtype, device: torch.device) -> Buffers:
         """Fresh running statistics: means 0, variances 1."""
         found: Buffers = {}
         for i, layer in enumerate(self.layers):
             if layer.normalization == "batch":
-                found[f"{i}.mean"] = torch.zeros(num_members, layer.units, dtype=dtype, device=device)
-                found[f"{i}.variance"] = torch.ones(num_members, layer.units, dtype=dtype, device=device)
+                found[f"{i}.mean"] = torch.zeros(
+                    num_members, layer.units, dtype=dtype, device=device
+                )
+                found[f"{i}.variance"] = torch.ones(
+                    num_members, layer.units, dtype=dtype, device=device
+                )
         return found
 
     def forward(
@@ -90,7 +103,15 @@ class MLP:
             outputs.append(self._layer(i, view, outputs[-1], buffers, False, None))
         return outputs[1:]
 
-    def _layer(self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool, dropout: Dropout | None) -> Tensor:
+    def _layer(
+        self,
+        i: int,
+        view: LayerViews,
+        h: Tensor,
+        buffers: Buffers,
+        training: bool,
+        dropout: Dropout | None,
+    ) -> Tensor:
         layer = self.layers[i]
         h = self.signal(i, view, h, buffers, training)
         if layer.activation is not None:
@@ -99,11 +120,17 @@ class MLP:
             h = dropout(h, layer.dropout, i)
         return h
 
-    def signal(self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False) -> Tensor:
-        """What enters the activation of layer i, given what entered the layer: the affine map, normalised where the layer does so. [K, B, H]."""
+    def signal(
+        self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False
+    ) -> Tensor:
+        """What enters the activation of layer i, given what entered the layer: the affine map,
+        normalised where the layer does so. [K, B, H].
+        """
         layer = self.layers[i]
         h = affine(h, view.weight, view.bias)
-        return h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
+        return (
+            h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
+        )
 
     def select(self, rows: Tensor) -> MLP:
         """The structure for some of the members."""
@@ -113,33 +140,54 @@ class MLP:
                 select(layer.activation, rows) if layer.activation is not None else None,
                 layer.bias,
                 layer.normalization,
-                layer.dropout.index_select(0, rows) if isinstance(layer.dropout, Tensor) else layer.dropout,
+                (
+                    layer.dropout.index_select(0, rows)
+                    if isinstance(layer.dropout, Tensor)
+                    else layer.dropout
+                ),
             )
             for layer in self.layers
         ]
         return MLP(self.num_features, layers)
 
 
-def stack_layers(members: Sequence[Sequence[Layer]], num_outputs: int, device: torch.device) -> list[PopulationLayer]:
+def stack_layers(
+    members: Sequence[Sequence[Layer]], num_outputs: int, device: torch.device
+) -> list[PopulationLayer]:
     """The layers of K members, position by position. Raises ValueError where structures differ."""
     stacked = []
     for position in zip(*members, strict=True):
         first = position[0]
-        kinds = {(layer.units, layer.bias, layer.normalization, type(layer.activation)) for layer in position}
+        kinds = {
+            (layer.units, layer.bias, layer.normalization, type(layer.activation))
+            for layer in position
+        }
         if len(kinds) > 1:
             raise ValueError("members of one population cannot differ in the structure of a layer")
-        activation = stack([layer.activation for layer in position], device) if first.activation is not None else None
+        activation = (
+            stack([layer.activation for layer in position], device)
+            if first.activation is not None
+            else None
+        )
         dropout = stack_numbers([layer.dropout for layer in position], device)
-        stacked.append(PopulationLayer(first.units or num_outputs, activation, first.bias, first.normalization, dropout))
+        stacked.append(
+            PopulationLayer(
+                first.units or num_outputs, activation, first.bias, first.normalization, dropout
+            )
+        )
     return stacked
 
 
 def initial_theta(layout: Layout, layers: Sequence[Layer], seed: int) -> Tensor:
     """One member's initial parameters: float64 [P] on the CPU.
 
-    Weights and biases of each layer have generators of their own, so that a change in one layer leaves the others as they were.
+    Weights and biases of each layer have generators of their own, so that a change in one layer
+    leaves the others as they were.
     """
-    pieces = [_initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1) for entry in layout.entries]
+    pieces = [
+        _initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1)
+        for entry in layout.entries
+    ]
     return torch.cat(pieces)
 
 
@@ -153,7 +201,11 @@ def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Ten
     elif entry.name == "bias" and layer.bias_initializer is not None:
         layer.bias_initializer.fill(value.view(-1, 1), generator)
     elif entry.name == "bias":
-        fan_in = next(other.shape[0] for other in layout.entries if other.layer == entry.layer and other.name == "weight")
+        fan_in = next(
+            other.shape[0]
+            for other in layout.entries
+            if other.layer == entry.layer and other.name == "weight"
+        )
         layer.initializer.fill_bias(value.view(-1), fan_in, generator)
     elif entry.name == "norm_scale":
         value.fill_(1.0)
@@ -167,15 +219,32 @@ def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
     if layer.bias:
         entries.append(Entry(i, "bias", (1, layer.units)))
     if layer.normalization != "none":
-        entries += [Entry(i, "norm_scale", (1, layer.units)), Entry(i, "norm_shift", (1, layer.units))]
+        entries += [
+            Entry(i, "norm_scale", (1, layer.units)),
+            Entry(i, "norm_shift", (1, layer.units)),
+        ]
     if layer.activation is not None and layer.activation.num_parameters():
         entries.append(Entry(i, "slopes", (1, layer.activation.num_parameters())))
     return entries
 
 
-def _normalize(z_KBH: Tensor, layer: PopulationLayer, view: LayerViews, buffers: Buffers, i: int, training: bool) -> Tensor:
+def _normalize(
+    z_KBH: Tensor,
+    layer: PopulationLayer,
+    view: LayerViews,
+    buffers: Buffers,
+    i: int,
+    training: bool,
+) -> Tensor:
     assert view.norm_scale is not None
     assert view.norm_shift is not None
     if layer.normalization == "layer":
         return layer_norm(z_KBH, view.norm_scale, view.norm_shift)
-    return batch_norm(z_KBH, view.norm_scale, view.norm_shift, buffers[f"{i}.mean"], buffers[f"{i}.variance"], training)
+    return batch_norm(
+        z_KBH,
+        view.norm_scale,
+        view.norm_shift,
+        buffers[f"{i}.mean"],
+        buffers[f"{i}.variance"],
+        training,
+    )

@@ -1,4 +1,5 @@
-"""A member leaves as plain PyTorch: an ordinary nn.Sequential that needs nothing of ours to predict, train on or be saved.
+"""A member leaves as plain PyTorch: an ordinary nn.Sequential that needs nothing of ours to
+predict, train on or be saved.
 
 Shapes: P parameters of one member, H units of a layer.
 """
@@ -14,10 +15,14 @@ from mlplab.network.layout import LayerViews, Layout
 from mlplab.settings import Layer
 
 
-def as_module(layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]) -> nn.Sequential:
-    """One member as nn.Sequential (Linear, normalisation, activation, Dropout a layer), in evaluation mode, with copies of its weights.
+def as_module(
+    layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]
+) -> nn.Sequential:
+    """One member as nn.Sequential (Linear, normalisation, activation, Dropout a layer), in
+    evaluation mode, with copies of its weights.
 
-    `buffers` holds the member's running statistics, each [H]. The output layer gives what the loss takes: logits or scaled values.
+    `buffers` holds the member's running statistics, each [H]. The output layer gives what the loss
+    takes: logits or scaled values.
     """
     steps: list[nn.Module] = []
     views = layout.layers(layout.split(theta_P.detach().unsqueeze(0)))
@@ -32,19 +37,25 @@ def as_module(layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers:
     return nn.Sequential(*steps).eval()
 
 
-def stacked_states(layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state_dict of `as_module` for K members at once: name -> [K, ...]. `buffers` are those of all members, each [K, H].
+def stacked_states(
+    layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, buffers: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state_dict of `as_module` for K members at once: name -> [K, ...]. `buffers` are those of
+    all members, each [K, H].
 
-    A module that is filled with the places of the numbers, instead of the numbers, says where each one goes.
+    A module that is filled with the places of the numbers, instead of the numbers, says where each
+    one goes.
     """
     values_KQ = torch.cat([theta_KP, *buffers.values()], dim=1)
     sizes = [theta_KP.shape[1], *(values_KH.shape[1] for values_KH in buffers.values())]
     places = torch.split(torch.arange(values_KQ.shape[1], dtype=torch.float64), sizes)
     module = as_module(layout, layers, places[0], dict(zip(buffers, places[1:], strict=True)))
     return {
-        name: values_KQ[:, place.long().flatten()].view(-1, *place.shape)
-        if place.is_floating_point()
-        else place.expand(len(theta_KP), *place.shape)
+        name: (
+            values_KQ[:, place.long().flatten()].view(-1, *place.shape)
+            if place.is_floating_point()
+            else place.expand(len(theta_KP), *place.shape)
+        )
         for name, place in module.state_dict().items()
     }
 
@@ -52,7 +63,13 @@ def stacked_states(layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, bu
 def _linear(view: LayerViews) -> nn.Linear:
     weight_OI = view.weight[0].T
     # on no device: its own initial weights would be drawn from the global generator
-    linear = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=view.bias is not None, device="meta", dtype=weight_OI.dtype)
+    linear = nn.Linear(
+        weight_OI.shape[1],
+        weight_OI.shape[0],
+        bias=view.bias is not None,
+        device="meta",
+        dtype=weight_OI.dtype,
+    )
     linear.weight = nn.Parameter(weight_OI.detach().clone(memory_format=torch.contiguous_format))
     if view.bias is not None:
         linear.bias = nn.Parameter(view.bias[0, 0].detach().clone())

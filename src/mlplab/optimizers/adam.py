@@ -1,4 +1,5 @@
-"""Adam and its relatives: a running mean of gradients, divided by the root of a running mean of their squares.
+"""Adam and its relatives: a running mean of gradients, divided by the root of a running mean of
+their squares.
 
 Shapes: K members, P parameters.
 """
@@ -36,11 +37,13 @@ def _moments(theta_KP: Tensor) -> State:
 class Adam(Optimizer):
     """Adam: momentum and RMSprop together.
 
-        m <- beta1 * m + (1 - beta1) * g;   v <- beta2 * v + (1 - beta2) * g^2
-        theta <- theta - lr * m' / (sqrt(v') + eps)        m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)
-        eps_inside: sqrt(v' + eps);   amsgrad: the largest v so far in the place of v;   bias_correction off: m' = m, v' = v
+        m <- beta1 * m + (1 - beta1) * g;   v <- beta2 * v + (1 - beta2) * g^2 theta <- theta - lr *
+        m' / (sqrt(v') + eps)        m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)
+        eps_inside: sqrt(v' + eps);   amsgrad: the largest v so far in the place of v;
+        bias_correction off: m' = m, v' = v
 
-    Source: Kingma and Ba 2015; amsgrad: Reddi et al. 2018. The lecture has no bias correction: bias_correction=false.
+    Source: Kingma and Ba 2015; amsgrad: Reddi et al. 2018. The lecture has no bias correction:
+    bias_correction=false.
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -48,16 +51,22 @@ class Adam(Optimizer):
     beta2: Number = number(0.999, "decay of the running mean of squares", at_least=0, below=1)
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     amsgrad: bool = flag(False, "divide by the largest mean square so far")
-    bias_correction: bool = flag(True, "undo the pull of the running means towards their start at 0; the lecture does not")
+    bias_correction: bool = flag(
+        True, "undo the pull of the running means towards their start at 0; the lecture does not"
+    )
     eps_inside: bool = flag(False, "add eps inside the root")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
     decoupled: ClassVar[bool] = False  # weight decay shrinks theta directly
 
     def init(self, theta_KP: Tensor) -> State:
-        return _moments(theta_KP) | ({"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {})
+        return _moments(theta_KP) | (
+            {"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {}
+        )
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr, self.decoupled)
         mean_KP = average_(state["mean"], gradient_KP, self.beta1)
         square_KP = average_square_(state["square"], gradient_KP, self.beta2)
@@ -65,7 +74,8 @@ class Adam(Optimizer):
             square_KP = torch.maximum(state["largest"], square_KP, out=state["largest"])
         rate, eps = lr, self.eps
         if self.bias_correction:
-            # The corrections of two tensors as two numbers: with c = sqrt(1 - beta2^step), 1 / (sqrt(v') + eps) = c / (sqrt(v) + c * eps).
+            # The corrections of two tensors as two numbers: with c = sqrt(1 - beta2^step), 1 /
+            # (sqrt(v') + eps) = c / (sqrt(v) + c * eps).
             unbias = 1 - power(self.beta2, step)
             rate = lr * unbias**0.5 / (1 - power(self.beta1, step))
             eps = eps * (unbias if self.eps_inside else unbias**0.5)
@@ -74,9 +84,11 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay: theta <- (1 - lr * weight_decay) * theta before each Adam step.
+    """Adam with decoupled weight decay: theta <- (1 - lr * weight_decay) * theta before each Adam
+    step.
 
-    Source: Loshchilov and Hutter 2019; torch.optim.AdamW. The paper multiplies by the schedule's factor alone, torch by lr.
+    Source: Loshchilov and Hutter 2019; torch.optim.AdamW. The paper multiplies by the schedule's
+    factor alone, torch by lr.
     """
 
     weight_decay: Number = number(0.01, "shrinks theta by lr * weight_decay each step", at_least=0)
@@ -88,7 +100,8 @@ class AdamW(Adam):
 class Adamax(Optimizer):
     """Adamax: Adam with the largest recent gradient in the place of the root mean square.
 
-        m <- beta1 * m + (1 - beta1) * g;   u <- max(beta2 * u, |g| + eps);   theta <- theta - lr / (1 - beta1^step) * m / u
+        m <- beta1 * m + (1 - beta1) * g;   u <- max(beta2 * u, |g| + eps);   theta <- theta - lr /
+        (1 - beta1^step) * m / u
 
     Source: Kingma and Ba 2015, which has no eps; torch.optim.Adamax.
     """
@@ -102,7 +115,9 @@ class Adamax(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"mean": torch.zeros_like(theta_KP), "largest": torch.zeros_like(theta_KP)}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         mean_KP = average_(state["mean"], gradient_KP, self.beta1)
         largest_KP = state["largest"].mul_(fit(self.beta2, theta_KP))
@@ -114,10 +129,12 @@ class Adamax(Optimizer):
 class Nadam(Optimizer):
     """Nadam: Adam with Nesterov's look ahead.
 
-        mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2);   c(t) = mu(1) * ... * mu(t);   m, v, v' as Adam's
-        theta <- theta - lr * (mu(t+1) * m / (1 - c(t+1)) + (1 - mu(t)) * g / (1 - c(t))) / (sqrt(v') + eps)
+        mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2);   c(t) = mu(1) * ... * mu(t);   m, v,
+        v' as Adam's theta <- theta - lr * (mu(t+1) * m / (1 - c(t+1)) + (1 - mu(t)) * g / (1 -
+        c(t))) / (sqrt(v') + eps)
 
-    Source: Dozat 2016; torch.optim.NAdam, which keeps c(t) in float32 unless torch's default dtype is float64; here it is float64.
+    Source: Dozat 2016; torch.optim.NAdam, which keeps c(t) in float32 unless torch's default dtype
+    is float64; here it is float64.
     """
 
     lr: Number = number(0.002, "step size", above=0)
@@ -126,12 +143,18 @@ class Nadam(Optimizer):
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     momentum_decay: Number = number(0.004, "how fast mu grows to beta1", at_least=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
-    decoupled_weight_decay: bool = flag(False, "shrink theta by lr * weight_decay each step instead, as adamw does")
+    decoupled_weight_decay: bool = flag(
+        False, "shrink theta by lr * weight_decay each step instead, as adamw does"
+    )
 
     def init(self, theta_KP: Tensor) -> State:
-        return _moments(theta_KP) | {"product": torch.ones_like(theta_KP[:, :1], dtype=torch.float64)}
+        return _moments(theta_KP) | {
+            "product": torch.ones_like(theta_KP[:, :1], dtype=torch.float64)
+        }
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr, self.decoupled_weight_decay)
         mean_KP = average_(state["mean"], gradient_KP, self.beta1)
         square_KP = average_square_(state["square"], gradient_KP, self.beta2)
@@ -140,7 +163,15 @@ class Nadam(Optimizer):
         unbias = (1 - power(self.beta2, step)) ** 0.5
         gradient_KP.mul_(fit((1 - mu) / (1 - product_K1), theta_KP))
         add_scaled_(gradient_KP, mean_KP, mu_next / (1 - product_K1 * mu_next))
-        return add_ratio_(theta_KP, gradient_KP, root(square_KP, self.eps * unbias, inside=False), -lr * unbias), state
+        return (
+            add_ratio_(
+                theta_KP,
+                gradient_KP,
+                root(square_KP, self.eps * unbias, inside=False),
+                -lr * unbias,
+            ),
+            state,
+        )
 
     def _mu(self, step: Step) -> Number:
         return self.beta1 * (1 - 0.5 * 0.96 ** (count(step) * self.momentum_decay))
@@ -148,12 +179,15 @@ class Nadam(Optimizer):
 
 @dataclass(frozen=True)
 class Radam(Optimizer):
-    """Rectified Adam: plain momentum until the running mean of squares can be trusted, Adam with a growing rate after.
+    """Rectified Adam: plain momentum until the running mean of squares can be trusted, Adam with a
+    growing rate after.
 
-        m', v' as Adam's;   n = 2 / (1 - beta2) - 1;   r(t) = n - 2 t beta2^t / (1 - beta2^t)
-        r > 5:   theta <- theta - lr * sqrt((r - 4)(r - 2) n / ((n - 4)(n - 2) r)) * m' / (sqrt(v') + eps);   else theta - lr * m'
+        m', v' as Adam's;   n = 2 / (1 - beta2) - 1;   r(t) = n - 2 t beta2^t / (1 - beta2^t) r > 5:
+        theta <- theta - lr * sqrt((r - 4)(r - 2) n / ((n - 4)(n - 2) r)) * m' / (sqrt(v') + eps);
+        else theta - lr * m'
 
-    Source: Liu et al. 2020; torch.optim.RAdam, whose eps is added to sqrt(v) before its correction: (sqrt(v) + eps) / sqrt(1 - beta2^t).
+    Source: Liu et al. 2020; torch.optim.RAdam, whose eps is added to sqrt(v) before its correction:
+    (sqrt(v) + eps) / sqrt(1 - beta2^t).
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -161,12 +195,16 @@ class Radam(Optimizer):
     beta2: Number = number(0.999, "decay of the running mean of squares", at_least=0, below=1)
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
-    decoupled_weight_decay: bool = flag(False, "shrink theta by lr * weight_decay each step instead, as adamw does")
+    decoupled_weight_decay: bool = flag(
+        False, "shrink theta by lr * weight_decay each step instead, as adamw does"
+    )
 
     def init(self, theta_KP: Tensor) -> State:
         return _moments(theta_KP)
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr, self.decoupled_weight_decay)
         mean_KP = average_(state["mean"], gradient_KP, self.beta1)
         square_KP = average_square_(state["square"], gradient_KP, self.beta2)
@@ -179,11 +217,20 @@ class Radam(Optimizer):
             factor: Number = torch.where(trusted_K1, self._rectifier(length, longest, unbias), 1.0)
             divisor_KP = torch.where(trusted_K1, root(square_KP, self.eps, inside=False), 1.0)
         elif length > 5:
-            factor, divisor_KP = self._rectifier(length, longest, unbias), root(square_KP, self.eps, inside=False)
+            factor, divisor_KP = (
+                self._rectifier(length, longest, unbias),
+                root(square_KP, self.eps, inside=False),
+            )
         else:
             return add_scaled_(theta_KP, mean_KP, -rate), state
         return add_ratio_(theta_KP, mean_KP, divisor_KP, -rate * factor), state
 
     @staticmethod
     def _rectifier(length: Number, longest: Number, unbias: Number) -> Number:
-        return ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length) * unbias) ** 0.5
+        return (
+            (length - 4)
+            * (length - 2)
+            * longest
+            / ((longest - 4) * (longest - 2) * length)
+            * unbias
+        ) ** 0.5

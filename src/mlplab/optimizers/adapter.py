@@ -25,18 +25,28 @@ _OWN = ("self", "params", "lr")  # arguments of a torch optimizer that are not o
 
 @dataclass(frozen=True)
 class TorchOptimizer(Optimizer):
-    """Any class of torch.optim by its name, such as LBFGS, ASGD or Adafactor: one network at a time.
+    """Any class of torch.optim by its name, such as LBFGS, ASGD or Adafactor: one network at a
+    time.
 
-    The network is one flat parameter of torch's. L-BFGS evaluates the objective several times a step, on one batch: use
-    training=batch. The state is the torch optimizer itself, under "torch": not a tensor, so such a network trains alone, and
-    `export_state` and `import_state` are the way to keep it.
+    The network is one flat parameter of torch's. L-BFGS evaluates the objective several times a
+    step, on one batch: use training=batch. The state is the torch optimizer itself, under "torch":
+    not a tensor, so such a network trains alone, and `export_state` and `import_state` are the way
+    to keep it.
     """
 
-    lr: Number = number(1.0, "step size (1 is L-BFGS's; most others want far less)", above=0, varies=False)
+    lr: Number = number(
+        1.0, "step size (1 is L-BFGS's; most others want far less)", above=0, varies=False
+    )
     class_name: str = text("LBFGS", "name of a class of torch.optim")
     options: Mapping[str, Any] = dataclasses.field(
         default_factory=dict,
-        metadata={"rule": Rule("any", "keyword arguments of that class but lr, such as {max_iter: 10, line_search_fn: strong_wolfe}")},
+        metadata={
+            "rule": Rule(
+                "any",
+                "keyword arguments of that class but lr, such as {max_iter: 10, line_search_fn:"
+                " strong_wolfe}",
+            )
+        },
     )
 
     alone: ClassVar[bool] = True
@@ -45,30 +55,58 @@ class TorchOptimizer(Optimizer):
         allowed = self._check_names()
         for key, value in self.options.items():
             if not _plain(value):
-                raise FieldError(f"options.{key}", value, "is not a finite number, true, false, null, a text, or a list of these")
-        self._trial("class_name", {}, "cannot train a network as one vector of parameters with dense gradients")
-        self._trial("options", self.options, f"is refused by {self.class_name}, which has {', '.join(allowed)}")
+                raise FieldError(
+                    f"options.{key}",
+                    value,
+                    "is not a finite number, true, false, null, a text, or a list of these",
+                )
+        self._trial(
+            "class_name",
+            {},
+            "cannot train a network as one vector of parameters with dense gradients",
+        )
+        self._trial(
+            "options",
+            self.options,
+            f"is refused by {self.class_name}, which has {', '.join(allowed)}",
+        )
 
     def _check_names(self) -> list[str]:
         """The options of the class; FieldError where there is no such class or option."""
         classes = available()
         if self.class_name not in classes:
-            raise FieldError("class_name", self.class_name, "is not in torch.optim" + _nearest(self.class_name, list(classes)))
+            raise FieldError(
+                "class_name",
+                self.class_name,
+                "is not in torch.optim" + _nearest(self.class_name, list(classes)),
+            )
         if not isinstance(self.options, Mapping):
             raise FieldError("options", self.options, "is not a mapping of names to values")
-        allowed = [name for name in inspect.signature(classes[self.class_name].__init__).parameters if name not in _OWN]
+        allowed = [
+            name
+            for name in inspect.signature(classes[self.class_name].__init__).parameters
+            if name not in _OWN
+        ]
         for key in self.options:
             if key not in allowed:
-                reason = "is optimizer.lr" if key == "lr" else f"is not an option of {self.class_name}" + _nearest(str(key), allowed)
+                reason = (
+                    "is optimizer.lr"
+                    if key == "lr"
+                    else f"is not an option of {self.class_name}" + _nearest(str(key), allowed)
+                )
                 raise FieldError("options", key, reason)
         return allowed
 
     def _trial(self, key: str, options: Mapping[str, Any], reason: str) -> None:
-        """One step on a small vector: what the class refuses, it refuses here, in whatever kind of exception."""
+        """One step on a small vector: what the class refuses, it refuses here, in whatever kind of
+        exception.
+        """
         theta_KP = torch.ones(1, 3)
         try:
             state = self._build(theta_KP, options)
-            self.step(theta_KP, lambda x_KP: (x_KP.square().sum(1) / 2, x_KP.clone()), state, 1, self.lr)
+            self.step(
+                theta_KP, lambda x_KP: (x_KP.square().sum(1) / 2, x_KP.clone()), state, 1, self.lr
+            )
         except Exception as error:
             raise FieldError(key, getattr(self, key), f"{reason}: {error}") from error
 
@@ -77,17 +115,33 @@ class TorchOptimizer(Optimizer):
         return self._build(theta_KP, self.options)
 
     def _build(self, theta_KP: Tensor, options: Mapping[str, Any]) -> State:
-        arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        arguments = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in options.items()
+        }
         build: Callable[..., torch.optim.Optimizer] = available()[self.class_name]
-        return cast(State, {"torch": build([nn.Parameter(theta_KP.detach().view(-1))], lr=float(self.lr), **arguments)})
+        return cast(
+            State,
+            {
+                "torch": build(
+                    [nn.Parameter(theta_KP.detach().view(-1))], lr=float(self.lr), **arguments
+                )
+            },
+        )
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
-        """One step from a gradient alone, for the classes that need no more of the objective than that."""
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
+        """One step from a gradient alone, for the classes that need no more of the objective than
+        that.
+        """
         if self.class_name == "LBFGS":
             raise TypeError("L-BFGS evaluates the objective itself: call step, not update")
         return self.step(theta_KP, lambda x_KP: (torch.zeros(1), gradient_KP), state, step, lr)[:2]
 
-    def step(self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number) -> tuple[Tensor, State, Tensor]:
+    def step(
+        self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State, Tensor]:
         optimizer = cast(torch.optim.Optimizer, state["torch"])
         group = optimizer.param_groups[0]
         group["lr"] = float(lr)
@@ -121,7 +175,9 @@ def available() -> dict[str, type[torch.optim.Optimizer]]:
     return {
         name: value
         for name, value in found.items()
-        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+        if isinstance(value, type)
+        and issubclass(value, torch.optim.Optimizer)
+        and value is not torch.optim.Optimizer
     }
 
 
@@ -137,4 +193,8 @@ def _nearest(word: str, names: list[str]) -> str:
     """The names closest to a word, capitals aside; all of them where none is close."""
     lowered = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word.lower(), lowered, n=3, cutoff=0.5)
-    return "; nearest: " + ", ".join(lowered[name] for name in close) if close else "; there are: " + ", ".join(names)
+    return (
+        "; nearest: " + ", ".join(lowered[name] for name in close)
+        if close
+        else "; there are: " + ", ".join(names)
+    )

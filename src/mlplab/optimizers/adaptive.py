@@ -32,9 +32,11 @@ from mlplab.stacking import fit
 class Adagrad(Optimizer):
     """Adagrad: divides by the root of the sum of all squared gradients.
 
-        G <- G + g^2;   theta <- theta - lr / (1 + (step - 1) * lr_decay) * g / (sqrt(G) + eps)      eps_inside: g / sqrt(G + eps)
+        G <- G + g^2;   theta <- theta - lr / (1 + (step - 1) * lr_decay) * g / (sqrt(G) + eps)
+        eps_inside: g / sqrt(G + eps)
 
-    Source: Duchi et al. 2011. The lecture has eps inside the root, about 1e-4; torch.optim.Adagrad has it outside.
+    Source: Duchi et al. 2011. The lecture has eps inside the root, about 1e-4; torch.optim.Adagrad
+    has it outside.
     """
 
     eps: Number = number(1e-10, "keeps the divisor from 0", above=0)
@@ -46,11 +48,16 @@ class Adagrad(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"sum": torch.zeros_like(theta_KP).add_(fit(self.initial_accumulator, theta_KP))}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         sum_KP = state["sum"].addcmul_(gradient_KP, gradient_KP)
         rate = lr / (1 + (count(step) - 1) * self.lr_decay) if active(self.lr_decay) else lr
-        return add_ratio_(theta_KP, gradient_KP, root(sum_KP, self.eps, self.eps_inside), -rate), state
+        return (
+            add_ratio_(theta_KP, gradient_KP, root(sum_KP, self.eps, self.eps_inside), -rate),
+            state,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,16 @@ class Adadelta(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"square": torch.zeros_like(theta_KP), "step_square": torch.zeros_like(theta_KP)}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         square_KP = average_square_(state["square"], gradient_KP, self.rho)
-        step_KP = root(state["step_square"], self.eps, inside=True).div_(root(square_KP, self.eps, inside=True)).mul_(gradient_KP)
+        step_KP = (
+            root(state["step_square"], self.eps, inside=True)
+            .div_(root(square_KP, self.eps, inside=True))
+            .mul_(gradient_KP)
+        )
         average_square_(state["step_square"], step_KP, self.rho)
         return add_scaled_(theta_KP, step_KP, -lr), state
 
@@ -83,12 +96,13 @@ class Adadelta(Optimizer):
 class Rmsprop(Optimizer):
     """RMSprop: divides by the root of a running mean of squared gradients.
 
-        G <- alpha * G + (1 - alpha) * g^2;   d = g / (sqrt(G) + eps)        eps_inside: g / sqrt(G + eps)
-        theta <- theta - lr * d                                             momentum: v <- momentum * v + d, theta <- theta - lr * v
-        centered: G - M^2 in the place of G, with M <- alpha * M + (1 - alpha) * g
+        G <- alpha * G + (1 - alpha) * g^2;   d = g / (sqrt(G) + eps)        eps_inside: g / sqrt(G
+        + eps) theta <- theta - lr * d                                             momentum: v <-
+        momentum * v + d, theta <- theta - lr * v centered: G - M^2 in the place of G, with M <-
+        alpha * M + (1 - alpha) * g
 
-    Source: the lecture (gamma is alpha here, eps inside the root); Tieleman and Hinton 2012; centered: Graves 2013.
-    torch.optim.RMSprop has eps outside the root, TensorFlow inside.
+    Source: the lecture (gamma is alpha here, eps inside the root); Tieleman and Hinton 2012;
+    centered: Graves 2013. torch.optim.RMSprop has eps outside the root, TensorFlow inside.
     """
 
     alpha: Number = number(0.99, "decay of the running mean of squares", at_least=0, below=1)
@@ -99,10 +113,16 @@ class Rmsprop(Optimizer):
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
     def init(self, theta_KP: Tensor) -> State:
-        names = ["square", *(["mean"] if self.centered else []), *(["velocity"] if active(self.momentum) else [])]
+        names = [
+            "square",
+            *(["mean"] if self.centered else []),
+            *(["velocity"] if active(self.momentum) else []),
+        ]
         return {name: torch.zeros_like(theta_KP) for name in names}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         square_KP = average_square_(state["square"], gradient_KP, self.alpha)
         if self.centered:
@@ -112,5 +132,7 @@ class Rmsprop(Optimizer):
         divisor_KP = root(square_KP, self.eps, self.eps_inside)
         if not active(self.momentum):
             return add_ratio_(theta_KP, gradient_KP, divisor_KP, -lr), state
-        velocity_KP = state["velocity"].mul_(fit(self.momentum, theta_KP)).addcdiv_(gradient_KP, divisor_KP)
+        velocity_KP = (
+            state["velocity"].mul_(fit(self.momentum, theta_KP)).addcdiv_(gradient_KP, divisor_KP)
+        )
         return add_scaled_(theta_KP, velocity_KP, -lr), state

@@ -1,4 +1,5 @@
-"""What an optimizer is: the lecture's update equations on the matrix of all parameters of all members.
+"""What an optimizer is: the lecture's update equations on the matrix of all parameters of all
+members.
 
 Shapes: K members, P parameters.
 """
@@ -21,14 +22,18 @@ Objective: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """theta_KP -> (loss_K, gradient_KP) on the current batch."""
 
 Step: TypeAlias = int | Tensor
-"""The number of the update, from 1: an int, or a tensor [K, 1] (a number that stays on the device)."""
+"""The number of the update, from 1: an int, or a tensor [K, 1] (a number that stays on the
+device).
+"""
 
 
 @dataclass(frozen=True)
 class Optimizer(Part):
-    """One update rule. A subclass writes `init` and `update`; its fields are floats, or [K, 1] tensors where members differ.
+    """One update rule. A subclass writes `init` and `update`; its fields are floats, or [K, 1]
+    tensors where members differ.
 
-    `update` works in place on theta, the gradient and the state, which belong to the caller, and runs without autograd.
+    `update` works in place on theta, the gradient and the state, which belong to the caller, and
+    runs without autograd.
     """
 
     lr: Number = number(0.01, "step size", above=0)
@@ -39,38 +44,59 @@ class Optimizer(Part):
         """The state before the first step."""
         return {}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
-        """Parameters and state after one step. `lr` is the scheduled learning rate, in the place of `self.lr`."""
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
+        """Parameters and state after one step. `lr` is the scheduled learning rate, in the place of
+        `self.lr`.
+        """
         raise NotImplementedError
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
-        """The point at which the gradient is taken: theta itself, but for Nesterov's method as the lecture writes it."""
+        """The point at which the gradient is taken: theta itself, but for Nesterov's method as the
+        lecture writes it.
+        """
         return theta_KP
 
-    def step(self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number) -> tuple[Tensor, State, Tensor]:
-        """Gradient and update: (theta_KP, state, loss_K), the loss at the point where the gradient was taken."""
+    def step(
+        self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State, Tensor]:
+        """Gradient and update: (theta_KP, state, loss_K), the loss at the point where the gradient
+        was taken.
+        """
         loss_K, gradient_KP = objective(self.lookahead(theta_KP, state))
         return *self.update(theta_KP, gradient_KP, state, step, lr), loss_K
 
     def export_state(self, state: State) -> dict[str, object]:
-        """A copy of the state made of tensors, numbers, strings, lists and dicts: what a checkpoint stores."""
+        """A copy of the state made of tensors, numbers, strings, lists and dicts: what a checkpoint
+        stores.
+        """
         return {name: value.clone() for name, value in state.items()}
 
     def import_state(self, theta_KP: Tensor, exported: dict[str, object]) -> State:
         """The state again, from what `export_state` gave, on theta's device."""
-        return {name: value.to(theta_KP.device, copy=True) for name, value in exported.items() if isinstance(value, Tensor)}
+        return {
+            name: value.to(theta_KP.device, copy=True)
+            for name, value in exported.items()
+            if isinstance(value, Tensor)
+        }
 
 
-# The operations below are torch's fused ones. With a float they take it as an argument; with a [K, 1] tensor they give the same bits.
+# The operations below are torch's fused ones. With a float they take it as an argument; with a [K,
+# 1] tensor they give the same bits.
 
 
 def active(x: Number) -> bool:
-    """False for the float 0, which switches a term off; members that differ have it on, some of them with 0."""
+    """False for the float 0, which switches a term off; members that differ have it on, some of
+    them with 0.
+    """
     return isinstance(x, Tensor) or x != 0
 
 
 def count(step: Step) -> Number:
-    """The step as a number to calculate with. (torch makes float32 of an integer tensor that meets a float.)"""
+    """The step as a number to calculate with. (torch makes float32 of an integer tensor that meets
+    a float.)
+    """
     return step.double() if isinstance(step, Tensor) else step
 
 
@@ -101,7 +127,9 @@ def add_ratio_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tenso
 
 
 def average_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
-    """mean <- beta * mean + (1 - beta) * x, in the form of torch: mean + (1 - beta) * (x - mean)."""
+    """mean <- beta * mean + (1 - beta) * x, in the form of torch: mean + (1 - beta) * (x -
+    mean).
+    """
     return mean_KP.lerp_(x_KP, fit(1 - beta, mean_KP))
 
 
@@ -110,9 +138,13 @@ def average_square_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
     return add_product_(mean_KP.mul_(fit(beta, mean_KP)), x_KP, x_KP, 1 - beta)
 
 
-def decay_(theta_KP: Tensor, gradient_KP: Tensor, weight_decay: Number, lr: Number, decoupled: bool = False) -> None:
-    """Weight decay of every parameter, biases too, as torch has it: gradient <- gradient + weight_decay * theta;
-    decoupled: theta <- (1 - lr * weight_decay) * theta. Source of the latter: Loshchilov and Hutter 2019."""
+def decay_(
+    theta_KP: Tensor, gradient_KP: Tensor, weight_decay: Number, lr: Number, decoupled: bool = False
+) -> None:
+    """Weight decay of every parameter, biases too, as torch has it: gradient <- gradient +
+    weight_decay * theta; decoupled: theta <- (1 - lr * weight_decay) * theta. Source of the latter:
+    Loshchilov and Hutter 2019.
+    """
     if not active(weight_decay):
         return
     if decoupled:
@@ -129,7 +161,9 @@ def root(x_KP: Tensor, eps: Number, inside: bool) -> Tensor:
 
 
 def sign(x_KP: Tensor) -> Tensor:
-    """-1, 0 or 1, and NaN where x is not finite. (torch's sign of NaN is 0: a member that diverged would look at rest.)"""
+    """-1, 0 or 1, and NaN where x is not finite. (torch's sign of NaN is 0: a member that diverged
+    would look at rest.)
+    """
     return x_KP.sign().add_(x_KP, alpha=0)
 
 

@@ -1,4 +1,5 @@
-"""Optimizers that follow the gradient, its running sum or its sign, with one step size for all parameters (rprop: one each).
+"""Optimizers that follow the gradient, its running sum or its sign, with one step size for all
+parameters (rprop: one each).
 
 Shapes: K members, P parameters.
 """
@@ -10,24 +11,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlplab.optimizers.base import Optimizer, State, Step, active, add_scaled_, average_, decay_, sign
+from mlplab.optimizers.base import (
+    Optimizer,
+    State,
+    Step,
+    active,
+    add_scaled_,
+    average_,
+    decay_,
+    sign,
+)
 from mlplab.schema import FieldError, Number, flag, number
 from mlplab.stacking import fit
 
 
 @dataclass(frozen=True)
 class Sgd(Optimizer):
-    """Gradient descent, theta <- theta - lr * g, with torch's momentum, dampening and Nesterov forms.
+    """Gradient descent, theta <- theta - lr * g, with torch's momentum, dampening and Nesterov
+    forms.
 
         v <- momentum * v + (1 - dampening) * g      (first step: v = g)
         theta <- theta - lr * v                      nesterov: theta - lr * (g + momentum * v)
 
-    Source: the lecture; Sutskever et al. 2013 as torch.optim.SGD writes it. The lecture's own momentum has lr inside v: `momentum`, `nag`.
+    Source: the lecture; Sutskever et al. 2013 as torch.optim.SGD writes it. The lecture's own
+    momentum has lr inside v: `momentum`, `nag`.
     """
 
     lr: Number = number(0.001, "step size", above=0)
     momentum: Number = number(0.0, "how much of the last step is kept", at_least=0, below=1)
-    dampening: Number = number(0.0, "how much of the gradient does not enter the momentum", at_least=0, at_most=1)
+    dampening: Number = number(
+        0.0, "how much of the gradient does not enter the momentum", at_least=0, at_most=1
+    )
     nesterov: bool = flag(False, "look one momentum step ahead")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
@@ -40,17 +54,25 @@ class Sgd(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"velocity": torch.zeros_like(theta_KP)} if active(self.momentum) else {}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         direction_KP = gradient_KP
         if active(self.momentum):
             velocity_KP = state["velocity"].mul_(fit(self.momentum, theta_KP))
             add_scaled_(velocity_KP, gradient_KP, self._share(step))
-            direction_KP = add_scaled_(gradient_KP, velocity_KP, self.momentum) if self.nesterov else velocity_KP
+            direction_KP = (
+                add_scaled_(gradient_KP, velocity_KP, self.momentum)
+                if self.nesterov
+                else velocity_KP
+            )
         return add_scaled_(theta_KP, direction_KP, -lr), state
 
     def _share(self, step: Step) -> Number:
-        """The part of the gradient that enters the velocity: all of it at the first step, and for a member without momentum."""
+        """The part of the gradient that enters the velocity: all of it at the first step, and for a
+        member without momentum.
+        """
         if not active(self.dampening):
             return 1.0
         dampening = self.dampening
@@ -63,10 +85,11 @@ class Sgd(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent with momentum as the lecture writes it: v <- momentum * v + lr * g, theta <- theta - v.
+    """Gradient descent with momentum as the lecture writes it: v <- momentum * v + lr * g, theta <-
+    theta - v.
 
-    Source: the lecture; Polyak 1964. Equal to sgd with momentum while lr is constant; under a schedule, steps already in v keep
-    the learning rate of their time.
+    Source: the lecture; Polyak 1964. Equal to sgd with momentum while lr is constant; under a
+    schedule, steps already in v keep the learning rate of their time.
     """
 
     momentum: Number = number(0.9, "how much of the last step is kept", at_least=0, below=1)
@@ -74,24 +97,30 @@ class Momentum(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"velocity": torch.zeros_like(theta_KP)}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
-        velocity_KP = add_scaled_(state["velocity"].mul_(fit(self.momentum, theta_KP)), gradient_KP, lr)
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
+        velocity_KP = add_scaled_(
+            state["velocity"].mul_(fit(self.momentum, theta_KP)), gradient_KP, lr
+        )
         return theta_KP.sub_(velocity_KP), state
 
 
 @dataclass(frozen=True)
 class Nag(Momentum):
-    """Nesterov accelerated gradient as the lecture writes it: the gradient is taken at theta - momentum * v.
+    """Nesterov accelerated gradient as the lecture writes it: the gradient is taken at theta -
+    momentum * v.
 
         v <- momentum * v + lr * g(theta - momentum * v)
         theta <- theta - v
 
-    Source: the lecture; Nesterov 1983. torch's nesterov takes the gradient at theta and corrects the step; the reported loss here is
-    that of the point ahead.
+    Source: the lecture; Nesterov 1983. torch's nesterov takes the gradient at theta and corrects
+    the step; the reported loss here is that of the point ahead.
     """
 
     def init(self, theta_KP: Tensor) -> State:
-        # The point ahead has a tensor of its own: callers that prepare views of a tensor do it once.
+        # The point ahead has a tensor of its own: callers that prepare views of a tensor do it
+        # once.
         return {"velocity": torch.zeros_like(theta_KP), "ahead": torch.zeros_like(theta_KP)}
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
@@ -116,7 +145,9 @@ class Lion(Optimizer):
     def init(self, theta_KP: Tensor) -> State:
         return {"mean": torch.zeros_like(theta_KP)}
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         mean_KP = state["mean"]
         decay_(theta_KP, gradient_KP, self.weight_decay, lr, decoupled=True)
         direction_KP = sign(average_(mean_KP.clone(), gradient_KP, self.beta1))
@@ -126,28 +157,41 @@ class Lion(Optimizer):
 
 @dataclass(frozen=True)
 class Rprop(Optimizer):
-    """Resilient backpropagation: each parameter has its own step size, which grows while the gradient keeps its sign.
+    """Resilient backpropagation: each parameter has its own step size, which grows while the
+    gradient keeps its sign.
 
-        s = sign(g);   size <- clip(size * (eta_plus if s * s_last > 0, eta_minus if < 0, else 1), step_min, step_max)
-        where s * s_last < 0: s = 0;   theta <- theta - s * size
+        s = sign(g);   size <- clip(size * (eta_plus if s * s_last > 0, eta_minus if < 0, else 1),
+        step_min, step_max) where s * s_last < 0: s = 0;   theta <- theta - s * size
 
-    Source: Riedmiller and Braun 1993 as torch.optim.Rprop writes it. Made for training=batch. The learning rate is the first step
-    size: a schedule acts on the first step only. A gradient that is not finite gives NaN.
+    Source: Riedmiller and Braun 1993 as torch.optim.Rprop writes it. Made for training=batch. The
+    learning rate is the first step size: a schedule acts on the first step only. A gradient that is
+    not finite gives NaN.
     """
 
-    eta_minus: Number = number(0.5, "factor of a step size after a change of sign", above=0, below=1)
+    eta_minus: Number = number(
+        0.5, "factor of a step size after a change of sign", above=0, below=1
+    )
     eta_plus: Number = number(1.2, "factor of a step size while the sign stays", above=1)
     step_min: Number = number(1e-6, "smallest step size", above=0)
     step_max: Number = number(50.0, "largest step size", above=0)
 
     def check(self) -> None:
-        if not isinstance(self.step_min, Tensor) and not isinstance(self.step_max, Tensor) and self.step_min > self.step_max:
+        if (
+            not isinstance(self.step_min, Tensor)
+            and not isinstance(self.step_max, Tensor)
+            and self.step_min > self.step_max
+        ):
             raise FieldError("step_min", self.step_min, f"is above step_max = {self.step_max!r}")
 
     def init(self, theta_KP: Tensor) -> State:
-        return {"sign": torch.zeros_like(theta_KP), "size": torch.zeros_like(theta_KP).add_(fit(self.lr, theta_KP))}
+        return {
+            "sign": torch.zeros_like(theta_KP),
+            "size": torch.zeros_like(theta_KP).add_(fit(self.lr, theta_KP)),
+        }
 
-    def update(self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number) -> tuple[Tensor, State]:
+    def update(
+        self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
+    ) -> tuple[Tensor, State]:
         last_KP, size_KP = state["sign"], state["size"]
         if isinstance(step, Tensor):
             size_KP.copy_(torch.where(step == 1, fit(lr, size_KP), size_KP))
@@ -155,8 +199,12 @@ class Rprop(Optimizer):
             size_KP.zero_().add_(fit(lr, size_KP))
         sign_KP = sign(gradient_KP)
         agreement_KP = sign_KP * last_KP
-        factor_KP = torch.where(agreement_KP > 0, fit(self.eta_plus, size_KP), torch.ones_like(size_KP))
+        factor_KP = torch.where(
+            agreement_KP > 0, fit(self.eta_plus, size_KP), torch.ones_like(size_KP)
+        )
         factor_KP = torch.where(agreement_KP < 0, fit(self.eta_minus, size_KP), factor_KP)
-        size_KP.mul_(factor_KP).clamp_min_(fit(self.step_min, size_KP)).clamp_max_(fit(self.step_max, size_KP))
+        size_KP.mul_(factor_KP).clamp_min_(fit(self.step_min, size_KP)).clamp_max_(
+            fit(self.step_max, size_KP)
+        )
         last_KP.copy_(sign_KP.masked_fill_(agreement_KP < 0, 0.0))
         return theta_KP.addcmul_(sign_KP, size_KP, value=-1), state

@@ -18,17 +18,32 @@ LAST = 2000  # the end stands still before it begins again
 
 
 def write_gif(
-    path: Path, figures: Iterable[Figure | list[Figure]], progress: Callable[[int], None] = lambda done: None, dpi: int = 70
+    path: Path,
+    figures: Iterable[Figure | list[Figure]],
+    progress: Callable[[int], None] = lambda done: None,
+    dpi: int = 70,
 ) -> None:
     """Each frame is a figure, or several side by side."""
     frames: list[Any] = []
     with style():
         for done, figure in enumerate(figures, 1):
-            frames.append(_beside([png(one, dpi) for one in (figure if isinstance(figure, list) else [figure])]))
+            frames.append(
+                _beside(
+                    [png(one, dpi) for one in (figure if isinstance(figure, list) else [figure])]
+                )
+            )
             progress(done)
     buffer = io.BytesIO()
     durations = [MILLISECONDS] * (len(frames) - 1) + [LAST]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+    frames[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        optimize=False,
+    )
     write_bytes_atomic(path, buffer.getvalue())
 
 
@@ -36,7 +51,11 @@ def _beside(encoded: list[bytes]) -> Any:
     from PIL import Image
 
     panels = [Image.open(io.BytesIO(one)).convert("RGB") for one in encoded]
-    frame = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), "white")
+    frame = Image.new(
+        "RGB",
+        (sum(panel.width for panel in panels), max(panel.height for panel in panels)),
+        "white",
+    )
     left = 0
     for panel in panels:
         frame.paste(panel, (left, (frame.height - panel.height) // 2))

@@ -1,4 +1,5 @@
-"""What TensorBoard shows of a network beside curves and images: distributions while it trains; its graph, vectors and precision-recall curves once.
+"""What TensorBoard shows of a network beside curves and images: distributions while it trains; its
+graph, vectors and precision-recall curves once.
 
 Shapes: N examples, H units of a layer.
 """
@@ -25,22 +26,40 @@ MOST_CLASSES = 10
 
 def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
     """Train and validation in one chart, and the layers of a network in one chart."""
-    measured = list(dict.fromkeys(name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))))
-    pairs = {metric: [f"{split}/{metric}" for split in ("train", "val") if f"{split}/{metric}" in names] for metric in measured}
+    measured = list(
+        dict.fromkeys(
+            name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))
+        )
+    )
+    pairs = {
+        metric: [f"{split}/{metric}" for split in ("train", "val") if f"{split}/{metric}" in names]
+        for metric in measured
+    }
     layers = {kind: [f"{kind}/layer_.*"] for kind in ("gradient_norm", "update_ratio")}
     events.add(charts({"train and validation": pairs, "layers": layers}))
 
 
 def distributions(events: EventWriter, study: Study, population: Population, step: int) -> None:
-    """Histograms of the weights, biases, gradients and activations of each layer as they are now."""
+    """Histograms of the weights, biases, gradients and activations of each layer as they are
+    now.
+    """
     layout = population.network.layout
-    for noun, theta_KP in (("", population.theta_KP), ("gradients/", population.objective.gradient_KP)):
+    for noun, theta_KP in (
+        ("", population.theta_KP),
+        ("gradients/", population.objective.gradient_KP),
+    ):
         for entry, view in zip(layout.entries, layout.split(theta_KP[:1].detach()), strict=True):
             if entry.name in ("weight", "bias"):
                 kind = {"weight": "weights", "bias": "biases"}[entry.name]
-                tag = f"{noun}{kind}/layer_{entry.layer + 1}" if not noun else f"gradients/layer_{entry.layer + 1}/{kind}"
+                tag = (
+                    f"{noun}{kind}/layer_{entry.layer + 1}"
+                    if not noun
+                    else f"gradients/layer_{entry.layer + 1}/{kind}"
+                )
                 events.histogram(tag, step, view.cpu().numpy())
-    for i, outputs in enumerate(study.layers(study.points("train", MOST_ACTIVATIONS).x, [len(study.frames) - 1])[:-1]):
+    for i, outputs in enumerate(
+        study.layers(study.points("train", MOST_ACTIVATIONS).x, [len(study.frames) - 1])[:-1]
+    ):
         events.histogram(f"activations/layer_{i + 1}", step, outputs.numpy())
 
 
@@ -48,25 +67,62 @@ def network_graph(events: EventWriter, study: Study) -> None:
     """The network, layer by layer, with shapes and the configuration of each part."""
     settings, batch = study.settings, -1
     nodes = [Node("input", "Placeholder", shape=(batch, study.network.num_features))]
-    for i, (layer, width) in enumerate(zip(settings.layers, (layer.units for layer in study.network.layers), strict=True), 1):
+    for i, (layer, width) in enumerate(
+        zip(settings.layers, (layer.units for layer in study.network.layers), strict=True), 1
+    ):
         name = f"layer_{i}" if i < len(settings.layers) else "output_layer"
         before, shape = nodes[-1].name, (batch, width)
         fan_in = study.network.num_features if i == 1 else study.network.layers[i - 2].units
-        nodes.append(Node(f"{name}/weight", "Variable", facts={"initializer": repr(layer.initializer)}, shape=(fan_in, width)))
+        nodes.append(
+            Node(
+                f"{name}/weight",
+                "Variable",
+                facts={"initializer": repr(layer.initializer)},
+                shape=(fan_in, width),
+            )
+        )
         leads = [before, f"{name}/weight"]
         if layer.bias:
             nodes.append(Node(f"{name}/bias", "Variable", shape=(width,)))
             leads.append(f"{name}/bias")
         nodes.append(Node(f"{name}/affine", "MatMul", leads, shape=shape))
         if layer.normalization != "none":
-            nodes.append(Node(f"{name}/normalization", f"{layer.normalization}_norm", [nodes[-1].name], shape=shape))
+            nodes.append(
+                Node(
+                    f"{name}/normalization",
+                    f"{layer.normalization}_norm",
+                    [nodes[-1].name],
+                    shape=shape,
+                )
+            )
         if layer.activation is not None:
             kind = type(layer.activation).__name__
-            nodes.append(Node(f"{name}/activation", kind, [nodes[-1].name], {"formula": layer.activation.formula}, shape))
+            nodes.append(
+                Node(
+                    f"{name}/activation",
+                    kind,
+                    [nodes[-1].name],
+                    {"formula": layer.activation.formula},
+                    shape,
+                )
+            )
         if isinstance(layer.dropout, float) and layer.dropout > 0:
-            nodes.append(Node(f"{name}/dropout", "Dropout", [nodes[-1].name], {"rate": f"{layer.dropout:g}"}, shape))
+            nodes.append(
+                Node(
+                    f"{name}/dropout",
+                    "Dropout",
+                    [nodes[-1].name],
+                    {"rate": f"{layer.dropout:g}"},
+                    shape,
+                )
+            )
     target = Node("target", "Placeholder", shape=(batch,))
-    loss = Node("loss", type(settings.loss).__name__, [nodes[-1].name, "target"], {"configuration": repr(settings.loss)})
+    loss = Node(
+        "loss",
+        type(settings.loss).__name__,
+        [nodes[-1].name, "target"],
+        {"configuration": repr(settings.loss)},
+    )
     events.graph(graph([*nodes, target, loss]))
 
 
@@ -74,28 +130,44 @@ def recall_curves(events: EventWriter, study: Study, step: int) -> None:
     """Precision against recall on the judged part, each class against the others."""
     points, probabilities = study.judge(study.chosen)
     for c, name in enumerate(study.classes[:MOST_CLASSES]):
-        events.add(precision_recall(f"{study.judged}/precision_recall/{name}", points.y == c, probabilities[:, c]), step)
+        events.add(
+            precision_recall(
+                f"{study.judged}/precision_recall/{name}", points.y == c, probabilities[:, c]
+            ),
+            step,
+        )
 
 
 def vectors(folder: Path, study: Study) -> None:
-    """What each layer makes of the judged part, for the Projector; with small pictures where the examples are pictures."""
+    """What each layer makes of the judged part, for the Projector; with small pictures where the
+    examples are pictures.
+    """
     points = study.points(study.judged, MOST_VECTORS)
     inside = study.layers(points.x, [study.chosen])
     named: dict[str, Floats] = {"input": points.x}
     named |= {f"layer_{i}": outputs[0].double().numpy() for i, outputs in enumerate(inside[:-1], 1)}
     named["output"] = inside[-1][0].double().numpy()
-    named = {name: matrix if matrix.shape[1] > 1 else np.column_stack([matrix, np.zeros(len(matrix))]) for name, matrix in named.items()}
+    named = {
+        name: matrix if matrix.shape[1] > 1 else np.column_stack([matrix, np.zeros(len(matrix))])
+        for name, matrix in named.items()
+    }
     predicted = study.outputs(points.x, [study.chosen])[0]
     if study.classifies:
         guess = predicted.argmax(1)
         labels = {
             "class": [study.classes[int(c)] for c in points.y],
             "predicted": [study.classes[int(c)] for c in guess],
-            "right": ["right" if a == b else "wrong" for a, b in zip(points.y.tolist(), guess.tolist(), strict=True)],
+            "right": [
+                "right" if a == b else "wrong"
+                for a, b in zip(points.y.tolist(), guess.tolist(), strict=True)
+            ],
         }
     else:
         name = study.prepared.target_names[0]
-        labels = {name: [f"{value:.6g}" for value in points.y[:, 0]], f"predicted {name}": [f"{value:.6g}" for value in predicted[:, 0]]}
+        labels = {
+            name: [f"{value:.6g}" for value in points.y[:, 0]],
+            f"predicted {name}": [f"{value:.6g}" for value in predicted[:, 0]],
+        }
     write_projector(folder, named, labels, _sprites(study, points.x))
 
 

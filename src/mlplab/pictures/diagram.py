@@ -1,4 +1,5 @@
-"""Which part of a network is drawn as a diagram, and where: units and layers are thinned where there are too many.
+"""Which part of a network is drawn as a diagram, and where: units and layers are thinned where
+there are too many.
 
 Shapes: G fields of the grid.
 """
@@ -15,7 +16,9 @@ from mlplab.pictures.study import Study
 
 @dataclass(frozen=True)
 class Column:
-    """One layer of the diagram: its place in the network (0 is the input), the units that are shown, and of how many."""
+    """One layer of the diagram: its place in the network (0 is the input), the units that are
+    shown, and of how many.
+    """
 
     layer: int
     units: tuple[int, ...]
@@ -35,7 +38,9 @@ class Diagram:
 
 
 def diagram_of(study: Study, most_units: int = 8, most_layers: int = 6) -> Diagram:
-    """The input, at most so many hidden layers (the first and the last ones), the output; of each layer the units with the largest weights onwards."""
+    """The input, at most so many hidden layers (the first and the last ones), the output; of each
+    layer the units with the largest weights onwards.
+    """
     weights = [weight for weight, _ in study.weights(study.chosen)]
     num_hidden = len(weights) - 1
     hidden = list(range(1, num_hidden + 1))
@@ -44,13 +49,21 @@ def diagram_of(study: Study, most_units: int = 8, most_layers: int = 6) -> Diagr
     columns = []
     for layer in [0, *hidden, num_hidden + 1]:
         total = weights[layer].shape[0] if layer <= num_hidden else weights[-1].shape[1]
-        size = np.abs(weights[layer]).sum(1) if layer <= num_hidden else -np.arange(total, dtype=np.float64)
-        columns.append(Column(layer, _largest(size, most_units if layer <= num_hidden else 10), total))
+        size = (
+            np.abs(weights[layer]).sum(1)
+            if layer <= num_hidden
+            else -np.arange(total, dtype=np.float64)
+        )
+        columns.append(
+            Column(layer, _largest(size, most_units if layer <= num_hidden else 10), total)
+        )
     left_out = []
     if len(hidden) < num_hidden:
         left_out.append(f"{len(hidden)} of {num_hidden} hidden layers")
     if any(len(column.units) < column.total for column in columns):
-        left_out.append(f"of each layer at most {most_units} units, those with the largest weights onwards")
+        left_out.append(
+            f"of each layer at most {most_units} units, those with the largest weights onwards"
+        )
     return Diagram(tuple(columns), f"shown: {' and '.join(left_out)}" if left_out else "")
 
 
@@ -58,29 +71,48 @@ def _largest(size: Floats, most: int) -> tuple[int, ...]:
     return tuple(sorted(np.argsort(-size, kind="stable")[:most].tolist()))
 
 
-def unit_maps(study: Study, diagram: Diagram, grid_GF: Floats, rows: list[int]) -> list[list[Floats]]:
-    """For each column the values of each shown unit over the grid: [R, G]. The input's are the features, the output's what the network predicts."""
+def unit_maps(
+    study: Study, diagram: Diagram, grid_GF: Floats, rows: list[int]
+) -> list[list[Floats]]:
+    """For each column the values of each shown unit over the grid: [R, G]. The input's are the
+    features, the output's what the network predicts.
+    """
     layers = study.layers(grid_GF, rows)
     predicted = study.outputs(grid_GF, rows)
     found = []
     for column in diagram.columns:
         if column.layer == 0:
-            found.append([np.broadcast_to(grid_GF[:, unit], (len(rows), len(grid_GF))) for unit in column.units])
+            found.append(
+                [
+                    np.broadcast_to(grid_GF[:, unit], (len(rows), len(grid_GF)))
+                    for unit in column.units
+                ]
+            )
         elif column.layer == len(layers):
             found.append([predicted[:, :, unit] for unit in range(predicted.shape[2])][:10])
         else:
-            found.append([layers[column.layer - 1][:, :, unit].double().numpy() for unit in column.units])
+            found.append(
+                [layers[column.layer - 1][:, :, unit].double().numpy() for unit in column.units]
+            )
     return found
 
 
 def formula(study: Study, layer: int, unit: int, frame: int, most: int = 6) -> str:
     """The formula of a unit with its numbers: "tanh(0.52 x1 - 1.3 x2 + 0.4)"."""
     weight, bias = study.weights(frame)[layer - 1]
-    names = study.prepared.feature_names if layer == 1 else [f"h{layer - 1}.{i + 1}" for i in range(weight.shape[0])]
+    names = (
+        study.prepared.feature_names
+        if layer == 1
+        else [f"h{layer - 1}.{i + 1}" for i in range(weight.shape[0])]
+    )
     order = np.argsort(-np.abs(weight[:, unit]), kind="stable")[:most]
     terms = [f"{weight[i, unit]:+.3g} {names[i]}" for i in sorted(order.tolist())]
     rest = f" ... {weight.shape[0] - most} more" if weight.shape[0] > most else ""
-    inside = " ".join(terms).removeprefix("+") + rest + (f" {bias[unit]:+.3g}" if bias is not None else "")
+    inside = (
+        " ".join(terms).removeprefix("+")
+        + rest
+        + (f" {bias[unit]:+.3g}" if bias is not None else "")
+    )
     activation = study.settings.layers[layer - 1].activation
     norm = study.settings.layers[layer - 1].normalization
     inside = f"{norm}_norm({inside})" if norm != "none" else inside

@@ -37,14 +37,22 @@ def lay_charts(events: EventWriter, names: Sequence[str], log: logging.Logger) -
 
 
 class Finish:
-    """Draws a finished run. `budget` and `moments` are those of its training, where somebody looked on."""
+    """Draws a finished run. `budget` and `moments` are those of its training, where somebody looked
+    on.
+    """
 
     def __init__(
-        self, folder: Path, events: EventWriter, log: logging.Logger, budget: Budget | None = None, moments: Moments | None = None
+        self,
+        folder: Path,
+        events: EventWriter,
+        log: logging.Logger,
+        budget: Budget | None = None,
+        moments: Moments | None = None,
     ) -> None:
         self.folder, self.events, self.log, self.moments = folder, events, log, moments
         self.budget = Budget(0.0, 0.0) if budget is None else budget
-        self.wanted = budget is None or budget.share > 0  # tracking.picture_share=0 asks for no images over the steps
+        # tracking.picture_share=0 asks for no images over the steps
+        self.wanted = budget is None or budget.share > 0
 
     def draw(self, study: Study, quiet: bool = False) -> None:
         """Everything; without matplotlib, what needs none."""
@@ -70,7 +78,9 @@ class Finish:
                 bar.update(done)
 
     def _images(self, study: Study) -> None:
-        """The decision at moments that went by too fast: the start, the end, and what lies between, as long as the time allows."""
+        """The decision at moments that went by too fast: the start, the end, and what lies between,
+        as long as the time allows.
+        """
         from mlplab.pictures.moments import Moments
 
         moments = Moments(self.events) if self.moments is None else self.moments

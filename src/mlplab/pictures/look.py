@@ -1,4 +1,6 @@
-"""How our pictures look: colours that colour-blind readers tell apart, sizes that stay readable as a thumbnail and in print."""
+"""How our pictures look: colours that colour-blind readers tell apart, sizes that stay readable as
+a thumbnail and in print.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # Okabe and Ito 2008, "Color Universal Design"; black stands last, since it is ink too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#7A4FA3", "#8B5A2B", "#4D4D4D")
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#8C8C00",
+    "#7A4FA3",
+    "#8B5A2B",
+    "#4D4D4D",
+)
 # A class that is called by a colour has that colour, as far as readers can tell it from the others.
 NAMED = {
     "blue": "#0072B2",
@@ -31,7 +44,9 @@ NAMED = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
 INK, SOFT, GRID = "#1c2430", "#5b6675", "#d9dee5"
-DIVERGING = LinearSegmentedColormap.from_list("mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE])
+DIVERGING = LinearSegmentedColormap.from_list(
+    "mlplab", [NEGATIVE, "#f6c9a6", "#ffffff", "#a9cfe8", POSITIVE]
+)
 DPI = 110
 
 _STYLE = {
@@ -57,20 +72,34 @@ _STYLE = {
 
 
 def style() -> Any:
-    """A context in which figures are made and drawn in our style, whatever the user's matplotlibrc says."""
+    """A context in which figures are made and drawn in our style, whatever the user's matplotlibrc
+    says.
+    """
     from matplotlib import rc_context, rcParamsDefault
 
-    defaults: dict[str, Any] = {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "interactive"))}
+    defaults: dict[str, Any] = {
+        key: value
+        for key, value in rcParamsDefault.items()
+        if not key.startswith(("backend", "interactive"))
+    }
     chosen: Any = {**defaults, **_STYLE}
     return rc_context(chosen)
 
 
 def figure(
-    width: float, height: float, *, left: float = 0.8, right: float = 0.3, bottom: float = 0.9, top: float = 0.7, gap: float = 0.75
+    width: float,
+    height: float,
+    *,
+    left: float = 0.8,
+    right: float = 0.3,
+    bottom: float = 0.9,
+    top: float = 0.7,
+    gap: float = 0.75,
 ) -> Figure:
     """An empty figure with room for its panels: all in inches, `gap` between two panels' axes.
 
-    The places are given, not worked out: matplotlib's layout engines take longer than the drawing, and would move a picture from step to step.
+    The places are given, not worked out: matplotlib's layout engines take longer than the drawing,
+    and would move a picture from step to step.
     """
     made = Figure(figsize=(width, height))
     made.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
@@ -82,7 +111,9 @@ def figure(
 def png(drawn: Figure, dpi: int = DPI) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    drawn.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3}
+    )
     return buffer.getvalue()
 
 
@@ -103,12 +134,18 @@ def logarithmic(axes: Any) -> None:
     low, high = axes.get_ylim()
     narrow = high / low < 30
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(
+            lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"
+        )
+    )
     axes.yaxis.set_minor_locator(NullLocator())  # ticks are most of the time that a drawing takes
 
 
 def palette(names: Sequence[str]) -> tuple[str, ...]:
-    """A colour for each class: its own where all classes are called by colours, else one after the other."""
+    """A colour for each class: its own where all classes are called by colours, else one after the
+    other.
+    """
     if names and all(name in NAMED for name in names):
         return tuple(NAMED[name] for name in names)
     return tuple(colour(c) for c in range(len(names)))
@@ -124,7 +161,9 @@ def rgb(word: str) -> Floats:
 
 
 def class_picture(probabilities_NC: Floats, colours_C: Sequence[str]) -> Floats:
-    """A colour for each field [N, 3]: that of the most probable class, paler the less sure it is."""
+    """A colour for each field [N, 3]: that of the most probable class, paler the less sure it
+    is.
+    """
     num_classes = probabilities_NC.shape[1]
     winner = probabilities_NC.argmax(1)
     sure = (probabilities_NC.max(1) - 1 / num_classes) / (1 - 1 / num_classes)
@@ -133,11 +172,17 @@ def class_picture(probabilities_NC: Floats, colours_C: Sequence[str]) -> Floats:
 
 
 def map_picture(values: Floats, reach: float | None = None) -> Floats:
-    """A colour for each value [..., 3]: white at zero, blue above, orange below, full at `reach`."""
+    """A colour for each value [..., 3]: white at zero, blue above, orange below, full at
+    `reach`.
+    """
     reach = reach if reach is not None else float(np.abs(values).max(initial=1e-12))
     return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / max(reach, 1e-12), -1, 1)))[..., :3]
 
 
 def shorten(words: Sequence[str], most: int = 6) -> list[str]:
     """The first few words and how many more there are."""
-    return list(words) if len(words) <= most else [*words[: most - 1], f"and {len(words) - most + 1} more"]
+    return (
+        list(words)
+        if len(words) <= most
+        else [*words[: most - 1], f"and {len(words) - most + 1} more"]
+    )

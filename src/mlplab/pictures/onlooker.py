@@ -1,6 +1,8 @@
-"""Looks on while a network trains, and draws: now and then during the training, everything when it has ended.
+"""Looks on while a network trains, and draws: now and then during the training, everything when it
+has ended.
 
-It only copies what it sees. Nothing that it does changes a number of the training, and nothing that fails in it costs a result.
+It only copies what it sees. Nothing that it does changes a number of the training, and nothing that
+fails in it costs a result.
 """
 
 from __future__ import annotations
@@ -30,7 +32,14 @@ MISSING = "no pictures: matplotlib is not installed (pip install 'mlplab[picture
 class Onlooker:
     """`observe` goes to the loop; `conclude` when the run's results are written."""
 
-    def __init__(self, folder: Path, member: Ready, events: EventWriter, log: logging.Logger, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        member: Ready,
+        events: EventWriter,
+        log: logging.Logger,
+        names: tuple[str, ...],
+    ) -> None:
         self.folder, self.member, self.events, self.log = folder, member, events, log
         share = member.settings.tracking.picture_share
         self.recorder = FrameRecorder()
@@ -43,7 +52,9 @@ class Onlooker:
         lay_charts(events, names, log)
 
     def observe(self, population: Population, epoch: int, step: int) -> None:
-        """Every evaluation: keep a frame; where the budgets allow it, distributions and one picture."""
+        """Every evaluation: keep a frame; where the budgets allow it, distributions and one
+        picture.
+        """
         self.recorder(population, epoch, step)
         if self.numbers.allows():
             with self.numbers.spend(), safely(self.log, "distributions"):
@@ -59,7 +70,9 @@ class Onlooker:
     def _seen(self, population: Population, epoch: int, step: int) -> Study:
         frames = snapshot(population, epoch, step)
         if self._study is None:
-            self._study = Study(self.member.settings, self.member.prepared, frames, 0, _no_history())
+            self._study = Study(
+                self.member.settings, self.member.prepared, frames, 0, _no_history()
+            )
         return self._study.with_frames(frames)
 
     def _over_steps(self) -> Moments:
@@ -70,11 +83,15 @@ class Onlooker:
         return self._moments
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> None:
-        """The frames, then all pictures, the rest of the images over the steps, and what TensorBoard shows once. Ctrl-C leaves the rest out."""
+        """The frames, then all pictures, the rest of the images over the steps, and what
+        TensorBoard shows once. Ctrl-C leaves the rest out.
+        """
         try:
             self._conclude(outcome, quiet)
         except KeyboardInterrupt:
-            self.log.info("interrupted while drawing: some pictures are missing; mlplab report draws them")
+            self.log.info(
+                "interrupted while drawing: some pictures are missing; mlplab report draws them"
+            )
 
     def _conclude(self, outcome: Outcome, quiet: bool) -> None:
         frames, chosen = concluded(self.recorder, outcome)

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """A share of the time since its making. What does not fit is left out, so that a run with pictures is hardly slower than one without."""
+    """A share of the time since its making. What does not fit is left out, so that a run with
+    pictures is hardly slower than one without.
+    """
 
     def __init__(self, share: float, expected: float) -> None:
-        self.share, self.expected = share, expected  # seconds that the next piece of work is thought to take
+        # seconds that the next piece of work is thought to take
+        self.share, self.expected = share, expected
         self.started, self.spent = time.monotonic(), 0.0
 
     @property

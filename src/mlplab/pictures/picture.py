@@ -1,4 +1,6 @@
-"""What a picture of a run is, and the table of all of them. A new one is a function in a file of `gallery/`."""
+"""What a picture of a run is, and the table of all of them. A new one is a function in a file of
+`gallery/`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Draw = Callable[["Study", int], "Figure | None"]
 
 @dataclass(frozen=True)
 class Picture:
-    """A function (study, frame) -> figure, or None where the run has no such picture. `moving` ones change over the training."""
+    """A function (study, frame) -> figure, or None where the run has no such picture. `moving` ones
+    change over the training.
+    """
 
     name: str
     meaning: str  # the first line of the function's docstring
@@ -32,7 +36,9 @@ _found: dict[str, Picture] = {}
 
 
 def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
-    """Register a function of the gallery under its own name, which is that of the file below pictures/."""
+    """Register a function of the gallery under its own name, which is that of the file below
+    pictures/.
+    """
 
     def register(draw: Draw) -> Draw:
         name = draw.__name__
@@ -51,7 +57,17 @@ def pictures() -> tuple[Picture, ...]:
     return tuple(sorted(_found.values(), key=lambda found: _order(found.name)))
 
 
-_FIRST = ("data", "decision", "units", "hidden", "curves", "confusion", "roc", "residuals", "health")
+_FIRST = (
+    "data",
+    "decision",
+    "units",
+    "hidden",
+    "curves",
+    "confusion",
+    "roc",
+    "residuals",
+    "health",
+)
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -1,4 +1,5 @@
-"""The plane on which inputs are drawn: the features themselves where there are one or two, else the two main directions of the data.
+"""The plane on which inputs are drawn: the features themselves where there are one or two, else the
+two main directions of the data.
 
 Shapes: N examples, F features, G fields of the grid.
 """
@@ -17,7 +18,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An affine map between scaled features and what is drawn. With one feature it is a line: its second coordinate is left to the target."""
+    """An affine map between scaled features and what is drawn. With one feature it is a line: its
+    second coordinate is left to the target.
+    """
 
     kind: str  # features, pca
     origin_F: Floats  # in the features' own units, or scaled for pca
@@ -38,13 +41,20 @@ class Plane:
         return (x_NF - self.origin_F) @ self.axes_2F.T
 
     def lift(self, places_N2: Floats) -> Floats:
-        """Scaled features [N, F] of coordinates: the point of the plane in the space of the features."""
+        """Scaled features [N, F] of coordinates: the point of the plane in the space of the
+        features.
+        """
         x_NF = places_N2 @ self.axes_2F + self.origin_F
         return self.scaler.apply(x_NF) if self.kind == "features" else x_NF
 
     def grid(self, size: int) -> Floats:
-        """Scaled features of an even grid: [size, F] on a line, [size * size, F] row by row from below on a plane; fields' centres."""
-        lines = [low + (np.arange(size) + 0.5) / size * (high - low) for low, high in zip(self.low, self.high, strict=True)]
+        """Scaled features of an even grid: [size, F] on a line, [size * size, F] row by row from
+        below on a plane; fields' centres.
+        """
+        lines = [
+            low + (np.arange(size) + 0.5) / size * (high - low)
+            for low, high in zip(self.low, self.high, strict=True)
+        ]
         if self.dimensions == 1:
             return self.lift(lines[0][:, None])
         across, up = np.meshgrid(lines[0], lines[1])
@@ -60,20 +70,45 @@ def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane
     """The plane of these points; they and a margin around them are drawn."""
     num_features = scaled_NF.shape[1]
     if num_features <= 2:
-        plane = Plane("features", np.zeros(num_features), np.eye(num_features), scaler, names, np.zeros(1), np.zeros(1), "")
+        plane = Plane(
+            "features",
+            np.zeros(num_features),
+            np.eye(num_features),
+            scaler,
+            names,
+            np.zeros(1),
+            np.zeros(1),
+            "",
+        )
     else:
         axes_2F, share = principal_axes(scaled_NF, 2)
-        said = f"{num_features} features on the plane of their 2 main directions, which hold {share:.0%} of the variance"
+        said = (
+            f"{num_features} features on the plane of their 2 main directions, which hold"
+            f" {share:.0%} of the variance"
+        )
         labels = ("1st main direction", "2nd main direction")
-        plane = Plane("pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), said)
+        plane = Plane(
+            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), said
+        )
     places = plane.place(scaled_NF)
     low, high = places.min(0), places.max(0)
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
-    return Plane(plane.kind, plane.origin_F, plane.axes_2F, scaler, plane.names, low - margin, high + margin, plane.said)
+    return Plane(
+        plane.kind,
+        plane.origin_F,
+        plane.axes_2F,
+        scaler,
+        plane.names,
+        low - margin,
+        high + margin,
+        plane.said,
+    )
 
 
 def principal_axes(x_NF: Floats, count: int) -> tuple[Floats, float]:
-    """The first main directions [count, F] as orthonormal rows, and the share of the variance that they hold. Signs are fixed: the largest entry is positive."""
+    """The first main directions [count, F] as orthonormal rows, and the share of the variance that
+    they hold. Signs are fixed: the largest entry is positive.
+    """
     centred = x_NF - x_NF.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     rows = vectors[:, ::-1][:, :count].T

@@ -1,4 +1,5 @@
-"""What a score tells when it ranks examples: the points of the ROC curve and of precision against recall.
+"""What a score tells when it ranks examples: the points of the ROC curve and of precision against
+recall.
 
 Shapes: N examples, D distinct scores.
 """
@@ -15,7 +16,9 @@ from mlplab.pictures.look import Floats
 
 @dataclass(frozen=True)
 class Ranking:
-    """Counts when all examples from the highest score down to each distinct score are called positive: each [D + 1], the first with none."""
+    """Counts when all examples from the highest score down to each distinct score are called
+    positive: each [D + 1], the first with none.
+    """
 
     true_positives: Floats
     false_positives: Floats

@@ -11,7 +11,9 @@ from mlplab.pictures.look import COLOURS, INK, MARKERS, SOFT, Floats, shorten
 from mlplab.pictures.study import Points, Study
 
 
-def scatter_classes(axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0) -> None:
+def scatter_classes(
+    axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
+) -> None:
     """Classes beyond the tenth share colours and markers with the first ones."""
     for c in np.unique(classes_N).tolist():
         own = places_N2[classes_N == c]
@@ -46,10 +48,18 @@ def legend_of_classes(axes: Any, study: Study) -> None:
         )
         for c, name in enumerate(shown[: len(COLOURS)])
     ]
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2, borderaxespad=0.2)
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        handletextpad=0.2,
+        borderaxespad=0.2,
+    )
 
 
-def scatter_values(axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]) -> Any:
+def scatter_values(
+    axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]
+) -> Any:
     """Points coloured by a value; what a colour bar needs."""
     return axes.scatter(
         places_N2[:, 0],
@@ -67,7 +77,15 @@ def scatter_values(axes: Any, places_N2: Floats, values_N: Floats, limits: tuple
 
 def ring(axes: Any, places_N2: Floats) -> None:
     """Mark points, as those that are predicted wrongly."""
-    axes.scatter(places_N2[:, 0], places_N2[:, 1], s=46, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=4)
+    axes.scatter(
+        places_N2[:, 0],
+        places_N2[:, 1],
+        s=46,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=1.0,
+        zorder=4,
+    )
 
 
 def frame_plane(axes: Any, study: Study) -> None:
@@ -84,7 +102,11 @@ def frame_plane(axes: Any, study: Study) -> None:
 
 def number_shown(points: Points) -> str:
     """How many examples a panel shows."""
-    return f"{len(points):,}" if len(points) == points.total else f"{len(points):,} of {points.total:,}"
+    return (
+        f"{len(points):,}"
+        if len(points) == points.total
+        else f"{len(points):,} of {points.total:,}"
+    )
 
 
 def value_limits(values: Floats) -> tuple[float, float]:

@@ -1,4 +1,5 @@
-"""How easily a linear model reads the answer from a representation: what hidden layers are for, as a number.
+"""How easily a linear model reads the answer from a representation: what hidden layers are for, as
+a number.
 
 Shapes: N examples, H units of a layer, C classes.
 """
@@ -21,10 +22,12 @@ PENALTY = 1e-5  # keeps the weights finite where the classes can be parted
 
 
 def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
-    """For each layer (0 is the input) the score of a linear model on its outputs: fitted on the train part, judged on the judged part.
+    """For each layer (0 is the input) the score of a linear model on its outputs: fitted on the
+    train part, judged on the judged part.
 
-    Accuracy of multinomial logistic regression for classes, R2 of least squares for values, on at most 1,000 examples. Layers of more than 64
-    units (fewer with many classes) are read through their main directions. scikit-learn's models say the same, a test compares them; but only to
+    Accuracy of multinomial logistic regression for classes, R2 of least squares for values, on at
+    most 1,000 examples. Layers of more than 64 units (fewer with many classes) are read through
+    their main directions. scikit-learn's models say the same, a test compares them; but only to
     import them takes longer than all pictures of a small run.
     """
     fit, judge = study.points("train", MOST_EXAMPLES), study.points(study.judged, MOST_EXAMPLES)
@@ -36,13 +39,19 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
             for points, inside in ((fit, inside_fit), (judge, inside_judge))
         )
         a, b = _scaled(a, b, max(2, min(MOST_UNITS, MOST_NUMBERS // max(1, len(study.classes)))))
-        score = _accuracy(a, fit, b, judge, len(study.classes)) if study.classifies else _r2(a, fit, b, judge)
+        score = (
+            _accuracy(a, fit, b, judge, len(study.classes))
+            if study.classifies
+            else _r2(a, fit, b, judge)
+        )
         found.append(score)
     return found
 
 
 def _scaled(a_NH: Floats, b_NH: Floats, most: int) -> tuple[Floats, Floats]:
-    """Standardised by the first, its main directions where there are many units, with a column of ones."""
+    """Standardised by the first, its main directions where there are many units, with a column of
+    ones.
+    """
     mean, std = a_NH.mean(0), a_NH.std(0)
     std = np.where(std > 1e-12, std, 1.0)
     a_NH, b_NH = (a_NH - mean) / std, (b_NH - mean) / std
@@ -58,7 +67,9 @@ def _accuracy(a_NH: Floats, fit: Points, b_NH: Floats, judge: Points, num_classe
 
 
 def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) -> Floats:
-    """Weights [H, C] of multinomial logistic regression with a slight L2 penalty: Newton's method, each step halved until it helps."""
+    """Weights [H, C] of multinomial logistic regression with a slight L2 penalty: Newton's method,
+    each step halved until it helps.
+    """
     num_examples, num_units = x_NH.shape
     target_NC = np.eye(num_classes)[y_N]
     weight_HC = np.zeros((num_units, num_classes))
@@ -67,7 +78,11 @@ def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) 
         gradient_HC = x_NH.T @ (share_NC - target_NC) / num_examples + PENALTY * weight_HC
         if np.abs(gradient_HC).max() < TOLERANCE:
             break
-        move = np.linalg.solve(_hessian(x_NH, share_NC), gradient_HC.T.ravel()).reshape(num_classes, num_units).T
+        move = (
+            np.linalg.solve(_hessian(x_NH, share_NC), gradient_HC.T.ravel())
+            .reshape(num_classes, num_units)
+            .T
+        )
         size = 1.0
         while size > 1e-6:
             after, share_after = _objective(x_NH, target_NC, weight_HC - size * move)
@@ -85,7 +100,9 @@ def _objective(x_NH: Floats, target_NC: Floats, weight_HC: Floats) -> tuple[floa
     scores_NC = x_NH @ weight_HC
     scores_NC -= scores_NC.max(1, keepdims=True)
     log_NC = scores_NC - np.log(np.exp(scores_NC).sum(1, keepdims=True))
-    return float(-(target_NC * log_NC).sum(1).mean() + PENALTY / 2 * (weight_HC**2).sum()), np.exp(log_NC)
+    return float(-(target_NC * log_NC).sum(1).mean() + PENALTY / 2 * (weight_HC**2).sum()), np.exp(
+        log_NC
+    )
 
 
 def _hessian(x_NH: Floats, share_NC: Floats) -> Floats:
@@ -96,7 +113,9 @@ def _hessian(x_NH: Floats, share_NC: Floats) -> Floats:
     for a in range(num_classes):
         for b in range(a, num_classes):
             curvature_N = share_NC[:, a] * (float(a == b) - share_NC[:, b])
-            blocks[a, :, b] = blocks[b, :, a] = x_NH.T @ (curvature_N[:, None] * x_NH) / num_examples
+            blocks[a, :, b] = blocks[b, :, a] = (
+                x_NH.T @ (curvature_N[:, None] * x_NH) / num_examples
+            )
     return blocks.reshape(num_classes * num_units, -1) + PENALTY * np.eye(num_classes * num_units)
 
 

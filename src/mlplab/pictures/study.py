@@ -1,4 +1,5 @@
-"""What every picture of a run is drawn from: the network at some moments of its training, with the data it learned from.
+"""What every picture of a run is drawn from: the network at some moments of its training, with the
+data it learned from.
 
 Shapes: R frames, N examples, F features, H units of a layer, C classes or targets.
 """
@@ -30,7 +31,9 @@ MOST_NUMBERS = 8_000_000  # of one layer that are held at once
 
 @dataclass(frozen=True)
 class Points:
-    """Some examples of one part: scaled features [N, F], and classes int64 [N] or values in the target's units [N, T]."""
+    """Some examples of one part: scaled features [N, F], and classes int64 [N] or values in the
+    target's units [N, T].
+    """
 
     x: Floats
     y: NDArray[np.float64] | NDArray[np.int64]
@@ -78,7 +81,9 @@ class Study:
 
     @cached_property
     def plane(self) -> Plane:
-        return plane_of(self.points("train").x, self.prepared.feature_scaler, self.prepared.feature_names)
+        return plane_of(
+            self.points("train").x, self.prepared.feature_scaler, self.prepared.feature_names
+        )
 
     @cached_property
     def _picked(self) -> dict[tuple[str, int], Points]:
@@ -87,7 +92,9 @@ class Study:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the data that have examples."""
-        return tuple(part for part in ("train", "val", "test") if getattr(self.prepared, part) is not None)
+        return tuple(
+            part for part in ("train", "val", "test") if getattr(self.prepared, part) is not None
+        )
 
     @property
     def judged(self) -> str:
@@ -101,12 +108,18 @@ class Study:
             rows = np.arange(len(examples))
             if len(rows) > most:
                 rows = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))
-            y = examples.y[rows] if self.classifies else self.prepared.target_scaler.invert(examples.y[rows])
+            y = (
+                examples.y[rows]
+                if self.classifies
+                else self.prepared.target_scaler.invert(examples.y[rows])
+            )
             self._picked[part, most] = Points(examples.x[rows], y, len(examples))
         return self._picked[part, most]
 
     def judge(self, frame: int) -> tuple[Points, Floats]:
-        """Up to 20,000 examples of the judged part, and what the network at a frame says of them."""
+        """Up to 20,000 examples of the judged part, and what the network at a frame says of
+        them.
+        """
         points = self.points(self.judged, MOST_EXAMPLES)
         if frame not in self._said:
             self._said[frame] = self.outputs(points.x, [frame])[0]
@@ -117,36 +130,67 @@ class Study:
         return {}
 
     def with_frames(self, frames: Frames, history: History | None = None) -> Study:
-        """The same run at other moments, the last of them chosen. What was worked out for the data is kept."""
-        other = replace(self, frames=frames, chosen=len(frames) - 1, history=self.history if history is None else history)
+        """The same run at other moments, the last of them chosen. What was worked out for the data
+        is kept.
+        """
+        other = replace(
+            self,
+            frames=frames,
+            chosen=len(frames) - 1,
+            history=self.history if history is None else history,
+        )
         for name in ("preprocessing", "network", "plane", "_picked"):
             other.__dict__[name] = getattr(self, name)
         return other
 
     def outputs(self, x_NF: Floats, rows: Sequence[int]) -> Floats:
-        """Class probabilities [R, N, C], or values in the target's units [R, N, T], of scaled features."""
+        """Class probabilities [R, N, C], or values in the target's units [R, N, T], of scaled
+        features.
+        """
         predicted = self.loss.predict(self.layers(x_NF, rows)[-1]).double().numpy()
-        return predicted if self.classifies else np.asarray(self.prepared.target_scaler.invert(predicted))
+        return (
+            predicted
+            if self.classifies
+            else np.asarray(self.prepared.target_scaler.invert(predicted))
+        )
 
     @torch.no_grad()
     def layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
-        """What each layer puts out, the output layer included: each [R, N, H]. The frames are run as the members of a population."""
+        """What each layer puts out, the output layer included: each [R, N, H]. The frames are run
+        as the members of a population.
+        """
         widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
         step = max(1, MOST_NUMBERS // (widest * max(1, len(x_NF))))
-        pieces = [self._layers(x_NF, rows[start : start + step]) for start in range(0, len(rows), step)]
-        return pieces[0] if len(pieces) == 1 else [torch.cat(layer) for layer in zip(*pieces, strict=True)]
+        pieces = [
+            self._layers(x_NF, rows[start : start + step]) for start in range(0, len(rows), step)
+        ]
+        return (
+            pieces[0]
+            if len(pieces) == 1
+            else [torch.cat(layer) for layer in zip(*pieces, strict=True)]
+        )
 
     def _layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
         frames = self.frames.at(rows)
         views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
-        x_RNF = torch.from_numpy(np.ascontiguousarray(x_NF)).to(frames.theta_RP.dtype).expand(len(rows), -1, -1)
+        x_RNF = (
+            torch.from_numpy(np.ascontiguousarray(x_NF))
+            .to(frames.theta_RP.dtype)
+            .expand(len(rows), -1, -1)
+        )
         return self.network.hidden(views, x_RNF, frames.buffers)
 
     def slopes(self, x_NF: Floats, rows: Sequence[int]) -> list[Floats]:
-        """How steep each hidden layer's activation is where its signals lie, |f'(z)|: each [R, N, H]."""
+        """How steep each hidden layer's activation is where its signals lie, |f'(z)|: each [R, N,
+        H].
+        """
         frames = self.frames.at(rows)
         views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
-        h: Tensor = torch.from_numpy(np.ascontiguousarray(x_NF)).to(frames.theta_RP.dtype).expand(len(rows), -1, -1)
+        h: Tensor = (
+            torch.from_numpy(np.ascontiguousarray(x_NF))
+            .to(frames.theta_RP.dtype)
+            .expand(len(rows), -1, -1)
+        )
         found = []
         for i, view in enumerate(views[:-1]):
             activation = self.network.layers[i].activation
@@ -160,7 +204,13 @@ class Study:
     def weights(self, frame: int) -> list[tuple[Floats, Floats | None]]:
         """Weight [I, O] and bias [O] of each layer at a frame."""
         views = self.network.layout.layers(self.network.layout.split(self.frames.theta_RP[[frame]]))
-        return [(v.weight[0].double().numpy(), None if v.bias is None else v.bias[0, 0].double().numpy()) for v in views]
+        return [
+            (
+                v.weight[0].double().numpy(),
+                None if v.bias is None else v.bias[0, 0].double().numpy(),
+            )
+            for v in views
+        ]
 
     @property
     def has_hidden(self) -> bool:

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 MOST_FRAMES = 60
 
 
-def write_animation(study: Study, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def write_animation(
+    study: Study, path: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
     """`units` beside `decision`, at most 60 frames."""
-    rows = np.unique(np.linspace(0, len(study.frames) - 1, MOST_FRAMES).round().astype(int)).tolist()
+    rows = np.unique(
+        np.linspace(0, len(study.frames) - 1, MOST_FRAMES).round().astype(int)
+    ).tolist()
     kinds = [picture for picture in pictures() if picture.name in ("units", "decision")]
 
     def figures() -> Iterator[list[Figure]]:

@@ -1,4 +1,6 @@
-"""report.html of a run: one page that plays its training back. It needs no server and makes no request."""
+"""report.html of a run: one page that plays its training back. It needs no server and makes no
+request.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,22 @@ def page(run: Run, study: Study) -> str:
     return "\n".join(
         [
             "<!doctype html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(run.settings.name)} · mlplab</title>',
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">',
+            (
+                '<html lang="en"><head><meta'
+                f' charset="utf-8"><title>{html.escape(run.settings.name)} · mlplab</title>'
+            ),
+            (
+                '<meta name="viewport" content="width=device-width, initial-scale=1"><link'
+                ' rel="icon" href="data:,">'
+            ),
             f"<style>{(_ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head>",
             f"<body>{body}",
             f'<script type="application/json" id="data">{_script(description)}</script>',
             f'<script type="text/plain" id="arrays">{arrays}</script>',
-            *(f"<script>{(_ASSETS / name).read_text(encoding='utf-8')}</script>" for name in ("arrays.js", "draw.js", "page.js")),
+            *(
+                f"<script>{(_ASSETS / name).read_text(encoding='utf-8')}</script>"
+                for name in ("arrays.js", "draw.js", "page.js")
+            ),
             "</body></html>",
             "",
         ]
@@ -69,7 +80,14 @@ def _script(value: Any) -> str:
 
 
 def _facts(run: Run) -> str:
-    wanted = [name for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse") if name in run.metrics][:3]
+    wanted = [
+        name
+        for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse")
+        if name in run.metrics
+    ][:3]
     numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in wanted)
     summary = run.summary
-    return f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} · {summary['num_parameters']:,} parameters · {numbers}"
+    return (
+        f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} ·"
+        f" {summary['num_parameters']:,} parameters · {numbers}"
+    )

@@ -1,4 +1,5 @@
-"""What the playback page draws from: numbers packed into bytes, and a table that says where each array lies.
+"""What the playback page draws from: numbers packed into bytes, and a table that says where each
+array lies.
 
 Shapes: R frames, N points, G fields of the grid, U units that are shown, E weights that are shown.
 """
@@ -35,7 +36,11 @@ class Pack:
     def add(self, name: str, values: NDArray[Any]) -> None:
         """An array as it is: float32, uint8 or int16."""
         self._bytes += b"\0" * (-len(self._bytes) % 4)
-        self.table[name] = {"at": len(self._bytes), "kind": str(values.dtype), "shape": list(values.shape)}
+        self.table[name] = {
+            "at": len(self._bytes),
+            "kind": str(values.dtype),
+            "shape": list(values.shape),
+        }
         self._bytes += np.ascontiguousarray(values).tobytes()
 
     def add_steps(self, name: str, values: Floats, low: float, high: float) -> None:
@@ -98,7 +103,9 @@ def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
         if size * size * units * len(rows) <= MOST_BYTES:
             return size, rows
     most = max(2, MOST_BYTES // (24 * 24 * units))
-    picked = np.unique(np.append(np.linspace(0, len(rows) - 1, most).round().astype(int), study.chosen))
+    picked = np.unique(
+        np.append(np.linspace(0, len(rows) - 1, most).round().astype(int), study.chosen)
+    )
     return 24, picked.tolist()
 
 
@@ -116,13 +123,19 @@ def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
 
 
 def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
-    """For each column but the input: the weights from the column before, where that is the layer before, and the biases."""
+    """For each column but the input: the weights from the column before, where that is the layer
+    before, and the biases.
+    """
     per_frame = [study.weights(row) for row in range(len(study.frames))]
-    for i, (left, right) in enumerate(zip(diagram.columns[:-1], diagram.columns[1:], strict=True), 1):
+    for i, (left, right) in enumerate(
+        zip(diagram.columns[:-1], diagram.columns[1:], strict=True), 1
+    ):
         layer = right.layer - 1
         units = list(right.units)
         if right.layer == left.layer + 1:
-            stacked = np.array([weights[layer][0][np.ix_(left.units, units)] for weights in per_frame])
+            stacked = np.array(
+                [weights[layer][0][np.ix_(left.units, units)] for weights in per_frame]
+            )
             pack.add(f"weight.{i}", stacked.astype(np.float32))
         if per_frame[0][layer][1] is not None:
             biases = np.array([np.asarray(weights[layer][1])[units] for weights in per_frame])
@@ -138,12 +151,18 @@ def _points(pack: Pack, study: Study, parts: list[str]) -> None:
         pack.add(f"answer.{part}", answers.astype(np.float32))
 
 
-def _spaces(pack: Pack, study: Study, diagram: Diagram, parts: list[str], chosen: int) -> list[dict[str, Any]]:
-    """Where the points lie after each hidden layer that is shown: 1 to 3 coordinates as they are, else the main directions of the chosen frame."""
+def _spaces(
+    pack: Pack, study: Study, diagram: Diagram, parts: list[str], chosen: int
+) -> list[dict[str, Any]]:
+    """Where the points lie after each hidden layer that is shown: 1 to 3 coordinates as they are,
+    else the main directions of the chosen frame.
+    """
     hidden = [column.layer for column in diagram.columns[1:-1]]
     rows = list(range(len(study.frames)))
     inside = {part: study.layers(study.points(part, MOST_POINTS).x, rows) for part in parts}
-    scored = np.unique(np.append(np.linspace(0, len(rows) - 1, MOST_SCORED).round().astype(int), chosen)).tolist()
+    scored = np.unique(
+        np.append(np.linspace(0, len(rows) - 1, MOST_SCORED).round().astype(int), chosen)
+    ).tolist()
     scores = np.array([linear_scores(study, [0, *hidden], row) for row in scored])
     spaces: list[dict[str, Any]] = [{"layer": 0, "scored": scored, "scores": _short(scores[:, 0])}]
     for place, layer in enumerate(hidden, 1):
@@ -153,11 +172,24 @@ def _spaces(pack: Pack, study: Study, diagram: Diagram, parts: list[str], chosen
             basis = found[parts[0]][chosen]
             axes, share = principal_axes(basis, 2)
             found = {part: (values - basis.mean(0)) @ axes.T for part, values in found.items()}
-            said = f"2 main directions of epoch {int(study.frames.epoch[chosen])}, {share:.0%} of its variance"
-        low, high = (float(edge([edge(values) for values in found.values()])) for edge in (np.min, np.max))
+            said = (
+                f"2 main directions of epoch {int(study.frames.epoch[chosen])}, {share:.0%} of its"
+                " variance"
+            )
+        low, high = (
+            float(edge([edge(values) for values in found.values()])) for edge in (np.min, np.max)
+        )
         for part, values in found.items():
             pack.add_steps(f"space.{layer}.{part}", values, low, high)
-        spaces.append({"layer": layer, "units": width, "said": said, "scored": scored, "scores": _short(scores[:, place])})
+        spaces.append(
+            {
+                "layer": layer,
+                "units": width,
+                "said": said,
+                "scored": scored,
+                "scores": _short(scores[:, place]),
+            }
+        )
     return spaces
 
 
@@ -177,8 +209,12 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
                 "layer": column.layer,
                 "total": column.total,
                 "names": names,
-                "activation": type(layer.activation).__name__.lower() if layer and layer.activation else "",
-                "normalization": layer.normalization if layer and layer.normalization != "none" else "",
+                "activation": (
+                    type(layer.activation).__name__.lower() if layer and layer.activation else ""
+                ),
+                "normalization": (
+                    layer.normalization if layer and layer.normalization != "none" else ""
+                ),
             }
         )
     return found
@@ -186,9 +222,18 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
 
 def _curves(study: Study) -> Mapping[str, Any]:
     history = study.history
-    rows = np.unique(np.linspace(0, max(len(history) - 1, 0), MOST_CURVE).round().astype(int)) if len(history) else np.zeros(0, int)
+    rows = (
+        np.unique(np.linspace(0, max(len(history) - 1, 0), MOST_CURVE).round().astype(int))
+        if len(history)
+        else np.zeros(0, int)
+    )
     metrics = ("loss", "accuracy") if study.classifies else ("loss", "rmse", "r2")
-    columns = {f"{split}/{metric}": None for metric in metrics for split in ("train", "val") if f"{split}/{metric}" in history.names}
+    columns = {
+        f"{split}/{metric}": None
+        for metric in metrics
+        for split in ("train", "val")
+        if f"{split}/{metric}" in history.names
+    }
     return {
         "epoch": history.epoch[rows].tolist(),
         "metrics": list(metrics),

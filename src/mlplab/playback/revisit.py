@@ -18,7 +18,9 @@ class NoPlayback(ValueError):
 
 
 def revisit(folder: Path) -> tuple[Run, Study]:
-    """The run and what its pictures are drawn from. Raises NoPlayback where there are no frames or the data have changed since."""
+    """The run and what its pictures are drawn from. Raises NoPlayback where there are no frames or
+    the data have changed since.
+    """
     run = load(folder)
     try:
         frames, chosen = load_frames(folder)
@@ -28,6 +30,7 @@ def revisit(folder: Path) -> tuple[Run, Study]:
     recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
     if recorded and recorded != member.prepared.data_hash:
         raise NoPlayback(
-            f"The data of {folder} are not what they were when it was trained (dataset={run.settings.word('dataset')}): it cannot be drawn."
+            f"The data of {folder} are not what they were when it was trained"
+            f" (dataset={run.settings.word('dataset')}): it cannot be drawn."
         )
     return run, Study(member.settings, member.prepared, frames, chosen, run.history)

@@ -1,6 +1,23 @@
 """Run folders and where a run came from."""
 
-from mlplab.runs.folder import FolderError, FolderTaken, RunFolder, check_name, create, default_place, unique
+from mlplab.runs.folder import (
+    FolderError,
+    FolderTaken,
+    RunFolder,
+    check_name,
+    create,
+    default_place,
+    unique,
+)
 from mlplab.runs.provenance import provenance
 
-__all__ = ["FolderError", "FolderTaken", "RunFolder", "check_name", "create", "default_place", "provenance", "unique"]
+__all__ = [
+    "FolderError",
+    "FolderTaken",
+    "RunFolder",
+    "check_name",
+    "create",
+    "default_place",
+    "provenance",
+    "unique",
+]

@@ -1,8 +1,10 @@
-"""Checkpoints of a training: written so that a crash at any moment leaves a good one, and read with nothing taken on trust.
+"""Checkpoints of a training: written so that a crash at any moment leaves a good one, and read with
+nothing taken on trust.
 
 state-<step>.safetensors    the state between two steps (a tree of tensors and plain values)
 state-<step>.json           its manifest, written last: a state without one does not exist
-history.bin                 what was measured so far; each save appends to it and its manifest says how far it counts
+history.bin                 what was measured so far; each save appends to it and its manifest says
+how far it counts
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was read and found whole: its manifest, the state, and the pieces of history up to it."""
+    """A checkpoint that was read and found whole: its manifest, the state, and the pieces of
+    history up to it.
+    """
 
     manifest: Mapping[str, Any]
     tree: Any
@@ -48,17 +52,21 @@ class Saved:
 class Checkpoints:
     """The checkpoints in one folder, which belongs to one process at a time.
 
-    `identity` goes into each manifest: what the state is the state of. `below`: the folder is made with the first save, below one that is
-    there; one that was taken away is not made anew.
+    `identity` goes into each manifest: what the state is the state of. `below`: the folder is made
+    with the first save, below one that is there; one that was taken away is not made anew.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], below: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], below: Path | None = None
+    ) -> None:
         self.folder, self.identity, self.below = folder, dict(identity), below
         self._history: AppendFile | None = None
         self._hash, self._size = hashlib.sha256(), 0
 
     def save(self, step: int, epoch: int, tree: Any, rows: Sequence[Any], elapsed: float) -> None:
-        """Make the state durable, then visible, then take the oldest away. OSError leaves what was there."""
+        """Make the state durable, then visible, then take the oldest away. OSError leaves what was
+        there.
+        """
         if self._history is None and self.below is not None:
             _make(self.folder, self.below)
         for stale in self.folder.glob(".tmp-*"):  # of a writer that died: the folder is ours alone
@@ -71,7 +79,11 @@ class Checkpoints:
             "format": FORMAT,
             "step": step,
             "epoch": epoch,
-            "state": {"file": f"{name}.safetensors", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()},
+            "state": {
+                "file": f"{name}.safetensors",
+                "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            },
             "history": {"size": self._size, "sha256": self._hash.hexdigest()},
             "elapsed": elapsed,
             "saved": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,7 +113,9 @@ class Checkpoints:
         (self.folder / f"state-{step:012d}.safetensors").unlink(missing_ok=True)
 
     def resume(self, saved: Saved) -> None:
-        """Go on behind this checkpoint: what is later, and was found damaged, is taken away, as is the history beyond it."""
+        """Go on behind this checkpoint: what is later, and was found damaged, is taken away, as is
+        the history beyond it.
+        """
         for step in steps(self.folder):
             if step > saved.step:
                 self._remove(step)
@@ -125,10 +139,15 @@ class Checkpoints:
 
 
 def _make(folder: Path, below: Path) -> None:
-    """The folders from `below` to `folder`; another process may take an empty one away meanwhile."""
+    """The folders from `below` to `folder`; another process may take an empty one away
+    meanwhile.
+    """
     for attempt in range(3):
         try:
-            for path in [*reversed([parent for parent in folder.parents if below in parent.parents]), folder]:
+            for path in [
+                *reversed([parent for parent in folder.parents if below in parent.parents]),
+                folder,
+            ]:
                 path.mkdir(exist_ok=True)
             return
         except FileNotFoundError:
@@ -139,18 +158,27 @@ def _make(folder: Path, below: Path) -> None:
 def steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first, damaged ones among them."""
     names = os.listdir(folder) if folder.is_dir() else []
-    return sorted((int(match[1]) for match in map(_MANIFEST.fullmatch, names) if match), reverse=True)
+    return sorted(
+        (int(match[1]) for match in map(_MANIFEST.fullmatch, names) if match), reverse=True
+    )
 
 
 def read(folder: Path, step: int) -> Saved:
-    """One checkpoint. Raises CheckpointError, naming the file, unless every byte is as it was written."""
+    """One checkpoint. Raises CheckpointError, naming the file, unless every byte is as it was
+    written.
+    """
     path = folder / f"state-{step:012d}.json"
     try:
         manifest = json.loads(path.read_bytes())
         if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{path} has the format {manifest['format']!r}; this version of mlplab reads {FORMAT!r}.")
+            raise CheckpointError(
+                f"{path} has the format {manifest['format']!r}; this version of mlplab reads"
+                f" {FORMAT!r}."
+            )
         if manifest["step"] != step:
-            raise CheckpointError(f"{path} is the manifest of step {manifest['step']}, under another name.")
+            raise CheckpointError(
+                f"{path} is the manifest of step {manifest['step']}, under another name."
+            )
         data = _checked(folder / f"state-{step:012d}.safetensors", manifest["state"])
         history = _checked(folder / HISTORY, manifest["history"])
         return Saved(manifest, tree_file.parse(data), _pieces(history))
@@ -163,12 +191,19 @@ def read(folder: Path, step: int) -> Saved:
 def _checked(path: Path, told: Mapping[str, Any]) -> bytes:
     """So many first bytes of a file, if they are those that the manifest tells."""
     size = told["size"]
-    if not isinstance(size, int) or not 0 <= size <= MOST_BYTES or path.is_symlink() or path.stat().st_size < size:
+    if (
+        not isinstance(size, int)
+        or not 0 <= size <= MOST_BYTES
+        or path.is_symlink()
+        or path.stat().st_size < size
+    ):
         raise CheckpointError(f"{path} is damaged: it should hold {size} bytes.")
     with open(path, "rb") as file:
         data = file.read(size)
     if hashlib.sha256(data).hexdigest() != told["sha256"]:
-        raise CheckpointError(f"{path} is damaged: its digest is not the one that was written down.")
+        raise CheckpointError(
+            f"{path} is damaged: its digest is not the one that was written down."
+        )
     return data
 
 
@@ -183,9 +218,11 @@ def _pieces(data: bytes) -> list[Any]:
 
 
 def newest(folder: Path) -> tuple[Saved | None, list[str]]:
-    """The newest good checkpoint and the complaints about damaged ones; None where none was ever saved.
+    """The newest good checkpoint and the complaints about damaged ones; None where none was ever
+    saved.
 
-    Raises CheckpointError where there are some and all are damaged: a training must not begin anew in silence.
+    Raises CheckpointError where there are some and all are damaged: a training must not begin anew
+    in silence.
     """
     complaints: list[str] = []
     for step in steps(folder):
@@ -196,7 +233,7 @@ def newest(folder: Path) -> tuple[Saved | None, list[str]]:
     orphans = [path.name for path in folder.glob("state-*.safetensors")] if folder.is_dir() else []
     if complaints:
         raise CheckpointError(
-            f"No checkpoint in {folder} can be trusted, and the training is not begun anew in silence. {' '.join(complaints)} "
-            "Start it again with `mlplab rerun`."
+            f"No checkpoint in {folder} can be trusted, and the training is not begun anew in"
+            f" silence. {' '.join(complaints)} Start it again with `mlplab rerun`."
         )
     return None, [f"{folder / name} was never completed and does not count." for name in orphans]

@@ -15,7 +15,9 @@ from mlplab.tracking.table import aligned
 from mlplab.tracking.terminal import digits
 
 CLOSE = 1e-4
-"""Relative difference up to which a network that trained alone, and the same one among others, are taken for equal."""
+"""Relative difference up to which a network that trained alone, and the same one among others, are
+taken for equal.
+"""
 
 
 def compare_histories(before: Path, after: Path) -> tuple[bool, list[str]]:
@@ -25,20 +27,27 @@ def compare_histories(before: Path, after: Path) -> tuple[bool, list[str]]:
     worst, where, shape = _worst(before, after)
     metrics = [summary.get("metrics") or {} for summary in summaries]
     for name in {**metrics[0], **metrics[1]}:
-        worst, where = max((worst, where), (_apart(metrics[0].get(name), metrics[1].get(name)), name))
+        worst, where = max(
+            (worst, where), (_apart(metrics[0].get(name), metrics[1].get(name)), name)
+        )
     lines = [shape] if shape else []
     if not shape and worst == 0:
         lines.append("identical: every metric of every epoch, to the last bit")
     elif not shape:
         lines.append(f"the largest difference is {worst:.3g} of the value, in {where}")
     if together and 0 < worst <= CLOSE:
-        lines.append("one of the two trained among others, which is close and not bit-equal: taken for the same")
+        lines.append(
+            "one of the two trained among others, which is close and not bit-equal: taken for the"
+            " same"
+        )
     lines += _conditions(before, after)
     return not shape and (worst == 0 or (together and worst <= CLOSE)), lines
 
 
 def _worst(before: Path, after: Path) -> tuple[float, str, str]:
-    """Largest relative difference of the histories, its column, and a text where they cannot be compared."""
+    """Largest relative difference of the histories, its column, and a text where they cannot be
+    compared.
+    """
     paths = [folder / "metrics.csv" for folder in (before, after)]
     if not all(path.is_file() for path in paths):
         return 0.0, "", ""
@@ -68,7 +77,12 @@ def _conditions(before: Path, after: Path) -> list[str]:
         except (OSError, ValueError):
             return []
     told = []
-    for title, *path in (("data", "data_hash"), ("versions", "versions"), ("commit", "git", "commit"), ("machine", "machine")):
+    for title, *path in (
+        ("data", "data_hash"),
+        ("versions", "versions"),
+        ("commit", "git", "commit"),
+        ("machine", "machine"),
+    ):
         values = [_inside(origin, path) for origin in origins]
         if values[0] != values[1]:
             told.append(f"different {title}: {_short(values[0], values[1])}")
@@ -83,7 +97,9 @@ def _inside(tree: Any, path: list[str]) -> Any:
 
 def _short(a: Any, b: Any) -> str:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return ", ".join(f"{key} {a.get(key)} -> {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key))
+        return ", ".join(
+            f"{key} {a.get(key)} -> {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)
+        )
     return f"{str(a)[:12]} -> {str(b)[:12]}"
 
 
@@ -91,7 +107,11 @@ def beside(before: Path, after: Path) -> list[str]:
     """The keys in which two configurations differ, and all metrics, in three columns."""
     one, two = flat_config(before), flat_config(after)
     lines = [["", before.name, after.name]]
-    lines += [[key, str(one.get(key, "-")), str(two.get(key, "-"))] for key in {**one, **two} if one.get(key) != two.get(key)]
+    lines += [
+        [key, str(one.get(key, "-")), str(two.get(key, "-"))]
+        for key in {**one, **two}
+        if one.get(key) != two.get(key)
+    ]
     numbers = [summary_of(folder) for folder in (before, after)]
     lines += [
         [key, str(numbers[0].get(key, "-")), str(numbers[1].get(key, "-"))]
@@ -100,7 +120,9 @@ def beside(before: Path, after: Path) -> list[str]:
     metrics = [summary.get("metrics") or {} for summary in numbers]
     for name in {**metrics[0], **metrics[1]}:
         a, b = (values.get(name) for values in metrics)
-        change = f"{b - a:+.4g}" if isinstance(a, (int, float)) and isinstance(b, (int, float)) else ""
+        change = (
+            f"{b - a:+.4g}" if isinstance(a, (int, float)) and isinstance(b, (int, float)) else ""
+        )
         lines.append([name, _shown(a), _shown(b), change])
     return aligned(lines)
 

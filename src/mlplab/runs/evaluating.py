@@ -1,4 +1,5 @@
-"""How good a run is on rows that it did not learn from: metrics with intervals, beside what plain models reach.
+"""How good a run is on rows that it did not learn from: metrics with intervals, beside what plain
+models reach.
 
 Shapes: N rows, C classes, T targets, R resamples, F features.
 """
@@ -33,7 +34,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a metric needs of rows: y int64 [N] or, in the target's own units, float64 [N, T]; x scaled features [N, F]."""
+    """What a metric needs of rows: y int64 [N] or, in the target's own units, float64 [N, T]; x
+    scaled features [N, F].
+    """
 
     x_NF: np.ndarray
     y: np.ndarray
@@ -41,27 +44,40 @@ class Rows:
 
 
 def measured(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
-    """All metrics of predictions: probabilities [N, C] or values [N, T]; of classes also f1 of each."""
+    """All metrics of predictions: probabilities [N, C] or values [N, T]; of classes also f1 of
+    each.
+    """
     return {name: float(value[0]) for name, value in _metrics(scores[None], y[None], task).items()}
 
 
 def _metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, np.ndarray]:
     compute: Callable[..., dict[str, torch.Tensor]] = (
-        metrics.final_classification_metrics if task.classifies else metrics.final_regression_metrics
+        metrics.final_classification_metrics
+        if task.classifies
+        else metrics.final_regression_metrics
     )
-    found = {name: value.numpy() for name, value in compute(torch.tensor(scores_RNC), torch.tensor(y_RN)).items()}
+    found = {
+        name: value.numpy()
+        for name, value in compute(torch.tensor(scores_RNC), torch.tensor(y_RN)).items()
+    }
     if task.classifies:
         predicted_RN = scores_RNC.argmax(-1)
         for c in range(task.num_classes):
             hits = ((predicted_RN == c) & (y_RN == c)).sum(1)
             total = (predicted_RN == c).sum(1) + (y_RN == c).sum(1)
             with np.errstate(invalid="ignore"):
-                found[f"f1_class_{c}"] = np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)
+                found[f"f1_class_{c}"] = np.where(
+                    total > 0, 2 * hits / np.maximum(total, 1), np.nan
+                )
     return found
 
 
-def with_intervals(scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0) -> dict[str, Score]:
-    """Each metric with its percentile bootstrap interval over the rows. Source: Efron and Tibshirani 1993."""
+def with_intervals(
+    scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0
+) -> dict[str, Score]:
+    """Each metric with its percentile bootstrap interval over the rows. Source: Efron and
+    Tibshirani 1993.
+    """
     own = measured(scores, y, task)
     size = scores.size
     resamples = max(LEAST_RESAMPLES, min(RESAMPLES, MOST_NUMBERS // max(size, 1)))
@@ -74,13 +90,19 @@ def with_intervals(scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0)
     for name, value in own.items():
         values = np.concatenate([piece[name] for piece in drawn])
         values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2]) if len(values) else (np.nan, np.nan)
+        low, high = (
+            np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+            if len(values)
+            else (np.nan, np.nan)
+        )
         found[name] = Score(value, float(low), float(high))
     return found
 
 
 def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
-    """What plain models reach on the same rows, learnt from the same train part: the majority or the mean, and a linear model."""
+    """What plain models reach on the same rows, learnt from the same train part: the majority or
+    the mean, and a linear model.
+    """
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -88,7 +110,10 @@ def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     models: Mapping[str, Any]
     if rows.task.classifies:
-        models = {"majority class": DummyClassifier(strategy="prior"), "logistic regression": LogisticRegression(max_iter=1000)}
+        models = {
+            "majority class": DummyClassifier(strategy="prior"),
+            "logistic regression": LogisticRegression(max_iter=1000),
+        }
     else:
         models = {"mean": DummyRegressor(), "linear regression": LinearRegression()}
     for name, model in models.items():
@@ -97,7 +122,11 @@ def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
             scores = np.zeros((len(rows.y), rows.task.num_classes))
             scores[:, model.classes_] = model.predict_proba(rows.x_NF)
         else:
-            model.fit(train.x, prepared.target_scaler.invert(np.asarray(train.y, np.float64)), sample_weight=train.weights)
+            model.fit(
+                train.x,
+                prepared.target_scaler.invert(np.asarray(train.y, np.float64)),
+                sample_weight=train.weights,
+            )
             scores = np.asarray(model.predict(rows.x_NF), np.float64).reshape(len(rows.y), -1)
         found[name] = measured(scores, rows.y, rows.task)
     return found

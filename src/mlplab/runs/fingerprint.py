@@ -1,4 +1,6 @@
-"""What two trainings must share for their numbers to agree to the last bit; stored with a run and compared when it is resumed."""
+"""What two trainings must share for their numbers to agree to the last bit; stored with a run and
+compared when it is resumed.
+"""
 
 from __future__ import annotations
 
@@ -36,4 +38,8 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """ "torch 2.12.0 -> 2.13.0", for each that differs."""
-    return [f"{key} {stored.get(key)} -> {now.get(key)}" for key in now if stored.get(key) != now.get(key)]
+    return [
+        f"{key} {stored.get(key)} -> {now.get(key)}"
+        for key in now
+        if stored.get(key) != now.get(key)
+    ]

@@ -21,7 +21,13 @@ except ImportError:  # Windows: there, exclusive creation alone protects a folde
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
+}
 _LONGEST_NAME = 200  # bytes; file systems allow 255
 
 
@@ -36,8 +42,8 @@ class FolderTaken(FolderError):
 class RunFolder:
     """A run's folder, owned while the lock file in it is locked.
 
-    The kernel gives the lock back when the process ends, however it ends, so there are no stale locks. The lock file stays
-    and names the last owner.
+    The kernel gives the lock back when the process ends, however it ends, so there are no stale
+    locks. The lock file stays and names the last owner.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +51,8 @@ class RunFolder:
         self._descriptor = -1
 
     def lock(self, *, fresh: bool = False) -> None:
-        """Take the folder, or raise FolderTaken where another process (or another RunFolder of this one) has it.
+        """Take the folder, or raise FolderTaken where another process (or another RunFolder of this
+        one) has it.
 
         `fresh`: where there are no file locks, an existing lock file counts as taken too.
         """
@@ -57,7 +64,10 @@ class RunFolder:
             self._hold(new, fresh)
             os.ftruncate(self._descriptor, 0)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            os.write(self._descriptor, f"{socket.gethostname()} process {os.getpid()} since {now}\n".encode())
+            os.write(
+                self._descriptor,
+                f"{socket.gethostname()} process {os.getpid()} since {now}\n".encode(),
+            )
         except BaseException:
             self.close()
             raise
@@ -73,8 +83,9 @@ class RunFolder:
             if new:
                 os.unlink(self.path / LOCK)
             raise FolderError(
-                f"The file system of {self.path} has no file locks ({error.strerror}), which keep two runs out of one folder: "
-                "choose a hydra.run.dir on another one, or set MLPLAB_NO_LOCK=1 and see to it yourself."
+                f"The file system of {self.path} has no file locks ({error.strerror}), which keep"
+                " two runs out of one folder: choose a hydra.run.dir on another one, or set"
+                " MLPLAB_NO_LOCK=1 and see to it yourself."
             ) from None
         if not free:
             raise _in_use(self.path, self._descriptor)
@@ -104,7 +115,9 @@ def _open_lock(path: Path) -> tuple[int, bool]:
 
 
 def _flock(descriptor: int) -> bool:
-    """Lock the open file; False where another has it locked. OSError where the file system cannot."""
+    """Lock the open file; False where another has it locked. OSError where the file system
+    cannot.
+    """
     if fcntl is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     try:
@@ -118,13 +131,20 @@ def _flock(descriptor: int) -> bool:
 
 def _in_use(place: Path, descriptor: int) -> FolderTaken:
     owner = re.sub(rb"[^ -~]", b"", os.read(descriptor, 300)).decode().strip() or "another process"
-    return FolderTaken(f"{place} is in use by {owner}: choose another hydra.run.dir, or wait until it has ended.")
+    return FolderTaken(
+        f"{place} is in use by {owner}: choose another hydra.run.dir, or wait until it has ended."
+    )
 
 
 def create(place: Path) -> RunFolder:
-    """Create the folder of a run and own it. An empty folder that exists is taken; any other is refused with FolderError."""
+    """Create the folder of a run and own it. An empty folder that exists is taken; any other is
+    refused with FolderError.
+    """
     if place.parts[:1] and place.parts[0].startswith("~"):
-        raise FolderError(f"{place} starts with ~, which only a shell replaces by the home folder: write the whole path.")
+        raise FolderError(
+            f"{place} starts with ~, which only a shell replaces by the home folder: write the"
+            " whole path."
+        )
     made = _make(place)
     folder = RunFolder(place)
     try:
@@ -152,25 +172,39 @@ def _make(place: Path) -> bool:
         return False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FolderError(f"The run folder {str(place)!r} cannot be created: {reason}. Choose another hydra.run.dir.") from None
+        raise FolderError(
+            f"The run folder {str(place)!r} cannot be created: {reason}. Choose another"
+            " hydra.run.dir."
+        ) from None
 
 
 def _see_that_empty(place: Path) -> None:
     if place.is_symlink():
-        raise FolderError(f"{place} is a symbolic link; a run writes only into a folder of its own. Choose another hydra.run.dir.")
+        raise FolderError(
+            f"{place} is a symbolic link; a run writes only into a folder of its own. Choose"
+            " another hydra.run.dir."
+        )
     if not place.is_dir():
         file = next((path for path in (place, *place.parents) if os.path.lexists(path)), place)
-        raise FolderError(f"The run folder {place} cannot be created: {file} is not a folder. Choose another hydra.run.dir.")
+        raise FolderError(
+            f"The run folder {place} cannot be created: {file} is not a folder. Choose another"
+            " hydra.run.dir."
+        )
     try:
         found = set(os.listdir(place))
     except OSError as error:
-        raise FolderError(f"The run folder {place} cannot be read: {error.strerror}. Choose another hydra.run.dir.") from None
+        raise FolderError(
+            f"The run folder {place} cannot be read: {error.strerror}. Choose another"
+            " hydra.run.dir."
+        ) from None
     if found - {LOCK}:
         raise _not_empty(place)
 
 
 def _not_empty(place: Path) -> FolderTaken:
-    """The refusal of a folder that holds something, a run in progress or anything else. Its lock is looked at, not touched."""
+    """The refusal of a folder that holds something, a run in progress or anything else. Its lock is
+    looked at, not touched.
+    """
     with contextlib.suppress(OSError):
         descriptor = os.open(place / LOCK, _OPEN)
         try:
@@ -195,19 +229,24 @@ def unique(place: Path) -> RunFolder:
 
 
 def default_place(root: Path, name: str) -> Path:
-    """Where a run goes when nothing else is said: root/runs/<name>/<time>-<8 random hex digits>. Nothing is created.
+    """Where a run goes when nothing else is said: root/runs/<name>/<time>-<8 random hex digits>.
+    Nothing is created.
 
     FolderError where the name is not one that every file system can hold, or leads out of `root`.
     """
     check_name(name)
     parent = root / "runs" / name
     if not parent.resolve().is_relative_to(root.resolve()):
-        raise FolderError(f"The name {name!r} leads out of {root}, to {parent.resolve()}: choose another name.")
+        raise FolderError(
+            f"The name {name!r} leads out of {root}, to {parent.resolve()}: choose another name."
+        )
     return parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(4).hex()}"
 
 
 def check_name(name: str) -> None:
-    """Raise FolderError unless the name, whose parts / may separate, can be a folder on every system."""
+    """Raise FolderError unless the name, whose parts / may separate, can be a folder on every
+    system.
+    """
     reason = next(filter(None, map(_fault, name.split("/"))), None)
     if reason:
         raise FolderError(f"The name {name!r} cannot be a folder: {reason}. Choose another name.")

@@ -1,6 +1,7 @@
 """The runs and sweeps below a folder: found by their files, read only as far as a question needs.
 
-Configurations are YAML, of which ten thousand take a minute to read; what was read once is kept in an index beside them.
+Configurations are YAML, of which ten thousand take a minute to read; what was read once is kept in
+an index beside them.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ class Entry:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Of a run its summary.json. A run that has none is running, or was killed. A sweep counts its jobs."""
+        """Of a run its summary.json. A run that has none is running, or was killed. A sweep counts
+        its jobs.
+        """
         if self.kind != "sweep":
-            return summary_of(self.folder) or {"status": "unfinished", "name": self.folder.parent.name}
+            return summary_of(self.folder) or {
+                "status": "unfinished",
+                "name": self.folder.parent.name,
+            }
         jobs = self.folder / "jobs"
         count = sum(1 for entry in os.scandir(jobs) if entry.is_dir()) if jobs.is_dir() else 0
         return {
@@ -44,7 +50,11 @@ class Entry:
     @property
     def damaged(self) -> bool:
         """Whether there is a summary that cannot be read."""
-        return self.kind != "sweep" and (self.folder / "summary.json").exists() and not summary_of(self.folder)
+        return (
+            self.kind != "sweep"
+            and (self.folder / "summary.json").exists()
+            and not summary_of(self.folder)
+        )
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -57,7 +67,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def entries(root: Path, jobs: bool = False) -> list[Entry]:
-    """Runs and sweeps below a folder, newest first; with `jobs` the jobs of sweeps too. Links are not followed."""
+    """Runs and sweeps below a folder, newest first; with `jobs` the jobs of sweeps too. Links are
+    not followed.
+    """
     return sorted(_found(root, jobs), key=lambda entry: (-entry.changed, str(entry.folder)))
 
 
@@ -72,17 +84,25 @@ def _found(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
             last = names.get("summary.json", names.get("results.csv", names[name]))
             sweep = name == "plan.yaml"
             with contextlib.suppress(OSError):
-                yield Entry(root, "sweep" if sweep else kind, last.stat(follow_symlinks=False).st_mtime)
+                yield Entry(
+                    root, "sweep" if sweep else kind, last.stat(follow_symlinks=False).st_mtime
+                )
             if sweep and jobs:
                 yield from _found(root / "jobs", jobs, "job")
             return
-    inside = [root / name for name, found in names.items() if not name.startswith(".") and found.is_dir(follow_symlinks=False)]
+    inside = [
+        root / name
+        for name, found in names.items()
+        if not name.startswith(".") and found.is_dir(follow_symlinks=False)
+    ]
     for folder in inside:
         yield from _found(folder, jobs, kind)
 
 
 def flat_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run: "optimizer.lr" -> 0.01; the choice of a group under its own name, "optimizer" -> "adam"."""
+    """The configuration of a run: "optimizer.lr" -> 0.01; the choice of a group under its own name,
+    "optimizer" -> "adam".
+    """
     path = folder / "config.yaml"
     try:
         if path.stat().st_size > _LARGEST:
@@ -93,13 +113,23 @@ def flat_config(folder: Path) -> dict[str, Any]:
 
 
 def typed_words(folder: Path) -> tuple[str, ...]:
-    """The words that a run was started with, those of its folder left out; none where the file is missing or damaged."""
+    """The words that a run was started with, those of its folder left out; none where the file is
+    missing or damaged.
+    """
     path = folder / "overrides.yaml"
     try:
-        words = parse_yaml(path.read_text(encoding="utf-8")) if path.stat().st_size <= _LARGEST else None
+        words = (
+            parse_yaml(path.read_text(encoding="utf-8"))
+            if path.stat().st_size <= _LARGEST
+            else None
+        )
     except Exception:  # whatever a damaged file raises
         return ()
-    return tuple(str(word) for word in words if not str(word).startswith("hydra.")) if isinstance(words, list) else ()
+    return (
+        tuple(str(word) for word in words if not str(word).startswith("hydra."))
+        if isinstance(words, list)
+        else ()
+    )
 
 
 def _flat(tree: Any, before: str) -> Iterator[tuple[str, Any]]:
@@ -134,7 +164,12 @@ class ConfigIndex:
             return {}
         key = str(folder)
         known = self._known.get(key)
-        if not (isinstance(known, list) and len(known) == 2 and known[0] == stamp and isinstance(known[1], dict)):
+        if not (
+            isinstance(known, list)
+            and len(known) == 2
+            and known[0] == stamp
+            and isinstance(known[1], dict)
+        ):
             self._known[key] = known = [stamp, flat_config(folder)]
             self._changed = True
         found: dict[str, Any] = known[1]

@@ -1,4 +1,6 @@
-"""Looks in after every step of a training: saves a checkpoint when it is time, and stops where somebody asked for it."""
+"""Looks in after every step of a training: saves a checkpoint when it is time, and stops where
+somebody asked for it.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,15 @@ class Keeper:
         recorder: FrameRecorder | None = None,
         log: logging.Logger | None = None,
     ) -> None:
-        self.checkpoints, self.signals, self.recorder, self.log = checkpoints, signals, recorder, log
+        self.checkpoints, self.signals, self.recorder, self.log = (
+            checkpoints,
+            signals,
+            recorder,
+            log,
+        )
         self.seconds, self.epochs = tracking.checkpoint_seconds, tracking.checkpoint_epochs
-        self.started, self.before = time.monotonic(), 0.0  # seconds spent on the training before it was resumed
+        # seconds spent on the training before it was resumed
+        self.started, self.before = time.monotonic(), 0.0
         self.exact = True  # False once it was resumed where numbers may come out otherwise
         self.saved = 0  # rows of the journal that are in the history
         self._next = self._in(self.seconds)
@@ -61,7 +69,11 @@ class Keeper:
         return self.before + time.monotonic() - self.started
 
     def __call__(self, loop: Loop) -> None:
-        if self.signals.received is None and time.monotonic() < self._next and not self._epoch_is_due(loop):
+        if (
+            self.signals.received is None
+            and time.monotonic() < self._next
+            and not self._epoch_is_due(loop)
+        ):
             return
         self.save(loop)
         if self.signals.received is not None:
@@ -70,7 +82,11 @@ class Keeper:
             raise Interrupted(self.signals.received)
 
     def _epoch_is_due(self, loop: Loop) -> bool:
-        return self.epochs is not None and loop.batch == loop.now.batches.per_epoch and loop.epoch % self.epochs == 0
+        return (
+            self.epochs is not None
+            and loop.batch == loop.now.batches.per_epoch
+            and loop.epoch % self.epochs == 0
+        )
 
     def save(self, loop: Loop) -> None:
         """Save now, unless this step is saved already."""
@@ -78,10 +94,15 @@ class Keeper:
             return
         began = time.monotonic()
         loop.read()
-        tree: dict[str, Any] = {"loop": capture(loop), "recorder": self.recorder.state() if self.recorder else None}
+        tree: dict[str, Any] = {
+            "loop": capture(loop),
+            "recorder": self.recorder.state() if self.recorder else None,
+        }
         rows = loop.journal.rows
         try:
-            self.checkpoints.save(loop.step, loop.epoch, tree, pack_rows(rows[self.saved :]), self.elapsed)
+            self.checkpoints.save(
+                loop.step, loop.epoch, tree, pack_rows(rows[self.saved :]), self.elapsed
+            )
         except OSError as error:
             raise _explained(error, self.checkpoints) from error
         self.saved, self._saved_step = len(rows), loop.step
@@ -106,11 +127,16 @@ class Keeper:
             if self.recorder is not None:
                 self.watch(self.recorder, saved)
         except (KeyError, TypeError, AttributeError) as error:
-            raise StateError(f"The checkpoint of step {saved.step} is not one of this training: {type(error).__name__}: {error}") from error
+            raise StateError(
+                f"The checkpoint of step {saved.step} is not one of this training:"
+                f" {type(error).__name__}: {error}"
+            ) from error
         self.saved, self._saved_step = len(loop.journal.rows), loop.step
         self.before = float(saved.manifest["elapsed"])
         now = fingerprint(
-            loop.now.theta_KP.device, str(loop.now.theta_KP.dtype).removeprefix("torch."), saved.manifest["fingerprint"]["members"]
+            loop.now.theta_KP.device,
+            str(loop.now.theta_KP.dtype).removeprefix("torch."),
+            saved.manifest["fingerprint"]["members"],
         )
         self.exact = not machine_changes(saved, now)
         if self.checkpoints is not None:
@@ -124,6 +150,7 @@ def _explained(error: OSError, checkpoints: Checkpoints) -> OSError:
     free = shutil.disk_usage(checkpoints.folder).free
     return StorageError(
         error.errno,
-        f"a checkpoint could not be written into {checkpoints.folder}: {error.strerror}, {free:,} bytes are free. "
-        "The checkpoint before it is whole; make room and go on with `mlplab resume`",
+        f"a checkpoint could not be written into {checkpoints.folder}: {error.strerror}, {free:,}"
+        " bytes are free. The checkpoint before it is whole; make room and go on with `mlplab"
+        " resume`",
     )

@@ -10,7 +10,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[logging.Logger]:
-    """A logger that writes to the folder's log.txt; it passes nothing on to the program's other loggers."""
+    """A logger that writes to the folder's log.txt; it passes nothing on to the program's other
+    loggers.
+    """
     logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

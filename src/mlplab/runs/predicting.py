@@ -1,4 +1,6 @@
-"""Predictions for new rows: of one run, or the mean of several that learnt the same task. Shapes: N rows, C classes or targets, M runs."""
+"""Predictions for new rows: of one run, or the mean of several that learnt the same task. Shapes: N
+rows, C classes or targets, M runs.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,16 @@ class Predictor:
 
     @cached_property
     def _groups(self) -> list[tuple[Together, list[int]]]:
-        """Networks of one structure, and the place of each one's preprocessing in `_preprocessing`."""
+        """Networks of one structure, and the place of each one's preprocessing in
+        `_preprocessing`.
+        """
         found: dict[str, list[Run]] = {}
         for run in self.runs:
             found.setdefault(structure(run), []).append(run)
-        return [(Together(runs), [self._preprocessing[1][id(run)] for run in runs]) for runs in found.values()]
+        return [
+            (Together(runs), [self._preprocessing[1][id(run)] for run in runs])
+            for runs in found.values()
+        ]
 
     @cached_property
     def _preprocessing(self) -> tuple[list[Run], dict[int, int]]:
@@ -49,7 +56,9 @@ class Predictor:
 
     @classmethod
     def of(cls, folder: Path, best: int | None = None) -> Predictor:
-        """The run in a folder, or the jobs of a sweep's that are done, all or the `best` by their validation metric. Raises DataError."""
+        """The run in a folder, or the jobs of a sweep's that are done, all or the `best` by their
+        validation metric. Raises DataError.
+        """
         if not (folder / "plan.yaml").is_file():
             return cls((load(folder),))
         done = [
@@ -70,19 +79,34 @@ class Predictor:
                 _columns(first),
             ):
                 raise DataError(
-                    f"The jobs of {folder} learnt different tasks ({run.folder} and {runs[0].folder}): their predictions cannot be averaged."
+                    f"The jobs of {folder} learnt different tasks ({run.folder} and"
+                    f" {runs[0].folder}): their predictions cannot be averaged."
                 )
         return cls(tuple(runs))
 
     def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard deviation over the runs [N, C or T]."""
+        """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard
+        deviation over the runs [N, C or T].
+        """
         distinct = self._preprocessing[0]
-        scaled = [run.preprocessing.feature_scaler.apply(_features(run, frame, source)) for run in distinct]
+        scaled = [
+            run.preprocessing.feature_scaler.apply(_features(run, frame, source))
+            for run in distinct
+        ]
         pieces = []
         for together, places in self._groups:
-            own = [scaled[place] for place in places] if len(set(places)) > 1 else [scaled[places[0]]]
+            own = (
+                [scaled[place] for place in places] if len(set(places)) > 1 else [scaled[places[0]]]
+            )
             predicted_MNC = together.predicted(own)
-            pieces.append(np.stack([self._restored(distinct[place], one) for place, one in zip(places, predicted_MNC, strict=True)]))
+            pieces.append(
+                np.stack(
+                    [
+                        self._restored(distinct[place], one)
+                        for place, one in zip(places, predicted_MNC, strict=True)
+                    ]
+                )
+            )
         scores_MNC = np.concatenate(pieces)
         return scores_MNC.mean(0), scores_MNC.std(0)
 
@@ -90,16 +114,24 @@ class Predictor:
     def _restored(run: Run, predicted: np.ndarray) -> np.ndarray:
         """Values in the target's own units."""
         own = run.preprocessing
-        return predicted if own.task.classifies or own.target_scaler is None else own.target_scaler.invert(predicted)
+        return (
+            predicted
+            if own.task.classifies or own.target_scaler is None
+            else own.target_scaler.invert(predicted)
+        )
 
     def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
-        """Predictions as a data frame: the class and a probability a class, or a value a target; with several runs also their spread."""
+        """Predictions as a data frame: the class and a probability a class, or a value a target;
+        with several runs also their spread.
+        """
         import pandas as pd
 
         own = self.runs[0].preprocessing
         mean, spread = self.scores(frame, source)
         if own.task.classifies:
-            found: dict[str, Any] = {"prediction": np.array(own.class_names, dtype=object)[mean.argmax(1)]}
+            found: dict[str, Any] = {
+                "prediction": np.array(own.class_names, dtype=object)[mean.argmax(1)]
+            }
             found |= {f"P({name})": mean[:, c] for c, name in enumerate(own.class_names)}
             if len(self.runs) > 1:
                 found["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
@@ -112,26 +144,40 @@ class Predictor:
 
 def _columns(preprocessing: Any) -> tuple[str, ...]:
     encoder = preprocessing.encoder
-    return tuple(column.name for column in encoder.columns) if encoder is not None else preprocessing.feature_names
+    return (
+        tuple(column.name for column in encoder.columns)
+        if encoder is not None
+        else preprocessing.feature_names
+    )
 
 
 def _features(run: Run, frame: pd.DataFrame, source: str) -> np.ndarray:
     """The unscaled features of a run, by its own encoder."""
     own = run.preprocessing
-    return own.encoder.apply(frame, source) if own.encoder is not None else plain_features(frame, own.feature_names, source)
+    return (
+        own.encoder.apply(frame, source)
+        if own.encoder is not None
+        else plain_features(frame, own.feature_names, source)
+    )
 
 
 def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np.ndarray:
-    """The features of a network that did not learn from a file: float64 [N, F] of the columns with their names."""
+    """The features of a network that did not learn from a file: float64 [N, F] of the columns with
+    their names.
+    """
     absent = [name for name in names if name not in frame.columns]
     if absent:
-        raise DataError(f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from {', '.join(names)}.")
+        raise DataError(
+            f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from"
+            f" {', '.join(names)}."
+        )
     found = np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
     wrong = ~np.isfinite(found)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise DataError(
-            f"{source}, column '{names[column]}', row {row + 1}: {found[row, column]} is no finite number; {int(wrong.sum())} such cell(s)."
+            f"{source}, column '{names[column]}', row {row + 1}: {found[row, column]} is no finite"
+            f" number; {int(wrong.sum())} such cell(s)."
         )
     return found
 
@@ -141,5 +187,8 @@ def _best(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
         return folders
     metrics = [summary_of(folder).get("metrics") or {} for folder in folders]
     name = "val/loss" if "val/loss" in metrics[0] else "train/loss"
-    losses = [float(own[name]) if isinstance(own.get(name), (int, float)) else float("inf") for own in metrics]
+    losses = [
+        float(own[name]) if isinstance(own.get(name), (int, float)) else float("inf")
+        for own in metrics
+    ]
     return [folders[i] for i in sorted(range(len(folders)), key=losses.__getitem__)[:number]]

@@ -1,4 +1,6 @@
-"""Where a run came from: versions, command, source and machine; enough to say why two runs differ. No environment, no secrets."""
+"""Where a run came from: versions, command, source and machine; enough to say why two runs differ.
+No environment, no secrets.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = {"mlplab": "mlplab", "torch": "torch", "numpy": "numpy", "hydra": "hydra-core", "omegaconf": "omegaconf"}
+_PACKAGES = {
+    "mlplab": "mlplab",
+    "torch": "torch",
+    "numpy": "numpy",
+    "hydra": "hydra-core",
+    "omegaconf": "omegaconf",
+}
 
 
 def provenance(command: Sequence[str], data_hash: str) -> dict[str, Any]:
-    """Plain values for provenance.json; what cannot be found out is None. All but time and threads is looked up once a process."""
+    """Plain values for provenance.json; what cannot be found out is None. All but time and threads
+    is looked up once a process.
+    """
     torch = sys.modules.get("torch")  # not imported here: a run has it, a test may not
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,21 +54,33 @@ def _versions() -> dict[str, str | None]:
 
 
 def _checkout() -> Path | None:
-    """The source checkout that this package runs from; None for an installed one, even below somebody's repository."""
+    """The source checkout that this package runs from; None for an installed one, even below
+    somebody's repository.
+    """
     source = Path(__file__).resolve().parents[2]
     return source.parent if source.name == "src" and (source.parent / ".git").exists() else None
 
 
 @cache
 def _git(checkout: Path | None) -> dict[str, Any] | None:
-    """Commit of the checkout, and whether what decides a result (sources, configurations) differs from it."""
+    """Commit of the checkout, and whether what decides a result (sources, configurations) differs
+    from it.
+    """
     if checkout is None:
         return None
     status = ["status", "--porcelain=v2", "--branch", "--", "src", "configs"]
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *status]
     outside = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        answer = subprocess.run(command, cwd=checkout, env=outside, capture_output=True, text=True, timeout=1, check=True)
+        answer = subprocess.run(
+            command,
+            cwd=checkout,
+            env=outside,
+            capture_output=True,
+            text=True,
+            timeout=1,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", answer.stdout, re.MULTILINE)

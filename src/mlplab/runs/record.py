@@ -1,4 +1,6 @@
-"""What a run writes into its folder: before it starts, with every evaluation, and when it ends; or, for a member of a population, at once."""
+"""What a run writes into its folder: before it starts, with every evaluation, and when it ends; or,
+for a member of a population, at once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
-from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics, note, save_weights, write_json, write_text_atomic, write_yaml
+from mlplab.tracking import (
+    EventWriter,
+    MetricsFile,
+    bulk_metrics,
+    note,
+    save_weights,
+    write_json,
+    write_text_atomic,
+    write_yaml,
+)
 from mlplab.tracking.files import yaml_text
 from mlplab.training.history import Journal, Row
 from mlplab.training.outcome import Outcome
@@ -27,20 +38,37 @@ LEVELS = ("off", "summary", "scalars", "full")
 
 
 class Record:
-    """The files of one run. `tracking=off` leaves the configuration, the summary and the weights; `summary` adds metrics.csv; `scalars` the event file."""
+    """The files of one run. `tracking=off` leaves the configuration, the summary and the weights;
+    `summary` adds metrics.csv; `scalars` the event file.
+    """
 
     def __init__(
-        self, folder: Path, settings: Settings, preprocessing: Preprocessing, data_hash: str, journal: Journal, resumed: bool = False
+        self,
+        folder: Path,
+        settings: Settings,
+        preprocessing: Preprocessing,
+        data_hash: str,
+        journal: Journal,
+        resumed: bool = False,
     ) -> None:
-        self.folder, self.settings, self.preprocessing, self.names = folder, settings, preprocessing, journal.names
+        self.folder, self.settings, self.preprocessing, self.names = (
+            folder,
+            settings,
+            preprocessing,
+            journal.names,
+        )
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
         if resumed:
             note_resume(folder, settings, journal.rows[-1].step if journal.rows else 0)
         else:
             write_origin(folder, settings, data_hash)
-        self.metrics = _metrics_file(folder / "metrics.csv", journal, resumed) if level >= 1 else None
-        self.events = EventWriter(folder, _next_step(journal) if resumed else None) if level >= 2 else None
+        self.metrics = (
+            _metrics_file(folder / "metrics.csv", journal, resumed) if level >= 1 else None
+        )
+        self.events = (
+            EventWriter(folder, _next_step(journal) if resumed else None) if level >= 2 else None
+        )
         if self.events is not None and not journal.rows:
             introduce(self.events, settings, HParams.of_run(settings, self.names))
 
@@ -63,9 +91,14 @@ class Record:
         exact: bool = True,
         stopped_by: int | None = None,
     ) -> dict[str, Any]:
-        """Weights, then the summary, which says that the run has ended. `exact` is False for one that was resumed under other conditions."""
-        write_weights(self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json())
-        if self.events is not None and outcome.status != "interrupted":  # of a run that goes on, the end is written at its end
+        """Weights, then the summary, which says that the run has ended. `exact` is False for one
+        that was resumed under other conditions.
+        """
+        write_weights(
+            self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json()
+        )
+        # of a run that goes on, the end is written at its end
+        if self.events is not None and outcome.status != "interrupted":
             _conclude(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
         summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)
@@ -76,7 +109,8 @@ class Record:
 
     def fail(self, trace: str) -> None:
         """The run raised: the trace is kept, the status is `failed`."""
-        with contextlib.suppress(OSError):  # a full disk, or a folder that is gone, is what it failed of
+        # a full disk, or a folder that is gone, is what it failed of
+        with contextlib.suppress(OSError):
             write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
 
     def close(self) -> None:
@@ -94,7 +128,9 @@ def _next_step(journal: Journal) -> int:
 
 
 def _metrics_file(path: Path, journal: Journal, resumed: bool) -> MetricsFile:
-    """A new file; for a run that is resumed, one that holds what the checkpoint knows and nothing of what was measured after it."""
+    """A new file; for a run that is resumed, one that holds what the checkpoint knows and nothing
+    of what was measured after it.
+    """
     if not resumed:
         return MetricsFile(path, journal.names)
     bulk_metrics(path, journal.names, _lines(journal.rows))
@@ -102,7 +138,9 @@ def _metrics_file(path: Path, journal: Journal, resumed: bool) -> MetricsFile:
 
 
 def note_resume(folder: Path, settings: Settings, step: int) -> None:
-    """The configuration, whose length may have been changed, and where the run was taken up again."""
+    """The configuration, whose length may have been changed, and where the run was taken up
+    again.
+    """
     write_yaml(folder / "config.yaml", settings.config)
     path = folder / "provenance.json"
     try:
@@ -127,7 +165,8 @@ def write_member(
     log: str,
     draw: Callable[[EventWriter], None] | None = None,
 ) -> None:
-    """The folder of a run that trained as a member of a population: what `Record` would have left of it. `preprocessing` is JSON.
+    """The folder of a run that trained as a member of a population: what `Record` would have left
+    of it. `preprocessing` is JSON.
 
     `draw` adds what is drawn of it, where there is an event file.
     """
@@ -136,7 +175,10 @@ def write_member(
     write_log(folder, log, f"{outcome.status}: {outcome.reason}")
     if level >= 1:
         values = history.values.tolist()
-        rows = ((e, s, *own) for e, s, own in zip(history.epoch.tolist(), history.step.tolist(), values, strict=True))
+        rows = (
+            (e, s, *own)
+            for e, s, own in zip(history.epoch.tolist(), history.step.tolist(), values, strict=True)
+        )
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
         with EventWriter(folder) as events:
@@ -151,7 +193,9 @@ def write_member(
 
 
 def write_origin(folder: Path, settings: Settings, data_hash: str) -> None:
-    """What is known before a run starts: its configuration, the words typed, and where it came from."""
+    """What is known before a run starts: its configuration, the words typed, and where it came
+    from.
+    """
     write_yaml(folder / "config.yaml", settings.config)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
@@ -167,10 +211,14 @@ def tell_of_data(folder: Path, member: Ready, quiet: bool) -> None:
         for line in report.told:
             note(line)
         for finding in report.findings:
-            note(f"{finding.column + ': ' if finding.column else ''}{finding.what}. {finding.done}.")
+            note(
+                f"{finding.column + ': ' if finding.column else ''}{finding.what}. {finding.done}."
+            )
 
 
-def write_weights(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], preprocessing: str) -> None:
+def write_weights(
+    folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], preprocessing: str
+) -> None:
     """The chosen weights, twice: as the model to take away, and beside the last ones."""
     metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
     save_weights(folder / "weights.safetensors", best, metadata)
@@ -179,7 +227,14 @@ def write_weights(folder: Path, best: Mapping[str, Tensor], last: Mapping[str, T
     save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
 
 
-def summarize(settings: Settings, outcome: Outcome, num_parameters: int, seconds: float, device: str, population: int) -> dict[str, Any]:
+def summarize(
+    settings: Settings,
+    outcome: Outcome,
+    num_parameters: int,
+    seconds: float,
+    device: str,
+    population: int,
+) -> dict[str, Any]:
     """What summary.json says. `seconds` is the time of the whole population."""
     return {
         "status": outcome.status,
@@ -206,8 +261,17 @@ def _end(folder: Path, summary: Mapping[str, Any]) -> None:
 def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) -> None:
     """The trace of a run that raised, and a summary that says so."""
     write_text_atomic(folder / "error.txt", trace)
-    write_json(folder / "summary.json", {"status": "failed", "name": settings.name, "seed": settings.seed,
-               "reason": trace.strip().splitlines()[-1], "seconds": round(seconds, 3), "metrics": {}})  # fmt: skip
+    write_json(
+        folder / "summary.json",
+        {
+            "status": "failed",
+            "name": settings.name,
+            "seed": settings.seed,
+            "reason": trace.strip().splitlines()[-1],
+            "seconds": round(seconds, 3),
+            "metrics": {},
+        },
+    )
 
 
 def write_log(folder: Path, *lines: str) -> None:
@@ -224,6 +288,8 @@ def introduce(events: EventWriter, settings: Settings, hparams: HParams) -> None
 
 
 def _conclude(events: EventWriter, outcome: Outcome) -> None:
-    for step, values in final_scalars(outcome.history.names, outcome.metrics, outcome.best_step, outcome.steps):
+    for step, values in final_scalars(
+        outcome.history.names, outcome.metrics, outcome.best_step, outcome.steps
+    ):
         events.scalars(step, values)
     events.hparams_end(outcome.status)

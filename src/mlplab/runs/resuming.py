@@ -1,4 +1,6 @@
-"""Whether a checkpoint belongs to a run: its configuration, its data, and the machine that it was made on."""
+"""Whether a checkpoint belongs to a run: its configuration, its data, and the machine that it was
+made on.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,13 @@ def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The nodes that decide. A single division of the data is what there was before there were others, and is not named."""
+    """The nodes that decide. A single division of the data is what there was before there were
+    others, and is not named.
+    """
     plain = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
-    return {key: value for key, value in config.items() if key not in NO_MATTER and key not in plain}
+    return {
+        key: value for key, value in config.items() if key not in NO_MATTER and key not in plain
+    }
 
 
 def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -55,7 +61,9 @@ def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def split_hash(prepared: Prepared) -> str:
-    """A digest of the parts as training sees them: their sizes, and up to a thousand rows from each end."""
+    """A digest of the parts as training sees them: their sizes, and up to a thousand rows from each
+    end.
+    """
     digest = hashlib.sha256()
     for part in (prepared.train, prepared.val, prepared.test):
         if part is not None:
@@ -66,13 +74,18 @@ def split_hash(prepared: Prepared) -> str:
 
 
 def at_its_end(folder: Path, allowed: Sequence[str]) -> bool:
-    """Whether there is nothing left to train: the run diverged, or is done and nothing is allowed that could make it longer."""
+    """Whether there is nothing left to train: the run diverged, or is done and nothing is allowed
+    that could make it longer.
+    """
     status = summary_of(folder).get("status")
-    return status == "diverged" or (status == "done" and not any(key.startswith("training.") for key in allowed))
+    return status == "diverged" or (
+        status == "done" and not any(key.startswith("training.") for key in allowed)
+    )
 
 
 def find(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
-    """The checkpoint to go on from, and complaints about damaged ones; None where none was ever saved.
+    """The checkpoint to go on from, and complaints about damaged ones; None where none was ever
+    saved.
 
     A step that is named is read or refused: nothing is put in its place.
     """
@@ -81,10 +94,21 @@ def find(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
     return newest(folder / "checkpoints")
 
 
-def see_that_it_fits(folder: Path, saved: Saved | None, member: Ready, loop: Loop, allowed: Sequence[str], log: logging.Logger) -> None:
-    """Raise CheckpointError where the checkpoint is of another configuration or other data, or, in strict mode, of another machine."""
+def see_that_it_fits(
+    folder: Path,
+    saved: Saved | None,
+    member: Ready,
+    loop: Loop,
+    allowed: Sequence[str],
+    log: logging.Logger,
+) -> None:
+    """Raise CheckpointError where the checkpoint is of another configuration or other data, or, in
+    strict mode, of another machine.
+    """
     if not summary_of(folder):
-        log.warning("the process before this one was killed, or lost its machine: the run has no end")
+        log.warning(
+            "the process before this one was killed, or lost its machine: the run has no end"
+        )
     if saved is None:
         log.info("no checkpoint yet: from the start")
         return
@@ -93,26 +117,36 @@ def see_that_it_fits(folder: Path, saved: Saved | None, member: Ready, loop: Loo
     refused = [text for key, text in changed.items() if key not in allowed]
     if refused:
         raise CheckpointError(
-            f"The checkpoint of step {saved.step} is of another configuration: {'; '.join(refused)}. Start a run of its own with "
-            f"`mlplab rerun`, or put the configuration back. Only {', '.join(SAFE)} may change when a run is resumed."
+            f"The checkpoint of step {saved.step} is of another configuration:"
+            f" {'; '.join(refused)}. Start a run of its own with `mlplab rerun`, or put the"
+            f" configuration back. Only {', '.join(SAFE)} may change when a run is resumed."
         )
     for key, what in (("data_hash", "data"), ("split_hash", "split")):
         if saved.manifest[key] != now[key]:
             raise CheckpointError(
-                f"The {what} changed since the checkpoint of step {saved.step} was saved ({saved.manifest[key][:12]} is now {now[key][:12]}): "
-                "the run would go on with other examples. Bring the old data back, or start a run of its own with `mlplab rerun`."
+                f"The {what} changed since the checkpoint of step {saved.step} was saved"
+                f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would go on with"
+                " other examples. Bring the old data back, or start a run of its own with `mlplab"
+                " rerun`."
             )
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
     if found := machine_changes(saved, now["fingerprint"]):
         text = f"not bit-exact: the checkpoint was made under other conditions ({'; '.join(found)})"
         if member.settings.deterministic:
-            raise CheckpointError(f"deterministic=true refuses to resume, since the result would be {text}.")
+            raise CheckpointError(
+                f"deterministic=true refuses to resume, since the result would be {text}."
+            )
         log.warning(text)
 
 
 def machine_changes(saved: Saved, now: Mapping[str, Any]) -> list[str]:
-    """What differs between the machine of the checkpoint and this one; `deterministic` may be switched."""
-    return differences(saved.manifest["fingerprint"], {key: value for key, value in now.items() if key != "deterministic"})
+    """What differs between the machine of the checkpoint and this one; `deterministic` may be
+    switched.
+    """
+    return differences(
+        saved.manifest["fingerprint"],
+        {key: value for key, value in now.items() if key != "deterministic"},
+    )
 
 
 def config_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

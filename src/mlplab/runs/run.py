@@ -1,4 +1,5 @@
-"""A run as a person holds it in Python: its numbers, its history, its network, and predictions for new data.
+"""A run as a person holds it in Python: its numbers, its history, its network, and predictions for
+new data.
 
 Shapes: N examples, F features, C classes, T targets.
 """
@@ -53,7 +54,11 @@ class Preprocessing:
     def to_json(self) -> str:
         return json.dumps(
             {
-                "task": {"kind": self.task.kind, "num_classes": self.task.num_classes, "num_targets": self.task.num_targets},
+                "task": {
+                    "kind": self.task.kind,
+                    "num_classes": self.task.num_classes,
+                    "num_targets": self.task.num_targets,
+                },
                 "feature_names": self.feature_names,
                 "target_names": self.target_names,
                 "class_names": self.class_names,
@@ -79,7 +84,9 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. `metrics` are those of the chosen (best) weights: {"test/accuracy": 0.98, ...}."""
+    """One finished run. `metrics` are those of the chosen (best) weights: {"test/accuracy": 0.98,
+    ...}.
+    """
 
     folder: Path
     settings: Settings
@@ -95,7 +102,10 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        return {name: float("nan") if value is None else value for name, value in self.summary["metrics"].items()}
+        return {
+            name: float("nan") if value is None else value
+            for name, value in self.summary["metrics"].items()
+        }
 
     def module(self) -> nn.Sequential:
         """The network as plain PyTorch: scaled features in, logits or scaled values out."""
@@ -111,39 +121,57 @@ class Run:
         wanted = len(self.preprocessing.feature_names)
         if raw.ndim != 2 or raw.shape[1] != wanted:
             raise ValueError(
-                f"x has shape {raw.shape}; this network takes rows of {wanted} features: {', '.join(self.preprocessing.feature_names)}"
+                f"x has shape {raw.shape}; this network takes rows of {wanted} features:"
+                f" {', '.join(self.preprocessing.feature_names)}"
             )
         if not np.isfinite(raw).all():
             row, column = np.argwhere(~np.isfinite(raw))[0]
-            raise ValueError(f"x has a value that is not finite, first in row {row}, feature {self.preprocessing.feature_names[column]}")
+            raise ValueError(
+                f"x has a value that is not finite, first in row {row}, feature"
+                f" {self.preprocessing.feature_names[column]}"
+            )
         return self._predicted(self.preprocessing.feature_scaler.apply(raw))
 
     def _predicted(self, scaled_NF: np.ndarray) -> Tensor:
         dtype = next(self.network.parameters()).dtype
-        return self._loss.predict(self.network(torch.from_numpy(scaled_NF).to(dtype)).unsqueeze(0))[0].double()
+        return self._loss.predict(self.network(torch.from_numpy(scaled_NF).to(dtype)).unsqueeze(0))[
+            0
+        ].double()
 
     @torch.no_grad()
     def scores(self, scaled_NF: np.ndarray) -> np.ndarray:
-        """For features as the network takes them: class probabilities [N, C], or values [N, T] in the target's own units."""
+        """For features as the network takes them: class probabilities [N, C], or values [N, T] in
+        the target's own units.
+        """
         outputs = self._predicted(scaled_NF).numpy()
         scaler = self.preprocessing.target_scaler
-        return np.asarray(outputs if self.preprocessing.task.classifies or scaler is None else scaler.invert(outputs))
+        return np.asarray(
+            outputs
+            if self.preprocessing.task.classifies or scaler is None
+            else scaler.invert(outputs)
+        )
 
     def _features(self, x: Any) -> np.ndarray:
-        """Features [N, F] from an array of them, or, for a network of a file, from a data frame with the file's columns."""
+        """Features [N, F] from an array of them, or, for a network of a file, from a data frame
+        with the file's columns.
+        """
         encoder = self.preprocessing.encoder
         if encoder is None or not hasattr(x, "columns"):
             return np.asarray(x, dtype=np.float64)
         return encoder.apply(x)
 
     def predict_proba(self, x_NF: Any) -> np.ndarray:
-        """Class probabilities for raw features: float64 [N, C], columns in the order of `preprocessing.class_names`."""
+        """Class probabilities for raw features: float64 [N, C], columns in the order of
+        `preprocessing.class_names`.
+        """
         if not self.preprocessing.task.classifies:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self._outputs(x_NF).numpy())
 
     def predict(self, x_NF: Any) -> np.ndarray:
-        """For raw features: the most probable class [N] (0 ... C - 1), or the values [N, T] in the target's own units."""
+        """For raw features: the most probable class [N] (0 ... C - 1), or the values [N, T] in the
+        target's own units.
+        """
         outputs = self._outputs(x_NF)
         if self.preprocessing.task.classifies:
             return np.asarray(outputs.argmax(-1).numpy())
@@ -152,28 +180,44 @@ class Run:
 
 
 def member_module(
-    settings: Settings, preprocessing: Preprocessing, theta_P: Tensor, buffers: dict[str, Tensor], loss: Loss
+    settings: Settings,
+    preprocessing: Preprocessing,
+    theta_P: Tensor,
+    buffers: dict[str, Tensor],
+    loss: Loss,
 ) -> nn.Sequential:
     """The network of one member."""
-    return as_module(blank(settings, preprocessing, loss).layout, sized_layers(settings, preprocessing, loss), theta_P, buffers)
+    return as_module(
+        blank(settings, preprocessing, loss).layout,
+        sized_layers(settings, preprocessing, loss),
+        theta_P,
+        buffers,
+    )
 
 
 def sized_layers(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
     """The layers, the last as wide as the loss asks."""
-    return [*settings.layers[:-1], replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task))]
+    return [
+        *settings.layers[:-1],
+        replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task)),
+    ]
 
 
 def blank(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
     """The structure of the network alone."""
     layers = [
-        PopulationLayer(layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout)
+        PopulationLayer(
+            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
+        )
         for layer in sized_layers(settings, preprocessing, loss)
     ]
     return MLP(len(preprocessing.feature_names), layers)
 
 
 def load(folder: str | Path) -> Run:
-    """A run from its folder. Nothing in the folder is executed: the configuration is checked as if typed, weights are plain tensors."""
+    """A run from its folder. Nothing in the folder is executed: the configuration is checked as if
+    typed, weights are plain tensors.
+    """
     from mlplab.config import settings_of_folder
 
     place = Path(folder)
@@ -184,8 +228,12 @@ def load(folder: str | Path) -> Run:
     loss = settled(settings.loss, preprocessing.task)
     network = blank(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
-    buffers = {name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()}
-    module = as_module(network.layout, sized_layers(settings, preprocessing, loss), theta_P, buffers)
+    buffers = {
+        name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()
+    }
+    module = as_module(
+        network.layout, sized_layers(settings, preprocessing, loss), theta_P, buffers
+    )
     module.load_state_dict(tensors)
     return Run(place, settings, summary, _history(place), preprocessing, module)
 
@@ -196,5 +244,7 @@ def _history(place: Path) -> History:
     columns = read_metrics(place / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
-    values = np.array([columns[name] for name in names], dtype=float).T.reshape(len(epoch), len(names))
+    values = np.array([columns[name] for name in names], dtype=float).T.reshape(
+        len(epoch), len(names)
+    )
     return History(names, epoch, step, np.full(len(epoch), np.nan), values)

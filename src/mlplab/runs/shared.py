@@ -1,4 +1,6 @@
-"""A run over several processes: the first owns the folder, the others train along and write nothing."""
+"""A run over several processes: the first owns the folder, the others train along and write
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,15 @@ def see_that_it_can_be_shared(settings: Settings) -> None:
     """Raise MisfitError for what needs the whole batch in one place."""
     if any(layer.normalization == "batch" for layer in settings.layers):
         raise MisfitError(
-            "model.normalization=batch measures the batch, of which each process has a part only: under torchrun choose model.normalization=layer, or none."
+            "model.normalization=batch measures the batch, of which each process has a part only:"
+            " under torchrun choose model.normalization=layer, or none."
         )
 
 
 def in_step(across: Across, signals: Signals, keeper: Keeper) -> Callable[[Loop], None]:
-    """The keeper, told of a signal only once all processes know of it, so that all stop after the same step."""
+    """The keeper, told of a signal only once all processes know of it, so that all stop after the
+    same step.
+    """
 
     def look_in(loop: Loop) -> None:
         own = signals.received
@@ -41,7 +46,9 @@ def in_step(across: Across, signals: Signals, keeper: Keeper) -> Callable[[Loop]
 
 
 def help_along(loop: Loop, across: Across, signals: Signals) -> NoReturn:
-    """Train as one that is not the first, to the end or to the step after which all stop. Raises Helped."""
+    """Train as one that is not the first, to the end or to the step after which all stop. Raises
+    Helped.
+    """
 
     def look_in(loop: Loop) -> None:
         across.received = signals.received or across.received
@@ -57,7 +64,14 @@ def help_along(loop: Loop, across: Across, signals: Signals) -> NoReturn:
     raise Helped(0)
 
 
-def help_resume(folder: Path, settings: Settings, signals: Signals, across: Across, step: int | None, allowed: Sequence[str]) -> NoReturn:
+def help_resume(
+    folder: Path,
+    settings: Settings,
+    signals: Signals,
+    across: Across,
+    step: int | None,
+    allowed: Sequence[str],
+) -> NoReturn:
     """The same from a checkpoint that lies where all processes can read it."""
 
     if step is None and at_its_end(folder, allowed):
@@ -70,5 +84,7 @@ def help_resume(folder: Path, settings: Settings, signals: Signals, across: Acro
         try:
             restore(loop, saved.tree["loop"], unpack_rows(saved.history))
         except (KeyError, TypeError) as error:
-            raise CheckpointError(f"The checkpoint of step {saved.step} cannot be read: {error}") from error
+            raise CheckpointError(
+                f"The checkpoint of step {saved.step} cannot be read: {error}"
+            ) from error
     help_along(loop, across, signals)

@@ -24,10 +24,12 @@ def name(number: int) -> str:
 
 
 class Signals:
-    """While it is entered, the first signal is noted in `received`; with `at_once` set it raises Interrupted there and then.
+    """While it is entered, the first signal is noted in `received`; with `at_once` set it raises
+    Interrupted there and then.
 
-    A second SIGINT always leaves at once. Handlers that were there before are called too, and are back afterwards; a signal that was
-    ignored (nohup) stays ignored. Outside the main thread, where Python has no signals, nothing is hooked.
+    A second SIGINT always leaves at once. Handlers that were there before are called too, and are
+    back afterwards; a signal that was ignored (nohup) stays ignored. Outside the main thread, where
+    Python has no signals, nothing is hooked.
     """
 
     def __init__(self, at_once: bool = False) -> None:

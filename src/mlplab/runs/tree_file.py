@@ -1,4 +1,6 @@
-"""A tree of tensors and plain values as the bytes of a safetensors file: no pickle, nothing that could run."""
+"""A tree of tensors and plain values as the bytes of a safetensors file: no pickle, nothing that
+could run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class TreeError(ValueError):
 
 
 def dump(tree: Any) -> bytes:
-    """The tree of dicts (keys: texts or ints), lists, tuples, tensors, numbers, texts and None. TypeError for anything else."""
+    """The tree of dicts (keys: texts or ints), lists, tuples, tensors, numbers, texts and None.
+    TypeError for anything else.
+    """
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
@@ -36,7 +40,11 @@ def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
             raise TypeError("a key is neither a text nor an int")
         return {"dict": [[key, _plain(item, tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
-        return {"list" if isinstance(value, list) else "tuple": [_plain(item, tensors) for item in value]}
+        return {
+            "list" if isinstance(value, list) else "tuple": [
+                _plain(item, tensors) for item in value
+            ]
+        }
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if value is None or type(value) in (bool, int, float, str):
@@ -58,8 +66,18 @@ def parse(data: bytes) -> Any:
             raise TreeError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
         tensors = load(data)
         return _built(json.loads(metadata["tree"]), tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError, RuntimeError) as error:
-        raise error if isinstance(error, TreeError) else TreeError(f"{type(error).__name__}: {error}") from error
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        RuntimeError,
+    ) as error:
+        raise (
+            error if isinstance(error, TreeError) else TreeError(f"{type(error).__name__}: {error}")
+        ) from error
 
 
 def _built(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -1,4 +1,5 @@
-"""What a schedule is: a factor of the learning rate as a function of time, with a linear warm-up in front of any.
+"""What a schedule is: a factor of the learning rate as a function of time, with a linear warm-up in
+front of any.
 
 Shapes: K members.
 """
@@ -24,20 +25,26 @@ UNITS = ("epoch", "step")
 class Schedule(Part):
     """The learning rate of a unit of time is optimizer.lr * factor(t, total) * current(state).
 
-    A subclass writes `shape`, and `observe` and `current` where it is stateful; its numbers are floats, or [K, 1] tensors where members
-    differ. The warm-up takes the first `warmup` units, and the schedule proper the `total - warmup` units that follow:
+    A subclass writes `shape`, and `observe` and `current` where it is stateful; its numbers are
+    floats, or [K, 1] tensors where members differ. The warm-up takes the first `warmup` units, and
+    the schedule proper the `total - warmup` units that follow:
 
-        factor(t) = (warmup_start + (1 - warmup_start) * min(t / warmup, 1)) * shape(max(t - warmup, 0), total - warmup)
+        factor(t) = (warmup_start + (1 - warmup_start) * min(t / warmup, 1)) * shape(max(t - warmup,
+        0), total - warmup)
     """
 
     warmup: Number = number(0.0, "units of linear warm-up in front", at_least=0)
-    warmup_start: Number = number(0.1, "factor at the first unit of the warm-up", at_least=0, at_most=1)
+    warmup_start: Number = number(
+        0.1, "factor at the first unit of the warm-up", at_least=0, at_most=1
+    )
     unit: str = choice("epoch", UNITS, "what time is counted in: the factor changes once a unit")
 
     stateful: ClassVar[bool] = False
 
     def factor(self, t: int | Tensor, total: Number) -> Number:
-        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members differ in what it depends on, t among it."""
+        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members
+        differ in what it depends on, t among it.
+        """
         if isinstance(total, Tensor):
             total = total.double()
         if isinstance(t, Tensor):
@@ -45,7 +52,9 @@ class Schedule(Part):
         if not isinstance(self.warmup, Tensor) and self.warmup == 0:
             return self.shape(t, total)
         ramp = self.warmup_start + (1 - self.warmup_start) * ratio(t, self.warmup)
-        return pick(t < self.warmup, ramp, 1.0) * self.shape(largest(t - self.warmup, 0.0), largest(total - self.warmup, 1.0))
+        return pick(t < self.warmup, ramp, 1.0) * self.shape(
+            largest(t - self.warmup, 0.0), largest(total - self.warmup, 1.0)
+        )
 
     def shape(self, t: Number, total: Number) -> Number:
         """The factor without warm-up."""
@@ -56,7 +65,9 @@ class Schedule(Part):
         return {}
 
     def observe(self, state: State, metric_K: Tensor) -> State:
-        """The state after an evaluation that found this metric, lower being better: [K] or [K, 1]."""
+        """The state after an evaluation that found this metric, lower being better: [K] or [K,
+        1].
+        """
         return state
 
     def current(self, state: State) -> Number:
@@ -100,7 +111,9 @@ def logarithm(x: Number) -> Number:
 
 
 def anneal(start: Number, end: Number, progress: Number) -> Number:
-    """Half a cosine from start (progress 0) to end (progress 1): end + (start - end) * (1 + cos(pi * progress)) / 2."""
+    """Half a cosine from start (progress 0) to end (progress 1): end + (start - end) * (1 + cos(pi
+    * progress)) / 2.
+    """
     angle = math.pi * progress
     cosine = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
     return end + (start - end) * (1 + cosine) / 2

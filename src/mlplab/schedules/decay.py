@@ -32,9 +32,13 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """Multiplies the learning rate by gamma at each milestone: gamma^(number of milestones <= t)."""
+    """Multiplies the learning rate by gamma at each milestone: gamma^(number of milestones <=
+    t).
+    """
 
-    milestones: list[float] = numbers([30, 80], "units at which the learning rate drops, rising", above=0)
+    milestones: list[float] = numbers(
+        [30, 80], "units at which the learning rate drops, rising", above=0
+    )
     gamma: Number = number(0.1, "factor of each drop", above=0)
 
     def check(self) -> None:
@@ -60,7 +64,9 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A straight line from the learning rate to end_factor times it over the whole run: 1 + (end_factor - 1) * t / total."""
+    """A straight line from the learning rate to end_factor times it over the whole run: 1 +
+    (end_factor - 1) * t / total.
+    """
 
     end_factor: Number = number(0.0, "factor at the end of the run", at_least=0)
 

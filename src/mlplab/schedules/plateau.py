@@ -1,4 +1,5 @@
-"""The schedule that looks at the results: each member's learning rate falls when its own metric stops improving.
+"""The schedule that looks at the results: each member's learning rate falls when its own metric
+stops improving.
 
 Shapes: K members.
 """
@@ -17,37 +18,58 @@ from mlplab.schema import FieldError, Number, choice, integer, number
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Multiplies the learning rate by gamma when the monitored metric has not improved for more than patience evaluations.
+    """Multiplies the learning rate by gamma when the monitored metric has not improved for more
+    than patience evaluations.
 
-    An evaluation improves when metric < best * (1 - threshold) (threshold_mode=rel) or metric < best - threshold (abs); NaN never does.
-    After a drop, `cooldown` evaluations do not count. Source: torch's ReduceLROnPlateau with eps = 0, whose
-    `factor` is gamma here. The relative threshold is made for metrics that are positive.
+    An evaluation improves when metric < best * (1 - threshold) (threshold_mode=rel) or metric <
+    best - threshold (abs); NaN never does. After a drop, `cooldown` evaluations do not count.
+    Source: torch's ReduceLROnPlateau with eps = 0, whose `factor` is gamma here. The relative
+    threshold is made for metrics that are positive.
     """
 
     gamma: Number = number(0.1, "factor of each drop", above=0, below=1)
-    patience: Number = integer(10, "evaluations without improvement that pass before a drop", at_least=0, varies=True)
+    patience: Number = integer(
+        10, "evaluations without improvement that pass before a drop", at_least=0, varies=True
+    )
     threshold: Number = number(0.0001, "how much better counts as an improvement", at_least=0)
-    threshold_mode: str = choice("rel", ("rel", "abs"), "rel: a part of the best so far; abs: in the metric's own unit")
-    cooldown: Number = integer(0, "evaluations after a drop that do not count", at_least=0, varies=True)
+    threshold_mode: str = choice(
+        "rel", ("rel", "abs"), "rel: a part of the best so far; abs: in the metric's own unit"
+    )
+    cooldown: Number = integer(
+        0, "evaluations after a drop that do not count", at_least=0, varies=True
+    )
     min_factor: Number = number(0.0, "the least that the drops can come to", at_least=0, at_most=1)
 
     stateful: ClassVar[bool] = True
 
     def check(self) -> None:
-        if self.threshold_mode == "rel" and not isinstance(self.threshold, Tensor) and self.threshold >= 1:
-            raise FieldError("threshold", self.threshold, "is out of range: in [0, 1) with threshold_mode=rel")
+        if (
+            self.threshold_mode == "rel"
+            and not isinstance(self.threshold, Tensor)
+            and self.threshold >= 1
+        ):
+            raise FieldError(
+                "threshold", self.threshold, "is out of range: in [0, 1) with threshold_mode=rel"
+            )
 
     def shape(self, t: Number, total: Number) -> Number:
         return 1.0
 
     def init(self, num_members: int, device: torch.device | str = "cpu") -> State:
         starts = {"best": torch.inf, "bad": 0.0, "cooling": 0.0, "factor": 1.0}
-        return {name: torch.full((num_members, 1), start, dtype=torch.float64, device=device) for name, start in starts.items()}
+        return {
+            name: torch.full((num_members, 1), start, dtype=torch.float64, device=device)
+            for name, start in starts.items()
+        }
 
     def observe(self, state: State, metric_K: Tensor) -> State:
         metric_K1 = metric_K.double().view(-1, 1)
         best_K1, cooling_K1 = state["best"], state["cooling"]
-        limit_K1 = best_K1 * (1 - self.threshold) if self.threshold_mode == "rel" else best_K1 - self.threshold
+        limit_K1 = (
+            best_K1 * (1 - self.threshold)
+            if self.threshold_mode == "rel"
+            else best_K1 - self.threshold
+        )
         better_K1 = metric_K1 < limit_K1
         bad_K1 = torch.where(better_K1 | (cooling_K1 > 0), 0.0, state["bad"] + 1)
         drops_K1 = bad_K1 > self.patience
@@ -55,7 +77,9 @@ class Plateau(Schedule):
             "best": torch.where(better_K1, metric_K1, best_K1),
             "bad": torch.where(drops_K1, 0.0, bad_K1),
             "cooling": torch.where(drops_K1, self.cooldown, (cooling_K1 - 1).clamp_min(0)),
-            "factor": torch.where(drops_K1, (state["factor"] * self.gamma).clamp_min(self.min_factor), state["factor"]),
+            "factor": torch.where(
+                drops_K1, (state["factor"] * self.gamma).clamp_min(self.min_factor), state["factor"]
+            ),
         }
 
     def current(self, state: State) -> Number:

@@ -1,4 +1,6 @@
-"""Trials of one structure in one tensor, each at its own epoch: some come, some leave, the others do not notice. Shapes: K members."""
+"""Trials of one structure in one tensor, each at its own epoch: some come, some leave, the others
+do not notice. Shapes: K members.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,13 @@ class Trial:
 
     @property
     def kind(self) -> Hashable:
-        """What trials of one tensor share; an optimizer that trains one network at a time shares with nobody."""
+        """What trials of one tensor share; an optimizer that trains one network at a time shares
+        with nobody.
+        """
         settings = self.member.settings
-        return structure(settings, self.member.prepared), self.job.number if settings.optimizer.alone else None
+        return structure(settings, self.member.prepared), (
+            self.job.number if settings.optimizer.alone else None
+        )
 
     @property
     def last(self) -> int:
@@ -34,7 +40,9 @@ class Trial:
 
 
 class Cohort:
-    """`trials` are the members of the population, in their order. Trained from event to event: an epoch at which one comes to a rung, or to its end."""
+    """`trials` are the members of the population, in their order. Trained from event to event: an
+    epoch at which one comes to a rung, or to its end.
+    """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = list(trials)
@@ -51,15 +59,24 @@ class Cohort:
 
     @property
     def open(self) -> bool:
-        """Whether others may come: it has begun, and stands between two epochs, behind an evaluation. One that was restored may not."""
+        """Whether others may come: it has begun, and stands between two epochs, behind an
+        evaluation. One that was restored may not.
+        """
         loop = self.loop
-        return bool(loop.journal.rows) and loop.batch in (0, loop.now.batches.per_epoch) and not loop.objectives
+        return (
+            bool(loop.journal.rows)
+            and loop.batch in (0, loop.now.batches.per_epoch)
+            and not loop.objectives
+        )
 
     def admit(self, trials: Sequence[Trial]) -> None:
         """These begin now, at epoch 0 of their own."""
         before, everyone = self.loop.now, [*self.trials, *trials]
         device = before.theta_KP.device
-        built = [build([t.member.settings for t in some], [t.member.prepared for t in some], device) for some in (trials, everyone)]
+        built = [
+            build([t.member.settings for t in some], [t.member.prepared for t in some], device)
+            for some in (trials, everyone)
+        ]
         new = beginning(built[0], self.loop.epoch, len(self.trials))
         self.loop.admit(new, joined(built[1], before, new))
         self.trials = everyone
@@ -70,16 +87,22 @@ class Cohort:
         self.loop.run()
 
     def _next(self) -> int | None:
-        """The first epoch behind this one at which a member comes to a rung or to its end, moved up to an evaluation."""
-        now = self.loop.epoch if self.open else self.loop.epoch - 1  # the epoch in whose middle it was saved is still to come to its end
+        """The first epoch behind this one at which a member comes to a rung or to its end, moved up
+        to an evaluation.
+        """
+        # the epoch in whose middle it was saved is still to come to its end
+        now = self.loop.epoch if self.open else self.loop.epoch - 1
         every = self.loop.now.training.evaluate_every
         found = [
-            start + epoch for start, trial in zip(self.starts, self.trials, strict=True) for epoch in (*trial.rungs.epochs, trial.last)
+            start + epoch
+            for start, trial in zip(self.starts, self.trials, strict=True)
+            for epoch in (*trial.rungs.epochs, trial.last)
         ]
         return min((-(-epoch // every) * every for epoch in found if epoch > now), default=None)
 
     def at_rungs(self) -> list[tuple[int, int, float]]:
-        """Members that have just come to a rung and still train: (row k, its epoch, what it is worth: lower is better, inf for no number).
+        """Members that have just come to a rung and still train: (row k, its epoch, what it is
+        worth: lower is better, inf for no number).
 
         None in the middle of an epoch.
         """
@@ -88,11 +111,16 @@ class Cohort:
         self.loop.read()
         rows, names = self.loop.journal.rows, self.loop.journal.names
         found = []
-        for k, (place, state) in enumerate(zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)):
+        for k, (place, state) in enumerate(
+            zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)
+        ):
             rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[place]
             if state == RUNNING and epoch in rungs.epochs:
-                row = next(row for row in reversed(rows) if place in row.members)  # the last may be of members that have just come
-                value = rungs.sign * float(row.values[names.index(rungs.metric), row.members == place].item())
+                # the last may be of members that have just come
+                row = next(row for row in reversed(rows) if place in row.members)
+                value = rungs.sign * float(
+                    row.values[names.index(rungs.metric), row.members == place].item()
+                )
                 found.append((k, epoch, value if math.isfinite(value) else math.inf))
         return found
 

@@ -28,8 +28,14 @@ def _folds(job: Job) -> dict[str, int]:
 
 def result(plan: Plan, job: Job, ledger: Ledger) -> JobResult:
     """Of one job, as its folder tells it."""
-    found: Mapping[str, Any] = ledger.summary(job.number) or {"status": "missing", "reason": "not trained yet"}
-    metrics = {name: float("nan") if value is None else float(value) for name, value in (found.get("metrics") or {}).items()}
+    found: Mapping[str, Any] = ledger.summary(job.number) or {
+        "status": "missing",
+        "reason": "not trained yet",
+    }
+    metrics = {
+        name: float("nan") if value is None else float(value)
+        for name, value in (found.get("metrics") or {}).items()
+    }
     return JobResult(
         number=job.number,
         status=str(found["status"]),

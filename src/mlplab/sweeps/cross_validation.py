@@ -1,4 +1,5 @@
-"""The cross-validation of one configuration: its metrics over the folds beside plain baselines, and what each fold predicts for rows it never saw.
+"""The cross-validation of one configuration: its metrics over the folds beside plain baselines, and
+what each fold predicts for rows it never saw.
 
 Shapes: N rows of a fold's test part, C classes, T targets.
 """
@@ -24,7 +25,8 @@ from mlplab.tracking.table import aligned
 from mlplab.training import DataCache
 from mlplab.validation import KFold
 
-MOST_CELLS = 50_000_000  # of all folds together: beyond it the baselines would take longer than the networks
+# of all folds together: beyond it the baselines would take longer than the networks
+MOST_CELLS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,19 @@ class CrossValidation:
     def lines(self) -> list[str]:
         """The table that a person reads."""
         shown = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
-        rows = [[f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest", *self.baselines]]
+        rows = [
+            [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest", *self.baselines]
+        ]
         for name, found in self.metrics.items():
             numbers = (found.mean, found.half_width, found.std, found.low, found.high)
             plain = [f"{own[name]:.4g}" for own in self.baselines.values()]
-            rows.append([shown.get(name, name), *("-" if number is None else f"{number:.4g}" for number in numbers), *plain])
+            rows.append(
+                [
+                    shown.get(name, name),
+                    *("-" if number is None else f"{number:.4g}" for number in numbers),
+                    *plain,
+                ]
+            )
         return aligned(rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,9 +67,15 @@ class CrossValidation:
 
 
 def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
-    """Measure and write; the table's lines. Nothing where the sweep is no cross-validation of one configuration, or not at its end."""
+    """Measure and write; the table's lines. Nothing where the sweep is no cross-validation of one
+    configuration, or not at its end.
+    """
     first = plan.jobs[0].settings.validation
-    if not isinstance(first, KFold) or results.axes or any(job.status != "done" for job in results.jobs):
+    if (
+        not isinstance(first, KFold)
+        or results.axes
+        or any(job.status != "done" for job in results.jobs)
+    ):
         return []
     found: list[dict[str, float]] = []
     plain: list[Mapping[str, Mapping[str, float]]] = []
@@ -77,7 +93,10 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
     overlap = 1 / (first.folds - 1)
     cross = CrossValidation(
         {name: Statistics.of([own[name] for own in found], overlap) for name in found[0]},
-        {model: {name: float(np.mean([own[model][name] for own in plain])) for name in found[0]} for model in (plain[0] if plain else {})},
+        {
+            model: {name: float(np.mean([own[model][name] for own in plain])) for name in found[0]}
+            for model in (plain[0] if plain else {})
+        },
         len(found),
         names,
     )
@@ -90,13 +109,21 @@ def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
     """The rows that the fold tests on, and what its network says of them."""
     assert prepared.test is not None
     test = prepared.test.real()
-    y = test.y if prepared.task.classifies else prepared.target_scaler.invert(np.asarray(test.y, np.float64))
+    y = (
+        test.y
+        if prepared.task.classifies
+        else prepared.target_scaler.invert(np.asarray(test.y, np.float64))
+    )
     return Rows(test.x, y, prepared.task), load(folder).scores(test.x)
 
 
 def _header(prepared: Prepared) -> list[str]:
     own = [*(f"P({name})" for name in prepared.class_names)] if prepared.task.classifies else []
-    predicted = ["prediction"] if prepared.task.classifies else [f"{name} predicted" for name in prepared.target_names]
+    predicted = (
+        ["prediction"]
+        if prepared.task.classifies
+        else [f"{name} predicted" for name in prepared.target_names]
+    )
     return ["row", "seed", "repeat", "fold", *prepared.target_names, *predicted, *own]
 
 
@@ -108,9 +135,14 @@ def _predictions(job: Job, prepared: Prepared, rows: Rows, scores: np.ndarray) -
     repeat, fold = divmod(kfold.fold or 0, kfold.folds)
     head = [job.settings.seed, repeat, fold]
     if not prepared.task.classifies:
-        return [[int(place) + 1, *head, *y, *own] for place, y, own in zip(places, rows.y.tolist(), scores.tolist(), strict=True)]
+        return [
+            [int(place) + 1, *head, *y, *own]
+            for place, y, own in zip(places, rows.y.tolist(), scores.tolist(), strict=True)
+        ]
     words, chosen = prepared.class_names, scores.argmax(1)
     return [
         [int(place) + 1, *head, words[y], words[c], *own]
-        for place, y, c, own in zip(places, rows.y.tolist(), chosen.tolist(), scores.tolist(), strict=True)
+        for place, y, c, own in zip(
+            places, rows.y.tolist(), chosen.tolist(), scores.tolist(), strict=True
+        )
     ]

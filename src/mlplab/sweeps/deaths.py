@@ -1,7 +1,9 @@
-"""Jobs that take their worker along: told from the others by what the workers that died had under way, and given up in the end.
+"""Jobs that take their worker along: told from the others by what the workers that died had under
+way, and given up in the end.
 
-A worker leaves a note of the population that it trains and takes it away however the training ends; only a process that dies leaves it. A population
-that took three workers along, each before it was saved anew, is halved, like one that raises, until the culprit is alone.
+A worker leaves a note of the population that it trains and takes it away however the training ends;
+only a process that dies leaves it. A population that took three workers along, each before it was
+saved anew, is halved, like one that raises, until the culprit is alone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ BEFORE = -1
 
 
 class Deaths:
-    """The notes of a sweep. `since`: seconds since 1970, older notes mean nothing; None where this process has no driver, and leaves none.
+    """The notes of a sweep. `since`: seconds since 1970, older notes mean nothing; None where this
+    process has no driver, and leaves none.
 
     Whoever asks owns the piece: then no note of it is of a worker that lives.
     """
@@ -49,14 +52,20 @@ class Deaths:
             _drop(place)
 
     def parted(self, piece: int, numbers: Sequence[int], left: Sequence[int]) -> list[list[int]]:
-        """These jobs as they may train together: apart from others those that a population that died must have its culprit among.
+        """These jobs as they may train together: apart from others those that a population that
+        died must have its culprit among.
 
-        `left`: all jobs of the piece that nobody has finished; those that are finished are innocent.
+        `left`: all jobs of the piece that nobody has finished; those that are finished are
+        innocent.
         """
-        return _parted(list(numbers), [jobs for dead in self._dead(piece) if (jobs := dead & set(left))])
+        return _parted(
+            list(numbers), [jobs for dead in self._dead(piece) if (jobs := dead & set(left))]
+        )
 
     def fatal(self, piece: int, numbers: Sequence[int], left: Sequence[int]) -> bool:
-        """Whether these took too many workers along to be trained together once more; one alone is given up then."""
+        """Whether these took too many workers along to be trained together once more; one alone is
+        given up then.
+        """
         if len(numbers) == 1:
             return self._counts(piece).get(frozenset(numbers), 0) >= LIMIT
         return len(self.parted(piece, numbers, left)) > 1
@@ -81,8 +90,15 @@ class Deaths:
         return (self.folder / str(piece)).is_dir()
 
     def names(self) -> set[str]:
-        """Of all notes, also of workers that live: a driver sees by new ones that its workers come as far as training."""
-        return {name for piece in _listed(self.folder) for name in _listed(self.folder / piece) if name.endswith(".json")}
+        """Of all notes, also of workers that live: a driver sees by new ones that its workers come
+        as far as training.
+        """
+        return {
+            name
+            for piece in _listed(self.folder)
+            for name in _listed(self.folder / piece)
+            if name.endswith(".json")
+        }
 
     def _notes(self, piece: int) -> list[tuple[Path, frozenset[int], int]]:
         found: list[tuple[Path, frozenset[int], int]] = []
@@ -102,12 +118,16 @@ class Deaths:
     def _counts(self, piece: int) -> dict[frozenset[int], int]:
         """How often a population died without having been saved anew."""
         found: dict[frozenset[int], int] = {}
-        for (jobs, _), count in Counter((jobs, step) for _, jobs, step in self._notes(piece)).items():
+        for (jobs, _), count in Counter(
+            (jobs, step) for _, jobs, step in self._notes(piece)
+        ).items():
             found[jobs] = max(count, found.get(jobs, 0))
         return found
 
     def _dead(self, piece: int) -> list[frozenset[int]]:
-        """Populations that must hold a culprit. A part of one is believed at once: the culprit is being looked for."""
+        """Populations that must hold a culprit. A part of one is believed at once: the culprit is
+        being looked for.
+        """
         dead: list[frozenset[int]] = []
         for jobs, count in sorted(self._counts(piece).items(), key=lambda entry: -len(entry[0])):
             if count >= LIMIT or (len(jobs) > 1 and any(jobs < other for other in dead)):
@@ -136,6 +156,8 @@ def _parted(numbers: list[int], dead: Sequence[set[int] | frozenset[int]]) -> li
         return [numbers]
     least = min(inside, key=len)
     if rest := [number for number in numbers if number not in least]:
-        return _parted(rest, inside) + _parted([number for number in numbers if number in least], inside)
+        return _parted(rest, inside) + _parted(
+            [number for number in numbers if number in least], inside
+        )
     middle = len(numbers) // 2
     return _parted(numbers[:middle], inside) + _parted(numbers[middle:], inside)

@@ -52,17 +52,21 @@ def place(
     extend: bool = False,
     quiet: bool = False,
 ) -> Plan:
-    """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a plan, whose jobs then keep their numbers.
+    """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a
+    plan, whose jobs then keep their numbers.
 
-    `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises ConfigError or FolderError for a folder
-    that holds something else.
+    `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises
+    ConfigError or FolderError for a folder that holds something else.
     """
     if (folder / NAME).is_file():
         with _changing(folder):
             old = read_plan(folder)
             known = {job.hash for job in old.jobs}
             if extend:
-                settings = [*(job.settings for job in old.jobs), *(s for s in settings if planning.job_hash(s) not in known)]
+                settings = [
+                    *(job.settings for job in old.jobs),
+                    *(s for s in settings if planning.job_hash(s) not in known),
+                ]
             plan = planning.make(settings, options, typed, plugins, old)
             if not quiet:
                 _tell(plan, known)
@@ -74,15 +78,20 @@ def place(
         if not (folder / NAME).is_file():
             write_plan(folder, plan)
             return plan
-    return place(folder, settings, options, typed, plugins, extend, quiet)  # another process was first
+    # another process was first
+    return place(folder, settings, options, typed, plugins, extend, quiet)
 
 
 def joinable(folder: Path) -> bool:
-    """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing but the signs of somebody who makes it."""
+    """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing
+    but the signs of somebody who makes it.
+    """
     if not folder.is_dir():
         return False
     names = os.listdir(folder)
-    if all(name in (".lock", "multirun.yaml", ".search") or name.startswith(".tmp-") for name in names):
+    if all(
+        name in (".lock", "multirun.yaml", ".search") or name.startswith(".tmp-") for name in names
+    ):
         return True
     return (folder / "search.yaml").is_file() or (
         folder / NAME
@@ -90,7 +99,9 @@ def joinable(folder: Path) -> bool:
 
 
 def create_or_join(folder: Path) -> None:
-    """Make the folder, where it is not one that another process, or Hydra's own sweeper, has just made for the same sweep."""
+    """Make the folder, where it is not one that another process, or Hydra's own sweeper, has just
+    made for the same sweep.
+    """
     try:
         create(folder).close()
     except FolderError:
@@ -116,19 +127,27 @@ def _changing(folder: Path) -> RunFolder:
 def _tell(plan: Plan, known: set[str]) -> None:
     new = [job.number for job in plan.jobs if job.hash not in known]
     if new:
-        note(f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has already: {_numbers(new)}")
+        note(
+            f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has"
+            f" already: {_numbers(new)}"
+        )
     if plan.vanished:
         note(
-            f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as they are: {_numbers(list(plan.vanished.values()))}"
+            f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as"
+            f" they are: {_numbers(list(plan.vanished.values()))}"
         )
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+    return ", ".join(map(str, numbers[:10])) + (
+        f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    )
 
 
 def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
-    """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run in several processes at once."""
+    """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run
+    in several processes at once.
+    """
     display = Display(plan, quiet)
     runner = whoever(plan, folder, display)
     try:
@@ -136,7 +155,11 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     finally:
         display.close()
     ended = report(plan, folder, runner.status == "interrupted")
-    return replace(ended, signal=runner.signals.received or 0, told=tuple(cross_validation.conclude(plan, ended.results, DataCache())))
+    return replace(
+        ended,
+        signal=runner.signals.received or 0,
+        told=tuple(cross_validation.conclude(plan, ended.results, DataCache())),
+    )
 
 
 def whoever(plan: Plan, folder: Path, display: Display) -> Runner | Workers:
@@ -159,15 +182,21 @@ def state(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     return Sweep(folder, plan, results, status)
 
 
-def adopt(settings: Sequence[Settings], folder: Path, options: Options, typed: Sequence[str]) -> Sweep:
-    """The results of jobs that another sweeper and launcher have run in this folder, numbered in their order, and a plan for them."""
+def adopt(
+    settings: Sequence[Settings], folder: Path, options: Options, typed: Sequence[str]
+) -> Sweep:
+    """The results of jobs that another sweeper and launcher have run in this folder, numbered in
+    their order, and a plan for them.
+    """
     plan = planning.make(settings, options, typed)
     write_plan(folder, plan)
     return report(plan, folder)
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
-    """Finish what is missing in a sweep's folder; what is done is not touched. Raises ConfigError where the folder holds no sweep."""
+    """Finish what is missing in a sweep's folder; what is done is not touched. Raises ConfigError
+    where the folder holds no sweep.
+    """
     plan = read_plan(folder)
     Ledger(folder)
     if not plan.jobs:

@@ -1,6 +1,8 @@
-"""Which jobs can train as one tensor: jobs of equal structure form a group, and a group is cut into pieces that fit into memory.
+"""Which jobs can train as one tensor: jobs of equal structure form a group, and a group is cut into
+pieces that fit into memory.
 
-Callers ask for groups and pieces of positions and never look at why jobs belong together; what a population can hold may grow without them.
+Callers ask for groups and pieces of positions and never look at why jobs belong together; what a
+population can hold may grow without them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from mlplab.settings import Settings
 from mlplab.training import DataCache, Ready, ready, structure
 
 LARGEST_ON_CPU = 256
-"""More members at once cost no less a member on a CPU, and a piece is what a crash can cost and what two processes can share."""
+"""More members at once cost no less a member on a CPU, and a piece is what a crash can cost and
+what two processes can share.
+"""
 
 LARGEST_ON_CUDA = 4096
 
@@ -30,20 +34,28 @@ class Group:
 
 
 class Representatives:
-    """Data of which the shapes are known without making them for every seed: those of the first job whose dataset differs in numbers only."""
+    """Data of which the shapes are known without making them for every seed: those of the first job
+    whose dataset differs in numbers only.
+    """
 
     def __init__(self) -> None:
         self._cache = DataCache()
         self._first: dict[str, Settings] = {}
 
     def ready(self, settings: Settings) -> Ready | None:
-        """The settings with the representative's data; None where making them fails, which is the job's own matter once it runs.
+        """The settings with the representative's data; None where making them fails, which is the
+        job's own matter once it runs.
 
         Raises DataError or MisfitError for settings that are wrong.
         """
         dataset = settings.dataset
-        fixed = [(key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies]
-        dealt = getattr(settings.validation, "folds", None), getattr(settings.validation, "repeats", None)
+        fixed = [
+            (key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies
+        ]
+        dealt = (
+            getattr(settings.validation, "folds", None),
+            getattr(settings.validation, "repeats", None),
+        )
         kind = repr((type(dataset), fixed, settings.loss.own_units, dealt))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
@@ -65,18 +77,29 @@ class _Fixed(DataCache):
 
 
 def group(members: Sequence[Ready | None]) -> list[Group]:
-    """The groups in the order of their first job; those that train one by one come last, and with them those without data (None)."""
+    """The groups in the order of their first job; those that train one by one come last, and with
+    them those without data (None).
+    """
     found: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
     for position, member in enumerate(members):
-        found.setdefault(structure(member.settings, member.prepared) if member else (), []).append(position)
-    groups = [Group(tuple(positions), labels, _alone(members[positions[0]])) for labels, positions in found.items()]
+        found.setdefault(structure(member.settings, member.prepared) if member else (), []).append(
+            position
+        )
+    groups = [
+        Group(tuple(positions), labels, _alone(members[positions[0]]))
+        for labels, positions in found.items()
+    ]
     return sorted(groups, key=lambda found: bool(found.alone))
 
 
 def _alone(member: Ready | None) -> str:
     if member is None:
         return "the data could not be made when this was planned"
-    return f"optimizer={member.settings.word('optimizer')} trains one network at a time" if member.settings.optimizer.alone else ""
+    return (
+        f"optimizer={member.settings.word('optimizer')} trains one network at a time"
+        if member.settings.optimizer.alone
+        else ""
+    )
 
 
 def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
@@ -90,11 +113,15 @@ FEW_WORKERS = 8
 """As many as one machine has, which are equally fast: one piece each costs the fewest updates."""
 
 
-def share(positions: Sequence[int], largest: int, workers: int, least: int) -> list[tuple[int, ...]]:
-    """Pieces for so many workers, none larger than `largest` nor, but for the last, smaller than `least`.
+def share(
+    positions: Sequence[int], largest: int, workers: int, least: int
+) -> list[tuple[int, ...]]:
+    """Pieces for so many workers, none larger than `largest` nor, but for the last, smaller than
+    `least`.
 
-    Few workers get a piece each. Of many some are slow and some are lost, so half of what is left is shared out at a time, in ever smaller pieces: the last
-    to end has little to do. Source: Hummel, Schonberg, Flynn 1992 (factoring).
+    Few workers get a piece each. Of many some are slow and some are lost, so half of what is left
+    is shared out at a time, in ever smaller pieces: the last to end has little to do. Source:
+    Hummel, Schonberg, Flynn 1992 (factoring).
     """
     if workers == 1:
         return cut(positions, largest)
@@ -112,12 +139,22 @@ def share(positions: Sequence[int], largest: int, workers: int, least: int) -> l
 
 
 def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> list[str]:
-    """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4"; "all agree" where there is one group.
+    """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4";
+    "all agree" where there is one group.
 
-    `shown(label, position)` says how the user would write the value of a label for a job, or None where there is no such way.
+    `shown(label, position)` says how the user would write the value of a label for a job, or None
+    where there is no such way.
     """
     known = [found for found in groups if found.labels]
-    varying = [label for i, (label, _) in enumerate(known[0].labels) if len({found.labels[i][1] for found in known}) > 1] if known else []
+    varying = (
+        [
+            label
+            for i, (label, _) in enumerate(known[0].labels)
+            if len({found.labels[i][1] for found in known}) > 1
+        ]
+        if known
+        else []
+    )
     if not varying:
         return ["all agree in structure" for _ in groups]
     return [_apart(found, varying, shown) for found in groups]
@@ -127,7 +164,9 @@ def _apart(found: Group, varying: Sequence[str], shown: Callable[[str, int], str
     if not found.labels:
         return "unknown structure"
     own = dict(found.labels)
-    return ", ".join(shown(label, found.positions[0]) or _plain(label, own[label]) for label in varying)
+    return ", ".join(
+        shown(label, found.positions[0]) or _plain(label, own[label]) for label in varying
+    )
 
 
 def _plain(label: str, value: Hashable) -> str:

@@ -1,7 +1,8 @@
-"""Which jobs of a sweep are done, and which process works on which piece: told by folders and locks alone.
+"""Which jobs of a sweep are done, and which process works on which piece: told by folders and locks
+alone.
 
-A job's folder is filled aside and renamed into its place, so it is there as a whole or not at all. The kernel gives a lock back
-however its owner ends, so a piece that was left is free at once.
+A job's folder is filled aside and renamed into its place, so it is there as a whole or not at all.
+The kernel gives a lock back however its owner ends, so a piece that was left is free at once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Ledger:
         return self.jobs / str(number)
 
     def summary(self, number: int) -> dict[str, Any] | None:
-        """What a job's folder says of its end; None where there is no such folder, or none that can be read."""
+        """What a job's folder says of its end; None where there is no such folder, or none that can
+        be read.
+        """
         try:
             found = json.loads((self.place(number) / "summary.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -62,7 +65,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[Path]:
-        """A folder to fill jobs in, on the same file system; taken away at the end with whatever was not committed."""
+        """A folder to fill jobs in, on the same file system; taken away at the end with whatever
+        was not committed.
+        """
         place = self.folder / f"{_ASIDE}-{os.getpid()}-{os.urandom(4).hex()}"
         place.mkdir()
         try:
@@ -80,7 +85,9 @@ class Ledger:
                 shutil.rmtree(place, ignore_errors=True)
 
     def commit(self, filled: Path, number: int) -> bool:
-        """Put a filled folder in the job's place; False where the job has been finished meanwhile. What failed before makes room."""
+        """Put a filled folder in the job's place; False where the job has been finished meanwhile.
+        What failed before makes room.
+        """
         place = self.place(number)
         if self.finished(number):
             return False
@@ -95,12 +102,16 @@ class Ledger:
         return True
 
     def checkpoints(self, piece: int, numbers: Sequence[int]) -> Path:
-        """Where the population of these jobs of a piece is saved while it trains. The owner of the piece owns it."""
+        """Where the population of these jobs of a piece is saved while it trains. The owner of the
+        piece owns it.
+        """
         name = hashlib.sha256(repr(sorted(numbers)).encode()).hexdigest()[:16]
         return self.populations(piece) / name
 
     def populations(self, piece: int) -> Path:
-        """Where all of a piece lie; a process that was killed while it tidied may leave it empty."""
+        """Where all of a piece lie; a process that was killed while it tidied may leave it
+        empty.
+        """
         return self.folder / _CHECKPOINTS / str(piece)
 
     def begun(self, piece: int) -> list[Path]:

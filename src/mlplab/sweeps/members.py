@@ -26,7 +26,9 @@ State = dict[str, Tensor]
 
 
 class Members:
-    """Writes what K members left. What can be paid once a population is: the weights of all are brought into nn.Sequential's form at once."""
+    """Writes what K members left. What can be paid once a population is: the weights of all are
+    brought into nn.Sequential's form at once.
+    """
 
     def __init__(
         self,
@@ -46,16 +48,22 @@ class Members:
             seconds,
             recorder,
         )
-        self.log = f"device {device}: one of {len(members)} trained together" + (f", since {alone}" if alone else "")
+        self.log = f"device {device}: one of {len(members)} trained together" + (
+            f", since {alone}" if alone else ""
+        )
         self.keys = [key for key in plan.keys if key != "experiment"]
         self.choices = self._choices()
         self.preprocessing: dict[int, Preprocessing] = {}
         for member in members:
             if id(member.prepared) not in self.preprocessing:
                 self.preprocessing[id(member.prepared)] = Preprocessing.of(member.prepared)
-        self.json = {key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()}
+        self.json = {
+            key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()
+        }
         self.best = self._states([o.theta_P for o in outcomes], [o.buffers for o in outcomes])
-        self.last = self._states([o.last_theta_P for o in outcomes], [o.last_buffers for o in outcomes])
+        self.last = self._states(
+            [o.last_theta_P for o in outcomes], [o.last_buffers for o in outcomes]
+        )
 
     def _swept(self, job: Job) -> dict[str, object]:
         return {key: value_of(job, key) for key in self.keys}
@@ -69,15 +77,24 @@ class Members:
         return {key: list(values) for key, values in found.items()}
 
     def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
-        """The weights as nn.Sequential names them, a member at a time. A layer that never drops has no Dropout module, which shifts the names."""
+        """The weights as nn.Sequential names them, a member at a time. A layer that never drops has
+        no Dropout module, which shifts the names.
+        """
         patterns: dict[tuple[bool, ...], list[int]] = {}
         for k, member in enumerate(self.members):
-            patterns.setdefault(tuple(bool(layer.dropout == 0) for layer in member.settings.layers), []).append(k)
+            patterns.setdefault(
+                tuple(bool(layer.dropout == 0) for layer in member.settings.layers), []
+            ).append(k)
         found: list[State] = [{}] * len(theta)
         for rows in patterns.values():
-            settings, preprocessing = self.members[rows[0]].settings, self.preprocessing[id(self.members[rows[0]].prepared)]
+            settings, preprocessing = (
+                self.members[rows[0]].settings,
+                self.preprocessing[id(self.members[rows[0]].prepared)],
+            )
             layers = sized_layers(settings, preprocessing, settings.loss)
-            stacked = {name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]}
+            stacked = {
+                name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]
+            }
             layout = blank(settings, preprocessing, settings.loss).layout
             states = stacked_states(layout, layers, torch.stack([theta[k] for k in rows]), stacked)
             for i, k in enumerate(rows):
@@ -88,17 +105,37 @@ class Members:
         """Fill the folder of member k."""
         folder.mkdir()
         settings, outcome = self.members[k].settings, self.outcomes[k]
-        hparams = dataclasses.replace(HParams.of_run(settings, outcome.history.names, self._swept(job)), choices=self.choices)
+        hparams = dataclasses.replace(
+            HParams.of_run(settings, outcome.history.names, self._swept(job)), choices=self.choices
+        )
         data = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
-        summary = summarize(settings, outcome, num_parameters, self.seconds, self.device, len(self.members))
-        draw = self._draw(folder, k) if self.recorder is not None and settings.tracking.level == "full" else None
+        summary = summarize(
+            settings, outcome, num_parameters, self.seconds, self.device, len(self.members)
+        )
+        draw = (
+            self._draw(folder, k)
+            if self.recorder is not None and settings.tracking.level == "full"
+            else None
+        )
         write_member(
-            folder, settings, data.data_hash, self.json[id(data)], outcome, self.best[k], self.last[k], summary, hparams, self.log, draw
+            folder,
+            settings,
+            data.data_hash,
+            self.json[id(data)],
+            outcome,
+            self.best[k],
+            self.last[k],
+            summary,
+            hparams,
+            self.log,
+            draw,
         )
 
     def _draw(self, folder: Path, k: int) -> Callable[[EventWriter], None]:
-        """The frames of a member; its pictures only where `tracking=full` was typed, since they cost a second a job: `mlplab report` draws them later."""
+        """The frames of a member; its pictures only where `tracking=full` was typed, since they
+        cost a second a job: `mlplab report` draws them later.
+        """
         member, outcome = self.members[k], self.outcomes[k]
         assert self.recorder is not None
         frames, chosen = concluded(self.recorder, outcome, k)
@@ -112,7 +149,9 @@ class Members:
 
             log = logging.getLogger("mlplab.sweeps")
             lay_charts(events, outcome.history.names, log)
-            Finish(folder, events, log).draw(Study(member.settings, member.prepared, frames, chosen, outcome.history), quiet=True)
+            Finish(folder, events, log).draw(
+                Study(member.settings, member.prepared, frames, chosen, outcome.history), quiet=True
+            )
 
         return draw
 

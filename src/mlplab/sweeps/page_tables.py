@@ -1,6 +1,7 @@
 """The tables of the report as plain values; the page draws and sorts them.
 
-A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]]}; a cell is a value, or {shown, value, href?}.
+A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]]}; a
+cell is a value, or {shown, value, href?}.
 """
 
 from __future__ import annotations
@@ -30,21 +31,42 @@ def group_table(results: Results) -> dict[str, Any]:
         _number("failed", "low"),
         *(_real(name, high) for name in twins),
     ]
-    return _table("configurations", columns, [_group_row(results, group, twins) for group in results.groups])
+    return _table(
+        "configurations", columns, [_group_row(results, group, twins) for group in results.groups]
+    )
 
 
 def _group_row(results: Results, group: Group, twins: list[str]) -> list[Any]:
     found = group.statistics(results.headline)
-    text = "-" if found.mean is None else f"{found.mean:.4g}" + (f" ± {found.half_width:.2g}" if found.half_width is not None else "")
+    text = (
+        "-"
+        if found.mean is None
+        else f"{found.mean:.4g}"
+        + (f" ± {found.half_width:.2g}" if found.half_width is not None else "")
+    )
     values = [_cell(group.values[key]) for key in results.axes]
     mean = {"shown": text, "value": found.mean}
-    return [*values, mean, found.std, found.median, found.n, group.failures, *(group.statistics(name).mean for name in twins)]
+    return [
+        *values,
+        mean,
+        found.std,
+        found.median,
+        found.n,
+        group.failures,
+        *(group.statistics(name).mean for name in twins),
+    ]
 
 
 def job_table(results: Results) -> dict[str, Any]:
     """A row a job, in the order of their numbers, with the metrics that a person looks at first."""
     names = [name for name in results.metric_names if name.partition("/")[2] in _IN_JOBS]
-    columns = [_number("job"), _text("status"), *_swept(results, results.keys), *map(_real, names), _number("best epoch")]
+    columns = [
+        _number("job"),
+        _text("status"),
+        *_swept(results, results.keys),
+        *map(_real, names),
+        _number("best epoch"),
+    ]
     rows = [
         [
             _link(results, job.number),
@@ -61,7 +83,11 @@ def job_table(results: Results) -> dict[str, Any]:
 def failure_table(results: Results) -> dict[str, Any]:
     """A row a job that failed or diverged, with its reason."""
     columns = [_number("job"), _text("status"), _text("words", "long"), _text("reason", "long")]
-    rows = [[_link(results, job.number), job.status, " ".join(job.overrides), job.reason] for job in results.jobs if job.fails]
+    rows = [
+        [_link(results, job.number), job.status, " ".join(job.overrides), job.reason]
+        for job in results.jobs
+        if job.fails
+    ]
     return _table("failures", columns, rows)
 
 
@@ -82,7 +108,10 @@ def _real(name: str, best: str = "low") -> Column:
 
 
 def _swept(results: Results, keys: Iterable[str]) -> list[Column]:
-    return [_number(key) if all(_is_number(job.values[key]) for job in results.jobs) else _text(key) for key in keys]
+    return [
+        _number(key) if all(_is_number(job.values[key]) for job in results.jobs) else _text(key)
+        for key in keys
+    ]
 
 
 def _is_number(value: object) -> bool:
@@ -97,7 +126,11 @@ def _cell(value: Any) -> dict[str, Any]:
 def _link(results: Results, number: int) -> dict[str, Any]:
     """To the job's playback page where it has one, else to its folder."""
     page = f"jobs/{number}/report.html"
-    return {"shown": str(number), "value": number, "href": page if (results.folder / page).is_file() else f"jobs/{number}/"}
+    return {
+        "shown": str(number),
+        "value": number,
+        "href": page if (results.folder / page).is_file() else f"jobs/{number}/",
+    }
 
 
 def _finite(value: float | None) -> float | None:

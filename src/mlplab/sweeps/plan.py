@@ -1,4 +1,6 @@
-"""The plan of a sweep: every job composed and checked before the first starts, numbered, hashed, and grouped into populations."""
+"""The plan of a sweep: every job composed and checked before the first starts, numbered, hashed,
+and grouped into populations.
+"""
 
 from __future__ import annotations
 
@@ -78,13 +80,17 @@ class Options:
 
     @property
     def alone(self) -> bool:
-        """Whether this process does it all. A limit of time needs somebody beside the worker who keeps it."""
+        """Whether this process does it all. A limit of time needs somebody beside the worker who
+        keeps it.
+        """
         return self.workers == 1 and self.engine == "local" and self.cluster.get("minutes") is None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What plan.yaml holds. `keys` are the swept ones; `vanished` are the jobs of an earlier plan that this one lacks."""
+    """What plan.yaml holds. `keys` are the swept ones; `vanished` are the jobs of an earlier plan
+    that this one lacks.
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -112,16 +118,21 @@ def make(
     plugins: Sequence[str] = (),
     old: Plan | None = None,
 ) -> Plan:
-    """Number, hash and group the jobs. Data are made once for each shape; DataError or MisfitError says which job does not fit.
+    """Number, hash and group the jobs. Data are made once for each shape; DataError or MisfitError
+    says which job does not fit.
 
-    `old`: the plan that the folder has already. Its jobs keep their numbers and pieces; what is new comes behind them.
+    `old`: the plan that the folder has already. Its jobs keep their numbers and pieces; what is new
+    comes behind them.
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
     settings = _tracked(settings)
     known = {**old.vanished, **{job.hash: job.number for job in old.jobs}} if old else {}
     fresh = iter(range(max(known.values(), default=-1) + 1, 1 << 60))
-    jobs = [Job(known[h] if h in known else next(fresh), h, s) for h, s in zip(_hashes(settings), settings, strict=True)]
+    jobs = [
+        Job(known[h] if h in known else next(fresh), h, s)
+        for h, s in zip(_hashes(settings), settings, strict=True)
+    ]
     jobs.sort(key=lambda job: job.number)
     ready = _ready(jobs)
     groups = group(ready)
@@ -143,7 +154,12 @@ def _tracked(settings: Sequence[Settings]) -> list[Settings]:
     if len(settings) <= MANY:
         return list(settings)
     return [
-        _by_numbers(s) if s.tracking.level == "full" and not any(word.lstrip("+").startswith("tracking=") for word in s.overrides) else s
+        (
+            _by_numbers(s)
+            if s.tracking.level == "full"
+            and not any(word.lstrip("+").startswith("tracking=") for word in s.overrides)
+            else s
+        )
         for s in settings
     ]
 
@@ -151,12 +167,20 @@ def _tracked(settings: Sequence[Settings]) -> list[Settings]:
 def _by_numbers(settings: Settings) -> Settings:
     written: Any = settings.config.get("tracking")
     node = {key: value for key, value in (written or {}).items() if key.startswith("checkpoint_")}
-    tracking = dataclasses.replace(settings.tracking, level="scalars", picture_share=Tracking().picture_share)
-    return dataclasses.replace(settings, tracking=tracking, config={**settings.config, "tracking": {"name": "scalars", **node}})
+    tracking = dataclasses.replace(
+        settings.tracking, level="scalars", picture_share=Tracking().picture_share
+    )
+    return dataclasses.replace(
+        settings,
+        tracking=tracking,
+        config={**settings.config, "tracking": {"name": "scalars", **node}},
+    )
 
 
 def _hashes(settings: Iterable[Settings]) -> list[str]:
-    """One a job, of everything that decides its numbers; a job that is planned twice has a number behind its second hash."""
+    """One a job, of everything that decides its numbers; a job that is planned twice has a number
+    behind its second hash.
+    """
     seen: Counter[str] = Counter()
     hashes = []
     for s in settings:
@@ -169,7 +193,9 @@ def _hashes(settings: Iterable[Settings]) -> list[str]:
 def job_hash(settings: Settings) -> str:
     """16 hexadecimal digits of the configuration, but for what changes no number."""
     own = deciding(settings.config)
-    return hashlib.sha256(json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()
+    ).hexdigest()[:16]
 
 
 def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
@@ -180,14 +206,26 @@ def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
             found.append(representatives.ready(job.settings))
         except ValueError as error:
             words = " ".join(job.overrides)
-            raise type(error)(f"{error} This is job {job.number}{f': {words}' if words else ''}.") from error
+            raise type(error)(
+                f"{error} This is job {job.number}{f': {words}' if words else ''}."
+            ) from error
     return found
 
 
-def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None], old: Plan | None, workers: int) -> list[Piece]:
-    """The old plan's pieces as they were, then those of the jobs that have none; for several workers enough of them that all have work."""
+def _pieces(
+    groups: Sequence[Group],
+    jobs: Sequence[Job],
+    ready: Sequence[Ready | None],
+    old: Plan | None,
+    workers: int,
+) -> list[Piece]:
+    """The old plan's pieces as they were, then those of the jobs that have none; for several
+    workers enough of them that all have work.
+    """
     present = {job.number for job in jobs}
-    group_of = {jobs[position].number: i for i, found in enumerate(groups) for position in found.positions}
+    group_of = {
+        jobs[position].number: i for i, found in enumerate(groups) for position in found.positions
+    }
     pieces: list[Piece] = []
     for piece in old.pieces if old else ():
         if left := tuple(number for number in piece.jobs if number in present):
@@ -196,7 +234,9 @@ def _pieces(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready 
     for i, found in enumerate(groups):
         new = [position for position in found.positions if jobs[position].number not in placed]
         for positions in share(new, _largest(found, ready), workers, LEAST_SHARED) if new else ():
-            pieces.append(Piece(len(pieces), i, tuple(jobs[position].number for position in positions)))
+            pieces.append(
+                Piece(len(pieces), i, tuple(jobs[position].number for position in positions))
+            )
     return pieces
 
 
@@ -204,16 +244,29 @@ def _largest(found: Group, ready: Sequence[Ready | None]) -> int:
     member = ready[found.positions[0]]
     if found.alone or member is None:
         return 1
-    shared = len({repr((other.settings.dataset, other.settings.seed)) for p in found.positions if (other := ready[p])}) == 1
+    shared = (
+        len(
+            {
+                repr((other.settings.dataset, other.settings.seed))
+                for p in found.positions
+                if (other := ready[p])
+            }
+        )
+        == 1
+    )
     return largest_piece(member, own_device(member.settings), shared)
 
 
-def _populations(groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None]) -> list[Population]:
+def _populations(
+    groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None]
+) -> list[Population]:
     def shown(label: str, position: int) -> str | None:
         return _as_typed(label, jobs[position].settings)
 
     return [
-        Population(i, len(found.positions), words, found.alone, *_size([ready[p] for p in found.positions]))
+        Population(
+            i, len(found.positions), words, found.alone, *_size([ready[p] for p in found.positions])
+        )
         for i, (found, words) in enumerate(zip(groups, apart(groups, shown), strict=True))
     ]
 
@@ -227,7 +280,9 @@ def _size(members: Sequence[Ready | None]) -> tuple[int, int]:
 def _as_typed(label: str, settings: Settings) -> str | None:
     """The value of a label as the user would write it."""
     if label == "model.hidden":
-        return f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
+        return (
+            f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
+        )
     if label in settings.config and isinstance(settings.config[label], dict):
         return f"{label}={settings.word(label)}"
     if label in ("device", "dtype"):
@@ -250,7 +305,9 @@ def _pair(word: str) -> tuple[str, str]:
 
 
 def value_of(job: Job, key: str) -> Any:
-    """What a job has for a swept key: a group's word, or the value in its configuration; None where it has none."""
+    """What a job has for a swept key: a group's word, or the value in its configuration; None where
+    it has none.
+    """
     node: Any = job.settings.config
     if key == "experiment":
         return dict(_pair(word) for word in job.overrides).get(key)

@@ -1,4 +1,5 @@
-"""plan.yaml: the frozen jobs of a sweep, a line each. A job is what it changes in one of a few whole configurations.
+"""plan.yaml: the frozen jobs of a sweep, a line each. A job is what it changes in one of a few
+whole configurations.
 
 Every job is hashed again when the file is read: a plan that was edited, or damaged, is refused.
 """
@@ -31,7 +32,9 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as YAML: what a person reads first, then the whole configurations, then a line a job."""
+    """The plan as YAML: what a person reads first, then the whole configurations, then a line a
+    job.
+    """
     bases, lines = _jobs(plan)
     head = {
         "format": FORMAT,
@@ -43,13 +46,21 @@ def plan_text(plan: Plan) -> str:
     }
     return "".join(
         [
-            "# The jobs of this sweep, frozen before the first one started. `mlplab resume` on this folder finishes what is missing.\n",
+            (
+                "# The jobs of this sweep, frozen before the first one started. `mlplab resume` on"
+                " this folder finishes what is missing.\n"
+            ),
             yaml_text(head),
-            _block("populations", [dataclasses.asdict(population) for population in plan.populations]),
+            _block(
+                "populations", [dataclasses.asdict(population) for population in plan.populations]
+            ),
             _block("pieces", [dataclasses.asdict(piece) for piece in plan.pieces]),
             _block("vanished", [{"hash": h, "job": number} for h, number in plan.vanished.items()]),
             "bases:\n" if bases else "bases: []\n",
-            *(f"- {yaml_text(base).replace(chr(10), chr(10) + '  ').rstrip(' ')}" for base in bases),
+            *(
+                f"- {yaml_text(base).replace(chr(10), chr(10) + '  ').rstrip(' ')}"
+                for base in bases
+            ),
             _block("jobs", lines),
         ]
     )
@@ -60,12 +71,24 @@ def _block(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _flow(value: Any) -> str:
-    """One line of YAML, which for all but floats is JSON: YAML 1.1 wants a point and a signed exponent in a float."""
+    """One line of YAML, which for all but floats is JSON: YAML 1.1 wants a point and a signed
+    exponent in a float.
+    """
     if isinstance(value, float):
         text = repr(value)
-        return text if "." in text or "n" in text else text.replace("e", ".0e") if "e" in text else text + ".0"
+        return (
+            text
+            if "." in text or "n" in text
+            else text.replace("e", ".0e")
+            if "e" in text
+            else text + ".0"
+        )
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(str(key))}: {_flow(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_flow(item) for item in value) + "]"
     return json.dumps(value, ensure_ascii=True)
@@ -77,11 +100,23 @@ def _jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     lines = []
     for job in plan.jobs:
         config = job.settings.config
-        found = ((i, changes) for i in reversed(range(len(bases))) if (changes := _changes(bases[i], config)) is not None)
+        found = (
+            (i, changes)
+            for i in reversed(range(len(bases)))
+            if (changes := _changes(bases[i], config)) is not None
+        )
         place, changes = next(found, (len(bases), {}))
         if place == len(bases):
             bases.append(config)
-        lines.append({"job": job.number, "hash": job.hash, "overrides": list(job.overrides), "base": place, "set": changes})
+        lines.append(
+            {
+                "job": job.number,
+                "hash": job.hash,
+                "overrides": list(job.overrides),
+                "base": place,
+                "set": changes,
+            }
+        )
     return bases, lines
 
 
@@ -106,9 +141,16 @@ def _changes(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
 
 
 def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    config = {key: dict(value) if isinstance(value, dict) else copy.copy(value) for key, value in base.items()}
+    config = {
+        key: dict(value) if isinstance(value, dict) else copy.copy(value)
+        for key, value in base.items()
+    }
     for key, value in changes.items():
-        config[key] = _changed(config[key], value) if isinstance(config.get(key), dict) and isinstance(value, dict) else value
+        config[key] = (
+            _changed(config[key], value)
+            if isinstance(config.get(key), dict) and isinstance(value, dict)
+            else value
+        )
     return config
 
 
@@ -125,13 +167,16 @@ def read_plan(folder: Path) -> Plan:
     try:
         return _plan(raw, path)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged and cannot be read: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{path} is damaged and cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _raw(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the folder of each sweep as its last line."
+            f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the"
+            " folder of each sweep as its last line."
         )
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
@@ -145,12 +190,21 @@ def _raw(path: Path) -> dict[str, Any]:
 def _plan(raw: Mapping[str, Any], path: Path) -> Plan:
     configs = [_changed(raw["bases"][line["base"]], line["set"]) for line in raw["jobs"]]
     words = [tuple(str(word) for word in line["overrides"]) for line in raw["jobs"]]
-    settings = build_many([Composed(config, sources=Sources(typed)) for config, typed in zip(configs, words, strict=True)])
-    jobs = tuple(Job(int(line["job"]), str(line["hash"]), s) for line, s in zip(raw["jobs"], settings, strict=True))
+    settings = build_many(
+        [
+            Composed(config, sources=Sources(typed))
+            for config, typed in zip(configs, words, strict=True)
+        ]
+    )
+    jobs = tuple(
+        Job(int(line["job"]), str(line["hash"]), s)
+        for line, s in zip(raw["jobs"], settings, strict=True)
+    )
     for job in jobs:
         if job_hash(job.settings) != job.hash.partition("-")[0]:
             raise ConfigError(
-                f"{path} was changed: job {job.number} is not what its hash says. Start the changed sweep in a folder of its own."
+                f"{path} was changed: job {job.number} is not what its hash says. Start the changed"
+                " sweep in a folder of its own."
             )
     return Plan(
         name=str(raw["name"]),

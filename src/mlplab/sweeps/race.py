@@ -1,7 +1,9 @@
-"""A search whose losers leave early: at each rung the losing trials leave their tensor, and their places go to new ones at once.
+"""A search whose losers leave early: at each rung the losing trials leave their tensor, and their
+places go to new ones at once.
 
-What is known lies in the sweep's folder: what each rung has seen in .search/rungs.json, populations under way as checkpoints. After a kill trials go on where
-they were saved; the others of the study that have no folder yet begin anew.
+What is known lies in the sweep's folder: what each rung has seen in .search/rungs.json, populations
+under way as checkpoints. After a kill trials go on where they were saved; the others of the study
+that have no folder yet begin anew.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from mlplab.training.checkpoint import StateError
 PIECE = 0
 """Where the checkpoints of a search lie among those of a sweep's pieces."""
 SHARE = 8
-"""New trials come where a place in so many is free: one at a time they would be proposed slowly and join slowly."""
+"""New trials come where a place in so many is free: one at a time they would be proposed slowly and
+join slowly.
+"""
 
 
 Asked: TypeAlias = tuple[Job, Rungs]
@@ -46,12 +50,22 @@ class Entry:
 
 
 class Race:
-    """`ask(number)` gives new jobs with their rungs, fewer where there are no more; `tell(jobs)` is called with those that have their folders."""
+    """`ask(number)` gives new jobs with their rungs, fewer where there are no more; `tell(jobs)` is
+    called with those that have their folders.
+    """
 
-    def __init__(self, runner: Runner, places: int, ask: Callable[[int], Sequence[Asked]], tell: Callable[[Sequence[Job]], None]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        places: int,
+        ask: Callable[[int], Sequence[Asked]],
+        tell: Callable[[Sequence[Job]], None],
+    ) -> None:
         self.runner, self.places, self.ask, self.tell = runner, places, ask, tell
         self.file = runner.ledger.folder / ".search" / "rungs.json"
-        self.tally = Tally(json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None)
+        self.tally = Tally(
+            json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
+        )
         self.entries: list[Entry] = []
 
     def run(self, waiting: Sequence[Asked]) -> None:
@@ -72,7 +86,9 @@ class Race:
                     entry.keeper.close()
 
     def _round(self) -> bool:
-        """New trials where there are places, every population to its next event; False where there is nothing left to do."""
+        """New trials where there are places, every population to its next event; False where there
+        is nothing left to do.
+        """
         room = self.places - sum(len(entry.cohort.trials) for entry in self.entries)
         if room >= max(1, self.places // SHARE):
             self._admit(self.ask(room))
@@ -111,7 +127,9 @@ class Race:
         return {str(trial.job.number) for entry in self.entries for trial in entry.cohort.trials}
 
     def _restored(self, place: Path, saved: Saved, rungs_of: Mapping[str, Rungs]) -> bool:
-        """Whether the cohort of a checkpoint goes on. Those of its members that have a folder by now leave it."""
+        """Whether the cohort of a checkpoint goes on. Those of its members that have a folder by
+        now leave it.
+        """
         planned = {str(job.number): job for job in self.runner.plan.jobs}
         hashes = saved.manifest["jobs"]
         if set(hashes) & self._racing() or not set(hashes) & set(rungs_of):
@@ -140,7 +158,9 @@ class Race:
         return True
 
     def _admit(self, asked: Sequence[Asked]) -> None:
-        """Each to the cohort of its structure, or to a new one; an optimizer that trains one network at a time has one of its own."""
+        """Each to the cohort of its structure, or to a new one; an optimizer that trains one
+        network at a time has one of its own.
+        """
         groups: dict[Hashable, list[Trial]] = {}
         for job, rungs in asked:
             member = self.runner.member(job)
@@ -168,13 +188,21 @@ class Race:
         identity = {
             "jobs": {str(trial.job.number): trial.job.hash for trial in cohort.trials},
             "data_hash": first.prepared.data_hash,
-            "fingerprint": fingerprint(cohort.loop.now.theta_KP.device, first.settings.dtype, len(cohort.trials)),
+            "fingerprint": fingerprint(
+                cohort.loop.now.theta_KP.device, first.settings.dtype, len(cohort.trials)
+            ),
         }
         place = place or ledger.checkpoints(PIECE, [trial.job.number for trial in cohort.trials])
-        return Keeper(Checkpoints(place, identity, ledger.folder), first.settings.tracking, self.runner.signals)
+        return Keeper(
+            Checkpoints(place, identity, ledger.folder),
+            first.settings.tracking,
+            self.runner.signals,
+        )
 
     def _changed(self, entry: Entry) -> None:
-        """Other members are saved in another place; what was saved of them before stays until then."""
+        """Other members are saved in another place; what was saved of them before stays until
+        then.
+        """
         before = entry.keeper
         if before.has_saved and before.checkpoints is not None:
             entry.older.append(before.checkpoints.folder)
@@ -184,7 +212,9 @@ class Race:
         entry.cohort.loop.after_step = entry.keeper
 
     def _advance(self, entry: Entry) -> None:
-        """To its next event. A population that raises is trained by the runner's own means, which find the culprit, and its trials to their ends."""
+        """To its next event. A population that raises is trained by the runner's own means, which
+        find the culprit, and its trials to their ends.
+        """
         try:
             entry.cohort.advance()
         except Exception:
@@ -198,19 +228,32 @@ class Race:
             entry.older = []
 
     def _judge(self) -> None:
-        """All that came to a rung in this round are compared together, whichever population they train in; who loses or has ended leaves."""
+        """All that came to a rung in this round are compared together, whichever population they
+        train in; who loses or has ended leaves.
+        """
         groups: dict[tuple[Rungs, int], list[tuple[Entry, int, float]]] = {}
         for entry in self.entries:
             for k, epoch, value in entry.cohort.at_rungs():
-                groups.setdefault((entry.cohort.member(k).rungs, epoch), []).append((entry, k, value))
+                groups.setdefault((entry.cohort.member(k).rungs, epoch), []).append(
+                    (entry, k, value)
+                )
         for (rungs, epoch), arrived in groups.items():
             numbers = [entry.cohort.member(k).job.number for entry, k, _ in arrived]
-            stay, needed = self.tally.judge(rungs, epoch, {number: value for number, (*_, value) in zip(numbers, arrived, strict=True)})
+            stay, needed = self.tally.judge(
+                rungs,
+                epoch,
+                {number: value for number, (*_, value) in zip(numbers, arrived, strict=True)},
+            )
             rung = f"rung {rungs.epochs.index(epoch) + 1} (epoch {epoch})"
             for number, (entry, k, value) in zip(numbers, arrived, strict=True):
                 if number not in stay:
-                    found, least = f"{rungs.metric} {rungs.sign * value:.6g}", f"{rungs.sign * needed:.6g}"
-                    entry.cohort.prune(k, f"pruned at {rung}: {found}, and {least} was needed to go on")
+                    found, least = (
+                        f"{rungs.metric} {rungs.sign * value:.6g}",
+                        f"{rungs.sign * needed:.6g}",
+                    )
+                    entry.cohort.prune(
+                        k, f"pruned at {rung}: {found}, and {least} was needed to go on"
+                    )
         if groups:
             write_json(self.file, self.tally.plain())
         for entry in list(self.entries):
@@ -223,11 +266,19 @@ class Race:
             return
         outcomes = [outcome for _, outcome in left]
         device = str(entry.cohort.loop.now.theta_KP.device)
-        writer = Members(self.runner.plan, [trial.member for trial, _ in left], outcomes, device, time.monotonic() - entry.began)
+        writer = Members(
+            self.runner.plan,
+            [trial.member for trial, _ in left],
+            outcomes,
+            device,
+            time.monotonic() - entry.began,
+        )
         for k, (trial, outcome) in enumerate(left):
             self.runner.commit(writer, trial.job, k, outcome)
         self.tell([trial.job for trial, _ in left])
-        if self.runner.plan.options.fail_fast and any(outcome.status == "diverged" for outcome in outcomes):
+        if self.runner.plan.options.fail_fast and any(
+            outcome.status == "diverged" for outcome in outcomes
+        ):
             raise Stopped
         if entry.cohort.trials:
             self._changed(entry)
@@ -237,5 +288,8 @@ class Race:
     def _forget(self, entry: Entry) -> None:
         entry.keeper.close()
         self.entries.remove(entry)
-        for place in [*entry.older, *([entry.keeper.checkpoints.folder] if entry.keeper.checkpoints is not None else [])]:
+        for place in [
+            *entry.older,
+            *([entry.keeper.checkpoints.folder] if entry.keeper.checkpoints is not None else []),
+        ]:
             self.runner.ledger.forget(place)

@@ -24,7 +24,9 @@ FACTS = ("epochs", "best_epoch", "seconds")
 
 @dataclass(frozen=True)
 class JobResult:
-    """One job. `values` has the same keys for every job of a sweep, in the same order; `metrics` is empty where it failed."""
+    """One job. `values` has the same keys for every job of a sweep, in the same order; `metrics` is
+    empty where it failed.
+    """
 
     number: int
     status: str  # done, diverged, failed, interrupted, missing
@@ -60,11 +62,16 @@ class Group:
         """Of the jobs that were trained to their end."""
         folds = self.jobs[0].facts.get("folds")
         overlap = 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
-        return Statistics.of([job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics], overlap)
+        return Statistics.of(
+            [job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics],
+            overlap,
+        )
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The overrides of its first job that was trained to its end, seed included: they repeat that job."""
+        """The overrides of its first job that was trained to its end, seed included: they repeat
+        that job.
+        """
         return next((job.overrides for job in self.jobs if job.counts), self.jobs[0].overrides)
 
 
@@ -93,15 +100,25 @@ class Results:
 
     @cached_property
     def headline(self) -> str:
-        """The metric that ranks: on the validation part, or train where there is none. The test part never chooses, unless it was asked to."""
+        """The metric that ranks: on the validation part, or train where there is none. The test
+        part never chooses, unless it was asked to.
+        """
         if self.metric != "auto":
             return self.metric
-        split = "test" if self.cross_validates else "val" if any(name.startswith("val/") for name in self.metric_names) else "train"
+        split = (
+            "test"
+            if self.cross_validates
+            else "val"
+            if any(name.startswith("val/") for name in self.metric_names)
+            else "train"
+        )
         return f"{split}/{'rmse' if f'{split}/rmse' in self.metric_names else 'accuracy'}"
 
     @property
     def cross_validates(self) -> bool:
-        """Whether each row is tested on in one of the folds, so that the test parts are what configurations are compared by."""
+        """Whether each row is tested on in one of the folds, so that the test parts are what
+        configurations are compared by.
+        """
         return any(job.facts.get("folds") for job in self.jobs)
 
     @property
@@ -115,23 +132,36 @@ class Results:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Best first: by the mean of the headline metric; those of which more than half failed come after the others, the unmeasured last."""
+        """Best first: by the mean of the headline metric; those of which more than half failed come
+        after the others, the unmeasured last.
+        """
         found: dict[str, list[JobResult]] = {}
         for job in self.jobs:
             found.setdefault(repr([job.values[key] for key in self.axes]), []).append(job)
-        groups = [Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs)) for jobs in found.values()]
+        groups = [
+            Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs))
+            for jobs in found.values()
+        ]
         return sorted(groups, key=self._rank)
 
     def _rank(self, group: Group) -> tuple[bool, bool, float]:
         mean = group.statistics(self.headline).mean
-        return mean is None, 2 * group.failures > len(group.jobs), 0.0 if mean is None else -mean if self.higher_is_better else mean
+        return (
+            mean is None,
+            2 * group.failures > len(group.jobs),
+            0.0 if mean is None else -mean if self.higher_is_better else mean,
+        )
 
 
 def shown(value: Any) -> Any:
     """A value in a cell: numbers and texts as they are, flags and lists as they are typed."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if value is None or isinstance(value, (int, float, str)) else str(value).replace(" ", "").replace("'", "")
+    return (
+        value
+        if value is None or isinstance(value, (int, float, str))
+        else str(value).replace(" ", "").replace("'", "")
+    )
 
 
 def columns(results: Results) -> list[str]:
@@ -162,10 +192,14 @@ def to_frame(results: Results) -> DataFrame:
 
 
 def write(results: Results) -> None:
-    """Put results.csv, summary.md and report.html into the sweep's folder, each whole or not at all."""
+    """Put results.csv, summary.md and report.html into the sweep's folder, each whole or not at
+    all.
+    """
     from mlplab.sweeps.report import write_report
     from mlplab.sweeps.summary import write_summary
 
-    write_bytes_atomic(results.folder / "results.csv", table_bytes([columns(results), *rows(results)]))
+    write_bytes_atomic(
+        results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
+    )
     write_summary(results)
     write_report(results)

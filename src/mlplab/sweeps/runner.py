@@ -1,6 +1,7 @@
 """Trains the pieces of a plan, one population after another, and leaves a folder a job.
 
-A failing job costs no other its result: a population that raises, or does not fit into memory, is halved until the culprit is alone.
+A failing job costs no other its result: a population that raises, or does not fit into memory, is
+halved until the culprit is alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
 from mlplab.sweeps.plan import Job, Piece, Plan
 from mlplab.tracking import note
-from mlplab.training import DataCache, FrameRecorder, Loop, Outcome, Ready, populate, ready, structure
+from mlplab.training import (
+    DataCache,
+    FrameRecorder,
+    Loop,
+    Outcome,
+    Ready,
+    populate,
+    ready,
+    structure,
+)
 from mlplab.training.checkpoint import StateError
 from mlplab.training.determinism import determinism
 
@@ -40,9 +50,18 @@ class Stopped(Exception):
 class Runner:
     """One process's work on a sweep; several may share a folder."""
 
-    def __init__(self, plan: Plan, folder: Path, display: Display, order: Sequence[int] | None = None, since: float | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        display: Display,
+        order: Sequence[int] | None = None,
+        since: float | None = None,
+    ) -> None:
         self.plan, self.display, self.since = plan, display, since
-        self.pieces = [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
+        self.pieces = (
+            [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
+        )
         self.ledger, self.deaths = Ledger(folder), Deaths(folder, since)
         self.cache = DataCache()
         self.signals = Signals()
@@ -51,8 +70,12 @@ class Runner:
         self.alone = ""  # why the jobs at hand train one by one
 
     def run(self) -> None:
-        """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast with the first failure."""
-        self.display.start(len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs)))
+        """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast
+        with the first failure.
+        """
+        self.display.start(
+            len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs))
+        )
         tried: set[int] = set()
         with self.at_work():
             while self._pass(tried):
@@ -62,9 +85,13 @@ class Runner:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Checkpoints of populations all of whose jobs have their folders: of a process that was killed in between."""
+        """Checkpoints of populations all of whose jobs have their folders: of a process that was
+        killed in between.
+        """
         for piece in self.pieces:
-            known = self.ledger.populations(piece.number).is_dir() or self.deaths.known(piece.number)
+            known = self.ledger.populations(piece.number).is_dir() or self.deaths.known(
+                piece.number
+            )
             if known and not self.ledger.missing(piece.jobs):
                 with self.ledger.piece(piece.number) as ours:
                     if ours:
@@ -75,7 +102,9 @@ class Runner:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """With signals in our hands and a folder to fill jobs in; what ends it early is in `status`."""
+        """With signals in our hands and a folder to fill jobs in; what ends it early is in
+        `status`.
+        """
         self.ledger.sweep_up()
         try:
             with self.signals, self.ledger.aside() as self.aside:
@@ -106,10 +135,16 @@ class Runner:
 
     def _left(self, piece: Piece) -> list[int]:
         """Its jobs that nobody has finished, nor another worker of ours found to fail."""
-        return [number for number in self.ledger.missing(piece.jobs) if not self.ledger.tried(number, self.since)]
+        return [
+            number
+            for number in self.ledger.missing(piece.jobs)
+            if not self.ledger.tried(number, self.since)
+        ]
 
     def _go_on(self, tried: set[int]) -> None:
-        """Finish the populations of the piece at hand that were saved by a process that did not come to their end."""
+        """Finish the populations of the piece at hand that were saved by a process that did not
+        come to their end.
+        """
         for place in self.ledger.begun(self.piece.number):
             try:
                 saved, complaints = newest(place)
@@ -119,9 +154,15 @@ class Runner:
             for complaint in complaints:
                 note(f"{complaint} What it held is trained again.")
             planned = {str(job.number): job for job in self.plan.jobs}
-            jobs = [planned[number] for number in hashes if number in planned and planned[number].hash == hashes[number]]
+            jobs = [
+                planned[number]
+                for number in hashes
+                if number in planned and planned[number].hash == hashes[number]
+            ]
             missing = self.ledger.missing(job.number for job in jobs)
-            fatal = self.deaths.fatal(self.piece.number, [job.number for job in jobs], self._left(self.piece))
+            fatal = self.deaths.fatal(
+                self.piece.number, [job.number for job in jobs], self._left(self.piece)
+            )
             if saved is None or len(jobs) < len(hashes) or not missing or fatal:
                 self.ledger.forget(place)
                 continue
@@ -141,18 +182,26 @@ class Runner:
                 self._part(piece, [planned[number] for number in numbers])
 
     def _part(self, piece: Piece, jobs: Sequence[Job]) -> None:
-        """Jobs whose data cannot be made fail by themselves; the others train together, or apart where their data differ in shape after all."""
+        """Jobs whose data cannot be made fail by themselves; the others train together, or apart
+        where their data differ in shape after all.
+        """
         groups: dict[object, list[tuple[Job, Ready]]] = {}
         with self.deaths.under_way(piece.number, [job.number for job in jobs], BEFORE):
             for job in jobs:
                 if (member := self.member(job)) is not None:
-                    groups.setdefault(structure(member.settings, member.prepared), []).append((job, member))
+                    groups.setdefault(structure(member.settings, member.prepared), []).append(
+                        (job, member)
+                    )
         for members in groups.values():
             self.together(members)
 
     def _give_up(self, job: Job) -> None:
         self.deaths.explained(self.piece.number, job.number)
-        self._failed(job, f"{LIMIT} workers died on this job alone; the sweep's workers.log says how they ended.", 0.0)
+        self._failed(
+            job,
+            f"{LIMIT} workers died on this job alone; the sweep's workers.log says how they ended.",
+            0.0,
+        )
 
     def member(self, job: Job) -> Ready | None:
         """The job with its data; None, and a folder that says why, where they cannot be made."""
@@ -173,13 +222,20 @@ class Runner:
             self.told = True
             tell_of_data(self.ledger.folder, member, self.display.quiet)
 
-    def together(self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None) -> None:
+    def together(
+        self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None
+    ) -> None:
         started = time.monotonic()
         try:
-            with self.deaths.under_way(self.piece.number, [job.number for job, _ in members], saved.step if saved is not None else 0):
+            with self.deaths.under_way(
+                self.piece.number,
+                [job.number for job, _ in members],
+                saved.step if saved is not None else 0,
+            ):
                 self._train(members, saved)
             return
-        except (CheckpointError, StateError) as error:  # of another version or machine: what it held is trained again
+        # of another version or machine: what it held is trained again
+        except (CheckpointError, StateError) as error:
             note(str(error))
             self.ledger.forget(self._place(members))
             return self.together(members, attempt)
@@ -191,7 +247,9 @@ class Runner:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         if len(members) > 1:
-            self.display.halve(len(members), "out of memory" if full else trace.strip().splitlines()[-1])
+            self.display.halve(
+                len(members), "out of memory" if full else trace.strip().splitlines()[-1]
+            )
             middle = len(members) // 2
             self.together(members[:middle])
             self.together(members[middle:])
@@ -203,7 +261,13 @@ class Runner:
     def _place(self, members: Sequence[tuple[Job, Ready]]) -> Path:
         return self.ledger.checkpoints(self.piece.number, [job.number for job, _ in members])
 
-    def _keeper(self, members: Sequence[tuple[Job, Ready]], loop: Loop, recorder: FrameRecorder | None, saved: Saved | None) -> Keeper:
+    def _keeper(
+        self,
+        members: Sequence[tuple[Job, Ready]],
+        loop: Loop,
+        recorder: FrameRecorder | None,
+        saved: Saved | None,
+    ) -> Keeper:
         """Saves the population as one; nothing lies on the disk before the first time."""
         first = members[0][1].settings
         identity = {
@@ -211,32 +275,50 @@ class Runner:
             "data_hash": members[0][1].prepared.data_hash,
             "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
         }
-        keeper = Keeper(Checkpoints(self._place(members), identity, self.ledger.folder), first.tracking, self.signals, recorder)
+        keeper = Keeper(
+            Checkpoints(self._place(members), identity, self.ledger.folder),
+            first.tracking,
+            self.signals,
+            recorder,
+        )
         if saved is not None:
             if saved.manifest["data_hash"] != identity["data_hash"]:
-                raise CheckpointError(f"The data of job {members[0][0].number} changed since it was saved. It is trained from its start.")
+                raise CheckpointError(
+                    f"The data of job {members[0][0].number} changed since it was saved. It is"
+                    " trained from its start."
+                )
             keeper.restore(loop, saved)
             note(f"{len(members)} jobs go on at step {saved.step}")
         return keeper
 
     def _train(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None = None) -> None:
-        """One population, from its first step, or from where it was saved, to its folders. After a signal the members that had ended are kept."""
+        """One population, from its first step, or from where it was saved, to its folders. After a
+        signal the members that had ended are kept.
+        """
         with determinism(members[0][1].settings.deterministic):
             self._train_now(members, saved)
 
     def _train_now(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None) -> None:
         population, _ = populate([member for _, member in members])
         loop = Loop(population)
-        recorder = FrameRecorder() if any(member.settings.tracking.level == "full" for _, member in members) else None
+        recorder = (
+            FrameRecorder()
+            if any(member.settings.tracking.level == "full" for _, member in members)
+            else None
+        )
         if recorder is not None:
             loop.observers.append(recorder)
         last = max(population.watch.last_step_K.tolist())
-        loop.listener = lambda rows, names: self.display.progress(rows[-1].step / last * len(members))
+        loop.listener = lambda rows, names: self.display.progress(
+            rows[-1].step / last * len(members)
+        )
         loop.after_step = keeper = self._keeper(members, loop, recorder, saved)
         interrupted = False
         try:
             loop.run()
-            if len(members) > 1:  # killed while folders are written, the rest comes from the same population, to the same bits
+            # killed while folders are written, the rest comes from the same population, to the same
+            # bits
+            if len(members) > 1:
                 keeper.save(loop)
         except KeyboardInterrupt:
             interrupted = True
@@ -244,7 +326,15 @@ class Runner:
             keeper.close()
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
-        writer = Members(self.plan, [member for _, member in members], outcomes, device, keeper.elapsed, self.alone, recorder)
+        writer = Members(
+            self.plan,
+            [member for _, member in members],
+            outcomes,
+            device,
+            keeper.elapsed,
+            self.alone,
+            recorder,
+        )
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
             if outcome.status != "interrupted":
                 self.commit(writer, job, k, outcome)

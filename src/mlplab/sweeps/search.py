@@ -1,7 +1,9 @@
-"""A search: trials proposed by a study, trained as populations, wave by wave, in the folder of a sweep.
+"""A search: trials proposed by a study, trained as populations, wave by wave, in the folder of a
+sweep.
 
-What is known of a search lies in that folder: search.yaml (what was asked), study.db (what was proposed and told), plan.yaml and jobs/ (what was trained). A
-trial that was proposed and not told when the process ended is trained, or read from its job's folder, when the search goes on.
+What is known of a search lies in that folder: search.yaml (what was asked), study.db (what was
+proposed and told), plan.yaml and jobs/ (what was trained). A trial that was proposed and not told
+when the process ended is trained, or read from its job's folder, when the search goes on.
 """
 
 from __future__ import annotations
@@ -35,28 +37,57 @@ FACTS = ("num_parameters", "steps", "epochs", "seconds")
 
 
 def wanted(typed: Sequence[str], dirs: Sequence[str | Path]) -> bool:
-    """Whether the words ask for a search: the sweeper by name, or a number of trials, typed or in an experiment's file."""
+    """Whether the words ask for a search: the sweeper by name, or a number of trials, typed or in
+    an experiment's file.
+    """
     keys = {word.lstrip("+").partition("=")[0]: word.partition("=")[2] for word in typed}
     if keys.get("hydra/sweeper") == "mlplab_search" or "sweep.trials" in keys:
-        return keys.get("hydra/sweeper", "mlplab_search") == "mlplab_search" and keys.get("sweep.trials") != "null"
+        return (
+            keys.get("hydra/sweeper", "mlplab_search") == "mlplab_search"
+            and keys.get("sweep.trials") != "null"
+        )
     if "experiment" not in keys or "," in keys["experiment"]:
         return False
-    return compose([f"experiment={keys['experiment']}"], dirs, complete=False).sweep.trials is not None
+    return (
+        compose([f"experiment={keys['experiment']}"], dirs, complete=False).sweep.trials is not None
+    )
 
 
 class Search:
-    """What a command line asks for. It is the task that Hydra's multirun carries to its sweeper. Raises ConfigError."""
+    """What a command line asks for. It is the task that Hydra's multirun carries to its sweeper.
+    Raises ConfigError.
+    """
 
-    def __init__(self, typed: Sequence[str], dirs: Sequence[str | Path], plugin_files: Sequence[str], quiet: bool = False) -> None:
+    def __init__(
+        self,
+        typed: Sequence[str],
+        dirs: Sequence[str | Path],
+        plugin_files: Sequence[str],
+        quiet: bool = False,
+    ) -> None:
         need()
-        self.typed, self.dirs, self.plugin_files, self.quiet = tuple(typed), tuple(dirs), tuple(plugin_files), quiet
+        self.typed, self.dirs, self.plugin_files, self.quiet = (
+            tuple(typed),
+            tuple(dirs),
+            tuple(plugin_files),
+            quiet,
+        )
         self.where = tuple(folders.search(dirs))
         parsed = words.parse(self.typed)
         words.check(parsed, self.where, multirun=True)
         own = [word for word in parsed if not word.is_hydra_override()]
-        self.base = tuple(word.input_line or "" for word in own if not _of_sweep(word) and not word.is_sweep_override())
-        beside = [word.input_line or "" for word in parsed if _of_sweep(word) or word.is_hydra_override()]
-        self.first = compose([*self.base, *(line for line in beside if not line.startswith("hydra/sweeper="))], self.dirs)
+        self.base = tuple(
+            word.input_line or ""
+            for word in own
+            if not _of_sweep(word) and not word.is_sweep_override()
+        )
+        beside = [
+            word.input_line or "" for word in parsed if _of_sweep(word) or word.is_hydra_override()
+        ]
+        self.first = compose(
+            [*self.base, *(line for line in beside if not line.startswith("hydra/sweeper="))],
+            self.dirs,
+        )
         self.sweep = self.first.sweep
         self.space = dimensions([word for word in own if not _of_sweep(word)], self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
@@ -72,22 +103,35 @@ class Search:
     def _check(self) -> None:
         if self.sweep.seeds is not None or self.sweep.grid or self.sweep.zip or self.sweep.blocks:
             raise ConfigError(
-                "A search chooses its jobs by itself: sweep.grid, zip, blocks and seeds are for sweeps; give sweep.space and sweep.trials."
+                "A search chooses its jobs by itself: sweep.grid, zip, blocks and seeds are for"
+                " sweeps; give sweep.space and sweep.trials."
             )
         if self.sweep.pruning != "none" and len(self.objectives) > 1:
-            raise ConfigError("sweep.pruning compares trials by one metric, and this search has several objectives.")
+            raise ConfigError(
+                "sweep.pruning compares trials by one metric, and this search has several"
+                " objectives."
+            )
         if self.sweep.pruning != "none" and not self.options.alone:
             raise ConfigError(
-                "sweep.pruning compares trials while they train, which one process does: leave sweep.workers, "
-                "sweep.engine and sweep.cluster out, or take sweep.pruning=none."
+                "sweep.pruning compares trials while they train, which one process does: leave"
+                " sweep.workers, sweep.engine and sweep.cluster out, or take sweep.pruning=none."
             )
-        if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in ("loss", "accuracy", "mae", "rmse", "r2"):
+        if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in (
+            "loss",
+            "accuracy",
+            "mae",
+            "rmse",
+            "r2",
+        ):
             raise ConfigError(
-                f"sweep.pruning needs a metric that is measured after each epoch, such as val/loss or val/accuracy, and not {self.objectives[0]}."
+                "sweep.pruning needs a metric that is measured after each epoch, such as val/loss"
+                f" or val/accuracy, and not {self.objectives[0]}."
             )
 
     def settings(self, chosen: Sequence[Mapping[str, Any]]) -> list[Settings]:
-        """Of the jobs of trials that chose this; of a trial that chose nothing, those of the configuration itself."""
+        """Of the jobs of trials that chose this; of a trial that chose nothing, those of the
+        configuration itself.
+        """
         return build_many([self.composer.compose((*self.base, *overrides(own))) for own in chosen])
 
     def run(self, folder: Path) -> Sweep:
@@ -106,21 +150,38 @@ class Search:
                         "plugins": list(self.plugin_files),
                     },
                 )
-            study = Study(folder, self.objectives, self.space, self.sweep.sampler, int(self.first.config.get("seed") or 0))
+            study = Study(
+                folder,
+                self.objectives,
+                self.space,
+                self.sweep.sampler,
+                int(self.first.config.get("seed") or 0),
+            )
             self.ended = carry_out(self, folder, study)
             write_search(folder, study, self.ended.results)
         return self.ended
 
     def rungs(self, number: int, training: Any) -> Rungs:
-        """Where trial `number`, of that training, is compared with others. Hyperband's brackets take turns."""
+        """Where trial `number`, of that training, is compared with others. Hyperband's brackets
+        take turns.
+        """
         if training.steps is not None:
-            raise ConfigError("sweep.pruning counts epochs: give training.epochs instead of training.steps.")
+            raise ConfigError(
+                "sweep.pruning counts epochs: give training.epochs instead of training.steps."
+            )
         length, reduction = self.length, self.sweep.reduction
-        depth = 3 if self.sweep.pruning == "hyperband" else 2  # halving has one bracket, which must not judge too early
+        # halving has one bracket, which must not judge too early
+        depth = 3 if self.sweep.pruning == "hyperband" else 2
         least = self.sweep.least or max(1, round(length / reduction**depth))
         whole = Rungs.of(length, least, reduction, self.objectives[0], training.evaluate_every)
-        own = Rungs.of(training.epochs, least, reduction, self.objectives[0], training.evaluate_every)
-        return own.from_rung(number // self.sweep.parallel % (len(whole.epochs) + 1)) if self.sweep.pruning == "hyperband" else own
+        own = Rungs.of(
+            training.epochs, least, reduction, self.objectives[0], training.evaluate_every
+        )
+        return (
+            own.from_rung(number // self.sweep.parallel % (len(whole.epochs) + 1))
+            if self.sweep.pruning == "hyperband"
+            else own
+        )
 
     def values(self, facts: Mapping[str, Any], measured: Mapping[str, float]) -> list[float]:
         """The objectives of a trial, NaN where it has none."""
@@ -145,14 +206,20 @@ def _objectives(sweep: Any, first: Settings) -> tuple[str, ...]:
     named = [named] if isinstance(named, str) else list(named)
     for one in named:
         if "/" not in one and one not in FACTS:
-            raise ConfigError(f"`sweep.objectives`: {one!r} is no metric such as val/accuracy, and none of {', '.join(FACTS)}.")
+            raise ConfigError(
+                f"`sweep.objectives`: {one!r} is no metric such as val/accuracy, and none of"
+                f" {', '.join(FACTS)}."
+            )
     return tuple(named)
 
 
 def sweep(task: Any, config: Any) -> list[Any]:
     """What Hydra's sweeper calls."""
     if not isinstance(task, Search):
-        raise ConfigError("hydra/sweeper=mlplab_search trains mlplab's own configurations; another application takes its own sweeper.")
+        raise ConfigError(
+            "hydra/sweeper=mlplab_search trains mlplab's own configurations; another application"
+            " takes its own sweeper."
+        )
     task.run(Path(str(config.hydra.sweep.dir)))
     if task.ended is not None and task.ended.status == "interrupted":
         raise KeyboardInterrupt
@@ -163,7 +230,9 @@ def resume(folder: Path, quiet: bool = False) -> Sweep:
     """Go on with the search in a folder, to the number of trials that it was started with."""
     raw = parse_yaml((folder / FILE).read_text(encoding="utf-8"))
     try:
-        typed, dirs, files = ([str(one) for one in raw[key]] for key in ("typed", "dirs", "plugins"))
+        typed, dirs, files = (
+            [str(one) for one in raw[key]] for key in ("typed", "dirs", "plugins")
+        )
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{folder / FILE} is damaged and cannot be read: {error}") from error
     plain, more = split_search_path(typed, dirs)

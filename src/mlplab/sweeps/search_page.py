@@ -14,7 +14,9 @@ from mlplab.tracking.files import write_text_atomic
 from mlplab.tracking.table import aligned
 
 MOST_ROWS = 20
-LEAST = 0.6  # of the width that Optuna asks for a figure: it is as wide as the page, and scrolled where the page has less than this
+# of the width that Optuna asks for a figure: it is as wide as the page, and scrolled where the page
+# has less than this
+LEAST = 0.6
 
 
 def write_search(folder: Path, study: Study, results: Results) -> None:
@@ -26,18 +28,33 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
         return
     parts: list[str] = []
     for heading, figure in study.figures().items():
-        figure.update_layout(template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50})
+        figure.update_layout(
+            template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50}
+        )
         least, figure.layout.width = round(LEAST * (figure.layout.width or 0)), None
-        drawn = plotly.io.to_html(figure, full_html=False, include_plotlyjs="inline" if not parts else False, config={"responsive": True})
-        parts.append(f'<h2>{html.escape(heading)}</h2><div class="figure"><div style="min-width:{least}px">{drawn}</div></div>')
+        drawn = plotly.io.to_html(
+            figure,
+            full_html=False,
+            include_plotlyjs="inline" if not parts else False,
+            config={"responsive": True},
+        )
+        parts.append(
+            f'<h2>{html.escape(heading)}</h2><div class="figure"><div'
+            f' style="min-width:{least}px">{drawn}</div></div>'
+        )
     style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}.figure{overflow-x:auto}"
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0"
+        " 1rem}.figure{overflow-x:auto}"
         "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f6f6;padding:1rem}"
     )
     text = html.escape("\n".join(lines(study, results)))
-    page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(results.name)}</title><style>{style}</style></head><body>'
+    page = (
+        '<!doctype html><html lang="en"><head><meta'
+        f' charset="utf-8"><title>{html.escape(results.name)}</title><style>{style}</style></head><body>'
+    )
     write_text_atomic(
-        folder / "search.html", f"{page}<h1>{html.escape(results.name)}</h1><pre>{text}</pre>{''.join(parts)}</body></html>\n"
+        folder / "search.html",
+        f"{page}<h1>{html.escape(results.name)}</h1><pre>{text}</pre>{''.join(parts)}</body></html>\n",
     )
 
 
@@ -53,13 +70,21 @@ def lines(study: Study, results: Results) -> list[str]:
     values = study.values(best)
     rows = [["trial", *study.objectives, "chosen"]]
     ordered = sorted(best, key=lambda number: values[number][0])
-    rows += [[str(number), *(f"{value:.6g}" for value in values[number]), words.get(number, "")] for number in ordered[:MOST_ROWS]]
+    rows += [
+        [str(number), *(f"{value:.6g}" for value in values[number]), words.get(number, "")]
+        for number in ordered[:MOST_ROWS]
+    ]
     found += ["Pareto front:" if len(study.objectives) > 1 else "best:", *aligned(rows)]
     if len(best) > MOST_ROWS:
         found.append(f"... and {len(best) - MOST_ROWS} more")
     if len(study.objectives) == 1:
         typed = next(
-            (job.overrides for job in results.jobs if job.counts and job.metrics.get(study.objectives[0]) == values[best[0]][0]), None
+            (
+                job.overrides
+                for job in results.jobs
+                if job.counts and job.metrics.get(study.objectives[0]) == values[best[0]][0]
+            ),
+            None,
         )
         if typed is not None:
             found.append(f"again: {command(typed)}")
@@ -71,7 +96,12 @@ def _words(study: Study, numbers: Sequence[int]) -> dict[int, str]:
     trials = study.trials()
     return {
         number: " ".join(
-            overrides({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in trials[number].params.items()})
+            overrides(
+                {
+                    name: f"{value:.4g}" if isinstance(value, float) else value
+                    for name, value in trials[number].params.items()
+                }
+            )
         )
         for number in numbers
     }

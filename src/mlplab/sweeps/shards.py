@@ -1,4 +1,6 @@
-"""Pieces of a plan shared out among workers so that they end together: the dearest first, each to whoever has least (Graham 1969)."""
+"""Pieces of a plan shared out among workers so that they end together: the dearest first, each to
+whoever has least (Graham 1969).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,13 @@ AN_UPDATE = 100_000
 
 
 def cost(plan: Plan, piece: Piece) -> float:
-    """Of a piece, in any unit: updates, each of a fixed part and one that grows with the parameters of all its members."""
+    """Of a piece, in any unit: updates, each of a fixed part and one that grows with the parameters
+    of all its members.
+    """
     population = plan.populations[piece.population]
-    return max(1, population.num_steps) * (AN_UPDATE + float(len(piece.jobs)) * population.num_parameters)
+    return max(1, population.num_steps) * (
+        AN_UPDATE + float(len(piece.jobs)) * population.num_parameters
+    )
 
 
 def shards(costs: Sequence[float], workers: int) -> list[list[int]]:
@@ -30,7 +36,9 @@ def shards(costs: Sequence[float], workers: int) -> list[list[int]]:
 
 
 def bands(costs: Sequence[float]) -> list[list[int]]:
-    """Positions of pieces of about the same cost, within a factor of two, the dearest band first."""
+    """Positions of pieces of about the same cost, within a factor of two, the dearest band
+    first.
+    """
     found: dict[int, list[int]] = {}
     for position, own in enumerate(costs):
         found.setdefault(int(math.log2(own)), []).append(position)
@@ -38,9 +46,11 @@ def bands(costs: Sequence[float]) -> list[list[int]]:
 
 
 def order(costs: Sequence[float], workers: int, number: int) -> list[int]:
-    """In which order a worker looks at the pieces: its own shard, then all others, the dearest first, so that cheap ones remain for the end.
+    """In which order a worker looks at the pieces: its own shard, then all others, the dearest
+    first, so that cheap ones remain for the end.
 
-    Within a band of about the same cost each worker begins at another place, so that they do not all look at the same piece.
+    Within a band of about the same cost each worker begins at another place, so that they do not
+    all look at the same piece.
     """
     own = shards(costs, workers)[number % workers]
     mine, found = set(own), list(own)

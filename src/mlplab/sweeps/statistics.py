@@ -11,13 +11,16 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of n numbers; what n does not suffice for is None: nothing for n = 0, a mean without spread for n = 1.
+    """Of n numbers; what n does not suffice for is None: nothing for n = 0, a mean without spread
+    for n = 1.
 
-    `half_width` is that of the 95 % confidence interval of the mean, mean +- t * std / sqrt(n), with the 97.5 % point t of Student's
-    distribution with n - 1 degrees of freedom; it supposes that the numbers are roughly normal. `std` divides by n - 1.
+    `half_width` is that of the 95 % confidence interval of the mean, mean +- t * std / sqrt(n),
+    with the 97.5 % point t of Student's distribution with n - 1 degrees of freedom; it supposes
+    that the numbers are roughly normal. `std` divides by n - 1.
 
-    The folds of a cross-validation share train rows, so their numbers are not independent: there the half width is
-    t * std * sqrt(1 / n + overlap) with overlap = test rows / train rows of a fold. Source: Nadeau, Bengio 2003; Bouckaert, Frank 2004.
+    The folds of a cross-validation share train rows, so their numbers are not independent: there
+    the half width is t * std * sqrt(1 / n + overlap) with overlap = test rows / train rows of a
+    fold. Source: Nadeau, Bengio 2003; Bouckaert, Frank 2004.
     """
 
     n: int
@@ -39,7 +42,15 @@ class Statistics:
         if n == 1:
             return cls(1, mean, None, None, median, finite[0], finite[0])
         std = statistics.stdev(finite)
-        return cls(n, mean, std, student(n - 1) * std * math.sqrt(1 / n + overlap), median, min(finite), max(finite))
+        return cls(
+            n,
+            mean,
+            std,
+            student(n - 1) * std * math.sqrt(1 / n + overlap),
+            median,
+            min(finite),
+            max(finite),
+        )
 
 
 @cache

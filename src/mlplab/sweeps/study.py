@@ -1,4 +1,6 @@
-"""An Optuna study in a sweep's folder: proposes trials, is told how they ended, and survives whatever ends the process. Optuna is imported here only."""
+"""An Optuna study in a sweep's folder: proposes trials, is told how they ended, and survives
+whatever ends the process. Optuna is imported here only.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,22 @@ def direction(objective: str) -> Literal["maximize", "minimize"]:
 
 
 class Study:
-    """Trials by their numbers. Opening the same folder again finds what was there, trials in flight among it.
+    """Trials by their numbers. Opening the same folder again finds what was there, trials in flight
+    among it.
 
-    The samplers work on a copy in memory, since they read all trials for every number that they propose; the data base gets each trial as it is proposed
-    and as it is told, and is what counts after a kill.
+    The samplers work on a copy in memory, since they read all trials for every number that they
+    propose; the data base gets each trial as it is proposed and as it is told, and is what counts
+    after a kill.
     """
 
-    def __init__(self, folder: Path, objectives: Sequence[str], space: Sequence[Dimension], sampler: str, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        objectives: Sequence[str],
+        space: Sequence[Dimension],
+        sampler: str,
+        seed: int,
+    ) -> None:
         need()
         import optuna
 
@@ -45,12 +56,20 @@ class Study:
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            named: dict[str, Any] = {"study_name": "mlplab", "directions": [direction(one) for one in objectives]}
-            self._kept = optuna.create_study(storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **named)
+            named: dict[str, Any] = {
+                "study_name": "mlplab",
+                "directions": [direction(one) for one in objectives],
+            }
+            self._kept = optuna.create_study(
+                storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **named
+            )
             before = self._kept.get_trials(deepcopy=False)
-            # A sampler begins anew when the study is opened again: with the seed alone it would draw what it drew before.
+            # A sampler begins anew when the study is opened again: with the seed alone it would
+            # draw what it drew before.
             own = _sampler(sampler, self.space, (seed + 7919 * len(before)) % 2**32)
-            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=own, **named)
+            self._study = optuna.create_study(
+                storage=optuna.storages.InMemoryStorage(), sampler=own, **named
+            )
             self._study.add_trials(before)
 
     def trials(self) -> list[Any]:
@@ -61,8 +80,12 @@ class Study:
         """Trials that were proposed and not told, with what they chose."""
         import optuna
 
-        running = [trial for trial in self.trials() if trial.state == optuna.trial.TrialState.RUNNING]
-        return {trial.number: self._chosen(self._handle(self._study, trial.number)) for trial in running}
+        running = [
+            trial for trial in self.trials() if trial.state == optuna.trial.TrialState.RUNNING
+        ]
+        return {
+            trial.number: self._chosen(self._handle(self._study, trial.number)) for trial in running
+        }
 
     def ask(self, number: int) -> dict[int, dict[str, Any]]:
         """So many new trials: number -> what it chose. Fewer where a grid is at its end."""
@@ -86,19 +109,27 @@ class Study:
     def _handle(study: Any, number: int) -> Any:
         import optuna
 
-        return optuna.trial.Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+        return optuna.trial.Trial(
+            study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        )
 
     def _chosen(self, trial: Any) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return choose(self.space, lambda dimension: _suggest(trial, dimension))
 
-    def tell(self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0) -> None:
-        """How a trial ended: done with its objectives; pruned with the metric at its last epoch; anything else is a failure, which teaches nothing and ends nothing."""
+    def tell(
+        self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0
+    ) -> None:
+        """How a trial ended: done with its objectives; pruned with the metric at its last epoch;
+        anything else is a failure, which teaches nothing and ends nothing.
+        """
         for study in (self._kept, self._study):
             self._tell(study, number, status, values, reason, epoch)
 
-    def _tell(self, study: Any, number: int, status: str, values: Sequence[float], reason: str, epoch: int) -> None:
+    def _tell(
+        self, study: Any, number: int, status: str, values: Sequence[float], reason: str, epoch: int
+    ) -> None:
         import optuna
 
         trial = self._handle(study, number)
@@ -141,19 +172,34 @@ class Study:
 
         several = len(self.objectives) > 1
         makers: dict[str, Any] = (
-            {"Course": visualization.plot_optimization_history} if not several else {"Pareto front": visualization.plot_pareto_front}
+            {"Course": visualization.plot_optimization_history}
+            if not several
+            else {"Pareto front": visualization.plot_pareto_front}
         )
-        makers |= {"Importance": visualization.plot_param_importances, "Slices": visualization.plot_slice}
+        makers |= {
+            "Importance": visualization.plot_param_importances,
+            "Slices": visualization.plot_slice,
+        }
         found = {}
         for heading, make in makers.items():
             for place, objective in enumerate(self.objectives):
-                own: dict[str, Any] = {"target_names": list(self.objectives)} if heading == "Pareto front" else {"target_name": objective}
+                own: dict[str, Any] = (
+                    {"target_names": list(self.objectives)}
+                    if heading == "Pareto front"
+                    else {"target_name": objective}
+                )
                 if several and heading != "Pareto front":
                     own["target"] = lambda trial, place=place: trial.values[place]
                 try:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
-                        found[heading if not several or heading == "Pareto front" else f"{heading}: {objective}"] = make(self._study, **own)
+                        found[
+                            (
+                                heading
+                                if not several or heading == "Pareto front"
+                                else f"{heading}: {objective}"
+                            )
+                        ] = make(self._study, **own)
                 except (ValueError, RuntimeError):
                     continue  # too few trials, or nothing that varies
                 if heading == "Pareto front":
@@ -166,8 +212,16 @@ def _suggest(trial: Any, dimension: Dimension) -> Any:
         return trial.suggest_categorical(dimension.name, list(dimension.choices))
     if dimension.whole:
         step = {} if dimension.log else {"step": int(dimension.step or 1)}
-        return int(trial.suggest_int(dimension.name, int(dimension.low), int(dimension.high), log=dimension.log, **step))
-    return float(trial.suggest_float(dimension.name, dimension.low, dimension.high, step=dimension.step, log=dimension.log))
+        return int(
+            trial.suggest_int(
+                dimension.name, int(dimension.low), int(dimension.high), log=dimension.log, **step
+            )
+        )
+    return float(
+        trial.suggest_float(
+            dimension.name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
+        )
+    )
 
 
 def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
@@ -175,12 +229,17 @@ def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
 
     endless = [dimension.name for dimension in space if dimension.endless]
     if name == "grid" and endless:
-        raise ConfigError(f"sweep.sampler=grid tries every value, and {endless[0]} is an interval: give it values, or another sampler.")
+        raise ConfigError(
+            f"sweep.sampler=grid tries every value, and {endless[0]} is an interval: give it"
+            " values, or another sampler."
+        )
     if name in ("random", "grid"):  # a grid's trials are put into the study as they are
         return samplers.RandomSampler(seed=seed)
     if name == "cmaes":
         if find_spec("cmaes") is None:
-            raise ConfigError(f"sweep.sampler=cmaes needs the package cmaes, which is not installed: {INSTALL}.")
+            raise ConfigError(
+                f"sweep.sampler=cmaes needs the package cmaes, which is not installed: {INSTALL}."
+            )
         return samplers.CmaEsSampler(seed=seed)
     if name == "nsga2":
         return samplers.NSGAIISampler(seed=seed)

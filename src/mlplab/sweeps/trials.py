@@ -1,4 +1,6 @@
-"""The trials of a search on their way: from the study into the plan, through training, and back with what they came to."""
+"""The trials of a search on their way: from the study into the plan, through training, and back
+with what they came to.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class _Course:
         self.display: _Trials | None = None
         self.runner: Runner | None = None  # of a race, which goes on while the plan grows
         self.told_before = len(study.trials()) - len(study.in_flight())
-        self.numbers: dict[int, list[int]] = {}  # of a job under way -> of its trials: those of the same words have one job
+        # of a job under way -> of its trials: those of the same words have one job
+        self.numbers: dict[int, list[int]] = {}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -91,7 +94,11 @@ class _Course:
         new = self._planned(asked)
         left = set(self.ledger.missing(job.number for job in new))
         self._tell([job for job in new if job.number not in left])
-        return [(job, self.search.rungs(self.numbers[job.number][0], job.settings.training)) for job in new if job.number in left]
+        return [
+            (job, self.search.rungs(self.numbers[job.number][0], job.settings.training))
+            for job in new
+            if job.number in left
+        ]
 
     def _planned(self, asked: Mapping[int, Mapping[str, Any]]) -> list[Job]:
         """The jobs of these trials that are not under way, in the plan."""
@@ -99,7 +106,15 @@ class _Course:
         hashes = [job_hash(one) for one in made]
         unique = list(dict(zip(hashes, made, strict=True)).values())
         own = self.search
-        self.plan = drive.place(self.folder, unique, own.options, own.typed, own.plugin_files, extend=self.plan is not None, quiet=True)
+        self.plan = drive.place(
+            self.folder,
+            unique,
+            own.options,
+            own.typed,
+            own.plugin_files,
+            extend=self.plan is not None,
+            quiet=True,
+        )
         if self.runner is not None:
             self.runner.plan = self.plan
         if self.display is not None:
@@ -115,7 +130,9 @@ class _Course:
 
     def _shown(self) -> _Trials:
         assert self.plan is not None
-        self.display = self.display or _Trials(self.plan, self.search.quiet, self.search.trials, self.told_before)
+        self.display = self.display or _Trials(
+            self.plan, self.search.quiet, self.search.trials, self.told_before
+        )
         self.display.plan = self.plan
         return self.display
 
@@ -131,12 +148,18 @@ class _Course:
                 continue
             values = self.search.values(result.facts, result.metrics)
             for number in self.numbers.pop(job.number, []):
-                self.study.tell(number, result.status, values, result.reason, int(result.facts.get("epochs", 0)))
+                self.study.tell(
+                    number, result.status, values, result.reason, int(result.facts.get("epochs", 0))
+                )
 
     def _end(self, interrupted: Runner | Workers | None = None) -> Sweep:
         assert self.plan is not None
         ended = drive.report(self.plan, self.folder, interrupted is not None)
-        return dataclasses.replace(ended, signal=interrupted.signals.received or 0) if interrupted is not None else ended
+        return (
+            dataclasses.replace(ended, signal=interrupted.signals.received or 0)
+            if interrupted is not None
+            else ended
+        )
 
 
 class _Trials(Display):

@@ -1,7 +1,9 @@
-"""Several workers on one sweep: started, watched, replaced where they die. The ledger, not the engine, decides what is done.
+"""Several workers on one sweep: started, watched, replaced where they die. The ledger, not the
+engine, decides what is done.
 
-A worker takes pieces of the frozen plan, its own shard first, and then what others have not come to. It owns a piece by a lock that the kernel gives back
-however the worker ends, so a worker, a node or this driver may be killed at any time: what was saved of its population goes on elsewhere.
+A worker takes pieces of the frozen plan, its own shard first, and then what others have not come
+to. It owns a piece by a lock that the kernel gives back however the worker ends, so a worker, a
+node or this driver may be killed at any time: what was saved of its population goes on elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from mlplab.sweeps.plan import Plan
 from mlplab.tracking import note
 
 RESTARTS = 5
-"""How often a worker may be replaced without one coming as far as training, or a single job being done, meanwhile."""
+"""How often a worker may be replaced without one coming as far as training, or a single job being
+done, meanwhile.
+"""
 
 
 class Workers:
@@ -50,7 +54,10 @@ class Workers:
             with self.signals:
                 handles += self._start(engine, range(min(self.count, len(self.plan.pieces))))
                 if options.detach:
-                    note(f"{len(handles)} workers are submitted; collect what they do with `mlplab resume {self.folder}`")
+                    note(
+                        f"{len(handles)} workers are submitted; collect what they do with `mlplab"
+                        f" resume {self.folder}`"
+                    )
                     self.status, handles = "interrupted", []
                     return
                 self._watch(engine, handles)
@@ -63,23 +70,47 @@ class Workers:
 
     def _left(self) -> list[int]:
         """Jobs that nobody has finished, nor tried since we began."""
-        return [number for number in self.ledger.missing(job.number for job in self.plan.jobs) if not self.ledger.tried(number, self.since)]
+        return [
+            number
+            for number in self.ledger.missing(job.number for job in self.plan.jobs)
+            if not self.ledger.tried(number, self.since)
+        ]
 
     def _start(self, engine: Engine, numbers: range) -> list[Handle]:
-        """The workers of these numbers, together: as one array where the engine has such a thing."""
+        """The workers of these numbers, together: as one array where the engine has such a
+        thing.
+        """
         options = self.plan.options
-        threads = max(1, (os.cpu_count() or 1) // self.count) if options.engine == "local" else max(1, int(options.cluster.get("cpus", 1)))
-        handles = list(engine.start([self._command(number) for number in numbers], numbers.start, threads))
+        threads = (
+            max(1, (os.cpu_count() or 1) // self.count)
+            if options.engine == "local"
+            else max(1, int(options.cluster.get("cpus", 1)))
+        )
+        handles = list(
+            engine.start([self._command(number) for number in numbers], numbers.start, threads)
+        )
         for number, handle in zip(numbers, handles, strict=True):
             self._tell(f"{handle.name}: started as worker {number} of {self.count}")
         return handles
 
     def _command(self, number: int) -> list[str]:
-        plugins = [word for path in self.plan.plugins for word in ("--plugin", str(Path(path).resolve()))]
+        plugins = [
+            word for path in self.plan.plugins for word in ("--plugin", str(Path(path).resolve()))
+        ]
         return [
-            sys.executable, "-m", "mlplab", "work", str(self.folder.resolve()), "--number", str(number), "--of", str(self.count),
-            "--since", repr(self.since), *plugins,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "mlplab",
+            "work",
+            str(self.folder.resolve()),
+            "--number",
+            str(number),
+            "--of",
+            str(self.count),
+            "--since",
+            repr(self.since),
+            *plugins,
+        ]
 
     def _watch(self, engine: Engine, handles: list[Handle]) -> None:
         started, best, fruitless = len(handles), len(self._left()), 0
@@ -99,8 +130,9 @@ class Workers:
                 fruitless, seen = (0 if begun - seen else fruitless + 1), seen | begun
                 if fruitless > RESTARTS * self.count:
                     raise ConfigError(
-                        f"The workers of {self.folder} end without finishing a job; the last said: {how}. What they printed is in {self.folder / 'workers'}, "
-                        f"and how they ended in {self.log}. `mlplab resume {self.folder}` tries again."
+                        f"The workers of {self.folder} end without finishing a job; the last said:"
+                        f" {how}. What they printed is in {self.folder / 'workers'}, and how they"
+                        f" ended in {self.log}. `mlplab resume {self.folder}` tries again."
                     )
                 [handles[place]] = self._start(engine, range(started, started + 1))
                 started += 1

@@ -1,4 +1,6 @@
-"""The progress bar of a terminal. Imported only by jobs that last long enough to need one: drawing takes rich, 50 ms of import."""
+"""The progress bar of a terminal. Imported only by jobs that last long enough to need one: drawing
+takes rich, 50 ms of import.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +24,40 @@ class Bar:
     def __init__(self, stream: TextIO, name: str, total: int, unit: str) -> None:
         self._console = Console(file=stream, force_terminal=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._name = name if cell_len(name) <= _LONGEST_NAME else set_cell_size(name, _LONGEST_NAME - 1) + "…"
+        self._name = (
+            name
+            if cell_len(name) <= _LONGEST_NAME
+            else set_cell_size(name, _LONGEST_NAME - 1) + "…"
+        )
         self._total, self._unit = total, unit
         self._live.start()
 
     def draw(self, done: int, reached: float, clock: str, numbers: list[str]) -> None:
-        """Show the line, with as much as the terminal is wide enough for; `reached` is the length of the bar."""
+        """Show the line, with as much as the terminal is wide enough for; `reached` is the length
+        of the bar.
+        """
         name, texts, width = self._layout(done, clock, numbers)
         grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
         cells: list[Text | ProgressBar] = [Text(name, "bold", no_wrap=True)] if name else []
         if width >= _NARROWEST:
-            cells.append(ProgressBar(self._total, reached, width, complete_style="cyan", finished_style="green"))
+            cells.append(
+                ProgressBar(
+                    self._total, reached, width, complete_style="cyan", finished_style="green"
+                )
+            )
         cells += [Text(text, no_wrap=True) for text in texts]
         grid.add_row(*cells)
         self._live.update(grid, refresh=True)
 
     def _layout(self, done: int, clock: str, numbers: list[str]) -> tuple[str, list[str], int]:
-        """The fullest of these forms that leaves room for the bar: (name, texts behind the bar, width of the bar)."""
+        """The fullest of these forms that leaves room for the bar: (name, texts behind the bar,
+        width of the bar).
+        """
         count = f"{done}/{self._total}"
-        forms = [(self._name, [f"{count} {self._unit}", clock, *numbers]), ("", [f"{count} {self._unit}", clock, *numbers])]
+        forms = [
+            (self._name, [f"{count} {self._unit}", clock, *numbers]),
+            ("", [f"{count} {self._unit}", clock, *numbers]),
+        ]
         forms += [("", [count, clock, *numbers[:shown]]) for shown in range(len(numbers), -1, -1)]
         for name, texts in forms:
             used = sum(cell_len(text) + _GAP for text in [name, *texts] if text)

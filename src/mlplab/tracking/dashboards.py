@@ -1,4 +1,5 @@
-"""What TensorBoard's other dashboards read: several curves in one chart, the graph of a network, precision-recall curves, and vectors to fly through.
+"""What TensorBoard's other dashboards read: several curves in one chart, the graph of a network,
+precision-recall curves, and vectors to fly through.
 
 Shapes: N examples, V numbers of a vector, D thresholds.
 """
@@ -29,24 +30,41 @@ def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
         for name, tags in drawn.items():
             lines = messages.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
             category.chart.add(title=name, multiline=lines)
-    return summaries.texts("custom_scalars__config__", "custom_scalars", [layout.SerializeToString()])
+    return summaries.texts(
+        "custom_scalars__config__", "custom_scalars", [layout.SerializeToString()]
+    )
 
 
 def precision_recall(tag: str, positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> Any:
-    """How a score in [0, 1] ranks examples, at even thresholds: counts of true and false positives and negatives, precision and recall."""
+    """How a score in [0, 1] ranks examples, at even thresholds: counts of true and false positives
+    and negatives, precision and recall.
+    """
     thresholds_D = np.linspace(0, 1, _THRESHOLDS)
     ranked = [np.sort(score_N[positive_N]), np.sort(score_N[~positive_N])]
-    called_true, called_false = (len(scores) - np.searchsorted(scores, thresholds_D) for scores in ranked)
+    called_true, called_false = (
+        len(scores) - np.searchsorted(scores, thresholds_D) for scores in ranked
+    )
     precision = called_true / np.maximum(called_true + called_false, 1)
     recall = called_true / max(len(ranked[0]), 1)
-    rows = [called_true, called_false, len(ranked[1]) - called_false, len(ranked[0]) - called_true, precision, recall]
-    data = import_module("tensorboard.plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(version=0, num_thresholds=_THRESHOLDS)
+    rows = [
+        called_true,
+        called_false,
+        len(ranked[1]) - called_false,
+        len(ranked[0]) - called_true,
+        precision,
+        recall,
+    ]
+    data = import_module("tensorboard.plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(
+        version=0, num_thresholds=_THRESHOLDS
+    )
     return summaries.numbers(tag, "pr_curves", np.array(rows, "<f4"), data.SerializeToString())
 
 
 @dataclass
 class Node:
-    """One node of a graph: its path ("layer_1/weight"), what it is, the paths that lead into it, and facts shown beside it."""
+    """One node of a graph: its path ("layer_1/weight"), what it is, the paths that lead into it,
+    and facts shown beside it.
+    """
 
     name: str
     kind: str
@@ -65,7 +83,9 @@ def graph(nodes: Sequence[Node]) -> bytes:
         for key, value in node.facts.items():
             added.attr[key].s = value.encode()
         if node.shape:
-            added.attr["_output_shapes"].list.shape.append(shapes(dim=[shapes.Dim(size=size) for size in node.shape]))
+            added.attr["_output_shapes"].list.shape.append(
+                shapes(dim=[shapes.Dim(size=size) for size in node.shape])
+            )
     found.versions.producer = 22
     return bytes(found.SerializeToString())
 
@@ -76,11 +96,16 @@ def write_projector(
     labels: Mapping[str, Sequence[str]],
     sprites: NDArray[np.float64] | None = None,
 ) -> None:
-    """Files for the Projector: named matrices [N, V] of the same N examples, columns of labels, and small pictures [N, height, width] in [0, 1]."""
+    """Files for the Projector: named matrices [N, V] of the same N examples, columns of labels, and
+    small pictures [N, height, width] in [0, 1].
+    """
     (folder / "projector").mkdir(exist_ok=True)
     names = list(labels)
-    rows = ["\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))]
-    head = ["\t".join(names)] if len(names) > 1 else []  # a single column has no head: TensorBoard would read it as a label
+    rows = [
+        "\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))
+    ]
+    # a single column has no head: TensorBoard would read it as a label
+    head = ["\t".join(names)] if len(names) > 1 else []
     write_text_atomic(folder / "projector" / "labels.tsv", "\n".join([*head, *rows]) + "\n")
     blocks = []
     if sprites is not None:
@@ -88,9 +113,16 @@ def write_projector(
     for name, matrix in vectors.items():
         text = "\n".join("\t".join(f"{value:.6g}" for value in row) for row in matrix.tolist())
         write_text_atomic(folder / "projector" / f"{name}.tsv", text + "\n")
-        lines = [f'  tensor_name: "{name}"', f'  tensor_path: "projector/{name}.tsv"', '  metadata_path: "projector/labels.tsv"']
+        lines = [
+            f'  tensor_name: "{name}"',
+            f'  tensor_path: "projector/{name}.tsv"',
+            '  metadata_path: "projector/labels.tsv"',
+        ]
         if sprites is not None:
-            size = f"    single_image_dim: {sprites.shape[2]}\n    single_image_dim: {sprites.shape[1]}"
+            size = (
+                f"    single_image_dim: {sprites.shape[2]}\n    single_image_dim:"
+                f" {sprites.shape[1]}"
+            )
             lines.append(f'  sprite {{\n    image_path: "projector/sprites.png"\n{size}\n  }}')
         blocks.append("embeddings {\n" + "\n".join(lines) + "\n}\n")
     write_text_atomic(folder / "projector_config.pbtxt", "".join(blocks))
@@ -110,7 +142,9 @@ def _sprite_sheet(sprites_NHW: NDArray[np.float64]) -> bytes:
     side = int(np.ceil(np.sqrt(count)))
     sheet = np.zeros((side * side, height, width))
     sheet[:count] = sprites_NHW
-    picture = sheet.reshape(side, side, height, width).swapaxes(1, 2).reshape(side * height, side * width)
+    picture = (
+        sheet.reshape(side, side, height, width).swapaxes(1, 2).reshape(side * height, side * width)
+    )
     buffer = io.BytesIO()
     imsave(buffer, 1 - picture, cmap="gray", vmin=0, vmax=1, format="png")
     return buffer.getvalue()

@@ -1,7 +1,9 @@
-"""TensorBoard event files, packed: one event a step with all its values, written straight to the file, without threads.
+"""TensorBoard event files, packed: one event a step with all its values, written straight to the
+file, without threads.
 
-The messages are TensorBoard's own protobufs, imported when the first file is opened. `torch.utils.tensorboard` writes one
-event a tag through a queue and a thread a writer, and takes far longer to import.
+The messages are TensorBoard's own protobufs, imported when the first file is opened.
+`torch.utils.tensorboard` writes one event a tag through a queue and a thread a writer, and takes
+far longer to import.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _LONGEST_TAG = 200
 class EventWriter:
     """An event file in `folder`, readable after every call.
 
-    `purge_step`: the step at which a resumed run goes on; what earlier files of the folder hold from there on is ignored by
-    TensorBoard, so that each step is shown once.
+    `purge_step`: the step at which a resumed run goes on; what earlier files of the folder hold
+    from there on is ignored by TensorBoard, so that each step is shown once.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -43,15 +45,32 @@ class EventWriter:
         start = [self._messages.Event(wall_time=time.time(), file_version="brain.Event:2")]
         if purge_step is not None:
             log = self._messages.SessionLog(status=self._messages.SessionLog.START)
-            start.append(self._messages.Event(wall_time=time.time(), step=purge_step, session_log=log))
+            start.append(
+                self._messages.Event(wall_time=time.time(), step=purge_step, session_log=log)
+            )
         self._append(start)
 
-    def scalars(self, step: int, values: Mapping[str, float], wall_time: float | None = None) -> None:
-        """The values of one step under their tags. TensorBoard keeps them as float32; nan and infinities stay what they are."""
-        self.history([step], {tag: [value] for tag, value in values.items()}, None if wall_time is None else [wall_time])
+    def scalars(
+        self, step: int, values: Mapping[str, float], wall_time: float | None = None
+    ) -> None:
+        """The values of one step under their tags. TensorBoard keeps them as float32; nan and
+        infinities stay what they are.
+        """
+        self.history(
+            [step],
+            {tag: [value] for tag, value in values.items()},
+            None if wall_time is None else [wall_time],
+        )
 
-    def history(self, steps: Sequence[int], columns: Mapping[str, ArrayLike], wall_times: Sequence[float] | None = None) -> None:
-        """Many steps at once: each column holds a value for each step. Columns that lack some steps take a call of their own."""
+    def history(
+        self,
+        steps: Sequence[int],
+        columns: Mapping[str, ArrayLike],
+        wall_times: Sequence[float] | None = None,
+    ) -> None:
+        """Many steps at once: each column holds a value for each step. Columns that lack some steps
+        take a call of their own.
+        """
         if not columns:
             return
         times = [time.time()] * len(steps) if wall_times is None else wall_times
@@ -64,7 +83,11 @@ class EventWriter:
         for step, wall_time, row in zip(steps, times, numbers, strict=True):
             for slot, value in zip(slots, row, strict=True):
                 slot.simple_value = value
-            payloads.append(self._messages.Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+            payloads.append(
+                self._messages.Event(
+                    wall_time=wall_time, step=step, summary=summary
+                ).SerializeToString()
+            )
         self._file.append(frame(payloads))
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
@@ -76,7 +99,9 @@ class EventWriter:
         self._summaries(step, [summaries.image(clean_tag(tag), png_bytes, width, height)])
 
     def histogram(self, tag: str, step: int, values: ArrayLike) -> None:
-        """The distribution of the finite ones of the values, in 30 bins; nothing is written where there are none."""
+        """The distribution of the finite ones of the values, in 30 bins; nothing is written where
+        there are none.
+        """
         finite = np.asarray(values, np.float64).ravel()
         finite = finite[np.isfinite(finite)]
         if finite.size:
@@ -90,12 +115,24 @@ class EventWriter:
         """The graph of the network, once a run."""
         self._append([self._messages.Event(wall_time=time.time(), graph_def=serialized)])
 
-    def hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str], choices: Mapping[str, Sequence[Any]] | None = None) -> None:
-        """The row of this run in TensorBoard's HParams table: its hyperparameters, and the tags whose last values stand beside them.
+    def hparams(
+        self,
+        hparams: Mapping[str, Any],
+        metrics: Sequence[str],
+        choices: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """The row of this run in TensorBoard's HParams table: its hyperparameters, and the tags
+        whose last values stand beside them.
 
-        `choices`: the values that each hyperparameter takes in the sweep; they set its type and what TensorBoard filters by.
+        `choices`: the values that each hyperparameter takes in the sweep; they set its type and
+        what TensorBoard filters by.
         """
-        self._summaries(0, summaries.session_start(hparams, [clean_tag(tag) for tag in metrics], choices or {}, time.time()))
+        self._summaries(
+            0,
+            summaries.session_start(
+                hparams, [clean_tag(tag) for tag in metrics], choices or {}, time.time()
+            ),
+        )
 
     def hparams_end(self, status: str) -> None:
         """How the run of `hparams` ended: done, or anything else for a failure."""
@@ -119,20 +156,29 @@ class EventWriter:
         self.close()
 
 
-def write_history(folder: Path, steps: Sequence[int], columns: Mapping[str, ArrayLike], wall_times: Sequence[float] | None = None) -> None:
+def write_history(
+    folder: Path,
+    steps: Sequence[int],
+    columns: Mapping[str, ArrayLike],
+    wall_times: Sequence[float] | None = None,
+) -> None:
     """The whole history of a run as one event file, written at once."""
     with EventWriter(folder) as writer:
         writer.history(steps, columns, wall_times)
 
 
 def _create(folder: Path) -> AppendFile:
-    """A new event file. TensorBoard reads a folder's files by name, so it is named as later than those that are there."""
+    """A new event file. TensorBoard reads a folder's files by name, so it is named as later than
+    those that are there.
+    """
     found = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in os.listdir(folder)]
     seconds = max(int(time.time()), *[int(match[1]) + 1 for match in found if match], 0)
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())
     for number in itertools.count():
         try:
-            return AppendFile(folder / f"events.out.tfevents.{seconds:010d}.{host}.{os.getpid()}.{number}")
+            return AppendFile(
+                folder / f"events.out.tfevents.{seconds:010d}.{host}.{os.getpid()}.{number}"
+            )
         except FileExistsError:
             continue
     raise AssertionError("unreachable")
@@ -140,7 +186,9 @@ def _create(folder: Path) -> AppendFile:
 
 @cache
 def clean_tag(tag: str) -> str:
-    """The tag as TensorBoard files it: letters, digits and ``_ - . /``, no empty level, at most 200 characters (then with a hash)."""
+    """The tag as TensorBoard files it: letters, digits and ``_ - . /``, no empty level, at most 200
+    characters (then with a hash).
+    """
     clean = re.sub(r"[^\w\-./]", "_", tag)
     clean = "/".join(level for level in clean.split("/") if level) or "unnamed"
     if len(clean) > _LONGEST_TAG:

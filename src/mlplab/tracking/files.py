@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NEW = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Put the bytes at `path`, replacing what was there; a reader or a crash sees the old file or the new one, never a part.
+    """Put the bytes at `path`, replacing what was there; a reader or a crash sees the old file or
+    the new one, never a part.
 
-    The temporary file lies in the same folder, so that the rename never crosses file systems, and is created anew with
-    the user's umask. `durable` waits for the disk, file first and folder after, so that a power loss cannot undo it.
+    The temporary file lies in the same folder, so that the rename never crosses file systems, and
+    is created anew with the user's umask. `durable` waits for the disk, file first and folder
+    after, so that a power loss cannot undo it.
     """
     aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
     descriptor = os.open(aside, _NEW, 0o666)
@@ -74,7 +78,9 @@ def _finite(value: Any) -> Any:
 
 
 def write_yaml(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Plain dicts, lists, texts and numbers as YAML, keys in their order; reading it gives the same values and types."""
+    """Plain dicts, lists, texts and numbers as YAML, keys in their order; reading it gives the same
+    values and types.
+    """
     write_text_atomic(path, yaml_text(value), durable=durable)
 
 
@@ -82,7 +88,14 @@ def yaml_text(value: Any) -> str:
     """What `write_yaml` writes."""
     import yaml
 
-    return yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+    return yaml.dump(
+        value,
+        Dumper=_dumper(),
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=120,
+    )
 
 
 def parse_yaml(text: str) -> Any:
@@ -98,9 +111,11 @@ def parse_yaml(text: str) -> Any:
 
 @cache
 def _dumper() -> Any:
-    """PyYAML's safe writer (in C where there is one) that also quotes the texts which OmegaConf would read as numbers.
+    """PyYAML's safe writer (in C where there is one) that also quotes the texts which OmegaConf
+    would read as numbers.
 
-    YAML 1.1 needs a point and a signed exponent in a float and so leaves the text 1e-3 bare; OmegaConf reads that as 0.001.
+    YAML 1.1 needs a point and a signed exponent in a float and so leaves the text 1e-3 bare;
+    OmegaConf reads that as 0.001.
     """
     import re
 
@@ -116,12 +131,16 @@ def _dumper() -> Any:
 
 
 class AppendFile:
-    """A new file that grows by whole pieces. A piece is with the operating system when `append` returns; one that fails
-    (a full disk) leaves the file as it was before. An existing file is refused with FileExistsError, unless `resume`."""
+    """A new file that grows by whole pieces. A piece is with the operating system when `append`
+    returns; one that fails (a full disk) leaves the file as it was before. An existing file is
+    refused with FileExistsError, unless `resume`.
+    """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        self._descriptor = os.open(path, _NEW & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK if resume else _NEW, 0o666)
+        self._descriptor = os.open(
+            path, _NEW & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK if resume else _NEW, 0o666
+        )
         self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def append(self, data: bytes) -> None:
@@ -157,8 +176,12 @@ class AppendFile:
         self.close()
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = False) -> None:
-    """Tensors and a few texts as a safetensors file, which any framework reads; equal input gives equal bytes."""
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = False
+) -> None:
+    """Tensors and a few texts as a safetensors file, which any framework reads; equal input gives
+    equal bytes.
+    """
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -166,9 +189,11 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def _ordered(blob: bytes) -> bytes:
-    """The safetensors library writes the metadata in an order that changes from call to call; here it is sorted.
+    """The safetensors library writes the metadata in an order that changes from call to call; here
+    it is sorted.
 
-    The format: length of the header (8 bytes, little-endian), the header as JSON padded with spaces to a multiple of 8, the data.
+    The format: length of the header (8 bytes, little-endian), the header as JSON padded with spaces
+    to a multiple of 8, the data.
     """
     length = int.from_bytes(blob[:8], "little")
     header = json.loads(blob[8 : 8 + length])

@@ -1,4 +1,5 @@
-"""The record format of TensorBoard's event files: each payload framed by its length and two checksums.
+"""The record format of TensorBoard's event files: each payload framed by its length and two
+checksums.
 
 Shapes: N records, L bytes of one record.
 """
@@ -16,7 +17,8 @@ _CHUNK = 256  # bytes that one table of contributions covers
 
 
 def frame(payloads: Sequence[bytes]) -> bytes:
-    """The payloads as records, one behind the other: length (8 bytes), its checksum (4), payload, its checksum (4).
+    """The payloads as records, one behind the other: length (8 bytes), its checksum (4), payload,
+    its checksum (4).
 
     Source: the TFRecord format, tensorflow.org/tutorials/load_data/tfrecord.
     """
@@ -26,7 +28,9 @@ def frame(payloads: Sequence[bytes]) -> bytes:
     pieces = [b""] * (3 * len(payloads))
     pieces[1::3] = payloads
     for length, places in rows.items():
-        same_NL = np.frombuffer(b"".join([payloads[row] for row in places]), np.uint8).reshape(len(places), -1)
+        same_NL = np.frombuffer(b"".join([payloads[row] for row in places]), np.uint8).reshape(
+            len(places), -1
+        )
         sums = _masked(crc32c(same_NL)).tobytes()
         head = _head(length)
         for i, row in enumerate(places):
@@ -45,8 +49,9 @@ def _head(length: int) -> bytes:
 def crc32c(rows_NL: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """The CRC-32C of each row; rows of at least 4 bytes.
 
-    A checksum is linear over XOR: that of a row is the XOR of what each byte contributes at its distance from the end. So rows
-    are checked side by side by one look-up and one reduction a chunk, where a plain loop would take a step a byte.
+    A checksum is linear over XOR: that of a row is the XOR of what each byte contributes at its
+    distance from the end. So rows are checked side by side by one look-up and one reduction a
+    chunk, where a plain loop would take a step a byte.
     """
     data_NL = rows_NL.copy()
     data_NL[:, :4] ^= 0xFF  # the initial state, all ones, enters with the first four bytes
@@ -63,7 +68,9 @@ def crc32c(rows_NL: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _masked(sums_N: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The format stores checksums rotated and shifted, so that a checksum of data that holds checksums stays meaningful."""
+    """The format stores checksums rotated and shifted, so that a checksum of data that holds
+    checksums stays meaningful.
+    """
     rotated = (sums_N >> np.uint32(15)) | (sums_N << np.uint32(17))
     return (rotated + np.uint32(0xA282EAD8)).astype("<u4")
 

@@ -20,7 +20,9 @@ def text(tag: str, markdown: str) -> Any:
 
 def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Any:
     """One serialized message, or several, for a plugin that reads texts."""
-    return _value(tag, tensor=_tensor("DT_STRING", [], string_val=list(values)), metadata=_metadata(plugin))
+    return _value(
+        tag, tensor=_tensor("DT_STRING", [], string_val=list(values)), metadata=_metadata(plugin)
+    )
 
 
 def numbers(tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b"") -> Any:
@@ -31,12 +33,16 @@ def numbers(tag: str, plugin: str, values: NDArray[np.float32], content: bytes =
 
 def image(tag: str, png: bytes, width: int, height: int) -> Any:
     """A PNG picture."""
-    picture = _summary().Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+    picture = _summary().Summary.Image(
+        width=width, height=height, colorspace=4, encoded_image_string=png
+    )
     return _value(tag, image=picture)
 
 
 def histogram(tag: str, values: NDArray[np.float64]) -> Any:
-    """Rows of left edge, right edge, count over equal bins; where all values are one, its count is in the last bin."""
+    """Rows of left edge, right edge, count over equal bins; where all values are one, its count is
+    in the last bin.
+    """
     low, high = values.min(), values.max()
     if low == high:
         edges = np.full(_NUM_BINS + 1, low)
@@ -48,10 +54,17 @@ def histogram(tag: str, values: NDArray[np.float64]) -> Any:
     return _value(tag, tensor=tensor, metadata=_metadata("histograms"))
 
 
-def session_start(hparams: Mapping[str, Any], metrics: Sequence[str], choices: Mapping[str, Sequence[Any]], now: float) -> list[Any]:
-    """The experiment (which columns the HParams table has, and of which kind) and the hyperparameters of this run.
+def session_start(
+    hparams: Mapping[str, Any],
+    metrics: Sequence[str],
+    choices: Mapping[str, Sequence[Any]],
+    now: float,
+) -> list[Any]:
+    """The experiment (which columns the HParams table has, and of which kind) and the
+    hyperparameters of this run.
 
-    TensorBoard takes the first experiment that it finds below its folder, so every run of a sweep carries the same one.
+    TensorBoard takes the first experiment that it finds below its folder, so every run of a sweep
+    carries the same one.
     """
     api, plugin = _hparams()
     kinds = {name: _kind(choices.get(name, [value])) for name, value in hparams.items()}
@@ -62,14 +75,19 @@ def session_start(hparams: Mapping[str, Any], metrics: Sequence[str], choices: M
     for name, value in hparams.items():
         field, convert = _FIELDS[kinds[name]]
         setattr(start.hparams[name], field, convert(value))
-    return [_session(plugin, "experiment", experiment), _session(plugin, "session_start_info", start)]
+    return [
+        _session(plugin, "experiment", experiment),
+        _session(plugin, "session_start_info", start),
+    ]
 
 
 def session_end(success: bool, now: float) -> Any:
     """When and how the run ended."""
     api, plugin = _hparams()
     status = api.STATUS_SUCCESS if success else api.STATUS_FAILURE
-    return _session(plugin, "session_end_info", plugin.SessionEndInfo(status=status, end_time_secs=now))
+    return _session(
+        plugin, "session_end_info", plugin.SessionEndInfo(status=status, end_time_secs=now)
+    )
 
 
 def _word(value: Any) -> str:
@@ -84,7 +102,9 @@ _FIELDS: dict[str, tuple[str, Any]] = {
 
 
 def _kind(values: Sequence[Any]) -> str:
-    """One kind for all values that a hyperparameter takes: what is not all flags or all numbers is text."""
+    """One kind for all values that a hyperparameter takes: what is not all flags or all numbers is
+    text.
+    """
     if all(isinstance(value, bool) for value in values):
         return "DATA_TYPE_BOOL"
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
@@ -93,7 +113,8 @@ def _kind(values: Sequence[Any]) -> str:
 
 
 def _info(api: Any, name: str, kind: str, choices: Sequence[Any]) -> Any:
-    info = api.HParamInfo(name=name, type=getattr(api, kind), differs=len(choices) != 1)  # TensorBoard shows these columns first
+    # TensorBoard shows these columns first
+    info = api.HParamInfo(name=name, type=getattr(api, kind), differs=len(choices) != 1)
     if choices and kind == "DATA_TYPE_FLOAT64":
         info.domain_interval.min_value, info.domain_interval.max_value = min(choices), max(choices)
     elif choices:
@@ -104,11 +125,15 @@ def _info(api: Any, name: str, kind: str, choices: Sequence[Any]) -> Any:
 def _session(plugin: Any, field: str, message: Any) -> Any:
     data = plugin.HParamsPluginData(version=0, **{field: message})
     empty = _tensor("DT_FLOAT", [0])
-    return _value(f"_hparams_/{field}", tensor=empty, metadata=_metadata("hparams", data.SerializeToString()))
+    return _value(
+        f"_hparams_/{field}", tensor=empty, metadata=_metadata("hparams", data.SerializeToString())
+    )
 
 
 def _hparams() -> tuple[Any, Any]:
-    return import_module("tensorboard.plugins.hparams.api_pb2"), import_module("tensorboard.plugins.hparams.plugin_data_pb2")
+    return import_module("tensorboard.plugins.hparams.api_pb2"), import_module(
+        "tensorboard.plugins.hparams.plugin_data_pb2"
+    )
 
 
 def _summary() -> Any:
@@ -120,7 +145,9 @@ def _value(tag: str, **content: Any) -> Any:
 
 
 def _metadata(plugin: str, content: bytes = b"") -> Any:
-    """Which plugin shows the value. Text and histograms have no content: their version 0 is protobuf's default."""
+    """Which plugin shows the value. Text and histograms have no content: their version 0 is
+    protobuf's default.
+    """
     messages = _summary()
     data = messages.SummaryMetadata.PluginData(plugin_name=plugin, content=content)
     return messages.SummaryMetadata(plugin_data=data)

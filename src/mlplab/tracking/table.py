@@ -12,14 +12,23 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
     width = max((len(row) for row in rows), default=0)
     cells = [[plain(cell) for cell in row] + [""] * (width - len(row)) for row in rows]
     sizes = [max((len(row[i]) for row in cells), default=0) for i in range(width)]
-    right = [all(_is_number(row[i]) for row in cells[1:] if row[i]) and any(row[i] for row in cells[1:]) for i in range(width)]
+    right = [
+        all(_is_number(row[i]) for row in cells[1:] if row[i]) and any(row[i] for row in cells[1:])
+        for i in range(width)
+    ]
     return [
         (" " * gap)
-        .join(cell.rjust(size) if to_right else cell.ljust(size) for cell, size, to_right in zip(row, sizes, right, strict=True))
+        .join(
+            cell.rjust(size) if to_right else cell.ljust(size)
+            for cell, size, to_right in zip(row, sizes, right, strict=True)
+        )
         .rstrip()
         for row in cells
     ]
 
 
 def _is_number(cell: str) -> bool:
-    return cell in ("-", "") or cell.lstrip("+-").replace(",", "").replace(".", "", 1).replace("e-", "", 1).isdigit()
+    return (
+        cell in ("-", "")
+        or cell.lstrip("+-").replace(",", "").replace(".", "", 1).replace("e-", "", 1).isdigit()
+    )

@@ -6,7 +6,15 @@ from mlplab.training.loop import Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.training.style import STYLES, Training
-from mlplab.training.together import DataCache, MisfitError, Ready, populate, ready, structure, train_together
+from mlplab.training.together import (
+    DataCache,
+    MisfitError,
+    Ready,
+    populate,
+    ready,
+    structure,
+    train_together,
+)
 
 __all__ = [
     "STYLES",

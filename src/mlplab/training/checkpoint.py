@@ -1,6 +1,8 @@
-"""The whole state of a training between two steps, as a tree of tensors and plain values, and a loop put back into it.
+"""The whole state of a training between two steps, as a tree of tensors and plain values, and a
+loop put back into it.
 
-Data order and dropout are functions of seed, epoch and step, so no generator is among it. Shapes: K members, P parameters.
+Data order and dropout are functions of seed, epoch and step, so no generator is among it. Shapes: K
+members, P parameters.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class StateError(ValueError):
 
 
 def capture(loop: Loop) -> Tree:
-    """What `restore` needs, but for the rows of the journal. The tensors are the loop's own: write them before the next step."""
+    """What `restore` needs, but for the rows of the journal. The tensors are the loop's own: write
+    them before the next step.
+    """
     return {
         "step": loop.step,
         "epoch": loop.epoch,
@@ -61,62 +65,109 @@ def _kept(kept: Kept) -> Tree:
 
 
 def restore(loop: Loop, tree: Tree, rows: Sequence[Row]) -> None:
-    """Put a loop that has not begun into the state. Raises StateError where a name, a shape or a type is another."""
+    """Put a loop that has not begun into the state. Raises StateError where a name, a shape or a
+    type is another.
+    """
     try:
         whole = loop.now
         if tree.get("starts"):
-            loop.journal.starts, loop.journal.per_epoch = [int(start) for start in tree["starts"]], whole.batches.per_epoch
-            whole.start_K = torch.tensor(loop.journal.starts, dtype=torch.int64, device=whole.theta_KP.device)
-            loop.expect(set((whole.watch.last_step_K + whole.start_K * whole.batches.per_epoch).tolist()))
+            loop.journal.starts, loop.journal.per_epoch = (
+                [int(start) for start in tree["starts"]],
+                whole.batches.per_epoch,
+            )
+            whole.start_K = torch.tensor(
+                loop.journal.starts, dtype=torch.int64, device=whole.theta_KP.device
+            )
+            loop.expect(
+                set((whole.watch.last_step_K + whole.start_K * whole.batches.per_epoch).tolist())
+            )
         loop.now = _restored(whole, tree["now"])
         loop.ended = [_restored(whole, part) for part in tree["ended"]]
-        loop.step, loop.epoch, loop.batch = int(tree["step"]), int(tree["epoch"]), int(tree["batch"])
+        loop.step, loop.epoch, loop.batch = (
+            int(tree["step"]),
+            int(tree["epoch"]),
+            int(tree["batch"]),
+        )
         loop.lr = _moved(tree["lr"], loop.now.theta_KP)
         loop.objectives = [_moved(value, loop.now.theta_KP) for value in tree["objectives"]]
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise StateError(f"The state is not one of this training: {type(error).__name__}: {error}") from error
+        raise StateError(
+            f"The state is not one of this training: {type(error).__name__}: {error}"
+        ) from error
     for row in rows:
         loop.journal.append(row)
 
 
 def _restored(whole: Population, tree: Tree) -> Population:
     members = tree["members"]
-    if members.dtype != torch.int64 or members.dim() != 1 or not len(members) or members.min() < 0 or members.max() >= whole.num_members:
-        raise StateError(f"The state is of other members than the {whole.num_members} of this training.")
+    if (
+        members.dtype != torch.int64
+        or members.dim() != 1
+        or not len(members)
+        or members.min() < 0
+        or members.max() >= whole.num_members
+    ):
+        raise StateError(
+            f"The state is of other members than the {whole.num_members} of this training."
+        )
     population = whole if torch.equal(members, whole.members) else whole.select(members)
     population.theta_KP = _like(population.theta_KP, tree["theta"], "theta")
     for name, value in population.buffers.items():  # in place: the objective holds this dictionary
         population.buffers[name] = _like(value, tree["buffers"][name], name)
     _see_that_plain(tree["optimizer"], population.theta_KP.numel())
     expected = population.optimizer_state
-    population.optimizer_state = population.optimizer.import_state(population.theta_KP, tree["optimizer"])
+    population.optimizer_state = population.optimizer.import_state(
+        population.theta_KP, tree["optimizer"]
+    )
     _same(expected, population.optimizer_state, "the optimizer's state")
-    population.schedule_state = {name: _like(value, tree["schedule"][name], name) for name, value in population.schedule_state.items()}
+    population.schedule_state = {
+        name: _like(value, tree["schedule"][name], name)
+        for name, value in population.schedule_state.items()
+    }
     watch = population.watch
     for name in WATCHED:
         setattr(watch, name, _like(getattr(watch, name), tree["watch"][name], name))
-    watch.best, watch.last = (_as_kept(own, tree[key]) for own, key in ((watch.best, "best"), (watch.last, "last")))
+    watch.best, watch.last = (
+        _as_kept(own, tree[key]) for own, key in ((watch.best, "best"), (watch.last, "last"))
+    )
     longer_K = (watch.state_K == FINISHED) & (watch.last_step_K > watch.last.step_K)
-    watch.state_K = watch.state_K.masked_fill(longer_K, RUNNING)  # a run that is made longer goes on
+    # a run that is made longer goes on
+    watch.state_K = watch.state_K.masked_fill(longer_K, RUNNING)
     return population
 
 
 def _as_kept(own: Kept, tree: Tree) -> Kept:
-    buffers = {name: _like(value, tree["buffers"][name], name) for name, value in own.buffers.items()}
-    return Kept(_like(own.theta_KP, tree["theta"], "theta"), buffers, _like(own.step_K, tree["step"], "step"))
+    buffers = {
+        name: _like(value, tree["buffers"][name], name) for name, value in own.buffers.items()
+    }
+    return Kept(
+        _like(own.theta_KP, tree["theta"], "theta"),
+        buffers,
+        _like(own.step_K, tree["step"], "step"),
+    )
 
 
 def _like(own: Tensor, value: Any, name: str) -> Tensor:
     """The value on the own tensor's device, where shape and type agree."""
     if not isinstance(value, Tensor) or value.shape != own.shape or value.dtype != own.dtype:
-        found = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise StateError(f"The state does not fit this network: {name} is {found}, and {own.dtype} {list(own.shape)} is needed.")
+        found = (
+            f"{value.dtype} {list(value.shape)}"
+            if isinstance(value, Tensor)
+            else type(value).__name__
+        )
+        raise StateError(
+            f"The state does not fit this network: {name} is {found}, and {own.dtype}"
+            f" {list(own.shape)} is needed."
+        )
     return value.to(own.device, copy=True)
 
 
 def _same(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
     if expected.keys() != found.keys():
-        raise StateError(f"The state does not fit this training: {what} has {', '.join(found) or 'nothing'}, not {', '.join(expected)}.")
+        raise StateError(
+            f"The state does not fit this training: {what} has {', '.join(found) or 'nothing'}, not"
+            f" {', '.join(expected)}."
+        )
     for name, value in expected.items():
         if isinstance(value, Tensor):
             _like(value, found[name], f"{what}, {name}")
@@ -124,9 +175,18 @@ def _same(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> N
 
 def _see_that_plain(tree: Any, most: int) -> None:
     """No tensor of a stored optimizer is larger than the parameters."""
-    for value in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, (list, tuple)) else ():
+    for value in (
+        tree.values()
+        if isinstance(tree, Mapping)
+        else tree
+        if isinstance(tree, (list, tuple))
+        else ()
+    ):
         if isinstance(value, Tensor) and value.numel() > most:
-            raise StateError(f"The state does not fit this network: the optimizer's state has {value.numel()} numbers in one piece.")
+            raise StateError(
+                f"The state does not fit this network: the optimizer's state has {value.numel()}"
+                " numbers in one piece."
+            )
         _see_that_plain(value, most)
 
 

@@ -11,15 +11,20 @@ import torch
 
 @contextlib.contextmanager
 def determinism(strict: bool) -> Iterator[None]:
-    """Where `strict`, an operation without a deterministic kernel raises instead of running; cuBLAS gets a fixed workspace, cuDNN does not
-    try kernels out, TensorFloat-32 is off. The settings that were there before come back.
+    """Where `strict`, an operation without a deterministic kernel raises instead of running; cuBLAS
+    gets a fixed workspace, cuDNN does not try kernels out, TensorFloat-32 is off. The settings that
+    were there before come back.
 
-    The CPU's kernels that a network here uses are deterministic as they are, for a given number of threads.
+    The CPU's kernels that a network here uses are deterministic as they are, for a given number of
+    threads.
     """
     if not strict:
         yield
         return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     precision, benchmark, tf32 = (
         torch.get_float32_matmul_precision(),
         torch.backends.cudnn.benchmark,

@@ -1,7 +1,9 @@
-"""One network over several processes: each takes its share of every batch, and one all-reduce a step joins their gradients.
+"""One network over several processes: each takes its share of every batch, and one all-reduce a
+step joins their gradients.
 
-Every process has the same data, weights and order of batches; a batch is cut into contiguous shares, so the sum of the shares' gradients is that of the
-batch. Shapes: K members (one here), B examples of a batch, P parameters.
+Every process has the same data, weights and order of batches; a batch is cut into contiguous
+shares, so the sum of the shares' gradients is that of the batch. Shapes: K members (one here), B
+examples of a batch, P parameters.
 """
 
 from __future__ import annotations
@@ -45,14 +47,18 @@ def place() -> Place | None:
     if "RANK" in env and "WORLD_SIZE" in env and "MASTER_ADDR" in env:
         found = Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
     elif int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        found = Place(int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0)))
+        found = Place(
+            int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0))
+        )
     else:
         return None
     return found if found.size > 1 else None
 
 
 class Across:
-    """The processes of one training. `agreed` is a signal that any of them received, known to all after the same step."""
+    """The processes of one training. `agreed` is a signal that any of them received, known to all
+    after the same step.
+    """
 
     def __init__(self, here: Place) -> None:
         self.here = here
@@ -65,29 +71,42 @@ class Across:
         """Our rows of a batch; what the whole batch weighs is kept for `shares`."""
         x, y, weights = batch
         size = x.shape[1]
-        start, stop = (size * number // self.here.size for number in (self.here.rank, self.here.rank + 1))
+        start, stop = (
+            size * number // self.here.size for number in (self.here.rank, self.here.rank + 1)
+        )
         self.offset = start
         self.total = float(size) if weights is None else weights.sum(1, keepdim=True)
-        return x[:, start:stop], y[:, start:stop], weights[:, start:stop] if weights is not None else None
+        return (
+            x[:, start:stop],
+            y[:, start:stop],
+            weights[:, start:stop] if weights is not None else None,
+        )
 
     def shares(self, loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
         """What each of our examples counts in the objective of the whole batch: [K, B]."""
         own_KB = torch.ones_like(loss_KB) if weights_KB is None else weights_KB
         if reduction == "sum":
             return own_KB.detach()
-        total = self.total if isinstance(self.total, float) else torch.where(self.total > 0, self.total, 1.0)
+        total = (
+            self.total
+            if isinstance(self.total, float)
+            else torch.where(self.total > 0, self.total, 1.0)
+        )
         return (own_KB / total).detach()
 
     def join(self, gradient_KP: Tensor, objective_K: Tensor) -> Tensor:
         """The gradient of the whole batch, in place, and its objective [K]."""
-        flag = torch.tensor([float(self.received)], dtype=gradient_KP.dtype, device=gradient_KP.device)
+        flag = torch.tensor(
+            [float(self.received)], dtype=gradient_KP.dtype, device=gradient_KP.device
+        )
         flat = torch.cat([gradient_KP.flatten(), objective_K.to(gradient_KP.dtype), flag])
         try:
             torch.distributed.all_reduce(flat)
         except RuntimeError as error:
             raise RankLost(
-                f"another of the {self.here.size} processes of this training is gone ({' '.join(str(error).split())[:200]}); "
-                "go on from the last checkpoint with `mlplab resume`, under torchrun with any number of processes"
+                f"another of the {self.here.size} processes of this training is gone"
+                f" ({' '.join(str(error).split())[:200]}); go on from the last checkpoint with"
+                " `mlplab resume`, under torchrun with any number of processes"
             ) from error
         size = gradient_KP.numel()
         gradient_KP.copy_(flat[:size].view_as(gradient_KP))
@@ -104,12 +123,21 @@ def joined() -> Iterator[Across | None]:
         yield None
         return
     if "RANK" not in os.environ:  # srun: the first node is where its step was launched from
-        os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
-        os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000))
+        os.environ.setdefault(
+            "MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
+        )
+        os.environ.setdefault(
+            "MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
+        )
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", rank=here.rank, world_size=here.size, timeout=PATIENCE)
+    torch.distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        rank=here.rank,
+        world_size=here.size,
+        timeout=PATIENCE,
+    )
     try:
         yield Across(here)
     finally:

@@ -1,4 +1,5 @@
-"""The loss and the metrics of K members on one part of the data, without dropout and with running statistics.
+"""The loss and the metrics of K members on one part of the data, without dropout and with running
+statistics.
 
 Shapes: K members, N examples, C outputs, T targets.
 """
@@ -22,7 +23,9 @@ from mlplab.training.objective import join
 
 @dataclass(frozen=True)
 class Scoring:
-    """How outputs become numbers that a person reads: the loss, and the targets' shift and scale [K or 1, 1, T], undone before measuring."""
+    """How outputs become numbers that a person reads: the loss, and the targets' shift and scale [K
+    or 1, 1, T], undone before measuring.
+    """
 
     task: Task
     loss: Loss
@@ -30,12 +33,21 @@ class Scoring:
     target_scale: Tensor | None = None
 
     def metrics_of(self, outputs_KNC: Tensor, data: Resident, full: bool) -> dict[str, Tensor]:
-        """Metrics of all members: each [K]. `full` adds those that are too dear for every evaluation."""
+        """Metrics of all members: each [K]. `full` adds those that are too dear for every
+        evaluation.
+        """
         if self.task.classifies:
             targets_KN = data.y.expand(outputs_KNC.shape[0], -1)
             if full:
-                return _member_by_member(metrics.final_classification_metrics, self.loss.predict(outputs_KNC), targets_KN, data.mask)
-            return metrics.classification_metrics(outputs_KNC, targets_KN, self.loss.decide(outputs_KNC), data.mask)
+                return _member_by_member(
+                    metrics.final_classification_metrics,
+                    self.loss.predict(outputs_KNC),
+                    targets_KN,
+                    data.mask,
+                )
+            return metrics.classification_metrics(
+                outputs_KNC, targets_KN, self.loss.decide(outputs_KNC), data.mask
+            )
         predicted = self.loss.predict(outputs_KNC)
         targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
         restored = self._restore(predicted), self._restore(targets_KNT)
@@ -49,23 +61,35 @@ class Scoring:
         return values_KNT.double() * self.target_scale + self.target_shift
 
     def select(self, rows: Tensor) -> Scoring:
-        if self.target_scale is None or self.target_shift is None or self.target_scale.shape[0] == 1:
+        if (
+            self.target_scale is None
+            or self.target_shift is None
+            or self.target_scale.shape[0] == 1
+        ):
             return self
         return Scoring(self.task, self.loss, self.target_shift[rows], self.target_scale[rows])
 
 
 def _member_by_member(
-    measure: Callable[..., dict[str, Tensor]], scores_KNC: Tensor, targets_KN: Tensor, mask_KN: Tensor | None
+    measure: Callable[..., dict[str, Tensor]],
+    scores_KNC: Tensor,
+    targets_KN: Tensor,
+    mask_KN: Tensor | None,
 ) -> dict[str, Tensor]:
     """All members at once; where some rows only fill up, each on the rows that it has."""
     if mask_KN is None:
         return measure(scores_KNC, targets_KN)
     masks = mask_KN.expand(len(scores_KNC), -1)
-    own = [measure(scores_KNC[k : k + 1, mask], targets_KN[k : k + 1, mask]) for k, mask in enumerate(masks)]
+    own = [
+        measure(scores_KNC[k : k + 1, mask], targets_KN[k : k + 1, mask])
+        for k, mask in enumerate(masks)
+    ]
     return {name: torch.cat([found[name] for found in own]) for name in own[0]}
 
 
-def outputs(network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: Resident, num_members: int) -> Tensor:
+def outputs(
+    network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: Resident, num_members: int
+) -> Tensor:
     """The outputs for all examples: [K, N, C], computed in pieces that bound the memory."""
     width = max(network.num_features, *(layer.units for layer in network.layers))
     pieces = [network.forward(views, x, buffers) for x, _, _ in data.blocks(num_members, width)]
@@ -73,11 +97,25 @@ def outputs(network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: R
 
 
 def evaluate(
-    network: MLP, views: Sequence[LayerViews], buffers: Buffers, scoring: Scoring, data: Resident, num_members: int, full: bool = False
+    network: MLP,
+    views: Sequence[LayerViews],
+    buffers: Buffers,
+    scoring: Scoring,
+    data: Resident,
+    num_members: int,
+    full: bool = False,
 ) -> dict[str, Tensor]:
-    """ "loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64 [K]."""
+    """ "loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64
+    [K].
+    """
     outputs_KNC = outputs(network, views, buffers, data, num_members)
     y = data.y.expand(num_members, *data.y.shape[1:])
     weights = data.weights.expand(num_members, -1) if data.weights is not None else None
     loss_K = join(scoring.loss(outputs_KNC, y), weights, scoring.loss.reduction)
-    return {"loss": loss_K.double(), **{name: value.double() for name, value in scoring.metrics_of(outputs_KNC, data, full).items()}}
+    return {
+        "loss": loss_K.double(),
+        **{
+            name: value.double()
+            for name, value in scoring.metrics_of(outputs_KNC, data, full).items()
+        },
+    }

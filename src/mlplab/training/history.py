@@ -17,7 +17,9 @@ from mlplab.schema import Number
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the members `members` (their places in the population): values [M, K], NaN where a value is not a number."""
+    """One evaluation of the members `members` (their places in the population): values [M, K], NaN
+    where a value is not a number.
+    """
 
     epoch: int
     step: int
@@ -29,7 +31,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Pending:
-    """A row that still lies on the device: metrics [M', K], squared sizes of gradient, update and weights [3, K, L], and the learning rate."""
+    """A row that still lies on the device: metrics [M', K], squared sizes of gradient, update and
+    weights [3, K, L], and the learning rate.
+    """
 
     epoch: int
     step: int
@@ -41,21 +45,35 @@ class Pending:
     lr: Number
 
     def row(self) -> Row:
-        """Read it: metrics, learning rate, gradient norm of the whole and of each layer, |update| / |weights| of each layer."""
+        """Read it: metrics, learning rate, gradient norm of the whole and of each layer, |update| /
+        |weights| of each layer.
+        """
         squares_3KL = self.squares_3KL.double().cpu().numpy()
         gradient_KL, moved_KL, size_KL = np.sqrt(squares_3KL)
-        lr_1K = np.broadcast_to(np.asarray(self.lr.cpu().numpy().T if isinstance(self.lr, Tensor) else self.lr), (1, len(gradient_KL)))
+        lr_1K = np.broadcast_to(
+            np.asarray(self.lr.cpu().numpy().T if isinstance(self.lr, Tensor) else self.lr),
+            (1, len(gradient_KL)),
+        )
         whole_1K = np.sqrt(squares_3KL[0].sum(1))[None]
         values_MK = self.values_MK.cpu().numpy()
         with np.errstate(all="ignore"):  # a member that diverges has no ratio
             ratio_LK = (moved_KL / np.maximum(size_KL, 1e-15)).T
         values = np.concatenate([values_MK, lr_1K, whole_1K, gradient_KL.T, ratio_LK])
-        return Row(self.epoch, self.step, self.time, self.members.numpy(), self.alive_K.cpu().numpy(), values)
+        return Row(
+            self.epoch,
+            self.step,
+            self.time,
+            self.members.numpy(),
+            self.alive_K.cpu().numpy(),
+            values,
+        )
 
 
 @dataclass(frozen=True)
 class History:
-    """One member's evaluations, in order. `values` is [E, M]; `history["val/loss"]` is a column [E]."""
+    """One member's evaluations, in order. `values` is [E, M]; `history["val/loss"]` is a column
+    [E].
+    """
 
     names: tuple[str, ...]
     epoch: np.ndarray
@@ -75,7 +93,9 @@ class History:
         """The history as a pandas DataFrame, a row an evaluation."""
         import pandas as pd
 
-        return pd.DataFrame({"epoch": self.epoch, "step": self.step, **{name: self[name] for name in self.names}})
+        return pd.DataFrame(
+            {"epoch": self.epoch, "step": self.step, **{name: self[name] for name in self.names}}
+        )
 
 
 class Journal:
@@ -91,11 +111,21 @@ class Journal:
         self.rows.append(row)
 
     def histories(self, members: Sequence[int] | None = None) -> list[History]:
-        """One history a member, of all or of some: the rows during which it was alive, in its own epochs and steps."""
-        chosen = np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
+        """One history a member, of all or of some: the rows during which it was alive, in its own
+        epochs and steps.
+        """
+        chosen = (
+            np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
+        )
         if not self.rows:
             empty = np.zeros(0)
-            none = History(self.names, empty.astype(int), empty.astype(int), empty, np.zeros((0, len(self.names))))
+            none = History(
+                self.names,
+                empty.astype(int),
+                empty.astype(int),
+                empty,
+                np.zeros((0, len(self.names))),
+            )
             return [none] * len(chosen)
         place = np.full(self.num_members, -1)
         place[chosen] = np.arange(len(chosen))
@@ -105,10 +135,18 @@ class Journal:
             at = place[row.members]
             present[e, at[at >= 0]] = row.alive[at >= 0]
             values[e, at[at >= 0]] = row.values.T[at >= 0]
-        epoch, step, time = (np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time"))
+        epoch, step, time = (
+            np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time")
+        )
         starts = [self.starts[member] if self.starts else 0 for member in chosen]
         return [
-            History(self.names, epoch[seen] - start, step[seen] - start * self.per_epoch, time[seen], values[seen, k])
+            History(
+                self.names,
+                epoch[seen] - start,
+                step[seen] - start * self.per_epoch,
+                time[seen],
+                values[seen, k],
+            )
             for k, start in enumerate(starts)
             for seen in (present[:, k],)
         ]
@@ -121,6 +159,13 @@ class Journal:
         for row in self.rows:
             own = place[row.members] >= 0
             if own.any():
-                kept.append(dataclasses.replace(row, members=place[row.members][own], alive=row.alive[own], values=row.values[:, own]))
+                kept.append(
+                    dataclasses.replace(
+                        row,
+                        members=place[row.members][own],
+                        alive=row.alive[own],
+                        values=row.values[:, own],
+                    )
+                )
         self.rows, self.num_members = kept, len(members)
         self.starts = [self.starts[member] for member in members] if self.starts else []

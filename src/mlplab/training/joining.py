@@ -1,6 +1,8 @@
-"""Members that come to a population while it trains: they begin at their own epoch 0, beside others that are further on.
+"""Members that come to a population while it trains: they begin at their own epoch 0, beside others
+that are further on.
 
-What a member sees is a function of its own time, so it does not notice when it came. Shapes: K members.
+What a member sees is a function of its own time, so it does not notice when it came. Shapes: K
+members.
 """
 
 from __future__ import annotations
@@ -15,19 +17,25 @@ from mlplab.training.stopping import Kept, Watch
 
 
 def beginning(new: Population, epoch: int, first: int) -> Population:
-    """A population as built, as members `first`, `first` + 1, ... of another whose clock has come to that epoch."""
+    """A population as built, as members `first`, `first` + 1, ... of another whose clock has come
+    to that epoch.
+    """
     places = torch.arange(first, first + new.num_members)
     starts_K = torch.full((new.num_members,), epoch, dtype=torch.int64, device=new.theta_KP.device)
     return dataclasses.replace(new, members=places, start_K=starts_K)
 
 
 def joined(whole: Population, before: Population, new: Population) -> Population:
-    """Both as one population. `whole` is built anew from the settings of `before` and then of `new`: it brings data, numbers and seeds, they their states."""
+    """Both as one population. `whole` is built anew from the settings of `before` and then of
+    `new`: it brings data, numbers and seeds, they their states.
+    """
 
     def cat(name: str) -> Tensor:
         return torch.cat([getattr(before, name), getattr(new, name)])
 
-    buffers = {name: torch.cat([value, new.buffers[name]]) for name, value in before.buffers.items()}
+    buffers = {
+        name: torch.cat([value, new.buffers[name]]) for name, value in before.buffers.items()
+    }
     return dataclasses.replace(
         whole,
         members=cat("members"),
@@ -60,4 +68,8 @@ def _watch(whole: Watch, before: Watch, new: Watch) -> Watch:
 
 
 def _kept(before: Kept, new: Kept) -> Kept:
-    return Kept(torch.cat([before.theta_KP, new.theta_KP]), _cat(before.buffers, new.buffers), torch.cat([before.step_K, new.step_K]))
+    return Kept(
+        torch.cat([before.theta_KP, new.theta_KP]),
+        _cat(before.buffers, new.buffers),
+        torch.cat([before.step_K, new.step_K]),
+    )

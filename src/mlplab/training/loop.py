@@ -26,13 +26,17 @@ Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
 """Called a few times a second with the rows that have become known on the host."""
 
 Observer = Callable[[Population, int, int], None]
-"""Called at every evaluation with the population, the epoch and the step, to look and copy: what it sees goes on changing."""
+"""Called at every evaluation with the population, the epoch and the step, to look and copy: what it
+sees goes on changing.
+"""
 
 READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as much as some steps
 
 
 class Loop:
-    """Trains a population. `outcomes()` may be asked for at any time: an interrupted run has the weights of its last evaluation."""
+    """Trains a population. `outcomes()` may be asked for at any time: an interrupted run has the
+    weights of its last evaluation.
+    """
 
     def __init__(self, population: Population, listener: Listener | None = None) -> None:
         if population.theta_KP.device.type == "cpu":
@@ -40,7 +44,9 @@ class Loop:
         self.now, self.listener = population, listener
         self.observers: list[Observer] = []
         self.num_layers = population.network.layout.num_layers
-        self.membership_PL = population.network.layout.membership(population.theta_KP.device, population.theta_KP.dtype)
+        self.membership_PL = population.network.layout.membership(
+            population.theta_KP.device, population.theta_KP.dtype
+        )
         self.journal = Journal(self._names(), population.num_members)
         self.ended: list[Population] = []
         self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
@@ -58,7 +64,9 @@ class Loop:
 
     @torch.no_grad()
     def run(self) -> None:
-        """Until every member has finished, stopped or diverged. A loop that was restored goes on where it was."""
+        """Until every member has finished, stopped or diverged. A loop that was restored goes on
+        where it was.
+        """
         with suited(self._largest_product()):
             self._run()
 
@@ -76,12 +84,16 @@ class Loop:
         self.read()
 
     def _largest_product(self) -> int:
-        """Multiplications, of all members that ever were here: who has left does not change how the others are worked out."""
+        """Multiplications, of all members that ever were here: who has left does not change how the
+        others are worked out.
+        """
         sizes = [entry.size for entry in self.now.network.layout.entries]
         return self.journal.num_members * self.now.batches.portion * max(sizes)
 
     def expect(self, last_steps: set[int]) -> None:
-        """Evaluate after these steps, whatever part of an epoch is done by then: some members end there."""
+        """Evaluate after these steps, whatever part of an epoch is done by then: some members end
+        there.
+        """
         self._last_steps = set(last_steps)
 
     def read(self) -> None:
@@ -102,8 +114,14 @@ class Loop:
                 population.dropout.step = step
             due = self._due(per_epoch)
             before_KP = population.theta_KP.clone() if due else None
-            population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
-                population.theta_KP, population.objective, population.optimizer_state, step, self.lr
+            population.theta_KP, population.optimizer_state, objective_K = (
+                population.optimizer.step(
+                    population.theta_KP,
+                    population.objective,
+                    population.optimizer_state,
+                    step,
+                    self.lr,
+                )
             )
             self.objectives.append(objective_K)
             self.objective_K = objective_K
@@ -123,7 +141,10 @@ class Loop:
             population.dropout.first = 0 if self.across is None else self.across.offset
 
     def _due(self, per_epoch: int) -> bool:
-        return self.step % (per_epoch * self.now.training.evaluate_every) == 0 or self.step in self._last_steps
+        return (
+            self.step % (per_epoch * self.now.training.evaluate_every) == 0
+            or self.step in self._last_steps
+        )
 
     def _lr(self, t: int | Tensor) -> Number:
         population = self.now
@@ -134,7 +155,12 @@ class Loop:
 
     def _names(self) -> tuple[str, ...]:
         measured = "accuracy" if self.now.scoring.task.classifies else "mae rmse r2"
-        splits = [f"{split}/{name}" for split in ("train", "val") if split in self.now.data for name in ["loss", *measured.split()]]
+        splits = [
+            f"{split}/{name}"
+            for split in ("train", "val")
+            if split in self.now.data
+            for name in ["loss", *measured.split()]
+        ]
         layers = range(1, self.num_layers + 1)
         return (
             *splits,
@@ -159,18 +185,44 @@ class Loop:
         found: dict[str, Tensor] = {}
         for split in ("train", "val"):
             if split in population.data:
-                measured = evaluate(population.network, views, population.buffers, population.scoring, population.data[split], members)
+                measured = evaluate(
+                    population.network,
+                    views,
+                    population.buffers,
+                    population.scoring,
+                    population.data[split],
+                    members,
+                )
                 found |= {f"{split}/{name}": value_K for name, value_K in measured.items()}
         was_alive_K = population.watch.alive_K
         value_K = self._monitored(found)
         step = population.own(self.step, population.batches.per_epoch)
         own_step = step.squeeze(1) if isinstance(step, Tensor) else step
-        population.watch.observe(value_K, population.theta_KP, population.buffers, own_step, self._first_bad(found, own_step))
+        population.watch.observe(
+            value_K,
+            population.theta_KP,
+            population.buffers,
+            own_step,
+            self._first_bad(found, own_step),
+        )
         if population.schedule.stateful and not begins:
-            population.schedule_state = population.schedule.observe(population.schedule_state, value_K.unsqueeze(1))
+            population.schedule_state = population.schedule.observe(
+                population.schedule_state, value_K.unsqueeze(1)
+            )
         values_MK = torch.stack([found[name] for name in self.journal.names if name in found])
         squares_3KL = self._squares(before_KP)
-        self._pending.append(Pending(self.epoch, self.step, time.time(), population.members, was_alive_K, values_MK, squares_3KL, lr))
+        self._pending.append(
+            Pending(
+                self.epoch,
+                self.step,
+                time.time(),
+                population.members,
+                was_alive_K,
+                values_MK,
+                squares_3KL,
+                lr,
+            )
+        )
         self._read()
         for observer in self.observers:
             observer(population, self.epoch, self.step)
@@ -182,9 +234,11 @@ class Loop:
         return -value_K if metrics.better(name) == "max" else value_K
 
     def _first_bad(self, found: dict[str, Tensor], step: int | Tensor) -> Tensor:
-        """The first step since the last evaluation, `step` the current one, whose objective was not finite, or this one if loss or weights are not: [K], else 0.
+        """The first step since the last evaluation, `step` the current one, whose objective was not
+        finite, or this one if loss or weights are not: [K], else 0.
 
-        Weights that are no numbers can hide behind a finite loss: an activation that selects may pass them over.
+        Weights that are no numbers can hide behind a finite loss: an activation that selects may
+        pass them over.
         """
         theta_KP = self.now.theta_KP
         seen_SK = torch.stack([*self.objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
@@ -201,9 +255,13 @@ class Loop:
         return torch.where(bad_SK.any(0), first_K.minimum(step_K).clamp_min(1), 0)
 
     def _squares(self, before_KP: Tensor) -> Tensor:
-        """Squared sizes of gradient, update and weights of each layer: [3, K, L]. What follows from them is worked out when they are read."""
+        """Squared sizes of gradient, update and weights of each layer: [3, K, L]. What follows from
+        them is worked out when they are read.
+        """
         population = self.now
-        measured_3KP = torch.stack([population.objective.gradient_KP, population.theta_KP - before_KP, before_KP])
+        measured_3KP = torch.stack(
+            [population.objective.gradient_KP, population.theta_KP - before_KP, before_KP]
+        )
         return measured_3KP.square_() @ self.membership_PL
 
     def _read(self, now: bool = False) -> None:
@@ -218,7 +276,9 @@ class Loop:
             self.listener(rows, self.journal.names)
 
     def _compact(self, num_alive: int) -> None:
-        """Once half of the members have ended, they leave: their neighbours go on in a smaller population."""
+        """Once half of the members have ended, they leave: their neighbours go on in a smaller
+        population.
+        """
         if num_alive <= self.now.num_members // 2:
             alive_K = self.now.watch.alive_K
             self.ended.append(self.now.select((~alive_K).nonzero().squeeze(1)))
@@ -226,7 +286,9 @@ class Loop:
 
     @torch.no_grad()
     def admit(self, new: Population, joined: Population) -> None:
-        """Between two epochs: members that begin now. `joined`: those that train already, and the new ones behind them; see `joining.joined`."""
+        """Between two epochs: members that begin now. `joined`: those that train already, and the
+        new ones behind them; see `joining.joined`.
+        """
         assert joined.start_K is not None
         self.journal.num_members += new.num_members
         self.journal.per_epoch = new.batches.per_epoch
@@ -234,11 +296,17 @@ class Loop:
         self.now = new
         self._evaluate_start()
         self.now = joined
-        self.membership_PL = joined.network.layout.membership(joined.theta_KP.device, joined.theta_KP.dtype)
-        self._last_steps = set((joined.watch.last_step_K + joined.start_K * joined.batches.per_epoch).tolist())
+        self.membership_PL = joined.network.layout.membership(
+            joined.theta_KP.device, joined.theta_KP.dtype
+        )
+        self._last_steps = set(
+            (joined.watch.last_step_K + joined.start_K * joined.batches.per_epoch).tolist()
+        )
 
     def leave(self) -> dict[int, Outcome]:
-        """The outcomes of the members that have ended, who leave for good: those that still train are numbered anew, in their order."""
+        """The outcomes of the members that have ended, who leave for good: those that still train
+        are numbered anew, in their order.
+        """
         self.read()
         alive_K = self.now.watch.alive_K
         ended = [*self.ended, self.now.select((~alive_K).nonzero().squeeze(1))]

@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
 
 def join(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
-    """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or weighted sum: [K]."""
+    """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or
+    weighted sum: [K].
+    """
     if reduction == "sum":
         return loss_KB.sum(1) if weights_KB is None else (weights_KB * loss_KB).sum(1)
-    return loss_KB.mean(1) if weights_KB is None else (weights_KB * loss_KB).sum(1) / _total(weights_KB)
+    return (
+        loss_KB.mean(1)
+        if weights_KB is None
+        else (weights_KB * loss_KB).sum(1) / _total(weights_KB)
+    )
 
 
 def _total(weights_KB: Tensor) -> Tensor:
-    """Sum of the weights [K]; 1 where all are 0, so that a batch of nothing costs and teaches nothing."""
+    """Sum of the weights [K]; 1 where all are 0, so that a batch of nothing costs and teaches
+    nothing.
+    """
     total_K = weights_KB.sum(1)
     return torch.where(total_K > 0, total_K, 1.0)
 
@@ -37,12 +45,26 @@ def _total(weights_KB: Tensor) -> Tensor:
 class Objective:
     """theta_KP -> (loss_K, gradient_KP) on the current batch.
 
-    The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is clipped by value, then by norm, each
-    member by itself.
+    The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is
+    clipped by value, then by norm, each member by itself.
     """
 
-    def __init__(self, network: MLP, loss: Loss, training: Training, theta_KP: Tensor, buffers: Buffers, dropout: Dropout | None) -> None:
-        self.network, self.loss, self.training, self.buffers, self.dropout = network, loss, training, buffers, dropout
+    def __init__(
+        self,
+        network: MLP,
+        loss: Loss,
+        training: Training,
+        theta_KP: Tensor,
+        buffers: Buffers,
+        dropout: Dropout | None,
+    ) -> None:
+        self.network, self.loss, self.training, self.buffers, self.dropout = (
+            network,
+            loss,
+            training,
+            buffers,
+            dropout,
+        )
         self.batch: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.gradient_KP = torch.zeros_like(theta_KP)
         self._even_KB: dict[int, Tensor] = {}
@@ -69,7 +91,9 @@ class Objective:
         return self._views
 
     def __call__(self, theta_KP: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective [K] and gradient [K, P] at theta. The gradient is overwritten by the next call."""
+        """Objective [K] and gradient [K, P] at theta. The gradient is overwritten by the next
+        call.
+        """
         views = self.bound(theta_KP)
         assert self.batch is not None
         x_KBF, y, weights_KB = self.batch
@@ -88,18 +112,28 @@ class Objective:
         return objective_K, self.gradient_KP
 
     def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
-        """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer gradient, it saves joining on the tape."""
+        """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer
+        gradient, it saves joining on the tape.
+        """
         if self.across is not None:
             return self.across.shares(loss_KB, weights_KB, self.loss.reduction)
         if weights_KB is not None:
-            return weights_KB if self.loss.reduction == "sum" else weights_KB / _total(weights_KB).unsqueeze(1)
+            return (
+                weights_KB
+                if self.loss.reduction == "sum"
+                else weights_KB / _total(weights_KB).unsqueeze(1)
+            )
         size = loss_KB.shape[1]
         if size not in self._even_KB:
-            self._even_KB[size] = torch.full_like(loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False)
+            self._even_KB[size] = torch.full_like(
+                loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False
+            )
         return self._even_KB[size]
 
     def _differentiate(self, loss_KB: Tensor, shares_KB: Tensor) -> None:
-        """One backward for all members. A lone member's gradients are contiguous, so autograd adds them up where they belong."""
+        """One backward for all members. A lone member's gradients are contiguous, so autograd adds
+        them up where they belong.
+        """
         if self._lone:
             self.gradient_KP.zero_()
             accumulate(loss_KB, shares_KB)
@@ -122,11 +156,18 @@ class Objective:
         return (l1 * weights_KP.abs() + l2 / 2 * weights_KP.square()).sum(1)
 
     def _clip(self) -> None:
-        value, norm, gradient_KP = self.training.clip_value, self.training.clip_norm, self.gradient_KP
+        value, norm, gradient_KP = (
+            self.training.clip_value,
+            self.training.clip_norm,
+            self.gradient_KP,
+        )
         if value is not None:
-            limit = torch.as_tensor(fit(value, gradient_KP), dtype=gradient_KP.dtype, device=gradient_KP.device)
+            limit = torch.as_tensor(
+                fit(value, gradient_KP), dtype=gradient_KP.dtype, device=gradient_KP.device
+            )
             torch.minimum(torch.maximum(gradient_KP, -limit), limit, out=gradient_KP)
         if norm is not None:
             size_K1 = gradient_KP.norm(dim=1, keepdim=True)
-            # torch's clip_grad_norm_ divides by (norm + 1e-6); the same here, so that the two agree to the last digit.
+            # torch's clip_grad_norm_ divides by (norm + 1e-6); the same here, so that the two agree
+            # to the last digit.
             gradient_KP.mul_((fit(norm, size_K1) / (size_K1 + 1e-6)).clamp_(max=1.0))

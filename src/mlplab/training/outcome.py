@@ -19,7 +19,9 @@ from mlplab.training.stopping import DIVERGED, PRUNED, RUNNING, STOPPED
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one member ended. theta and buffers are the best weights' and the last healthy ones', on the CPU."""
+    """How one member ended. theta and buffers are the best weights' and the last healthy ones', on
+    the CPU.
+    """
 
     status: str  # done, diverged, pruned, interrupted
     reason: str
@@ -35,38 +37,71 @@ class Outcome:
     last_buffers: dict[str, Tensor]
 
 
-def outcomes_of(population: Population, histories: Mapping[int, History], step: int, pruned: Mapping[int, str]) -> dict[int, Outcome]:
-    """By the places of the members, of one population; `step` is where its clock stands, `pruned` why members were made to leave."""
+def outcomes_of(
+    population: Population, histories: Mapping[int, History], step: int, pruned: Mapping[int, str]
+) -> dict[int, Outcome]:
+    """By the places of the members, of one population; `step` is where its clock stands, `pruned`
+    why members were made to leave.
+    """
     watch, per_epoch = population.watch, population.batches.per_epoch
     measured = final_metrics(population)
     best, last = watch.best, watch.last
     best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
-    best_buffers, last_buffers = ({n: v.cpu() for n, v in kept.buffers.items()} for kept in (best, last))
+    best_buffers, last_buffers = (
+        {n: v.cpu() for n, v in kept.buffers.items()} for kept in (best, last)
+    )
     found = {}
-    for k, (member, state) in enumerate(zip(population.members.tolist(), watch.state_K.tolist(), strict=True)):
-        status, reason, steps = _ending(state, int(watch.diverged_step_K[k]), histories[member], step)
+    for k, (member, state) in enumerate(
+        zip(population.members.tolist(), watch.state_K.tolist(), strict=True)
+    ):
+        status, reason, steps = _ending(
+            state, int(watch.diverged_step_K[k]), histories[member], step
+        )
         if state == PRUNED:
             status, reason = "pruned", pruned.get(member, "pruned")
         found[member] = Outcome(
-            status, reason, -(-steps // per_epoch), steps, -(-int(best.step_K[k]) // per_epoch), int(best.step_K[k]), histories[member],
+            status,
+            reason,
+            -(-steps // per_epoch),
+            steps,
+            -(-int(best.step_K[k]) // per_epoch),
+            int(best.step_K[k]),
+            histories[member],
             {name: values[k] for name, values in measured.items()},
-            best_theta[k], {n: v[k] for n, v in best_buffers.items()}, last_theta[k], {n: v[k] for n, v in last_buffers.items()},
-        )  # fmt: skip
+            best_theta[k],
+            {n: v[k] for n, v in best_buffers.items()},
+            last_theta[k],
+            {n: v[k] for n, v in last_buffers.items()},
+        )
     return found
 
 
 def _ending(state: int, diverged_step: int, history: History, step: int) -> tuple[str, str, int]:
     last = int(history.step[-1]) if len(history) else step
     if state == DIVERGED:
-        loss = next((v for v in history["train/loss"][::-1] if v == v and abs(v) != float("inf")), float("nan"))
+        loss = next(
+            (v for v in history["train/loss"][::-1] if v == v and abs(v) != float("inf")),
+            float("nan"),
+        )
         return (
             "diverged",
-            f"objective or weights were not finite at step {diverged_step}; the last finite train/loss was {loss:.6g}",
+            (
+                f"objective or weights were not finite at step {diverged_step}; the last finite"
+                f" train/loss was {loss:.6g}"
+            ),
             diverged_step,
         )
     if state == RUNNING:
         return "interrupted", f"interrupted at step {last}", last
-    return "done", "no improvement within the patience" if state == STOPPED else "the planned length was reached", last
+    return (
+        "done",
+        (
+            "no improvement within the patience"
+            if state == STOPPED
+            else "the planned length was reached"
+        ),
+        last,
+    )
 
 
 def final_metrics(population: Population) -> dict[str, list[float]]:
@@ -76,6 +111,14 @@ def final_metrics(population: Population) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     with torch.no_grad():
         for split, data in population.data.items():
-            measured = evaluate(population.network, views, best.buffers, population.scoring, data, population.num_members, full=True)
+            measured = evaluate(
+                population.network,
+                views,
+                best.buffers,
+                population.scoring,
+                data,
+                population.num_members,
+                full=True,
+            )
             found |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
     return found

@@ -1,4 +1,5 @@
-"""K networks of one structure that train as one tensor: what they are, and how a list of settings becomes them.
+"""K networks of one structure that train as one tensor: what they are, and how a list of settings
+becomes them.
 
 Shapes: K members, N examples, P parameters, T targets.
 """
@@ -49,28 +50,44 @@ class Population:
     dropout: Dropout | None
     watch: Watch
     total_units: float | Tensor  # length of the run in the schedule's unit
-    start_K: Tensor | None = None  # int64 [K]: at which epoch of the population's clock each member began; None: all at 0
+    # int64 [K]: at which epoch of the population's clock each member began; None: all at 0
+    start_K: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.objective = self._objective()
 
     def _objective(self) -> Objective:
-        return Objective(self.network, self.scoring.loss, self.training, self.theta_KP, self.buffers, self.dropout)
+        return Objective(
+            self.network,
+            self.scoring.loss,
+            self.training,
+            self.theta_KP,
+            self.buffers,
+            self.dropout,
+        )
 
     @property
     def num_members(self) -> int:
         return self.theta_KP.shape[0]
 
     def own(self, clock: int, each: int = 1) -> int | Tensor:
-        """The members' own time at this time of the population's clock, in units of which an epoch has `each`: [K, 1], an int where all began with it."""
+        """The members' own time at this time of the population's clock, in units of which an epoch
+        has `each`: [K, 1], an int where all began with it.
+        """
         return clock if self.start_K is None else clock - each * self.start_K.unsqueeze(1)
 
     def select(self, rows: Tensor) -> Population:
-        """The population of some of its members (int64 indices), whose numbers do not change by it."""
+        """The population of some of its members (int64 indices), whose numbers do not change by
+        it.
+        """
         data = {part: examples.select(rows) for part, examples in self.data.items()}
-        dropout = Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
+        dropout = (
+            Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
+        )
         training = select(self.training, rows)
-        scoring = dataclasses.replace(self.scoring.select(rows), loss=select(self.scoring.loss, rows))
+        scoring = dataclasses.replace(
+            self.scoring.select(rows), loss=select(self.scoring.loss, rows)
+        )
         return dataclasses.replace(
             self,
             members=self.members[rows],
@@ -87,19 +104,30 @@ class Population:
             batches=self.batches.select(data["train"], rows),
             dropout=dropout,
             watch=self.watch.select(rows),
-            total_units=self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units,
+            total_units=(
+                self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units
+            ),
             start_K=self.start_K[rows] if self.start_K is not None else None,
         )
 
 
-def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: torch.device) -> Population:
-    """One population of K settings that differ in nothing but numbers and seeds. Raises ValueError where they differ in more."""
+def build(
+    settings: Sequence[Settings], prepared: Sequence[Prepared], device: torch.device
+) -> Population:
+    """One population of K settings that differ in nothing but numbers and seeds. Raises ValueError
+    where they differ in more.
+    """
     first = settings[0]
     dtype = getattr(torch, first.dtype)
     loss = stack([s.loss for s in settings], device)
-    network = MLP(prepared[0].num_features, stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device))
+    network = MLP(
+        prepared[0].num_features,
+        stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device),
+    )
     seeds = [s.seed for s in settings]
-    theta_KP = torch.stack([initial_theta(network.layout, s.layers, s.seed) for s in settings]).to(device, dtype)
+    theta_KP = torch.stack([initial_theta(network.layout, s.layers, s.seed) for s in settings]).to(
+        device, dtype
+    )
     buffers = network.buffers(len(settings), dtype, device)
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)
@@ -113,7 +141,11 @@ def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: to
         getattr(training, "drop_last", False),
         at_least_two=network.has_batch_norm,
     )
-    dropout = Dropout(randomness.keys(seeds, "dropout", device), len(network.layers)) if network.has_dropout else None
+    dropout = (
+        Dropout(randomness.keys(seeds, "dropout", device), len(network.layers))
+        if network.has_dropout
+        else None
+    )
     last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
     return Population(
         members=torch.arange(len(settings)),
@@ -137,14 +169,23 @@ def build(settings: Sequence[Settings], prepared: Sequence[Prepared], device: to
             training.min_delta,
         ),
         total_units=stack_numbers(
-            [_units(step, s.schedule, batches.per_epoch) for step, s in zip(last_steps, settings, strict=True)], device
+            [
+                _units(step, s.schedule, batches.per_epoch)
+                for step, s in zip(last_steps, settings, strict=True)
+            ],
+            device,
         ),
     )
 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
-    """Lengths and patience are kept a member in the Watch; here they only would stand in the way of stacking."""
-    return stack([dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings], device)
+    """Lengths and patience are kept a member in the Watch; here they only would stand in the way of
+    stacking.
+    """
+    return stack(
+        [dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings],
+        device,
+    )
 
 
 def _last_step(training: Training, per_epoch: int) -> int:
@@ -155,7 +196,12 @@ def _units(last_step: int, schedule: Schedule, per_epoch: int) -> float:
     return float(last_step if schedule.unit == "step" else math.ceil(last_step / per_epoch))
 
 
-def _data(settings: Sequence[Settings], prepared: Sequence[Prepared], dtype: torch.dtype, device: torch.device) -> dict[str, Resident]:
+def _data(
+    settings: Sequence[Settings],
+    prepared: Sequence[Prepared],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[str, Resident]:
     parts = {}
     for name in ("train", "val", "test"):
         examples = [getattr(p, name) for p in prepared]
@@ -165,10 +211,16 @@ def _data(settings: Sequence[Settings], prepared: Sequence[Prepared], dtype: tor
         own = [getattr(p, name).weights for p in prepared]
         if own[0] is not None:
             chosen = own[:1] if part.shared else own
-            parts[name] = dataclasses.replace(part, weights=torch.from_numpy(np.stack(chosen)).to(device, dtype))
-    parts = {name: _masked(part, [getattr(p, name).mask for p in prepared]) for name, part in parts.items()}
+            parts[name] = dataclasses.replace(
+                part, weights=torch.from_numpy(np.stack(chosen)).to(device, dtype)
+            )
+    parts = {
+        name: _masked(part, [getattr(p, name).mask for p in prepared])
+        for name, part in parts.items()
+    }
     weights = [
-        s.loss.class_weights_C(torch.from_numpy(p.train.real().y), p.task.num_classes) for s, p in zip(settings, prepared, strict=True)
+        s.loss.class_weights_C(torch.from_numpy(p.train.real().y), p.task.num_classes)
+        for s, p in zip(settings, prepared, strict=True)
     ]
     if weights[0] is None:
         return parts
@@ -181,7 +233,9 @@ def _masked(part: Resident, masks: Sequence[np.ndarray | None]) -> Resident:
         return part
     chosen = masks[:1] if part.shared else masks
     size = part.num_examples
-    mask_KN = torch.from_numpy(np.stack([mask if mask is not None else np.ones(size, bool) for mask in chosen])).to(part.x.device)
+    mask_KN = torch.from_numpy(
+        np.stack([mask if mask is not None else np.ones(size, bool) for mask in chosen])
+    ).to(part.x.device)
     weights = mask_KN.to(part.x.dtype) if part.weights is None else part.weights * mask_KN
     return dataclasses.replace(part, weights=weights, mask=mask_KN)
 
@@ -192,7 +246,9 @@ def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dty
     shared = part.shared and all(torch.equal(w, rows[0]) for w in rows)
     table_KC = torch.stack(rows[:1] if shared else rows).to(part.x.device, dtype)
     by_class_KN = table_KC.gather(1, part.y.expand(table_KC.shape[0], -1))
-    return dataclasses.replace(part, weights=by_class_KN if part.weights is None else by_class_KN * part.weights)
+    return dataclasses.replace(
+        part, weights=by_class_KN if part.weights is None else by_class_KN * part.weights
+    )
 
 
 def _scoring(loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:  # type: ignore[no-untyped-def]
@@ -201,5 +257,8 @@ def _scoring(loss, prepared: Sequence[Prepared], device: torch.device) -> Scorin
         return Scoring(prepared[0].task, loss)
     shared = all(p is prepared[0] for p in prepared)
     chosen = scalers[:1] if shared else scalers
-    shift, scale = (torch.from_numpy(np.stack([getattr(s, key) for s in chosen])).unsqueeze(1).to(device) for key in ("shift", "scale"))
+    shift, scale = (
+        torch.from_numpy(np.stack([getattr(s, key) for s in chosen])).unsqueeze(1).to(device)
+        for key in ("shift", "scale")
+    )
     return Scoring(prepared[0].task, loss, shift, scale)

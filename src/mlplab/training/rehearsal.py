@@ -1,4 +1,6 @@
-"""How long a population's updates and evaluations take here, by doing a few; what they did is thrown away with the population."""
+"""How long a population's updates and evaluations take here, by doing a few; what they did is
+thrown away with the population.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from mlplab.training.population import Population
 @torch.no_grad()
 def rehearse(population: Population, updates: int = 3) -> tuple[float, float]:
     """Seconds of one update and of one evaluation."""
-    batches = itertools.chain.from_iterable(population.batches.epoch(epoch) for epoch in itertools.count(1))
+    batches = itertools.chain.from_iterable(
+        population.batches.epoch(epoch) for epoch in itertools.count(1)
+    )
     _evaluate(population)  # the first one pays for what is set up once
     _update(population, next(batches), 1)
     started = time.perf_counter()
@@ -31,7 +35,11 @@ def _update(population: Population, batch, step: int) -> None:  # type: ignore[n
     if population.dropout is not None:
         population.dropout.step = step
     population.theta_KP, population.optimizer_state, _ = population.optimizer.step(
-        population.theta_KP, population.objective, population.optimizer_state, step, population.optimizer.lr
+        population.theta_KP,
+        population.objective,
+        population.optimizer_state,
+        step,
+        population.optimizer.lr,
     )
     _wait(population)
 
@@ -40,7 +48,14 @@ def _evaluate(population: Population) -> None:
     views = population.objective.bound(population.theta_KP)
     for split in ("train", "val"):
         if split in population.data:
-            evaluate(population.network, views, population.buffers, population.scoring, population.data[split], population.num_members)
+            evaluate(
+                population.network,
+                views,
+                population.buffers,
+                population.scoring,
+                population.data[split],
+                population.num_members,
+            )
 
 
 def _wait(population: Population) -> None:

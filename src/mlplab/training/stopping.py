@@ -1,4 +1,5 @@
-"""Who goes on: best weights, early stopping and divergence of each member, on the device and without looking at the host.
+"""Who goes on: best weights, early stopping and divergence of each member, on the device and
+without looking at the host.
 
 Shapes: K members, P parameters.
 """
@@ -18,7 +19,9 @@ RUNNING, FINISHED, STOPPED, DIVERGED, PRUNED = range(5)
 
 @dataclass
 class Kept:
-    """A member's weights worth keeping: theta [K, P], running statistics, and when they were met."""
+    """A member's weights worth keeping: theta [K, P], running statistics, and when they were
+    met.
+    """
 
     theta_KP: Tensor
     buffers: Buffers
@@ -27,23 +30,43 @@ class Kept:
     @classmethod
     def at_start(cls, theta_KP: Tensor, buffers: Buffers) -> Kept:
         zeros_K = torch.zeros(theta_KP.shape[0], dtype=torch.int64, device=theta_KP.device)
-        return cls(theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K)
+        return cls(
+            theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K
+        )
 
-    def keep(self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor) -> None:
-        """Take over the chosen members, at a step that may be each one's own, [K]. A select, never a product: 0 times NaN is NaN."""
+    def keep(
+        self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor
+    ) -> None:
+        """Take over the chosen members, at a step that may be each one's own, [K]. A select, never
+        a product: 0 times NaN is NaN.
+        """
         chosen_K1 = chosen_K.unsqueeze(1)
         self.theta_KP = torch.where(chosen_K1, theta_KP, self.theta_KP)
-        self.buffers = {name: torch.where(chosen_K1, value, self.buffers[name]) for name, value in buffers.items()}
+        self.buffers = {
+            name: torch.where(chosen_K1, value, self.buffers[name])
+            for name, value in buffers.items()
+        }
         self.step_K = torch.where(chosen_K, step, self.step_K)
 
     def select(self, rows: Tensor) -> Kept:
-        return Kept(self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.step_K[rows])
+        return Kept(
+            self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.step_K[rows]
+        )
 
 
 class Watch:
-    """Follows the monitored metric of each member (lower is better) and decides when a member ends."""
+    """Follows the monitored metric of each member (lower is better) and decides when a member
+    ends.
+    """
 
-    def __init__(self, theta_KP: Tensor, buffers: Buffers, last_step_K: Tensor, patience_K: Tensor, min_delta: Number) -> None:
+    def __init__(
+        self,
+        theta_KP: Tensor,
+        buffers: Buffers,
+        last_step_K: Tensor,
+        patience_K: Tensor,
+        min_delta: Number,
+    ) -> None:
         members, device = theta_KP.shape[0], theta_KP.device
         self.best, self.last = Kept.at_start(theta_KP, buffers), Kept.at_start(theta_KP, buffers)
         self.last_step_K, self.patience_K, self.min_delta = last_step_K, patience_K, min_delta
@@ -56,8 +79,16 @@ class Watch:
     def alive_K(self) -> Tensor:
         return self.state_K == RUNNING
 
-    def observe(self, value_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor, first_bad_K: Tensor) -> None:
-        """One evaluation, at a step that may be each one's own, [K]. first_bad_K is the step at which a member's objective ceased to be finite, 0 where it is finite.
+    def observe(
+        self,
+        value_K: Tensor,
+        theta_KP: Tensor,
+        buffers: Buffers,
+        step: int | Tensor,
+        first_bad_K: Tensor,
+    ) -> None:
+        """One evaluation, at a step that may be each one's own, [K]. first_bad_K is the step at
+        which a member's objective ceased to be finite, 0 where it is finite.
 
         NaN is never better than anything, so it counts as no improvement.
         """
@@ -65,7 +96,10 @@ class Watch:
         diverged_K = alive_K & (first_bad_K > 0)
         healthy_K = alive_K & ~diverged_K
         delta = self.min_delta.view(-1) if isinstance(self.min_delta, Tensor) else self.min_delta
-        better_K = healthy_K & ((value_K < self.best_value_K - delta) | ((value_K < torch.inf) & (self.best_value_K == torch.inf)))
+        better_K = healthy_K & (
+            (value_K < self.best_value_K - delta)
+            | ((value_K < torch.inf) & (self.best_value_K == torch.inf))
+        )
         self.best.keep(better_K, theta_KP, buffers, step)
         self.last.keep(healthy_K, theta_KP, buffers, step)
         self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
@@ -73,11 +107,22 @@ class Watch:
         self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
         impatient_K = healthy_K & (self.since_K >= self.patience_K)
         finished_K = healthy_K & (self.last_step_K <= step)
-        for chosen_K, state in ((impatient_K, STOPPED), (finished_K, FINISHED), (diverged_K, DIVERGED)):
+        for chosen_K, state in (
+            (impatient_K, STOPPED),
+            (finished_K, FINISHED),
+            (diverged_K, DIVERGED),
+        ):
             self.state_K = self.state_K.masked_fill(chosen_K, state)
 
     def select(self, rows: Tensor) -> Watch:
         other = Watch.__new__(Watch)
-        own = {name: value[rows] for name, value in self.__dict__.items() if isinstance(value, Tensor)}
-        other.__dict__ = {**self.__dict__, **own, "best": self.best.select(rows), "last": self.last.select(rows)}
+        own = {
+            name: value[rows] for name, value in self.__dict__.items() if isinstance(value, Tensor)
+        }
+        other.__dict__ = {
+            **self.__dict__,
+            **own,
+            "best": self.best.select(rows),
+            "last": self.last.select(rows),
+        }
         return other

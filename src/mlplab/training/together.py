@@ -22,7 +22,9 @@ from mlplab.validation import KFold
 
 
 class MisfitError(ValueError):
-    """Settings that do not fit each other or this machine, found once the data are known. One paragraph."""
+    """Settings that do not fit each other or this machine, found once the data are known. One
+    paragraph.
+    """
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Ready:
 
 
 class DataCache:
-    """Prepared data by what decides them, so that equal data are made once and shared. It forgets the oldest beyond `limit` bytes."""
+    """Prepared data by what decides them, so that equal data are made once and shared. It forgets
+    the oldest beyond `limit` bytes.
+    """
 
     def __init__(self, limit: int = 256 << 20) -> None:
         self.limit, self.size = limit, 0
@@ -45,7 +49,15 @@ class DataCache:
         seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
         kfold = settings.validation if isinstance(settings.validation, KFold) else None
         dealt = (kfold.folds, kfold.repeats) if kfold else None
-        key = repr((type(settings.dataset), dataclasses.astuple(settings.dataset), seed, settings.loss.own_units, dealt))
+        key = repr(
+            (
+                type(settings.dataset),
+                dataclasses.astuple(settings.dataset),
+                seed,
+                settings.loss.own_units,
+                dealt,
+            )
+        )
         if key not in self._found:
             self._found[key] = _made(settings, kfold)
             self.size += _num_bytes(self._found[key])
@@ -61,13 +73,21 @@ def _made(settings: Settings, kfold: KFold | None) -> list[Prepared]:
         return [prepare(settings.dataset, settings.seed, target_scaling_default=not own_units)]
     if kfold.fold is None:
         raise MisfitError(
-            "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep train all of them together."
+            "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep"
+            " train all of them together."
         )
-    return prepare_folds(settings.dataset, settings.seed, kfold, target_scaling_default=not own_units)
+    return prepare_folds(
+        settings.dataset, settings.seed, kfold, target_scaling_default=not own_units
+    )
 
 
 def _num_bytes(folds: Sequence[Prepared]) -> int:
-    parts = [part for prepared in folds for part in (prepared.train, prepared.val, prepared.test) if part is not None]
+    parts = [
+        part
+        for prepared in folds
+        for part in (prepared.train, prepared.val, prepared.test)
+        if part is not None
+    ]
     return sum(part.x.nbytes + part.y.nbytes for part in parts)
 
 
@@ -81,7 +101,9 @@ def _ready(settings: Settings, prepared: Prepared) -> Ready:
     loss = settled(settings.loss, prepared.task)
     if reason := loss.misfit(prepared.task) or _out_of_range(loss, prepared):
         words = f"loss={settings.word('loss')} {reason}"
-        raise MisfitError(f"The loss does not fit the data: {words} (dataset={settings.word('dataset')}).")
+        raise MisfitError(
+            f"The loss does not fit the data: {words} (dataset={settings.word('dataset')})."
+        )
     return Ready(dataclasses.replace(settings, loss=loss), prepared)
 
 
@@ -92,13 +114,24 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     parts = [part.y for part in (prepared.train, prepared.val, prepared.test) if part is not None]
     lowest, highest = min(float(y.min()) for y in parts), max(float(y.max()) for y in parts)
     if loss.target_range == "share":
-        return f"needs targets from 0 to 1, they go from {lowest:.6g} to {highest:.6g}" if lowest < 0 or highest > 1 else None
-    return f"needs targets that are not negative, the lowest is {lowest:.6g}" if lowest < 0 else None
+        return (
+            f"needs targets from 0 to 1, they go from {lowest:.6g} to {highest:.6g}"
+            if lowest < 0 or highest > 1
+            else None
+        )
+    return (
+        f"needs targets that are not negative, the lowest is {lowest:.6g}" if lowest < 0 else None
+    )
 
 
 def structure(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
-    """What must agree for settings to share a population, each under its name: everything but the numbers that may vary, and the seeds."""
-    layers, training = settings.layers, dataclasses.replace(settings.training, epochs=1, steps=None, patience=None)
+    """What must agree for settings to share a population, each under its name: everything but the
+    numbers that may vary, and the seeds.
+    """
+    layers, training = (
+        settings.layers,
+        dataclasses.replace(settings.training, epochs=1, steps=None, patience=None),
+    )
     parts = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
         ("model.hidden", tuple(layer.units for layer in layers[:-1])),
@@ -109,17 +142,29 @@ def structure(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashab
         ("training", _kind(training)),
         ("device", settings.device),
         ("dtype", settings.dtype),
-        *((f"shape of the {name} data", part.x.shape if part is not None else None) for name, part in parts.items()),
+        *(
+            (f"shape of the {name} data", part.x.shape if part is not None else None)
+            for name, part in parts.items()
+        ),
         ("task", (prepared.task, prepared.target_scaler is None)),
     )
 
 
 def _kind(part: Part | None) -> Hashable:
-    """The class of a part and the fields in which members cannot differ; of a number that may vary, only whether it is one."""
+    """The class of a part and the fields in which members cannot differ; of a number that may vary,
+    only whether it is one.
+    """
     if part is None:
         return None
     fixed = tuple(
-        (key, repr(getattr(part, key)) if not rule.varies else isinstance(getattr(part, key), (int, float)))
+        (
+            key,
+            (
+                repr(getattr(part, key))
+                if not rule.varies
+                else isinstance(getattr(part, key), (int, float))
+            ),
+        )
         for key, rule in rules(part).items()
     )
     return type(part).__name__, fixed
@@ -133,19 +178,32 @@ def populate(members: Sequence[Ready]) -> tuple[Population, str]:
     prepared = [member.prepared for member in members]
     portion = settings[0].training.portion(len(prepared[0].train.x))
     try:
-        device, reason = choose(settings[0].device, len(settings), _num_weights(settings[0].layers, prepared[0]), portion)
+        device, reason = choose(
+            settings[0].device,
+            len(settings),
+            _num_weights(settings[0].layers, prepared[0]),
+            portion,
+        )
     except ValueError as error:
         raise MisfitError(str(error)) from None
     return build(settings, prepared, device), reason
 
 
 def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
-    widths = [prepared.num_features, *(layer.units or prepared.task.num_classes or prepared.task.num_targets for layer in layers)]
+    widths = [
+        prepared.num_features,
+        *(
+            layer.units or prepared.task.num_classes or prepared.task.num_targets
+            for layer in layers
+        ),
+    ]
     return sum(a * b for a, b in itertools.pairwise(widths))
 
 
 def train_together(settings: Sequence[Settings], listener: Listener | None = None) -> list[Outcome]:
-    """Train settings that can share a population, as one. Raises ValueError where they cannot; see `structure`."""
+    """Train settings that can share a population, as one. Raises ValueError where they cannot; see
+    `structure`.
+    """
     loop = Loop(populate(ready(settings))[0], listener)
     loop.run()
     return loop.outcomes()

@@ -1,4 +1,6 @@
-"""What is odd about a table, and what is done about it: told before training, and written into data_report.md."""
+"""What is odd about a table, and what is done about it: told before training, and written into
+data_report.md.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ ALONE = 0.995
 MOST_ROWS = 200_000
 EXACT = 2**24
 _FILLED = "Filled with the median of the train part, and a feature says so"
-_IMBALANCED = "Accuracy says little here: look at balanced_accuracy and f1, or weigh with loss.class_weight=balanced"
+_IMBALANCED = (
+    "Accuracy says little here: look at balanced_accuracy and f1, or weigh with"
+    " loss.class_weight=balanced"
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,16 @@ class DataReport:
             "|---|---|---|---|---|",
         ]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in self.columns]
-        lines += ["", "## Worth knowing" if self.findings else "Nothing else worth knowing was found.", ""]
-        lines += [f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.what)}. {_cell(finding.done)}." for finding in self.findings]
+        lines += [
+            "",
+            "## Worth knowing" if self.findings else "Nothing else worth knowing was found.",
+            "",
+        ]
+        lines += [
+            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.what)}."
+            f" {_cell(finding.done)}."
+            for finding in self.findings
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -65,22 +78,55 @@ def _cell(text: str) -> str:
 
 def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: OwnTable) -> DataReport:
     """Look at every column and at the rows."""
-    findings = [finding for column in table.columns for finding in _of_column(table, column.name, column.kind)]
+    findings = [
+        finding
+        for column in table.columns
+        for finding in _of_column(table, column.name, column.kind)
+    ]
     findings += _of_rows(table, rows) + _of_target(table)
     if table.dropped:
-        findings.append(Finding("", f"{table.dropped} rows had empty cells", "They are left out (dataset.missing=drop)"))
-    sizes = ", ".join(f"{len(rows[part])} {part}" for part in ("train", "val", "test") if len(rows[part]))
-    what = f"{table.task.num_classes} classes" if table.task.classifies else f"{len(table.target_names)} value(s)"
-    told = (*table.told, f"target {', '.join(table.target_names)}: {what}; {sizes}; {len(table.columns)} columns to learn from")
-    return DataReport(table.source, told, tuple(_row(table.frame[column.name], column.kind) for column in table.columns), tuple(findings))
+        findings.append(
+            Finding(
+                "",
+                f"{table.dropped} rows had empty cells",
+                "They are left out (dataset.missing=drop)",
+            )
+        )
+    sizes = ", ".join(
+        f"{len(rows[part])} {part}" for part in ("train", "val", "test") if len(rows[part])
+    )
+    what = (
+        f"{table.task.num_classes} classes"
+        if table.task.classifies
+        else f"{len(table.target_names)} value(s)"
+    )
+    told = (
+        *table.told,
+        (
+            f"target {', '.join(table.target_names)}: {what}; {sizes}; {len(table.columns)} columns"
+            " to learn from"
+        ),
+    )
+    return DataReport(
+        table.source,
+        told,
+        tuple(_row(table.frame[column.name], column.kind) for column in table.columns),
+        tuple(findings),
+    )
 
 
 def _row(values: pd.Series, kind: str) -> tuple[str, ...]:
     known = values.dropna()
     first = known.iloc[:MOST_ROWS]
-    different = f"{first.nunique()}" if len(known) <= MOST_ROWS else f"{first.nunique()} in the first {MOST_ROWS:,} rows"
+    different = (
+        f"{first.nunique()}"
+        if len(known) <= MOST_ROWS
+        else f"{first.nunique()} in the first {MOST_ROWS:,} rows"
+    )
     if kind == CATEGORY:
-        shown = ", ".join(map(str, known.value_counts().index[:5])) + (" ..." if known.nunique() > 5 else "")
+        shown = ", ".join(map(str, known.value_counts().index[:5])) + (
+            " ..." if known.nunique() > 5 else ""
+        )
     elif len(known):
         shown = f"{known.min()} to {known.max()}"
     else:
@@ -103,8 +149,18 @@ def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
             )
         )
     if distinct <= 1:
-        found.append(Finding(name, "always the same value", f"It teaches nothing; leave it out with dataset.ignore=[{name}]"))
-    elif distinct == len(values) and len(values) > 20 and (kind == CATEGORY or (kind == NUMBER and _counts_up(known))):
+        found.append(
+            Finding(
+                name,
+                "always the same value",
+                f"It teaches nothing; leave it out with dataset.ignore=[{name}]",
+            )
+        )
+    elif (
+        distinct == len(values)
+        and len(values) > 20
+        and (kind == CATEGORY or (kind == NUMBER and _counts_up(known)))
+    ):
         found.append(
             Finding(
                 name,
@@ -113,10 +169,20 @@ def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
             )
         )
     elif kind == NUMBER and float(known.abs().max()) > EXACT and bool((known % 1 == 0).all()):
-        found.append(Finding(name, f"whole numbers above {EXACT:,}", "Single precision rounds them; dtype=float64 does not"))
+        found.append(
+            Finding(
+                name,
+                f"whole numbers above {EXACT:,}",
+                "Single precision rounds them; dtype=float64 does not",
+            )
+        )
     if distinct > 1 and _tells_all(table, values, kind):
         found.append(
-            Finding(name, "predicts the target almost by itself", "It is learnt from; if it is known only afterwards, leave it out")
+            Finding(
+                name,
+                "predicts the target almost by itself",
+                "It is learnt from; if it is known only afterwards, leave it out",
+            )
         )
     return found
 
@@ -126,11 +192,15 @@ def _counts_up(known: pd.Series) -> bool:
 
 
 def _tells_all(table: RawTable, values: pd.Series, kind: str) -> bool:
-    """Whether the column alone gives the target: the majority of each value for classes, or a straight line for values."""
+    """Whether the column alone gives the target: the majority of each value for classes, or a
+    straight line for values.
+    """
     few = values.iloc[:MOST_ROWS]
     y = table.y[:MOST_ROWS]
     if table.task.classifies:
-        groups = few.astype(str) if kind == CATEGORY or few.nunique() <= len(few) // 10 else _bins(few)
+        groups = (
+            few.astype(str) if kind == CATEGORY or few.nunique() <= len(few) // 10 else _bins(few)
+        )
         if groups is None or groups.nunique() > max(2, len(few) // 10):
             return False
         import pandas as pd
@@ -162,11 +232,19 @@ def _of_rows(table: RawTable, rows: Mapping[str, Ints]) -> list[Finding]:
 
     names = [column.name for column in table.columns]
     features = hash_pandas_object(table.frame[names], index=False).to_numpy()
-    whole = features ^ (hash_pandas_object(pd.DataFrame(table.y), index=False).to_numpy() * np.uint64(31))
+    whole = features ^ (
+        hash_pandas_object(pd.DataFrame(table.y), index=False).to_numpy() * np.uint64(31)
+    )
     found = []
     repeated = int(pd.Series(whole).duplicated().sum())
     if repeated:
-        found.append(Finding("", f"{repeated} rows repeat another one", "They stay; each counts as often as it is there"))
+        found.append(
+            Finding(
+                "",
+                f"{repeated} rows repeat another one",
+                "They stay; each counts as often as it is there",
+            )
+        )
     trained = pd.Index(pd.unique(features[rows["train"]]))
     for part in ("val", "test"):
         shared = trained.get_indexer(features[rows[part]]) >= 0
@@ -175,7 +253,8 @@ def _of_rows(table: RawTable, rows: Mapping[str, Ints]) -> list[Finding]:
             found.append(
                 Finding(
                     "",
-                    f"{int(shared.sum())} rows of the {part} part have the features of a train row, the first is row {first}",
+                    f"{int(shared.sum())} rows of the {part} part have the features of a train row,"
+                    f" the first is row {first}",
                     f"The {part} metrics look better than they are",
                 )
             )

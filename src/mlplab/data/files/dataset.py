@@ -23,7 +23,9 @@ class OwnTable(Dataset):
 
     task_kind: ClassVar[str] = ""  # known when the table is read
 
-    target: Any = anything(None, "column to predict, or a list of columns of numbers; null takes `y`, or the last one")
+    target: Any = anything(
+        None, "column to predict, or a list of columns of numbers; null takes `y`, or the last one"
+    )
     task: str = choice(
         "auto",
         ("auto", "classification", "regression"),
@@ -31,22 +33,39 @@ class OwnTable(Dataset):
     )
     features: Any = anything(None, "list of the columns to learn from; null takes all others")
     ignore: Any = anything([], "list of columns to leave out")
-    categories: Any = anything([], "list of columns that are categories though they look like numbers or text")
+    categories: Any = anything(
+        [], "list of columns that are categories though they look like numbers or text"
+    )
     encode: str = choice(
-        "onehot", ("onehot", "ordinal"), "categories as a feature each, or as one number; unknown ones have a place of their own"
+        "onehot",
+        ("onehot", "ordinal"),
+        "categories as a feature each, or as one number; unknown ones have a place of their own",
     )
     missing: str = choice(
-        "refuse", ("refuse", "impute", "drop"), "empty cells: an error; the median with a feature that says so; leave the rows out"
+        "refuse",
+        ("refuse", "impute", "drop"),
+        "empty cells: an error; the median with a feature that says so; leave the rows out",
     )
     split_column: str | None = text(None, "column that says train, val or test", optional=True)
-    group_column: str | None = text(None, "column whose rows of one value stay together in one part", optional=True)
-    time_column: str | None = text(None, "column to sort by: the latest rows are the test, those before validate", optional=True)
-    weight_column: str | None = text(None, "column that says how much a row counts in training", optional=True)
-    id_column: str | None = text(None, "column that names a row; not learnt from, repeated beside predictions", optional=True)
+    group_column: str | None = text(
+        None, "column whose rows of one value stay together in one part", optional=True
+    )
+    time_column: str | None = text(
+        None,
+        "column to sort by: the latest rows are the test, those before validate",
+        optional=True,
+    )
+    weight_column: str | None = text(
+        None, "column that says how much a row counts in training", optional=True
+    )
+    id_column: str | None = text(
+        None, "column that names a row; not learnt from, repeated beside predictions", optional=True
+    )
     scaling: str = choice(
         "standard",
         SCALINGS,
-        "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or as they are; measured on the train part",
+        "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or as they"
+        " are; measured on the train part",
     )
     report: bool = flag(True, "write data_report.md into the folder of the run")
 
@@ -54,21 +73,39 @@ class OwnTable(Dataset):
         super().check()
         for key in ("features", "ignore", "categories"):
             value = getattr(self, key)
-            if value is not None and not (isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)):
+            if value is not None and not (
+                isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+            ):
                 raise FieldError(key, value, "is not a list of column names")
         named = [self.target] if isinstance(self.target, str) else self.target
-        if named is not None and not (isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)):
-            raise FieldError("target", self.target, "is neither the name of a column nor a list of such names")
-        chosen = [key for key in ("split_column", "group_column", "time_column") if getattr(self, key)]
+        if named is not None and not (
+            isinstance(named, (list, tuple))
+            and named
+            and all(isinstance(name, str) for name in named)
+        ):
+            raise FieldError(
+                "target", self.target, "is neither the name of a column nor a list of such names"
+            )
+        chosen = [
+            key for key in ("split_column", "group_column", "time_column") if getattr(self, key)
+        ]
         if len(chosen) > 1:
             raise FieldError(
-                chosen[1], getattr(self, chosen[1]), f"and {chosen[0]} = {getattr(self, chosen[0])!r} cannot both decide the split"
+                chosen[1],
+                getattr(self, chosen[1]),
+                f"and {chosen[0]} = {getattr(self, chosen[0])!r} cannot both decide the split",
             )
 
     @property
     def targets(self) -> Sequence[str] | None:
         """The target columns that were named."""
-        return None if self.target is None else [self.target] if isinstance(self.target, str) else list(self.target)
+        return (
+            None
+            if self.target is None
+            else [self.target]
+            if isinstance(self.target, str)
+            else list(self.target)
+        )
 
     def aiming(self, target: str) -> Self:
         """The same with this target."""
@@ -77,15 +114,25 @@ class OwnTable(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class File(OwnTable):
-    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values, categories and dates become features; text is refused."""
+    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values,
+    categories and dates become features; text is refused.
+    """
 
     path: str = text(None, "the file, relative to the folder of the command")
-    val_path: str | None = text(None, "a file of its own for validation; its rows never train", optional=True)
+    val_path: str | None = text(
+        None, "a file of its own for validation; its rows never train", optional=True
+    )
     test_path: str | None = text(None, "a file of its own for the test", optional=True)
     delimiter: str | None = text(None, "between cells; null is found out", optional=True)
-    encoding: str | None = text(None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True)
+    encoding: str | None = text(
+        None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True
+    )
     decimal: str | None = text(None, "point or comma in numbers; null is found out", optional=True)
-    header: str = choice("auto", ("auto", "yes", "no"), "whether the first line names the columns; without it they are x1, x2, ...")
+    header: str = choice(
+        "auto",
+        ("auto", "yes", "no"),
+        "whether the first line names the columns; without it they are x1, x2, ...",
+    )
 
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
         """The columns as they are in the file; they become numbers once they are split."""

@@ -1,4 +1,6 @@
-"""Which rows of a file train, validate and test: as the file says, by group, by time, or at random."""
+"""Which rows of a file train, validate and test: as the file says, by group, by time, or at
+random.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +28,41 @@ def part_rows(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> d
 
 
 def _sizes(num_rows: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    return {part: max(1, round(fraction * num_rows)) if fraction > 0 else 0 for part, fraction in fractions.items()}
+    return {
+        part: max(1, round(fraction * num_rows)) if fraction > 0 else 0
+        for part, fraction in fractions.items()
+    }
 
 
-def _by_group(table: RawTable, name: str, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, Ints]:
-    """Whole groups, in random order, until a part has its share of the rows. A part that is given stays as it is."""
+def _by_group(
+    table: RawTable, name: str, fractions: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, Ints]:
+    """Whole groups, in random order, until a part has its share of the rows. A part that is given
+    stays as it is.
+    """
     given = dict(table.parts or {})
     pool = given.pop("train", np.arange(len(table.y)))
     known, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
     wanted = {**_sizes(len(codes), fractions), **dict.fromkeys(given, 0)}
     parts_needed = 1 + sum(size > 0 for size in wanted.values())
     if len(known) < parts_needed:
-        raise DataError(f"{table.source}, group column '{name}' has {len(known)} group(s), and {parts_needed} parts need one each.")
+        raise DataError(
+            f"{table.source}, group column '{name}' has {len(known)} group(s), and {parts_needed}"
+            " parts need one each."
+        )
     counts, part_of = np.bincount(codes), np.full(len(known), PARTS.index("train"))
     order = list(rng.permutation(len(known)))
-    for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):  # later: the parts that need a group after this one
+    # later: the parts that need a group after this one
+    for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):
         reached = 0
         while reached < wanted[part] and len(order) > later:
             group = order.pop()
             part_of[group] = PARTS.index(part)
             reached += counts[group]
-    return {part: given[part] if part in given else pool[part_of[codes] == i] for i, part in enumerate(PARTS)}
+    return {
+        part: given[part] if part in given else pool[part_of[codes] == i]
+        for i, part in enumerate(PARTS)
+    }
 
 
 def group_codes(table: RawTable, name: str) -> Ints:
@@ -60,7 +76,9 @@ def group_codes(table: RawTable, name: str) -> Ints:
 
 
 def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:
-    """The latest rows are the test part, those before it validate. Rows of one moment stay in the order of the file."""
+    """The latest rows are the test part, those before it validate. Rows of one moment stay in the
+    order of the file.
+    """
     values = table.frame[name]
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax())
@@ -69,5 +87,12 @@ def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict
     wanted = _sizes(len(order), fractions)
     cut = len(order) - wanted["test"]
     if cut - wanted["val"] < 1:
-        raise DataError(f"{table.source} has {len(order)} rows, too few for parts of {wanted['val']} and {wanted['test']}.")
-    return {"train": order[: cut - wanted["val"]], "val": order[cut - wanted["val"] : cut], "test": order[cut:]}
+        raise DataError(
+            f"{table.source} has {len(order)} rows, too few for parts of {wanted['val']} and"
+            f" {wanted['test']}."
+        )
+    return {
+        "train": order[: cut - wanted["val"]],
+        "val": order[cut - wanted["val"] : cut],
+        "test": order[cut:],
+    }

@@ -1,4 +1,6 @@
-"""A table as it was read: its columns and their roles, its targets, and how it becomes examples. Shapes: N rows, F features, T targets."""
+"""A table as it was read: its columns and their roles, its targets, and how it becomes examples.
+Shapes: N rows, F features, T targets.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ FEW_VALUES = 20
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Rows of a file. y is int64 [N] (classes) or float64 [N, T]; `parts` says which file or word a row's part comes from, where one does."""
+    """Rows of a file. y is int64 [N] (classes) or float64 [N, T]; `parts` says which file or word a
+    row's part comes from, where one does.
+    """
 
     frame: pd.DataFrame
     columns: tuple[Column, ...]
@@ -57,16 +61,29 @@ class RawTable:
         """SHA-256 of cells, targets and names."""
         from pandas.util import hash_pandas_object
 
-        digest = hashlib.sha256(repr((self.task, self.class_names, self.target_names, [(c.name, c.kind) for c in self.columns])).encode())
+        digest = hashlib.sha256(
+            repr(
+                (
+                    self.task,
+                    self.class_names,
+                    self.target_names,
+                    [(c.name, c.kind) for c in self.columns],
+                )
+            ).encode()
+        )
         for column in self.columns:
-            digest.update(hash_pandas_object(self.frame[column.name], index=False).to_numpy().tobytes())
+            digest.update(
+                hash_pandas_object(self.frame[column.name], index=False).to_numpy().tobytes()
+            )
         digest.update(np.ascontiguousarray(self.y).tobytes())
         return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What `prepare` needs of a raw table: rows by part, the encoder and scaler measured on train, the encoded features [N, F]."""
+    """What `prepare` needs of a raw table: rows by part, the encoder and scaler measured on train,
+    the encoded features [N, F].
+    """
 
     rows: Mapping[str, Ints]
     encoder: Encoder
@@ -76,12 +93,23 @@ class Split:
 
 
 def read_table(dataset: File) -> RawTable:
-    """Read the file, or files, decide what its columns are, and refuse what cannot be learnt from. Raises DataError."""
-    form = Format(dataset.delimiter, dataset.encoding, dataset.decimal, None if dataset.header == "auto" else dataset.header == "yes")
+    """Read the file, or files, decide what its columns are, and refuse what cannot be learnt from.
+    Raises DataError.
+    """
+    form = Format(
+        dataset.delimiter,
+        dataset.encoding,
+        dataset.decimal,
+        None if dataset.header == "auto" else dataset.header == "yes",
+    )
     reading = read(dataset.path, form)
     frame, told, parts = reading.frame, list(reading.told), None
     frame.columns = [str(name) for name in frame.columns]
-    others = {part: path for part, path in (("val", dataset.val_path), ("test", dataset.test_path)) if path}
+    others = {
+        part: path
+        for part, path in (("val", dataset.val_path), ("test", dataset.test_path))
+        if path
+    }
     if others:
         frame, parts, more = _joined(frame, others, form, str(dataset.path))
         told += more
@@ -89,13 +117,23 @@ def read_table(dataset: File) -> RawTable:
 
 
 def table_of(
-    dataset: OwnTable, frame: pd.DataFrame, source: str, parts: Mapping[str, Ints] | None = None, told: Sequence[str] = ()
+    dataset: OwnTable,
+    frame: pd.DataFrame,
+    source: str,
+    parts: Mapping[str, Ints] | None = None,
+    told: Sequence[str] = (),
 ) -> RawTable:
     """Decide what the columns of a frame are, and refuse what cannot be learnt from."""
     available = list(frame.columns)
     targets = roles.targets(dataset, available, source)
     taken = roles.taken(dataset, targets, available, source)
-    names = choose(available, list(dataset.features) if dataset.features is not None else None, list(dataset.ignore), taken, source)
+    names = choose(
+        available,
+        list(dataset.features) if dataset.features is not None else None,
+        list(dataset.ignore),
+        taken,
+        source,
+    )
     for name in dataset.categories:
         need(name, available, source)
     before = len(frame)
@@ -104,19 +142,33 @@ def table_of(
         frame, parts = frame[kept].reset_index(drop=True), _kept(parts, kept)
     if len(frame) < LEAST_ROWS:
         raise DataError(
-            f"{source} has {len(frame)} row(s){' without empty cells' if before > len(frame) else ''}; at least {LEAST_ROWS} are needed."
+            f"{source} has {len(frame)}"
+            f" row(s){' without empty cells' if before > len(frame) else ''}; at least {LEAST_ROWS}"
+            " are needed."
         )
     columns = feature_columns(frame, names, dataset.categories, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
         parts = roles.by_word(frame[dataset.split_column], source)
     return RawTable(
-        frame, tuple(columns), y, task, tuple(targets), classes, parts, roles.weights(frame, dataset.weight_column, source), source, tuple(told),
-        before - len(frame), range(len(frame)),
-    )  # fmt: skip
+        frame,
+        tuple(columns),
+        y,
+        task,
+        tuple(targets),
+        classes,
+        parts,
+        roles.weights(frame, dataset.weight_column, source),
+        source,
+        tuple(told),
+        before - len(frame),
+        range(len(frame)),
+    )
 
 
-def _joined(frame: pd.DataFrame, others: Mapping[str, str], form: Format, source: str) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
+def _joined(
+    frame: pd.DataFrame, others: Mapping[str, str], form: Format, source: str
+) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
     """The rows of all files, and which come from where."""
     import pandas as pd
 
@@ -141,7 +193,9 @@ def _kept(parts: Mapping[str, Ints] | None, kept: np.ndarray) -> dict[str, Ints]
     return {part: place[rows[kept[rows]]] for part, rows in parts.items()}
 
 
-def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
+def _targets(
+    frame: pd.DataFrame, names: Sequence[str], task: str, source: str
+) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
     """Targets as numbers, the task, and the names of the classes as they stand in the file."""
     import pandas as pd
     from pandas.api import types
@@ -150,37 +204,55 @@ def _targets(frame: pd.DataFrame, names: Sequence[str], task: str, source: str) 
         missing = frame[name].isna().to_numpy()
         if missing.any():
             raise DataError(
-                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty; {int(missing.sum())} are. A row without a target teaches nothing: "
-                "leave these rows out (dataset.missing=drop)."
+                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty;"
+                f" {int(missing.sum())} are. A row without a target teaches nothing: leave these"
+                " rows out (dataset.missing=drop)."
             )
     values = frame[names[0]]
     numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
     whole = numeric and bool((values % 1 == 0).all())
     few = whole and values.nunique() <= min(FEW_VALUES, max(2, len(values) // 10))
-    classify = task == "classification" or (task == "auto" and len(names) == 1 and (not numeric or few))
+    classify = task == "classification" or (
+        task == "auto" and len(names) == 1 and (not numeric or few)
+    )
     if not classify:
-        return roles.regression_targets(frame, names, source), Task("regression", num_targets=len(names)), ()
+        return (
+            roles.regression_targets(frame, names, source),
+            Task("regression", num_targets=len(names)),
+            (),
+        )
     if len(names) > 1:
         raise DataError(
-            f"{source}: several targets ({', '.join(names)}) can be values, not classes. Give one target, or dataset.task=regression."
+            f"{source}: several targets ({', '.join(names)}) can be values, not classes. Give one"
+            " target, or dataset.task=regression."
         )
     code_N, distinct = pd.factorize(values)
     word_of_code = [word_of(value) for value in distinct]
-    order = sorted(set(word_of_code), key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)))
+    order = sorted(
+        set(word_of_code),
+        key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)),
+    )
     if len(order) < 2:
         raise DataError(
-            f"{source}, target '{names[0]}': all {len(values)} rows are of one class, '{order[0]}'; there is nothing to tell apart."
+            f"{source}, target '{names[0]}': all {len(values)} rows are of one class, '{order[0]}';"
+            " there is nothing to tell apart."
         )
     if len(order) > max(2, len(values) // 2):
         raise DataError(
-            f"{source}, target '{names[0]}': {len(order)} different values in {len(values)} rows are no classes. If they are quantities: dataset.task=regression."
+            f"{source}, target '{names[0]}': {len(order)} different values in {len(values)} rows"
+            " are no classes. If they are quantities: dataset.task=regression."
         )
     place = {word: i for i, word in enumerate(order)}
-    return np.array([place[word] for word in word_of_code], np.int64)[code_N], Task("classification", len(order)), tuple(order)
+    return (
+        np.array([place[word] for word in word_of_code], np.int64)[code_N],
+        Task("classification", len(order)),
+        tuple(order),
+    )
 
 
 def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split:
-    """Part the rows, look at what there is, measure the encoder and the scaler on the train part alone, and encode all rows.
+    """Part the rows, look at what there is, measure the encoder and the scaler on the train part
+    alone, and encode all rows.
 
     The columns leave the table as they are encoded.
     """
@@ -190,17 +262,34 @@ def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split
     _see_that_classes_are_trained(table, rows)
     report = inspect(table, rows, dataset)
     encoder = fit_encoder(
-        table.frame, rows["train"], table.columns, dataset.missing, dataset.encode, dataset.scaling, int(rng.integers(2**31))
+        table.frame,
+        rows["train"],
+        table.columns,
+        dataset.missing,
+        dataset.encode,
+        dataset.scaling,
+        int(rng.integers(2**31)),
     )
     encoded_NF = encoder.apply(table.frame, table.source, consume=True)
-    return Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report)
+    return Split(
+        rows,
+        encoder,
+        _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
+        encoded_NF,
+        report,
+    )
 
 
-def split_folds(table: RawTable, dataset: OwnTable, kfold: KFold, rng: np.random.Generator) -> list[Split]:
-    """The same for each fold of a cross-validation: its own encoder and scaler, all with the same number of features."""
+def split_folds(
+    table: RawTable, dataset: OwnTable, kfold: KFold, rng: np.random.Generator
+) -> list[Split]:
+    """The same for each fold of a cross-validation: its own encoder and scaler, all with the same
+    number of features.
+    """
     if dataset.time_column is not None:
         raise DataError(
-            "validation=kfold would train on what came later than the rows that it tests: dataset.time_column and it exclude each other."
+            "validation=kfold would train on what came later than the rows that it tests:"
+            " dataset.time_column and it exclude each other."
         )
     groups = group_codes(table, dataset.group_column) if dataset.group_column is not None else None
     seed = int(rng.integers(2**31))
@@ -212,17 +301,38 @@ def split_folds(table: RawTable, dataset: OwnTable, kfold: KFold, rng: np.random
         parts.append(rows)
     report = inspect(table, parts[0], dataset)
     encoders = equalised(
-        [fit_encoder(table.frame, rows["train"], table.columns, dataset.missing, dataset.encode, dataset.scaling, seed) for rows in parts]
+        [
+            fit_encoder(
+                table.frame,
+                rows["train"],
+                table.columns,
+                dataset.missing,
+                dataset.encode,
+                dataset.scaling,
+                seed,
+            )
+            for rows in parts
+        ]
     )
     found = []
     for rows, encoder in zip(parts, encoders, strict=True):
         encoded_NF = encoder.apply(table.frame, table.source)
-        found.append(Split(rows, encoder, _scaler(encoder, encoded_NF, rows["train"], dataset.scaling), encoded_NF, report))
+        found.append(
+            Split(
+                rows,
+                encoder,
+                _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
+                encoded_NF,
+                report,
+            )
+        )
     return found
 
 
 def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
-    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay. A column at a time, which spares memory."""
+    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay. A
+    column at a time, which spares memory.
+    """
     scaler = identity(encoded_NF.shape[1])
     if how in ("none", "quantile"):
         return scaler
@@ -238,9 +348,14 @@ def _see_that_classes_are_trained(table: RawTable, rows: Mapping[str, Ints]) -> 
     counts = np.bincount(table.y[rows["train"]].astype(np.int64), minlength=table.task.num_classes)
     if (counts == 0).any():
         label = int((counts == 0).argmax())
-        where = [part for part in PARTS if part != "train" and part in rows and (table.y[rows[part]] == label).any()]
+        where = [
+            part
+            for part in PARTS
+            if part != "train" and part in rows and (table.y[rows[part]] == label).any()
+        ]
         number = int((table.y == label).sum())
         raise DataError(
-            f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in {' and '.join(where)}, and none to train on. "
-            "Move some of them to the train part, or leave the class out."
+            f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in"
+            f" {' and '.join(where)}, and none to train on. Move some of them to the train part, or"
+            " leave the class out."
         )

@@ -1,4 +1,6 @@
-"""Files as data frames: what kind of file it is, and how a text file is written, is found out and told. Nothing here unpickles."""
+"""Files as data frames: what kind of file it is, and how a text file is written, is found out and
+told. Nothing here unpickles.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".data")
-KINDS = "CSV and TSV (also .gz, .bz2, .xz), Parquet (.parquet), Feather (.feather), NumPy (.npz, .npy), IDX (-ubyte, also .gz)"
+KINDS = (
+    "CSV and TSV (also .gz, .bz2, .xz), Parquet (.parquet), Feather (.feather), NumPy (.npz, .npy),"
+    " IDX (-ubyte, also .gz)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,27 +40,41 @@ def read(path: str | Path, form: Format | None = None, columns: list[str] | None
         raise DataError(f"{place} is a folder; a data file is needed.")
     if not place.is_file():
         raise DataError(
-            f"{place} does not exist (looked for {place.resolve()}; paths are relative to the folder of the command).{_near(place)}"
+            f"{place} does not exist (looked for {place.resolve()}; paths are relative to the"
+            f" folder of the command).{_near(place)}"
         )
     if place.stat().st_size == 0:
         raise DataError(f"{place} is empty (0 bytes).")
     inner, outer = suffixes(place)
     try:
         if inner == ".parquet":
-            return Reading(arrow_module("parquet").read_table(place, columns=columns).to_pandas(), place)
+            return Reading(
+                arrow_module("parquet").read_table(place, columns=columns).to_pandas(), place
+            )
         if inner in (".feather", ".arrow"):
-            return Reading(arrow_module("feather").read_table(place, columns=columns).to_pandas(), place)
+            return Reading(
+                arrow_module("feather").read_table(place, columns=columns).to_pandas(), place
+            )
         if inner in (".npz", ".npy"):
             return Reading(numpy_frame(place), place)
-        if place.name.removesuffix(".gz").endswith("ubyte") or inner in (".idx", ".idx1-ubyte", ".idx3-ubyte"):
+        if place.name.removesuffix(".gz").endswith("ubyte") or inner in (
+            ".idx",
+            ".idx1-ubyte",
+            ".idx3-ubyte",
+        ):
             return Reading(idx_frame(place, outer == ".gz"), place)
         if inner in TEXT:
             return _text(place, form)
     except DataError:
         raise
     except Exception as error:  # the readers raise whatever they like for a damaged file
-        raise DataError(f"{place} cannot be read as {inner.removeprefix('.') or 'data'}: {_first(error)}") from error
-    raise DataError(f"{place}: files of the kind {''.join(place.suffixes[-2:]) or 'without a suffix'} are not known. There are {KINDS}.")
+        raise DataError(
+            f"{place} cannot be read as {inner.removeprefix('.') or 'data'}: {_first(error)}"
+        ) from error
+    raise DataError(
+        f"{place}: files of the kind {''.join(place.suffixes[-2:]) or 'without a suffix'} are not"
+        f" known. There are {KINDS}."
+    )
 
 
 def pandas() -> Any:
@@ -64,7 +83,9 @@ def pandas() -> Any:
         import pandas as module
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise DataError("Data files need pandas and pyarrow: pip install 'mlplab[files]'.") from error
+        raise DataError(
+            "Data files need pandas and pyarrow: pip install 'mlplab[files]'."
+        ) from error
     return module
 
 
@@ -94,6 +115,10 @@ def _text(place: Path, form: Format) -> Reading:
     found = sniff(place, form)
     frame = parsed(place, found, plain=suffixes(place)[1] == "")
     release()
-    told = [f"{place}: {word(found.delimiter)} between cells, {'comma' if found.decimal == ',' else 'point'} in numbers, encoding {found.encoding}, "
-            f"{'a header' if found.header else 'no header'}; {len(frame)} rows, {len(found.names)} columns"]  # fmt: skip
+    told = [
+        f"{place}: {word(found.delimiter)} between cells,"
+        f" {'comma' if found.decimal == ',' else 'point'} in numbers, encoding {found.encoding},"
+        f" {'a header' if found.header else 'no header'}; {len(frame)} rows, {len(found.names)}"
+        " columns"
+    ]
     return Reading(frame, place, told)

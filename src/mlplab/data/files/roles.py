@@ -37,7 +37,9 @@ def targets(dataset: OwnTable, available: Sequence[str], source: str) -> list[st
     return list(named)
 
 
-def taken(dataset: OwnTable, targets: Sequence[str], available: Sequence[str], source: str) -> list[str]:
+def taken(
+    dataset: OwnTable, targets: Sequence[str], available: Sequence[str], source: str
+) -> list[str]:
     """The columns that are not learnt from because they have another role."""
     found = list(targets)
     for key in ("split_column", "group_column", "weight_column", "id_column"):
@@ -45,7 +47,8 @@ def taken(dataset: OwnTable, targets: Sequence[str], available: Sequence[str], s
         if name is not None:
             need(name, available, source, key.replace("_", " "))
             found.append(name)
-    if dataset.time_column is not None:  # the order of the rows; what the date says may be learnt from only where it is asked for
+    # the order of the rows; what the date says may be learnt from only where it is asked for
+    if dataset.time_column is not None:
         need(dataset.time_column, available, source, "time column")
         if dataset.features is None or dataset.time_column not in dataset.features:
             found.append(dataset.time_column)
@@ -63,8 +66,8 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no number; {int(wrong.sum())} such cell(s). "
-                "Are these classes? dataset.task=classification."
+                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no number;"
+                f" {int(wrong.sum())} such cell(s). Are these classes? dataset.task=classification."
             )
         check_numbers(numbers, name, source)
         columns.append(numbers)
@@ -82,8 +85,8 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
     if wrong.any() or not numbers.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no weight; {int(wrong.sum())} are not. "
-            "Weights are numbers >= 0, some above."
+            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no"
+            f" weight; {int(wrong.sum())} are not. Weights are numbers >= 0, some above."
         )
     return np.asarray(numbers, np.float64)
 
@@ -95,7 +98,8 @@ def by_word(values: pd.Series, source: str) -> dict[str, Ints]:
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{source}, split column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not train, val or test; {int(wrong.sum())} such cell(s)."
+            f"{source}, split column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not"
+            f" train, val or test; {int(wrong.sum())} such cell(s)."
         )
     parts = {part: np.flatnonzero((words == part).to_numpy()) for part in ("train", "val", "test")}
     if not len(parts["train"]):

@@ -40,14 +40,17 @@ class Found:
 
 
 def sniff(place: Path, form: Format) -> Found:
-    """Find out how a text file is written, from its first lines; what the format says is taken. Raises DataError."""
+    """Find out how a text file is written, from its first lines; what the format says is taken.
+    Raises DataError.
+    """
     head = _sample(place)
     encoding = form.encoding or _encoding(head)
     try:
         sample = head.decode(encoding, errors="ignore" if len(head) == _SAMPLE else "strict")
     except (UnicodeDecodeError, LookupError) as error:
         raise DataError(
-            f"{place} is not in the encoding {encoding}: {error}. Say which it is with dataset.encoding=latin-1, or another."
+            f"{place} is not in the encoding {encoding}: {error}. Say which it is with"
+            " dataset.encoding=latin-1, or another."
         ) from error
     lines = [line for line in sample.splitlines()[:200] if line.strip()]
     delimiter = form.delimiter or _delimiter(lines)
@@ -57,7 +60,9 @@ def sniff(place: Path, form: Format) -> Found:
 
 
 def word(delimiter: str) -> str:
-    return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}.get(delimiter, repr(delimiter))
+    return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}.get(
+        delimiter, repr(delimiter)
+    )
 
 
 def _sample(place: Path) -> bytes:
@@ -70,7 +75,11 @@ def _sample(place: Path) -> bytes:
 
 
 def _encoding(head: bytes) -> str:
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+    for mark, name in (
+        (b"\xef\xbb\xbf", "utf-8-sig"),
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+    ):
         if head.startswith(mark):
             return name
     try:
@@ -117,7 +126,11 @@ def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
     """No cell of the first line is a number, or a word for a missing one."""
     first = _cells(lines[0], delimiter) if lines else []
     plain = [cell.replace(decimal, ".") for cell in first]
-    return any(first) and not any(_is_number(cell) for cell in plain) and all(not cell or cell not in MISSING for cell in first)
+    return (
+        any(first)
+        and not any(_is_number(cell) for cell in plain)
+        and all(not cell or cell not in MISSING for cell in first)
+    )
 
 
 def _names(place: Path, lines: list[str], delimiter: str, header: bool) -> list[str]:
@@ -132,7 +145,8 @@ def _names(place: Path, lines: list[str], delimiter: str, header: bool) -> list[
     if twice:
         places = [i + 1 for i, name in enumerate(first) if name == twice[0]]
         raise DataError(
-            f"{place}, line 1: the column '{twice[0]}' is there {len(places)} times (columns {', '.join(map(str, places))}). Give each a name of its own."
+            f"{place}, line 1: the column '{twice[0]}' is there {len(places)} times (columns"
+            f" {', '.join(map(str, places))}). Give each a name of its own."
         )
     if "" in first:
         raise DataError(f"{place}, line 1: column {first.index('') + 1} has no name.")

@@ -20,8 +20,12 @@ BLOCK = 1 << 22  # bytes of a text file read at once
 ROWS = 1 << 16  # rows of a Parquet file read at once
 
 
-def pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-    """The rows of a file in their order, the columns of the encoder and `kept` among them. Raises DataError."""
+def pieces(
+    path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str] = ()
+) -> Iterator[pd.DataFrame]:
+    """The rows of a file in their order, the columns of the encoder and `kept` among them. Raises
+    DataError.
+    """
     pandas()
     if not path.is_file() or path.stat().st_size == 0:
         read(path, form)  # says what is wrong
@@ -46,18 +50,29 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _text_pieces(path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _text_pieces(
+    path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]
+) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
 
     found = sniff(path, form)
-    if found.encoding not in ("utf-8", "utf-8-sig"):  # pyarrow streams UTF-8 only; others are small in practice
+    # pyarrow streams UTF-8 only; others are small in practice
+    if found.encoding not in ("utf-8", "utf-8-sig"):
         yield _named(read(path, form).frame)
         return
     kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
-    types: dict[str, Any] = {name: pa.float64() for name, kind in kinds.items() if kind == NUMBER and name in found.names}
-    types |= {name: pa.string() for name, kind in kinds.items() if kind == CATEGORY and name in found.names}
+    types: dict[str, Any] = {
+        name: pa.float64() for name, kind in kinds.items() if kind == NUMBER and name in found.names
+    }
+    types |= {
+        name: pa.string()
+        for name, kind in kinds.items()
+        if kind == CATEGORY and name in found.names
+    }
     types |= {name: pa.string() for name in kept if name in found.names and name not in types}
-    options = options_of(found, types, skip_rows=int(found.header), block_size=BLOCK, use_threads=False)
+    options = options_of(
+        found, types, skip_rows=int(found.header), block_size=BLOCK, use_threads=False
+    )
     reader = arrow_module("csv").open_csv(str(path), **options)
     for batch in reader:
         if batch.num_rows:

@@ -1,6 +1,8 @@
-"""Delimited text as a data frame, by pyarrow, strictly: a row with more or fewer cells than the header is an error and not a row with holes.
+"""Delimited text as a data frame, by pyarrow, strictly: a row with more or fewer cells than the
+header is an error and not a row with holes.
 
-A large file is read in sections. pyarrow keeps the parsed text of all that it reads at once, which for a whole file is as much again as its numbers.
+A large file is read in sections. pyarrow keeps the parsed text of all that it reads at once, which
+for a whole file is as much again as its numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +30,15 @@ def parsed(place: Path, found: Found, plain: bool) -> pd.DataFrame:
     in_sections = plain and utf8 and place.stat().st_size > 2 * SECTION
     table = _joined(place, found) if in_sections else None
     if table is None:
-        table = _whole(place, found, str(place) if utf8 else io.BytesIO(_unpacked(place, plain).decode(found.encoding).encode()))
+        table = _whole(
+            place,
+            found,
+            (
+                str(place)
+                if utf8
+                else io.BytesIO(_unpacked(place, plain).decode(found.encoding).encode())
+            ),
+        )
     if table.num_rows == 0:
         raise DataError(f"{place} holds a header and no rows.")
     return table.to_pandas(split_blocks=True, self_destruct=True)
@@ -49,14 +59,21 @@ def arrow_module(module: str) -> Any:
 
 
 def _joined(place: Path, found: Found) -> pa.Table | None:
-    """Section by section, with the types of the first; None where a later one does not fit them, or is not well formed: then the whole file decides."""
+    """Section by section, with the types of the first; None where a later one does not fit them, or
+    is not well formed: then the whole file decides.
+    """
     import pyarrow as pa
 
     tables: list[pa.Table] = []
     types: dict[str, pa.DataType] = {}
     for section in _sections(place):
         try:
-            table = _table(pa.BufferReader(pa.py_buffer(section)), found, skipped=found.header and not tables, types=types)
+            table = _table(
+                pa.BufferReader(pa.py_buffer(section)),
+                found,
+                skipped=found.header and not tables,
+                types=types,
+            )
         except pa.ArrowException:
             return None
         types = types or {field.name: field.type for field in table.schema}
@@ -88,19 +105,32 @@ def _whole(place: Path, found: Found, source: Any) -> pa.Table:
         raise
 
 
-def _table(source: Any, found: Found, skipped: bool, types: dict[str, pa.DataType], invalid: Any = None) -> pa.Table:
-    options = options_of(found, types, invalid, skip_rows=int(skipped), use_threads=True, block_size=BLOCK)
+def _table(
+    source: Any, found: Found, skipped: bool, types: dict[str, pa.DataType], invalid: Any = None
+) -> pa.Table:
+    options = options_of(
+        found, types, invalid, skip_rows=int(skipped), use_threads=True, block_size=BLOCK
+    )
     return arrow_module("csv").read_csv(source, **options)
 
 
-def options_of(found: Found, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any) -> dict[str, Any]:
-    """How a file is written and its cells are to be understood, in pyarrow's words. `types`: of columns whose kind is not to be found out."""
+def options_of(
+    found: Found, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any
+) -> dict[str, Any]:
+    """How a file is written and its cells are to be understood, in pyarrow's words. `types`: of
+    columns whose kind is not to be found out.
+    """
     arrow = arrow_module("csv")
     return {
         "read_options": arrow.ReadOptions(column_names=found.names, **reading),
-        "parse_options": arrow.ParseOptions(delimiter=found.delimiter, invalid_row_handler=invalid, newlines_in_values=False),
+        "parse_options": arrow.ParseOptions(
+            delimiter=found.delimiter, invalid_row_handler=invalid, newlines_in_values=False
+        ),
         "convert_options": arrow.ConvertOptions(
-            null_values=list(MISSING), strings_can_be_null=True, decimal_point=found.decimal, column_types=types
+            null_values=list(MISSING),
+            strings_can_be_null=True,
+            decimal_point=found.decimal,
+            column_types=types,
         ),
     }
 

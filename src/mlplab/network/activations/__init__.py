@@ -14,9 +14,36 @@ from mlplab.network.activations.bounded import (
     Sqnl,
     Tanh,
 )
-from mlplab.network.activations.other import Gaussian, Hardshrink, Identity, Sine, Snake, Softshrink, Tanhshrink
-from mlplab.network.activations.rectified import Brelu, Celu, Elu, LeakyRelu, Prelu, Relu, Relu6, Selu
-from mlplab.network.activations.smooth import Arsinh, BentIdentity, Gelu, Hardswish, Isrlu, LogSigmoid, Mish, Silu, Softplus
+from mlplab.network.activations.other import (
+    Gaussian,
+    Hardshrink,
+    Identity,
+    Sine,
+    Snake,
+    Softshrink,
+    Tanhshrink,
+)
+from mlplab.network.activations.rectified import (
+    Brelu,
+    Celu,
+    Elu,
+    LeakyRelu,
+    Prelu,
+    Relu,
+    Relu6,
+    Selu,
+)
+from mlplab.network.activations.smooth import (
+    Arsinh,
+    BentIdentity,
+    Gelu,
+    Hardswish,
+    Isrlu,
+    LogSigmoid,
+    Mish,
+    Silu,
+    Softplus,
+)
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "identity": Identity,

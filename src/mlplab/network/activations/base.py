@@ -1,4 +1,5 @@
-"""What an activation is: an elementwise function of the hidden vectors of all members, with its formula in words.
+"""What an activation is: an elementwise function of the hidden vectors of all members, with its
+formula in words.
 
 Shapes: K members, B examples in the batch, H hidden units, Q learnable numbers a layer.
 """
@@ -17,8 +18,9 @@ from mlplab.schema import Part
 class Activation(Part):
     """An elementwise function between two layers.
 
-    A subclass writes `value`; a number of it is a float, or a [K, 1] tensor where members differ, and both give the same results.
-    At a kink the gradient is that of torch's own function, which is the lecture's: relu'(0) = 0.
+    A subclass writes `value`; a number of it is a float, or a [K, 1] tensor where members differ,
+    and both give the same results. At a kink the gradient is that of torch's own function, which is
+    the lecture's: relu'(0) = 0.
     """
 
     formula: ClassVar[str]
@@ -26,7 +28,9 @@ class Activation(Part):
     output_range: ClassVar[str]
 
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
-        """The hidden vectors: [K, B, H] as it came, in its dtype. Only an activation that learns uses the parameters."""
+        """The hidden vectors: [K, B, H] as it came, in its dtype. Only an activation that learns
+        uses the parameters.
+        """
         return self.value(z_KBH)
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -34,7 +38,9 @@ class Activation(Part):
         raise NotImplementedError
 
     def module(self) -> nn.Module:
-        """The same function for one member, as a plain torch module: torch's own class wherever torch has one."""
+        """The same function for one member, as a plain torch module: torch's own class wherever
+        torch has one.
+        """
         return Elementwise(self)
 
     def num_parameters(self) -> int:

@@ -21,28 +21,32 @@ from mlplab.stacking import fit
 class BinaryStep(Activation):
     """Binary step, the threshold unit: 0 below zero, 1 from zero on.
 
-    Range {0, 1}, C^-1. The lecture leaves f'(0) open; here it is 0 as everywhere else, so nothing below this layer trains.
-    The straight-through gradient is 1 for |x| <= 1 and 0 beyond, as if the step were the clipped line.
-    Source: lecture; Rosenblatt 1958; straight-through: Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
+    Range {0, 1}, C^-1. The lecture leaves f'(0) open; here it is 0 as everywhere else, so nothing
+    below this layer trains. The straight-through gradient is 1 for |x| <= 1 and 0 beyond, as if the
+    step were the clipped line. Source: lecture; Rosenblatt 1958; straight-through: Bengio, Leonard,
+    Courville 2013, clipped as by Hubara et al. 2016.
     """
 
     formula: ClassVar[str] = "0 if x < 0, 1 if x >= 0"
     derivative: ClassVar[str] = "0"
     output_range: ClassVar[str] = "{0, 1}"
 
-    straight_through: bool = flag(False, "train through the step with gradient 1 for |x| <= 1, 0 beyond")
+    straight_through: bool = flag(
+        False, "train through the step with gradient 1 for |x| <= 1, 0 beyond"
+    )
 
     def value(self, z_KBH: Tensor) -> Tensor:
         line_KBH = z_KBH.clamp(-1, 1)
-        zero_KBH = line_KBH - line_KBH.detach()  # 0 with the gradient of the line; NaN stays NaN, so divergence is seen
+        # 0 with the gradient of the line; NaN stays NaN, so divergence is seen
+        zero_KBH = line_KBH - line_KBH.detach()
         return (z_KBH >= 0).to(z_KBH.dtype) + (zero_KBH if self.straight_through else 0 * zero_KBH)
 
     def warning(self) -> str | None:
         if self.straight_through:
             return None
         return (
-            "binary_step has gradient 0 everywhere: its own layer and all layers before it keep their initial weights; "
-            "straight_through=true trains them with a substitute gradient."
+            "binary_step has gradient 0 everywhere: its own layer and all layers before it keep"
+            " their initial weights; straight_through=true trains them with a substitute gradient."
         )
 
 
@@ -50,7 +54,8 @@ class BinaryStep(Activation):
 class Sigmoid(Activation):
     """Logistic sigmoid, also called soft step.
 
-    Range (0, 1), C^inf. Its gradient is at most 1/4, so it fades through many layers. Source: lecture; Han, Moraga 1995.
+    Range (0, 1), C^inf. Its gradient is at most 1/4, so it fades through many layers. Source:
+    lecture; Han, Moraga 1995.
     """
 
     formula: ClassVar[str] = "1 / (1 + exp(-x))"
@@ -86,8 +91,9 @@ class Tanh(Activation):
 class Sqnl(Activation):
     """Square nonlinearity: a sigmoid made of two parabolas (the lecture's SQLN).
 
-    Range [-1, 1]. Source: lecture; Wuraola, Patel 2018, whose name for it is SQNL. The lecture's table says C^2, but the second
-    derivative jumps from +1/2 to -1/2 at 0: the function is C^1. The derivative is 0 beyond |x| = 2, which the table leaves out.
+    Range [-1, 1]. Source: lecture; Wuraola, Patel 2018, whose name for it is SQNL. The lecture's
+    table says C^2, but the second derivative jumps from +1/2 to -1/2 at 0: the function is C^1. The
+    derivative is 0 beyond |x| = 2, which the table leaves out.
     """
 
     formula: ClassVar[str] = "x - x * |x| / 4 if |x| <= 2, sign(x) beyond"
@@ -118,7 +124,8 @@ class Arctan(Activation):
 class Softsign(Activation):
     """Softsign, a sigmoid that saturates slowly (the lecture's ElliotSig).
 
-    Range (-1, 1), C^1. Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) + 0.5; Glorot, Bengio 2010.
+    Range (-1, 1), C^1. Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) +
+    0.5; Glorot, Bengio 2010.
     """
 
     formula: ClassVar[str] = "x / (1 + |x|)"
@@ -164,7 +171,11 @@ class Hardtanh(Activation):
     max_val: Number = number(1.0, "upper limit of the output")
 
     def check(self) -> None:
-        if not isinstance(self.min_val, Tensor) and not isinstance(self.max_val, Tensor) and self.min_val >= self.max_val:
+        if (
+            not isinstance(self.min_val, Tensor)
+            and not isinstance(self.max_val, Tensor)
+            and self.min_val >= self.max_val
+        ):
             raise FieldError("min_val", self.min_val, f"is not below max_val = {self.max_val}")
 
     def value(self, z_KBH: Tensor) -> Tensor:
@@ -181,8 +192,9 @@ class Hardtanh(Activation):
 class Hardsigmoid(Activation):
     """Hard sigmoid: three straight pieces in place of the sigmoid.
 
-    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as torch and Keras 3. Keras 2 had slope 0.2, Courbariaux et al. 2015
-    slope 1/2; here the slope is 1/6, which torch's gradient rounds to float32 even in float64.
+    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as torch and Keras 3. Keras 2 had
+    slope 0.2, Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient
+    rounds to float32 even in float64.
     """
 
     formula: ClassVar[str] = "min(max(x + 3, 0), 6) / 6"

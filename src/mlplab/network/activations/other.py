@@ -102,7 +102,8 @@ class Hardshrink(Activation):
 class Gaussian(Activation):
     """Gaussian bell.
 
-    Range (0, 1], C^inf. Source: Broomhead, Lowe 1988 (radial basis functions); some define it as exp(-x^2 / 2).
+    Range (0, 1], C^inf. Source: Broomhead, Lowe 1988 (radial basis functions); some define it as
+    exp(-x^2 / 2).
     """
 
     formula: ClassVar[str] = "exp(-x^2)"
@@ -117,7 +118,8 @@ class Gaussian(Activation):
 class Sine(Activation):
     """Sine wave.
 
-    Range [-1, 1], C^inf. Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights drawn to match.
+    Range [-1, 1], C^inf. Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights
+    drawn to match.
     """
 
     formula: ClassVar[str] = "sin(frequency * x)"
@@ -134,8 +136,8 @@ class Sine(Activation):
 class Snake(Activation):
     """Snake: the identity with ripples, which can continue a periodic function.
 
-    Range (-inf, inf), C^inf. The frequency is fixed here; the paper (its letter is a) can also learn it.
-    Source: Ziyin, Hartwig, Ueda 2020.
+    Range (-inf, inf), C^inf. The frequency is fixed here; the paper (its letter is a) can also
+    learn it. Source: Ziyin, Hartwig, Ueda 2020.
     """
 
     formula: ClassVar[str] = "x + sin(frequency * x)^2 / frequency"
@@ -145,5 +147,8 @@ class Snake(Activation):
     frequency: Number = number(1.0, "angular frequency of the ripples", above=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        # The reciprocal is formed in float64, so that a float and a stacked frequency round alike on every device.
-        return z_KBH + torch.sin(z_KBH * fit(self.frequency, z_KBH)).square() * fit(1 / self.frequency, z_KBH)
+        # The reciprocal is formed in float64, so that a float and a stacked frequency round alike
+        # on every device.
+        return z_KBH + torch.sin(z_KBH * fit(self.frequency, z_KBH)).square() * fit(
+            1 / self.frequency, z_KBH
+        )

@@ -21,8 +21,8 @@ from mlplab.stacking import fit
 class Relu(Activation):
     """Rectified linear unit (ReLU).
 
-    Range [0, inf), C^0; the lecture's first table writes (0, inf), its second the exact range. f'(0) = 0 as in both tables.
-    Source: lecture; Nair, Hinton 2010.
+    Range [0, inf), C^0; the lecture's first table writes (0, inf), its second the exact range.
+    f'(0) = 0 as in both tables. Source: lecture; Nair, Hinton 2010.
     """
 
     formula: ClassVar[str] = "max(0, x)"
@@ -40,7 +40,8 @@ class Relu(Activation):
 class Brelu(Activation):
     """Bipolar rectified linear unit (BReLU): every second unit rectifies the other side.
 
-    Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes, Nokland 2017.
+    Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes,
+    Nokland 2017.
     """
 
     formula: ClassVar[str] = "max(0, x) in even units, min(0, x) in odd units"
@@ -57,7 +58,8 @@ class Brelu(Activation):
 class LeakyRelu(Activation):
     """Leaky ReLU: a small slope below zero keeps the gradient alive.
 
-    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. Default slope as torch 0.01; Keras 0.3, TensorFlow 0.2.
+    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. Default slope as torch
+    0.01; Keras 0.3, TensorFlow 0.2.
     """
 
     formula: ClassVar[str] = "x if x > 0, negative_slope * x if x <= 0"
@@ -79,8 +81,9 @@ class LeakyRelu(Activation):
 class Prelu(Activation):
     """Parametric ReLU: a leaky ReLU whose slope is learned, one a layer.
 
-    Range (-inf, inf), C^0. The slope is parameters [K, 1, 1]; without parameters it is the initial one.
-    Source: He et al. 2015, who also learn one slope a channel; Keras learns one a unit and starts at 0.
+    Range (-inf, inf), C^0. The slope is parameters [K, 1, 1]; without parameters it is the initial
+    one. Source: He et al. 2015, who also learn one slope a channel; Keras learns one a unit and
+    starts at 0.
     """
 
     formula: ClassVar[str] = "x if x > 0, slope * x if x <= 0"
@@ -151,8 +154,8 @@ class Elu(Activation):
 class Selu(Activation):
     """Scaled ELU, which keeps mean 0 and variance 1 from layer to layer with lecun_normal weights.
 
-    Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale = 1.0507009873554805.
-    Source: Klambauer et al. 2017.
+    Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale =
+    1.0507009873554805. Source: Klambauer et al. 2017.
     """
 
     formula: ClassVar[str] = "scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0"
@@ -170,15 +173,18 @@ class Selu(Activation):
 class Celu(Activation):
     """Continuously differentiable ELU (CELU).
 
-    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values are those of torch's celu, whose gradient is not used:
-    it rounds 1 / alpha to float32, so that in float64 it is exact for few alpha only.
+    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values are those of torch's
+    celu, whose gradient is not used: it rounds 1 / alpha to float32, so that in float64 it is exact
+    for few alpha only.
     """
 
     formula: ClassVar[str] = "x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0"
     derivative: ClassVar[str] = "1 if x > 0, exp(x / alpha) if x <= 0"
     output_range: ClassVar[str] = "(-alpha, inf)"
 
-    alpha: Number = number(1.0, "minus the value far below zero, and how slowly it is reached", above=0)
+    alpha: Number = number(
+        1.0, "minus the value far below zero, and how slowly it is reached", above=0
+    )
 
     def value(self, z_KBH: Tensor) -> Tensor:
         below_KBH = F.elu(z_KBH * fit(1 / self.alpha, z_KBH)) * fit(self.alpha, z_KBH)

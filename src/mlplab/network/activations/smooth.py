@@ -21,16 +21,18 @@ from mlplab.stacking import fit
 class Gelu(Activation):
     """Gaussian error linear unit (GELU).
 
-    Phi is the standard normal distribution function, phi its density. Range about [-0.17, inf), C^inf.
-    `tanh` replaces Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as the first transformers did.
-    Source: Hendrycks, Gimpel 2016.
+    Phi is the standard normal distribution function, phi its density. Range about [-0.17, inf),
+    C^inf. `tanh` replaces Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as the first
+    transformers did. Source: Hendrycks, Gimpel 2016.
     """
 
     formula: ClassVar[str] = "x * Phi(x)"
     derivative: ClassVar[str] = "Phi(x) + x * phi(x)"
     output_range: ClassVar[str] = "[-0.17, inf)"
 
-    approximate: str = choice("none", ("none", "tanh"), "none: exact; tanh: the older approximation")
+    approximate: str = choice(
+        "none", ("none", "tanh"), "none: exact; tanh: the older approximation"
+    )
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.gelu(z_KBH, approximate=self.approximate)
@@ -43,7 +45,8 @@ class Gelu(Activation):
 class Silu(Activation):
     """Sigmoid linear unit (SiLU), also called swish.
 
-    Range about [-0.278, inf), C^inf. Source: Elfwing, Uchibe, Doya 2017; Ramachandran, Zoph, Le 2017.
+    Range about [-0.278, inf), C^inf. Source: Elfwing, Uchibe, Doya 2017; Ramachandran, Zoph, Le
+    2017.
     """
 
     formula: ClassVar[str] = "x * sigmoid(x)"
@@ -79,8 +82,8 @@ class Mish(Activation):
 class Softplus(Activation):
     """Softplus, the smooth ReLU.
 
-    Range (0, inf), C^inf. Like torch, this is x itself where beta * x > 20, which is off by less than 2.1e-9 / beta.
-    Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
+    Range (0, inf), C^inf. Like torch, this is x itself where beta * x > 20, which is off by less
+    than 2.1e-9 / beta. Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
     """
 
     formula: ClassVar[str] = "log(1 + exp(beta * x)) / beta"
@@ -158,7 +161,8 @@ class LogSigmoid(Activation):
 class Arsinh(Activation):
     """Inverse hyperbolic sine: linear near zero, a logarithm far out.
 
-    Range (-inf, inf), C^inf. The lecture's formula cancels for large negative x; torch's function does not. Source: lecture.
+    Range (-inf, inf), C^inf. The lecture's formula cancels for large negative x; torch's function
+    does not. Source: lecture.
     """
 
     formula: ClassVar[str] = "ln(x + sqrt(x^2 + 1))"

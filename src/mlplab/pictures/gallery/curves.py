@@ -23,24 +23,43 @@ def curves(study: Study, frame: int) -> Figure | None:
         return None
     drawn = figure(9.4, 4.1, bottom=0.7, top=0.5)
     panels = drawn.subplots(1, 2)
-    for axes, metric in zip(panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True):
+    for axes, metric in zip(
+        panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True
+    ):
         for i, split in enumerate(SPLITS):
             if f"{split}/{metric}" in history.names:
                 values = history[f"{split}/{metric}"]
-                axes.plot(history.epoch, values, color=colour(i), linestyle="-" if i == 0 else "--", label=split, linewidth=1.6)
-        _limits(axes, metric, [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names])
+                axes.plot(
+                    history.epoch,
+                    values,
+                    color=colour(i),
+                    linestyle="-" if i == 0 else "--",
+                    label=split,
+                    linewidth=1.6,
+                )
+        _limits(
+            axes,
+            metric,
+            [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names],
+        )
         best = int(study.frames.epoch[study.chosen])
         axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         faint_grid(axes)
     panels[0].legend(loc="best")
-    headline(drawn, f"{study.settings.name}: loss and {'accuracy' if study.classifies else 'root mean squared error'} while training")
+    headline(
+        drawn,
+        f"{study.settings.name}: loss and"
+        f" {'accuracy' if study.classifies else 'root mean squared error'} while training",
+    )
     return drawn
 
 
 def _limits(axes: Any, metric: str, columns: list[Any]) -> None:
-    """Logarithmic where values span more than two powers of ten; a few huge first values do not hide the rest."""
+    """Logarithmic where values span more than two powers of ten; a few huge first values do not
+    hide the rest.
+    """
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     if metric == "accuracy":

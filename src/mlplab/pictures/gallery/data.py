@@ -7,7 +7,14 @@ from matplotlib.figure import Figure
 
 from mlplab.pictures.look import colour, figure, headline
 from mlplab.pictures.picture import picture
-from mlplab.pictures.scatter import frame_plane, legend_of_classes, number_shown, scatter_classes, scatter_values, value_limits
+from mlplab.pictures.scatter import (
+    frame_plane,
+    legend_of_classes,
+    number_shown,
+    scatter_classes,
+    scatter_values,
+    value_limits,
+)
 from mlplab.pictures.study import Study
 
 
@@ -29,8 +36,19 @@ def data(study: Study, frame: int) -> Figure | None:
             scatter_classes(axes, study, places, points.y.astype(np.int64))
         elif study.plane.dimensions == 1:
             for target, name in enumerate(study.prepared.target_names[:4]):
-                axes.plot(places[:, 0], points.y[:, target], ".", markersize=4, color=colour(target), label=name)
-            axes.set_ylabel(study.prepared.target_names[0] if len(study.prepared.target_names) == 1 else "targets")
+                axes.plot(
+                    places[:, 0],
+                    points.y[:, target],
+                    ".",
+                    markersize=4,
+                    color=colour(target),
+                    label=name,
+                )
+            axes.set_ylabel(
+                study.prepared.target_names[0]
+                if len(study.prepared.target_names) == 1
+                else "targets"
+            )
         else:
             assert limits is not None
             shown = scatter_values(axes, places, points.y[:, 0].astype(float), limits)
@@ -42,7 +60,9 @@ def data(study: Study, frame: int) -> Figure | None:
     elif len(study.prepared.target_names) > 1:
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     more = (
-        "" if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1 else "coloured by the first target"
+        ""
+        if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1
+        else "coloured by the first target"
     )
     headline(drawn, f"The data of {study.settings.name}", study.plane.said, more)
     return drawn

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 from mlplab.pictures.look import INK, class_picture, colour, figure, headline, rgb
 from mlplab.pictures.picture import picture
-from mlplab.pictures.scatter import faint_grid, frame_plane, legend_of_classes, ring, scatter_classes, scatter_values, value_limits
+from mlplab.pictures.scatter import (
+    faint_grid,
+    frame_plane,
+    legend_of_classes,
+    ring,
+    scatter_classes,
+    scatter_values,
+    value_limits,
+)
 from mlplab.pictures.study import Study
 
 GRID = 120
@@ -18,12 +26,25 @@ LINE = 400
 
 @picture(moving=True)
 def decision(study: Study, frame: int) -> Figure | None:
-    """P(class | x) over the plane, or the fitted curve or surface, with the points of the part that the network is judged on."""
-    draw = _values if not study.classifies else _classes if study.plane.dimensions == 2 else _classes_on_a_line
+    """P(class | x) over the plane, or the fitted curve or surface, with the points of the part that
+    the network is judged on.
+    """
+    draw = (
+        _values
+        if not study.classifies
+        else _classes
+        if study.plane.dimensions == 2
+        else _classes_on_a_line
+    )
     drawn = figure(6.4, 5.3, right=1.2 if study.classifies and len(study.classes) > 2 else 0.3)
     remark = draw(study, frame, drawn)
     epoch = int(study.frames.epoch[frame])
-    headline(drawn, f"{study.settings.name}: what the network says, epoch {epoch}", remark, study.plane.said)
+    headline(
+        drawn,
+        f"{study.settings.name}: what the network says, epoch {epoch}",
+        remark,
+        study.plane.said,
+    )
     return drawn
 
 
@@ -64,15 +85,23 @@ def _between(study: Study) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(
-        "two", [1 - 0.7 * (1 - rgb(study.colours[0])), np.ones(3), 1 - 0.7 * (1 - rgb(study.colours[1]))]
+        "two",
+        [1 - 0.7 * (1 - rgb(study.colours[0])), np.ones(3), 1 - 0.7 * (1 - rgb(study.colours[1]))],
     )
 
 
 def _boundaries(axes: Any, probabilities: Any, extent: tuple[float, float, float, float]) -> None:
     """Where two classes are equally probable."""
     left, right, bottom, top = extent
-    across, up = (low + (np.arange(GRID) + 0.5) / GRID * (high - low) for low, high in ((left, right), (bottom, top)))
-    for c in range(1, probabilities.shape[1]) if probabilities.shape[1] == 2 else range(probabilities.shape[1]):
+    across, up = (
+        low + (np.arange(GRID) + 0.5) / GRID * (high - low)
+        for low, high in ((left, right), (bottom, top))
+    )
+    for c in (
+        range(1, probabilities.shape[1])
+        if probabilities.shape[1] == 2
+        else range(probabilities.shape[1])
+    ):
         others = np.delete(probabilities, c, 1).max(1)
         lead = (probabilities[:, c] - others).reshape(GRID, GRID)
         if lead.min() < 0 < lead.max():
@@ -86,7 +115,11 @@ def _judged_points(axes: Any, study: Study, frame: int) -> str:
     wrong = study.outputs(points.x, [frame])[0].argmax(1) != classes
     ring(axes, places[wrong])
     count = f"{len(points):,} {study.judged} points"
-    return f"{count}, the {int(wrong.sum())} that are predicted wrongly ringed" if wrong.any() else f"{count}, all predicted rightly"
+    return (
+        f"{count}, the {int(wrong.sum())} that are predicted wrongly ringed"
+        if wrong.any()
+        else f"{count}, all predicted rightly"
+    )
 
 
 def _classes_on_a_line(study: Study, frame: int, drawn: Figure) -> str:
@@ -94,7 +127,9 @@ def _classes_on_a_line(study: Study, frame: int, drawn: Figure) -> str:
     grid = study.plane.grid(LINE)
     probabilities = study.outputs(grid, [frame])[0]
     for c, name in enumerate(study.classes):
-        axes.plot(study.plane.place(grid)[:, 0], probabilities[:, c], color=study.colours[c], label=name)
+        axes.plot(
+            study.plane.place(grid)[:, 0], probabilities[:, c], color=study.colours[c], label=name
+        )
     points = study.points(study.judged, 500)
     for c in range(len(study.classes)):
         own = study.plane.place(points.x[points.y == c])[:, 0]
@@ -106,7 +141,11 @@ def _classes_on_a_line(study: Study, frame: int, drawn: Figure) -> str:
 
 
 def _values(study: Study, frame: int, drawn: Figure) -> str:
-    return _curve(study, frame, drawn) if study.plane.dimensions == 1 else _surface(study, frame, drawn)
+    return (
+        _curve(study, frame, drawn)
+        if study.plane.dimensions == 1
+        else _surface(study, frame, drawn)
+    )
 
 
 def _curve(study: Study, frame: int, drawn: Figure) -> str:
@@ -124,7 +163,13 @@ def _curve(study: Study, frame: int, drawn: Figure) -> str:
             markersize=5,
             label=f"{study.judged} data",
         )
-        axes.plot(study.plane.place(grid)[:, 0], fitted[:, target], color=colour(5), linewidth=2.2, label="network")
+        axes.plot(
+            study.plane.place(grid)[:, 0],
+            fitted[:, target],
+            color=colour(5),
+            linewidth=2.2,
+            label="network",
+        )
         low, high = points.y[:, target].min(), points.y[:, target].max()
         margin = 0.15 * max(high - low, 1e-12)
         axes.set_ylim(low - margin, high + margin)
@@ -132,7 +177,11 @@ def _curve(study: Study, frame: int, drawn: Figure) -> str:
         faint_grid(axes)
     frame_plane(panels[-1], study)
     panels[0].legend(loc="best")
-    return "" if len(names) == len(study.prepared.target_names) else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+    return (
+        ""
+        if len(names) == len(study.prepared.target_names)
+        else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+    )
 
 
 def _surface(study: Study, frame: int, drawn: Figure) -> str:

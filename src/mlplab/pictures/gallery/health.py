@@ -1,4 +1,6 @@
-"""Whether the network can learn at all: saturated and dead units, vanishing gradients, steps too small or too large, weights that run away."""
+"""Whether the network can learn at all: saturated and dead units, vanishing gradients, steps too
+small or too large, weights that run away.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ MOST_NUMBERS = 4_000_000
 
 @picture()
 def health(study: Study, frame: int) -> Figure | None:
-    """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and how the weights are spread."""
+    """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and
+    how the weights are spread.
+    """
     if not len(study.history):
         return None
     drawn = figure(11.5, 7.4, right=1.3)
@@ -31,17 +35,29 @@ def health(study: Study, frame: int) -> Figure | None:
     num_layers = len(study.network.layers)
     layers = list(range(1, num_layers + 1))
     if num_layers > MOST_LAYERS:
-        layers = sorted({1 + round(i * (num_layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)})
-    tint = {layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1)) for i, layer in enumerate(layers)}
+        layers = sorted(
+            {1 + round(i * (num_layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)}
+        )
+    tint = {
+        layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
+        for i, layer in enumerate(layers)
+    }
     _activations(panels[0, 0], study, layers, tint)
     _norms(panels[0, 1], study, layers, tint, "gradient_norm", "gradient norm")
-    _norms(panels[1, 0], study, layers, tint, "update_ratio", "size of an update / size of the weights")
+    _norms(
+        panels[1, 0], study, layers, tint, "update_ratio", "size of an update / size of the weights"
+    )
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
     _spread(panels[1, 1], study, layers, tint, frame)
     handles = panels[0, 1].get_legend_handles_labels()
     drawn.legend(*handles, loc="upper right")
     left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
-    headline(drawn, f"{study.settings.name}: health of the training", "dotted in the update ratios: 1e-3, a usual size", left_out)
+    headline(
+        drawn,
+        f"{study.settings.name}: health of the training",
+        "dotted in the update ratios: 1e-3, a usual size",
+        left_out,
+    )
     return drawn
 
 
@@ -54,7 +70,15 @@ def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any
     faint_grid(axes)
     hidden = [layer for layer in layers if layer < len(study.network.layers)]
     if not hidden:
-        axes.text(0.5, 0.5, "no hidden layer", ha="center", va="center", transform=axes.transAxes, color=SOFT)
+        axes.text(
+            0.5,
+            0.5,
+            "no hidden layer",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+            color=SOFT,
+        )
         return
     x = study.points("train", MOST_EXAMPLES).x
     numbers = len(x) * sum(layer.units for layer in study.network.layers[:-1])
@@ -67,21 +91,32 @@ def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
-    """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1, and of units with |f'(z)| < 0.01 on every example."""
+    """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1,
+    and of units with |f'(z)| < 0.01 on every example.
+    """
     found = [study.slopes(x_NF, [row]) for row in rows]
     layers = range(len(found[0]))
     flat = [np.array([(slopes[layer] < FLAT).mean() for slopes in found]) for layer in layers]
-    dead = [np.array([(slopes[layer] < DEAD).all(axis=1).mean() for slopes in found]) for layer in layers]
+    dead = [
+        np.array([(slopes[layer] < DEAD).all(axis=1).mean() for slopes in found])
+        for layer in layers
+    ]
     return flat, dead
 
 
-def _norms(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], name: str, title: str) -> None:
+def _norms(
+    axes: Any, study: Study, layers: list[int], tint: dict[int, Any], name: str, title: str
+) -> None:
     last = len(study.network.layers)
     for layer in layers:
         values = study.history[f"{name}/layer_{layer}"]
         values = np.where(values > 0, values, np.nan)
         axes.plot(
-            study.history.epoch, values, color=tint[layer], linewidth=1.2, label="output layer" if layer == last else f"layer {layer}"
+            study.history.epoch,
+            values,
+            color=tint[layer],
+            linewidth=1.2,
+            label="output layer" if layer == last else f"layer {layer}",
         )
     logarithmic(axes)
     axes.set_title(title)
@@ -90,12 +125,20 @@ def _norms(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], nam
 
 
 def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], frame: int) -> None:
-    """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the chosen network."""
+    """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the
+    chosen network.
+    """
     first, chosen = study.weights(0), study.weights(frame)
     for place, layer in enumerate(layers):
         for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, chosen, 0.9)):
             values = np.sort(weights[layer - 1][0].ravel())
-            stats = dict(zip(("whislo", "q1", "med", "q3", "whishi"), np.percentile(values, [2, 25, 50, 75, 98]).tolist(), strict=True))
+            stats = dict(
+                zip(
+                    ("whislo", "q1", "med", "q3", "whishi"),
+                    np.percentile(values, [2, 25, 50, 75, 98]).tolist(),
+                    strict=True,
+                )
+            )
             box = {"facecolor": tint[layer], "alpha": alpha, "edgecolor": INK}
             axes.bxp(
                 [stats],

@@ -20,7 +20,9 @@ MOST_LINES = 8
 
 @picture(moving=True)
 def hidden(study: Study, frame: int) -> Figure | None:
-    """The space after each hidden layer, with the lines of the next layer where they are lines, and how well a linear model reads it."""
+    """The space after each hidden layer, with the lines of the next layer where they are lines, and
+    how well a linear model reads it.
+    """
     if not study.has_hidden:
         return None
     num_hidden = len(study.network.layers) - 1
@@ -31,7 +33,10 @@ def hidden(study: Study, frame: int) -> Figure | None:
     scores = linear_scores(study, [0, *shown], frame)
     inside = study.layers(points.x, [frame])
     drawn = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
-    spaces: list[Floats] = [study.plane.place(points.x), *(inside[layer - 1][0].double().numpy() for layer in shown)]
+    spaces: list[Floats] = [
+        study.plane.place(points.x),
+        *(inside[layer - 1][0].double().numpy() for layer in shown),
+    ]
     noun = "linear accuracy" if study.classifies else "linear R²"
     for i, (layer, space, score) in enumerate(zip([0, *shown], spaces, scores, strict=True)):
         three = space.shape[1] == 3 and layer > 0
@@ -41,11 +46,20 @@ def hidden(study: Study, frame: int) -> Figure | None:
         axes.set_title(f"{name}{remark}\n{noun} {score:.3f}", fontsize=10)
     _key(drawn, axes, study)
     epoch = int(study.frames.epoch[frame])
-    left_out = f"shown: layers {', '.join(map(str, shown))} of {num_hidden}" if len(shown) < num_hidden else ""
-    lines = "lines: where a unit of the next layer is zero" if any(space.shape[1] == 2 for space in spaces[1:]) else ""
+    left_out = (
+        f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
+        if len(shown) < num_hidden
+        else ""
+    )
+    lines = (
+        "lines: where a unit of the next layer is zero"
+        if any(space.shape[1] == 2 for space in spaces[1:])
+        else ""
+    )
     headline(
         drawn,
-        f"{study.settings.name}: {len(points):,} {study.judged} points after each layer, epoch {epoch}",
+        f"{study.settings.name}: {len(points):,} {study.judged} points after each layer, epoch"
+        f" {epoch}",
         lines,
         left_out,
         study.plane.said,
@@ -62,7 +76,11 @@ def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, f
     remark = f", {width} units" if layer else ""
     places: Floats
     if width == 1:
-        axis: Floats = np.random.default_rng(0).uniform(-1, 1, len(space)) if study.classifies else points.y[:, 0].astype(float)
+        axis: Floats = (
+            np.random.default_rng(0).uniform(-1, 1, len(space))
+            if study.classifies
+            else points.y[:, 0].astype(float)
+        )
         places = np.column_stack([space[:, 0], axis])
         axes.set_yticks([]) if study.classifies else axes.set_ylabel(study.prepared.target_names[0])
     elif width == 2:
@@ -89,17 +107,27 @@ def _scatter(axes: Any, study: Study, places: Floats, points: Points) -> None:
 def _three(axes: Any, study: Study, space: Floats, points: Points) -> None:
     if study.classifies:
         for c in np.unique(points.y).tolist():
-            axes.scatter(*space[points.y == c].T, color=study.colours[int(c)], s=10, edgecolors="white", linewidths=0.3)
+            axes.scatter(
+                *space[points.y == c].T,
+                color=study.colours[int(c)],
+                s=10,
+                edgecolors="white",
+                linewidths=0.3,
+            )
     else:
         axes.scatter(*space.T, c=points.y[:, 0], cmap="viridis", s=10)
-    for setter, low, high in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), space.min(0), space.max(0), strict=True):
+    for setter, low, high in zip(
+        (axes.set_xlim, axes.set_ylim, axes.set_zlim), space.min(0), space.max(0), strict=True
+    ):
         margin = 0.05 * max(high - low, 1e-9)
         setter(low - margin, high + margin)
     axes.tick_params(labelsize=7)
 
 
 def _lines(axes: Any, study: Study, layer: int, frame: int, places: Floats) -> None:
-    """Where the units of the next layer are zero; for two classes with two logits, where these are equal."""
+    """Where the units of the next layer are zero; for two classes with two logits, where these are
+    equal.
+    """
     weight, bias = study.weights(frame)[layer]
     bias = np.zeros(weight.shape[1]) if bias is None else bias
     is_last = layer == len(study.network.layers) - 1
@@ -115,7 +143,11 @@ def _lines(axes: Any, study: Study, layer: int, frame: int, places: Floats) -> N
         (a, b), c = weight[:, unit], bias[unit]
         normal = np.array([a, b]) / max(a * a + b * b, 1e-18)
         axes.axline(
-            tuple(-c * normal), tuple(-c * normal + np.array([-b, a]) / max(np.hypot(a, b), 1e-9)), color=INK, linewidth=1.0, alpha=0.7
+            tuple(-c * normal),
+            tuple(-c * normal + np.array([-b, a]) / max(np.hypot(a, b), 1e-9)),
+            color=INK,
+            linewidth=1.0,
+            alpha=0.7,
         )
 
 
@@ -127,4 +159,9 @@ def _key(drawn: Figure, axes: Any, study: Study) -> None:
         from matplotlib.colors import Normalize
 
         limits = value_limits(study.points(study.judged, 500).y[:, 0].astype(float))
-        drawn.colorbar(ScalarMappable(Normalize(*limits), "viridis"), ax=drawn.axes, label=study.prepared.target_names[0], shrink=0.8)
+        drawn.colorbar(
+            ScalarMappable(Normalize(*limits), "viridis"),
+            ax=drawn.axes,
+            label=study.prepared.target_names[0],
+            shrink=0.8,
+        )

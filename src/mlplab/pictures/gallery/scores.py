@@ -15,12 +15,18 @@ MOST_CLASSES = 20
 
 
 def _remark(study: Study, shown: int, total: int) -> str:
-    return f"{study.judged} part, {shown:,} examples" if shown == total else f"{study.judged} part, {shown:,} of {total:,} examples"
+    return (
+        f"{study.judged} part, {shown:,} examples"
+        if shown == total
+        else f"{study.judged} part, {shown:,} of {total:,} examples"
+    )
 
 
 @picture()
 def confusion(study: Study, frame: int) -> Figure | None:
-    """How many examples of each class were taken for which: rows are the true classes, columns the predicted ones."""
+    """How many examples of each class were taken for which: rows are the true classes, columns the
+    predicted ones.
+    """
     if not study.classifies:
         return None
     points, probabilities = study.judge(frame)
@@ -32,29 +38,53 @@ def confusion(study: Study, frame: int) -> Figure | None:
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     side = max(3.6, 0.55 * count + 1.8)
     room = 0.25 + 0.09 * max(len(name[:14]) for name in study.classes)
-    drawn = figure(side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55)
+    drawn = figure(
+        side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55
+    )
     axes = drawn.subplots()
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), number in np.ndenumerate(table):
         if number:
-            axes.text(j, i, f"{number:,}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.55 else "black")
+            axes.text(
+                j,
+                i,
+                f"{number:,}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if share[i, j] > 0.55 else "black",
+            )
     names = [name if len(name) < 14 else name[:13] + "…" for name in study.classes[:count]]
     axes.set_xticks(
-        range(count), names, rotation=45 if max(map(len, names)) > 4 else 0, ha="right" if max(map(len, names)) > 4 else "center"
+        range(count),
+        names,
+        rotation=45 if max(map(len, names)) > 4 else 0,
+        ha="right" if max(map(len, names)) > 4 else "center",
     )
     axes.set_yticks(range(count), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     drawn.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
     accuracy = float((predicted == points.y).mean())
-    left_out = f"the first {count} of {len(study.classes)} classes, {outside:,} examples outside" if count < len(study.classes) else ""
-    headline(drawn, f"{study.settings.name}: accuracy {accuracy:.3f}", _remark(study, len(points), points.total), left_out)
+    left_out = (
+        f"the first {count} of {len(study.classes)} classes, {outside:,} examples outside"
+        if count < len(study.classes)
+        else ""
+    )
+    headline(
+        drawn,
+        f"{study.settings.name}: accuracy {accuracy:.3f}",
+        _remark(study, len(points), points.total),
+        left_out,
+    )
     return drawn
 
 
 @picture()
 def roc(study: Study, frame: int) -> Figure | None:
-    """Receiver operating characteristic and precision against recall, each class against the others."""
+    """Receiver operating characteristic and precision against recall, each class against the
+    others.
+    """
     if not study.classifies:
         return None
     points, probabilities = study.judge(frame)
@@ -69,12 +99,24 @@ def roc(study: Study, frame: int) -> Figure | None:
             continue
         found = rank(truth, score)
         left.plot(
-            found.false_positive_rate, found.true_positive_rate, color=study.colours[c], label=f"{study.classes[c]}: area {found.area:.3f}"
+            found.false_positive_rate,
+            found.true_positive_rate,
+            color=study.colours[c],
+            label=f"{study.classes[c]}: area {found.area:.3f}",
         )
         label = f"{study.classes[c]}: mean precision {found.mean_precision:.3f}"
-        right.step(found.true_positive_rate, found.precision, where="pre", color=study.colours[c], label=label)
+        right.step(
+            found.true_positive_rate,
+            found.precision,
+            where="pre",
+            color=study.colours[c],
+            label=label,
+        )
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
-    for axes, x, y in ((left, "false positive rate", "true positive rate"), (right, "recall", "precision")):
+    for axes, x, y in (
+        (left, "false positive rate", "true positive rate"),
+        (right, "recall", "precision"),
+    ):
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.set_xlim(-0.02, 1.02)
@@ -82,9 +124,23 @@ def roc(study: Study, frame: int) -> Figure | None:
         faint_grid(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
-    shown = f"the first {len(COLOURS)} of {len(study.classes)} classes" if len(study.classes) > len(COLOURS) else ""
-    without = f"not drawn, since the part has none or only these: {', '.join(missing[:5])}" if missing else ""
-    headline(drawn, f"{study.settings.name}: ROC and precision-recall", _remark(study, len(points), points.total), shown, without)
+    shown = (
+        f"the first {len(COLOURS)} of {len(study.classes)} classes"
+        if len(study.classes) > len(COLOURS)
+        else ""
+    )
+    without = (
+        f"not drawn, since the part has none or only these: {', '.join(missing[:5])}"
+        if missing
+        else ""
+    )
+    headline(
+        drawn,
+        f"{study.settings.name}: ROC and precision-recall",
+        _remark(study, len(points), points.total),
+        shown,
+        without,
+    )
     return drawn
 
 
@@ -96,11 +152,19 @@ def residuals(study: Study, frame: int) -> Figure | None:
     points, predicted = study.judge(frame)
     names = study.prepared.target_names[:4]
     drawn = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
-    for panels, name, target in zip(drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True):
+    for panels, name, target in zip(
+        drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True
+    ):
         true, guess = points.y[:, target].astype(float), predicted[:, target]
         left = true - guess
         panels[0].plot(true, guess, ".", color=colour(0), alpha=0.5, markersize=4)
-        panels[0].axline((float(true.mean()), float(true.mean())), slope=1, color=SOFT, linewidth=1, linestyle=":")
+        panels[0].axline(
+            (float(true.mean()), float(true.mean())),
+            slope=1,
+            color=SOFT,
+            linewidth=1,
+            linestyle=":",
+        )
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
         panels[1].plot(guess, left, ".", color=colour(0), alpha=0.5, markersize=4)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
@@ -111,6 +175,15 @@ def residuals(study: Study, frame: int) -> Figure | None:
         for axes in panels:
             faint_grid(axes)
     rmse = float(np.sqrt(((points.y - predicted) ** 2).mean()))
-    more = "" if len(names) == len(study.prepared.target_names) else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
-    headline(drawn, f"{study.settings.name}: root mean squared error {rmse:.4g}", _remark(study, len(points), points.total), more)
+    more = (
+        ""
+        if len(names) == len(study.prepared.target_names)
+        else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+    )
+    headline(
+        drawn,
+        f"{study.settings.name}: root mean squared error {rmse:.4g}",
+        _remark(study, len(points), points.total),
+        more,
+    )
     return drawn

@@ -1,4 +1,6 @@
-"""Activations, losses and schedules as curves: what is drawn is what trains, with its gradient by autograd."""
+"""Activations, losses and schedules as curves: what is drawn is what trains, with its gradient by
+autograd.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def activations() -> Figure:
     for axes, activation in zip(panels, (part() for part in ACTIVATIONS.values()), strict=True):
         x = torch.linspace(-REACH, REACH, 801, dtype=torch.float64).requires_grad_()
         y, second = activation(x.view(1, -1, 1).expand(1, -1, 2))[0].unbind(-1)
-        slope = torch.autograd.grad(y.sum(), x, retain_graph=True)[0] if y.requires_grad else torch.zeros_like(x)
+        slope = (
+            torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
+            if y.requires_grad
+            else torch.zeros_like(x)
+        )
         line = x.detach().numpy()
         axes.plot(line, y.detach().numpy(), color=POSITIVE, linewidth=1.8)
         if not torch.equal(y, second):  # bipolar ones treat every second unit differently
@@ -36,10 +42,15 @@ def activations() -> Figure:
         axes.set_xlim(-REACH, REACH)
         axes.set_ylim(-2.2, 2.2)
         caption(
-            axes, textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...") + f"\nrange {type(activation).output_range}"
+            axes,
+            textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...")
+            + f"\nrange {type(activation).output_range}",
         )
     headline(
-        drawn, "Activations", "solid: f(x) (dotted: of every second unit, where it differs); dashed: f'(x); parameters at their defaults"
+        drawn,
+        "Activations",
+        "solid: f(x) (dotted: of every second unit, where it differs); dashed: f'(x); parameters at"
+        " their defaults",
     )
     return drawn
 
@@ -55,7 +66,10 @@ def losses() -> Figure:
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.set_ylim(-3.2, 5.2)
         caption(axes, said)
-    remark = "solid: the loss of one example; dashed: its derivative; parameters at their defaults; values: one target, classes: two, the true one is the second"
+    remark = (
+        "solid: the loss of one example; dashed: its derivative; parameters at their defaults;"
+        " values: one target, classes: two, the true one is the second"
+    )
     headline(drawn, "Losses", remark)
     return drawn
 
@@ -64,7 +78,9 @@ def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
     """x, loss, derivative, and what x is."""
     if isinstance(loss, RegressionLoss):
         target = 0.0 if loss.target_range == "any" and not loss.own_units else 2.0
-        x = torch.linspace(target - REACH, target + REACH, 401, dtype=torch.float64).requires_grad_()
+        x = torch.linspace(
+            target - REACH, target + REACH, 401, dtype=torch.float64
+        ).requires_grad_()
         width = loss.num_outputs(Task("regression", num_targets=1))
         outputs = torch.stack([x, *[torch.zeros_like(x)] * (width - 1)], dim=-1)
         y = loss(outputs.unsqueeze(0), torch.full((1, len(x), 1), target, dtype=torch.float64))[0]

@@ -16,31 +16,47 @@ SMALLEST = 1e-8
 
 
 def initializers() -> Figure:
-    """The size of the hidden vectors through 20 layers of 128 units, with tanh and with ReLU: vanishing, steady or exploding."""
+    """The size of the hidden vectors through 20 layers of 128 units, with tanh and with ReLU:
+    vanishing, steady or exploding.
+    """
     drawn, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
     for axes, part in zip(panels, INITIALIZERS.values(), strict=True):
         for activation, colour in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
             bands = signal(part(), activation)
-            axes.fill_between(range(DEPTH + 1), bands[0], bands[2], color=colour, alpha=0.25, linewidth=0)
-            axes.plot(range(DEPTH + 1), bands[1], color=colour, linewidth=1.8, label=type(activation).__name__.lower())
+            axes.fill_between(
+                range(DEPTH + 1), bands[0], bands[2], color=colour, alpha=0.25, linewidth=0
+            )
+            axes.plot(
+                range(DEPTH + 1),
+                bands[1],
+                color=colour,
+                linewidth=1.8,
+                label=type(activation).__name__.lower(),
+            )
         axes.set_ylim(SMALLEST, 1e4)
         logarithmic(axes)
     panels[0].legend(loc="lower left", fontsize=7)
     remark = (
-        f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH} untrained layers of {WIDTH} units: median, 10 % to 90 %; "
-        f"below {SMALLEST:g} is drawn as that"
+        f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH}"
+        f" untrained layers of {WIDTH} units: median, 10 % to 90 %; below {SMALLEST:g} is drawn as"
+        " that"
     )
     headline(drawn, "Initializers: the signal through depth", remark)
     return drawn
 
 
 def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
-    """The size of the hidden vectors after each layer, 10 %, 50 % and 90 % of the examples: [3, DEPTH + 1], the input first."""
+    """The size of the hidden vectors after each layer, 10 %, 50 % and 90 % of the examples: [3,
+    DEPTH + 1], the input first.
+    """
     generator = torch.Generator().manual_seed(0)
     h_NH = torch.randn(EXAMPLES, WIDTH, generator=generator, dtype=torch.float64)
     found = [_band(h_NH)]
     for _ in range(DEPTH):
-        weight_OI, bias_O = torch.empty(WIDTH, WIDTH, dtype=torch.float64), torch.zeros(WIDTH, dtype=torch.float64)
+        weight_OI, bias_O = (
+            torch.empty(WIDTH, WIDTH, dtype=torch.float64),
+            torch.zeros(WIDTH, dtype=torch.float64),
+        )
         initializer.fill(weight_OI, generator)
         initializer.fill_bias(bias_O, WIDTH, generator)
         h_NH = activation((h_NH @ weight_OI.T + bias_O).unsqueeze(0))[0]

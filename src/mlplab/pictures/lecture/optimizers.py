@@ -1,4 +1,5 @@
-"""Paths of the optimizers on surfaces of two parameters: momentum overshoots, Nesterov corrects, plain descent halts at the saddle.
+"""Paths of the optimizers on surfaces of two parameters: momentum overshoots, Nesterov corrects,
+plain descent halts at the saddle.
 
 Shapes: K = 1 member, P = 2 parameters.
 """
@@ -26,7 +27,9 @@ SATURATION = 14  # levels of a surface
 
 @dataclass(frozen=True)
 class Surface:
-    """A function of two parameters, where to start, its lowest points, the part that is drawn, and step sizes: plain descent's and the scaled methods'."""
+    """A function of two parameters, where to start, its lowest points, the part that is drawn, and
+    step sizes: plain descent's and the scaled methods'.
+    """
 
     name: str
     value: Callable[[Tensor, Tensor], Tensor]
@@ -45,11 +48,34 @@ def _beale(x: Tensor, y: Tensor) -> Tensor:
 
 SURFACES = (
     Surface("bowl", lambda x, y: x**2 + y**2, (-1.6, 1.3), ((0, 0),), (-2, 2, -2, 2), 0.05, 0.1),
-    Surface("ravine", lambda x, y: 0.5 * (x**2 + 25 * y**2), (-1.8, 0.8), ((0, 0),), (-2.2, 1.6, -1.2, 1.2), 0.03, 0.08),
     Surface(
-        "Rosenbrock", lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, (-1.3, 1.2), ((1, 1),), (-1.8, 1.6, -0.8, 2.2), 0.0008, 0.03, 12
+        "ravine",
+        lambda x, y: 0.5 * (x**2 + 25 * y**2),
+        (-1.8, 0.8),
+        ((0, 0),),
+        (-2.2, 1.6, -1.2, 1.2),
+        0.03,
+        0.08,
     ),
-    Surface("saddle", lambda x, y: x**2 - y**2 + 0.25 * y**4, (-1.5, 1e-4), ((0, 2**0.5), (0, -(2**0.5))), (-2, 2, -2, 2), 0.03, 0.05),
+    Surface(
+        "Rosenbrock",
+        lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2,
+        (-1.3, 1.2),
+        ((1, 1),),
+        (-1.8, 1.6, -0.8, 2.2),
+        0.0008,
+        0.03,
+        12,
+    ),
+    Surface(
+        "saddle",
+        lambda x, y: x**2 - y**2 + 0.25 * y**4,
+        (-1.5, 1e-4),
+        ((0, 2**0.5), (0, -(2**0.5))),
+        (-2, 2, -2, 2),
+        0.03,
+        0.05,
+    ),
     Surface("Beale", _beale, (1.0, 1.5), ((3, 0.5),), (-0.5, 4.2, -1.2, 2), 0.004, 0.04, 6),
 )
 
@@ -67,7 +93,9 @@ def _methods(surface: Surface) -> dict[str, Optimizer]:
 
 
 def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
-    """The parameters after 0, 1, ... steps: [steps + 1, 2]; the optimizer is the one that trains networks."""
+    """The parameters after 0, 1, ... steps: [steps + 1, 2]; the optimizer is the one that trains
+    networks.
+    """
     theta_KP = torch.tensor([surface.start], dtype=torch.float64)
     state, found = optimizer.init(theta_KP), [theta_KP[0].clone()]
 
@@ -86,28 +114,50 @@ def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
 
 @cache
 def _paths(surface: Surface) -> dict[str, Floats]:
-    return {name: path(surface, optimizer, STEPS * surface.pace) for name, optimizer in _methods(surface).items()}
+    return {
+        name: path(surface, optimizer, STEPS * surface.pace)
+        for name, optimizer in _methods(surface).items()
+    }
 
 
 def optimizers(upto: int = STEPS) -> Figure:
-    """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's function."""
+    """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's
+    function.
+    """
     drawn = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
     panels = list(drawn.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
         for i, (name, whole) in enumerate(_paths(surface).items()):
             places = whole[: upto * surface.pace + 1]
-            axes.plot(places[:, 0], places[:, 1], color=COLOURS[i], linewidth=2.6 - 0.25 * i, linestyle=LINES[i], label=name)
-            axes.plot(*places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5)
+            axes.plot(
+                places[:, 0],
+                places[:, 1],
+                color=COLOURS[i],
+                linewidth=2.6 - 0.25 * i,
+                linestyle=LINES[i],
+                label=name,
+            )
+            axes.plot(
+                *places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5
+            )
     last = panels[len(SURFACES)]
     last.set_axis_off()
     handles, labels = drawn.axes[0].get_legend_handles_labels()
     last.legend(handles, labels, loc="upper left", fontsize=12)
     said = (
-        "momentum runs past the lowest point and swings back; nag looks ahead and swings less; plain descent stays longest at the saddle, "
-        "which the scaled methods pass by"
+        "momentum runs past the lowest point and swings back; nag looks ahead and swings less;"
+        " plain descent stays longest at the saddle, which the scaled methods pass by"
     )
-    last.text(0.02, 0.3, textwrap.fill(said, 44), transform=last.transAxes, fontsize=10, va="top", color=INK)
+    last.text(
+        0.02,
+        0.3,
+        textwrap.fill(said, 44),
+        transform=last.transAxes,
+        fontsize=10,
+        va="top",
+        color=INK,
+    )
     headline(
         drawn,
         "Optimizers on surfaces of two parameters, from the same place",

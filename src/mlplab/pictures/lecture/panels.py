@@ -11,10 +11,14 @@ from mlplab.pictures.look import SOFT, figure
 from mlplab.pictures.scatter import faint_grid
 
 
-def grid_of_panels(words: list[str], columns: int, width: float = 2.45, height: float = 2.3) -> tuple[Figure, list[Any]]:
+def grid_of_panels(
+    words: list[str], columns: int, width: float = 2.45, height: float = 2.3
+) -> tuple[Figure, list[Any]]:
     """A figure with an axes for each word, titled by it."""
     rows = -(-len(words) // columns)
-    drawn = figure(columns * width + 0.4, rows * height + 1.3, left=0.55, right=0.2, bottom=1.0, top=0.8)
+    drawn = figure(
+        columns * width + 0.4, rows * height + 1.3, left=0.55, right=0.2, bottom=1.0, top=0.8
+    )
     drawn.subplots_adjust(hspace=0.72, wspace=0.3)
     flat = list(np.atleast_1d(drawn.subplots(rows, columns)).flat)
     for axes, word in zip(flat, words, strict=False):
@@ -28,4 +32,6 @@ def grid_of_panels(words: list[str], columns: int, width: float = 2.45, height: 
 
 def caption(axes: Any, text: str) -> None:
     """A small line below a panel."""
-    axes.text(0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT)
+    axes.text(
+        0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT
+    )

@@ -1,4 +1,6 @@
-"""Where the workers of a sweep run: processes of this machine, Slurm, or Ray. The core imports neither submitit nor Ray."""
+"""Where the workers of a sweep run: processes of this machine, Slurm, or Ray. The core imports
+neither submitit nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ class Engine(Protocol):
 
     pause: float  # seconds between two looks at them
 
-    def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> Sequence[Handle]:
-        """Run command lines of `mlplab work`, those of the workers `first` and on; together where the engine has a way to, as Slurm has arrays."""
+    def start(
+        self, commands: Sequence[Sequence[str]], first: int, threads: int
+    ) -> Sequence[Handle]:
+        """Run command lines of `mlplab work`, those of the workers `first` and on; together where
+        the engine has a way to, as Slurm has arrays.
+        """
 
     def close(self) -> None:
         """Give back what the engine holds itself. Its workers are told before."""
@@ -41,7 +47,10 @@ def need(engine: str) -> None:
     """Raise ConfigError where the engine's package is not installed."""
     package = PACKAGES.get(engine)
     if package is not None and find_spec(package) is None:
-        raise ConfigError(f"sweep.engine={engine} needs {package}, which is not installed: pip install 'mlplab[{engine}]'.")
+        raise ConfigError(
+            f"sweep.engine={engine} needs {package}, which is not installed: pip install"
+            f" 'mlplab[{engine}]'."
+        )
 
 
 def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:

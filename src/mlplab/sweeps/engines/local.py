@@ -18,11 +18,18 @@ GRACE = 30.0
 class Process:
     """One of them. Its output goes into a file, its signals come from us alone."""
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str], name: str) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str], name: str
+    ) -> None:
         self.name = name
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **env}, start_new_session=True
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **env},
+                start_new_session=True,
             )
 
     @property
@@ -45,18 +52,35 @@ class Process:
 
 
 class Limited(Process):
-    """One that may go so many seconds without beginning or ending a job; then it is asked to leave, and killed where it does not."""
+    """One that may go so many seconds without beginning or ending a job; then it is asked to leave,
+    and killed where it does not.
+    """
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str], name: str, seconds: float, sweep: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str],
+        name: str,
+        seconds: float,
+        sweep: Path,
+    ) -> None:
         super().__init__(command, log, env, name)
         self._seconds, self._sweep = seconds, sweep
-        self._seen, self._since = -1.0, time.monotonic()  # the last sign of work, and when we saw it first
+        # the last sign of work, and when we saw it first
+        self._seen, self._since = -1.0, time.monotonic()
         self._asked: float | None = None
 
     def ended(self) -> str | None:
         how = super().ended()
         if how is not None:
-            return how if self._asked is None else f"{how}, after {self._seconds / 60:g} minutes without beginning or ending a job"
+            return (
+                how
+                if self._asked is None
+                else (
+                    f"{how}, after {self._seconds / 60:g} minutes without beginning or ending a job"
+                )
+            )
         self._look()
         now = time.monotonic()
         if self._asked is None and now - self._since > self._seconds:
@@ -67,7 +91,9 @@ class Limited(Process):
         return None
 
     def _look(self) -> None:
-        """A worker fills the folders of its jobs in one that bears its number, which changes when a job's comes or goes."""
+        """A worker fills the folders of its jobs in one that bears its number, which changes when a
+        job's comes or goes.
+        """
         for place in self._sweep.glob(f".aside-{self.pid}-*"):
             try:
                 stamp = place.stat().st_mtime
@@ -90,36 +116,53 @@ class Local:
         self._on: list[tuple[str, Process]] = []
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Process]:
-        return [self._start(command, number, threads) for number, command in enumerate(commands, first)]
+        return [
+            self._start(command, number, threads) for number, command in enumerate(commands, first)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
 
     def _start(self, command: Sequence[str], number: int, threads: int) -> Process:
-        env, log, name = {"OMP_NUM_THREADS": str(threads)}, self.folder / f"{number}.log", f"worker {number}"
+        env, log, name = (
+            {"OMP_NUM_THREADS": str(threads)},
+            self.folder / f"{number}.log",
+            f"worker {number}",
+        )
         device = self._freest()
         if device is not None:
             env["CUDA_VISIBLE_DEVICES"] = device
             name += f" on CUDA device {device}"
         process = (
-            Process(command, log, env, name) if self.minutes is None else Limited(command, log, env, name, 60.0 * self.minutes, self.sweep)
+            Process(command, log, env, name)
+            if self.minutes is None
+            else Limited(command, log, env, name, 60.0 * self.minutes, self.sweep)
         )
         if device is not None:
             self._on.append((device, process))
         return process
 
     def _freest(self) -> str | None:
-        """The device on which the fewest of our workers live, the first among equals; so one that died is replaced on its own device."""
+        """The device on which the fewest of our workers live, the first among equals; so one that
+        died is replaced on its own device.
+        """
         self._on = [(device, process) for device, process in self._on if process.ended() is None]
         living = [device for device, _ in self._on]
         return min(self.devices, key=living.count, default=None)
 
 
 def visible_devices() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES would call each device that torch finds here: its own words where it is set. Empty without CUDA."""
-    import torch  # which the driver has long imported, to group the jobs; counting makes no context on a device
+    """What CUDA_VISIBLE_DEVICES would call each device that torch finds here: its own words where
+    it is set. Empty without CUDA.
+    """
+    # which the driver has long imported, to group the jobs; counting makes no context on a device
+    import torch
 
     count = torch.cuda.device_count()
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(number) for number in range(count)] if given is None else [name.strip() for name in given.split(",")]
+    names = (
+        [str(number) for number in range(count)]
+        if given is None
+        else [name.strip() for name in given.split(",")]
+    )
     return names[:count]

@@ -1,4 +1,6 @@
-"""Workers as tasks of Ray: an instance of our own on this machine, or a cluster by its address. The sweep's folder is one that all nodes see."""
+"""Workers as tasks of Ray: an instance of our own on this machine, or a cluster by its address. The
+sweep's folder is one that all nodes see.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,20 @@ def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
     import subprocess
 
     def tie() -> None:
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a task that Ray kills takes its process along
+        # PR_SET_PDEATHSIG: a task that Ray kills takes its process along
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with open(log, "ab") as file:
         tied = tie if os.uname().sysname == "Linux" else None
-        return subprocess.call(list(command), cwd=place, stdout=file, stderr=subprocess.STDOUT, env=env, preexec_fn=tied)
+        return subprocess.call(
+            list(command),
+            cwd=place,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            preexec_fn=tied,
+        )
 
 
 class Task:
@@ -37,7 +47,8 @@ class Task:
             return None
         try:
             return f"exit code {self._ray.get(ready[0])}"
-        except Exception as error:  # a worker or node that died, a task that was cancelled: Ray's own words
+        # a worker or node that died, a task that was cancelled: Ray's own words
+        except Exception as error:
             return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
     def stop(self) -> None:
@@ -74,7 +85,13 @@ class Ray:
         tasks = []
         for number, command in enumerate(commands, first):
             log = str((self.folder / f"{number}.log").resolve())
-            tasks.append(Task(self.ray, remote.remote(list(command), threads, os.getcwd(), log), f"ray task {number}"))
+            tasks.append(
+                Task(
+                    self.ray,
+                    remote.remote(list(command), threads, os.getcwd(), log),
+                    f"ray task {number}",
+                )
+            )
         return tasks
 
     def close(self) -> None:

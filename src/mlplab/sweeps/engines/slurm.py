@@ -1,4 +1,6 @@
-"""Workers as the tasks of one job array of a Slurm cluster, submitted by submitit. The sweep's folder lies on a file system that all nodes share."""
+"""Workers as the tasks of one job array of a Slurm cluster, submitted by submitit. The sweep's
+folder lies on a file system that all nodes share.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,26 @@ import submitit
 
 from mlplab.config import cluster
 
-_ALIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "RESIZING", "REQUEUE_HOLD", "SIGNALING", "STAGE_OUT")
+_ALIVE = (
+    "PENDING",
+    "RUNNING",
+    "CONFIGURING",
+    "COMPLETING",
+    "REQUEUED",
+    "SUSPENDED",
+    "RESIZING",
+    "REQUEUE_HOLD",
+    "SIGNALING",
+    "STAGE_OUT",
+)
 _LARGEST_ARRAY = 1001
 """Slurm's own MaxArraySize, where the controller does not say."""
 
 
 class Shard(submitit.helpers.Checkpointable):
-    """What a Slurm job runs: a worker as a process of its own, so that a signal reaches it between two steps and not in the middle of one."""
+    """What a Slurm job runs: a worker as a process of its own, so that a signal reaches it between
+    two steps and not in the middle of one.
+    """
 
     def __init__(self, command: Sequence[str], threads: int) -> None:
         self.command, self.threads = list(command), threads
@@ -33,14 +48,18 @@ class Shard(submitit.helpers.Checkpointable):
         self.process = subprocess.Popen(self.command, env=env)
         while (
             code := self.process.poll()
-        ) is None:  # `wait` holds a lock that `checkpoint`, called by a signal in the middle of it, would wait for
+            # `wait` holds a lock that `checkpoint`, called by a signal in the middle of it, would
+            # wait for
+        ) is None:
             time.sleep(0.2)
         if code:  # Slurm then calls the job failed, as it is
             raise RuntimeError(f"the worker ended with exit code {code}")
         return code
 
     def checkpoint(self) -> Any:
-        """On preemption or the end of the time: the worker saves its population and leaves, and the job is queued again with the same command."""
+        """On preemption or the end of the time: the worker saves its population and leaves, and the
+        job is queued again with the same command.
+        """
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.process.pid, signal.SIGUSR2)
@@ -49,7 +68,9 @@ class Shard(submitit.helpers.Checkpointable):
 
 
 class Submission:
-    """One `sbatch`, of a job or of an array of them, and what the controller says of it: asked once for all its tasks, not once a task."""
+    """One `sbatch`, of a job or of an array of them, and what the controller says of it: asked once
+    for all its tasks, not once a task.
+    """
 
     def __init__(self, number: str, pause: float) -> None:
         self.number, self.pause = number, pause
@@ -61,12 +82,20 @@ class Submission:
         if time.monotonic() - self._asked >= self.pause:
             self._ask()
             self._asked = time.monotonic()
-        waiting = any(state is None for name, state in self._states.items() if "[" in name)  # tasks that wait have one record together
+        # tasks that wait have one record together
+        waiting = any(state is None for name, state in self._states.items() if "[" in name)
         return self._states.get(task, None if waiting else "gone from the queue")
 
     def _ask(self) -> None:
-        """The controller knows jobs without an accounting data base, for the minutes that it remembers them."""
-        done = subprocess.run(["scontrol", "-o", "show", "job", self.number], capture_output=True, text=True, check=False)
+        """The controller knows jobs without an accounting data base, for the minutes that it
+        remembers them.
+        """
+        done = subprocess.run(
+            ["scontrol", "-o", "show", "job", self.number],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode == 0:
             self._states = dict(map(state, filter(str.strip, done.stdout.splitlines())))
         elif "Invalid job id" in done.stderr:
@@ -76,13 +105,25 @@ class Submission:
 
 
 def state(record: str) -> tuple[str, str | None]:
-    """A line of `scontrol -o show job`: its job's name, "12_3", "12_[4-7]" or "12", and how it ended; None while it waits or works."""
+    """A line of `scontrol -o show job`: its job's name, "12_3", "12_[4-7]" or "12", and how it
+    ended; None while it waits or works.
+    """
     fields = dict(piece.split("=", 1) for piece in record.split() if "=" in piece)
     task = fields.get("ArrayTaskId")
-    name = fields.get("JobId", "?") if task is None else f"{fields.get('ArrayJobId', '?')}_{task if task.isdigit() else f'[{task}]'}"
+    name = (
+        fields.get("JobId", "?")
+        if task is None
+        else f"{fields.get('ArrayJobId', '?')}_{task if task.isdigit() else f'[{task}]'}"
+    )
     if (word := fields.get("JobState", "UNKNOWN")) in _ALIVE:
         return name, None
-    return name, f"{word}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')}, reason {fields.get('Reason', '?')}"
+    return (
+        name,
+        (
+            f"{word}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')},"
+            f" reason {fields.get('Reason', '?')}"
+        ),
+    )
 
 
 class Job:
@@ -105,21 +146,42 @@ class Slurm:
     pause = 1.0
 
     def __init__(self, options: cluster.Slurm, folder: Path) -> None:
-        self.executor = submitit.SlurmExecutor(folder=(folder / "workers").resolve(), max_num_timeout=1000)
+        self.executor = submitit.SlurmExecutor(
+            folder=(folder / "workers").resolve(), max_num_timeout=1000
+        )
         own: dict[str, Any] = {
-            "job_name": f"mlplab-{folder.name}"[:60], "time": options.minutes, "cpus_per_task": options.cpus, "ntasks_per_node": 1,
-            "nodes": 1, "signal_delay_s": 90, "use_srun": True, "stderr_to_stdout": True,
-            **{key: getattr(options, key) for key in ("partition", "account", "qos") if getattr(options, key)},
-        }  # fmt: skip
+            "job_name": f"mlplab-{folder.name}"[:60],
+            "time": options.minutes,
+            "cpus_per_task": options.cpus,
+            "ntasks_per_node": 1,
+            "nodes": 1,
+            "signal_delay_s": 90,
+            "use_srun": True,
+            "stderr_to_stdout": True,
+            **{
+                key: getattr(options, key)
+                for key in ("partition", "account", "qos")
+                if getattr(options, key)
+            },
+        }
         if options.gpus:
             own["gpus_per_node"] = options.gpus
         if options.memory_gb:
             own["mem"] = f"{options.memory_gb}GB"
-        self.executor.update_parameters(**own, additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra})
+        self.executor.update_parameters(
+            **own,
+            additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra},
+        )
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
-        """One array, all of whose tasks may run at once; several where the cluster's arrays are shorter. One command is a job by itself."""
-        return [job for group in self._arrays(commands) for job in self._submit([Shard(command, threads) for command in group])]
+        """One array, all of whose tasks may run at once; several where the cluster's arrays are
+        shorter. One command is a job by itself.
+        """
+        return [
+            job
+            for group in self._arrays(commands)
+            for job in self._submit([Shard(command, threads) for command in group])
+        ]
 
     def _arrays(self, commands: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
         largest = largest_array() if len(commands) > 1 else 1
@@ -139,6 +201,8 @@ class Slurm:
 
 def largest_array() -> int:
     """How many tasks an array of this cluster may have: its indices stay below MaxArraySize."""
-    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["scontrol", "show", "config"], capture_output=True, text=True, check=False
+    )
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
     return max(1, int(found[1]) if found else _LARGEST_ARRAY)
