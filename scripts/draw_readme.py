@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -34,7 +35,7 @@ FIGURES = ("activations", "losses", "schedules", "initializers", "optimizers")
 TARGET = Path(__file__).parents[1] / "docs" / "pictures"
 
 
-def draw(axes, experiment: str, structure: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
     run = mlplab.run([f"experiment={experiment}"], folder / experiment)
     prepared = prepare(run.settings.dataset, run.settings.seed, True)
     points, classes = prepared.feature_scaler.invert(prepared.test.x), prepared.test.y

@@ -271,11 +271,15 @@ def test_the_exported_program_runs_without_mlplab(tmp_path):
         ["dataset=iris", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
     )
     files.export(Predictor((run,)), "torch", tmp_path / "m.pt2")
+    path = str(tmp_path / "m.pt2")
     code = (
-        "import sys; sys.modules['mlplab'] = None\nimport torch, json\nextra = {'about.json':"
-        f" ''}}\nprogram = torch.export.load({str(tmp_path / 'm.pt2')!r},"
-        " extra_files=extra)\nprint(json.loads(json.loads(extra['about.json'])['classes']))\nprint(program.module()(torch.tensor([[5.1,"
-        " 3.5, 1.4, 0.2]], dtype=torch.float64))[0].tolist())"
+        "import sys; sys.modules['mlplab'] = None\n"
+        "import torch, json\n"
+        "extra = {'about.json': ''}\n"
+        f"program = torch.export.load({path!r}, extra_files=extra)\n"
+        "print(json.loads(json.loads(extra['about.json'])['classes']))\n"
+        "row = torch.tensor([[5.1, 3.5, 1.4, 0.2]], dtype=torch.float64)\n"
+        "print(program.module()(row)[0].tolist())"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -131,7 +131,8 @@ A configuration is a choice for each group (optimizer=adam) and values for keys 
   mlplab train dataset=spiral model.hidden=16-16 activation=relu training.epochs=500
   mlplab train -m experiment=xor_mlp seed=range(8)
 
-`mlplab train --help` prints all groups and the configuration, `mlplab list` explains them. MLPLAB_DEBUG=1 shows tracebacks.
+`mlplab train --help` prints all groups and the configuration, `mlplab list` explains them.
+MLPLAB_DEBUG=1 shows tracebacks.
 """
 
 

@@ -131,7 +131,7 @@ def test_the_canvas_shows_these_maps(opened, folder):
     seen = opened.evaluate(
         f"""(() => {{ playback.go(playback.data.chosen);
             const picture = fieldPicture({size}, unitColours({last}, 0));
-            return Array.from(picture.getContext("2d").getImageData(0, 0, {size}, {size}).data); }})()"""
+            return Array.from(picture.getContext("2d").getImageData(0, 0, {size}, {size}).data); }})()"""  # noqa: E501
     )
     shown = np.array(seen).reshape(size, size, 4)[::-1, :, :3].reshape(-1, 3)
     probability = run.predict_proba(
@@ -148,7 +148,7 @@ def test_nothing_overlaps_on_a_phone(opened):
         """[...document.querySelectorAll("h1, h2, #play, #slider, #epoch, #bar label:not([hidden]), .unit, #map, #spaces figure, #curves, pre, p")]
            .filter((e) => e.offsetParent !== null && !e.closest("details:not([open])"))
            .map((e) => { const b = e.getBoundingClientRect(); return [e.id || e.className || e.tagName, b.left, b.top, b.right, b.bottom]; })
-           .filter((b) => b[3] > b[1] && b[4] > b[2])"""
+           .filter((b) => b[3] > b[1] && b[4] > b[2])"""  # noqa: E501
     )
     assert len(boxes) > 12
     for box in boxes:

@@ -97,12 +97,9 @@ def test_distributions_of_every_kind_are_there(tensorboard):
 
 def test_the_graph_is_that_of_the_network(tensorboard):
     run = next(name for name in fetch(tensorboard, "plugin/graphs/info") if "radial_6_6" in name)
+    query = urllib.parse.urlencode({"run": run, "conceptual": "false"})
     graph = (
-        urllib.request.urlopen(
-            f"{tensorboard}/data/plugin/graphs/graph?{urllib.parse.urlencode({'run': run, 'conceptual': 'false'})}"
-        )
-        .read()
-        .decode()
+        urllib.request.urlopen(f"{tensorboard}/data/plugin/graphs/graph?{query}").read().decode()
     )
     for name in (
         "input",

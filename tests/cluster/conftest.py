@@ -45,7 +45,7 @@ MinJobAge=300
 KillWait=20
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{second}] CPUs=1 RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
-"""
+"""  # noqa: E501
 
 
 def _ports(number: int) -> int:

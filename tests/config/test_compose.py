@@ -105,7 +105,10 @@ def test_the_forms_of_hidden(written, units):
 
 
 def test_a_layer_has_parts_of_its_own():
-    layer = "{units:3,activation:{name:leaky_relu,negative_slope:0.2},initializer:zeros,dropout:0.5,normalization:layer,bias:false}"
+    layer = (
+        "{units:3,activation:{name:leaky_relu,negative_slope:0.2},initializer:zeros,"
+        "dropout:0.5,normalization:layer,bias:false}"
+    )
     words = [
         f"model.hidden=[{layer},4]",
         "model.output_initializer={name:normal,std:2}",

@@ -144,7 +144,9 @@ def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatc
 
     from mlplab.pictures import finish, onlooker
 
-    missing = lambda name: None if name == "matplotlib" else importlib.util.find_spec(name)  # noqa: E731
+    def missing(name):
+        return None if name == "matplotlib" else importlib.util.find_spec(name)
+
     monkeypatch.setattr(onlooker, "find_spec", missing)
     monkeypatch.setattr(finish, "find_spec", missing)
     run = mlplab.run(QUICK, tmp_path / "run")

@@ -37,11 +37,8 @@ def kill(kills, *more):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    told(
-        "SIGKILL,"
-        f" {'population of ' + more[1] if '--members' in more else 'in-place control' if '--control' in more else 'single run'}",
-        **found,
-    )
+    kind = "in-place control" if "--control" in more else "single run"
+    told(f"SIGKILL, {'population of ' + more[1] if '--members' in more else kind}", **found)
     return found
 
 

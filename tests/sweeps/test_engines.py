@@ -206,7 +206,7 @@ JobId=12 ArrayJobId=12 ArrayTaskId=4-6%7 ArrayTaskThrottle=7 JobName=mlplab JobS
 JobId=15 ArrayJobId=12 ArrayTaskId=2 JobName=mlplab JobState=RUNNING Reason=None NodeList=n2 ExitCode=0:0
 JobId=14 ArrayJobId=12 ArrayTaskId=1 JobName=mlplab JobState=PENDING Reason=BeginTime NodeList=(null) ExitCode=0:0
 JobId=13 ArrayJobId=12 ArrayTaskId=0 JobName=mlplab JobState=FAILED Reason=NonZeroExitCode NodeList=n1 ExitCode=1:0
-"""
+"""  # noqa: E501
 
 
 def answers(monkeypatch, slurm, *given):

@@ -336,7 +336,7 @@ def test_the_page_works_in_a_browser():
       const rows = document.querySelectorAll("#jobs tbody tr").length;
       document.title = JSON.stringify({up, down, rows, sort: button.parentElement.getAttribute("aria-sort"),
         charts: document.querySelectorAll(".main-svg").length, requests: performance.getEntriesByType("resource").map((e) => e.name)});
-    </script></body>"""
+    </script></body>"""  # noqa: E501
     html = Path("report.html").read_text().replace("</body>", probe)
     Path("probe.html").write_text(html)
     flags = [

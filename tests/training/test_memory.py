@@ -11,7 +11,8 @@ import torch
 from mlplab.training.memory import M_MMAP_THRESHOLD, keep_freed
 libc = ctypes.CDLL(None)
 libc.prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a page is a page
-# What glibc begins with, and mostly comes back to; by itself it raises the limit in some processes, by the order of their pieces.
+# What glibc begins with, and mostly comes back to; by itself it raises the limit in some processes,
+# by the order of their pieces.
 libc.mallopt(M_MMAP_THRESHOLD, 1 << 17)
 if sys.argv[1] == "keep":
     assert keep_freed()

@@ -12,7 +12,8 @@ from mlplab.config.root import DEFAULTS, PART_GROUPS, Root
 from mlplab.config.sweeping import Sweep
 
 _HEAD = """\
-# mlplab: a choice for each group, and the keys beside the groups. `mlplab list` says what there is to choose.
+# mlplab: a choice for each group, and the keys beside the groups.
+# `mlplab list` says what there is to choose.
 # Written by scripts/write_configs.py from the classes; change those.
 defaults:
   - _self_
@@ -32,9 +33,11 @@ hydra:
   help:
     app_name: mlplab train
     header: |
-      mlplab train [KEY=VALUE ...]: train one network; with -m and several values a key, train one for each combination.
+      mlplab train [KEY=VALUE ...]: train one network; with -m and several values a key,
+      train one for each combination.
     footer: |
-      `mlplab list GROUP NAME` explains every key; `mlplab --help` lists the other commands; --hydra-help shows the flags of Hydra.
+      `mlplab list GROUP NAME` explains every key; `mlplab --help` lists the other commands;
+      --hydra-help shows the flags of Hydra.
     template: |
       ${hydra.help.header}
       == Groups: choose with GROUP=WORD ==

@@ -49,12 +49,13 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
     )
     text = html.escape("\n".join(lines(study, results)))
     page = (
-        '<!doctype html><html lang="en"><head><meta'
-        f' charset="utf-8"><title>{html.escape(results.name)}</title><style>{style}</style></head><body>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(results.name)}</title><style>{style}</style></head><body>"
     )
     write_text_atomic(
         folder / "search.html",
-        f"{page}<h1>{html.escape(results.name)}</h1><pre>{text}</pre>{''.join(parts)}</body></html>\n",
+        f"{page}<h1>{html.escape(results.name)}</h1><pre>{text}</pre>{''.join(parts)}"
+        "</body></html>\n",
     )
 
 

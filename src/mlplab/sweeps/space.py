@@ -163,10 +163,10 @@ def _parsed(
 
 def _between(dimension: Dimension, word: Override) -> Dimension:
     if dimension.low > dimension.high or (dimension.log and dimension.low <= 0):
-        raise ConfigError(
-            f"`{word.input_line}` has no values:"
-            f" {'a logarithmic range begins above 0' if dimension.log else 'it ends before it begins'}."
+        fault = (
+            "a logarithmic range begins above 0" if dimension.log else "it ends before it begins"
         )
+        raise ConfigError(f"`{word.input_line}` has no values: {fault}.")
     return dimension
 
 

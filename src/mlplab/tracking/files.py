@@ -208,4 +208,5 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  (not a dict)
+        names = file.keys()  # not a dict: it cannot be iterated over
+        return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.data import Prepared
+from mlplab.losses import Loss
 from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
 from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
@@ -251,7 +252,7 @@ def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dty
     )
 
 
-def _scoring(loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:  # type: ignore[no-untyped-def]
+def _scoring(loss: Loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:
     scalers = [p.target_scaler for p in prepared]
     if scalers[0] is None:
         return Scoring(prepared[0].task, loss)
