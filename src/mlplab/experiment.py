@@ -137,14 +137,9 @@ def _carry_out(
             )
         )
         stopped_by = signals.received if outcome.status == "interrupted" else None
+        device = str(loop.now.theta_KP.device)
         summary = record.finish(
-            outcome,
-            best,
-            last,
-            str(loop.now.theta_KP.device),
-            keeper.elapsed,
-            keeper.exact,
-            stopped_by,
+            outcome, best, last, device, keeper.elapsed, keeper.exact, stopped_by
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         if onlooker is not None and signals.received is None:

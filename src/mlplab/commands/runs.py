@@ -52,25 +52,26 @@ def _parse(
     return parser.parse_intermixed_args(list(arguments))
 
 
-def _list(arguments: Sequence[str]) -> int:
-    def options(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "folder", nargs="?", type=Path, default=Path("outputs"), help="where to look (outputs)"
-        )
-        parser.add_argument(
-            "--where",
-            action="append",
-            default=[],
-            metavar="CONDITION",
-            help="status=done, val/accuracy>0.9, optimizer=adam, optimizer.lr<0.1",
-        )
-        parser.add_argument(
-            "--sort", metavar="METRIC", help="best first by this metric, such as test/accuracy"
-        )
-        parser.add_argument("--jobs", action="store_true", help="the jobs of sweeps too")
-        parser.add_argument("--limit", type=int, default=50, help="show so many (50); 0 shows all")
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("outputs"), help="where to look (outputs)"
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="status=done, val/accuracy>0.9, optimizer=adam, optimizer.lr<0.1",
+    )
+    parser.add_argument(
+        "--sort", metavar="METRIC", help="best first by this metric, such as test/accuracy"
+    )
+    parser.add_argument("--jobs", action="store_true", help="the jobs of sweeps too")
+    parser.add_argument("--limit", type=int, default=50, help="show so many (50); 0 shows all")
 
-    given = _parse("runs", arguments, options)
+
+def _list(arguments: Sequence[str]) -> int:
+    given = _parse("runs", arguments, _list_options)
     if not given.folder.is_dir():
         raise ConfigError(
             f"{given.folder} is no folder (looked for {given.folder.resolve()}): there are no runs"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlplab.pictures.look import Floats
 from mlplab.pictures.study import Study
+from mlplab.settings import Layer
 from mlplab.tracking import EventWriter
 from mlplab.tracking.dashboards import Node, charts, graph, precision_recall, write_projector
 from mlplab.training.population import Population
@@ -65,58 +66,14 @@ def distributions(events: EventWriter, study: Study, population: Population, ste
 
 def network_graph(events: EventWriter, study: Study) -> None:
     """The network, layer by layer, with shapes and the configuration of each part."""
-    settings, batch = study.settings, -1
-    nodes = [Node("input", "Placeholder", shape=(batch, study.network.num_features))]
-    for i, (layer, width) in enumerate(
-        zip(settings.layers, (layer.units for layer in study.network.layers), strict=True), 1
-    ):
+    settings = study.settings
+    nodes = [Node("input", "Placeholder", shape=(-1, study.network.num_features))]
+    fan_in = study.network.num_features
+    for i, (layer, sized) in enumerate(zip(settings.layers, study.network.layers, strict=True), 1):
         name = f"layer_{i}" if i < len(settings.layers) else "output_layer"
-        before, shape = nodes[-1].name, (batch, width)
-        fan_in = study.network.num_features if i == 1 else study.network.layers[i - 2].units
-        nodes.append(
-            Node(
-                f"{name}/weight",
-                "Variable",
-                facts={"initializer": repr(layer.initializer)},
-                shape=(fan_in, width),
-            )
-        )
-        leads = [before, f"{name}/weight"]
-        if layer.bias:
-            nodes.append(Node(f"{name}/bias", "Variable", shape=(width,)))
-            leads.append(f"{name}/bias")
-        nodes.append(Node(f"{name}/affine", "MatMul", leads, shape=shape))
-        if layer.normalization != "none":
-            nodes.append(
-                Node(
-                    f"{name}/normalization",
-                    f"{layer.normalization}_norm",
-                    [nodes[-1].name],
-                    shape=shape,
-                )
-            )
-        if layer.activation is not None:
-            kind = type(layer.activation).__name__
-            nodes.append(
-                Node(
-                    f"{name}/activation",
-                    kind,
-                    [nodes[-1].name],
-                    {"formula": layer.activation.formula},
-                    shape,
-                )
-            )
-        if isinstance(layer.dropout, float) and layer.dropout > 0:
-            nodes.append(
-                Node(
-                    f"{name}/dropout",
-                    "Dropout",
-                    [nodes[-1].name],
-                    {"rate": f"{layer.dropout:g}"},
-                    shape,
-                )
-            )
-    target = Node("target", "Placeholder", shape=(batch,))
+        nodes += _layer_nodes(name, layer, nodes[-1].name, fan_in, sized.units)
+        fan_in = sized.units
+    target = Node("target", "Placeholder", shape=(-1,))
     loss = Node(
         "loss",
         type(settings.loss).__name__,
@@ -124,6 +81,30 @@ def network_graph(events: EventWriter, study: Study) -> None:
         {"configuration": repr(settings.loss)},
     )
     events.graph(graph([*nodes, target, loss]))
+
+
+def _layer_nodes(name: str, layer: Layer, before: str, fan_in: int, units: int) -> list[Node]:
+    """The nodes of one layer, in the order of computation; `before` is the name of its input."""
+    shape = (-1, units)
+    initializer = {"initializer": repr(layer.initializer)}
+    nodes = [Node(f"{name}/weight", "Variable", facts=initializer, shape=(fan_in, units))]
+    leads = [before, f"{name}/weight"]
+    if layer.bias:
+        nodes.append(Node(f"{name}/bias", "Variable", shape=(units,)))
+        leads.append(f"{name}/bias")
+    nodes.append(Node(f"{name}/affine", "MatMul", leads, shape=shape))
+
+    def add(step: str, kind: str, facts: dict[str, str]) -> None:
+        nodes.append(Node(f"{name}/{step}", kind, [nodes[-1].name], facts, shape))
+
+    if layer.normalization != "none":
+        add("normalization", f"{layer.normalization}_norm", {})
+    if layer.activation is not None:
+        kind = type(layer.activation).__name__
+        add("activation", kind, {"formula": layer.activation.formula})
+    if isinstance(layer.dropout, float) and layer.dropout > 0:
+        add("dropout", "Dropout", {"rate": f"{layer.dropout:g}"})
+    return nodes
 
 
 def recall_curves(events: EventWriter, study: Study, step: int) -> None:

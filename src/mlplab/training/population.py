@@ -148,6 +148,17 @@ def build(
         else None
     )
     last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
+    watch = Watch(
+        theta_KP,
+        buffers,
+        torch.tensor(last_steps, device=device),
+        torch.tensor([s.training.patience or NEVER for s in settings], device=device),
+        training.min_delta,
+    )
+    units = [
+        _units(step, s.schedule, batches.per_epoch)
+        for step, s in zip(last_steps, settings, strict=True)
+    ]
     return Population(
         members=torch.arange(len(settings)),
         network=network,
@@ -162,20 +173,8 @@ def build(
         data=data,
         batches=batches,
         dropout=dropout,
-        watch=Watch(
-            theta_KP,
-            buffers,
-            torch.tensor(last_steps, device=device),
-            torch.tensor([s.training.patience or NEVER for s in settings], device=device),
-            training.min_delta,
-        ),
-        total_units=stack_numbers(
-            [
-                _units(step, s.schedule, batches.per_epoch)
-                for step, s in zip(last_steps, settings, strict=True)
-            ],
-            device,
-        ),
+        watch=watch,
+        total_units=stack_numbers(units, device),
     )
 
 

@@ -124,23 +124,14 @@ def roc(study: Study, frame: int) -> Figure | None:
         faint_grid(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
-    shown = (
-        f"the first {len(COLOURS)} of {len(study.classes)} classes"
-        if len(study.classes) > len(COLOURS)
-        else ""
-    )
-    without = (
-        f"not drawn, since the part has none or only these: {', '.join(missing[:5])}"
-        if missing
-        else ""
-    )
-    headline(
-        drawn,
-        f"{study.settings.name}: ROC and precision-recall",
-        _remark(study, len(points), points.total),
-        shown,
-        without,
-    )
+    remarks = [_remark(study, len(points), points.total)]
+    if len(study.classes) > len(COLOURS):
+        remarks.append(f"the first {len(COLOURS)} of {len(study.classes)} classes")
+    if missing:
+        remarks.append(
+            f"not drawn, since the part has none or only these: {', '.join(missing[:5])}"
+        )
+    headline(drawn, f"{study.settings.name}: ROC and precision-recall", *remarks)
     return drawn
 
 
