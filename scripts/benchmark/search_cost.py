@@ -30,8 +30,12 @@ def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
     experiment = Path(tempfile.mkdtemp())
     (experiment / "experiment").mkdir()
     (experiment / "experiment" / "searched.yaml").write_text(
-        "# @package _global_\n# A search.\ndefaults:\n  - override /dataset:"
-        " two_layer_radial\nsweep:\n  space: " + space.replace("'", '"') + "\n"
+        "# @package _global_\n"
+        "# A search.\n"
+        "defaults:\n"
+        "  - override /dataset: two_layer_radial\n"
+        "sweep:\n"
+        "  space: " + space.replace("'", '"') + "\n"
     )
     typed = [
         "experiment=searched",

@@ -165,8 +165,13 @@ def write(path: Path, text: str) -> Path:
 
 
 EXPERIMENT = (
-    "# @package _global_\ndefaults:\n  - override /dataset: iris\n  - override /optimizer:"
-    " slow\nseed: 8\ntraining:\n  epochs: 5\n"
+    "# @package _global_\n"
+    "defaults:\n"
+    "  - override /dataset: iris\n"
+    "  - override /optimizer: slow\n"
+    "seed: 8\n"
+    "training:\n"
+    "  epochs: 5\n"
 )
 
 
@@ -213,9 +218,11 @@ def test_an_error_in_a_file_names_file_and_line():
         ("# " + "x" * 1_100_000, "1000000"),
         (
             (
-                "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c"
-                " [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne:"
-                " [*d,*d,*d,*d,*d,*d,*d,*d]\n"
+                "a: &a [1,1,1,1,1,1,1,1,1]\n"
+                "b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+                "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+                "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
+                "e: [*d,*d,*d,*d,*d,*d,*d,*d]\n"
             ),
             "more than 10000",
         ),

@@ -472,8 +472,9 @@ def test_b22_many_runs_are_listed(capfd):
 
     count = size(500, 10_000)
     config = (
-        "optimizer: {name: adam, lr: 0.01}\nmodel: {name: mlp, hidden: [6, 6]}\nseed: 3\n"
-        + "".join(f"k{i}: {i}\n" for i in range(60))
+        "optimizer: {name: adam, lr: 0.01}\n"
+        "model: {name: mlp, hidden: [6, 6]}\n"
+        "seed: 3\n" + "".join(f"k{i}: {i}\n" for i in range(60))
     )
     for i in range(count):
         folder = Path(f"outputs/runs/r{i % 50}/{i}")

@@ -502,10 +502,15 @@ def test_c15_markup_and_escapes_in_names(capfd):
     hostile = "x\x1b[2J<script>alert(1)</script>"
     refused(["train", *QUICK, f"name='{hostile}'"], capfd)
     Path("parts.py").write_text(
-        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom"
-        " mlplab.network.activations import Activation\n@register('activation',"
-        " 'loud')\n@dataclass(frozen=True)\nclass Loud(Activation):\n    '''Raises.'''\n    def"
-        " __call__(self, x):\n        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
+        "from dataclasses import dataclass\n"
+        "from mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\n"
+        "@register('activation', 'loud')\n"
+        "@dataclass(frozen=True)\n"
+        "class Loud(Activation):\n"
+        "    '''Raises.'''\n"
+        "    def __call__(self, x):\n"
+        "        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
     )
     done = run(
         "train",

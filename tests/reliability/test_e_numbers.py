@@ -56,11 +56,16 @@ def test_e1_a_loss_that_is_no_number(optimizer, capfd):
 @row("E2")
 def test_e2_a_gradient_that_is_no_number_with_a_finite_loss(capfd):
     Path("parts.py").write_text(
-        "from dataclasses import dataclass\nfrom mlplab.config import register\nfrom"
-        " mlplab.network.activations import Activation\n@register('activation',"
-        " 'trap')\n@dataclass(frozen=True)\nclass Trap(Activation):\n    '''Its gradient is 0 times"
-        " infinity below zero.'''\n    def __call__(self, x):\n        import torch\n        return"
-        " torch.where(x > 0, (x * (x > 0)).sqrt(), torch.zeros_like(x))\n"
+        "from dataclasses import dataclass\n"
+        "from mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\n"
+        "@register('activation', 'trap')\n"
+        "@dataclass(frozen=True)\n"
+        "class Trap(Activation):\n"
+        "    '''Its gradient is 0 times infinity below zero.'''\n"
+        "    def __call__(self, x):\n"
+        "        import torch\n"
+        "        return torch.where(x > 0, (x * (x > 0)).sqrt(), torch.zeros_like(x))\n"
     )
     assert (
         main(["train", "--plugin", "parts.py", *QUICK, "activation=trap", "hydra.run.dir=run"]) == 3

@@ -38,11 +38,18 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
     mended nothing is missing.
     """
     Path("parts.py").write_text(
-        "import ctypes, os\nfrom dataclasses import dataclass\nfrom mlplab.config import"
-        " register\nfrom mlplab.network.activations import Activation\n@register('activation',"
-        " 'fatal')\n@dataclass(frozen=True)\nclass Fatal(Activation):\n    '''Segfaults.'''\n   "
-        " def __call__(self, x):\n        if not os.path.exists('mended'):\n           "
-        " ctypes.string_at(0)\n        return x.tanh()\n"
+        "import ctypes, os\n"
+        "from dataclasses import dataclass\n"
+        "from mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\n"
+        "@register('activation', 'fatal')\n"
+        "@dataclass(frozen=True)\n"
+        "class Fatal(Activation):\n"
+        "    '''Segfaults.'''\n"
+        "    def __call__(self, x):\n"
+        "        if not os.path.exists('mended'):\n"
+        "            ctypes.string_at(0)\n"
+        "        return x.tanh()\n"
     )
     words = [
         "--plugin",
@@ -292,11 +299,19 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
 
     monkeypatch.setattr(local, "GRACE", 1.0)
     Path("parts.py").write_text(
-        "import os, time\nfrom dataclasses import dataclass\nfrom mlplab.config import"
-        " register\nfrom mlplab.network.activations import Activation\n@register('activation',"
-        ' \'stuck\')\n@dataclass(frozen=True)\nclass Stuck(Activation):\n    """Hangs once in a'
-        ' worker."""\n    def __call__(self, x):\n        if not os.path.exists(\'hung\'):\n      '
-        "      open('hung', 'w').close()\n            time.sleep(200)\n        return x.tanh()\n"
+        "import os, time\n"
+        "from dataclasses import dataclass\n"
+        "from mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\n"
+        "@register('activation', 'stuck')\n"
+        "@dataclass(frozen=True)\n"
+        "class Stuck(Activation):\n"
+        '    """Hangs once in a worker."""\n'
+        "    def __call__(self, x):\n"
+        "        if not os.path.exists('hung'):\n"
+        "            open('hung', 'w').close()\n"
+        "            time.sleep(200)\n"
+        "        return x.tanh()\n"
     )
     words = ["--plugin", "parts.py", *QUICK, "activation=tanh,stuck,relu", "seed=0,1", "device=cpu"]
     try:
@@ -321,13 +336,20 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
     those of a sweep without it.
     """
     Path("parts.py").write_text(
-        "import os, signal, torch\nfrom dataclasses import dataclass\nfrom mlplab.config import"
-        " register\nfrom mlplab.network.activations import Activation\nfrom mlplab.schema import"
-        " number\n@register('activation', 'poison')\n@dataclass(frozen=True)\nclass"
-        ' Poison(Activation):\n    """Kills its process where it scales by 5."""\n    gain:'
-        " float = number(1.0, 'What it scales by.')\n    def value(self, z):\n        if"
-        " (torch.as_tensor(self.gain) == 5).any():\n            os.kill(os.getpid(),"
-        " signal.SIGKILL)\n        return (self.gain * z).tanh()\n"
+        "import os, signal, torch\n"
+        "from dataclasses import dataclass\n"
+        "from mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\n"
+        "from mlplab.schema import number\n"
+        "@register('activation', 'poison')\n"
+        "@dataclass(frozen=True)\n"
+        "class Poison(Activation):\n"
+        '    """Kills its process where it scales by 5."""\n'
+        "    gain: float = number(1.0, 'What it scales by.')\n"
+        "    def value(self, z):\n"
+        "        if (torch.as_tensor(self.gain) == 5).any():\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return (self.gain * z).tanh()\n"
     )
     words = ["--plugin", "parts.py", *QUICK, "activation=poison", "device=cpu"]
     done = run(
