@@ -1,0 +1,142 @@
+"""A program that imports mlplab once and then forks a child for each command that a test runs.
+
+`python -m mlplab` spends two to five seconds of processor time on imports. Where a test needs a
+process of its own (signals, exit codes, descriptors, limits) but not those imports, the child of a
+warm parent is the same process for a hundredth of the price. The parent has one thread, so a fork
+is safe.
+
+Usage: fork_server.py SOCKET. It ends when its standard input is closed. A client connects, sends
+one JSON object {"arguments", "cwd", "env", "limits"} with the descriptors of stdin, stdout and
+stderr, and receives {"pid"} at once and {"status", "seconds"} (wait status, processor seconds of
+the child and what it waited for) when the child has ended; each as one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+MAX_REQUEST = 1 << 20
+
+
+def warm_up() -> None:
+    """Import what the commands import, and train and sweep once, so that children do neither."""
+    import torch
+
+    from mlplab.cli import COMMANDS, main
+
+    torch.set_num_threads(1)
+    for command in COMMANDS.values():
+        __import__(command.function.partition(":")[0])
+    quick = ["experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=1"]
+    before = Path.cwd()
+    streams = sys.stdout, sys.stderr
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as devnull:
+        os.chdir(folder)
+        sys.stdout = sys.stderr = devnull
+        try:
+            main(["train", *quick, "tracking=scalars", "hydra.run.dir=run"])
+            main(["train", "-m", *quick, "tracking=summary", "seed=0,1", "hydra.sweep.dir=sweep"])
+        finally:
+            sys.stdout, sys.stderr = streams
+            os.chdir(before)
+    gc.collect()
+    gc.freeze()
+
+
+def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    """Become what `python -m mlplab ARGUMENTS` would be, and end as it would."""
+    code = 1
+    try:
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for target, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, target)
+        os.closerange(3, max(descriptors, default=2) + 64)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        # The streams live as long as the process.
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(  # noqa: SIM115
+            2, "w", buffering=1, closefd=False, errors="backslashreplace"
+        )
+        for name, limit in request["limits"].items():
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+        sys.argv = ["mlplab", *request["arguments"]]
+        from mlplab.cli import main
+
+        code = main(request["arguments"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+class Server:
+    def __init__(self, path: str) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(64)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(0, selectors.EVENT_READ, None)
+        self.selector.register(self.listener, selectors.EVENT_READ, None)
+
+    def serve(self) -> None:
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj == 0:
+                    return
+                if key.fileobj is self.listener:
+                    self.accept()
+                else:
+                    self.reap(key.fileobj, *key.data)
+
+    def accept(self) -> None:
+        connection, _ = self.listener.accept()
+        text, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, 3)
+        while not text.endswith(b"\n"):
+            text += connection.recv(MAX_REQUEST)
+        pid = os.fork()
+        if pid == 0:
+            run_child(json.loads(text), list(descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+
+    def reap(self, pidfd: Any, pid: int, connection: socket.socket) -> None:
+        _, status, usage = os.wait4(pid, 0)
+        self.selector.unregister(pidfd)
+        os.close(pidfd)
+        seconds = usage.ru_utime + usage.ru_stime
+        with contextlib.suppress(OSError):  # the client did not wait
+            connection.sendall(json.dumps({"status": status, "seconds": seconds}).encode() + b"\n")
+        connection.close()
+
+
+if __name__ == "__main__":
+    warm_up()
+    server = Server(sys.argv[1])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    server.serve()
