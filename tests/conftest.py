@@ -1,16 +1,152 @@
+"""Tiers, limits and folders of all tests.
+
+The default tier is what `scripts/test` runs. Tests marked `campaign("PART")` run only with
+`--campaign=PART` (`scripts/test campaign`); with `small=True` they run in the default tier too, at
+the small size that `harness.size` returns there. An item that has passed in a campaign is written
+to the file that `--campaign-record` names, and skipped when the campaign is started again.
+"""
+
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # building.py and oracle/
-sys.path.insert(0, str(Path(__file__).parent / "pictures"))  # studies.py
-sys.path.insert(0, str(Path(__file__).parent / "reliability"))  # harness.py
+TESTS = Path(__file__).parent
+for folder in (TESTS, TESTS / "pictures", TESTS / "reliability"):
+    sys.path.insert(0, str(folder))  # building.py, studies.py, harness.py and others
 # Two workers on two cores: a thread each, so that they do not wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cli_process  # noqa: E402
+import timing  # noqa: E402
+
+CAMPAIGN_PARTS = ("kills", "lecture", "fuzz", "timing", "cluster")
+MAX_CPU_SECONDS = 3.0
+"""What a test may cost, children included and first imports not, unless it is marked slow."""
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("mlplab")
+    group.addoption(
+        "--campaign",
+        action="append",
+        default=[],
+        choices=CAMPAIGN_PARTS,
+        help="run these parts of the campaign, in full, in place of the default tier",
+    )
+    group.addoption("--campaign-record", help="the file that lists what has passed already")
+
+
+def pytest_configure(config):
+    if config.getoption("--campaign"):
+        os.environ["MLPLAB_CAMPAIGN"] = "full"  # read by harness.size
+    if path := config.getoption("--campaign-record"):
+        worker = getattr(config, "workerinput", None)
+        # Workers of xdist must collect the same tests, so the controller reads the file for all.
+        config.already_passed = set(worker["already_passed"]) if worker else _lines(Path(path))
+        if worker is None:
+            config.pluginmanager.register(_CampaignRecord(Path(path)))
+    else:
+        config.already_passed = set()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["already_passed"] = sorted(node.config.already_passed)
+
+
+def _lines(path: Path) -> set[str]:
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
+
+
+class _CampaignRecord:
+    """Appends each test that has passed to a file, so that a campaign can be continued."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.passed:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(report.nodeid + "\n")
+
+
+def pytest_collection_modifyitems(config, items):
+    parts = set(config.getoption("--campaign"))
+    selected, deselected = [], []
+    for item in items:
+        marks = list(item.iter_markers("campaign"))
+        for mark in marks:
+            if not mark.args or not set(mark.args) <= set(CAMPAIGN_PARTS):
+                raise pytest.UsageError(f"{item.nodeid}: {mark} names no part of the campaign")
+        if parts:
+            runs = any(parts & set(mark.args) for mark in marks)
+        else:
+            runs = all(mark.kwargs.get("small", False) for mark in marks)
+        keep = runs and item.nodeid not in config.already_passed
+        (selected if keep else deselected).append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = selected
+
+
+class _ImportClock:
+    """Processor seconds spent executing modules for the first time, nested imports once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+
+    def install(self) -> None:
+        loader = importlib.machinery.SourceFileLoader
+        execute = loader.exec_module
+
+        def exec_module(instance, module):
+            start = time.process_time()
+            self._depth += 1
+            try:
+                execute(instance, module)
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.seconds += time.process_time() - start
+
+        loader.exec_module = exec_module
+
+
+IMPORTS = _ImportClock()
+IMPORTS.install()
+
+
+def _cpu_seconds() -> float:
+    """Processor seconds of this process and of children that have ended, less those of imports."""
+    now = os.times()
+    own = now.user + now.system + now.children_user + now.children_system
+    return own + cli_process.cpu_seconds - IMPORTS.seconds
+
+
+@pytest.fixture(autouse=True)
+def _cpu_limit(request):
+    """Fail a test that costs more than MAX_CPU_SECONDS and is not marked slow."""
+    start = _cpu_seconds()
+    yield
+    marks = {mark.name for mark in request.node.iter_markers()}
+    if marks & {"slow", "campaign", "cuda"}:
+        return
+    spent = _cpu_seconds() - start
+    # Programs that share the caches make a test dearer even in processor time; a reference says how
+    # much. It costs some milliseconds, so it is asked only when it matters.
+    if spent > MAX_CPU_SECONDS and (spent := spent / timing.slowdown()) > MAX_CPU_SECONDS:
+        pytest.fail(
+            f"{request.node.nodeid} took {spent:.1f} s of processor time; the limit is"
+            f" {MAX_CPU_SECONDS:.0f} s. Make it cheaper, mark it slow, or move it to a campaign."
+        )
 
 
 @pytest.fixture(autouse=True)

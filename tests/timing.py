@@ -1,6 +1,4 @@
-"""Limits of processor time that hold on a slow or busy machine too: they grow with what a fixed
-piece of Python costs there and then.
-"""
+"""Processor time relative to a fixed piece of Python: tests of cost on slow or busy machines."""
 
 from __future__ import annotations
 
@@ -8,24 +6,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# processor seconds of `_piece` on the machine that the limits of the tests are written for
 REFERENCE = 0.008
+"""Processor seconds of `_reference_work` on the machine that the limits are written for."""
 
 
 def cheapest(work: Callable[[], Any], attempts: int = 1) -> float:
-    """Processor seconds of the cheapest attempt at the work, as they would be on the machine of
-    reference.
+    """Processor seconds of the cheapest attempt, as they would be on the machine of reference.
 
     Other programs on the cores make a program slower even in processor time (they share caches and
-    clock), by a factor that changes within seconds; so the piece is timed before and after each
+    clock), by a factor that changes within seconds; so the reference is timed before and after each
     attempt. A faster machine gets no stricter limit.
     """
-    found = []
+    costs = []
     for _ in range(attempts):
-        before = _cost(_piece)
+        before = _cost(_reference_work)
         cost = _cost(work)
-        found.append(cost / max(1.0, (before + _cost(_piece)) / 2 / REFERENCE))
-    return min(found)
+        costs.append(cost / max(1.0, (before + _cost(_reference_work)) / 2 / REFERENCE))
+    return min(costs)
+
+
+def slowdown() -> float:
+    """How many times slower than the machine of reference this one is now; at least 1."""
+    return max(1.0, sorted(_cost(_reference_work) for _ in range(5))[2] / REFERENCE)
 
 
 def _cost(work: Callable[[], Any]) -> float:
@@ -34,7 +36,7 @@ def _cost(work: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def _piece() -> None:
+def _reference_work() -> None:
     table: dict[str, float] = {}
     for i in range(20_000):
         key = f"a{i % 97}"

@@ -6,13 +6,15 @@ import functools
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+__all__ = [
+    *("FULL", "HERE", "QUICK", "LoopStops", "digest", "python_command", "refused", "row", "run"),
+    *("size", "start", "told", "tree", "undisturbed", "wait_for"),
+]
 
 FULL = os.environ.get("MLPLAB_CAMPAIGN") == "full"
 QUICK = [
@@ -31,7 +33,7 @@ def row(*names: str):
 
 
 def size(ci: int, full: int) -> int:
-    """How large a campaign is: small with every commit, in full where MLPLAB_CAMPAIGN=full."""
+    """How large a campaign is: `ci` in the default tier, `full` in the campaign."""
     return full if FULL else ci
 
 
@@ -63,43 +65,10 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "mlplab", *words]
-
-
-def start(*words: str, **options) -> subprocess.Popen:
-    """The command in the background."""
-    return subprocess.Popen(
-        command(*words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_listen,
-        **options,
-    )
-
-
-def _listen() -> None:
-    """Signals as a terminal leaves them, whatever started the tests: under nohup SIGHUP would stay
-    ignored, in the background SIGINT.
-    """
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def run(*words: str, code: int | None = 0, **options) -> subprocess.CompletedProcess:
-    """The command, whose exit code must be `code`."""
-    done = subprocess.run(
-        command(*words), capture_output=True, text=True, timeout=120, check=False, **options
-    )
-    assert code is None or done.returncode == code, (done.returncode, done.stderr[-2000:])
-    return done
-
-
 def wait_for(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"nothing happened in {seconds:g} s"
         time.sleep(0.002)
 
 

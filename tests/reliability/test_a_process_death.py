@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import HERE, QUICK, command, digest, row, run, size, start, told, tree, wait_for
+from harness import HERE, QUICK, digest, python_command, row, run, size, start, told, tree, wait_for
 
 import mlplab
 from mlplab import experiment
@@ -353,7 +353,7 @@ def test_a8_nobody_reads_the_output(closed, undisturbed):
         "stderr": writing if closed != "output" else subprocess.DEVNULL,
     }
     done = subprocess.run(
-        command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60
+        python_command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60
     )
     os.close(writing)
     assert done.returncode == 0

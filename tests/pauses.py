@@ -1,0 +1,81 @@
+"""Hold a training at an event until a signal arrives.
+
+A test that interrupts a training must hit it in the middle however fast it is. A plug-in makes the
+process wait at its n-th checkpoint, or after a step, with everything in the state that a training
+has there, and `Paused` tells the test where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import wait_for
+
+PLUGIN = """\
+import json, os, time
+from pathlib import Path
+
+from mlplab.runs.checkpoints import Checkpoints
+from mlplab.runs.keeper import Keeper
+
+AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
+saves = 0
+real_save, real_call = Checkpoints.save, Keeper.__call__
+
+
+def save(self, *arguments):
+    global saves
+    real_save(self, *arguments)
+    saves += 1
+
+
+def call(self, loop):
+    real_call(self, loop)
+    if saves < AFTER_CHECKPOINTS or loop.step < AFTER_STEP or ONCE.exists():
+        return
+    last_step = int(loop.now.watch.last_step_K.max())
+    aside = ONCE.with_suffix(".tmp")
+    aside.write_text(json.dumps({{"pid": os.getpid(), "step": loop.step, "last_step": last_step}}))
+    aside.rename(ONCE)
+    deadline = time.monotonic() + 200
+    while self.signals.received is None:
+        if time.monotonic() > deadline:  # the test is gone
+            os._exit(99)
+        time.sleep(0.005)
+    real_call(self, loop)
+
+
+Checkpoints.save, Keeper.__call__ = save, call
+"""
+
+
+@dataclass(frozen=True)
+class Paused:
+    """Where a training waits."""
+
+    pid: int
+    step: int
+    last_step: int
+
+
+def pause(*, checkpoints: int = 0, step: int = 0, name: str = "paused") -> list[str]:
+    """Arguments for `mlplab train` and `resume`: wait after so many checkpoints and steps.
+
+    The first process that comes there waits; `name` is the file that it writes then.
+    """
+    path = Path(f"{name}.py").absolute()
+    once = str(Path(f"{name}.json").absolute())
+    path.write_text(PLUGIN.format(checkpoints=checkpoints, step=step, once=once))
+    return ["--plugin", str(path)]
+
+
+def wait_until_paused(process, name: str = "paused") -> Paused:
+    """Wait for the pause and check that it is in the middle of the training."""
+    path = Path(f"{name}.json")
+    wait_for(lambda: path.exists() or process.poll() is not None)
+    assert path.exists(), f"the training ended before its pause: {process.communicate()}"
+    paused = Paused(**json.loads(path.read_text()))
+    assert 0 < paused.step < paused.last_step
+    return paused
