@@ -53,7 +53,10 @@ def _server() -> str:
 
 
 class CliProcess:
-    """A running command with the interface of subprocess.Popen. `text` output is in pipes."""
+    """A running command with the interface of subprocess.Popen.
+
+    Output and errors go to pipes that `communicate` reads, unless descriptors are given.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class CliProcess:
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
         stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
@@ -78,7 +83,11 @@ class CliProcess:
         with open(os.devnull) as devnull:
             output, output_child = os.pipe()
             errors, errors_child = os.pipe()
-            descriptors = [devnull.fileno() if stdin is None else stdin, output_child, errors_child]
+            descriptors = [
+                devnull.fileno() if stdin is None else stdin,
+                output_child if stdout is None else stdout,
+                errors_child if stderr is None else stderr,
+            ]
             message = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(self._connection, [message], descriptors)
             self._connection.sendall(message[sent:])

@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-
-__all__ = [
-    *("FULL", "HERE", "QUICK", "LoopStops", "digest", "python_command", "refused", "row", "run"),
-    *("size", "start", "told", "tree", "undisturbed", "wait_for"),
-]
+from cli_process import python_command as python_command
+from cli_process import run as run
+from cli_process import start as start
 
 FULL = os.environ.get("MLPLAB_CAMPAIGN") == "full"
 QUICK = [

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from harness import HERE, QUICK, digest, python_command, row, run, size, start, told, tree, wait_for
+from pauses import pause, wait_until_paused
 
 import mlplab
 from mlplab import experiment
+from mlplab.cli import main
 from mlplab.config import build, compose
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoints import Checkpoints, newest
@@ -25,7 +27,7 @@ from mlplab.runs.keeper import Keeper
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.tracking import files
 
-LONG = ["experiment=radial_6_6", "tracking=scalars", "training.epochs=100000", "hydra.run.dir=run"]
+EACH_STEP = ["tracking.checkpoint_seconds=0"]
 
 
 def kill(kills, *more):
@@ -43,13 +45,15 @@ def kill(kills, *more):
 
 
 @row("A1", "A2")
+@pytest.mark.slow
+@pytest.mark.campaign("kills", small=True)
 @pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
     found = kill(
-        size(20, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
+        size(6, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
     )
-    assert found["kills"] >= size(20, 500)
+    assert found["kills"] >= size(6, 500)
     assert found["lost"] == 0, found
     assert found["differing"] == 0, found
     assert found["inside a write"] >= found["kills"] / 2  # else it would prove nothing
@@ -57,9 +61,10 @@ def test_a1_killed_at_random_moments(members):
 
 
 @row("A2")
+@pytest.mark.campaign("kills")
 @pytest.mark.timeout(1000)
 def test_a2_the_control_that_writes_in_place_loses_some():
-    assert kill(size(12, 100), "--control", "--longest", "0.25")["lost"] > 0
+    assert kill(100, "--control", "--longest", "0.25")["lost"] > 0
 
 
 CALLS = ("open", "fsync", "replace", "unlink", "write", "ftruncate", "close")
@@ -208,40 +213,38 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
 
 @row("A5", "A6", "A12")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_a5_a_signal_ends_it_between_two_steps(name):
+def test_a5_a_signal_ends_it_between_two_steps(name, undisturbed):
+    """It stops after the step that it is in, and goes on to the bits of an undisturbed run."""
     number = getattr(signal, name)
-    process = start("train", *LONG)
-    wait_for(
-        lambda: (
-            Path("run/metrics.csv").exists() and len(Path("run/metrics.csv").read_bytes()) > 3000
-        )
-    )
-    sent = time.monotonic()
+    process = start("train", *QUICK, "hydra.run.dir=run", *pause(step=20))
+    paused = wait_until_paused(process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert time.monotonic() - sent < 4  # 2 s are asked; this machine may have other work
     assert output.splitlines()[-2:] == ["go on with: mlplab resume run", "run"]
     summary = json.loads(Path("run/summary.json").read_text())
     assert (summary["status"], summary["signal"]) == ("interrupted", number)
-    assert f"{name}: stopped after step" in Path("run/log.txt").read_text()
-    assert newest(Path("run/checkpoints"))[0].step >= summary["steps"]
+    assert f"{name}: stopped after step {paused.step}" in Path("run/log.txt").read_text()
+    assert newest(Path("run/checkpoints"))[0].step == paused.step
+    assert main(["resume", "run"]) == 0
+    assert digest(Path("run")) == undisturbed(QUICK)
 
 
 @row("A5", "A1")
+@pytest.mark.campaign("kills")
 @pytest.mark.timeout(2000)
 def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
     words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
     wanted = undisturbed(words)
     draw, signals, slowest = random.Random(1), 0, 0.0
-    while signals < size(4, 50):
+    while signals < 50:
         shutil.rmtree("run", ignore_errors=True)
         process = start("train", *words, "hydra.run.dir=run")
         while True:
             wait_for(
                 lambda process=process: Path("run/log.txt").exists() or process.poll() is not None
             )
-            if signals < size(4, 50):
+            if signals < 50:
                 time.sleep(draw.uniform(0, 1.5))
                 sent = time.monotonic()
                 process.send_signal(signal.SIGTERM)
@@ -274,13 +277,14 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
 @row("A6")
 def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
     """The second comes while the first is being honoured: inside the save."""
-    real, sent = Keeper.save, []
+    real, sent, saved_at_leisure = Keeper.save, [], []
 
     def save(self, loop):
         if self.signals.received is not None and not sent:
             sent.append(loop.step)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+            time.sleep(5)  # the second signal ends this
+            saved_at_leisure.append(loop.step)
         return real(self, loop)
 
     monkeypatch.setattr(Keeper, "save", save)
@@ -292,9 +296,8 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(experiment.Loop, "_evaluate", evaluate)
-    began = time.monotonic()
     result = mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
-    assert time.monotonic() - began < 4
+    assert saved_at_leisure == []
     assert result.status == "interrupted"
     saved, complaints = newest(tmp_path / "run" / "checkpoints")
     assert complaints == []
@@ -344,17 +347,27 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
 @row("A8")
 @pytest.mark.parametrize("closed", ["output", "errors", "both"])
 def test_a8_nobody_reads_the_output(closed, undisturbed):
-    import subprocess
-
     reading, writing = os.pipe()
     os.close(reading)
     streams = {
-        "stdout": writing if closed != "errors" else subprocess.DEVNULL,
-        "stderr": writing if closed != "output" else subprocess.DEVNULL,
+        "stdout": writing if closed != "errors" else None,
+        "stderr": writing if closed != "output" else None,
     }
-    done = subprocess.run(
-        python_command("train", *QUICK, "hydra.run.dir=run"), **streams, check=False, timeout=60
-    )
+    process = start("train", *QUICK, "hydra.run.dir=run", **streams)
+    os.close(writing)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert digest(Path("run")) == undisturbed(QUICK)
+
+
+@row("A8")
+@pytest.mark.slow
+def test_a8_the_interpreter_ends_well_when_nobody_reads(undisturbed):
+    """Python flushes its streams at exit, where a closed pipe costs the exit code of many tools."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = python_command("train", *QUICK, "hydra.run.dir=run")
+    done = subprocess.run(arguments, stdout=writing, stderr=writing, check=False, timeout=100)
     os.close(writing)
     assert done.returncode == 0
     assert digest(Path("run")) == undisturbed(QUICK)
@@ -417,24 +430,21 @@ def test_a14_the_configuration_is_frozen():
 
 @row("A15")
 def test_a15_killed_from_outside():
-    process = start("train", *LONG, "tracking.checkpoint_seconds=0.2")
-    wait_for(
-        lambda: (
-            list(Path("run/checkpoints").glob("state-*.json"))
-            if Path("run/checkpoints").exists()
-            else False
-        )
-    )
+    process = start("train", *QUICK, "hydra.run.dir=run", *pause(checkpoints=1), *EACH_STEP)
+    wait_until_paused(process)
     process.kill()
     process.communicate()
-    assert process.returncode == -9
+    assert process.returncode == -signal.SIGKILL
     assert "unfinished" in run("runs", ".").stdout
-    second = start("resume", "run")
-    wait_for(lambda: "from the checkpoint of step" in Path("run/log.txt").read_text())
-    assert "was killed" in Path("run/log.txt").read_text()
+    second = start("resume", "run", *pause(step=12, name="second"))
+    paused = wait_until_paused(second, name="second")
+    log = Path("run/log.txt").read_text()
+    assert "from the checkpoint of step" in log
+    assert "was killed" in log
     second.send_signal(signal.SIGTERM)
     second.communicate()
     assert second.returncode == 143
+    assert newest(Path("run/checkpoints"))[0].step == paused.step
 
 
 @row("F21")

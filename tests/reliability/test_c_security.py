@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from harness import HERE, QUICK, refused, row, run, size, told, tree
+from harness import FULL, HERE, QUICK, refused, row, run, size, told, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timing import cheapest
 
 import mlplab
 from mlplab.cli import main
@@ -223,9 +222,7 @@ def crafted():
 )
 def test_c3_crafted_checkpoints(name, data, capfd):
     damaged_run(Path("run"), data)
-    codes: list[int] = []
-    assert cheapest(lambda: codes.append(main(["resume", "run"]))) < 5
-    assert codes == [2]
+    assert main(["resume", "run"]) == 2
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -260,12 +257,14 @@ def test_c3_tensors_that_do_not_fit(what, capfd):
 
 
 @row("C4", "C6")
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("line", TARGETS)
 def test_c4_words_that_name_code(line, capfd):
     before = set(sys.modules)
     words = line.split(" ") if line.startswith("optimizer=torch") else [line]
     refused(["train", *QUICK, *words], capfd)
-    refused(["train", "-m", *QUICK, "seed=0,1", *words], capfd)
+    if FULL or TARGETS.index(line) % 6 == 0:
+        refused(["train", "-m", *QUICK, "seed=0,1", *words], capfd)
     allowed = (
         "mlplab",
         "torch",
@@ -295,6 +294,7 @@ FORBIDDEN = st.sampled_from(["_target_", "_partial_", "_args_", "_recursive_", "
 
 
 @row("C5")
+@pytest.mark.campaign("fuzz", small=True)
 @settings(max_examples=size(120, 500), deadline=None)
 @given(st.data())
 def test_c5_a_key_that_names_code_at_any_depth(data):
@@ -442,10 +442,11 @@ def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
         Path("own/optimizer").mkdir(parents=True)
         Path("own/optimizer/mine.yaml").write_text(WRONG_YAML[name])
         words = ["train", "--config-dir", "own", *QUICK, "optimizer=mine"]
-    assert cheapest(lambda: refused(words, capfd)) < 5
+    refused(words, capfd)
 
 
 @row("C12")
+@pytest.mark.slow
 def test_c12_secrets_of_the_environment_are_not_written(capfd):
     for word in ("name=${oc.env:SECRET}", "hydra.run.dir=${oc.env:SECRET}", "+x=${oc.env:SECRET}"):
         refused(["train", *QUICK, word], capfd)
@@ -527,6 +528,7 @@ def test_c15_markup_and_escapes_in_names(capfd):
 
 
 @row("C18")
+@pytest.mark.slow
 def test_c18_modules_in_the_working_folder_are_not_imported():
     for name in ("signal", "torch", "numpy", "json", "yaml", "hydra", "random"):
         Path(f"{name}.py").write_text("open('marker', 'w')\nraise SystemExit(9)\n")
@@ -543,12 +545,14 @@ def test_c18_modules_in_the_working_folder_are_not_imported():
 
 
 @row("B20")
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_b20_names_that_lead_out(name, capfd):
     before = {path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"}
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     refused(["train", *QUICK, f"name='{quoted}'"], capfd)
-    refused(["train", "-m", *QUICK, "seed=0,1", f"name='{quoted}'"], capfd)
+    if FULL or BAD_NAMES.index(name) % 5 == 0:
+        refused(["train", "-m", *QUICK, "seed=0,1", f"name='{quoted}'"], capfd)
     assert {
         path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"
     } == before

@@ -16,23 +16,27 @@ import pandas as pd
 import pytest
 import torch
 from building import make_settings, part
-from harness import QUICK, digest, row, run, size, start, told, wait_for
+from harness import FULL, QUICK, digest, row, run, size, start, told
+from pauses import pause, wait_until_paused
 
 import mlplab
 from mlplab.cli import main
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.training import train_together
 
-WORDS = [
-    *QUICK,
-    "training.epochs=60",
-    "optimizer.lr=0.003,0.01",
-    "seed=range(6)",
-    "training.patience=20,null",
-]
+POPULATION = [*QUICK, "tracking.checkpoint_epochs=2", "seed=range(4)"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed_population(tmp_path_factory):
+    """The folder of a sweep of POPULATION that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
+    assert main(["train", "-m", *POPULATION, f"hydra.sweep.dir={folder}"]) == 0
+    return folder
 
 
 @row("F2", "F4")
+@pytest.mark.slow
 def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
     """A segmentation fault takes the process along; what was saved goes on, and with the part
     mended nothing is missing.
@@ -68,33 +72,49 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
 
 @row("F3", "A5")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR2"])
-def test_f3_a_signal_in_the_middle_of_a_population(name):
+def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population):
     """The population is saved as one and goes on bit for bit."""
-    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=150", "seed=range(4)"]
-    run("train", "-m", *words, "hydra.sweep.dir=undisturbed")
-    process = start("train", "-m", *words, "tracking.checkpoint_epochs=2", "hydra.sweep.dir=sweep")
-    wait_for(lambda: list(Path("sweep").glob(".checkpoints/*/*/state-*.json")))
+    process = start("train", "-m", *POPULATION, "hydra.sweep.dir=sweep", *pause(step=25))
+    paused = wait_until_paused(process)
     process.send_signal(getattr(signal, name))
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name), errors
     assert "finish it with: mlplab resume sweep" in output
     assert not list(Path("sweep/jobs").iterdir())
     done = run("resume", "sweep")
-    assert "4 jobs go on at step" in done.stderr
+    assert f"4 jobs go on at step {paused.step}" in done.stderr
     for n in range(4):
-        assert digest(Path(f"sweep/jobs/{n}")) == digest(Path(f"undisturbed/jobs/{n}"))
+        assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_population / f"jobs/{n}")
     assert not Path("sweep/.checkpoints").exists() or not list(
         Path("sweep/.checkpoints").rglob("*")
     )
 
 
 @row("F6")
+def test_f6_a_driver_killed_twice(undisturbed_population):
+    """Inside its population and once more after it was resumed."""
+    begin = ["train", "-m", *POPULATION, "hydra.sweep.dir=sweep"]
+    for arguments, name in ((begin, "first"), (["resume", "sweep"], "second")):
+        process = start(*arguments, *pause(checkpoints=1, name=name))
+        wait_until_paused(process, name)
+        process.kill()
+        process.communicate()
+    run("resume", "sweep")
+    ours, theirs = (
+        pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
+        for folder in ("sweep", undisturbed_population)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@row("F6")
+@pytest.mark.campaign("kills")
 @pytest.mark.timeout(3000)
 def test_f6_a_driver_killed_again_and_again():
     """Killed at random moments, also inside populations: every job has one result, equal to that of
     an undisturbed sweep, none is done twice.
     """
-    seeds = size(5, 50)
+    seeds = 50
     words = [
         "experiment=xor_mlp",
         "tracking=summary",
@@ -110,7 +130,7 @@ def test_f6_a_driver_killed_again_and_again():
     run("resume", "undisturbed")
     # with nothing left to do: on a busy machine nobody comes to work before it
     start_up = time.monotonic() - begun
-    while kills < size(3, 200):
+    while kills < 200:
         folder = Path(f"sweep{round_number}")
         seen = {}
         while True:
@@ -165,6 +185,7 @@ def test_f11_no_two_streams_are_the_same():
 
 
 @row("F12")
+@pytest.mark.slow
 def test_f12_jobs_leave_nothing_behind(tmp_path):
     """Order and neighbours in a process change nothing, and neither does a run change the
     process.
@@ -185,6 +206,7 @@ def test_f12_jobs_leave_nothing_behind(tmp_path):
             torch.get_rng_state().sum().item(),
             random.getstate(),
             threading.active_count(),
+            len(os.listdir("/proc/self/fd")),
         )
 
     variants = [
@@ -207,7 +229,7 @@ def test_f12_jobs_leave_nothing_behind(tmp_path):
 
 
 @row("F13")
-@pytest.mark.slow
+@pytest.mark.campaign("timing")
 @pytest.mark.timeout(1500)
 def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
     def used():
@@ -220,7 +242,7 @@ def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
         )
 
     words = ["experiment=xor_mlp", "training.epochs=3", "tracking=scalars"]
-    count, warm = size(60, 300), size(30, 60)
+    count, warm = 300, 60
     samples = []
     for i in range(count):
         mlplab.run([*words, f"seed={i}"], tmp_path / str(i))
@@ -241,9 +263,10 @@ def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
 
 @row("F13", "E4")
 @pytest.mark.slow
+@pytest.mark.campaign("timing", small=True)
 @pytest.mark.timeout(1500)
 def test_f13_a_large_population_with_members_that_leave():
-    members, epochs = size(96, 1024), size(150, 2000)
+    members, epochs = size(48, 1024), size(60, 2000)
     draw = random.Random(2)
     settings = [
         make_settings(
@@ -260,13 +283,15 @@ def test_f13_a_large_population_with_members_that_leave():
     outcomes = train_together(settings)
     assert {outcome.status for outcome in outcomes} == {"done", "diverged"}
     diverged = sum(outcome.status == "diverged" for outcome in outcomes)
-    chosen = [*range(0, members, max(1, members // 12))]
+    chosen = [*range(0, members, max(1, members // size(6, 12)))]
     for k in chosen:
         alone = train_together([settings[k]])[0]
         assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
         torch.testing.assert_close(
             alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8
         )
+    if not FULL:
+        return  # memory that is kept shows only in large populations
     del outcomes, alone
     sizes = [_memory_in_use()]
     for _ in range(2):
@@ -291,7 +316,7 @@ def _memory_in_use():
 
 
 @row("F14")
-@pytest.mark.slow
+@pytest.mark.campaign("kills")
 def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
     """Asked to leave, killed where it does not, and its piece trained by another worker."""
     from mlplab.config import plugins
@@ -330,7 +355,7 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
 
 
 @row("F9")
-@pytest.mark.slow
+@pytest.mark.campaign("kills")
 def test_f9_a_job_that_always_kills_its_worker_is_given_up():
     """Alone, after three times; the seven others of its population have their results, equal to
     those of a sweep without it.
@@ -378,7 +403,7 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
 
 
 @row("F4", "A11")
-@pytest.mark.slow
+@pytest.mark.campaign("kills")
 @pytest.mark.timeout(1500)
 def test_f4_workers_and_their_driver_killed_at_random_moments():
     """Workers while they train, and in the end the driver, whose workers live on beside those of
@@ -404,7 +429,7 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         for path in Path("sweep/jobs").glob("*"):
             stamp = path.stat().st_ino, (path / "summary.json").stat().st_mtime_ns
             assert seen.setdefault(path.name, stamp) == stamp  # never touched again
-        if kills == size(3, 40):
+        if kills == 40:
             continue
         try:
             at_work = [
@@ -418,13 +443,13 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         except OSError:  # a folder or a process that went while we looked
             continue
         kills += 1
-        if kills == size(3, 40):
+        if kills == 40:
             driver.kill()
             driver.communicate()
             driver = start("resume", "sweep")
     output, errors = driver.communicate()
     assert driver.returncode == 0, output + errors
-    assert kills == size(3, 40)
+    assert kills == 40
     seen_to_die = Path("sweep/workers.log").read_text().count("killed by SIGKILL")
     assert seen_to_die >= kills - 2  # no driver was there to see the last, or two of a moment
     ours, theirs = (
@@ -493,25 +518,17 @@ def test_f18_results_are_derived_and_whole():
 
 
 @row("A2", "B8")
-def test_a_damaged_checkpoint_of_a_population_is_trained_again():
-    words = [
-        "experiment=radial_6_6",
-        "tracking=summary",
-        "training.epochs=100",
-        "seed=range(3)",
-        "tracking.checkpoint_epochs=2",
-    ]
-    run("train", "-m", *words, "hydra.sweep.dir=undisturbed")
-    process = start("train", "-m", *words, "hydra.sweep.dir=sweep")
-    wait_for(lambda: list(Path("sweep").glob(".checkpoints/*/*/state-*.json")))
+def test_a_damaged_checkpoint_of_a_population_is_trained_again(undisturbed_population):
+    process = start("train", "-m", *POPULATION, "hydra.sweep.dir=sweep", *pause(checkpoints=1))
+    wait_until_paused(process)
     process.kill()
     process.communicate()
     for path in Path("sweep").glob(".checkpoints/*/*/state-*.safetensors"):
         path.write_bytes(path.read_bytes()[:-3])
     done = run("resume", "sweep")
     assert "trained again" in done.stderr
-    for n in range(3):
-        assert digest(Path(f"sweep/jobs/{n}")) == digest(Path(f"undisturbed/jobs/{n}"))
+    for n in range(4):
+        assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_population / f"jobs/{n}")
 
 
 @row("F20")

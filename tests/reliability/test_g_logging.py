@@ -66,6 +66,7 @@ def test_g5_events_are_rebuilt_from_the_metrics(tmp_path, capsys):
 
 
 @row("G6")
+@pytest.mark.campaign("timing", small=True)
 def test_g6_many_event_files(tmp_path):
     """What TensorBoard's own reader takes for many runs: told, and a subset is one folder away."""
     import time

@@ -142,11 +142,6 @@ def build(
         getattr(training, "drop_last", False),
         at_least_two=network.has_batch_norm,
     )
-    dropout = (
-        Dropout(randomness.keys(seeds, "dropout", device), len(network.layers))
-        if network.has_dropout
-        else None
-    )
     last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
     watch = Watch(
         theta_KP,
@@ -172,10 +167,16 @@ def build(
         scoring=_scoring(loss, prepared, device),
         data=data,
         batches=batches,
-        dropout=dropout,
+        dropout=_dropout(network, seeds, device),
         watch=watch,
         total_units=stack_numbers(units, device),
     )
+
+
+def _dropout(network: MLP, seeds: Sequence[int], device: torch.device) -> Dropout | None:
+    if not network.has_dropout:
+        return None
+    return Dropout(randomness.keys(seeds, "dropout", device), len(network.layers))
 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
