@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from cli_process import run, start
+from pauses import pause, wait_until_paused
 from safetensors.torch import load_file
 
 from mlplab.runs.checkpoints import newest
@@ -28,38 +30,29 @@ WORDS = [
 ]
 
 
-def torchrun(number, *words, **more):
-    """The command under torchrun with so many processes."""
-    head = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={number}",
-        "-m",
-        "mlplab",
+def start_ranks(size, *arguments):
+    """The command as so many ranks, in the environment that torchrun would give them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        start(*arguments, env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(size)
     ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*head, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
 
 
-def ended(process, seconds=120):
-    output, errors = process.communicate(timeout=seconds)
-    return process.returncode, output, errors
+def finish(ranks):
+    """Exit codes, and what all of them printed and complained of."""
+    texts = [process.communicate(timeout=120) for process in ranks]
+    output, errors = ("".join(column) for column in zip(*texts, strict=True))
+    return [process.returncode for process in ranks], output, errors
 
 
-def alone(*words):
-    done = subprocess.run(
-        [sys.executable, "-m", "mlplab", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run_ranks(size, *arguments):
+    codes, output, errors = finish(start_ranks(size, *arguments))
+    assert codes == [0] * size, errors
+    return output
 
 
 def gap(one, other):
@@ -92,101 +85,93 @@ def gap(one, other):
     ],
 )
 def test_four_processes_train_the_network_of_one(more, limit):
-    words = ["train", *WORDS, "training.epochs=6", *more]
-    alone(*words, "hydra.run.dir=one")
-    code, output, errors = ended(torchrun(4, *words, "hydra.run.dir=four"))
-    assert code == 0, errors
-    assert output.count("four\n") == 1  # the first alone tells
+    arguments = ["train", *WORDS, "training.epochs=6", *more]
+    run(*arguments, "hydra.run.dir=one")
+    output = run_ranks(4, *arguments, "hydra.run.dir=four")
+    assert output.count("four\n") == 1  # only the main rank reports
     assert gap("one", "four") <= limit
     one, four = (
-        json.loads(Path(f"{place}/summary.json").read_text())["metrics"]
-        for place in ("one", "four")
+        json.loads(Path(f"{folder}/summary.json").read_text())["metrics"]
+        for folder in ("one", "four")
     )
     assert four == {name: pytest.approx(value, abs=100 * limit) for name, value in one.items()}
 
 
 def test_a_checkpoint_goes_on_with_another_number_of_processes():
-    words = ["train", *WORDS, "dtype=float64", "training.epochs=6"]
-    alone(*words, "hydra.run.dir=whole")
-    code, _, errors = ended(
-        torchrun(3, *[word.replace("epochs=6", "epochs=3") for word in words], "hydra.run.dir=run")
-    )
-    assert code == 0, errors
-    code, _, errors = ended(torchrun(2, "resume", "run", "training.epochs=6"))
-    assert code == 0, errors
+    arguments = ["train", *WORDS, "dtype=float64"]
+    run(*arguments, "training.epochs=6", "hydra.run.dir=whole")
+    run_ranks(3, *arguments, "training.epochs=3", "hydra.run.dir=run")
+    run_ranks(2, "resume", "run", "training.epochs=6")
     assert gap("whole", "run") <= 1e-10
-    alone("resume", "run", "training.epochs=7")
-    alone(*[word.replace("epochs=6", "epochs=7") for word in words], "hydra.run.dir=longer")
+    run("resume", "run", "training.epochs=7")
+    run(*arguments, "training.epochs=7", "hydra.run.dir=longer")
     assert gap("longer", "run") <= 1e-10
 
 
-def ranks(process):
-    """Process numbers of the workers below torchrun."""
-    found = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return sorted(int(number) for number in found)
+INTERRUPTED = ["train", *WORDS, "dtype=float64", "training.epochs=60", "hydra.run.dir=run"]
+EACH_EPOCH = "tracking.checkpoint_epochs=1"
 
 
-def begun(place):
-    limit = time.monotonic() + 60
-    while (
-        not (Path(place) / "metrics.csv").exists()
-        or len((Path(place) / "metrics.csv").read_bytes()) < 3000
-    ):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-
-
-LONG = [
-    "train",
-    *WORDS,
-    "dtype=float64",
-    "training.epochs=100000",
-    "tracking.checkpoint_seconds=0.5",
-    "hydra.run.dir=run",
-]
-
-
-@pytest.mark.parametrize("lost", [0, -1])
+@pytest.mark.parametrize("lost", [0, 2])
 def test_a_lost_process_ends_the_others_and_the_run_goes_on(lost):
-    process = torchrun(3, *LONG)
-    begun("run")
-    time.sleep(2)
-    own = ranks(process)
-    assert len(own) == 3
-    moment = time.monotonic()
-    os.kill(own[lost], signal.SIGKILL)
-    code, _, errors = ended(process, 40)
-    assert time.monotonic() - moment < 30
-    assert code != 0
+    """Held after a checkpoint, so that the lost rank dies in the middle of the training."""
+    ranks = start_ranks(3, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
+    # Only the main rank saves; the others wait for it in the next all-reduce.
+    wait_until_paused(ranks[0])
+    ranks[lost].kill()
+    Path("released").touch()
+    codes, _, errors = finish(ranks)
+    assert 0 not in codes
     if lost:
         summary = json.loads(Path("run/summary.json").read_text())
         assert summary["status"] in ("failed", "interrupted")
-        assert "is gone" in errors or "interrupted" in summary["status"]
-    steps = newest(Path("run/checkpoints"))[0].step
-    assert steps > 0
-    code, _, errors = ended(torchrun(2, "resume", "run", f"training.epochs={steps // 4 + 200}"))
-    assert code == 0, errors
-    assert json.loads(Path("run/summary.json").read_text())["status"] == "done"
+        assert "is gone" in errors or summary["status"] == "interrupted"
+    assert newest(Path("run/checkpoints"))[0].step > 0
+    run_ranks(2, "resume", "run")
+    run(*INTERRUPTED[:-1], "hydra.run.dir=whole")
+    assert gap("whole", "run") <= 1e-10
 
 
-def test_a_signal_stops_all_after_the_same_step_and_the_rest_has_the_same_bits():
-    process = torchrun(2, *LONG)
-    begun("run")
-    os.kill(ranks(process)[1], signal.SIGTERM)  # not the first: it learns of it from the other
-    code, output, _ = ended(process, 40)
-    assert code != 0
+def test_a_signal_stops_all_after_the_same_step():
+    """It comes to a rank that does not save, and the main rank learns of it with the gradients."""
+    ranks = start_ranks(2, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
+    wait_until_paused(ranks[0])
+    ranks[1].send_signal(signal.SIGTERM)
+    Path("released").touch()
+    codes, output, errors = finish(ranks)
+    assert 0 not in codes
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary["status"] == "interrupted", output
+    assert summary["status"] == "interrupted", output + errors
     assert not list(Path("run").rglob(".tmp-*"))
 
 
 def test_what_cannot_be_shared_is_refused():
-    code, _, errors = ended(torchrun(2, "train", *WORDS, "model.normalization=batch"))
-    assert code != 0
+    codes, _, errors = finish(start_ranks(2, "train", *WORDS, "model.normalization=batch"))
+    assert 0 not in codes
     assert "model.normalization=layer" in errors
     assert not Path("outputs").exists()
-    code, _, errors = ended(torchrun(2, "train", "-m", *WORDS, "optimizer.lr=0.1,0.2"))
-    assert code != 0
+    codes, _, errors = finish(start_ranks(2, "train", "-m", *WORDS, "optimizer.lr=0.1,0.2"))
+    assert 0 not in codes
     assert "sweep.workers=N" in errors
+
+
+@pytest.mark.campaign("cluster")
+def test_torchrun_itself_starts_and_ends_the_ranks():
+    """With the elastic agent: the numbers of one process, and a rank that is killed."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    train = ["-m", "mlplab", "train", *WORDS, "dtype=float64", "training.epochs=6"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start_torchrun(*arguments):
+        return subprocess.Popen([*torchrun, "--nproc-per-node=2", *arguments], env=environment)
+
+    assert start_torchrun(*train, "hydra.run.dir=two").wait(200) == 0
+    run(*train[2:], "hydra.run.dir=one")
+    assert gap("one", "two") <= 1e-10
+    agent = start_torchrun("-m", "mlplab", *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
+    paused = wait_until_paused(agent)
+    os.kill(paused.pid, signal.SIGKILL)
+    assert agent.wait(200) != 0
+    assert newest(Path("run/checkpoints"))[0].step > 0
+    assert start_torchrun("-m", "mlplab", "resume", "run").wait(200) == 0
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "done"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import run
+from harness import wait_for
 from safetensors.torch import load_file
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.campaign("cluster"), pytest.mark.timeout(900)]
 JOBS = [
     "experiment=xor_mlp",
     "training.epochs=60",
@@ -38,6 +38,12 @@ NUMBERS = [
     "best_epoch",
 ]
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
+
+
+def run(*command, **options):
+    """What a command prints that must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True, **options)
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +73,6 @@ def begin(env, *more, folder="cluster"):
 def jobs(folder="cluster"):
     place = Path(folder) / "jobs"
     return len(list(place.iterdir())) if place.is_dir() else 0
-
-
-def until(condition, seconds=120):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it took too long"
-        time.sleep(0.2)
 
 
 def workers(folder="cluster"):
@@ -118,9 +117,9 @@ def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
 
 def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, local):
     driver = begin(slurm, *SLURM)
-    until(lambda: len(workers()) == 2)
+    wait_for(lambda: len(workers()) == 2)
     os.kill(workers()[0], signal.SIGKILL)
-    until(lambda: jobs() > 0)
+    wait_for(lambda: jobs() > 0)
     first = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()
     if first:
         subprocess.run(["scancel", first[0]], env=slurm, check=True)
@@ -168,14 +167,14 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: len(workers("preempted")) == count)
-    until(lambda: len(list(Path("preempted/.locks").glob("*/.lock"))) == count)
+    wait_for(lambda: len(workers("preempted")) == count)
+    wait_for(lambda: len(list(Path("preempted/.locks").glob("*/.lock"))) == count)
     time.sleep(3)
     number = run("squeue", "-h", "-o", "%i", "-t", "R", env=slurm).split()[0]
     assert ("_" in number) == (count > 1)
     before = set(workers("preempted"))
     run("scancel", "--signal=USR2", number, env=slurm)
-    until(lambda: before - set(workers("preempted")), 60)
+    wait_for(lambda: before - set(workers("preempted")), 60)
     assert list(Path("preempted/.checkpoints").glob("*/*/step-*")) or list(
         Path("preempted/.checkpoints").glob("*/*/*")
     )
@@ -196,7 +195,7 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
 
 def test_slurm_can_be_left_and_collected(slurm, local):
     assert begin(slurm, *SLURM, "sweep.detach=true").wait(60) != 2
-    until(lambda: jobs() == 500, 300)
+    wait_for(lambda: jobs() == 500, 300)
     run(*MLPLAB, "resume", "cluster", env=slurm)
     equal(local)
 
@@ -210,9 +209,9 @@ def test_ray_gives_the_numbers_of_this_machine(ray, local):
 def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
     address, env, _ = ray
     driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
-    until(lambda: len(workers()) == 2)
+    wait_for(lambda: len(workers()) == 2)
     os.kill(workers()[0], signal.SIGKILL)
-    until(lambda: jobs() > 0)
+    wait_for(lambda: jobs() > 0)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert (
@@ -228,7 +227,7 @@ def test_ray_loses_a_node(ray, local):
     """The last test: the node is gone afterwards."""
     address, env, nodes = ray
     driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
-    until(lambda: len(workers()) == 2)
+    wait_for(lambda: len(workers()) == 2)
     os.killpg(nodes[1].pid, signal.SIGKILL)
     assert driver.wait(600) == 0
     equal(local)

@@ -93,7 +93,7 @@ def two_of_three(done):
 
 
 @needs("joblib")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 def test_joblib():
     two_of_three(
         train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=0")
@@ -101,7 +101,7 @@ def test_joblib():
 
 
 @needs("joblib")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 def test_joblib_loses_a_process():
     """What was done stays, the rest is told to be missing and is resumed."""
     done = train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", levels="1,8,2")
@@ -118,7 +118,7 @@ def test_joblib_loses_a_process():
 
 
 @needs("submitit_local")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 def test_submitit_local():
     two_of_three(
         train(
@@ -130,7 +130,7 @@ def test_submitit_local():
 
 
 @needs("submitit_slurm")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_submitit_slurm(slurm):
@@ -151,7 +151,7 @@ def test_submitit_slurm(slurm):
 
 
 @needs("ray")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_ray_of_its_own(monkeypatch):
@@ -165,7 +165,7 @@ def test_ray_of_its_own(monkeypatch):
 
 
 @needs("ray")
-@pytest.mark.slow
+@pytest.mark.campaign("cluster")
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_ray_with_two_nodes(ray):

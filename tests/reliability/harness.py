@@ -63,7 +63,7 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"nothing happened in {seconds:g} s"
