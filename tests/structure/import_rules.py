@@ -6,7 +6,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from source_tree import Offender, SourceTree, dotted, nodes, parse, short
+from source_tree import Offender, SourceTree, dotted, nodes, parse, short, walk
 
 
 def table_mistakes(tree: SourceTree, may_import: Mapping[str, set[str]]) -> list[str]:
@@ -118,7 +118,7 @@ def _bound_names(tree: SourceTree, package: str) -> Iterator[tuple[str, int]]:
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                for name in ast.walk(target):
+                for name in walk(target):
                     if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
                         yield name.id, node.lineno
 
@@ -140,11 +140,11 @@ def _lazy_names(tree: SourceTree, package: str) -> Iterator[tuple[str, int]]:
     """
     for node in parse(tree.modules[package]).body:
         if isinstance(node, ast.FunctionDef) and node.name == "__getattr__":
-            strings: list[ast.AST] = list(ast.walk(node))
+            strings: list[ast.AST] = walk(node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             strings = [key for key in node.value.keys if key is not None]
         elif isinstance(node, ast.Assign) and dotted(node.targets[0]) == "__all__":
-            strings = list(ast.walk(node.value))
+            strings = walk(node.value)
         else:
             continue
         for string in strings:

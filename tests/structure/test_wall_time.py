@@ -16,7 +16,7 @@ def test_no_test_asserts_on_seconds():
     assert_only_known("wall_time_assertions", wall_time_assertions(python_files(TESTS), TESTS))
 
 
-# The check itself, on small test files. `{}` stands where the assertion is made.
+# The check itself, on small test files.
 
 START = "import time\ndef test_a(table, path):\n    start = time.monotonic()\n    work()\n"
 
@@ -126,6 +126,23 @@ def test_check_of_failures_under_a_condition(lines, failure):
 
 
 @pytest.mark.parametrize(
+    ("decorators", "expected"),
+    [
+        ("@given(integers())", [2]),
+        ("@hypothesis.given(x=integers())", [2]),
+        ("@settings(max_examples=3) @given(integers())", [3]),
+        ("@settings(deadline=500) @given(integers())", [3]),
+        ("@settings(deadline=None) @given(integers())", []),
+        ("@hypothesis.settings(max_examples=3, deadline=None) @given(integers())", []),
+        ("@pytest.mark.slow", []),
+    ],
+)
+def test_check_of_deadlines_of_hypothesis(lines, decorators, expected):
+    text = decorators.replace(" @", "\n@")
+    assert lines(f"{text}\ndef test_a(x):\n    assert x == x\n") == expected
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "assert work() == 3",
@@ -172,6 +189,11 @@ def test_check_passes_the_deadline_of_wait_for_only(lines):
 )
 def test_check_passes_the_timing_campaign(lines, text, expected):
     assert lines(f"import time\n{text}") == expected
+
+
+def test_check_of_tests_under_a_condition(lines):
+    text = "import time\nif True:\n    def test_a():\n        assert time.time() < 3\n"
+    assert lines(text) == [4]
 
 
 def test_check_names_the_test(write):

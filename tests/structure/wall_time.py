@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from source_tree import Offender, dotted, import_aliases, parse, resolve
+from source_tree import Offender, dotted, import_aliases, parse, resolve, walk
 
 CLOCKS = {
     "datetime.datetime.now",
@@ -35,7 +35,7 @@ PASS_ON = re.compile(
     r"|set|sorted|str|sum|tuple|zip|(np|numpy|math|statistics|torch|pytest|datetime)\..*)$"
 )
 TIME_NAME = re.compile(r"(.*_)?(seconds|elapsed|duration)$")
-MENTIONS_TIME = re.compile(r"time|cheapest|getrusage|seconds|elapsed|duration")
+MENTIONS_TIME = re.compile(r"time|cheapest|given|getrusage|seconds|elapsed|duration")
 SAFETY_NET = "wait_for"  # a deadline in it bounds a hang and nothing else
 ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -72,7 +72,7 @@ class _Module:
             return
         scopes = [_Scope(self, "<module>", _without_inner_functions(tree), exempt=False)]
         scopes += [
-            _Scope(self, name, list(ast.walk(function)), exempt)
+            _Scope(self, name, walk(function), exempt)
             for name, function, exempt in _outermost(tree.body)
         ]
         # Helpers, globals and attributes may be defined below their use.
@@ -84,6 +84,7 @@ class _Module:
         for scope in scopes:
             if not scope.exempt:
                 yield from scope.offenders()
+                yield from scope.default_deadlines()
 
     def _size(self) -> int:
         results = sum(map(sum, self.helpers.values()))
@@ -197,7 +198,7 @@ class _Scope:
         if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
             for generator in node.generators:
                 if self.is_time(generator.iter, names):
-                    targets = ast.walk(generator.target)
+                    targets = walk(generator.target)
                     names |= {name.id for name in targets if isinstance(name, ast.Name)}
             values = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             return any(self.is_time(value, names) for value in values)
@@ -222,6 +223,17 @@ class _Scope:
                 yield Offender(
                     f"{self.module.name}::{self.name}", location, ast.unparse(condition)[:100]
                 )
+
+    def default_deadlines(self) -> Iterator[Offender]:
+        """Hypothesis tests without deadline=None, which fail where an example takes 200 ms."""
+        for node in self.body:
+            if not isinstance(node, FUNCTIONS):
+                continue
+            calls = [each for each in node.decorator_list if isinstance(each, ast.Call)]
+            given = any(dotted(call.func).split(".")[-1] == "given" for call in calls)
+            if given and not any(map(_has_no_deadline, calls)):
+                location = f"{self.module.name}:{node.lineno}"
+                yield Offender(f"{self.module.name}::{self.name}", location, "no deadline=None")
 
     def _assertions(self) -> Iterator[tuple[ast.stmt | ast.expr, ast.expr]]:
         """Each assertion with the expression that decides it."""
@@ -250,7 +262,7 @@ class _Scope:
             return True
         return any(
             self.bounds_time(child)
-            for child in ast.walk(condition)
+            for child in walk(condition)
             if isinstance(child, ast.Compare) and child is not condition
         )
 
@@ -282,6 +294,15 @@ def _names_a_time(operand: ast.expr) -> bool:
     return False
 
 
+def _has_no_deadline(call: ast.Call) -> bool:
+    return any(
+        keyword.arg == "deadline"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is None
+        for keyword in call.keywords
+    )
+
+
 def _fails(statement: ast.stmt) -> bool:
     """Whether a statement fails the test: pytest.fail(...) or raise AssertionError."""
     if isinstance(statement, ast.Raise) and statement.exc is not None:
@@ -295,7 +316,7 @@ def _fails(statement: ast.stmt) -> bool:
 
 
 def _outermost(
-    body: list[ast.stmt], prefix: str = "", exempt: bool = False
+    body: list[ast.AST], prefix: str = "", exempt: bool = False
 ) -> Iterator[tuple[str, ast.AST, bool]]:
     """(name, function, whether it is exempt) of functions and methods."""
     for node in body:
@@ -305,6 +326,12 @@ def _outermost(
                 yield from _outermost(node.body, f"{prefix}{node.name}.", excused)
             else:
                 yield f"{prefix}{node.name}", node, excused or node.name == SAFETY_NET
+        else:  # functions that are defined under a condition
+            children = ast.iter_child_nodes(node)
+            inner = [
+                child for child in children if isinstance(child, (ast.stmt, ast.excepthandler))
+            ]
+            yield from _outermost(inner, prefix, exempt)
 
 
 def _without_inner_functions(root: ast.AST) -> list[ast.AST]:
