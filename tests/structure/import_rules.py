@@ -42,25 +42,31 @@ def forbidden_imports(tree: SourceTree, may_import: Mapping[str, set[str]]) -> l
 
 
 def package_cycles(tree: SourceTree) -> list[Offender]:
-    """Units that import each other, directly or through others."""
+    """Imports among units that import each other, directly or through others."""
     graph = defaultdict(set)
     for edge in tree.imports:
         graph[tree.unit(edge.importer)].add(tree.unit(edge.imported))
-    return [
-        Offender(unit, "packages", " <-> ".join(cycle)) for cycle in cycles(graph) for unit in cycle
-    ]
+    return _within_cycles(graph)
 
 
 def module_cycles(tree: SourceTree) -> list[Offender]:
-    """Modules of one package that import each other, directly or through others."""
+    """Imports among modules of one package that import each other, directly or through others."""
     graph = defaultdict(set)
     for edge in tree.imports:
         if edge.importer.split(".")[:2] == edge.imported.split(".")[:2]:
             graph[short(edge.importer)].add(short(edge.imported))
+    return _within_cycles(graph)
+
+
+def _within_cycles(graph: Mapping[str, set[str]]) -> list[Offender]:
+    """The edges of all cycles. A new cycle among nodes of a known one has a new edge, and a cycle
+    that is opened in part has fewer.
+    """
     return [
-        Offender(module, "modules", " <-> ".join(cycle))
+        Offender(f"{node} -> {other}", " <-> ".join(cycle))
         for cycle in cycles(graph)
-        for module in cycle
+        for node in cycle
+        for other in sorted(graph[node] & set(cycle) - {node})
     ]
 
 
