@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+from harness import FULL, wait_for
 
 import mlplab
 
@@ -101,39 +102,53 @@ def outputs(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="session")
-def tensorboard(outputs):
-    """The address of a TensorBoard that serves `outputs`."""
+@contextlib.contextmanager
+def serve(folder, expected):
+    """The address of a TensorBoard that serves a folder, once it lists a run of that name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(outputs),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--load_fast=false",
+        *(sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)),
+        *("--host", "127.0.0.1", "--port", str(port), "--load_fast=false"),
         "--samples_per_plugin=images=100",
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
+
+    def is_listed():
+        try:
+            return expected in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read()
+        except OSError:
+            return False
+
     try:
-        for _ in range(300):
-            try:
-                if (
-                    b"radial_6_6"
-                    in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read()
-                ):
-                    break
-            except OSError:
-                pass
-            time.sleep(0.2)
+        wait_for(is_listed)
         yield address
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def tensorboard(outputs):
+    """The address of a TensorBoard that serves `outputs`."""
+    with serve(outputs, b"radial_6_6") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def sixty_jobs(tmp_path_factory):
+    """A sweep of sixty jobs: scalars by default, everything that a run writes in the campaign."""
+    folder = tmp_path_factory.mktemp("sixty") / "sweep"
+    level = "full" if FULL else "scalars"
+    overrides = ["experiment=xor_mlp", "training.epochs=4", f"tracking={level}"]
+    mlplab.sweep([*overrides, "optimizer.lr=0.003,0.01,0.03", "seeds=20"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sweep_tensorboard(sixty_jobs):
+    """The address of a TensorBoard that serves the sweep of sixty."""
+    with serve(sixty_jobs, b"jobs/59") as address:
+        yield address

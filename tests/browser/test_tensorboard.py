@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from harness import FULL
 
 # What TensorBoard itself complains of in a browser without a GPU or a network, whatever it shows.
 OWN = (
@@ -33,6 +34,28 @@ def fetch(address, path, **query):
         return json.loads(answer.read())
 
 
+def fetch_json(address, path, body):
+    """What TensorBoard answers to a request with a body."""
+    request = urllib.request.Request(
+        f"{address}/data/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+def opens(page, address, tab, seen):
+    """The dashboard shows this text, and the page complains of nothing."""
+    page.goto(f"{address}/#{tab}")
+    page.reload()
+    # The projector is a page in a page in a page.
+    inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
+    inside.get_by_text(re.compile(seen)).first.wait_for(state="attached", timeout=60_000)
+    page.wait_for_timeout(500)
+    assert own_faults(page) == []
+
+
 @pytest.mark.parametrize(
     ("tab", "seen"),
     [
@@ -49,13 +72,46 @@ def fetch(address, path, **query):
     ],
 )
 def test_a_dashboard_loads(page, tensorboard, tab, seen):
-    page.goto(f"{tensorboard}/#{tab}")
-    page.reload()
-    # a page in a page in a page
-    inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
-    inside.get_by_text(re.compile(seen)).first.wait_for(state="attached", timeout=60_000)
-    page.wait_for_timeout(500)
-    assert own_faults(page) == []
+    opens(page, tensorboard, tab, seen)
+
+
+@pytest.mark.campaign("cluster", small=True)
+@pytest.mark.parametrize(
+    ("tab", "seen"),
+    [
+        ("scalars", "gradient_norm"),
+        ("hparams", "TABLE VIEW|Hyperparameters"),
+        *([("images", "decision"), ("distributions", "activations")] if FULL else []),
+        *([("projector", "Dimension")] if FULL else []),
+    ],
+)
+def test_a_dashboard_loads_with_a_sweep_of_sixty(page, sweep_tensorboard, tab, seen):
+    opens(page, sweep_tensorboard, tab, seen)
+
+
+def test_all_of_sixty_jobs_have_curves_and_hyperparameters(sweep_tensorboard):
+    tags = fetch(sweep_tensorboard, "plugin/scalars/tags")
+    assert len([name for name in tags if "val/loss" in tags[name]]) == 60
+    experiment = fetch_json(sweep_tensorboard, "plugin/hparams/experiment", {})
+    columns = [{"hparam": info["name"]} for info in experiment["hparamInfos"]]
+    assert {"optimizer.lr", "seed"} <= {column["hparam"] for column in columns}
+    groups = fetch_json(
+        sweep_tensorboard,
+        "plugin/hparams/session_groups",
+        {
+            "experimentName": "",
+            "allowedStatuses": ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+            "colParams": columns,
+            "startIndex": 0,
+            "sliceSize": 100,
+        },
+    )
+    assert groups["totalSize"] == 60
+    assert {group["hparams"]["optimizer.lr"] for group in groups["sessionGroups"]} == {
+        0.003,
+        0.01,
+        0.03,
+    }
 
 
 def test_the_slider_moves_the_boundary(tensorboard):
