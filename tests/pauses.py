@@ -66,10 +66,18 @@ def pause(*, checkpoints: int = 0, step: int = 0, name: str = "paused") -> list[
     The first process that comes there waits; `name` is the file that it writes then. A file called
     `released` lets it go on without a signal.
     """
-    path = Path(f"{name}.py").absolute()
     once = str(Path(f"{name}.json").absolute())
-    path.write_text(PLUGIN.format(checkpoints=checkpoints, step=step, once=once))
-    return ["--plugin", str(path)]
+    text = PLUGIN.format(checkpoints=checkpoints, step=step, once=once)
+    Path(f"{name}.py").write_text(text)
+    return plugin(name)
+
+
+def plugin(name: str = "paused") -> list[str]:
+    """Arguments that load the plug-in again; after its pause it does nothing any more.
+
+    A sweep is resumed only with the plug-ins that it began with.
+    """
+    return ["--plugin", str(Path(f"{name}.py").absolute())]
 
 
 def wait_until_paused(process, name: str = "paused") -> Paused:

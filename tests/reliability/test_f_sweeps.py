@@ -17,7 +17,7 @@ import pytest
 import torch
 from building import make_settings, part
 from harness import FULL, QUICK, digest, row, run, size, start, told
-from pauses import pause, wait_until_paused
+from pauses import pause, plugin, wait_until_paused
 
 import mlplab
 from mlplab.cli import main
@@ -81,7 +81,7 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
     assert process.returncode == 128 + getattr(signal, name), errors
     assert "finish it with: mlplab resume sweep" in output
     assert not list(Path("sweep/jobs").iterdir())
-    done = run("resume", "sweep")
+    done = run("resume", "sweep", *plugin())
     assert f"4 jobs go on at step {paused.step}" in done.stderr
     for n in range(4):
         assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_population / f"jobs/{n}")
@@ -94,12 +94,12 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
 def test_f6_a_driver_killed_twice(undisturbed_population):
     """Inside its population and once more after it was resumed."""
     begin = ["train", "-m", *POPULATION, "hydra.sweep.dir=sweep"]
-    for arguments, name in ((begin, "first"), (["resume", "sweep"], "second")):
+    for arguments, name in ((begin, "first"), (["resume", "sweep", *plugin("first")], "second")):
         process = start(*arguments, *pause(checkpoints=1, name=name))
         wait_until_paused(process, name)
         process.kill()
         process.communicate()
-    run("resume", "sweep")
+    run("resume", "sweep", *plugin("first"))
     ours, theirs = (
         pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
         for folder in ("sweep", undisturbed_population)
@@ -525,7 +525,7 @@ def test_a_damaged_checkpoint_of_a_population_is_trained_again(undisturbed_popul
     process.communicate()
     for path in Path("sweep").glob(".checkpoints/*/*/state-*.safetensors"):
         path.write_bytes(path.read_bytes()[:-3])
-    done = run("resume", "sweep")
+    done = run("resume", "sweep", *plugin())
     assert "trained again" in done.stderr
     for n in range(4):
         assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_population / f"jobs/{n}")

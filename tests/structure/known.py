@@ -17,8 +17,8 @@ COUNTS = {
     "module_cycles": 27,
     "shadowed_submodules": 4,
     "private_imports": 1,
-    "oversized": 1,
-    "wall_time_assertions": 20,
+    "oversized": 0,
+    "wall_time_assertions": 9,
     "shapes": 6,
 }
 

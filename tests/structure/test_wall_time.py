@@ -1,4 +1,4 @@
-"""No test outside the timing campaign asserts on how long something takes."""
+"""No test outside the campaign asserts on how long something takes."""
 
 from __future__ import annotations
 
@@ -173,7 +173,12 @@ def test_check_passes_the_deadline_of_wait_for_only(lines):
     ("text", "expected"),
     [
         ("@pytest.mark.campaign('timing')\ndef test_a():\n    assert time.time() < 3\n", []),
-        ("@pytest.mark.campaign('proofs')\ndef test_a():\n    assert time.time() < 3\n", [4]),
+        ("@pytest.mark.campaign('kills')\ndef test_a():\n    assert time.time() < 3\n", []),
+        (
+            "@pytest.mark.campaign('kills', small=True)\ndef test_a():\n"
+            "    assert time.time() < 3\n",
+            [4],
+        ),
         ("@pytest.mark.slow\ndef test_a():\n    assert time.time() < 3\n", [4]),
         (
             "pytestmark = pytest.mark.campaign('timing')\ndef test_a():\n    assert seconds < 3\n",
@@ -187,7 +192,7 @@ def test_check_passes_the_deadline_of_wait_for_only(lines):
         ),
     ],
 )
-def test_check_passes_the_timing_campaign(lines, text, expected):
+def test_check_passes_what_only_the_campaign_runs(lines, text, expected):
     assert lines(f"import time\n{text}") == expected
 
 
