@@ -1,8 +1,7 @@
 """Writes docs/reliability.md: the fault matrix with its tests and their last results, and what the
 campaigns measured.
 
-MLPLAB_CAMPAIGN=full MLPLAB_RECORD=record.jsonl scripts/test tests/reliability -n 2
---junitxml=results.xml .venv/bin/python scripts/reliability_record.py results.xml record.jsonl
+.venv/bin/python scripts/reliability_record.py outputs/campaign/STATE
 """
 
 from __future__ import annotations
@@ -111,7 +110,8 @@ def campaigns(path: Path) -> list[str]:
 
 def main() -> None:
     """Put the record between the markers of docs/reliability.md."""
-    record, *results = map(Path, sys.argv[1:])
+    folder = Path(sys.argv[1])
+    record, results = folder / "figures.jsonl", sorted(folder.glob("*.xml"))
     known: dict[str, tuple[int, int, int]] = {}
     for path in results:  # a test that was run again counts with its last run
         known |= outcomes(path)
