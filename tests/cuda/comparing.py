@@ -1,0 +1,127 @@
+"""Members that differ in every number, and how close two trainings must be.
+
+Tolerances are relative to the largest absolute value of what is compared (a member's weights, a
+column of its history), after about 30 steps.
+
+float64: 1e-9. The devices add in different orders, so a step differs in the last of 16 digits; the
+rest is room for the steps in between to amplify that.
+
+float32: 1e-2. A step differs in the last of 7 digits, and there are functions with kinks (relu) and
+signs (rprop, lion): where a value is within 1e-7 of one, the devices may take different sides. One
+such step moves a weight by up to twice the learning rate. A wrong formula is off by far more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlplab.schema import Part, Rule, rules
+from mlplab.settings import Settings
+from mlplab.training import Outcome, train_together
+
+REFERENCE = "cpu"
+NUM_MEMBERS = 16  # 16 x 120 examples: more than the 1024 rows from which some losses change path
+EPOCHS = 8  # of 4 steps each
+TOLERANCE = {"float64": 1e-9, "float32": 1e-2}
+DTYPES = tuple(TOLERANCE)
+
+
+def varied(component: type[Part], k: int, **fields: Any) -> Any:
+    """The component of member k: each number that members may differ in does, but for `fields`."""
+    numbers = {
+        name: _number(getattr(component, name), rule, k)
+        for name, rule in rules(component).items()
+        if rule.varies and isinstance(getattr(component, name, None), (int, float))
+    }
+    return component(**{**numbers, **fields})
+
+
+def _number(default: float, rule: Rule, k: int) -> float:
+    """Near the default, and inside the range."""
+    if rule.kind == "integer":
+        return int(default) + k
+    number = default * (1 + k / 50) if default else k / 100
+    limits = [limit for limit in (rule.at_most, rule.below) if limit is not None]
+    return number if all(number < limit for limit in limits) else default * (1 - k / 50)
+
+
+def flag_combinations(component: type[Part]) -> Iterator[dict[str, bool]]:
+    """Every combination of the flags of a component."""
+    flags = [name for name, rule in rules(component).items() if rule.kind == "flag"]
+    for values in itertools.product((False, True), repeat=len(flags)):
+        yield dict(zip(flags, values, strict=True))
+
+
+def with_seeds(settings: Settings, num_members: int = NUM_MEMBERS) -> list[Settings]:
+    """Members that differ in their seeds: data, initial weights and order."""
+    return [dataclasses.replace(settings, seed=seed) for seed in range(num_members)]
+
+
+def train_on(device: str, members: Sequence[Settings]) -> list[Outcome]:
+    """Train as one population on this device."""
+    return train_together([dataclasses.replace(settings, device=device) for settings in members])
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
+    """Equal to `tolerance` times the largest absolute finite value; NaN and infinity must agree."""
+    actual, expected = _array(actual), _array(expected)
+    finite = expected[np.isfinite(expected)]
+    scale = np.abs(finite).max(initial=0.0)
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=tolerance * scale, equal_nan=True, err_msg=name
+    )
+
+
+def _array(values: Any) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def assert_same_outcome(actual: Outcome, expected: Outcome, tolerance: float) -> None:
+    """The same length, history and last weights. Accuracy is left out: it jumps where two outputs
+    are equal, and it has a test of its own. The best weights are too: they may be of either of two
+    evaluations that are equal up to rounding.
+    """
+    assert (actual.status, actual.steps) == (expected.status, expected.steps)
+    assert actual.history.names == expected.history.names
+    assert actual.history.step.tolist() == expected.history.step.tolist()
+    for name in expected.history.names:
+        if not name.endswith("accuracy"):
+            assert_close(actual.history[name], expected.history[name], tolerance, name)
+    assert_close(actual.last_theta_P, expected.last_theta_P, tolerance, "weights")
+    for name, values in expected.last_buffers.items():
+        assert_close(actual.last_buffers[name], values, tolerance, name)
+
+
+def assert_same_training(
+    device: str, members: Sequence[Settings], tolerance: float | None = None
+) -> None:
+    """The members trained together on the CPU, and on the device."""
+    tolerance = TOLERANCE[members[0].dtype] if tolerance is None else tolerance
+    expected = train_on(REFERENCE, members)
+    actual = train_on(device, members)
+    for own, reference in zip(actual, expected, strict=True):
+        assert reference.last_theta_P.isfinite().all()
+        assert_same_outcome(own, reference, tolerance)
+
+
+def assert_bit_equal(actual: Outcome, expected: Outcome) -> None:
+    """Nothing differs, in any bit."""
+    assert (actual.status, actual.steps, actual.best_step) == (
+        expected.status,
+        expected.steps,
+        expected.best_step,
+    )
+    for name in ("theta_P", "last_theta_P"):
+        assert torch.equal(getattr(actual, name), getattr(expected, name)), name
+    for name, values in expected.last_buffers.items():
+        assert torch.equal(actual.last_buffers[name], values), name
+    assert actual.history.values.tobytes() == expected.history.values.tobytes()

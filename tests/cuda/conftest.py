@@ -1,0 +1,45 @@
+"""The CPU against CUDA: the same networks, trained on both.
+
+Every test in this folder is marked `cuda` and skipped where torch finds no CUDA device. The tests
+never name the device themselves, they ask for the fixture `device_under_test`. To run every test
+body on a machine without CUDA, name another device:
+
+    MLPLAB_CUDA_TESTS_DEVICE=cpu python -m pytest tests/cuda
+
+That compares the CPU with itself: it proves that the tests run, and nothing about CUDA.
+
+The components are read from the tables ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES, INITIALIZERS and
+STYLES, so a new one is compared without a change here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# cuBLAS is reproducible only with a fixed workspace, and reads this when CUDA starts.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import torch
+
+DEVICE = os.environ.get("MLPLAB_CUDA_TESTS_DEVICE", "cuda")
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder; the hook sees those of every folder."""
+    missing = DEVICE == "cuda" and not torch.cuda.is_available()
+    skip = pytest.mark.skip(reason=f"torch {torch.__version__} finds no CUDA device")
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.cuda)
+            if missing:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def device_under_test() -> str:
+    """The device that is compared with the CPU, as the configuration names it."""
+    return DEVICE

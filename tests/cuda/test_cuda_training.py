@@ -1,0 +1,244 @@
+"""Every component, trained for about 30 steps on both devices by members that differ in seeds and
+numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from building import make_settings, part
+from comparing import (
+    DTYPES,
+    EPOCHS,
+    NUM_MEMBERS,
+    assert_same_training,
+    flag_combinations,
+    train_on,
+    varied,
+    with_seeds,
+)
+
+from mlplab.losses import LOSSES
+from mlplab.network import ACTIVATIONS
+from mlplab.optimizers import OPTIMIZERS
+from mlplab.optimizers.adapter import available
+from mlplab.schedules import SCHEDULES
+from mlplab.schema import FieldError, rules
+from mlplab.settings import NORMALIZATIONS
+from mlplab.training import STYLES
+
+LARGEST_LR = 0.02  # larger steps amplify rounding until no comparison is possible
+
+
+def dataset_for(loss):
+    return "two_layer_radial" if "classification" in LOSSES[loss].tasks else "quadratic"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name, dtype, device_under_test):
+    members = [
+        make_settings(
+            seed=k,
+            activation=varied(ACTIVATIONS[name], k),
+            optimizer=part(OPTIMIZERS, "sgd", lr=0.01 * (1 + k / 50)),
+            epochs=EPOCHS,
+            dtype=dtype,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss(name, dtype, device_under_test):
+    members = [
+        make_settings(
+            seed=k,
+            dataset=dataset_for(name),
+            loss=varied(LOSSES[name], k),
+            optimizer=part(OPTIMIZERS, "sgd", lr=0.001 * (1 + k / 50)),
+            clip_norm=1.0,
+            epochs=EPOCHS,
+            dtype=dtype,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
+def optimizer_of_member(name, flags, k):
+    kind = OPTIMIZERS[name]
+    fields = {"lr": min(kind.lr, LARGEST_LR) * (1 + k / 50), **flags}
+    if flags.get("nesterov") and "momentum" in rules(kind):
+        fields |= {"momentum": 0.5 + k / 50}
+        fields |= {"dampening": 0.0} if "dampening" in rules(kind) else {}
+    return varied(kind, k, **fields)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        pytest.param(name, flags, id="-".join([name, *(flag for flag in flags if flags[flag])]))
+        for name, kind in OPTIMIZERS.items()
+        if not kind.alone
+        for flags in flag_combinations(kind)
+    ],
+)
+def test_every_optimizer(name, flags, dtype, device_under_test):
+    members = [
+        make_settings(
+            seed=k, optimizer=optimizer_of_member(name, flags, k), epochs=EPOCHS, dtype=dtype
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
+def torch_optimizers():
+    """The classes of torch.optim that the adapter accepts."""
+    for class_name in available():
+        try:
+            yield OPTIMIZERS["torch"](class_name=class_name, lr=LARGEST_LR)
+        except FieldError:  # such as SparseAdam, whose gradients are not dense
+            continue
+
+
+@pytest.mark.parametrize("optimizer", [*torch_optimizers()], ids=lambda part: part.class_name)
+def test_every_optimizer_of_torch(optimizer, device_under_test):
+    settings = make_settings(optimizer=optimizer, training="batch", epochs=30)
+    assert_same_training(device_under_test, [settings])
+
+
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule(name, unit, device_under_test):
+    """The learning rate is a column of the history."""
+    members = [
+        make_settings(
+            seed=k,
+            optimizer=part(OPTIMIZERS, "adam", lr=0.01),
+            schedule=varied(SCHEDULES[name], k, unit=unit, warmup=float(k % 4)),
+            epochs=EPOCHS + k % 3,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in SCHEDULES.items() if kind.stateful])
+def test_schedules_that_react_to_the_metric(name, device_under_test):
+    """With so high a threshold, hardly any evaluation counts as an improvement."""
+    members = [
+        make_settings(
+            seed=k,
+            optimizer=part(OPTIMIZERS, "sgd", lr=0.1),
+            schedule=SCHEDULES[name](threshold=0.5, patience=k % 3, cooldown=k % 2),
+            epochs=2 * EPOCHS,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    lr = train_on(device_under_test, members)[0].history["lr"]
+    assert lr[-1] < lr[0]
+    assert_same_training(device_under_test, members)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", STYLES)
+def test_every_training_style(name, dtype, device_under_test):
+    epochs = 1 if name == "sgd" else EPOCHS  # one of 120 steps
+    settings = make_settings(training=name, epochs=epochs, dtype=dtype)
+    assert_same_training(device_under_test, with_seeds(settings))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_normalization_and_dropout(normalization, dropout, dtype, device_under_test):
+    layer = {"normalization": normalization, "dropout": dropout}
+    settings = make_settings(
+        layer=layer, optimizer=part(OPTIMIZERS, "sgd", lr=0.05), epochs=EPOCHS, dtype=dtype
+    )
+    assert_same_training(device_under_test, with_seeds(settings))
+
+
+def test_penalties_and_clipping(device_under_test):
+    members = [
+        make_settings(
+            seed=k,
+            l1=1e-4 * k,
+            l2=1e-3 * k,
+            clip_norm=0.1 + k / 10,
+            clip_value=0.05 + k / 20,
+            epochs=EPOCHS,
+        )
+        for k in range(NUM_MEMBERS)
+    ]
+    assert_same_training(device_under_test, members)
+
+
+@pytest.mark.parametrize("class_weights", ["balanced", [1.0, 3.0]], ids=["balanced", "own"])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in LOSSES.items() if "class_weights" in rules(kind)]
+)
+def test_class_weights(name, class_weights, device_under_test):
+    settings = make_settings(
+        loss=LOSSES[name](class_weights=class_weights),
+        optimizer=part(OPTIMIZERS, "sgd", lr=0.001),
+        clip_norm=1.0,
+        epochs=EPOCHS,
+    )
+    assert_same_training(device_under_test, with_seeds(settings))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wide_layers(dtype, device_under_test):
+    """Layers so large that the affine map takes its other path: see network/affine.py."""
+    settings = make_settings(
+        hidden=(64, 64),
+        activation="relu",
+        optimizer=part(OPTIMIZERS, "sgd", lr=0.01),
+        training="batch",
+        epochs=15,
+        dtype=dtype,
+    )
+    assert_same_training(device_under_test, with_seeds(settings, 24))
+
+
+def test_a_deep_network(device_under_test):
+    settings = make_settings(
+        hidden=(8,) * 6, optimizer=part(OPTIMIZERS, "sgd", lr=0.05), epochs=EPOCHS
+    )
+    assert_same_training(device_under_test, with_seeds(settings))
+
+
+def test_metrics_and_best_weights(device_under_test):
+    """What the other comparisons leave out: accuracy, and the weights that validation chose."""
+    members = with_seeds(make_settings(optimizer=part(OPTIMIZERS, "adam", lr=0.01), epochs=EPOCHS))
+    expected = train_on("cpu", members)
+    for own, reference in zip(train_on(device_under_test, members), expected, strict=True):
+        assert own.best_step == reference.best_step
+        assert own.metrics.keys() == reference.metrics.keys()
+        for name, value in reference.metrics.items():
+            assert own.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+        accuracy = reference.history["val/accuracy"]
+        assert own.history["val/accuracy"].tolist() == accuracy.tolist()
+
+
+def test_patience_ends_members_at_the_same_epoch(device_under_test):
+    settings = make_settings(
+        optimizer=part(OPTIMIZERS, "adam", lr=0.05), epochs=60, patience=3, hidden=(4,)
+    )
+    members = [
+        dataclasses.replace(
+            s, training=dataclasses.replace(s.training, patience=2 + s.seed % 4, min_delta=0.01)
+        )
+        for s in with_seeds(settings)
+    ]
+    expected = train_on("cpu", members)
+    actual = train_on(device_under_test, members)
+    assert len({outcome.steps for outcome in expected}) > 1
+    assert [own.steps for own in actual] == [reference.steps for reference in expected]
