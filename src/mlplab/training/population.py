@@ -81,6 +81,7 @@ class Population:
         """The population of some of its members (int64 indices), whose numbers do not change by
         it.
         """
+        rows = rows.to(self.theta_KP.device)
         data = {part: examples.select(rows) for part, examples in self.data.items()}
         dropout = (
             Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
@@ -91,7 +92,7 @@ class Population:
         )
         return dataclasses.replace(
             self,
-            members=self.members[rows],
+            members=self.members[rows.cpu()],  # they lie on the CPU, whatever the device
             network=self.network.select(rows),
             theta_KP=self.theta_KP[rows],
             buffers={name: value[rows] for name, value in self.buffers.items()},
