@@ -311,7 +311,9 @@ def _continue(loop: Loop, before: Fitted) -> None:
         torch.from_numpy(before.theta_KP).to(population.theta_KP.device, dtype).clone()
     )
     for name, value in before.buffers.items():
-        population.buffers[name] = torch.from_numpy(value).to(dtype).clone()
+        population.buffers[name] = (
+            torch.from_numpy(value).to(population.theta_KP.device, dtype).clone()
+        )
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
