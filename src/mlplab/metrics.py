@@ -140,10 +140,10 @@ def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
     auroc_K = (ranks_K - positives_K * (positives_K + 1) / 2) / (
         positives_K * (num_examples - positives_K)
     )
+    # Counts are integers: CUDA has no deterministic cumsum of floats.
+    counts_KN = positive_KN.long().flip(1).cumsum(1).flip(1)
     # the clamp is for NaN scores only
-    reached_KN = (
-        positive_KN.flip(1).cumsum(1).flip(1).gather(1, below_KN.clamp(max=num_examples - 1))
-    )
+    reached_KN = counts_KN.gather(1, below_KN.clamp(max=num_examples - 1)).double()
     precision_KN = reached_KN / (num_examples - below_KN)
     average_K = (positive_KN * precision_KN).sum(1) / positives_K.clamp(min=1)
     return auroc_K, average_K
