@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from mlplab.settings import Layer, Settings
 
 
-def build(composed: Composed) -> Settings:
-    """The typed settings of one run. Raises ConfigError."""
+def build(composed: Composed, trains: bool = True) -> Settings:
+    """The typed settings of one run; `trains=False` where it is only read, on a machine that may
+    lack its device. Raises ConfigError.
+    """
     config = copy.deepcopy(composed.config)
     guard.refuse_code(config)
     # of a folder that was written before there was another
@@ -54,7 +56,7 @@ def build(composed: Composed) -> Settings:
         },
     )
     config.update(name=settings.name, seed=settings.seed)
-    fit.check(settings, composed.sources)
+    fit.check(settings, composed.sources, trains)
     return settings
 
 

@@ -17,13 +17,16 @@ MAX_PARAMETERS = 2_000_000_000
 _METRICS = {"classification": ("loss", "accuracy"), "regression": ("loss", "r2", "rmse", "mae")}
 
 
-def check(settings: Settings, sources: Sources) -> None:
-    """Raise ConfigError where the parts do not fit each other, or this machine."""
+def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
+    """Raise ConfigError where the parts do not fit each other, or this machine, whose device only
+    training needs.
+    """
     _check_loss(settings)
     _check_monitor(settings, sources)
     _check_size(settings, sources)
     _check_batch_norm(settings)
-    _check_device(settings, sources)
+    if trains:
+        _check_device(settings, sources)
 
 
 def _check_loss(settings: Settings) -> None:

@@ -23,9 +23,9 @@ def settings_from_words(overrides: Sequence[str] = ()) -> Settings:
 
 def settings_of_folder(folder: Path) -> Settings:
     """The settings of a run folder: checked as if they had been typed, since anyone may have
-    written them. Raises ConfigError.
+    written them. Its device need not be here. Raises ConfigError.
     """
-    return build(Composed(stored_config(folder)))
+    return build(Composed(stored_config(folder)), trains=False)
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
