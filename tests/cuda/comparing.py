@@ -44,12 +44,14 @@ def varied(component: type[Part], k: int, **fields: Any) -> Any:
 
 
 def _number(default: float, rule: Rule, k: int) -> float:
-    """Near the default, and inside the range."""
+    """Near the default, and inside the range. Below it rather than above: what decays must not
+    grow.
+    """
     if rule.kind == "integer":
         return int(default) + k
-    number = default * (1 + k / 50) if default else k / 100
-    limits = [limit for limit in (rule.at_most, rule.below) if limit is not None]
-    return number if all(number < limit for limit in limits) else default * (1 - k / 50)
+    number = default * (1 - k / 50) if default else k / 100
+    limits = [limit for limit in (rule.at_least, rule.above) if limit is not None]
+    return number if all(number > limit for limit in limits) else default * (1 + k / 50)
 
 
 def flag_combinations(component: type[Part]) -> Iterator[dict[str, bool]]:
@@ -86,19 +88,25 @@ def _array(values: Any) -> np.ndarray:
 
 
 def assert_same_outcome(actual: Outcome, expected: Outcome, tolerance: float) -> None:
-    """The same length, history and last weights. Accuracy is left out: it jumps where two outputs
-    are equal, and it has a test of its own. The best weights are too: they may be of either of two
-    evaluations that are equal up to rounding.
+    """The same length, history and last weights.
+
+    Accuracy is left out: it jumps where two outputs are equal, and it has a test of its own. The
+    best weights are too: they may be of either of two evaluations that are equal up to rounding. In
+    float32 so is the size of the updates: some optimizers divide a gradient near 0 by its own size.
     """
+    ignored = ("accuracy",) if tolerance < 1e-6 else ("accuracy", "update_ratio")
     assert (actual.status, actual.steps) == (expected.status, expected.steps)
     assert actual.history.names == expected.history.names
     assert actual.history.step.tolist() == expected.history.step.tolist()
     for name in expected.history.names:
-        if not name.endswith("accuracy"):
+        if not any(text in name for text in ignored):
             assert_close(actual.history[name], expected.history[name], tolerance, name)
     assert_close(actual.last_theta_P, expected.last_theta_P, tolerance, "weights")
     for name, values in expected.last_buffers.items():
-        assert_close(actual.last_buffers[name], values, tolerance, name)
+        # Outputs of a layer are about 1 in size, and their mean may be a small remainder.
+        np.testing.assert_allclose(
+            _array(actual.last_buffers[name]), _array(values), rtol=0, atol=tolerance, err_msg=name
+        )
 
 
 def assert_same_training(

@@ -30,13 +30,15 @@ FOLDER = Path(__file__).parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the hook sees those of every folder."""
-    missing = DEVICE == "cuda" and not torch.cuda.is_available()
-    skip = pytest.mark.skip(reason=f"torch {torch.__version__} finds no CUDA device")
     for item in items:
         if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.cuda)
-            if missing:
-                item.add_marker(skip)
+
+
+def pytest_runtest_setup() -> None:
+    """Skip here, so that `pytest -rs` shows one line for the whole folder."""
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        pytest.skip(f"torch {torch.__version__} finds no CUDA device")
 
 
 @pytest.fixture(scope="session")

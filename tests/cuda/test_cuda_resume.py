@@ -1,0 +1,159 @@
+"""A training that is interrupted on the device and resumed there equals the undisturbed one, bit by
+bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+
+import pytest
+import torch
+from building import make_settings, part
+from comparing import assert_bit_equal, assert_close, varied
+
+from mlplab.optimizers import OPTIMIZERS
+from mlplab.runs import tree_file
+from mlplab.schedules import SCHEDULES
+from mlplab.training import Loop, populate, ready
+from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+
+EPOCHS = 10
+LAYER = {"dropout": 0.2, "normalization": "batch"}
+
+
+class Stop(Exception):
+    """Raised in the middle of a training."""
+
+
+def new_loop(members, device):
+    own = [dataclasses.replace(settings, device=device) for settings in members]
+    return Loop(populate(ready(own))[0])
+
+
+def checkpoint_at(step, members, device):
+    """The bytes of a checkpoint: state and history after this step."""
+    loop = new_loop(members, device)
+
+    def stop(loop):
+        if loop.step == step:
+            raise Stop
+
+    loop.after_step = stop
+    with pytest.raises(Stop):
+        loop.run()
+    loop.read()
+    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.journal.rows)})
+
+
+def resumed(data, members, device):
+    loop = new_loop(members, device)
+    tree = tree_file.parse(data)
+    restore(loop, tree["state"], unpack_rows(tree["rows"]))
+    assert loop.now.theta_KP.device.type == device
+    loop.run()
+    return loop.outcomes()
+
+
+def assert_resumes(members, device, steps=(2, 23)):
+    loop = new_loop(members, device)
+    loop.run()
+    undisturbed = loop.outcomes()
+    for step in steps:
+        outcomes = resumed(checkpoint_at(step, members, device), members, device)
+        for own, expected in zip(outcomes, undisturbed, strict=True):
+            assert_bit_equal(own, expected)
+
+
+def with_own_numbers(k, optimizer, schedule="cosine", **fields):
+    settings = make_settings(
+        seed=k,
+        layer=LAYER,
+        optimizer=varied(OPTIMIZERS[optimizer], k, lr=0.005),
+        schedule=varied(SCHEDULES[schedule], k),
+        **{"epochs": EPOCHS - k % 5, **fields},
+    )
+    hidden = [dataclasses.replace(s, dropout=0.1 + k / 50) for s in settings.layers[:-1]]
+    return dataclasses.replace(settings, layers=(*hidden, settings.layers[-1]))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if not kind.alone])
+def test_every_optimizer_resumes(name, device_under_test):
+    assert_resumes([with_own_numbers(k, name) for k in range(4)], device_under_test)
+
+
+@pytest.mark.parametrize("class_name", ["LBFGS", "Adam", "SGD"])
+def test_optimizers_of_torch_resume(class_name, device_under_test):
+    optimizer = OPTIMIZERS["torch"](class_name=class_name, lr=0.01)
+    settings = make_settings(optimizer=optimizer, training="batch", epochs=EPOCHS)
+    assert_resumes([settings], device_under_test, steps=(3,))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_resumes(name, device_under_test):
+    members = [with_own_numbers(k, "sgd", schedule=name) for k in range(3)]
+    assert_resumes(members, device_under_test)
+
+
+def test_a_population_that_was_made_smaller_resumes(device_under_test):
+    """Most members have ended, and have left, before the checkpoint."""
+    members = [with_own_numbers(k, "adam", epochs=EPOCHS if k % 4 == 0 else 3) for k in range(8)]
+    assert_resumes(members, device_under_test, steps=(23,))
+
+
+def test_a_checkpoint_of_the_device_goes_on_on_the_cpu(device_under_test):
+    """To other bits, and to the same numbers."""
+    members = [with_own_numbers(k, "sgd") for k in range(4)]
+    outcomes = resumed(checkpoint_at(23, members, device_under_test), members, "cpu")
+    loop = new_loop(members, "cpu")
+    loop.run()
+    for own, expected in zip(outcomes, loop.outcomes(), strict=True):
+        assert_close(own.last_theta_P, expected.last_theta_P, 1e-9)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_run_that_was_interrupted_by_a_signal(
+    deterministic, tmp_path, monkeypatch, device_under_test
+):
+    from mlplab import experiment
+    from mlplab.config import settings_from_words
+    from mlplab.runs.keeper import Keeper
+
+    settings = settings_from_words(
+        [
+            "experiment=xor_mlp",
+            "tracking=summary",
+            "dataset.num_samples=60",
+            "training.epochs=12",
+            "training.batch_size=16",
+            "model.dropout=0.1",
+            f"device={device_under_test}",
+            f"deterministic={str(deterministic).lower()}",
+        ]
+    )
+    undisturbed = experiment.run(settings, tmp_path / "undisturbed", quiet=True)
+    save_when_due = Keeper.__call__
+
+    def interrupt(keeper, loop):
+        if loop.step == 14:
+            os.kill(os.getpid(), signal.SIGTERM)
+        save_when_due(keeper, loop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "__call__", interrupt)
+        interrupted = experiment.run(settings, tmp_path / "run", quiet=True)
+    assert interrupted.status == "interrupted"
+    run = experiment.resume(tmp_path / "run", settings, quiet=True)
+    assert run.status == undisturbed.status == "done"
+    for name in ("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors"):
+        own, expected = (run.folder / name).read_bytes(), (undisturbed.folder / name).read_bytes()
+        assert own == expected, name
+    assert "not bit-exact" not in (run.folder / "log.txt").read_text()
+
+
+def test_the_default_dtype_stays(device_under_test):
+    """torch.optim keeps numbers of its own in the default dtype: no test may change it."""
+    settings = make_settings(optimizer=part(OPTIMIZERS, "adam", lr=0.01), epochs=1)
+    new_loop([settings], device_under_test).run()
+    assert torch.get_default_dtype() == torch.float32
