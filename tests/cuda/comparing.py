@@ -14,11 +14,13 @@ such step moves a weight by up to twice the learning rate. A wrong formula is of
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -31,6 +33,13 @@ NUM_MEMBERS = 16  # 16 x 120 examples: more than the 1024 rows from which some l
 EPOCHS = 8  # of 4 steps each
 TOLERANCE = {"float64": 1e-9, "float32": 1e-2}
 DTYPES = tuple(TOLERANCE)
+
+# Machines with CUDA that are lent for a check often have torch and little else; the engine needs no
+# more.
+needs_configuration = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("hydra", "tensorboard")),
+    reason="Hydra or TensorBoard is not installed",
+)
 
 
 def varied(component: type[Part], k: int, **fields: Any) -> Any:

@@ -11,7 +11,7 @@ import signal
 import pytest
 import torch
 from building import make_settings, part
-from comparing import assert_bit_equal, assert_close, varied
+from comparing import assert_bit_equal, assert_close, needs_configuration, varied
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs import tree_file
@@ -112,6 +112,7 @@ def test_a_checkpoint_of_the_device_goes_on_on_the_cpu(device_under_test):
         assert_close(own.last_theta_P, expected.last_theta_P, 1e-9)
 
 
+@needs_configuration
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_run_that_was_interrupted_by_a_signal(
     deterministic, tmp_path, monkeypatch, device_under_test

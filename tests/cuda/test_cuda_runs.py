@@ -4,6 +4,7 @@ without one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,10 +15,9 @@ import numpy as np
 import pytest
 import torch
 from building import make_settings
-from comparing import assert_close
+from comparing import assert_close, needs_configuration
 
 import mlplab
-from mlplab.config import settings_from_words
 from mlplab.data import prepare
 from mlplab.training import populate, ready
 from mlplab.training.device import choose
@@ -43,6 +43,7 @@ def raw_features(run, split="test"):
     return prepared.feature_scaler.invert(getattr(prepared, split).x)
 
 
+@needs_configuration
 @pytest.mark.parametrize("words", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
 def test_a_run_equals_that_of_the_cpu(words, tmp_path, device_under_test):
     own, reference = (
@@ -57,6 +58,7 @@ def test_a_run_equals_that_of_the_cpu(words, tmp_path, device_under_test):
     assert_close(own.predict(rows), reference.predict(rows), 1e-7)
 
 
+@needs_configuration
 @pytest.mark.parametrize("words", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
 def test_a_run_is_loaded_where_there_is_no_cuda(words, tmp_path, device_under_test):
     """In a process that sees no device, as on another machine."""
@@ -76,6 +78,7 @@ def test_a_run_is_loaded_where_there_is_no_cuda(words, tmp_path, device_under_te
     assert loaded["metrics"] == run.metrics
 
 
+@needs_configuration
 def test_a_configuration_of_the_device_is_loaded_where_there_is_none(tmp_path, monkeypatch):
     """The same without a second process: device=cuda is what the folder says."""
     run = mlplab.run([*CLASSIFICATION, "device=cpu"], tmp_path / "run")
@@ -86,6 +89,7 @@ def test_a_configuration_of_the_device_is_loaded_where_there_is_none(tmp_path, m
     np.testing.assert_array_equal(mlplab.load(run.folder).predict(rows), run.predict(rows))
 
 
+@needs_configuration
 def test_pictures_and_frames_of_a_run(tmp_path, device_under_test):
     pytest.importorskip("matplotlib")
     words = ["experiment=xor_mlp", "tracking=full", "training.epochs=5"]
@@ -101,26 +105,23 @@ def test_auto_takes_cuda_where_there_is_enough_work():
     large, small = choose("auto", 1000, 10_000, 100), choose("auto", 1, 10, 10)
     assert large[0].type == ("cuda" if available else "cpu")
     assert small[0].type == "cpu"
-    settings = settings_from_words(
-        ["dataset=digits", "model.hidden=1024-1024", "training=batch", "tracking=off"]
-    )
-    population, reason = populate(ready([settings]))
+    settings = make_settings(hidden=(1024, 1024), training="batch", epochs=1)
+    population, reason = populate(ready([dataclasses.replace(settings, device="auto")]))
     assert population.theta_KP.device.type == large[0].type, reason
 
 
+@needs_configuration
 @pytest.mark.parametrize(
     "words",
     [
         ["optimizer.lr=0.003,0.01", "seed=range(3)", "training.epochs=4,9"],
         ["validation=kfold", "validation.folds=3", "model.dropout=0.1"],
-        ["optimizer={name:torch,class_name:Adam,lr:0.01}", "seed=range(2)"],
+        ["optimizer=torch", "optimizer.class_name=Adam", "optimizer.lr=0.01", "seed=range(2)"],
     ],
     ids=["population", "folds", "one by one"],
 )
 def test_a_sweep_equals_that_of_the_cpu(words, tmp_path, device_under_test):
     pytest.importorskip("pandas")
-    if words[0].startswith("optimizer={"):
-        words = ["optimizer=torch", "optimizer.class_name=Adam", "optimizer.lr=0.01", *words[1:]]
     own, reference = (
         mlplab.sweep([*CLASSIFICATION, *words, f"device={device}"], tmp_path / f"sweep{number}")
         for number, device in enumerate((device_under_test, "cpu"))
