@@ -145,9 +145,9 @@ def settings_of(
         seed=seed,
         device=params["device"],
         dtype=dtype,
-        dataset=None,
+        dataset=None,  # type: ignore[arg-type]
         layers=(*layers, Layer(0, None, initializer)),
-        loss=loss,  # type: ignore[arg-type]
+        loss=loss,
         optimizer=part("optimizer", params["optimizer"], lr=params["lr"]),
         schedule=part("schedule", params["schedule"]),
         training=training,

@@ -174,7 +174,7 @@ def build(
     )
 
 
-def _dropout(network: MLP, seeds: Sequence[int], device: torch.device) -> Dropout | None:
+def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | None:
     if not network.has_dropout:
         return None
     return Dropout(randomness.keys(seeds, "dropout", device), len(network.layers))
