@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import mlplab
 from mlplab.cli import main as mlplab_command
 from mlplab.data import prepare
-from mlplab.pictures.look import palette, rgb
+from mlplab.pictures.colors import palette, rgb
 
 PANELS = [
     ("softmax_regression_radial", "no hidden layer"),

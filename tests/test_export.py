@@ -213,7 +213,7 @@ def test_without_the_extra_one_paragraph_says_what_to_install(tmp_path, monkeypa
     run = mlplab.run(
         ["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
     )
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("mlplab.extras.find_spec", lambda name: None)
     assert main(["export", str(run.folder)]) == 2
     assert "pip install 'mlplab[export]'" in capsys.readouterr().err
     assert not (run.folder / "model.onnx").exists()

@@ -120,7 +120,7 @@ def _carry_out(
         folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed
     )
     try:
-        onlooker = _onlooker(record, member, log)
+        onlooker = _onlooker(record, member, log, quiet)
         if onlooker is not None:
             loop.observers.append(onlooker.observe)
             keeper.watch(onlooker.recorder, saved)
@@ -163,13 +163,13 @@ def _loop(member: Ready, across: Across | None) -> tuple[Loop, str]:
     return loop, reason
 
 
-def _onlooker(record: Record, member: Ready, log: logging.Logger) -> Onlooker | None:
+def _onlooker(record: Record, member: Ready, log: logging.Logger, quiet: bool) -> Onlooker | None:
     """Who draws, at the level of tracking that has pictures."""
     if member.settings.tracking.level != "full" or record.events is None:
         return None
     from mlplab.pictures.onlooker import Onlooker
 
-    return Onlooker(record.folder, member, record.events, log, record.names)
+    return Onlooker(record.folder, member, record.events, log, record.names, quiet)
 
 
 def _train(loop: Loop, record: Record, member: Ready, signals: Signals, quiet: bool) -> None:

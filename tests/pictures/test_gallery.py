@@ -13,9 +13,9 @@ from timing import cheapest
 from mlplab.data import DATASETS
 from mlplab.data.table import Dataset, class_table, value_table
 from mlplab.pictures import picture, pictures
+from mlplab.pictures.colors import palette
 from mlplab.pictures.drawing import draw, draw_all
 from mlplab.pictures.gallery.health import flat_and_dead
-from mlplab.pictures.look import palette
 from mlplab.pictures.picture import _found
 from mlplab.pictures.scatter import value_limits
 

@@ -139,18 +139,16 @@ def test_a_diverged_run_draws_its_healthy_frames(tmp_path):
     assert (run.folder / "pictures" / "curves.png").exists()
 
 
-def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatch):
+def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatch, capfd):
     import importlib.util
-
-    from mlplab.pictures import finish, onlooker
 
     def missing(name):
         return None if name == "matplotlib" else importlib.util.find_spec(name)
 
-    monkeypatch.setattr(onlooker, "find_spec", missing)
-    monkeypatch.setattr(finish, "find_spec", missing)
-    run = mlplab.run(QUICK, tmp_path / "run")
-    assert "matplotlib is not installed" in (run.folder / "log.txt").read_text()
+    monkeypatch.setattr("mlplab.extras.find_spec", missing)
+    run = mlplab.run(QUICK, tmp_path / "run", quiet=False)
+    assert "pip install 'mlplab[pictures]'" in (run.folder / "log.txt").read_text()
+    assert capfd.readouterr().err.count("pip install 'mlplab[pictures]'") == 1
     assert (run.folder / "frames.safetensors").exists()
     assert not (run.folder / "pictures").exists()
     assert "weights/layer_1" in events(run.folder).Tags()["tensors"]

@@ -333,7 +333,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_made(more, said, 
 
 
 def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr("mlplab.sweeps.study.find_spec", lambda name: None)
+    monkeypatch.setattr("mlplab.extras.find_spec", lambda name: None)
     assert search() == 2
     assert "pip install 'mlplab[search]'" in capsys.readouterr().err
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Parser
 from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.extras import require
 
 FIGURES = {
     "activations": "mlplab.pictures.lecture.functions",
@@ -44,10 +44,7 @@ def draw(arguments: Sequence[str]) -> int:
             f" {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures:"
             f" {', '.join(FIGURES)}, all."
         )
-    if find_spec("matplotlib") is None:
-        raise ConfigError(
-            "Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'."
-        )
+    require("Drawing", "pictures", "matplotlib", *(["PIL"] if given.gif else []))
     for name in FIGURES if given.what == "all" else [given.what]:
         _write(name, given.out, given.gif)
     return 0

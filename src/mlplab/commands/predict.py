@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
+from mlplab.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ def predict(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
     if given.best is not None and given.best < 1:
         raise ConfigError(f"--best {given.best}: at least one job is needed.")
+    require("A data file", "files", "pandas", "pyarrow")
     load_plugins(given.folder, given.plugin)
     from mlplab.runs.predicting import Predictor
 

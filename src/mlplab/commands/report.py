@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
+from mlplab.extras import require
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -49,7 +50,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     """Pictures, the playback page and, if asked for, the animation."""
-    _see_that_drawable(folder)
+    _see_that_drawable(folder, gif)
     from mlplab.pictures.drawing import draw_all
     from mlplab.pictures.picture import pictures
     from mlplab.playback.page import write_page
@@ -75,13 +76,8 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
         print(folder / "animation.gif")
 
 
-def _see_that_drawable(folder: Path) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise ConfigError(
-            "Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'."
-        )
+def _see_that_drawable(folder: Path, gif: bool) -> None:
+    require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
     if not (folder / "weights.safetensors").is_file():
         raise ConfigError(
             f"{folder} holds a run without weights: it has not ended, or it failed. Its log.txt"

@@ -22,12 +22,12 @@ from mlplab.data.files.columns import CATEGORY
 from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes
+from mlplab.extras import require
 from mlplab.runs.predicting import Predictor
 from mlplab.runs.run import Run
 
 ROWS = 1000
 EXAMPLE = 3  # rows that the module is traced with
-INSTALL = "pip install 'mlplab[export]'"
 
 
 def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> float:
@@ -37,6 +37,7 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
     form: onnx or torch. Raises DataError where the file would say something else, and leaves none
     then.
     """
+    need(form)
     runs = predictor.runs
     aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
     frame = random_rows(runs[0], rows)
@@ -59,6 +60,12 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
     finally:
         aside.unlink(missing_ok=True)
     return found
+
+
+def need(form: str) -> None:
+    """Raise MissingExtraError where what writes this format, and checks it, is not installed."""
+    extra = ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ()
+    require(f"--format {form}", "export", "pandas", *extra)
 
 
 def about(runs: Sequence[Run]) -> dict[str, str]:
@@ -117,7 +124,6 @@ def write_onnx(runs: Sequence[Run], path: Path) -> None:
     """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`,
     or `values`.
     """
-    _need("onnx", "onnxscript", "onnxruntime")
     from mlplab.export.onnx_graph import finished
 
     pipeline, rows, wanted = _traced(runs)
@@ -156,17 +162,6 @@ def ask_onnx(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
             ["probabilities" if "probabilities" in names else "values"], raw(wanted, frame)
         )[0]
     )
-
-
-def _need(*names: str) -> None:
-    from importlib.util import find_spec
-
-    absent = [name for name in names if find_spec(name) is None]
-    if absent:
-        raise DataError(
-            f"--format onnx needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'}"
-            f" not installed: {INSTALL}."
-        )
 
 
 @contextmanager

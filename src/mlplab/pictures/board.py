@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.pictures.look import Floats
+from mlplab.pictures.colors import Floats
 from mlplab.pictures.study import Study
 from mlplab.settings import Layer
 from mlplab.tracking import EventWriter

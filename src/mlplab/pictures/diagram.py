@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlplab.pictures.look import Floats
+from mlplab.pictures.colors import Floats
 from mlplab.pictures.study import Study
 
 

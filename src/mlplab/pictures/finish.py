@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab.extras import installed
 from mlplab.pictures import board
 from mlplab.pictures.pace import Budget
 from mlplab.pictures.picture import pictures
@@ -60,7 +60,7 @@ class Finish:
             board.network_graph(self.events, study)
         with safely(self.log, "precision and recall"):
             board.recall_curves(self.events, study, int(study.frames.step[study.chosen]))
-        if find_spec("matplotlib") is None:
+        if not installed("matplotlib"):
             return
         with safely(self.log, "the projector's vectors"):
             board.vectors(self.folder, study)

@@ -13,34 +13,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mlplab.pictures.colors import Floats, rgb
 
-# Okabe and Ito 2008, "Color Universal Design"; black stands last, since it is ink too.
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#8C8C00",
-    "#7A4FA3",
-    "#8B5A2B",
-    "#4D4D4D",
-)
-# A class that is called by a colour has that colour, as far as readers can tell it from the others.
-NAMED = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "red": "#D55E00",
-    "purple": "#7A4FA3",
-    "yellow": "#C9B900",
-    "black": "#222222",
-    "pink": "#CC79A7",
-}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
 INK, SOFT, GRID = "#1c2430", "#5b6675", "#d9dee5"
@@ -140,24 +115,6 @@ def logarithmic(axes: Any) -> None:
         )
     )
     axes.yaxis.set_minor_locator(NullLocator())  # ticks are most of the time that a drawing takes
-
-
-def palette(names: Sequence[str]) -> tuple[str, ...]:
-    """A colour for each class: its own where all classes are called by colours, else one after the
-    other.
-    """
-    if names and all(name in NAMED for name in names):
-        return tuple(NAMED[name] for name in names)
-    return tuple(colour(c) for c in range(len(names)))
-
-
-def colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def rgb(word: str) -> Floats:
-    """Red, green, blue in [0, 1]."""
-    return np.array([int(word[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
 def class_picture(probabilities_NC: Floats, colours_C: Sequence[str]) -> Floats:

@@ -8,15 +8,15 @@ fails in it costs a result.
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab.extras import installed, missing
 from mlplab.pictures.finish import Finish, lay_charts, safely
 from mlplab.pictures.pace import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
-from mlplab.tracking import EventWriter
+from mlplab.tracking import EventWriter, note
 from mlplab.training import FrameRecorder, Outcome, Ready, concluded
 from mlplab.training.frames import snapshot
 from mlplab.training.history import History
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mlplab.pictures.moments import Moments
 
 IMPORT = 0.5  # seconds that the first picture is thought to take, matplotlib's import with it
-MISSING = "no pictures: matplotlib is not installed (pip install 'mlplab[pictures]')"
 
 
 class Onlooker:
@@ -39,16 +38,20 @@ class Onlooker:
         events: EventWriter,
         log: logging.Logger,
         names: tuple[str, ...],
+        quiet: bool = False,
     ) -> None:
         self.folder, self.member, self.events, self.log = folder, member, events, log
         share = member.settings.tracking.picture_share
         self.recorder = FrameRecorder()
         self.drawing, self.numbers = Budget(0.7 * share, IMPORT), Budget(0.3 * share, 0.0)
-        self.able = find_spec("matplotlib") is not None
+        self.able = installed("matplotlib")
         self._study: Study | None = None
         self._moments: Moments | None = None
         if not self.able:
-            log.warning(MISSING)
+            text = f"no pictures: {missing('drawing', 'pictures', 'matplotlib')}"
+            log.warning(text)
+            if not quiet:
+                note(text)
         lay_charts(events, names, log)
 
     def observe(self, population: Population, epoch: int, step: int) -> None:

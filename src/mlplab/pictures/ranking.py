@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.pictures.look import Floats
+from mlplab.pictures.colors import Floats
 
 
 @dataclass(frozen=True)

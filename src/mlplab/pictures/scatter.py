@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.pictures.look import COLOURS, INK, MARKERS, SOFT, Floats, shorten
+from mlplab.pictures.colors import COLOURS, Floats
+from mlplab.pictures.look import INK, MARKERS, SOFT, shorten
 from mlplab.pictures.study import Points, Study
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.pictures.look import Floats
+from mlplab.pictures.colors import Floats
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.study import Points, Study
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from mlplab.data import Prepared
 from mlplab.losses import Loss
 from mlplab.network.mlp import MLP
-from mlplab.pictures.look import palette
+from mlplab.pictures.colors import palette
 from mlplab.pictures.plane import Floats, Plane, plane_of
 from mlplab.runs.run import Preprocessing, blank
 from mlplab.settings import Settings

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.pictures.colors import Floats
 from mlplab.pictures.diagram import Diagram, diagram_of, unit_maps
-from mlplab.pictures.look import Floats
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Study

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlplab.config.errors import ConfigError
 from mlplab.runs import FolderError, RunFolder, create
 from mlplab.settings import Settings
-from mlplab.sweeps import cross_validation
+from mlplab.sweeps import cross_validation, engines
 from mlplab.sweeps import plan as planning
 from mlplab.sweeps import results as reporting
 from mlplab.sweeps.collect import collect
@@ -56,8 +56,10 @@ def place(
     plan, whose jobs then keep their numbers.
 
     `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises
-    ConfigError or FolderError for a folder that holds something else.
+    ConfigError or FolderError for a folder that holds something else, and MissingExtraError where
+    the engine's package is not installed.
     """
+    engines.need(options.engine)  # before a folder is made
     if (folder / NAME).is_file():
         with _changing(folder):
             old = read_plan(folder)

@@ -17,6 +17,7 @@ from mlplab.config.compose import compose, digest, split_search_path
 from mlplab.config.errors import ConfigError
 from mlplab.config.expand import expand
 from mlplab.config.many import build_many, compose_many
+from mlplab.extras import require
 from mlplab.sweeps import drive
 from mlplab.sweeps import results as reporting
 from mlplab.sweeps.drive import Sweep
@@ -35,6 +36,7 @@ OURS = "MlplabLauncher"
 
 def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> DataFrame:
     """The sweep of these words as a table. Its launcher is ours: Hydra is not asked."""
+    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")  # before hours of work
     typed, dirs = split_search_path(overrides, ())
     task = Task(typed, dirs, (), quiet)
     place = folder or Path(str(task.first.sweep_dir))

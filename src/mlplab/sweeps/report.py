@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mlplab.extras import installed, missing
 from mlplab.sweeps.charts import axes, curves
 from mlplab.sweeps.page_tables import failure_table, group_table, job_table
 from mlplab.sweeps.results import Results
@@ -20,14 +21,14 @@ _ASSETS = Path(__file__).parent / "assets"
 
 def write_report(results: Results) -> None:
     """Put report.html into the sweep's folder; without plotly, which draws it, only say so."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
+    if not installed("plotly"):
         note(
-            "no report.html: plotly is not installed (pip install 'mlplab[sweep]'); results.csv and"
-            " summary.md are there"
+            f"no report.html: {missing('the page', 'sweep', 'plotly')}; results.csv and summary.md"
+            " are there"
         )
         return
+    from plotly.offline import get_plotlyjs
+
     write_text_atomic(results.folder / "report.html", page(results, get_plotlyjs()))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
+from mlplab.extras import require
 from mlplab.sweeps.statistics import Statistics
 from mlplab.tracking.files import write_bytes_atomic
 from mlplab.tracking.metrics_file import table_bytes
@@ -185,7 +186,8 @@ def rows(results: Results) -> list[list[Any]]:
 
 
 def to_frame(results: Results) -> DataFrame:
-    """A row a job, the columns of results.csv."""
+    """A row a job, the columns of results.csv. Raises MissingExtraError without pandas."""
+    require("A sweep as a DataFrame", "sweep", "pandas")
     import pandas as pd
 
     return pd.DataFrame(rows(results), columns=columns(results))

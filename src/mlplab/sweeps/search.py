@@ -19,7 +19,7 @@ from mlplab.config.errors import ConfigError
 from mlplab.config.many import Composer, build_many
 from mlplab.runs import RunFolder
 from mlplab.settings import Settings
-from mlplab.sweeps import drive
+from mlplab.sweeps import drive, engines
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.halving import Rungs
 from mlplab.sweeps.plan import Options
@@ -89,6 +89,8 @@ class Search:
             self.dirs,
         )
         self.sweep = self.first.sweep
+        need(self.sweep.sampler)
+        engines.need(self.sweep.engine)
         self.space = dimensions([word for word in own if not _of_sweep(word)], self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)

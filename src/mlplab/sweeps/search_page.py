@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlplab.extras import installed
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.space import overrides
 from mlplab.sweeps.study import Study
@@ -22,10 +23,10 @@ LEAST = 0.6
 def write_search(folder: Path, study: Study, results: Results) -> None:
     """Put search.md and search.html into the sweep's folder."""
     write_text_atomic(folder / "search.md", "```\n" + "\n".join(lines(study, results)) + "\n```\n")
-    try:
-        import plotly.io
-    except ImportError:  # an extra: the text says the same
+    if not installed("plotly"):  # the text says the same
         return
+    import plotly.io
+
     parts: list[str] = []
     for heading, figure in study.figures().items():
         figure.update_layout(

@@ -8,23 +8,25 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from mlplab import metrics
 from mlplab.config.errors import ConfigError
+from mlplab.extras import require
 from mlplab.sweeps.space import Dimension, choose, combinations
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
-INSTALL = "pip install 'mlplab[search]'"
 
 
-def need() -> None:
-    """Raise ConfigError where Optuna is not installed."""
-    if find_spec("optuna") is None:
-        raise ConfigError(f"A search needs optuna, which is not installed: {INSTALL}.")
+def need(sampler: str = "tpe") -> None:
+    """Raise MissingExtraError where Optuna, or what this sampler needs beside it, is not
+    installed.
+    """
+    require("A search", "search", "optuna")
+    if sampler == "cmaes":
+        require("sweep.sampler=cmaes", "search", "cmaes")
 
 
 def direction(objective: str) -> Literal["maximize", "minimize"]:
@@ -49,7 +51,7 @@ class Study:
         sampler: str,
         seed: int,
     ) -> None:
-        need()
+        need(sampler)
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -236,10 +238,6 @@ def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
     if name in ("random", "grid"):  # a grid's trials are put into the study as they are
         return samplers.RandomSampler(seed=seed)
     if name == "cmaes":
-        if find_spec("cmaes") is None:
-            raise ConfigError(
-                f"sweep.sampler=cmaes needs the package cmaes, which is not installed: {INSTALL}."
-            )
         return samplers.CmaEsSampler(seed=seed)
     if name == "nsga2":
         return samplers.NSGAIISampler(seed=seed)

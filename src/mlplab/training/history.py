@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from mlplab.extras import require
 from mlplab.schema import Number
 
 
@@ -90,7 +91,8 @@ class History:
         return len(self.epoch)
 
     def to_frame(self):  # type: ignore[no-untyped-def]
-        """The history as a pandas DataFrame, a row an evaluation."""
+        """The history as a pandas DataFrame, a row an evaluation. Needs the extra `sweep`."""
+        require("A history as a DataFrame", "sweep", "pandas")
         import pandas as pd
 
         return pd.DataFrame(

@@ -12,6 +12,7 @@ from mlplab.data.files.arrays import idx_frame, numpy_frame
 from mlplab.data.files.sniffing import Format, sniff, word
 from mlplab.data.files.text import arrow_module, parsed, release
 from mlplab.data.table import DataError
+from mlplab.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,13 +80,9 @@ def read(path: str | Path, form: Format | None = None, columns: list[str] | None
 
 def pandas() -> Any:
     """The library, or a clear word about the extra that brings it."""
-    try:
-        import pandas as module
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise DataError(
-            "Data files need pandas and pyarrow: pip install 'mlplab[files]'."
-        ) from error
+    require("A data file", "files", "pandas", "pyarrow")
+    import pandas as module
+
     return module
 
 

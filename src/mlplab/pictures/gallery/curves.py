@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import INK, colour, figure, headline, logarithmic
+from mlplab.pictures.colors import colour
+from mlplab.pictures.look import INK, figure, headline, logarithmic
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study

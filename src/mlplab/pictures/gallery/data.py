@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import colour, figure, headline
+from mlplab.pictures.colors import colour
+from mlplab.pictures.look import figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import (
     frame_plane,

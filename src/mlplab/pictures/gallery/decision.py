@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import INK, class_picture, colour, figure, headline, rgb
+from mlplab.pictures.colors import colour, rgb
+from mlplab.pictures.look import INK, class_picture, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import (
     faint_grid,

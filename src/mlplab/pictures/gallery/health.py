@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import INK, SOFT, Floats, figure, headline, logarithmic
+from mlplab.pictures.colors import Floats
+from mlplab.pictures.look import INK, SOFT, figure, headline, logarithmic
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study

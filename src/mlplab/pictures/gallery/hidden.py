@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import INK, Floats, figure, headline
+from mlplab.pictures.colors import Floats
+from mlplab.pictures.look import INK, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.scatter import legend_of_classes, scatter_classes, scatter_values, value_limits

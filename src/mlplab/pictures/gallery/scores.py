@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import COLOURS, SOFT, colour, figure, headline
+from mlplab.pictures.colors import COLOURS, colour
+from mlplab.pictures.look import SOFT, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.ranking import rank
 from mlplab.pictures.scatter import faint_grid

@@ -9,19 +9,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mlplab.pictures.colors import Floats, colour, rgb
 from mlplab.pictures.diagram import Column, Diagram, diagram_of, unit_maps
-from mlplab.pictures.look import (
-    INK,
-    NEGATIVE,
-    POSITIVE,
-    SOFT,
-    Floats,
-    colour,
-    figure,
-    headline,
-    map_picture,
-    rgb,
-)
+from mlplab.pictures.look import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
 from mlplab.pictures.picture import picture
 from mlplab.pictures.study import Study
 

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
-from mlplab.pictures.look import COLOURS, INK, Floats, figure, headline
+from mlplab.pictures.colors import COLOURS, Floats
+from mlplab.pictures.look import INK, figure, headline
 
 STEPS = 120
 LINES = ("-", "-", "-", (0, (4, 2)), "-", "-")

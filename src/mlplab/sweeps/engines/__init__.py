@@ -5,12 +5,11 @@ neither submitit nor Ray.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from mlplab.config import cluster
-from mlplab.config.errors import ConfigError
+from mlplab.extras import require
 
 PACKAGES = {"slurm": "submitit", "ray": "ray"}
 
@@ -44,13 +43,9 @@ class Engine(Protocol):
 
 
 def need(engine: str) -> None:
-    """Raise ConfigError where the engine's package is not installed."""
-    package = PACKAGES.get(engine)
-    if package is not None and find_spec(package) is None:
-        raise ConfigError(
-            f"sweep.engine={engine} needs {package}, which is not installed: pip install"
-            f" 'mlplab[{engine}]'."
-        )
+    """Raise MissingExtraError where the engine's package is not installed."""
+    if engine in PACKAGES:
+        require(f"sweep.engine={engine}", engine, PACKAGES[engine])
 
 
 def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:

@@ -1,0 +1,284 @@
+"""mlplab as `pip install mlplab` leaves it, without any extra: everything works, or is refused with
+the name of the extra that it needs.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FOR_USERS = {
+    Requirement(line).name
+    for extra, lines in PROJECT["optional-dependencies"].items()
+    if extra not in ("test", "dev")
+    for line in lines
+}
+
+HIDE = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            return None
+        return self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
+
+TABLE = "a,b,y\n" + "".join(f"{i},{i % 3},{'yes' if i % 2 else 'no'}\n" for i in range(40))
+
+EVERY_COMMAND = """
+import contextlib, io, json
+from pathlib import Path
+from mlplab.cli import COMMANDS, main
+
+TINY = ["experiment=xor_mlp", "training.epochs=2", "dataset.num_samples=60"]
+LINES = [  # and the extra that each needs
+    (["train", *TINY, "hydra.run.dir=run"], None),
+    (["train", *TINY, "-m", "seed=0,1", "hydra.sweep.dir=sweep"], None),
+    (["plan", *TINY, "seed=0,1"], None),
+    (["resume", "run", "training.epochs=3"], None),
+    (["resume", "sweep"], None),
+    (["work", "sweep"], None),
+    (["evaluate", "run"], None),
+    (["rerun", "run", "--check"], None),
+    (["runs", "."], None),
+    (["rebuild-events", "run"], None),
+    (["report", "sweep"], None),
+    (["list", "optimizer"], None),
+    (["train", "dataset=file", "dataset.path=t.csv", "dataset.target=y"], "files"),
+    (["evaluate", "run", "t.csv"], "files"),
+    (["predict", "run", "t.csv", "-o", "out.csv"], "files"),
+    (["predict", "run", "t.csv", "-o", "out.parquet"], "files"),
+    (["export", "run"], "export"),
+    (["export", "run", "--format", "torch"], "export"),
+    (["report", "run"], "pictures"),
+    (["report", "run", "--gif"], "pictures"),
+    (["draw", "losses"], "pictures"),
+    (["draw", "optimizers", "--gif"], "pictures"),
+    (["train", *TINY, "-m", "sweep.trials=2", "hydra.sweep.dir=x"], "search"),
+    (["train", *TINY, "-m", "seed=0,1", "sweep.engine=ray", "hydra.sweep.dir=x"], "ray"),
+    (["train", *TINY, "-m", "seed=0,1", "sweep.engine=slurm", "hydra.sweep.dir=x"], "slurm"),
+]
+assert {line[0] for line, _ in LINES} == set(COMMANDS)
+found = []
+for line, extra in LINES:
+    before = set(map(str, Path().rglob("*")))
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        code = main(line)
+    left = sorted(set(map(str, Path().rglob("*"))) - before) if extra else []
+    found.append([line, extra, code, errors.getvalue(), left])
+
+import mlplab
+for name, extra, call in [
+    ("mlplab.sweep", "sweep", lambda: mlplab.sweep([*TINY, "seed=0,1"], "y")),
+    ("to_frame", "sweep", lambda: mlplab.load("run").history.to_frame()),
+]:
+    try:
+        call()
+    except Exception as error:
+        code = getattr(error, "exit_code", 1)
+        left = ["y"] if Path("y").exists() else []
+        found.append([[name], extra, code, str(error), left])
+    else:
+        found.append([[name], extra, 0, "", []])
+Path("found.json").write_text(json.dumps(found))
+"""
+
+
+def modules(names) -> set[str]:
+    """The modules of these distributions, installed or not."""
+    known = importlib.metadata.packages_distributions()
+    wanted = {canonicalize_name(name) for name in names}
+    return wanted | {
+        module
+        for module, owners in known.items()
+        if {canonicalize_name(owner) for owner in owners} & wanted
+    }
+
+
+def test_the_extras_that_are_hidden_are_those_of_the_project():
+    assert modules(FOR_USERS) >= {"matplotlib", "pandas", "PIL", "pyarrow", "plotly", "onnx", "ray"}
+    assert modules(FOR_USERS) >= {"onnxruntime", "onnxscript", "optuna", "cmaes", "submitit"}
+
+
+def at_import(path: Path) -> set[str]:
+    """The modules that this one imports when it is imported itself."""
+    found, waiting = set(), list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting += [
+                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)
+            ]
+    return found
+
+
+def test_only_what_draws_imports_an_extra_at_its_top():
+    """The others import it inside functions, where something can say what is missing."""
+    source = ROOT / "src"
+    imported = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): (
+            at_import(path)
+        )
+        for path in (source / "mlplab").rglob("*.py")
+    }
+    hidden = modules(FOR_USERS)
+    needing = {
+        name for name, own in imported.items() if {one.partition(".")[0] for one in own} & hidden
+    }
+    while more := {name for name, own in imported.items() if own & needing} - needing:
+        needing |= more
+    allowed = {"drawing", "moments", "animation", "look", "scatter"}
+    assert {
+        name
+        for name in needing
+        if not name.startswith(("mlplab.pictures.gallery.", "mlplab.pictures.lecture."))
+    } == {*(f"mlplab.pictures.{name}" for name in allowed)} | {
+        "mlplab.playback.animation",
+        "mlplab.sweeps.engines.slurm",
+    }
+
+
+@pytest.mark.slow
+def test_every_command_works_or_names_its_extra(tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    code = f"HIDDEN = {modules(FOR_USERS)!r}\n{HIDE}{EVERY_COMMAND}"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = {}
+    for line, extra, code, errors, left in json.loads((tmp_path / "found.json").read_text()):
+        told[" ".join(line)] = errors
+        assert "Traceback" not in errors, line
+        assert "ModuleNotFoundError" not in errors, line
+        assert code == (2 if extra else 0), (line, errors)
+        assert not extra or f"pip install 'mlplab[{extra}]'" in errors, (line, errors)
+        assert left == [], line  # a refusal leaves nothing
+    assert "Traceback" not in done.stderr
+    [trained] = [errors for line, errors in told.items() if line.endswith("hydra.run.dir=run")]
+    assert trained.count("pip install 'mlplab[pictures]'") == 1
+    assert (tmp_path / "run" / "frames.safetensors").is_file()
+    assert not (tmp_path / "run" / "pictures").exists()
+    assert (tmp_path / "sweep" / "results.csv").is_file()
+
+
+def base_distributions(metadata: str) -> list[importlib.metadata.Distribution]:
+    """What pip would install for these requirements, without an extra."""
+    lines = re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)
+    waiting, found = [(Requirement(line), {""}) for line in lines], {}
+    seen = set()
+    while waiting:
+        requirement, extras = waiting.pop()
+        if requirement.marker and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras
+        ):
+            continue
+        name = canonicalize_name(requirement.name)
+        if (name, frozenset(requirement.extras)) in seen:
+            continue
+        seen.add((name, frozenset(requirement.extras)))
+        found[name] = importlib.metadata.distribution(name)
+        waiting += [
+            (Requirement(line), {"", *requirement.extras}) for line in found[name].requires or ()
+        ]
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(tmp_path_factory) -> tuple[Path, Path]:
+    """The wheel, and a folder with it and its base dependencies alone, as links to those that are
+    installed here.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = folder.glob("*.whl")
+    site = folder / "site"
+    site.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        text = archive.read(metadata).decode()
+    for distribution in base_distributions(text):
+        for file in distribution.files or ():
+            if file.parts[0] != ".." and not (site / file.parts[0]).exists():
+                (site / file.parts[0]).symlink_to(distribution.locate_file(file.parts[0]))
+    return wheel, site
+
+
+def bare(site: Path, code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Python with the standard library and this folder alone."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(site)!r})\n{code}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_wheel_has_its_configs_and_its_types(installed_wheel):
+    wheel, site = installed_wheel
+    names = zipfile.ZipFile(wheel).namelist()
+    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {f"mlplab/{name}" for name in own} <= set(names)
+    assert "mlplab/py.typed" in names
+    assert "hydra_plugins/mlplab_launcher/__init__.py" in names
+    assert not {name.partition("/")[0] for name in names} - {
+        "mlplab",
+        "hydra_plugins",
+        f"mlplab-{PROJECT['version']}.dist-info",
+    }
+    assert not any((site / module).exists() for module in ("pandas", "matplotlib", "plotly"))
+
+
+@pytest.mark.slow
+def test_the_bare_wheel_trains_in_an_empty_folder(installed_wheel, tmp_path):
+    line = ["train", "experiment=xor_mlp", "training.epochs=2", "hydra.run.dir=run"]
+    code = f"from mlplab.cli import main; sys.exit(main({line!r}))"
+    done = bare(installed_wheel[1], code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "run"
+    assert "pip install 'mlplab[pictures]'" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
