@@ -4,6 +4,7 @@ nothing that was not named.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from mlplab.config import Composed, ConfigError, build, compose
 from mlplab.config.stored import stored_config
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
+from mlplab.sweeps.workers import Workers
 from mlplab.tracking import write_yaml
 
 CORPUS = HERE / "corpus"
@@ -542,6 +545,86 @@ def test_c18_modules_in_the_working_folder_are_not_imported():
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+SHADOWS = ("yaml", "types", "random", "torch", "json", "signal", "numpy", "hydra", "mlplab")
+
+
+def plant(folder):
+    """Modules that leave a marker when they are imported."""
+    for name in SHADOWS:
+        marker = Path("marker").resolve()
+        (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')\nraise SystemExit(9)\n")
+
+
+@row("C18")
+def test_c18_a_worker_imports_no_module_of_the_working_folder(monkeypatch):
+    """Its own command line, as far as the interpreter and the package."""
+    plan = SimpleNamespace(plugins=(), options=SimpleNamespace(workers=1))
+    Path("sweep").mkdir()
+    command = Workers(plan, Path("sweep"), None)._command(0)
+    place = command.index("mlplab")
+    assert command[place + 1] == "work"
+    plant(Path("sweep"))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    done = subprocess.run(
+        [*command[: place + 1], "--version"],
+        cwd="sweep",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mlplab ")
+
+
+@row("C18")
+@pytest.mark.slow
+def test_c18_a_sweep_with_workers_resumed_in_its_own_folder(monkeypatch):
+    """A driver that has one worker beside itself, because its jobs have a limit of time."""
+    words = ["train", "-m", *QUICK, "seed=0,1", "sweep.cluster={minutes: 5}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Workers, "run", lambda self: None)
+        main([*words, "hydra.sweep.dir=sweep"])
+    assert not list(Path("sweep/jobs").iterdir())
+    plant(Path("sweep"))
+    monkeypatch.chdir("sweep")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    assert main(["resume", "."]) == 0
+    assert "started as worker 0 of 1" in Path("workers.log").read_text()
+    monkeypatch.chdir("..")
+    assert not Path("marker").exists()
+
+
+@row("C18")
+def test_c18_python_is_started_through_one_function():
+    """Whose command line leaves the working folder out. Other programs are started by modules that
+    are known here.
+    """
+    source, starting = Path(mlplab.__file__).parent, {}
+    for path in source.rglob("*.py"):
+        words = {
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+        }
+        starts = {
+            word
+            for word in words
+            if word == "sys.executable"
+            or word.startswith(("subprocess.", "multiprocessing.", "os.exec", "os.spawn"))
+            or word in ("os.system", "os.popen", "os.posix_spawn", "os.fork", "asyncio.subprocess")
+        }
+        starts -= {"subprocess.STDOUT", "subprocess.DEVNULL", "subprocess.SubprocessError"}
+        if starts:
+            starting[path.relative_to(source).as_posix()] = starts
+    assert starting == {
+        "python_command.py": {"sys.executable"},
+        "runs/provenance.py": {"subprocess.run"},  # git
+        "sweeps/engines/local.py": {"subprocess.Popen"},  # the worker's command
+        "sweeps/engines/ray.py": {"subprocess.call"},  # the same
+        "sweeps/engines/slurm.py": {"subprocess.Popen", "subprocess.run"},  # and Slurm's client
+    }
 
 
 @row("B20")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -197,6 +199,68 @@ def test_the_first_workers_start_together_and_replacements_one_by_one(monkeypatc
     log = Path("sweep/workers.log").read_text()
     assert "fake 0: started as worker 0 of 3" in log
     assert "fake 0: killed by SIGKILL" in log
+
+
+# Every Python that an engine starts leaves the working folder out of the path of its modules.
+
+PATHS = "import os, sys; print(sys.flags.safe_path, os.environ.get('PYTHONSAFEPATH'))"
+
+
+def on_the_path(monkeypatch, folder, **scripts):
+    """Programs by these names, first on PATH."""
+    folder.mkdir()
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_local_workers_have_a_safe_path(monkeypatch, tmp_path):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(local, "visible_devices", list)
+    engine = local.Local(cluster.options("local", {}), tmp_path)
+    [handle] = engine.start([[sys.executable, "-c", PATHS]], 0, 1)
+    assert ended(handle) == "exit code 0"
+    assert (tmp_path / "workers" / "0.log").read_text() == "True 1\n"
+
+
+def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
+    pytest.importorskip("submitit", reason="pip install 'mlplab[slurm]'")
+    on_the_path(monkeypatch, tmp_path / "bin", srun="", sbatch="echo Submitted batch job 42")
+    from mlplab.sweeps.engines import slurm
+
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    sweep = tmp_path / "sweep"
+    (sweep / "workers").mkdir(parents=True)
+    engine = slurm.Slurm(cluster.options("slurm", {}), sweep)
+    assert [job.name for job in engine.start([["work"]], 0, 1)] == ["slurm job 42"]
+    text = (sweep / "workers" / "42_submission.sh").read_text()
+    assert f"{sys.executable} -P -u -m submitit.core._submit" in text
+    assert text.index("export PYTHONSAFEPATH=1") < text.index("submitit.core._submit")
+    assert slurm.Shard([sys.executable, "-c", PATHS], 1)() == 0
+    assert capfd.readouterr().out == "True 1\n"
+
+
+def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
+    """Ray puts the folder in which it is started on the path of its workers."""
+    from mlplab.sweeps.engines import ray
+
+    begun = []
+
+    def init(**options):
+        begun.append((os.getcwd(), os.environ.get("PYTHONSAFEPATH")))
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    for given in ({}, {"address": "10.0.0.1:6379"}):
+        ray.Ray(cluster.options("ray", given), tmp_path).close()
+    assert begun == [(os.sep, "1")] * 2
+    assert Path.cwd() == tmp_path
+    assert "PYTHONSAFEPATH" not in os.environ
+    log = tmp_path / "ray.log"
+    assert ray.shard([sys.executable, "-c", PATHS], 1, str(tmp_path), str(log)) == 0
+    assert log.read_text() == "True 1\n"
 
 
 # Slurm, of which only what its controller says is needed.

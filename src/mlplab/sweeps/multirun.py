@@ -18,6 +18,7 @@ from mlplab.config.errors import ConfigError
 from mlplab.config.expand import expand
 from mlplab.config.many import build_many, compose_many
 from mlplab.extras import require
+from mlplab.python_command import safe_path
 from mlplab.sweeps import drive
 from mlplab.sweeps import results as reporting
 from mlplab.sweeps.drive import Sweep
@@ -164,7 +165,8 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
     ]
     _mend_ray(launcher)
     try:
-        return launcher.launch(parsed, initial_job_idx=0)
+        with safe_path():  # for the processes that the launcher starts
+            return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
         known.ended = drive.report(plan, folder, interrupted=True)
         raise

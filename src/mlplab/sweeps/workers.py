@@ -9,13 +9,13 @@ node or this driver may be killed at any time: what was saved of its population 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from mlplab.config.errors import ConfigError
+from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals
 from mlplab.sweeps.deaths import Deaths
 from mlplab.sweeps.display import Display
@@ -97,8 +97,7 @@ class Workers:
         plugins = [
             word for path in self.plan.plugins for word in ("--plugin", str(Path(path).resolve()))
         ]
-        return [
-            sys.executable,
+        return python_command(
             "-m",
             "mlplab",
             "work",
@@ -110,7 +109,7 @@ class Workers:
             "--since",
             repr(self.since),
             *plugins,
-        ]
+        )
 
     def _watch(self, engine: Engine, handles: list[Handle]) -> None:
         started, best, fruitless = len(handles), len(self._left()), 0

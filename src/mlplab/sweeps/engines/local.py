@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlplab.config import cluster
+from mlplab.python_command import safe_environment
 
 GRACE = 30.0
 """Seconds between asking a worker that hangs to save and leave, and killing it."""
@@ -28,7 +29,7 @@ class Process:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **env},
+                env=safe_environment(env),
                 start_new_session=True,
             )
 

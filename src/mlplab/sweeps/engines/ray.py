@@ -4,12 +4,14 @@ sweep's folder is one that all nodes see.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlplab.config import cluster
+from mlplab.python_command import safe_environment, safe_path
 
 
 def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
@@ -22,7 +24,7 @@ def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
         # PR_SET_PDEATHSIG: a task that Ray kills takes its process along
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    env = safe_environment({"OMP_NUM_THREADS": str(threads)})
     with open(log, "ab") as file:
         tied = tie if os.uname().sysname == "Linux" else None
         return subprocess.call(
@@ -68,10 +70,15 @@ class Ray:
         self.ray, self.options, self.folder = ray, options, folder / "workers"
         self.folder.mkdir(exist_ok=True)
         self.ours = not ray.is_initialized()
-        if self.ours and options.address:
-            ray.init(address=str(options.address), log_to_driver=False, logging_level=40)
-        elif self.ours:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=40)
+        if self.ours:
+            where = (
+                {"address": str(options.address)}
+                if options.address
+                else {"include_dashboard": False}
+            )
+            # Ray puts the folder in which it is started first on the path of modules of every task
+            with safe_path(), contextlib.chdir(os.sep):
+                ray.init(**where, log_to_driver=False, logging_level=40)
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Task]:
         own = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import submitit
 
 from mlplab.config import cluster
+from mlplab.python_command import SAFE_PATH, python_command, safe_environment
 
 _ALIVE = (
     "PENDING",
@@ -44,7 +46,7 @@ class Shard(submitit.helpers.Checkpointable):
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        env = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        env = safe_environment({"OMP_NUM_THREADS": str(self.threads)})
         self.process = subprocess.Popen(self.command, env=env)
         while (
             code := self.process.poll()
@@ -147,7 +149,9 @@ class Slurm:
 
     def __init__(self, options: cluster.Slurm, folder: Path) -> None:
         self.executor = submitit.SlurmExecutor(
-            folder=(folder / "workers").resolve(), max_num_timeout=1000
+            folder=(folder / "workers").resolve(),
+            max_num_timeout=1000,
+            python=shlex.join(python_command()),
         )
         own: dict[str, Any] = {
             "job_name": f"mlplab-{folder.name}"[:60],
@@ -158,6 +162,8 @@ class Slurm:
             "signal_delay_s": 90,
             "use_srun": True,
             "stderr_to_stdout": True,
+            # Slurm may be told to pass no environment on
+            "setup": [f"export {name}={value}" for name, value in SAFE_PATH.items()],
             **{
                 key: getattr(options, key)
                 for key in ("partition", "account", "qos")
