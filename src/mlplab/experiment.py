@@ -22,6 +22,7 @@ from mlplab.runs.shared import help_along, help_resume, in_step, see_that_it_can
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.tracking import Progress
+from mlplab.tracking.links import own_folder, refuse_links
 from mlplab.training import DataCache, Loop, Ready, Row, populate, ready
 from mlplab.training.determinism import determinism
 from mlplab.training.distributed import Across, joined
@@ -110,8 +111,9 @@ def _carry_out(
     if not signals.hooked:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
+    own_folder(folder / "checkpoints")
+    refuse_links(folder / name for name in ("pictures", "projector"))
     tell_of_data(folder, member, quiet)
-    (folder / "checkpoints").mkdir(exist_ok=True)
     checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
     keeper = Keeper(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
 from mlplab.extras import require
+from mlplab.tracking.files import written_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,23 +104,20 @@ def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.Da
 
 def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
     """Aside first: what fails in the middle leaves nothing."""
-    aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
+    with written_aside(out) as (_, file):
+        return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
+
+
+def _write_csv(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
     rows = 0
-    try:
-        if out.suffix == ".csv":
-            with open(aside, "w", encoding="utf-8", newline="") as file:
-                for table in tables:
-                    safe(table).to_csv(file, index=False, header=rows == 0, lineterminator="\n")
-                    rows += len(table)
-        else:
-            rows = _write_parquet(aside, tables)
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    for table in tables:
+        text = safe(table).to_csv(index=False, header=rows == 0, lineterminator="\n")
+        file.write(text.encode())
+        rows += len(table)
     return rows
 
 
-def _write_parquet(path: Path, tables: Iterator[pd.DataFrame]) -> int:
+def _write_parquet(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,7 +126,7 @@ def _write_parquet(path: Path, tables: Iterator[pd.DataFrame]) -> int:
         for table in tables:
             piece = pa.Table.from_pandas(table, preserve_index=False)
             if writer is None:
-                writer = pq.ParquetWriter(path, piece.schema)
+                writer = pq.ParquetWriter(file, piece.schema)
             writer.write_table(piece.cast(writer.schema))
             rows += len(table)
     finally:

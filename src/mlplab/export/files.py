@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from mlplab.export.pipeline import Pipeline, codes
 from mlplab.extras import require
 from mlplab.runs.predicting import Predictor
 from mlplab.runs.run import Run
+from mlplab.tracking.files import written_aside
 
 ROWS = 1000
 EXAMPLE = 3  # rows that the module is traced with
@@ -39,16 +39,16 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
     """
     need(form)
     runs = predictor.runs
-    aside = out.with_name(f".tmp-{os.getpid()}-{out.name}")
     frame = random_rows(runs[0], rows)
     expected = predictor.scores(frame, "the random rows")[0]
-    write: Callable[[Sequence[Run], Path], Any] = write_onnx if form == "onnx" else write_torch
+    write: Callable[[Sequence[Run], BinaryIO], Any] = write_onnx if form == "onnx" else write_torch
     ask: Callable[[Path, Sequence[Input], Any], np.ndarray] = (
         ask_onnx if form == "onnx" else ask_torch
     )
     wanted = inputs(runs)
-    try:
-        write(runs, aside)
+    with written_aside(out) as (aside, file):
+        write(runs, file)
+        file.flush()
         found = difference(runs, expected, ask(aside, wanted, frame))
         limit = TOLERANCE[runs[0].settings.dtype]
         if not found <= limit:
@@ -56,9 +56,6 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
                 f"The exported model differs from the run by {found:.3g}, and {limit:g} is allowed:"
                 f" {out} was not written."
             )
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
     return found
 
 
@@ -98,7 +95,7 @@ def _traced(runs: Sequence[Run]) -> tuple[Pipeline, tuple[torch.Tensor, ...], li
     return Pipeline(runs).eval(), tuple(map(torch.from_numpy, rows)), wanted
 
 
-def write_torch(runs: Sequence[Run], path: Path) -> None:
+def write_torch(runs: Sequence[Run], file: BinaryIO) -> None:
     """A program of torch.export: positional inputs in the order of `inputs`, categories as codes;
     both stand in its extra file about.json.
     """
@@ -108,8 +105,7 @@ def write_torch(runs: Sequence[Run], path: Path) -> None:
         program = torch.export.export(
             pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)}
         )
-        with open(path, "wb") as file:
-            torch.export.save(program, file, extra_files={"about.json": json.dumps(about(runs))})
+        torch.export.save(program, file, extra_files={"about.json": json.dumps(about(runs))})
 
 
 def ask_torch(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
@@ -120,7 +116,7 @@ def ask_torch(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
         return np.asarray(module(*map(torch.from_numpy, coded(wanted, raw(wanted, frame))))[0])
 
 
-def write_onnx(runs: Sequence[Run], path: Path) -> None:
+def write_onnx(runs: Sequence[Run], file: BinaryIO) -> None:
     """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`,
     or `values`.
     """
@@ -149,7 +145,7 @@ def write_onnx(runs: Sequence[Run], path: Path) -> None:
         runs[0].preprocessing.class_names,
         about(runs),
     )
-    path.write_bytes(model.SerializeToString())
+    file.write(model.SerializeToString())
 
 
 def ask_onnx(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:

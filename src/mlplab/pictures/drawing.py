@@ -10,6 +10,7 @@ from mlplab.pictures.look import png, style
 from mlplab.pictures.picture import Picture, pictures
 from mlplab.pictures.study import Study
 from mlplab.tracking import write_bytes_atomic
+from mlplab.tracking.links import own_folder
 
 
 def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
@@ -23,7 +24,7 @@ def write_picture(study: Study, picture: Picture, folder: Path) -> bool:
     """Write NAME.png into the folder, unless the run has no such picture; whether it has."""
     drawn = draw(study, picture)
     if drawn is not None:
-        folder.mkdir(exist_ok=True)
+        own_folder(folder)
         write_bytes_atomic(folder / f"{picture.name}.png", drawn)
     return drawn is not None
 

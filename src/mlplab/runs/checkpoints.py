@@ -22,6 +22,7 @@ from typing import Any
 
 from mlplab.runs import tree_file
 from mlplab.tracking.files import AppendFile, write_bytes_atomic, write_json
+from mlplab.tracking.links import own_folder
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
@@ -68,7 +69,7 @@ class Checkpoints:
         there.
         """
         if self._history is None and self.below is not None:
-            _make(self.folder, self.below)
+            own_folder(self.folder, self.below)
         for stale in self.folder.glob(".tmp-*"):  # of a writer that died: the folder is ours alone
             stale.unlink(missing_ok=True)
         self._append(rows)
@@ -136,23 +137,6 @@ class Checkpoints:
             self._remove(step)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / HISTORY).unlink()
-
-
-def _make(folder: Path, below: Path) -> None:
-    """The folders from `below` to `folder`; another process may take an empty one away
-    meanwhile.
-    """
-    for attempt in range(3):
-        try:
-            for path in [
-                *reversed([parent for parent in folder.parents if below in parent.parents]),
-                folder,
-            ]:
-                path.mkdir(exist_ok=True)
-            return
-        except FileNotFoundError:
-            if attempt == 2 or not below.is_dir():
-                raise
 
 
 def steps(folder: Path) -> list[int]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+
+from mlplab.tracking.links import open_to_append
 
 
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[logging.Logger]:
     """A logger that writes to the folder's log.txt; it passes nothing on to the program's other
-    loggers.
+    loggers. Raises LinkError where the file is a symbolic link.
     """
     logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    file = io.TextIOWrapper(open_to_append(folder / "log.txt"), encoding="utf-8")
+    handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     try:
@@ -22,3 +26,4 @@ def log_to(folder: Path) -> Iterator[logging.Logger]:
     finally:
         logger.removeHandler(handler)
         handler.close()
+        file.close()

@@ -30,6 +30,7 @@ from mlplab.tracking import (
     write_yaml,
 )
 from mlplab.tracking.files import yaml_text
+from mlplab.tracking.links import own_folder
 from mlplab.training.history import Journal, Row
 from mlplab.training.outcome import Outcome
 from mlplab.training.together import Ready
@@ -222,7 +223,7 @@ def write_weights(
     """The chosen weights, twice: as the model to take away, and beside the last ones."""
     metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
     save_weights(folder / "weights.safetensors", best, metadata)
-    (folder / "checkpoints").mkdir(exist_ok=True)
+    own_folder(folder / "checkpoints")
     save_weights(folder / "checkpoints" / "best.safetensors", best, metadata)
     save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
 

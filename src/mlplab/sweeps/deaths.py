@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlplab.tracking.files import write_json
+from mlplab.tracking.links import own_folder
 
 LIMIT = 3
 """How many workers a population, or a job alone, may take along."""
@@ -41,8 +42,7 @@ class Deaths:
         if self.since is None:
             yield
             return
-        place = self.folder / str(piece)
-        place.mkdir(parents=True, exist_ok=True)
+        place = own_folder(self.folder / str(piece), self.folder.parent)
         note = place / f"{os.getpid()}-{os.urandom(4).hex()}.json"
         write_json(note, {"jobs": list(numbers), "step": step})
         try:

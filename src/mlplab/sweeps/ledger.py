@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.runs import FolderTaken, RunFolder
+from mlplab.tracking.links import own_folder, refuse_links_below
 
 FINISHED = ("done", "diverged", "pruned")
 """How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
@@ -25,12 +26,18 @@ _ASIDE = ".aside"
 _CHECKPOINTS = ".checkpoints"
 
 
+_WRITTEN = (".checkpoints", ".locks", ".search", ".under-way", "workers")
+"""Folders of a sweep that its processes write into, and take files away from."""
+
+
 class Ledger:
-    """The jobs below a sweep's folder."""
+    """The jobs below a sweep's folder. Raises LinkError where a folder of it is a symbolic link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
-        self.jobs.mkdir(exist_ok=True)
+        refuse_links_below(own_folder(self.jobs), deep=False)
+        for name in _WRITTEN:
+            refuse_links_below(folder / name)
 
     def place(self, number: int) -> Path:
         return self.jobs / str(number)
@@ -131,10 +138,7 @@ class Ledger:
     @contextlib.contextmanager
     def piece(self, number: int) -> Iterator[bool]:
         """Own a piece while it is trained; False where another process has it."""
-        locks = self.folder / ".locks"
-        locks.mkdir(exist_ok=True)
-        place = locks / str(number)
-        place.mkdir(exist_ok=True)
+        place = own_folder(self.folder / ".locks" / str(number), self.folder)
         with contextlib.ExitStack() as stack:
             owner = stack.enter_context(RunFolder(place))
             try:

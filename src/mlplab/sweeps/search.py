@@ -28,6 +28,7 @@ from mlplab.sweeps.space import dimensions, overrides
 from mlplab.sweeps.study import Study, need
 from mlplab.sweeps.trials import carry_out
 from mlplab.tracking.files import parse_yaml, write_yaml
+from mlplab.tracking.links import own_folder
 from mlplab.training import ready
 
 FILE = "search.yaml"
@@ -139,9 +140,7 @@ class Search:
     def run(self, folder: Path) -> Sweep:
         """Until the study has its trials. May be called again on the same folder."""
         drive.create_or_join(folder)
-        hidden = folder / ".search"
-        hidden.mkdir(exist_ok=True)
-        with RunFolder(hidden) as owner:
+        with RunFolder(own_folder(folder / ".search")) as owner:
             owner.lock()  # two processes would propose twice
             if not (folder / FILE).is_file():
                 write_yaml(

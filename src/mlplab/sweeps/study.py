@@ -15,6 +15,7 @@ from mlplab import metrics
 from mlplab.config.errors import ConfigError
 from mlplab.extras import require
 from mlplab.sweeps.space import Dimension, choose, combinations
+from mlplab.tracking.links import refuse_links
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
@@ -52,6 +53,8 @@ class Study:
         seed: int,
     ) -> None:
         need(sampler)
+        # SQLite would write through them
+        refuse_links(folder / f"{FILE}{suffix}" for suffix in ("", "-journal", "-wal", "-shm"))
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)

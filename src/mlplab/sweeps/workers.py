@@ -23,6 +23,7 @@ from mlplab.sweeps.engines import Engine, Handle, make
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.plan import Plan
 from mlplab.tracking import note
+from mlplab.tracking.links import open_to_append
 
 RESTARTS = 5
 """How often a worker may be replaced without one coming as far as training, or a single job being
@@ -157,5 +158,5 @@ class Workers:
 
     def _tell(self, line: str) -> None:
         """One write, so that several drivers' lines stay whole."""
-        with open(self.log, "a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+        with open_to_append(self.log) as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n".encode())

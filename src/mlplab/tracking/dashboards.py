@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlplab.tracking import summaries
 from mlplab.tracking.files import write_bytes_atomic, write_text_atomic
+from mlplab.tracking.links import own_folder
 
 _THRESHOLDS = 127
 
@@ -99,7 +100,7 @@ def write_projector(
     """Files for the Projector: named matrices [N, V] of the same N examples, columns of labels, and
     small pictures [N, height, width] in [0, 1].
     """
-    (folder / "projector").mkdir(exist_ok=True)
+    own_folder(folder / "projector")
     names = list(labels)
     rows = [
         "\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))

@@ -6,10 +6,12 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from mlplab.tracking.links import refuse_links
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +31,20 @@ def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> Non
     is created anew with the user's umask. `durable` waits for the disk, file first and folder
     after, so that a power loss cannot undo it.
     """
+    with written_aside(path, durable=durable) as (_, file):
+        file.write(data)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
+    """`write_bytes_atomic` for what is written piece by piece: the name of a new file, and the file
+    itself, which takes its place at the end. What fails leaves nothing.
+    """
     aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
     descriptor = os.open(aside, _NEW, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield aside, file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -133,11 +144,12 @@ def _dumper() -> Any:
 class AppendFile:
     """A new file that grows by whole pieces. A piece is with the operating system when `append`
     returns; one that fails (a full disk) leaves the file as it was before. An existing file is
-    refused with FileExistsError, unless `resume`.
+    refused with FileExistsError, unless `resume`; a link in its place is a LinkError.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
+        refuse_links([path])
         self._descriptor = os.open(
             path, _NEW & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK if resume else _NEW, 0o666
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlplab.config import cluster
 from mlplab.python_command import safe_environment
+from mlplab.tracking.links import open_to_append, own_folder
 
 GRACE = 30.0
 """Seconds between asking a worker that hangs to save and leave, and killing it."""
@@ -23,7 +24,7 @@ class Process:
         self, command: Sequence[str], log: Path, env: Mapping[str, str], name: str
     ) -> None:
         self.name = name
-        with open(log, "ab") as file:
+        with open_to_append(log) as file:
             self._process = subprocess.Popen(
                 command,
                 stdout=file,
@@ -111,7 +112,7 @@ class Local:
 
     def __init__(self, options: cluster.Local, folder: Path) -> None:
         self.sweep, self.folder = folder, folder / "workers"
-        self.folder.mkdir(exist_ok=True)
+        own_folder(self.folder)
         self.minutes = options.minutes
         self.devices = visible_devices()
         self._on: list[tuple[str, Process]] = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlplab.config import cluster
 from mlplab.python_command import safe_environment, safe_path
+from mlplab.tracking.links import open_to_append, own_folder
 
 
 def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
@@ -25,7 +26,7 @@ def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
     env = safe_environment({"OMP_NUM_THREADS": str(threads)})
-    with open(log, "ab") as file:
+    with open_to_append(Path(log)) as file:
         tied = tie if os.uname().sysname == "Linux" else None
         return subprocess.call(
             list(command),
@@ -68,7 +69,7 @@ class Ray:
         import ray
 
         self.ray, self.options, self.folder = ray, options, folder / "workers"
-        self.folder.mkdir(exist_ok=True)
+        own_folder(self.folder)
         self.ours = not ray.is_initialized()
         if self.ours:
             where = (

@@ -19,6 +19,7 @@ import submitit
 
 from mlplab.config import cluster
 from mlplab.python_command import SAFE_PATH, python_command, safe_environment
+from mlplab.tracking.links import own_folder
 
 _ALIVE = (
     "PENDING",
@@ -149,7 +150,7 @@ class Slurm:
 
     def __init__(self, options: cluster.Slurm, folder: Path) -> None:
         self.executor = submitit.SlurmExecutor(
-            folder=(folder / "workers").resolve(),
+            folder=own_folder(folder / "workers").resolve(),
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
