@@ -207,7 +207,8 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities [N, C], columns in the order of classes_, or the probability of each
-        label [N, L]; of several members their mean.
+        label [N, L]; of several members their mean. A row of which the network's output is not
+        finite has NaN.
         """
         return self._scores(X)
 
@@ -217,8 +218,10 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             return np.asarray(np.log(self.predict_proba(X)))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row [N], or its labels [N, L] as 0 and 1."""
-        scores = self._scores(X)
+        """The most probable class of each row [N], or its labels [N, L] as 0 and 1. Raises
+        ValueError where the network's output is not finite.
+        """
+        scores = self._finite_scores(X)
         if self.multilabel_:
             return np.asarray(scores > 0.5, np.int64)
         return np.asarray(self.classes_[scores.argmax(1)])
@@ -301,8 +304,10 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return dense(X), targets, weights
 
     def predict(self, X: Any) -> np.ndarray:
-        """Values [N], or [N, T] where y had columns; of several members their mean."""
-        scores = self._scores(X)
+        """Values [N], or [N, T] where y had columns; of several members their mean. Raises
+        ValueError where one is not finite.
+        """
+        scores = self._finite_scores(X)
         return scores[:, 0] if self.one_dimensional_ else scores
 
     def __sklearn_tags__(self) -> Any:

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mlplab.finite import check_finite_outputs
 from mlplab.fitting import Fitted, Part, fit
 
 _SEEDS = 2**31
@@ -148,6 +149,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
         return self.fitted_.predict(dense(X))
+
+    def _finite_scores(self, X: Any) -> np.ndarray:
+        scores = self._scores(X)
+        check_finite_outputs(scores, "X", first=0)
+        return scores
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

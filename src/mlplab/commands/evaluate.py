@@ -45,12 +45,15 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 
 def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
-    """Measure, print the table, and keep it in the run's folder."""
+    """Measure, print the table, and keep it in the run's folder. Raises NotFiniteError."""
+    from mlplab.finite import check_finite_outputs
     from mlplab.runs.evaluating import baselines, with_intervals
     from mlplab.tracking import write_json
     from mlplab.tracking.table import aligned
 
-    found = with_intervals(run.scores(rows.x_NF), rows.y, rows.task, seed=0)
+    scores = run.scores(rows.x_NF)
+    check_finite_outputs(scores, rows.source)
+    found = with_intervals(scores, rows.y, rows.task, seed=0)
     plain = baselines(prepared, rows)
     names = _shown_names(run)
     lines = [["", "this run", "95 % interval", *plain]]
@@ -91,11 +94,16 @@ def tell_of_own_table(run: Run, cache: DataCache) -> None:
         or run.settings.tracking.level == "off"
     ):
         return
+    from mlplab.finite import NotFiniteError
+    from mlplab.tracking import note
     from mlplab.training import ready
 
     prepared = ready([run.settings], cache)[0].prepared
     if prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
-        tell(run, prepared, *_own_part(run, prepared, "test"))
+        try:
+            tell(run, prepared, *_own_part(run, prepared, "test"))
+        except NotFiniteError as error:  # of a training that is done
+            note(f"no evaluation: {error}")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +151,8 @@ def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
             " that it was kept from. Name a file with rows to measure."
         )
     y = examples.y if prepared.task.classifies else prepared.target_scaler.invert(examples.y)
-    return Rows(examples.x, y, prepared.task), f"{len(examples)} rows of the {part} part"
+    source = f"the {part} part of {run.folder}"
+    return Rows(examples.x, y, prepared.task, source), f"{len(examples)} rows of the {part} part"
 
 
 def _file(run: Run, path: Path) -> tuple[Rows, str]:
@@ -171,7 +180,12 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     x_NF = own.feature_scaler.apply(raw)
     if not own.task.classifies:
         return (
-            Rows(x_NF, roles.regression_targets(frame, own.target_names, str(path)), own.task),
+            Rows(
+                x_NF,
+                roles.regression_targets(frame, own.target_names, str(path)),
+                own.task,
+                str(path),
+            ),
             f"{len(frame)} rows of {path}",
         )
     words = frame[own.target_names[0]].map(word_of)
@@ -183,4 +197,4 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
             f" class of this run ({', '.join(own.class_names)}); {int(unknown.sum())} such cell(s)."
         )
     y = words.map({name: c for c, name in enumerate(own.class_names)}).to_numpy(np.int64)
-    return Rows(x_NF, y, own.task), f"{len(frame)} rows of {path}"
+    return Rows(x_NF, y, own.task, str(path)), f"{len(frame)} rows of {path}"

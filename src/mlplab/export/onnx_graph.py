@@ -69,13 +69,15 @@ def _free(name: str, graph: Any) -> str:
 
 
 def _label(graph: Any, classes: Sequence[str]) -> None:
-    """The place of the most probable class becomes its word: the first output."""
+    """The place of the most probable class becomes its word: the first output. The place -1, of
+    a row without a prediction, is the last: the empty text.
+    """
     import onnx
     from onnx import helper
 
-    words: Any = [word.encode() for word in classes]
+    words: Any = [word.encode() for word in (*classes, "")]
     graph.initializer.append(
-        helper.make_tensor("class words", onnx.TensorProto.STRING, [len(classes)], words)
+        helper.make_tensor("class words", onnx.TensorProto.STRING, [len(words)], words)
     )
     graph.node.append(helper.make_node("Gather", ["class words", "place"], ["label"], axis=0))
     kept = [output for output in graph.output if output.name != "place"]

@@ -197,7 +197,8 @@ class Model(nn.Module):
 
 class Pipeline(nn.Module):
     """The mean over several models: (probabilities [N, C], place of the most probable class [N]),
-    or (values [N, T],).
+    or (values [N, T],). A graph cannot refuse a row: one whose probabilities are not finite keeps
+    them, and the place -1.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -212,7 +213,9 @@ class Pipeline(nn.Module):
             if len(self.models) > 1
             else self.models[0](columns)
         )
-        return (scores, scores.argmax(1)) if self.classifies else (scores,)
+        if not self.classifies:
+            return (scores,)
+        return scores, torch.where(scores.isfinite().all(1), scores.argmax(1), -1)
 
 
 def vocabulary(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:

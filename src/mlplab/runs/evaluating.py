@@ -41,6 +41,7 @@ class Rows:
     x_NF: np.ndarray
     y: np.ndarray
     task: Task
+    source: str = "the rows"  # where they come from, for messages
 
 
 def measured(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data import DataError
+from mlplab.finite import check_finite_outputs
 from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load
 from mlplab.runs.together import Together, structure
@@ -86,7 +87,8 @@ class Predictor:
 
     def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard
-        deviation over the runs [N, C or T].
+        deviation over the runs [N, C or T]. Raises NotFiniteError, with the number of the row in
+        the source where the frame has it as its index.
         """
         distinct = self._preprocessing[0]
         scaled = [
@@ -108,6 +110,10 @@ class Predictor:
                 )
             )
         scores_MNC = np.concatenate(pieces)
+        ordered = [run for together, _ in self._groups for run in together.runs]
+        for run, scores_NC in zip(ordered, scores_MNC, strict=True):
+            by = str(run.folder) if len(ordered) > 1 else ""
+            check_finite_outputs(scores_NC, source, 1 + _first(frame), by)
         return scores_MNC.mean(0), scores_MNC.std(0)
 
     @staticmethod
@@ -140,6 +146,13 @@ class Predictor:
             if len(self.runs) > 1:
                 found |= {f"{name} spread": spread[:, t] for t, name in enumerate(own.target_names)}
         return pd.DataFrame(found, index=frame.index)
+
+
+def _first(frame: pd.DataFrame) -> int:
+    """The number of a frame's first row in its source, from 0: a piece of a file has it as its
+    index.
+    """
+    return int(getattr(frame.index, "start", 0))
 
 
 def _columns(preprocessing: Any) -> tuple[str, ...]:
@@ -176,8 +189,8 @@ def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise DataError(
-            f"{source}, column '{names[column]}', row {row + 1}: {found[row, column]} is no finite"
-            f" number; {int(wrong.sum())} such cell(s)."
+            f"{source}, column '{names[column]}', row {_first(frame) + row + 1}:"
+            f" {found[row, column]} is no finite number; {int(wrong.sum())} such cell(s)."
         )
     return found
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mlplab.data import Prepared, Scaler
 from mlplab.data.files.encoding import Encoder
+from mlplab.finite import check_finite_outputs
 from mlplab.losses import Loss, settled
 from mlplab.network import as_module
 from mlplab.network.mlp import MLP, PopulationLayer
@@ -162,7 +163,7 @@ class Run:
 
     def predict_proba(self, x_NF: Any) -> np.ndarray:
         """Class probabilities for raw features: float64 [N, C], columns in the order of
-        `preprocessing.class_names`.
+        `preprocessing.class_names`. A row of which the network's output is not finite has NaN.
         """
         if not self.preprocessing.task.classifies:
             raise ValueError("this run predicts values, not classes: use predict")
@@ -170,13 +171,17 @@ class Run:
 
     def predict(self, x_NF: Any) -> np.ndarray:
         """For raw features: the most probable class [N] (0 ... C - 1), or the values [N, T] in the
-        target's own units.
+        target's own units. Raises NotFiniteError, with the row, where the network's output is not
+        finite.
         """
         outputs = self._outputs(x_NF)
+        check_finite_outputs(outputs.numpy(), "x", first=0)
         if self.preprocessing.task.classifies:
             return np.asarray(outputs.argmax(-1).numpy())
         scaler = self.preprocessing.target_scaler
-        return np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
+        values = np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
+        check_finite_outputs(values, "x", first=0)
+        return values
 
 
 def member_module(

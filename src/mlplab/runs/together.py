@@ -25,7 +25,7 @@ class Together:
         first = runs[0]
         self.loss = settled(first.settings.loss, first.preprocessing.task)
         modules = [run.module().eval() for run in runs]
-        self.size = len(modules)
+        self.runs, self.size = tuple(runs), len(modules)
         self.widest = max(
             len(first.preprocessing.feature_names),
             *(layer.units for layer in first.settings.layers),

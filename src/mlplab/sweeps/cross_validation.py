@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from mlplab.data import Prepared
+from mlplab.finite import NotFiniteError, check_finite_outputs
 from mlplab.runs.evaluating import Rows, baselines, measured
 from mlplab.runs.run import load
 from mlplab.sweeps.plan import Job, Plan
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.statistics import Statistics
+from mlplab.tracking import note
 from mlplab.tracking.files import write_bytes_atomic, write_json
 from mlplab.tracking.metrics_file import table_bytes
 from mlplab.tracking.table import aligned
@@ -83,7 +85,11 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
     names: tuple[str, ...] = ()
     for job, result in zip(plan.jobs, results.jobs, strict=True):
         prepared = cache.prepared(job.settings)
-        rows, scores = _held_out(prepared, result.folder)
+        try:
+            rows, scores = _held_out(prepared, result.folder)
+        except NotFiniteError as error:
+            note(f"no cross-validation: {error}")
+            return []
         found.append(measured(scores, rows.y, rows.task))
         if len(plan.jobs) * prepared.train.x.size <= MOST_CELLS:
             plain.append(baselines(prepared, rows))
@@ -106,7 +112,9 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
 
 
 def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
-    """The rows that the fold tests on, and what its network says of them."""
+    """The rows that the fold tests on, and what its network says of them. Raises
+    NotFiniteError.
+    """
     assert prepared.test is not None
     test = prepared.test.real()
     y = (
@@ -114,7 +122,9 @@ def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
         if prepared.task.classifies
         else prepared.target_scaler.invert(np.asarray(test.y, np.float64))
     )
-    return Rows(test.x, y, prepared.task), load(folder).scores(test.x)
+    scores = load(folder).scores(test.x)
+    check_finite_outputs(scores, f"the test part of {folder}")
+    return Rows(test.x, y, prepared.task), scores
 
 
 def _header(prepared: Prepared) -> list[str]:
