@@ -17,12 +17,18 @@ from import_rules import (
 from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
-BASE = {"schema", "task", "randomness", "stacking", "validation"}
+BASE = {
+    *("extras", "finite", "python_command"),
+    *("schema", "task", "randomness", "stacking", "validation"),
+}
 COMPONENTS = {"data", "losses", "network", "optimizers", "schedules"}
 RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "tracking", "runs"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
 # lower ones, and of those only from the ones named here.
 MAY_IMPORT = {
+    "extras": set(),
+    "finite": set(),
+    "python_command": set(),
     "schema": set(),
     "task": set(),
     "randomness": set(),
@@ -31,7 +37,7 @@ MAY_IMPORT = {
     "stacking": {"schema"},
     "validation": {"schema"},
     "data": BASE,
-    "data.files": {"schema", "task", "validation", "data"},
+    "data.files": {"extras", "schema", "task", "validation", "data"},
     "losses": BASE,
     "optimizers": BASE,
     "schedules": BASE,
@@ -57,21 +63,31 @@ MAY_IMPORT = {
         BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"}
     ),
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
-    "sweeps.engines": {"config"},
+    "sweeps.engines": {"extras", "python_command", "tracking", "config"},
     "sweeps": (
         BASE
         | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config"}
         | {"pictures", "experiment", "sweeps.engines"}
     ),
     "fitting": BASE | {"settings", "data", "losses", "network", "training", "config"},
-    "sklearn_base": {"fitting"},
+    "sklearn_base": {"finite", "fitting"},
     "sklearn": {"fitting", "sklearn_base"},
     "__init__": {"config", "runs", "experiment", "sweeps"},
     "cli": {"config"},
-    "export": {"data", "data.files", "losses", "runs", "cli"},
+    "export": {"extras", "data", "data.files", "losses", "tracking", "runs", "cli"},
     "commands": (
-        {"settings", "data", "data.files", "metrics", "training", "tracking", "config", "runs"}
-        | {"pictures", "pictures.lecture", "playback", "experiment", "sweeps", "cli", "export"}
+        {"extras", "finite", "settings", "data", "data.files", "metrics", "training", "tracking"}
+        | {
+            "config",
+            "runs",
+            "pictures",
+            "pictures.lecture",
+            "playback",
+            "experiment",
+            "sweeps",
+            "cli",
+            "export",
+        }
     ),
     "__main__": {"cli"},
     "hydra_plugins.mlplab_launcher": {"sweeps"},
