@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from drawing import DPI
 from PIL import Image
 from studies import study_of
 from timing import cheapest
@@ -44,33 +45,48 @@ def looked_at(study, tmp_path):
     names = [name for name, _ in draw_all(study, tmp_path)]
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
-            assert min(image.size) > 250
+            assert min(image.size) > 2.25 * DPI
             assert len(set(image.convert("L").resize((60, 60)).tobytes())) > 5
     return set(names)
 
 
+# What has no counterpart in the default tier is drawn in the campaign.
+ODD = pytest.mark.campaign("fuzz")
+
+
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
         ({}, CLASSES),
-        ({"hidden": (2,)}, CLASSES),
-        ({"hidden": (3, 2, 1)}, CLASSES),
-        ({"hidden": ()}, CLASSES - {"hidden"}),
-        ({"dataset": "three_classes", "hidden": (2, 2), "activation": "relu"}, CLASSES),
+        pytest.param({"hidden": (2,)}, CLASSES, marks=ODD),
+        pytest.param({"hidden": (3, 2, 1)}, CLASSES, marks=ODD),
+        pytest.param({"hidden": ()}, CLASSES - {"hidden"}, marks=ODD),
+        pytest.param(
+            {"dataset": "three_classes", "hidden": (2, 2), "activation": "relu"}, CLASSES, marks=ODD
+        ),
         ({"dataset": "iris", "layer": {"normalization": "layer"}}, CLASSES),
-        ({"dataset": "digits", "hidden": (40,), "activation": "prelu"}, CLASSES),
+        pytest.param(
+            {"dataset": "digits", "hidden": (40,), "activation": "prelu"}, CLASSES, marks=ODD
+        ),
         ({"dataset": "sine", "hidden": (12, 5)}, VALUES),
-        ({"dataset": "diabetes"}, VALUES),
-        ({"dataset": "linnerud", "hidden": (4,)}, VALUES),
-        ({"dataset": "playground_plane"}, VALUES),
-        ({"dataset": "playground_plane", "hidden": ()}, VALUES - {"hidden"}),
-        ({"loss": "bce"}, CLASSES),
-        ({"dataset": "sine", "loss": "gaussian_nll"}, VALUES),
-        ({"hidden": (5,) * 9, "layer": {"bias": False, "dropout": 0.2}}, CLASSES),
-        ({"dataset": DATASETS["two_layer_radial"](num_samples=60, val=0, test=0)}, CLASSES),
-        ({"dataset": given(random_classes(26))}, CLASSES),
-        ({"dataset": given(random_classes(2, features=1))}, CLASSES),
-        (
+        pytest.param({"dataset": "diabetes"}, VALUES, marks=ODD),
+        pytest.param({"dataset": "linnerud", "hidden": (4,)}, VALUES, marks=ODD),
+        pytest.param({"dataset": "playground_plane"}, VALUES, marks=ODD),
+        pytest.param({"dataset": "playground_plane", "hidden": ()}, VALUES - {"hidden"}, marks=ODD),
+        pytest.param({"loss": "bce"}, CLASSES, marks=ODD),
+        pytest.param({"dataset": "sine", "loss": "gaussian_nll"}, VALUES, marks=ODD),
+        pytest.param(
+            {"hidden": (5,) * 9, "layer": {"bias": False, "dropout": 0.2}}, CLASSES, marks=ODD
+        ),
+        pytest.param(
+            {"dataset": DATASETS["two_layer_radial"](num_samples=60, val=0, test=0)},
+            CLASSES,
+            marks=ODD,
+        ),
+        pytest.param({"dataset": given(random_classes(26))}, CLASSES, marks=ODD),
+        pytest.param({"dataset": given(random_classes(2, features=1))}, CLASSES, marks=ODD),
+        pytest.param(
             {
                 "dataset": given(
                     random_classes(
@@ -79,8 +95,9 @@ def looked_at(study, tmp_path):
                 )
             },
             CLASSES,
+            marks=ODD,
         ),
-        (
+        pytest.param(
             {
                 "dataset": given(
                     value_table(np.ones((40, 2)), np.full(40, 3.0)),
@@ -89,6 +106,7 @@ def looked_at(study, tmp_path):
                 )
             },
             VALUES,
+            marks=ODD,
         ),
     ],
     ids=lambda value: (
@@ -157,7 +175,8 @@ def test_a_user_s_matplotlibrc_changes_nothing(tmp_path):
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_pictures_are_drawn_in_time_however_large(tmp_path):
+@pytest.mark.campaign("timing")
+def test_pictures_are_drawn_in_time_however_large():
     study = study_of(
         dataset=DATASETS["blobs"](num_samples=20_000, num_features=50, num_classes=10),
         hidden=(256,) * 12,
@@ -165,5 +184,5 @@ def test_pictures_are_drawn_in_time_however_large(tmp_path):
         batch_size=4000,
         dtype="float32",
     )
-    for found in pictures():
-        assert cheapest(lambda found=found: draw(study, found)) < 10, found.name
+    for drawn in pictures():
+        assert cheapest(lambda drawn=drawn: draw(study, drawn)) < 10, drawn.name

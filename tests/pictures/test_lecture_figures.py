@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import DPI
+from harness import size
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from mlplab.cli import main
@@ -13,25 +17,63 @@ from mlplab.commands.draw import FIGURES
 from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS
 from mlplab.optimizers import Adam, Momentum, Nag, Sgd
+from mlplab.pictures.lecture import optimizers as moving
 from mlplab.pictures.lecture.initializers import signal
 from mlplab.pictures.lecture.optimizers import SURFACES, path
 
 BOWL, RAVINE, ROSENBROCK, SADDLE, BEALE = SURFACES
 
 
+@pytest.fixture
+def short_paths(monkeypatch):
+    """Paths of 12 steps: those of 120 are the campaign's."""
+    monkeypatch.setattr(moving, "STEPS", size(12, moving.STEPS))
+    moving._paths.cache_clear()
+    yield
+    moving._paths.cache_clear()
+
+
+@pytest.mark.campaign("lecture", small=True)
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn(name, capsys):
+def test_every_figure_is_drawn(name, capsys, short_paths):
     assert main(["draw", name, "--out", "figures"]) == 0
     assert capsys.readouterr().out.strip() == f"figures/{name}.png"
     with Image.open(f"figures/{name}.png") as image:
-        assert min(image.size) > 500
+        assert min(image.size) > 4.5 * DPI
 
 
-@pytest.mark.slow
+@pytest.mark.campaign("lecture")
 def test_the_optimizers_move():
     assert main(["draw", "optimizers", "--out", "figures", "--gif"]) == 0
     with Image.open("figures/optimizers.gif") as image:
         assert image.n_frames > 40
+
+
+def test_the_animation_has_a_frame_for_each_moment(monkeypatch):
+    """With a cheap figure in place of the paths, which the campaign draws."""
+    moments = []
+
+    def cheap(upto=moving.STEPS):
+        moments.append(upto)
+        drawn = Figure((1, 1))
+        drawn.add_artist(Line2D([0, 1], [0, upto / moving.STEPS]))
+        return drawn
+
+    monkeypatch.setattr(moving, "optimizers", cheap)
+    assert main(["draw", "optimizers", "--out", "figures", "--gif"]) == 0
+    assert moments[0] == moving.STEPS  # the picture
+    assert moments[1] == 0
+    assert moments[1:] == sorted(set(moments))
+    assert moments[-1] == moving.STEPS
+    with Image.open("figures/optimizers.gif") as image:
+        assert image.n_frames == len(moments) - 1 > 40
+
+
+def test_at_a_moment_only_the_steps_until_then_are_drawn(short_paths):
+    for upto in (0, 7):
+        axes = moving.optimizers(upto).axes[0]
+        paths = [line for line in axes.lines if line.get_label() in moving._methods(BOWL)]
+        assert {len(line.get_xdata()) for line in paths} == {upto + 1}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from drawing import draw_only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -63,7 +64,7 @@ def test_the_linear_model_is_that_of_scikit_learn(load):
 
 def test_hidden_layers_make_the_lecture_s_rings_separable():
     study = study_of(
-        epochs=120, dataset=DATASETS["two_layer_radial"](num_samples=2000), optimizer=Adam(lr=0.02)
+        epochs=60, dataset=DATASETS["two_layer_radial"](num_samples=2000), optimizer=Adam(lr=0.03)
     )
     at_start, at_end = (
         linear_scores(study, [0, 1, 2], 0),
@@ -132,7 +133,8 @@ def test_slopes_are_the_derivatives():
         np.testing.assert_allclose(found[layer], h * (1 - h), atol=1e-12)
 
 
-def test_a_study_says_what_the_run_says(tmp_path):
+def test_a_study_says_what_the_run_says(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "decision")
     import mlplab
     from mlplab.playback.revisit import revisit
 

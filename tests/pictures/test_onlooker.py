@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import draw_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
+from mlplab.pictures import pace
 from mlplab.pictures.finish import spread
 from mlplab.pictures.pace import Budget
 from mlplab.pictures.picture import _found, picture
@@ -25,7 +26,7 @@ def events(folder: Path) -> EventAccumulator:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return mlplab.run(
-        ["experiment=radial_6_6", "training.epochs=20"], tmp_path_factory.mktemp("drawn") / "run"
+        ["experiment=radial_6_6", "training.epochs=12"], tmp_path_factory.mktemp("drawn") / "run"
     )
 
 
@@ -83,7 +84,8 @@ def test_other_levels_draw_nothing(level, tmp_path):
         assert events(run.folder).Tags()["images"] == []
 
 
-def test_no_share_means_no_images_but_pictures(tmp_path):
+def test_no_share_means_no_images_but_pictures(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "decision", "units")
     run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
     assert events(run.folder).Tags()["images"] == []
     assert (run.folder / "pictures" / "decision.png").exists()
@@ -97,7 +99,9 @@ def test_the_share_belongs_to_full_tracking(capsys):
     assert "picture_share" in capsys.readouterr().err
 
 
-def test_a_picture_that_fails_costs_nothing(tmp_path):
+def test_a_picture_that_fails_costs_nothing(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "decision", "health")
+
     @picture(moving=True)
     def broken(study, frame):
         """Broken."""
@@ -124,7 +128,8 @@ def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
     assert mlplab.load(run.folder).metrics == run.metrics
 
 
-def test_a_diverged_run_draws_its_healthy_frames(tmp_path):
+def test_a_diverged_run_draws_its_healthy_frames(tmp_path, monkeypatch):
+    draw_only(monkeypatch, "decision", "curves")
     run = mlplab.run(
         [
             "dataset=diabetes",
@@ -154,14 +159,16 @@ def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatc
     assert "weights/layer_1" in events(run.folder).Tags()["tensors"]
 
 
-def test_a_budget_keeps_its_share():
+def test_a_budget_keeps_its_share(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
     budget = Budget(0.2, expected=0.01)
     for _ in range(60):
-        time.sleep(0.005)
+        clock[0] += 0.005
         if budget.allows():
             with budget.spend():
-                time.sleep(0.01)
-    assert 0 < budget.spent <= 0.2 * budget.elapsed + 0.012
+                clock[0] += 0.01
+    assert 0.15 * budget.elapsed < budget.spent <= 0.2 * budget.elapsed
 
 
 def test_moments_are_spread():
@@ -170,10 +177,13 @@ def test_moments_are_spread():
         assert sorted(spread(count)) == list(range(count))
 
 
-def test_jobs_of_a_sweep_keep_frames_and_draw_when_asked():
+@pytest.mark.slow
+def test_jobs_of_a_sweep_keep_frames_and_draw_when_asked(monkeypatch):
+    draw_only(monkeypatch, "decision", "units")
     mlplab.sweep([*QUICK, "seed=0,1"], "plain")
     assert Path("plain/jobs/1/frames.safetensors").exists()
     assert not Path("plain/jobs/1/pictures").exists()
-    mlplab.sweep([*QUICK, "seed=0,1", "tracking=full"], "drawn")
+    mlplab.sweep([*QUICK, "training.epochs=2", "seed=0,1", "tracking=full"], "drawn")
+    assert Path("drawn/jobs/0/pictures/units.png").exists()
     assert Path("drawn/jobs/1/pictures/units.png").exists()
     assert len(events(Path("drawn/jobs/1")).Images("decision")) >= 3

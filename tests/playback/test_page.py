@@ -8,11 +8,13 @@ import html
 import json
 import re
 import shlex
+import shutil
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import draw_only
 from PIL import Image
 from studies import study_of
 
@@ -24,6 +26,26 @@ from mlplab.playback.payload import payload
 from mlplab.playback.revisit import revisit
 
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that tests read, or copy before they change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_only(patch, "decision", "units")
+        return mlplab.run(
+            [*QUICK, "tracking.picture_share=0"], tmp_path_factory.mktemp("trained") / "run"
+        ).folder
+
+
+@pytest.fixture
+def folder(trained):
+    return shutil.copytree(trained, Path("run"))
+
+
+@pytest.fixture
+def two_pictures(monkeypatch):
+    draw_only(monkeypatch, "decision", "units")
 
 
 def unpacked(study: Study):
@@ -94,9 +116,15 @@ def test_weights_and_points_are_the_run_s():
     np.testing.assert_allclose(array("space.2.test"), two, atol=0.0021 * (two.max() - two.min()))
 
 
-def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path):
+@pytest.mark.slow
+def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path, two_pictures):
     run = mlplab.run(
-        ["experiment=radial_6_6", "training.epochs=100", "tracking.picture_share=0"],
+        [
+            "experiment=radial_6_6",
+            "training.epochs=100",
+            "dataset.num_samples=1200",  # of each set the page has 250 at most
+            "tracking.picture_share=0",
+        ],
         tmp_path / "run",
     )
     run, study = revisit(run.folder)
@@ -105,15 +133,15 @@ def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path):
 
 
 def test_large_networks_are_thinned_and_it_is_said():
-    study = study_of(epochs=1, hidden=(40,) * 9, dataset="digits")
+    study = study_of(epochs=1, hidden=(9,) * 9, dataset="digits")
     description, _ = payload(study)
     assert [len(column["names"]) for column in description["columns"]] == [8, 8, 8, 8, 8, 8, 8, 10]
     assert "6 of 9 hidden layers" in description["left_out"]
     assert "main directions" in study.plane.said
 
 
-def test_the_page_makes_no_request_and_escapes_names(tmp_path):
-    run, study = revisit(mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run").folder)
+def test_the_page_makes_no_request_and_escapes_names(trained):
+    run, study = revisit(trained)
     run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, name="<b>&amp"))
     text = page(run, study)
     assert "<b>&amp" not in text
@@ -126,10 +154,9 @@ def test_the_page_makes_no_request_and_escapes_names(tmp_path):
     assert data["name"] == "<b>&amp"
 
 
-def test_the_command_repeats_the_run(tmp_path):
-    run = mlplab.run(
-        [*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"], tmp_path / "run"
-    )
+def test_the_command_repeats_the_run(tmp_path, two_pictures):
+    words = [*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"]
+    run = mlplab.run([*words, "training.epochs=2"], tmp_path / "run")
     overrides = run.folder / "overrides.yaml"
     overrides.write_text(overrides.read_text() + f"- hydra.run.dir={run.folder}\n")
     command = repeat_command(mlplab.load(run.folder))
@@ -139,26 +166,22 @@ def test_the_command_repeats_the_run(tmp_path):
     assert mlplab.run(words[2:], tmp_path / "again").metrics == run.metrics
 
 
-def test_report_draws_again_what_was_deleted(tmp_path, capsys):
-    run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
-    kept = (run.folder / "pictures" / "decision.png").read_bytes()
-    (run.folder / "pictures" / "decision.png").unlink()
-    assert main(["report", str(run.folder)]) == 0
-    assert (run.folder / "pictures" / "decision.png").read_bytes() == kept
-    assert capsys.readouterr().out.splitlines() == [
-        str(run.folder / "report.html"),
-        str(run.folder),
-    ]
+def test_report_draws_again_what_was_deleted(folder, capsys, two_pictures):
+    kept = (folder / "pictures" / "decision.png").read_bytes()
+    (folder / "pictures" / "decision.png").unlink()
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "pictures" / "decision.png").read_bytes() == kept
+    assert capsys.readouterr().out.splitlines() == [str(folder / "report.html"), str(folder)]
 
 
-def test_the_animation_has_a_frame_a_moment(tmp_path, capsys):
-    run = mlplab.run([*QUICK, "tracking.picture_share=0"], tmp_path / "run")
-    assert main(["report", str(run.folder), "--gif"]) == 0
-    with Image.open(run.folder / "animation.gif") as image:
+def test_the_animation_has_a_frame_a_moment(folder, capsys, monkeypatch):
+    draw_only(monkeypatch, "decision")
+    assert main(["report", str(folder), "--gif"]) == 0
+    with Image.open(folder / "animation.gif") as image:
         assert image.n_frames == 6
 
 
-def test_the_pages_of_a_sweep_are_linked(capsys):
+def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
     mlplab.sweep([*QUICK, "optimizer.lr=0.01,0.1", "seed=0,1"], "sweep")
     assert main(["report", "sweep", "--pages", "1"]) == 0
     pages = list(Path("sweep/jobs").glob("*/report.html"))
@@ -183,17 +206,13 @@ def test_the_pages_of_a_sweep_are_linked(capsys):
         ([], "It is `mlplab report DIR`"),
     ],
 )
-def test_what_report_refuses(words, said, capsys):
+def test_what_report_refuses(words, said, trained, capsys):
     Path("empty").mkdir()
     name = words[0] if words else ""
-    if name in ("run", "changed", "failed", "scalars"):
-        mlplab.run(
-            [
-                *QUICK,
-                *(["tracking=scalars"] if name == "scalars" else ["tracking.picture_share=0"]),
-            ],
-            name,
-        )
+    if name == "scalars":
+        mlplab.run([*QUICK, "tracking=scalars"], name)
+    elif name in ("run", "changed", "failed"):
+        shutil.copytree(trained, name)
     if name == "failed":
         Path("failed/weights.safetensors").unlink()
     if name == "changed":
