@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +39,41 @@ def table(n=150, seed=0):
     )
 
 
-@pytest.fixture
-def classes():
-    table().to_csv("table.csv", index=False)
-    return mlplab.run(
-        [*WORDS, "dataset.target=kind", "dataset.ignore=[value]", "dataset.id_column=id"], "run"
-    )
+def trained(folder, *words):
+    with contextlib.chdir(folder):
+        table().to_csv("table.csv", index=False)
+        mlplab.run([*WORDS, *words], "run")
+
+
+def copied(folder):
+    """The run and its table, for a test that may change them."""
+    shutil.copytree(folder, ".", dirs_exist_ok=True)
+    return mlplab.load("run")
+
+
+@pytest.fixture(scope="module")
+def run_of_classes(tmp_path_factory):
+    words = ["dataset.target=kind", "dataset.ignore=[value]", "dataset.id_column=id"]
+    folder = tmp_path_factory.mktemp("classes")
+    trained(folder, *words)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_of_values(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("values")
+    trained(folder, "dataset.target=value", "dataset.ignore=[kind,id]")
+    return folder
 
 
 @pytest.fixture
-def values():
-    table().to_csv("table.csv", index=False)
-    return mlplab.run([*WORDS, "dataset.target=value", "dataset.ignore=[kind,id]"], "run")
+def classes(run_of_classes):
+    return copied(run_of_classes)
+
+
+@pytest.fixture
+def values(run_of_values):
+    return copied(run_of_values)
 
 
 @pytest.mark.parametrize("out", ["out.csv", "out.parquet"])

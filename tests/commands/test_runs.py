@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+from cli_process import start
 
 import mlplab
 from mlplab.cli import main
@@ -17,15 +18,24 @@ from mlplab.cli import main
 QUICK = ["experiment=xor_mlp", "training.epochs=5", "tracking=summary"]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    with contextlib.chdir(folder):
+        one = mlplab.run([*QUICK, "seed=1"], "outputs/runs/one/a")
+        two = mlplab.run(
+            [*QUICK, "optimizer=momentum", "optimizer.lr=0.1", "seed=2"], "outputs/runs/two/b"
+        )
+        mlplab.sweep([*QUICK, "seed=0,1"], "outputs/sweeps/s/c")
+    return folder, (one, two)
+
+
 @pytest.fixture
-def three():
-    """Two runs and a sweep below outputs/."""
-    one = mlplab.run([*QUICK, "seed=1"], "outputs/runs/one/a")
-    two = mlplab.run(
-        [*QUICK, "optimizer=momentum", "optimizer.lr=0.1", "seed=2"], "outputs/runs/two/b"
-    )
-    mlplab.sweep([*QUICK, "seed=0,1"], "outputs/sweeps/s/c")
-    return one, two
+def three(trained):
+    """Two runs and a sweep below outputs/, copied."""
+    folder, runs = trained
+    shutil.copytree(folder / "outputs", "outputs")
+    return runs
 
 
 def lines(capsys):
@@ -103,12 +113,7 @@ def test_remove_asks(three, capsys):
     assert "--yes" in capsys.readouterr().err
     for answer, left in (("n\n", True), ("\n", True), ("y\n", False)):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlplab", "runs", "remove", "outputs/runs/one/a"],
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        process = start("runs", "remove", "outputs/runs/one/a", stdin=theirs)
         os.write(ours, answer.encode())
         process.communicate(timeout=30)
         os.close(ours)
