@@ -4,16 +4,23 @@ steps alone and three together, and is finite.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from fake_openml import serve
+from harness import FULL
 
-from mlplab.config import settings_from_words
+from mlplab.config import Composed, build, compose, settings_from_words
+from mlplab.config.root import PART_GROUPS
 from mlplab.data import DATASETS
 from mlplab.losses import LOSSES
+from mlplab.settings import Settings
 from mlplab.training import train_together
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -54,11 +61,75 @@ def words_for(group: str, word: str) -> list[str]:
     return words
 
 
+def lines_of_words() -> list[dict[str, str]]:
+    """Each word of each group at least once: the i-th line has the i-th word of every group."""
+    groups = {group: [w for g, w in WORDS if g == group] for group in PART_GROUPS}
+    longest = max(map(len, groups.values()))
+    return [
+        {group: words[i % len(words)] for group, words in groups.items()} for i in range(longest)
+    ]
+
+
+@cache
+def composed_lines() -> list[Composed]:
+    return [
+        compose([f"{group}={word}" for group, word in line.items()], complete=False)
+        for line in lines_of_words()
+    ]
+
+
+@pytest.mark.slow
+def test_every_word_composes_beside_words_of_all_other_groups():
+    """The campaign composes each alone."""
+    for line, composed in zip(lines_of_words(), composed_lines(), strict=True):
+        for group, word in line.items():
+            assert composed.sources.choices[group] == word
+            written = yaml.safe_load((CONFIGS / group / f"{word}.yaml").read_text())
+            assert composed.config[group] == written
+            assert written["name"] == word
+
+
+@cache
+def node(group: str, word: str) -> dict[str, Any]:
+    for line, composed in zip(lines_of_words(), composed_lines(), strict=True):
+        if line[group] == word:
+            return composed.config[group]
+    raise AssertionError(f"{group}={word} was not composed")
+
+
+@cache
+def default_configuration() -> dict[str, Any]:
+    return compose(["device=cpu"]).config
+
+
+def put_together(words: list[str]) -> dict[str, Any]:
+    """The configuration of these words, of parts that were composed in lines."""
+    config = copy.deepcopy(default_configuration())
+    for line in words:
+        key, value = line.split("=")
+        group, _, name = key.partition(".")
+        if group in PART_GROUPS and not name:
+            config[group] = copy.deepcopy(node(group, value))
+        elif name:
+            config[group][name] = yaml.safe_load(value)
+        else:
+            config[group] = value
+    return config
+
+
+def settings_of(words: list[str]) -> Settings:
+    """The settings of the words; a campaign composes them as the command line does."""
+    if FULL or words[0].startswith("experiment="):
+        return settings_from_words(words)
+    return build(Composed(put_together(words)))
+
+
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(("group", "word"), WORDS)
 def test_it_trains_two_steps(group, word, monkeypatch):
     if word == "openml":
         serve(monkeypatch)
-    settings = settings_from_words(words_for(group, word))
+    settings = settings_of(words_for(group, word))
     alone = train_together([settings])
     members = (
         [settings]

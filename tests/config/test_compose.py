@@ -28,8 +28,10 @@ def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
     assert type(config["model"]["hidden"]) is list
 
 
+@pytest.mark.campaign("fuzz")
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_word_composes(group):
+def test_every_word_composes_alone(group):
+    """By default test_every_word composes lines of words."""
     for path in sorted((CONFIGS / group).glob("*.yaml")):
         composed = compose(
             [f"{group}={path.stem}", *(["dataset.path=table.csv"] if path.stem == "file" else [])]

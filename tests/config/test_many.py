@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timing import cheapest
@@ -110,7 +111,13 @@ line = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.campaign("fuzz", small=True)
+@settings(
+    max_examples=size(5, 30),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(line)
 def test_each_of_many_equals_composing_it_alone(words):
     job = (*words[0], *words[1])
@@ -164,6 +171,7 @@ def test_a_wrong_word_in_the_last_job_is_refused():
         build_many(compose_many([*jobs, ("optimizer.lr=-1",)]))
 
 
+@pytest.mark.campaign("timing")
 def test_a_job_costs_less_than_three_milliseconds():
     jobs = expand(
         [
@@ -270,7 +278,11 @@ def test_an_experiment_carries_its_sweep(tmp_path):
         (["optimizer.lr=interval(0,1)"], "interval"),
         (["seed=range(3,3)"], "no values"),
         (["seed=range(2000)", "optimizer.lr=range(1,2000)"], "1,000,000"),
-        (["seeds=1000000", "optimizer.lr=1,2"], "1,000,000"),
+        pytest.param(
+            ["seeds=1000000", "optimizer.lr=1,2"],
+            "1,000,000",
+            marks=pytest.mark.campaign("fuzz"),
+        ),
     ],
 )
 def test_expansion_refuses(words, reason):
@@ -282,6 +294,14 @@ def test_expansion_refuses(words, reason):
         expand(words)
 
 
+def test_jobs_that_become_too_many_only_together_are_refused(monkeypatch):
+    """As "seeds=1000000" of the campaign, with a smaller limit."""
+    monkeypatch.setattr("mlplab.config.expand.MAX_JOBS", 1000)
+    with pytest.raises(ConfigError, match="the limit is 1,000"):
+        expand(["seeds=1000", "optimizer.lr=1,2"])
+    assert len(expand(["seeds=500", "optimizer.lr=1,2"])) == 1000
+
+
 text = st.text(st.characters(codec="ascii", exclude_characters="$\n\r"), max_size=12)
 number = st.integers(-1000, 1000) | st.floats(allow_nan=False, allow_infinity=False)
 value = st.recursive(
@@ -291,7 +311,8 @@ value = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@pytest.mark.campaign("fuzz", small=True)
+@settings(max_examples=size(60, 200), deadline=None, derandomize=True)
 @given(value)
 def test_a_value_from_yaml_is_read_back_as_the_same_value(found):
     read = parse([f"x={as_typed(found)}"])[0].value()
