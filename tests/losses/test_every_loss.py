@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiers import few_by_default
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -228,7 +229,13 @@ def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: to
         assert torch.equal(predictions[..., 1] > 0.5, outputs_KBC.squeeze(-1) > 0)
 
 
-@pytest.mark.parametrize(("word", "size"), FITTING)
+def largest_by_default(word: str, size: str) -> bool:
+    """Ten classes are the campaign's, as are smaller tasks than the largest other one."""
+    own = [other for name, other in FITTING if name == word and other != "10 classes"]
+    return size == own[-1]
+
+
+@pytest.mark.parametrize(("word", "size"), few_by_default("fuzz", FITTING, largest_by_default))
 def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str) -> None:
     task, loss = TASKS[size], PARTS[word]()
     outputs_KBC, targets = batch(task, loss.num_outputs(task))

@@ -84,8 +84,15 @@ def combinations(word):
         yield fields
 
 
+ALL = [(word, fields) for word in OPTIONS for fields in combinations(word)]
+"""All are in the campaign, every third by default."""
 CASES = [
-    pytest.param(word, fields, id=f"{word}-{number}")
+    pytest.param(
+        word,
+        fields,
+        id=f"{word}-{number}",
+        marks=() if number % 3 == 0 else (pytest.mark.campaign("fuzz"),),
+    )
     for word in OPTIONS
     for number, fields in enumerate(combinations(word))
 ]
@@ -134,6 +141,15 @@ def test_equals_torch_for_200_steps_with_a_changing_lr(word, fields, problem):
     assert_close(ours_KP[0], theirs_P, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("word", OPTIONS)
+def test_every_value_of_an_option_is_in_the_default_tier(word):
+    every, some = (
+        {pair for fields in cases for pair in fields.items()}
+        for cases in (list(combinations(word)), list(combinations(word))[::3])
+    )
+    assert some == every
+
+
 @pytest.mark.parametrize("word", CLASSES)
 def test_defaults_are_torchs(word):
     ours = OPTIMIZERS[word]()
@@ -152,7 +168,7 @@ def test_every_class_of_torch_that_is_a_word_is_compared():
     }
     assert ours == set(CLASSES)
     assert len(OPTIMIZERS) >= 14
-    assert len(CASES) > 80
+    assert len(ALL) == len(CASES) > 80
 
 
 def test_momentum_equals_torchs_while_lr_is_constant(problem):
