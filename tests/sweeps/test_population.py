@@ -9,6 +9,7 @@ import dataclasses
 import pytest
 import torch
 from building import make_settings
+from harness import size
 
 from mlplab.network import INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
@@ -17,11 +18,11 @@ from mlplab.training import populate, ready, train_together
 STEPS = 200
 
 
-def different(k):
+def different(k, steps=STEPS):
     """Member k: learning rate, betas, weight decay, dropout, initializer gain, noise and seed of
     its own.
     """
-    base = make_settings(seed=k, patience=None, steps=STEPS)
+    base = make_settings(seed=k, patience=None, steps=steps)
     layers = tuple(
         dataclasses.replace(
             layer,
@@ -40,12 +41,15 @@ def different(k):
     )
 
 
+@pytest.mark.campaign("fuzz", small=True)
 def test_64_members_that_differ_in_every_number_equal_their_lone_runs_after_200_steps():
-    members = [different(k) for k in range(64)]
+    """By default four of them are trained alone too, for 50 steps; in the campaign every one."""
+    steps = size(50, STEPS)
+    members = [different(k, steps) for k in range(64)]
     together = train_together(members)
-    for k, settings in enumerate(members):
-        alone = train_together([settings])[0]
-        assert (together[k].steps, alone.steps) == (STEPS, STEPS)
+    for k in range(0, 64, size(21, 1)):
+        alone = train_together([members[k]])[0]
+        assert (together[k].steps, alone.steps) == (steps, steps)
         torch.testing.assert_close(together[k].last_theta_P, alone.last_theta_P, rtol=0, atol=1e-10)
         torch.testing.assert_close(together[k].theta_P, alone.theta_P, rtol=0, atol=1e-10)
 
@@ -61,8 +65,11 @@ def test_64_members_start_bit_equal():
             assert torch.equal(own[0], shared[k])
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
 def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
+    """By default one of the three is sick, another one for each optimizer, for two epochs."""
+
     def population(bad):
         members = []
         for k in range(64):
@@ -70,7 +77,7 @@ def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
                 seed=k,
                 activation="relu",
                 dtype="float32",
-                epochs=4,
+                epochs=size(2, 4),
                 clip_norm=1.0,
                 clip_value=0.5,
                 schedule="plateau",
@@ -82,7 +89,8 @@ def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
         return train_together(members)
 
     healthy = population(None)
-    for bad in (0, 31, 63):
+    number = list(OPTIMIZERS).index(word)
+    for bad in (0, 31, 63)[size(number % 3, 0) : size(number % 3 + 1, 3)]:
         sick = population(bad)
         assert (
             not sick[bad].last_theta_P.equal(healthy[bad].last_theta_P)

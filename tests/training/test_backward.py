@@ -51,6 +51,7 @@ def test_an_engine_that_changed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
     assert backward._engine.__wrapped__() is None
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
     """Half a second of every process."""
     words = (

@@ -9,6 +9,7 @@ import dataclasses
 import pytest
 import torch
 from building import make_settings, part
+from harness import size
 from oracle.plain import train_plain
 from torch import nn
 
@@ -188,30 +189,36 @@ def with_lr(settings, k):
     )
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
 def test_a_member_of_32_equals_its_lone_run_for_every_optimizer(word):
-    base = make_settings(optimizer=word, epochs=EPOCHS)
+    base = make_settings(optimizer=word, epochs=size(10, EPOCHS))
     base = dataclasses.replace(
         base, optimizer=dataclasses.replace(base.optimizer, lr=min(base.optimizer.lr, 0.02))
     )
     assert_members_equal_lone_runs(members_of_32(base, with_lr))
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("word", ACTIVATIONS)
 def test_a_member_of_32_equals_its_lone_run_for_every_activation(word):
     base = make_settings(
-        activation=word, epochs=10, optimizer=part(OPTIMIZERS, "sgd", lr=0.01), schedule="cosine"
+        activation=word,
+        epochs=size(4, 10),
+        optimizer=part(OPTIMIZERS, "sgd", lr=0.01),
+        schedule="cosine",
     )
     assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("word", [word for word in LOSSES if word != "auto"])
 def test_a_member_of_32_equals_its_lone_run_for_every_loss(word):
     dataset = "two_layer_radial" if "classification" in LOSSES[word].tasks else "quadratic"
     base = make_settings(
         dataset=dataset,
         loss=word,
-        epochs=10,
+        epochs=size(4, 10),
         optimizer=part(OPTIMIZERS, "sgd", lr=0.001),
         clip_norm=1.0,
     )
