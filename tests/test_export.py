@@ -5,17 +5,20 @@ never met.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from composing import composed_once  # noqa: F401
+from tiers import few_by_default
 
 import mlplab
 from mlplab.cli import main
 from mlplab.export import files
 from mlplab.export.checking import difference, random_rows
-from mlplab.export.columns import inputs, raw
+from mlplab.export.columns import coded, inputs, raw
 from mlplab.export.pipeline import Pipeline
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.runs.predicting import Predictor
@@ -69,21 +72,49 @@ def trained(folder, target, **more):
     return mlplab.run([f"{key}={value}" for key, value in {**own, **more}.items()])
 
 
-@pytest.mark.parametrize("form", ["onnx", "torch"])
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run, the file of it, and by how much the file is off; made once a module."""
+    made = {}
+
+    def export(target, more, form):
+        key = (target, *more.items(), form)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("exported")
+            run = trained(folder, target, **more)
+            made[key] = (
+                run,
+                folder / "model",
+                files.export(Predictor((run,)), form, folder / "model"),
+            )
+        return made[key]
+
+    return export
+
+
+MODELS = [
+    ("t", {"model.normalization": "batch", "model.dropout": 0.2}),
+    ("t", {"dataset.encode": "ordinal", "dataset.scaling": "robust", "loss": "hinge"}),
+    ("v", {"dataset.scaling": "quantile"}),
+    ("[v,w]", {"dataset.scaling": "minmax", "dtype": "float64"}),
+]
+FORMS = {"t": "onnx", "v": "onnx", "[v,w]": "torch"}
+"""In which form a target is exported by default; the campaign exports all in both."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("target", "more"),
-    [
-        ("t", {"model.normalization": "batch", "model.dropout": 0.2}),
-        ("t", {"dataset.encode": "ordinal", "dataset.scaling": "robust", "loss": "hinge"}),
-        ("v", {"dataset.scaling": "quantile"}),
-        ("[v,w]", {"dataset.scaling": "minmax", "dtype": "float64"}),
-    ],
+    ("target", "more", "form"),
+    few_by_default(
+        "fuzz",
+        [(*model, form) for model in MODELS for form in ("onnx", "torch")],
+        lambda target, more, form: form == FORMS[target] and "dataset.encode" not in more,
+    ),
 )
-def test_ten_thousand_rows_agree(tmp_path, target, more, form):
-    run = trained(tmp_path, target, **more)
+def test_ten_thousand_rows_agree(exported, target, more, form):
+    run, out, off = exported(target, more, form)
     predictor = Predictor((run,))
-    out = tmp_path / "model"
-    assert files.export(predictor, form, out) <= 1e-5
+    assert off <= 1e-5
     frame = random_rows(run, 10_000, seed=7)
     assert frame.isna().sum().gt(500)[["a", "when", "town of birth"]].all()
     assert (frame["town of birth"] == "never met").sum() > 500
@@ -94,10 +125,10 @@ def test_ten_thousand_rows_agree(tmp_path, target, more, form):
     )
 
 
-def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path):
-    run = trained(tmp_path, "t")
-    files.export(Predictor((run,)), "onnx", tmp_path / "m.onnx")
-    session = ort.InferenceSession(str(tmp_path / "m.onnx"))
+@pytest.mark.slow
+def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path, exported):
+    run, path, _ = exported("t", MODELS[0][1], "onnx")
+    session = ort.InferenceSession(str(path))
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == ["down", "flat", "up"]
     assert [one["kind"] for one in json.loads(told["inputs"])] == [
@@ -127,6 +158,7 @@ def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path):
     assert one[0] == label[0]
 
 
+@pytest.mark.slow
 def test_every_activation_is_exported(tmp_path):
     words = sorted(set(ACTIVATIONS) - {"binary_step"})
     hidden = ",".join(f"{{units:4,activation:{word}}}" for word in words)
@@ -142,8 +174,12 @@ def test_every_activation_is_exported(tmp_path):
     assert files.export(Predictor((run,)), "onnx", tmp_path / "m.onnx") <= 1e-5
 
 
-@pytest.mark.parametrize("loss", ["bce", "mse_onehot", "brier", "focal", "squared_hinge"])
-def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
+LOSSES = ["bce", "mse_onehot", "brier", "focal", "squared_hinge"]
+
+
+@pytest.mark.campaign("fuzz")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_a_loss_makes_of_outputs_is_exported(tmp_path, loss):
     run = mlplab.run(
         [
             "dataset=moons",
@@ -157,6 +193,35 @@ def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
     assert files.export(Predictor((run,)), "torch", tmp_path / "m.pt2") <= 1e-6
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
+    """The module that is exported says what the run says; the campaign writes the files."""
+    words = ["dataset=moons", f"loss={loss}", "training.epochs=2", "tracking=off"]
+    run = mlplab.run([*words, f"hydra.run.dir={tmp_path}/run"])
+    columns, frame = inputs([run]), random_rows(run, 50)
+    with torch.no_grad():
+        said = Pipeline([run]).eval()(*map(torch.from_numpy, coded(columns, raw(columns, frame))))
+    assert difference([run], Predictor((run,)).scores(frame, "rows")[0], said[0].numpy()) <= 1e-5
+
+
+def test_folds_that_met_different_words_are_one_module(tmp_path):
+    """As the file of the campaign: each fold has codes of its own for the words of a category."""
+    frame = table("t.csv", rows=120)
+    frame.loc[3, "town of birth"] = "once"
+    frame.to_csv("t.csv", index=False)
+    words = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]"]
+    own = ["dataset.missing=impute", "training.epochs=2", "tracking=off"]
+    mlplab.sweep([*words, *own, "validation=kfold", "validation.folds=3"], "kf")
+    predictor = Predictor.of(Path("kf"))
+    rows, columns = random_rows(predictor.runs[0], 50), inputs(predictor.runs)
+    with torch.no_grad():
+        module = Pipeline(predictor.runs).eval()
+        said = module(*map(torch.from_numpy, coded(columns, raw(columns, rows))))[0].numpy()
+    assert len(predictor.runs) == 3
+    assert difference(predictor.runs, predictor.scores(rows, "rows")[0], said) <= 1e-5
+
+
+@pytest.mark.campaign("fuzz")
 def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     frame = table("t.csv")
@@ -233,8 +298,6 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
         ],
         quiet=True,
     )
-    from pathlib import Path
-
     predictor = Predictor.of(Path(frame.attrs["folder"]))
     rows = random_rows(predictor.runs[0], 50)
     alone = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
@@ -244,25 +307,31 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
 
 
 @pytest.mark.parametrize("word", sorted(ACTIVATIONS))
-def test_every_activation_predicts_in_a_population(word):
+def test_every_activation_predicts_in_a_population(word, moons):
     from mlplab.runs.together import Together
 
-    runs = [mlplab.load(path) for path in _two(word)]
+    kind = ACTIVATIONS[word]
+    runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]
+    assert len(runs) == 2
     x = np.random.default_rng(0).normal(size=(20, 2))
     found = Together(runs).predicted([x])
     for run, own in zip(runs, found, strict=True):
         assert np.allclose(own, run.scores(x), atol=1e-6)
 
 
-def _two(word):
-    import tempfile
-    from pathlib import Path
+@pytest.fixture(scope="module")
+def moons(tmp_path_factory):
+    """Two runs of each activation, trained as one sweep."""
+    folder = tmp_path_factory.mktemp("moons") / "sweep"
+    words = ["dataset=moons", "training.steps=2", "tracking=off", "seed=0,1"]
+    hidden = [
+        f"[{{units:6,activation:{word}}},{{units:6,activation:{word}}}]" for word in ACTIVATIONS
+    ]
+    mlplab.sweep([*words, f"model.hidden={','.join(hidden)}"], folder)
+    return [mlplab.load(path) for path in sorted((folder / "jobs").iterdir())]
 
-    place = Path(tempfile.mkdtemp())
-    own = ["dataset=moons", f"activation={word}", "training.steps=2", "tracking=off"]
-    return [mlplab.run([*own, f"seed={i}", f"hydra.run.dir={place}/{i}"]).folder for i in range(2)]
 
-
+@pytest.mark.slow
 def test_the_exported_program_runs_without_mlplab(tmp_path):
     import subprocess
     import sys

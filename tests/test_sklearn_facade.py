@@ -20,8 +20,20 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from mlplab import sklearn as ours
 
+EPOCHS = {"MLPClassifier": 30, "MLPRegressor": 30}
+
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_it_passes_the_checks_of_scikit_learn(name):
+    """With as few epochs as pass; the campaign compares with what scikit-learn's own passes."""
+    mine = check_estimator(getattr(ours, name)(epochs=EPOCHS[name]), on_fail=None, on_skip=None)
+    assert [found["check_name"] for found in mine if found["status"] == "failed"] == []
+    assert sum(found["status"] == "passed" for found in mine) > 40
+
+
+@pytest.mark.campaign("fuzz")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 def test_it_passes_all_checks_that_scikit_learn_s_own_passes(name):
@@ -189,7 +201,25 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
+def test_an_ensemble_is_better_than_its_median():
+    X, y = moons(800, 1)
+    X, X_test, y, y_test = train_test_split(X, y, train_size=400, random_state=0)
+    fields = {"hidden": (16, 16), "epochs": 40, "lr": 0.01, "batch_size": 64}
+    together = ours.MLPClassifier(**fields, n_members=16, random_state=2).fit(X, y)
+    losses = [
+        log_loss(
+            y_test,
+            ours.MLPClassifier(**fields, random_state=2 + k)
+            .fit(X, y)
+            .predict_proba(X_test)
+            .astype(float),
+        )
+        for k in range(5)
+    ]
+    assert log_loss(y_test, together.predict_proba(X_test)) <= np.median(losses)
+
+
+@pytest.mark.campaign("timing")
 def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread):
     X, y = moons(2000, 1)
     X, X_test, y, y_test = train_test_split(X, y, train_size=1000, random_state=0)
@@ -238,6 +268,10 @@ def test_partial_fits_are_a_fit_in_pieces(optimizer):
     np.testing.assert_allclose(pieces.predict_proba(X), whole.predict_proba(X), rtol=1e-9)
     assert pieces.n_iter_ == 12
     pieces.partial_fit(X[:7], y[:7])  # other rows, and fewer
+
+
+def test_partial_fits_of_values_learn():
+    X, _ = moons(60)
     values = ours.MLPRegressor(hidden=(6,), lr=0.05, random_state=0)
     for _ in range(150):
         values.partial_fit(X, X[:, 0] * 100)

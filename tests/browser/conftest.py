@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from drawing import use_few_dots
 from harness import FULL, wait_for
 
 import mlplab
@@ -84,11 +85,15 @@ def page(chromium):
 def outputs(tmp_path_factory):
     """Two runs and a sweep, as a user's outputs/ holds them."""
     place = tmp_path_factory.mktemp("outputs")
-    mlplab.run(["experiment=radial_6_6", "training.epochs=60"], place / "runs" / "radial_6_6" / "a")
-    mlplab.run(
-        ["dataset=digits", "model.hidden=16", "training.epochs=3"], place / "runs" / "digits" / "a"
-    )
-    mlplab.run(["experiment=sine_100", "training.epochs=60"], place / "runs" / "sine_100" / "a")
+    runs = {
+        "radial_6_6": ["experiment=radial_6_6", "training.epochs=20"],
+        "digits": ["dataset=digits", "model.hidden=16", "training.epochs=3"],
+        "sine_100": ["experiment=sine_100", "training.epochs=20"],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        use_few_dots(patch)
+        for name, words in runs.items():
+            mlplab.run(words, place / "runs" / name / "a")
     mlplab.sweep(
         [
             "experiment=xor_mlp",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawing import use_few_dots
 
 import mlplab
 from mlplab.commands.report import report_run
@@ -15,7 +16,9 @@ from mlplab.playback.revisit import revisit
 @pytest.fixture(scope="module", params=["radial_6_6", "digits", "sine_100"])
 def folder(request, outputs):
     folder = outputs / "runs" / request.param / "a"
-    report_run(folder, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        use_few_dots(patch)
+        report_run(folder, quiet=True)
     return folder
 
 
