@@ -517,6 +517,7 @@ def test_b22_ten_thousand_runs_are_listed_in_seconds(capfd):
 
 
 @row("B24")
+@pytest.mark.campaign("fuzz", small=True)
 def test_b24_few_file_descriptors():
     overrides = [*QUICK, "training.epochs=2", f"seed=range({size(20, 300)})", "tracking=scalars"]
     run("train", "-m", *overrides, "hydra.sweep.dir=sweep", limits={"RLIMIT_NOFILE": 64})

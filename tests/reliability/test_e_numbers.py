@@ -378,6 +378,7 @@ def test_e6_members_leave_by_a_select(tmp_path):
     ids=str,
 )
 @row("D25")
+@pytest.mark.campaign("fuzz", small=True)
 def test_level_d0_repeated(words, tmp_path):
     found = {digest(mlplab.run(words, tmp_path / str(i)).folder) for i in range(size(3, 25))}
     assert len(found) == 1
