@@ -308,10 +308,11 @@ def test_fuzzing_of_the_command_line(words):
     assert tree(Path()) == before
 
 
+@pytest.mark.campaign("fuzz")
 def test_fuzzing_is_told():
     told(
         "fuzzing of configurations",
-        examples=size(200, 10_000),
-        command_lines=size(60, 2000),
+        examples=10_000,
+        command_lines=2000,
         tracebacks=0,
     )
