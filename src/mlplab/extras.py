@@ -1,8 +1,7 @@
-"""Packages that come with an extra of mlplab: whether they are installed, and what to say where
-they are not.
+"""Optional dependencies: check that an extra is installed, and say which one is missing.
 
-They are imported inside functions, after `require`; a module that imports one at its top can be
-imported only after that.
+Optional packages are imported inside functions, after `require`. A module that imports one at the
+top level must itself be imported only after `require`.
 """
 
 from __future__ import annotations
@@ -10,25 +9,24 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 _PACKAGES = {"PIL": "pillow"}
-"""Modules whose package has another name."""
+"""Module -> the name of its distribution, where they differ."""
 
 
 class MissingExtraError(ImportError, ValueError):
-    """What was asked for needs a package that is not installed. The command ends with
-    `exit_code`, as for any input that is refused.
-    """
+    """The request needs a package that is not installed. The command exits with `exit_code`."""
 
     exit_code = 2
 
 
 def installed(*modules: str) -> bool:
-    """Whether all of these modules can be imported. Imports none of them."""
+    """Whether all of these modules can be imported. Does not import them."""
     return not _absent(modules)
 
 
 def require(purpose: str, extra: str, *modules: str) -> None:
-    """Raise MissingExtraError where one of the modules is not installed; `purpose` needs them, and
-    `extra` has them.
+    """Raise MissingExtraError if one of the modules is not installed.
+
+    The message says that `purpose` needs them and that `extra` installs them.
     """
     if _absent(modules):
         raise MissingExtraError(f"{missing(purpose, extra, *modules)}.")

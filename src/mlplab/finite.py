@@ -1,5 +1,6 @@
-"""Outputs of a network that are no prediction. The largest of several NaNs is the first one, so
-argmax would give class 0 to a row of which nothing is known.
+"""Refuse to predict from outputs that are not finite.
+
+The argmax of a row of NaNs is 0, so an overflow would silently become the first class.
 """
 
 from __future__ import annotations
@@ -8,19 +9,19 @@ import numpy as np
 
 
 class NotFiniteError(ValueError):
-    """A network whose output for a row is not a finite number. The command ends with
-    `exit_code`.
-    """
+    """The network's output for a row is NaN or infinite. The command exits with `exit_code`."""
 
     exit_code = 2
 
 
 def check_finite_outputs(outputs: np.ndarray, source: str, first: int = 1, by: str = "") -> None:
-    """Raise NotFiniteError unless all of these outputs are finite numbers: class probabilities
-    [N, C], or values [N, T].
+    """Raise NotFiniteError unless all outputs are finite.
 
-    `source` is where the rows come from, `first` the number of the first of them there, and `by`
-    the run that predicts, where there are several.
+    Args:
+        outputs: class probabilities [N, C] or values [N, T].
+        source: the file or argument that the rows come from.
+        first: the number of the first row in the source.
+        by: the run that predicts, if there are several.
     """
     finite_N = np.isfinite(outputs).all(tuple(range(1, outputs.ndim)))
     if finite_N.all():
@@ -31,7 +32,7 @@ def check_finite_outputs(outputs: np.ndarray, source: str, first: int = 1, by: s
     network = f"the network in {by}" if by else "the network"
     raise NotFiniteError(
         f"{source}, row {first + row}{counted}: the output of {network}"
-        f" is {wrong}, which is no prediction; {int((~finite_N).sum())} such row(s). Either the"
-        " row has numbers far beyond those of the training: correct it or leave it out. Or the"
-        " weights are not finite: train again, with a smaller learning rate."
+        f" is {wrong}, so there is no prediction; {int((~finite_N).sum())} such row(s). Either the"
+        " row has numbers far outside the training data: correct it or leave it out. Or the"
+        " weights are not finite: train again with a smaller learning rate."
     )

@@ -1,7 +1,7 @@
-"""How this package starts Python: so that no module of the working folder is imported.
+"""Start Python without the working folder on its module path.
 
-`python -m` puts the working folder first on the path of modules. A sweep's folder may be somebody
-else's, and a `yaml.py` in it would run in every worker. PYTHONPATH holds as ever.
+`python -m` puts the working folder first on the module path, so a `yaml.py` in a sweep folder that
+somebody else sent would run in every worker. PYTHONPATH still applies.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import sys
 from collections.abc import Iterator, Mapping
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""The same as -P for every Python that a process starts, whoever writes its command line."""
+"""Equivalent to -P, and inherited by every Python process that a child starts."""
 
 
-def python_command(*words: str) -> list[str]:
-    """The command line of this Python with these words."""
-    return [sys.executable, "-P", *words]
+def python_command(*arguments: str) -> list[str]:
+    """The command line that runs this interpreter with these arguments."""
+    return [sys.executable, "-P", *arguments]
 
 
 def safe_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process: ours, these variables, and a safe path for any Python."""
+    """A copy of the environment with these variables and PYTHONSAFEPATH set."""
     return {**os.environ, **(more or {}), **SAFE_PATH}
 
 
 @contextlib.contextmanager
 def safe_path() -> Iterator[None]:
-    """While a library starts processes by itself, which inherit our environment."""
+    """Set PYTHONSAFEPATH while a library starts processes that inherit our environment."""
     before = {name: os.environ.get(name) for name in SAFE_PATH}
     os.environ.update(SAFE_PATH)
     try:

@@ -1,7 +1,7 @@
-"""Folders and files inside the folder of a run or a sweep, never through a symbolic link: such a
-folder may be somebody else's, and a link in it may lead anywhere.
+"""Open folders and files inside a run or sweep folder without following symbolic links.
 
-Only what lies inside is refused. The folder itself, and those above it, are the user's choice.
+A run folder may come from somebody else, and a link in it may point anywhere. Only entries inside
+the folder are refused: the folder itself and its parents are the user's choice.
 """
 
 from __future__ import annotations
@@ -22,28 +22,26 @@ _APPEND = (
 
 
 class LinkError(ValueError):
-    """A symbolic link where a folder or a file of a run belongs. The command ends with
-    `exit_code`.
-    """
+    """A symbolic link in place of a run's folder or file. The command exits with `exit_code`."""
 
     exit_code = 2
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(
-            f"{path} is a symbolic link, and nothing is written through a link inside the folder"
-            " of a run or a sweep: remove it, or put what it leads to in its place."
+            f"{path} is a symbolic link. mlplab does not write through links inside the folder of"
+            " a run or a sweep: remove the link, or replace it with what it points to."
         )
 
 
 def refuse_links(paths: Iterable[Path]) -> None:
-    """Raise LinkError for the first of these paths that is a link, wherever it leads."""
+    """Raise LinkError for the first of these paths that is a symbolic link."""
     for path in paths:
         if path.is_symlink():
             raise LinkError(path)
 
 
 def refuse_links_below(folder: Path, deep: bool = True) -> None:
-    """The same for the folder and all that it holds; not `deep`: its entries alone."""
+    """Raise LinkError if the folder or anything below it is a link; `deep=False`: its entries."""
     refuse_links([folder])
     for place, folders, files in os.walk(folder):
         refuse_links(Path(place, name) for name in (*folders, *files))
@@ -52,8 +50,9 @@ def refuse_links_below(folder: Path, deep: bool = True) -> None:
 
 
 def own_folder(path: Path, below: Path | None = None) -> Path:
-    """The folder at `path`, made where there is none, and with `below` those between the two. A
-    link in the place of one is a LinkError.
+    """Create the folder at `path`, with `below` also the folders between the two, and return it.
+
+    Raises LinkError if one of them is a link.
     """
     between = [] if below is None else [one for one in path.parents if below in one.parents]
     for attempt in range(3):  # another process may take an empty one away meanwhile
@@ -73,9 +72,7 @@ def _make(path: Path) -> None:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """The file at `path`, made where there is none, for writing at its end. A link in its place is
-    a LinkError.
-    """
+    """Open a file for appending, and create it if needed. Raises LinkError if it is a link."""
     refuse_links([path])  # where the system cannot be told to follow none
     try:
         return os.fdopen(os.open(path, _APPEND, 0o666), "ab")
