@@ -4,12 +4,11 @@ and no folder.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cli_process import run
+from composing import composed_once  # noqa: F401
 
 from mlplab.cli import main
 
@@ -84,6 +83,7 @@ def test_there_are_enough():
     assert len(WRONG) >= 40
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(("words", "nearest"), WRONG, ids=[words for words, _ in WRONG])
 def test_it_is_refused_with_the_nearest_right_thing(words, nearest, tmp_path, capfd):
     (tmp_path / "a_file").write_text("here first")
@@ -98,14 +98,7 @@ def test_it_is_refused_with_the_nearest_right_thing(words, nearest, tmp_path, ca
 
 @pytest.mark.parametrize("words", ["optimizer=adm", "optimizer.lr=nan", "+x._target_=os.system"])
 def test_the_command_itself_exits_with_2(words, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "mlplab", "train", words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ},
-    )
-    assert (done.returncode, done.stdout) == (2, "")
+    done = run("train", words, code=2)
+    assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(Path(tmp_path).iterdir())

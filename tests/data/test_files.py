@@ -159,6 +159,7 @@ def test_a_run_from_a_file(csv, capfd):
         "training.epochs=150",
         "optimizer.lr=0.02",
         "model.hidden=16-16",
+        "tracking=summary",
     ]
     assert main(["train", *words, "hydra.run.dir=run"]) == 0
     told = capfd.readouterr().err
@@ -236,6 +237,7 @@ def test_d1_empty_cells_are_refused_or_filled(where, capfd):
             "train",
             "dataset=file",
             "training.epochs=2",
+            "tracking=summary",
             *words,
             "dataset.missing=impute",
             "hydra.run.dir=run",
@@ -311,6 +313,7 @@ def test_d4_a_word_among_numbers(word, capfd):
                 "dataset.target=churn",
                 "dataset.ignore=[age]",
                 "training.epochs=1",
+                "tracking=summary",
             ]
         )
         == 0
@@ -589,6 +592,7 @@ def test_several_targets(tmp_path):
             "dataset.ignore=[churn]",
             "training.epochs=200",
             "optimizer.lr=0.02",
+            "tracking=summary",
         ],
         "run",
     )
