@@ -35,6 +35,7 @@ def test_it_tells_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert "s3cret-value" not in json.dumps(provenance([], ""))
 
 
+@pytest.mark.campaign("timing")
 def test_after_the_first_time_it_costs_next_to_nothing() -> None:
     provenance([], "")
     assert cheapest(lambda: [provenance([], "") for _ in range(100)], attempts=3) / 100 < 0.001

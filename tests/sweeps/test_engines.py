@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import cli_process
 import pytest
+from cli_process import python_command
 
 from mlplab.cli import main
 from mlplab.config import cluster
@@ -161,6 +163,15 @@ def test_engines_take_what_they_can():
     )
 
 
+class Warm(local.Process):
+    """A worker that need not import anything."""
+
+    def __init__(self, command, name):
+        self.name = name
+        assert command[:3] == python_command(), command
+        self._process = cli_process.start(*command[3:])
+
+
 class Fake:
     """An engine that remembers what it was asked for, and whose first workers die at once."""
 
@@ -171,10 +182,7 @@ class Fake:
 
     def start(self, commands, first, threads):
         self.asked.append((first, len(commands)))
-        handles = [
-            local.Process(command, Path(f"{first + i}.log"), {}, f"fake {first + i}")
-            for i, command in enumerate(commands)
-        ]
+        handles = [Warm(command, f"fake {first + i}") for i, command in enumerate(commands)]
         if first == 0:
             handles[0]._process.send_signal(signal.SIGKILL)
         return handles

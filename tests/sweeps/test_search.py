@@ -5,16 +5,15 @@ objectives, kills, what is refused.
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli_process import run, start
+from harness import size
+from pauses import pause, wait_until_paused
 
 from mlplab.cli import main
 from mlplab.config import words
@@ -124,6 +123,7 @@ def test_a_wrong_space_is_refused(written, said):
         dimensions([], written)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(capsys):
     assert search("optimizer=adam,sgd") == 0
     shown = capsys.readouterr().out
@@ -241,7 +241,7 @@ def test_several_objectives_have_a_front(capsys):
     assert "Pareto front" in Path("s/search.html").read_text()
 
 
-TRIALS = 256 if os.environ.get("MLPLAB_CAMPAIGN") == "full" else 96
+TRIALS, KILLS = size(12, 256), size(1, 5)
 SEARCHED = """# @package _global_
 defaults:
   - override /dataset: moons
@@ -257,9 +257,12 @@ sweep:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pruning", ["none", "halving"])
+@pytest.mark.campaign("kills", small=True)
+@pytest.mark.parametrize(
+    "pruning", [pytest.param("none", marks=pytest.mark.campaign("kills")), "halving"]
+)
 def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
+    """By default once, in the campaign five times."""
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/searched.yaml").write_text(SEARCHED.replace("TRIALS", str(TRIALS)))
     words = [
@@ -271,32 +274,20 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         "training.epochs=9",
         "device=cpu",
         f"sweep.pruning={pruning}",
-        "sweep.parallel=32",
-        "tracking.checkpoint_seconds=0.2",
+        f"sweep.parallel={size(6, 32)}",
+        "tracking.checkpoint_seconds=0.001",
         "hydra.sweep.dir=s",
     ]
-    rng = random.Random(3)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-m", "mlplab"]
-    for number in range(5):
+    plugins = []
+    for number in range(KILLS):
+        name = f"paused_{number}"
+        plugins += pause(checkpoints=2 + number, name=name)
         begin = ["train", *words] if number == 0 else ["resume", "s"]
-        process = subprocess.Popen(
-            [*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
-        )
-        seen = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
-        limit = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < limit:
-            now = len(list(Path("s/jobs").glob("*"))) if Path("s/jobs").is_dir() else 0
-            if now > seen + rng.randint(1, TRIALS // 12):
-                break
-            time.sleep(rng.uniform(0.005, 0.05))
-        assert process.poll() is None, "it ended before it was killed"
-        process.send_signal(signal.SIGKILL)
+        process = start(*begin, *plugins)
+        wait_until_paused(process, name)
+        process.kill()
         process.wait()
-    done = subprocess.run(
-        [*command, "resume", "s"], capture_output=True, text=True, env=env, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run("resume", "s", *plugins)
     found = trials()
     assert len(found) == TRIALS
     assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
@@ -338,6 +329,7 @@ def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsy
     assert "pip install 'mlplab[search]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_else_imports_optuna():
     code = (
         "import sys, mlplab.sweeps.multirun, mlplab.sweeps.search, mlplab.experiment,"

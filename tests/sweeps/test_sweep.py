@@ -7,16 +7,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from cli_process import run, start
+from drawing import draw_only, use_few_dots
+from harness import FULL, size, wait_for
+from pauses import pause, wait_until_paused
 
 import mlplab
 from mlplab.cli import main
@@ -91,7 +91,12 @@ def stamps(folder):
 # Each job is a run.
 
 
-def test_a_job_leaves_what_a_lone_run_leaves():
+@pytest.mark.campaign("fuzz", small=True)
+def test_a_job_leaves_what_a_lone_run_leaves(monkeypatch):
+    """By default two jobs of six are compared, with one picture; all in the campaign."""
+    if not FULL:
+        draw_only(monkeypatch, "decision")
+        use_few_dots(monkeypatch)
     words = [
         *QUICK,
         "dtype=float64",
@@ -102,7 +107,7 @@ def test_a_job_leaves_what_a_lone_run_leaves():
     ]
     table = mlplab.sweep([*words, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
     assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
-    for row in table.to_dict("records"):
+    for row in table.to_dict("records")[:: size(5, 1)]:
         job = Path("sweep/jobs", str(row["job"]))
         lone = mlplab.run([*words, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"])
         state = {
@@ -226,19 +231,29 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
 
 
 BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
+LEVEL = [] if FULL else ["tracking=summary"]  # of a lone job, which would have pictures
+FOUR = [*QUICK, *LEVEL, "dtype=float64", "optimizer.lr=0.01,0.1", "seed=0,1"]
 
 
+def results(folder):
+    return pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Results of these jobs by our own sweeper and launcher."""
+    folder = tmp_path_factory.mktemp("four") / "ours"
+    assert main(["train", "-m", *FOUR, f"hydra.sweep.dir={folder}"]) == 0
+    return results(folder)
+
+
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     "words", [BASIC[1:], BASIC[:1], [BASIC[0], "hydra.sweeper.max_batch_size=3"], BASIC]
 )
-def test_hydras_own_launcher_and_sweeper_give_the_same_results(words):
-    sweep = [*QUICK, "dtype=float64", "optimizer.lr=0.01,0.1", "seed=0,1"]
-    assert main(["train", "-m", *sweep, "hydra.sweep.dir=ours"]) == 0
-    assert main(["train", "-m", *sweep, "hydra.sweep.dir=theirs", *words]) == 0
-    ours, theirs = (
-        pd.read_csv(f"{name}/results.csv").drop(columns="seconds") for name in ("ours", "theirs")
-    )
-    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
+def test_hydras_own_launcher_and_sweeper_give_the_same_results(words, four):
+    assert main(["train", "-m", *FOUR, "hydra.sweep.dir=theirs", *words]) == 0
+    pd.testing.assert_frame_equal(four, results("theirs"), rtol=1e-9)
 
 
 def test_plan_prints_and_runs_nothing(capsys):
@@ -259,6 +274,7 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
                 "train",
                 "experiment=batch_styles",
                 "training.epochs=1",
+                "tracking=summary",
                 "seeds=2",
                 "hydra.sweep.dir=sweep",
             ]
@@ -274,6 +290,7 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
                 "training=batch",
                 "seed=0",
                 "training.epochs=1",
+                "tracking=summary",
                 "hydra.run.dir=one",
             ]
         )
@@ -285,6 +302,7 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
 # Failures.
 
 
+@pytest.mark.slow
 def test_97_of_100_with_three_reasons(parts, capsys):
     moods = ["0"] * 50 + ["1"] + ["2"] + ["0"] * 48
     Path("conf/experiment").mkdir(parents=True)
@@ -361,6 +379,7 @@ def test_an_estimate_cuts_populations(monkeypatch):
     assert list(table["status"]) == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_retries_and_fail_fast(parts):
     words = ["train", "-m", "--plugin", parts, *QUICK, "dataset=moody"]
     assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=once"]) == 1
@@ -388,8 +407,10 @@ def test_retries_and_fail_fast(parts):
     assert main(["resume", "once", "--plugin", parts]) == 0
 
 
+@pytest.mark.slow
 def test_lbfgs_jobs_run_alone_after_the_others():
-    table = mlplab.sweep([*QUICK, "optimizer=torch,adam", "seed=0,1"], "sweep")
+    words = [*QUICK, "tracking=scalars", "optimizer=torch,adam", "seed=0,1"]
+    table = mlplab.sweep(words, "sweep")
     assert list(table["status"]) == ["done"] * 4
     plan = read_plan(Path("sweep"))
     assert [len(piece.jobs) for piece in plan.pieces] == [2, 1, 1]
@@ -497,65 +518,90 @@ def test_a_plan_is_frozen():
             read_plan(Path("sweep"))
 
 
-def run_in_background(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "mlplab", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+MEETING = """
+import os, time
+from pathlib import Path
+from mlplab.sweeps import runner
+
+populate = runner.populate
 
 
-def test_three_drivers_do_each_job_once(monkeypatch):
-    monkeypatch.setattr(runner, "WAIT", 0.05)
+def meet(members):
+    Path(f"trains-{os.getpid()}").touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path().glob("trains-*"))) < 2:
+        assert time.monotonic() < deadline, "no other driver trains"
+        time.sleep(0.005)
+    return populate(members)
+
+
+runner.populate, runner.WAIT = meet, 0.05
+"""
+"""A driver that has jobs waits until another one has some too, however fast it is."""
+
+
+@pytest.mark.slow
+def test_three_drivers_do_each_job_once():
+    Path("meeting.py").write_text(MEETING)
     words = [
+        *("--plugin", "meeting.py"),
         "experiment=xor_mlp",
-        "training.epochs=10",
-        "activation=tanh,relu,elu,sigmoid,gelu,silu",
-        "seed=range(4)",
+        "training.epochs=3",
+        "activation=tanh,relu,elu,silu",
+        "seed=range(2)",
         "hydra.sweep.dir=sweep",
     ]
-    drivers = [run_in_background("train", "-m", *words) for _ in range(3)]
+    drivers = [start("train", "-m", *words) for _ in range(3)]
     told = [driver.communicate(timeout=120)[1] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0, 0], told
     table = pd.read_csv("sweep/results.csv")
-    assert list(table["status"]) == ["done"] * 24
-    assert all(len(list(Path(f"sweep/jobs/{n}").glob("events*"))) == 1 for n in range(24))
+    assert list(table["status"]) == ["done"] * 8
+    assert all(len(list(Path(f"sweep/jobs/{n}").glob("events*"))) == 1 for n in range(8))
     processes = {
         Path(next(iter(Path(f"sweep/jobs/{n}").glob("events*")))).name.split(".")[-2]
-        for n in range(24)
+        for n in range(8)
     }
     assert len(processes) >= 2  # they shared the work
 
 
-def test_jobs_killed_in_the_middle_are_not_half_there(monkeypatch):
+@pytest.mark.slow
+def test_jobs_killed_in_the_middle_are_not_half_there():
     """The process is killed while it writes a folder: what is there is whole, the rest is done by
     resume.
     """
-    words = ["experiment=xor_mlp", "training.epochs=2", "seed=range(300)", "hydra.sweep.dir=sweep"]
-    driver = run_in_background("train", "-m", *words)
-    deadline = time.monotonic() + 60
-    while len(list(Path("sweep/jobs").glob("*"))) < 20 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    driver.send_signal(signal.SIGKILL)
-    driver.communicate()
+    words = ["experiment=xor_mlp", "training.epochs=2", "seed=range(110)", "hydra.sweep.dir=sweep"]
+    driver = start("train", "-m", *words)
+    kill_while_it_writes(driver, 20)
     there = list(Path("sweep/jobs").iterdir())
-    assert 20 <= len(there) < 300
+    assert 20 <= len(there) < 110
     complete = files(there[0])
     assert all(files(path) == complete for path in there)
     before = {path: stamps(path) for path in there}
     assert main(["resume", "sweep"]) == 0
     assert {path: stamps(path) for path in there} == before
     table = pd.read_csv("sweep/results.csv")
-    assert list(table["job"]) == list(range(300))
+    assert list(table["job"]) == list(range(110))
     assert set(table["status"]) == {"done"}
     assert [path.name for path in Path("sweep").iterdir() if path.name.startswith(".aside")] == []
 
 
-@pytest.mark.slow
+def kill_while_it_writes(driver, number):
+    """Kill it once it has written so many folders more."""
+    before = len(list(Path("sweep/jobs").glob("*")))
+    wait_for(
+        lambda: (
+            len(list(Path("sweep/jobs").glob("*"))) >= before + number or driver.poll() is not None
+        )
+    )
+    assert driver.poll() is None, driver.communicate()
+    driver.kill()
+    driver.communicate()
+
+
+@pytest.mark.campaign("kills")
 def test_500_jobs_killed_20_times():
-    """Killed at 20 random moments and resumed each time: 500 results, none twice, the table of an
-    undisturbed sweep.
+    """Killed 20 times, while it trains and while it writes folders, and resumed each time: 500
+    results, none twice, the table of an undisturbed sweep.
     """
     words = [
         "experiment=xor_mlp",
@@ -563,34 +609,31 @@ def test_500_jobs_killed_20_times():
         "activation=tanh,relu,elu,sigmoid,gelu",
         "optimizer.lr=0.01,0.03",
         "seed=range(50)",
+        "tracking.checkpoint_seconds=0.001",
     ]
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
-    random, seen = np.random.default_rng(3), {}
-    driver = run_in_background("train", "-m", *words, "hydra.sweep.dir=sweep")
-    for _ in range(20):
-        time.sleep(random.uniform(0.5, 5))
-        driver.send_signal(signal.SIGKILL)
-        driver.communicate()
+    random, seen, plugins = np.random.default_rng(3), {}, []
+    for number in range(20):
+        name = f"paused_{number}"
+        if while_training := number % 2 == 0:
+            plugins += pause(checkpoints=int(random.integers(1, 9)), name=name)
+        begin = ["resume", "sweep"] if number else ["train", "-m", *words, "hydra.sweep.dir=sweep"]
+        driver = start(*begin, *plugins)
+        if while_training:
+            wait_until_paused(driver, name)
+            driver.kill()
+            driver.communicate()
+        else:
+            kill_while_it_writes(driver, int(random.integers(1, 40)))
         for path in Path("sweep/jobs").glob("*") if Path("sweep/jobs").exists() else ():
             if path.name in seen:
                 assert stamps(path) == seen[path.name]
             else:
                 seen[path.name] = stamps(path)
-        driver = run_in_background(
-            *(
-                ["resume", "sweep"]
-                if Path("sweep/plan.yaml").exists()
-                else ["train", "-m", *words, "hydra.sweep.dir=sweep"]
-            )
-        )
-    driver.communicate(timeout=200)
-    assert driver.returncode == 0
+    run("resume", "sweep", *plugins, timeout=200)
     for name, before in seen.items():
         assert stamps(Path("sweep/jobs", name)) == before
-    ours, theirs = (
-        pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
-        for name in ("undisturbed", "sweep")
-    )
+    ours, theirs = results("undisturbed"), results("sweep")
     assert list(theirs["job"]) == list(range(500))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     shutil.rmtree("sweep")

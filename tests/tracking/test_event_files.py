@@ -105,6 +105,7 @@ def test_a_history_written_at_once_equals_one_written_step_by_step(tmp_path: Pat
         assert points(tmp_path / "once", tag) == points(tmp_path / "stepwise", tag) == expected
 
 
+@pytest.mark.campaign("timing")
 def test_a_thousand_steps_of_eight_values_are_written_fast(tmp_path: Path) -> None:
     values = {f"train/metric_{i}": 0.5 for i in range(8)}
     columns = {tag: np.zeros(100) for tag in values}

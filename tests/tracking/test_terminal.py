@@ -271,6 +271,7 @@ def test_numbers_read_well() -> None:
     ]
 
 
+@pytest.mark.campaign("timing")
 def test_an_update_between_two_drawings_is_cheap() -> None:
     with Progress(100, "x", stream=io.StringIO()) as bar:
         assert (
