@@ -45,8 +45,8 @@ def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
     probabilities = run.predict_proba(grid)
     sure = (probabilities.max(1) - 1 / probabilities.shape[1]) / (1 - 1 / probabilities.shape[1])
     words = palette(prepared.class_names)
-    colours = np.array([rgb(word) for word in words])[probabilities.argmax(1)]
-    picture = 1 - (0.15 + 0.55 * sure)[:, None] * (1 - colours)
+    colors = np.array([rgb(word) for word in words])[probabilities.argmax(1)]
+    picture = 1 - (0.15 + 0.55 * sure)[:, None] * (1 - colors)
     axes.imshow(picture.reshape(240, 240, 3), extent=(-reach, reach, -reach, reach), origin="lower")
     axes.scatter(
         *points.T, c=classes, cmap=ListedColormap(words), s=9, edgecolors="white", linewidths=0.4
@@ -58,7 +58,7 @@ def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """A copy with 128 colours: a third of the size."""
+    """A copy with 128 colors: a third of the size."""
     from PIL import Image
 
     with Image.open(source) as image:

@@ -16,7 +16,7 @@ ROWS = [
 HEAD = [
     "@RELATION tiny",
     "@ATTRIBUTE size REAL",
-    "@ATTRIBUTE colour {red,blue}",
+    "@ATTRIBUTE color {red,blue}",
     "@ATTRIBUTE age REAL",
     "@ATTRIBUTE bought {yes,no}",
     "@DATA",
@@ -39,7 +39,7 @@ DESCRIPTION = {
 }
 COLUMNS = {
     "size": {"data_type": "numeric"},
-    "colour": {"data_type": "nominal", "nominal_value": ["red", "blue"]},
+    "color": {"data_type": "nominal", "nominal_value": ["red", "blue"]},
     "age": {"data_type": "numeric", "number_of_missing_values": "1"},
     "bought": {"data_type": "nominal", "nominal_value": ["yes", "no"], "is_target": "true"},
 }

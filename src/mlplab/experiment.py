@@ -184,7 +184,7 @@ def _train(loop: Loop, record: Record, member: Ready, signals: Signals, quiet: b
             bar.update(rows[-1].step, dict(zip(names, rows[-1].values[:, 0].tolist(), strict=True)))
 
         loop.listener = listen
-        signals.at_once = False  # from here on a signal is honoured between two steps
+        signals.at_once = False  # from here on a signal is honored between two steps
         with contextlib.suppress(KeyboardInterrupt):
             signals.check()
             loop.run()

@@ -2,7 +2,7 @@
 
 The cheap metrics are for every evaluation, the `final_` ones for the end of a run. All agree with
 scikit-learn; where it has no value, the number here is NaN. A member whose predictions hold a NaN
-gets NaN for its metrics, its neighbours are untouched.
+gets NaN for its metrics, its neighbors are untouched.
 
 Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """

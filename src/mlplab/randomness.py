@@ -3,7 +3,7 @@ logs or is evaluated.
 
 Two kinds of generator serve this. `numpy_generator` and `torch_generator` are ordinary generators
 with a derived seed, for what is drawn once (data, split, initial weights). `bits` is a
-counter-based generator, vectorised over the members of a population, for what is drawn at every
+counter-based generator, vectorized over the members of a population, for what is drawn at every
 epoch or step (order of examples, dropout): it has no state to save, and gives the same numbers on
 CPU and CUDA.
 
@@ -54,7 +54,7 @@ _MIX_1, _MIX_2 = -4658895280553007687, -7723592293110705685
 
 
 def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finalizer, a bijection that scatters neighbouring numbers. Source: Steele, Lea,
+    """SplitMix64's finalizer, a bijection that scatters neighboring numbers. Source: Steele, Lea,
     Flood 2014 (Stafford's mix 13).
 
     int64 arithmetic wraps; the masks turn arithmetic into logical right shifts. The argument is

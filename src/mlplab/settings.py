@@ -24,7 +24,7 @@ NORMALIZATIONS = ("none", "batch", "layer")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: affine map, then normalisation, activation and dropout. The output layer has no
+    """One layer: affine map, then normalization, activation and dropout. The output layer has no
     activation and units = 0 (the loss decides).
     """
 

@@ -6,7 +6,7 @@ GridSearchCV, cross_val_score, clone and pickle.
 
 Every part is chosen by its name, or by a mapping of its name and keys: optimizer={"name":
 "momentum", "momentum": 0.95}. Features are taken as they are (put a scaler in front); the targets
-of a regression are standardised inside and given back in their own units. With `n_members` networks
+of a regression are standardized inside and given back in their own units. With `n_members` networks
 that differ in their seeds train as one population and predict as their mean.
 """
 
@@ -235,7 +235,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts one value or several.
 
-    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardised
+    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardized
     inside, unless the loss works in their own units.
 
     Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_,

@@ -118,7 +118,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
 
     def _seeds(self) -> list[int]:
-        """One a member. An int gives neighbouring seeds, so that the members of an ensemble are the
+        """One a member. An int gives neighboring seeds, so that the members of an ensemble are the
         networks one would fit alone.
         """
         if isinstance(self.random_state, Integral):

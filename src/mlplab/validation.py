@@ -15,7 +15,7 @@ class Validation(Part):
 
     @property
     def parts(self) -> int:
-        """How many networks one judgement takes."""
+        """How many networks one judgment takes."""
         return 1
 
     @property

@@ -126,22 +126,22 @@ def test_the_maps_are_what_the_run_predicts(opened, folder):
 
 
 def test_the_canvas_shows_these_maps(opened, folder):
-    """The colours of a unit of the output, field by field, against the probabilities."""
+    """The colors of a unit of the output, field by field, against the probabilities."""
     run, study = mlplab.load(folder), revisit(folder)[1]
     if not study.classifies or study.plane.dimensions == 1:
         pytest.skip("for maps of classes")
     size, last = opened.evaluate("[playback.data.grid, playback.data.columns.length - 1]")
     seen = opened.evaluate(
         f"""(() => {{ playback.go(playback.data.chosen);
-            const picture = fieldPicture({size}, unitColours({last}, 0));
+            const picture = fieldPicture({size}, unitColors({last}, 0));
             return Array.from(picture.getContext("2d").getImageData(0, 0, {size}, {size}).data); }})()"""  # noqa: E501
     )
     shown = np.array(seen).reshape(size, size, 4)[::-1, :, :3].reshape(-1, 3)
     probability = run.predict_proba(
         run.preprocessing.feature_scaler.invert(study.plane.grid(size))
     )[:, 0]
-    colour = np.array([int(study.colours[0][i : i + 2], 16) for i in (1, 3, 5)])
-    np.testing.assert_allclose(shown, 255 + (colour - 255) * probability[:, None], atol=2.6)
+    color = np.array([int(study.colors[0][i : i + 2], 16) for i in (1, 3, 5)])
+    np.testing.assert_allclose(shown, 255 + (color - 255) * probability[:, None], atol=2.6)
 
 
 def test_nothing_overlaps_on_a_phone(opened):

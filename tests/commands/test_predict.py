@@ -27,14 +27,14 @@ WORDS = [
 
 def table(n=150, seed=0):
     rng = np.random.default_rng(seed)
-    x, colour = rng.normal(size=n), rng.choice(["red", "green"], n)
+    x, color = rng.normal(size=n), rng.choice(["red", "green"], n)
     return pd.DataFrame(
         {
             "id": [f"k{i}" for i in range(n)],
             "x": x,
-            "colour": colour,
-            "kind": np.where((x > 0) ^ (colour == "red"), "a", "=b"),
-            "value": 3 * x + (colour == "red") * 10,
+            "color": color,
+            "kind": np.where((x > 0) ^ (color == "red"), "a", "=b"),
+            "value": 3 * x + (color == "red") * 10,
         }
     )
 

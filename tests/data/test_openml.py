@@ -31,7 +31,7 @@ def test_it_is_fetched_once_and_kept(which, monkeypatch, capsys, tmp_path):
     shown = capsys.readouterr()
     assert "target bought: 2 classes" in shown.out + shown.err
     report = (tmp_path / "one" / "data_report.md").read_text()
-    assert "| colour | category |" in report
+    assert "| color | category |" in report
     cut_off(monkeypatch)
     assert main(["train", *WORDS, which, "hydra.run.dir=two"]) == 0
     assert (tmp_path / "one" / "weights.safetensors").read_bytes() == (

@@ -38,10 +38,10 @@ def test_xor() -> None:
 @pytest.mark.parametrize(("noise", "variance"), [(0, 0.5), (25, 2.25), (50, 4)])
 def test_gauss_variance_grows_with_noise(noise: float, variance: float) -> None:
     table = make(playground.PlaygroundGauss(num_samples=8000, noise=noise))
-    for label, centre in ((1, 2), (0, -2)):
+    for label, center in ((1, 2), (0, -2)):
         points = table.x[table.y == label]
         assert len(points) == 4000
-        np.testing.assert_allclose(points.mean(0), centre, atol=0.15)
+        np.testing.assert_allclose(points.mean(0), center, atol=0.15)
         np.testing.assert_allclose(points.var(0), variance, rtol=0.1)
 
 
@@ -70,11 +70,11 @@ def test_plane() -> None:
 
 def test_multi_gauss() -> None:
     table = make(playground.PlaygroundMultiGauss())
-    centres = [(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)]
+    centers = [(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)]
     expected = []
     for x, y in table.x:
         label = 0.0
-        for cx, cy, sign in centres:  # the largest in absolute value counts
+        for cx, cy, sign in centers:  # the largest in absolute value counts
             height = sign * min(1, max(0, 1 - np.hypot(x - cx, y - cy) / 2))
             label = height if abs(height) > abs(label) else label
         expected.append(label)

@@ -151,7 +151,7 @@ def test_too_few_rows_for_regression() -> None:
     ]
 
 
-def test_given_split_is_honoured() -> None:
+def test_given_split_is_honored() -> None:
     split = {"train": np.arange(0, 60), "val": np.arange(60, 70), "test": np.arange(70, 100)}
     rows = split_rows(numbered([50, 50], given_split=split), FRACTIONS, rng())
     np.testing.assert_array_equal(np.sort(rows["train"]), split["train"])
@@ -204,7 +204,7 @@ def test_own_seed_counts_before_that_of_the_run() -> None:
 
 def test_split_does_not_depend_on_what_the_data_drew() -> None:
     # The same rows go to the same parts whether a table took many random numbers or few: blobs'
-    # centres come first.
+    # centers come first.
     few, many = (
         prepare(toy.Blobs(num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9)
     )

@@ -150,16 +150,16 @@ def test_moons_and_circles_are_those_of_sklearn(num_samples: int) -> None:
 
 def test_blobs_are_round_clouds() -> None:
     clean = make(toy.Blobs(num_classes=4, num_features=3, noise=0.0))
-    centres = np.unique(clean.x, axis=0)
-    assert centres.shape == (4, 3)
-    assert np.abs(centres).max() <= 10
+    centers = np.unique(clean.x, axis=0)
+    assert centers.shape == (4, 3)
+    assert np.abs(centers).max() <= 10
     noisy = make(toy.Blobs(num_classes=4, num_features=3, noise=2.0))
     assert (noisy.x - clean.x).std() == pytest.approx(2, rel=0.1)
     np.testing.assert_array_equal(noisy.y, clean.y)
 
 
 @pytest.mark.parametrize("num_tiles", [4, 5])
-def test_checkerboard_colours_tiles(num_tiles: int) -> None:
+def test_checkerboard_colors_tiles(num_tiles: int) -> None:
     table = make(toy.Checkerboard(num_tiles=num_tiles))
     tile = np.floor((table.x + 1) / 2 * num_tiles).astype(int)
     np.testing.assert_array_equal(table.y, tile.sum(1) % 2)

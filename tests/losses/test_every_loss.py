@@ -140,7 +140,7 @@ def test_finite_at_extreme_outputs(word: str, size: str, dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize(("word", "size"), FITTING)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_broken_member_leaves_its_neighbours_alone(word: str, size: str, poison: float) -> None:
+def test_a_broken_member_leaves_its_neighbors_alone(word: str, size: str, poison: float) -> None:
     task = TASKS[size]
     for loss in variants(word):
         outputs_KBC, targets = batch(task, loss.num_outputs(task), dtype=torch.float32)

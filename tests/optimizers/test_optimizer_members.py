@@ -220,7 +220,7 @@ ROSENBROCK_LR = {
 }
 
 
-def minimise(word, objective, theta_KP, lr, steps):
+def minimize(word, objective, theta_KP, lr, steps):
     optimizer = OPTIMIZERS[word](lr=lr)
     state = optimizer.init(theta_KP)
     for step in range(1, steps + 1):
@@ -238,7 +238,7 @@ def test_solves_a_quadratic(word):
         return (curvature_P * x.square()).sum(1) / 2, curvature_P * x
 
     start_KP = torch.tensor([[1.0, -2.0, 1.5]], dtype=torch.float64)
-    loss_K = minimise(word, quadratic, start_KP.clone(), QUADRATIC_LR.get(word, 0.05), 400)
+    loss_K = minimize(word, quadratic, start_KP.clone(), QUADRATIC_LR.get(word, 0.05), 400)
     assert loss_K < 1e-3 * quadratic(start_KP)[0]
 
 
@@ -251,7 +251,7 @@ def test_descends_rosenbrocks_valley(word):
         )
 
     start_KP = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
-    loss_K = minimise(word, rosenbrock, start_KP.clone(), ROSENBROCK_LR.get(word, 0.02), 500)
+    loss_K = minimize(word, rosenbrock, start_KP.clone(), ROSENBROCK_LR.get(word, 0.02), 500)
     assert loss_K < 0.25 * rosenbrock(start_KP)[0]
 
 

@@ -141,7 +141,7 @@ def test_a_new_picture_is_one_function():
         del _found["mine"]
 
 
-def test_classes_called_by_colours_have_them():
+def test_classes_called_by_colors_have_them():
     red, blue = palette(["red", "blue"])
     assert (red, blue) == ("#D55E00", "#0072B2")
     assert palette(["red", "cat"]) == ("#0072B2", "#E69F00")
@@ -159,7 +159,7 @@ def test_dead_units_are_counted():
     assert flat_and_dead(study_of(activation="identity"), study.points("train").x, [0])[0][0] == 0.0
 
 
-def test_colour_scales_are_not_ruled_by_extremes():
+def test_color_scales_are_not_ruled_by_extremes():
     low, high = value_limits(np.append(np.linspace(0, 1, 1000), 1e9))
     assert -0.1 < low < high < 1.1
     assert value_limits(np.full(5, 2.0)) == (1.5, 2.5)

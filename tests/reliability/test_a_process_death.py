@@ -276,7 +276,7 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
 
 @row("A6")
 def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
-    """The second comes while the first is being honoured: inside the save."""
+    """The second comes while the first is being honored: inside the save."""
     real, sent, saved_at_leisure = Keeper.save, [], []
 
     def save(self, loop):

@@ -40,8 +40,8 @@ def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
 
 @row("D15")
 @pytest.mark.parametrize("batch", [1, 5, 7, 35])
-def test_d15_a_last_batch_of_one_with_batch_normalisation(batch, tmp_path):
-    """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalisation leaves it
+def test_d15_a_last_batch_of_one_with_batch_normalization(batch, tmp_path):
+    """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalization leaves it
     out; of 1 it is refused or finite.
     """
     words = [*QUICK, "model.normalization=batch", f"training.batch_size={batch}"]

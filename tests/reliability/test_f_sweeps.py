@@ -187,7 +187,7 @@ def test_f11_no_two_streams_are_the_same():
 @row("F12")
 @pytest.mark.slow
 def test_f12_jobs_leave_nothing_behind(tmp_path):
-    """Order and neighbours in a process change nothing, and neither does a run change the
+    """Order and neighbors in a process change nothing, and neither does a run change the
     process.
     """
 

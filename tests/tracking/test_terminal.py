@@ -1,4 +1,4 @@
-"""What a person sees: nothing for short runs, plain lines in a pipe, a bar and colours on a
+"""What a person sees: nothing for short runs, plain lines in a pipe, a bar and colors on a
 terminal, and never an escape from a name.
 """
 
@@ -179,7 +179,7 @@ def test_a_result_without_metrics_or_with_missing_ones_is_printed() -> None:
     )
 
 
-def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_color_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     shown, piped, bare = Terminal(), io.StringIO(), Terminal()

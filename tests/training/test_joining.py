@@ -110,7 +110,7 @@ def test_each_may_have_its_own_numbers_length_and_patience():
     assert_like_alone(raced(settings[:3], settings[3:], at=(2, 4)), settings)
 
 
-def test_one_that_diverges_late_costs_its_neighbours_nothing():
+def test_one_that_diverges_late_costs_its_neighbors_nothing():
     settings = [
         make_settings(seed=seed, optimizer=part(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
         for seed in range(4)

@@ -133,7 +133,7 @@ def test_lbfgs_equals_plain_torch():
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
-def test_normalisation_equals_plain_torch(normalization):
+def test_normalization_equals_plain_torch(normalization):
     settings = make_settings(
         layer={"normalization": normalization}, optimizer=OPTIMIZERS["sgd"](lr=0.05), epochs=EPOCHS
     )
@@ -259,7 +259,7 @@ def test_a_member_of_32_equals_its_lone_run_when_all_numbers_differ():
     )
 
 
-def test_a_diverging_member_leaves_its_neighbours_bit_identical():
+def test_a_diverging_member_leaves_its_neighbors_bit_identical():
     def vary(settings, k, bad):
         lr = 1e30 if k == bad else 0.01
         return dataclasses.replace(

@@ -94,7 +94,7 @@ def _width() -> int:
 
 
 def _print_table(rows: Rows) -> None:
-    """Columns side by side: in colours and wrapped on a terminal, plain lines in a pipe."""
+    """Columns side by side: in colors and wrapped on a terminal, plain lines in a pipe."""
     if sys.stdout.isatty():
         _print_rich(rows)
         return

@@ -35,7 +35,7 @@ class LayerKeys(Part):
     normalization: str | None = choice(
         None,
         NORMALIZATIONS,
-        "normalisation before the activation; null is the model's",
+        "normalization before the activation; null is the model's",
         optional=True,
     )
     bias: Any = anything(None, "true or false; null is the model's")
@@ -62,7 +62,7 @@ class Mlp(Part):
         0.0, "probability of leaving a hidden unit out of an update", at_least=0, below=1
     )
     normalization: str = choice(
-        "none", NORMALIZATIONS, "normalisation before each hidden activation"
+        "none", NORMALIZATIONS, "normalization before each hidden activation"
     )
     bias: bool = flag(True, "affine layers have biases")
     bias_initializer: Any = anything(

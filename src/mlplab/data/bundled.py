@@ -53,7 +53,7 @@ class BreastCancer(Bundled):
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Bundled):
-    """Digits: 1797 handwritten digits as 8 x 8 grey pixels, 0 to 16."""
+    """Digits: 1797 handwritten digits as 8 x 8 gray pixels, 0 to 16."""
 
     task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_digits"

@@ -21,7 +21,7 @@ from mlplab.schema import Number, integer, number
 
 CLASSES = ("orange", "blue")
 RADIUS, PADDING, PLANE_RADIUS = 5.0, 0.3, 6.0
-# centre, sign
+# center, sign
 GAUSSIANS = np.array(
     [(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)]
 )
@@ -91,9 +91,9 @@ class PlaygroundGauss(Playground):
     def make(self, rng: np.random.Generator) -> Table:
         blue_N = _first_half(self.num_samples)
         deviation = np.sqrt(0.5 + 7 * self.fraction())
-        centre_N1 = np.where(blue_N, 2.0, -2.0)[:, None]
+        center_N1 = np.where(blue_N, 2.0, -2.0)[:, None]
         return class_table(
-            centre_N1 + deviation * rng.standard_normal((self.num_samples, 2)), blue_N, CLASSES
+            center_N1 + deviation * rng.standard_normal((self.num_samples, 2)), blue_N, CLASSES
         )
 
 
@@ -137,7 +137,7 @@ class PlaygroundMultiGauss(Playground):
     """Playground's multi-Gaussian (regression): six cones of height +-1 and radius 2; x in a square
     of half-width 6.
 
-    y = s max(0, 1 - d / 2) for the nearest centre, at distance d and with sign s, read at the noisy
+    y = s max(0, 1 - d / 2) for the nearest center, at distance d and with sign s, read at the noisy
     place.
     """
 

@@ -79,7 +79,7 @@ class Prepared:
 def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepared:
     """Make, split and scale. The dataset's own seed counts before `seed`.
 
-    target_scaling_default says what target_scaling=auto means: True standardises regression
+    target_scaling_default says what target_scaling=auto means: True standardizes regression
     targets.
     """
     # imports torch, which listing datasets does not need
@@ -125,7 +125,7 @@ def prepare_folds(
             )
     else:
         made = _raw_folds(table, dataset, kfold, rng, target_scaling_default)
-    parts = {part: folding.equalised([getattr(one, part) for one in made]) for part in PARTS}
+    parts = {part: folding.equalized([getattr(one, part) for one in made]) for part in PARTS}
     return [
         dataclasses.replace(one, **{part: parts[part][i] for part in PARTS})
         for i, one in enumerate(made)

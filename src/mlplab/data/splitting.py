@@ -24,7 +24,7 @@ def split_rows(
 
     A fraction above 0 gives at least one row. Classes are stratified: each part holds them in
     proportion, by largest remainder, and every part with a row for each class has them all; train
-    always has. A split that the data brings is honoured; parts missing from it are drawn from its
+    always has. A split that the data brings is honored; parts missing from it are drawn from its
     train part. Raises DataError where there are too few rows.
     """
     given = dict(table.given_split or {"train": np.arange(len(table.x))})

@@ -1,7 +1,7 @@
 """Two-dimensional classification sets, drawn by geometry: the lecture's, and a few that everybody
 knows.
 
-Classes are as even as the number of examples allows. `noise` moves points after they are labelled,
+Classes are as even as the number of examples allows. `noise` moves points after they are labeled,
 so that with noise 0 the label is the geometry's, and data of one seed with two noises are the same
 points moved further. Shapes: N examples.
 """
@@ -122,11 +122,11 @@ class Radial(Toy):
     """
 
     num_sectors: int = integer(
-        6, "sectors of the ring; an even number, so that neighbours always differ", at_least=2
+        6, "sectors of the ring; an even number, so that neighbors always differ", at_least=2
     )
     gap: Number = number(
         0.1,
-        "fraction of each sector's angle that stays empty between neighbours",
+        "fraction of each sector's angle that stays empty between neighbors",
         at_least=0,
         below=1,
     )
@@ -160,7 +160,7 @@ class TwoLayerRadial(Toy):
     num_samples: int = integer(2000, "examples, all parts together", at_least=2)
     gap: Number = number(
         0.1,
-        "fraction of each sector's angle that stays empty between neighbours",
+        "fraction of each sector's angle that stays empty between neighbors",
         at_least=0,
         below=1,
     )
@@ -192,7 +192,7 @@ class ThreeClasses(Toy):
 
     gap: Number = number(
         0.1,
-        "fraction of each sector's angle that stays empty between neighbours",
+        "fraction of each sector's angle that stays empty between neighbors",
         at_least=0,
         below=1,
     )
@@ -273,7 +273,7 @@ class Circles(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Blobs(Toy):
-    """Round clouds, one a class, whose centres are uniform in [-10, 10] along each feature; they
+    """Round clouds, one a class, whose centers are uniform in [-10, 10] along each feature; they
     may overlap.
     """
 
@@ -284,9 +284,9 @@ class Blobs(Toy):
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(self.num_classes)
-        centres_CF = rng.uniform(-10, 10, (self.num_classes, self.num_features))
+        centers_CF = rng.uniform(-10, 10, (self.num_classes, self.num_features))
         return class_table(
-            self.moved(centres_CF[y_N], rng),
+            self.moved(centers_CF[y_N], rng),
             y_N,
             [f"blob {i + 1}" for i in range(self.num_classes)],
         )
@@ -303,9 +303,9 @@ class Checkerboard(Toy):
         y_N = self.labels()
         tiles = np.indices((self.num_tiles, self.num_tiles)).reshape(2, -1).T
         x_N2 = np.empty((self.num_samples, 2))
-        for colour in (0, 1):
-            own = tiles[tiles.sum(1) % 2 == colour]
-            rows = np.flatnonzero(y_N == colour)
+        for color in (0, 1):
+            own = tiles[tiles.sum(1) % 2 == color]
+            rows = np.flatnonzero(y_N == color)
             x_N2[rows] = own[np.arange(len(rows)) % len(own)]
         x_N2 = (x_N2 + rng.uniform(0, 1, x_N2.shape)) * 2 / self.num_tiles - 1
         return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)

@@ -29,7 +29,7 @@ class Loss(Part):
     """How the caller joins the examples of a batch: "mean" is sum w l / sum w, "sum" is sum w l."""
     own_units: ClassVar[bool] = False
     """True where the loss means something only in the target's own units: the target is then not
-    standardised.
+    standardized.
     """
     target_range: ClassVar[str] = "any"
     """The values that a target may have: "any", "non-negative" or "share" (from 0 to 1)."""

@@ -22,7 +22,7 @@ from mlplab.stacking import fit
 from mlplab.task import Task
 
 # Rows beyond which torch's softmax over few classes is faster with the classes in the middle
-# dimension, where it vectorises over the examples: 2.5 times at 256 members, batches of 32 and 2
+# dimension, where it vectorizes over the examples: 2.5 times at 256 members, batches of 32 and 2
 # classes; below, the transposition costs more than it saves.
 _WIDE = 1024
 

@@ -235,7 +235,7 @@ class GaussianNll(RegressionLoss):
     """
 
     min_variance: Number = number(
-        1e-6, "smallest variance, in squared units of the (standardised) target", above=0
+        1e-6, "smallest variance, in squared units of the (standardized) target", above=0
     )
     full: bool = flag(False, "add the constant log(2 pi) / 2")
 

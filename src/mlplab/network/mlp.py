@@ -22,7 +22,7 @@ from mlplab.settings import Layer
 from mlplab.stacking import fit, select, stack, stack_numbers
 
 Buffers = dict[str, Tensor]
-"""Running statistics of batch normalisation: "0.mean" and "0.variance" of layer 0, each [K, H]."""
+"""Running statistics of batch normalization: "0.mean" and "0.variance" of layer 0, each [K, H]."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class MLP:
         self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False
     ) -> Tensor:
         """What enters the activation of layer i, given what entered the layer: the affine map,
-        normalised where the layer does so. [K, B, H].
+        normalized where the layer does so. [K, B, H].
         """
         layer = self.layers[i]
         h = affine(h, view.weight, view.bias)

@@ -18,7 +18,7 @@ from mlplab.settings import Layer
 def as_module(
     layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]
 ) -> nn.Sequential:
-    """One member as nn.Sequential (Linear, normalisation, activation, Dropout a layer), in
+    """One member as nn.Sequential (Linear, normalization, activation, Dropout a layer), in
     evaluation mode, with copies of its weights.
 
     `buffers` holds the member's running statistics, each [H]. The output layer gives what the loss

@@ -1,4 +1,4 @@
-"""Batch and layer normalisation for K members at once, by torch's own functions, with torch's
+"""Batch and layer normalization for K members at once, by torch's own functions, with torch's
 defaults (eps 1e-5, momentum 0.1).
 
 Shapes: K members, B examples, H units.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # Okabe and Ito 2008, "Color Universal Design"; black stands last, since it is ink too.
-COLOURS = (
+COLORS = (
     "#0072B2",
     "#E69F00",
     "#009E73",
@@ -24,7 +24,7 @@ COLOURS = (
     "#8B5A2B",
     "#4D4D4D",
 )
-# A class that is called by a colour has that colour, as far as readers can tell it from the others.
+# A class that is called by a color has that color, as far as readers can tell it from the others.
 NAMED = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -38,16 +38,16 @@ NAMED = {
 
 
 def palette(names: Sequence[str]) -> tuple[str, ...]:
-    """A colour for each class: its own where all classes are called by colours, else one after the
+    """A color for each class: its own where all classes are called by colors, else one after the
     other.
     """
     if names and all(name in NAMED for name in names):
         return tuple(NAMED[name] for name in names)
-    return tuple(colour(c) for c in range(len(names)))
+    return tuple(color(c) for c in range(len(names)))
 
 
-def colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
+def color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
 
 
 def rgb(word: str) -> Floats:

@@ -1,4 +1,4 @@
-"""How our pictures look: colours that colour-blind readers tell apart, sizes that stay readable as
+"""How our pictures look: colors that color-blind readers tell apart, sizes that stay readable as
 a thumbnail and in print.
 """
 
@@ -117,19 +117,19 @@ def logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_locator(NullLocator())  # ticks are most of the time that a drawing takes
 
 
-def class_picture(probabilities_NC: Floats, colours_C: Sequence[str]) -> Floats:
-    """A colour for each field [N, 3]: that of the most probable class, paler the less sure it
+def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:
+    """A color for each field [N, 3]: that of the most probable class, paler the less sure it
     is.
     """
     num_classes = probabilities_NC.shape[1]
     winner = probabilities_NC.argmax(1)
     sure = (probabilities_NC.max(1) - 1 / num_classes) / (1 - 1 / num_classes)
-    colours = np.array([rgb(word) for word in colours_C])[winner]
-    return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colours))
+    colors = np.array([rgb(word) for word in colors_C])[winner]
+    return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colors))
 
 
 def map_picture(values: Floats, reach: float | None = None) -> Floats:
-    """A colour for each value [..., 3]: white at zero, blue above, orange below, full at
+    """A color for each value [..., 3]: white at zero, blue above, orange below, full at
     `reach`.
     """
     reach = reach if reach is not None else float(np.abs(values).max(initial=1e-12))

@@ -49,7 +49,7 @@ class Plane:
 
     def grid(self, size: int) -> Floats:
         """Scaled features of an even grid: [size, F] on a line, [size * size, F] row by row from
-        below on a plane; fields' centres.
+        below on a plane; fields' centers.
         """
         lines = [
             low + (np.arange(size) + 0.5) / size * (high - low)
@@ -109,8 +109,8 @@ def principal_axes(x_NF: Floats, count: int) -> tuple[Floats, float]:
     """The first main directions [count, F] as orthonormal rows, and the share of the variance that
     they hold. Signs are fixed: the largest entry is positive.
     """
-    centred = x_NF - x_NF.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    centered = x_NF - x_NF.mean(0)
+    values, vectors = np.linalg.eigh(centered.T @ centered)
     rows = vectors[:, ::-1][:, :count].T
     rows = rows * np.sign(np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1))
     total = float(values.sum())

@@ -1,4 +1,4 @@
-"""Examples as points on a plane, told apart by colour and marker."""
+"""Examples as points on a plane, told apart by color and marker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.pictures.colors import COLOURS, Floats
+from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.look import INK, MARKERS, SOFT, shorten
 from mlplab.pictures.study import Points, Study
 
@@ -15,14 +15,14 @@ from mlplab.pictures.study import Points, Study
 def scatter_classes(
     axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
 ) -> None:
-    """Classes beyond the tenth share colours and markers with the first ones."""
+    """Classes beyond the tenth share colors and markers with the first ones."""
     for c in np.unique(classes_N).tolist():
         own = places_N2[classes_N == c]
         axes.scatter(
             own[:, 0],
             own[:, 1],
             s=size,
-            color=study.colours[c],
+            color=study.colors[c],
             marker=MARKERS[c % len(MARKERS)],
             edgecolors="white",
             linewidths=0.4,
@@ -35,19 +35,19 @@ def legend_of_classes(axes: Any, study: Study) -> None:
     from matplotlib.lines import Line2D
 
     names = study.classes
-    shown = shorten(names, len(COLOURS))
+    shown = shorten(names, len(COLORS))
     handles = [
         Line2D(
             [],
             [],
             linestyle="",
             marker=MARKERS[c] if c < len(names) else "",
-            color=study.colours[c % len(names)],
+            color=study.colors[c % len(names)],
             markeredgecolor="white",
             markersize=6,
             label=name,
         )
-        for c, name in enumerate(shown[: len(COLOURS)])
+        for c, name in enumerate(shown[: len(COLORS)])
     ]
     axes.legend(
         handles=handles,
@@ -61,7 +61,7 @@ def legend_of_classes(axes: Any, study: Study) -> None:
 def scatter_values(
     axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]
 ) -> Any:
-    """Points coloured by a value; what a colour bar needs."""
+    """Points colored by a value; what a color bar needs."""
     return axes.scatter(
         places_N2[:, 0],
         places_N2[:, 1],
@@ -111,7 +111,7 @@ def number_shown(points: Points) -> str:
 
 
 def value_limits(values: Floats) -> tuple[float, float]:
-    """Limits of a colour scale that a few extremes do not rule."""
+    """Limits of a color scale that a few extremes do not rule."""
     low, high = np.percentile(values, [1, 99])
     return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
 

@@ -49,7 +49,7 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
 
 
 def _scaled(a_NH: Floats, b_NH: Floats, most: int) -> tuple[Floats, Floats]:
-    """Standardised by the first, its main directions where there are many units, with a column of
+    """Standardized by the first, its main directions where there are many units, with a column of
     ones.
     """
     mean, std = a_NH.mean(0), a_NH.std(0)

@@ -75,8 +75,8 @@ class Study:
         return self.prepared.class_names if self.classifies else ()
 
     @cached_property
-    def colours(self) -> tuple[str, ...]:
-        """A colour for each class."""
+    def colors(self) -> tuple[str, ...]:
+        """A color for each class."""
         return palette(self.classes)
 
     @cached_property

@@ -70,7 +70,7 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
     description = {
         "task": "classes" if study.classifies else "values",
         "classes": list(study.classes),
-        "colours": list(study.colours),
+        "colors": list(study.colors),
         "targets": list(study.prepared.target_names),
         "features": list(study.prepared.feature_names),
         "epochs": shown.frames.epoch.tolist(),

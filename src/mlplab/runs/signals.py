@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: noted, and honoured between two steps."""
+"""Signals that ask a training to stop: noted, and honored between two steps."""
 
 from __future__ import annotations
 

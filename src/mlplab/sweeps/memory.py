@@ -25,7 +25,7 @@ SHARE = 0.5
 
 
 def num_parameters(member: Ready) -> int:
-    """Weights and biases of one network (normalisation's few numbers left out)."""
+    """Weights and biases of one network (normalization's few numbers left out)."""
     widths = [
         member.prepared.num_features,
         *(layer.units for layer in member.settings.layers[:-1]),

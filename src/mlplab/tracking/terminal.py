@@ -1,4 +1,4 @@
-"""What a person sees while a run trains and when it ends: a bar and colours on a terminal, plain
+"""What a person sees while a run trains and when it ends: a bar and colors on a terminal, plain
 lines elsewhere.
 """
 
@@ -175,7 +175,7 @@ def _blocks(widths: Mapping[str, int], first: int, limit: int | None) -> list[li
 def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
     """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu"""
     status = plain(str(summary.get("status", "done")))
-    words, colour = _VERDICTS.get(status, (f"{status} after", _RED))
+    words, color = _VERDICTS.get(status, (f"{status} after", _RED))
     facts = [
         _count(summary.get("epochs"), "epoch"),
         f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
@@ -188,7 +188,7 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
         plain(str(summary["device"])) if summary.get("device") else None,
     ]
     said = ", ".join(fact for fact in facts if fact)
-    return _paint(f"{words} {duration(summary.get('seconds') or 0.0)}", colour, stream) + (
+    return _paint(f"{words} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
         f": {said}" if said else ""
     )
 

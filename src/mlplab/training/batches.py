@@ -97,7 +97,7 @@ class Batches:
     """The batches of every epoch: a pure function of (seed, epoch), member by member.
 
     An epoch whose last batch would be a single example leaves it out when `at_least_two` is set:
-    batch normalisation has no variance of one.
+    batch normalization has no variance of one.
     """
 
     def __init__(

@@ -276,7 +276,7 @@ class Loop:
             self.listener(rows, self.journal.names)
 
     def _compact(self, num_alive: int) -> None:
-        """Once half of the members have ended, they leave: their neighbours go on in a smaller
+        """Once half of the members have ended, they leave: their neighbors go on in a smaller
         population.
         """
         if num_alive <= self.now.num_members // 2:

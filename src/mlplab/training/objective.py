@@ -1,4 +1,4 @@
-"""What training minimises, and its gradient: mean loss plus penalties, clipped member by member.
+"""What training minimizes, and its gradient: mean loss plus penalties, clipped member by member.
 
 Shapes: K members, B examples of a batch, P parameters.
 """
@@ -69,7 +69,7 @@ class Objective:
         self.gradient_KP = torch.zeros_like(theta_KP)
         self._even_KB: dict[int, Tensor] = {}
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
-        self._penalised = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
+        self._penalized = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
         self._lone = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
         self.across: Across | None = None
@@ -105,7 +105,7 @@ class Objective:
         objective_K = join(loss_KB.detach(), weights_KB, self.loss.reduction)
         if self.across is not None:
             objective_K = self.across.join(self.gradient_KP, (shares_KB * loss_KB.detach()).sum(1))
-        if self._penalised:
+        if self._penalized:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
             self._clip()

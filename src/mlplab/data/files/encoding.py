@@ -240,7 +240,7 @@ class Encoder:
         return cls(tuple(columns))
 
 
-def equalised(encoders: Sequence[Encoder]) -> list[Encoder]:
+def equalized(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Encoders of the same columns, measured on different rows, with as many features each, column
     by column.
     """

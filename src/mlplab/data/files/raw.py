@@ -14,7 +14,7 @@ import numpy as np
 from mlplab.data.files import roles
 from mlplab.data.files.checks import DataReport, inspect
 from mlplab.data.files.columns import Column, choose, feature_columns, need
-from mlplab.data.files.encoding import Encoder, equalised, fit_encoder, word_of
+from mlplab.data.files.encoding import Encoder, equalized, fit_encoder, word_of
 from mlplab.data.files.parting import group_codes, part_rows
 from mlplab.data.files.reading import read
 from mlplab.data.files.sniffing import Format
@@ -300,7 +300,7 @@ def split_folds(
         _see_that_classes_are_trained(given, rows)
         parts.append(rows)
     report = inspect(table, parts[0], dataset)
-    encoders = equalised(
+    encoders = equalized(
         [
             fit_encoder(
                 table.frame,

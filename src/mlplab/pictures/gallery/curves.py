@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import colour
+from mlplab.pictures.colors import color
 from mlplab.pictures.look import INK, figure, headline, logarithmic
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import faint_grid
@@ -33,7 +33,7 @@ def curves(study: Study, frame: int) -> Figure | None:
                 axes.plot(
                     history.epoch,
                     values,
-                    color=colour(i),
+                    color=color(i),
                     linestyle="-" if i == 0 else "--",
                     label=split,
                     linewidth=1.6,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import colour
+from mlplab.pictures.colors import color
 from mlplab.pictures.look import figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import (
@@ -42,7 +42,7 @@ def data(study: Study, frame: int) -> Figure | None:
                     points.y[:, target],
                     ".",
                     markersize=4,
-                    color=colour(target),
+                    color=color(target),
                     label=name,
                 )
             axes.set_ylabel(
@@ -63,7 +63,7 @@ def data(study: Study, frame: int) -> Figure | None:
     more = (
         ""
         if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1
-        else "coloured by the first target"
+        else "colored by the first target"
     )
     headline(drawn, f"The data of {study.settings.name}", study.plane.said, more)
     return drawn

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import colour, rgb
+from mlplab.pictures.colors import color, rgb
 from mlplab.pictures.look import INK, class_picture, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.scatter import (
@@ -68,7 +68,7 @@ def _classes(study: Study, frame: int, drawn: Figure) -> str:
         drawn.colorbar(shown, ax=axes, label=f"P(y = {study.classes[1]} | x)", shrink=0.9)
     else:
         axes.imshow(
-            class_picture(probabilities, study.colours).reshape(GRID, GRID, 3),
+            class_picture(probabilities, study.colors).reshape(GRID, GRID, 3),
             extent=extent,
             origin="lower",
             aspect="auto",
@@ -87,7 +87,7 @@ def _between(study: Study) -> Any:
 
     return LinearSegmentedColormap.from_list(
         "two",
-        [1 - 0.7 * (1 - rgb(study.colours[0])), np.ones(3), 1 - 0.7 * (1 - rgb(study.colours[1]))],
+        [1 - 0.7 * (1 - rgb(study.colors[0])), np.ones(3), 1 - 0.7 * (1 - rgb(study.colors[1]))],
     )
 
 
@@ -129,12 +129,12 @@ def _classes_on_a_line(study: Study, frame: int, drawn: Figure) -> str:
     probabilities = study.outputs(grid, [frame])[0]
     for c, name in enumerate(study.classes):
         axes.plot(
-            study.plane.place(grid)[:, 0], probabilities[:, c], color=study.colours[c], label=name
+            study.plane.place(grid)[:, 0], probabilities[:, c], color=study.colors[c], label=name
         )
     points = study.points(study.judged, 500)
     for c in range(len(study.classes)):
         own = study.plane.place(points.x[points.y == c])[:, 0]
-        axes.plot(own, np.full(len(own), -0.04 - 0.03 * c), "|", color=study.colours[c])
+        axes.plot(own, np.full(len(own), -0.04 - 0.03 * c), "|", color=study.colors[c])
     frame_plane(axes, study)
     axes.set_ylabel("P(class | x)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -159,7 +159,7 @@ def _curve(study: Study, frame: int, drawn: Figure) -> str:
             study.plane.place(points.x)[:, 0],
             points.y[:, target],
             ".",
-            color=colour(0),
+            color=color(0),
             alpha=0.55,
             markersize=5,
             label=f"{study.judged} data",
@@ -167,7 +167,7 @@ def _curve(study: Study, frame: int, drawn: Figure) -> str:
         axes.plot(
             study.plane.place(grid)[:, 0],
             fitted[:, target],
-            color=colour(5),
+            color=color(5),
             linewidth=2.2,
             label="network",
         )

@@ -110,7 +110,7 @@ def _three(axes: Any, study: Study, space: Floats, points: Points) -> None:
         for c in np.unique(points.y).tolist():
             axes.scatter(
                 *space[points.y == c].T,
-                color=study.colours[int(c)],
+                color=study.colors[int(c)],
                 s=10,
                 edgecolors="white",
                 linewidths=0.3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import COLOURS, colour
+from mlplab.pictures.colors import COLORS, color
 from mlplab.pictures.look import SOFT, figure, headline
 from mlplab.pictures.picture import picture
 from mlplab.pictures.ranking import rank
@@ -91,7 +91,7 @@ def roc(study: Study, frame: int) -> Figure | None:
     points, probabilities = study.judge(frame)
     drawn = figure(10.4, 4.7, top=0.5)
     left, right = drawn.subplots(1, 2)
-    chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLOURS)))
+    chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLORS)))
     missing = []
     for c in chosen:
         truth, score = points.y == c, probabilities[:, c]
@@ -102,7 +102,7 @@ def roc(study: Study, frame: int) -> Figure | None:
         left.plot(
             found.false_positive_rate,
             found.true_positive_rate,
-            color=study.colours[c],
+            color=study.colors[c],
             label=f"{study.classes[c]}: area {found.area:.3f}",
         )
         label = f"{study.classes[c]}: mean precision {found.mean_precision:.3f}"
@@ -110,7 +110,7 @@ def roc(study: Study, frame: int) -> Figure | None:
             found.true_positive_rate,
             found.precision,
             where="pre",
-            color=study.colours[c],
+            color=study.colors[c],
             label=label,
         )
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
@@ -126,8 +126,8 @@ def roc(study: Study, frame: int) -> Figure | None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
     remarks = [_remark(study, len(points), points.total)]
-    if len(study.classes) > len(COLOURS):
-        remarks.append(f"the first {len(COLOURS)} of {len(study.classes)} classes")
+    if len(study.classes) > len(COLORS):
+        remarks.append(f"the first {len(COLORS)} of {len(study.classes)} classes")
     if missing:
         remarks.append(
             f"not drawn, since the part has none or only these: {', '.join(missing[:5])}"
@@ -149,7 +149,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
     ):
         true, guess = points.y[:, target].astype(float), predicted[:, target]
         left = true - guess
-        panels[0].plot(true, guess, ".", color=colour(0), alpha=0.5, markersize=4)
+        panels[0].plot(true, guess, ".", color=color(0), alpha=0.5, markersize=4)
         panels[0].axline(
             (float(true.mean()), float(true.mean())),
             slope=1,
@@ -158,10 +158,10 @@ def residuals(study: Study, frame: int) -> Figure | None:
             linestyle=":",
         )
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
-        panels[1].plot(guess, left, ".", color=colour(0), alpha=0.5, markersize=4)
+        panels[1].plot(guess, left, ".", color=color(0), alpha=0.5, markersize=4)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
         panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
-        panels[2].hist(left, bins=30, color=colour(0), alpha=0.8)
+        panels[2].hist(left, bins=30, color=color(0), alpha=0.8)
         panels[2].set(xlabel="true - predicted", ylabel="examples")
         panels[2].locator_params(axis="x", nbins=5)
         for axes in panels:

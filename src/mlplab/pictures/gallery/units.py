@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mlplab.pictures.colors import Floats, colour, rgb
+from mlplab.pictures.colors import Floats, color, rgb
 from mlplab.pictures.diagram import Column, Diagram, diagram_of, unit_maps
 from mlplab.pictures.look import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
 from mlplab.pictures.picture import picture
@@ -23,7 +23,7 @@ APART = 2.2  # between two layers, in units
 @picture(moving=True)
 def units(study: Study, frame: int) -> Figure | None:
     """The network as a diagram: each unit shows its output over the plane, each line a weight
-    (width: size, colour: sign).
+    (width: size, color: sign).
     """
     diagram = diagram_of(study)
     tallest = max(len(column.units) for column in diagram.columns)
@@ -99,18 +99,18 @@ def _weights(
             continue
         shown = weights[left.layer][0][np.ix_(left.units, right.units)]
         largest = max(float(np.abs(shown).max()), 1e-12)
-        lines, widths, colours = [], [], []
+        lines, widths, colors = [], [], []
         for (a, b), value in np.ndenumerate(shown):
             lines.append([places[i][a], places[i + 1][b]])
             widths.append(0.2 + 4.0 * abs(value) / largest)
-            colours.append(POSITIVE if value > 0 else NEGATIVE)
+            colors.append(POSITIVE if value > 0 else NEGATIVE)
         axes.add_collection(
-            LineCollection(lines, linewidths=widths, colors=colours, alpha=0.55, zorder=1)
+            LineCollection(lines, linewidths=widths, colors=colors, alpha=0.55, zorder=1)
         )
 
 
 def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
-    """One unit. An output shows the colour of its class, or values around their mean."""
+    """One unit. An output shows the color of its class, or values around their mean."""
     half = NODE / 2
     axes.add_patch(
         Rectangle(
@@ -129,18 +129,18 @@ def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: i
         axes.plot(
             x + np.linspace(-half, half, len(values)) * 0.92,
             y + scaled * NODE * 0.84,
-            color=colour(0),
+            color=color(0),
             linewidth=1.4,
             zorder=3,
         )
         return
     field = values.reshape(FIELD, FIELD)
     if output is not None and study.classifies:
-        coloured = 1 - field[..., None] * (1 - rgb(study.colours[output]))
+        colored = 1 - field[..., None] * (1 - rgb(study.colors[output]))
     else:
-        coloured = map_picture(field if output is None else field - field.mean())
+        colored = map_picture(field if output is None else field - field.mean())
     axes.imshow(
-        coloured,
+        colored,
         extent=(x - half, x + half, y - half, y + half),
         origin="lower",
         interpolation="bilinear",

@@ -22,15 +22,15 @@ def initializers() -> Figure:
     """
     drawn, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
     for axes, part in zip(panels, INITIALIZERS.values(), strict=True):
-        for activation, colour in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
+        for activation, color in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
             bands = signal(part(), activation)
             axes.fill_between(
-                range(DEPTH + 1), bands[0], bands[2], color=colour, alpha=0.25, linewidth=0
+                range(DEPTH + 1), bands[0], bands[2], color=color, alpha=0.25, linewidth=0
             )
             axes.plot(
                 range(DEPTH + 1),
                 bands[1],
-                color=colour,
+                color=color,
                 linewidth=1.8,
                 label=type(activation).__name__.lower(),
             )

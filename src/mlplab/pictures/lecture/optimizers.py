@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
-from mlplab.pictures.colors import COLOURS, Floats
+from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.look import INK, figure, headline
 
 STEPS = 120
@@ -134,13 +134,13 @@ def optimizers(upto: int = STEPS) -> Figure:
             axes.plot(
                 places[:, 0],
                 places[:, 1],
-                color=COLOURS[i],
+                color=COLORS[i],
                 linewidth=2.6 - 0.25 * i,
                 linestyle=LINES[i],
                 label=name,
             )
             axes.plot(
-                *places[-1], "o", color=COLOURS[i], markeredgecolor="white", markersize=7, zorder=5
+                *places[-1], "o", color=COLORS[i], markeredgecolor="white", markersize=7, zorder=5
             )
     last = panels[len(SURFACES)]
     last.set_axis_off()

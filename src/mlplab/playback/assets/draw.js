@@ -1,5 +1,5 @@
 "use strict";
-// Colours and canvases.
+// Colors and canvases.
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = (word) => [1, 3, 5].map((i) => parseInt(word.slice(i, i + 2), 16));
 const mix = (a, b, t) => a.map((v, i) => v + (b[i] - v) * t);
@@ -28,22 +28,22 @@ function prepare(canvas) {
   return { context, width: box.width, height: box.height };
 }
 
-// A field of size x size colours as a small picture; rows come from below.
-function fieldPicture(size, colourAt) {
+// A field of size x size colors as a small picture; rows come from below.
+function fieldPicture(size, colorAt) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
   const context = canvas.getContext("2d"), image = context.createImageData(size, size);
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {
-      const colour = colourAt(y * size + x), at = 4 * ((size - 1 - y) * size + x);
-      image.data[at] = colour[0]; image.data[at + 1] = colour[1]; image.data[at + 2] = colour[2]; image.data[at + 3] = 255;
+      const color = colorAt(y * size + x), at = 4 * ((size - 1 - y) * size + x);
+      image.data[at] = color[0]; image.data[at + 1] = color[1]; image.data[at + 2] = color[2]; image.data[at + 3] = 255;
     }
   }
   context.putImageData(image, 0, 0);
   return canvas;
 }
 
-function line(context, xs, ys, colour, width = 1.5, dash = []) {
+function line(context, xs, ys, color, width = 1.5, dash = []) {
   context.beginPath();
   context.setLineDash(dash);
   let pen = false;
@@ -52,16 +52,16 @@ function line(context, xs, ys, colour, width = 1.5, dash = []) {
     if (pen) context.lineTo(xs[i], ys[i]); else context.moveTo(xs[i], ys[i]);
     pen = true;
   }
-  context.strokeStyle = colour; context.lineWidth = width; context.stroke(); context.setLineDash([]);
+  context.strokeStyle = color; context.lineWidth = width; context.stroke(); context.setLineDash([]);
 }
 
-function dot(context, x, y, colour, radius = 3) {
+function dot(context, x, y, color, radius = 3) {
   context.beginPath(); context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fillStyle = colour; context.fill();
+  context.fillStyle = color; context.fill();
   context.strokeStyle = "#fff"; context.lineWidth = 0.8; context.stroke();
 }
 
-const css_rgb = (colour) => `rgb(${colour.map(Math.round).join(",")})`;
+const css_rgb = (color) => `rgb(${color.map(Math.round).join(",")})`;
 
 function short(value) {
   if (!Number.isFinite(value)) return "not finite";

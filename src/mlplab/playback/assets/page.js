@@ -1,7 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const classes = data.task === "classes", plane = data.plane, G = data.grid, last = data.columns.length - 1;
-const colours = data.colours.map(rgb);
+const colors = data.colors.map(rgb);
 const state = { frame: 0, part: data.parts[data.parts.length - 1], discretise: false, unit: null, playing: 0, turn: [0.6, 0.4] };
 let arrays;
 
@@ -56,7 +56,7 @@ function choose(unit, button) {
   drawMap();
 }
 
-// A unit's numbers stand beside the diagram where the window is wide, and below the unit's neighbours otherwise.
+// A unit's numbers stand beside the diagram where the window is wide, and below the unit's neighbors otherwise.
 function besideNetwork(button) {
   const diagram = $("network").getBoundingClientRect(), unit = button.getBoundingClientRect();
   if (window.innerWidth - diagram.right > 360) return { left: diagram.right, right: diagram.right, top: unit.top, bottom: unit.top };
@@ -88,14 +88,14 @@ function outputRange(name) {
   return [arrays.value(name, low), arrays.value(name, high)];
 }
 
-// The colour of each field of a unit's map.
-function unitColours(i, j) {
+// The color of each field of a unit's map.
+function unitColors(i, j) {
   const name = `map.${i}.${j}`, steps = arrays.frame(name, state.frame), table = [];
   const [low, high] = outputRange(name);
   const reach = Math.max(Math.abs(low), Math.abs(high), 1e-12), middle = i === last && !classes ? (low + high) / 2 : 0;
   for (let step = 0; step < 256; step++) {
     const value = arrays.value(name, step);
-    if (i === last && classes) table.push(mix(WHITE, colours[j], state.discretise ? Math.round(value) : value));
+    if (i === last && classes) table.push(mix(WHITE, colors[j], state.discretise ? Math.round(value) : value));
     else {
       const scaled = (value - middle) / (middle ? Math.max((high - low) / 2, 1e-12) : reach);
       table.push(diverging(state.discretise ? Math.sign(scaled) * 0.8 : scaled));
@@ -137,7 +137,7 @@ function drawUnit(canvas, i, j) {
     return;
   }
   context.imageSmoothingEnabled = true;
-  context.drawImage(fieldPicture(G, unitColours(i, j)), 0, 0, width, height);
+  context.drawImage(fieldPicture(G, unitColors(i, j)), 0, 0, width, height);
 }
 
 // ---- the map ---------------------------------------------------------------------------------------------------------------
@@ -184,11 +184,11 @@ function drawMap() {
   if (plane.dimensions === 1) { drawLine(context, width, height, unit); return; }
   const scale = mapScale(width, height);
   let picture;
-  if (unit) picture = fieldPicture(G, unitColours(...unit));
+  if (unit) picture = fieldPicture(G, unitColors(...unit));
   else if (classes) {
     picture = fieldPicture(G, (field) => {
       const [best, sure] = verdict(state.frame, field);
-      return mix(WHITE, colours[best], state.discretise ? 0.6 : 0.05 + 0.65 * sure);
+      return mix(WHITE, colors[best], state.discretise ? 0.6 : 0.05 + 0.65 * sure);
     });
   } else {
     const entry = arrays.all(`map.${last}.0`), steps = arrays.frame(`map.${last}.0`, state.frame), [low, high] = answerRange();
@@ -207,7 +207,7 @@ function drawMap() {
     const [x, y] = [where[2 * n], where[2 * n + 1]];
     const [x0, x1, y0, y1] = plane.extent;
     if (x < x0 || x > x1 || y < y0 || y > y1) continue;
-    dot(context, scale.x(x), scale.y(y), answerColour(answers[n], low, high));
+    dot(context, scale.x(x), scale.y(y), answerColor(answers[n], low, high));
   }
 }
 
@@ -217,7 +217,7 @@ function answerRange() {
   return high > low ? [low, high] : [low - 0.5, high + 0.5];
 }
 
-const answerColour = (answer, low, high) => css_rgb(classes ? colours[answer] : sequential((answer - low) / (high - low)));
+const answerColor = (answer, low, high) => css_rgb(classes ? colors[answer] : sequential((answer - low) / (high - low)));
 
 function drawLine(context, width, height, unit) {
   const answers = arrays.all(`answer.${state.part}`).values, where = arrays.all(`place.${state.part}`).values;
@@ -231,7 +231,7 @@ function drawLine(context, width, height, unit) {
   const drawn = !unit && classes ? data.classes.map((_, c) => c) : [j];
   for (const c of drawn) {
     const steps = arrays.frame(`map.${i}.${c}`, state.frame), xs = Array.from(steps, (_, k) => scale.x(plane.extent[0] + ((k + 0.5) / steps.length) * span));
-    line(context, xs, Array.from(steps, (s) => scale.y(arrays.value(`map.${i}.${c}`, s))), !unit && classes ? css_rgb(colours[c]) : "#D55E00", 2.2);
+    line(context, xs, Array.from(steps, (s) => scale.y(arrays.value(`map.${i}.${c}`, s))), !unit && classes ? css_rgb(colors[c]) : "#D55E00", 2.2);
   }
   context.restore();
 }
@@ -282,7 +282,7 @@ function drawSpace(canvas, caption, space) {
   if (dims === 3) box = [-1, 1, -1, 1];
   const pad = 14, sx = (width - 2 * pad) / Math.max(box[1] - box[0], 1e-9), sy = (height - 2 * pad) / Math.max(box[3] - box[2], 1e-9);
   const order = spots.map((_, n) => n).sort((a, b) => (spots[a][2] || 0) - (spots[b][2] || 0));
-  for (const n of order) dot(context, pad + (xs[n] - box[0]) * sx, height - pad - (ys[n] - box[2]) * sy, answerColour(answers[n], low, high));
+  for (const n of order) dot(context, pad + (xs[n] - box[0]) * sx, height - pad - (ys[n] - box[2]) * sy, answerColor(answers[n], low, high));
   let near = 0;
   space.scored.forEach((frame, k) => { if (Math.abs(frame - state.frame) < Math.abs(space.scored[near] - state.frame)) near = k; });
   const noun = classes ? "linear accuracy" : "linear R²", title = space.layer === 0 ? "input" : `after layer ${space.layer}, ${space.units} units${space.units === 3 ? " (drag to turn)" : ""}`;
@@ -409,7 +409,7 @@ function listen() {
 function drawKey() {
   const entries = classes ? data.classes.slice(0, 12).map((name, c) => {
     const entry = document.createElement("span"), mark = document.createElement("i");
-    mark.style.background = css_rgb(colours[c]); entry.append(mark, name); return entry;
+    mark.style.background = css_rgb(colors[c]); entry.append(mark, name); return entry;
   }) : [];
   if (!classes && plane.dimensions === 2) {
     const [low, high] = answerRange(), bar = document.createElement("b"), entry = document.createElement("span");

@@ -50,7 +50,7 @@ class Task:
             return None
         try:
             return f"exit code {self._ray.get(ready[0])}"
-        # a worker or node that died, a task that was cancelled: Ray's own words
+        # a worker or node that died, a task that was canceled: Ray's own words
         except Exception as error:
             return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
