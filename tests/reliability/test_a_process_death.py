@@ -47,7 +47,13 @@ def kill(kills, *more):
 @row("A1", "A2")
 @pytest.mark.slow
 @pytest.mark.campaign("kills", small=True)
-@pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param(0, id="single", marks=pytest.mark.campaign("kills")),
+        pytest.param(8, id="population"),
+    ],
+)
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
     found = kill(
