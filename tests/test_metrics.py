@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 import torch
+from harness import size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -97,7 +98,8 @@ def test_classification_is_scikit_learns(num_classes: int, digits: int | None, r
     check(probabilities_KNC.float(), targets_KN, 1e-6)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.campaign("fuzz", small=True)
+@settings(max_examples=size(15, 60), deadline=None, derandomize=True)
 @given(
     num_examples=st.integers(2, 30),
     num_classes=st.integers(2, 5),

@@ -11,6 +11,7 @@ from wall_time import wall_time_assertions
 TESTS = REPOSITORY / "tests"
 
 
+@pytest.mark.slow
 def test_no_test_asserts_on_seconds():
     # Several assertions of one test are one entry of the list.
     assert_only_known("wall_time_assertions", wall_time_assertions(python_files(TESTS), TESTS))

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import cli_process
 import pytest
 from cli_process import python_command
+from harness import wait_for
 
 from mlplab.cli import main
 from mlplab.config import cluster
@@ -26,12 +26,10 @@ SHOW = (
 )
 
 
-def ended(handle, seconds=60):
-    limit = time.monotonic() + seconds
-    while (how := handle.ended()) is None:
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    return how
+def ended(handle):
+    """How a worker ended, once it has."""
+    wait_for(lambda: handle.ended() is not None)
+    return handle.ended()
 
 
 def seen(monkeypatch, count, given):

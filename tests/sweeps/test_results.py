@@ -309,7 +309,7 @@ def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
 def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):
     import sys
 
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     write(made())
     assert "plotly" in capsys.readouterr().err
     assert not Path("report.html").exists()
