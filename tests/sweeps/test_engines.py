@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import cli_process
 import pytest
-from cli_process import python_command
 from harness import wait_for
 
 from mlplab.cli import main
 from mlplab.config import cluster
 from mlplab.config.errors import ConfigError
+from mlplab.python_command import python_command
 from mlplab.sweeps import workers
 from mlplab.sweeps.engines import local
 
@@ -166,8 +166,9 @@ class Warm(local.Process):
 
     def __init__(self, command, name):
         self.name = name
-        assert command[:3] == python_command(), command
-        self._process = cli_process.start(*command[3:])
+        start_of_mlplab = python_command("-m", "mlplab")
+        assert command[: len(start_of_mlplab)] == start_of_mlplab, command
+        self._process = cli_process.start(*command[len(start_of_mlplab) :])
 
 
 class Fake:

@@ -267,6 +267,7 @@ def test_plan_prints_and_runs_nothing(capsys):
     assert main(["plan", *words, "optimizer.lr=-1"]) == 2
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
     assert (
         main(
