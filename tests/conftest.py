@@ -22,6 +22,10 @@ for folder in (TESTS, TESTS / "pictures", TESTS / "reliability"):
 # Two workers on two cores: a thread each, so that they do not wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Here and not in a hook: conftest files below read it when they are imported.
+if any(argument.partition("=")[0] == "--campaign" for argument in sys.argv):
+    os.environ["MLPLAB_CAMPAIGN"] = "full"
+
 import cli_process  # noqa: E402
 import timing  # noqa: E402
 
@@ -43,8 +47,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if config.getoption("--campaign"):
-        os.environ["MLPLAB_CAMPAIGN"] = "full"  # read by harness.size
     if path := config.getoption("--campaign-record"):
         worker = getattr(config, "workerinput", None)
         # Workers of xdist must collect the same tests, so the controller reads the file for all.

@@ -34,6 +34,11 @@ def fetch(address, path, **query):
         return json.loads(answer.read())
 
 
+def in_campaign(*values):
+    """A dashboard whose data other tests fetch; the campaign opens it too."""
+    return pytest.param(*values, marks=pytest.mark.campaign("cluster"))
+
+
 def fetch_json(address, path, body):
     """What TensorBoard answers to a request with a body."""
     request = urllib.request.Request(
@@ -62,13 +67,13 @@ def opens(page, address, tab, seen):
         ("scalars", "gradient_norm"),
         ("images", "decision"),
         ("distributions", "activations"),
-        ("histograms", "weights"),
-        ("graphs", "output_layer|layer_1|Graph"),
+        in_campaign("histograms", "weights"),
+        in_campaign("graphs", "output_layer|layer_1|Graph"),
         ("projector", "Dimension"),
         ("hparams", "TABLE VIEW|Hyperparameters"),
-        ("text", "configuration"),
-        ("custom_scalars", "train and validation"),
-        ("pr_curves", "precision_recall|precision"),
+        in_campaign("text", "configuration"),
+        in_campaign("custom_scalars", "train and validation"),
+        in_campaign("pr_curves", "precision_recall|precision"),
     ],
 )
 def test_a_dashboard_loads(page, tensorboard, tab, seen):
