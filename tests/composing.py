@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import FULL
 
 from mlplab import config
 from mlplab.commands import train
@@ -83,6 +82,8 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def composed_once() -> Iterator[None]:
     """Import it where composition is not what is tested. A campaign composes everything anew."""
+    from harness import FULL  # which must not be imported before pytest knows of the campaign
+
     with pytest.MonkeyPatch.context() as patch:
         if not FULL:
             compose_once(patch)

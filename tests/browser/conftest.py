@@ -11,7 +11,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from drawing import use_few_dots
 from harness import FULL, wait_for
 
 import mlplab
@@ -84,6 +83,8 @@ def page(chromium):
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
     """Two runs and a sweep, as a user's outputs/ holds them."""
+    from drawing import use_few_dots
+
     place = tmp_path_factory.mktemp("outputs")
     runs = {
         "radial_6_6": ["experiment=radial_6_6", "training.epochs=20"],
