@@ -98,7 +98,7 @@ MODELS = [
     ("v", {"dataset.scaling": "quantile"}),
     ("[v,w]", {"dataset.scaling": "minmax", "dtype": "float64"}),
 ]
-FORMS = {"t": "onnx", "v": "onnx", "[v,w]": "torch"}
+FORMS = {"t": "onnx", "[v,w]": "torch"}
 """In which form a target is exported by default; the campaign exports all in both."""
 
 
@@ -108,7 +108,7 @@ FORMS = {"t": "onnx", "v": "onnx", "[v,w]": "torch"}
     few_by_default(
         "fuzz",
         [(*model, form) for model in MODELS for form in ("onnx", "torch")],
-        lambda target, more, form: form == FORMS[target] and "dataset.encode" not in more,
+        lambda target, more, form: form == FORMS.get(target) and "dataset.encode" not in more,
     ),
 )
 def test_ten_thousand_rows_agree(exported, target, more, form):

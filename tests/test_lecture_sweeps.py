@@ -31,12 +31,14 @@ def medians(experiment, *keys, small, metric="test/accuracy"):
 
 
 def test_more_hidden_units_help_until_there_are_enough():
-    accuracy = medians("hidden_units", "model.hidden", small=["model.hidden=[1],[3],[8]"])
+    accuracy = medians(
+        "hidden_units", "model.hidden", small=["model.hidden=[1],[8]", "training.epochs=150"]
+    )
     assert accuracy["[1]"] < 0.65
-    assert accuracy["[1]"] < accuracy["[3]"] - 0.05
-    assert accuracy["[3]"] < accuracy["[8]"] - 0.05
-    assert accuracy["[8]"] > 0.94
+    assert accuracy["[8]"] > 0.9
     if FULL:
+        assert accuracy["[1]"] < accuracy["[3]"] - 0.05
+        assert accuracy["[8]"] > 0.94
         units = [accuracy[f"[{n}]"] for n in range(1, 17)]
         assert units[2] < units[5] - 0.05
         assert min(units[6:]) > 0.94
@@ -44,25 +46,22 @@ def test_more_hidden_units_help_until_there_are_enough():
 
 
 def test_layers_without_a_non_linear_activation_add_nothing_and_sigmoid_is_slow():
-    accuracy = medians(
-        "activations_compared", "activation", small=["activation=identity,sigmoid,tanh"]
-    )
+    accuracy = medians("activations_compared", "activation", small=["activation=identity,tanh"])
     assert accuracy["identity"] < 0.6
     assert accuracy.drop("identity").min() > 0.8
-    assert accuracy["sigmoid"] < accuracy["tanh"]
     if FULL:
-        assert accuracy["sigmoid"] < min(accuracy["relu"], accuracy["gelu"])
+        assert accuracy["sigmoid"] < min(accuracy[name] for name in ("tanh", "relu", "gelu"))
 
 
 def test_momentum_speeds_descent_up_and_adaptive_steps_want_a_smaller_rate():
     loss = medians(
         *("optimizers_compared", "optimizer", "optimizer.lr"),
-        small=["optimizer=sgd,momentum,adam", "optimizer.lr=0.03,0.1,1.0"],
+        small=["optimizer=sgd,momentum", "optimizer.lr=0.03,0.1,1.0"],
         metric="train/loss",
     )
     assert loss["momentum", 0.03] < 0.6 * loss["sgd", 0.03]
     assert loss["sgd", 1.0] < loss["sgd", 0.1]
-    for optimizer in ("adam", "rmsprop") if FULL else ("adam",):
+    for optimizer in ("adam", "rmsprop") if FULL else ():
         assert loss[optimizer].idxmin() in (0.03, 0.1)
         assert loss[optimizer, 1.0] > 0.6
     if FULL:

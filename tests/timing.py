@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +27,13 @@ def cheapest(work: Callable[[], Any], attempts: int = 1) -> float:
 
 
 def slowdown() -> float:
-    """How many times slower than the machine of reference this one is now; at least 1."""
-    return max(1.0, sorted(_cost(_reference_work) for _ in range(5))[2] / REFERENCE)
+    """How many times slower than the machine of reference this one is now; at least 1.
+
+    Where more programs want to run than there are cores, twice what the reference says: it fits
+    into the caches, and what does not fit suffers more.
+    """
+    busy = 2.0 if os.getloadavg()[0] > (os.cpu_count() or 1) + 0.5 else 1.0
+    return busy * max(1.0, sorted(_cost(_reference_work) for _ in range(5))[2] / REFERENCE)
 
 
 def _cost(work: Callable[[], Any]) -> float:

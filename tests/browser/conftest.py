@@ -80,6 +80,9 @@ def page(chromium):
     context.close()
 
 
+SMALL_DIGITS = ["dataset=digits", "model.hidden=16", "training.epochs=3"]
+
+
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
     """Two runs and a sweep, as a user's outputs/ holds them."""
@@ -88,8 +91,9 @@ def outputs(tmp_path_factory):
     place = tmp_path_factory.mktemp("outputs")
     runs = {
         "radial_6_6": ["experiment=radial_6_6", "training.epochs=20"],
-        "digits": ["dataset=digits", "model.hidden=16", "training.epochs=3"],
-        "sine_100": ["experiment=sine_100", "training.epochs=20"],
+        # Images over the steps are looked at in the first alone.
+        "digits": [*SMALL_DIGITS, "tracking.picture_share=0"],
+        "sine_100": ["experiment=sine_100", "training.epochs=20", "tracking.picture_share=0"],
     }
     with pytest.MonkeyPatch.context() as patch:
         use_few_dots(patch)

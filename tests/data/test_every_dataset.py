@@ -139,6 +139,7 @@ def test_standard_target_scaling_is_for_regression() -> None:
         DATASETS["iris"](target_scaling="standard")
 
 
+@pytest.mark.slow
 def test_lecture_sets_need_no_sklearn() -> None:
     script = """
 import sys

@@ -217,6 +217,7 @@ def test_a_grid_ends_where_its_values_end():
     assert len(trials()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "cmaes", "nsga2"])
 def test_every_sampler_searches(sampler):
     assert search(f"sweep.sampler={sampler}", "training.l2=interval(0,0.1)") == 0

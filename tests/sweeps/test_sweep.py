@@ -256,6 +256,7 @@ def test_hydras_own_launcher_and_sweeper_give_the_same_results(words, four):
     pd.testing.assert_frame_equal(four, results("theirs"), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_plan_prints_and_runs_nothing(capsys):
     words = [*QUICK, "optimizer.lr=0.01,0.1", "activation=tanh,relu", "optimizer=adam", "seeds=4"]
     assert main(["plan", *words]) == 0
@@ -358,6 +359,7 @@ def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(parts):
     assert "seven" in Path("sweep/jobs/7/error.txt").read_text()
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves(monkeypatch):
     real, sizes = runner.populate, []
 
@@ -423,6 +425,7 @@ def test_lbfgs_jobs_run_alone_after_the_others():
 # Recovery.
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
     words = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
     real, calls = runner.Loop.run, []
@@ -456,6 +459,7 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
     assert stamps(Path("sweep/jobs")) == everything
 
 
+@pytest.mark.slow
 def test_a_changed_sweep_adds_its_new_jobs(capsys):
     assert main(["train", "-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=sweep"]) == 0
     before = stamps(Path("sweep/jobs/1")) | stamps(Path("sweep/jobs/2"))
