@@ -31,14 +31,11 @@ def medians(experiment, *keys, small, metric="test/accuracy"):
 
 
 def test_more_hidden_units_help_until_there_are_enough():
-    accuracy = medians(
-        "hidden_units", "model.hidden", small=["model.hidden=[1],[8]", "training.epochs=150"]
-    )
+    accuracy = medians("hidden_units", "model.hidden", small=["model.hidden=[1],[8]"])
     assert accuracy["[1]"] < 0.65
-    assert accuracy["[8]"] > 0.9
+    assert accuracy["[8]"] > 0.94
     if FULL:
         assert accuracy["[1]"] < accuracy["[3]"] - 0.05
-        assert accuracy["[8]"] > 0.94
         units = [accuracy[f"[{n}]"] for n in range(1, 17)]
         assert units[2] < units[5] - 0.05
         assert min(units[6:]) > 0.94
