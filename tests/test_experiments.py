@@ -10,17 +10,13 @@ from statistics import median
 
 import pytest
 from harness import size
+from tiers import in_campaign
 
 from mlplab.config import settings_from_words
 from mlplab.training import train_together
 
 pytestmark = pytest.mark.campaign("lecture", small=True)
 SEEDS = range(size(4, 10))
-
-
-def in_campaign(*values):
-    """A case that only the campaign runs: others prove by default that the claims are held."""
-    return pytest.param(*values, marks=pytest.mark.campaign("lecture"))
 
 
 def over_seeds(name, metric, *words):
@@ -35,14 +31,14 @@ def over_seeds(name, metric, *words):
     ("name", "metric", "at_least"),
     [
         ("radial_6_6", "test/accuracy", 0.95),
-        in_campaign("radial_6", "test/accuracy", 0.97),
-        in_campaign("three_classes_6_4", "test/accuracy", 0.97),
+        in_campaign("lecture", "radial_6", "test/accuracy", 0.97),
+        in_campaign("lecture", "three_classes_6_4", "test/accuracy", 0.97),
         ("quadratic_8_8", "test/r2", 0.99),
-        in_campaign("sine_100", "test/r2", 0.99),
-        in_campaign("sine_1000_relu", "test/r2", 0.99),
-        in_campaign("sine_1000_tanh", "test/r2", 0.99),
+        in_campaign("lecture", "sine_100", "test/r2", 0.99),
+        in_campaign("lecture", "sine_1000_relu", "test/r2", 0.99),
+        in_campaign("lecture", "sine_1000_tanh", "test/r2", 0.99),
         ("iris", "test/accuracy", 0.93),
-        in_campaign("digits", "test/accuracy", 0.97),
+        in_campaign("lecture", "digits", "test/accuracy", 0.97),
         ("and_gate", "train/accuracy", 1.0),
     ],
 )
@@ -55,8 +51,8 @@ def test_it_learns(name, metric, at_least):
     ("name", "at_most"),
     [
         ("radial_3_3", 0.80),
-        in_campaign("softmax_regression_radial", 0.70),
-        in_campaign("spiral_raw", 0.75),
+        in_campaign("lecture", "softmax_regression_radial", 0.70),
+        in_campaign("lecture", "spiral_raw", 0.75),
     ],
 )
 def test_it_is_not_enough(name, at_most):

@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 
+def in_campaign(part: str, *values: Any) -> Any:
+    """A case of a parametrized test that only this part of the campaign runs."""
+    return pytest.param(*values, marks=pytest.mark.campaign(part))
+
+
 def few_by_default(part: str, cases: Iterable[Any], by_default: Callable[..., bool]) -> list[Any]:
     """Parameters of a test: those that `by_default` names have no mark, the others are of `part`.
 
@@ -16,6 +21,6 @@ def few_by_default(part: str, cases: Iterable[Any], by_default: Callable[..., bo
     params = []
     for case in cases:
         values = case if isinstance(case, tuple) else (case,)
-        marks = () if by_default(*values) else (pytest.mark.campaign(part),)
-        params.append(pytest.param(*values, marks=marks))
+        runs_always = by_default(*values)
+        params.append(pytest.param(*values) if runs_always else in_campaign(part, *values))
     return params

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 from harness import FULL
+from tiers import in_campaign
 
 # What TensorBoard itself complains of in a browser without a GPU or a network, whatever it shows.
 OWN = (
@@ -32,11 +33,6 @@ def fetch(address, path, **query):
         f"{address}/data/{path}?{urllib.parse.urlencode(query)}", timeout=30
     ) as answer:
         return json.loads(answer.read())
-
-
-def in_campaign(*values):
-    """A dashboard whose data other tests fetch; the campaign opens it too."""
-    return pytest.param(*values, marks=pytest.mark.campaign("cluster"))
 
 
 def fetch_json(address, path, body):
@@ -67,13 +63,13 @@ def opens(page, address, tab, seen):
         ("scalars", "gradient_norm"),
         ("images", "decision"),
         ("distributions", "activations"),
-        in_campaign("histograms", "weights"),
-        in_campaign("graphs", "output_layer|layer_1|Graph"),
+        in_campaign("cluster", "histograms", "weights"),
+        in_campaign("cluster", "graphs", "output_layer|layer_1|Graph"),
         ("projector", "Dimension"),
         ("hparams", "TABLE VIEW|Hyperparameters"),
-        in_campaign("text", "configuration"),
-        in_campaign("custom_scalars", "train and validation"),
-        in_campaign("pr_curves", "precision_recall|precision"),
+        in_campaign("cluster", "text", "configuration"),
+        in_campaign("cluster", "custom_scalars", "train and validation"),
+        in_campaign("cluster", "pr_curves", "precision_recall|precision"),
     ],
 )
 def test_a_dashboard_loads(page, tensorboard, tab, seen):
