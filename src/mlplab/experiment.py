@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
+from mlplab.io.links import own_folder, refuse_links
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.log import log_to
@@ -21,8 +22,7 @@ from mlplab.runs.run import Preprocessing, Run, load, member_module
 from mlplab.runs.shared import help_along, help_resume, in_step, see_that_it_can_be_shared
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
-from mlplab.tracking import Progress
-from mlplab.tracking.links import own_folder, refuse_links
+from mlplab.terminal.progress import Progress
 from mlplab.training import DataCache, Loop, Ready, Row, populate, ready
 from mlplab.training.determinism import determinism
 from mlplab.training.distributed import Across, joined

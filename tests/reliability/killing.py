@@ -31,11 +31,11 @@ from mlplab.config import build, compose
 from mlplab.config.build import build as build_settings
 from mlplab.config.compose import Composed
 from mlplab.config.stored import stored_config
+from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
 from mlplab.sweeps import drive
 from mlplab.sweeps.plan import Options
-from mlplab.tracking import files
 
 torch.set_num_threads(1)
 SEEN = mmap.mmap(-1, 2)  # by parent and child

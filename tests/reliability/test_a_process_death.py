@@ -21,11 +21,11 @@ import mlplab
 from mlplab import experiment
 from mlplab.cli import main
 from mlplab.config import build, compose
+from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.tracking import files
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]
 

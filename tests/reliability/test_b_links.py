@@ -15,13 +15,13 @@ from harness import QUICK, row, tree
 
 import mlplab
 from mlplab.cli import main
+from mlplab.io.files import AppendFile, written_aside
+from mlplab.io.links import LinkError, open_to_append, own_folder
 from mlplab.sweeps import drive
 from mlplab.sweeps.engines.local import Process
 from mlplab.sweeps.planfile import read_plan
 from mlplab.sweeps.study import Study
 from mlplab.sweeps.workers import Workers
-from mlplab.tracking.files import AppendFile, written_aside
-from mlplab.tracking.links import LinkError, open_to_append, own_folder
 
 FULL_RUN = [word for word in QUICK if not word.startswith("tracking")]
 COMMANDS = (
@@ -233,8 +233,8 @@ def test_b21_the_folder_itself_may_be_reached_through_a_link(finished, tmp_path)
 
 WRITING = {
     # the only ways in which a run or a sweep makes folders and opens files for writing
-    "tracking/files.py": {"os.open", "os.fdopen"},
-    "tracking/links.py": {"mkdir", "os.open", "os.fdopen"},
+    "io/files.py": {"os.open", "os.fdopen"},
+    "io/links.py": {"mkdir", "os.open", "os.fdopen"},
     "runs/folder.py": {"mkdir", "os.open"},  # the folders above it, and its lock, with O_NOFOLLOW
     "commands/draw.py": {"mkdir"},  # the folder that the user named
     "cli.py": {"os.open"},  # os.devnull

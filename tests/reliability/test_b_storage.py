@@ -231,7 +231,7 @@ def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
     """The stored configuration was edited by hand."""
     from mlplab.config.changing import change
     from mlplab.config.stored import stored_config
-    from mlplab.tracking import write_yaml
+    from mlplab.io.files import write_yaml
 
     old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][
         CHANGED[word]

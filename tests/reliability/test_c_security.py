@@ -26,10 +26,10 @@ import mlplab
 from mlplab.cli import main
 from mlplab.config import Composed, ConfigError, build, compose
 from mlplab.config.stored import stored_config
+from mlplab.io.files import write_yaml
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
 from mlplab.sweeps.workers import Workers
-from mlplab.tracking import write_yaml
 
 CORPUS = HERE / "corpus"
 TARGETS = [

@@ -16,9 +16,9 @@ from mlplab.cli import main
 from mlplab.commands import evaluate
 from mlplab.data.files import streaming
 from mlplab.finite import NotFiniteError, check_finite_outputs
+from mlplab.io.files import load_weights, save_weights
 from mlplab.runs.predicting import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor
-from mlplab.tracking import load_weights, save_weights
 
 WORDS = [
     "dataset=file",

@@ -18,7 +18,7 @@ from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
-    *("extras", "finite", "python_command"),
+    *("extras", "finite", "python_command", "io", "terminal"),
     *("schema", "task", "randomness", "stacking", "validation"),
 }
 COMPONENTS = {"data", "losses", "network", "optimizers", "schedules"}
@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "task": set(),
     "randomness": set(),
     "metrics": set(),
-    "tracking": set(),
+    "io": set(),
+    "terminal": set(),
+    "tracking": {"io"},
     "stacking": {"schema"},
     "validation": {"schema"},
     "data": BASE,
@@ -63,7 +65,7 @@ MAY_IMPORT = {
         BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"}
     ),
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
-    "sweeps.engines": {"extras", "python_command", "tracking", "config"},
+    "sweeps.engines": {"extras", "python_command", "io", "config"},
     "sweeps": (
         BASE
         | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config"}
@@ -74,9 +76,10 @@ MAY_IMPORT = {
     "sklearn": {"fitting", "sklearn_base"},
     "__init__": {"config", "runs", "experiment", "sweeps"},
     "cli": {"config"},
-    "export": {"extras", "data", "data.files", "losses", "tracking", "runs", "cli"},
+    "export": {"extras", "io", "data", "data.files", "losses", "runs", "cli"},
     "commands": (
-        {"extras", "finite", "settings", "data", "data.files", "metrics", "training", "tracking"}
+        {"extras", "finite", "io", "terminal", "settings", "data", "data.files", "metrics"}
+        | {"training", "tracking"}
         | {
             "config",
             "runs",

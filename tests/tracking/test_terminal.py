@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from timing import cheapest
 
-from mlplab.tracking import terminal
-from mlplab.tracking.terminal import Progress, digits, duration, note, plain, print_result
+from mlplab.terminal import progress
+from mlplab.terminal.output import digits, duration, note, plain
+from mlplab.terminal.progress import Progress
+from mlplab.terminal.results import print_result
 
 SUMMARY = {
     "status": "done",
@@ -47,7 +49,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [100.0]
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -99,13 +101,13 @@ def test_the_bar_fits_on_one_line(
 
 def test_the_bar_is_not_imported_for_a_pipe_or_a_short_run() -> None:
     script = (
-        "import sys; from mlplab.tracking.terminal import Progress\n"
+        "import sys; from mlplab.terminal.progress import Progress\n"
         "with Progress(3, 'x') as bar:\n"
         "    bar.update(1, {'a': 1.0})\n"
         "heavy = ('rich', 'torch', 'tensorboard')\n"
         "assert not [name for name in sys.modules if name.startswith(heavy)]\n"
     )
-    source = str(Path(terminal.__file__).parents[2])
+    source = str(Path(progress.__file__).parents[2])
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": source}
     )
@@ -118,12 +120,13 @@ def test_a_note_is_one_plain_paragraph(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_note_goes_above_the_bar() -> None:
     script = (
-        "import time; from mlplab.tracking.terminal import Progress, note\n"
+        "import time; from mlplab.terminal.output import note\n"
+        "from mlplab.terminal.progress import Progress\n"
         "with Progress(3, 'job') as bar:\n"
         "    time.sleep(0.6); bar.update(1); note('hear'); bar.update(2)\n"
     )
     master, slave = pty.openpty()
-    source = str(Path(terminal.__file__).parents[2])
+    source = str(Path(progress.__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": source, "TERM": "xterm", "COLUMNS": "80"}
     subprocess.run([sys.executable, "-c", script], check=True, env=env, stderr=slave, stdout=slave)
     os.close(slave)

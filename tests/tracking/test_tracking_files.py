@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlplab.tracking.files import (
+from mlplab.io.files import (
     load_weights,
     save_weights,
     write_bytes_atomic,
@@ -76,7 +76,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         " 1000))\nm.write_bytes_atomic(Path(sys.argv[2]), b'x' * 5000)"
     )
     (tmp_path / "a").write_text("old")
-    module = Path(sys.modules["mlplab.tracking.files"].__file__ or "")
+    module = Path(sys.modules["mlplab.io.files"].__file__ or "")
     done = subprocess.run(
         [sys.executable, "-c", script, str(module), str(tmp_path / "a")],
         capture_output=True,

@@ -53,8 +53,8 @@ def draw(arguments: Sequence[str]) -> int:
 def _write(name: str, folder: Path, gif: bool) -> None:
     from importlib import import_module
 
+    from mlplab.io.files import write_bytes_atomic
     from mlplab.pictures.look import png, style
-    from mlplab.tracking import write_bytes_atomic
 
     function = getattr(import_module(FIGURES[name]), name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _write(name: str, folder: Path, gif: bool) -> None:
     if gif and name in MOVING:
         from mlplab.pictures.animation import write_gif
         from mlplab.pictures.lecture.optimizers import STEPS, optimizers
-        from mlplab.tracking import Progress
+        from mlplab.terminal.progress import Progress
 
         moments = [*range(0, 30), *range(30, STEPS + 1, 3)]
         with Progress(len(moments), f"{name}.gif", unit="frames") as bar:

@@ -47,9 +47,9 @@ def evaluate(arguments: Sequence[str]) -> int:
 def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     """Measure, print the table, and keep it in the run's folder. Raises NotFiniteError."""
     from mlplab.finite import check_finite_outputs
+    from mlplab.io.files import write_json
     from mlplab.runs.evaluating import baselines, with_intervals
-    from mlplab.tracking import write_json
-    from mlplab.tracking.table import aligned
+    from mlplab.terminal.table import aligned
 
     scores = run.scores(rows.x_NF)
     check_finite_outputs(scores, rows.source)
@@ -95,7 +95,7 @@ def tell_of_own_table(run: Run, cache: DataCache) -> None:
     ):
         return
     from mlplab.finite import NotFiniteError
-    from mlplab.tracking import note
+    from mlplab.terminal.output import note
     from mlplab.training import ready
 
     prepared = ready([run.settings], cache)[0].prepared

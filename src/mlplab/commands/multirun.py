@@ -20,8 +20,7 @@ from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.search import Search
 from mlplab.sweeps.table import print_table
-from mlplab.tracking import note
-from mlplab.tracking.terminal import say
+from mlplab.terminal.output import note, say
 
 
 def run(flags: Flags, one_is_a_run: bool = False) -> int:

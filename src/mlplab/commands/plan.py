@@ -102,6 +102,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    from mlplab.tracking.terminal import duration
+    from mlplab.terminal.output import duration
 
     return duration(seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.config.errors import ConfigError
 from mlplab.extras import require
-from mlplab.tracking.files import written_aside
+from mlplab.io.files import written_aside
 
 if TYPE_CHECKING:
     import pandas as pd

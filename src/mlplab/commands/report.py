@@ -55,7 +55,7 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     from mlplab.pictures.picture import pictures
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
-    from mlplab.tracking import Progress
+    from mlplab.terminal.progress import Progress
 
     run, study = revisit(folder)
     page = write_page(run, study)
@@ -100,7 +100,8 @@ def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]
     """The pages of the best jobs, before the sweep's own page links to those that are there."""
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import NoPlayback, revisit
-    from mlplab.tracking import Progress, note
+    from mlplab.terminal.output import note
+    from mlplab.terminal.progress import Progress
 
     jobs = [job for group in results.groups for job in group.jobs if job.counts]
     jobs = jobs[:pages] if pages > 0 else jobs

@@ -38,7 +38,7 @@ def rerun(arguments: Sequence[str]) -> int:
         check_place(given.out, "--out")
     settings = stored_settings(given.folder, given.changes)
     from mlplab import cli, experiment
-    from mlplab.tracking import print_result
+    from mlplab.terminal.results import print_result
 
     run = experiment.run(settings, given.out)
     print_result(run.summary)

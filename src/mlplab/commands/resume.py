@@ -69,7 +69,7 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
                 f" {folder} {' '.join(changes)}."
             )
     from mlplab import experiment
-    from mlplab.tracking import print_result
+    from mlplab.terminal.results import print_result
 
     run = experiment.resume(folder, settings, step=step, allowed=SAFE if edited else typed)
     print_result(run.summary)

@@ -95,7 +95,7 @@ def _list(arguments: Sequence[str]) -> int:
         kept = sorted(named, key=lambda entry: sign * (_metric(entry, given.sort) or 0.0))
     shown = kept[: given.limit] if given.limit else kept
     if shown:
-        from mlplab.tracking.table import aligned
+        from mlplab.terminal.table import aligned
 
         print(
             "\n".join(

@@ -63,7 +63,8 @@ def train_one(composed: Composed) -> int:
     settings = build(composed)
     from mlplab import experiment
     from mlplab.commands.evaluate import tell_of_own_table
-    from mlplab.tracking import note, print_result
+    from mlplab.terminal.output import note
+    from mlplab.terminal.results import print_result
     from mlplab.training import DataCache
 
     for layer in settings.layers:

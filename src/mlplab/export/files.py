@@ -22,9 +22,9 @@ from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes
 from mlplab.extras import require
+from mlplab.io.files import written_aside
 from mlplab.runs.predicting import Predictor
 from mlplab.runs.run import Run
-from mlplab.tracking.files import written_aside
 
 ROWS = 1000
 EXAMPLE = 3  # rows that the module is traced with

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlplab.io.files import write_bytes_atomic
 from mlplab.pictures.look import png, style
-from mlplab.tracking import write_bytes_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlplab.io.files import write_bytes_atomic
+from mlplab.io.links import own_folder
 from mlplab.pictures.look import png, style
 from mlplab.pictures.picture import Picture, pictures
 from mlplab.pictures.study import Study
-from mlplab.tracking import write_bytes_atomic
-from mlplab.tracking.links import own_folder
 
 
 def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:

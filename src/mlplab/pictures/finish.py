@@ -13,7 +13,8 @@ from mlplab.pictures import board
 from mlplab.pictures.pace import Budget
 from mlplab.pictures.picture import pictures
 from mlplab.pictures.study import Study
-from mlplab.tracking import EventWriter, Progress
+from mlplab.terminal.progress import Progress
+from mlplab.tracking import EventWriter
 
 if TYPE_CHECKING:
     from mlplab.pictures.moments import Moments

@@ -16,7 +16,8 @@ from mlplab.pictures.finish import Finish, lay_charts, safely
 from mlplab.pictures.pace import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
-from mlplab.tracking import EventWriter, note
+from mlplab.terminal.output import note
+from mlplab.tracking import EventWriter
 from mlplab.training import FrameRecorder, Outcome, Ready, concluded
 from mlplab.training.frames import snapshot
 from mlplab.training.history import History

@@ -10,12 +10,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.index import typed_words
 from mlplab.runs.run import Run
-from mlplab.tracking import write_text_atomic
-from mlplab.tracking.files import yaml_text
 
 _ASSETS = Path(__file__).parent / "assets"
 

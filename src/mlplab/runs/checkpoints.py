@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
+from mlplab.io.links import own_folder
 from mlplab.runs import tree_file
-from mlplab.tracking.files import AppendFile, write_bytes_atomic, write_json
-from mlplab.tracking.links import own_folder
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from mlplab.runs.index import flat_config, summary_of
+from mlplab.terminal.output import digits
+from mlplab.terminal.table import aligned
 from mlplab.tracking import read_metrics
-from mlplab.tracking.table import aligned
-from mlplab.tracking.terminal import digits
 
 CLOSE = 1e-4
 """Relative difference up to which a network that trained alone, and the same one among others, are

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mlplab.tracking import load_weights, save_weights
+from mlplab.io.files import load_weights, save_weights
 from mlplab.training import Frames
 
 NAME = "frames.safetensors"

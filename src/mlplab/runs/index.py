@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlplab.tracking.files import parse_yaml, write_json
+from mlplab.io.files import parse_yaml, write_json
 
 NAME = ".mlplab-index.json"
 _LARGEST = 1 << 20

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlplab.tracking.links import open_to_append
+from mlplab.io.links import open_to_append
 
 
 @contextlib.contextmanager

@@ -15,22 +15,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mlplab.io.files import save_weights, write_json, write_text_atomic, write_yaml, yaml_text
+from mlplab.io.links import own_folder
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
-from mlplab.tracking import (
-    EventWriter,
-    MetricsFile,
-    bulk_metrics,
-    note,
-    save_weights,
-    write_json,
-    write_text_atomic,
-    write_yaml,
-)
-from mlplab.tracking.files import yaml_text
-from mlplab.tracking.links import own_folder
+from mlplab.terminal.output import note
+from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
 from mlplab.training.history import Journal, Row
 from mlplab.training.outcome import Outcome
 from mlplab.training.together import Ready

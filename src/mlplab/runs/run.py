@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from mlplab.data import Prepared, Scaler
 from mlplab.data.files.encoding import Encoder
 from mlplab.finite import check_finite_outputs
+from mlplab.io.files import load_weights
 from mlplab.losses import Loss, settled
 from mlplab.network import as_module
 from mlplab.network.mlp import MLP, PopulationLayer
 from mlplab.settings import Settings
 from mlplab.task import Task
-from mlplab.tracking import load_weights, read_metrics
+from mlplab.tracking import read_metrics
 from mlplab.training.history import History
 
 

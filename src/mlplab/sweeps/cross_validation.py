@@ -15,15 +15,15 @@ import numpy as np
 
 from mlplab.data import Prepared
 from mlplab.finite import NotFiniteError, check_finite_outputs
+from mlplab.io.files import write_bytes_atomic, write_json
 from mlplab.runs.evaluating import Rows, baselines, measured
 from mlplab.runs.run import load
 from mlplab.sweeps.plan import Job, Plan
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.statistics import Statistics
-from mlplab.tracking import note
-from mlplab.tracking.files import write_bytes_atomic, write_json
+from mlplab.terminal.output import note
+from mlplab.terminal.table import aligned
 from mlplab.tracking.metrics_file import table_bytes
-from mlplab.tracking.table import aligned
 from mlplab.training import DataCache
 from mlplab.validation import KFold
 

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlplab.tracking.files import write_json
-from mlplab.tracking.links import own_folder
+from mlplab.io.files import write_json
+from mlplab.io.links import own_folder
 
 LIMIT = 3
 """How many workers a population, or a job alone, may take along."""

@@ -5,7 +5,8 @@ long it will take.
 from __future__ import annotations
 
 from mlplab.sweeps.plan import Plan
-from mlplab.tracking import Progress, note
+from mlplab.terminal.output import note
+from mlplab.terminal.progress import Progress
 
 MOST_NOTES = 10
 """Failures that are told one by one; the others are counted, and listed in summary.md."""

@@ -21,7 +21,7 @@ from mlplab.sweeps.planfile import NAME, read_plan, write_plan
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.runner import Runner
 from mlplab.sweeps.workers import Workers
-from mlplab.tracking import note
+from mlplab.terminal.output import note
 from mlplab.training import DataCache
 
 

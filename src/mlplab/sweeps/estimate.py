@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlplab.sweeps.grouping import Representatives
 from mlplab.sweeps.memory import bytes_a_member
 from mlplab.sweeps.plan import Plan, Population
-from mlplab.tracking.terminal import duration
+from mlplab.terminal.output import duration
 from mlplab.training import populate
 from mlplab.training.rehearsal import rehearse
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlplab.io.links import own_folder, refuse_links_below
 from mlplab.runs import FolderTaken, RunFolder
-from mlplab.tracking.links import own_folder, refuse_links_below
 
 FINISHED = ("done", "diverged", "pruned")
 """How a job ends for good; one that failed or was interrupted is tried again by `resume`."""

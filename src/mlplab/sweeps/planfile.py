@@ -19,8 +19,8 @@ from mlplab.config.compose import Composed
 from mlplab.config.errors import ConfigError
 from mlplab.config.many import build_many
 from mlplab.config.where import Sources
+from mlplab.io.files import parse_yaml, write_text_atomic, yaml_text
 from mlplab.sweeps.plan import Job, Options, Piece, Plan, Population, job_hash
-from mlplab.tracking.files import parse_yaml, write_text_atomic, yaml_text
 
 FORMAT = "mlplab-plan-1"
 NAME = "plan.yaml"

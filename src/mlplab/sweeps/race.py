@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from mlplab.io.files import write_json
 from mlplab.runs.checkpoints import CheckpointError, Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
@@ -23,8 +24,7 @@ from mlplab.sweeps.halving import Rungs, Tally
 from mlplab.sweeps.members import Members
 from mlplab.sweeps.plan import Job
 from mlplab.sweeps.runner import Runner, Stopped
-from mlplab.tracking import note
-from mlplab.tracking.files import write_json
+from mlplab.terminal.output import note
 from mlplab.training.checkpoint import StateError
 
 PIECE = 0

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.extras import installed, missing
+from mlplab.io.files import write_text_atomic
 from mlplab.sweeps.charts import axes, curves
 from mlplab.sweeps.page_tables import failure_table, group_table, job_table
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.table import best_command
-from mlplab.tracking.files import write_text_atomic
-from mlplab.tracking.terminal import note
+from mlplab.terminal.output import note
 
 _ASSETS = Path(__file__).parent / "assets"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
 from mlplab.extras import require
+from mlplab.io.files import write_bytes_atomic
 from mlplab.sweeps.statistics import Statistics
-from mlplab.tracking.files import write_bytes_atomic
 from mlplab.tracking.metrics_file import table_bytes
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.members import Members, write_failed
 from mlplab.sweeps.memory import is_out_of_memory
 from mlplab.sweeps.plan import Job, Piece, Plan
-from mlplab.tracking import note
+from mlplab.terminal.output import note
 from mlplab.training import (
     DataCache,
     FrameRecorder,

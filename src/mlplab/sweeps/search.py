@@ -17,6 +17,8 @@ from mlplab.config import folders, words
 from mlplab.config.compose import compose, split_search_path
 from mlplab.config.errors import ConfigError
 from mlplab.config.many import Composer, build_many
+from mlplab.io.files import parse_yaml, write_yaml
+from mlplab.io.links import own_folder
 from mlplab.runs import RunFolder
 from mlplab.settings import Settings
 from mlplab.sweeps import drive, engines
@@ -27,8 +29,6 @@ from mlplab.sweeps.search_page import write_search
 from mlplab.sweeps.space import dimensions, overrides
 from mlplab.sweeps.study import Study, need
 from mlplab.sweeps.trials import carry_out
-from mlplab.tracking.files import parse_yaml, write_yaml
-from mlplab.tracking.links import own_folder
 from mlplab.training import ready
 
 FILE = "search.yaml"

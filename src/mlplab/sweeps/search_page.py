@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.extras import installed
+from mlplab.io.files import write_text_atomic
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.space import overrides
 from mlplab.sweeps.study import Study
 from mlplab.sweeps.table import command
-from mlplab.tracking.files import write_text_atomic
-from mlplab.tracking.table import aligned
+from mlplab.terminal.table import aligned
 
 MOST_ROWS = 20
 # of the width that Optuna asks for a figure: it is as wide as the page, and scrolled where the page

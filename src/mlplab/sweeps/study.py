@@ -14,8 +14,8 @@ from typing import Any, Literal
 from mlplab import metrics
 from mlplab.config.errors import ConfigError
 from mlplab.extras import require
+from mlplab.io.links import refuse_links
 from mlplab.sweeps.space import Dimension, choose, combinations
-from mlplab.tracking.links import refuse_links
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")

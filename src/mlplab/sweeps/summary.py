@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from mlplab.io.files import write_text_atomic
 from mlplab.sweeps.results import Results
 from mlplab.sweeps.table import best_command, cells, header
-from mlplab.tracking.files import write_text_atomic
-from mlplab.tracking.terminal import plain
+from mlplab.terminal.output import plain
 
 
 def write_summary(results: Results) -> None:

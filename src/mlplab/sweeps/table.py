@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from mlplab.sweeps.results import Group, Results, shown
-from mlplab.tracking.terminal import digits, is_terminal, plain, say
+from mlplab.terminal.output import digits, is_terminal, plain, say
 
 MOST_ROWS = 20
 MOST_REASONS = 5

@@ -21,7 +21,8 @@ from mlplab.sweeps.race import Asked, Race
 from mlplab.sweeps.runner import Runner
 from mlplab.sweeps.study import Study
 from mlplab.sweeps.workers import Workers
-from mlplab.tracking import Progress, note
+from mlplab.terminal.output import note
+from mlplab.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from mlplab.sweeps.search import Search

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mlplab.config.errors import ConfigError
+from mlplab.io.links import open_to_append
 from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals
 from mlplab.sweeps.deaths import Deaths
@@ -22,8 +23,7 @@ from mlplab.sweeps.display import Display
 from mlplab.sweeps.engines import Engine, Handle, make
 from mlplab.sweeps.ledger import Ledger
 from mlplab.sweeps.plan import Plan
-from mlplab.tracking import note
-from mlplab.tracking.links import open_to_append
+from mlplab.terminal.output import note
 
 RESTARTS = 5
 """How often a worker may be replaced without one coming as far as training, or a single job being

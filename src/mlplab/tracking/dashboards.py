@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.io.files import write_bytes_atomic, write_text_atomic
+from mlplab.io.links import own_folder
 from mlplab.tracking import summaries
-from mlplab.tracking.files import write_bytes_atomic, write_text_atomic
-from mlplab.tracking.links import own_folder
 
 _THRESHOLDS = 127
 

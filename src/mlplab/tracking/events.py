@@ -23,8 +23,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlplab.io.files import AppendFile
 from mlplab.tracking import summaries
-from mlplab.tracking.files import AppendFile
 from mlplab.tracking.records import frame
 
 _LONGEST_TAG = 200

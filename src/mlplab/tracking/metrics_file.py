@@ -9,7 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
-from mlplab.tracking.files import AppendFile, write_bytes_atomic
+from mlplab.io.files import AppendFile, write_bytes_atomic
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a text begins with that a spreadsheet would run."""

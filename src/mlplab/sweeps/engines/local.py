@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlplab.config import cluster
+from mlplab.io.links import open_to_append, own_folder
 from mlplab.python_command import safe_environment
-from mlplab.tracking.links import open_to_append, own_folder
 
 GRACE = 30.0
 """Seconds between asking a worker that hangs to save and leave, and killing it."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config import cluster
+from mlplab.io.links import open_to_append, own_folder
 from mlplab.python_command import safe_environment, safe_path
-from mlplab.tracking.links import open_to_append, own_folder
 
 
 def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:

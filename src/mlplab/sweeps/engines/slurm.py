@@ -18,8 +18,8 @@ from typing import Any
 import submitit
 
 from mlplab.config import cluster
+from mlplab.io.links import own_folder
 from mlplab.python_command import SAFE_PATH, python_command, safe_environment
-from mlplab.tracking.links import own_folder
 
 _ALIVE = (
     "PENDING",

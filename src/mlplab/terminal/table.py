@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlplab.tracking.terminal import plain
+from mlplab.terminal.output import plain
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:

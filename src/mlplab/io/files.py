@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from mlplab.tracking.links import refuse_links
+from mlplab.io.links import refuse_links
 
 if TYPE_CHECKING:
     from torch import Tensor

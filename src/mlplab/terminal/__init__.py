@@ -1,0 +1,1 @@
+"""What is printed: progress, results, and plain text tables."""

@@ -1,0 +1,85 @@
+"""Text for a terminal: numbers, times and colors, and lines that cannot fail or steer it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TextIO
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b.?", re.DOTALL)
+
+
+def note(text: str) -> None:
+    """A warning or a remark, as one paragraph on the error stream; above the bar where there is
+    one.
+    """
+    stream = sys.stderr
+    say(paint("note: ", YELLOW, stream) + plain(text), stream)
+
+
+def digits(value: float) -> str:
+    """Four significant digits: 0.9500, 12.34, 1.234e-05, nan."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """1.3 s, 42 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return (
+        f"{hours}{whole % 3600 // 60:02d}:{whole % 60:02d}"
+        if hours
+        else f"{whole // 60}:{whole % 60:02d}"
+    )
+
+
+def plain(text: str) -> str:
+    """The text on one line without escape sequences and control characters, so that a name cannot
+    steer the terminal.
+    """
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", _ESCAPES.sub("", text)
+    )
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person watches the stream on something that can move its cursor."""
+    try:
+        return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    except ValueError:  # closed
+        return False
+
+
+def paint(text: str, code: str, stream: TextIO) -> str:
+    return (
+        f"\x1b[{code}m{text}\x1b[0m"
+        if is_terminal(stream) and not os.environ.get("NO_COLOR")
+        else text
+    )
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def say(text: str, stream: TextIO, *, strict: bool = False) -> None:
+    """Print a line. Unless `strict`, a stream that nobody reads any more is no reason to fail."""
+    try:
+        print(encodable(text, stream), file=stream, flush=True)
+    except (OSError, ValueError):
+        if strict:
+            raise

@@ -1,0 +1,101 @@
+"""How far a run or sweep is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self, TextIO
+
+from mlplab.terminal.output import clock, digits, duration, encodable, is_terminal, plain, say
+
+if TYPE_CHECKING:
+    from mlplab.terminal.bar import Bar
+
+_BAR_AFTER = 0.5  # seconds: a shorter job shows no bar, and never imports what draws it
+_BAR_EVERY = 0.1
+_LINE_AFTER = 2.0
+_LINE_EVERY = 5.0
+
+
+class Progress:
+    """How far a run is, on the error stream: a bar on a terminal, now and then a line elsewhere;
+    nothing for a short run.
+
+    `update` may be called as often as one likes: between two drawings it only looks at the clock.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        description: str,
+        quiet: bool = False,
+        unit: str = "epochs",
+        stream: TextIO | None = None,
+    ) -> None:
+        self.total, self.description, self.quiet, self.unit = total, plain(description), quiet, unit
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = is_terminal(self._stream)
+        self._start = time.monotonic()
+        self._next = self._start + (_BAR_AFTER if self._terminal else _LINE_AFTER)
+        self._bar: Bar | None = None
+
+    def update(
+        self,
+        done: int,
+        values: Mapping[str, float] | None = None,
+        under_way: float = 0.0,
+        remark: str = "",
+    ) -> None:
+        """`done` of the total are done; the first two of the values are shown, or the remark.
+
+        `under_way`: how much of the others is done already, all in all. The bar and the time left
+        count it, the number of done ones does not.
+        """
+        now = time.monotonic()
+        if self.quiet or now < self._next:
+            return
+        elapsed = now - self._start
+        numbers = [
+            f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]
+        ]
+        numbers += [plain(remark)] if remark else []
+        reached = done + under_way
+        left = elapsed / reached * (self.total - reached) if reached else None
+        if self._terminal:
+            self._draw(done, reached, elapsed, left, numbers)
+        else:
+            times = [duration(elapsed)] + ([f"{duration(left)} left"] if left is not None else [])
+            say(
+                ", ".join(
+                    [f"{self.description}: {done}/{self.total} {self.unit}", *times, *numbers]
+                ),
+                self._stream,
+            )
+        self._next = now + (_BAR_EVERY if self._terminal else _LINE_EVERY)
+
+    def _draw(
+        self, done: int, reached: float, elapsed: float, left: float | None, numbers: list[str]
+    ) -> None:
+        if self._bar is None:
+            from mlplab.terminal.bar import Bar
+
+            self._bar = Bar(
+                self._stream, encodable(self.description, self._stream), self.total, self.unit
+            )
+        times = clock(elapsed) + (f", {clock(left)} left" if left is not None else "")
+        self._bar.draw(
+            done, reached, times, [encodable(number, self._stream) for number in numbers]
+        )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

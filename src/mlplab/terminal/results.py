@@ -1,0 +1,104 @@
+"""The end of a run on the terminal: a table of its metrics and one line that says how it went."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from mlplab.terminal.output import (
+    BOLD,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    digits,
+    duration,
+    is_terminal,
+    paint,
+    plain,
+    say,
+)
+
+_SPLITS = ("train", "val", "test")
+_VERDICTS = {
+    "done": ("done in", GREEN),
+    "diverged": ("diverged after", RED),
+    "interrupted": ("interrupted after", YELLOW),
+}
+
+
+def print_result(summary: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """The end of a run: a table of the metrics, a row a part of the data, and one line that says
+    how it went.
+    """
+    stream = sys.stdout if stream is None else stream
+    for line in [*_table(summary.get("metrics") or {}, stream), _verdict(summary, stream)]:
+        say(line, stream, strict=True)
+    stream.flush()
+
+
+def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
+    """Aligned columns, as many side by side as the terminal is wide."""
+    table: dict[str, dict[str, str]] = {}
+    for key, value in metrics.items():
+        split, _, name = plain(key).rpartition("/")
+        table.setdefault(name, {})[split] = "-" if value is None else digits(value)
+    found = dict.fromkeys(split for cells in table.values() for split in cells)
+    splits = sorted(
+        found, key=lambda split: _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+    )
+    widths = {name: max(map(len, (name, *cells.values()))) for name, cells in table.items()}
+    first = max(map(len, splits), default=0)
+    lines = []
+    for block in _blocks(
+        widths, first, shutil.get_terminal_size().columns if is_terminal(stream) else None
+    ):
+        lines.append(
+            paint(" " * first + "".join(f"  {name:>{widths[name]}}" for name in block), DIM, stream)
+        )
+        for split in splits:
+            line = f"{split:<{first}}" + "".join(
+                f"  {table[name].get(split, '-'):>{widths[name]}}" for name in block
+            )
+            lines.append(paint(line, BOLD, stream) if split == "test" else line)
+    return lines
+
+
+def _blocks(widths: Mapping[str, int], first: int, limit: int | None) -> list[list[str]]:
+    """The columns that stand side by side, block by block."""
+    blocks: list[list[str]] = []
+    used = 0
+    for name, width in widths.items():
+        if not blocks or (limit is not None and used + 2 + width > limit):
+            blocks.append([])
+            used = first
+        blocks[-1].append(name)
+        used += 2 + width
+    return blocks
+
+
+def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
+    """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu"""
+    status = plain(str(summary.get("status", "done")))
+    words, color = _VERDICTS.get(status, (f"{status} after", RED))
+    facts = [
+        _count(summary.get("epochs"), "epoch"),
+        f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
+        _count(summary.get("num_parameters"), "parameter"),
+        (
+            f"one of {summary['population']} trained together"
+            if (summary.get("population") or 1) > 1
+            else None
+        ),
+        plain(str(summary["device"])) if summary.get("device") else None,
+    ]
+    said = ", ".join(fact for fact in facts if fact)
+    return paint(f"{words} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
+        f": {said}" if said else ""
+    )
+
+
+def _count(number: int | None, noun: str) -> str | None:
+    return None if number is None else f"{number:,} {noun}{'' if number == 1 else 's'}"
