@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import mlplab
 from mlplab.cli import main as mlplab_command
-from mlplab.data import prepare
+from mlplab.data.preparation.examples import prepare
 from mlplab.pictures.colors import palette, rgb
 
 PANELS = [

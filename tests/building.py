@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS

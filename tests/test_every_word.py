@@ -18,7 +18,7 @@ from harness import FULL
 
 from mlplab.config import Composed, build, compose, settings_from_words
 from mlplab.config.root import PART_GROUPS
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.settings import Settings
 from mlplab.training import train_together

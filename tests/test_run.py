@@ -136,7 +136,7 @@ def test_the_module_is_plain_torch(run):
 
 
 def test_predictions_agree_with_the_test_metrics(run):
-    from mlplab.data import prepare
+    from mlplab.data.preparation.examples import prepare
 
     prepared = prepare(run.settings.dataset, run.settings.seed, True)
     raw = prepared.feature_scaler.invert(prepared.test.x)
@@ -145,7 +145,7 @@ def test_predictions_agree_with_the_test_metrics(run):
 
 def test_regression_predictions_are_in_the_targets_own_units(tmp_path):
     run = mlplab.run(["dataset=diabetes", "training.epochs=30"], tmp_path / "run")
-    from mlplab.data import prepare
+    from mlplab.data.preparation.examples import prepare
 
     prepared = prepare(run.settings.dataset, 0, True)
     y = prepared.target_scaler.invert(prepared.test.y)

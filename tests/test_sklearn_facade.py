@@ -120,7 +120,7 @@ def test_it_is_the_engine_of_runs():
     import torch
     from building import make_settings
 
-    from mlplab.data import prepare
+    from mlplab.data.preparation.examples import prepare
     from mlplab.training import Loop, Ready, populate
 
     settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.data import Examples, Prepared
+from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import identity
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from mlplab.config import settings_from_words
-from mlplab.data import prepare
+from mlplab.data.preparation.examples import prepare
 from mlplab.runs.record import Record
 from mlplab.runs.run import Preprocessing
 from mlplab.training import Loop, populate, ready

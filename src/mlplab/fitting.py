@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from mlplab.config.parts import table
-from mlplab.data import Examples, Prepared, Scaler
+from mlplab.data import Scaler
+from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity
 from mlplab.losses import settled
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers

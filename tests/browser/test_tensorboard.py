@@ -200,7 +200,7 @@ def test_recall_curves_say_what_scikit_learn_says(tensorboard, outputs):
     from sklearn.metrics import precision_score, recall_score
 
     import mlplab
-    from mlplab.data import prepare
+    from mlplab.data.preparation.examples import prepare
 
     run = mlplab.load(outputs / "runs" / "radial_6_6" / "a")
     test = prepare(run.settings.dataset, run.settings.seed, True).test

@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 import mlplab
 from mlplab.cli import main
-from mlplab.data.files import reading, streaming, text
+from mlplab.data.tabular import csv, readers, streaming
 
 WORDS = [
     "dataset=file",
@@ -184,9 +184,9 @@ def test_a_network_of_a_bundled_set_predicts_too():
     ],
 )
 def test_training_reads_the_file_once_and_tells_of_its_test_part(words, told, monkeypatch, capsys):
-    times, parsed = [], text.parsed
+    times, parsed = [], csv.parsed
     monkeypatch.setattr(
-        reading, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more)
+        readers, "parsed", lambda *given, **more: times.append(1) or parsed(*given, **more)
     )
     table().to_csv("table.csv", index=False)
     assert main(["train", *WORDS, *words, "hydra.run.dir=run"]) == 0

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mlplab.config import compose
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS

@@ -18,7 +18,7 @@ from building import make_settings
 from comparing import assert_close, needs_configuration
 
 import mlplab
-from mlplab.data import prepare
+from mlplab.data.preparation.examples import prepare
 from mlplab.training import populate, ready
 from mlplab.training.device import choose
 

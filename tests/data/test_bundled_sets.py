@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import mlplab.data
-from mlplab.data import DATASETS as EVERY
-from mlplab.data import Dataset, Table, prepare
+from mlplab.data import Dataset, Table
+from mlplab.data.preparation.examples import prepare
+from mlplab.data.preparation.registry import DATASETS as EVERY
 from mlplab.randomness import numpy_generator
 from mlplab.schema import FieldError, meaning, rules
 
@@ -144,7 +145,8 @@ def test_lecture_sets_need_no_sklearn() -> None:
     script = """
 import sys
 import numpy as np
-from mlplab.data import DATASETS, prepare
+from mlplab.data.preparation.examples import prepare
+from mlplab.data.preparation.registry import DATASETS
 for word, dataset in DATASETS.items():
     if word not in sys.argv[1].split(","):
         prepare(dataset(), 0, True)

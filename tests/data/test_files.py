@@ -14,11 +14,11 @@ from harness import row
 import mlplab
 from mlplab.cli import main
 from mlplab.data import DataError
-from mlplab.data.files import File
-from mlplab.data.files.encoding import Encoder
-from mlplab.data.files.reading import read
-from mlplab.data.files.sniffing import Format
-from mlplab.data.preparation import prepare
+from mlplab.data.preparation.examples import prepare
+from mlplab.data.tabular import File
+from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.readers import read
+from mlplab.data.tabular.sniffing import Format
 from mlplab.runs.run import Preprocessing
 
 RNG = np.random.default_rng(0)
@@ -205,7 +205,7 @@ def test_scaling_is_that_of_scikit_learn_measured_on_train(scaling, csv):
 def test_ranks_are_those_of_scikit_learn():
     from sklearn.preprocessing import QuantileTransformer
 
-    from mlplab.data.files.encoding import _ranks
+    from mlplab.data.tabular.encoder import _ranks
 
     values = np.round(RNG.normal(size=500), 1)  # with ties
     theirs = QuantileTransformer(n_quantiles=100, random_state=0).fit(values[:, None])
@@ -467,8 +467,8 @@ def test_what_is_odd_is_told():
 def test_groups_stay_together_and_time_goes_forward():
     frame = people(300).assign(group=lambda f: "g" + (f.index // 7).astype(str))
     frame.to_csv("people.csv", index=False)
-    from mlplab.data.files.parting import part_rows
-    from mlplab.data.files.raw import read_table
+    from mlplab.data.tabular.dataset import read_table
+    from mlplab.data.tabular.splits import part_rows
 
     own = file(group_column="group", ignore=["start"])
     table = read_table(own)

@@ -13,18 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data import (
-    DATASETS,
-    DataError,
-    Prepared,
-    Scaler,
-    Table,
-    class_table,
-    prepare,
-    prepare_table,
-    toy,
-    value_table,
-)
+from mlplab.data import DataError, Scaler, Table, class_table, toy, value_table
+from mlplab.data.preparation.examples import Prepared, prepare, prepare_table
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.scaling import fit_scaler
 from mlplab.data.splitting import split_rows
 from mlplab.randomness import numpy_generator

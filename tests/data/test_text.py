@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlplab.data.files import text
-from mlplab.data.files.reading import read
 from mlplab.data.table import DataError
+from mlplab.data.tabular import csv
+from mlplab.data.tabular.readers import read
 
 ROWS = 400
 
@@ -19,10 +19,10 @@ ROWS = 400
 def frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """All at once; in sections; how many tables were parsed for the second."""
     whole = read(path).frame
-    parsed, table = [], text._table
-    monkeypatch.setattr(text, "SECTION", 512)
+    parsed, table = [], csv._table
+    monkeypatch.setattr(csv, "SECTION", 512)
     monkeypatch.setattr(
-        text, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more)
+        csv, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more)
     )
     return whole, read(path).frame, len(parsed)
 
@@ -92,7 +92,7 @@ def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(
     path.write_text("\n".join(lines(**{f"row_{ROWS - 5}": "1,2"})))
     with pytest.raises(DataError) as whole:
         read(path)
-    monkeypatch.setattr(text, "SECTION", 512)
+    monkeypatch.setattr(csv, "SECTION", 512)
     with pytest.raises(DataError) as sections:
         read(path)
     assert str(whole.value) == str(sections.value)
@@ -106,8 +106,8 @@ def test_a_large_file_is_not_held_twice(tmp_path: Path, monkeypatch: pytest.Monk
     path, rows, columns = tmp_path / "a.csv", 60_000, 12
     values = np.random.default_rng(0).normal(size=(rows, columns)).round(12)
     pd.DataFrame(values, columns=[f"x{i}" for i in range(columns)]).to_csv(path, index=False)
-    monkeypatch.setattr(text, "SECTION", 1 << 20)
-    assert path.stat().st_size > 8 * text.SECTION
+    monkeypatch.setattr(csv, "SECTION", 1 << 20)
+    assert path.stat().st_size > 8 * csv.SECTION
     usual = pa.default_memory_pool()
     watched = pa.proxy_memory_pool(usual)
     pa.set_memory_pool(watched)

@@ -11,7 +11,7 @@ from PIL import Image
 from studies import study_of
 from timing import cheapest
 
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.table import Dataset, class_table, value_table
 from mlplab.pictures import picture, pictures
 from mlplab.pictures.colors import palette

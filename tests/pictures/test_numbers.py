@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from studies import study_of
 
-from mlplab.data import DATASETS, Scaler
+from mlplab.data import Scaler
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.scaling import fit_scaler
 from mlplab.optimizers import Adam
 from mlplab.pictures.plane import plane_of, principal_axes

@@ -14,7 +14,7 @@ import pytest
 import mlplab
 from mlplab.cli import main
 from mlplab.commands import evaluate
-from mlplab.data.files import streaming
+from mlplab.data.tabular import streaming
 from mlplab.finite import NotFiniteError, check_finite_outputs
 from mlplab.io.files import load_weights, save_weights
 from mlplab.runs.predicting import Predictor

@@ -21,7 +21,7 @@ BASE = {
     *("extras", "finite", "python_command", "io", "terminal"),
     *("schema", "task", "randomness", "stacking", "validation"),
 }
-COMPONENTS = {"data", "losses", "network", "optimizers", "schedules"}
+COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
 RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "tracking", "runs"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
 # lower ones, and of those only from the ones named here.
@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "stacking": {"schema"},
     "validation": {"schema"},
     "data": BASE,
-    "data.files": {"extras", "schema", "task", "validation", "data"},
+    "data.tabular": {"extras", "schema", "task", "validation", "data"},
+    "data.preparation": {"schema", "task", "randomness", "validation", "data", "data.tabular"},
     "losses": BASE,
     "optimizers": BASE,
     "schedules": BASE,
@@ -52,7 +53,16 @@ MAY_IMPORT = {
     "config": {"schema", "validation", "settings"},
     "runs": (
         BASE
-        | {"data", "data.files", "losses", "network", "settings", "metrics", "training"}
+        | {
+            "data",
+            "data.tabular",
+            "data.preparation",
+            "losses",
+            "network",
+            "settings",
+            "metrics",
+            "training",
+        }
         | {"tracking", "config"}
     ),
     "pictures": RUN,
@@ -68,17 +78,29 @@ MAY_IMPORT = {
     "sweeps.engines": {"extras", "python_command", "io", "config"},
     "sweeps": (
         BASE
-        | {"settings", "data", "metrics", "network", "training", "tracking", "runs", "config"}
+        | {"settings", "data", "data.preparation", "metrics", "network", "training", "tracking"}
+        | {"runs", "config"}
         | {"pictures", "experiment", "sweeps.engines"}
     ),
-    "fitting": BASE | {"settings", "data", "losses", "network", "training", "config"},
+    "fitting": BASE
+    | {"settings", "data", "data.preparation", "losses", "network", "training", "config"},
     "sklearn_base": {"finite", "fitting"},
     "sklearn": {"fitting", "sklearn_base"},
     "__init__": {"config", "runs", "experiment", "sweeps"},
     "cli": {"config"},
-    "export": {"extras", "io", "data", "data.files", "losses", "runs", "cli"},
+    "export": {"extras", "io", "data", "data.tabular", "data.preparation", "losses", "runs", "cli"},
     "commands": (
-        {"extras", "finite", "io", "terminal", "settings", "data", "data.files", "metrics"}
+        {
+            "extras",
+            "finite",
+            "io",
+            "terminal",
+            "settings",
+            "data",
+            "data.tabular",
+            "data.preparation",
+            "metrics",
+        }
         | {"training", "tracking"}
         | {
             "config",

@@ -32,7 +32,7 @@ PARTS = '''
 import os, sys
 from dataclasses import dataclass
 from mlplab.config import register
-from mlplab.data import DATASETS
+from mlplab.data.preparation.registry import DATASETS
 from mlplab.network import Activation
 from mlplab.schema import number
 

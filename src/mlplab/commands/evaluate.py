@@ -13,7 +13,7 @@ from mlplab.config.errors import ConfigError
 MOST_CELLS = 2_000_000  # of the train part, for what is measured unasked
 
 if TYPE_CHECKING:
-    from mlplab.data import Prepared
+    from mlplab.data.preparation.examples import Prepared
     from mlplab.runs.evaluating import Rows
     from mlplab.runs.run import Run
     from mlplab.training import DataCache
@@ -86,7 +86,7 @@ def tell_of_own_table(run: Run, cache: DataCache) -> None:
 
     Left out where that would take long.
     """
-    from mlplab.data.files.dataset import OwnTable
+    from mlplab.data.tabular.table_options import OwnTable
 
     if (
         not isinstance(run.settings.dataset, OwnTable)
@@ -160,10 +160,10 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     import numpy as np
 
     from mlplab.data import DataError
-    from mlplab.data.files import roles
-    from mlplab.data.files.columns import need
-    from mlplab.data.files.encoding import word_of
-    from mlplab.data.files.reading import read
+    from mlplab.data.tabular import roles
+    from mlplab.data.tabular.columns import need
+    from mlplab.data.tabular.encoder import word_of
+    from mlplab.data.tabular.readers import read
     from mlplab.runs.evaluating import Rows
     from mlplab.runs.predicting import plain_features
 

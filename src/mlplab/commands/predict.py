@@ -80,9 +80,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
     """Predictions piece by piece, each row with its identifier or its number from 1."""
-    from mlplab.data.files.columns import need
-    from mlplab.data.files.sniffing import Format
-    from mlplab.data.files.streaming import pieces
+    from mlplab.data.tabular.columns import need
+    from mlplab.data.tabular.sniffing import Format
+    from mlplab.data.tabular.streaming import pieces
 
     first = predictor.runs[0]
     own = getattr(first.settings.dataset, "id_column", None)

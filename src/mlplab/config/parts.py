@@ -11,7 +11,7 @@ from mlplab.config import plugins
 from mlplab.schema import Part
 
 _WHERE = {
-    "dataset": ("mlplab.data", "DATASETS"),
+    "dataset": ("mlplab.data.preparation.registry", "DATASETS"),
     "activation": ("mlplab.network.activations", "ACTIVATIONS"),
     "initializer": ("mlplab.network.initializers", "INITIALIZERS"),
     "loss": ("mlplab.losses", "LOSSES"),

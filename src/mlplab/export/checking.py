@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.files.columns import CATEGORY, DATE, FLAG
-from mlplab.data.files.encoding import MISSING_WORD, ColumnEncoder
+from mlplab.data.tabular.columns import CATEGORY, DATE, FLAG
+from mlplab.data.tabular.encoder import MISSING_WORD, ColumnEncoder
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.files.columns import CATEGORY, DATE
-from mlplab.data.files.encoding import ColumnEncoder, _numbers, word_of
+from mlplab.data.tabular.columns import CATEGORY, DATE
+from mlplab.data.tabular.encoder import ColumnEncoder, parse_numbers, word_of
 from mlplab.export.pipeline import codes, vocabulary
 from mlplab.runs.run import Run
 
@@ -94,7 +94,7 @@ def raw(wanted: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
             if one.kind == CATEGORY
             else seconds(values)
             if one.kind == DATE
-            else _numbers(values, "")[:, None]
+            else parse_numbers(values, "")[:, None]
         )
     return found
 

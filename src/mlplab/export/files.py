@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mlplab.data import DataError
-from mlplab.data.files.columns import CATEGORY
+from mlplab.data.tabular.columns import CATEGORY
 from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes

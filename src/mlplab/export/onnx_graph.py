@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplab.data.files.columns import CATEGORY
+from mlplab.data.tabular.columns import CATEGORY
 from mlplab.export.columns import Input
 from mlplab.export.pipeline import codes
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mlplab.data.files.columns import CATEGORY, DATE
-from mlplab.data.files.encoding import MISSING_WORD, ColumnEncoder
 from mlplab.data.scaling import Scaler
+from mlplab.data.tabular.columns import CATEGORY, DATE
+from mlplab.data.tabular.encoder import MISSING_WORD, ColumnEncoder
 from mlplab.losses import settled
 from mlplab.runs.run import Run
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlplab.data import Prepared
+from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
 from mlplab.network.mlp import MLP
 from mlplab.pictures.colors import palette

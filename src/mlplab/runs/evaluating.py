@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mlplab import metrics
-from mlplab.data import Prepared
+from mlplab.data.preparation.examples import Prepared
 from mlplab.task import Task
 
 RESAMPLES = 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.data import Prepared
+from mlplab.data.preparation.examples import Prepared
 from mlplab.runs.checkpoints import CheckpointError, Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.index import summary_of

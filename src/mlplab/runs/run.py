@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlplab.data import Prepared, Scaler
-from mlplab.data.files.encoding import Encoder
+from mlplab.data import Scaler
+from mlplab.data.preparation.examples import Prepared
+from mlplab.data.tabular.encoder import Encoder
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights
 from mlplab.losses import Loss, settled

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from mlplab.data import Prepared
+from mlplab.data.preparation.examples import Prepared
 from mlplab.schema import rules
 from mlplab.settings import Settings
 from mlplab.training import DataCache, Ready, ready, structure

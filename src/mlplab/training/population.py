@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlplab import randomness
-from mlplab.data import Prepared
+from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
 from mlplab.network.mlp import MLP, Buffers, Dropout, initial_theta, stack_layers
 from mlplab.optimizers import Optimizer, State

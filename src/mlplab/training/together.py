@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from mlplab.data import Prepared, prepare, prepare_folds
+from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.losses import Loss, settled
 from mlplab.schema import Part, rules
 from mlplab.settings import Layer, Settings

@@ -1,4 +1,4 @@
-"""dataset=file: a table of one's own."""
+"""The options that every dataset read from a table shares."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from mlplab.data.table import Dataset
 from mlplab.schema import FieldError, anything, choice, flag, text
 
 if TYPE_CHECKING:
-    from mlplab.data.files.raw import RawTable
+    pass
+
 
 SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
 
@@ -110,32 +109,3 @@ class OwnTable(Dataset):
     def aiming(self, target: str) -> Self:
         """The same with this target."""
         return replace(self, target=target)
-
-
-@dataclass(frozen=True, kw_only=True)
-class File(OwnTable):
-    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values,
-    categories and dates become features; text is refused.
-    """
-
-    path: str = text(None, "the file, relative to the folder of the command")
-    val_path: str | None = text(
-        None, "a file of its own for validation; its rows never train", optional=True
-    )
-    test_path: str | None = text(None, "a file of its own for the test", optional=True)
-    delimiter: str | None = text(None, "between cells; null is found out", optional=True)
-    encoding: str | None = text(
-        None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True
-    )
-    decimal: str | None = text(None, "point or comma in numbers; null is found out", optional=True)
-    header: str = choice(
-        "auto",
-        ("auto", "yes", "no"),
-        "whether the first line names the columns; without it they are x1, x2, ...",
-    )
-
-    def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
-        """The columns as they are in the file; they become numbers once they are split."""
-        from mlplab.data.files.raw import read_table
-
-        return read_table(self)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.files.columns import check_numbers, need
 from mlplab.data.table import DataError, Floats, Ints
+from mlplab.data.tabular.columns import check_numbers, need
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import OwnTable
+    from mlplab.data.tabular.table_options import OwnTable
 
 _WORDS = {
     "train": "train",

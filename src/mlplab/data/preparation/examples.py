@@ -19,9 +19,9 @@ from mlplab.task import Task
 from mlplab.validation import KFold
 
 if TYPE_CHECKING:
-    from mlplab.data.files.checks import DataReport
-    from mlplab.data.files.encoding import Encoder
-    from mlplab.data.files.raw import RawTable, Split
+    from mlplab.data.tabular.data_report import DataReport
+    from mlplab.data.tabular.encoder import Encoder
+    from mlplab.data.tabular.raw_table import RawTable, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def _raw_folds(
     rng: np.random.Generator,
     target_scaling_default: bool,
 ) -> list[Prepared]:
-    from mlplab.data.files.raw import split_folds
+    from mlplab.data.tabular.table_builder import split_folds
 
     data_hash = table.content_hash()
     return [
@@ -187,7 +187,7 @@ def _prepare_raw(
     """The same for the columns of a file, which become numbers after they are split: the encoder
     too is measured on the train part alone.
     """
-    from mlplab.data.files.raw import split
+    from mlplab.data.tabular.table_builder import split
 
     data_hash = table.content_hash()
     return _raw_parted(

@@ -4,116 +4,31 @@ Shapes: N rows, F features, T targets.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.files import roles
-from mlplab.data.files.checks import DataReport, inspect
-from mlplab.data.files.columns import Column, choose, feature_columns, need
-from mlplab.data.files.encoding import Encoder, equalized, fit_encoder, word_of
-from mlplab.data.files.parting import group_codes, part_rows
-from mlplab.data.files.reading import read
-from mlplab.data.files.sniffing import Format
 from mlplab.data.folding import held_out, pool
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import PARTS, DataError, Floats, Ints
+from mlplab.data.tabular import roles
+from mlplab.data.tabular.columns import choose, feature_columns, need
+from mlplab.data.tabular.data_checks import inspect
+from mlplab.data.tabular.encoder import Encoder, equalized, fit_encoder, word_of
+from mlplab.data.tabular.raw_table import RawTable, Split
+from mlplab.data.tabular.splits import group_codes, part_rows
 from mlplab.task import Task
 from mlplab.validation import KFold
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import File, OwnTable
+    from mlplab.data.tabular.table_options import OwnTable
 
 LEAST_ROWS = 3
 FEW_VALUES = 20
-
-
-@dataclass(frozen=True, eq=False)
-class RawTable:
-    """Rows of a file. y is int64 [N] (classes) or float64 [N, T]; `parts` says which file or word a
-    row's part comes from, where one does.
-    """
-
-    frame: pd.DataFrame
-    columns: tuple[Column, ...]
-    y: Floats | Ints
-    task: Task
-    target_names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    parts: Mapping[str, Ints] | None
-    weights: Floats | None
-    source: str
-    told: tuple[str, ...] = ()
-    dropped: int = 0
-    x: Sequence[object] = field(default=(), repr=False)
-
-    @property
-    def given_split(self) -> Mapping[str, Ints] | None:
-        """Row numbers by part, where the file brings them."""
-        return self.parts
-
-    def content_hash(self) -> str:
-        """SHA-256 of cells, targets and names."""
-        from pandas.util import hash_pandas_object
-
-        digest = hashlib.sha256(
-            repr(
-                (
-                    self.task,
-                    self.class_names,
-                    self.target_names,
-                    [(c.name, c.kind) for c in self.columns],
-                )
-            ).encode()
-        )
-        for column in self.columns:
-            digest.update(
-                hash_pandas_object(self.frame[column.name], index=False).to_numpy().tobytes()
-            )
-        digest.update(np.ascontiguousarray(self.y).tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """What `prepare` needs of a raw table: rows by part, the encoder and scaler measured on train,
-    the encoded features [N, F].
-    """
-
-    rows: Mapping[str, Ints]
-    encoder: Encoder
-    scaler: Scaler
-    encoded_NF: Floats
-    report: DataReport
-
-
-def read_table(dataset: File) -> RawTable:
-    """Read the file, or files, decide what its columns are, and refuse what cannot be learnt from.
-    Raises DataError.
-    """
-    form = Format(
-        dataset.delimiter,
-        dataset.encoding,
-        dataset.decimal,
-        None if dataset.header == "auto" else dataset.header == "yes",
-    )
-    reading = read(dataset.path, form)
-    frame, told, parts = reading.frame, list(reading.told), None
-    frame.columns = [str(name) for name in frame.columns]
-    others = {
-        part: path
-        for part, path in (("val", dataset.val_path), ("test", dataset.test_path))
-        if path
-    }
-    if others:
-        frame, parts, more = _joined(frame, others, form, str(dataset.path))
-        told += more
-    return table_of(dataset, frame, str(dataset.path), parts, told)
 
 
 def table_of(
@@ -164,26 +79,6 @@ def table_of(
         before - len(frame),
         range(len(frame)),
     )
-
-
-def _joined(
-    frame: pd.DataFrame, others: Mapping[str, str], form: Format, source: str
-) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
-    """The rows of all files, and which come from where."""
-    import pandas as pd
-
-    frames, parts, told, start = [frame], {"train": np.arange(len(frame))}, [], len(frame)
-    for part, path in others.items():
-        reading = read(path, form)
-        reading.frame.columns = [str(name) for name in reading.frame.columns]
-        absent = sorted(set(frame.columns) - set(reading.frame.columns))
-        if absent:
-            raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {source}.")
-        frames.append(reading.frame[list(frame.columns)])
-        parts[part] = np.arange(start, start + len(reading.frame))
-        start += len(reading.frame)
-        told += reading.told
-    return pd.concat(frames, ignore_index=True), parts, told
 
 
 def _kept(parts: Mapping[str, Ints] | None, kept: np.ndarray) -> dict[str, Ints] | None:

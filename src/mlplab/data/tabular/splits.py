@@ -13,8 +13,8 @@ from mlplab.data.splitting import split_rows
 from mlplab.data.table import PARTS, DataError, Ints
 
 if TYPE_CHECKING:
-    from mlplab.data.files.dataset import OwnTable
-    from mlplab.data.files.raw import RawTable
+    from mlplab.data.tabular.raw_table import RawTable
+    from mlplab.data.tabular.table_options import OwnTable
 
 
 def part_rows(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> dict[str, Ints]:

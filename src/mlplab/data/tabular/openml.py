@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.files.dataset import OwnTable
 from mlplab.data.table import DataError
+from mlplab.data.tabular.table_builder import table_of
+from mlplab.data.tabular.table_options import OwnTable
 from mlplab.schema import FieldError, integer, text
 
 if TYPE_CHECKING:
-    from mlplab.data.files.raw import RawTable
+    from mlplab.data.tabular.raw_table import RawTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,6 @@ class OpenML(OwnTable):
 
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
         """The columns as OpenML has them; its default target is the target where none is named."""
-        from mlplab.data.files.raw import table_of
-
         frame, target, source = self._fetched()
         return table_of(
             self if self.target is not None or target is None else self.aiming(target),

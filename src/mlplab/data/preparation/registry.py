@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlplab.data import bundled, curves, playground, toy
-from mlplab.data.files import File
-from mlplab.data.openml import OpenML
 from mlplab.data.table import Dataset
+from mlplab.data.tabular import File
+from mlplab.data.tabular.openml import OpenML
 
 DATASETS: dict[str, type[Dataset]] = {
     "linear": toy.Linear,

@@ -5,19 +5,19 @@ data_report.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.files.columns import CATEGORY, NUMBER
 from mlplab.data.table import Ints
+from mlplab.data.tabular.columns import CATEGORY, NUMBER
+from mlplab.data.tabular.data_report import DataReport, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.files.dataset import OwnTable
-    from mlplab.data.files.raw import RawTable
+    from mlplab.data.tabular.raw_table import RawTable
+    from mlplab.data.tabular.table_options import OwnTable
 
 RARE = 0.05
 ALONE = 0.995
@@ -28,52 +28,6 @@ _IMBALANCED = (
     "Accuracy says little here: look at balanced_accuracy and f1, or weigh with"
     " loss.class_weight=balanced"
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know. `column` is empty for what concerns the whole table."""
-
-    column: str
-    what: str
-    done: str
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """Lines about the file, a row a column, and the findings."""
-
-    source: str
-    told: tuple[str, ...]
-    columns: tuple[tuple[str, ...], ...]
-    findings: tuple[Finding, ...]
-
-    def to_markdown(self) -> str:
-        """data_report.md."""
-        lines = [
-            f"# {self.source}",
-            "",
-            *(f"- {line}" for line in self.told),
-            "",
-            "| column | kind | different | missing | range |",
-            "|---|---|---|---|---|",
-        ]
-        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in self.columns]
-        lines += [
-            "",
-            "## Worth knowing" if self.findings else "Nothing else worth knowing was found.",
-            "",
-        ]
-        lines += [
-            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.what)}."
-            f" {_cell(finding.done)}."
-            for finding in self.findings
-        ]
-        return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: OwnTable) -> DataReport:

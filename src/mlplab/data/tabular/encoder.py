@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.files.columns import CATEGORY, DATE, FLAG, NUMBER, Column, check_numbers
-from mlplab.data.files.text import release
 from mlplab.data.table import DataError, Floats
+from mlplab.data.tabular.columns import CATEGORY, DATE, FLAG, NUMBER, Column, check_numbers
+from mlplab.data.tabular.csv import release
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ class ColumnEncoder:
             return self._categories(values, source)
         if self.kind == DATE:
             return self._dates(values, source)
-        numbers = _numbers(values, source)
+        numbers = parse_numbers(values, source)
         check_numbers(numbers, self.name, source)
         missing = np.isnan(numbers)
         if missing.any() and self.fill is None:
@@ -138,7 +138,8 @@ def word_of(value: Any) -> str:
     return str(value)
 
 
-def _numbers(values: pd.Series, source: str) -> Floats:
+def parse_numbers(values: pd.Series, source: str) -> Floats:
+    """Cells as float64 [N], empty ones as NaN. Raises DataError at a cell that is not a number."""
     import pandas as pd
     from pandas.api import types
 
@@ -296,7 +297,7 @@ def _fitted(
         )
     if column.kind == DATE:
         return _fitted_dates(values, column.name, impute, holes)
-    numbers = _numbers(values, "the train part")
+    numbers = parse_numbers(values, "the train part")
     known = numbers[~np.isnan(numbers)]
     if len(known) == 0:
         raise DataError(
