@@ -16,6 +16,7 @@ import pytest
 from cli_process import run, start
 from pauses import pause, wait_until_paused
 from safetensors.torch import load_file
+from tiers import in_campaign
 
 from mlplab.runs.checkpoints import newest
 
@@ -67,7 +68,7 @@ def gap(one, other):
 @pytest.mark.parametrize(
     ("more", "limit"),
     [
-        (["dtype=float64"], 1e-10),
+        in_campaign("cluster", ["dtype=float64"], 1e-10),
         (
             [
                 "dtype=float64",
@@ -80,7 +81,11 @@ def gap(one, other):
             ],
             1e-10,
         ),
-        (["dtype=float64", "training.batch_size=7", "optimizer=nag", "loss=nll"], 1e-10),
+        in_campaign(
+            "cluster",
+            ["dtype=float64", "training.batch_size=7", "optimizer=nag", "loss=nll"],
+            1e-10,
+        ),
         (["optimizer=sgd", "optimizer.lr=0.05"], 1e-6),
     ],
 )

@@ -7,13 +7,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from drawing import use_few_dots
+from tiers import in_campaign
 
 import mlplab
 from mlplab.commands.report import report_run
 from mlplab.playback.revisit import revisit
 
 
-@pytest.fixture(scope="module", params=["radial_6_6", "digits", "sine_100"])
+@pytest.fixture(
+    scope="module",
+    params=["radial_6_6", in_campaign("cluster", "digits"), in_campaign("cluster", "sine_100")],
+)
 def folder(request, outputs):
     folder = outputs / "runs" / request.param / "a"
     with pytest.MonkeyPatch.context() as patch:

@@ -111,7 +111,7 @@ def test_two_side_by_side(three, capsys):
 def test_remove_asks(three, capsys):
     assert main(["runs", "remove", "outputs/runs/one/a"]) == 2  # nobody is there to be asked
     assert "--yes" in capsys.readouterr().err
-    for answer, left in (("n\n", True), ("\n", True), ("y\n", False)):
+    for answer, left in (("\n", True), ("y\n", False)):
         ours, theirs = pty.openpty()
         process = start("runs", "remove", "outputs/runs/one/a", stdin=theirs)
         os.write(ours, answer.encode())

@@ -14,6 +14,7 @@ import pytest
 from cli_process import run, start
 from harness import size
 from pauses import pause, wait_until_paused
+from tiers import in_campaign
 
 from mlplab.cli import main
 from mlplab.config import words
@@ -218,7 +219,9 @@ def test_a_grid_ends_where_its_values_end():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["random", "cmaes", "nsga2"])
+@pytest.mark.parametrize(
+    "sampler", ["random", in_campaign("fuzz", "cmaes"), in_campaign("fuzz", "nsga2")]
+)
 def test_every_sampler_searches(sampler):
     assert search(f"sweep.sampler={sampler}", "training.l2=interval(0,0.1)") == 0
     assert len(trials()) == 12

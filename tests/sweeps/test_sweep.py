@@ -17,6 +17,7 @@ from cli_process import run, start
 from drawing import draw_only, use_few_dots
 from harness import FULL, size, wait_for
 from pauses import pause, wait_until_paused
+from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
@@ -249,7 +250,13 @@ def four(tmp_path_factory):
 
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
-    "words", [BASIC[1:], BASIC[:1], [BASIC[0], "hydra.sweeper.max_batch_size=3"], BASIC]
+    "words",
+    [
+        in_campaign("fuzz", BASIC[1:]),
+        in_campaign("fuzz", BASIC[:1]),
+        [BASIC[0], "hydra.sweeper.max_batch_size=3"],
+        BASIC,
+    ],
 )
 def test_hydras_own_launcher_and_sweeper_give_the_same_results(words, four):
     assert main(["train", "-m", *FOUR, "hydra.sweep.dir=theirs", *words]) == 0
