@@ -14,8 +14,9 @@ import torch
 from torch.optim import lr_scheduler
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.schedules import SCHEDULES
-from mlplab.schema import FieldError, rules
+from mlplab.schema import rules
 from mlplab.stacking import select, stack
 
 TOTAL = 60

@@ -90,6 +90,7 @@ for line, extra in LINES:
     found.append([line, extra, code, errors.getvalue(), left])
 
 import mlplab
+from mlplab.errors import MlplabError
 for name, extra, call in [
     ("mlplab.sweep", "sweep", lambda: mlplab.sweep([*TINY, "seed=0,1"], "y")),
     ("to_frame", "sweep", lambda: mlplab.load("run").history.to_frame()),
@@ -97,7 +98,7 @@ for name, extra, call in [
     try:
         call()
     except Exception as error:
-        code = getattr(error, "exit_code", 1)
+        code = 2 if isinstance(error, MlplabError) else 1
         left = ["y"] if Path("y").exists() else []
         found.append([[name], extra, code, str(error), left])
     else:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from mlplab.errors import ConfigError, MlplabError
+
 EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
 
 
@@ -24,19 +26,6 @@ def exit_code(summary: Mapping[str, Any]) -> int:
         if status == "interrupted" and summary.get("signal")
         else EXIT_CODES[status]
     )
-
-
-_REFUSALS = {
-    "mlplab.runs.checkpoints.CheckpointError",
-    "mlplab.training.checkpoint.StateError",
-    "mlplab.data.table.DataError",
-    "mlplab.training.together.MisfitError",
-    "mlplab.runs.folder.FolderError",
-    "mlplab.schema.FieldError",
-}
-"""Errors of parts below the configuration that blame the input: known by name, so that looking
-imports nothing.
-"""
 
 
 @dataclass(frozen=True)
@@ -157,8 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
-        if getattr(error, "exit_code", None) == EXIT_CODES["refused"] or kinds & _REFUSALS:
+        if isinstance(error, MlplabError):
             return _complain(str(error), "refused")
         return _complain(
             f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)",
@@ -202,7 +190,7 @@ def version() -> str:
 
 
 def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
-    from mlplab.config.errors import ConfigError, did_you_mean
+    from mlplab.config.errors import did_you_mean
 
     near = (
         f"Did you mean `mlplab train {' '.join([name, *rest])}`? "

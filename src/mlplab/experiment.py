@@ -40,7 +40,7 @@ def run(
     """Train one network and leave its folder (at `place`, or a new one below outputs/). Whoever
     needs its data afterwards finds them in `cache`.
 
-    Raises ValueError (DataError, MisfitError, FolderError) for input that is refused, before a
+    Raises DataError, IncompatibleSettingsError or FolderError for input that is refused, before a
     folder is made. A run that diverges or is interrupted returns with that status; one that raises
     leaves a folder with status `failed`.
     """

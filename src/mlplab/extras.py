@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from mlplab.errors import MissingExtraError
+
 _PACKAGES = {"PIL": "pillow"}
 """Module -> the name of its distribution, where they differ."""
-
-
-class MissingExtraError(ImportError, ValueError):
-    """The request needs a package that is not installed. The command exits with `exit_code`."""
-
-    exit_code = 2
 
 
 def installed(*modules: str) -> bool:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-class NotFiniteError(ValueError):
-    """The network's output for a row is NaN or infinite. The command exits with `exit_code`."""
-
-    exit_code = 2
+from mlplab.errors import NotFiniteError
 
 
 def check_finite_outputs(outputs: np.ndarray, source: str, first: int = 1, by: str = "") -> None:

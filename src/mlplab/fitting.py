@@ -20,9 +20,9 @@ from mlplab.config.parts import table
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity
+from mlplab.errors import FieldError
 from mlplab.losses import settled
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
-from mlplab.schema import FieldError
 from mlplab.settings import Layer, Settings, Tracking
 from mlplab.task import Task
 from mlplab.training import STYLES, Loop, Ready, populate

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mlplab.errors import FieldError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,16 +22,6 @@ Number: TypeAlias = "float | Tensor"
 """A hyperparameter: a float, or a float64 tensor [K, 1] where the members of a population
 differ.
 """
-
-
-class FieldError(ValueError):
-    """A value that a field does not accept. `key` is the field, `reason` completes the sentence
-    "key = value ...".
-    """
-
-    def __init__(self, key: str, value: object, reason: str) -> None:
-        super().__init__(f"{key} = {value!r} {reason}")
-        self.key, self.value, self.reason = key, value, reason
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import FieldError, Part, integer
+from mlplab.errors import FieldError
+from mlplab.schema import Part, integer
 
 
 @dataclass(frozen=True)

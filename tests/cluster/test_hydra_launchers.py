@@ -14,7 +14,7 @@ import pytest
 
 from mlplab.cli import main
 from mlplab.config import guard, launchers
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
 PARTS = '''

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlplab.config import Composed, ConfigError, build, compose, settings_of_folder
+from mlplab.config import Composed, build, compose, settings_of_folder
 from mlplab.config.root import DEFAULTS, GROUPS, PART_GROUPS
+from mlplab.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

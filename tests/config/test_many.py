@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timing import cheapest
 
-from mlplab.config import ConfigError, build, compose
+from mlplab.config import build, compose
 from mlplab.config.expand import as_typed, expand
 from mlplab.config.many import build_many, compose_many
 from mlplab.config.words import parse
+from mlplab.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

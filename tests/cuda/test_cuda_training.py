@@ -19,12 +19,13 @@ from comparing import (
     with_seeds,
 )
 
+from mlplab.errors import FieldError
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.optimizers.adapter import available
 from mlplab.schedules import SCHEDULES
-from mlplab.schema import FieldError, rules
+from mlplab.schema import rules
 from mlplab.settings import NORMALIZATIONS
 from mlplab.training import STYLES
 

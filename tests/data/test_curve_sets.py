@@ -11,7 +11,7 @@ from sklearn.datasets import make_friedman1, make_swiss_roll
 
 from mlplab.data import Dataset, Table, curves
 from mlplab.data.table import Floats
-from mlplab.schema import FieldError
+from mlplab.errors import FieldError
 
 
 def make(dataset: Dataset, seed: int = 0) -> Table:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import mlplab.data
-from mlplab.data import DataError, Table, class_table, value_table
+from mlplab.data import Table, class_table, value_table
+from mlplab.errors import DataError
 from mlplab.task import Task
 
 # the new process finds the same mlplab, whatever folder the tests run in

@@ -14,8 +14,9 @@ import mlplab.data
 from mlplab.data import Dataset, Table
 from mlplab.data.preparation.examples import prepare
 from mlplab.data.preparation.registry import DATASETS as EVERY
+from mlplab.errors import FieldError
 from mlplab.randomness import numpy_generator
-from mlplab.schema import FieldError, meaning, rules
+from mlplab.schema import meaning, rules
 
 # the new process finds the same mlplab, whatever folder the tests run in
 SOURCE = Path(mlplab.data.__file__).parents[2]

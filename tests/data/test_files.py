@@ -13,12 +13,12 @@ from harness import row
 
 import mlplab
 from mlplab.cli import main
-from mlplab.data import DataError
 from mlplab.data.preparation.examples import prepare
 from mlplab.data.tabular import File
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
+from mlplab.errors import DataError
 from mlplab.runs.run import Preprocessing
 
 RNG = np.random.default_rng(0)

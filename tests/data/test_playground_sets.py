@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlplab.data import Table, playground
-from mlplab.schema import FieldError
+from mlplab.errors import FieldError
 
 
 def make(dataset: playground.Playground, seed: int = 0) -> Table:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data import DataError, Scaler, Table, class_table, toy, value_table
+from mlplab.data import Scaler, Table, class_table, toy, value_table
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_table
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.scaling import fit_scaler
 from mlplab.data.splitting import split_rows
+from mlplab.errors import DataError
 from mlplab.randomness import numpy_generator
 
 SINE, XOR = DATASETS["sine"], DATASETS["xor"]

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlplab.data.table import DataError
 from mlplab.data.tabular import csv
 from mlplab.data.tabular.readers import read
+from mlplab.errors import DataError
 
 ROWS = 400
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mlplab.data import Table, toy
 from mlplab.data.table import Floats
-from mlplab.schema import FieldError
+from mlplab.errors import FieldError
 
 
 def make(dataset: toy.Toy | toy.Boolean, seed: int = 0) -> Table:

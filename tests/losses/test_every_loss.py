@@ -14,8 +14,9 @@ from tiers import few_by_default
 from torch import Tensor
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.losses import LOSSES, Loss
-from mlplab.schema import FieldError, meaning, rules
+from mlplab.schema import meaning, rules
 from mlplab.stacking import select, stack
 from mlplab.task import Task
 

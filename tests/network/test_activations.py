@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.network.activations import (
     ACTIVATIONS,
     Activation,
@@ -24,7 +25,7 @@ from mlplab.network.activations import (
     Elementwise,
     Prelu,
 )
-from mlplab.schema import FieldError, meaning, rules
+from mlplab.schema import meaning, rules
 from mlplab.stacking import select, stack
 
 NAMES = list(ACTIVATIONS)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.network.initializers import INITIALIZERS, Initializer, RandomInitializer
-from mlplab.schema import FieldError, meaning
+from mlplab.schema import meaning
 
 NAMES = list(INITIALIZERS)
 

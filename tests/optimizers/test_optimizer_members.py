@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.schema import FieldError, Part, rules
+from mlplab.schema import Part, rules
 from mlplab.stacking import select, stack
 
 STEPS = 40

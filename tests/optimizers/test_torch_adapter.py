@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from mlplab.errors import FieldError
 from mlplab.optimizers import OPTIMIZERS, TorchOptimizer
 from mlplab.optimizers.adapter import available
-from mlplab.schema import FieldError
 
 UNFIT = ("Muon", "SparseAdam")
 

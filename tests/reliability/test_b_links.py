@@ -15,8 +15,9 @@ from harness import QUICK, row, tree
 
 import mlplab
 from mlplab.cli import main
+from mlplab.errors import LinkError
 from mlplab.io.files import AppendFile, written_aside
-from mlplab.io.links import LinkError, open_to_append, own_folder
+from mlplab.io.links import open_to_append, own_folder
 from mlplab.sweeps import drive
 from mlplab.sweeps.engines.local import Process
 from mlplab.sweeps.planfile import read_plan

@@ -22,13 +22,14 @@ import mlplab
 from mlplab import experiment
 from mlplab.cli import main
 from mlplab.config import build, compose, settings_of_folder
+from mlplab.errors import CheckpointError, StateError
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
-from mlplab.runs.checkpoints import CheckpointError, Checkpoints, newest, read, steps
+from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.training import Loop, populate, ready
-from mlplab.training.checkpoint import StateError, restore
+from mlplab.training.checkpoint import restore
 
 WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
 

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import Composed, ConfigError, build, compose
+from mlplab.config import Composed, build, compose
 from mlplab.config.stored import stored_config
+from mlplab.errors import ConfigError
 from mlplab.io.files import write_yaml
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest

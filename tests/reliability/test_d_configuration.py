@@ -17,9 +17,10 @@ from tiers import few_by_default
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import Composed, ConfigError, build, compose
+from mlplab.config import Composed, build, compose
 from mlplab.config.parts import table
 from mlplab.config.root import PART_GROUPS
+from mlplab.errors import ConfigError
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schema import rules
 

@@ -15,7 +15,8 @@ import mlplab
 from mlplab.cli import main
 from mlplab.commands import evaluate
 from mlplab.data.tabular import streaming
-from mlplab.finite import NotFiniteError, check_finite_outputs
+from mlplab.errors import NotFiniteError
+from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights, save_weights
 from mlplab.runs.predicting import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor

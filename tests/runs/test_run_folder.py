@@ -13,17 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mlplab.errors import FolderError, FolderInUseError
 from mlplab.runs import folder as module
-from mlplab.runs.folder import (
-    LOCK,
-    FolderError,
-    FolderTaken,
-    RunFolder,
-    check_name,
-    create,
-    default_place,
-    unique,
-)
+from mlplab.runs.folder import LOCK, RunFolder, check_name, create, default_place, unique
 
 WORKER = """
 import importlib.util, sys
@@ -91,19 +83,21 @@ def test_of_twenty_that_want_one_folder_one_gets_it(exists: bool, tmp_path: Path
     got = answers(processes)
     end(processes)
     assert got.count(str(place)) == 1
-    assert sum(answer.startswith("FolderTaken") for answer in got) == 19
+    assert sum(answer.startswith("FolderInUseError") for answer in got) == 19
 
 
 def test_a_killed_owner_leaves_no_stale_lock(tmp_path: Path) -> None:
     (owner,) = workers("create", tmp_path / "run", 1)
     answers([owner])
-    with pytest.raises(FolderTaken, match=rf"in use by \S+ process {owner.pid} since \d{{4}}-"):
+    with pytest.raises(
+        FolderInUseError, match=rf"in use by \S+ process {owner.pid} since \d{{4}}-"
+    ):
         create(tmp_path / "run")
-    with pytest.raises(FolderTaken, match="in use by"):
+    with pytest.raises(FolderInUseError, match="in use by"):
         RunFolder(tmp_path / "run").lock()
     owner.kill()
     owner.communicate()
-    with pytest.raises(FolderTaken, match="never writes over another"):
+    with pytest.raises(FolderInUseError, match="never writes over another"):
         create(tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     folder.lock()  # what resume does
@@ -114,7 +108,7 @@ def test_a_folder_is_released_at_the_end_and_stays(tmp_path: Path) -> None:
     with create(tmp_path / "a" / "run") as folder:
         assert Path(folder) == folder.path == tmp_path / "a" / "run"
         assert os.listdir(folder) == [LOCK]
-        with pytest.raises(FolderTaken, match="in use"):
+        with pytest.raises(FolderInUseError, match="in use"):
             create(folder.path)
     folder.close()
     create(folder.path).close()  # nothing but a lock that nobody holds: as good as empty
@@ -127,7 +121,7 @@ def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
         (place / "summary.json").write_text("{}")
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()}
     with pytest.raises(
-        FolderTaken, match=r"mlplab resume .*hydra\.run\.dir|hydra\.run\.dir.*mlplab resume"
+        FolderInUseError, match=r"mlplab resume .*hydra\.run\.dir|hydra\.run\.dir.*mlplab resume"
     ) as error:
         create(place)
     assert "\n" not in str(error.value)
@@ -137,7 +131,7 @@ def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "file").touch()
-    with pytest.raises(FolderTaken):
+    with pytest.raises(FolderInUseError):
         create(foreign)
     assert os.listdir(foreign) == ["file"]
 
@@ -188,7 +182,7 @@ def test_what_cannot_hold_a_run_is_refused(
     before = tree(tmp_path)
     with pytest.raises(FolderError, match=words) as error:
         function(place)
-    assert not isinstance(error.value, FolderTaken)
+    assert not isinstance(error.value, FolderInUseError)
     assert "\n" not in str(error.value)
     assert tree(tmp_path) == before
 
@@ -232,7 +226,7 @@ def test_without_file_locks_it_refuses_or_is_told_to_go_on(
         create(tmp_path / "run")
     assert tree(tmp_path) == set()
     monkeypatch.setenv("MLPLAB_NO_LOCK", "1")
-    with create(tmp_path / "run"), pytest.raises(FolderTaken):
+    with create(tmp_path / "run"), pytest.raises(FolderInUseError):
         create(tmp_path / "run")
 
 

@@ -18,7 +18,7 @@ from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
-    *("extras", "finite", "python_command", "io", "terminal"),
+    *("errors", "extras", "finite", "python_command", "io", "terminal"),
     *("schema", "task", "randomness", "stacking", "validation"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
@@ -26,31 +26,40 @@ RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "tracking", "runs"
 # Every package, sub-package and top-level module, lower ones first: each may import only from
 # lower ones, and of those only from the ones named here.
 MAY_IMPORT = {
-    "extras": set(),
-    "finite": set(),
+    "errors": set(),
+    "extras": {"errors"},
+    "finite": {"errors"},
     "python_command": set(),
-    "schema": set(),
+    "schema": {"errors"},
     "task": set(),
     "randomness": set(),
     "metrics": set(),
-    "io": set(),
+    "io": {"errors"},
     "terminal": set(),
-    "tracking": {"io"},
+    "tracking": {"errors", "io"},
     "stacking": {"schema"},
-    "validation": {"schema"},
+    "validation": {"errors", "schema"},
     "data": BASE,
-    "data.tabular": {"extras", "schema", "task", "validation", "data"},
-    "data.preparation": {"schema", "task", "randomness", "validation", "data", "data.tabular"},
+    "data.tabular": {"errors", "extras", "schema", "task", "validation", "data"},
+    "data.preparation": {
+        "errors",
+        "schema",
+        "task",
+        "randomness",
+        "validation",
+        "data",
+        "data.tabular",
+    },
     "losses": BASE,
     "optimizers": BASE,
     "schedules": BASE,
-    "network.activations": {"schema", "stacking"},
+    "network.activations": {"errors", "schema", "stacking"},
     "settings": (
         {"schema", "validation", "data", "losses", "network.activations", "optimizers", "schedules"}
     ),
     "network": BASE | {"network.activations", "settings"},
     "training": BASE | COMPONENTS | {"settings", "metrics"},
-    "config": {"schema", "validation", "settings"},
+    "config": {"errors", "schema", "validation", "settings"},
     "runs": (
         BASE
         | {
@@ -75,7 +84,7 @@ MAY_IMPORT = {
         BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"}
     ),
     "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
-    "sweeps.engines": {"extras", "python_command", "io", "config"},
+    "sweeps.engines": {"errors", "extras", "python_command", "io", "config"},
     "sweeps": (
         BASE
         | {"settings", "data", "data.preparation", "metrics", "network", "training", "tracking"}
@@ -87,32 +96,22 @@ MAY_IMPORT = {
     "sklearn_base": {"finite", "fitting"},
     "sklearn": {"fitting", "sklearn_base"},
     "__init__": {"config", "runs", "experiment", "sweeps"},
-    "cli": {"config"},
-    "export": {"extras", "io", "data", "data.tabular", "data.preparation", "losses", "runs", "cli"},
+    "cli": {"errors", "config"},
+    "export": {
+        "errors",
+        "extras",
+        "io",
+        "data",
+        "data.tabular",
+        "data.preparation",
+        "losses",
+        "runs",
+        "cli",
+    },
     "commands": (
-        {
-            "extras",
-            "finite",
-            "io",
-            "terminal",
-            "settings",
-            "data",
-            "data.tabular",
-            "data.preparation",
-            "metrics",
-        }
-        | {"training", "tracking"}
-        | {
-            "config",
-            "runs",
-            "pictures",
-            "pictures.lecture",
-            "playback",
-            "experiment",
-            "sweeps",
-            "cli",
-            "export",
-        }
+        RUN
+        | {"data.tabular", "config", "pictures", "pictures.lecture", "playback", "experiment"}
+        | {"sweeps", "cli", "export"}
     ),
     "__main__": {"cli"},
     "hydra_plugins.mlplab_launcher": {"sweeps"},

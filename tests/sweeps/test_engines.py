@@ -15,7 +15,7 @@ from harness import wait_for
 
 from mlplab.cli import main
 from mlplab.config import cluster
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.python_command import python_command
 from mlplab.sweeps import workers
 from mlplab.sweeps.engines import local

@@ -18,7 +18,7 @@ from tiers import in_campaign
 
 from mlplab.cli import main
 from mlplab.config import words
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.sweeps.space import choose, dimensions, overrides
 
 optuna = pytest.importorskip("optuna")

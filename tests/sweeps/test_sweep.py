@@ -21,7 +21,7 @@ from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.sweeps import drive, memory, runner
 from mlplab.sweeps.multirun import Task
 from mlplab.sweeps.plan import Options

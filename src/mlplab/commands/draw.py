@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Parser
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.errors import did_you_mean
+from mlplab.errors import ConfigError
 from mlplab.extras import require
 
 FIGURES = {

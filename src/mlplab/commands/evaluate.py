@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 MOST_CELLS = 2_000_000  # of the train part, for what is measured unasked
 
@@ -94,7 +94,7 @@ def tell_of_own_table(run: Run, cache: DataCache) -> None:
         or run.settings.tracking.level == "off"
     ):
         return
-    from mlplab.finite import NotFiniteError
+    from mlplab.errors import NotFiniteError
     from mlplab.terminal.output import note
     from mlplab.training import ready
 
@@ -132,7 +132,7 @@ def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
     """The part as training made it. Data that were made again must be those of the run."""
     import json
 
-    from mlplab.data import DataError
+    from mlplab.errors import DataError
     from mlplab.runs.evaluating import Rows
 
     examples = getattr(prepared, part)
@@ -159,11 +159,11 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     """Rows of a file, checked as those of the training were."""
     import numpy as np
 
-    from mlplab.data import DataError
     from mlplab.data.tabular import roles
     from mlplab.data.tabular.columns import need
     from mlplab.data.tabular.encoder import word_of
     from mlplab.data.tabular.readers import read
+    from mlplab.errors import DataError
     from mlplab.runs.evaluating import Rows
     from mlplab.runs.predicting import plain_features
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlplab.config import plugins
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):

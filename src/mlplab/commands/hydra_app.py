@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mlplab.commands.flags import Flags
 from mlplab.config import folders, words
 from mlplab.config.compose import compose, prepare, search_path, split_search_path
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.config import catalog, folders, plugins
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.errors import did_you_mean
 from mlplab.config.root import DEFAULTS, GROUPS
+from mlplab.errors import ConfigError
 
 Rows = list[tuple[str, ...]]
 

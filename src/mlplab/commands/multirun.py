@@ -13,8 +13,8 @@ from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
 from mlplab.config import words
 from mlplab.config.compose import prepare, search_path, split_search_path
-from mlplab.config.errors import ConfigError
 from mlplab.config.place import check_place
+from mlplab.errors import ConfigError
 from mlplab.sweeps import drive, search
 from mlplab.sweeps.drive import Sweep
 from mlplab.sweeps.multirun import Task

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
 from mlplab.config.compose import split_search_path
-from mlplab.config.errors import ConfigError, listing
+from mlplab.config.errors import listing
+from mlplab.errors import ConfigError
 
 MOST_ROWS = 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import written_aside
 

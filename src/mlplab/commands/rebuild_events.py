@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 
 def rebuild_events(arguments: Sequence[str]) -> int:

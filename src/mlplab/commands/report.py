@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.extras import require
 
 
@@ -98,8 +98,9 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
 
 def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]
     """The pages of the best jobs, before the sweep's own page links to those that are there."""
+    from mlplab.errors import PlaybackError
     from mlplab.playback.page import write_page
-    from mlplab.playback.revisit import NoPlayback, revisit
+    from mlplab.playback.revisit import revisit
     from mlplab.terminal.output import note
     from mlplab.terminal.progress import Progress
 
@@ -109,7 +110,7 @@ def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]
         for done, job in enumerate(jobs, 1):
             try:
                 write_page(*revisit(job.folder))
-            except NoPlayback as error:
+            except PlaybackError as error:
                 note(str(error))
                 return
             bar.update(done)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings

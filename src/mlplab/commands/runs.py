@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.commands.folder_arguments import Parser, kind
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.index import ConfigIndex, Entry, entries
 

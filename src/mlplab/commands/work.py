@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 
 def work(arguments: Sequence[str]) -> int:

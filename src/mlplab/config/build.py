@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config import fit, guard
 from mlplab.config.compose import Composed
-from mlplab.config.errors import ConfigError, did_you_mean, listing, shown
+from mlplab.config.errors import did_you_mean, listing, shown
 from mlplab.config.part import Place, build_part, construct
 from mlplab.config.root import GROUPS, PART_GROUPS, Root
+from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     values = {key: config[key] for key in known if key in config}
     if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
         values["name"] = str(values["name"])
-    from mlplab.runs.folder import FolderError, check_name
+    from mlplab.errors import FolderError
+    from mlplab.runs.folder import check_name
 
     root = construct(Root, values, Place("", composed.sources))
     try:

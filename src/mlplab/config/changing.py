@@ -9,9 +9,10 @@ from typing import Any
 
 from mlplab.config import folders, plugins, words
 from mlplab.config.compose import Composed, compose
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.errors import did_you_mean
 from mlplab.config.root import GROUPS, Root
 from mlplab.config.where import Sources
+from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.config.errors import ConfigError, did_you_mean, shown
-from mlplab.schema import FieldError, Part, anything, integer, number, rules, text
+from mlplab.config.errors import did_you_mean, shown
+from mlplab.errors import ConfigError, FieldError
+from mlplab.schema import Part, anything, integer, number, rules, text
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import explain, folders, guard, plugins, words
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.errors import did_you_mean
 from mlplab.config.sweeping import Sweep
 from mlplab.config.where import Sources
+from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 if TYPE_CHECKING:

@@ -7,18 +7,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-
-class ConfigError(ValueError):
-    """Input that is refused. The text is one paragraph for the user; the command ends with
-    `exit_code`.
-    """
-
-    exit_code = 2
-
-    def __init__(self, text: str) -> None:
-        super().__init__(" ".join(text.split()))
-
-
 ALIASES = {
     "learningrate": "lr",
     "gpu": "cuda",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config import folders, words
 from mlplab.config.compose import compose, split_search_path
-from mlplab.config.errors import ConfigError
 from mlplab.config.render import defaults
 from mlplab.config.root import GROUPS
 from mlplab.config.sweeping import MAX_JOBS, Sweep
+from mlplab.errors import ConfigError
 from mlplab.validation import KFold
 
 if TYPE_CHECKING:

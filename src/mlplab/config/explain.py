@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import catalog, folders, launchers
-from mlplab.config.errors import ConfigError, did_you_mean, listing, nearest
+from mlplab.config.errors import did_you_mean, listing, nearest
 from mlplab.config.render import value_yaml
 from mlplab.config.root import GROUPS, PART_GROUPS
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

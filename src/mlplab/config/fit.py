@@ -7,8 +7,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from mlplab.config.errors import ConfigError
 from mlplab.config.where import Sources
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings

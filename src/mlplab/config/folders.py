@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from mlplab.config.errors import ConfigError
 from mlplab.config.root import GROUPS
+from mlplab.errors import ConfigError
 
 OWN_FOLDER = "conf"
 MAX_BYTES = 1_000_000

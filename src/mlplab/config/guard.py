@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mlplab.config.errors import ConfigError, shown
+from mlplab.config.errors import shown
 from mlplab.config.folders import MAX_NODES
+from mlplab.errors import ConfigError
 
 FORBIDDEN = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()")
 _WITH_REASON = (

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.errors import ConfigError, did_you_mean, listing
+from mlplab.config.errors import did_you_mean, listing
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

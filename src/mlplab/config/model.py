@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.schema import FieldError, Number, Part, anything, choice, flag, integer, number
+from mlplab.errors import FieldError
+from mlplab.schema import Number, Part, anything, choice, flag, integer, number
 from mlplab.settings import NORMALIZATIONS
 
 MAX_LAYERS = 1000

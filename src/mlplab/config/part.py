@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mlplab.config import explain
-from mlplab.config.errors import ConfigError, did_you_mean, shown
+from mlplab.config.errors import did_you_mean, shown
 from mlplab.config.folders import shipped
 from mlplab.config.parts import TRACKING_KEYS, table
 from mlplab.config.render import explained
 from mlplab.config.where import Sources
-from mlplab.schema import FieldError, Part, Rule, rules
+from mlplab.errors import ConfigError, FieldError
+from mlplab.schema import Part, Rule, rules
 
 P = TypeVar("P", bound=Part)
 

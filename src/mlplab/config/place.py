@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 
 
 def check_place(folder: str | Path, key: str = "hydra.run.dir") -> Path:

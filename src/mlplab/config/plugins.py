@@ -27,7 +27,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from mlplab.config.errors import ConfigError, did_you_mean, listing
+from mlplab.config.errors import did_you_mean, listing
+from mlplab.errors import ConfigError
 from mlplab.schema import Part, rules
 
 OPEN_GROUPS = ("dataset", "activation", "initializer", "loss", "optimizer", "schedule", "training")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import guard
 from mlplab.config.build import build
 from mlplab.config.compose import Composed, compose
-from mlplab.config.errors import ConfigError
 from mlplab.config.folders import check_size
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlplab.config import cluster
-from mlplab.schema import FieldError, Part, anything, choice, flag, integer, text
+from mlplab.errors import FieldError
+from mlplab.schema import Part, anything, choice, flag, integer, text
 
 MAX_JOBS = 1_000_000
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import catalog
-from mlplab.config.errors import ConfigError, did_you_mean, listing, nearest, shown
+from mlplab.config.errors import did_you_mean, listing, nearest, shown
 from mlplab.config.guard import FORBIDDEN, forbidden
 from mlplab.config.root import DEFAULTS, GROUPS, Root
 from mlplab.config.sweeping import Sweep
-from mlplab.schema import FieldError, rules
+from mlplab.errors import ConfigError, FieldError
+from mlplab.schema import rules
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from mlplab.data.table import Dataset, Floats, Table, value_table
-from mlplab.schema import FieldError, Number, integer, number
+from mlplab.errors import FieldError
+from mlplab.schema import Number, integer, number
 
 
 @dataclass(frozen=True, kw_only=True)

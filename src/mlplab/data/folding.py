@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.data.table import DataError, Ints, Table
+from mlplab.data.table import Ints, Table
+from mlplab.errors import DataError
 from mlplab.validation import KFold
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlplab.data.table import DataError, Floats
+from mlplab.data.table import Floats
+from mlplab.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlplab.data.table import PARTS, DataError, Ints, Table
+from mlplab.data.table import PARTS, Ints, Table
+from mlplab.errors import DataError
 
 HELD_OUT = ("test", "val")
 

@@ -15,19 +15,14 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplab.schema import FieldError, Part, choice, integer, number
+from mlplab.errors import DataError, FieldError
+from mlplab.schema import Part, choice, integer, number
 from mlplab.task import Task
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 PARTS = ("train", "val", "test")
-
-
-class DataError(ValueError):
-    """Data that cannot be used. The message is one paragraph: what is wrong, where, and what to do
-    about it.
-    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from mlplab.data.table import Dataset, Floats, Ints, Table, class_table
-from mlplab.schema import FieldError, Number, choice, integer, number
+from mlplab.errors import FieldError
+from mlplab.schema import Number, choice, integer, number
 
 TWO_CLASSES = ("red", "blue")
 GATES = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "nand": (1, 1, 1, 0), "xor": (0, 1, 1, 0)}

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from mlplab.data import DataError
 from mlplab.data.tabular.columns import CATEGORY
+from mlplab.errors import DataError
 from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from mlplab.errors import LinkError
+
 _APPEND = (
     os.O_WRONLY
     | os.O_APPEND
@@ -19,18 +21,6 @@ _APPEND = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
 )
-
-
-class LinkError(ValueError):
-    """A symbolic link in place of a run's folder or file. The command exits with `exit_code`."""
-
-    exit_code = 2
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(
-            f"{path} is a symbolic link. mlplab does not write through links inside the folder of"
-            " a run or a sweep: remove the link, or replace it with what it points to."
-        )
 
 
 def refuse_links(paths: Iterable[Path]) -> None:

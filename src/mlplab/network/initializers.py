@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mlplab.schema import FieldError, Part, number
+from mlplab.errors import FieldError
+from mlplab.schema import Part, number
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from mlplab.errors import FieldError
 from mlplab.optimizers.base import Objective, Optimizer, State, Step
-from mlplab.schema import FieldError, Number, Rule, number, text
+from mlplab.schema import Number, Rule, number, text
 
 _OWN = ("self", "params", "lr")  # arguments of a torch optimizer that are not options
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlplab.errors import FieldError
 from mlplab.optimizers.base import (
     Optimizer,
     State,
@@ -21,7 +22,7 @@ from mlplab.optimizers.base import (
     decay_,
     sign,
 )
-from mlplab.schema import FieldError, Number, flag, number
+from mlplab.schema import Number, flag, number
 from mlplab.stacking import fit
 
 

@@ -5,31 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mlplab.errors import PlaybackError
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import load_frames
 from mlplab.runs.run import Run, load
 from mlplab.training import ready
 
 
-class NoPlayback(ValueError):
-    """A run that cannot be looked at again. One paragraph."""
-
-    exit_code = 2
-
-
 def revisit(folder: Path) -> tuple[Run, Study]:
-    """The run and what its pictures are drawn from. Raises NoPlayback where there are no frames or
-    the data have changed since.
+    """The run and what its pictures are drawn from.
+
+    Raises PlaybackError if there are no frames or the data has changed since.
     """
     run = load(folder)
     try:
         frames, chosen = load_frames(folder)
     except FileNotFoundError as error:
-        raise NoPlayback(str(error)) from None
+        raise PlaybackError(str(error)) from None
     member = ready([run.settings])[0]
     recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
     if recorded and recorded != member.prepared.data_hash:
-        raise NoPlayback(
+        raise PlaybackError(
             f"The data of {folder} are not what they were when it was trained"
             f" (dataset={run.settings.word('dataset')}): it cannot be drawn."
         )

@@ -1,8 +1,6 @@
 """Run folders and where a run came from."""
 
 from mlplab.runs.folder import (
-    FolderError,
-    FolderTaken,
     RunFolder,
     check_name,
     create,
@@ -12,8 +10,6 @@ from mlplab.runs.folder import (
 from mlplab.runs.provenance import provenance
 
 __all__ = [
-    "FolderError",
-    "FolderTaken",
     "RunFolder",
     "check_name",
     "create",

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
 from mlplab.io.links import own_folder
 from mlplab.runs import tree_file
@@ -29,10 +30,6 @@ HISTORY = "history.bin"
 KEPT = 2
 MOST_BYTES = 64 << 30
 _MANIFEST = re.compile(r"state-(\d{12})\.json")
-
-
-class CheckpointError(ValueError):
-    """No checkpoint that can be trusted; one paragraph for the user."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from mlplab.errors import FolderError, FolderInUseError
+
 try:
     import fcntl
 except ImportError:  # Windows: there, exclusive creation alone protects a folder
@@ -31,14 +33,6 @@ _DEVICES = {
 _LONGEST_NAME = 200  # bytes; file systems allow 255
 
 
-class FolderError(ValueError):
-    """A place that cannot hold a run; the message is one paragraph for the user."""
-
-
-class FolderTaken(FolderError):
-    """The place belongs to another run."""
-
-
 class RunFolder:
     """A run's folder, owned while the lock file in it is locked.
 
@@ -51,8 +45,8 @@ class RunFolder:
         self._descriptor = -1
 
     def lock(self, *, fresh: bool = False) -> None:
-        """Take the folder, or raise FolderTaken where another process (or another RunFolder of this
-        one) has it.
+        """Lock the folder. Raises FolderInUseError if another process, or another RunFolder of this
+        process, has locked it.
 
         `fresh`: where there are no file locks, an existing lock file counts as taken too.
         """
@@ -129,9 +123,9 @@ def _flock(descriptor: int) -> bool:
     return True
 
 
-def _in_use(place: Path, descriptor: int) -> FolderTaken:
+def _in_use(place: Path, descriptor: int) -> FolderInUseError:
     owner = re.sub(rb"[^ -~]", b"", os.read(descriptor, 300)).decode().strip() or "another process"
-    return FolderTaken(
+    return FolderInUseError(
         f"{place} is in use by {owner}: choose another hydra.run.dir, or wait until it has ended."
     )
 
@@ -201,7 +195,7 @@ def _see_that_empty(place: Path) -> None:
         raise _not_empty(place)
 
 
-def _not_empty(place: Path) -> FolderTaken:
+def _not_empty(place: Path) -> FolderInUseError:
     """The refusal of a folder that holds something, a run in progress or anything else. Its lock is
     looked at, not touched.
     """
@@ -212,7 +206,7 @@ def _not_empty(place: Path) -> FolderTaken:
                 return _in_use(place, descriptor)
         finally:
             os.close(descriptor)
-    return FolderTaken(
+    return FolderInUseError(
         f"{place} is not empty, and a run never writes over another: choose another hydra.run.dir, "
         f"or finish the run that is there with `mlplab resume {place}`."
     )
@@ -223,7 +217,7 @@ def unique(place: Path) -> RunFolder:
     for number in itertools.count(1):
         try:
             return create(place if number == 1 else place.with_name(f"{place.name}-{number}"))
-        except FolderTaken:
+        except FolderInUseError:
             continue
     raise AssertionError("unreachable")
 

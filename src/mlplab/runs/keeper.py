@@ -10,13 +10,14 @@ import shutil
 import time
 from typing import Any
 
+from mlplab.errors import StateError
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.resuming import machine_changes
 from mlplab.runs.signals import Interrupted, Signals, name
 from mlplab.settings import Tracking
 from mlplab.training import FrameRecorder, Loop
-from mlplab.training.checkpoint import StateError, capture, pack_rows, restore, unpack_rows
+from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 SHARE = 0.01
 """The largest part of a training's time that saving by time may take."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data import DataError
+from mlplab.errors import DataError
 from mlplab.finite import check_finite_outputs
 from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mlplab.data.preparation.examples import Prepared
-from mlplab.runs.checkpoints import CheckpointError, Saved, newest, read
+from mlplab.errors import CheckpointError
+from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.index import summary_of
 from mlplab.training import Loop, Ready

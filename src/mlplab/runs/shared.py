@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mlplab.runs.checkpoints import CheckpointError
+from mlplab.errors import CheckpointError, IncompatibleSettingsError
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.resuming import at_its_end, find
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
-from mlplab.training import Loop, MisfitError, populate, ready
+from mlplab.training import Loop, populate, ready
 from mlplab.training.checkpoint import restore, unpack_rows
 from mlplab.training.distributed import Across
 
@@ -23,9 +23,9 @@ class Helped(SystemExit):
 
 
 def see_that_it_can_be_shared(settings: Settings) -> None:
-    """Raise MisfitError for what needs the whole batch in one place."""
+    """Raise IncompatibleSettingsError for what needs the whole batch in one place."""
     if any(layer.normalization == "batch" for layer in settings.layers):
-        raise MisfitError(
+        raise IncompatibleSettingsError(
             "model.normalization=batch measures the batch, of which each process has a part only:"
             " under torchrun choose model.normalization=layer, or none."
         )

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlplab.errors import TreeError
+
 FORMAT = "mlplab-tree-1"
 _LARGEST_HEADER = 64 << 20
-
-
-class TreeError(ValueError):
-    """Bytes that are no such file."""
 
 
 def dump(tree: Any) -> bytes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlplab.errors import FieldError
 from mlplab.schedules.base import Schedule, floor, pick, ratio
-from mlplab.schema import FieldError, Number, integer, number, numbers
+from mlplab.schema import Number, integer, number, numbers
 
 
 @dataclass(frozen=True)

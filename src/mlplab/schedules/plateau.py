@@ -12,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mlplab.errors import FieldError
 from mlplab.schedules.base import Schedule, State
-from mlplab.schema import FieldError, Number, choice, integer, number
+from mlplab.schema import Number, choice, integer, number
 
 
 @dataclass(frozen=True)

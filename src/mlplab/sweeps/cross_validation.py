@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mlplab.data.preparation.examples import Prepared
-from mlplab.finite import NotFiniteError, check_finite_outputs
+from mlplab.errors import NotFiniteError
+from mlplab.finite import check_finite_outputs
 from mlplab.io.files import write_bytes_atomic, write_json
 from mlplab.runs.evaluating import Rows, baselines, measured
 from mlplab.runs.run import load

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlplab.config.errors import ConfigError
-from mlplab.runs import FolderError, RunFolder, create
+from mlplab.errors import ConfigError, FolderError
+from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps import cross_validation, engines
 from mlplab.sweeps import plan as planning

@@ -46,7 +46,7 @@ class Representatives:
         """The settings with the representative's data; None where making them fails, which is the
         job's own matter once it runs.
 
-        Raises DataError or MisfitError for settings that are wrong.
+        Raises DataError or IncompatibleSettingsError for settings that are wrong.
         """
         dataset = settings.dataset
         fixed = [

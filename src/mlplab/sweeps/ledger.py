@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlplab.errors import FolderInUseError
 from mlplab.io.links import own_folder, refuse_links_below
-from mlplab.runs import FolderTaken, RunFolder
+from mlplab.runs import RunFolder
 
 FINISHED = ("done", "diverged", "pruned")
 """How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
@@ -143,7 +144,7 @@ class Ledger:
             owner = stack.enter_context(RunFolder(place))
             try:
                 owner.lock()
-            except FolderTaken:
+            except FolderInUseError:
                 yield False
                 return
             yield True

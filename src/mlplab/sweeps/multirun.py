@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import folders, plugins, words
 from mlplab.config.build import build
 from mlplab.config.compose import compose, digest, split_search_path
-from mlplab.config.errors import ConfigError
 from mlplab.config.expand import expand
 from mlplab.config.many import build_many, compose_many
+from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.python_command import safe_path
 from mlplab.sweeps import drive

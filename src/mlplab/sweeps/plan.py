@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.runs.resuming import deciding
 from mlplab.settings import Settings, Tracking
 from mlplab.sweeps.grouping import Group, Representatives, apart, group, share
@@ -118,8 +118,9 @@ def make(
     plugins: Sequence[str] = (),
     old: Plan | None = None,
 ) -> Plan:
-    """Number, hash and group the jobs. Data are made once for each shape; DataError or MisfitError
-    says which job does not fit.
+    """Number, hash and group the jobs. The data is made once for each shape.
+
+    Raises DataError or IncompatibleSettingsError, with the job, where settings do not fit.
 
     `old`: the plan that the folder has already. Its jobs keep their numbers and pieces; what is new
     comes behind them.

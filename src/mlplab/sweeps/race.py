@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import write_json
-from mlplab.runs.checkpoints import CheckpointError, Checkpoints, Saved, newest
+from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.sweeps.cohort import Cohort, Trial
@@ -25,7 +26,6 @@ from mlplab.sweeps.members import Members
 from mlplab.sweeps.plan import Job
 from mlplab.sweeps.runner import Runner, Stopped
 from mlplab.terminal.output import note
-from mlplab.training.checkpoint import StateError
 
 PIECE = 0
 """Where the checkpoints of a search lie among those of a sweep's pieces."""

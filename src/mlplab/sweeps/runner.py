@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from mlplab.runs.checkpoints import CheckpointError, Checkpoints, Saved, newest
+from mlplab.errors import CheckpointError, StateError
+from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.keeper import Keeper
 from mlplab.runs.record import tell_of_data
@@ -37,7 +38,6 @@ from mlplab.training import (
     ready,
     structure,
 )
-from mlplab.training.checkpoint import StateError
 from mlplab.training.determinism import determinism
 
 WAIT = 0.5  # seconds between two looks at what other processes are doing

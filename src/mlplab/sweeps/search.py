@@ -15,8 +15,8 @@ from typing import Any
 
 from mlplab.config import folders, words
 from mlplab.config.compose import compose, split_search_path
-from mlplab.config.errors import ConfigError
 from mlplab.config.many import Composer, build_many
+from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import own_folder
 from mlplab.runs import RunFolder

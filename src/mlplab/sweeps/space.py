@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import words
-from mlplab.config.errors import ConfigError, did_you_mean
+from mlplab.config.errors import did_you_mean
 from mlplab.config.expand import as_typed
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

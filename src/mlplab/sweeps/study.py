@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlplab import metrics
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.space import Dimension, choose, combinations

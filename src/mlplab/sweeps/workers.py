@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mlplab.config.errors import ConfigError
+from mlplab.errors import ConfigError
 from mlplab.io.links import open_to_append
 from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals

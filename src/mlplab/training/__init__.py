@@ -8,7 +8,6 @@ from mlplab.training.population import Population, build
 from mlplab.training.style import STYLES, Training
 from mlplab.training.together import (
     DataCache,
-    MisfitError,
     Ready,
     populate,
     ready,
@@ -23,7 +22,6 @@ __all__ = [
     "Frames",
     "History",
     "Loop",
-    "MisfitError",
     "Outcome",
     "Population",
     "Ready",

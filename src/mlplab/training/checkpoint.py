@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlplab.errors import StateError
 from mlplab.training.history import Row
 from mlplab.training.loop import Loop
 from mlplab.training.population import Population
@@ -24,10 +25,6 @@ Tree: TypeAlias = dict[str, Any]
 """Dicts, lists, tuples, numbers, texts, None and tensors, nested."""
 
 WATCHED = ("best_value_K", "since_K", "state_K", "diverged_step_K")
-
-
-class StateError(ValueError):
-    """A state that does not belong to this training; one paragraph."""
 
 
 def capture(loop: Loop) -> Tree:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
+from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, settled
 from mlplab.schema import Part, rules
 from mlplab.settings import Layer, Settings
@@ -19,12 +20,6 @@ from mlplab.training.loop import Listener, Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.validation import KFold
-
-
-class MisfitError(ValueError):
-    """Settings that do not fit each other or this machine, found once the data are known. One
-    paragraph.
-    """
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def _made(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     if kfold is None:
         return [prepare(settings.dataset, settings.seed, target_scaling_default=not own_units)]
     if kfold.fold is None:
-        raise MisfitError(
+        raise IncompatibleSettingsError(
             "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep"
             " train all of them together."
         )
@@ -92,7 +87,7 @@ def _num_bytes(folds: Sequence[Prepared]) -> int:
 
 
 def ready(settings: Sequence[Settings], cache: DataCache | None = None) -> list[Ready]:
-    """Make the data and settle the loss of each. Raises DataError or MisfitError."""
+    """Make the data and settle the loss of each. Raises DataError or IncompatibleSettingsError."""
     cache = DataCache() if cache is None else cache
     return [_ready(s, cache.prepared(s)) for s in settings]
 
@@ -101,7 +96,7 @@ def _ready(settings: Settings, prepared: Prepared) -> Ready:
     loss = settled(settings.loss, prepared.task)
     if reason := loss.misfit(prepared.task) or _out_of_range(loss, prepared):
         words = f"loss={settings.word('loss')} {reason}"
-        raise MisfitError(
+        raise IncompatibleSettingsError(
             f"The loss does not fit the data: {words} (dataset={settings.word('dataset')})."
         )
     return Ready(dataclasses.replace(settings, loss=loss), prepared)
@@ -185,7 +180,7 @@ def populate(members: Sequence[Ready]) -> tuple[Population, str]:
             portion,
         )
     except ValueError as error:
-        raise MisfitError(str(error)) from None
+        raise IncompatibleSettingsError(str(error)) from None
     return build(settings, prepared, device), reason
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import PARTS, DataError, Dataset, Floats, Ints, Table
+from mlplab.data.table import PARTS, Dataset, Floats, Ints, Table
+from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.table import DataError
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.data.table import DataError
 from mlplab.data.tabular.sniffing import MISSING, Found
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.table import DataError, Ints
+from mlplab.data.table import Ints
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
 from mlplab.data.tabular.table_builder import table_of
 from mlplab.data.tabular.table_options import OwnTable
+from mlplab.errors import DataError
 from mlplab.schema import choice, text
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.table import DataError, Floats
+from mlplab.data.table import Floats
 from mlplab.data.tabular.columns import CATEGORY, DATE, FLAG, NUMBER, Column, check_numbers
 from mlplab.data.tabular.csv import release
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

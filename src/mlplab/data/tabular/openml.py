@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.table import DataError
 from mlplab.data.tabular.table_builder import table_of
 from mlplab.data.tabular.table_options import OwnTable
-from mlplab.schema import FieldError, integer, text
+from mlplab.errors import DataError, FieldError
+from mlplab.schema import integer, text
 
 if TYPE_CHECKING:
     from mlplab.data.tabular.raw_table import RawTable

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.data.table import DataError
 from mlplab.data.tabular.arrays import idx_frame, numpy_frame
 from mlplab.data.tabular.csv import arrow_module, parsed, release
 from mlplab.data.tabular.sniffing import Format, sniff, word
+from mlplab.errors import DataError
 from mlplab.extras import require
 
 if TYPE_CHECKING:

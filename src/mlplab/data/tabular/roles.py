@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.table import DataError, Floats, Ints
+from mlplab.data.table import Floats, Ints
 from mlplab.data.tabular.columns import check_numbers, need
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

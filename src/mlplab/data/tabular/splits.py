@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import PARTS, DataError, Ints
+from mlplab.data.table import PARTS, Ints
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     from mlplab.data.tabular.raw_table import RawTable

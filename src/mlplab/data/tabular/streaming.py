@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.data.table import DataError
 from mlplab.data.tabular.columns import CATEGORY, NUMBER
 from mlplab.data.tabular.csv import arrow_module, options_of
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.data.tabular.readers import TEXT, pandas, read, suffixes
 from mlplab.data.tabular.sniffing import Format, sniff
+from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

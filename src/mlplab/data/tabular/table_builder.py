@@ -12,13 +12,14 @@ import numpy as np
 
 from mlplab.data.folding import held_out, pool
 from mlplab.data.scaling import Scaler, fit_scaler, identity
-from mlplab.data.table import PARTS, DataError, Floats, Ints
+from mlplab.data.table import PARTS, Floats, Ints
 from mlplab.data.tabular import roles
 from mlplab.data.tabular.columns import choose, feature_columns, need
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.encoder import Encoder, equalized, fit_encoder, word_of
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, part_rows
+from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
 

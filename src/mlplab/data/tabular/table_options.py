@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mlplab.data.table import Dataset
-from mlplab.schema import FieldError, anything, choice, flag, text
+from mlplab.errors import FieldError
+from mlplab.schema import anything, choice, flag, text
 
 if TYPE_CHECKING:
     pass

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlplab.errors import FieldError
 from mlplab.network.activations.base import Activation
-from mlplab.schema import FieldError, Number, flag, number
+from mlplab.schema import Number, flag, number
 from mlplab.stacking import fit
 
 
