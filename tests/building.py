@@ -9,10 +9,11 @@ from typing import Any
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
+from mlplab.network.layer import Layer
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.settings import Layer, Settings, Tracking
-from mlplab.training import STYLES
+from mlplab.settings import Settings, Tracking
+from mlplab.training_options import STYLES
 
 
 def part(table: dict[str, Any], word: str | Any, **fields: Any) -> Any:

@@ -36,12 +36,14 @@ from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import identity
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
+from mlplab.network.layer import Layer
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.settings import Layer, Settings, Tracking
+from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import STYLES, Population, Ready, populate
+from mlplab.training import Population, Ready, populate
 from mlplab.training.threads import suited
+from mlplab.training_options import STYLES
 
 LR = 0.01
 WARM_UP = 5  # steps in front of a measurement, and of a capture

@@ -22,11 +22,13 @@ from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity
 from mlplab.errors import FieldError
 from mlplab.losses import settled
+from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
-from mlplab.settings import Layer, Settings, Tracking
+from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import STYLES, Loop, Ready, populate
+from mlplab.training import Loop, Ready, populate
 from mlplab.training.checkpoint import Tree, capture, restore
+from mlplab.training_options import STYLES
 
 Part: TypeAlias = "str | Mapping[str, Any]"
 """A word, or a mapping with `name` and keys."""

@@ -7,34 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlplab.schema import Number, Part, choice, integer, number
+from mlplab.schema import Part, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
     from mlplab.data.table import Dataset
     from mlplab.losses import Loss
-    from mlplab.network.activations import Activation
-    from mlplab.network.initializers import Initializer
+    from mlplab.network.layer import Layer
     from mlplab.optimizers import Optimizer
     from mlplab.schedules import Schedule
-    from mlplab.training.style import Training
-
-NORMALIZATIONS = ("none", "batch", "layer")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer: affine map, then normalization, activation and dropout. The output layer has no
-    activation and units = 0 (the loss decides).
-    """
-
-    units: int
-    activation: Activation | None
-    initializer: Initializer
-    bias_initializer: Initializer | None = None  # None: the constant initializer.bias
-    bias: bool = True
-    normalization: str = "none"
-    dropout: Number = 0.0
+    from mlplab.training_options import Training
 
 
 @dataclass(frozen=True)

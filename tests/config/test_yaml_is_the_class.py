@@ -18,7 +18,7 @@ from mlplab.network import ACTIVATIONS, INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.schema import rules
-from mlplab.training import STYLES
+from mlplab.training_options import STYLES
 
 ROOT = Path(__file__).parents[2]
 TABLES = {

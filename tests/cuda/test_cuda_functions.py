@@ -18,7 +18,8 @@ from mlplab.losses import LOSSES, settled
 from mlplab.network import ACTIVATIONS, INITIALIZERS, Dropout
 from mlplab.stacking import stack
 from mlplab.task import Task
-from mlplab.training import STYLES, populate, ready
+from mlplab.training import populate, ready
+from mlplab.training_options import STYLES
 
 # One call, without steps that amplify: both devices round each operation to the same precision, and
 # their exponentials, logarithms and sines to a few units in the last digit.

@@ -19,6 +19,7 @@ from comparing import (
     with_seeds,
 )
 
+from mlplab.config.model import NORMALIZATIONS
 from mlplab.errors import FieldError
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS
@@ -26,8 +27,7 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.optimizers.adapter import available
 from mlplab.schedules import SCHEDULES
 from mlplab.schema import rules
-from mlplab.settings import NORMALIZATIONS
-from mlplab.training import STYLES
+from mlplab.training_options import STYLES
 
 LARGEST_LR = 0.005  # larger steps amplify rounding until no comparison is possible
 

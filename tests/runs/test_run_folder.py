@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from mlplab.errors import FolderError, FolderInUseError
+from mlplab.run_names import check_name
 from mlplab.runs import folder as module
-from mlplab.runs.folder import LOCK, RunFolder, check_name, create, default_place, unique
+from mlplab.runs.folder import LOCK, RunFolder, create, default_place, unique
 
 WORKER = """
 import importlib.util, sys

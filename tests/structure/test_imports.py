@@ -19,7 +19,7 @@ from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
     *("errors", "extras", "finite", "python_command", "io", "terminal"),
-    *("schema", "task", "randomness", "stacking", "validation"),
+    *("run_names", "schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
 RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "tracking", "runs"}
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "finite": {"errors"},
     "python_command": set(),
+    "run_names": {"errors"},
     "schema": {"errors"},
     "task": set(),
     "randomness": set(),
@@ -39,6 +40,7 @@ MAY_IMPORT = {
     "tracking": {"errors", "io"},
     "stacking": {"schema"},
     "validation": {"errors", "schema"},
+    "training_options": {"schema"},
     "data": BASE,
     "data.tabular": {"errors", "extras", "schema", "task", "validation", "data"},
     "data.preparation": {
@@ -54,12 +56,10 @@ MAY_IMPORT = {
     "optimizers": BASE,
     "schedules": BASE,
     "network.activations": {"errors", "schema", "stacking"},
-    "settings": (
-        {"schema", "validation", "data", "losses", "network.activations", "optimizers", "schedules"}
-    ),
-    "network": BASE | {"network.activations", "settings"},
+    "network": BASE | {"network.activations"},
+    "settings": BASE | COMPONENTS,
     "training": BASE | COMPONENTS | {"settings", "metrics"},
-    "config": {"errors", "schema", "validation", "settings"},
+    "config": BASE | {"network", "settings"},
     "runs": (
         BASE
         | {

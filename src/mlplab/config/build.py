@@ -20,7 +20,8 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
-    from mlplab.settings import Layer, Settings
+    from mlplab.network.layer import Layer
+    from mlplab.settings import Settings
 
 
 def build(composed: Composed, trains: bool = True) -> Settings:
@@ -76,7 +77,7 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
         values["name"] = str(values["name"])
     from mlplab.errors import FolderError
-    from mlplab.runs.folder import check_name
+    from mlplab.run_names import check_name
 
     root = construct(Root, values, Place("", composed.sources))
     try:
@@ -107,7 +108,7 @@ def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
 
 def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> tuple[Layer, ...]:
     """The hidden layers and the output layer, each with parts of its own where it names them."""
-    from mlplab.settings import Layer
+    from mlplab.network.layer import Layer
 
     model = build_part("model", node, place)
     biases = _named("initializer", model.bias_initializer, place.inside("bias_initializer"))

@@ -8,11 +8,12 @@ from typing import Any
 
 from mlplab.errors import FieldError
 from mlplab.schema import Number, Part, anything, choice, flag, integer, number
-from mlplab.settings import NORMALIZATIONS
 
 MAX_LAYERS = 1000
 _PIECE = re.compile(r"(\d{1,10})(?:x(\d{1,10}))?")
 _FORMS = "write [6, 4], 64-64-32 or 64x3, and [] for no hidden layer"
+
+NORMALIZATIONS = ("none", "batch", "layer")
 
 
 @dataclass(frozen=True)

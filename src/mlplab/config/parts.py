@@ -17,7 +17,7 @@ _WHERE = {
     "loss": ("mlplab.losses", "LOSSES"),
     "optimizer": ("mlplab.optimizers", "OPTIMIZERS"),
     "schedule": ("mlplab.schedules", "SCHEDULES"),
-    "training": ("mlplab.training.style", "STYLES"),
+    "training": ("mlplab.training_options", "STYLES"),
     "validation": ("mlplab.validation", "VALIDATIONS"),
 }
 TRACKING_LEVELS = {

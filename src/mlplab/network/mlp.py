@@ -15,10 +15,10 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.network.activations import Activation
 from mlplab.network.affine import affine
+from mlplab.network.layer import Layer
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
 from mlplab.schema import Number
-from mlplab.settings import Layer
 from mlplab.stacking import fit, select, stack, stack_numbers
 
 Buffers = dict[str, Tensor]

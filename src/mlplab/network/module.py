@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mlplab.network.layer import Layer
 from mlplab.network.layout import LayerViews, Layout
-from mlplab.settings import Layer
 
 
 def as_module(

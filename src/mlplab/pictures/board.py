@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.network.layer import Layer
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.study import Study
-from mlplab.settings import Layer
 from mlplab.tracking import EventWriter
 from mlplab.tracking.dashboards import Node, charts, graph, precision_recall, write_projector
 from mlplab.training.population import Population

@@ -2,7 +2,6 @@
 
 from mlplab.runs.folder import (
     RunFolder,
-    check_name,
     create,
     default_place,
     unique,
@@ -11,7 +10,6 @@ from mlplab.runs.provenance import provenance
 
 __all__ = [
     "RunFolder",
-    "check_name",
     "create",
     "default_place",
     "provenance",

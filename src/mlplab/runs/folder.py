@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from mlplab.errors import FolderError, FolderInUseError
+from mlplab.run_names import check_name
 
 try:
     import fcntl
@@ -23,14 +24,6 @@ except ImportError:  # Windows: there, exclusive creation alone protects a folde
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_DEVICES = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
-}
-_LONGEST_NAME = 200  # bytes; file systems allow 255
 
 
 class RunFolder:
@@ -235,30 +228,3 @@ def default_place(root: Path, name: str) -> Path:
             f"The name {name!r} leads out of {root}, to {parent.resolve()}: choose another name."
         )
     return parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(4).hex()}"
-
-
-def check_name(name: str) -> None:
-    """Raise FolderError unless the name, whose parts / may separate, can be a folder on every
-    system.
-    """
-    reason = next(filter(None, map(_fault, name.split("/"))), None)
-    if reason:
-        raise FolderError(f"The name {name!r} cannot be a folder: {reason}. Choose another name.")
-
-
-def _fault(part: str) -> str | None:
-    """Why the part of a name is refused."""
-    forbidden = re.search(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|]', part)
-    if part in ("", ".", ".."):
-        return f"{part!r} is not a name" if part else "it is empty, or has an empty part"
-    if forbidden:
-        return f"it contains {forbidden[0]!r}"
-    if part[0] in "~-":
-        return f"it starts with {part[0]}"
-    if part[-1] in ". ":
-        return "it ends with a point or a space"
-    if part.split(".")[0].rstrip().lower() in _DEVICES:
-        return f"{part!r} names a device on Windows"
-    if len(part.encode()) > _LONGEST_NAME:
-        return f"it is longer than {_LONGEST_NAME} bytes"
-    return None

@@ -5,7 +5,6 @@ from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
-from mlplab.training.style import STYLES, Training
 from mlplab.training.together import (
     DataCache,
     Ready,
@@ -16,7 +15,6 @@ from mlplab.training.together import (
 )
 
 __all__ = [
-    "STYLES",
     "DataCache",
     "FrameRecorder",
     "Frames",
@@ -26,7 +24,6 @@ __all__ = [
     "Population",
     "Ready",
     "Row",
-    "Training",
     "build",
     "concluded",
     "populate",

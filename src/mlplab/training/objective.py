@@ -18,7 +18,7 @@ from mlplab.training.backward import accumulate, gradients
 
 if TYPE_CHECKING:
     from mlplab.training.distributed import Across
-    from mlplab.training.style import Training
+    from mlplab.training_options import Training
 
 
 def join(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:

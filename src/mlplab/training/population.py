@@ -27,7 +27,7 @@ from mlplab.training.batches import Batches, Resident, resident
 from mlplab.training.evaluation import Scoring
 from mlplab.training.objective import Objective
 from mlplab.training.stopping import Watch
-from mlplab.training.style import Training
+from mlplab.training_options import Training
 
 NEVER = 2**62
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, settled
+from mlplab.network.layer import Layer
 from mlplab.schema import Part, rules
-from mlplab.settings import Layer, Settings
+from mlplab.settings import Settings
 from mlplab.training.device import choose
 from mlplab.training.loop import Listener, Loop
 from mlplab.training.outcome import Outcome
