@@ -19,7 +19,9 @@ sys.path.insert(0, str(ROOT / "tests" / "reliability"))
 from harness import digest  # noqa: E402
 
 from mlplab import experiment  # noqa: E402
-from mlplab.config import build, compose, settings_of_folder  # noqa: E402
+from mlplab.config import settings_of_folder  # noqa: E402
+from mlplab.config.builder import build  # noqa: E402
+from mlplab.config.composition import compose  # noqa: E402
 from mlplab.runs.keeper import Keeper  # noqa: E402
 
 WORDS = [

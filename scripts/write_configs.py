@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from mlplab.config.generate_yaml import shipped_files  # noqa: E402
 from mlplab.config.root import PART_GROUPS  # noqa: E402
-from mlplab.config.write import shipped_files  # noqa: E402
 
 
 def main(check: bool) -> int:

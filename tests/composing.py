@@ -18,22 +18,23 @@ import pytest
 
 from mlplab import config
 from mlplab.commands import train
-from mlplab.config import changing, expand, folders, many, plugins, stored
+from mlplab.config import batch_compose, edit_stored, expand, plugins, stored
+from mlplab.config.search_path import config_folders
 from mlplab.sweeps import multirun, search
 
-composing = import_module("mlplab.config.compose")  # the package has the function by this name
+composing = import_module("mlplab.config.composition")  # the package has the function by this name
 FOLDERS = {"hydra.run.dir": "run_dir", "hydra.sweep.dir": "sweep_dir"}
 real_compose, real_hydra_compose = composing.compose, composing.hydra_compose
 
 
 @cache
-def _composer() -> many.Composer:
-    return many.Composer([])
+def _composer() -> batch_compose.Composer:
+    return batch_compose.Composer([])
 
 
 def _only_shipped() -> bool:
     """Whether there is nothing but mlplab's own folder of configurations and its own parts."""
-    shipped = len(folders.search([])) == 1
+    shipped = len(config_folders([])) == 1
     return shipped and not any(plugins.registered(group) for group in plugins.OPEN_GROUPS)
 
 
@@ -73,9 +74,9 @@ def _hydra_compose_once(typed: Sequence[str], where: Sequence[Path]) -> Any:
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (config, stored, changing, expand, train, multirun, search):
+    for module in (config, stored, edit_stored, expand, train, multirun, search):
         patch.setattr(module, "compose", _compose_once)
-    for module in (composing, many):
+    for module in (composing, batch_compose):
         patch.setattr(module, "hydra_compose", _hydra_compose_once)
 
 

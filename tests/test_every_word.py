@@ -16,7 +16,9 @@ import yaml
 from fake_openml import serve
 from harness import FULL
 
-from mlplab.config import Composed, build, compose, settings_from_words
+from mlplab.config import settings_from_words
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose
 from mlplab.config.root import PART_GROUPS
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES

@@ -30,7 +30,8 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     Raises mlplab.config.ConfigError, or another ValueError, for input that is refused.
     """
     from mlplab import experiment
-    from mlplab.config import build, compose
+    from mlplab.config.builder import build
+    from mlplab.config.composition import compose
 
     composed = compose(overrides)
     place = folder if folder is not None else composed.run_dir

@@ -190,7 +190,7 @@ def version() -> str:
 
 
 def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
-    from mlplab.config.errors import did_you_mean
+    from mlplab.config.suggestions import did_you_mean
 
     near = (
         f"Did you mean `mlplab train {' '.join([name, *rest])}`? "

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.config.parts import table
+from mlplab.config.registry import table
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mlplab.cli import main
-from mlplab.config import guard, launchers
+from mlplab.config import launchers, security
 from mlplab.errors import ConfigError
 
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
@@ -263,7 +263,7 @@ def test_a_launcher_of_a_file_runs_nothing(text, capfd, tmp_path):
 
 def test_what_a_file_may_say_and_what_must_be_typed():
     def check(node, *typed):
-        guard.refuse_untyped(
+        security.refuse_untyped(
             {"launcher": {"_target_": "hydra_plugins.mlplab_launcher.MlplabLauncher", **node}},
             typed,
         )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlplab.config import Composed, build, compose, settings_of_folder
+from mlplab.config import settings_of_folder
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose
 from mlplab.config.root import DEFAULTS, GROUPS, PART_GROUPS
 from mlplab.errors import ConfigError
 
@@ -53,7 +55,7 @@ def test_it_repeats_and_leaves_hydra_as_it_was():
 
 def test_it_imports_no_torch_and_no_sklearn():
     code = (
-        "import sys; from mlplab.config import compose; compose(['optimizer=sgd']);"
+        "import sys; from mlplab.config.composition import compose; compose(['optimizer=sgd']);"
         " sys.exit(bool({'torch', 'sklearn', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

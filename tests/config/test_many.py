@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timing import cheapest
 
-from mlplab.config import build, compose
+from mlplab.config.batch_compose import build_many, compose_many
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
 from mlplab.config.expand import as_typed, expand
-from mlplab.config.many import build_many, compose_many
-from mlplab.config.words import parse
+from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -200,7 +201,7 @@ def test_the_grid_is_hydras_own():
         "name='a,b','c d'",
     ]
     found = expand([word for word in words if not word.startswith("name")])
-    expected = BasicSweeper.split_arguments(parse(words[:-1]), None)[0]
+    expected = BasicSweeper.split_arguments(parse_overrides(words[:-1]), None)[0]
     assert found == [tuple(job) for job in expected]
     assert len(found) == 24
 
@@ -316,6 +317,6 @@ value = st.recursive(
 @settings(max_examples=size(60, 200), deadline=None, derandomize=True)
 @given(value)
 def test_a_value_from_yaml_is_read_back_as_the_same_value(found):
-    read = parse([f"x={as_typed(found)}"])[0].value()
+    read = parse_overrides([f"x={as_typed(found)}"])[0].value()
     assert read == found
     assert type(read) is type(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlplab.config import compose
+from mlplab.config.composition import compose
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS

@@ -27,9 +27,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from mlplab import experiment
-from mlplab.config import build, compose
-from mlplab.config.build import build as build_settings
-from mlplab.config.compose import Composed
+from mlplab.config.builder import build
+from mlplab.config.builder import build as build_settings
+from mlplab.config.composition import Composed, compose
 from mlplab.config.stored import stored_config
 from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module

@@ -20,7 +20,8 @@ from pauses import pause, wait_until_paused
 import mlplab
 from mlplab import experiment
 from mlplab.cli import main
-from mlplab.config import build, compose
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
 from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoints import Checkpoints, newest

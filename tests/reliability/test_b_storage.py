@@ -21,7 +21,9 @@ from pauses import pause, wait_until_paused
 import mlplab
 from mlplab import experiment
 from mlplab.cli import main
-from mlplab.config import build, compose, settings_of_folder
+from mlplab.config import settings_of_folder
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
@@ -230,7 +232,7 @@ CHANGED = {
 @pytest.mark.parametrize("word", CHANGED)
 def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
     """The stored configuration was edited by hand."""
-    from mlplab.config.changing import change
+    from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
     from mlplab.io.files import write_yaml
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import Composed, build, compose
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose
 from mlplab.config.stored import stored_config
 from mlplab.errors import ConfigError
 from mlplab.io.files import write_yaml
@@ -404,7 +405,7 @@ def test_c9_the_switch_that_allows_more(capfd, monkeypatch):
 def test_c10_an_old_hydra(monkeypatch, capfd):
     import hydra
 
-    module = importlib.import_module("mlplab.config.compose")
+    module = importlib.import_module("mlplab.config.composition")
 
     for version in ("1.1.0", "1.3.2", "1.3.7", "1.4.0"):
         monkeypatch.setattr(hydra, "__version__", version)

@@ -17,8 +17,9 @@ from tiers import few_by_default
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import Composed, build, compose
-from mlplab.config.parts import table
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose
+from mlplab.config.registry import table
 from mlplab.config.root import PART_GROUPS
 from mlplab.errors import ConfigError
 from mlplab.optimizers import OPTIMIZERS

@@ -17,7 +17,8 @@ from harness import FULL, QUICK, digest, row, size, told
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config import build, compose
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.keeper import Keeper

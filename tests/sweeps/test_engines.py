@@ -14,7 +14,7 @@ import pytest
 from harness import wait_for
 
 from mlplab.cli import main
-from mlplab.config import cluster
+from mlplab.config import cluster_options
 from mlplab.errors import ConfigError
 from mlplab.python_command import python_command
 from mlplab.sweeps import workers
@@ -54,7 +54,7 @@ def test_devices_are_called_as_the_environment_calls_them(monkeypatch):
 
 def test_each_worker_has_a_device_in_turn(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "visible_devices", lambda: ["4", "7"])
-    engine = local.Local(cluster.options("local", {}), tmp_path)
+    engine = local.Local(cluster_options.options("local", {}), tmp_path)
     sleep = [sys.executable, "-c", f"{SHOW}; import time; time.sleep(60)"]
     handles = engine.start([sleep] * 3, 0, 2)
     assert [handle.name for handle in handles] == [
@@ -73,7 +73,7 @@ def test_each_worker_has_a_device_in_turn(monkeypatch, tmp_path):
 
 def test_without_cuda_nothing_is_set(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    engine = local.Local(cluster.options("local", {}), tmp_path)
+    engine = local.Local(cluster_options.options("local", {}), tmp_path)
     [handle] = engine.start([[sys.executable, "-c", SHOW]], 0, 1)
     assert ended(handle) == "exit code 0"
     assert handle.name == "worker 0"
@@ -82,7 +82,7 @@ def test_without_cuda_nothing_is_set(monkeypatch, tmp_path):
 
 def test_a_worker_that_ends_no_job_in_time_is_asked_to_leave_and_then_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "GRACE", 0.5)
-    engine = local.Local(cluster.options("local", {"minutes": 0.03}), tmp_path)
+    engine = local.Local(cluster_options.options("local", {"minutes": 0.03}), tmp_path)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     busy = (
         "import os, time; p = f'.aside-{os.getpid()}-x'; os.mkdir(p)\nfor i in range(16):"
@@ -147,14 +147,14 @@ def test_a_line_of_a_script_stays_one_line():
         {"extra": {"a\nb": 1}},
     ):
         with pytest.raises(ConfigError, match=r"sweep\.cluster"):
-            cluster.options("slurm", given)
+            cluster_options.options("slurm", given)
 
 
 def test_engines_take_what_they_can():
-    assert cluster.options("ray", {"gpus": 0.25}).gpus == 0.25
-    assert cluster.options("ray", {"gpus": 2}).gpus == 2
+    assert cluster_options.options("ray", {"gpus": 0.25}).gpus == 0.25
+    assert cluster_options.options("ray", {"gpus": 2}).gpus == 2
     assert (
-        cluster.options(
+        cluster_options.options(
             "slurm", {"gpus": 2, "extra": {"constraint": "a100", "mail-type": "END"}}
         ).gpus
         == 2
@@ -225,7 +225,7 @@ def on_the_path(monkeypatch, folder, **scripts):
 def test_local_workers_have_a_safe_path(monkeypatch, tmp_path):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setattr(local, "visible_devices", list)
-    engine = local.Local(cluster.options("local", {}), tmp_path)
+    engine = local.Local(cluster_options.options("local", {}), tmp_path)
     [handle] = engine.start([[sys.executable, "-c", PATHS]], 0, 1)
     assert ended(handle) == "exit code 0"
     assert (tmp_path / "workers" / "0.log").read_text() == "True 1\n"
@@ -239,7 +239,7 @@ def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     sweep = tmp_path / "sweep"
     (sweep / "workers").mkdir(parents=True)
-    engine = slurm.Slurm(cluster.options("slurm", {}), sweep)
+    engine = slurm.Slurm(cluster_options.options("slurm", {}), sweep)
     assert [job.name for job in engine.start([["work"]], 0, 1)] == ["slurm job 42"]
     text = (sweep / "workers" / "42_submission.sh").read_text()
     assert f"{sys.executable} -P -u -m submitit.core._submit" in text
@@ -261,7 +261,7 @@ def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for given in ({}, {"address": "10.0.0.1:6379"}):
-        ray.Ray(cluster.options("ray", given), tmp_path).close()
+        ray.Ray(cluster_options.options("ray", given), tmp_path).close()
     assert begun == [(os.sep, "1")] * 2
     assert Path.cwd() == tmp_path
     assert "PYTHONSAFEPATH" not in os.environ

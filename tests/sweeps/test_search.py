@@ -17,7 +17,7 @@ from pauses import pause, wait_until_paused
 from tiers import in_campaign
 
 from mlplab.cli import main
-from mlplab.config import words
+from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
 from mlplab.sweeps.space import choose, dimensions, overrides
 
@@ -35,7 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def space(*typed, **written):
     return dimensions(
-        words.parse(list(typed)), {key.replace("__", "."): value for key, value in written.items()}
+        parse_overrides(list(typed)),
+        {key.replace("__", "."): value for key, value in written.items()},
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Parser
-from mlplab.config.errors import did_you_mean
+from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mlplab.commands.flags import Flags
-from mlplab.config import folders, words
-from mlplab.config.compose import compose, prepare, search_path, split_search_path
+from mlplab.config.composition import compose, hydra_search_path, prepare, split_search_path
+from mlplab.config.overrides import parse_overrides, to_hydra
+from mlplab.config.search_path import config_folders, shipped_folder
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,12 +31,17 @@ def run(flags: Flags) -> int:
         raise ConfigError(f"-m trains, and {flags.hydra[0]} only prints: leave one of them out.")
     composed = compose(flags.overrides, flags.config_dirs)
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    parsed = words.parse(typed)
+    parsed = parse_overrides(typed)
     named = "--cfg" not in flags.hydra or any(word.key_or_group == "name" for word in parsed)
     # that of the run, where Hydra knows null
     shown_name = [] if named else [f"name='{composed.config['name']}'"]
     _hydra(
-        [*shown_name, *words.for_hydra(parsed), *search_path(folders.search(dirs)), *flags.hydra]
+        [
+            *shown_name,
+            *to_hydra(parsed),
+            *hydra_search_path(config_folders(dirs)),
+            *flags.hydra,
+        ]
     )
     return 0
 
@@ -59,9 +65,9 @@ def _hydra(arguments: Sequence[str]) -> None:
     prepare()
     with _argv(arguments):
         try:
-            hydra.main(
-                config_path=str(folders.shipped()), config_name="config", version_base="1.3"
-            )(_nothing)()
+            hydra.main(config_path=str(shipped_folder()), config_name="config", version_base="1.3")(
+                _nothing
+            )()
         except SystemExit as end:  # Hydra ends --help by leaving the program
             if end.code not in (0, None):
                 raise ConfigError(

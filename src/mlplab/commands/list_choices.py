@@ -10,9 +10,10 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.config import catalog, folders, plugins
-from mlplab.config.errors import did_you_mean
+from mlplab.config import catalog, plugins
 from mlplab.config.root import DEFAULTS, GROUPS
+from mlplab.config.search_path import config_folders, file_label
+from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
 Rows = list[tuple[str, ...]]
@@ -22,7 +23,7 @@ def list_choices(arguments: Sequence[str]) -> int:
     """`mlplab list [GROUP [NAME]]`, with --config-dir and --plugin as in `mlplab train`."""
     names, config_dirs, plugin_files = _sort(arguments)
     plugins.load(plugin_files)
-    where = folders.search(config_dirs)
+    where = config_folders(config_dirs)
     if not names:
         _print_groups(where)
         return 0
@@ -76,7 +77,7 @@ def _print_groups(where: Sequence[Path]) -> None:
 
 
 def _print_choice(choice: catalog.Choice) -> None:
-    file = folders.label(choice.file) if choice.file else "a plugin"
+    file = file_label(choice.file) if choice.file else "a plugin"
     print(f"{choice.group}={choice.word} ({file})")
     for note in choice.notes:
         print(textwrap.fill(note, _width()))

@@ -11,9 +11,9 @@ from typing import Any
 
 from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
-from mlplab.config import words
-from mlplab.config.compose import prepare, search_path, split_search_path
-from mlplab.config.place import check_place
+from mlplab.config.composition import hydra_search_path, prepare, split_search_path
+from mlplab.config.overrides import parse_overrides, to_hydra
+from mlplab.config.run_dir import check_place
 from mlplab.errors import ConfigError
 from mlplab.sweeps import drive, search
 from mlplab.sweeps.drive import Sweep
@@ -92,7 +92,7 @@ def launch(task: Any, folder: Path) -> None:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from mlplab.config.loader import GuardedLoader
+    from mlplab.config.guarded_loader import GuardedLoader
 
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes
@@ -101,27 +101,27 @@ def launch(task: Any, folder: Path) -> None:
     quoted = place.replace("\\", "\\\\").replace("'", "\\'")
     typed = [
         word
-        for word in words.parse(task.typed)
+        for word in parse_overrides(task.typed)
         if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     ]
     if isinstance(task, Search):
         typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(
-            words.parse(["hydra/sweeper=mlplab_search"])
+            parse_overrides(["hydra/sweeper=mlplab_search"])
         )
-    fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path(task.where)]
+    fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *hydra_search_path(task.where)]
     with initialize_config_dir(
         config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"
     ):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         hydra.config_loader = GuardedLoader(
-            hydra.config_loader.get_search_path(), search_path(task.where)
+            hydra.config_loader.get_search_path(), hydra_search_path(task.where)
         )
         try:
             hydra.multirun(
                 config_name="config",
                 task_function=task,
-                overrides=[*words.for_hydra(typed), *fixed],
+                overrides=[*to_hydra(typed), *fixed],
             )
         except KeyboardInterrupt:
             if task.ended is None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
-from mlplab.config.compose import split_search_path
-from mlplab.config.errors import listing
+from mlplab.config.composition import split_search_path
+from mlplab.config.suggestions import listing
 from mlplab.errors import ConfigError
 
 MOST_ROWS = 20

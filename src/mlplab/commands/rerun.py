@@ -32,7 +32,7 @@ def rerun(arguments: Sequence[str]) -> int:
             " --check."
         )
     load_plugins(given.folder, given.plugin)
-    from mlplab.config.place import check_place
+    from mlplab.config.run_dir import check_place
 
     if given.out is not None:
         check_place(given.out, "--out")
@@ -72,8 +72,8 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     """The settings of a run folder with words on top; the words that are kept with them begin with
     those that made the old run.
     """
-    from mlplab.config.build import build
-    from mlplab.config.changing import change
+    from mlplab.config.builder import build
+    from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
     from mlplab.runs.index import typed_words
 

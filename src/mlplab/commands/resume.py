@@ -54,8 +54,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: bool) -> int:
     """The last line printed is the folder."""
     from mlplab import cli
-    from mlplab.config.build import build
-    from mlplab.config.changing import change
+    from mlplab.config.builder import build
+    from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
     from mlplab.runs.resuming import NO_MATTER, SAFE
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from mlplab.cli import exit_code, version
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
-from mlplab.config.compose import Composed, compose
-from mlplab.config.place import check_place
+from mlplab.config.composition import Composed, compose
+from mlplab.config.run_dir import check_place
 
 _HYDRA_SWITCH = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
@@ -58,7 +58,7 @@ def train_one(composed: Composed) -> int:
     place = Path(composed.run_dir) if composed.run_dir else None
     if place is not None:
         check_place(place)
-    from mlplab.config.build import build
+    from mlplab.config.builder import build
 
     settings = build(composed)
     from mlplab import experiment

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlplab.config import folders, plugins
+from mlplab.config import plugins
 from mlplab.config.root import PART_GROUPS, Root
+from mlplab.config.search_path import choice_files
 
 _LINE = re.compile(r"^(?P<key>\w+):(?P<value>(?: .*?)?)(?:\s+# (?P<comment>.*))?$")
 
@@ -44,17 +45,17 @@ class Choice:
 
 def words(group: str, where: Sequence[Path]) -> list[str]:
     """The words of a group, without reading any file."""
-    return sorted({*folders.files(group, where), *plugins.registered(group)})
+    return sorted({*choice_files(group, where), *plugins.registered(group)})
 
 
 def choices(group: str, where: Sequence[Path]) -> dict[str, Choice]:
     """Word -> what is known of it."""
     found = {
         word: read(group, word, path.read_text(encoding="utf-8", errors="replace"), path)
-        for word, path in folders.files(group, where).items()
+        for word, path in choice_files(group, where).items()
     }
     for word, part in plugins.registered(group).items():
-        from mlplab.config.render import part_yaml
+        from mlplab.config.yaml_render import part_yaml
 
         found[word] = read(group, word, part_yaml(word, part), None)
     return dict(sorted(found.items()))
@@ -77,7 +78,7 @@ def read(group: str, word: str, text: str, file: Path | None) -> Choice:
 
 def root_keys() -> list[Key]:
     """The keys beside the groups."""
-    from mlplab.config.render import key_lines
+    from mlplab.config.yaml_render import key_lines
 
     return list(read("", "", "\n".join(key_lines(Root)), None).keys)
 

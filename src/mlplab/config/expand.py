@@ -11,11 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import folders, words
-from mlplab.config.compose import compose, split_search_path
-from mlplab.config.render import defaults
+from mlplab.config.composition import compose, split_search_path
+from mlplab.config.overrides import check_overrides, parse_overrides
 from mlplab.config.root import GROUPS
-from mlplab.config.sweeping import MAX_JOBS, Sweep
+from mlplab.config.search_path import config_folders
+from mlplab.config.sweep_options import MAX_JOBS, Sweep
+from mlplab.config.yaml_render import defaults
 from mlplab.errors import ConfigError
 from mlplab.validation import KFold
 
@@ -33,8 +34,8 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
     words are one.
     """
     typed, dirs = split_search_path(overrides, config_dirs)
-    parsed = words.parse(typed)
-    words.check(parsed, folders.search(dirs), multirun=True)
+    parsed = parse_overrides(typed)
+    check_overrides(parsed, config_folders(dirs), multirun=True)
     own = [word for word in parsed if not (word.is_hydra_override() or _is_sweep_word(word))]
     kept = [word.input_line or "" for word in parsed if _is_sweep_word(word)]
     seeds_typed = any(word.key_or_group in ("seeds", "sweep.seeds") for word in parsed)
@@ -149,7 +150,7 @@ def _pairs(lists: Mapping[str, Any]) -> list[Job]:
 def _words(key: str, values: object) -> list[str]:
     """One override a value, for a list from YAML or a text in Hydra's syntax."""
     if isinstance(values, str):
-        word = words.parse([f"{key}={values}"])[0]
+        word = parse_overrides([f"{key}={values}"])[0]
         if not word.is_sweep_override():
             return [f"{key}={values}"]
         return [one for line in _product([word]) for one in line]
@@ -177,7 +178,10 @@ def _quoted(text: str) -> str:
     """Bare where Hydra reads it back so, else in quotes. A backslash escapes only before a quote,
     and before the backslashes that lead to one.
     """
-    if re.fullmatch(r"[\w./-]+", text, re.ASCII) and words.parse([f"x={text}"])[0].value() == text:
+    if (
+        re.fullmatch(r"[\w./-]+", text, re.ASCII)
+        and parse_overrides([f"x={text}"])[0].value() == text
+    ):
         return text
     out, backslashes = "", 0
     for sign in text:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.errors import did_you_mean, listing
+from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:

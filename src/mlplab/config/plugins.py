@@ -27,7 +27,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from mlplab.config.errors import did_you_mean, listing
+from mlplab.config.search_path import choice_files, shipped_folder
+from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
 from mlplab.schema import Part, rules
 
@@ -121,7 +122,6 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _check(group: str, word: str, part: type[Part]) -> None:
-    from mlplab.config import folders
 
     if group not in OPEN_GROUPS:
         raise ConfigError(
@@ -158,7 +158,7 @@ def _check(group: str, word: str, part: type[Part]) -> None:
         part.__module__,
         part.__qualname__,
     )
-    if word in folders.files(group, [folders.shipped()]) or (known is not None and not same):
+    if word in choice_files(group, [shipped_folder()]) or (known is not None and not same):
         raise ConfigError(
             f"The plugin's {group} `{word}` has a name that is taken; choose another word."
         )

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import guard
-from mlplab.config.build import build
-from mlplab.config.compose import Composed, compose
-from mlplab.config.folders import check_size
+from mlplab.config import security
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose
+from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,5 +49,5 @@ def stored_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values."
         )
-    guard.refuse_code(config, str(path))
+    security.refuse_code(config, str(path))
     return config

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import folders, plugins, words
-from mlplab.config.build import build
-from mlplab.config.compose import compose, digest, split_search_path
+from mlplab.config import plugins
+from mlplab.config.batch_compose import build_many, compose_many
+from mlplab.config.builder import build
+from mlplab.config.composition import compose, digest, split_search_path
 from mlplab.config.expand import expand
-from mlplab.config.many import build_many, compose_many
+from mlplab.config.overrides import parse_overrides, to_hydra
+from mlplab.config.search_path import config_folders
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.python_command import safe_path
@@ -70,7 +72,7 @@ class Task:
             tuple(plugin_files),
             quiet,
         )
-        self.where, self.cwd = tuple(folders.search(dirs)), os.getcwd()
+        self.where, self.cwd = tuple(config_folders(dirs)), os.getcwd()
         self.jobs = expand(self.typed, self.dirs)
         composed = compose_many(self.jobs, self.dirs)
         beside = [
@@ -160,7 +162,7 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
         for job in plan.jobs
     ]
     parsed = [
-        words.for_hydra(words.parse([*job.overrides, *filter(None, [seed])]))
+        to_hydra(parse_overrides([*job.overrides, *filter(None, [seed])]))
         for job, seed in zip(plan.jobs, drawn, strict=True)
     ]
     _mend_ray(launcher)

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from mlplab.config.compose import Composed
-from mlplab.config.many import build_many
-from mlplab.config.where import Sources
+from mlplab.config.batch_compose import build_many
+from mlplab.config.composition import Composed
+from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_text_atomic, yaml_text
 from mlplab.sweeps.plan import Job, Options, Piece, Plan, Population, job_hash

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config import folders, words
-from mlplab.config.compose import compose, split_search_path
-from mlplab.config.many import Composer, build_many
+from mlplab.config.batch_compose import Composer, build_many
+from mlplab.config.composition import compose, split_search_path
+from mlplab.config.overrides import check_overrides, parse_overrides
+from mlplab.config.search_path import config_folders
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import own_folder
@@ -73,9 +74,9 @@ class Search:
             tuple(plugin_files),
             quiet,
         )
-        self.where = tuple(folders.search(dirs))
-        parsed = words.parse(self.typed)
-        words.check(parsed, self.where, multirun=True)
+        self.where = tuple(config_folders(dirs))
+        parsed = parse_overrides(self.typed)
+        check_overrides(parsed, self.where, multirun=True)
         own = [word for word in parsed if not word.is_hydra_override()]
         self.base = tuple(
             word.input_line or ""

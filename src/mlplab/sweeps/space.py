@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import words
-from mlplab.config.errors import did_you_mean
 from mlplab.config.expand import as_typed
+from mlplab.config.overrides import parse_overrides
+from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _written(name: str, node: Any) -> Dimension:
         raise ConfigError(
             f"`sweep.space.{name}` is neither a list of values nor a text such as interval(0.1,1)."
         )
-    word = words.parse([f"{name.lstrip('$')}={node}"])[0]
+    word = parse_overrides([f"{name.lstrip('$')}={node}"])[0]
     if not word.is_sweep_override():
         return Dimension(name, (node,), when=when)
     return _parsed(name, word, when)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlplab.config import cluster
+from mlplab.config import cluster_options
 from mlplab.extras import require
 
 PACKAGES = {"slurm": "submitit", "ray": "ray"}
@@ -51,7 +51,7 @@ def need(engine: str) -> None:
 def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:
     """The engine of that name. Raises ConfigError."""
     need(engine)
-    own = cluster.options(engine, given)
+    own = cluster_options.options(engine, given)
     if engine == "slurm":
         from mlplab.sweeps.engines.slurm import Slurm
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlplab.config import cluster
+from mlplab.config import cluster_options
 from mlplab.io.links import open_to_append, own_folder
 from mlplab.python_command import safe_environment
 
@@ -110,7 +110,7 @@ class Local:
 
     pause = 0.2
 
-    def __init__(self, options: cluster.Local, folder: Path) -> None:
+    def __init__(self, options: cluster_options.Local, folder: Path) -> None:
         self.sweep, self.folder = folder, folder / "workers"
         own_folder(self.folder)
         self.minutes = options.minutes

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config import cluster
+from mlplab.config import cluster_options
 from mlplab.io.links import open_to_append, own_folder
 from mlplab.python_command import safe_environment, safe_path
 
@@ -63,7 +63,7 @@ class Ray:
 
     pause = 0.5
 
-    def __init__(self, options: cluster.Ray, folder: Path) -> None:
+    def __init__(self, options: cluster_options.Ray, folder: Path) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray

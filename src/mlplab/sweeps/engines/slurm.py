@@ -17,7 +17,7 @@ from typing import Any
 
 import submitit
 
-from mlplab.config import cluster
+from mlplab.config import cluster_options
 from mlplab.io.links import own_folder
 from mlplab.python_command import SAFE_PATH, python_command, safe_environment
 
@@ -148,7 +148,7 @@ class Slurm:
 
     pause = 1.0
 
-    def __init__(self, options: cluster.Slurm, folder: Path) -> None:
+    def __init__(self, options: cluster_options.Slurm, folder: Path) -> None:
         self.executor = submitit.SlurmExecutor(
             folder=own_folder(folder / "workers").resolve(),
             max_num_timeout=1000,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from mlplab.config.where import Sources
+from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _check_loss(settings: Settings) -> None:
     kind = settings.dataset.task_kind
     if not kind or kind in settings.loss.tasks:
         return
-    from mlplab.config.parts import table
+    from mlplab.config.registry import table
 
     fitting = [word for word, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
     serves = " and ".join(settings.loss.tasks)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mlplab.config import explain
-from mlplab.config.errors import did_you_mean, shown
-from mlplab.config.folders import shipped
-from mlplab.config.parts import TRACKING_KEYS, table
-from mlplab.config.render import explained
-from mlplab.config.where import Sources
+from mlplab.config import error_hints
+from mlplab.config.provenance import Sources
+from mlplab.config.registry import TRACKING_KEYS, table
+from mlplab.config.search_path import shipped_folder
+from mlplab.config.suggestions import did_you_mean, shown
+from mlplab.config.yaml_render import explained
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import Part, Rule, rules
 
@@ -52,8 +52,8 @@ def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
     fields = list(TRACKING_KEYS.get(word, ())) if group == "tracking" else list(rules(known[word]))
     for key in keys:
         if key not in fields:
-            where = place.sources.folders or (shipped(),)
-            raise explain.unknown_key(
+            where = place.sources.folders or (shipped_folder(),)
+            raise error_hints.unknown_key(
                 group,
                 word,
                 key,

@@ -15,7 +15,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config import guard, words
+from mlplab.config import security
+from mlplab.config.overrides import check_hydra_override, parse_overrides
 
 
 class GuardedLoader(ConfigLoaderImpl):
@@ -31,15 +32,15 @@ class GuardedLoader(ConfigLoaderImpl):
         """The composed tree, checked."""
         typed = [
             word
-            for word in words.parse(line for line in overrides if line not in self.own_words)
+            for word in parse_overrides(line for line in overrides if line not in self.own_words)
             if word.is_hydra_override()
         ]
         for word in typed:
-            words.check_hydra_word(word.key_or_group, word.input_line or "")
+            check_hydra_override(word.key_or_group, word.input_line or "")
         tree = super().load_configuration(config_name, overrides, *args, **kwargs)
         plain: Any = OmegaConf.to_container(tree, resolve=False)
         node = plain.pop("hydra")
-        guard.check_hydra(node)
-        guard.refuse_untyped(node, [word.key_or_group for word in typed])
-        guard.refuse_code(plain)
+        security.check_hydra(node)
+        security.refuse_untyped(node, [word.key_or_group for word in typed])
+        security.refuse_code(plain)
         return tree

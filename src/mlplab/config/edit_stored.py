@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config import folders, plugins, words
-from mlplab.config.compose import Composed, compose
-from mlplab.config.errors import did_you_mean
+from mlplab.config import plugins
+from mlplab.config.composition import Composed, compose
+from mlplab.config.overrides import check_overrides, parse_overrides
+from mlplab.config.provenance import Sources
 from mlplab.config.root import GROUPS, Root
-from mlplab.config.where import Sources
+from mlplab.config.search_path import config_folders
+from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
@@ -21,9 +23,9 @@ def change(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Co
     by the chosen file's. Raises ConfigError.
     """
     plugins.load_installed()
-    where = folders.search([])
-    parsed = words.parse(overrides)
-    words.check(parsed, where, multirun=False)
+    where = config_folders([])
+    parsed = parse_overrides(overrides)
+    check_overrides(parsed, where, multirun=False)
     changed = copy.deepcopy(config)
     for line, word in zip(overrides, parsed, strict=True):
         key = word.key_or_group

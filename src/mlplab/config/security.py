@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mlplab.config.errors import shown
-from mlplab.config.folders import MAX_NODES
+from mlplab.config.search_path import MAX_NODES
+from mlplab.config.suggestions import shown
 from mlplab.errors import ConfigError
 
 FORBIDDEN = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()")

@@ -17,7 +17,7 @@ MAX_NODES = 10_000
 
 
 @lru_cache(maxsize=1)
-def shipped() -> Path:
+def shipped_folder() -> Path:
     """The folder configs/ of the checkout, or of the installed package."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
@@ -29,14 +29,14 @@ def shipped() -> Path:
     )
 
 
-def search(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
+def config_folders(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
     """All folders in which groups are looked up: the shipped one, those named by the user, and
     ./conf where it has groups.
 
     The user's files are checked before Hydra reads any: a file of theirs must not hide a shipped
     word, nor be so large (or so often repeated by YAML aliases) that reading it never ends.
     """
-    folders = [shipped()]
+    folders = [shipped_folder()]
     for given in config_dirs:
         folder = Path(os.path.abspath(given))
         if not folder.is_dir():
@@ -54,7 +54,7 @@ def search(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
     return unique
 
 
-def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+def choice_files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     """Word -> file of one group. Words of subfolders have slashes: experiment=mine/first."""
     found: dict[str, Path] = {}
     for folder in folders:
@@ -64,24 +64,25 @@ def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def label(path: Path) -> str:
+def file_label(path: Path) -> str:
     """A file as the user knows it: configs/... for the shipped ones, else relative to the folder of
     the command where that is shorter.
     """
-    if path.is_relative_to(shipped()):
-        return "configs/" + path.relative_to(shipped()).as_posix()
+    if path.is_relative_to(shipped_folder()):
+        return "configs/" + path.relative_to(shipped_folder()).as_posix()
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
 def _check_own_files(own_folders: Sequence[Path]) -> None:
     for group in GROUPS:
-        taken = files(group, [shipped()])
+        taken = choice_files(group, [shipped_folder()])
         for folder in own_folders:
-            for word, path in files(group, [folder]).items():
+            for word, path in choice_files(group, [folder]).items():
                 if word in taken:
                     raise ConfigError(
-                        f"{label(path)} has the name of a shipped choice, {label(taken[word])}."
+                        f"{file_label(path)} has the name of a shipped choice,"
+                        f" {file_label(taken[word])}."
                         f" Give it a name of its own, as in my_{Path(word).name}.yaml, and choose"
                         f" it with {group}=my_{Path(word).name}; it may begin with `defaults:"
                         f" [{word}]`."
@@ -96,7 +97,7 @@ def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ConfigError(
-            f"{label(path)} has {size} bytes; a configuration has at most {MAX_BYTES}."
+            f"{file_label(path)} has {size} bytes; a configuration has at most {MAX_BYTES}."
         )
     text = path.read_text(encoding="utf-8", errors="replace")
     # an entry takes two characters at least; without aliases a smaller file cannot have too many
@@ -125,7 +126,8 @@ def _check_nodes(path: Path, text: str) -> None:
                 total += 1
             if total > MAX_NODES:
                 raise ConfigError(
-                    f"{label(path)} has more than {MAX_NODES} entries, those that aliases repeat"
+                    f"{file_label(path)} has more than {MAX_NODES} entries, those that aliases"
+                    " repeat"
                     " included; that is no configuration."
                 )
     except yaml.YAMLError:

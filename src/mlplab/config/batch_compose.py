@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import folders, plugins, words
-from mlplab.config.build import build
-from mlplab.config.compose import Composed, compose, digest, hydra_compose, split_search_path
+from mlplab.config import plugins
+from mlplab.config.builder import build
+from mlplab.config.composition import Composed, compose, digest, hydra_compose, split_search_path
+from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
 from mlplab.config.root import GROUPS
+from mlplab.config.search_path import config_folders
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -56,7 +58,7 @@ class Composer:
 
     def __init__(self, dirs: list[str | Path]) -> None:
         plugins.load_installed()
-        self.dirs, self.where = dirs, folders.search(dirs)
+        self.dirs, self.where = dirs, config_folders(dirs)
         self._words: dict[str, _Word] = {}
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Composed, bool]] = {}
 
@@ -78,10 +80,10 @@ class Composer:
         """None for a word that is wrong, or is one of Hydra's or of the node sweep."""
         if line not in self._words:
             typed, extra = split_search_path([line], ())
-            parsed = words.parse(typed)
+            parsed = parse_overrides(typed)
             if extra or len(parsed) != 1:
                 return None
-            words.check(parsed, self.where, multirun=False)
+            check_overrides(parsed, self.where, multirun=False)
             word = parsed[0]
             key = word.key_or_group
             if word.is_hydra_override() or key.partition(".")[0] in ("sweep", "seeds", "hydra"):
@@ -99,7 +101,7 @@ class Composer:
         if groups not in self._bases:
             # a file's path may be among the values
             base = compose(groups, self.dirs, complete=False)
-            tree = hydra_compose(words.for_hydra(words.parse(groups)), self.where)
+            tree = hydra_compose(to_hydra(parse_overrides(groups)), self.where)
             self._bases[groups] = tree, base, not _interpolates(tree)
         return self._bases[groups]
 
@@ -113,7 +115,7 @@ class Composer:
         fresh = copy.deepcopy(tree)
         try:
             OmegaConf.set_struct(fresh, True)
-            typed = words.parse(words.for_hydra([word.parsed for word in values]))
+            typed = parse_overrides(to_hydra([word.parsed for word in values]))
             ConfigLoaderImpl._apply_overrides_to_config(typed, fresh)
             return digest(fresh, job, self.where)
         except Exception:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import catalog, folders, launchers
-from mlplab.config.errors import did_you_mean, listing, nearest
-from mlplab.config.render import value_yaml
+from mlplab.config import catalog, launchers
 from mlplab.config.root import GROUPS, PART_GROUPS
+from mlplab.config.search_path import file_label
+from mlplab.config.suggestions import did_you_mean, listing, nearest
+from mlplab.config.yaml_render import value_yaml
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _file_failure(error: Exception, where: Sequence[Path]) -> ConfigError:
     if isinstance(error, yaml.YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = (
-            f"{folders.label(Path(mark.name))}, line {mark.line + 1}: "
+            f"{file_label(Path(mark.name))}, line {mark.line + 1}: "
             if mark and Path(mark.name).exists()
             else ""
         )

@@ -11,11 +11,11 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import fit, guard
-from mlplab.config.compose import Composed
-from mlplab.config.errors import did_you_mean, listing, shown
-from mlplab.config.part import Place, build_part, construct
+from mlplab.config import cross_checks, security
+from mlplab.config.component import Place, build_part, construct
+from mlplab.config.composition import Composed
 from mlplab.config.root import GROUPS, PART_GROUPS, Root
+from mlplab.config.suggestions import did_you_mean, listing, shown
 from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
@@ -29,7 +29,7 @@ def build(composed: Composed, trains: bool = True) -> Settings:
     lack its device. Raises ConfigError.
     """
     config = copy.deepcopy(composed.config)
-    guard.refuse_code(config)
+    security.refuse_code(config)
     # of a folder that was written before there was another
     config.setdefault("validation", {"name": "holdout"})
     root = _root(config, composed)
@@ -58,7 +58,7 @@ def build(composed: Composed, trains: bool = True) -> Settings:
         },
     )
     config.update(name=settings.name, seed=settings.seed)
-    fit.check(settings, composed.sources, trains)
+    cross_checks.check(settings, composed.sources, trains)
     return settings
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlplab.config import folders
+from mlplab.config.search_path import choice_files, file_label
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sources:
     def file(self, group: str) -> Path | None:
         """The file of the group's choice."""
         word = self.choices.get(group)
-        return folders.files(group, self.folders).get(word) if word else None
+        return choice_files(group, self.folders).get(word) if word else None
 
     def _in_file(self, group: str, keys: Sequence[str]) -> str:
         path = self.file(group)
@@ -49,7 +49,7 @@ class Sources:
         line = _line(path, keys)
         if line is None:
             return ""
-        return f"{folders.label(path)}, line {line}" if line else folders.label(path)
+        return f"{file_label(path)}, line {line}" if line else file_label(path)
 
 
 def _keys(path: str) -> list[str]:

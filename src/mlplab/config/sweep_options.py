@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.config import cluster
+from mlplab.config import cluster_options as cluster
 from mlplab.errors import FieldError
 from mlplab.schema import Part, anything, choice, flag, integer, text
 

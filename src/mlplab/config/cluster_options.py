@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.config.errors import did_you_mean, shown
+from mlplab.config.suggestions import did_you_mean, shown
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import Part, anything, integer, number, rules, text
 

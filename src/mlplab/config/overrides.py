@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import catalog
-from mlplab.config.errors import did_you_mean, listing, nearest, shown
-from mlplab.config.guard import FORBIDDEN, forbidden
 from mlplab.config.root import DEFAULTS, GROUPS, Root
-from mlplab.config.sweeping import Sweep
+from mlplab.config.search_path import shipped_folder
+from mlplab.config.security import FORBIDDEN, forbidden
+from mlplab.config.suggestions import did_you_mean, listing, nearest, shown
+from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import rules
 
@@ -35,7 +36,7 @@ HYDRA_KEYS = (
 )
 
 
-def parse(words: Iterable[str]) -> list[Override]:
+def parse_overrides(words: Iterable[str]) -> list[Override]:
     """Hydra's own grammar, with errors that teach."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -50,7 +51,7 @@ def parse(words: Iterable[str]) -> list[Override]:
     return parsed
 
 
-def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> None:
+def check_overrides(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> None:
     """Refuse what is wrong whatever the rest of the configuration says."""
     for word in words:
         line = word.input_line or word.key_or_group
@@ -66,7 +67,7 @@ def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> N
                 f" quotes: \"{key}='a,b'\"."
             )
         if word.is_hydra_override() or key == "hydra":
-            check_hydra_word(key, line)
+            check_hydra_override(key, line)
         elif head == "sweep" or key == "seeds":
             _check_sweep_word(word, line)
         elif word.is_delete():
@@ -85,7 +86,7 @@ def check(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> N
             _check_key(word, key, line, where)
 
 
-def for_hydra(words: Iterable[Override]) -> list[str]:
+def to_hydra(words: Iterable[Override]) -> list[str]:
     """The words as Hydra takes them: a mapping replaces or fills another only when it is forced in,
     and so are keys inside a mapping.
     """
@@ -122,7 +123,7 @@ def _refuse_code(word: Override, line: str) -> None:
                 raise forbidden(word.key_or_group, key, f"The override `{line}`")
 
 
-def check_hydra_word(key: str, line: str) -> None:
+def check_hydra_override(key: str, line: str) -> None:
     """Refuse an override of Hydra's own configuration, but for a few harmless keys."""
     if any(key == known or key.startswith((known + ".", known + "/")) for known in HYDRA_KEYS):
         return
@@ -204,9 +205,8 @@ def unknown_choice(group: str, value: object, known: Sequence[str], line: str) -
 
 
 def _shipped() -> Sequence[Path]:
-    from mlplab.config import folders
 
-    return [folders.shipped()]
+    return [shipped_folder()]
 
 
 def _check_key(word: Override, key: str, line: str, where: Sequence[Path]) -> None:

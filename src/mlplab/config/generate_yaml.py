@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlplab.config.parts import TRACKING_KEYS, TRACKING_LEVELS, table
-from mlplab.config.render import key_lines, part_yaml, value_yaml
+from mlplab.config.registry import TRACKING_KEYS, TRACKING_LEVELS, table
 from mlplab.config.root import DEFAULTS, PART_GROUPS, Root
-from mlplab.config.sweeping import Sweep
+from mlplab.config.sweep_options import Sweep
+from mlplab.config.yaml_render import key_lines, part_yaml, value_yaml
 
 _HEAD = """\
 # mlplab: a choice for each group, and the keys beside the groups.

@@ -15,10 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config import explain, folders, guard, plugins, words
-from mlplab.config.errors import did_you_mean
-from mlplab.config.sweeping import Sweep
-from mlplab.config.where import Sources
+from mlplab.config import error_hints, plugins, security
+from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
+from mlplab.config.provenance import Sources
+from mlplab.config.search_path import config_folders
+from mlplab.config.suggestions import did_you_mean
+from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
@@ -59,13 +61,13 @@ def compose(
     """
     typed, dirs = split_search_path(overrides, config_dirs)
     plugins.load_installed()
-    where = folders.search(dirs)
-    parsed = words.parse(typed)
-    words.check(parsed, where, multirun=False)
+    where = config_folders(dirs)
+    parsed = parse_overrides(typed)
+    check_overrides(parsed, where, multirun=False)
     try:
-        tree = hydra_compose(words.for_hydra(parsed), where)
+        tree = hydra_compose(to_hydra(parsed), where)
     except Exception as error:
-        raise explain.failure(
+        raise error_hints.failure(
             error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))
         ) from error
     return digest(tree, tuple(overrides), where, complete)
@@ -85,7 +87,7 @@ def split_search_path(
         if word.lstrip("+").partition("=")[0] != "hydra.searchpath":
             typed.append(word)
             continue
-        value = words.parse([word])[0].value()
+        value = parse_overrides([word])[0].value()
         for path in value if isinstance(value, list) else [value]:
             if not isinstance(path, str) or ("://" in path and not path.startswith("file://")):
                 raise ConfigError(
@@ -109,13 +111,13 @@ def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
     try:
         with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
             return compose_config(
-                "config", overrides=[*typed, *search_path(where)], return_hydra_config=True
+                "config", overrides=[*typed, *hydra_search_path(where)], return_hydra_config=True
             )
     finally:
         GlobalHydra.instance().hydra = outer
 
 
-def search_path(where: Sequence[Path]) -> list[str]:
+def hydra_search_path(where: Sequence[Path]) -> list[str]:
     """The override that gives Hydra the user's folders, where there are any."""
     if len(where) == 1:
         return []
@@ -146,7 +148,7 @@ def prepare() -> None:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    from mlplab.config.render import defaults
+    from mlplab.config.yaml_render import defaults
 
     _check_version()
     OmegaConf.register_new_resolver("mlplab.stamp", stamp, replace=True, use_cache=True)
@@ -176,8 +178,8 @@ def digest(
 
     raw = _plain_tree(tree)
     hydra_node = raw.pop("hydra")
-    guard.refuse_code(raw)
-    guard.check_hydra(hydra_node)
+    security.refuse_code(raw)
+    security.check_hydra(hydra_node)
     choices: Mapping[str, Any] = hydra_node["runtime"]["choices"]
     sources = Sources(
         overrides,
@@ -187,7 +189,7 @@ def digest(
     with open_dict(tree):
         tree.name = raw["name"] = _name(raw, choices)
     config = _resolve(tree, list(raw), sources, complete)
-    guard.refuse_code(config)
+    security.refuse_code(config)
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
@@ -202,7 +204,7 @@ def all_folds(config: Mapping[str, Any]) -> bool:
 
 
 def _sweep(node: object, sources: Sources) -> Sweep:
-    from mlplab.config.part import Place, construct
+    from mlplab.config.component import Place, construct
 
     place = Place("sweep", sources)
     if not isinstance(node, dict):
