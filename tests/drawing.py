@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from harness import FULL
 
-from mlplab.pictures import look
-from mlplab.pictures.picture import _found, pictures
+from mlplab.pictures import style
+from mlplab.pictures.gallery import pictures
+from mlplab.pictures.registry import _found
 
-DPI = look.DPI if FULL else 40
+DPI = style.DPI if FULL else 40
 
 
 def use_few_dots(monkeypatch) -> None:
     """Save pictures at DPI; a campaign saves them as a user has them."""
-    monkeypatch.setattr(look.png, "__defaults__", (DPI,))
+    monkeypatch.setattr(style.png, "__defaults__", (DPI,))
 
 
 def draw_only(monkeypatch, *names: str) -> None:

@@ -28,7 +28,7 @@ from mlplab.training.determinism import determinism
 from mlplab.training.distributed import Across, joined
 
 if TYPE_CHECKING:
-    from mlplab.pictures.onlooker import Onlooker
+    from mlplab.pictures.rendering.live_plotter import Onlooker
 
 
 def run(
@@ -169,7 +169,7 @@ def _onlooker(record: Record, member: Ready, log: logging.Logger, quiet: bool) -
     """Who draws, at the level of tracking that has pictures."""
     if member.settings.tracking.level != "full" or record.events is None:
         return None
-    from mlplab.pictures.onlooker import Onlooker
+    from mlplab.pictures.rendering.live_plotter import Onlooker
 
     return Onlooker(record.folder, member, record.events, log, record.names, quiet)
 

@@ -13,11 +13,11 @@ from timing import cheapest
 
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.table import Dataset, class_table, value_table
-from mlplab.pictures import picture, pictures
 from mlplab.pictures.colors import palette
-from mlplab.pictures.drawing import draw, draw_all
+from mlplab.pictures.gallery import pictures
 from mlplab.pictures.gallery.health import flat_and_dead
-from mlplab.pictures.picture import _found
+from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
 
 CLASSES = {"data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"}
@@ -128,7 +128,7 @@ def test_a_new_picture_is_one_function():
     @picture()
     def mine(study, frame):
         """Mine."""
-        from mlplab.pictures.look import figure
+        from mlplab.pictures.style import figure
 
         drawn = figure(3, 3)
         drawn.subplots().plot([0, 1])

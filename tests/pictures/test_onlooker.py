@@ -10,10 +10,10 @@ from drawing import draw_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
-from mlplab.pictures import pace
-from mlplab.pictures.finish import spread
-from mlplab.pictures.pace import Budget
-from mlplab.pictures.picture import _found, picture
+from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.rendering import time_budget
+from mlplab.pictures.rendering.final_figures import spread
+from mlplab.pictures.rendering.time_budget import Budget
 
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
 EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
@@ -117,12 +117,12 @@ def test_a_picture_that_fails_costs_nothing(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
-    from mlplab.pictures import finish
+    from mlplab.pictures.rendering import final_figures
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finish.board, "network_graph", interrupt)
+    monkeypatch.setattr(final_figures.board, "network_graph", interrupt)
     run = mlplab.run(QUICK, tmp_path / "run")
     assert run.status == "done"
     assert mlplab.load(run.folder).metrics == run.metrics
@@ -161,7 +161,7 @@ def test_without_matplotlib_it_says_so_and_keeps_the_frames(tmp_path, monkeypatc
 
 def test_a_budget_keeps_its_share(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time_budget.time, "monotonic", lambda: clock[0])
     budget = Budget(0.2, expected=0.01)
     for _ in range(60):
         clock[0] += 0.005

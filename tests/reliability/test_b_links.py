@@ -37,10 +37,12 @@ REFUSED = ("checkpoints", "pictures", "projector", "log.txt", "checkpoints/histo
 
 def draw_one(monkeypatch):
     """Only the picture that is drawn quickest."""
-    gallery = importlib.import_module("mlplab.pictures.picture")
+    gallery = importlib.import_module("mlplab.pictures.registry")
     [one] = (own for own in gallery.pictures() if own.name == "curves")
     monkeypatch.setattr(gallery, "_found", {"curves": one})
-    monkeypatch.setattr("mlplab.pictures.finish.Finish._images", lambda self, study: None)
+    monkeypatch.setattr(
+        "mlplab.pictures.rendering.final_figures.Finish._images", lambda self, study: None
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -75,21 +75,20 @@ MAY_IMPORT = {
         | {"tracking", "config"}
     ),
     "pictures": RUN,
-    "pictures.gallery": {"pictures"},
+    "pictures.gallery": RUN | {"pictures"},
+    "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
     "pictures.lecture": (
         {"schema", "task", "losses", "network", "network.activations", "optimizers", "schedules"}
         | {"pictures"}
     ),
-    "playback": (
-        BASE | {"settings", "data", "network", "training", "tracking", "runs", "pictures"}
-    ),
-    "experiment": BASE | {"settings", "data", "training", "tracking", "runs", "pictures"},
+    "playback": (RUN | {"pictures", "pictures.gallery", "pictures.rendering"}),
+    "experiment": RUN | {"pictures", "pictures.rendering"},
     "sweeps.engines": {"errors", "extras", "python_command", "io", "config"},
     "sweeps": (
         BASE
         | {"settings", "data", "data.preparation", "metrics", "network", "training", "tracking"}
         | {"runs", "config"}
-        | {"pictures", "experiment", "sweeps.engines"}
+        | {"pictures", "pictures.rendering", "experiment", "sweeps.engines"}
     ),
     "fitting": BASE
     | {"settings", "data", "data.preparation", "losses", "network", "training", "config"},
@@ -110,7 +109,8 @@ MAY_IMPORT = {
     },
     "commands": (
         RUN
-        | {"data.tabular", "config", "pictures", "pictures.lecture", "playback", "experiment"}
+        | {"data.tabular", "config", "pictures", "pictures.gallery", "pictures.lecture", "playback"}
+        | {"pictures.rendering", "experiment"}
         | {"sweeps", "cli", "export"}
     ),
     "__main__": {"cli"},

@@ -55,7 +55,7 @@ def _write(name: str, folder: Path, gif: bool) -> None:
     from importlib import import_module
 
     from mlplab.io.files import write_bytes_atomic
-    from mlplab.pictures.look import png, style
+    from mlplab.pictures.style import png, style
 
     function = getattr(import_module(FIGURES[name]), name)
     folder.mkdir(parents=True, exist_ok=True)

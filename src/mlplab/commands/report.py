@@ -51,8 +51,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     """Pictures, the playback page and, if asked for, the animation."""
     _see_that_drawable(folder, gif)
-    from mlplab.pictures.drawing import draw_all
-    from mlplab.pictures.picture import pictures
+    from mlplab.pictures.gallery import pictures
+    from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
     from mlplab.terminal.progress import Progress

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.io.files import write_bytes_atomic
-from mlplab.pictures.look import png, style
+from mlplab.pictures.style import png, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

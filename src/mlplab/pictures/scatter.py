@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.pictures.colors import COLORS, Floats
-from mlplab.pictures.look import INK, MARKERS, SOFT, shorten
 from mlplab.pictures.study import Points, Study
+from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
 
 
 def scatter_classes(

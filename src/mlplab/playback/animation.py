@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.pictures.animation import write_gif
-from mlplab.pictures.picture import pictures
+from mlplab.pictures.gallery import pictures
 from mlplab.pictures.study import Study
 
 if TYPE_CHECKING:

@@ -144,7 +144,7 @@ class Members:
         def draw(events: EventWriter) -> None:
             if "tracking=full" not in member.settings.overrides:
                 return
-            from mlplab.pictures.finish import Finish, lay_charts
+            from mlplab.pictures.rendering.final_figures import Finish, lay_charts
             from mlplab.pictures.study import Study
 
             log = logging.getLogger("mlplab.sweeps")

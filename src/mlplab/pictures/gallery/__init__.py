@@ -1,3 +1,32 @@
-"""The pictures of a run. Every module here is found by itself; a function with @picture() is a
-picture.
-"""
+"""The pictures of a run: one function each, registered when its module is imported."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from mlplab.pictures.registry import Picture, registered
+
+
+def pictures() -> tuple[Picture, ...]:
+    """All pictures, in the order in which a person would look at them."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return tuple(sorted(registered(), key=lambda picture: _order(picture.name)))
+
+
+_FIRST = (
+    "data",
+    "decision",
+    "units",
+    "hidden",
+    "curves",
+    "confusion",
+    "roc",
+    "residuals",
+    "health",
+)
+
+
+def _order(name: str) -> tuple[int, str]:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST), name

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import color
-from mlplab.pictures.look import INK, figure, headline, logarithmic
-from mlplab.pictures.picture import picture
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import INK, figure, headline, logarithmic
 
 SPLITS = ("train", "val")
 

@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import color
-from mlplab.pictures.look import figure, headline
-from mlplab.pictures.picture import picture
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import (
     frame_plane,
     legend_of_classes,
@@ -17,6 +16,7 @@ from mlplab.pictures.scatter import (
     value_limits,
 )
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import figure, headline
 
 
 @picture()

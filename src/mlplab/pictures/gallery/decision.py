@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import color, rgb
-from mlplab.pictures.look import INK, class_picture, figure, headline
-from mlplab.pictures.picture import picture
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import (
     faint_grid,
     frame_plane,
@@ -20,6 +19,7 @@ from mlplab.pictures.scatter import (
     value_limits,
 )
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import INK, class_picture, figure, headline
 
 GRID = 120
 LINE = 400

@@ -11,10 +11,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.look import INK, SOFT, figure, headline, logarithmic
-from mlplab.pictures.picture import picture
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
 FLAT = 0.1  # |f'(z)| below which an activation passes hardly any gradient
 DEAD = 0.01  # ... on every example: the unit cannot learn any more

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.look import INK, figure, headline
-from mlplab.pictures.picture import picture
 from mlplab.pictures.plane import principal_axes
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import legend_of_classes, scatter_classes, scatter_values, value_limits
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Points, Study
+from mlplab.pictures.style import INK, figure, headline
 
 MOST_LAYERS = 4
 MOST_LINES = 8

@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import COLORS, color
-from mlplab.pictures.look import SOFT, figure, headline
-from mlplab.pictures.picture import picture
 from mlplab.pictures.ranking import rank
+from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import SOFT, figure, headline
 
 MOST_CLASSES = 20
 

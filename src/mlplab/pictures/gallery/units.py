@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 
 from mlplab.pictures.colors import Floats, color, rgb
 from mlplab.pictures.diagram import Column, Diagram, diagram_of, unit_maps
-from mlplab.pictures.look import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
-from mlplab.pictures.picture import picture
+from mlplab.pictures.registry import picture
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
 
 FIELD = 40
 NODE = 0.82  # of the distance between two units

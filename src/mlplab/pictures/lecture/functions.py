@@ -14,7 +14,7 @@ from mlplab.losses import LOSSES, Auto, Loss, RegressionLoss
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.lecture.panels import caption, grid_of_panels
-from mlplab.pictures.look import NEGATIVE, POSITIVE, SOFT, headline
+from mlplab.pictures.style import NEGATIVE, POSITIVE, SOFT, headline
 from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
 from mlplab.schema import meaning
 from mlplab.task import Task

@@ -10,7 +10,7 @@ from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS, Initializer
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.lecture.panels import grid_of_panels
-from mlplab.pictures.look import NEGATIVE, POSITIVE, headline, logarithmic
+from mlplab.pictures.style import NEGATIVE, POSITIVE, headline, logarithmic
 
 WIDTH, DEPTH, EXAMPLES = 128, 20, 200
 SMALLEST = 1e-8

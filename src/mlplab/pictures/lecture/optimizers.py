@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
 from mlplab.pictures.colors import COLORS, Floats
-from mlplab.pictures.look import INK, figure, headline
+from mlplab.pictures.style import INK, figure, headline
 
 STEPS = 120
 LINES = ("-", "-", "-", (0, (4, 2)), "-", "-")

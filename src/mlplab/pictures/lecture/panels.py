@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.look import SOFT, figure
 from mlplab.pictures.scatter import faint_grid
+from mlplab.pictures.style import SOFT, figure
 
 
 def grid_of_panels(

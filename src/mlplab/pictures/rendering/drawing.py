@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import own_folder
-from mlplab.pictures.look import png, style
-from mlplab.pictures.picture import Picture, pictures
+from mlplab.pictures.gallery import pictures
+from mlplab.pictures.registry import Picture
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import png, style
 
 
 def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.extras import installed
-from mlplab.pictures import board
-from mlplab.pictures.pace import Budget
-from mlplab.pictures.picture import pictures
+from mlplab.pictures import tensorboard_extras
+from mlplab.pictures.gallery import pictures
+from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.terminal.progress import Progress
 from mlplab.tracking import EventWriter
 
 if TYPE_CHECKING:
-    from mlplab.pictures.moments import Moments
+    from mlplab.pictures.rendering.step_images import Moments
 
 LEAST_IMAGES, MOST_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
 
@@ -34,7 +34,7 @@ def safely(log: logging.Logger, noun: str) -> Iterator[None]:
 def lay_charts(events: EventWriter, names: Sequence[str], log: logging.Logger) -> None:
     """Which curves share a chart."""
     with safely(log, "the layout of charts"):
-        board.chart_layout(events, names)
+        tensorboard_extras.chart_layout(events, names)
 
 
 class Finish:
@@ -58,19 +58,21 @@ class Finish:
     def draw(self, study: Study, quiet: bool = False) -> None:
         """Everything; without matplotlib, what needs none."""
         with safely(self.log, "the graph"):
-            board.network_graph(self.events, study)
+            tensorboard_extras.network_graph(self.events, study)
         with safely(self.log, "precision and recall"):
-            board.recall_curves(self.events, study, int(study.frames.step[study.chosen]))
+            tensorboard_extras.recall_curves(
+                self.events, study, int(study.frames.step[study.chosen])
+            )
         if not installed("matplotlib"):
             return
         with safely(self.log, "the projector's vectors"):
-            board.vectors(self.folder, study)
+            tensorboard_extras.vectors(self.folder, study)
         self._pictures(study, quiet)
         if self.wanted:
             self._images(study)
 
     def _pictures(self, study: Study, quiet: bool) -> None:
-        from mlplab.pictures.drawing import write_picture
+        from mlplab.pictures.rendering.drawing import write_picture
 
         with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
             for done, picture in enumerate(pictures(), 1):
@@ -82,7 +84,7 @@ class Finish:
         """The decision at moments that went by too fast: the start, the end, and what lies between,
         as long as the time allows.
         """
-        from mlplab.pictures.moments import Moments
+        from mlplab.pictures.rendering.step_images import Moments
 
         moments = Moments(self.events) if self.moments is None else self.moments
         picture = next(p for p in moments.moving if p.name == "decision")

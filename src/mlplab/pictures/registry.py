@@ -1,13 +1,9 @@
-"""What a picture of a run is, and the table of all of them. A new one is a function in a file of
-`gallery/`.
-"""
+"""What a picture of a run is. A new one is a function in a module of `gallery/`."""
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mlplab.schema import meaning
@@ -32,7 +28,7 @@ class Picture:
     moving: bool
 
 
-_found: dict[str, Picture] = {}
+_registered: dict[str, Picture] = {}
 
 
 def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
@@ -42,33 +38,12 @@ def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
 
     def register(draw: Draw) -> Draw:
         name = draw.__name__
-        _found[name] = Picture(name, meaning(draw), draw, moving)
+        _registered[name] = Picture(name, meaning(draw), draw, moving)
         return draw
 
     return register
 
 
-def pictures() -> tuple[Picture, ...]:
-    """All pictures, in the order in which a person would look at them."""
-    from mlplab.pictures import gallery
-
-    for module in pkgutil.iter_modules(gallery.__path__):
-        import_module(f"{gallery.__name__}.{module.name}")
-    return tuple(sorted(_found.values(), key=lambda found: _order(found.name)))
-
-
-_FIRST = (
-    "data",
-    "decision",
-    "units",
-    "hidden",
-    "curves",
-    "confusion",
-    "roc",
-    "residuals",
-    "health",
-)
-
-
-def _order(name: str) -> tuple[int, str]:
-    return _FIRST.index(name) if name in _FIRST else len(_FIRST), name
+def registered() -> tuple[Picture, ...]:
+    """The pictures whose modules have been imported."""
+    return tuple(_registered.values())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from mlplab.pictures.look import png, style
-from mlplab.pictures.picture import Picture, pictures
+from mlplab.pictures.gallery import pictures
+from mlplab.pictures.registry import Picture
 from mlplab.pictures.study import Study
+from mlplab.pictures.style import png, style
 from mlplab.tracking import EventWriter
 
 DPI = 80

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.extras import installed, missing
-from mlplab.pictures.finish import Finish, lay_charts, safely
-from mlplab.pictures.pace import Budget
+from mlplab.pictures.rendering.final_figures import Finish, lay_charts, safely
+from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
 from mlplab.terminal.output import note
@@ -24,7 +24,7 @@ from mlplab.training.history import History
 from mlplab.training.population import Population
 
 if TYPE_CHECKING:
-    from mlplab.pictures.moments import Moments
+    from mlplab.pictures.rendering.step_images import Moments
 
 IMPORT = 0.5  # seconds that the first picture is thought to take, matplotlib's import with it
 
@@ -62,7 +62,7 @@ class Onlooker:
         self.recorder(population, epoch, step)
         if self.numbers.allows():
             with self.numbers.spend(), safely(self.log, "distributions"):
-                from mlplab.pictures.board import distributions
+                from mlplab.pictures.tensorboard_extras import distributions
 
                 distributions(self.events, self._seen(population, epoch, step), population, step)
         if self.able and self.drawing.share > 0 and self.drawing.allows():
@@ -81,7 +81,7 @@ class Onlooker:
 
     def _over_steps(self) -> Moments:
         if self._moments is None:
-            from mlplab.pictures.moments import Moments
+            from mlplab.pictures.rendering.step_images import Moments
 
             self._moments = Moments(self.events)
         return self._moments

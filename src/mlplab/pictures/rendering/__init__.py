@@ -1,0 +1,1 @@
+"""Pictures drawn of a run: while it trains, at its end, and on demand."""
