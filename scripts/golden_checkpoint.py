@@ -22,7 +22,7 @@ from mlplab import experiment  # noqa: E402
 from mlplab.config import settings_of_folder  # noqa: E402
 from mlplab.config.builder import build  # noqa: E402
 from mlplab.config.composition import compose  # noqa: E402
-from mlplab.runs.keeper import Keeper  # noqa: E402
+from mlplab.runs.checkpoint_callback import Keeper  # noqa: E402
 
 WORDS = [
     "experiment=xor_mlp",

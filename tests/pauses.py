@@ -18,7 +18,7 @@ import json, os, time
 from pathlib import Path
 
 from mlplab.runs.checkpoints import Checkpoints
-from mlplab.runs.keeper import Keeper
+from mlplab.runs.checkpoint_callback import Keeper
 
 AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
 saves = 0

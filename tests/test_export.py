@@ -21,7 +21,7 @@ from mlplab.export.checking import difference, random_rows
 from mlplab.export.columns import coded, inputs, raw
 from mlplab.export.pipeline import Pipeline
 from mlplab.network.activations import ACTIVATIONS
-from mlplab.runs.predicting import Predictor
+from mlplab.runs.ensemble import Predictor
 
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -308,7 +308,7 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
 
 @pytest.mark.parametrize("word", sorted(ACTIVATIONS))
 def test_every_activation_predicts_in_a_population(word, moons):
-    from mlplab.runs.together import Together
+    from mlplab.runs.stacked_models import Together
 
     kind = ACTIVATIONS[word]
     runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]

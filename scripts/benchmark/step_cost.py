@@ -23,8 +23,8 @@ from torch import nn
 
 from mlplab.config import settings_from_words
 from mlplab.data.preparation.examples import prepare
+from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.runs.run import Preprocessing
 from mlplab.training import Loop, populate, ready
 
 NUM_POINTS, BATCH = 500, 32

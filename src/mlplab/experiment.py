@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from mlplab import runs
 from mlplab.io.links import own_folder, refuse_links
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import to_module
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, Saved
-from mlplab.runs.keeper import Keeper
+from mlplab.runs.distributed_run import help_along, help_resume, in_step, see_that_it_can_be_shared
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record, tell_of_data
-from mlplab.runs.resuming import at_its_end, find, identity, see_that_it_fits
-from mlplab.runs.run import Preprocessing, Run, load, member_module
-from mlplab.runs.shared import help_along, help_resume, in_step, see_that_it_can_be_shared
+from mlplab.runs.resume_checks import at_its_end, find, identity, see_that_it_fits
+from mlplab.runs.run import Run, load
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.terminal.progress import Progress
@@ -132,7 +134,7 @@ def _carry_out(
         if outcome.status == "done" and member.settings.tracking.level != "off":
             keeper.save(loop)
         best, last = (
-            member_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
+            to_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
             for theta, buffers in (
                 (outcome.theta_P, outcome.buffers),
                 (outcome.last_theta_P, outcome.last_buffers),

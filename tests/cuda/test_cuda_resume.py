@@ -119,7 +119,7 @@ def test_a_run_that_was_interrupted_by_a_signal(
 ):
     from mlplab import experiment
     from mlplab.config import settings_from_words
-    from mlplab.runs.keeper import Keeper
+    from mlplab.runs.checkpoint_callback import Keeper
 
     settings = settings_from_words(
         [

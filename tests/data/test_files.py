@@ -19,7 +19,7 @@ from mlplab.data.tabular.encoder import Encoder
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
 from mlplab.errors import DataError
-from mlplab.runs.run import Preprocessing
+from mlplab.model.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
 

@@ -220,9 +220,9 @@ def main():
             InPlace.save,
             InPlace.resume,
         )
-        from mlplab.runs import resuming
+        from mlplab.runs import resume_checks
 
-        resuming.newest = InPlace.newest
+        resume_checks.newest = InPlace.newest
     files.write_bytes_atomic = checkpoints_module.write_bytes_atomic = slow_write
     draw = random.Random(given.seed)
     kills = inside = lost = runs = differing = attempts = 0

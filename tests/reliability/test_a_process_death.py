@@ -24,8 +24,8 @@ from mlplab.config.builder import build
 from mlplab.config.composition import compose
 from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, newest
-from mlplab.runs.keeper import Keeper
 from mlplab.runs.signals import Interrupted, Signals
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]

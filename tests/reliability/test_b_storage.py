@@ -27,9 +27,9 @@ from mlplab.config.composition import compose
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.runs.keeper import Keeper
 from mlplab.training import Loop, populate, ready
 from mlplab.training.checkpoint import restore
 

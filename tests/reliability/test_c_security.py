@@ -97,7 +97,7 @@ def damaged_run(place, data):
     import hashlib
     import signal as signals
 
-    from mlplab.runs.keeper import Keeper
+    from mlplab.runs.checkpoint_callback import Keeper
 
     real = Keeper.__call__
 

@@ -20,8 +20,8 @@ from mlplab.cli import main
 from mlplab.config.builder import build
 from mlplab.config.composition import compose
 from mlplab.optimizers import OPTIMIZERS
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, newest
-from mlplab.runs.keeper import Keeper
 from mlplab.runs.signals import Signals
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Tracking

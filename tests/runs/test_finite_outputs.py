@@ -18,7 +18,7 @@ from mlplab.data.tabular import streaming
 from mlplab.errors import NotFiniteError
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights, save_weights
-from mlplab.runs.predicting import Predictor
+from mlplab.runs.ensemble import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor
 
 WORDS = [

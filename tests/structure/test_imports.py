@@ -22,7 +22,7 @@ BASE = {
     *("run_names", "schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
-RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "tracking", "runs"}
+RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "model", "tracking", "runs"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
 # lower ones, and of those only from the ones named here.
 MAY_IMPORT = {
@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "settings": BASE | COMPONENTS,
     "training": BASE | COMPONENTS | {"settings", "metrics"},
     "config": BASE | {"network", "settings"},
+    "model": BASE | COMPONENTS | {"data.tabular", "settings"},
     "runs": (
         BASE
         | {

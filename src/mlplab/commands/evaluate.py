@@ -14,7 +14,7 @@ MOST_CELLS = 2_000_000  # of the train part, for what is measured unasked
 
 if TYPE_CHECKING:
     from mlplab.data.preparation.examples import Prepared
-    from mlplab.runs.evaluating import Rows
+    from mlplab.runs.evaluate import Rows
     from mlplab.runs.run import Run
     from mlplab.training import DataCache
 
@@ -48,7 +48,7 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     """Measure, print the table, and keep it in the run's folder. Raises NotFiniteError."""
     from mlplab.finite import check_finite_outputs
     from mlplab.io.files import write_json
-    from mlplab.runs.evaluating import baselines, with_intervals
+    from mlplab.runs.evaluate import baselines, with_intervals
     from mlplab.terminal.table import aligned
 
     scores = run.scores(rows.x_NF)
@@ -133,7 +133,7 @@ def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
     import json
 
     from mlplab.errors import DataError
-    from mlplab.runs.evaluating import Rows
+    from mlplab.runs.evaluate import Rows
 
     examples = getattr(prepared, part)
     if examples is None:
@@ -164,8 +164,8 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     from mlplab.data.tabular.encoder import word_of
     from mlplab.data.tabular.readers import read
     from mlplab.errors import DataError
-    from mlplab.runs.evaluating import Rows
-    from mlplab.runs.predicting import plain_features
+    from mlplab.runs.ensemble import plain_features
+    from mlplab.runs.evaluate import Rows
 
     own = run.preprocessing
     frame = read(path).frame

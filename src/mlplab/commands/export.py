@@ -34,7 +34,7 @@ def export(arguments: Sequence[str]) -> int:
     from mlplab.export.columns import inputs
     from mlplab.export.files import ROWS
     from mlplab.export.files import export as write
-    from mlplab.runs.predicting import Predictor
+    from mlplab.runs.ensemble import Predictor
 
     predictor = Predictor.of(given.folder, given.best)
     found = write(predictor, given.format, out)

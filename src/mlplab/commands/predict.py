@@ -39,7 +39,7 @@ def predict(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--best {given.best}: at least one job is needed.")
     require("A data file", "files", "pandas", "pyarrow")
     load_plugins(given.folder, given.plugin)
-    from mlplab.runs.predicting import Predictor
+    from mlplab.runs.ensemble import Predictor
 
     predictor = Predictor.of(given.folder, given.best)
     rows = _write(out, _tables(predictor, given.file, given.id))

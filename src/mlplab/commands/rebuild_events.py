@@ -44,8 +44,8 @@ def rebuild(folder: Path) -> int:
     """
     from mlplab.config import settings_of_folder
     from mlplab.runs.hparams import HParams, final_scalars
-    from mlplab.runs.index import summary_of
     from mlplab.runs.record import introduce
+    from mlplab.runs.run_index import summary_of
     from mlplab.tracking import EventWriter, read_metrics
 
     settings, summary, columns = (

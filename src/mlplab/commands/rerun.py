@@ -44,7 +44,7 @@ def rerun(arguments: Sequence[str]) -> int:
     print_result(run.summary)
     code = cli.exit_code(run.summary)
     if given.check:
-        from mlplab.runs.comparing import compare_histories
+        from mlplab.runs.compare import compare_histories
 
         same, lines = compare_histories(given.folder, run.folder)
         print("\n".join(lines))
@@ -75,7 +75,7 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.index import typed_words
+    from mlplab.runs.run_index import typed_words
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
     return dataclasses.replace(settings, overrides=(*typed_words(folder), *changes))

@@ -57,7 +57,7 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.resuming import NO_MATTER, SAFE
+    from mlplab.runs.resume_checks import NO_MATTER, SAFE
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
     typed = [word.lstrip("+").partition("=")[0] for word in changes]

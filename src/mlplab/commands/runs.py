@@ -16,7 +16,7 @@ from typing import Any
 from mlplab.commands.folder_arguments import Parser, kind
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
-from mlplab.runs.index import ConfigIndex, Entry, entries
+from mlplab.runs.run_index import ConfigIndex, Entry, entries
 
 _CONDITION = re.compile(r"\s*([\w./]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 _HEADLINES = (
@@ -205,7 +205,7 @@ def _compare(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 f"{folder} holds a sweep: two runs can be compared, such as {folder}/jobs/0."
             )
-    from mlplab.runs.comparing import beside
+    from mlplab.runs.compare import beside
 
     print("\n".join(beside(*given.folder)))
     return 0

@@ -23,7 +23,7 @@ from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes
 from mlplab.extras import require
 from mlplab.io.files import written_aside
-from mlplab.runs.predicting import Predictor
+from mlplab.runs.ensemble import Predictor
 from mlplab.runs.run import Run
 
 ROWS = 1000

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import build_structure
 from mlplab.network.mlp import MLP
 from mlplab.pictures.colors import palette
 from mlplab.pictures.plane import Floats, Plane, plane_of
-from mlplab.runs.run import Preprocessing, blank
 from mlplab.settings import Settings
 from mlplab.training import Frames, History
 
@@ -67,7 +68,7 @@ class Study:
 
     @cached_property
     def network(self) -> MLP:
-        return blank(self.settings, self.preprocessing, self.loss)
+        return build_structure(self.settings, self.preprocessing, self.loss)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

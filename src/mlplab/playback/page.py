@@ -13,8 +13,8 @@ from typing import Any
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
-from mlplab.runs.index import typed_words
 from mlplab.runs.run import Run
+from mlplab.runs.run_index import typed_words
 
 _ASSETS = Path(__file__).parent / "assets"
 

@@ -6,12 +6,10 @@ from mlplab.runs.folder import (
     default_place,
     unique,
 )
-from mlplab.runs.provenance import provenance
 
 __all__ = [
     "RunFolder",
     "create",
     "default_place",
-    "provenance",
     "unique",
 ]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from mlplab.io.files import save_weights, write_json, write_text_atomic, write_yaml, yaml_text
 from mlplab.io.links import own_folder
+from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
-from mlplab.runs.run import Preprocessing
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlplab.data import Scaler
-from mlplab.data.preparation.examples import Prepared
-from mlplab.data.tabular.encoder import Encoder
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights
 from mlplab.losses import Loss, settled
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import build_structure, layers_with_output
 from mlplab.network import as_module
-from mlplab.network.mlp import MLP, PopulationLayer
 from mlplab.settings import Settings
-from mlplab.task import Task
 from mlplab.tracking import read_metrics
 from mlplab.training.history import History
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What stands between raw columns and the network, as measured on the train part."""
-
-    task: Task
-    feature_names: tuple[str, ...]
-    target_names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    feature_scaler: Scaler
-    target_scaler: Scaler | None
-    encoder: Encoder | None = None  # of a file's columns
-
-    @classmethod
-    def of(cls, prepared: Prepared) -> Preprocessing:
-        return cls(
-            prepared.task,
-            prepared.feature_names,
-            prepared.target_names,
-            prepared.class_names,
-            prepared.feature_scaler,
-            prepared.target_scaler,
-            prepared.encoder,
-        )
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "task": {
-                    "kind": self.task.kind,
-                    "num_classes": self.task.num_classes,
-                    "num_targets": self.task.num_targets,
-                },
-                "feature_names": self.feature_names,
-                "target_names": self.target_names,
-                "class_names": self.class_names,
-                "feature_scaler": self.feature_scaler.to_dict(),
-                "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
-                **({"encoder": self.encoder.to_dict()} if self.encoder else {}),
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Preprocessing:
-        raw = json.loads(text)
-        return cls(
-            Task(**raw["task"]),
-            tuple(raw["feature_names"]),
-            tuple(raw["target_names"]),
-            tuple(raw["class_names"]),
-            Scaler.from_dict(raw["feature_scaler"]),
-            Scaler.from_dict(raw["target_scaler"]) if raw["target_scaler"] else None,
-            Encoder.from_dict(raw["encoder"]) if raw.get("encoder") else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -186,41 +128,6 @@ class Run:
         return values
 
 
-def member_module(
-    settings: Settings,
-    preprocessing: Preprocessing,
-    theta_P: Tensor,
-    buffers: dict[str, Tensor],
-    loss: Loss,
-) -> nn.Sequential:
-    """The network of one member."""
-    return as_module(
-        blank(settings, preprocessing, loss).layout,
-        sized_layers(settings, preprocessing, loss),
-        theta_P,
-        buffers,
-    )
-
-
-def sized_layers(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
-    """The layers, the last as wide as the loss asks."""
-    return [
-        *settings.layers[:-1],
-        replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task)),
-    ]
-
-
-def blank(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
-    """The structure of the network alone."""
-    layers = [
-        PopulationLayer(
-            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
-        )
-        for layer in sized_layers(settings, preprocessing, loss)
-    ]
-    return MLP(len(preprocessing.feature_names), layers)
-
-
 def load(folder: str | Path) -> Run:
     """A run from its folder. Nothing in the folder is executed: the configuration is checked as if
     typed, weights are plain tensors.
@@ -233,13 +140,13 @@ def load(folder: str | Path) -> Run:
     tensors, metadata = load_weights(place / "weights.safetensors")
     preprocessing = Preprocessing.from_json(metadata["preprocessing"])
     loss = settled(settings.loss, preprocessing.task)
-    network = blank(settings, preprocessing, loss)
+    network = build_structure(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
     buffers = {
         name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()
     }
     module = as_module(
-        network.layout, sized_layers(settings, preprocessing, loss), theta_P, buffers
+        network.layout, layers_with_output(settings, preprocessing, loss), theta_P, buffers
     )
     module.load_state_dict(tensors)
     return Run(place, settings, summary, _history(place), preprocessing, module)

@@ -17,7 +17,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import write_bytes_atomic, write_json
-from mlplab.runs.evaluating import Rows, baselines, measured
+from mlplab.runs.evaluate import Rows, baselines, measured
 from mlplab.runs.run import load
 from mlplab.sweeps.plan import Job, Plan
 from mlplab.sweeps.results import Results

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import build_structure, layers_with_output
 from mlplab.network import stacked_states
 from mlplab.runs.frames_file import save_frames
 from mlplab.runs.hparams import HParams
 from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
-from mlplab.runs.run import Preprocessing, blank, sized_layers
 from mlplab.sweeps.plan import Job, Plan, value_of
 from mlplab.tracking import EventWriter
 from mlplab.training import FrameRecorder, Outcome, Ready, concluded
@@ -91,11 +92,11 @@ class Members:
                 self.members[rows[0]].settings,
                 self.preprocessing[id(self.members[rows[0]].prepared)],
             )
-            layers = sized_layers(settings, preprocessing, settings.loss)
+            layers = layers_with_output(settings, preprocessing, settings.loss)
             stacked = {
                 name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]
             }
-            layout = blank(settings, preprocessing, settings.loss).layout
+            layout = build_structure(settings, preprocessing, settings.loss).layout
             states = stacked_states(layout, layers, torch.stack([theta[k] for k in rows]), stacked)
             for i, k in enumerate(rows):
                 found[k] = {name: value[i] for name, value in states.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlplab.errors import ConfigError
-from mlplab.runs.resuming import deciding
+from mlplab.runs.resume_checks import deciding
 from mlplab.settings import Settings, Tracking
 from mlplab.sweeps.grouping import Group, Representatives, apart, group, share
 from mlplab.sweeps.memory import largest_piece, num_parameters, num_steps, own_device

@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import write_json
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.runs.keeper import Keeper
 from mlplab.sweeps.cohort import Cohort, Trial
 from mlplab.sweeps.halving import Rungs, Tally
 from mlplab.sweeps.members import Members

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from mlplab.errors import CheckpointError, StateError
+from mlplab.runs.checkpoint_callback import Keeper
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.runs.keeper import Keeper
 from mlplab.runs.record import tell_of_data
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.sweeps.deaths import BEFORE, LIMIT, Deaths

@@ -16,7 +16,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
-from mlplab.runs.index import summary_of
+from mlplab.runs.run_index import summary_of
 from mlplab.training import Loop, Ready
 
 NO_MATTER = ("name", "tracking", "device", "deterministic")

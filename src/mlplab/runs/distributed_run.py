@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
-from mlplab.runs.keeper import Keeper
-from mlplab.runs.resuming import at_its_end, find
+from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.resume_checks import at_its_end, find
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
 from mlplab.training import Loop, populate, ready

@@ -14,9 +14,9 @@ import numpy as np
 
 from mlplab.errors import DataError
 from mlplab.finite import check_finite_outputs
-from mlplab.runs.index import summary_of
 from mlplab.runs.run import Run, load
-from mlplab.runs.together import Together, structure
+from mlplab.runs.run_index import summary_of
+from mlplab.runs.stacked_models import Together, structure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.runs.index import flat_config, summary_of
+from mlplab.runs.run_index import flat_config, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
 from mlplab.tracking import read_metrics

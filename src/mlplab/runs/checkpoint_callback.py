@@ -13,7 +13,7 @@ from typing import Any
 from mlplab.errors import StateError
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.runs.resuming import machine_changes
+from mlplab.runs.resume_checks import machine_changes
 from mlplab.runs.signals import Interrupted, Signals, name
 from mlplab.settings import Tracking
 from mlplab.training import FrameRecorder, Loop

@@ -1,0 +1,1 @@
+"""What a trained network is: preprocessing, network and loss."""

@@ -1,0 +1,66 @@
+"""What happens to raw columns before the network, and its JSON form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mlplab.data import Scaler
+from mlplab.data.preparation.examples import Prepared
+from mlplab.data.tabular.encoder import Encoder
+from mlplab.task import Task
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What stands between raw columns and the network, as measured on the train part."""
+
+    task: Task
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    feature_scaler: Scaler
+    target_scaler: Scaler | None
+    encoder: Encoder | None = None  # of a file's columns
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Preprocessing:
+        return cls(
+            prepared.task,
+            prepared.feature_names,
+            prepared.target_names,
+            prepared.class_names,
+            prepared.feature_scaler,
+            prepared.target_scaler,
+            prepared.encoder,
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "task": {
+                    "kind": self.task.kind,
+                    "num_classes": self.task.num_classes,
+                    "num_targets": self.task.num_targets,
+                },
+                "feature_names": self.feature_names,
+                "target_names": self.target_names,
+                "class_names": self.class_names,
+                "feature_scaler": self.feature_scaler.to_dict(),
+                "target_scaler": self.target_scaler.to_dict() if self.target_scaler else None,
+                **({"encoder": self.encoder.to_dict()} if self.encoder else {}),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        raw = json.loads(text)
+        return cls(
+            Task(**raw["task"]),
+            tuple(raw["feature_names"]),
+            tuple(raw["target_names"]),
+            tuple(raw["class_names"]),
+            Scaler.from_dict(raw["feature_scaler"]),
+            Scaler.from_dict(raw["target_scaler"]) if raw["target_scaler"] else None,
+            Encoder.from_dict(raw["encoder"]) if raw.get("encoder") else None,
+        )

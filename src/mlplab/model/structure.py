@@ -1,0 +1,49 @@
+"""The structure of the network that settings, data and loss ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from mlplab.losses import Loss
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.network import as_module
+from mlplab.network.mlp import MLP, PopulationLayer
+from mlplab.settings import Settings
+
+
+def to_module(
+    settings: Settings,
+    preprocessing: Preprocessing,
+    theta_P: Tensor,
+    buffers: dict[str, Tensor],
+    loss: Loss,
+) -> nn.Sequential:
+    """The network of one member."""
+    return as_module(
+        build_structure(settings, preprocessing, loss).layout,
+        layers_with_output(settings, preprocessing, loss),
+        theta_P,
+        buffers,
+    )
+
+
+def layers_with_output(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
+    """The layers, the last as wide as the loss asks."""
+    return [
+        *settings.layers[:-1],
+        replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task)),
+    ]
+
+
+def build_structure(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
+    """The structure of the network alone."""
+    layers = [
+        PopulationLayer(
+            layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout
+        )
+        for layer in layers_with_output(settings, preprocessing, loss)
+    ]
+    return MLP(len(preprocessing.feature_names), layers)
