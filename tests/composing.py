@@ -20,7 +20,8 @@ from mlplab import config
 from mlplab.commands import train
 from mlplab.config import batch_compose, edit_stored, expand, plugins, stored
 from mlplab.config.search_path import config_folders
-from mlplab.sweeps import multirun, search
+from mlplab.sweeps import hydra_task
+from mlplab.sweeps.search import search
 
 composing = import_module("mlplab.config.composition")  # the package has the function by this name
 FOLDERS = {"hydra.run.dir": "run_dir", "hydra.sweep.dir": "sweep_dir"}
@@ -74,7 +75,7 @@ def _hydra_compose_once(typed: Sequence[str], where: Sequence[Path]) -> Any:
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (config, stored, edit_stored, expand, train, multirun, search):
+    for module in (config, stored, edit_stored, expand, train, hydra_task, search):
         patch.setattr(module, "compose", _compose_once)
     for module in (composing, batch_compose):
         patch.setattr(module, "hydra_compose", _hydra_compose_once)

@@ -21,7 +21,7 @@ from mlplab.cli import main
 from mlplab.config import settings_from_words
 from mlplab.data.preparation.examples import prepare_folds
 from mlplab.errors import DataError
-from mlplab.sweeps.statistics import Statistics, student
+from mlplab.sweeps.report.statistics import Statistics, student
 from mlplab.training import train_together
 from mlplab.validation import KFold
 

@@ -163,7 +163,7 @@ def test_only_what_draws_imports_an_extra_at_its_top():
         if not name.startswith(("mlplab.pictures.gallery.", "mlplab.pictures.lecture."))
     } == {*(f"mlplab.pictures.{name}" for name in allowed)} | {
         "mlplab.playback.animation",
-        "mlplab.sweeps.engines.slurm",
+        "mlplab.sweeps.execution.engines.slurm",
     }
 
 

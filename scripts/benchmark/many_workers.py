@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlplab.sweeps.grouping import share
-from mlplab.sweeps.plan import LEAST_SHARED, Job, Piece, Plan, Population
-from mlplab.sweeps.shards import bands, cost, shards
+from mlplab.sweeps.plan.grouping import share
+from mlplab.sweeps.plan.plan import LEAST_SHARED, Job, Piece, Plan, Population
+from mlplab.sweeps.plan.scheduling import bands, cost, shards
 
 
 def plan(jobs: int, workers: int, groups: int) -> Plan:
@@ -73,7 +73,7 @@ class Left:
 
     def dearest(self, number: int, workers: int) -> int | None:
         """What a worker comes to that is through with its own shard: the order of
-        mlplab.sweeps.shards.
+        mlplab.sweeps.plan.scheduling.
         """
         for b, band in enumerate(self.bands):
             at = self._free(b, len(band) * number // workers)

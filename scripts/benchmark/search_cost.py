@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlplab.sweeps.search import Search
+from mlplab.sweeps.search.definition import Search
 
 SPACE = {
     "$w1": "choice(4,8,16)",

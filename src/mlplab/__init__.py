@@ -49,9 +49,9 @@ def sweep(
     mlplab.config.ConfigError, or another ValueError, for input that is refused, and
     KeyboardInterrupt where it was interrupted.
     """
-    from mlplab.sweeps import multirun
+    from mlplab.sweeps import hydra_task
 
-    return multirun.to_frame(overrides, None if folder is None else Path(folder), quiet)
+    return hydra_task.to_frame(overrides, None if folder is None else Path(folder), quiet)
 
 
 def load(folder: str | Path) -> Run:

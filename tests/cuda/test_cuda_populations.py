@@ -105,8 +105,8 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test
 
 def test_members_that_join_later(device_under_test):
     """As a search admits new trials while others train."""
-    from mlplab.sweeps.cohort import Cohort, Trial
-    from mlplab.sweeps.halving import Rungs
+    from mlplab.sweeps.search.successive_halving import Rungs
+    from mlplab.sweeps.search.trial_population import Cohort, Trial
     from mlplab.training import ready
 
     layer = {"dropout": 0.1, "normalization": "batch"}

@@ -190,7 +190,7 @@ def test_the_regressor_equals_that_of_the_cpu(early_stopping, device_under_test)
 
 
 def test_an_estimate_of_memory_is_made_on_the_device(device_under_test):
-    from mlplab.sweeps.memory import largest_piece
+    from mlplab.sweeps.plan.memory import largest_piece
 
     member = ready([make_settings(epochs=1)])[0]
     assert largest_piece(member, torch.device(device_under_test), shares_data=False) > 1

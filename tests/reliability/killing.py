@@ -34,8 +34,8 @@ from mlplab.config.stored import stored_config
 from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
-from mlplab.sweeps import drive
-from mlplab.sweeps.plan import Options
+from mlplab.sweeps import run_sweep
+from mlplab.sweeps.plan.plan import Options
 
 torch.set_num_threads(1)
 SEEN = mmap.mmap(-1, 2)  # by parent and child
@@ -122,8 +122,8 @@ def single(folder, words):
 
 def population(folder, jobs):
     """One life of a sweep that is one population."""
-    plan = drive.place(folder, jobs, Options())
-    drive.train(plan, folder, quiet=True)
+    plan = run_sweep.place(folder, jobs, Options())
+    run_sweep.train(plan, folder, quiet=True)
 
 
 def jobs_of(members):

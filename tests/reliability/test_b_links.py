@@ -18,11 +18,11 @@ from mlplab.cli import main
 from mlplab.errors import LinkError
 from mlplab.io.files import AppendFile, written_aside
 from mlplab.io.links import open_to_append, own_folder
-from mlplab.sweeps import drive
-from mlplab.sweeps.engines.local import Process
-from mlplab.sweeps.planfile import read_plan
-from mlplab.sweeps.study import Study
-from mlplab.sweeps.workers import Workers
+from mlplab.sweeps import run_sweep
+from mlplab.sweeps.execution.engines.local import Process
+from mlplab.sweeps.execution.worker_pool import Workers
+from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.search.study import Study
 
 FULL_RUN = [word for word in QUICK if not word.startswith("tracking")]
 COMMANDS = (
@@ -231,7 +231,7 @@ def test_b21_the_folder_itself_may_be_reached_through_a_link(finished, tmp_path)
     (tmp_path / "outputs").symlink_to(tmp_path / "elsewhere")
     assert main(["train", *QUICK, "tracking=off"]) == 0
     assert list((tmp_path / "elsewhere").rglob("weights.safetensors"))
-    assert drive.joinable(tmp_path / "run") is False
+    assert run_sweep.joinable(tmp_path / "run") is False
 
 
 WRITING = {

@@ -31,7 +31,7 @@ from mlplab.errors import ConfigError
 from mlplab.io.files import write_yaml
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
-from mlplab.sweeps.workers import Workers
+from mlplab.sweeps.execution.worker_pool import Workers
 
 CORPUS = HERE / "corpus"
 TARGETS = [

@@ -320,7 +320,7 @@ def _memory_in_use():
 def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
     """Asked to leave, killed where it does not, and its piece trained by another worker."""
     from mlplab.config import plugins
-    from mlplab.sweeps.engines import local
+    from mlplab.sweeps.execution.engines import local
 
     monkeypatch.setattr(local, "GRACE", 1.0)
     Path("parts.py").write_text(

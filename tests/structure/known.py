@@ -12,11 +12,11 @@ from source_tree import Offender
 FILE = Path(__file__).with_name("known_violations.yaml")
 # The number of entries of each list. Lower a number when a list shrinks; never raise one.
 COUNTS = {
-    "forbidden_imports": 10,
-    "package_cycles": 11,
-    "module_cycles": 27,
-    "shadowed_submodules": 4,
-    "private_imports": 1,
+    "forbidden_imports": 0,
+    "package_cycles": 0,
+    "module_cycles": 0,
+    "shadowed_submodules": 0,
+    "private_imports": 0,
     "oversized": 0,
     "wall_time_assertions": 0,
     "shapes": 6,

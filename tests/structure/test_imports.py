@@ -18,11 +18,14 @@ from known import assert_only_known, differences
 from source_tree import REPOSITORY, Offender, SourceTree
 
 BASE = {
-    *("errors", "extras", "finite", "python_command", "io", "terminal"),
-    *("run_names", "schema", "task", "randomness", "stacking", "validation", "training_options"),
+    *("errors", "extras", "finite", "python_command", "run_names", "io", "terminal"),
+    *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
-RUN = BASE | COMPONENTS | {"settings", "metrics", "training", "model", "tracking", "runs"}
+TRAINING = BASE | COMPONENTS | {"settings", "metrics", "training"}
+RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "runs"}
+PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
+SWEEP = {"sweeps.plan", "sweeps.execution.engines", "sweeps.execution", "sweeps.report"}
 # Every package, sub-package and top-level module, lower ones first: each may import only from
 # lower ones, and of those only from the ones named here.
 MAY_IMPORT = {
@@ -42,80 +45,45 @@ MAY_IMPORT = {
     "validation": {"errors", "schema"},
     "training_options": {"schema"},
     "data": BASE,
-    "data.tabular": {"errors", "extras", "schema", "task", "validation", "data"},
-    "data.preparation": {
-        "errors",
-        "schema",
-        "task",
-        "randomness",
-        "validation",
-        "data",
-        "data.tabular",
-    },
+    "data.tabular": BASE | {"data"},
+    "data.preparation": BASE | {"data", "data.tabular"},
     "losses": BASE,
     "optimizers": BASE,
     "schedules": BASE,
-    "network.activations": {"errors", "schema", "stacking"},
+    "network.activations": BASE,
     "network": BASE | {"network.activations"},
     "settings": BASE | COMPONENTS,
-    "training": BASE | COMPONENTS | {"settings", "metrics"},
+    "training": TRAINING - {"training"},
     "config": BASE | {"network", "settings"},
     "model": BASE | COMPONENTS | {"data.tabular", "settings"},
-    "runs": (
-        BASE
-        | {
-            "data",
-            "data.tabular",
-            "data.preparation",
-            "losses",
-            "network",
-            "settings",
-            "metrics",
-            "training",
-        }
-        | {"tracking", "config"}
-    ),
+    "runs": RUN - {"runs"},
     "pictures": RUN,
     "pictures.gallery": RUN | {"pictures"},
     "pictures.rendering": RUN | {"pictures", "pictures.gallery"},
-    "pictures.lecture": (
-        {"schema", "task", "losses", "network", "network.activations", "optimizers", "schedules"}
-        | {"pictures"}
-    ),
-    "playback": (RUN | {"pictures", "pictures.gallery", "pictures.rendering"}),
+    "pictures.lecture": BASE | COMPONENTS | {"network.activations", "pictures"},
+    "playback": RUN | PICTURES,
     "experiment": RUN | {"pictures", "pictures.rendering"},
-    "sweeps.engines": {"errors", "extras", "python_command", "io", "config"},
-    "sweeps": (
-        BASE
-        | {"settings", "data", "data.preparation", "metrics", "network", "training", "tracking"}
-        | {"runs", "config"}
-        | {"pictures", "pictures.rendering", "experiment", "sweeps.engines"}
-    ),
-    "fitting": BASE
-    | {"settings", "data", "data.preparation", "losses", "network", "training", "config"},
+    "sweeps.plan": RUN,
+    "sweeps.execution.engines": BASE | {"config"},
+    "sweeps.execution": RUN | PICTURES | {"sweeps.plan", "sweeps.execution.engines"},
+    "sweeps.report": RUN | {"pictures", "sweeps.plan", "sweeps.execution"},
+    "sweeps": RUN | SWEEP | {"experiment"},
+    "sweeps.search": RUN | SWEEP | {"sweeps"},
+    "fitting": TRAINING | {"config"},
     "sklearn_base": {"finite", "fitting"},
     "sklearn": {"fitting", "sklearn_base"},
     "__init__": {"config", "runs", "experiment", "sweeps"},
     "cli": {"errors", "config"},
-    "export": {
-        "errors",
-        "extras",
-        "io",
-        "data",
-        "data.tabular",
-        "data.preparation",
-        "losses",
-        "runs",
-        "cli",
-    },
+    "export": RUN | {"cli"},
     "commands": (
         RUN
-        | {"data.tabular", "config", "pictures", "pictures.gallery", "pictures.lecture", "playback"}
-        | {"pictures.rendering", "experiment"}
-        | {"sweeps", "cli", "export"}
+        | PICTURES
+        | SWEEP
+        | {"pictures.lecture", "playback", "experiment", "sweeps"}
+        | {"sweeps.search", "cli", "export"}
     ),
     "__main__": {"cli"},
-    "hydra_plugins.mlplab_launcher": {"sweeps"},
+    "hydra_plugins.mlplab_launcher": {"sweeps", "sweeps.search"},
 }
 
 

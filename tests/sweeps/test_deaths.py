@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.sweeps.deaths import BEFORE, LIMIT, Deaths, _parted
+from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, Deaths, _parted
 
 BEGAN = 1000.0
 
@@ -151,9 +151,9 @@ def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
     had just gone.
     """
     import mlplab
-    from mlplab.sweeps.display import Display
-    from mlplab.sweeps.planfile import read_plan
-    from mlplab.sweeps.runner import Runner
+    from mlplab.sweeps.execution.progress import Display
+    from mlplab.sweeps.execution.runner import Runner
+    from mlplab.sweeps.plan.plan_file import read_plan
 
     words = [
         "experiment=xor_mlp",

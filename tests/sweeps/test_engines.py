@@ -17,8 +17,8 @@ from mlplab.cli import main
 from mlplab.config import cluster_options
 from mlplab.errors import ConfigError
 from mlplab.python_command import python_command
-from mlplab.sweeps import workers
-from mlplab.sweeps.engines import local
+from mlplab.sweeps.execution import worker_pool
+from mlplab.sweeps.execution.engines import local
 
 SHOW = (
     "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'],"
@@ -192,7 +192,7 @@ class Fake:
 
 def test_the_first_workers_start_together_and_replacements_one_by_one(monkeypatch):
     fake = Fake()
-    monkeypatch.setattr(workers, "make", lambda *given: fake)
+    monkeypatch.setattr(worker_pool, "make", lambda *given: fake)
     words = [
         "experiment=xor_mlp",
         "training.epochs=3",
@@ -234,7 +234,7 @@ def test_local_workers_have_a_safe_path(monkeypatch, tmp_path):
 def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
     pytest.importorskip("submitit", reason="pip install 'mlplab[slurm]'")
     on_the_path(monkeypatch, tmp_path / "bin", srun="", sbatch="echo Submitted batch job 42")
-    from mlplab.sweeps.engines import slurm
+    from mlplab.sweeps.execution.engines import slurm
 
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     sweep = tmp_path / "sweep"
@@ -250,7 +250,7 @@ def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
 
 def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
     """Ray puts the folder in which it is started on the path of its workers."""
-    from mlplab.sweeps.engines import ray
+    from mlplab.sweeps.execution.engines import ray
 
     begun = []
 
@@ -295,7 +295,7 @@ def answers(monkeypatch, slurm, *given):
 
 def test_the_tasks_of_an_array_are_asked_for_together(monkeypatch):
     slurm = pytest.importorskip(
-        "mlplab.sweeps.engines.slurm",
+        "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
     )
     asked = answers(monkeypatch, slurm, (RECORDS, ""))
@@ -308,7 +308,7 @@ def test_the_tasks_of_an_array_are_asked_for_together(monkeypatch):
 
 def test_what_the_controller_does_not_know_or_say(monkeypatch):
     slurm = pytest.importorskip(
-        "mlplab.sweeps.engines.slurm",
+        "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
     )
     silent, forgotten = (
@@ -333,7 +333,7 @@ def test_what_the_controller_does_not_know_or_say(monkeypatch):
 
 def test_arrays_are_no_larger_than_the_cluster_has_them(monkeypatch):
     slurm = pytest.importorskip(
-        "mlplab.sweeps.engines.slurm",
+        "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
     )
     answers(monkeypatch, slurm, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))

@@ -19,12 +19,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mlplab.sweeps import report, results
-from mlplab.sweeps.charts import axes, band, curves, read_columns
-from mlplab.sweeps.results import JobResult, Results, to_frame, write
-from mlplab.sweeps.statistics import Statistics
-from mlplab.sweeps.summary import summary
-from mlplab.sweeps.table import best_command, lines, print_table, reasons
+from mlplab.sweeps.report import html_page, results
+from mlplab.sweeps.report.charts import axes, band, curves, read_columns
+from mlplab.sweeps.report.results import JobResult, Results, to_frame, write
+from mlplab.sweeps.report.statistics import Statistics
+from mlplab.sweeps.report.summary_md import summary
+from mlplab.sweeps.report.text_table import best_command, lines, print_table, reasons
 from mlplab.tracking import bulk_metrics, read_metrics
 
 NASTY = "<script>alert(1)</script>"
@@ -291,7 +291,7 @@ def nasty():
 
 
 def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
-    text = report.page(nasty(), "/* the library */")
+    text = html_page.page(nasty(), "/* the library */")
     page = Page(text)
     assert page.tags.count("script") == 3
     assert "img" not in page.tags

@@ -19,7 +19,7 @@ from tiers import in_campaign
 from mlplab.cli import main
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
-from mlplab.sweeps.space import choose, dimensions, overrides
+from mlplab.sweeps.search.space import choose, dimensions, overrides
 
 optuna = pytest.importorskip("optuna")
 FAST = [
@@ -337,7 +337,7 @@ def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsy
 @pytest.mark.slow
 def test_nothing_else_imports_optuna():
     code = (
-        "import sys, mlplab.sweeps.multirun, mlplab.sweeps.search, mlplab.experiment,"
+        "import sys, mlplab.sweeps.hydra_task, mlplab.sweeps.search.search, mlplab.experiment,"
         " hydra_plugins.mlplab_launcher; sys.exit('optuna' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,10 +22,12 @@ from tiers import in_campaign
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import ConfigError
-from mlplab.sweeps import drive, memory, runner
-from mlplab.sweeps.multirun import Task
-from mlplab.sweeps.plan import Options
-from mlplab.sweeps.planfile import plan_text, read_plan
+from mlplab.sweeps import run_sweep
+from mlplab.sweeps.execution import runner
+from mlplab.sweeps.hydra_task import Task
+from mlplab.sweeps.plan import memory
+from mlplab.sweeps.plan.plan import Options
+from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.tracking import read_metrics
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
@@ -494,7 +496,7 @@ def test_a_folder_of_something_else_is_refused():
 
 def made_plan(words):
     task = Task(words, (), ())
-    return drive.place(Path("sweep"), task.settings(task.jobs), Options(), words)
+    return run_sweep.place(Path("sweep"), task.settings(task.jobs), Options(), words)
 
 
 def test_a_plan_is_frozen():
@@ -533,7 +535,7 @@ def test_a_plan_is_frozen():
 MEETING = """
 import os, time
 from pathlib import Path
-from mlplab.sweeps import runner
+from mlplab.sweeps.execution import runner
 
 populate = runner.populate
 

@@ -12,8 +12,8 @@ from building import make_settings, part
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.sweeps.cohort import Cohort, Trial
-from mlplab.sweeps.halving import Rungs, Tally
+from mlplab.sweeps.search.successive_halving import Rungs, Tally
+from mlplab.sweeps.search.trial_population import Cohort, Trial
 from mlplab.training import Loop, populate, ready, train_together
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 

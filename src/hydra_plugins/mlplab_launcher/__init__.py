@@ -30,7 +30,7 @@ class MlplabLauncher(Launcher):
         """Train the jobs; each return value is the metric that ranks configurations, nan where a
         job failed.
         """
-        from mlplab.sweeps.multirun import launch
+        from mlplab.sweeps.hydra_task import launch
 
         return launch(self.task_function, self.config, job_overrides, initial_job_idx)
 
@@ -52,7 +52,7 @@ class MlplabSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Hand the launcher every job at once."""
-        from mlplab.sweeps.multirun import sweep
+        from mlplab.sweeps.hydra_task import sweep
 
         return sweep(self.task_function, self.config, self.launcher)
 
@@ -67,7 +67,7 @@ class MlplabSearch(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Ask and tell, wave by wave."""
-        from mlplab.sweeps.search import sweep
+        from mlplab.sweeps.search.search import sweep
 
         return sweep(self.task_function, self.config)
 

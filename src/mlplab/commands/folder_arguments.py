@@ -60,7 +60,7 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
     plugins.load(list(files))
     if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
         return
-    from mlplab.sweeps.planfile import used_plugins
+    from mlplab.sweeps.plan.plan_file import used_plugins
 
     named = {Path(path).resolve() for path in files}  # a worker has them as absolute paths
     missing = [path for path in used_plugins(folder) if Path(path).resolve() not in named]

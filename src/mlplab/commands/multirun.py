@@ -15,11 +15,12 @@ from mlplab.config.composition import hydra_search_path, prepare, split_search_p
 from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.config.run_dir import check_place
 from mlplab.errors import ConfigError
-from mlplab.sweeps import drive, search
-from mlplab.sweeps.drive import Sweep
-from mlplab.sweeps.multirun import Task
-from mlplab.sweeps.search import Search
-from mlplab.sweeps.table import print_table
+from mlplab.sweeps import run_sweep
+from mlplab.sweeps.hydra_task import Task
+from mlplab.sweeps.report.text_table import print_table
+from mlplab.sweeps.run_sweep import Sweep
+from mlplab.sweeps.search import search
+from mlplab.sweeps.search.definition import Search
 from mlplab.terminal.output import note, say
 
 
@@ -41,15 +42,15 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
         return _search(Search(typed, dirs, flags.plugins))
     task = Task(typed, dirs, flags.plugins)
     if one_is_a_run and len(task.jobs) == 1:
-        from mlplab.commands.train import train_one
+        from mlplab.commands.single_run import train_one
 
         return train_one(task.first)
     folder = Path(str(task.first.sweep_dir))
-    if not drive.joinable(folder):
+    if not run_sweep.joinable(folder):
         check_place(folder, "hydra.sweep.dir")
     launch(task, folder)
     return conclude(
-        task.ended or drive.adopt(task.settings(task.jobs), folder, task.options, task.typed),
+        task.ended or run_sweep.adopt(task.settings(task.jobs), folder, task.options, task.typed),
         folder,
     )
 
@@ -57,7 +58,7 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
 def _search(task: Search) -> int:
     """The same for a search, whose jobs are not known before."""
     folder = Path(str(task.first.sweep_dir))
-    if not drive.joinable(folder):
+    if not run_sweep.joinable(folder):
         check_place(folder, "hydra.sweep.dir")
     launch(task, folder)
     assert task.ended is not None

@@ -25,9 +25,9 @@ def plan(arguments: Sequence[str]) -> int:
             f" {listing(flags.hydra)}."
         )
     plugins.load(flags.plugins)
-    from mlplab.sweeps import plan as planning
-    from mlplab.sweeps.estimate import estimate
-    from mlplab.sweeps.multirun import Task
+    from mlplab.sweeps.hydra_task import Task
+    from mlplab.sweeps.plan import plan as planning
+    from mlplab.sweeps.plan.cost import estimate
 
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     task = Task(typed, dirs, flags.plugins)
@@ -60,7 +60,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 
 def _print_jobs(made: object) -> None:
-    from mlplab.sweeps.plan import Plan, value_of
+    from mlplab.sweeps.plan.plan import Plan, value_of
 
     assert isinstance(made, Plan)
     population_of = {number: piece.population for piece in made.pieces for number in piece.jobs}

@@ -87,13 +87,13 @@ def _see_that_drawable(folder: Path, gif: bool) -> None:
 
 def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.commands.multirun import conclude
-    from mlplab.sweeps import drive
-    from mlplab.sweeps.planfile import read_plan
+    from mlplab.sweeps import run_sweep
+    from mlplab.sweeps.plan.plan_file import read_plan
 
     plan = read_plan(folder)
     if pages is not None:
-        _write_pages(drive.report(plan, folder).results, pages)
-    conclude(drive.report(plan, folder), folder)
+        _write_pages(run_sweep.report(plan, folder).results, pages)
+    conclude(run_sweep.report(plan, folder), folder)
 
 
 def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]

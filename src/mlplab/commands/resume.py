@@ -25,11 +25,12 @@ def resume(arguments: Sequence[str]) -> int:
             " and --allow-config-change."
         )
     from mlplab.commands.multirun import conclude, conclude_search
-    from mlplab.sweeps import drive, search
+    from mlplab.sweeps import run_sweep
+    from mlplab.sweeps.search import search
 
     if (given.folder / search.FILE).is_file():
         return conclude_search(search.resume(given.folder), given.folder)
-    return conclude(drive.resume(given.folder), given.folder)
+    return conclude(run_sweep.resume(given.folder), given.folder)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from mlplab.cli import exit_code, version
+from mlplab.cli import version
 from mlplab.commands import flags as flags_module
+from mlplab.commands.single_run import train_one
 from mlplab.config import plugins
-from mlplab.config.composition import Composed, compose
-from mlplab.config.run_dir import check_place
+from mlplab.config.composition import compose
 
 _HYDRA_SWITCH = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
@@ -51,31 +50,3 @@ def _searches(overrides: Sequence[str]) -> bool:
         word.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search"))
         for word in overrides
     )
-
-
-def train_one(composed: Composed) -> int:
-    """One run. The last line printed is its folder."""
-    place = Path(composed.run_dir) if composed.run_dir else None
-    if place is not None:
-        check_place(place)
-    from mlplab.config.builder import build
-
-    settings = build(composed)
-    from mlplab import experiment
-    from mlplab.commands.evaluate import tell_of_own_table
-    from mlplab.terminal.output import note
-    from mlplab.terminal.results import print_result
-    from mlplab.training import DataCache
-
-    for layer in settings.layers:
-        if layer.activation is not None and (warning := layer.activation.warning()):
-            note(warning)
-            break
-    cache = DataCache()
-    run = experiment.run(settings, place, cache=cache)
-    print_result(run.summary)
-    tell_of_own_table(run, cache)
-    if run.status == "interrupted":
-        print(f"go on with: mlplab resume {run.folder}")
-    print(run.folder)
-    return exit_code(run.summary)

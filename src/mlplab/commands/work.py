@@ -26,10 +26,10 @@ def work(arguments: Sequence[str]) -> int:
             " one."
         )
     load_plugins(given.folder, given.plugin)
-    from mlplab.sweeps.display import Display
-    from mlplab.sweeps.planfile import read_plan
-    from mlplab.sweeps.runner import Runner
-    from mlplab.sweeps.shards import cost, order
+    from mlplab.sweeps.execution.progress import Display
+    from mlplab.sweeps.execution.runner import Runner
+    from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.plan.scheduling import cost, order
 
     plan = read_plan(given.folder)
     costs = [cost(plan, piece) for piece in plan.pieces]

@@ -1,0 +1,1 @@
+"""Jobs trained, stored and resumed, in this process or by workers."""

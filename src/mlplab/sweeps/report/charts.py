@@ -1,0 +1,250 @@
+"""What the report draws: curves with bands over seeds, and the headline metric along what was
+swept.
+
+Shapes: N jobs of a configuration, E evaluations.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlplab.sweeps.report.results import Group, Results
+from mlplab.sweeps.report.statistics import student
+from mlplab.sweeps.report.text_table import value_text
+
+MOST_CURVES = 8
+MOST_POINTS = 200
+Floats = NDArray[np.float64]
+
+
+def curves(results: Results) -> dict[str, Any]:
+    """Mean and 95 % band over seeds against epochs, for the best configurations, each metric of
+    interest.
+    """
+    best = [group for group in results.groups if group.statistics(results.headline).n][:MOST_CURVES]
+    measured = results.headline.partition("/")[2]
+    wanted = list(
+        dict.fromkeys(
+            [results.headline, *(f"{s}/{m}" for m in ("loss", measured) for s in ("val", "train"))]
+        )
+    )
+    drawn = []
+    for group in best:
+        tables = [
+            table
+            for job in group.jobs
+            if job.counts
+            and (table := read_columns(job.folder / "metrics.csv", wanted)) is not None
+        ]
+        found = {
+            name: curve
+            for name in wanted
+            if (curve := band([(table["epoch"], table[name]) for table in tables if name in table]))
+        }
+        if found:
+            drawn.append(
+                {
+                    "name": (
+                        ", ".join(
+                            f"{key}={value_text(value)}" for key, value in group.values.items()
+                        )
+                        or results.name
+                    ),
+                    "curves": found,
+                }
+            )
+    metrics = [name for name in wanted if any(name in group["curves"] for group in drawn)]
+    said = (
+        f"Mean over seeds with its 95 % band, for {_which(len(drawn), len(results.groups))}. A"
+        " curve ends where fewer than half of its jobs go on."
+    )
+    if not drawn:
+        said = (
+            "No curves: at this level of tracking the jobs keep no metrics.csv, or none was trained"
+            " to its end."
+        )
+    return {"metrics": metrics, "groups": drawn, "said": said}
+
+
+def _which(drawn: int, total: int) -> str:
+    return (
+        "every configuration" if drawn == total else f"the {drawn} best of {total} configurations"
+    )
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
+    """Columns of a metrics.csv, and `epoch`; None where there is no such file. Our own files quote
+    nothing in these columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    head = lines[0].split(",")
+    places = {name: head.index(name) for name in ["epoch", *names] if name in head}
+    cells = [line.split(",") for line in lines[1:]]
+    return {
+        name: np.array([float(row[place] or "nan") for row in cells])
+        for name, place in places.items()
+    }
+
+
+def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None]] | None:
+    """x, mean and the 95 % interval of the mean over the jobs that still go on; thinned to a few
+    hundred points.
+    """
+    if not series:
+        return None
+    epochs_E = np.unique(np.concatenate([epoch for epoch, _ in series]))
+    values_NE = np.full((len(series), len(epochs_E)), np.nan)
+    for row, (epoch, value) in zip(values_NE, series, strict=True):
+        row[np.searchsorted(epochs_E, epoch)] = value
+    values_NE[~np.isfinite(values_NE)] = np.nan
+    count_E = np.isfinite(values_NE).sum(0)
+    kept = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
+    if len(kept) > MOST_POINTS:
+        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_POINTS).round().astype(int))]
+    values_NE, count_E = values_NE[:, kept], count_E[kept]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one job has no spread
+        mean_E, std_E = np.nanmean(values_NE, 0), np.nanstd(values_NE, 0, ddof=1)
+    found: dict[str, list[float | None]] = {"x": epochs_E[kept].tolist(), "mean": _short(mean_E)}
+    if len(series) > 1:
+        half_E = (
+            np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
+            * std_E
+            / np.sqrt(count_E)
+        )
+        half_E = np.nan_to_num(half_E)
+        found |= {"low": _short(mean_E - half_E), "high": _short(mean_E + half_E)}
+    return found
+
+
+def _short(values_E: Floats) -> list[float | None]:
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values_E.tolist()]
+
+
+def axes(results: Results) -> dict[str, Any] | None:
+    """The headline metric along what was swept beside seeds: points for one axis, a heat map for
+    two, parallel coordinates for more.
+    """
+    groups = [
+        group for group in results.groups if group.statistics(results.headline).mean is not None
+    ]
+    keys = [
+        key
+        for key in results.axes
+        if len({value_text(group.values[key]) for group in results.groups}) > 1
+    ]
+    if not keys or len(groups) < 2:
+        return None
+    if len(keys) == 1:
+        return _points(results, groups, keys)
+    return _heat(results, groups, keys) if len(keys) == 2 else _parallel(results, groups, keys)
+
+
+def _ordered(groups: Sequence[Group], key: str) -> list[Any]:
+    """The values along an axis: numbers by size, else in the order of the jobs."""
+    first = sorted(groups, key=lambda group: group.jobs[0].number)
+    values = list({value_text(group.values[key]): group.values[key] for group in first}.values())
+    return sorted(values) if all(_numeric(value) for value in values) else values
+
+
+def _numeric(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _logarithmic(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > 10
+
+
+def _hover(results: Results, group: Group) -> str:
+    found = group.statistics(results.headline)
+    interval = f" ± {found.half_width:.2g}" if found.half_width is not None else ""
+    return f"{found.mean:.4g}{interval}, n = {found.n}" + (
+        f", {group.failures} failed" if group.failures else ""
+    )
+
+
+def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+    values = _ordered(groups, keys[0])
+    place = {value_text(group.values[keys[0]]): group for group in groups}
+    found = [place[value_text(value)] for value in values]
+    numeric = all(_numeric(value) for value in values)
+    statistics = [group.statistics(results.headline) for group in found]
+    return {
+        "kind": "points",
+        "keys": keys,
+        "numeric": numeric,
+        "log": numeric and _logarithmic(values),
+        "said": ", with its 95 % interval",
+        "x": values if numeric else [value_text(value) for value in values],
+        "mean": [s.mean for s in statistics],
+        "half": [s.half_width or 0.0 for s in statistics],
+        "text": [_hover(results, group) for group in found],
+    }
+
+
+def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+    rows, columns = (_ordered(groups, key) for key in keys)
+    place = {tuple(value_text(group.values[key]) for key in keys): group for group in groups}
+    cells = [
+        [place.get((value_text(row), value_text(column))) for column in columns] for row in rows
+    ]
+    labels = [[value_text(value) for value in values] for values in (rows, columns)]
+
+    def text(y: str, x: str, cell: Group | None) -> str:
+        return f"{keys[0]}={y}, {keys[1]}={x}: {_hover(results, cell)}" if cell else ""
+
+    return {
+        "kind": "heat",
+        "keys": keys,
+        "y": labels[0],
+        "x": labels[1],
+        "said": "; point at a field for its interval",
+        "z": [
+            [cell.statistics(results.headline).mean if cell else None for cell in line]
+            for line in cells
+        ],
+        "text": [
+            [text(y, x, cell) for x, cell in zip(labels[1], line, strict=True)]
+            for y, line in zip(labels[0], cells, strict=True)
+        ],
+    }
+
+
+def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+    means = [group.statistics(results.headline).mean for group in groups]
+    dimensions: list[dict[str, Any]] = []
+    for key in keys:
+        values = _ordered(groups, key)
+        if all(_numeric(value) for value in values) and not _logarithmic(values):
+            dimensions.append({"label": key, "values": [group.values[key] for group in groups]})
+            continue
+        texts = [value_text(value) for value in values]
+        numeric = all(_numeric(value) for value in values)
+        ticks = [math.log10(value) for value in values] if numeric else list(range(len(values)))
+        at = dict(zip(texts, ticks, strict=True))
+        dimensions.append(
+            {
+                "label": key,
+                "values": [at[value_text(group.values[key])] for group in groups],
+                "tickvals": ticks,
+                "ticktext": texts,
+            }
+        )
+    dimensions.append({"label": results.headline, "values": means})
+    return {
+        "kind": "parallel",
+        "keys": keys,
+        "dimensions": dimensions,
+        "color": means,
+        "said": "; drag along an axis to pick",
+    }

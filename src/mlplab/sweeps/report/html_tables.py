@@ -1,0 +1,137 @@
+"""The tables of the report as plain values; the page draws and sorts them.
+
+A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]]}; a
+cell is a value, or {shown, value, href?}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from mlplab.sweeps.report.results import Group, Results, shown
+from mlplab.sweeps.report.text_table import value_text
+
+Column = dict[str, Any]
+_IN_JOBS = ("loss", "accuracy", "rmse", "r2")
+
+
+def group_table(results: Results) -> dict[str, Any]:
+    """A row a configuration, best first."""
+    twin = "test/" + results.headline.partition("/")[2]
+    twins = [twin] if twin in results.metric_names and twin != results.headline else []
+    high = "high" if results.higher_is_better else "low"
+    columns = [
+        *_swept(results, results.axes),
+        _real(f"{results.headline} mean ± 95 %", high),
+        _real("std", "low"),
+        _real("median", high),
+        _number("n", "high"),
+        _number("failed", "low"),
+        *(_real(name, high) for name in twins),
+    ]
+    return _table(
+        "configurations", columns, [_group_row(results, group, twins) for group in results.groups]
+    )
+
+
+def _group_row(results: Results, group: Group, twins: list[str]) -> list[Any]:
+    found = group.statistics(results.headline)
+    text = (
+        "-"
+        if found.mean is None
+        else f"{found.mean:.4g}"
+        + (f" ± {found.half_width:.2g}" if found.half_width is not None else "")
+    )
+    values = [_cell(group.values[key]) for key in results.axes]
+    mean = {"shown": text, "value": found.mean}
+    return [
+        *values,
+        mean,
+        found.std,
+        found.median,
+        found.n,
+        group.failures,
+        *(group.statistics(name).mean for name in twins),
+    ]
+
+
+def job_table(results: Results) -> dict[str, Any]:
+    """A row a job, in the order of their numbers, with the metrics that a person looks at first."""
+    names = [name for name in results.metric_names if name.partition("/")[2] in _IN_JOBS]
+    columns = [
+        _number("job"),
+        _text("status"),
+        *_swept(results, results.keys),
+        *map(_real, names),
+        _number("best epoch"),
+    ]
+    rows = [
+        [
+            _link(results, job.number),
+            job.status,
+            *(_cell(job.values[key]) for key in results.keys),
+            *(_finite(job.metrics.get(name)) for name in names),
+            job.facts.get("best_epoch"),
+        ]
+        for job in results.jobs
+    ]
+    return _table("jobs", columns, rows)
+
+
+def failure_table(results: Results) -> dict[str, Any]:
+    """A row a job that failed or diverged, with its reason."""
+    columns = [_number("job"), _text("status"), _text("words", "long"), _text("reason", "long")]
+    rows = [
+        [_link(results, job.number), job.status, " ".join(job.overrides), job.reason]
+        for job in results.jobs
+        if job.fails
+    ]
+    return _table("failures", columns, rows)
+
+
+def _table(label: str, columns: Iterable[Column], rows: list[list[Any]]) -> dict[str, Any]:
+    return {"label": label, "columns": list(columns), "rows": rows}
+
+
+def _text(name: str, kind: str = "text") -> Column:
+    return {"name": name, "kind": kind}
+
+
+def _number(name: str, best: str = "low") -> Column:
+    return {"name": name, "kind": "number", "best": best}
+
+
+def _real(name: str, best: str = "low") -> Column:
+    return {**_number(name, best), "real": True}
+
+
+def _swept(results: Results, keys: Iterable[str]) -> list[Column]:
+    return [
+        _number(key) if all(_is_number(job.values[key]) for job in results.jobs) else _text(key)
+        for key in keys
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> dict[str, Any]:
+    """A swept value, sorted as a number where it is one."""
+    return {"shown": value_text(value), "value": shown(value)}
+
+
+def _link(results: Results, number: int) -> dict[str, Any]:
+    """To the job's playback page where it has one, else to its folder."""
+    page = f"jobs/{number}/report.html"
+    return {
+        "shown": str(number),
+        "value": number,
+        "href": page if (results.folder / page).is_file() else f"jobs/{number}/",
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,20 @@
+"""The files of a finished or interrupted sweep."""
+
+from __future__ import annotations
+
+from mlplab.io.files import write_bytes_atomic
+from mlplab.sweeps.report.html_page import write_report
+from mlplab.sweeps.report.results import Results, columns, rows
+from mlplab.sweeps.report.summary_md import write_summary
+from mlplab.tracking.metrics_file import table_bytes
+
+
+def write_results(results: Results) -> None:
+    """Put results.csv, summary.md and report.html into the sweep's folder, each whole or not at
+    all.
+    """
+    write_bytes_atomic(
+        results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
+    )
+    write_summary(results)
+    write_report(results)

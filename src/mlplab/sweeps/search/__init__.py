@@ -1,0 +1,1 @@
+"""Searches: trials proposed by Optuna, pruned and reported."""
