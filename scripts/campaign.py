@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = {
+SPLITS = {
     "kills": "processes killed and interrupted at every moment",
     "lecture": "what the lecture claims, over all seeds",
     "fuzz": "whole products of choices, and fuzzed input",
@@ -58,27 +58,27 @@ def run_part(part: str, folder: Path, arguments: list[str]) -> tuple[int, float]
 
 
 def main() -> int:
-    parts = "\n".join(f"  {name:8} {meaning}" for name, meaning in PARTS.items())
+    parts = "\n".join(f"  {name:8} {meaning}" for name, meaning in SPLITS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/test campaign",
         description=f"Run the mass proofs of the tests, all or the named parts:\n{parts}",
         epilog="Arguments behind -- go to pytest.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(SPLITS))
     parser.add_argument("--fresh", action="store_true", help="run again what has passed")
     own, rest = _split(sys.argv[1:])
     arguments = parser.parse_args(own)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
+    if unknown := set(arguments.parts) - set(SPLITS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; parts: {', '.join(SPLITS)}")
     folder = ROOT / "outputs" / "campaign" / state_of_the_code()
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
         for path in folder.iterdir():
             path.unlink()
     results = {}
-    for part in arguments.parts or PARTS:
-        print(f"== {part}: {PARTS[part]}", flush=True)
+    for part in arguments.parts or SPLITS:
+        print(f"== {part}: {SPLITS[part]}", flush=True)
         results[part] = run_part(part, folder, rest)
     print(f"\ncampaign, {folder.relative_to(ROOT)}:")
     for part, (code, seconds) in results.items():

@@ -22,7 +22,7 @@ from mlplab import experiment  # noqa: E402
 from mlplab.config import settings_of_folder  # noqa: E402
 from mlplab.config.builder import build  # noqa: E402
 from mlplab.config.composition import compose  # noqa: E402
-from mlplab.runs.checkpoint_callback import Keeper  # noqa: E402
+from mlplab.runs.checkpoint_callback import CheckpointCallback  # noqa: E402
 
 WORDS = [
     "experiment=xor_mlp",
@@ -43,16 +43,16 @@ def main() -> None:
     place = (
         ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
     )
-    real = Keeper.__call__
+    real = CheckpointCallback.__call__
 
     def stop(self, loop):  # type: ignore[no-untyped-def]
         if loop.step == 40:
             self.signals.received = signal.SIGTERM
         real(self, loop)
 
-    Keeper.__call__ = stop  # type: ignore[method-assign]
+    CheckpointCallback.__call__ = stop  # type: ignore[method-assign]
     experiment.run(build(compose(WORDS)), place, quiet=True)
-    Keeper.__call__ = real  # type: ignore[method-assign]
+    CheckpointCallback.__call__ = real  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(place, Path(folder) / "copy"))
         run = experiment.resume(copy, settings_of_folder(copy), quiet=True)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from mlplab.config.generate_yaml import shipped_files  # noqa: E402
-from mlplab.config.root import PART_GROUPS  # noqa: E402
+from mlplab.config.root import COMPONENT_GROUPS  # noqa: E402
 
 
 def main(check: bool) -> int:
@@ -24,7 +24,7 @@ def main(check: bool) -> int:
     wanted = dict(shipped_files())
     stale = [
         path
-        for group in PART_GROUPS
+        for group in COMPONENT_GROUPS
         for path in (folder / group).glob("*.yaml")
         if path.relative_to(folder).as_posix() not in wanted
     ]

@@ -18,11 +18,11 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 import mlplab
 from mlplab import metrics
 from mlplab.cli import main
-from mlplab.config import settings_from_words
+from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare_folds
 from mlplab.errors import DataError
 from mlplab.sweeps.report.statistics import Statistics, student
-from mlplab.training import train_together
+from mlplab.training import train_population
 from mlplab.validation import KFold
 
 FAST = ["training.epochs=3", "model.hidden=5", "tracking=summary"]
@@ -55,7 +55,7 @@ def words(path, target="t", **more):
 
 
 def folds_of(chosen, folds=5, repeats=2):
-    return prepare_folds(settings_from_words(chosen).dataset, 0, KFold(folds, repeats), True)
+    return prepare_folds(settings_from_overrides(chosen).dataset, 0, KFold(folds, repeats), True)
 
 
 @pytest.mark.parametrize("target", ["t", "v"])
@@ -86,14 +86,14 @@ def test_groups_stay_together_in_every_fold(tmp_path):
 def test_a_fold_alone_has_the_weights_that_it_has_among_the_others(tmp_path):
     table(tmp_path / "t.csv")
     settings = [
-        settings_from_words(
+        settings_from_overrides(
             [*words(tmp_path / "t.csv"), *FAST, "validation=kfold", f"validation.fold={i}"]
         )
         for i in range(5)
     ]
-    together = train_together(settings)
+    together = train_population(settings)
     for one, outcome in zip(settings, together, strict=True):
-        alone = train_together([one])[0]
+        alone = train_population([one])[0]
         assert torch.allclose(alone.theta_P, outcome.theta_P, atol=1e-6)
         assert alone.metrics["test/accuracy"] == pytest.approx(
             outcome.metrics["test/accuracy"], abs=1e-9
@@ -143,8 +143,8 @@ def test_a_batch_of_rows_that_only_fill_up_is_harmless(tmp_path, size, loss):
         f"loss={loss}",
         "validation=kfold",
     ]
-    outcomes = train_together(
-        [settings_from_words([*chosen, f"validation.fold={i}"]) for i in range(5)]
+    outcomes = train_population(
+        [settings_from_overrides([*chosen, f"validation.fold={i}"]) for i in range(5)]
     )
     assert all(
         outcome.status == "done" and torch.isfinite(outcome.theta_P).all() for outcome in outcomes

@@ -16,14 +16,14 @@ import yaml
 from fake_openml import serve
 from harness import FULL
 
-from mlplab.config import settings_from_words
+from mlplab.config import settings_from_overrides
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
-from mlplab.config.root import PART_GROUPS
+from mlplab.config.root import COMPONENT_GROUPS
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.settings import Settings
-from mlplab.training import train_together
+from mlplab.training import train_population
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WORDS = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
@@ -65,7 +65,7 @@ def words_for(group: str, word: str) -> list[str]:
 
 def lines_of_words() -> list[dict[str, str]]:
     """Each word of each group at least once: the i-th line has the i-th word of every group."""
-    groups = {group: [w for g, w in WORDS if g == group] for group in PART_GROUPS}
+    groups = {group: [w for g, w in WORDS if g == group] for group in COMPONENT_GROUPS}
     longest = max(map(len, groups.values()))
     return [
         {group: words[i % len(words)] for group, words in groups.items()} for i in range(longest)
@@ -110,7 +110,7 @@ def put_together(words: list[str]) -> dict[str, Any]:
     for line in words:
         key, value = line.split("=")
         group, _, name = key.partition(".")
-        if group in PART_GROUPS and not name:
+        if group in COMPONENT_GROUPS and not name:
             config[group] = copy.deepcopy(node(group, value))
         elif name:
             config[group][name] = yaml.safe_load(value)
@@ -122,7 +122,7 @@ def put_together(words: list[str]) -> dict[str, Any]:
 def settings_of(words: list[str]) -> Settings:
     """The settings of the words; a campaign composes them as the command line does."""
     if FULL or words[0].startswith("experiment="):
-        return settings_from_words(words)
+        return settings_from_overrides(words)
     return build(Composed(put_together(words)))
 
 
@@ -132,13 +132,13 @@ def test_it_trains_two_steps(group, word, monkeypatch):
     if word == "openml":
         serve(monkeypatch)
     settings = settings_of(words_for(group, word))
-    alone = train_together([settings])
+    alone = train_population([settings])
     members = (
         [settings]
         if settings.optimizer.alone
         else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
     )
-    for outcome in [*alone, *train_together(members)]:
+    for outcome in [*alone, *train_population(members)]:
         assert outcome.status == "done"
         assert outcome.steps == 2
         assert outcome.last_theta_P.isfinite().all()

@@ -12,16 +12,16 @@ import pytest
 from harness import size
 from tiers import in_campaign
 
-from mlplab.config import settings_from_words
-from mlplab.training import train_together
+from mlplab.config import settings_from_overrides
+from mlplab.training import train_population
 
 pytestmark = pytest.mark.campaign("lecture", small=True)
 SEEDS = range(size(4, 10))
 
 
 def over_seeds(name, metric, *words):
-    base = settings_from_words([f"experiment={name}", *words])
-    outcomes = train_together([dataclasses.replace(base, seed=seed) for seed in SEEDS])
+    base = settings_from_overrides([f"experiment={name}", *words])
+    outcomes = train_population([dataclasses.replace(base, seed=seed) for seed in SEEDS])
     assert {outcome.status for outcome in outcomes} == {"done"}
     return [outcome.metrics[metric] for outcome in outcomes]
 
@@ -73,8 +73,10 @@ def test_xor_gate_stays_at_three_of_four_points():
 
 
 def first_gradient(*words):
-    settings = settings_from_words(["experiment=vanishing_gradient", "training.epochs=1", *words])
-    outcomes = train_together([dataclasses.replace(settings, seed=seed) for seed in SEEDS])
+    settings = settings_from_overrides(
+        ["experiment=vanishing_gradient", "training.epochs=1", *words]
+    )
+    outcomes = train_population([dataclasses.replace(settings, seed=seed) for seed in SEEDS])
     return median(outcome.history["gradient_norm/layer_1"][0] for outcome in outcomes)
 
 

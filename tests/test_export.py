@@ -308,13 +308,13 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
 
 @pytest.mark.parametrize("word", sorted(ACTIVATIONS))
 def test_every_activation_predicts_in_a_population(word, moons):
-    from mlplab.runs.stacked_models import Together
+    from mlplab.runs.stacked_models import StackedModels
 
     kind = ACTIVATIONS[word]
     runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]
     assert len(runs) == 2
     x = np.random.default_rng(0).normal(size=(20, 2))
-    found = Together(runs).predicted([x])
+    found = StackedModels(runs).predicted([x])
     for run, own in zip(runs, found, strict=True):
         assert np.allclose(own, run.scores(x), atol=1e-6)
 

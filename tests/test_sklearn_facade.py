@@ -121,7 +121,7 @@ def test_it_is_the_engine_of_runs():
     from building import make_settings
 
     from mlplab.data.preparation.examples import prepare
-    from mlplab.training import Loop, Ready, populate
+    from mlplab.training import Loop, PreparedMember, build_populations
 
     settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)
     prepared = prepare(settings.dataset, 5, True)
@@ -138,14 +138,17 @@ def test_it_is_the_engine_of_runs():
     import dataclasses
 
     from mlplab.fitting import _prepared
-    from mlplab.losses import settled
+    from mlplab.losses import resolve_auto_loss
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
     loop = Loop(
-        populate(
+        build_populations(
             [
-                Ready(
-                    dataclasses.replace(settings, loss=settled(settings.loss, prepared.task)), plain
+                PreparedMember(
+                    dataclasses.replace(
+                        settings, loss=resolve_auto_loss(settings.loss, prepared.task)
+                    ),
+                    plain,
                 )
             ]
         )[0]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import torch
 
-from mlplab.config import settings_from_words
+from mlplab.config import settings_from_overrides
 from mlplab.settings import Settings
-from mlplab.training import train_together
+from mlplab.training import train_population
 
 BASE = [
     "dataset=moons",
@@ -27,7 +27,7 @@ BASE = [
 
 def seconds(settings: Sequence[Settings]) -> float:
     start = time.perf_counter()
-    train_together(settings)
+    train_population(settings)
     return time.perf_counter() - start
 
 
@@ -37,9 +37,9 @@ def main() -> None:
     pairs = parser.parse_args().pairs
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
     for hidden in ("16", "32-32", "100"):
-        one = [settings_from_words([*BASE, f"model.hidden={hidden}"])]
+        one = [settings_from_overrides([*BASE, f"model.hidden={hidden}"])]
         folds = [
-            settings_from_words(
+            settings_from_overrides(
                 [
                     *BASE,
                     f"model.hidden={hidden}",

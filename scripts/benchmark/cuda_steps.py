@@ -41,7 +41,7 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Population, Ready, populate
+from mlplab.training import Population, PreparedMember, build_populations
 from mlplab.training.threads import suited
 from mlplab.training_options import STYLES
 
@@ -75,7 +75,7 @@ SMOKE = (
 )
 
 
-def member(network: Network, seed: int, device: str, prepared: Prepared) -> Ready:
+def member(network: Network, seed: int, device: str, prepared: Prepared) -> PreparedMember:
     initializer = INITIALIZERS["xavier_uniform"]()
     hidden = [Layer(units, ACTIVATIONS["tanh"](), initializer) for units in network.widths[1:-1]]
     settings = Settings(
@@ -92,7 +92,7 @@ def member(network: Network, seed: int, device: str, prepared: Prepared) -> Read
         tracking=Tracking(level="off"),
         config={},
     )
-    return Ready(settings, prepared)
+    return PreparedMember(settings, prepared)
 
 
 def data(network: Network) -> Prepared:
@@ -121,7 +121,9 @@ def population_of(network: Network, num_members: int, device: str) -> Population
     """
     prepared = data(network)
     distinct = min(num_members, DISTINCT)
-    population, _ = populate([member(network, k, device, prepared) for k in range(distinct)])
+    population, _ = build_populations(
+        [member(network, k, device, prepared) for k in range(distinct)]
+    )
     rows = torch.arange(num_members, device=population.theta_KP.device) % distinct
     return population if num_members == distinct else population.select(rows)
 

@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlplab.sweeps.plan.grouping import share
-from mlplab.sweeps.plan.plan import LEAST_SHARED, Job, Piece, Plan, Population
+from mlplab.sweeps.plan.grouping import split_work
+from mlplab.sweeps.plan.plan import MIN_SHARED, Job, Plan, Population, WorkUnit
 from mlplab.sweeps.plan.scheduling import bands, cost, shards
 
 
@@ -32,8 +32,8 @@ def plan(jobs: int, workers: int, groups: int) -> Plan:
     ]
     pieces, at = [], 0
     for i, size in enumerate(sizes):
-        for positions in share(range(at, at + size), 256, workers, LEAST_SHARED):
-            pieces.append(Piece(len(pieces), i, tuple(positions)))
+        for positions in split_work(range(at, at + size), 256, workers, MIN_SHARED):
+            pieces.append(WorkUnit(len(pieces), i, tuple(positions)))
         at += size
     return Plan(
         "simulated",

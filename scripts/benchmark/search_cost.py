@@ -46,11 +46,15 @@ def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
         f"sweep.trials={trials}",
         *words,
     ]
-    begun = time.perf_counter()
+    unfinished_checkpoints = time.perf_counter()
     ended = Search(typed, [experiment], (), quiet=True).run(experiment / "sweep")
     jobs = ended.results.jobs
     best = max(job.metrics["val/accuracy"] for job in jobs if job.status == "done")
-    return best, sum(int(job.facts["steps"]) for job in jobs), time.perf_counter() - begun
+    return (
+        best,
+        sum(int(job.facts["steps"]) for job in jobs),
+        time.perf_counter() - unfinished_checkpoints,
+    )
 
 
 def main() -> None:

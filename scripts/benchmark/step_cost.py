@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlplab.config import settings_from_words
+from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.training import Loop, populate, ready
+from mlplab.training import Loop, build_populations, prepare_members
 
 NUM_POINTS, BATCH = 500, 32
 WORDS = [
@@ -71,9 +71,9 @@ def resident(x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
 
 def ours(num_members: int, epochs: int) -> None:
     """Train and, for one member, record as a run does."""
-    settings = [settings_from_words([*WORDS, f"training.epochs={epochs}"])]
+    settings = [settings_from_overrides([*WORDS, f"training.epochs={epochs}"])]
     members = [s for s in settings for _ in range(num_members)]
-    population, _ = populate(ready(members))
+    population, _ = build_populations(prepare_members(members))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(population)
         record = Record(

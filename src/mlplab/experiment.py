@@ -12,25 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
-from mlplab.io.links import own_folder, refuse_links
+from mlplab.io.links import make_folder, refuse_links
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import to_module
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved
-from mlplab.runs.distributed_run import help_along, help_resume, in_step, see_that_it_can_be_shared
+from mlplab.runs.distributed_run import (
+    check_distributed_support,
+    resume_rank,
+    run_rank,
+    sync_signals,
+)
 from mlplab.runs.log import log_to
-from mlplab.runs.record import Record, tell_of_data
-from mlplab.runs.resume_checks import at_its_end, find, identity, see_that_it_fits
+from mlplab.runs.record import Record, write_data_report
+from mlplab.runs.resume_checks import check_compatible, find, identity, is_finished
 from mlplab.runs.run import Run, load
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.terminal.progress import Progress
-from mlplab.training import DataCache, Loop, Ready, Row, populate, ready
+from mlplab.training import DataCache, Loop, PreparedMember, Row, build_populations, prepare_members
 from mlplab.training.determinism import determinism
-from mlplab.training.distributed import Across, joined
+from mlplab.training.distributed import ProcessGroup, process_group
 
 if TYPE_CHECKING:
-    from mlplab.pictures.rendering.live_plotter import Onlooker
+    from mlplab.pictures.rendering.live_plotter import LivePlotter
 
 
 def run(
@@ -46,11 +51,15 @@ def run(
     folder is made. A run that diverges or is interrupted returns with that status; one that raises
     leaves a folder with status `failed`.
     """
-    with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
-        member = ready([settings], cache)[0]
+    with (
+        Signals(at_once=True) as signals,
+        determinism(settings.deterministic),
+        process_group() as across,
+    ):
+        member = prepare_members([settings], cache)[0]
         loop, reason = _loop(member, across)
         if across is not None and not across.here.first:
-            help_along(loop, across, signals)
+            run_rank(loop, across, signals)
         with _folder(settings, place) as folder, log_to(folder) as log:
             log.info("device %s: %s", loop.now.theta_KP.device, reason)
             return _carry_out(folder, member, loop, signals, log, quiet)
@@ -70,9 +79,13 @@ def resume(
     (CheckpointError, StateError, FolderError) where the checkpoint cannot be trusted, or is of
     another run.
     """
-    with Signals(at_once=True) as signals, determinism(settings.deterministic), joined() as across:
+    with (
+        Signals(at_once=True) as signals,
+        determinism(settings.deterministic),
+        process_group() as across,
+    ):
         if across is not None and not across.here.first:
-            help_resume(folder, settings, signals, across, step, allowed)
+            resume_rank(folder, settings, signals, across, step, allowed)
         with _owned(folder):
             return _resume(folder, settings, quiet, step, allowed, signals, across)
 
@@ -84,24 +97,24 @@ def _resume(
     step: int | None,
     allowed: Sequence[str],
     signals: Signals,
-    across: Across | None,
+    across: ProcessGroup | None,
 ) -> Run:
-    if step is None and at_its_end(folder, allowed):
+    if step is None and is_finished(folder, allowed):
         return load(folder)
     saved, complaints = find(folder, step)
-    member = ready([settings])[0]
+    member = prepare_members([settings])[0]
     loop, reason = _loop(member, across)
     with log_to(folder) as log:
         log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
         for complaint in complaints:
             log.warning(complaint)
-        see_that_it_fits(folder, saved, member, loop, allowed, log)
+        check_compatible(folder, saved, member, loop, allowed, log)
         return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
 
 
 def _carry_out(
     folder: Path,
-    member: Ready,
+    member: PreparedMember,
     loop: Loop,
     signals: Signals,
     log: logging.Logger,
@@ -113,11 +126,11 @@ def _carry_out(
     if not signals.hooked:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
-    own_folder(folder / "checkpoints")
+    make_folder(folder / "checkpoints")
     refuse_links(folder / name for name in ("pictures", "projector"))
-    tell_of_data(folder, member, quiet)
+    write_data_report(folder, member, quiet)
     checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
-    keeper = Keeper(checkpoints, member.settings.tracking, signals, log=log)
+    keeper = CheckpointCallback(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:
         keeper.restore(loop, saved)
     record = Record(
@@ -128,7 +141,9 @@ def _carry_out(
         if onlooker is not None:
             loop.observers.append(onlooker.observe)
             keeper.watch(onlooker.recorder, saved)
-        loop.after_step = keeper if loop.across is None else in_step(loop.across, signals, keeper)
+        loop.after_step = (
+            keeper if loop.across is None else sync_signals(loop.across, signals, keeper)
+        )
         _train(loop, record, member, signals, quiet)
         outcome = loop.outcomes()[0]
         if outcome.status == "done" and member.settings.tracking.level != "off":
@@ -158,25 +173,29 @@ def _carry_out(
         checkpoints.close()
 
 
-def _loop(member: Ready, across: Across | None) -> tuple[Loop, str]:
-    population, reason = populate([member])
+def _loop(member: PreparedMember, across: ProcessGroup | None) -> tuple[Loop, str]:
+    population, reason = build_populations([member])
     loop = Loop(population)
     if across is not None:
-        see_that_it_can_be_shared(member.settings)
+        check_distributed_support(member.settings)
         loop.across, reason = across, f"{reason}; one of {across.here.size} processes"
     return loop, reason
 
 
-def _onlooker(record: Record, member: Ready, log: logging.Logger, quiet: bool) -> Onlooker | None:
+def _onlooker(
+    record: Record, member: PreparedMember, log: logging.Logger, quiet: bool
+) -> LivePlotter | None:
     """Who draws, at the level of tracking that has pictures."""
     if member.settings.tracking.level != "full" or record.events is None:
         return None
-    from mlplab.pictures.rendering.live_plotter import Onlooker
+    from mlplab.pictures.rendering.live_plotter import LivePlotter
 
-    return Onlooker(record.folder, member, record.events, log, record.names, quiet)
+    return LivePlotter(record.folder, member, record.events, log, record.names, quiet)
 
 
-def _train(loop: Loop, record: Record, member: Ready, signals: Signals, quiet: bool) -> None:
+def _train(
+    loop: Loop, record: Record, member: PreparedMember, signals: Signals, quiet: bool
+) -> None:
     """Until the end or a signal, whichever comes first; what was reached is kept either way."""
     total = max(loop.now.watch.last_step_K.tolist())
     with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
@@ -197,7 +216,7 @@ def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
     folder = (
         runs.create(place)
         if place is not None
-        else runs.unique(runs.default_place(Path("outputs"), settings.name))
+        else runs.unique(runs.default_folder(Path("outputs"), settings.name))
     )
     try:
         yield folder.path

@@ -21,16 +21,16 @@ from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity
 from mlplab.errors import FieldError
-from mlplab.losses import settled
+from mlplab.losses import resolve_auto_loss
 from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Loop, Ready, populate
+from mlplab.training import Loop, PreparedMember, build_populations
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
 
-Part: TypeAlias = "str | Mapping[str, Any]"
+Component: TypeAlias = "str | Mapping[str, Any]"
 """A word, or a mapping with `name` and keys."""
 
 BATCH = 200
@@ -85,7 +85,7 @@ class Fitted:
         return MLP(self.num_features, layers)
 
 
-def part(group: str, chosen: Part, **more: Any) -> Any:
+def part(group: str, chosen: Component, **more: Any) -> Any:
     """The part that a word or a mapping names; `more` are keys that it takes where it has them.
     Raises ValueError.
     """
@@ -126,8 +126,8 @@ def settings_of(
         )
     layers = [Layer(int(units), activation, initializer, **layer) for units in params["hidden"]]
     size = min(BATCH, num_rows) if params["batch_size"] == "auto" else int(params["batch_size"])
-    loss = settled(part("loss", params["loss"]), task)
-    if reason := loss.misfit(task):
+    loss = resolve_auto_loss(part("loss", params["loss"]), task)
+    if reason := loss.incompatibility(task):
         raise ValueError(f"loss = {params['loss']!r} {reason}")
     try:
         training = STYLES["minibatch"](
@@ -321,7 +321,7 @@ def _continue(loop: Loop, before: Fitted) -> None:
 
 
 def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    population, _ = populate([Ready(own, prepared) for own in settings])
+    population, _ = build_populations([PreparedMember(own, prepared) for own in settings])
     return Loop(population)
 
 

@@ -108,7 +108,7 @@ def anything(default: Any, meaning: str) -> Any:
     return _field(default, Rule("any", meaning))
 
 
-def rules(part: type | Part) -> dict[str, Rule]:
+def rules(part: type | Component) -> dict[str, Rule]:
     """The rule of each field, in the order of the class."""
     return {f.name: f.metadata["rule"] for f in dataclasses.fields(part) if "rule" in f.metadata}
 
@@ -120,7 +120,7 @@ def meaning(documented: object) -> str:
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """A configured part. Building one checks every field, so a part that exists is valid."""
 
     def __post_init__(self) -> None:

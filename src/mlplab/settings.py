@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlplab.schema import Part, choice, integer, number
+from mlplab.schema import Component, choice, integer, number
 from mlplab.validation import Holdout, Validation
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tracking(Part):
+class Tracking(Component):
     """How much of a run is written down."""
 
     level: str = choice(

@@ -21,7 +21,7 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from mlplab.fitting import Part, fit_more
+from mlplab.fitting import Component, fit_more
 from mlplab.sklearn_base import Estimator, dense
 
 
@@ -43,12 +43,12 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def __init__(
         self,
         hidden: Sequence[int] = (100,),
-        activation: Part = "relu",
-        initializer: Part = "xavier_uniform",
-        loss: Part = "auto",
-        optimizer: Part = "adam",
+        activation: Component = "relu",
+        initializer: Component = "xavier_uniform",
+        loss: Component = "auto",
+        optimizer: Component = "adam",
         lr: float = 0.001,
-        schedule: Part = "constant",
+        schedule: Component = "constant",
         dropout: float = 0.0,
         normalization: str = "none",
         l1: float = 0.0,

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlplab.finite import check_finite_outputs
-from mlplab.fitting import Fitted, Part, fit
+from mlplab.fitting import Component, Fitted, fit
 
 _SEEDS = 2**31
 
@@ -26,12 +26,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         hidden: Sequence[int] = (100,),
-        activation: Part = "relu",
-        initializer: Part = "xavier_uniform",
-        loss: Part = "auto",
-        optimizer: Part = "adam",
+        activation: Component = "relu",
+        initializer: Component = "xavier_uniform",
+        loss: Component = "auto",
+        optimizer: Component = "adam",
         lr: float = 0.001,
-        schedule: Part = "constant",
+        schedule: Component = "constant",
         dropout: float = 0.0,
         normalization: str = "none",
         l1: float = 0.0,

@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mlplab.schema import Number, Part, rules
+from mlplab.schema import Component, Number, rules
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=Component)
 
 
 def stack(parts: Sequence[P], device: torch.device | str = "cpu") -> P:

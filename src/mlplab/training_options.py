@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import Number, Part, choice, flag, integer, number
+from mlplab.schema import Component, Number, choice, flag, integer, number
 
 
 @dataclass(frozen=True)
-class Training(Part):
+class Training(Component):
     """What every training style shares."""
 
     epochs: int = integer(100, "passes over the training part", at_least=1, varies=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlplab.errors import FieldError
-from mlplab.schema import Part, integer
+from mlplab.schema import Component, integer
 
 
 @dataclass(frozen=True)
-class Validation(Part):
+class Validation(Component):
     """How a configuration is judged."""
 
     @property

@@ -17,7 +17,7 @@ from mlplab.config import launchers, security
 from mlplab.errors import ConfigError
 
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
-PARTS = '''
+SPLITS = '''
 import ctypes, os
 from dataclasses import dataclass
 from mlplab.config import register
@@ -66,7 +66,7 @@ def needs(word):
 
 def train(*words, env=None, levels="1,7,2"):
     """Three jobs, of which one raises; the finished command."""
-    Path("parts.py").write_text(PARTS)
+    Path("parts.py").write_text(SPLITS)
     own = ["--plugin", "parts.py", *JOBS, f"activation.level={levels}", "hydra.sweep.dir=sweep"]
     return subprocess.run(
         [*MLPLAB, "train", "-m", *own, *words],

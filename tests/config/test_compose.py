@@ -14,7 +14,7 @@ import pytest
 from mlplab.config import settings_of_folder
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
-from mlplab.config.root import DEFAULTS, GROUPS, PART_GROUPS
+from mlplab.config.root import COMPONENT_GROUPS, DEFAULTS, GROUPS
 from mlplab.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -22,12 +22,12 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
     config = compose().config
-    assert [key for key in config if key in GROUPS] == list(PART_GROUPS)
-    assert {group: config[group]["name"] for group in PART_GROUPS} == {
+    assert [key for key in config if key in GROUPS] == list(COMPONENT_GROUPS)
+    assert {group: config[group]["name"] for group in COMPONENT_GROUPS} == {
         group: word for group, word in DEFAULTS.items() if word
     }
     assert type(config) is dict
-    assert {type(config[group]) for group in PART_GROUPS} == {dict}
+    assert {type(config[group]) for group in COMPONENT_GROUPS} == {dict}
     assert type(config["model"]["hidden"]) is list
 
 

@@ -24,9 +24,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlplab.schema import Part, Rule, rules
+from mlplab.schema import Component, Rule, rules
 from mlplab.settings import Settings
-from mlplab.training import Outcome, train_together
+from mlplab.training import Outcome, train_population
 
 REFERENCE = "cpu"
 NUM_MEMBERS = 16  # 16 x 120 examples: more than the 1024 rows from which some losses change path
@@ -42,7 +42,7 @@ needs_configuration = pytest.mark.skipif(
 )
 
 
-def varied(component: type[Part], k: int, **fields: Any) -> Any:
+def varied(component: type[Component], k: int, **fields: Any) -> Any:
     """The component of member k: each number that members may differ in does, but for `fields`."""
     numbers = {
         name: _number(getattr(component, name), rule, k)
@@ -63,7 +63,7 @@ def _number(default: float, rule: Rule, k: int) -> float:
     return number if all(number > limit for limit in limits) else default * (1 + k / 50)
 
 
-def flag_combinations(component: type[Part]) -> Iterator[dict[str, bool]]:
+def flag_combinations(component: type[Component]) -> Iterator[dict[str, bool]]:
     """Every combination of the flags of a component."""
     flags = [name for name, rule in rules(component).items() if rule.kind == "flag"]
     for values in itertools.product((False, True), repeat=len(flags)):
@@ -77,7 +77,7 @@ def with_seeds(settings: Settings, num_members: int = NUM_MEMBERS) -> list[Setti
 
 def train_on(device: str, members: Sequence[Settings]) -> list[Outcome]:
     """Train as one population on this device."""
-    return train_together([dataclasses.replace(settings, device=device) for settings in members])
+    return train_population([dataclasses.replace(settings, device=device) for settings in members])
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:

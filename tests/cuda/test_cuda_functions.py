@@ -14,11 +14,11 @@ from building import field_names, make_settings
 from comparing import DTYPES, REFERENCE, assert_close, varied
 
 from mlplab import metrics, randomness
-from mlplab.losses import LOSSES, settled
+from mlplab.losses import LOSSES, resolve_auto_loss
 from mlplab.network import ACTIVATIONS, INITIALIZERS, Dropout
 from mlplab.stacking import stack
 from mlplab.task import Task
-from mlplab.training import populate, ready
+from mlplab.training import build_populations, prepare_members
 from mlplab.training_options import STYLES
 
 # One call, without steps that amplify: both devices round each operation to the same precision, and
@@ -82,7 +82,7 @@ def task_of(name):
     if "classification" not in LOSSES[name].tasks:
         return Task("regression", num_targets=2)
     three = Task("classification", 3)
-    return three if LOSSES[name]().misfit(three) is None else Task("classification", 2)
+    return three if LOSSES[name]().incompatibility(three) is None else Task("classification", 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -90,7 +90,7 @@ def task_of(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_have_the_same_values_and_gradients(name, num_examples, dtype, device_under_test):
     task = task_of(name)
-    parts = [settled(varied(LOSSES[name], k), task) for k in range(NUM_MEMBERS)]
+    parts = [resolve_auto_loss(varied(LOSSES[name], k), task) for k in range(NUM_MEMBERS)]
     generator = torch.Generator().manual_seed(1)
     shape = (NUM_MEMBERS, num_examples, parts[0].num_outputs(task))
     outputs_KBC = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -165,7 +165,9 @@ def test_initial_weights_are_bit_equal(name, dtype, device_under_test):
         for seed in range(8)
     ]
     theta_KP = [
-        populate(ready([dataclasses.replace(s, device=device) for s in members]))[0].theta_KP
+        build_populations(
+            prepare_members([dataclasses.replace(s, device=device) for s in members])
+        )[0].theta_KP
         for device in (device_under_test, REFERENCE)
     ]
     assert theta_KP[0].device.type == device_under_test
@@ -187,7 +189,7 @@ def test_batches_are_bit_equal(name, shuffle, device_under_test):
 
         def batches(device, members=members):
             own = [dataclasses.replace(settings, device=device) for settings in members]
-            population = populate(ready(own))[0]
+            population = build_populations(prepare_members(own))[0]
             return [batch for epoch in (1, 2) for batch in population.batches.epoch(epoch)]
 
         own, reference = batches(device_under_test), batches(REFERENCE)

@@ -106,8 +106,8 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test
 def test_members_that_join_later(device_under_test):
     """As a search admits new trials while others train."""
     from mlplab.sweeps.search.successive_halving import Rungs
-    from mlplab.sweeps.search.trial_population import Cohort, Trial
-    from mlplab.training import ready
+    from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
+    from mlplab.training import prepare_members
 
     layer = {"dropout": 0.1, "normalization": "batch"}
     settings = [
@@ -121,8 +121,8 @@ def test_members_that_join_later(device_under_test):
         for seed in range(6)
     ]
     own = [dataclasses.replace(s, device=device_under_test) for s in settings]
-    trials = [Trial(None, member, Rungs((2,), 3, "train/loss")) for member in ready(own)]
-    cohort, waiting, outcomes = Cohort(trials[:3]), trials[3:], {}
+    trials = [Trial(None, member, Rungs((2,), 3, "train/loss")) for member in prepare_members(own)]
+    cohort, waiting, outcomes = TrialPopulation(trials[:3]), trials[3:], {}
     while cohort.trials:
         cohort.advance()
         outcomes |= {trial.member.settings.seed: outcome for trial, outcome in cohort.leave()}

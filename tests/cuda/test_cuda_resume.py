@@ -16,7 +16,7 @@ from comparing import assert_bit_equal, assert_close, needs_configuration, varie
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs import tree_file
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, populate, ready
+from mlplab.training import Loop, build_populations, prepare_members
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EPOCHS = 10
@@ -29,7 +29,7 @@ class Stop(Exception):
 
 def new_loop(members, device):
     own = [dataclasses.replace(settings, device=device) for settings in members]
-    return Loop(populate(ready(own))[0])
+    return Loop(build_populations(prepare_members(own))[0])
 
 
 def checkpoint_at(step, members, device):
@@ -118,10 +118,10 @@ def test_a_run_that_was_interrupted_by_a_signal(
     deterministic, tmp_path, monkeypatch, device_under_test
 ):
     from mlplab import experiment
-    from mlplab.config import settings_from_words
-    from mlplab.runs.checkpoint_callback import Keeper
+    from mlplab.config import settings_from_overrides
+    from mlplab.runs.checkpoint_callback import CheckpointCallback
 
-    settings = settings_from_words(
+    settings = settings_from_overrides(
         [
             "experiment=xor_mlp",
             "tracking=summary",
@@ -134,7 +134,7 @@ def test_a_run_that_was_interrupted_by_a_signal(
         ]
     )
     undisturbed = experiment.run(settings, tmp_path / "undisturbed", quiet=True)
-    save_when_due = Keeper.__call__
+    save_when_due = CheckpointCallback.__call__
 
     def interrupt(keeper, loop):
         if loop.step == 14:
@@ -142,7 +142,7 @@ def test_a_run_that_was_interrupted_by_a_signal(
         save_when_due(keeper, loop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "__call__", interrupt)
+        patch.setattr(CheckpointCallback, "__call__", interrupt)
         interrupted = experiment.run(settings, tmp_path / "run", quiet=True)
     assert interrupted.status == "interrupted"
     run = experiment.resume(tmp_path / "run", settings, quiet=True)

@@ -19,7 +19,7 @@ from comparing import assert_close, needs_configuration
 
 import mlplab
 from mlplab.data.preparation.examples import prepare
-from mlplab.training import populate, ready
+from mlplab.training import build_populations, prepare_members
 from mlplab.training.device import choose
 
 QUICK = ["tracking=summary", "dtype=float64", "training.epochs=10"]
@@ -106,7 +106,9 @@ def test_auto_takes_cuda_where_there_is_enough_work():
     assert large[0].type == ("cuda" if available else "cpu")
     assert small[0].type == "cpu"
     settings = make_settings(hidden=(1024, 1024), training="batch", epochs=1)
-    population, reason = populate(ready([dataclasses.replace(settings, device="auto")]))
+    population, reason = build_populations(
+        prepare_members([dataclasses.replace(settings, device="auto")])
+    )
     assert population.theta_KP.device.type == large[0].type, reason
 
 
@@ -190,7 +192,7 @@ def test_the_regressor_equals_that_of_the_cpu(early_stopping, device_under_test)
 
 
 def test_an_estimate_of_memory_is_made_on_the_device(device_under_test):
-    from mlplab.sweeps.plan.memory import largest_piece
+    from mlplab.sweeps.plan.memory import max_population
 
-    member = ready([make_settings(epochs=1)])[0]
-    assert largest_piece(member, torch.device(device_under_test), shares_data=False) > 1
+    member = prepare_members([make_settings(epochs=1)])[0]
+    assert max_population(member, torch.device(device_under_test), shares_data=False) > 1

@@ -468,23 +468,23 @@ def test_groups_stay_together_and_time_goes_forward():
     frame = people(300).assign(group=lambda f: "g" + (f.index // 7).astype(str))
     frame.to_csv("people.csv", index=False)
     from mlplab.data.tabular.dataset import read_table
-    from mlplab.data.tabular.splits import part_rows
+    from mlplab.data.tabular.splits import split_table
 
     own = file(group_column="group", ignore=["start"])
     table = read_table(own)
-    rows = part_rows(table, own, np.random.default_rng(0))
+    rows = split_table(table, own, np.random.default_rng(0))
     groups = {part: set(table.frame["group"].iloc[index]) for part, index in rows.items()}
     assert sum(map(len, groups.values())) == len(set.union(*groups.values()))
     assert sum(len(index) for index in rows.values()) == 300
     assert 40 <= len(rows["test"]) <= 80
     few = file(group_column="pair", ignore=["start", "group"], test=0, val=0.5)
     frame.assign(pair=np.where(frame.index < 30, "a", "b")).to_csv("people.csv", index=False)
-    rows = part_rows(read_table(few), few, np.random.default_rng(0))
+    rows = split_table(read_table(few), few, np.random.default_rng(0))
     assert sorted(map(len, rows.values())) in ([0, 30, 270],)  # the last group stays to train on
     frame.to_csv("people.csv", index=False)
     own = file(time_column="start", ignore=["group"])
     table = read_table(own)
-    rows = part_rows(table, own, np.random.default_rng(0))
+    rows = split_table(table, own, np.random.default_rng(0))
     moments = pd.to_datetime(table.frame["start"])
     assert moments.iloc[rows["train"]].max() <= moments.iloc[rows["val"]].min()
     assert moments.iloc[rows["val"]].max() <= moments.iloc[rows["test"]].min()

@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from mlplab.losses import LOSSES, ClassificationLoss, CrossEntropy, KlDivergence, Loss
 
 Formula = Callable[[Tensor, int], Tensor]
-PARTS: dict[str, Any] = dict(LOSSES)
+SPLITS: dict[str, Any] = dict(LOSSES)
 
 
 def assert_tight(actual: Tensor, expected: Tensor) -> None:
@@ -71,33 +71,33 @@ def binary(z: Tensor, y: int, pos_weight: float = 1.0) -> Tensor:
 
 
 FORMULAS: list[tuple[Loss, Formula]] = [
-    (PARTS["cross_entropy"](), lambda z, y: -softmax(z)[y].log()),
+    (SPLITS["cross_entropy"](), lambda z, y: -softmax(z)[y].log()),
     (
-        PARTS["cross_entropy"](label_smoothing=0.2),
+        SPLITS["cross_entropy"](label_smoothing=0.2),
         lambda z, y: -(smoothed(y, 0.2, len(z)) * softmax(z).log()).sum(),
     ),
-    (PARTS["nll"](), lambda z, y: -z[y] + z.exp().sum().log()),
-    (PARTS["focal"](), lambda z, y: -((1 - softmax(z)[y]) ** 2) * softmax(z)[y].log()),
-    (PARTS["focal"](gamma=0.5), lambda z, y: -((1 - softmax(z)[y]) ** 0.5) * softmax(z)[y].log()),
-    (PARTS["kl_divergence"](), lambda z, y: kl(onehot(y, len(z)), softmax(z))),
-    (PARTS["kl_divergence"](smoothing=0.3), lambda z, y: kl(smoothed(y, 0.3, len(z)), softmax(z))),
-    (PARTS["mse_onehot"](), lambda z, y: ((z - onehot(y, len(z))) ** 2).mean()),
-    (PARTS["brier"](), lambda z, y: ((softmax(z) - onehot(y, len(z))) ** 2).sum()),
-    (PARTS["hinge"](), crammer_singer),
-    (PARTS["hinge"](margin=2.5), lambda z, y: crammer_singer(z, y, 2.5)),
-    (PARTS["squared_hinge"](), lambda z, y: crammer_singer(z, y) ** 2),
-    (PARTS["hinge"](multiclass="one_vs_rest"), one_vs_rest),
-    (PARTS["squared_hinge"](multiclass="one_vs_rest"), lambda z, y: one_vs_rest(z, y, 2)),
+    (SPLITS["nll"](), lambda z, y: -z[y] + z.exp().sum().log()),
+    (SPLITS["focal"](), lambda z, y: -((1 - softmax(z)[y]) ** 2) * softmax(z)[y].log()),
+    (SPLITS["focal"](gamma=0.5), lambda z, y: -((1 - softmax(z)[y]) ** 0.5) * softmax(z)[y].log()),
+    (SPLITS["kl_divergence"](), lambda z, y: kl(onehot(y, len(z)), softmax(z))),
+    (SPLITS["kl_divergence"](smoothing=0.3), lambda z, y: kl(smoothed(y, 0.3, len(z)), softmax(z))),
+    (SPLITS["mse_onehot"](), lambda z, y: ((z - onehot(y, len(z))) ** 2).mean()),
+    (SPLITS["brier"](), lambda z, y: ((softmax(z) - onehot(y, len(z))) ** 2).sum()),
+    (SPLITS["hinge"](), crammer_singer),
+    (SPLITS["hinge"](margin=2.5), lambda z, y: crammer_singer(z, y, 2.5)),
+    (SPLITS["squared_hinge"](), lambda z, y: crammer_singer(z, y) ** 2),
+    (SPLITS["hinge"](multiclass="one_vs_rest"), one_vs_rest),
+    (SPLITS["squared_hinge"](multiclass="one_vs_rest"), lambda z, y: one_vs_rest(z, y, 2)),
 ]
 BINARY: list[tuple[Loss, Formula]] = [
-    (PARTS["bce"](), binary),
-    (PARTS["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
-    (PARTS["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
+    (SPLITS["bce"](), binary),
+    (SPLITS["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
+    (SPLITS["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
     (
-        PARTS["hinge"](margin=0.5, multiclass="one_vs_rest"),
+        SPLITS["hinge"](margin=0.5, multiclass="one_vs_rest"),
         lambda z, y: (0.5 - (2 * y - 1) * z[0]).clamp(min=0),
     ),
-    (PARTS["squared_hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0) ** 2),
+    (SPLITS["squared_hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0) ** 2),
 ]
 
 
@@ -140,17 +140,17 @@ def test_agreement_with_torch_and_scikit_learn(num_classes: int) -> None:
             CrossEntropy(label_smoothing=smoothing)(outputs_KBC, targets_KB).mean(), theirs
         )
     theirs = F.nll_loss(outputs_NC.log_softmax(-1), targets_N, reduction="sum")
-    assert_tight(PARTS["nll"]()(outputs_KBC, targets_KB).sum(), theirs)
+    assert_tight(SPLITS["nll"]()(outputs_KBC, targets_KB).sum(), theirs)
     if num_classes > 2:
         theirs = hinge_loss(targets_N.numpy(), outputs_NC.numpy())
-        assert PARTS["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(
+        assert SPLITS["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(
             theirs, rel=1e-12
         )
     else:
         theirs = F.binary_cross_entropy_with_logits(
             outputs_NC[:, 0], targets_N.double(), pos_weight=torch.tensor(2.0)
         )
-        assert_tight(PARTS["bce"](pos_weight=2.0)(outputs_KBC[..., :1], targets_KB).mean(), theirs)
+        assert_tight(SPLITS["bce"](pos_weight=2.0)(outputs_KBC[..., :1], targets_KB).mean(), theirs)
 
 
 def test_the_lectures_negative_log_likelihood_written_out() -> None:
@@ -164,7 +164,7 @@ def test_the_lectures_negative_log_likelihood_written_out() -> None:
         total += sum(
             (-scores[j] + math.log(sum(map(math.exp, scores)))) for j in range(3) if y[i] == j
         )
-    loss_KB = PARTS["nll"]()((x @ beta).double()[None], y[None])
+    loss_KB = SPLITS["nll"]()((x @ beta).double()[None], y[None])
     assert loss_KB.sum().item() == pytest.approx(total, rel=1e-5)
     assert LOSSES["nll"].reduction == "sum"
 
@@ -228,7 +228,7 @@ def test_balanced_is_scikit_learns_and_means_one() -> None:
 
 
 def test_the_nearest_point_of_the_simplex() -> None:
-    predict = PARTS["mse_onehot"]().predict
+    predict = SPLITS["mse_onehot"]().predict
     inside = torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]], dtype=torch.float64)
     assert_tight(predict(inside), inside)
     outside = torch.tensor(
@@ -253,12 +253,12 @@ def test_the_nearest_point_of_the_simplex() -> None:
 def test_focal_without_focus_is_cross_entropy() -> None:
     outputs_KBC, targets_KB = examples(3)
     assert_tight(
-        PARTS["focal"](gamma=0.0)(outputs_KBC, targets_KB), CrossEntropy()(outputs_KBC, targets_KB)
+        SPLITS["focal"](gamma=0.0)(outputs_KBC, targets_KB), CrossEntropy()(outputs_KBC, targets_KB)
     )
 
 
 def test_bce_is_cross_entropy_of_two_logits() -> None:
     outputs_KB1, targets_KB = examples(2, num_outputs=1)
     two_KB2 = torch.cat((torch.zeros_like(outputs_KB1), outputs_KB1), -1)
-    assert_tight(PARTS["bce"]()(outputs_KB1, targets_KB), CrossEntropy()(two_KB2, targets_KB))
-    assert_tight(PARTS["bce"]().predict(outputs_KB1), two_KB2.softmax(-1))
+    assert_tight(SPLITS["bce"]()(outputs_KB1, targets_KB), CrossEntropy()(two_KB2, targets_KB))
+    assert_tight(SPLITS["bce"]().predict(outputs_KB1), two_KB2.softmax(-1))

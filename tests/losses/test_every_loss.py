@@ -27,13 +27,13 @@ TASKS = {
     "3 classes": Task("classification", num_classes=3),
     "10 classes": Task("classification", num_classes=10),
 }
-PARTS: dict[str, Any] = dict(LOSSES)
+SPLITS: dict[str, Any] = dict(LOSSES)
 WORDS = [word for word in LOSSES if word != "auto"]
 FITTING = [
     (word, size)
     for word in WORDS
     for size, task in TASKS.items()
-    if PARTS[word]().misfit(task) is None
+    if SPLITS[word]().incompatibility(task) is None
 ]
 VARYING = [
     (word, key) for word in WORDS for key, rule in rules(LOSSES[word]).items() if rule.varies
@@ -45,7 +45,7 @@ def variants(word: str) -> list[Loss]:
     """The loss with its defaults, and with each word of each choice, each flag turned and each
     number moved.
     """
-    loss = PARTS[word]()
+    loss = SPLITS[word]()
     changes: list[dict[str, object]] = [{}]
     for key, rule in rules(loss).items():
         changes += [{key: option} for option in rule.options]
@@ -59,7 +59,7 @@ def legal(word: str, key: str) -> list[float]:
     accepted = []
     for value in (0.0, 0.05, 0.3, 0.9, 1.0, 2.5):
         try:
-            accepted.append(getattr(PARTS[word](**{key: value}), key))
+            accepted.append(getattr(SPLITS[word](**{key: value}), key))
         except FieldError:
             continue
     return accepted
@@ -161,7 +161,7 @@ def test_a_number_and_a_column_of_it_give_the_same_bits(
     word: str, key: str, dtype: torch.dtype
 ) -> None:
     for value in legal(word, key):
-        lone = PARTS[word](**{key: value})
+        lone = SPLITS[word](**{key: value})
         column = dataclasses.replace(lone, **{key: torch.full((3, 1), value, dtype=torch.float64)})
         for size in [size for other, size in FITTING if other == word]:
             outputs_KBC, targets = batch(TASKS[size], lone.num_outputs(TASKS[size]), dtype=dtype)
@@ -174,7 +174,7 @@ def test_a_number_and_a_column_of_it_give_the_same_bits(
 
 @pytest.mark.parametrize(("word", "key"), VARYING)
 def test_members_with_their_own_numbers_match_lone_ones(word: str, key: str) -> None:
-    parts = [PARTS[word](**{key: value}) for value in legal(word, key)]
+    parts = [SPLITS[word](**{key: value}) for value in legal(word, key)]
     stacked = stack(parts)
     assert getattr(stacked, key).shape == (len(parts), 1)
     for size in [size for other, size in FITTING if other == word]:
@@ -203,7 +203,7 @@ def test_members_with_their_own_numbers_match_lone_ones(word: str, key: str) -> 
 @pytest.mark.parametrize(("word", "size"), FITTING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: torch.dtype) -> None:
-    task, loss = TASKS[size], PARTS[word]()
+    task, loss = TASKS[size], SPLITS[word]()
     outputs_KBC, _ = batch(task, loss.num_outputs(task), dtype=dtype)
     outputs_KBC[0, 0], outputs_KBC[0, 1], outputs_KBC[0, 2] = (
         1e4,
@@ -238,7 +238,7 @@ def largest_by_default(word: str, size: str) -> bool:
 
 @pytest.mark.parametrize(("word", "size"), few_by_default("fuzz", FITTING, largest_by_default))
 def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str) -> None:
-    task, loss = TASKS[size], PARTS[word]()
+    task, loss = TASKS[size], SPLITS[word]()
     outputs_KBC, targets = batch(task, loss.num_outputs(task))
     if loss.target_range == "share":
         targets = (
@@ -264,25 +264,31 @@ def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str)
 
 def test_misfits_are_said_in_words() -> None:
     three, two, values = TASKS["3 classes"], TASKS["2 classes"], TASKS["3 values"]
-    assert PARTS["mse"]().misfit(three) == "needs values to predict, the dataset has 3 classes"
     assert (
-        PARTS["cross_entropy"]().misfit(values)
+        SPLITS["mse"]().incompatibility(three)
+        == "needs values to predict, the dataset has 3 classes"
+    )
+    assert (
+        SPLITS["cross_entropy"]().incompatibility(values)
         == "needs classes to predict, the dataset has 3 value(s)"
     )
-    assert PARTS["bce"]().misfit(three) == "needs 2 classes, the dataset has 3"
-    assert PARTS["bce"]().misfit(two) is None
-    assert PARTS["bce"]().misfit(values) == "needs classes to predict, the dataset has 3 value(s)"
-    weighted = PARTS["cross_entropy"](class_weights=[1.0, 2.0])
-    assert weighted.misfit(two) is None
+    assert SPLITS["bce"]().incompatibility(three) == "needs 2 classes, the dataset has 3"
+    assert SPLITS["bce"]().incompatibility(two) is None
     assert (
-        weighted.misfit(three)
+        SPLITS["bce"]().incompatibility(values)
+        == "needs classes to predict, the dataset has 3 value(s)"
+    )
+    weighted = SPLITS["cross_entropy"](class_weights=[1.0, 2.0])
+    assert weighted.incompatibility(two) is None
+    assert (
+        weighted.incompatibility(three)
         == "needs one class weight for each class (2 given), the dataset has 3 classes"
     )
     for word in WORDS:
         kinds = LOSSES[word].tasks
-        assert {task.kind for task in TASKS.values() if PARTS[word]().misfit(task) is None} == set(
-            kinds
-        )
+        assert {
+            task.kind for task in TASKS.values() if SPLITS[word]().incompatibility(task) is None
+        } == set(kinds)
 
 
 def test_what_the_caller_must_know() -> None:
@@ -304,10 +310,10 @@ def test_what_the_caller_must_know() -> None:
 
 
 def test_auto_is_resolved_by_the_task() -> None:
-    auto = PARTS["auto"]()
+    auto = SPLITS["auto"]()
     assert type(auto.resolve(TASKS["3 classes"])) is LOSSES["cross_entropy"]
     assert type(auto.resolve(TASKS["1 value"])) is LOSSES["mse"]
-    assert all(auto.misfit(task) is None for task in TASKS.values())
+    assert all(auto.incompatibility(task) is None for task in TASKS.values())
     assert [auto.num_outputs(task) for task in TASKS.values()] == [1, 3, 2, 3, 10]
     with pytest.raises(NotImplementedError):
         auto(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.int64))
@@ -329,4 +335,4 @@ def test_auto_is_resolved_by_the_task() -> None:
 )
 def test_values_out_of_range_are_refused(word: str, key: str, value: object) -> None:
     with pytest.raises(FieldError, match=key):
-        PARTS[word](**{key: value})
+        SPLITS[word](**{key: value})

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from mlplab.losses import LOSSES
 
 Formula = Callable[[float, float], float]
-PARTS: dict[str, Any] = dict(LOSSES)
+SPLITS: dict[str, Any] = dict(LOSSES)
 
 
 def sign(x: float) -> float:
@@ -99,7 +99,7 @@ def test_value_and_gradient(
 ) -> None:
     outputs_KBT, targets_KBT = examples(num_targets)
     outputs_KBT.requires_grad_()
-    loss_KB = PARTS[word](**numbers)(outputs_KBT, targets_KBT)
+    loss_KB = SPLITS[word](**numbers)(outputs_KBT, targets_KBT)
     (gradient_KBT,) = torch.autograd.grad(loss_KB.sum(), outputs_KBT)
     assert_close(
         loss_KB.detach(),
@@ -132,7 +132,7 @@ def test_the_mean_is_torchs(
 ) -> None:
     outputs_KBT, targets_KBT = examples(2)
     assert_close(
-        PARTS[word](**numbers)(outputs_KBT, targets_KBT).mean(),
+        SPLITS[word](**numbers)(outputs_KBT, targets_KBT).mean(),
         theirs(outputs_KBT, targets_KBT),
         rtol=1e-12,
         atol=1e-12,
@@ -147,13 +147,13 @@ def test_the_lectures_forms_over_n_examples() -> None:
         half_mse = 1 / (2 * n) * sum((y[i] - y_hat[i]) ** 2 for i in range(n))
         mape = 1 / n * sum(abs(y_hat[i] - y[i]) / abs(y[i]) for i in range(n))
         assert_close(
-            PARTS["half_mse"]()(outputs_KBT, targets_KBT)[k].mean(),
+            SPLITS["half_mse"]()(outputs_KBT, targets_KBT)[k].mean(),
             half_mse,
             rtol=1e-12,
             atol=1e-12,
         )
         assert_close(
-            PARTS["mape"]()(outputs_KBT, targets_KBT)[k].mean(), mape, rtol=1e-12, atol=1e-12
+            SPLITS["mape"]()(outputs_KBT, targets_KBT)[k].mean(), mape, rtol=1e-12, atol=1e-12
         )
 
 
@@ -165,7 +165,7 @@ def test_gaussian_nll_is_torchs_with_a_softplus_variance(full: bool, num_targets
     outputs_KBC[..., -1] *= 8
     _, targets_KBT = examples(num_targets)
     outputs_KBC.requires_grad_()
-    loss = PARTS["gaussian_nll"](min_variance=1e-3, full=full)
+    loss = SPLITS["gaussian_nll"](min_variance=1e-3, full=full)
     loss_KB = loss(outputs_KBC, targets_KBT)
     mean_KBT, raw_KBT = outputs_KBC[..., :num_targets], outputs_KBC[..., num_targets:]
     variance_KBT = (1 + raw_KBT.exp()).log() + 1e-3
@@ -183,19 +183,19 @@ def test_gaussian_nll_is_torchs_with_a_softplus_variance(full: bool, num_targets
 
 def test_predictions_in_the_targets_units() -> None:
     outputs_KBT, targets_KBT = examples(2)
-    assert torch.equal(PARTS["poisson"]().predict(outputs_KBT), outputs_KBT.exp())
-    msle = PARTS["msle"]()
+    assert torch.equal(SPLITS["poisson"]().predict(outputs_KBT), outputs_KBT.exp())
+    msle = SPLITS["msle"]()
     usual_KB = ((1 + msle.predict(outputs_KBT)).log() - (1 + targets_KBT).log()).square().mean(-1)
     assert_close(msle(outputs_KBT, targets_KBT), usual_KB, rtol=1e-11, atol=1e-12)
     for word in ("mse", "half_mse", "mae", "mape", "smape", "huber", "log_cosh", "quantile"):
-        assert torch.equal(PARTS[word]().predict(outputs_KBT), outputs_KBT)
+        assert torch.equal(SPLITS[word]().predict(outputs_KBT), outputs_KBT)
 
 
 def test_poisson_goes_on_as_its_tangent() -> None:
     outputs = torch.tensor(
         [[[29.999999], [30.000001], [40.0]]], dtype=torch.float64, requires_grad=True
     )
-    rate = PARTS["poisson"]().predict(outputs)
+    rate = SPLITS["poisson"]().predict(outputs)
     (slope,) = torch.autograd.grad(rate.sum(), outputs)
     top = math.exp(30)
     below, above = top * (1 - 1e-6), top * (1 + 1e-6)
@@ -221,7 +221,7 @@ def test_what_a_constant_prediction_converges_to(
     2, 3, 4, 100.
     """
     targets_KBT = torch.tensor([1.0, 2.0, 3.0, 4.0, 100.0], dtype=torch.float64).view(1, 5, 1)
-    loss = PARTS[word](**numbers)
+    loss = SPLITS[word](**numbers)
     totals = [
         loss(torch.full_like(targets_KBT, float(c)), targets_KBT).sum().item() for c in range(101)
     ]

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from mlplab.errors import FieldError
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.schema import Part, rules
+from mlplab.schema import Component, rules
 from mlplab.stacking import select, stack
 
 STEPS = 40
@@ -41,7 +41,7 @@ MEMBERS = {
 }
 
 
-def structures(kind: type[Part]):
+def structures(kind: type[Component]):
     """Every combination of the flags of a class."""
     flags = [name for name, rule in rules(kind).items() if rule.kind == "flag"]
     for values in itertools.product((False, True), repeat=len(flags)):

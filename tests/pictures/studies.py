@@ -7,15 +7,15 @@ from typing import Any
 from building import make_settings
 
 from mlplab.pictures.study import Study
-from mlplab.training import FrameRecorder, Loop, concluded, populate, ready
+from mlplab.training import FrameRecorder, Loop, build_populations, prepare_members, select_frames
 
 
 def study_of(epochs: int = 3, **fields: Any) -> Study:
     """A small network, trained a little."""
-    member = ready([make_settings(epochs=epochs, **fields)])[0]
-    loop, recorder = Loop(populate([member])[0]), FrameRecorder()
+    member = prepare_members([make_settings(epochs=epochs, **fields)])[0]
+    loop, recorder = Loop(build_populations([member])[0]), FrameRecorder()
     loop.observers.append(recorder)
     loop.run()
     outcome = loop.outcomes()[0]
-    frames, chosen = concluded(recorder, outcome)
+    frames, chosen = select_frames(recorder, outcome)
     return Study(member.settings, member.prepared, frames, chosen, outcome.history)

@@ -8,11 +8,18 @@ import torch
 from building import make_settings
 
 from mlplab.runs.frames_file import load_frames, save_frames
-from mlplab.training import FrameRecorder, Frames, Loop, concluded, populate, ready
+from mlplab.training import (
+    FrameRecorder,
+    Frames,
+    Loop,
+    build_populations,
+    prepare_members,
+    select_frames,
+)
 
 
 def trained(recorder, settings):
-    loop = Loop(populate(ready(settings))[0])
+    loop = Loop(build_populations(prepare_members(settings))[0])
     if recorder is not None:
         loop.observers.append(recorder)
     loop.run()
@@ -44,7 +51,7 @@ def test_looking_changes_no_number():
 def test_the_best_weights_are_among_the_frames():
     recorder = FrameRecorder(most=4)
     outcome = trained(recorder, [make_settings(epochs=30)])[0]
-    frames, chosen = concluded(recorder, outcome)
+    frames, chosen = select_frames(recorder, outcome)
     assert frames.step[chosen] == outcome.best_step
     assert torch.equal(frames.theta_RP[chosen], outcome.theta_P)
     assert (np.diff(frames.step) > 0).all()
@@ -60,8 +67,8 @@ def test_members_of_a_population_have_the_frames_of_a_lone_run():
     for member, settings in enumerate(several):
         alone = FrameRecorder()
         outcome = trained(alone, [settings])[0]
-        found, chosen = concluded(recorder, outcomes[member], member)
-        wanted, own = concluded(alone, outcome)
+        found, chosen = select_frames(recorder, outcomes[member], member)
+        wanted, own = select_frames(alone, outcome)
         assert found.step.tolist() == wanted.step.tolist()
         assert chosen == own
         torch.testing.assert_close(found.theta_RP, wanted.theta_RP, rtol=0, atol=1e-10)

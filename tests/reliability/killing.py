@@ -63,9 +63,9 @@ SINGLE = [
 
 def slow_write(path, data, *, durable=False):
     """write_bytes_atomic in chunks, telling the parent."""
-    aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    _chunks(aside, data, state=path.name.startswith("state"))
-    os.replace(aside, path)
+    staging_dir = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    _chunks(staging_dir, data, state=path.name.startswith("state"))
+    os.replace(staging_dir, path)
     SEEN[INSIDE] = 0
 
 
@@ -122,7 +122,7 @@ def single(folder, words):
 
 def population(folder, jobs):
     """One life of a sweep that is one population."""
-    plan = run_sweep.place(folder, jobs, Options())
+    plan = run_sweep.write_sweep_plan(folder, jobs, Options())
     run_sweep.train(plan, folder, quiet=True)
 
 

@@ -24,7 +24,7 @@ from mlplab.config.builder import build
 from mlplab.config.composition import compose
 from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Interrupted, Signals
 
@@ -284,7 +284,7 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
 @row("A6")
 def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
     """The second comes while the first is being honored: inside the save."""
-    real, sent, saved_at_leisure = Keeper.save, [], []
+    real, sent, saved_at_leisure = CheckpointCallback.save, [], []
 
     def save(self, loop):
         if self.signals.received is not None and not sent:
@@ -294,7 +294,7 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
             saved_at_leisure.append(loop.step)
         return real(self, loop)
 
-    monkeypatch.setattr(Keeper, "save", save)
+    monkeypatch.setattr(CheckpointCallback, "save", save)
     real_step = experiment.Loop._evaluate
 
     def evaluate(self, *arguments, **more):

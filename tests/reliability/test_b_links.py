@@ -17,10 +17,10 @@ import mlplab
 from mlplab.cli import main
 from mlplab.errors import LinkError
 from mlplab.io.files import AppendFile, written_aside
-from mlplab.io.links import open_to_append, own_folder
+from mlplab.io.links import make_folder, open_to_append
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.engines.local import Process
-from mlplab.sweeps.execution.worker_pool import Workers
+from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.search.study import Study
 
@@ -177,7 +177,7 @@ def test_b21_files_that_grow_are_not_links(sweep, tmp_path):
     (sweep / "workers.log").symlink_to(precious)
     plan = read_plan(sweep)
     with pytest.raises(LinkError, match=r"workers\.log is a symbolic link"):
-        Workers(plan, sweep, None)._tell("a line")
+        WorkerPool(plan, sweep, None)._tell("a line")
     (tmp_path / "0.log").symlink_to(precious)
     with pytest.raises(LinkError):
         Process(["true"], tmp_path / "0.log", {}, "worker 0")
@@ -186,7 +186,7 @@ def test_b21_files_that_grow_are_not_links(sweep, tmp_path):
     with pytest.raises(LinkError):
         open_to_append(tmp_path / "0.log")
     (tmp_path / "nowhere").symlink_to(tmp_path / "made")
-    for make in (open_to_append, own_folder):
+    for make in (open_to_append, make_folder):
         with pytest.raises(LinkError):
             make(tmp_path / "nowhere")
     assert not (tmp_path / "made").exists()
@@ -207,9 +207,9 @@ def test_b21_the_study_of_a_search_is_no_link(name, tmp_path):
 def test_b21_what_is_written_aside_has_a_name_that_nobody_can_guess(tmp_path):
     names = set()
     for _ in range(2):
-        with written_aside(tmp_path / "out.csv") as (aside, file):
-            names.add(aside)
-            assert aside.parent == tmp_path
+        with written_aside(tmp_path / "out.csv") as (staging_dir, file):
+            names.add(staging_dir)
+            assert staging_dir.parent == tmp_path
             file.write(b"rows")
     assert len(names) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
@@ -231,7 +231,7 @@ def test_b21_the_folder_itself_may_be_reached_through_a_link(finished, tmp_path)
     (tmp_path / "outputs").symlink_to(tmp_path / "elsewhere")
     assert main(["train", *QUICK, "tracking=off"]) == 0
     assert list((tmp_path / "elsewhere").rglob("weights.safetensors"))
-    assert run_sweep.joinable(tmp_path / "run") is False
+    assert run_sweep.can_join(tmp_path / "run") is False
 
 
 WRITING = {

@@ -27,10 +27,10 @@ from mlplab.config.composition import compose
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.training import Loop, populate, ready
+from mlplab.training import Loop, build_populations, prepare_members
 from mlplab.training.checkpoint import restore
 
 WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -38,18 +38,18 @@ WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
 
 def stopped(place, words=WORDS, at=20, keep=2):
     """A run that was interrupted after step `at`, with a checkpoint at each step."""
-    real, before = Keeper.__call__, checkpoints_module.KEPT
+    real, before = CheckpointCallback.__call__, checkpoints_module.KEPT
 
     def call(self, loop):
         if loop.step == at:
             self.signals.received = signal.SIGTERM
         real(self, loop)
 
-    Keeper.__call__, checkpoints_module.KEPT = call, keep
+    CheckpointCallback.__call__, checkpoints_module.KEPT = call, keep
     try:
         result = experiment.run(build(compose(words)), Path(place), quiet=True)
     finally:
-        Keeper.__call__, checkpoints_module.KEPT = real, before
+        CheckpointCallback.__call__, checkpoints_module.KEPT = real, before
     assert result.status == "interrupted"
     return Path(place)
 
@@ -141,7 +141,7 @@ def test_b4_truncated_at_any_length(place):
             refusals += 1
         (folder / name).write_bytes(whole)
     assert read(folder, step).step == step
-    told("truncations of a checkpoint", tried=refusals, accepted=0)
+    told("truncations of a checkpoint", failed_since=refusals, accepted=0)
 
 
 @row("B5", "B6")
@@ -173,8 +173,8 @@ def test_b5_one_bit_and_b6_a_page_of_zeros(place):
         read(folder, step + 1)
     (folder / name).write_bytes(whole)
     assert read(folder, step + 1).step == step + 1
-    told("bit flips", tried=500, accepted=0)
-    told("zeroed pages", tried=100, accepted=0)
+    told("bit flips", failed_since=500, accepted=0)
+    told("zeroed pages", failed_since=100, accepted=0)
 
 
 @row("B7")
@@ -331,7 +331,7 @@ def test_b14_saved_on_another_machine(strict, place, capfd):
 def test_b14_another_type_of_numbers(place):
     saved = newest(place / "checkpoints")[0]
     settings = build(compose([*WORDS, "dtype=float64"]))
-    loop = Loop(populate(ready([settings]))[0])
+    loop = Loop(build_populations(prepare_members([settings]))[0])
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
         restore(loop, saved.tree["loop"], [])
@@ -356,14 +356,14 @@ def test_b15_two_processes_in_one_folder():
 
 @row("B17")
 def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
-    real = Keeper.save
+    real = CheckpointCallback.save
 
     def save(self, loop):
         if loop.step == 10:
             shutil.rmtree("run")
         real(self, loop)
 
-    monkeypatch.setattr(Keeper, "save", save)
+    monkeypatch.setattr(CheckpointCallback, "save", save)
     assert main(["train", *WORDS, "hydra.run.dir=run"]) == 1
     assert "No such file" in capfd.readouterr().err
     assert not Path("run").exists()

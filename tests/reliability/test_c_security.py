@@ -31,7 +31,7 @@ from mlplab.errors import ConfigError
 from mlplab.io.files import write_yaml
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
-from mlplab.sweeps.execution.worker_pool import Workers
+from mlplab.sweeps.execution.worker_pool import WorkerPool
 
 CORPUS = HERE / "corpus"
 TARGETS = [
@@ -97,20 +97,20 @@ def damaged_run(place, data):
     import hashlib
     import signal as signals
 
-    from mlplab.runs.checkpoint_callback import Keeper
+    from mlplab.runs.checkpoint_callback import CheckpointCallback
 
-    real = Keeper.__call__
+    real = CheckpointCallback.__call__
 
     def call(self, loop):
         if loop.step == 10:
             self.signals.received = signals.SIGTERM
         real(self, loop)
 
-    Keeper.__call__ = call
+    CheckpointCallback.__call__ = call
     try:
         mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], place)
     finally:
-        Keeper.__call__ = real
+        CheckpointCallback.__call__ = real
     for manifest in (place / "checkpoints").glob("state-*.json"):
         told_by = json.loads(manifest.read_text())
         (manifest.with_suffix(".safetensors")).write_bytes(data)
@@ -564,7 +564,7 @@ def test_c18_a_worker_imports_no_module_of_the_working_folder(monkeypatch):
     """Its own command line, as far as the interpreter and the package."""
     plan = SimpleNamespace(plugins=(), options=SimpleNamespace(workers=1))
     Path("sweep").mkdir()
-    command = Workers(plan, Path("sweep"), None)._command(0)
+    command = WorkerPool(plan, Path("sweep"), None)._command(0)
     place = command.index("mlplab")
     assert command[place + 1] == "work"
     plant(Path("sweep"))
@@ -586,7 +586,7 @@ def test_c18_a_sweep_with_workers_resumed_in_its_own_folder(monkeypatch):
     """A driver that has one worker beside itself, because its jobs have a limit of time."""
     words = ["train", "-m", *QUICK, "seed=0,1", "sweep.cluster={minutes: 5}"]
     with monkeypatch.context() as patched:
-        patched.setattr(Workers, "run", lambda self: None)
+        patched.setattr(WorkerPool, "run", lambda self: None)
         main([*words, "hydra.sweep.dir=sweep"])
     assert not list(Path("sweep/jobs").iterdir())
     plant(Path("sweep"))

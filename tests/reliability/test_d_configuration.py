@@ -20,7 +20,7 @@ from mlplab.cli import main
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
 from mlplab.config.registry import table
-from mlplab.config.root import PART_GROUPS
+from mlplab.config.root import COMPONENT_GROUPS
 from mlplab.errors import ConfigError
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schema import rules
@@ -116,7 +116,7 @@ def test_d18_wrong_dropout(value, capfd):
 
 
 @row("D19")
-@pytest.mark.parametrize("group", [group for group in PART_GROUPS if group not in ("model",)])
+@pytest.mark.parametrize("group", [group for group in COMPONENT_GROUPS if group not in ("model",)])
 def test_d19_unknown_names(group, capfd):
     known = sorted(table(group))[0]
     misspelled = known[:-1] + ("x" if known[-1] != "x" else "y") + "z"
@@ -293,7 +293,7 @@ WORDS = st.one_of(
     ),
     st.builds(
         "{}={}".format,
-        st.sampled_from([*PART_GROUPS, "seed", "name", "device"]),
+        st.sampled_from([*COMPONENT_GROUPS, "seed", "name", "device"]),
         st.text(max_size=6),
     ),
     st.builds(

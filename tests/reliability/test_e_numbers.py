@@ -20,15 +20,15 @@ from mlplab.cli import main
 from mlplab.config.builder import build
 from mlplab.config.composition import compose
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Signals
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Tracking
-from mlplab.training import Loop, populate, ready
+from mlplab.training import Loop, build_populations, prepare_members
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 from mlplab.training.determinism import determinism
-from mlplab.training.stopping import RUNNING, Watch
+from mlplab.training.stopping import RUNNING, EarlyStopping
 
 
 @row("E1")
@@ -90,7 +90,7 @@ def test_e7_all_members_dead():
         )
         for s in range(6)
     ]
-    loop = Loop(populate(ready(settings))[0])
+    loop = Loop(build_populations(prepare_members(settings))[0])
     loop.run()
     assert {outcome.status for outcome in loop.outcomes()} == {"diverged"}
     assert loop.epoch <= 4
@@ -109,7 +109,7 @@ def test_e7_all_members_dead():
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_e8_a_metric_that_is_no_number_is_never_the_best(values, sign):
     theta = torch.zeros(1, 3)
-    watch = Watch(theta, {}, torch.tensor([100]), torch.tensor([99]), 0.0)
+    watch = EarlyStopping(theta, {}, torch.tensor([100]), torch.tensor([99]), 0.0)
     for step, value in enumerate(values, 1):
         watch.observe(
             torch.tensor([sign * value], dtype=torch.float64),
@@ -122,7 +122,9 @@ def test_e8_a_metric_that_is_no_number_is_never_the_best(values, sign):
     assert int(watch.best.step_K) == (min(finite, key=finite.get) if finite else 0)
     assert int(watch.state_K) == RUNNING
     since = len(values) - int(watch.best.step_K)
-    assert int(watch.since_K) == since  # each one that is no number counts as no improvement
+    assert (
+        int(watch.evals_since_best_K) == since
+    )  # each one that is no number counts as no improvement
 
 
 SCHEDULED = {"plateau": {"patience": 1}, "one_cycle": {}, "cosine_restarts": {}, "multistep": {}}
@@ -156,7 +158,7 @@ def every_step(settings, stops):
     """
     from mlplab.runs import tree_file
 
-    members = ready(settings if isinstance(settings, list) else [settings])
+    members = prepare_members(settings if isinstance(settings, list) else [settings])
     for stop in stops:
         kept = {}
 
@@ -171,14 +173,14 @@ def every_step(settings, stops):
                 )
                 raise Stop
 
-        loop = Loop(populate(members)[0])
+        loop = Loop(build_populations(members)[0])
         loop.after_step = halt
         with contextlib.suppress(Stop):
             loop.run()
         if "state" not in kept:
             continue  # the last step: it is done
         tree = tree_file.parse(kept["state"])
-        loop = Loop(populate(members)[0])
+        loop = Loop(build_populations(members)[0])
         restore(loop, tree["loop"], unpack_rows(tree["rows"]))
         yield stop, loop
 
@@ -199,7 +201,7 @@ def every_step(settings, stops):
 def test_stop_and_resume_at_each_step(kind, word):
     """Level D1: 100 steps, stopped and resumed at each of them: the same bits as never stopped."""
     settings = prefix_words(kind, word)
-    whole = Loop(populate(ready([settings]))[0])
+    whole = Loop(build_populations(prepare_members([settings]))[0])
     wanted, history = finish(whole)
     assert whole.step == 100
     # By default one stop inside the first epochs and one later, others for each name.
@@ -230,7 +232,7 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
         )
         for s in range(6)
     ]
-    loop = Loop(populate(ready(settings))[0])
+    loop = Loop(build_populations(prepare_members(settings))[0])
     loop.run()
     wanted = loop.outcomes()
     assert {outcome.status for outcome in wanted} == {"done", "diverged"}
@@ -290,7 +292,9 @@ COMPONENTS = [
     ),
     (
         "patience",
-        lambda s: s["now"]["watch"].__setitem__("since_K", s["now"]["watch"]["since_K"] + 30),
+        lambda s: s["now"]["watch"].__setitem__(
+            "evals_since_best_K", s["now"]["watch"]["evals_since_best_K"] + 30
+        ),
     ),
     (
         "who is alive",
@@ -318,7 +322,7 @@ def test_every_component_of_the_state_is_needed(name, drop):
         evaluate_every=2,
         min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
     )
-    whole = Loop(populate(ready([settings]))[0])
+    whole = Loop(build_populations(prepare_members([settings]))[0])
     wanted, history = finish(whole)
     from mlplab.runs import tree_file
 
@@ -332,14 +336,14 @@ def test_every_component_of_the_state_is_needed(name, drop):
             )
             raise KeyboardInterrupt
 
-    loop = Loop(populate(ready([settings]))[0])
+    loop = Loop(build_populations(prepare_members([settings]))[0])
     loop.after_step = halt
     with pytest.raises(KeyboardInterrupt):
         loop.run()
     interrupted = loop
     tree = tree_file.parse(kept["state"])
     drop(tree["loop"])
-    loop = Loop(populate(ready([settings]))[0])
+    loop = Loop(build_populations(prepare_members([settings]))[0])
     try:
         restore(loop, tree["loop"], unpack_rows(tree["rows"]))
         if name == "last weights":  # they count where it ends before the next evaluation
@@ -437,10 +441,10 @@ def test_checkpoints_cost_little(tmp_path):
     settings = build(
         compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"])
     )
-    loop = Loop(populate(ready([settings]))[0])
+    loop = Loop(build_populations(prepare_members([settings]))[0])
     loop.run()
     (tmp_path / "c").mkdir()
-    keeper = Keeper(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())
+    keeper = CheckpointCallback(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())
     took = []
     for _ in range(15):
         loop.step += 1

@@ -22,7 +22,7 @@ from pauses import pause, plugin, wait_until_paused
 import mlplab
 from mlplab.cli import main
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.training import train_together
+from mlplab.training import train_population
 
 POPULATION = [*QUICK, "tracking.checkpoint_epochs=2", "seed=range(4)"]
 
@@ -126,10 +126,10 @@ def test_f6_a_driver_killed_again_and_again():
     ]
     jobs, draw, kills, seen = 10 * seeds, random.Random(5), 0, {}
     assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
-    round_number, begun = 0, time.monotonic()
+    round_number, unfinished_checkpoints = 0, time.monotonic()
     run("resume", "undisturbed")
     # with nothing left to do: on a busy machine nobody comes to work before it
-    start_up = time.monotonic() - begun
+    start_up = time.monotonic() - unfinished_checkpoints
     while kills < 200:
         folder = Path(f"sweep{round_number}")
         seen = {}
@@ -280,12 +280,12 @@ def test_f13_a_large_population_with_members_that_leave():
         )
         for s in range(members)
     ]
-    outcomes = train_together(settings)
+    outcomes = train_population(settings)
     assert {outcome.status for outcome in outcomes} == {"done", "diverged"}
     diverged = sum(outcome.status == "diverged" for outcome in outcomes)
     chosen = [*range(0, members, max(1, members // size(6, 12)))]
     for k in chosen:
-        alone = train_together([settings[k]])[0]
+        alone = train_population([settings[k]])[0]
         assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
         torch.testing.assert_close(
             alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8
@@ -295,7 +295,7 @@ def test_f13_a_large_population_with_members_that_leave():
     del outcomes, alone
     sizes = [_memory_in_use()]
     for _ in range(2):
-        train_together(settings)
+        train_population(settings)
         sizes.append(_memory_in_use())
     told(
         "a large population",

@@ -148,7 +148,7 @@ def test_a_training_that_is_done_is_not_failed_by_its_evaluation(place, capfd):
     from mlplab.training import DataCache
 
     poison(place / "classes")
-    evaluate.tell_of_own_table(mlplab.load("classes"), DataCache())
+    evaluate.print_test_metrics(mlplab.load("classes"), DataCache())
     assert "no evaluation: the test part of classes, row 1: " in capfd.readouterr().err
     assert not Path("classes/evaluation.json").exists()
 

@@ -16,7 +16,7 @@ import pytest
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.run_names import check_name
 from mlplab.runs import folder as module
-from mlplab.runs.folder import LOCK, RunFolder, create, default_place, unique
+from mlplab.runs.folder import LOCK, RunFolder, create, default_folder, unique
 
 WORKER = """
 import importlib.util, sys
@@ -286,7 +286,7 @@ BAD = [
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good_names_get_a_folder_below_the_root(name: str, tmp_path: Path) -> None:
-    with create(default_place(tmp_path, name)) as folder:
+    with create(default_folder(tmp_path, name)) as folder:
         assert folder.path.parent == tmp_path / "runs" / name
         assert folder.path.resolve().is_relative_to(tmp_path.resolve())
 
@@ -296,7 +296,7 @@ def test_bad_names_are_refused_and_nothing_is_created(name: str, tmp_path: Path)
     with pytest.raises(
         FolderError, match=r"cannot be a folder: .*\. Choose another name\.$"
     ) as error:
-        default_place(tmp_path, name)
+        default_folder(tmp_path, name)
     assert str(error.value).isprintable()
     with pytest.raises(FolderError):
         check_name(name)
@@ -309,13 +309,13 @@ def test_a_name_that_a_link_leads_out_is_refused(tmp_path: Path) -> None:
     (root / "runs").mkdir(parents=True)
     (root / "runs" / "radial").symlink_to(outside)
     with pytest.raises(FolderError, match="leads out of"):
-        default_place(root, "radial")
+        default_folder(root, "radial")
     (tmp_path / "disk").symlink_to(root)  # the root itself may be a link
-    default_place(tmp_path / "disk", "xor")
+    default_folder(tmp_path / "disk", "xor")
 
 
 def test_places_of_one_second_differ(tmp_path: Path) -> None:
-    places = {default_place(tmp_path, "radial").name for _ in range(50)}
+    places = {default_folder(tmp_path, "radial").name for _ in range(50)}
     assert len(places) == 50
     assert all(
         module.re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", place)

@@ -18,7 +18,7 @@ from mlplab.losses import LOSSES, ClassificationLoss, RegressionLoss
 from mlplab.network import ACTIVATIONS, INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.sklearn import MLPRegressor
-from mlplab.training import train_together
+from mlplab.training import train_population
 
 LEAST_CHECKED = 400  # names; a check that sees fewer has lost sight of the code
 
@@ -46,7 +46,7 @@ def train_and_predict():
 def train_a_population():
     """Members that differ in numbers."""
     settings = make_settings(epochs=2)
-    train_together(
+    train_population(
         [
             dataclasses.replace(settings, seed=k, optimizer=OPTIMIZERS["adamw"](lr=0.01 * (k + 1)))
             for k in range(3)
@@ -72,7 +72,7 @@ def train_with_every_component():
             initializer=initializer,
             steps=2,
         )
-        train_together([settings])
+        train_population([settings])
 
 
 def names_of(table, base):

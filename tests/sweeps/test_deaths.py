@@ -11,15 +11,15 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, Deaths, _parted
+from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, CrashLog, _parted
 
 BEGAN = 1000.0
 
 
-def died(deaths: Deaths, numbers, step=0, piece=0) -> None:
+def died(deaths: CrashLog, numbers, step=0, piece=0) -> None:
     """A worker's end while it trains these."""
     before, place = deaths.names(), deaths.folder / str(piece)
-    with deaths.under_way(piece, numbers, step):
+    with deaths.in_progress(piece, numbers, step):
         [note] = deaths.names() - before
         text = (place / note).read_text()
     place.mkdir(parents=True, exist_ok=True)
@@ -27,8 +27,8 @@ def died(deaths: Deaths, numbers, step=0, piece=0) -> None:
 
 
 def test_training_that_ends_by_itself_leaves_no_note(tmp_path):
-    deaths = Deaths(tmp_path, BEGAN)
-    with contextlib.suppress(KeyboardInterrupt), deaths.under_way(0, [1, 2], 0):
+    deaths = CrashLog(tmp_path, BEGAN)
+    with contextlib.suppress(KeyboardInterrupt), deaths.in_progress(0, [1, 2], 0):
         assert len(deaths.names()) == 1
         raise KeyboardInterrupt
     assert deaths.names() == set()
@@ -36,12 +36,12 @@ def test_training_that_ends_by_itself_leaves_no_note(tmp_path):
 
 
 def test_without_a_driver_no_note_is_left(tmp_path):
-    with Deaths(tmp_path, None).under_way(0, [1, 2], 0):
+    with CrashLog(tmp_path, None).in_progress(0, [1, 2], 0):
         assert not list(tmp_path.iterdir())
 
 
 def test_a_population_is_believed_in_until_the_third_death(tmp_path):
-    deaths, numbers = Deaths(tmp_path, BEGAN), [0, 1, 2, 3, 4]
+    deaths, numbers = CrashLog(tmp_path, BEGAN), [0, 1, 2, 3, 4]
     for count in range(LIMIT):
         assert deaths.parted(0, numbers, numbers) == [numbers], count
         assert not deaths.fatal(0, numbers, numbers)
@@ -52,14 +52,14 @@ def test_a_population_is_believed_in_until_the_third_death(tmp_path):
 
 
 def test_one_that_was_saved_further_each_time_is_innocent(tmp_path):
-    deaths = Deaths(tmp_path, BEGAN)
+    deaths = CrashLog(tmp_path, BEGAN)
     for step in range(10):
         died(deaths, [0, 1], step)
     assert not deaths.fatal(0, [0, 1], [0, 1])
 
 
 def test_those_that_are_finished_are_innocent_and_a_half_dies_once(tmp_path):
-    deaths, numbers = Deaths(tmp_path, BEGAN), list(range(8))
+    deaths, numbers = CrashLog(tmp_path, BEGAN), list(range(8))
     for _ in range(LIMIT):
         died(deaths, numbers)
     died(deaths, [4, 5, 6, 7])
@@ -76,7 +76,7 @@ def test_those_that_are_finished_are_innocent_and_a_half_dies_once(tmp_path):
 
 
 def test_data_that_kill_count_apart_from_training(tmp_path):
-    deaths = Deaths(tmp_path, BEGAN)
+    deaths = CrashLog(tmp_path, BEGAN)
     for step in (BEFORE, 0, BEFORE, 0):
         died(deaths, [3], step)
     assert not deaths.fatal(0, [3], [])
@@ -85,10 +85,10 @@ def test_data_that_kill_count_apart_from_training(tmp_path):
 
 
 def test_notes_of_an_earlier_attempt_mean_nothing(tmp_path):
-    deaths = Deaths(tmp_path, BEGAN)
+    deaths = CrashLog(tmp_path, BEGAN)
     for _ in range(LIMIT):
         died(deaths, [3])
-    later = Deaths(tmp_path, time.time() + 10)
+    later = CrashLog(tmp_path, time.time() + 10)
     assert not later.fatal(0, [3], [])
     assert deaths.names() == set()
     deaths.forget(0)
@@ -97,7 +97,7 @@ def test_notes_of_an_earlier_attempt_mean_nothing(tmp_path):
 
 
 def test_a_torn_note_is_passed_over(tmp_path):
-    deaths = Deaths(tmp_path, BEGAN)
+    deaths = CrashLog(tmp_path, BEGAN)
     for i in range(LIMIT):
         (tmp_path / ".under-way/0").mkdir(parents=True, exist_ok=True)
         (tmp_path / f".under-way/0/{os.getpid()}-{i}.json").write_text('{"jobs": [1')
@@ -112,7 +112,7 @@ def test_every_culprit_is_found_and_nobody_else_is_given_up(members, data):
     """
     culprits = data.draw(st.sets(st.integers(0, members - 1), max_size=2))
     with tempfile.TemporaryDirectory() as sweep:
-        _play(Deaths(Path(sweep), BEGAN), members, culprits)
+        _play(CrashLog(Path(sweep), BEGAN), members, culprits)
 
 
 def _play(deaths, members, culprits):
@@ -151,7 +151,7 @@ def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
     had just gone.
     """
     import mlplab
-    from mlplab.sweeps.execution.progress import Display
+    from mlplab.sweeps.execution.progress import SweepProgress
     from mlplab.sweeps.execution.runner import Runner
     from mlplab.sweeps.plan.plan_file import read_plan
 
@@ -170,5 +170,5 @@ def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
     (sweep / f".checkpoints/{first}").mkdir(parents=True)
     (sweep / f".checkpoints/{second}/0123456789abcdef").mkdir(parents=True)
     (sweep / f".checkpoints/{second}/0123456789abcdef/state-000000000001.json").write_text("{")
-    Runner(plan, sweep, Display(plan, quiet=True)).run()
+    Runner(plan, sweep, SweepProgress(plan, quiet=True)).run()
     assert not (sweep / ".checkpoints").exists()

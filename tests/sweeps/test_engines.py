@@ -252,17 +252,17 @@ def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
     """Ray puts the folder in which it is started on the path of its workers."""
     from mlplab.sweeps.execution.engines import ray
 
-    begun = []
+    unfinished_checkpoints = []
 
     def init(**options):
-        begun.append((os.getcwd(), os.environ.get("PYTHONSAFEPATH")))
+        unfinished_checkpoints.append((os.getcwd(), os.environ.get("PYTHONSAFEPATH")))
 
     fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for given in ({}, {"address": "10.0.0.1:6379"}):
         ray.Ray(cluster_options.options("ray", given), tmp_path).close()
-    assert begun == [(os.sep, "1")] * 2
+    assert unfinished_checkpoints == [(os.sep, "1")] * 2
     assert Path.cwd() == tmp_path
     assert "PYTHONSAFEPATH" not in os.environ
     log = tmp_path / "ray.log"

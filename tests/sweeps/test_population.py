@@ -13,7 +13,7 @@ from harness import size
 
 from mlplab.network import INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.training import populate, ready, train_together
+from mlplab.training import build_populations, prepare_members, train_population
 
 STEPS = 200
 
@@ -46,9 +46,9 @@ def test_64_members_that_differ_in_every_number_equal_their_lone_runs_after_200_
     """By default four of them are trained alone too, for 50 steps; in the campaign every one."""
     steps = size(50, STEPS)
     members = [different(k, steps) for k in range(64)]
-    together = train_together(members)
+    together = train_population(members)
     for k in range(0, 64, size(21, 1)):
-        alone = train_together([members[k]])[0]
+        alone = train_population([members[k]])[0]
         assert (together[k].steps, alone.steps) == (steps, steps)
         torch.testing.assert_close(together[k].last_theta_P, alone.last_theta_P, rtol=0, atol=1e-10)
         torch.testing.assert_close(together[k].theta_P, alone.theta_P, rtol=0, atol=1e-10)
@@ -56,10 +56,10 @@ def test_64_members_that_differ_in_every_number_equal_their_lone_runs_after_200_
 
 def test_64_members_start_bit_equal():
     members = [different(k) for k in range(64)]
-    together = populate(ready(members))[0]
+    together = build_populations(prepare_members(members))[0]
     batches = next(together.batches.epoch(2))
     for k, settings in enumerate(members):
-        alone = populate(ready([settings]))[0]
+        alone = build_populations(prepare_members([settings]))[0]
         assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
         for own, shared in zip(next(alone.batches.epoch(2))[:2], batches[:2], strict=True):
             assert torch.equal(own[0], shared[k])
@@ -86,7 +86,7 @@ def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
             members.append(
                 dataclasses.replace(base, optimizer=dataclasses.replace(base.optimizer, lr=lr))
             )
-        return train_together(members)
+        return train_population(members)
 
     healthy = population(None)
     number = list(OPTIMIZERS).index(word)

@@ -31,7 +31,7 @@ from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.tracking import read_metrics
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
-PARTS = '''
+SPLITS = '''
 import os, sys
 from dataclasses import dataclass
 from mlplab.config import register
@@ -70,7 +70,7 @@ class Touchy(Activation):
 def parts():
     from mlplab.config import plugins
 
-    Path("parts.py").write_text(PARTS)
+    Path("parts.py").write_text(SPLITS)
     yield "parts.py"
     for group, word in (("dataset", "moody"), ("activation", "touchy")):
         plugins._registered[group].pop(word, None)
@@ -395,9 +395,9 @@ def test_an_estimate_cuts_populations(monkeypatch):
 def test_retries_and_fail_fast(parts):
     words = ["train", "-m", "--plugin", parts, *QUICK, "dataset=moody"]
     assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=once"]) == 1
-    Path("tried").unlink()
+    Path("failed_since").unlink()
     assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=twice", "sweep.retries=1"]) == 0
-    Path("tried").unlink()
+    Path("failed_since").unlink()
     assert (
         main(
             [
@@ -415,7 +415,7 @@ def test_retries_and_fail_fast(parts):
     assert statuses.count("missing") == 1
     assert main(["resume", "once"]) == 2  # its parts have to be named again
     assert main(["resume", "once", "--plugin", parts]) == 1
-    Path("tried").touch()
+    Path("failed_since").touch()
     assert main(["resume", "once", "--plugin", parts]) == 0
 
 
@@ -496,7 +496,7 @@ def test_a_folder_of_something_else_is_refused():
 
 def made_plan(words):
     task = Task(words, (), ())
-    return run_sweep.place(Path("sweep"), task.settings(task.jobs), Options(), words)
+    return run_sweep.write_sweep_plan(Path("sweep"), task.settings(task.jobs), Options(), words)
 
 
 def test_a_plan_is_frozen():

@@ -12,9 +12,9 @@ from building import make_settings, part
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.sweeps.search.successive_halving import Rungs, Tally
-from mlplab.sweeps.search.trial_population import Cohort, Trial
-from mlplab.training import Loop, populate, ready, train_together
+from mlplab.sweeps.search.successive_halving import Rungs, RungScores
+from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
+from mlplab.training import Loop, build_populations, prepare_members, train_population
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -22,14 +22,16 @@ TOGETHER = [word for word, kind in OPTIMIZERS.items() if not kind.alone]
 
 
 def trials(settings, *epochs):
-    return [Trial(None, member, Rungs(epochs, 3, "train/loss")) for member in ready(settings)]
+    return [
+        Trial(None, member, Rungs(epochs, 3, "train/loss")) for member in prepare_members(settings)
+    ]
 
 
 def raced(first, later, at=(2,), change=lambda cohort: None):
     """Outcomes of members of which some come at an event at epoch `at`; whoever ends leaves at
     once.
     """
-    cohort, found = Cohort(trials(first, *at)), {}
+    cohort, found = TrialPopulation(trials(first, *at)), {}
     waiting = trials(later, *at)
     while cohort.trials or waiting:
         cohort.advance()
@@ -43,7 +45,7 @@ def raced(first, later, at=(2,), change=lambda cohort: None):
 
 def assert_like_alone(found, settings):
     for own in settings:
-        alone, outcome = train_together([own])[0], found[own.seed]
+        alone, outcome = train_population([own])[0], found[own.seed]
         torch.testing.assert_close(outcome.last_theta_P, alone.last_theta_P, **EXACT)
         torch.testing.assert_close(outcome.theta_P, alone.theta_P, **EXACT)
         assert (outcome.status, outcome.epochs, outcome.steps) == (
@@ -117,7 +119,7 @@ def test_one_that_diverges_late_costs_its_neighbors_nothing():
     ]
     sick = make_settings(seed=9, optimizer=part(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
     found = raced(settings[:2], [*settings[2:], sick])
-    alone = train_together([sick])[0]
+    alone = train_population([sick])[0]
     assert (found[9].status, found[9].reason, found[9].steps) == (
         alone.status,
         alone.reason,
@@ -148,7 +150,7 @@ def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
         make_settings(seed=seed, epochs=6, dtype="float32", layer={"dropout": 0.1})
         for seed in range(4)
     ]
-    cohort = Cohort(trials(settings[:2], 2))
+    cohort = TrialPopulation(trials(settings[:2], 2))
     cohort.advance()
     cohort.admit(trials(settings[2:], 2))
     cohort.advance()
@@ -157,7 +159,7 @@ def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
     tree = torch.utils._pytree.tree_map(
         lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree
     )
-    other = Loop(populate(ready(settings))[0])
+    other = Loop(build_populations(prepare_members(settings))[0])
     restore(other, tree, rows)
     cohort.loop.pause_epoch = None
     for loop in (cohort.loop, other):
@@ -171,7 +173,7 @@ def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
 def test_who_stands_at_a_rung_is_told_also_after_others_came():
     """So a cohort may be found that was saved after new members came and before its next step."""
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
-    cohort = Cohort(trials(settings[:3], 2))
+    cohort = TrialPopulation(trials(settings[:3], 2))
     cohort.advance()
     before = cohort.at_rungs()
     assert [(k, epoch) for k, epoch, _ in before] == [(0, 2), (1, 2), (2, 2)]
@@ -180,13 +182,13 @@ def test_who_stands_at_a_rung_is_told_also_after_others_came():
 
 
 def test_a_rung_keeps_the_best_share_of_all_that_ever_came():
-    tally, rungs = Tally(), Rungs.of(40, 4, 3, "val/accuracy")
+    tally, rungs = RungScores(), Rungs.of(40, 4, 3, "val/accuracy")
     assert rungs.epochs == (4, 12, 36)
     stay, needed = tally.judge(rungs, 4, {n: float(n) for n in range(9)})
     assert (stay, needed) == ({0, 1, 2}, 2.0)
     stay, _ = tally.judge(rungs, 4, {9: 0.5, 10: 5.0, 11: float("inf")})
     assert stay == {9}  # of twelve the best four are 0, 9, 1, 2
-    again = Tally(tally.plain())
+    again = RungScores(tally.plain())
     assert again.plain() == tally.plain()
     assert again.judge(rungs, 4, {9: 0.5})[0] == {9}  # told twice, counted once
     assert again.judge(rungs.from_rung(1), 12, {20: 7.0})[0] == {20}

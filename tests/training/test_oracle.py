@@ -17,7 +17,7 @@ from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS, as_module
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, populate, ready, train_together
+from mlplab.training import Loop, build_populations, prepare_members, train_population
 
 EPOCHS = 50  # 200 points, 120 of them to train on, batches of 32: 4 steps an epoch, 200 steps
 
@@ -55,8 +55,8 @@ def _torch_keeps_its_own_numbers_in_float64():
 
 def start_and_batches(settings):
     """The initial network as a module, and the batches of every epoch, of a lone member."""
-    member = ready([settings])[0]
-    population, _ = populate([member])
+    member = prepare_members([settings])[0]
+    population, _ = build_populations([member])
     layers = [
         dataclasses.replace(layer, units=stacked.units)
         for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
@@ -102,7 +102,7 @@ def test_a_lone_member_equals_plain_torch(word):
     plain = train_plain(
         module, optimizer, nn.CrossEntropyLoss(), epochs, scheduler, clip_norm=0.5, clip_value=0.3
     )
-    outcome = train_together([settings])[0]
+    outcome = train_population([settings])[0]
     assert outcome.steps == 4 * EPOCHS
     assert_same_network(outcome, population, layers, plain)
 
@@ -129,7 +129,7 @@ def test_lbfgs_equals_plain_torch():
         nn.CrossEntropyLoss(),
         epochs,
     )
-    assert_same_network(train_together([settings])[0], population, layers, plain)
+    assert_same_network(train_population([settings])[0], population, layers, plain)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
@@ -141,7 +141,7 @@ def test_normalization_equals_plain_torch(normalization):
     plain = train_plain(
         module, torch.optim.SGD(module.parameters(), lr=0.05), nn.CrossEntropyLoss(), epochs
     )
-    assert_same_network(train_together([settings])[0], population, layers, plain)
+    assert_same_network(train_population([settings])[0], population, layers, plain)
 
 
 def test_penalties_equal_plain_torch():
@@ -156,7 +156,7 @@ def test_penalties_equal_plain_torch():
         return nn.functional.cross_entropy(outputs, y) + penalty
 
     plain = train_plain(module, torch.optim.SGD(module.parameters(), lr=0.05), loss, epochs)
-    assert_same_network(train_together([settings])[0], population, layers, plain)
+    assert_same_network(train_population([settings])[0], population, layers, plain)
 
 
 def test_class_weights_equal_plain_torch():
@@ -165,7 +165,7 @@ def test_class_weights_equal_plain_torch():
     module, epochs, population, layers = start_and_batches(settings)
     weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0], dtype=torch.float64))
     plain = train_plain(module, torch.optim.SGD(module.parameters(), lr=0.05), weighted, epochs)
-    assert_same_network(train_together([settings])[0], population, layers, plain)
+    assert_same_network(train_population([settings])[0], population, layers, plain)
 
 
 def members_of_32(base, vary):
@@ -173,9 +173,9 @@ def members_of_32(base, vary):
 
 
 def assert_members_equal_lone_runs(members, chosen=(0, 13, 31)):
-    together = train_together(members)
+    together = train_population(members)
     for k in chosen:
-        alone = train_together([members[k]])[0]
+        alone = train_population([members[k]])[0]
         torch.testing.assert_close(together[k].last_theta_P, alone.last_theta_P, rtol=0, atol=1e-10)
         torch.testing.assert_close(together[k].theta_P, alone.theta_P, rtol=0, atol=1e-10)
         assert together[k].best_step == alone.best_step
@@ -269,9 +269,13 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical():
     base = make_settings(
         activation="relu", dtype="float32", epochs=10, clip_norm=1.0, schedule="plateau"
     )
-    healthy = train_together([vary(dataclasses.replace(base, seed=k), k, None) for k in range(16)])
+    healthy = train_population(
+        [vary(dataclasses.replace(base, seed=k), k, None) for k in range(16)]
+    )
     for bad in (0, 7, 15):
-        sick = train_together([vary(dataclasses.replace(base, seed=k), k, bad) for k in range(16)])
+        sick = train_population(
+            [vary(dataclasses.replace(base, seed=k), k, bad) for k in range(16)]
+        )
         assert sick[bad].status == "diverged"
         assert sick[bad].theta_P.isfinite().all()
         for k in set(range(16)) - {bad}:
@@ -281,10 +285,10 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical():
 
 def test_the_start_is_bit_equal_alone_and_together():
     members = [make_settings(seed=seed, dtype="float32") for seed in range(8)]
-    together = populate(ready(members))[0]
+    together = build_populations(prepare_members(members))[0]
     first = next(together.batches.epoch(3))
     for k, settings in enumerate(members):
-        alone = populate(ready([settings]))[0]
+        alone = build_populations(prepare_members([settings]))[0]
         assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
         x, y, _ = next(alone.batches.epoch(3))
         assert torch.equal(x[0], first[0][k])
@@ -292,7 +296,7 @@ def test_the_start_is_bit_equal_alone_and_together():
 
 
 def test_an_interrupted_loop_has_outcomes():
-    loop = Loop(populate(ready([make_settings(epochs=1000)]))[0])
+    loop = Loop(build_populations(prepare_members([make_settings(epochs=1000)]))[0])
 
     def interrupt(rows, names):
         if rows[-1].epoch >= 3:

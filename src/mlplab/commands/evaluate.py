@@ -32,10 +32,10 @@ def evaluate(arguments: Sequence[str]) -> int:
         )
     load_plugins(given.folder, given.plugin)
     from mlplab.runs.run import load
-    from mlplab.training import ready
+    from mlplab.training import prepare_members
 
     run = load(given.folder)
-    prepared = ready([run.settings])[0].prepared
+    prepared = prepare_members([run.settings])[0].prepared
     rows, what = (
         _own_part(run, prepared, given.part) if given.file is None else _file(run, given.file)
     )
@@ -80,25 +80,25 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     )
 
 
-def tell_of_own_table(run: Run, cache: DataCache) -> None:
+def print_test_metrics(run: Run, cache: DataCache) -> None:
     """After a training on somebody's own table, whose data are in the cache: its test part, with
     intervals and beside plain models.
 
     Left out where that would take long.
     """
-    from mlplab.data.tabular.table_options import OwnTable
+    from mlplab.data.tabular.table_options import TabularDataset
 
     if (
-        not isinstance(run.settings.dataset, OwnTable)
+        not isinstance(run.settings.dataset, TabularDataset)
         or run.status != "done"
         or run.settings.tracking.level == "off"
     ):
         return
     from mlplab.errors import NotFiniteError
     from mlplab.terminal.output import note
-    from mlplab.training import ready
+    from mlplab.training import prepare_members
 
-    prepared = ready([run.settings], cache)[0].prepared
+    prepared = prepare_members([run.settings], cache)[0].prepared
     if prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
         try:
             tell(run, prepared, *_own_part(run, prepared, "test"))
@@ -161,7 +161,7 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
 
     from mlplab.data.tabular import roles
     from mlplab.data.tabular.columns import need
-    from mlplab.data.tabular.encoder import word_of
+    from mlplab.data.tabular.encoder import category_text
     from mlplab.data.tabular.readers import read
     from mlplab.errors import DataError
     from mlplab.runs.ensemble import plain_features
@@ -188,7 +188,7 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
             ),
             f"{len(frame)} rows of {path}",
         )
-    words = frame[own.target_names[0]].map(word_of)
+    words = frame[own.target_names[0]].map(category_text)
     unknown = ~words.isin(own.class_names).to_numpy()
     if unknown.any():
         row = int(unknown.argmax())

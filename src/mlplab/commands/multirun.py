@@ -13,7 +13,7 @@ from mlplab.cli import exit_code
 from mlplab.commands.flags import Flags
 from mlplab.config.composition import hydra_search_path, prepare, split_search_path
 from mlplab.config.overrides import parse_overrides, to_hydra
-from mlplab.config.run_dir import check_place
+from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.hydra_task import Task
@@ -30,7 +30,7 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of
     it mean a plain run.
     """
-    from mlplab.training.distributed import place as among
+    from mlplab.training.distributed import read_rank as among
 
     if among() is not None:
         raise ConfigError(
@@ -46,11 +46,12 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
 
         return train_one(task.first)
     folder = Path(str(task.first.sweep_dir))
-    if not run_sweep.joinable(folder):
-        check_place(folder, "hydra.sweep.dir")
+    if not run_sweep.can_join(folder):
+        check_folder(folder, "hydra.sweep.dir")
     launch(task, folder)
     return conclude(
-        task.ended or run_sweep.adopt(task.settings(task.jobs), folder, task.options, task.typed),
+        task.ended
+        or run_sweep.plan_from_existing(task.settings(task.jobs), folder, task.options, task.typed),
         folder,
     )
 
@@ -58,8 +59,8 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
 def _search(task: Search) -> int:
     """The same for a search, whose jobs are not known before."""
     folder = Path(str(task.first.sweep_dir))
-    if not run_sweep.joinable(folder):
-        check_place(folder, "hydra.sweep.dir")
+    if not run_sweep.can_join(folder):
+        check_folder(folder, "hydra.sweep.dir")
     launch(task, folder)
     assert task.ended is not None
     return conclude_search(task.ended, folder)

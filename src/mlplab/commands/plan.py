@@ -13,7 +13,7 @@ from mlplab.config.composition import split_search_path
 from mlplab.config.suggestions import listing
 from mlplab.errors import ConfigError
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -65,7 +65,7 @@ def _print_jobs(made: object) -> None:
     assert isinstance(made, Plan)
     population_of = {number: piece.population for piece in made.pieces for number in piece.jobs}
     rows = [["job", *made.keys, "population"]]
-    for job in made.jobs[:MOST_ROWS]:
+    for job in made.jobs[:MAX_ROWS]:
         rows.append(
             [
                 str(job.number),
@@ -74,8 +74,8 @@ def _print_jobs(made: object) -> None:
             ]
         )
     _print_table(rows)
-    if len(made.jobs) > MOST_ROWS:
-        print(f"... and {len(made.jobs) - MOST_ROWS} more")
+    if len(made.jobs) > MAX_ROWS:
+        print(f"... and {len(made.jobs) - MAX_ROWS} more")
 
 
 def _cell(value: object) -> str:

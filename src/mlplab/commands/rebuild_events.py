@@ -44,7 +44,7 @@ def rebuild(folder: Path) -> int:
     """
     from mlplab.config import settings_of_folder
     from mlplab.runs.hparams import HParams, final_scalars
-    from mlplab.runs.record import introduce
+    from mlplab.runs.record import write_event_header
     from mlplab.runs.run_index import summary_of
     from mlplab.tracking import EventWriter, read_metrics
 
@@ -56,11 +56,13 @@ def rebuild(folder: Path) -> int:
     steps = [int(step) for step in columns.pop("step")]
     epochs = columns.pop("epoch")
     old = sorted(path for path in folder.glob("events.out.tfevents.*") if path.is_file())
-    begun = _started(folder)
+    unfinished_checkpoints = _started(folder)
     apart = float(summary.get("seconds") or 0.0) / max(len(steps), 1)
     with EventWriter(folder) as events:
-        introduce(events, settings, HParams.of_run(settings, tuple(columns)))
-        events.history(steps, columns, [begun + i * apart for i in range(len(steps))])
+        write_event_header(events, settings, HParams.of_run(settings, tuple(columns)))
+        events.history(
+            steps, columns, [unfinished_checkpoints + i * apart for i in range(len(steps))]
+        )
         metrics = {
             name: value
             for name, value in (summary.get("metrics") or {}).items()

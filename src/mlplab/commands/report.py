@@ -50,7 +50,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     """Pictures, the playback page and, if asked for, the animation."""
-    _see_that_drawable(folder, gif)
+    _require_drawable(folder, gif)
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
@@ -71,12 +71,12 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
             write_animation(
                 study,
                 folder / "animation.gif",
-                lambda done, total: bar.update(0, under_way=done / total),
+                lambda done, total: bar.update(0, in_progress=done / total),
             )
         print(folder / "animation.gif")
 
 
-def _see_that_drawable(folder: Path, gif: bool) -> None:
+def _require_drawable(folder: Path, gif: bool) -> None:
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
     if not (folder / "weights.safetensors").is_file():
         raise ConfigError(
@@ -92,8 +92,8 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
 
     plan = read_plan(folder)
     if pages is not None:
-        _write_pages(run_sweep.report(plan, folder).results, pages)
-    conclude(run_sweep.report(plan, folder), folder)
+        _write_pages(run_sweep.write_reports(plan, folder).results, pages)
+    conclude(run_sweep.write_reports(plan, folder), folder)
 
 
 def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]

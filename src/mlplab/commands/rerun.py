@@ -32,10 +32,10 @@ def rerun(arguments: Sequence[str]) -> int:
             " --check."
         )
     load_plugins(given.folder, given.plugin)
-    from mlplab.config.run_dir import check_place
+    from mlplab.config.run_dir import check_folder
 
     if given.out is not None:
-        check_place(given.out, "--out")
+        check_folder(given.out, "--out")
     settings = stored_settings(given.folder, given.changes)
     from mlplab import cli, experiment
     from mlplab.terminal.results import print_result
@@ -75,7 +75,7 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.run_index import typed_words
+    from mlplab.runs.run_index import typed_overrides
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
-    return dataclasses.replace(settings, overrides=(*typed_words(folder), *changes))
+    return dataclasses.replace(settings, overrides=(*typed_overrides(folder), *changes))

@@ -58,12 +58,12 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.resume_checks import NO_MATTER, SAFE
+    from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, SAFE
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
     typed = [word.lstrip("+").partition("=")[0] for word in changes]
     for key in typed:
-        if key not in SAFE and key.partition(".")[0] not in NO_MATTER:
+        if key not in SAFE and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
             raise ConfigError(
                 f"`{key}` cannot change when a run is resumed: the rest would be of another"
                 f" training. Only {', '.join(SAFE)} can. For a run of its own: mlplab rerun"

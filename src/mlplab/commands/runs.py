@@ -246,6 +246,6 @@ def _delete(folder: Path) -> None:
     """
     with RunFolder(folder) as owner:
         owner.lock()
-        aside = folder.with_name(f".removed-{secrets.token_hex(4)}")
-        os.rename(folder, aside)
-    shutil.rmtree(aside)
+        staging_dir = folder.with_name(f".removed-{secrets.token_hex(4)}")
+        os.rename(folder, staging_dir)
+    shutil.rmtree(staging_dir)

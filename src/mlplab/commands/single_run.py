@@ -6,19 +6,19 @@ from pathlib import Path
 
 from mlplab.cli import exit_code
 from mlplab.config.composition import Composed
-from mlplab.config.run_dir import check_place
+from mlplab.config.run_dir import check_folder
 
 
 def train_one(composed: Composed) -> int:
     """One run. The last line printed is its folder."""
     place = Path(composed.run_dir) if composed.run_dir else None
     if place is not None:
-        check_place(place)
+        check_folder(place)
     from mlplab.config.builder import build
 
     settings = build(composed)
     from mlplab import experiment
-    from mlplab.commands.evaluate import tell_of_own_table
+    from mlplab.commands.evaluate import print_test_metrics
     from mlplab.terminal.output import note
     from mlplab.terminal.results import print_result
     from mlplab.training import DataCache
@@ -30,7 +30,7 @@ def train_one(composed: Composed) -> int:
     cache = DataCache()
     run = experiment.run(settings, place, cache=cache)
     print_result(run.summary)
-    tell_of_own_table(run, cache)
+    print_test_metrics(run, cache)
     if run.status == "interrupted":
         print(f"go on with: mlplab resume {run.folder}")
     print(run.folder)

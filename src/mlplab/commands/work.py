@@ -26,7 +26,7 @@ def work(arguments: Sequence[str]) -> int:
             " one."
         )
     load_plugins(given.folder, given.plugin)
-    from mlplab.sweeps.execution.progress import Display
+    from mlplab.sweeps.execution.progress import SweepProgress
     from mlplab.sweeps.execution.runner import Runner
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.plan.scheduling import cost, order
@@ -36,7 +36,7 @@ def work(arguments: Sequence[str]) -> int:
     runner = Runner(
         plan,
         given.folder,
-        Display(plan, quiet=True),
+        SweepProgress(plan, quiet=True),
         order(costs, given.of, given.number),
         given.since,
     )

@@ -3,12 +3,12 @@ typed values.
 """
 
 from mlplab.config.plugins import register
-from mlplab.config.run_dir import check_place
-from mlplab.config.stored import settings_from_words, settings_of_folder
+from mlplab.config.run_dir import check_folder
+from mlplab.config.stored import settings_from_overrides, settings_of_folder
 
 __all__ = [
-    "check_place",
+    "check_folder",
     "register",
-    "settings_from_words",
+    "settings_from_overrides",
     "settings_of_folder",
 ]

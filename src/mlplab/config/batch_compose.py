@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config import plugins
 from mlplab.config.builder import build
-from mlplab.config.composition import Composed, compose, digest, hydra_compose, split_search_path
+from mlplab.config.composition import (
+    Composed,
+    compose,
+    hydra_compose,
+    resolve_tree,
+    split_search_path,
+)
 from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
@@ -117,7 +123,7 @@ class Composer:
             OmegaConf.set_struct(fresh, True)
             typed = parse_overrides(to_hydra([word.parsed for word in values]))
             ConfigLoaderImpl._apply_overrides_to_config(typed, fresh)
-            return digest(fresh, job, self.where)
+            return resolve_tree(fresh, job, self.where)
         except Exception:
             return compose(job, self.dirs)
 

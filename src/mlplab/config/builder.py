@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import cross_checks, security
-from mlplab.config.component import Place, build_part, construct
+from mlplab.config.component import ConfigNode, build_component, construct
 from mlplab.config.composition import Composed
-from mlplab.config.root import GROUPS, PART_GROUPS, Root
+from mlplab.config.root import COMPONENT_GROUPS, GROUPS, Root
 from mlplab.config.suggestions import did_you_mean, listing, shown
 from mlplab.errors import ConfigError
 from mlplab.schema import rules
@@ -35,11 +35,11 @@ def build(composed: Composed, trains: bool = True) -> Settings:
     root = _root(config, composed)
     _check_groups(config, composed)
     parts = {
-        group: build_part(group, config[group], Place(group, composed.sources))
-        for group in PART_GROUPS
+        group: build_component(group, config[group], ConfigNode(group, composed.sources))
+        for group in COMPONENT_GROUPS
         if group != "model"
     }
-    layers = _layers(config["model"], parts, Place("model", composed.sources))
+    layers = _layers(config["model"], parts, ConfigNode("model", composed.sources))
     from mlplab.settings import Settings
 
     settings = Settings(
@@ -79,7 +79,7 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     from mlplab.errors import FolderError
     from mlplab.run_names import check_name
 
-    root = construct(Root, values, Place("", composed.sources))
+    root = construct(Root, values, ConfigNode("", composed.sources))
     try:
         check_name(root.name or "run")
     except FolderError as error:
@@ -91,7 +91,7 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
 
 
 def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
-    for group in PART_GROUPS:
+    for group in COMPONENT_GROUPS:
         node = config.get(group)
         if not isinstance(node, dict):
             raise ConfigError(
@@ -106,11 +106,13 @@ def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
             )
 
 
-def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> tuple[Layer, ...]:
+def _layers(
+    node: Mapping[str, Any], parts: Mapping[str, Any], place: ConfigNode
+) -> tuple[Layer, ...]:
     """The hidden layers and the output layer, each with parts of its own where it names them."""
     from mlplab.network.layer import Layer
 
-    model = build_part("model", node, place)
+    model = build_component("model", node, place)
     biases = _named("initializer", model.bias_initializer, place.inside("bias_initializer"))
     layers = []
     for i, written in enumerate(model.layers()):
@@ -136,7 +138,7 @@ def _layers(node: Mapping[str, Any], parts: Mapping[str, Any], place: Place) -> 
     return (*layers, Layer(0, None, last, biases, model.bias))
 
 
-def _layer_keys(written: Mapping[str, Any], place: Place) -> Any:
+def _layer_keys(written: Mapping[str, Any], place: ConfigNode) -> Any:
     from mlplab.config.model import LayerKeys
 
     known = list(rules(LayerKeys))
@@ -149,7 +151,7 @@ def _layer_keys(written: Mapping[str, Any], place: Place) -> Any:
     return construct(LayerKeys, written, place)
 
 
-def _named(group: str, written: object, place: Place) -> Any:
+def _named(group: str, written: object, place: ConfigNode) -> Any:
     """A part inside a layer: a word, a mapping with a name, or nothing."""
     if written is None:
         return None
@@ -159,4 +161,4 @@ def _named(group: str, written: object, place: Place) -> Any:
             f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its"
             " name such as {name: WORD, KEY: VALUE}."
         )
-    return build_part(group, node, place)
+    return build_component(group, node, place)

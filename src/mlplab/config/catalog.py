@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlplab.config import plugins
-from mlplab.config.root import PART_GROUPS, Root
+from mlplab.config.root import COMPONENT_GROUPS, Root
 from mlplab.config.search_path import choice_files
 
 _LINE = re.compile(r"^(?P<key>\w+):(?P<value>(?: .*?)?)(?:\s+# (?P<comment>.*))?$")
@@ -55,9 +55,9 @@ def choices(group: str, where: Sequence[Path]) -> dict[str, Choice]:
         for word, path in choice_files(group, where).items()
     }
     for word, part in plugins.registered(group).items():
-        from mlplab.config.yaml_render import part_yaml
+        from mlplab.config.yaml_render import component_yaml
 
-        found[word] = read(group, word, part_yaml(word, part), None)
+        found[word] = read(group, word, component_yaml(word, part), None)
     return dict(sorted(found.items()))
 
 
@@ -94,7 +94,7 @@ def owners(group: str, key: str, where: Sequence[Path]) -> list[str]:
 
 def groups_with(key: str, where: Sequence[Path]) -> list[str]:
     """The groups in which some choice has this key."""
-    return [group for group in PART_GROUPS if owners(group, key, where)]
+    return [group for group in COMPONENT_GROUPS if owners(group, key, where)]
 
 
 def all_keys(where: Sequence[Path]) -> list[str]:
@@ -102,7 +102,7 @@ def all_keys(where: Sequence[Path]) -> list[str]:
     return sorted(
         {
             key.name
-            for group in PART_GROUPS
+            for group in COMPONENT_GROUPS
             for choice in choices(group, where).values()
             for key in choice.keys
         }

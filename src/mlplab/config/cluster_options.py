@@ -11,11 +11,11 @@ from typing import Any
 
 from mlplab.config.suggestions import did_you_mean, shown
 from mlplab.errors import ConfigError, FieldError
-from mlplab.schema import Part, anything, integer, number, rules, text
+from mlplab.schema import Component, anything, integer, number, rules, text
 
 
 @dataclass(frozen=True)
-class Local(Part):
+class Local(Component):
     """Processes of this machine."""
 
     minutes: float | None = number(
@@ -28,7 +28,7 @@ class Local(Part):
 
 
 @dataclass(frozen=True)
-class Slurm(Part):
+class Slurm(Component):
     """The tasks of a job array."""
 
     partition: str | None = text(None, "of the cluster", optional=True)
@@ -49,7 +49,7 @@ class Slurm(Part):
 
 
 @dataclass(frozen=True)
-class Ray(Part):
+class Ray(Component):
     """Tasks of a Ray instance or cluster."""
 
     address: str | None = text(
@@ -69,7 +69,7 @@ class Ray(Part):
         _check_extra(self.extra, _NO_RAY)
 
 
-ENGINES: dict[str, type[Part]] = {"local": Local, "slurm": Slurm, "ray": Ray}
+ENGINES: dict[str, type[Component]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 
 
 def options(engine: str, given: Mapping[str, Any]) -> Any:

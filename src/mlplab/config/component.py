@@ -15,21 +15,21 @@ from mlplab.config.search_path import shipped_folder
 from mlplab.config.suggestions import did_you_mean, shown
 from mlplab.config.yaml_render import explained
 from mlplab.errors import ConfigError, FieldError
-from mlplab.schema import Part, Rule, rules
+from mlplab.schema import Component, Rule, rules
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=Component)
 
 
 @dataclass(frozen=True)
-class Place:
+class ConfigNode:
     """A node of the configuration: its path, and what tells where its values come from."""
 
     path: str
     sources: Sources
 
-    def inside(self, key: str) -> Place:
+    def inside(self, key: str) -> ConfigNode:
         """The place of a key."""
-        return Place(f"{self.path}.{key}" if self.path else key, self.sources)
+        return ConfigNode(f"{self.path}.{key}" if self.path else key, self.sources)
 
     def at(self, key: str = "") -> str:
         """ "`optimizer.lr` (override `optimizer.lr=-1`)"."""
@@ -38,7 +38,7 @@ class Place:
         return f"`{place.path}`" + (f" ({origin})" if origin else "")
 
 
-def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
+def build_component(group: str, node: Mapping[str, Any], place: ConfigNode) -> Any:
     """The part that the node names and describes. Raises ConfigError."""
     keys = {str(key): value for key, value in node.items() if key != "name"}
     word = node["name"]
@@ -68,7 +68,7 @@ def build_part(group: str, node: Mapping[str, Any], place: Place) -> Any:
     return construct(known[word], keys, place)
 
 
-def construct(part: type[P], values: Mapping[str, Any], place: Place) -> P:
+def construct(part: type[P], values: Mapping[str, Any], place: ConfigNode) -> P:
     """The part, with whole numbers made real where the class asks for real ones."""
     known = rules(part)
     try:
@@ -95,7 +95,7 @@ def _real(value: Any, rule: Rule) -> Any:
     return value
 
 
-def _refused(error: FieldError, rule: Rule | None, place: Place) -> ConfigError:
+def _refused(error: FieldError, rule: Rule | None, place: ConfigNode) -> ConfigError:
     path = place.inside(error.key).path
     origin = place.sources.of(path)
     text = (

@@ -70,7 +70,7 @@ def compose(
         raise error_hints.failure(
             error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))
         ) from error
-    return digest(tree, tuple(overrides), where, complete)
+    return resolve_tree(tree, tuple(overrides), where, complete)
 
 
 def split_search_path(
@@ -170,7 +170,7 @@ def stamp() -> str:
     return time.strftime("%Y-%m-%d_%H-%M-%S-") + secrets.token_hex(4)
 
 
-def digest(
+def resolve_tree(
     tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], complete: bool = True
 ) -> Composed:
     """A composed tree, checked and resolved to plain values."""
@@ -204,9 +204,9 @@ def all_folds(config: Mapping[str, Any]) -> bool:
 
 
 def _sweep(node: object, sources: Sources) -> Sweep:
-    from mlplab.config.component import Place, construct
+    from mlplab.config.component import ConfigNode, construct
 
-    place = Place("sweep", sources)
+    place = ConfigNode("sweep", sources)
     if not isinstance(node, dict):
         raise ConfigError(f"{place.at()} is not a mapping with the keys {', '.join(rules(Sweep))}.")
     for key in node:

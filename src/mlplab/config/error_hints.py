@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import catalog, launchers
-from mlplab.config.root import GROUPS, PART_GROUPS
+from mlplab.config.root import COMPONENT_GROUPS, GROUPS
 from mlplab.config.search_path import file_label
 from mlplab.config.suggestions import did_you_mean, listing, nearest
 from mlplab.config.yaml_render import value_yaml
@@ -33,7 +33,7 @@ def unknown_key(
     """`key` at the place (`optimizer`, `model.hidden[0].activation`) is not a key of this choice:
     whose it is, and what was probably meant.
     """
-    homes = catalog.owners(group, key, where) if group in PART_GROUPS else []
+    homes = catalog.owners(group, key, where) if group in COMPONENT_GROUPS else []
     others = [other for other in catalog.groups_with(key, where) if other != group]
     has = f"{word} has {listing(known, empty='no keys')}."
     if homes:

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlplab.config.registry import TRACKING_KEYS, TRACKING_LEVELS, table
-from mlplab.config.root import DEFAULTS, PART_GROUPS, Root
+from mlplab.config.root import COMPONENT_GROUPS, DEFAULTS, Root
 from mlplab.config.sweep_options import Sweep
-from mlplab.config.yaml_render import key_lines, part_yaml, value_yaml
+from mlplab.config.yaml_render import component_yaml, key_lines, value_yaml
 
 _HEAD = """\
 # mlplab: a choice for each group, and the keys beside the groups.
@@ -53,7 +53,7 @@ def shipped_files() -> Iterator[tuple[str, str]]:
     by hand.
     """
     yield "config.yaml", root_yaml()
-    for group in PART_GROUPS:
+    for group in COMPONENT_GROUPS:
         if group == "tracking":
             for word, meaning in TRACKING_LEVELS.items():
                 keys = [
@@ -67,7 +67,7 @@ def shipped_files() -> Iterator[tuple[str, str]]:
                 )
             continue
         for word, part in table(group).items():
-            yield f"{group}/{word}.yaml", part_yaml(word, part)
+            yield f"{group}/{word}.yaml", component_yaml(word, part)
 
 
 def root_yaml() -> str:

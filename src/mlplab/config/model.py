@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlplab.errors import FieldError
-from mlplab.schema import Number, Part, anything, choice, flag, integer, number
+from mlplab.schema import Component, Number, anything, choice, flag, integer, number
 
 MAX_LAYERS = 1000
 _PIECE = re.compile(r"(\d{1,10})(?:x(\d{1,10}))?")
@@ -17,7 +17,7 @@ NORMALIZATIONS = ("none", "batch", "layer")
 
 
 @dataclass(frozen=True)
-class LayerKeys(Part):
+class LayerKeys(Component):
     """One hidden layer where it differs from the others; what is null follows the model."""
 
     units: int = integer(1, "width", at_least=1)
@@ -48,7 +48,7 @@ class LayerKeys(Part):
 
 
 @dataclass(frozen=True)
-class Mlp(Part):
+class Mlp(Component):
     """Fully connected layers, one after another; the loss decides the width of the last.
 
     A layer is a width, or a mapping with `units` and any of activation, initializer, dropout,

@@ -30,13 +30,13 @@ from typing import TypeVar
 from mlplab.config.search_path import choice_files, shipped_folder
 from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
-from mlplab.schema import Part, rules
+from mlplab.schema import Component, rules
 
 OPEN_GROUPS = ("dataset", "activation", "initializer", "loss", "optimizer", "schedule", "training")
 ENTRY_POINTS = "mlplab.parts"
 
-P = TypeVar("P", bound=type[Part])
-_registered: dict[str, dict[str, type[Part]]] = {group: {} for group in OPEN_GROUPS}
+P = TypeVar("P", bound=type[Component])
+_registered: dict[str, dict[str, type[Component]]] = {group: {} for group in OPEN_GROUPS}
 
 
 def register(group: str, word: str) -> Callable[[P], P]:
@@ -50,7 +50,7 @@ def register(group: str, word: str) -> Callable[[P], P]:
     return keep
 
 
-def registered(group: str) -> Mapping[str, type[Part]]:
+def registered(group: str) -> Mapping[str, type[Component]]:
     """Word -> class of the plugins' parts in one group."""
     return _registered.get(group, {})
 
@@ -121,7 +121,7 @@ def _line(error: BaseException, path: Path) -> str:
     return f" (line {line})" if line else ""
 
 
-def _check(group: str, word: str, part: type[Part]) -> None:
+def _check(group: str, word: str, part: type[Component]) -> None:
 
     if group not in OPEN_GROUPS:
         raise ConfigError(
@@ -134,7 +134,7 @@ def _check(group: str, word: str, part: type[Part]) -> None:
         )
     if not (
         isinstance(part, type)
-        and issubclass(part, Part)
+        and issubclass(part, Component)
         and dataclasses.is_dataclass(part)
         and "__dataclass_params__" in vars(part)
     ):

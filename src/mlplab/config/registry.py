@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from mlplab.config import plugins
-from mlplab.schema import Part
+from mlplab.schema import Component
 
 _WHERE = {
     "dataset": ("mlplab.data.preparation.registry", "DATASETS"),
@@ -39,7 +39,7 @@ TRACKING_KEYS = {
 """The keys that a level has beside its word."""
 
 
-def table(group: str) -> Mapping[str, type[Part]]:
+def table(group: str) -> Mapping[str, type[Component]]:
     """Word -> class, parts of plugins included. The words of `tracking` are levels of one class."""
     if group == "model":
         from mlplab.config.model import Mlp
@@ -50,5 +50,5 @@ def table(group: str) -> Mapping[str, type[Part]]:
 
         return dict.fromkeys(TRACKING_LEVELS, Tracking)
     module, name = _WHERE[group]
-    shipped: dict[str, type[Part]] = getattr(import_module(module), name)
+    shipped: dict[str, type[Component]] = getattr(import_module(module), name)
     return {**shipped, **plugins.registered(group)}

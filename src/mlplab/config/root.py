@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import Part, choice, flag, integer, text
+from mlplab.schema import Component, choice, flag, integer, text
 
 DEFAULTS: dict[str, str | None] = {
     "dataset": "two_layer_radial",
@@ -24,12 +24,12 @@ comes last: it overrides the others.
 """
 
 GROUPS = tuple(DEFAULTS)
-PART_GROUPS = GROUPS[:-1]
+COMPONENT_GROUPS = GROUPS[:-1]
 """The groups whose words are classes."""
 
 
 @dataclass(frozen=True)
-class Root(Part):
+class Root(Component):
     """The keys at the root of the configuration."""
 
     name: str | None = text(

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlplab.errors import ConfigError
 
 
-def check_place(folder: str | Path, key: str = "hydra.run.dir") -> Path:
+def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     """The folder as an absolute path. Raises ConfigError where it is taken, or cannot be
     created.
     """

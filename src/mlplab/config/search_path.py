@@ -11,7 +11,7 @@ from pathlib import Path
 from mlplab.config.root import GROUPS
 from mlplab.errors import ConfigError
 
-OWN_FOLDER = "conf"
+USER_FOLDER = "conf"
 MAX_BYTES = 1_000_000
 MAX_NODES = 10_000
 
@@ -46,7 +46,7 @@ def config_folders(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
                 f" named like the groups: {', '.join(GROUPS)}."
             )
         folders.append(folder)
-    own = Path(os.path.abspath(OWN_FOLDER))
+    own = Path(os.path.abspath(USER_FOLDER))
     if own.is_dir() and any((own / group).is_dir() for group in GROUPS):
         folders.append(own)
     unique = tuple(dict.fromkeys(folders))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlplab.settings import Settings
 
 
-def settings_from_words(overrides: Sequence[str] = ()) -> Settings:
+def settings_from_overrides(overrides: Sequence[str] = ()) -> Settings:
     """The settings of the words that one would type after `mlplab train`. Raises ConfigError."""
     return build(compose(overrides))
 

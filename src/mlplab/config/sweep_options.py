@@ -10,13 +10,13 @@ from typing import Any
 
 from mlplab.config import cluster_options as cluster
 from mlplab.errors import FieldError
-from mlplab.schema import Part, anything, choice, flag, integer, text
+from mlplab.schema import Component, anything, choice, flag, integer, text
 
 MAX_JOBS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Sweep(Part):
+class Sweep(Component):
     """What a sweep varies and how it goes about its jobs.
 
     The jobs are all combinations of the command line's values, one of the blocks, the grid, one

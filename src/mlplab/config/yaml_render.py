@@ -8,14 +8,14 @@ import dataclasses
 import json
 import re
 
-from mlplab.schema import Part, Rule, meaning, rules
+from mlplab.schema import Component, Rule, meaning, rules
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 # of which YAML 1.1 makes a truth value or nothing
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-def defaults(part: type[Part]) -> dict[str, object]:
+def defaults(part: type[Component]) -> dict[str, object]:
     """Key -> default. The part's own keys come first, those that it shares with its kin after
     them.
     """
@@ -36,12 +36,12 @@ def explained(rule: Rule) -> str:
     return "; ".join(filter(None, [rule.meaning, "" if told else rule.range()]))
 
 
-def part_yaml(name: str, part: type[Part]) -> str:
+def component_yaml(name: str, part: type[Component]) -> str:
     """The file configs/<group>/<name>.yaml."""
     return "\n".join([f"# {meaning(part)}", f"name: {value_yaml(name)}", *key_lines(part)]) + "\n"
 
 
-def key_lines(part: type[Part]) -> list[str]:
+def key_lines(part: type[Component]) -> list[str]:
     """One line a key: its default, and behind it what it means."""
     known = rules(part)
     return [

@@ -84,7 +84,7 @@ def of_fold(table: Table, test: Ints) -> Table:
     return dataclasses.replace(table, given_split={"train": pool(len(table.y), test), "test": test})
 
 
-def equalized(parts: Sequence[Any]) -> list[Any]:
+def pad_to_same_width(parts: Sequence[Any]) -> list[Any]:
     """Examples of the same part of each fold, filled up to the longest with rows of their own that
     count nothing; None stays None.
     """

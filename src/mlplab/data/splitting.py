@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlplab.data.table import PARTS, Ints, Table
+from mlplab.data.table import SPLITS, Ints, Table
 from mlplab.errors import DataError
 
 HELD_OUT = ("test", "val")
@@ -42,10 +42,10 @@ def split_rows(
     parts_N = (
         _stratified(table, order_N, sizes) if table.task.classifies else _plain(len(order_N), sizes)
     )
-    drawn = {part: order_N[parts_N == number] for number, part in enumerate(PARTS)}
+    drawn = {part: order_N[parts_N == number] for number, part in enumerate(SPLITS)}
     return {
         part: given[part].astype(np.int64) if part in given and part != "train" else drawn[part]
-        for part in PARTS
+        for part in SPLITS
     }
 
 
@@ -55,9 +55,9 @@ def _size(fraction: float, num_rows: int) -> int:
 
 def _plain(num_rows: int, sizes: Mapping[str, int]) -> Ints:
     """The part number of each position of the random order."""
-    parts_N = np.full(num_rows, PARTS.index("train"))
-    parts_N[: sizes["test"]] = PARTS.index("test")
-    parts_N[sizes["test"] : sizes["test"] + sizes["val"]] = PARTS.index("val")
+    parts_N = np.full(num_rows, SPLITS.index("train"))
+    parts_N[: sizes["test"]] = SPLITS.index("test")
+    parts_N[sizes["test"] : sizes["test"] + sizes["val"]] = SPLITS.index("val")
     return parts_N
 
 

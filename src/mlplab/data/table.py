@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.errors import DataError, FieldError
-from mlplab.schema import Part, choice, integer, number
+from mlplab.schema import Component, choice, integer, number
 from mlplab.task import Task
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def value_table(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset(Part):
+class Dataset(Component):
     """Where examples come from, and how they are split and scaled. Every dataset has these
     fields.
     """
@@ -233,7 +233,7 @@ def _check_finite(values: Floats, noun: str, names: tuple[str, ...]) -> None:
 
 
 def _check_split(split: Mapping[str, Ints], num_rows: int) -> None:
-    unknown = sorted(set(split) - set(PARTS))
+    unknown = sorted(set(split) - set(SPLITS))
     if unknown or "train" not in split or len(split["train"]) == 0:
         raise DataError(
             "A given split has a non-empty train part, and val or test if any: got"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.tabular.columns import CATEGORY, DATE, FLAG
-from mlplab.data.tabular.encoder import MISSING_WORD, ColumnEncoder
+from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ def _column(
     import pandas as pd
 
     if column.kind == CATEGORY:
-        words = [word for word in column.words if word != MISSING_WORD]
+        words = [word for word in column.words if word != MISSING_CATEGORY]
         values = (
             np.array(words, dtype=object)[rng.integers(0, len(words), number)]
             if words
             else np.full(number, "?", dtype=object)
         )
         values[rng.random(number) < UNKNOWN] = "never met"
-        allowed = MISSING_WORD in column.words or column.fill is not None
+        allowed = MISSING_CATEGORY in column.words or column.fill is not None
         values[(rng.random(number) < EMPTY) & allowed] = None
         return values
     if column.kind == DATE:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder, parse_numbers, word_of
+from mlplab.data.tabular.encoder import ColumnEncoder, category_text, parse_numbers
 from mlplab.export.pipeline import codes, vocabulary
 from mlplab.runs.run import Run
 
@@ -59,7 +59,7 @@ def texts(values: pd.Series) -> np.ndarray:
     """Categories as texts, "" where empty: object [N, 1]."""
     return np.array(
         [
-            ["" if missing else word_of(value)]
+            ["" if missing else category_text(value)]
             for value, missing in zip(values, values.isna(), strict=True)
         ],
         dtype=object,

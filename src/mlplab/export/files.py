@@ -46,10 +46,10 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
         ask_onnx if form == "onnx" else ask_torch
     )
     wanted = inputs(runs)
-    with written_aside(out) as (aside, file):
+    with written_aside(out) as (staging_dir, file):
         write(runs, file)
         file.flush()
-        found = difference(runs, expected, ask(aside, wanted, frame))
+        found = difference(runs, expected, ask(staging_dir, wanted, frame))
         limit = TOLERANCE[runs[0].settings.dtype]
         if not found <= limit:
             raise DataError(

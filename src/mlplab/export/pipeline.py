@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import MISSING_WORD, ColumnEncoder
-from mlplab.losses import settled
+from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
+from mlplab.losses import resolve_auto_loss
 from mlplab.runs.run import Run
 
 DAY = 86400.0
@@ -173,7 +173,7 @@ class Model(nn.Module):
         self.scale = Scale(own.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
-        self.loss = settled(run.settings.loss, own.task)
+        self.loss = resolve_auto_loss(run.settings.loss, own.task)
         plain = own.task.classifies or own.target_scaler is None
         self.restore = (
             nn.Identity()
@@ -233,8 +233,8 @@ def vocabulary(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 def codes(words: Sequence[str]) -> dict[str, int]:
     """Word -> code; every other word is len(words). The empty text stands for an empty cell."""
     found = {word: i for i, word in enumerate(words)}
-    if MISSING_WORD in found:
-        found[""] = found[MISSING_WORD]
+    if MISSING_CATEGORY in found:
+        found[""] = found[MISSING_CATEGORY]
     return found
 
 

@@ -40,18 +40,18 @@ def written_aside(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, 
     """`write_bytes_atomic` for what is written piece by piece: the name of a new file, and the file
     itself, which takes its place at the end. What fails leaves nothing.
     """
-    aside = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    descriptor = os.open(aside, _NEW, 0o666)
+    staging_dir = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    descriptor = os.open(staging_dir, _NEW, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            yield aside, file
+            yield staging_dir, file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(staging_dir, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(aside)
+            os.unlink(staging_dir)
         raise
     if durable:
         _sync_folder(path.parent)

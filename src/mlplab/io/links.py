@@ -39,7 +39,7 @@ def refuse_links_below(folder: Path, deep: bool = True) -> None:
             return
 
 
-def own_folder(path: Path, below: Path | None = None) -> Path:
+def make_folder(path: Path, below: Path | None = None) -> Path:
     """Create the folder at `path`, with `below` also the folders between the two, and return it.
 
     Raises LinkError if one of them is a link.

@@ -2,7 +2,7 @@
 for.
 """
 
-from mlplab.losses.auto import Auto, settled
+from mlplab.losses.auto import Auto, resolve_auto_loss
 from mlplab.losses.base import ClassificationLoss, Loss, RegressionLoss
 from mlplab.losses.classification import (
     Bce,
@@ -81,5 +81,5 @@ __all__ = [
     "RegressionLoss",
     "Smape",
     "SquaredHinge",
-    "settled",
+    "resolve_auto_loss",
 ]

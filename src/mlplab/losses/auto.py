@@ -29,6 +29,6 @@ class Auto(Loss):
         return self.resolve(task).num_outputs(task)
 
 
-def settled(loss: Loss, task: Task) -> Loss:
+def resolve_auto_loss(loss: Loss, task: Task) -> Loss:
     """The loss to train with: what `auto` resolves to, any other as it is."""
     return loss.resolve(task) if isinstance(loss, Auto) else loss

@@ -15,12 +15,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlplab.schema import Part, numbers
+from mlplab.schema import Component, numbers
 from mlplab.task import Task
 
 
 @dataclass(frozen=True)
-class Loss(Part):
+class Loss(Component):
     """What training makes small."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
@@ -34,7 +34,7 @@ class Loss(Part):
     target_range: ClassVar[str] = "any"
     """The values that a target may have: "any", "non-negative" or "share" (from 0 to 1)."""
 
-    def misfit(self, task: Task) -> str | None:
+    def incompatibility(self, task: Task) -> str | None:
         """Why this loss does not serve the task, as "needs ..., the dataset has ..."; None where it
         does.
         """
@@ -117,8 +117,8 @@ class ClassificationLoss(Loss):
         optional=True,
     )
 
-    def misfit(self, task: Task) -> str | None:
-        reason = super().misfit(task)
+    def incompatibility(self, task: Task) -> str | None:
+        reason = super().incompatibility(task)
         if (
             reason is None
             and isinstance(self.class_weights, (list, tuple))

@@ -99,8 +99,8 @@ class Bce(ClassificationLoss):
 
     pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
-    def misfit(self, task: Task) -> str | None:
-        reason = super().misfit(task)
+    def incompatibility(self, task: Task) -> str | None:
+        reason = super().incompatibility(task)
         return reason or (
             None
             if task.num_classes == 2

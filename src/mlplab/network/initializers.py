@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.errors import FieldError
-from mlplab.schema import Part, number
+from mlplab.schema import Component, number
 
 
 @dataclass(frozen=True)
-class Initializer(Part):
+class Initializer(Component):
     """How one layer starts."""
 
     bias: float = number(0.0, "value of every bias")

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
-from mlplab.schema import Number, Part, number
+from mlplab.schema import Component, Number, number
 from mlplab.stacking import fit
 
 State: TypeAlias = dict[str, Tensor]
@@ -28,7 +28,7 @@ device).
 
 
 @dataclass(frozen=True)
-class Optimizer(Part):
+class Optimizer(Component):
     """One update rule. A subclass writes `init` and `update`; its fields are floats, or [K, 1]
     tensors where members differ.
 

@@ -13,10 +13,10 @@ from mlplab.pictures.colors import Floats
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.study import Points, Study
 
-MOST_EXAMPLES = 1000
-MOST_UNITS = 64
-MOST_NUMBERS = 640  # that a linear model may have: its Newton steps cost the third power
-MOST_ITERATIONS = 25
+MAX_EXAMPLES = 1000
+MAX_UNITS = 64
+MAX_NUMBERS = 640  # that a linear model may have: its Newton steps cost the third power
+MAX_ITERATIONS = 25
 TOLERANCE = 1e-5
 PENALTY = 1e-5  # keeps the weights finite where the classes can be parted
 
@@ -30,7 +30,7 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
     their main directions. scikit-learn's models say the same, a test compares them; but only to
     import them takes longer than all pictures of a small run.
     """
-    fit, judge = study.points("train", MOST_EXAMPLES), study.points(study.judged, MOST_EXAMPLES)
+    fit, judge = study.points("train", MAX_EXAMPLES), study.points(study.judged, MAX_EXAMPLES)
     inside_fit, inside_judge = (study.layers(points.x, [frame]) for points in (fit, judge))
     found = []
     for layer in layers:
@@ -38,7 +38,7 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
             points.x if layer == 0 else inside[layer - 1][0].double().numpy()
             for points, inside in ((fit, inside_fit), (judge, inside_judge))
         )
-        a, b = _scaled(a, b, max(2, min(MOST_UNITS, MOST_NUMBERS // max(1, len(study.classes)))))
+        a, b = _scaled(a, b, max(2, min(MAX_UNITS, MAX_NUMBERS // max(1, len(study.classes)))))
         score = (
             _accuracy(a, fit, b, judge, len(study.classes))
             if study.classifies
@@ -74,7 +74,7 @@ def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) 
     target_NC = np.eye(num_classes)[y_N]
     weight_HC = np.zeros((num_units, num_classes))
     value, share_NC = _objective(x_NH, target_NC, weight_HC)
-    for _ in range(MOST_ITERATIONS):
+    for _ in range(MAX_ITERATIONS):
         gradient_HC = x_NH.T @ (share_NC - target_NC) / num_examples + PENALTY * weight_HC
         if np.abs(gradient_HC).max() < TOLERANCE:
             break

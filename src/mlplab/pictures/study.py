@@ -25,9 +25,9 @@ from mlplab.pictures.plane import Floats, Plane, plane_of
 from mlplab.settings import Settings
 from mlplab.training import Frames, History
 
-MOST_POINTS = 1000
-MOST_EXAMPLES = 20_000
-MOST_NUMBERS = 8_000_000  # of one layer that are held at once
+MAX_POINTS = 1000
+MAX_EXAMPLES = 20_000
+MAX_NUMBERS = 8_000_000  # of one layer that are held at once
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Study:
         """The part that a finished network is judged on: test, else val, else train."""
         return self.parts[-1]
 
-    def points(self, part: str, most: int = MOST_POINTS) -> Points:
+    def points(self, part: str, most: int = MAX_POINTS) -> Points:
         """Examples of a part, at most so many, always the same ones."""
         if (part, most) not in self._picked:
             examples = getattr(self.prepared, part).real()
@@ -121,7 +121,7 @@ class Study:
         """Up to 20,000 examples of the judged part, and what the network at a frame says of
         them.
         """
-        points = self.points(self.judged, MOST_EXAMPLES)
+        points = self.points(self.judged, MAX_EXAMPLES)
         if frame not in self._said:
             self._said[frame] = self.outputs(points.x, [frame])[0]
         return points, self._said[frame]
@@ -161,7 +161,7 @@ class Study:
         as the members of a population.
         """
         widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
-        step = max(1, MOST_NUMBERS // (widest * max(1, len(x_NF))))
+        step = max(1, MAX_NUMBERS // (widest * max(1, len(x_NF))))
         pieces = [
             self._layers(x_NF, rows[start : start + step]) for start in range(0, len(rows), step)
         ]

@@ -20,9 +20,9 @@ from mlplab.tracking import EventWriter
 from mlplab.tracking.dashboards import Node, charts, graph, precision_recall, write_projector
 from mlplab.training.population import Population
 
-MOST_ACTIVATIONS = 200
-MOST_VECTORS = 1000
-MOST_CLASSES = 10
+MAX_ACTIVATIONS = 200
+MAX_VECTORS = 1000
+MAX_CLASSES = 10
 
 
 def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def distributions(events: EventWriter, study: Study, population: Population, ste
                 )
                 events.histogram(tag, step, view.cpu().numpy())
     for i, outputs in enumerate(
-        study.layers(study.points("train", MOST_ACTIVATIONS).x, [len(study.frames) - 1])[:-1]
+        study.layers(study.points("train", MAX_ACTIVATIONS).x, [len(study.frames) - 1])[:-1]
     ):
         events.histogram(f"activations/layer_{i + 1}", step, outputs.numpy())
 
@@ -110,7 +110,7 @@ def _layer_nodes(name: str, layer: Layer, before: str, fan_in: int, units: int) 
 def recall_curves(events: EventWriter, study: Study, step: int) -> None:
     """Precision against recall on the judged part, each class against the others."""
     points, probabilities = study.judge(study.chosen)
-    for c, name in enumerate(study.classes[:MOST_CLASSES]):
+    for c, name in enumerate(study.classes[:MAX_CLASSES]):
         events.add(
             precision_recall(
                 f"{study.judged}/precision_recall/{name}", points.y == c, probabilities[:, c]
@@ -123,7 +123,7 @@ def vectors(folder: Path, study: Study) -> None:
     """What each layer makes of the judged part, for the Projector; with small pictures where the
     examples are pictures.
     """
-    points = study.points(study.judged, MOST_VECTORS)
+    points = study.points(study.judged, MAX_VECTORS)
     inside = study.layers(points.x, [study.chosen])
     named: dict[str, Floats] = {"input": points.x}
     named |= {f"layer_{i}": outputs[0].double().numpy() for i, outputs in enumerate(inside[:-1], 1)}

@@ -20,10 +20,10 @@ from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Study
 
-MOST_POINTS = 250
+MAX_POINTS = 250
 MOST_CURVE = 400
 MOST_SCORED = 17  # frames whose layers a linear model reads
-MOST_BYTES = 12 << 20  # of maps, before they are compressed
+MAX_BYTES = 12 << 20  # of maps, before they are compressed
 
 
 class Pack:
@@ -100,9 +100,9 @@ def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
     if study.plane.dimensions == 1:
         return 200, rows
     for size in (48, 40, 32, 24):
-        if size * size * units * len(rows) <= MOST_BYTES:
+        if size * size * units * len(rows) <= MAX_BYTES:
             return size, rows
-    most = max(2, MOST_BYTES // (24 * 24 * units))
+    most = max(2, MAX_BYTES // (24 * 24 * units))
     picked = np.unique(
         np.append(np.linspace(0, len(rows) - 1, most).round().astype(int), study.chosen)
     )
@@ -144,7 +144,7 @@ def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
 
 def _points(pack: Pack, study: Study, parts: list[str]) -> None:
     for part in parts:
-        points = study.points(part, MOST_POINTS)
+        points = study.points(part, MAX_POINTS)
         places = study.plane.place(points.x)
         pack.add(f"place.{part}", places.astype(np.float32))
         answers = points.y if study.classifies else points.y[:, 0]
@@ -159,7 +159,7 @@ def _spaces(
     """
     hidden = [column.layer for column in diagram.columns[1:-1]]
     rows = list(range(len(study.frames)))
-    inside = {part: study.layers(study.points(part, MOST_POINTS).x, rows) for part in parts}
+    inside = {part: study.layers(study.points(part, MAX_POINTS).x, rows) for part in parts}
     scored = np.unique(
         np.append(np.linspace(0, len(rows) - 1, MOST_SCORED).round().astype(int), chosen)
     ).tolist()

@@ -9,7 +9,7 @@ from mlplab.errors import PlaybackError
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import load_frames
 from mlplab.runs.run import Run, load
-from mlplab.training import ready
+from mlplab.training import prepare_members
 
 
 def revisit(folder: Path) -> tuple[Run, Study]:
@@ -22,7 +22,7 @@ def revisit(folder: Path) -> tuple[Run, Study]:
         frames, chosen = load_frames(folder)
     except FileNotFoundError as error:
         raise PlaybackError(str(error)) from None
-    member = ready([run.settings])[0]
+    member = prepare_members([run.settings])[0]
     recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
     if recorded and recorded != member.prepared.data_hash:
         raise PlaybackError(

@@ -3,13 +3,13 @@
 from mlplab.runs.folder import (
     RunFolder,
     create,
-    default_place,
+    default_folder,
     unique,
 )
 
 __all__ = [
     "RunFolder",
     "create",
-    "default_place",
+    "default_folder",
     "unique",
 ]

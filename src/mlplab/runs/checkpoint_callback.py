@@ -27,7 +27,7 @@ class StorageError(OSError):
     """The disk took no more; the message says what was there before and is still."""
 
 
-class Keeper:
+class CheckpointCallback:
     """`keeper(loop)` goes to the loop's `after_step`."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Keeper:
         """Whether there is a checkpoint of its own, or one that it was restored from."""
         return self._saved_step >= 0
 
-    def wait_as(self, before: Keeper) -> None:
+    def wait_as(self, before: CheckpointCallback) -> None:
         """Save when the one before would have: members that come and go do not put a save off."""
         self._next, self.before, self.started = before._next, before.before, before.started
 

@@ -22,13 +22,13 @@ from typing import Any
 
 from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
 KEPT = 2
-MOST_BYTES = 64 << 30
+MAX_BYTES = 64 << 30
 _MANIFEST = re.compile(r"state-(\d{12})\.json")
 
 
@@ -66,7 +66,7 @@ class Checkpoints:
         there.
         """
         if self._history is None and self.below is not None:
-            own_folder(self.folder, self.below)
+            make_folder(self.folder, self.below)
         for stale in self.folder.glob(".tmp-*"):  # of a writer that died: the folder is ours alone
             stale.unlink(missing_ok=True)
         self._append(rows)
@@ -174,7 +174,7 @@ def _checked(path: Path, told: Mapping[str, Any]) -> bytes:
     size = told["size"]
     if (
         not isinstance(size, int)
-        or not 0 <= size <= MOST_BYTES
+        or not 0 <= size <= MAX_BYTES
         or path.is_symlink()
         or path.stat().st_size < size
     ):

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
-from mlplab.runs.checkpoint_callback import Keeper
-from mlplab.runs.resume_checks import at_its_end, find
+from mlplab.runs.checkpoint_callback import CheckpointCallback
+from mlplab.runs.resume_checks import find, is_finished
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
-from mlplab.training import Loop, populate, ready
+from mlplab.training import Loop, build_populations, prepare_members
 from mlplab.training.checkpoint import restore, unpack_rows
-from mlplab.training.distributed import Across
+from mlplab.training.distributed import ProcessGroup
 
 
-class Helped(SystemExit):
+class RankFinished(SystemExit):
     """The end of a process that is not the first: what there is to tell, the first tells."""
 
 
-def see_that_it_can_be_shared(settings: Settings) -> None:
+def check_distributed_support(settings: Settings) -> None:
     """Raise IncompatibleSettingsError for what needs the whole batch in one place."""
     if any(layer.normalization == "batch" for layer in settings.layers):
         raise IncompatibleSettingsError(
@@ -31,7 +31,9 @@ def see_that_it_can_be_shared(settings: Settings) -> None:
         )
 
 
-def in_step(across: Across, signals: Signals, keeper: Keeper) -> Callable[[Loop], None]:
+def sync_signals(
+    across: ProcessGroup, signals: Signals, keeper: CheckpointCallback
+) -> Callable[[Loop], None]:
     """The keeper, told of a signal only once all processes know of it, so that all stop after the
     same step.
     """
@@ -45,7 +47,7 @@ def in_step(across: Across, signals: Signals, keeper: Keeper) -> Callable[[Loop]
     return look_in
 
 
-def help_along(loop: Loop, across: Across, signals: Signals) -> NoReturn:
+def run_rank(loop: Loop, across: ProcessGroup, signals: Signals) -> NoReturn:
     """Train as one that is not the first, to the end or to the step after which all stop. Raises
     Helped.
     """
@@ -60,25 +62,25 @@ def help_along(loop: Loop, across: Across, signals: Signals) -> NoReturn:
     try:
         loop.run()
     except KeyboardInterrupt:
-        raise Helped(128 + (across.agreed or 2)) from None
-    raise Helped(0)
+        raise RankFinished(128 + (across.agreed or 2)) from None
+    raise RankFinished(0)
 
 
-def help_resume(
+def resume_rank(
     folder: Path,
     settings: Settings,
     signals: Signals,
-    across: Across,
+    across: ProcessGroup,
     step: int | None,
     allowed: Sequence[str],
 ) -> NoReturn:
     """The same from a checkpoint that lies where all processes can read it."""
 
-    if step is None and at_its_end(folder, allowed):
-        raise Helped(0)
-    see_that_it_can_be_shared(settings)
+    if step is None and is_finished(folder, allowed):
+        raise RankFinished(0)
+    check_distributed_support(settings)
     saved, _ = find(folder, step)
-    loop = Loop(populate([ready([settings])[0]])[0])
+    loop = Loop(build_populations([prepare_members([settings])[0]])[0])
     loop.across = across
     if saved is not None:
         try:
@@ -87,4 +89,4 @@ def help_resume(
             raise CheckpointError(
                 f"The checkpoint of step {saved.step} cannot be read: {error}"
             ) from error
-    help_along(loop, across, signals)
+    run_rank(loop, across, signals)

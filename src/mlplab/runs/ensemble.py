@@ -16,7 +16,7 @@ from mlplab.errors import DataError
 from mlplab.finite import check_finite_outputs
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
-from mlplab.runs.stacked_models import Together, structure
+from mlplab.runs.stacked_models import StackedModels, structure_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +29,15 @@ class Predictor:
     runs: tuple[Run, ...]
 
     @cached_property
-    def _groups(self) -> list[tuple[Together, list[int]]]:
+    def _groups(self) -> list[tuple[StackedModels, list[int]]]:
         """Networks of one structure, and the place of each one's preprocessing in
         `_preprocessing`.
         """
         found: dict[str, list[Run]] = {}
         for run in self.runs:
-            found.setdefault(structure(run), []).append(run)
+            found.setdefault(structure_key(run), []).append(run)
         return [
-            (Together(runs), [self._preprocessing[1][id(run)] for run in runs])
+            (StackedModels(runs), [self._preprocessing[1][id(run)] for run in runs])
             for runs in found.values()
         ]
 

@@ -18,8 +18,8 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.task import Task
 
 RESAMPLES = 1000
-LEAST_RESAMPLES = 100
-MOST_NUMBERS = 200_000_000
+MIN_RESAMPLES = 100
+MAX_NUMBERS = 200_000_000
 SHARE = 0.95
 
 
@@ -81,7 +81,7 @@ def with_intervals(
     """
     own = measured(scores, y, task)
     size = scores.size
-    resamples = max(LEAST_RESAMPLES, min(RESAMPLES, MOST_NUMBERS // max(size, 1)))
+    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_NUMBERS // max(size, 1)))
     rng, drawn = np.random.default_rng(seed), []
     portion = max(1, (1 << 22) // max(size, 1))
     for start in range(0, resamples, portion):

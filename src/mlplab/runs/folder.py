@@ -155,7 +155,7 @@ def _make(place: Path) -> bool:
         place.mkdir()
         return True
     except (FileExistsError, NotADirectoryError):
-        _see_that_empty(place)
+        _require_empty(place)
         return False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -165,7 +165,7 @@ def _make(place: Path) -> bool:
         ) from None
 
 
-def _see_that_empty(place: Path) -> None:
+def _require_empty(place: Path) -> None:
     if place.is_symlink():
         raise FolderError(
             f"{place} is a symbolic link; a run writes only into a folder of its own. Choose"
@@ -215,7 +215,7 @@ def unique(place: Path) -> RunFolder:
     raise AssertionError("unreachable")
 
 
-def default_place(root: Path, name: str) -> Path:
+def default_folder(root: Path, name: str) -> Path:
     """Where a run goes when nothing else is said: root/runs/<name>/<time>-<8 random hex digits>.
     Nothing is created.
 

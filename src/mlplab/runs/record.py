@@ -16,16 +16,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from mlplab.io.files import save_weights, write_json, write_text_atomic, write_yaml, yaml_text
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
-from mlplab.training.history import Journal, Row
+from mlplab.training.history import HistoryBuffer, Row
 from mlplab.training.outcome import Outcome
-from mlplab.training.together import Ready
+from mlplab.training.together import PreparedMember
 
 LEVELS = ("off", "summary", "scalars", "full")
 
@@ -41,7 +41,7 @@ class Record:
         settings: Settings,
         preprocessing: Preprocessing,
         data_hash: str,
-        journal: Journal,
+        journal: HistoryBuffer,
         resumed: bool = False,
     ) -> None:
         self.folder, self.settings, self.preprocessing, self.names = (
@@ -53,9 +53,9 @@ class Record:
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
         if resumed:
-            note_resume(folder, settings, journal.rows[-1].step if journal.rows else 0)
+            record_resume(folder, settings, journal.rows[-1].step if journal.rows else 0)
         else:
-            write_origin(folder, settings, data_hash)
+            write_config_and_provenance(folder, settings, data_hash)
         self.metrics = (
             _metrics_file(folder / "metrics.csv", journal, resumed) if level >= 1 else None
         )
@@ -63,7 +63,7 @@ class Record:
             EventWriter(folder, _next_step(journal) if resumed else None) if level >= 2 else None
         )
         if self.events is not None and not journal.rows:
-            introduce(self.events, settings, HParams.of_run(settings, self.names))
+            write_event_header(self.events, settings, HParams.of_run(settings, self.names))
 
     def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
         """Some evaluations, readable at once."""
@@ -92,7 +92,7 @@ class Record:
         )
         # of a run that goes on, the end is written at its end
         if self.events is not None and outcome.status != "interrupted":
-            _conclude(self.events, outcome)
+            _write_final_scalars(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
         summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)
         summary |= {"resume_exact": False} if not exact else {}
@@ -116,11 +116,11 @@ def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
     return [(row.epoch, row.step, *row.values[:, 0].tolist()) for row in rows]
 
 
-def _next_step(journal: Journal) -> int:
+def _next_step(journal: HistoryBuffer) -> int:
     return journal.rows[-1].step + 1 if journal.rows else 0
 
 
-def _metrics_file(path: Path, journal: Journal, resumed: bool) -> MetricsFile:
+def _metrics_file(path: Path, journal: HistoryBuffer, resumed: bool) -> MetricsFile:
     """A new file; for a run that is resumed, one that holds what the checkpoint knows and nothing
     of what was measured after it.
     """
@@ -130,7 +130,7 @@ def _metrics_file(path: Path, journal: Journal, resumed: bool) -> MetricsFile:
     return MetricsFile(path, journal.names, resume=True)
 
 
-def note_resume(folder: Path, settings: Settings, step: int) -> None:
+def record_resume(folder: Path, settings: Settings, step: int) -> None:
     """The configuration, whose length may have been changed, and where the run was taken up
     again.
     """
@@ -164,7 +164,7 @@ def write_member(
     `draw` adds what is drawn of it, where there is an event file.
     """
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
-    write_origin(folder, settings, data_hash)
+    write_config_and_provenance(folder, settings, data_hash)
     write_log(folder, log, f"{outcome.status}: {outcome.reason}")
     if level >= 1:
         values = history.values.tolist()
@@ -175,17 +175,17 @@ def write_member(
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
         with EventWriter(folder) as events:
-            introduce(events, settings, hparams)
+            write_event_header(events, settings, hparams)
             columns = dict(zip(history.names, history.values.T, strict=True))
             events.history(history.step.tolist(), columns, history.time.tolist())
             if draw is not None:
                 draw(events)
-            _conclude(events, outcome)
+            _write_final_scalars(events, outcome)
     write_weights(folder, best, last, preprocessing)
     _end(folder, summary)
 
 
-def write_origin(folder: Path, settings: Settings, data_hash: str) -> None:
+def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:
     """What is known before a run starts: its configuration, the words typed, and where it came
     from.
     """
@@ -194,7 +194,7 @@ def write_origin(folder: Path, settings: Settings, data_hash: str) -> None:
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
 
 
-def tell_of_data(folder: Path, member: Ready, quiet: bool) -> None:
+def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:
     """What was found in a user's file: into data_report.md, and the findings onto the terminal."""
     report = member.prepared.report
     if report is None or not getattr(member.settings.dataset, "report", True):
@@ -215,7 +215,7 @@ def write_weights(
     """The chosen weights, twice: as the model to take away, and beside the last ones."""
     metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
     save_weights(folder / "weights.safetensors", best, metadata)
-    own_folder(folder / "checkpoints")
+    make_folder(folder / "checkpoints")
     save_weights(folder / "checkpoints" / "best.safetensors", best, metadata)
     save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
 
@@ -274,13 +274,13 @@ def write_log(folder: Path, *lines: str) -> None:
     write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
 
 
-def introduce(events: EventWriter, settings: Settings, hparams: HParams) -> None:
+def write_event_header(events: EventWriter, settings: Settings, hparams: HParams) -> None:
     """What an event file begins with."""
     events.text("configuration", f"```yaml\n{yaml_text(settings.config)}```")
     events.hparams(hparams.values, hparams.metrics, hparams.choices)
 
 
-def _conclude(events: EventWriter, outcome: Outcome) -> None:
+def _write_final_scalars(events: EventWriter, outcome: Outcome) -> None:
     for step, values in final_scalars(
         outcome.history.names, outcome.metrics, outcome.best_step, outcome.steps
     ):

@@ -17,36 +17,38 @@ from mlplab.errors import CheckpointError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.run_index import summary_of
-from mlplab.training import Loop, Ready
+from mlplab.training import Loop, PreparedMember
 
-NO_MATTER = ("name", "tracking", "device", "deterministic")
+RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """What a run may change without changing what it computes."""
-SAFE = ("training.epochs", "training.steps", "training.patience", *NO_MATTER)
+SAFE = ("training.epochs", "training.steps", "training.patience", *RESULT_NEUTRAL_KEYS)
 """What may be changed when a run is resumed."""
 
 
-def identity(member: Ready, loop: Loop) -> dict[str, Any]:
+def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
     """What a manifest says of the run whose state it is."""
     return {
-        "config": relevant(member.settings.config),
+        "config": flat_result_config(member.settings.config),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
         "fingerprint": fingerprint(loop.now.theta_KP.device, member.settings.dtype, 1),
     }
 
 
-def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
+def flat_result_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a configuration that decide its numbers: "optimizer.lr" -> 0.01."""
-    return dict(sorted(flat(deciding(config)).items()))
+    return dict(sorted(flat(result_config(config)).items()))
 
 
-def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The nodes that decide. A single division of the data is what there was before there were
     others, and is not named.
     """
     plain = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
     return {
-        key: value for key, value in config.items() if key not in NO_MATTER and key not in plain
+        key: value
+        for key, value in config.items()
+        if key not in RESULT_NEUTRAL_KEYS and key not in plain
     }
 
 
@@ -74,7 +76,7 @@ def split_hash(prepared: Prepared) -> str:
     return digest.hexdigest()
 
 
-def at_its_end(folder: Path, allowed: Sequence[str]) -> bool:
+def is_finished(folder: Path, allowed: Sequence[str]) -> bool:
     """Whether there is nothing left to train: the run diverged, or is done and nothing is allowed
     that could make it longer.
     """
@@ -95,10 +97,10 @@ def find(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
     return newest(folder / "checkpoints")
 
 
-def see_that_it_fits(
+def check_compatible(
     folder: Path,
     saved: Saved | None,
-    member: Ready,
+    member: PreparedMember,
     loop: Loop,
     allowed: Sequence[str],
     log: logging.Logger,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights
-from mlplab.losses import Loss, settled
+from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure, layers_with_output
 from mlplab.network import as_module
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def _loss(self) -> Loss:
-        return settled(self.settings.loss, self.preprocessing.task)
+        return resolve_auto_loss(self.settings.loss, self.preprocessing.task)
 
     @torch.no_grad()
     def _outputs(self, x_NF: Any) -> Tensor:
@@ -139,7 +139,7 @@ def load(folder: str | Path) -> Run:
     summary = json.loads((place / "summary.json").read_text())
     tensors, metadata = load_weights(place / "weights.safetensors")
     preprocessing = Preprocessing.from_json(metadata["preprocessing"])
-    loss = settled(settings.loss, preprocessing.task)
+    loss = resolve_auto_loss(settings.loss, preprocessing.task)
     network = build_structure(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
     buffers = {

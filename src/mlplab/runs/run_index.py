@@ -112,7 +112,7 @@ def flat_config(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def typed_words(folder: Path) -> tuple[str, ...]:
+def typed_overrides(folder: Path) -> tuple[str, ...]:
     """The words that a run was started with, those of its folder left out; none where the file is
     missing or damaged.
     """

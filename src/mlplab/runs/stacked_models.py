@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from mlplab.losses import settled
+from mlplab.losses import resolve_auto_loss
 from mlplab.runs.run import Run
 
 BLOCK = 1 << 22  # numbers of a layer at once: bounds the memory of many networks
 
 
-class Together:
+class StackedModels:
     """Networks of one structure, on features that they share or that each has of its own."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         first = runs[0]
-        self.loss = settled(first.settings.loss, first.preprocessing.task)
+        self.loss = resolve_auto_loss(first.settings.loss, first.preprocessing.task)
         modules = [run.module().eval() for run in runs]
         self.runs, self.size = tuple(runs), len(modules)
         self.widest = max(
@@ -61,7 +61,7 @@ class Together:
         return outputs
 
 
-def structure(run: Run) -> str:
+def structure_key(run: Run) -> str:
     """What networks must agree in to predict together: all but their weights."""
     own = run.settings
     layers = [

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from mlplab.schema import Number, Part, choice, number
+from mlplab.schema import Component, Number, choice, number
 
 State: TypeAlias = dict[str, Tensor]
 """What a schedule remembers of each member: float64 tensors [K, 1]."""
@@ -22,7 +22,7 @@ UNITS = ("epoch", "step")
 
 
 @dataclass(frozen=True)
-class Schedule(Part):
+class Schedule(Component):
     """The learning rate of a unit of time is optimizer.lr * factor(t, total) * current(state).
 
     A subclass writes `shape`, and `observe` and `current` where it is stateful; its numbers are

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import plugins
 from mlplab.config.batch_compose import build_many, compose_many
 from mlplab.config.builder import build
-from mlplab.config.composition import compose, digest, split_search_path
+from mlplab.config.composition import compose, resolve_tree, split_search_path
 from mlplab.config.expand import expand
 from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.config.search_path import config_folders
@@ -43,7 +43,7 @@ def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> Data
     typed, dirs = split_search_path(overrides, ())
     task = Task(typed, dirs, (), quiet)
     place = folder or Path(str(task.first.sweep_dir))
-    plan = run_sweep.place(place, task.settings(task.jobs), task.options, task.typed)
+    plan = run_sweep.write_sweep_plan(place, task.settings(task.jobs), task.options, task.typed)
     ended = run_sweep.train(plan, place, quiet)
     if ended.status == "interrupted":
         raise KeyboardInterrupt
@@ -120,7 +120,8 @@ class Task:
             tree.hydra = copy.deepcopy(node)
         typed = tuple(str(word) for word in node.overrides.task)
         status, value = self._train(
-            build(digest(tree, typed, self.where)), Path(os.path.relpath(node.runtime.output_dir))
+            build(resolve_tree(tree, typed, self.where)),
+            Path(os.path.relpath(node.runtime.output_dir)),
         )
         if not self.quiet:
             print(f"job {node.job.num}: {status}  {' '.join(typed)}", flush=True)
@@ -154,7 +155,7 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
             f"{folder} holds a sweep already, and this launcher starts every job anew. `mlplab"
             f" resume {folder}` finishes it."
         )
-    plan = run_sweep.place(
+    plan = run_sweep.write_sweep_plan(
         folder, known.settings(known.jobs), known.options, known.typed, known.plugin_files
     )
     drawn = [
@@ -170,13 +171,13 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
         with safe_path():  # for the processes that the launcher starts
             return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
-        known.ended = run_sweep.report(plan, folder, interrupted=True)
+        known.ended = run_sweep.write_reports(plan, folder, interrupted=True)
         raise
     finally:
         if (ray := sys.modules.get("ray")) is not None:
             # its workers' lines come late, and the last line of the command is the folder
             ray.shutdown()
-        known.ended = known.ended or run_sweep.report(plan, folder)
+        known.ended = known.ended or run_sweep.write_reports(plan, folder)
 
 
 def _mend_ray(launcher: Any) -> None:
@@ -202,7 +203,7 @@ def launch(
     known = _ours(task)
     folder = Path(str(config.hydra.sweep.dir))
     settings = known.settings(jobs)
-    plan = run_sweep.place(
+    plan = run_sweep.write_sweep_plan(
         folder, settings, known.options, known.typed, known.plugin_files, extend=first > 0
     )
     known.ended = run_sweep.train(plan, folder, known.quiet)

@@ -11,10 +11,10 @@ from mlplab.errors import ConfigError, FolderError
 from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
-from mlplab.sweeps.execution.job_store import Ledger
-from mlplab.sweeps.execution.progress import Display
+from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
-from mlplab.sweeps.execution.worker_pool import Workers
+from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
@@ -44,7 +44,7 @@ class Sweep:
         return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
 
-def place(
+def write_sweep_plan(
     folder: Path,
     settings: Sequence[Settings],
     options: Options,
@@ -82,10 +82,10 @@ def place(
             write_plan(folder, plan)
             return plan
     # another process was first
-    return place(folder, settings, options, typed, plugins, extend, quiet)
+    return write_sweep_plan(folder, settings, options, typed, plugins, extend, quiet)
 
 
-def joinable(folder: Path) -> bool:
+def can_join(folder: Path) -> bool:
     """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing
     but the signs of somebody who makes it.
     """
@@ -108,7 +108,7 @@ def create_or_join(folder: Path) -> None:
     try:
         create(folder).close()
     except FolderError:
-        if not joinable(folder):
+        if not can_join(folder):
             raise
 
 
@@ -134,10 +134,10 @@ def _tell(plan: Plan, known: set[str]) -> None:
             f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has"
             f" already: {_numbers(new)}"
         )
-    if plan.vanished:
+    if plan.removed_jobs:
         note(
-            f"{len(plan.vanished)} jobs of an earlier plan are not in this one, and are left as"
-            f" they are: {_numbers(list(plan.vanished.values()))}"
+            f"{len(plan.removed_jobs)} jobs of an earlier plan are not in this one, and are left as"
+            f" they are: {_numbers(list(plan.removed_jobs.values()))}"
         )
 
 
@@ -151,13 +151,13 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run
     in several processes at once.
     """
-    display = Display(plan, quiet)
-    runner = whoever(plan, folder, display)
+    display = SweepProgress(plan, quiet)
+    runner = make_executor(plan, folder, display)
     try:
         runner.run()
     finally:
         display.close()
-    ended = report(plan, folder, runner.status == "interrupted")
+    ended = write_reports(plan, folder, runner.status == "interrupted")
     return replace(
         ended,
         signal=runner.signals.received or 0,
@@ -165,19 +165,21 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     )
 
 
-def whoever(plan: Plan, folder: Path, display: Display) -> Runner | Workers:
+def make_executor(plan: Plan, folder: Path, display: SweepProgress) -> Runner | WorkerPool:
     """Who trains the plan: this process, or as many as its options name."""
-    return Runner(plan, folder, display) if plan.options.alone else Workers(plan, folder, display)
+    return (
+        Runner(plan, folder, display) if plan.options.alone else WorkerPool(plan, folder, display)
+    )
 
 
-def report(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Write the results of what is there."""
-    ended = state(plan, folder, interrupted)
+    ended = read_sweep(plan, folder, interrupted)
     write_results(ended.results)
     return ended
 
 
-def state(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """What is there, read and not written down."""
     results = collect(plan, folder)
     statuses = {job.status for job in results.jobs}
@@ -185,7 +187,7 @@ def state(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     return Sweep(folder, plan, results, status)
 
 
-def adopt(
+def plan_from_existing(
     settings: Sequence[Settings], folder: Path, options: Options, typed: Sequence[str]
 ) -> Sweep:
     """The results of jobs that another sweeper and launcher have run in this folder, numbered in
@@ -193,7 +195,7 @@ def adopt(
     """
     plan = planning.make(settings, options, typed)
     write_plan(folder, plan)
-    return report(plan, folder)
+    return write_reports(plan, folder)
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
@@ -201,7 +203,7 @@ def resume(folder: Path, quiet: bool = False) -> Sweep:
     where the folder holds no sweep.
     """
     plan = read_plan(folder)
-    Ledger(folder)
+    JobStore(folder)
     if not plan.jobs:
         raise ConfigError(f"The plan of {folder} has no jobs.")
     return train(plan, folder, quiet)

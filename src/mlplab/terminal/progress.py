@@ -44,12 +44,12 @@ class Progress:
         self,
         done: int,
         values: Mapping[str, float] | None = None,
-        under_way: float = 0.0,
+        in_progress: float = 0.0,
         remark: str = "",
     ) -> None:
         """`done` of the total are done; the first two of the values are shown, or the remark.
 
-        `under_way`: how much of the others is done already, all in all. The bar and the time left
+        `in_progress`: how much of the others is done already, all in all. The bar and the time left
         count it, the number of done ones does not.
         """
         now = time.monotonic()
@@ -60,7 +60,7 @@ class Progress:
             f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]
         ]
         numbers += [plain(remark)] if remark else []
-        reached = done + under_way
+        reached = done + in_progress
         left = elapsed / reached * (self.total - reached) if reached else None
         if self._terminal:
             self._draw(done, reached, elapsed, left, numbers)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.io.files import write_bytes_atomic, write_text_atomic
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.tracking import summaries
 
 _THRESHOLDS = 127
@@ -100,7 +100,7 @@ def write_projector(
     """Files for the Projector: named matrices [N, V] of the same N examples, columns of labels, and
     small pictures [N, height, width] in [0, 1].
     """
-    own_folder(folder / "projector")
+    make_folder(folder / "projector")
     names = list(labels)
     rows = [
         "\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))

@@ -1,17 +1,17 @@
 """Training: a population of K networks, from the first step to the last."""
 
-from mlplab.training.frames import FrameRecorder, Frames, concluded
+from mlplab.training.frames import FrameRecorder, Frames, select_frames
 from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.training.together import (
     DataCache,
-    Ready,
-    populate,
-    ready,
-    structure,
-    train_together,
+    PreparedMember,
+    build_populations,
+    prepare_members,
+    structure_key,
+    train_population,
 )
 
 __all__ = [
@@ -22,12 +22,12 @@ __all__ = [
     "Loop",
     "Outcome",
     "Population",
-    "Ready",
+    "PreparedMember",
     "Row",
     "build",
-    "concluded",
-    "populate",
-    "ready",
-    "structure",
-    "train_together",
+    "build_populations",
+    "prepare_members",
+    "select_frames",
+    "structure_key",
+    "train_population",
 ]

@@ -22,7 +22,7 @@ CPU_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
-class Resident:
+class DeviceDataset:
     """One part of the data (train, val or test) on the device: x [K or 1, N, F]; y [K or 1, N]
     int64 or [K or 1, N, T]; weights [K or 1, N] or None.
 
@@ -42,7 +42,7 @@ class Resident:
     def shared(self) -> bool:
         return self.x.shape[0] == 1
 
-    def select(self, rows: Tensor) -> Resident:
+    def select(self, rows: Tensor) -> DeviceDataset:
         """The data of some of the members."""
         if self.shared:
             return self
@@ -51,7 +51,7 @@ class Resident:
             if self.weights is None or self.weights.shape[0] == 1
             else self.weights[rows]
         )
-        return Resident(
+        return DeviceDataset(
             self.x[rows], self.y[rows], weights, self.mask[rows] if self.mask is not None else None
         )
 
@@ -76,14 +76,14 @@ class Resident:
 
 def resident(
     parts: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype, device: torch.device
-) -> Resident:
+) -> DeviceDataset:
     """The same part of K members' data; members whose arrays are the same objects share them."""
     first_x, first_y = parts[0]
     shared = all(x is first_x and y is first_y for x, y in parts)
     chosen = parts[:1] if shared else parts
     x, y = (torch.from_numpy(_stacked(arrays)) for arrays in zip(*chosen, strict=True))
     x = x.to(device, dtype)
-    return Resident(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
+    return DeviceDataset(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -102,7 +102,7 @@ class Batches:
 
     def __init__(
         self,
-        data: Resident,
+        data: DeviceDataset,
         keys_K1: Tensor,
         portion: int,
         shuffle: bool,
@@ -169,7 +169,7 @@ class Batches:
             _take(data.weights, index_KB) if data.weights is not None else None,
         )
 
-    def select(self, data: Resident, rows: Tensor) -> Batches:
+    def select(self, data: DeviceDataset, rows: Tensor) -> Batches:
         """The batches of some of the members, unchanged."""
         other = Batches.__new__(Batches)
         other.__dict__ = {**self.__dict__, "data": data, "keys_K1": self.keys_K1[rows]}

@@ -19,12 +19,18 @@ from mlplab.errors import StateError
 from mlplab.training.history import Row
 from mlplab.training.loop import Loop
 from mlplab.training.population import Population
-from mlplab.training.stopping import FINISHED, RUNNING, Kept
+from mlplab.training.stopping import FINISHED, RUNNING, Snapshot
 
 Tree: TypeAlias = dict[str, Any]
 """Dicts, lists, tuples, numbers, texts, None and tensors, nested."""
 
-WATCHED = ("best_value_K", "since_K", "state_K", "diverged_step_K")
+WATCHED = {
+    "best_value_K": "best_value_K",
+    "since_K": "evals_since_best_K",
+    "state_K": "state_K",
+    "diverged_step_K": "diverged_step_K",
+}
+"""Keys of the stored state of early stopping, and the attributes that they stand for."""
 
 
 def capture(loop: Loop) -> Tree:
@@ -51,13 +57,13 @@ def _population(population: Population) -> Tree:
         "buffers": population.buffers,
         "optimizer": population.optimizer.export_state(population.optimizer_state),
         "schedule": population.schedule_state,
-        "watch": {name: getattr(watch, name) for name in WATCHED},
+        "watch": {key: getattr(watch, attribute) for key, attribute in WATCHED.items()},
         "best": _kept(watch.best),
         "last": _kept(watch.last),
     }
 
 
-def _kept(kept: Kept) -> Tree:
+def _kept(kept: Snapshot) -> Tree:
     return {"theta": kept.theta_KP, "buffers": kept.buffers, "step": kept.step_K}
 
 
@@ -111,7 +117,7 @@ def _restored(whole: Population, tree: Tree) -> Population:
     population.theta_KP = _like(population.theta_KP, tree["theta"], "theta")
     for name, value in population.buffers.items():  # in place: the objective holds this dictionary
         population.buffers[name] = _like(value, tree["buffers"][name], name)
-    _see_that_plain(tree["optimizer"], population.theta_KP.numel())
+    _require_plain(tree["optimizer"], population.theta_KP.numel())
     expected = population.optimizer_state
     population.optimizer_state = population.optimizer.import_state(
         population.theta_KP, tree["optimizer"]
@@ -122,8 +128,8 @@ def _restored(whole: Population, tree: Tree) -> Population:
         for name, value in population.schedule_state.items()
     }
     watch = population.watch
-    for name in WATCHED:
-        setattr(watch, name, _like(getattr(watch, name), tree["watch"][name], name))
+    for key, attribute in WATCHED.items():
+        setattr(watch, attribute, _like(getattr(watch, attribute), tree["watch"][key], key))
     watch.best, watch.last = (
         _as_kept(own, tree[key]) for own, key in ((watch.best, "best"), (watch.last, "last"))
     )
@@ -133,11 +139,11 @@ def _restored(whole: Population, tree: Tree) -> Population:
     return population
 
 
-def _as_kept(own: Kept, tree: Tree) -> Kept:
+def _as_kept(own: Snapshot, tree: Tree) -> Snapshot:
     buffers = {
         name: _like(value, tree["buffers"][name], name) for name, value in own.buffers.items()
     }
-    return Kept(
+    return Snapshot(
         _like(own.theta_KP, tree["theta"], "theta"),
         buffers,
         _like(own.step_K, tree["step"], "step"),
@@ -170,7 +176,7 @@ def _same(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> N
             _like(value, found[name], f"{what}, {name}")
 
 
-def _see_that_plain(tree: Any, most: int) -> None:
+def _require_plain(tree: Any, most: int) -> None:
     """No tensor of a stored optimizer is larger than the parameters."""
     for value in (
         tree.values()
@@ -184,7 +190,7 @@ def _see_that_plain(tree: Any, most: int) -> None:
                 f"The state does not fit this network: the optimizer's state has {value.numel()}"
                 " numbers in one piece."
             )
-        _see_that_plain(value, most)
+        _require_plain(value, most)
 
 
 def _moved(value: Any, like: Tensor) -> Any:

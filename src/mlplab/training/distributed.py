@@ -28,7 +28,7 @@ class RankLost(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """This process among the others, as torchrun or srun tell it."""
 
     rank: int
@@ -41,13 +41,13 @@ class Place:
         return self.rank == 0
 
 
-def place() -> Place | None:
+def read_rank() -> Rank | None:
     """Where this process stands; None where it is alone."""
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env and "MASTER_ADDR" in env:
-        found = Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
+        found = Rank(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
     elif int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        found = Place(
+        found = Rank(
             int(env["SLURM_PROCID"]), int(env["SLURM_NTASKS"]), int(env.get("SLURM_LOCALID", 0))
         )
     else:
@@ -55,19 +55,19 @@ def place() -> Place | None:
     return found if found.size > 1 else None
 
 
-class Across:
+class ProcessGroup:
     """The processes of one training. `agreed` is a signal that any of them received, known to all
     after the same step.
     """
 
-    def __init__(self, here: Place) -> None:
+    def __init__(self, here: Rank) -> None:
         self.here = here
         self.received = 0  # a signal of our own, told to the others with the next gradient
         self.agreed = 0
         self.total: Tensor | float = 1.0
         self.offset = 0
 
-    def share(self, batch: Batch) -> Batch:
+    def shard(self, batch: Batch) -> Batch:
         """Our rows of a batch; what the whole batch weighs is kept for `shares`."""
         x, y, weights = batch
         size = x.shape[1]
@@ -116,9 +116,9 @@ class Across:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Across | None]:
+def process_group() -> Iterator[ProcessGroup | None]:
     """The processes of torchrun or srun as one group; None where this process is alone."""
-    here = place()
+    here = read_rank()
     if here is None:
         yield None
         return
@@ -139,7 +139,7 @@ def joined() -> Iterator[Across | None]:
         timeout=PATIENCE,
     )
     try:
-        yield Across(here)
+        yield ProcessGroup(here)
     finally:
         with contextlib.suppress(RuntimeError):
             torch.distributed.destroy_process_group()

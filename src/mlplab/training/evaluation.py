@@ -17,8 +17,8 @@ from mlplab.losses import Loss
 from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
 from mlplab.task import Task
-from mlplab.training.batches import Resident
-from mlplab.training.objective import join
+from mlplab.training.batches import DeviceDataset
+from mlplab.training.objective import reduce_losses
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Scoring:
     target_shift: Tensor | None = None
     target_scale: Tensor | None = None
 
-    def metrics_of(self, outputs_KNC: Tensor, data: Resident, full: bool) -> dict[str, Tensor]:
+    def metrics_of(self, outputs_KNC: Tensor, data: DeviceDataset, full: bool) -> dict[str, Tensor]:
         """Metrics of all members: each [K]. `full` adds those that are too dear for every
         evaluation.
         """
@@ -88,7 +88,11 @@ def _member_by_member(
 
 
 def outputs(
-    network: MLP, views: Sequence[LayerViews], buffers: Buffers, data: Resident, num_members: int
+    network: MLP,
+    views: Sequence[LayerViews],
+    buffers: Buffers,
+    data: DeviceDataset,
+    num_members: int,
 ) -> Tensor:
     """The outputs for all examples: [K, N, C], computed in pieces that bound the memory."""
     width = max(network.num_features, *(layer.units for layer in network.layers))
@@ -101,7 +105,7 @@ def evaluate(
     views: Sequence[LayerViews],
     buffers: Buffers,
     scoring: Scoring,
-    data: Resident,
+    data: DeviceDataset,
     num_members: int,
     full: bool = False,
 ) -> dict[str, Tensor]:
@@ -111,7 +115,7 @@ def evaluate(
     outputs_KNC = outputs(network, views, buffers, data, num_members)
     y = data.y.expand(num_members, *data.y.shape[1:])
     weights = data.weights.expand(num_members, -1) if data.weights is not None else None
-    loss_K = join(scoring.loss(outputs_KNC, y), weights, scoring.loss.reduction)
+    loss_K = reduce_losses(scoring.loss(outputs_KNC, y), weights, scoring.loss.reduction)
     return {
         "loss": loss_K.double(),
         **{

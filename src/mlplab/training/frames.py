@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlplab.training.outcome import Outcome
 
 MOST_FRAMES = 101  # the start and 100 more
-MOST_BYTES = 32 << 20
+MAX_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class FrameRecorder:
     many, then every second, and so on. `most_bytes` holds for the whole population.
     """
 
-    def __init__(self, most: int = MOST_FRAMES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most: int = MOST_FRAMES, most_bytes: int = MAX_BYTES) -> None:
         self.most, self.most_bytes = most, most_bytes
         self._kept: list[_Moment] = []
         self._stride, self._seen = 1, 0
@@ -166,7 +166,7 @@ def snapshot(population: Population, epoch: int, step: int) -> Frames:
     )
 
 
-def concluded(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
+def select_frames(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
     """The healthy frames of a member up to its last step with its best weights among them, and
     which frame these are.
     """

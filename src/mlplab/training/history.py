@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Pending:
+class DeviceRow:
     """A row that still lies on the device: metrics [M', K], squared sizes of gradient, update and
     weights [3, K, L], and the learning rate.
     """
@@ -100,7 +100,7 @@ class History:
         )
 
 
-class Journal:
+class HistoryBuffer:
     """The rows of a population while it trains."""
 
     def __init__(self, names: tuple[str, ...], num_members: int) -> None:

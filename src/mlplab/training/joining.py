@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mlplab.training.population import Population
-from mlplab.training.stopping import Kept, Watch
+from mlplab.training.stopping import EarlyStopping, Snapshot
 
 
 def beginning(new: Population, epoch: int, first: int) -> Population:
@@ -58,7 +58,7 @@ def _cat(before: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]
     return {name: torch.cat([value, new[name]]) for name, value in before.items()}
 
 
-def _watch(whole: Watch, before: Watch, new: Watch) -> Watch:
+def _watch(whole: EarlyStopping, before: EarlyStopping, new: EarlyStopping) -> EarlyStopping:
     """In the place of the fresh one, whose limits are those of all."""
     for name, value in vars(before).items():
         if isinstance(value, Tensor) and name != "min_delta":
@@ -67,8 +67,8 @@ def _watch(whole: Watch, before: Watch, new: Watch) -> Watch:
     return whole
 
 
-def _kept(before: Kept, new: Kept) -> Kept:
-    return Kept(
+def _kept(before: Snapshot, new: Snapshot) -> Snapshot:
+    return Snapshot(
         torch.cat([before.theta_KP, new.theta_KP]),
         _cat(before.buffers, new.buffers),
         torch.cat([before.step_K, new.step_K]),

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mlplab import metrics
 from mlplab.schema import Number
-from mlplab.training.distributed import Across, Batch
+from mlplab.training.distributed import Batch, ProcessGroup
 from mlplab.training.evaluation import evaluate
-from mlplab.training.history import Journal, Pending, Row
+from mlplab.training.history import DeviceRow, HistoryBuffer, Row
 from mlplab.training.memory import keep_freed
 from mlplab.training.outcome import Outcome, outcomes_of
 from mlplab.training.population import Population
@@ -47,18 +47,18 @@ class Loop:
         self.membership_PL = population.network.layout.membership(
             population.theta_KP.device, population.theta_KP.dtype
         )
-        self.journal = Journal(self._names(), population.num_members)
+        self.journal = HistoryBuffer(self._names(), population.num_members)
         self.ended: list[Population] = []
         self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
         self.lr: Number = 0.0
         self.after_step: Callable[[Loop], None] | None = None
-        self.across: Across | None = None  # the other processes that train the same network
+        self.across: ProcessGroup | None = None  # the other processes that train the same network
         self.pause_epoch: int | None = None  # where `run` returns, to be called again
         self.pruned: dict[int, str] = {}  # member -> why it was made to leave
         self.objectives: list[Tensor] = []  # of the steps since the last evaluation
         self.objective_K: Tensor | None = None  # of the last step
         self._nobody_K = torch.zeros(1, dtype=torch.int64)
-        self._pending: list[Pending] = []
+        self._pending: list[DeviceRow] = []
         self._last_read = time.monotonic()
         self._last_steps = set(population.watch.last_step_K.tolist())
 
@@ -212,7 +212,7 @@ class Loop:
         values_MK = torch.stack([found[name] for name in self.journal.names if name in found])
         squares_3KL = self._squares(before_KP)
         self._pending.append(
-            Pending(
+            DeviceRow(
                 self.epoch,
                 self.step,
                 time.time(),

@@ -17,11 +17,11 @@ from mlplab.stacking import fit
 from mlplab.training.backward import accumulate, gradients
 
 if TYPE_CHECKING:
-    from mlplab.training.distributed import Across
+    from mlplab.training.distributed import ProcessGroup
     from mlplab.training_options import Training
 
 
-def join(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
+def reduce_losses(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
     """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or
     weighted sum: [K].
     """
@@ -72,7 +72,7 @@ class Objective:
         self._penalized = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
         self._lone = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
-        self.across: Across | None = None
+        self.across: ProcessGroup | None = None
         self._bind(theta_KP)
 
     def _bind(self, theta_KP: Tensor) -> None:
@@ -102,7 +102,7 @@ class Objective:
             loss_KB = self.loss(outputs_KBC, y)
             shares_KB = self._shares(loss_KB, weights_KB)
             self._differentiate(loss_KB, shares_KB)
-        objective_K = join(loss_KB.detach(), weights_KB, self.loss.reduction)
+        objective_K = reduce_losses(loss_KB.detach(), weights_KB, self.loss.reduction)
         if self.across is not None:
             objective_K = self.across.join(self.gradient_KP, (shares_KB * loss_KB.detach()).sum(1))
         if self._penalized:
@@ -112,8 +112,9 @@ class Objective:
         return objective_K, self.gradient_KP
 
     def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
-        """What each example's loss counts in `join`: [K, B]. Handed to autograd as the outer
-        gradient, it saves joining on the tape.
+        """Weight of each example's loss in `reduce_losses`: [K, B].
+
+        Passing it to autograd as the outer gradient keeps the reduction off the tape.
         """
         if self.across is not None:
             return self.across.shares(loss_KB, weights_KB, self.loss.reduction)

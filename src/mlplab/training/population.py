@@ -23,10 +23,10 @@ from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
-from mlplab.training.batches import Batches, Resident, resident
+from mlplab.training.batches import Batches, DeviceDataset, resident
 from mlplab.training.evaluation import Scoring
 from mlplab.training.objective import Objective
-from mlplab.training.stopping import Watch
+from mlplab.training.stopping import EarlyStopping
 from mlplab.training_options import Training
 
 NEVER = 2**62
@@ -46,10 +46,10 @@ class Population:
     schedule_state: dict[str, Tensor]
     training: Training
     scoring: Scoring
-    data: dict[str, Resident]  # train, and val and test where there are such
+    data: dict[str, DeviceDataset]  # train, and val and test where there are such
     batches: Batches
     dropout: Dropout | None
-    watch: Watch
+    watch: EarlyStopping
     total_units: float | Tensor  # length of the run in the schedule's unit
     # int64 [K]: at which epoch of the population's clock each member began; None: all at 0
     start_K: Tensor | None = None
@@ -144,7 +144,7 @@ def build(
         at_least_two=network.has_batch_norm,
     )
     last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
-    watch = Watch(
+    watch = EarlyStopping(
         theta_KP,
         buffers,
         torch.tensor(last_steps, device=device),
@@ -203,7 +203,7 @@ def _data(
     prepared: Sequence[Prepared],
     dtype: torch.dtype,
     device: torch.device,
-) -> dict[str, Resident]:
+) -> dict[str, DeviceDataset]:
     parts = {}
     for name in ("train", "val", "test"):
         examples = [getattr(p, name) for p in prepared]
@@ -229,7 +229,7 @@ def _data(
     return {name: _weighted(part, weights, dtype) for name, part in parts.items()}
 
 
-def _masked(part: Resident, masks: Sequence[np.ndarray | None]) -> Resident:
+def _masked(part: DeviceDataset, masks: Sequence[np.ndarray | None]) -> DeviceDataset:
     """Rows that fill up get the weight 0."""
     if all(mask is None for mask in masks):
         return part
@@ -242,7 +242,9 @@ def _masked(part: Resident, masks: Sequence[np.ndarray | None]) -> Resident:
     return dataclasses.replace(part, weights=weights, mask=mask_KN)
 
 
-def _weighted(part: Resident, weights: Sequence[Tensor | None], dtype: torch.dtype) -> Resident:
+def _weighted(
+    part: DeviceDataset, weights: Sequence[Tensor | None], dtype: torch.dtype
+) -> DeviceDataset:
     """Class weights become weights of the examples: [K or 1, N]."""
     rows = [w for w in weights if w is not None]
     shared = part.shared and all(torch.equal(w, rows[0]) for w in rows)

@@ -14,7 +14,7 @@ from mlplab.training.population import Population
 
 
 @torch.no_grad()
-def rehearse(population: Population, updates: int = 3) -> tuple[float, float]:
+def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
     """Seconds of one update and of one evaluation."""
     batches = itertools.chain.from_iterable(
         population.batches.epoch(epoch) for epoch in itertools.count(1)

@@ -18,7 +18,7 @@ RUNNING, FINISHED, STOPPED, DIVERGED, PRUNED = range(5)
 
 
 @dataclass
-class Kept:
+class Snapshot:
     """A member's weights worth keeping: theta [K, P], running statistics, and when they were
     met.
     """
@@ -28,7 +28,7 @@ class Kept:
     step_K: Tensor
 
     @classmethod
-    def at_start(cls, theta_KP: Tensor, buffers: Buffers) -> Kept:
+    def at_start(cls, theta_KP: Tensor, buffers: Buffers) -> Snapshot:
         zeros_K = torch.zeros(theta_KP.shape[0], dtype=torch.int64, device=theta_KP.device)
         return cls(
             theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K
@@ -48,13 +48,13 @@ class Kept:
         }
         self.step_K = torch.where(chosen_K, step, self.step_K)
 
-    def select(self, rows: Tensor) -> Kept:
-        return Kept(
+    def select(self, rows: Tensor) -> Snapshot:
+        return Snapshot(
             self.theta_KP[rows], {n: v[rows] for n, v in self.buffers.items()}, self.step_K[rows]
         )
 
 
-class Watch:
+class EarlyStopping:
     """Follows the monitored metric of each member (lower is better) and decides when a member
     ends.
     """
@@ -68,10 +68,13 @@ class Watch:
         min_delta: Number,
     ) -> None:
         members, device = theta_KP.shape[0], theta_KP.device
-        self.best, self.last = Kept.at_start(theta_KP, buffers), Kept.at_start(theta_KP, buffers)
+        self.best, self.last = (
+            Snapshot.at_start(theta_KP, buffers),
+            Snapshot.at_start(theta_KP, buffers),
+        )
         self.last_step_K, self.patience_K, self.min_delta = last_step_K, patience_K, min_delta
         self.best_value_K = torch.full((members,), torch.inf, dtype=torch.float64, device=device)
-        self.since_K = torch.zeros(members, dtype=torch.int64, device=device)
+        self.evals_since_best_K = torch.zeros(members, dtype=torch.int64, device=device)
         self.state_K = torch.full((members,), RUNNING, dtype=torch.int64, device=device)
         self.diverged_step_K = torch.zeros(members, dtype=torch.int64, device=device)
 
@@ -103,19 +106,19 @@ class Watch:
         self.best.keep(better_K, theta_KP, buffers, step)
         self.last.keep(healthy_K, theta_KP, buffers, step)
         self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
-        self.since_K = torch.where(better_K, 0, self.since_K + 1)
+        self.evals_since_best_K = torch.where(better_K, 0, self.evals_since_best_K + 1)
         self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
-        impatient_K = healthy_K & (self.since_K >= self.patience_K)
+        out_of_patience_K = healthy_K & (self.evals_since_best_K >= self.patience_K)
         finished_K = healthy_K & (self.last_step_K <= step)
         for chosen_K, state in (
-            (impatient_K, STOPPED),
+            (out_of_patience_K, STOPPED),
             (finished_K, FINISHED),
             (diverged_K, DIVERGED),
         ):
             self.state_K = self.state_K.masked_fill(chosen_K, state)
 
-    def select(self, rows: Tensor) -> Watch:
-        other = Watch.__new__(Watch)
+    def select(self, rows: Tensor) -> EarlyStopping:
+        other = EarlyStopping.__new__(EarlyStopping)
         own = {
             name: value[rows] for name, value in self.__dict__.items() if isinstance(value, Tensor)
         }

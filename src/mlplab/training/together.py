@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
-from mlplab.losses import Loss, settled
+from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.network.layer import Layer
-from mlplab.schema import Part, rules
+from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.device import choose
 from mlplab.training.loop import Listener, Loop
@@ -24,7 +24,7 @@ from mlplab.validation import KFold
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedMember:
     """Settings whose loss is decided, with their data."""
 
     settings: Settings
@@ -44,14 +44,14 @@ class DataCache:
         """The data of these settings. Raises DataError."""
         seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
         kfold = settings.validation if isinstance(settings.validation, KFold) else None
-        dealt = (kfold.folds, kfold.repeats) if kfold else None
+        fold_spec = (kfold.folds, kfold.repeats) if kfold else None
         key = repr(
             (
                 type(settings.dataset),
                 dataclasses.astuple(settings.dataset),
                 seed,
                 settings.loss.own_units,
-                dealt,
+                fold_spec,
             )
         )
         if key not in self._found:
@@ -87,20 +87,22 @@ def _num_bytes(folds: Sequence[Prepared]) -> int:
     return sum(part.x.nbytes + part.y.nbytes for part in parts)
 
 
-def ready(settings: Sequence[Settings], cache: DataCache | None = None) -> list[Ready]:
+def prepare_members(
+    settings: Sequence[Settings], cache: DataCache | None = None
+) -> list[PreparedMember]:
     """Make the data and settle the loss of each. Raises DataError or IncompatibleSettingsError."""
     cache = DataCache() if cache is None else cache
     return [_ready(s, cache.prepared(s)) for s in settings]
 
 
-def _ready(settings: Settings, prepared: Prepared) -> Ready:
-    loss = settled(settings.loss, prepared.task)
-    if reason := loss.misfit(prepared.task) or _out_of_range(loss, prepared):
+def _ready(settings: Settings, prepared: Prepared) -> PreparedMember:
+    loss = resolve_auto_loss(settings.loss, prepared.task)
+    if reason := loss.incompatibility(prepared.task) or _out_of_range(loss, prepared):
         words = f"loss={settings.word('loss')} {reason}"
         raise IncompatibleSettingsError(
             f"The loss does not fit the data: {words} (dataset={settings.word('dataset')})."
         )
-    return Ready(dataclasses.replace(settings, loss=loss), prepared)
+    return PreparedMember(dataclasses.replace(settings, loss=loss), prepared)
 
 
 def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
@@ -120,7 +122,7 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     )
 
 
-def structure(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
+def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
     """What must agree for settings to share a population, each under its name: everything but the
     numbers that may vary, and the seeds.
     """
@@ -146,7 +148,7 @@ def structure(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashab
     )
 
 
-def _kind(part: Part | None) -> Hashable:
+def _kind(part: Component | None) -> Hashable:
     """The class of a part and the fields in which members cannot differ; of a number that may vary,
     only whether it is one.
     """
@@ -166,7 +168,7 @@ def _kind(part: Part | None) -> Hashable:
     return type(part).__name__, fixed
 
 
-def populate(members: Sequence[Ready]) -> tuple[Population, str]:
+def build_populations(members: Sequence[PreparedMember]) -> tuple[Population, str]:
     """A population of these members and why it trains where it does."""
     settings = [member.settings for member in members]
     if settings[0].optimizer.alone and len(settings) > 1:
@@ -196,10 +198,12 @@ def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
     return sum(a * b for a, b in itertools.pairwise(widths))
 
 
-def train_together(settings: Sequence[Settings], listener: Listener | None = None) -> list[Outcome]:
+def train_population(
+    settings: Sequence[Settings], listener: Listener | None = None
+) -> list[Outcome]:
     """Train settings that can share a population, as one. Raises ValueError where they cannot; see
-    `structure`.
+    `structure_key`.
     """
-    loop = Loop(populate(ready(settings))[0], listener)
+    loop = Loop(build_populations(prepare_members(settings))[0], listener)
     loop.run()
     return loop.outcomes()

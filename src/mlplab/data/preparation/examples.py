@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import PARTS, Dataset, Floats, Ints, Table
+from mlplab.data.table import SPLITS, Dataset, Floats, Ints, Table
 from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
@@ -126,9 +126,11 @@ def prepare_folds(
             )
     else:
         made = _raw_folds(table, dataset, kfold, rng, target_scaling_default)
-    parts = {part: folding.equalized([getattr(one, part) for one in made]) for part in PARTS}
+    parts = {
+        part: folding.pad_to_same_width([getattr(one, part) for one in made]) for part in SPLITS
+    }
     return [
-        dataclasses.replace(one, **{part: parts[part][i] for part in PARTS})
+        dataclasses.replace(one, **{part: parts[part][i] for part in SPLITS})
         for i, one in enumerate(made)
     ]
 

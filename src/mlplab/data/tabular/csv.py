@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.data.tabular.sniffing import MISSING, Found
+from mlplab.data.tabular.sniffing import MISSING, SniffResult
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SECTION = 1 << 26  # bytes
 BLOCK = 1 << 20  # bytes that a thread parses
 
 
-def parsed(place: Path, found: Found, plain: bool) -> pd.DataFrame:
+def parsed(place: Path, found: SniffResult, plain: bool) -> pd.DataFrame:
     """All rows. `plain`: not compressed. Raises DataError."""
     utf8 = found.encoding in ("utf-8", "utf-8-sig")
     in_sections = plain and utf8 and place.stat().st_size > 2 * SECTION
@@ -58,7 +58,7 @@ def arrow_module(module: str) -> Any:
     return import_module(f"pyarrow.{module}")
 
 
-def _joined(place: Path, found: Found) -> pa.Table | None:
+def _joined(place: Path, found: SniffResult) -> pa.Table | None:
     """Section by section, with the types of the first; None where a later one does not fit them, or
     is not well formed: then the whole file decides.
     """
@@ -88,7 +88,7 @@ def _sections(place: Path) -> Iterator[bytes]:
             yield piece + file.readline()
 
 
-def _whole(place: Path, found: Found, source: Any) -> pa.Table:
+def _whole(place: Path, found: SniffResult, source: Any) -> pa.Table:
     """All at once."""
     bad: list[str] = []
 
@@ -106,7 +106,11 @@ def _whole(place: Path, found: Found, source: Any) -> pa.Table:
 
 
 def _table(
-    source: Any, found: Found, skipped: bool, types: dict[str, pa.DataType], invalid: Any = None
+    source: Any,
+    found: SniffResult,
+    skipped: bool,
+    types: dict[str, pa.DataType],
+    invalid: Any = None,
 ) -> pa.Table:
     options = options_of(
         found, types, invalid, skip_rows=int(skipped), use_threads=True, block_size=BLOCK
@@ -115,7 +119,7 @@ def _table(
 
 
 def options_of(
-    found: Found, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any
+    found: SniffResult, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any
 ) -> dict[str, Any]:
     """How a file is written and its cells are to be understood, in pyarrow's words. `types`: of
     columns whose kind is not to be found out.

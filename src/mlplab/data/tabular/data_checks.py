@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlplab.data.tabular.raw_table import RawTable
-    from mlplab.data.tabular.table_options import OwnTable
+    from mlplab.data.tabular.table_options import TabularDataset
 
 RARE = 0.05
 ALONE = 0.995
-MOST_ROWS = 200_000
+MAX_ROWS = 200_000
 EXACT = 2**24
 _FILLED = "Filled with the median of the train part, and a feature says so"
 _IMBALANCED = (
@@ -30,7 +30,7 @@ _IMBALANCED = (
 )
 
 
-def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: OwnTable) -> DataReport:
+def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: TabularDataset) -> DataReport:
     """Look at every column and at the rows."""
     findings = [
         finding
@@ -71,11 +71,11 @@ def inspect(table: RawTable, rows: Mapping[str, Ints], dataset: OwnTable) -> Dat
 
 def _row(values: pd.Series, kind: str) -> tuple[str, ...]:
     known = values.dropna()
-    first = known.iloc[:MOST_ROWS]
+    first = known.iloc[:MAX_ROWS]
     different = (
         f"{first.nunique()}"
-        if len(known) <= MOST_ROWS
-        else f"{first.nunique()} in the first {MOST_ROWS:,} rows"
+        if len(known) <= MAX_ROWS
+        else f"{first.nunique()} in the first {MAX_ROWS:,} rows"
     )
     if kind == CATEGORY:
         shown = ", ".join(map(str, known.value_counts().index[:5])) + (
@@ -91,7 +91,7 @@ def _row(values: pd.Series, kind: str) -> tuple[str, ...]:
 def _of_column(table: RawTable, name: str, kind: str) -> list[Finding]:
     values, found = table.frame[name], []
     known, missing = values.dropna(), int(values.isna().sum())
-    distinct = known.iloc[:MOST_ROWS].nunique()
+    distinct = known.iloc[:MAX_ROWS].nunique()
     if distinct <= 1 < len(known) and kind != CATEGORY and known.min() != known.max():
         distinct = 2  # it varies further on
     if missing:
@@ -149,8 +149,8 @@ def _tells_all(table: RawTable, values: pd.Series, kind: str) -> bool:
     """Whether the column alone gives the target: the majority of each value for classes, or a
     straight line for values.
     """
-    few = values.iloc[:MOST_ROWS]
-    y = table.y[:MOST_ROWS]
+    few = values.iloc[:MAX_ROWS]
+    y = table.y[:MAX_ROWS]
     if table.task.classifies:
         groups = (
             few.astype(str) if kind == CATEGORY or few.nunique() <= len(few) // 10 else _bins(few)

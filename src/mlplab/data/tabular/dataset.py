@@ -12,7 +12,7 @@ from mlplab.data.table import Ints
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
 from mlplab.data.tabular.table_builder import table_of
-from mlplab.data.tabular.table_options import OwnTable
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 from mlplab.schema import choice, text
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class File(OwnTable):
+class File(TabularDataset):
     """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values,
     categories and dates become features; text is refused.
     """

@@ -21,9 +21,9 @@ from mlplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING_WORD = "(missing)"
+MISSING_CATEGORY = "(missing)"
 OTHER = "(other)"
-DATE_PARTS = ("year", "month", "day", "day_of_week", "hour")
+DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
 QUANTILES = 1000
 
 
@@ -94,9 +94,9 @@ class ColumnEncoder:
 
     def _categories(self, values: pd.Series, source: str) -> Floats:
         missing = values.isna().to_numpy()
-        if missing.any() and MISSING_WORD not in self.words and self.fill is None:
+        if missing.any() and MISSING_CATEGORY not in self.words and self.fill is None:
             raise DataError(missing_text(self.name, missing, source))
-        texts = values.map(word_of, na_action="ignore").fillna(MISSING_WORD)
+        texts = values.map(category_text, na_action="ignore").fillna(MISSING_CATEGORY)
         place = (
             texts.map({word: i for i, word in enumerate(self.words)})
             .fillna(len(self.words))
@@ -132,7 +132,7 @@ def missing_text(name: str, missing: np.ndarray, source: str) -> str:
     )
 
 
-def word_of(value: Any) -> str:
+def category_text(value: Any) -> str:
     """A category as text: 3.0 and 3 are one."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
@@ -242,7 +242,7 @@ class Encoder:
         return cls(tuple(columns))
 
 
-def equalized(encoders: Sequence[Encoder]) -> list[Encoder]:
+def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Encoders of the same columns, measured on different rows, with as many features each, column
     by column.
     """
@@ -285,19 +285,19 @@ def _fitted(
     values: pd.Series, column: Column, missing: str, encode: str, scaling: str, seed: int
 ) -> ColumnEncoder:
     impute = missing == "impute"
-    holes = impute and bool(values.isna().any())
+    has_missing = impute and bool(values.isna().any())
     if column.kind == CATEGORY:
-        words = sorted({word_of(value) for value in values.dropna().unique()})
+        words = sorted({category_text(value) for value in values.dropna().unique()})
         return ColumnEncoder(
             column.name,
             CATEGORY,
             0.0 if impute else None,
             False,
-            (*words, MISSING_WORD) if holes else tuple(words),
+            (*words, MISSING_CATEGORY) if has_missing else tuple(words),
             encode == "ordinal",
         )
     if column.kind == DATE:
-        return _fitted_dates(values, column.name, impute, holes)
+        return _fitted_dates(values, column.name, impute, has_missing)
     numbers = parse_numbers(values, "the train part")
     known = numbers[~np.isnan(numbers)]
     if len(known) == 0:
@@ -311,7 +311,7 @@ def _fitted(
         filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
         quantiles = _quantiles(filled, seed)
     return ColumnEncoder(
-        column.name, FLAG if column.kind == FLAG else NUMBER, fill, holes, quantiles=quantiles
+        column.name, FLAG if column.kind == FLAG else NUMBER, fill, has_missing, quantiles=quantiles
     )
 
 
@@ -330,18 +330,18 @@ def _quantiles(numbers: Floats, seed: int) -> tuple[float, ...]:
     return tuple(map(float, fitted.quantiles_[:, 0]))
 
 
-def _fitted_dates(values: pd.Series, name: str, impute: bool, holes: bool) -> ColumnEncoder:
+def _fitted_dates(values: pd.Series, name: str, impute: bool, has_missing: bool) -> ColumnEncoder:
     """The parts that vary in the train rows, each with its median for missing dates."""
     import pandas as pd
 
     moments = pd.to_datetime(values, errors="coerce")
-    parts = [part for part in DATE_PARTS if getattr(moments.dt, part).nunique() > 1] or ["year"]
+    parts = [part for part in DATE_FIELDS if getattr(moments.dt, part).nunique() > 1] or ["year"]
     medians = tuple(float(getattr(moments.dt, part).median()) for part in parts)
     return ColumnEncoder(
         name,
         DATE,
         0.0 if impute else None,
-        holes,
+        has_missing,
         parts=tuple(parts),
         quantiles=medians if impute else (),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.tabular.table_builder import table_of
-from mlplab.data.tabular.table_options import OwnTable
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError, FieldError
 from mlplab.schema import integer, text
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenML(OwnTable):
+class OpenML(TabularDataset):
     """A table of openml.org, by its name or number; it is fetched once and kept. Columns are
     treated as those of dataset=file.
     """

@@ -14,7 +14,7 @@ from mlplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.tabular.table_options import OwnTable
+    from mlplab.data.tabular.table_options import TabularDataset
 
 _WORDS = {
     "train": "train",
@@ -28,7 +28,7 @@ _WORDS = {
 }
 
 
-def targets(dataset: OwnTable, available: Sequence[str], source: str) -> list[str]:
+def targets(dataset: TabularDataset, available: Sequence[str], source: str) -> list[str]:
     """The target columns: those named, else `y`, else the last one."""
     named = dataset.targets
     if named is None:
@@ -38,8 +38,8 @@ def targets(dataset: OwnTable, available: Sequence[str], source: str) -> list[st
     return list(named)
 
 
-def taken(
-    dataset: OwnTable, targets: Sequence[str], available: Sequence[str], source: str
+def reserved_columns(
+    dataset: TabularDataset, targets: Sequence[str], available: Sequence[str], source: str
 ) -> list[str]:
     """The columns that are not learnt from because they have another role."""
     found = list(targets)
@@ -92,7 +92,7 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
     return np.asarray(numbers, np.float64)
 
 
-def by_word(values: pd.Series, source: str) -> dict[str, Ints]:
+def split_from_column(values: pd.Series, source: str) -> dict[str, Ints]:
     """Rows by what a column says of their part."""
     words = values.astype(str).str.strip().str.lower().map(_WORDS)
     wrong = words.isna().to_numpy()

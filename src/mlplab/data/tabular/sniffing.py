@@ -29,7 +29,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Found:
+class SniffResult:
     """How a text file is written."""
 
     delimiter: str
@@ -39,7 +39,7 @@ class Found:
     names: list[str]
 
 
-def sniff(place: Path, form: Format) -> Found:
+def sniff(place: Path, form: Format) -> SniffResult:
     """Find out how a text file is written, from its first lines; what the format says is taken.
     Raises DataError.
     """
@@ -56,7 +56,9 @@ def sniff(place: Path, form: Format) -> Found:
     delimiter = form.delimiter or _delimiter(lines)
     decimal = form.decimal or _decimal(lines, delimiter)
     header = _header(lines, delimiter, decimal) if form.header is None else form.header
-    return Found(delimiter, encoding, decimal, header, _names(place, lines, delimiter, header))
+    return SniffResult(
+        delimiter, encoding, decimal, header, _names(place, lines, delimiter, header)
+    )
 
 
 def word(delimiter: str) -> str:

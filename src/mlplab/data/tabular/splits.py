@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import PARTS, Ints
+from mlplab.data.table import SPLITS, Ints
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     from mlplab.data.tabular.raw_table import RawTable
-    from mlplab.data.tabular.table_options import OwnTable
+    from mlplab.data.tabular.table_options import TabularDataset
 
 
-def part_rows(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> dict[str, Ints]:
+def split_table(
+    table: RawTable, dataset: TabularDataset, rng: np.random.Generator
+) -> dict[str, Ints]:
     """Row numbers of train, val and test."""
     fractions = {"val": dataset.val, "test": dataset.test}
     if dataset.group_column is not None:
@@ -45,24 +47,24 @@ def _by_group(
     pool = given.pop("train", np.arange(len(table.y)))
     known, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
     wanted = {**_sizes(len(codes), fractions), **dict.fromkeys(given, 0)}
-    parts_needed = 1 + sum(size > 0 for size in wanted.values())
-    if len(known) < parts_needed:
+    splits_needed = 1 + sum(size > 0 for size in wanted.values())
+    if len(known) < splits_needed:
         raise DataError(
-            f"{table.source}, group column '{name}' has {len(known)} group(s), and {parts_needed}"
+            f"{table.source}, group column '{name}' has {len(known)} group(s), and {splits_needed}"
             " parts need one each."
         )
-    counts, part_of = np.bincount(codes), np.full(len(known), PARTS.index("train"))
+    counts, part_of = np.bincount(codes), np.full(len(known), SPLITS.index("train"))
     order = list(rng.permutation(len(known)))
     # later: the parts that need a group after this one
     for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):
         reached = 0
         while reached < wanted[part] and len(order) > later:
             group = order.pop()
-            part_of[group] = PARTS.index(part)
+            part_of[group] = SPLITS.index(part)
             reached += counts[group]
     return {
         part: given[part] if part in given else pool[part_of[codes] == i]
-        for i, part in enumerate(PARTS)
+        for i, part in enumerate(SPLITS)
     }
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from mlplab.data.folding import held_out, pool
 from mlplab.data.scaling import Scaler, fit_scaler, identity
-from mlplab.data.table import PARTS, Floats, Ints
+from mlplab.data.table import SPLITS, Floats, Ints
 from mlplab.data.tabular import roles
 from mlplab.data.tabular.columns import choose, feature_columns, need
 from mlplab.data.tabular.data_checks import inspect
-from mlplab.data.tabular.encoder import Encoder, equalized, fit_encoder, word_of
+from mlplab.data.tabular.encoder import Encoder, category_text, fit_encoder, pad_to_same_width
 from mlplab.data.tabular.raw_table import RawTable, Split
-from mlplab.data.tabular.splits import group_codes, part_rows
+from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
@@ -26,14 +26,14 @@ from mlplab.validation import KFold
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.data.tabular.table_options import OwnTable
+    from mlplab.data.tabular.table_options import TabularDataset
 
-LEAST_ROWS = 3
-FEW_VALUES = 20
+MIN_ROWS = 3
+MAX_CLASS_VALUES = 20
 
 
 def table_of(
-    dataset: OwnTable,
+    dataset: TabularDataset,
     frame: pd.DataFrame,
     source: str,
     parts: Mapping[str, Ints] | None = None,
@@ -42,7 +42,7 @@ def table_of(
     """Decide what the columns of a frame are, and refuse what cannot be learnt from."""
     available = list(frame.columns)
     targets = roles.targets(dataset, available, source)
-    taken = roles.taken(dataset, targets, available, source)
+    taken = roles.reserved_columns(dataset, targets, available, source)
     names = choose(
         available,
         list(dataset.features) if dataset.features is not None else None,
@@ -56,16 +56,16 @@ def table_of(
     if dataset.missing == "drop":
         kept = frame[[*names, *targets]].notna().all(axis=1).to_numpy()
         frame, parts = frame[kept].reset_index(drop=True), _kept(parts, kept)
-    if len(frame) < LEAST_ROWS:
+    if len(frame) < MIN_ROWS:
         raise DataError(
             f"{source} has {len(frame)}"
-            f" row(s){' without empty cells' if before > len(frame) else ''}; at least {LEAST_ROWS}"
+            f" row(s){' without empty cells' if before > len(frame) else ''}; at least {MIN_ROWS}"
             " are needed."
         )
     columns = feature_columns(frame, names, dataset.categories, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
-        parts = roles.by_word(frame[dataset.split_column], source)
+        parts = roles.split_from_column(frame[dataset.split_column], source)
     return RawTable(
         frame,
         tuple(columns),
@@ -107,7 +107,7 @@ def _targets(
     values = frame[names[0]]
     numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
     whole = numeric and bool((values % 1 == 0).all())
-    few = whole and values.nunique() <= min(FEW_VALUES, max(2, len(values) // 10))
+    few = whole and values.nunique() <= min(MAX_CLASS_VALUES, max(2, len(values) // 10))
     classify = task == "classification" or (
         task == "auto" and len(names) == 1 and (not numeric or few)
     )
@@ -123,7 +123,7 @@ def _targets(
             " target, or dataset.task=regression."
         )
     code_N, distinct = pd.factorize(values)
-    word_of_code = [word_of(value) for value in distinct]
+    word_of_code = [category_text(value) for value in distinct]
     order = sorted(
         set(word_of_code),
         key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)),
@@ -146,16 +146,16 @@ def _targets(
     )
 
 
-def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split:
+def split(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) -> Split:
     """Part the rows, look at what there is, measure the encoder and the scaler on the train part
     alone, and encode all rows.
 
     The columns leave the table as they are encoded.
     """
     if table.parts is not None:
-        _see_that_classes_are_trained(table, table.parts)
-    rows = part_rows(table, dataset, rng)
-    _see_that_classes_are_trained(table, rows)
+        _check_trained_classes(table, table.parts)
+    rows = split_table(table, dataset, rng)
+    _check_trained_classes(table, rows)
     report = inspect(table, rows, dataset)
     encoder = fit_encoder(
         table.frame,
@@ -177,7 +177,7 @@ def split(table: RawTable, dataset: OwnTable, rng: np.random.Generator) -> Split
 
 
 def split_folds(
-    table: RawTable, dataset: OwnTable, kfold: KFold, rng: np.random.Generator
+    table: RawTable, dataset: TabularDataset, kfold: KFold, rng: np.random.Generator
 ) -> list[Split]:
     """The same for each fold of a cross-validation: its own encoder and scaler, all with the same
     number of features.
@@ -192,11 +192,11 @@ def split_folds(
     parts = []
     for test in held_out(table, groups, kfold, rng):
         given = replace(table, parts={"train": pool(len(table.y), test), "test": test})
-        rows = part_rows(given, dataset, rng)
-        _see_that_classes_are_trained(given, rows)
+        rows = split_table(given, dataset, rng)
+        _check_trained_classes(given, rows)
         parts.append(rows)
     report = inspect(table, parts[0], dataset)
-    encoders = equalized(
+    encoders = pad_to_same_width(
         [
             fit_encoder(
                 table.frame,
@@ -238,7 +238,7 @@ def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scal
     return scaler
 
 
-def _see_that_classes_are_trained(table: RawTable, rows: Mapping[str, Ints]) -> None:
+def _check_trained_classes(table: RawTable, rows: Mapping[str, Ints]) -> None:
     if not table.task.classifies:
         return
     counts = np.bincount(table.y[rows["train"]].astype(np.int64), minlength=table.task.num_classes)
@@ -246,7 +246,7 @@ def _see_that_classes_are_trained(table: RawTable, rows: Mapping[str, Ints]) -> 
         label = int((counts == 0).argmax())
         where = [
             part
-            for part in PARTS
+            for part in SPLITS
             if part != "train" and part in rows and (table.y[rows[part]] == label).any()
         ]
         number = int((table.y == label).sum())

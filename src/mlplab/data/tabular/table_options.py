@@ -18,7 +18,7 @@ SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnTable(Dataset):
+class TabularDataset(Dataset):
     """A table whose columns are looked at before they are learnt from."""
 
     task_kind: ClassVar[str] = ""  # known when the table is read

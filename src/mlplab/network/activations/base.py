@@ -11,11 +11,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mlplab.schema import Part
+from mlplab.schema import Component
 
 
 @dataclass(frozen=True)
-class Activation(Part):
+class Activation(Component):
     """An elementwise function between two layers.
 
     A subclass writes `value`; a number of it is a float, or a [K, 1] tensor where members differ,

@@ -19,9 +19,9 @@ from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 FLAT = 0.1  # |f'(z)| below which an activation passes hardly any gradient
 DEAD = 0.01  # ... on every example: the unit cannot learn any more
 MOST_FRAMES = 25
-MOST_EXAMPLES = 200
+MAX_EXAMPLES = 200
 MOST_LAYERS = 12
-MOST_NUMBERS = 4_000_000
+MAX_NUMBERS = 4_000_000
 
 
 @picture()
@@ -81,9 +81,9 @@ def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any
             color=SOFT,
         )
         return
-    x = study.points("train", MOST_EXAMPLES).x
+    x = study.points("train", MAX_EXAMPLES).x
     numbers = len(x) * sum(layer.units for layer in study.network.layers[:-1])
-    most = int(np.clip(MOST_NUMBERS // max(numbers, 1), 2, MOST_FRAMES))
+    most = int(np.clip(MAX_NUMBERS // max(numbers, 1), 2, MOST_FRAMES))
     rows = np.unique(np.linspace(0, len(study.frames) - 1, most).round().astype(int)).tolist()
     flat, dead = flat_and_dead(study, x, rows)
     for layer in hidden:

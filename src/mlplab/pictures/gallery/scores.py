@@ -12,7 +12,7 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import SOFT, figure, headline
 
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 
 
 def _remark(study: Study, shown: int, total: int) -> str:
@@ -32,7 +32,7 @@ def confusion(study: Study, frame: int) -> Figure | None:
         return None
     points, probabilities = study.judge(frame)
     predicted = probabilities.argmax(1)
-    count = min(len(study.classes), MOST_CLASSES)
+    count = min(len(study.classes), MAX_CLASSES)
     table = np.zeros((len(study.classes), len(study.classes)), int)
     np.add.at(table, (points.y.astype(int), predicted), 1)
     table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlplab.io.files import write_bytes_atomic
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import Picture
 from mlplab.pictures.study import Study
@@ -25,7 +25,7 @@ def write_picture(study: Study, picture: Picture, folder: Path) -> bool:
     """Write NAME.png into the folder, unless the run has no such picture; whether it has."""
     drawn = draw(study, picture)
     if drawn is not None:
-        own_folder(folder)
+        make_folder(folder)
         write_bytes_atomic(folder / f"{picture.name}.png", drawn)
     return drawn is not None
 

@@ -17,7 +17,7 @@ from mlplab.terminal.progress import Progress
 from mlplab.tracking import EventWriter
 
 if TYPE_CHECKING:
-    from mlplab.pictures.rendering.step_images import Moments
+    from mlplab.pictures.rendering.step_images import StepImages
 
 LEAST_IMAGES, MOST_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
 
@@ -37,7 +37,7 @@ def lay_charts(events: EventWriter, names: Sequence[str], log: logging.Logger) -
         tensorboard_extras.chart_layout(events, names)
 
 
-class Finish:
+class FinalFigures:
     """Draws a finished run. `budget` and `moments` are those of its training, where somebody looked
     on.
     """
@@ -48,7 +48,7 @@ class Finish:
         events: EventWriter,
         log: logging.Logger,
         budget: Budget | None = None,
-        moments: Moments | None = None,
+        moments: StepImages | None = None,
     ) -> None:
         self.folder, self.events, self.log, self.moments = folder, events, log, moments
         self.budget = Budget(0.0, 0.0) if budget is None else budget
@@ -84,9 +84,9 @@ class Finish:
         """The decision at moments that went by too fast: the start, the end, and what lies between,
         as long as the time allows.
         """
-        from mlplab.pictures.rendering.step_images import Moments
+        from mlplab.pictures.rendering.step_images import StepImages
 
-        moments = Moments(self.events) if self.moments is None else self.moments
+        moments = StepImages(self.events) if self.moments is None else self.moments
         picture = next(p for p in moments.moving if p.name == "decision")
         drawn = moments.drawn[picture.name]
         for count, frame in enumerate(spread(len(study.frames))):

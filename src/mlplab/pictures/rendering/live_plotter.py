@@ -12,30 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.extras import installed, missing
-from mlplab.pictures.rendering.final_figures import Finish, lay_charts, safely
+from mlplab.pictures.rendering.final_figures import FinalFigures, lay_charts, safely
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter
-from mlplab.training import FrameRecorder, Outcome, Ready, concluded
+from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames
 from mlplab.training.frames import snapshot
 from mlplab.training.history import History
 from mlplab.training.population import Population
 
 if TYPE_CHECKING:
-    from mlplab.pictures.rendering.step_images import Moments
+    from mlplab.pictures.rendering.step_images import StepImages
 
 IMPORT = 0.5  # seconds that the first picture is thought to take, matplotlib's import with it
 
 
-class Onlooker:
+class LivePlotter:
     """`observe` goes to the loop; `conclude` when the run's results are written."""
 
     def __init__(
         self,
         folder: Path,
-        member: Ready,
+        member: PreparedMember,
         events: EventWriter,
         log: logging.Logger,
         names: tuple[str, ...],
@@ -47,7 +47,7 @@ class Onlooker:
         self.drawing, self.numbers = Budget(0.7 * share, IMPORT), Budget(0.3 * share, 0.0)
         self.able = installed("matplotlib")
         self._study: Study | None = None
-        self._moments: Moments | None = None
+        self._moments: StepImages | None = None
         if not self.able:
             text = f"no pictures: {missing('drawing', 'pictures', 'matplotlib')}"
             log.warning(text)
@@ -79,11 +79,11 @@ class Onlooker:
             )
         return self._study.with_frames(frames)
 
-    def _over_steps(self) -> Moments:
+    def _over_steps(self) -> StepImages:
         if self._moments is None:
-            from mlplab.pictures.rendering.step_images import Moments
+            from mlplab.pictures.rendering.step_images import StepImages
 
-            self._moments = Moments(self.events)
+            self._moments = StepImages(self.events)
         return self._moments
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> None:
@@ -91,17 +91,19 @@ class Onlooker:
         TensorBoard shows once. Ctrl-C leaves the rest out.
         """
         try:
-            self._conclude(outcome, quiet)
+            self._write_final_scalars(outcome, quiet)
         except KeyboardInterrupt:
             self.log.info(
                 "interrupted while drawing: some pictures are missing; mlplab report draws them"
             )
 
-    def _conclude(self, outcome: Outcome, quiet: bool) -> None:
-        frames, chosen = concluded(self.recorder, outcome)
+    def _write_final_scalars(self, outcome: Outcome, quiet: bool) -> None:
+        frames, chosen = select_frames(self.recorder, outcome)
         save_frames(self.folder, frames, chosen)
         study = Study(self.member.settings, self.member.prepared, frames, chosen, outcome.history)
-        Finish(self.folder, self.events, self.log, self.drawing, self._moments).draw(study, quiet)
+        FinalFigures(self.folder, self.events, self.log, self.drawing, self._moments).draw(
+            study, quiet
+        )
 
 
 def _no_history() -> History:

@@ -13,7 +13,7 @@ from mlplab.tracking import EventWriter
 DPI = 80
 
 
-class Moments:
+class StepImages:
     """Draws moving pictures into an event file, in turn."""
 
     def __init__(self, events: EventWriter) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlplab.io.files import write_json
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 
 LIMIT = 3
 """How many workers a population, or a job alone, may take along."""
@@ -26,7 +26,7 @@ BEFORE = -1
 """The step of jobs whose data are being made."""
 
 
-class Deaths:
+class CrashLog:
     """The notes of a sweep. `since`: seconds since 1970, older notes mean nothing; None where this
     process has no driver, and leaves none.
 
@@ -37,12 +37,12 @@ class Deaths:
         self.folder, self.since = sweep / ".under-way", since
 
     @contextlib.contextmanager
-    def under_way(self, piece: int, numbers: Sequence[int], step: int) -> Iterator[None]:
+    def in_progress(self, piece: int, numbers: Sequence[int], step: int) -> Iterator[None]:
         """While these jobs train, from a step on."""
         if self.since is None:
             yield
             return
-        place = own_folder(self.folder / str(piece), self.folder.parent)
+        place = make_folder(self.folder / str(piece), self.folder.parent)
         note = place / f"{os.getpid()}-{os.urandom(4).hex()}.json"
         write_json(note, {"jobs": list(numbers), "step": step})
         try:

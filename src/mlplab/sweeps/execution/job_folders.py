@@ -18,15 +18,21 @@ from mlplab.model.structure import build_structure, layers_with_output
 from mlplab.network import stacked_states
 from mlplab.runs.frames_file import save_frames
 from mlplab.runs.hparams import HParams
-from mlplab.runs.record import summarize, write_failure, write_log, write_member, write_origin
+from mlplab.runs.record import (
+    summarize,
+    write_config_and_provenance,
+    write_failure,
+    write_log,
+    write_member,
+)
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.tracking import EventWriter
-from mlplab.training import FrameRecorder, Outcome, Ready, concluded
+from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames
 
 State = dict[str, Tensor]
 
 
-class Members:
+class JobFolders:
     """Writes what K members left. What can be paid once a population is: the weights of all are
     brought into nn.Sequential's form at once.
     """
@@ -34,7 +40,7 @@ class Members:
     def __init__(
         self,
         plan: Plan,
-        members: Sequence[Ready],
+        members: Sequence[PreparedMember],
         outcomes: Sequence[Outcome],
         device: str,
         seconds: float,
@@ -139,18 +145,18 @@ class Members:
         """
         member, outcome = self.members[k], self.outcomes[k]
         assert self.recorder is not None
-        frames, chosen = concluded(self.recorder, outcome, k)
+        frames, chosen = select_frames(self.recorder, outcome, k)
         save_frames(folder, frames, chosen)
 
         def draw(events: EventWriter) -> None:
             if "tracking=full" not in member.settings.overrides:
                 return
-            from mlplab.pictures.rendering.final_figures import Finish, lay_charts
+            from mlplab.pictures.rendering.final_figures import FinalFigures, lay_charts
             from mlplab.pictures.study import Study
 
             log = logging.getLogger("mlplab.sweeps")
             lay_charts(events, outcome.history.names, log)
-            Finish(folder, events, log).draw(
+            FinalFigures(folder, events, log).draw(
                 Study(member.settings, member.prepared, frames, chosen, outcome.history), quiet=True
             )
 
@@ -160,6 +166,6 @@ class Members:
 def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:
     """The folder of a job that raised."""
     folder.mkdir()
-    write_origin(folder, job.settings, "")
+    write_config_and_provenance(folder, job.settings, "")
     write_log(folder, f"failed: {trace.strip().splitlines()[-1]}")
     write_failure(folder, job.settings, trace, seconds)

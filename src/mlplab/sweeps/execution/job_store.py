@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import FolderInUseError
-from mlplab.io.links import own_folder, refuse_links_below
+from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
 
 FINISHED = ("done", "diverged", "pruned")
@@ -31,12 +31,12 @@ _WRITTEN = (".checkpoints", ".locks", ".search", ".under-way", "workers")
 """Folders of a sweep that its processes write into, and take files away from."""
 
 
-class Ledger:
+class JobStore:
     """The jobs below a sweep's folder. Raises LinkError where a folder of it is a symbolic link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
-        refuse_links_below(own_folder(self.jobs), deep=False)
+        refuse_links_below(make_folder(self.jobs), deep=False)
         for name in _WRITTEN:
             refuse_links_below(folder / name)
 
@@ -57,7 +57,7 @@ class Ledger:
         summary = self.summary(number)
         return summary is not None and summary["status"] in FINISHED
 
-    def tried(self, number: int, since: float | None) -> bool:
+    def failed_since(self, number: int, since: float | None) -> bool:
         """Whether the job has failed after that moment."""
         if since is None:
             return False
@@ -72,7 +72,7 @@ class Ledger:
         return [number for number in numbers if not self.finished(number)]
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[Path]:
+    def staging_dir(self) -> Iterator[Path]:
         """A folder to fill jobs in, on the same file system; taken away at the end with whatever
         was not committed.
         """
@@ -85,7 +85,7 @@ class Ledger:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def sweep_up(self) -> None:
+    def clean_stale_staging(self) -> None:
         """Take away what processes that were killed had begun to write."""
         for place in self.folder.glob(f"{_ASIDE}-*"):
             with contextlib.suppress(OSError, ValueError), RunFolder(place) as owner:
@@ -122,7 +122,7 @@ class Ledger:
         """
         return self.folder / _CHECKPOINTS / str(piece)
 
-    def begun(self, piece: int) -> list[Path]:
+    def unfinished_checkpoints(self, piece: int) -> list[Path]:
         """The populations of a piece that were saved and have not ended."""
         place = self.populations(piece)
         return sorted(place.iterdir()) if place.is_dir() else []
@@ -139,7 +139,7 @@ class Ledger:
     @contextlib.contextmanager
     def piece(self, number: int) -> Iterator[bool]:
         """Own a piece while it is trained; False where another process has it."""
-        place = own_folder(self.folder / ".locks" / str(number), self.folder)
+        place = make_folder(self.folder / ".locks" / str(number), self.folder)
         with contextlib.ExitStack() as stack:
             owner = stack.enter_context(RunFolder(place))
             try:

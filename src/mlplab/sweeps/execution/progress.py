@@ -12,7 +12,7 @@ MOST_NOTES = 10
 """Failures that are told one by one; the others are counted, and listed in summary.md."""
 
 
-class Display:
+class SweepProgress:
     """A progress bar over jobs, and a note for each failure as it happens. Nothing at all when
     quiet.
     """
@@ -33,12 +33,12 @@ class Display:
         if done and not self.quiet:
             note(f"{done} of {len(self.plan.jobs)} jobs are done already and stay as they are")
 
-    def progress(self, under_way: float) -> None:
+    def progress(self, in_progress: float) -> None:
         """So much of the jobs under way is trained, counted in jobs."""
-        self._under_way = under_way
+        self._under_way = in_progress
         self.bar.update(
             self.done,
-            under_way=under_way,
+            in_progress=in_progress,
             remark=f"{self.failures} failed" if self.failures else "",
         )
 

@@ -16,27 +16,27 @@ from pathlib import Path
 import torch
 
 from mlplab.errors import CheckpointError, StateError
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.runs.record import tell_of_data
+from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, Deaths
-from mlplab.sweeps.execution.job_folders import Members, write_failed
-from mlplab.sweeps.execution.job_store import Ledger
-from mlplab.sweeps.execution.progress import Display
+from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, CrashLog
+from mlplab.sweeps.execution.job_folders import JobFolders, write_failed
+from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.plan.memory import is_out_of_memory
-from mlplab.sweeps.plan.plan import Job, Piece, Plan
+from mlplab.sweeps.plan.plan import Job, Plan, WorkUnit
 from mlplab.terminal.output import note
 from mlplab.training import (
     DataCache,
     FrameRecorder,
     Loop,
     Outcome,
-    Ready,
-    populate,
-    ready,
-    structure,
+    PreparedMember,
+    build_populations,
+    prepare_members,
+    structure_key,
 )
 from mlplab.training.determinism import determinism
 
@@ -54,7 +54,7 @@ class Runner:
         self,
         plan: Plan,
         folder: Path,
-        display: Display,
+        display: SweepProgress,
         order: Sequence[int] | None = None,
         since: float | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Runner:
         self.pieces = (
             [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
         )
-        self.ledger, self.deaths = Ledger(folder), Deaths(folder, since)
+        self.ledger, self.deaths = JobStore(folder), CrashLog(folder, since)
         self.cache = DataCache()
         self.signals = Signals()
         self.status = "done"  # or interrupted
@@ -76,9 +76,9 @@ class Runner:
         self.display.start(
             len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs))
         )
-        tried: set[int] = set()
+        failed_since: set[int] = set()
         with self.at_work():
-            while self._pass(tried):
+            while self._pass(failed_since):
                 self.display.wait()
                 time.sleep(WAIT)
                 self.signals.check()
@@ -105,20 +105,20 @@ class Runner:
         """With signals in our hands and a folder to fill jobs in; what ends it early is in
         `status`.
         """
-        self.ledger.sweep_up()
+        self.ledger.clean_stale_staging()
         try:
-            with self.signals, self.ledger.aside() as self.aside:
+            with self.signals, self.ledger.staging_dir() as self.staging_dir:
                 yield
         except KeyboardInterrupt:
             self.status = "interrupted"
         except Stopped:
             pass
 
-    def _pass(self, tried: set[int]) -> bool:
+    def _pass(self, failed_since: set[int]) -> bool:
         """Train every piece that nobody else has; whether others still have some."""
         others = False
         for piece in self.pieces:
-            if not set(self._left(piece)) - tried:
+            if not set(self._left(piece)) - failed_since:
                 continue
             with self.ledger.piece(piece.number) as ours:
                 if not ours:
@@ -126,26 +126,26 @@ class Runner:
                     continue
                 self.signals.check()
                 self.piece = piece
-                self._go_on(tried)
-                missing = [number for number in self._left(piece) if number not in tried]
-                tried |= set(missing)
+                self._go_on(failed_since)
+                missing = [number for number in self._left(piece) if number not in failed_since]
+                failed_since |= set(missing)
                 if missing:
                     self._piece(piece, [self.plan.job(number) for number in missing])
         return others
 
-    def _left(self, piece: Piece) -> list[int]:
+    def _left(self, piece: WorkUnit) -> list[int]:
         """Its jobs that nobody has finished, nor another worker of ours found to fail."""
         return [
             number
             for number in self.ledger.missing(piece.jobs)
-            if not self.ledger.tried(number, self.since)
+            if not self.ledger.failed_since(number, self.since)
         ]
 
-    def _go_on(self, tried: set[int]) -> None:
+    def _go_on(self, failed_since: set[int]) -> None:
         """Finish the populations of the piece at hand that were saved by a process that did not
         come to their end.
         """
-        for place in self.ledger.begun(self.piece.number):
+        for place in self.ledger.unfinished_checkpoints(self.piece.number):
             try:
                 saved, complaints = newest(place)
                 hashes = saved.manifest["jobs"] if saved is not None else {}
@@ -168,10 +168,10 @@ class Runner:
                 continue
             members = [(job, member) for job in jobs if (member := self.member(job)) is not None]
             if len(members) == len(jobs):
-                tried |= {job.number for job in jobs}
+                failed_since |= {job.number for job in jobs}
                 self.together(members, saved=saved)
 
-    def _piece(self, piece: Piece, jobs: Sequence[Job]) -> None:
+    def _piece(self, piece: WorkUnit, jobs: Sequence[Job]) -> None:
         """All at once, but for those among whom there is one that takes its worker along."""
         self.alone = self.plan.populations[piece.population].alone
         planned = {job.number: job for job in jobs}
@@ -181,15 +181,15 @@ class Runner:
             else:
                 self._part(piece, [planned[number] for number in numbers])
 
-    def _part(self, piece: Piece, jobs: Sequence[Job]) -> None:
+    def _part(self, piece: WorkUnit, jobs: Sequence[Job]) -> None:
         """Jobs whose data cannot be made fail by themselves; the others train together, or apart
         where their data differ in shape after all.
         """
-        groups: dict[object, list[tuple[Job, Ready]]] = {}
-        with self.deaths.under_way(piece.number, [job.number for job in jobs], BEFORE):
+        groups: dict[object, list[tuple[Job, PreparedMember]]] = {}
+        with self.deaths.in_progress(piece.number, [job.number for job in jobs], BEFORE):
             for job in jobs:
                 if (member := self.member(job)) is not None:
-                    groups.setdefault(structure(member.settings, member.prepared), []).append(
+                    groups.setdefault(structure_key(member.settings, member.prepared), []).append(
                         (job, member)
                     )
         for members in groups.values():
@@ -203,12 +203,12 @@ class Runner:
             0.0,
         )
 
-    def member(self, job: Job) -> Ready | None:
+    def member(self, job: Job) -> PreparedMember | None:
         """The job with its data; None, and a folder that says why, where they cannot be made."""
         started = time.monotonic()
         for _ in range(1 + self.plan.options.retries):
             try:
-                member = ready([job.settings], self.cache)[0]
+                member = prepare_members([job.settings], self.cache)[0]
                 self._tell(member)
                 return member
             except (Exception, SystemExit):
@@ -216,18 +216,21 @@ class Runner:
         self._failed(job, trace, time.monotonic() - started)
         return None
 
-    def _tell(self, member: Ready) -> None:
+    def _tell(self, member: PreparedMember) -> None:
         """What was found in a user's file, once."""
         if not self.told:
             self.told = True
-            tell_of_data(self.ledger.folder, member, self.display.quiet)
+            write_data_report(self.ledger.folder, member, self.display.quiet)
 
     def together(
-        self, members: Sequence[tuple[Job, Ready]], attempt: int = 0, saved: Saved | None = None
+        self,
+        members: Sequence[tuple[Job, PreparedMember]],
+        attempt: int = 0,
+        saved: Saved | None = None,
     ) -> None:
         started = time.monotonic()
         try:
-            with self.deaths.under_way(
+            with self.deaths.in_progress(
                 self.piece.number,
                 [job.number for job, _ in members],
                 saved.step if saved is not None else 0,
@@ -258,16 +261,16 @@ class Runner:
         else:
             self._failed(members[0][0], trace, time.monotonic() - started)
 
-    def _place(self, members: Sequence[tuple[Job, Ready]]) -> Path:
+    def _place(self, members: Sequence[tuple[Job, PreparedMember]]) -> Path:
         return self.ledger.checkpoints(self.piece.number, [job.number for job, _ in members])
 
     def _keeper(
         self,
-        members: Sequence[tuple[Job, Ready]],
+        members: Sequence[tuple[Job, PreparedMember]],
         loop: Loop,
         recorder: FrameRecorder | None,
         saved: Saved | None,
-    ) -> Keeper:
+    ) -> CheckpointCallback:
         """Saves the population as one; nothing lies on the disk before the first time."""
         first = members[0][1].settings
         identity = {
@@ -275,7 +278,7 @@ class Runner:
             "data_hash": members[0][1].prepared.data_hash,
             "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
         }
-        keeper = Keeper(
+        keeper = CheckpointCallback(
             Checkpoints(self._place(members), identity, self.ledger.folder),
             first.tracking,
             self.signals,
@@ -291,15 +294,19 @@ class Runner:
             note(f"{len(members)} jobs go on at step {saved.step}")
         return keeper
 
-    def _train(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None = None) -> None:
+    def _train(
+        self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None = None
+    ) -> None:
         """One population, from its first step, or from where it was saved, to its folders. After a
         signal the members that had ended are kept.
         """
         with determinism(members[0][1].settings.deterministic):
             self._train_now(members, saved)
 
-    def _train_now(self, members: Sequence[tuple[Job, Ready]], saved: Saved | None) -> None:
-        population, _ = populate([member for _, member in members])
+    def _train_now(
+        self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None
+    ) -> None:
+        population, _ = build_populations([member for _, member in members])
         loop = Loop(population)
         recorder = (
             FrameRecorder()
@@ -326,7 +333,7 @@ class Runner:
             keeper.close()
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
-        writer = Members(
+        writer = JobFolders(
             self.plan,
             [member for _, member in members],
             outcomes,
@@ -342,15 +349,15 @@ class Runner:
             raise Interrupted(self.signals.received or 2)
         self.ledger.forget(self._place(members))
 
-    def commit(self, writer: Members, job: Job, k: int, outcome: Outcome) -> None:
+    def commit(self, writer: JobFolders, job: Job, k: int, outcome: Outcome) -> None:
         """The folder of a member that ended, put in its place."""
-        filled = self.aside / str(job.number)
+        filled = self.staging_dir / str(job.number)
         writer.write(filled, job, k)
         if self.ledger.commit(filled, job.number):
             self.display.ended(job.number, outcome.status, outcome.reason)
 
     def _failed(self, job: Job, trace: str, seconds: float) -> None:
-        filled = self.aside / str(job.number)
+        filled = self.staging_dir / str(job.number)
         write_failed(filled, job, trace, seconds)
         if self.ledger.commit(filled, job.number):
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])

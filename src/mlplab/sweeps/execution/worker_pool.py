@@ -18,10 +18,10 @@ from mlplab.errors import ConfigError
 from mlplab.io.links import open_to_append
 from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals
-from mlplab.sweeps.execution.crash_log import Deaths
+from mlplab.sweeps.execution.crash_log import CrashLog
 from mlplab.sweeps.execution.engines import Engine, Handle, make
-from mlplab.sweeps.execution.job_store import Ledger
-from mlplab.sweeps.execution.progress import Display
+from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
 
@@ -31,14 +31,14 @@ done, meanwhile.
 """
 
 
-class Workers:
+class WorkerPool:
     """The driver's side. `status` is done or interrupted afterwards."""
 
-    def __init__(self, plan: Plan, folder: Path, display: Display) -> None:
+    def __init__(self, plan: Plan, folder: Path, display: SweepProgress) -> None:
         self.plan, self.folder, self.display = plan, folder, display
-        self.ledger, self.signals, self.status = Ledger(folder), Signals(), "done"
+        self.ledger, self.signals, self.status = JobStore(folder), Signals(), "done"
         self.since = time.time()
-        self.deaths = Deaths(folder, self.since)
+        self.deaths = CrashLog(folder, self.since)
         self.count = plan.options.workers
         self.log = folder / "workers.log"
 
@@ -74,7 +74,7 @@ class Workers:
         return [
             number
             for number in self.ledger.missing(job.number for job in self.plan.jobs)
-            if not self.ledger.tried(number, self.since)
+            if not self.ledger.failed_since(number, self.since)
         ]
 
     def _start(self, engine: Engine, numbers: range) -> list[Handle]:
@@ -126,8 +126,11 @@ class Workers:
                 self._tell(f"{handle.name}: {how}")
                 if not (left := self._left()):
                     break
-                begun = self.deaths.names()
-                fruitless, seen = (0 if begun - seen else fruitless + 1), seen | begun
+                unfinished_checkpoints = self.deaths.names()
+                fruitless, seen = (
+                    (0 if unfinished_checkpoints - seen else fruitless + 1),
+                    seen | unfinished_checkpoints,
+                )
                 if fruitless > RESTARTS * self.count:
                     raise ConfigError(
                         f"The workers of {self.folder} end without finishing a job; the last said:"

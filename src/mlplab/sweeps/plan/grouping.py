@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from mlplab.data.preparation.examples import Prepared
 from mlplab.schema import rules
 from mlplab.settings import Settings
-from mlplab.training import DataCache, Ready, ready, structure
+from mlplab.training import DataCache, PreparedMember, prepare_members, structure_key
 
-LARGEST_ON_CPU = 256
+MAX_ON_CPU = 256
 """More members at once cost no less a member on a CPU, and a piece is what a crash can cost and
 what two processes can share.
 """
 
-LARGEST_ON_CUDA = 4096
+MAX_ON_CUDA = 4096
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Representatives:
         self._cache = DataCache()
         self._first: dict[str, Settings] = {}
 
-    def ready(self, settings: Settings) -> Ready | None:
+    def prepare_members(self, settings: Settings) -> PreparedMember | None:
         """The settings with the representative's data; None where making them fails, which is the
         job's own matter once it runs.
 
@@ -52,11 +52,11 @@ class Representatives:
         fixed = [
             (key, getattr(dataset, key)) for key, rule in rules(dataset).items() if not rule.varies
         ]
-        dealt = (
+        fold_spec = (
             getattr(settings.validation, "folds", None),
             getattr(settings.validation, "repeats", None),
         )
-        kind = repr((type(dataset), fixed, settings.loss.own_units, dealt))
+        kind = repr((type(dataset), fixed, settings.loss.own_units, fold_spec))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
         except ValueError:
@@ -64,7 +64,7 @@ class Representatives:
         except (Exception, SystemExit):
             return None
         self._first.setdefault(kind, settings)
-        return ready([settings], _Fixed(prepared))[0]
+        return prepare_members([settings], _Fixed(prepared))[0]
 
 
 class _Fixed(DataCache):
@@ -76,15 +76,15 @@ class _Fixed(DataCache):
         return self._prepared
 
 
-def group(members: Sequence[Ready | None]) -> list[Group]:
+def group(members: Sequence[PreparedMember | None]) -> list[Group]:
     """The groups in the order of their first job; those that train one by one come last, and with
     them those without data (None).
     """
     found: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
     for position, member in enumerate(members):
-        found.setdefault(structure(member.settings, member.prepared) if member else (), []).append(
-            position
-        )
+        found.setdefault(
+            structure_key(member.settings, member.prepared) if member else (), []
+        ).append(position)
     groups = [
         Group(tuple(positions), labels, _alone(members[positions[0]]))
         for labels, positions in found.items()
@@ -92,7 +92,7 @@ def group(members: Sequence[Ready | None]) -> list[Group]:
     return sorted(groups, key=lambda found: bool(found.alone))
 
 
-def _alone(member: Ready | None) -> str:
+def _alone(member: PreparedMember | None) -> str:
     if member is None:
         return "the data could not be made when this was planned"
     return (
@@ -102,7 +102,7 @@ def _alone(member: Ready | None) -> str:
     )
 
 
-def cut(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
+def split_evenly(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
     """Pieces of nearly equal size, none larger than `largest`, in order."""
     count = -(-len(positions) // max(1, largest))
     edges = [round(i * len(positions) / count) for i in range(count + 1)]
@@ -113,7 +113,7 @@ FEW_WORKERS = 8
 """As many as one machine has, which are equally fast: one piece each costs the fewest updates."""
 
 
-def share(
+def split_work(
     positions: Sequence[int], largest: int, workers: int, least: int
 ) -> list[tuple[int, ...]]:
     """Pieces for so many workers, none larger than `largest` nor, but for the last, smaller than
@@ -124,9 +124,11 @@ def share(
     Hummel, Schonberg, Flynn 1992 (factoring).
     """
     if workers == 1:
-        return cut(positions, largest)
+        return split_evenly(positions, largest)
     if workers <= FEW_WORKERS:
-        return cut(positions, max(min(least, largest), min(largest, -(-len(positions) // workers))))
+        return split_evenly(
+            positions, max(min(least, largest), min(largest, -(-len(positions) // workers)))
+        )
     found: list[tuple[int, ...]] = []
     at = 0
     while at < len(positions):
@@ -138,7 +140,9 @@ def share(
     return found
 
 
-def apart(groups: Sequence[Group], shown: Callable[[str, int], str | None]) -> list[str]:
+def describe_differences(
+    groups: Sequence[Group], shown: Callable[[str, int], str | None]
+) -> list[str]:
     """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4";
     "all agree" where there is one group.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from mlplab.settings import Settings
-from mlplab.sweeps.plan.grouping import LARGEST_ON_CPU, LARGEST_ON_CUDA
-from mlplab.training import Ready
+from mlplab.sweeps.plan.grouping import MAX_ON_CPU, MAX_ON_CUDA
+from mlplab.training import PreparedMember
 
 COPIES_OF_THETA = 12
 """theta, gradient, up to three moments of the optimizer, best and last weights, and what an update
@@ -24,7 +24,7 @@ SHARE = 0.5
 """Of the free memory: the estimate is rough, and others live here too."""
 
 
-def num_parameters(member: Ready) -> int:
+def num_parameters(member: PreparedMember) -> int:
     """Weights and biases of one network (normalization's few numbers left out)."""
     widths = [
         member.prepared.num_features,
@@ -34,11 +34,11 @@ def num_parameters(member: Ready) -> int:
     return sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
 
-def num_outputs(member: Ready) -> int:
+def num_outputs(member: PreparedMember) -> int:
     return member.settings.loss.num_outputs(member.prepared.task)
 
 
-def num_steps(member: Ready) -> int:
+def num_steps(member: PreparedMember) -> int:
     """Updates of the whole run."""
     training = member.settings.training
     if training.steps is not None:
@@ -51,7 +51,7 @@ def num_steps(member: Ready) -> int:
     )
 
 
-def bytes_a_member(member: Ready, shares_data: bool) -> int:
+def bytes_a_member(member: PreparedMember, shares_data: bool) -> int:
     """An upper estimate: parameters and their copies, its data unless all share them, activations
     of a batch and an evaluation, its history.
     """
@@ -80,9 +80,9 @@ def bytes_a_member(member: Ready, shares_data: bool) -> int:
     return COPIES_OF_THETA * num_parameters(member) * size + data + batch + evaluation + history
 
 
-def largest_piece(member: Ready, device: torch.device, shares_data: bool) -> int:
+def max_population(member: PreparedMember, device: torch.device, shares_data: bool) -> int:
     """How many such members train at once on the device: at least one."""
-    ceiling = LARGEST_ON_CUDA if device.type == "cuda" else LARGEST_ON_CPU
+    ceiling = MAX_ON_CUDA if device.type == "cuda" else MAX_ON_CPU
     return max(
         1, min(ceiling, int(SHARE * available(device) / bytes_a_member(member, shares_data)))
     )
@@ -118,7 +118,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def own_device(settings: Settings) -> torch.device:
+def device_of(settings: Settings) -> torch.device:
     """The device whose memory counts."""
     wanted = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")

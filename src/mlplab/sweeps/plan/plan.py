@@ -13,17 +13,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlplab.errors import ConfigError
-from mlplab.runs.resume_checks import deciding
+from mlplab.runs.resume_checks import result_config
 from mlplab.settings import Settings, Tracking
-from mlplab.sweeps.plan.grouping import Group, Representatives, apart, group, share
-from mlplab.sweeps.plan.memory import largest_piece, num_parameters, num_steps, own_device
-from mlplab.training import Ready
+from mlplab.sweeps.plan.grouping import (
+    Group,
+    Representatives,
+    describe_differences,
+    group,
+    split_work,
+)
+from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
+from mlplab.training import PreparedMember
 
 MANY = 100
 """Sweeps of more jobs write no pictures unless tracking is chosen."""
 
 
-LEAST_SHARED = 4
+MIN_SHARED = 4
 """Populations are not cut smaller than this for the sake of several workers."""
 
 
@@ -41,7 +47,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Piece:
+class WorkUnit:
     """Jobs that train together: a population, or a part of one that is too large."""
 
     number: int
@@ -55,7 +61,7 @@ class Population:
 
     number: int
     jobs: int
-    apart: str
+    describe_differences: str
     alone: str
     num_parameters: int
     num_steps: int
@@ -88,19 +94,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What plan.yaml holds. `keys` are the swept ones; `vanished` are the jobs of an earlier plan
-    that this one lacks.
+    """What plan.yaml holds.
+
+    `keys` are the swept keys; `removed_jobs` are the jobs of an earlier plan that this one lacks.
     """
 
     name: str
     keys: tuple[str, ...]
     jobs: tuple[Job, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[WorkUnit, ...]
     populations: tuple[Population, ...]
     options: Options = field(default_factory=Options)
     typed: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
-    vanished: Mapping[str, int] = field(default_factory=dict)  # hash -> number
+    removed_jobs: Mapping[str, int] = field(default_factory=dict)  # hash -> number
 
     def job(self, number: int) -> Job:
         return self._by_number[number]
@@ -128,7 +135,7 @@ def make(
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
     settings = _tracked(settings)
-    known = {**old.vanished, **{job.hash: job.number for job in old.jobs}} if old else {}
+    known = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
     fresh = iter(range(max(known.values(), default=-1) + 1, 1 << 60))
     jobs = [
         Job(known[h] if h in known else next(fresh), h, s)
@@ -146,7 +153,9 @@ def make(
         options=options or Options(),
         typed=tuple(typed),
         plugins=tuple(plugins),
-        vanished={h: number for h, number in known.items() if h not in {job.hash for job in jobs}},
+        removed_jobs={
+            h: number for h, number in known.items() if h not in {job.hash for job in jobs}
+        },
     )
 
 
@@ -193,13 +202,13 @@ def _hashes(settings: Iterable[Settings]) -> list[str]:
 
 def job_hash(settings: Settings) -> str:
     """16 hexadecimal digits of the configuration, but for what changes no number."""
-    own = deciding(settings.config)
+    own = result_config(settings.config)
     return hashlib.sha256(
         json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()
     ).hexdigest()[:16]
 
 
-def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
+def _ready(jobs: Sequence[Job]) -> list[PreparedMember | None]:
     representatives = Representatives()
     found = []
     for job in jobs:
@@ -216,10 +225,10 @@ def _ready(jobs: Sequence[Job]) -> list[Ready | None]:
 def _pieces(
     groups: Sequence[Group],
     jobs: Sequence[Job],
-    ready: Sequence[Ready | None],
+    ready: Sequence[PreparedMember | None],
     old: Plan | None,
     workers: int,
-) -> list[Piece]:
+) -> list[WorkUnit]:
     """The old plan's pieces as they were, then those of the jobs that have none; for several
     workers enough of them that all have work.
     """
@@ -227,21 +236,23 @@ def _pieces(
     group_of = {
         jobs[position].number: i for i, found in enumerate(groups) for position in found.positions
     }
-    pieces: list[Piece] = []
+    pieces: list[WorkUnit] = []
     for piece in old.pieces if old else ():
         if left := tuple(number for number in piece.jobs if number in present):
-            pieces.append(Piece(len(pieces), group_of[left[0]], left))
+            pieces.append(WorkUnit(len(pieces), group_of[left[0]], left))
     placed = {number for piece in pieces for number in piece.jobs}
     for i, found in enumerate(groups):
         new = [position for position in found.positions if jobs[position].number not in placed]
-        for positions in share(new, _largest(found, ready), workers, LEAST_SHARED) if new else ():
+        for positions in (
+            split_work(new, _largest(found, ready), workers, MIN_SHARED) if new else ()
+        ):
             pieces.append(
-                Piece(len(pieces), i, tuple(jobs[position].number for position in positions))
+                WorkUnit(len(pieces), i, tuple(jobs[position].number for position in positions))
             )
     return pieces
 
 
-def _largest(found: Group, ready: Sequence[Ready | None]) -> int:
+def _largest(found: Group, ready: Sequence[PreparedMember | None]) -> int:
     member = ready[found.positions[0]]
     if found.alone or member is None:
         return 1
@@ -255,11 +266,11 @@ def _largest(found: Group, ready: Sequence[Ready | None]) -> int:
         )
         == 1
     )
-    return largest_piece(member, own_device(member.settings), shared)
+    return max_population(member, device_of(member.settings), shared)
 
 
 def _populations(
-    groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[Ready | None]
+    groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[PreparedMember | None]
 ) -> list[Population]:
     def shown(label: str, position: int) -> str | None:
         return _as_typed(label, jobs[position].settings)
@@ -268,11 +279,13 @@ def _populations(
         Population(
             i, len(found.positions), words, found.alone, *_size([ready[p] for p in found.positions])
         )
-        for i, (found, words) in enumerate(zip(groups, apart(groups, shown), strict=True))
+        for i, (found, words) in enumerate(
+            zip(groups, describe_differences(groups, shown), strict=True)
+        )
     ]
 
 
-def _size(members: Sequence[Ready | None]) -> tuple[int, int]:
+def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
     """Parameters of a network and updates of the longest run; 0 where nothing is known."""
     known = [member for member in members if member is not None]
     return (num_parameters(known[0]), max(map(num_steps, known))) if known else (0, 0)

@@ -20,7 +20,7 @@ from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_text_atomic, yaml_text
-from mlplab.sweeps.plan.plan import Job, Options, Piece, Plan, Population, job_hash
+from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit, job_hash
 
 FORMAT = "mlplab-plan-1"
 NAME = "plan.yaml"
@@ -55,7 +55,10 @@ def plan_text(plan: Plan) -> str:
                 "populations", [dataclasses.asdict(population) for population in plan.populations]
             ),
             _block("pieces", [dataclasses.asdict(piece) for piece in plan.pieces]),
-            _block("vanished", [{"hash": h, "job": number} for h, number in plan.vanished.items()]),
+            _block(
+                "vanished",
+                [{"hash": h, "job": number} for h, number in plan.removed_jobs.items()],
+            ),
             "bases:\n" if bases else "bases: []\n",
             *(
                 f"- {yaml_text(base).replace(chr(10), chr(10) + '  ').rstrip(' ')}"
@@ -210,10 +213,12 @@ def _plan(raw: Mapping[str, Any], path: Path) -> Plan:
         name=str(raw["name"]),
         keys=tuple(raw["swept"]),
         jobs=jobs,
-        pieces=tuple(Piece(p["number"], p["population"], tuple(p["jobs"])) for p in raw["pieces"]),
+        pieces=tuple(
+            WorkUnit(p["number"], p["population"], tuple(p["jobs"])) for p in raw["pieces"]
+        ),
         populations=tuple(Population(**p) for p in raw["populations"]),
         options=Options(**raw["options"]),
         typed=tuple(raw["typed"]),
         plugins=tuple(raw["plugins"]),
-        vanished={str(v["hash"]): int(v["job"]) for v in raw["vanished"]},
+        removed_jobs={str(v["hash"]): int(v["job"]) for v in raw["vanished"]},
     )

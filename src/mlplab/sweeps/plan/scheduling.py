@@ -8,13 +8,13 @@ import heapq
 import math
 from collections.abc import Sequence
 
-from mlplab.sweeps.plan.plan import Piece, Plan
+from mlplab.sweeps.plan.plan import Plan, WorkUnit
 
 AN_UPDATE = 100_000
 """What an update costs whatever is updated, in parameters."""
 
 
-def cost(plan: Plan, piece: Piece) -> float:
+def cost(plan: Plan, piece: WorkUnit) -> float:
     """Of a piece, in any unit: updates, each of a fixed part and one that grows with the parameters
     of all its members.
     """

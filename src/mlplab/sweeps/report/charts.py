@@ -20,7 +20,7 @@ from mlplab.sweeps.report.statistics import student
 from mlplab.sweeps.report.text_table import value_text
 
 MOST_CURVES = 8
-MOST_POINTS = 200
+MAX_POINTS = 200
 Floats = NDArray[np.float64]
 
 
@@ -109,8 +109,8 @@ def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None
     values_NE[~np.isfinite(values_NE)] = np.nan
     count_E = np.isfinite(values_NE).sum(0)
     kept = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
-    if len(kept) > MOST_POINTS:
-        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_POINTS).round().astype(int))]
+    if len(kept) > MAX_POINTS:
+        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MAX_POINTS).round().astype(int))]
     values_NE, count_E = values_NE[:, kept], count_E[kept]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # one job has no spread

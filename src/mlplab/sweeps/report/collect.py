@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlplab.sweeps.execution.job_store import Ledger
+from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.validation import KFold
@@ -16,7 +16,7 @@ _FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 
 def collect(plan: Plan, folder: Path) -> Results:
     """One result a job of the plan, in its order; a job without a folder is `missing`."""
-    ledger = Ledger(folder)
+    ledger = JobStore(folder)
     jobs = [result(plan, job, ledger) for job in plan.jobs]
     return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
 
@@ -26,7 +26,7 @@ def _folds(job: Job) -> dict[str, int]:
     return {"folds": kfold.folds} if isinstance(kfold, KFold) else {}
 
 
-def result(plan: Plan, job: Job, ledger: Ledger) -> JobResult:
+def result(plan: Plan, job: Job, ledger: JobStore) -> JobResult:
     """Of one job, as its folder tells it."""
     found: Mapping[str, Any] = ledger.summary(job.number) or {
         "status": "missing",

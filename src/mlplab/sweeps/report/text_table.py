@@ -14,8 +14,8 @@ from typing import TextIO
 from mlplab.sweeps.report.results import Group, Results, shown
 from mlplab.terminal.output import digits, is_terminal, plain, say
 
-MOST_ROWS = 20
-MOST_REASONS = 5
+MAX_ROWS = 20
+MAX_REASONS = 5
 _NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
@@ -107,7 +107,7 @@ def print_table(results: Results, stream: TextIO | None = None) -> None:
 
 def lines(results: Results, width: int | None = None) -> list[str]:
     """The table in lines of at most `width` signs."""
-    table = [header(results), *(cells(results, group) for group in results.groups[:MOST_ROWS])]
+    table = [header(results), *(cells(results, group) for group in results.groups[:MAX_ROWS])]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     texts = {
         i
@@ -123,18 +123,17 @@ def lines(results: Results, width: int | None = None) -> list[str]:
         out.append(
             line.rstrip() if width is None or len(line) <= width else line[: width - 1] + "…"
         )
-    if (more := len(results.groups) - MOST_ROWS) > 0:
+    if (more := len(results.groups) - MAX_ROWS) > 0:
         out.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
-    for text, number, first in failures[:MOST_REASONS]:
+    for text, number, first in failures[:MAX_REASONS]:
         out.append(
             f"{number} {'job' if number == 1 else 'jobs'} {text}"
             + (f" (the first is job {first})" if number > 1 else f" (job {first})")
         )
-    if len(failures) > MOST_REASONS:
+    if len(failures) > MAX_REASONS:
         out.append(
-            f"... and {len(failures) - MOST_REASONS} more reasons in"
-            f" {results.folder / 'summary.md'}"
+            f"... and {len(failures) - MAX_REASONS} more reasons in {results.folder / 'summary.md'}"
         )
     if best := best_command(results):
         out.append(f"best: {best}")

@@ -19,7 +19,7 @@ from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.space import dimensions, overrides
 from mlplab.sweeps.search.study import need
 from mlplab.sweeps.search.successive_halving import Rungs
-from mlplab.training import ready
+from mlplab.training import prepare_members
 
 TRIALS = 64
 
@@ -150,7 +150,7 @@ def _objectives(sweep: Any, first: Settings) -> tuple[str, ...]:
     if named in (None, "auto", []):
         named = [sweep.metric] if sweep.metric != "auto" else None
     if named is None:
-        prepared = ready([first])[0].prepared
+        prepared = prepare_members([first])[0].prepared
         split = "val" if prepared.val is not None else "train"
         named = [f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"]
     named = [named] if isinstance(named, str) else list(named)

@@ -17,14 +17,14 @@ from typing import TypeAlias
 
 from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import write_json
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.sweeps.execution.job_folders import Members
+from mlplab.sweeps.execution.job_folders import JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
-from mlplab.sweeps.search.successive_halving import Rungs, Tally
-from mlplab.sweeps.search.trial_population import Cohort, Trial
+from mlplab.sweeps.search.successive_halving import Rungs, RungScores
+from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
 from mlplab.terminal.output import note
 
 PIECE = 0
@@ -35,7 +35,7 @@ join slowly.
 """
 
 
-Asked: TypeAlias = tuple[Job, Rungs]
+RequestedTrial: TypeAlias = tuple[Job, Rungs]
 """A job that waits to be trained, and the rungs that it has to pass."""
 
 
@@ -43,13 +43,13 @@ Asked: TypeAlias = tuple[Job, Rungs]
 class Entry:
     """A cohort with who saves it, and the places where it was saved before its members changed."""
 
-    cohort: Cohort
-    keeper: Keeper
+    cohort: TrialPopulation
+    keeper: CheckpointCallback
     began: float
     older: list[Path]
 
 
-class Race:
+class PrunedSearch:
     """`ask(number)` gives new jobs with their rungs, fewer where there are no more; `tell(jobs)` is
     called with those that have their folders.
     """
@@ -58,17 +58,17 @@ class Race:
         self,
         runner: Runner,
         places: int,
-        ask: Callable[[int], Sequence[Asked]],
+        ask: Callable[[int], Sequence[RequestedTrial]],
         tell: Callable[[Sequence[Job]], None],
     ) -> None:
         self.runner, self.places, self.ask, self.tell = runner, places, ask, tell
         self.file = runner.ledger.folder / ".search" / "rungs.json"
-        self.tally = Tally(
+        self.tally = RungScores(
             json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
         )
         self.entries: list[Entry] = []
 
-    def run(self, waiting: Sequence[Asked]) -> None:
+    def run(self, waiting: Sequence[RequestedTrial]) -> None:
         """From the trials that an earlier process left (`waiting`) until there are no more."""
         with self.runner.at_work():
             self.runner.piece = self.runner.plan.pieces[PIECE]
@@ -101,11 +101,11 @@ class Race:
         self._judge()
         return True
 
-    def _go_on(self, waiting: Sequence[Asked]) -> None:
+    def _go_on(self, waiting: Sequence[RequestedTrial]) -> None:
         """The populations that were saved, then the trials that are in none of them."""
         rungs_of = {str(job.number): rungs for job, rungs in waiting}
         found: list[tuple[str, Path, Saved]] = []
-        for place in self.runner.ledger.begun(PIECE):
+        for place in self.runner.ledger.unfinished_checkpoints(PIECE):
             try:
                 saved, _ = newest(place)
             except CheckpointError as error:
@@ -144,7 +144,7 @@ class Race:
         ]
         if len(trials) < len(hashes):
             return False
-        entry = self._entry(Cohort(trials), place)
+        entry = self._entry(TrialPopulation(trials), place)
         try:
             entry.keeper.restore(entry.cohort.loop, saved)
         except (StateError, CheckpointError) as error:
@@ -157,7 +157,7 @@ class Race:
         self._leave(entry)
         return True
 
-    def _admit(self, asked: Sequence[Asked]) -> None:
+    def _admit(self, asked: Sequence[RequestedTrial]) -> None:
         """Each to the cohort of its structure, or to a new one; an optimizer that trains one
         network at a time has one of its own.
         """
@@ -176,14 +176,14 @@ class Race:
                 entry.cohort.admit(trials)
                 self._changed(entry)
             else:
-                self.entries.append(self._entry(Cohort(trials)))
+                self.entries.append(self._entry(TrialPopulation(trials)))
 
-    def _entry(self, cohort: Cohort, place: Path | None = None) -> Entry:
+    def _entry(self, cohort: TrialPopulation, place: Path | None = None) -> Entry:
         entry = Entry(cohort, self._keeper(cohort, place), time.monotonic(), [])
         cohort.loop.after_step = entry.keeper
         return entry
 
-    def _keeper(self, cohort: Cohort, place: Path | None = None) -> Keeper:
+    def _keeper(self, cohort: TrialPopulation, place: Path | None = None) -> CheckpointCallback:
         first, ledger = cohort.trials[0].member, self.runner.ledger
         identity = {
             "jobs": {str(trial.job.number): trial.job.hash for trial in cohort.trials},
@@ -193,7 +193,7 @@ class Race:
             ),
         }
         place = place or ledger.checkpoints(PIECE, [trial.job.number for trial in cohort.trials])
-        return Keeper(
+        return CheckpointCallback(
             Checkpoints(place, identity, ledger.folder),
             first.settings.tracking,
             self.runner.signals,
@@ -266,7 +266,7 @@ class Race:
             return
         outcomes = [outcome for _, outcome in left]
         device = str(entry.cohort.loop.now.theta_KP.device)
-        writer = Members(
+        writer = JobFolders(
             self.runner.plan,
             [trial.member for trial, _ in left],
             outcomes,

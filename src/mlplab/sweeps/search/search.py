@@ -15,14 +15,14 @@ from typing import Any
 from mlplab.config.composition import compose, split_search_path
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_yaml
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
-from mlplab.sweeps.search.trial_loop import carry_out
+from mlplab.sweeps.search.trial_loop import run_trials
 
 FILE = "search.yaml"
 
@@ -47,7 +47,7 @@ def wanted(typed: Sequence[str], dirs: Sequence[str | Path]) -> bool:
 def run_search(search: Search, folder: Path) -> Sweep:
     """Until the study has its trials. May be called again on the same folder."""
     run_sweep.create_or_join(folder)
-    with RunFolder(own_folder(folder / ".search")) as owner:
+    with RunFolder(make_folder(folder / ".search")) as owner:
         owner.lock()  # two processes would propose twice
         if not (folder / FILE).is_file():
             write_yaml(
@@ -65,7 +65,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
             search.sweep.sampler,
             int(search.first.config.get("seed") or 0),
         )
-        search.ended = carry_out(search, folder, study)
+        search.ended = run_trials(search, folder, study)
         write_search(folder, study, search.ended.results)
     return search.ended
 

@@ -14,7 +14,7 @@ from mlplab.sweeps.search.space import overrides
 from mlplab.sweeps.search.study import Study
 from mlplab.terminal.table import aligned
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 # of the width that Optuna asks for a figure: it is as wide as the page, and scrolled where the page
 # has less than this
 LEAST = 0.6
@@ -68,17 +68,17 @@ def lines(study: Study, results: Results) -> list[str]:
     best = study.best()
     if not best:
         return [*found, "No trial was trained to its end."]
-    words = _words(study, best[:MOST_ROWS])
+    words = _words(study, best[:MAX_ROWS])
     values = study.values(best)
     rows = [["trial", *study.objectives, "chosen"]]
     ordered = sorted(best, key=lambda number: values[number][0])
     rows += [
         [str(number), *(f"{value:.6g}" for value in values[number]), words.get(number, "")]
-        for number in ordered[:MOST_ROWS]
+        for number in ordered[:MAX_ROWS]
     ]
     found += ["Pareto front:" if len(study.objectives) > 1 else "best:", *aligned(rows)]
-    if len(best) > MOST_ROWS:
-        found.append(f"... and {len(best) - MOST_ROWS} more")
+    if len(best) > MAX_ROWS:
+        found.append(f"... and {len(best) - MAX_ROWS} more")
     if len(study.objectives) == 1:
         typed = next(
             (

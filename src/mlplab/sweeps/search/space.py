@@ -46,7 +46,7 @@ class Dimension:
         return set(self.when or ())
 
     @property
-    def endless(self) -> bool:
+    def is_continuous(self) -> bool:
         """An interval, of which not every value can be tried."""
         return not self.choices and not self.whole and self.step is None
 

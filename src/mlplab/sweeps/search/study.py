@@ -232,10 +232,10 @@ def _suggest(trial: Any, dimension: Dimension) -> Any:
 def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
     from optuna import samplers
 
-    endless = [dimension.name for dimension in space if dimension.endless]
-    if name == "grid" and endless:
+    is_continuous = [dimension.name for dimension in space if dimension.is_continuous]
+    if name == "grid" and is_continuous:
         raise ConfigError(
-            f"sweep.sampler=grid tries every value, and {endless[0]} is an interval: give it"
+            f"sweep.sampler=grid tries every value, and {is_continuous[0]} is an interval: give it"
             " values, or another sampler."
         )
     if name in ("random", "grid"):  # a grid's trials are put into the study as they are

@@ -46,7 +46,7 @@ class Rungs:
         return -1 if metrics.better(self.metric) == "max" else 1
 
 
-class Tally:
+class RungScores:
     """What the trials were worth that came to each rung, lower is better, by their numbers and in
     the order of their coming.
     """

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.execution.job_store import Ledger
-from mlplab.sweeps.execution.progress import Display
+from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
-from mlplab.sweeps.execution.worker_pool import Workers
+from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.plan import Job, Plan, job_hash
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.run_sweep import Sweep
-from mlplab.sweeps.search.pruned_search import Asked, Race
+from mlplab.sweeps.search.pruned_search import PrunedSearch, RequestedTrial
 from mlplab.sweeps.search.study import Study
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from mlplab.sweeps.search.definition import Search
 
 
-def carry_out(search: Search, folder: Path, study: Study) -> Sweep:
+def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
     """Until the study has its trials, or a signal comes."""
-    course = _Course(search, folder, study)
+    course = _TrialLoop(search, folder, study)
     try:
         return course.waves() if search.sweep.pruning == "none" else course.race()
     finally:
@@ -39,7 +39,7 @@ def carry_out(search: Search, folder: Path, study: Study) -> Sweep:
             course.display.close()
 
 
-class _Course:
+class _TrialLoop:
     def __init__(self, search: Search, folder: Path, study: Study) -> None:
         self.search, self.folder, self.study = search, folder, study
         self.plan: Plan | None = read_plan(folder) if (folder / NAME).is_file() else None
@@ -50,16 +50,16 @@ class _Course:
         self.numbers: dict[int, list[int]] = {}
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> JobStore:
         """Made when there is a plan: it makes the folder of the jobs."""
-        return Ledger(self.folder)
+        return JobStore(self.folder)
 
     def waves(self) -> Sweep:
         """So many trials at a time, each wave to its end."""
         while asked := self.study.in_flight() or self._more(self.search.sweep.parallel):
             jobs = self._planned(asked)
             assert self.plan is not None
-            runner = run_sweep.whoever(self.plan, self.folder, self._shown())
+            runner = run_sweep.make_executor(self.plan, self.folder, self._shown())
             runner.run()
             self._tell(jobs)
             if runner.status == "interrupted":
@@ -75,7 +75,7 @@ class _Course:
             waiting = self._to_race(asked)
             assert self.plan is not None
             runner = self.runner = Runner(self.plan, self.folder, self._shown())
-            Race(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
+            PrunedSearch(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
             if runner.status == "interrupted":
                 return self._end(runner)
         return self._end()
@@ -85,14 +85,14 @@ class _Course:
         number = min(room, self.search.trials - len(self.study.trials()))
         return self.study.ask(number) if number > 0 else {}
 
-    def _ask(self, room: int) -> list[Asked]:
+    def _ask(self, room: int) -> list[RequestedTrial]:
         """New ones to train; trials whose job is known already are told, or wait for it."""
         while asked := self._more(room):
             if found := self._to_race(asked):
                 return found
         return []
 
-    def _to_race(self, asked: Mapping[int, Mapping[str, Any]]) -> list[Asked]:
+    def _to_race(self, asked: Mapping[int, Mapping[str, Any]]) -> list[RequestedTrial]:
         new = self._planned(asked)
         left = set(self.ledger.missing(job.number for job in new))
         self._tell([job for job in new if job.number not in left])
@@ -108,7 +108,7 @@ class _Course:
         hashes = [job_hash(one) for one in made]
         unique = list(dict(zip(hashes, made, strict=True)).values())
         own = self.search
-        self.plan = run_sweep.place(
+        self.plan = run_sweep.write_sweep_plan(
             self.folder,
             unique,
             own.options,
@@ -154,9 +154,9 @@ class _Course:
                     number, result.status, values, result.reason, int(result.facts.get("epochs", 0))
                 )
 
-    def _end(self, interrupted: Runner | Workers | None = None) -> Sweep:
+    def _end(self, interrupted: Runner | WorkerPool | None = None) -> Sweep:
         assert self.plan is not None
-        ended = run_sweep.report(self.plan, self.folder, interrupted is not None)
+        ended = run_sweep.write_reports(self.plan, self.folder, interrupted is not None)
         return (
             dataclasses.replace(ended, signal=interrupted.signals.received or 0)
             if interrupted is not None
@@ -164,7 +164,7 @@ class _Course:
         )
 
 
-class _Trials(Display):
+class _Trials(SweepProgress):
     """One bar for all of them."""
 
     def __init__(self, plan: Plan, quiet: bool, total: int, done: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs
-from mlplab.training import Loop, Outcome, Ready, build, populate, structure
+from mlplab.training import Loop, Outcome, PreparedMember, build, build_populations, structure_key
 from mlplab.training.joining import beginning, joined
 from mlplab.training.stopping import PRUNED, RUNNING
 
@@ -20,7 +20,7 @@ class Trial:
     """A job of a search, its data, and the rungs that it has to pass."""
 
     job: Job
-    member: Ready
+    member: PreparedMember
     rungs: Rungs
 
     @property
@@ -29,7 +29,7 @@ class Trial:
         with nobody.
         """
         settings = self.member.settings
-        return structure(settings, self.member.prepared), (
+        return structure_key(settings, self.member.prepared), (
             self.job.number if settings.optimizer.alone else None
         )
 
@@ -39,14 +39,14 @@ class Trial:
         return self.member.settings.training.epochs
 
 
-class Cohort:
+class TrialPopulation:
     """`trials` are the members of the population, in their order. Trained from event to event: an
     epoch at which one comes to a rung, or to its end.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = list(trials)
-        self.loop = Loop(populate([trial.member for trial in trials])[0])
+        self.loop = Loop(build_populations([trial.member for trial in trials])[0])
 
     @property
     def starts(self) -> list[int]:

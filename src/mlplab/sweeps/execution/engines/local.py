@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlplab.config import cluster_options
-from mlplab.io.links import open_to_append, own_folder
+from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import safe_environment
 
 GRACE = 30.0
@@ -112,7 +112,7 @@ class Local:
 
     def __init__(self, options: cluster_options.Local, folder: Path) -> None:
         self.sweep, self.folder = folder, folder / "workers"
-        own_folder(self.folder)
+        make_folder(self.folder)
         self.minutes = options.minutes
         self.devices = visible_devices()
         self._on: list[tuple[str, Process]] = []

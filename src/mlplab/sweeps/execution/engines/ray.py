@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config import cluster_options
-from mlplab.io.links import open_to_append, own_folder
+from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import safe_environment, safe_path
 
 
@@ -69,7 +69,7 @@ class Ray:
         import ray
 
         self.ray, self.options, self.folder = ray, options, folder / "workers"
-        own_folder(self.folder)
+        make_folder(self.folder)
         self.ours = not ray.is_initialized()
         if self.ours:
             where = (

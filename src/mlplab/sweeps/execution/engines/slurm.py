@@ -18,7 +18,7 @@ from typing import Any
 import submitit
 
 from mlplab.config import cluster_options
-from mlplab.io.links import own_folder
+from mlplab.io.links import make_folder
 from mlplab.python_command import SAFE_PATH, python_command, safe_environment
 
 _ALIVE = (
@@ -150,7 +150,7 @@ class Slurm:
 
     def __init__(self, options: cluster_options.Slurm, folder: Path) -> None:
         self.executor = submitit.SlurmExecutor(
-            folder=own_folder(folder / "workers").resolve(),
+            folder=make_folder(folder / "workers").resolve(),
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
