@@ -90,7 +90,7 @@ def simulate(
     whole; interval and pause as parts of the ideal time.
     """
     rng = random.Random(seed)
-    costs = [cost(made, piece) for piece in made.pieces]
+    costs = [cost(made, piece) for piece in made.work_units]
     speed = [rng.uniform(1 - spread, 1 + spread) for _ in range(workers)]
     work = [own * rng.lognormvariate(0, 0.2) for own in costs]  # the plan's costs are estimates
     ideal = sum(work) / sum(speed)
@@ -157,7 +157,7 @@ def main() -> None:
                 min(efficiency for efficiency, _ in found),
                 max(number for _, number in found),
             )
-            who = f"{jobs:,} jobs, {len(made.pieces):,} pieces, {workers:,} workers, {label}"
+            who = f"{jobs:,} jobs, {len(made.work_units):,} pieces, {workers:,} workers, {label}"
             print(
                 f"{who}: efficiency {least:.3f} (least of {rounds}), {died} died; planned in"
                 f" {planned:.1f} s",

@@ -6,7 +6,7 @@
     table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
 
-Nothing heavy is imported before it is used.
+Heavy packages are imported only when they are used.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ __all__ = ["load", "run", "sweep"]
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> Run:
-    """Train what the words say, as `mlplab train` does, and return the run; its folder is `folder`,
-    or a new one below outputs/.
+    """Train the run that the overrides describe, as `mlplab train` does, and return it. It is saved
+    in `folder`, or in a new folder in outputs/.
 
-    Raises mlplab.config.ConfigError, or another ValueError, for input that is refused.
+    Raises mlplab.config.ConfigError, or another ValueError, for invalid input.
     """
     from mlplab import experiment
     from mlplab.config.builder import build
     from mlplab.config.composition import compose
 
     composed = compose(overrides)
-    place = folder if folder is not None else composed.run_dir
-    return experiment.run(build(composed), Path(place) if place is not None else None, quiet=quiet)
+    run_dir = folder if folder is not None else composed.run_dir
+    return experiment.run(
+        build(composed), Path(run_dir) if run_dir is not None else None, quiet=quiet
+    )
 
 
 def sweep(
     overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True
 ) -> DataFrame:
-    """Train every job that the words say, as `mlplab train -m` does, and return a DataFrame, a row
-    a job: job, status, swept keys, metrics.
+    """Train every job that the overrides describe, as `mlplab train -m` does, and return a
+    DataFrame with one row per job: job, status, swept keys, metrics.
 
-    The sweep's folder is `folder`, or a new one below outputs/; `table.attrs["folder"]` tells it.
-    In a folder that has the same sweep already only what is missing is trained. Raises
-    mlplab.config.ConfigError, or another ValueError, for input that is refused, and
-    KeyboardInterrupt where it was interrupted.
+    The sweep is saved in `folder`, or in a new folder in outputs/, which is also the value of
+    `table.attrs["folder"]`. If the folder already contains the same sweep, only its missing jobs
+    are trained. Raises mlplab.config.ConfigError, or another ValueError, for invalid input, and
+    KeyboardInterrupt if the sweep was interrupted.
     """
     from mlplab.sweeps import hydra_task
 
@@ -55,8 +57,10 @@ def sweep(
 
 
 def load(folder: str | Path) -> Run:
-    """A run from its folder: configuration, metrics, history and network. Nothing in the folder is
-    executed.
+    """Load a run from its folder: configuration, metrics, history and network. No code from the
+    folder is executed.
+
+    Raises mlplab.config.ConfigError if the folder contains no valid run.
     """
     from mlplab.runs.run import load as load_run
 

@@ -177,7 +177,7 @@ def test_b21_files_that_grow_are_not_links(sweep, tmp_path):
     (sweep / "workers.log").symlink_to(precious)
     plan = read_plan(sweep)
     with pytest.raises(LinkError, match=r"workers\.log is a symbolic link"):
-        WorkerPool(plan, sweep, None)._tell("a line")
+        WorkerPool(plan, sweep, None)._log("a line")
     (tmp_path / "0.log").symlink_to(precious)
     with pytest.raises(LinkError):
         Process(["true"], tmp_path / "0.log", {}, "worker 0")

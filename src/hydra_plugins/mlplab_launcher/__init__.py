@@ -1,9 +1,9 @@
-"""Hydra's door to mlplab's sweeps: the sweeper and the launcher behind `-m`. Hydra imports this at
-every start, so it imports nothing heavy.
+"""Hydra plugins: the sweepers and the launcher behind `mlplab train -m`. Hydra imports this module
+at every start, so it imports no heavy packages.
 """
 
-# Hydra executes this file without naming it in sys.modules, where dataclasses would look up
-# annotations that are texts.
+# No `from __future__ import annotations`: Hydra executes this file without adding it to
+# sys.modules, where dataclasses would look up annotations that are strings.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 
 class MlplabLauncher(Launcher):
-    """Trains all jobs that it is handed together, as populations; works with any sweeper."""
+    """Trains all jobs of a batch together, as populations; works with any sweeper."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -27,8 +27,8 @@ class MlplabLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train the jobs; each return value is the metric that ranks configurations, nan where a
-        job failed.
+        """Train the jobs; each return value is the metric that ranks configurations, nan if the job
+        failed.
         """
         from mlplab.sweeps.hydra_task import launch
 
@@ -36,7 +36,7 @@ class MlplabLauncher(Launcher):
 
 
 class MlplabSweeper(Sweeper):
-    """Hydra's grid, and with it the pairs, blocks and seeds of the node `sweep`; works with any
+    """Hydra's grid of jobs, extended by the node `sweep`: zip, blocks and seeds. Works with any
     launcher.
     """
 
@@ -51,14 +51,14 @@ class MlplabSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Hand the launcher every job at once."""
+        """Pass all jobs to the launcher at once."""
         from mlplab.sweeps.hydra_task import sweep
 
         return sweep(self.task_function, self.config, self.launcher)
 
 
 class MlplabSearch(Sweeper):
-    """A search: Optuna proposes, populations train."""
+    """Hyperparameter search: Optuna proposes trials, which train as populations."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -66,7 +66,7 @@ class MlplabSearch(Sweeper):
         self.task_function, self.config = task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Ask and tell, wave by wave."""
+        """Run the whole search."""
         from mlplab.sweeps.search.search import sweep
 
         return sweep(self.task_function, self.config)

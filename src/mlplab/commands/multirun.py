@@ -51,7 +51,9 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     launch(task, folder)
     return conclude(
         task.ended
-        or run_sweep.plan_from_existing(task.settings(task.jobs), folder, task.options, task.typed),
+        or run_sweep.plan_from_existing(
+            task.settings(task.jobs), folder, task.options, task.overrides
+        ),
         folder,
     )
 
@@ -99,11 +101,13 @@ def launch(task: Any, folder: Path) -> None:
     prepare()
     # The folder's name holds a time and random digits, so it is fixed here for whoever composes
     # again.
-    place = os.path.abspath(folder) if isinstance(task, Task) and task.alone else str(folder)
+    place = (
+        os.path.abspath(folder) if isinstance(task, Task) and task.foreign_launcher else str(folder)
+    )
     quoted = place.replace("\\", "\\\\").replace("'", "\\'")
     typed = [
         word
-        for word in parse_overrides(task.typed)
+        for word in parse_overrides(task.overrides)
         if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     ]
     if isinstance(task, Search):
@@ -139,9 +143,9 @@ def launch(task: Any, folder: Path) -> None:
 
 def conclude(ended: Sweep, folder: Path) -> int:
     """Print the results; the exit code."""
-    for line in ended.told:
+    for line in ended.cross_validation_lines:
         say(line, sys.stdout, strict=True)
-    if not ended.told:
+    if not ended.cross_validation_lines:
         print_table(ended.results)
     print(
         ", ".join(

@@ -31,14 +31,16 @@ def plan(arguments: Sequence[str]) -> int:
 
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
     task = Task(typed, dirs, flags.plugins)
-    made = planning.make(task.settings(task.jobs), task.options, typed, flags.plugins)
+    made = planning.make_plan(task.settings(task.jobs), task.options, typed, flags.plugins)
     _print_jobs(made)
     print()
     costs = estimate(made)
     rows = [["population", "jobs", "parameters", "updates", "memory", "time", "what it is"]]
     for population, cost in zip(made.populations, costs, strict=True):
         what = f"{population.apart}; {population.alone}" if population.alone else population.apart
-        pieces = f" in {cost.pieces} pieces" if cost.pieces > 1 and not population.alone else ""
+        pieces = (
+            f" in {cost.work_units} pieces" if cost.work_units > 1 and not population.alone else ""
+        )
         rows.append(
             [
                 str(population.number),
@@ -63,7 +65,7 @@ def _print_jobs(made: object) -> None:
     from mlplab.sweeps.plan.plan import Plan, value_of
 
     assert isinstance(made, Plan)
-    population_of = {number: piece.population for piece in made.pieces for number in piece.jobs}
+    population_of = {number: piece.population for piece in made.work_units for number in piece.jobs}
     rows = [["job", *made.keys, "population"]]
     for job in made.jobs[:MAX_ROWS]:
         rows.append(

@@ -32,7 +32,7 @@ def work(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.plan.scheduling import cost, order
 
     plan = read_plan(given.folder)
-    costs = [cost(plan, piece) for piece in plan.pieces]
+    costs = [cost(plan, piece) for piece in plan.work_units]
     runner = Runner(
         plan,
         given.folder,

@@ -1,5 +1,5 @@
-"""What Hydra's multirun calls: the task with the jobs of a command line, the sweep over them, and
-the launch of a batch of them.
+"""Entry points of Hydra's multirun: the task with the jobs of a command line, the sweep over them,
+and the launch of a batch of jobs.
 """
 
 from __future__ import annotations
@@ -34,106 +34,113 @@ if TYPE_CHECKING:
 
     from mlplab.settings import Settings
 
-OURS = "MlplabLauncher"
+LAUNCHER = "MlplabLauncher"
 
 
 def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> DataFrame:
-    """The sweep of these words as a table. Its launcher is ours: Hydra is not asked."""
-    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")  # before hours of work
-    typed, dirs = split_search_path(overrides, ())
-    task = Task(typed, dirs, (), quiet)
-    place = folder or Path(str(task.first.sweep_dir))
-    plan = run_sweep.write_sweep_plan(place, task.settings(task.jobs), task.options, task.typed)
-    ended = run_sweep.train(plan, place, quiet)
+    """Train the sweep of these overrides and return its results as a table, without going through
+    Hydra's launchers. Raises KeyboardInterrupt if the sweep was interrupted.
+    """
+    # before hours of training
+    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
+    overrides, dirs = split_search_path(overrides, ())
+    task = Task(overrides, dirs, (), quiet)
+    sweep_dir = folder or Path(str(task.first.sweep_dir))
+    plan = run_sweep.write_sweep_plan(
+        sweep_dir, task.settings(task.jobs), task.options, task.overrides
+    )
+    ended = run_sweep.train(plan, sweep_dir, quiet)
     if ended.status == "interrupted":
         raise KeyboardInterrupt
     table = reporting.to_frame(ended.results)
-    table.attrs["folder"] = str(place)
+    table.attrs["folder"] = str(sweep_dir)
     return table
 
 
 class Task:
-    """The jobs of a command line, composed and checked; and for launchers that start them one by
-    one, the function that trains one.
+    """The jobs of a command line, composed and checked. For launchers that start jobs one by one it
+    is also the function that trains one job.
 
-    Raises ConfigError for whatever is wrong with any job.
+    Raises ConfigError if anything is wrong with any job.
     """
 
     def __init__(
         self,
-        typed: Sequence[str],
+        overrides: Sequence[str],
         dirs: Sequence[str | Path],
         plugin_files: Sequence[str],
         quiet: bool = False,
     ) -> None:
-        self.typed, self.dirs, self.plugin_files, self.quiet = (
-            tuple(typed),
+        self.overrides, self.dirs, self.plugin_files, self.quiet = (
+            tuple(overrides),
             tuple(dirs),
             tuple(plugin_files),
             quiet,
         )
         self.where, self.cwd = tuple(config_folders(dirs)), os.getcwd()
-        self.jobs = expand(self.typed, self.dirs)
+        self.jobs = expand(self.overrides, self.dirs)
         composed = compose_many(self.jobs, self.dirs)
-        beside = [
-            word
-            for word in self.typed
-            if word.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))
+        # overrides of the sweep, not of a job
+        sweep_overrides = [
+            override
+            for override in self.overrides
+            if override.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))
         ]
-        # which are words of the sweep, not of a job
-        self.first = compose([*self.jobs[0], *beside], self.dirs)
+        self.first = compose([*self.jobs[0], *sweep_overrides], self.dirs)
         self.options = Options.of(self.first.sweep)
         self._settings = dict(zip(self.jobs, build_many(composed), strict=True))
         self.ended: Sweep | None = None
 
     @property
-    def alone(self) -> bool:
-        """Whether the launcher is not ours: one that starts the jobs one by one, perhaps in other
-        processes and from other folders.
+    def foreign_launcher(self) -> bool:
+        """Whether the launcher is not mlplab's: such a launcher starts jobs one by one, perhaps in
+        other processes and from other folders.
         """
         return self.first.sources.choices.get("hydra/launcher") != "mlplab"
 
     def settings(self, jobs: Sequence[Sequence[str]]) -> list[Settings]:
-        """The settings of these jobs: those of the command line, or what another sweeper has made
-        up.
+        """The settings of jobs given by their overrides: those of the command line, or ones that
+        another sweeper has generated.
         """
         new = [tuple(job) for job in jobs if tuple(job) not in self._settings]
         self._settings |= dict(zip(new, build_many(compose_many(new, self.dirs)), strict=True))
         return [self._settings[tuple(job)] for job in jobs]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A launcher may start its jobs in other processes, which need none of the others'
-        settings.
+        """State for other processes, which a launcher may start for jobs: without the settings of
+        all jobs.
         """
         return {**self.__dict__, "_settings": {}, "jobs": [], "first": None, "ended": None}
 
     def __call__(self, config: DictConfig) -> float:
-        """Train one job by itself; its metric. What it raises ends it alone."""
+        """Train the job of a Hydra configuration. Always returns nan, since results are read from
+        the job's folder. Raises KeyboardInterrupt if the job was interrupted.
+        """
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import open_dict
 
-        os.chdir(self.cwd)  # a launcher may have started another process, which may stand elsewhere
+        os.chdir(self.cwd)  # a launcher may have started this process in another folder
         plugins.load(self.plugin_files)
         node = HydraConfig.get()
         tree = copy.deepcopy(config)
         with open_dict(tree):
             tree.hydra = copy.deepcopy(node)
-        typed = tuple(str(word) for word in node.overrides.task)
+        overrides = tuple(str(override) for override in node.overrides.task)
         status, value = self._train(
-            build(resolve_tree(tree, typed, self.where)),
+            build(resolve_tree(tree, overrides, self.where)),
             Path(os.path.relpath(node.runtime.output_dir)),
         )
         if not self.quiet:
-            print(f"job {node.job.num}: {status}  {' '.join(typed)}", flush=True)
+            print(f"job {node.job.num}: {status}  {' '.join(overrides)}", flush=True)
         if status == "interrupted":
             raise KeyboardInterrupt
         return value
 
-    def _train(self, settings: Settings, place: Path) -> tuple[str, float]:
+    def _train(self, settings: Settings, folder: Path) -> tuple[str, float]:
         from mlplab import experiment
 
         try:
-            run = experiment.run(settings, place, quiet=True)
+            run = experiment.run(settings, folder, quiet=True)
         except (Exception, SystemExit) as error:
             print(
                 f"mlplab: {' '.join(f'{type(error).__name__}: {error}'.split())}", file=sys.stderr
@@ -143,89 +150,103 @@ class Task:
 
 
 def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobReturn]:
-    """All jobs of the command line through any launcher, with the plan before and the report after
-    them.
+    """Run all jobs of the command line with any launcher, writing the plan before them and the
+    reports after them.
+
+    Raises ConfigError if the folder already contains a sweep that this launcher would not resume.
     """
-    known = _ours(task)
-    if type(launcher).__name__ == OURS:
-        return launcher.launch(known.jobs, initial_job_idx=0)
-    folder = Path(str(known.first.sweep_dir))
+    mlplab_task = _require_task(task)
+    if type(launcher).__name__ == LAUNCHER:
+        return launcher.launch(mlplab_task.jobs, initial_job_idx=0)
+    folder = Path(str(mlplab_task.first.sweep_dir))
     if (folder / "plan.yaml").exists():
         raise ConfigError(
-            f"{folder} holds a sweep already, and this launcher starts every job anew. `mlplab"
-            f" resume {folder}` finishes it."
+            f"{folder} already contains a sweep, and this launcher would train every job again."
+            f" `mlplab resume {folder}` finishes it."
         )
     plan = run_sweep.write_sweep_plan(
-        folder, known.settings(known.jobs), known.options, known.typed, known.plugin_files
+        folder,
+        mlplab_task.settings(mlplab_task.jobs),
+        mlplab_task.options,
+        mlplab_task.overrides,
+        mlplab_task.plugin_files,
     )
-    drawn = [
-        f"seed={job.settings.seed}" if known.first.config["seed"] is None else ""
+    seeds = [
+        f"seed={job.settings.seed}" if mlplab_task.first.config["seed"] is None else ""
         for job in plan.jobs
     ]
     parsed = [
         to_hydra(parse_overrides([*job.overrides, *filter(None, [seed])]))
-        for job, seed in zip(plan.jobs, drawn, strict=True)
+        for job, seed in zip(plan.jobs, seeds, strict=True)
     ]
-    _mend_ray(launcher)
+    _fix_ray_config(launcher)
     try:
         with safe_path():  # for the processes that the launcher starts
             return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
-        known.ended = run_sweep.write_reports(plan, folder, interrupted=True)
+        mlplab_task.ended = run_sweep.write_reports(plan, folder, interrupted=True)
         raise
     finally:
         if (ray := sys.modules.get("ray")) is not None:
-            # its workers' lines come late, and the last line of the command is the folder
+            # its workers' output may arrive late, and the folder must be the last line printed
             ray.shutdown()
-        known.ended = known.ended or run_sweep.write_reports(plan, folder)
+        mlplab_task.ended = mlplab_task.ended or run_sweep.write_reports(plan, folder)
 
 
-def _mend_ray(launcher: Any) -> None:
-    """hydra-ray-launcher fills in a size of the object store, which Ray refuses where there is a
-    cluster to connect to.
+def _fix_ray_config(launcher: Any) -> None:
+    """Keep hydra-ray-launcher from setting a default size of the object store, which Ray rejects
+    when it connects to a cluster.
     """
     from omegaconf import open_dict
 
-    own = getattr(launcher, "ray_cfg", None)
-    if own is not None and own.get("init") and own.init.get("address"):
-        with open_dict(own):
-            own.init.setdefault("object_store_memory", None)
+    ray_config = getattr(launcher, "ray_cfg", None)
+    if ray_config is not None and ray_config.get("init") and ray_config.init.get("address"):
+        with open_dict(ray_config):
+            ray_config.init.setdefault("object_store_memory", None)
 
 
 def launch(
     task: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int
 ) -> Sequence[JobReturn]:
-    """Train these jobs together. A sweeper that comes again with more of them (`first` > 0) finds
-    them in the same folder.
+    """Train these jobs as populations and return their results in order; the return value of each
+    is the metric that ranks configurations, nan if the job failed.
+
+    A sweeper may call this again with more jobs (`first` > 0), which are added to the same folder.
+    Raises KeyboardInterrupt if the sweep was interrupted.
     """
     from hydra.core.utils import JobReturn, JobStatus
 
-    known = _ours(task)
+    mlplab_task = _require_task(task)
     folder = Path(str(config.hydra.sweep.dir))
-    settings = known.settings(jobs)
+    settings = mlplab_task.settings(jobs)
     plan = run_sweep.write_sweep_plan(
-        folder, settings, known.options, known.typed, known.plugin_files, extend=first > 0
+        folder,
+        settings,
+        mlplab_task.options,
+        mlplab_task.overrides,
+        mlplab_task.plugin_files,
+        extend=first > 0,
     )
-    known.ended = run_sweep.train(plan, folder, known.quiet)
-    if known.ended.status == "interrupted":
+    mlplab_task.ended = run_sweep.train(plan, folder, mlplab_task.quiet)
+    if mlplab_task.ended.status == "interrupted":
         raise KeyboardInterrupt
-    results = known.ended.results
+    results = mlplab_task.ended.results
     values = {
         job.hash: result.metrics.get(results.headline, float("nan"))
         for job, result in zip(plan.jobs, results.jobs, strict=True)
     }
     returned = []
-    for words_of_job, s in zip(jobs, settings, strict=True):
-        one = JobReturn(overrides=list(words_of_job), status=JobStatus.COMPLETED)
-        one.return_value = values.get(job_hash(s), float("nan"))
-        returned.append(one)
+    for overrides, s in zip(jobs, settings, strict=True):
+        job_return = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+        job_return.return_value = values.get(job_hash(s), float("nan"))
+        returned.append(job_return)
     return returned
 
 
-def _ours(task: Any) -> Task:
+def _require_task(task: Any) -> Task:
     if isinstance(task, Task):
         return task
     raise ConfigError(
-        "hydra/launcher=mlplab and hydra/sweeper=mlplab train mlplab's own configurations; another"
-        " application takes hydra/launcher=basic."
+        "hydra/launcher=mlplab and hydra/sweeper=mlplab train only configurations of mlplab; use"
+        " hydra/launcher=basic for another application."
     )

@@ -1,4 +1,4 @@
-"""A sweep from its jobs to its report: plan, train, collect, show."""
+"""A sweep from its jobs to its report: plan the jobs, train them, and write the results."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from mlplab.training import DataCache
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished, or interrupted, sweep."""
+    """The outcome of a sweep that has finished or was interrupted."""
 
     folder: Path
     plan: Plan
     results: Results
-    status: str  # done, failed (a job failed or diverged), interrupted
-    signal: int = 0  # that interrupted it
-    told: tuple[str, ...] = ()  # of a cross-validation: its metrics over the folds
+    status: str  # done, failed (a job failed, diverged or is missing), interrupted
+    signal: int = 0  # the signal that interrupted it
+    cross_validation_lines: tuple[str, ...] = ()  # metrics over the folds, as text
 
     @property
     def counts(self) -> dict[str, int]:
-        """Jobs by their status."""
+        """Number of jobs with each status."""
         statuses = [job.status for job in self.results.jobs]
         return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
@@ -48,46 +48,46 @@ def write_sweep_plan(
     folder: Path,
     settings: Sequence[Settings],
     options: Options,
-    typed: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
     extend: bool = False,
     quiet: bool = False,
 ) -> Plan:
-    """Freeze the jobs in the folder's plan.yaml: a new folder, an empty one, or one that has a
-    plan, whose jobs then keep their numbers.
+    """Write the jobs to the folder's plan.yaml and return the plan. The folder may be new, empty,
+    or have a plan, whose jobs then keep their numbers.
 
-    `extend`: jobs of the plan that is there stay in it even where the new ones lack them. Raises
-    ConfigError or FolderError for a folder that holds something else, and MissingExtraError where
-    the engine's package is not installed.
+    `extend` keeps all jobs of an existing plan, even those not in `settings`. Raises ConfigError or
+    FolderError if the folder contains something else, and MissingExtraError if the engine's package
+    is not installed.
     """
-    engines.need(options.engine)  # before a folder is made
+    engines.need(options.engine)  # before a folder is created
     if (folder / NAME).is_file():
-        with _changing(folder):
+        with _lock_plan(folder):
             old = read_plan(folder)
-            known = {job.hash for job in old.jobs}
+            old_hashes = {job.hash for job in old.jobs}
             if extend:
                 settings = [
                     *(job.settings for job in old.jobs),
-                    *(s for s in settings if planning.job_hash(s) not in known),
+                    *(s for s in settings if planning.job_hash(s) not in old_hashes),
                 ]
-            plan = planning.make(settings, options, typed, plugins, old)
+            plan = planning.make_plan(settings, options, overrides, plugins, old)
             if not quiet:
-                _tell(plan, known)
+                _note_changes(plan, old_hashes)
             write_plan(folder, plan)
         return plan
-    plan = planning.make(settings, options, typed, plugins)
+    plan = planning.make_plan(settings, options, overrides, plugins)
     create_or_join(folder)
-    with _changing(folder):
+    with _lock_plan(folder):
         if not (folder / NAME).is_file():
             write_plan(folder, plan)
             return plan
     # another process was first
-    return write_sweep_plan(folder, settings, options, typed, plugins, extend, quiet)
+    return write_sweep_plan(folder, settings, options, overrides, plugins, extend, quiet)
 
 
 def can_join(folder: Path) -> bool:
-    """Whether the folder is a sweep's, or is about to become one: there is a plan in it, or nothing
-    but the signs of somebody who makes it.
+    """Whether the folder belongs to a sweep or is about to: it contains a plan, or only the lock
+    and temporary files of a process creating it.
     """
     if not folder.is_dir():
         return False
@@ -96,14 +96,14 @@ def can_join(folder: Path) -> bool:
         name in (".lock", "multirun.yaml", ".search") or name.startswith(".tmp-") for name in names
     ):
         return True
-    return (folder / "search.yaml").is_file() or (
-        folder / NAME
-    ).is_file()  # asked last: a maker writes the plan before anything else, perhaps just now
+    # checked last: a process that creates the sweep writes the plan before any other file, and may
+    # have written both after the names were listed
+    return (folder / "search.yaml").is_file() or (folder / NAME).is_file()
 
 
 def create_or_join(folder: Path) -> None:
-    """Make the folder, where it is not one that another process, or Hydra's own sweeper, has just
-    made for the same sweep.
+    """Create the folder, unless another process or Hydra's own sweeper has just created it for the
+    same sweep. Raises FolderError if it contains something else.
     """
     try:
         create(folder).close()
@@ -112,8 +112,8 @@ def create_or_join(folder: Path) -> None:
             raise
 
 
-def _changing(folder: Path) -> RunFolder:
-    """Own the folder's plan for a moment."""
+def _lock_plan(folder: Path) -> RunFolder:
+    """Lock the folder while its plan is changed, waiting up to 10 s for another process."""
     import time
 
     owner = RunFolder(folder)
@@ -127,17 +127,17 @@ def _changing(folder: Path) -> RunFolder:
     return owner
 
 
-def _tell(plan: Plan, known: set[str]) -> None:
-    new = [job.number for job in plan.jobs if job.hash not in known]
+def _note_changes(plan: Plan, old_hashes: set[str]) -> None:
+    new = [job.number for job in plan.jobs if job.hash not in old_hashes]
     if new:
         note(
-            f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} that the folder's plan has"
-            f" already: {_numbers(new)}"
+            f"{len(new)} new jobs join the {len(plan.jobs) - len(new)} jobs of the folder's plan:"
+            f" {_numbers(new)}"
         )
     if plan.removed_jobs:
         note(
-            f"{len(plan.removed_jobs)} jobs of an earlier plan are not in this one, and are left as"
-            f" they are: {_numbers(list(plan.removed_jobs.values()))}"
+            f"{len(plan.removed_jobs)} jobs of an earlier plan are not in this one and are left"
+            f" unchanged: {_numbers(list(plan.removed_jobs.values()))}"
         )
 
 
@@ -148,8 +148,8 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
-    """Train what is missing of a plan, and write results.csv, summary.md and report.html. May run
-    in several processes at once.
+    """Train the missing jobs of a plan and write results.csv, summary.md and report.html. Several
+    processes may do this at once.
     """
     display = SweepProgress(plan, quiet)
     runner = make_executor(plan, folder, display)
@@ -161,26 +161,28 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     return replace(
         ended,
         signal=runner.signals.received or 0,
-        told=tuple(cross_validation.conclude(plan, ended.results, DataCache())),
+        cross_validation_lines=tuple(cross_validation.conclude(plan, ended.results, DataCache())),
     )
 
 
 def make_executor(plan: Plan, folder: Path, display: SweepProgress) -> Runner | WorkerPool:
-    """Who trains the plan: this process, or as many as its options name."""
+    """The executor of a plan: this process, or a pool of workers if its options ask for one."""
     return (
-        Runner(plan, folder, display) if plan.options.alone else WorkerPool(plan, folder, display)
+        Runner(plan, folder, display)
+        if plan.options.single_process
+        else WorkerPool(plan, folder, display)
     )
 
 
 def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
-    """Write the results of what is there."""
+    """Write the reports of the jobs that have folders, and return the sweep."""
     ended = read_sweep(plan, folder, interrupted)
     write_results(ended.results)
     return ended
 
 
 def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
-    """What is there, read and not written down."""
+    """Read the results of the jobs that have folders, without writing anything."""
     results = collect(plan, folder)
     statuses = {job.status for job in results.jobs}
     status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
@@ -188,19 +190,19 @@ def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
 
 
 def plan_from_existing(
-    settings: Sequence[Settings], folder: Path, options: Options, typed: Sequence[str]
+    settings: Sequence[Settings], folder: Path, options: Options, overrides: Sequence[str]
 ) -> Sweep:
-    """The results of jobs that another sweeper and launcher have run in this folder, numbered in
-    their order, and a plan for them.
+    """Write the plan and reports of jobs that another sweeper and launcher have run in this folder,
+    numbered in the order of `settings`.
     """
-    plan = planning.make(settings, options, typed)
+    plan = planning.make_plan(settings, options, overrides)
     write_plan(folder, plan)
     return write_reports(plan, folder)
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
-    """Finish what is missing in a sweep's folder; what is done is not touched. Raises ConfigError
-    where the folder holds no sweep.
+    """Train the missing jobs of a sweep's folder; finished jobs are left unchanged. Raises
+    ConfigError if the folder is not a sweep.
     """
     plan = read_plan(folder)
     JobStore(folder)

@@ -1,1 +1,1 @@
-"""Jobs trained, stored and resumed, in this process or by workers."""
+"""Training, storing and resuming the jobs of a sweep, in this process or in workers."""

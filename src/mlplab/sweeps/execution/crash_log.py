@@ -1,9 +1,8 @@
-"""Jobs that take their worker along: told from the others by what the workers that died had under
-way, and given up in the end.
+"""Finds jobs that crash their worker process and gives them up.
 
-A worker leaves a note of the population that it trains and takes it away however the training ends;
-only a process that dies leaves it. A population that took three workers along, each before it was
-saved anew, is halved, like one that raises, until the culprit is alone.
+A worker leaves a note of the population it trains and removes it however the training ends; only a
+process that crashes leaves it behind. A population that crashed three workers, without a new
+checkpoint in between, is halved, like one that raises, until the crashing job is alone.
 """
 
 from __future__ import annotations
@@ -19,145 +18,148 @@ from pathlib import Path
 from mlplab.io.files import write_json
 from mlplab.io.links import make_folder
 
-LIMIT = 3
-"""How many workers a population, or a job alone, may take along."""
+MAX_CRASHES = 3
+"""Number of workers that a population, or a single job, may crash."""
 
-BEFORE = -1
-"""The step of jobs whose data are being made."""
+BEFORE_TRAINING = -1
+"""The step of jobs whose data is being prepared."""
 
 
 class CrashLog:
-    """The notes of a sweep. `since`: seconds since 1970, older notes mean nothing; None where this
-    process has no driver, and leaves none.
+    """The notes of a sweep. `since` is the time, in seconds since 1970, before which notes are
+    ignored; None if this process has no driver, and then it leaves no notes.
 
-    Whoever asks owns the piece: then no note of it is of a worker that lives.
+    Callers must hold the lock of the work unit: then none of its notes belongs to a live worker.
     """
 
     def __init__(self, sweep: Path, since: float | None) -> None:
         self.folder, self.since = sweep / ".under-way", since
 
     @contextlib.contextmanager
-    def in_progress(self, piece: int, numbers: Sequence[int], step: int) -> Iterator[None]:
-        """While these jobs train, from a step on."""
+    def in_progress(self, unit: int, numbers: Sequence[int], step: int) -> Iterator[None]:
+        """Keep a note while these jobs train, starting at the given step."""
         if self.since is None:
             yield
             return
-        place = make_folder(self.folder / str(piece), self.folder.parent)
-        note = place / f"{os.getpid()}-{os.urandom(4).hex()}.json"
+        unit_folder = make_folder(self.folder / str(unit), self.folder.parent)
+        note = unit_folder / f"{os.getpid()}-{os.urandom(4).hex()}.json"
         write_json(note, {"jobs": list(numbers), "step": step})
         try:
             yield
         finally:
             note.unlink(missing_ok=True)
-            _drop(place)
+            _remove_if_empty(unit_folder)
 
-    def parted(self, piece: int, numbers: Sequence[int], left: Sequence[int]) -> list[list[int]]:
-        """These jobs as they may train together: apart from others those that a population that
-        died must have its culprit among.
+    def split_suspects(
+        self, unit: int, numbers: Sequence[int], unfinished: Sequence[int]
+    ) -> list[list[int]]:
+        """Split the jobs so that groups suspected of containing a crashing job train separately.
 
-        `left`: all jobs of the piece that nobody has finished; those that are finished are
-        innocent.
+        `unfinished` are all unfinished jobs of the work unit; finished jobs are never suspects.
         """
-        return _parted(
-            list(numbers), [jobs for dead in self._dead(piece) if (jobs := dead & set(left))]
+        return _split_suspects(
+            list(numbers),
+            [jobs for crashed in self._suspects(unit) if (jobs := crashed & set(unfinished))],
         )
 
-    def fatal(self, piece: int, numbers: Sequence[int], left: Sequence[int]) -> bool:
-        """Whether these took too many workers along to be trained together once more; one alone is
-        given up then.
+    def is_fatal(self, unit: int, numbers: Sequence[int], unfinished: Sequence[int]) -> bool:
+        """Whether these jobs crashed too many workers to be trained together again. A single job is
+        then given up.
         """
         if len(numbers) == 1:
-            return self._counts(piece).get(frozenset(numbers), 0) >= LIMIT
-        return len(self.parted(piece, numbers, left)) > 1
+            return self._counts(unit).get(frozenset(numbers), 0) >= MAX_CRASHES
+        return len(self.split_suspects(unit, numbers, unfinished)) > 1
 
-    def explained(self, piece: int, number: int) -> None:
-        """The job was the culprit: what died with it says nothing of the others."""
-        for path, jobs, _ in self._notes(piece):
+    def clear(self, unit: int, number: int) -> None:
+        """Remove the notes that contain this job: it caused the crashes, not the jobs with it."""
+        for path, jobs, _ in self._notes(unit):
             if number in jobs:
                 path.unlink(missing_ok=True)
-        _drop(self.folder / str(piece))
+        _remove_if_empty(self.folder / str(unit))
 
-    def forget(self, piece: int) -> None:
-        """All notes of a piece; it is done."""
-        shutil.rmtree(self.folder / str(piece), ignore_errors=True)
+    def forget(self, unit: int) -> None:
+        """Remove all notes of a finished work unit."""
+        shutil.rmtree(self.folder / str(unit), ignore_errors=True)
 
     def close(self) -> None:
-        """Leave no empty folder; for whoever is the last."""
-        _drop(self.folder)
+        """Remove the folder if it is empty."""
+        _remove_if_empty(self.folder)
 
-    def known(self, piece: int) -> bool:
-        """Whether there is anything to forget."""
-        return (self.folder / str(piece)).is_dir()
+    def has_notes(self, unit: int) -> bool:
+        return (self.folder / str(unit)).is_dir()
 
-    def names(self) -> set[str]:
-        """Of all notes, also of workers that live: a driver sees by new ones that its workers come
-        as far as training.
+    def note_names(self) -> set[str]:
+        """Names of all notes, including those of live workers: new names tell the driver that its
+        workers get as far as training.
         """
         return {
             name
-            for piece in _listed(self.folder)
-            for name in _listed(self.folder / piece)
+            for unit in _list_names(self.folder)
+            for name in _list_names(self.folder / unit)
             if name.endswith(".json")
         }
 
-    def _notes(self, piece: int) -> list[tuple[Path, frozenset[int], int]]:
-        found: list[tuple[Path, frozenset[int], int]] = []
+    def _notes(self, unit: int) -> list[tuple[Path, frozenset[int], int]]:
+        notes: list[tuple[Path, frozenset[int], int]] = []
         if self.since is None:
-            return found
-        for path in sorted((self.folder / str(piece)).glob("*.json")):
+            return notes
+        for path in sorted((self.folder / str(unit)).glob("*.json")):
             try:
-                if path.stat().st_mtime < self.since:  # of an earlier attempt at the sweep
+                if path.stat().st_mtime < self.since:  # from an earlier attempt at the sweep
                     path.unlink()
                     continue
                 note = json.loads(path.read_text(encoding="utf-8"))
-                found.append((path, frozenset(note["jobs"]), int(note["step"])))
+                notes.append((path, frozenset(note["jobs"]), int(note["step"])))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-        return found
+        return notes
 
-    def _counts(self, piece: int) -> dict[frozenset[int], int]:
-        """How often a population died without having been saved anew."""
-        found: dict[frozenset[int], int] = {}
+    def _counts(self, unit: int) -> dict[frozenset[int], int]:
+        """How often each population crashed without a new checkpoint in between."""
+        counts: dict[frozenset[int], int] = {}
         for (jobs, _), count in Counter(
-            (jobs, step) for _, jobs, step in self._notes(piece)
+            (jobs, step) for _, jobs, step in self._notes(unit)
         ).items():
-            found[jobs] = max(count, found.get(jobs, 0))
-        return found
+            counts[jobs] = max(count, counts.get(jobs, 0))
+        return counts
 
-    def _dead(self, piece: int) -> list[frozenset[int]]:
-        """Populations that must hold a culprit. A part of one is believed at once: the culprit is
-        being looked for.
+    def _suspects(self, unit: int) -> list[frozenset[int]]:
+        """Populations that must contain a crashing job. A subset of one is a suspect after its
+        first crash, since the search for the crashing job has begun.
         """
-        dead: list[frozenset[int]] = []
-        for jobs, count in sorted(self._counts(piece).items(), key=lambda entry: -len(entry[0])):
-            if count >= LIMIT or (len(jobs) > 1 and any(jobs < other for other in dead)):
-                dead.append(jobs)
-        return dead
+        suspects: list[frozenset[int]] = []
+        for jobs, count in sorted(self._counts(unit).items(), key=lambda entry: -len(entry[0])):
+            if count >= MAX_CRASHES or (
+                len(jobs) > 1 and any(jobs < suspect for suspect in suspects)
+            ):
+                suspects.append(jobs)
+        return suspects
 
 
-def _listed(folder: Path) -> list[str]:
-    """What is in a folder that others may take away meanwhile, where pathlib's glob would raise."""
+def _list_names(folder: Path) -> list[str]:
+    """Names in a folder that another process may remove meanwhile; pathlib's glob would raise."""
     try:
         return os.listdir(folder)
     except OSError:
         return []
 
 
-def _drop(folder: Path) -> None:
-    """Take an empty folder away."""
+def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
-def _parted(numbers: list[int], dead: Sequence[set[int] | frozenset[int]]) -> list[list[int]]:
-    """The innocent first, so that they are done whatever becomes of the others."""
-    inside = [jobs for jobs in dead if jobs <= set(numbers)]
+def _split_suspects(
+    numbers: list[int], suspects: Sequence[set[int] | frozenset[int]]
+) -> list[list[int]]:
+    """Groups free of suspicion come first, so that they finish whatever happens to the others."""
+    inside = [jobs for jobs in suspects if jobs <= set(numbers)]
     if not inside or len(numbers) == 1:
         return [numbers]
-    least = min(inside, key=len)
-    if rest := [number for number in numbers if number not in least]:
-        return _parted(rest, inside) + _parted(
-            [number for number in numbers if number in least], inside
+    smallest = min(inside, key=len)
+    if rest := [number for number in numbers if number not in smallest]:
+        return _split_suspects(rest, inside) + _split_suspects(
+            [number for number in numbers if number in smallest], inside
         )
     middle = len(numbers) // 2
-    return _parted(numbers[:middle], inside) + _parted(numbers[middle:], inside)
+    return _split_suspects(numbers[:middle], inside) + _split_suspects(numbers[middle:], inside)

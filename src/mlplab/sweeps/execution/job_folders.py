@@ -1,4 +1,4 @@
-"""The folders of a population's members: what each would have left if it had run alone.
+"""Writes the job folders of a population: the files that each member would leave as a single run.
 
 Shapes: K members, P parameters.
 """
@@ -33,8 +33,8 @@ State = dict[str, Tensor]
 
 
 class JobFolders:
-    """Writes what K members left. What can be paid once a population is: the weights of all are
-    brought into nn.Sequential's form at once.
+    """Writes the job folders of K members. Work that can be shared is done once per population: all
+    weights are converted to the layout of nn.Sequential at once.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class JobFolders:
         outcomes: Sequence[Outcome],
         device: str,
         seconds: float,
-        alone: str = "",
+        single_reason: str = "",
         recorder: FrameRecorder | None = None,
     ) -> None:
         self.plan, self.members, self.outcomes, self.device, self.seconds, self.recorder = (
@@ -56,7 +56,7 @@ class JobFolders:
             recorder,
         )
         self.log = f"device {device}: one of {len(members)} trained together" + (
-            f", since {alone}" if alone else ""
+            f", since {single_reason}" if single_reason else ""
         )
         self.keys = [key for key in plan.keys if key != "experiment"]
         self.choices = self._choices()
@@ -64,7 +64,7 @@ class JobFolders:
         for member in members:
             if id(member.prepared) not in self.preprocessing:
                 self.preprocessing[id(member.prepared)] = Preprocessing.of(member.prepared)
-        self.json = {
+        self.preprocessing_json = {
             key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()
         }
         self.best = self._states([o.theta_P for o in outcomes], [o.buffers for o in outcomes])
@@ -76,23 +76,23 @@ class JobFolders:
         return {key: value_of(job, key) for key in self.keys}
 
     def _choices(self) -> dict[str, list[object]]:
-        """What each column of the HParams table holds in this sweep."""
-        found: dict[str, dict[object, None]] = {}
+        """The distinct values of each HParams column in this sweep, in the order of the jobs."""
+        choices: dict[str, dict[object, None]] = {}
         for job in self.plan.jobs:
             for key, value in HParams.of_run(job.settings, (), self._swept(job)).values.items():
-                found.setdefault(key, {})[value] = None
-        return {key: list(values) for key, values in found.items()}
+                choices.setdefault(key, {})[value] = None
+        return {key: list(values) for key, values in choices.items()}
 
     def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
-        """The weights as nn.Sequential names them, a member at a time. A layer that never drops has
-        no Dropout module, which shifts the names.
+        """State dicts of the members as nn.Sequential names them. A layer without dropout has no
+        Dropout module, which shifts the names, so members are grouped by that pattern.
         """
         patterns: dict[tuple[bool, ...], list[int]] = {}
         for k, member in enumerate(self.members):
             patterns.setdefault(
                 tuple(bool(layer.dropout == 0) for layer in member.settings.layers), []
             ).append(k)
-        found: list[State] = [{}] * len(theta)
+        state_dicts: list[State] = [{}] * len(theta)
         for rows in patterns.values():
             settings, preprocessing = (
                 self.members[rows[0]].settings,
@@ -105,17 +105,17 @@ class JobFolders:
             layout = build_structure(settings, preprocessing, settings.loss).layout
             states = stacked_states(layout, layers, torch.stack([theta[k] for k in rows]), stacked)
             for i, k in enumerate(rows):
-                found[k] = {name: value[i] for name, value in states.items()}
-        return found
+                state_dicts[k] = {name: value[i] for name, value in states.items()}
+        return state_dicts
 
     def write(self, folder: Path, job: Job, k: int) -> None:
-        """Fill the folder of member k."""
+        """Create the folder and write the files of member k."""
         folder.mkdir()
         settings, outcome = self.members[k].settings, self.outcomes[k]
         hparams = dataclasses.replace(
             HParams.of_run(settings, outcome.history.names, self._swept(job)), choices=self.choices
         )
-        data = self.members[k].prepared
+        prepared = self.members[k].prepared
         num_parameters = outcome.theta_P.numel()
         summary = summarize(
             settings, outcome, num_parameters, self.seconds, self.device, len(self.members)
@@ -128,8 +128,8 @@ class JobFolders:
         write_member(
             folder,
             settings,
-            data.data_hash,
-            self.json[id(data)],
+            prepared.data_hash,
+            self.preprocessing_json[id(prepared)],
             outcome,
             self.best[k],
             self.last[k],
@@ -140,13 +140,14 @@ class JobFolders:
         )
 
     def _draw(self, folder: Path, k: int) -> Callable[[EventWriter], None]:
-        """The frames of a member; its pictures only where `tracking=full` was typed, since they
-        cost a second a job: `mlplab report` draws them later.
+        """Save the frames of a member and return a function that draws its pictures. It draws only
+        if the user chose `tracking=full`, since drawing takes a second per job; `mlplab report`
+        draws them later.
         """
         member, outcome = self.members[k], self.outcomes[k]
         assert self.recorder is not None
-        frames, chosen = select_frames(self.recorder, outcome, k)
-        save_frames(folder, frames, chosen)
+        frames, best_frame = select_frames(self.recorder, outcome, k)
+        save_frames(folder, frames, best_frame)
 
         def draw(events: EventWriter) -> None:
             if "tracking=full" not in member.settings.overrides:
@@ -157,14 +158,15 @@ class JobFolders:
             log = logging.getLogger("mlplab.sweeps")
             lay_charts(events, outcome.history.names, log)
             FinalFigures(folder, events, log).draw(
-                Study(member.settings, member.prepared, frames, chosen, outcome.history), quiet=True
+                Study(member.settings, member.prepared, frames, best_frame, outcome.history),
+                quiet=True,
             )
 
         return draw
 
 
 def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:
-    """The folder of a job that raised."""
+    """Create the folder of a job that raised, with its traceback."""
     folder.mkdir()
     write_config_and_provenance(folder, job.settings, "")
     write_log(folder, f"failed: {trace.strip().splitlines()[-1]}")

@@ -1,8 +1,8 @@
-"""Which jobs of a sweep are done, and which process works on which piece: told by folders and locks
-alone.
+"""Job folders and locks on disk: they alone record which jobs are finished and which process works
+on which work unit.
 
-A job's folder is filled aside and renamed into its place, so it is there as a whole or not at all.
-The kernel gives a lock back however its owner ends, so a piece that was left is free at once.
+A job's folder is written in a staging folder and then renamed, so it is either complete or absent.
+The kernel releases a lock however its process ends, so an abandoned work unit is free at once.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
 
 FINISHED = ("done", "diverged", "pruned")
-"""How a job ends for good; one that failed or was interrupted is tried again by `resume`."""
+"""Final statuses of a job; `resume` retries a job that failed or was interrupted."""
 
-_ASIDE = ".aside"
+_STAGING = ".aside"
 _CHECKPOINTS = ".checkpoints"
 
-
 _WRITTEN = (".checkpoints", ".locks", ".search", ".under-way", "workers")
-"""Folders of a sweep that its processes write into, and take files away from."""
+"""Folders of a sweep in which its processes create and delete files."""
 
 
 class JobStore:
-    """The jobs below a sweep's folder. Raises LinkError where a folder of it is a symbolic link."""
+    """The jobs in a sweep's folder. Raises LinkError if one of its folders is a symbolic link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
@@ -40,108 +39,109 @@ class JobStore:
         for name in _WRITTEN:
             refuse_links_below(folder / name)
 
-    def place(self, number: int) -> Path:
+    def job_folder(self, number: int) -> Path:
         return self.jobs / str(number)
 
     def summary(self, number: int) -> dict[str, Any] | None:
-        """What a job's folder says of its end; None where there is no such folder, or none that can
-        be read.
-        """
+        """Contents of the job's summary.json; None if it is missing or cannot be read."""
         try:
-            found = json.loads((self.place(number) / "summary.json").read_text(encoding="utf-8"))
+            text = (self.job_folder(number) / "summary.json").read_text(encoding="utf-8")
+            summary = json.loads(text)
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) and isinstance(found.get("status"), str) else None
+        is_valid = isinstance(summary, dict) and isinstance(summary.get("status"), str)
+        return summary if is_valid else None
 
     def finished(self, number: int) -> bool:
         summary = self.summary(number)
         return summary is not None and summary["status"] in FINISHED
 
     def failed_since(self, number: int, since: float | None) -> bool:
-        """Whether the job has failed after that moment."""
+        """Whether the job failed after `since` (seconds since 1970)."""
         if since is None:
             return False
         try:
-            failed = (self.place(number) / "summary.json").stat().st_mtime >= since
+            is_recent = (self.job_folder(number) / "summary.json").stat().st_mtime >= since
         except OSError:
             return False
-        return failed and (self.summary(number) or {}).get("status") == "failed"
+        return is_recent and (self.summary(number) or {}).get("status") == "failed"
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
-        """Those that are not finished."""
+        """The jobs that are not finished."""
         return [number for number in numbers if not self.finished(number)]
 
     @contextlib.contextmanager
     def staging_dir(self) -> Iterator[Path]:
-        """A folder to fill jobs in, on the same file system; taken away at the end with whatever
-        was not committed.
+        """A folder in which to write jobs, on the same file system; removed at the end together
+        with everything that was not committed.
         """
-        place = self.folder / f"{_ASIDE}-{os.getpid()}-{os.urandom(4).hex()}"
-        place.mkdir()
+        folder = self.folder / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
+        folder.mkdir()
         try:
-            with RunFolder(place) as owner:
+            with RunFolder(folder) as owner:
                 owner.lock()
-                yield place
+                yield folder
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def clean_stale_staging(self) -> None:
-        """Take away what processes that were killed had begun to write."""
-        for place in self.folder.glob(f"{_ASIDE}-*"):
-            with contextlib.suppress(OSError, ValueError), RunFolder(place) as owner:
+        """Remove the staging folders of processes that were killed."""
+        for folder in self.folder.glob(f"{_STAGING}-*"):
+            with contextlib.suppress(OSError, ValueError), RunFolder(folder) as owner:
                 owner.lock()
-                shutil.rmtree(place, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, filled: Path, number: int) -> bool:
-        """Put a filled folder in the job's place; False where the job has been finished meanwhile.
-        What failed before makes room.
+        """Rename a complete folder to the job's folder, replacing a failed attempt.
+
+        Returns False if the job has been finished by another process.
         """
-        place = self.place(number)
+        folder = self.job_folder(number)
         if self.finished(number):
             return False
-        if place.exists():
-            os.rename(place, filled.with_name(f"{filled.name}-before"))
+        if folder.exists():
+            os.rename(folder, filled.with_name(f"{filled.name}-before"))
         try:
-            os.rename(filled, place)
+            os.rename(filled, folder)
         except OSError:
             if self.finished(number):
                 return False
             raise
         return True
 
-    def checkpoints(self, piece: int, numbers: Sequence[int]) -> Path:
-        """Where the population of these jobs of a piece is saved while it trains. The owner of the
-        piece owns it.
+    def checkpoints(self, unit: int, numbers: Sequence[int]) -> Path:
+        """Checkpoint folder of the population of these jobs. Only the process that holds the lock
+        of the work unit may use it.
         """
         name = hashlib.sha256(repr(sorted(numbers)).encode()).hexdigest()[:16]
-        return self.populations(piece) / name
+        return self.unit_checkpoints(unit) / name
 
-    def populations(self, piece: int) -> Path:
-        """Where all of a piece lie; a process that was killed while it tidied may leave it
-        empty.
+    def unit_checkpoints(self, unit: int) -> Path:
+        """The folder with all checkpoints of a work unit. It may be left empty by a process that
+        was killed while deleting them.
         """
-        return self.folder / _CHECKPOINTS / str(piece)
+        return self.folder / _CHECKPOINTS / str(unit)
 
-    def unfinished_checkpoints(self, piece: int) -> list[Path]:
-        """The populations of a piece that were saved and have not ended."""
-        place = self.populations(piece)
-        return sorted(place.iterdir()) if place.is_dir() else []
+    def unfinished_checkpoints(self, unit: int) -> list[Path]:
+        """Checkpoint folders of the populations of a work unit that have not finished."""
+        folder = self.unit_checkpoints(unit)
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
-    def forget(self, place: Path) -> None:
-        """Take a population's checkpoints away, or those of a piece, and what is empty then."""
-        shutil.rmtree(place, ignore_errors=True)
-        for folder in place.parents:
+    def forget(self, checkpoints: Path) -> None:
+        """Remove the checkpoints of a population or a work unit, and parent folders left empty."""
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        for folder in checkpoints.parents:
             if folder == self.folder:
                 break
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
     @contextlib.contextmanager
-    def piece(self, number: int) -> Iterator[bool]:
-        """Own a piece while it is trained; False where another process has it."""
-        place = make_folder(self.folder / ".locks" / str(number), self.folder)
+    def lock_work_unit(self, number: int) -> Iterator[bool]:
+        """Hold the lock of a work unit; yields False if another process holds it."""
+        folder = make_folder(self.folder / ".locks" / str(number), self.folder)
         with contextlib.ExitStack() as stack:
-            owner = stack.enter_context(RunFolder(place))
+            owner = stack.enter_context(RunFolder(folder))
             try:
                 owner.lock()
             except FolderInUseError:

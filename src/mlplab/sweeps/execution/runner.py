@@ -1,7 +1,7 @@
-"""Trains the pieces of a plan, one population after another, and leaves a folder a job.
+"""Trains the work units of a plan, one population after another, and writes a folder for each job.
 
-A failing job costs no other its result: a population that raises, or does not fit into memory, is
-halved until the culprit is alone.
+A failing job does not affect the results of others: a population that raises, or does not fit into
+memory, is halved until the failing job is alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, CrashLog
+from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
 from mlplab.sweeps.execution.job_folders import JobFolders, write_failed
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
@@ -40,15 +40,20 @@ from mlplab.training import (
 )
 from mlplab.training.determinism import determinism
 
-WAIT = 0.5  # seconds between two looks at what other processes are doing
+WAIT = 0.5
+"""Seconds between two checks for work that other processes have left."""
 
 
 class Stopped(Exception):
-    """sweep.fail_fast met a failure."""
+    """A job failed and `sweep.fail_fast` is set."""
 
 
 class Runner:
-    """One process's work on a sweep; several may share a folder."""
+    """Trains the jobs of a sweep in this process; several processes may share a folder.
+
+    `order` gives the positions of the work units to train and their order (default: all), `since`
+    the time in seconds since 1970 after which a failed job is not retried.
+    """
 
     def __init__(
         self,
@@ -59,227 +64,243 @@ class Runner:
         since: float | None = None,
     ) -> None:
         self.plan, self.display, self.since = plan, display, since
-        self.pieces = (
-            [plan.pieces[place] for place in order] if order is not None else list(plan.pieces)
+        self.work_units = (
+            [plan.work_units[position] for position in order]
+            if order is not None
+            else list(plan.work_units)
         )
-        self.ledger, self.deaths = JobStore(folder), CrashLog(folder, since)
+        self.job_store, self.crash_log = JobStore(folder), CrashLog(folder, since)
         self.cache = DataCache()
         self.signals = Signals()
         self.status = "done"  # or interrupted
-        self.told = False
-        self.alone = ""  # why the jobs at hand train one by one
+        self.data_reported = False
+        self.single_reason = ""  # why the jobs of the current work unit train one by one
 
     def run(self) -> None:
-        """Until every job has a folder. Ctrl-C ends it early with status `interrupted`, fail_fast
-        with the first failure.
+        """Train until every job has a folder. Ctrl-C ends it early with status `interrupted`, and
+        the first failure ends it if `sweep.fail_fast` is set.
         """
-        self.display.start(
-            len(self.plan.jobs) - len(self.ledger.missing(job.number for job in self.plan.jobs))
-        )
-        failed_since: set[int] = set()
+        missing = self.job_store.missing(job.number for job in self.plan.jobs)
+        self.display.start(len(self.plan.jobs) - len(missing))
+        tried: set[int] = set()
         with self.at_work():
-            while self._pass(failed_since):
+            while self._train_free_units(tried):
                 self.display.wait()
                 time.sleep(WAIT)
                 self.signals.check()
-            self._tidy()
+            self._remove_stale_checkpoints()
 
-    def _tidy(self) -> None:
-        """Checkpoints of populations all of whose jobs have their folders: of a process that was
-        killed in between.
+    def _remove_stale_checkpoints(self) -> None:
+        """Remove checkpoints and notes of finished work units, left by processes that were killed
+        before they could remove them.
         """
-        for piece in self.pieces:
-            known = self.ledger.populations(piece.number).is_dir() or self.deaths.known(
-                piece.number
-            )
-            if known and not self.ledger.missing(piece.jobs):
-                with self.ledger.piece(piece.number) as ours:
-                    if ours:
-                        self.ledger.forget(self.ledger.populations(piece.number))
-                        self.deaths.forget(piece.number)
+        for unit in self.work_units:
+            has_files = self.job_store.unit_checkpoints(
+                unit.number
+            ).is_dir() or self.crash_log.has_notes(unit.number)
+            if has_files and not self.job_store.missing(unit.jobs):
+                with self.job_store.lock_work_unit(unit.number) as locked:
+                    if locked:
+                        self.job_store.forget(self.job_store.unit_checkpoints(unit.number))
+                        self.crash_log.forget(unit.number)
         if self.since is None:
-            self.deaths.close()
+            self.crash_log.close()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """With signals in our hands and a folder to fill jobs in; what ends it early is in
-        `status`.
-        """
-        self.ledger.clean_stale_staging()
+        """Handle signals and provide a staging folder; an interruption is recorded in `status`."""
+        self.job_store.clean_stale_staging()
         try:
-            with self.signals, self.ledger.staging_dir() as self.staging_dir:
+            with self.signals, self.job_store.staging_dir() as self.staging_dir:
                 yield
         except KeyboardInterrupt:
             self.status = "interrupted"
         except Stopped:
             pass
 
-    def _pass(self, failed_since: set[int]) -> bool:
-        """Train every piece that nobody else has; whether others still have some."""
-        others = False
-        for piece in self.pieces:
-            if not set(self._left(piece)) - failed_since:
+    def _train_free_units(self, tried: set[int]) -> bool:
+        """Train every work unit that no other process has locked; return whether some are still
+        locked. Adds the numbers of the jobs to `tried`.
+        """
+        some_locked = False
+        for unit in self.work_units:
+            if not set(self._remaining(unit)) - tried:
                 continue
-            with self.ledger.piece(piece.number) as ours:
-                if not ours:
-                    others = True
+            with self.job_store.lock_work_unit(unit.number) as locked:
+                if not locked:
+                    some_locked = True
                     continue
                 self.signals.check()
-                self.piece = piece
-                self._go_on(failed_since)
-                missing = [number for number in self._left(piece) if number not in failed_since]
-                failed_since |= set(missing)
+                self.work_unit = unit
+                self._resume_saved(tried)
+                missing = [number for number in self._remaining(unit) if number not in tried]
+                tried |= set(missing)
                 if missing:
-                    self._piece(piece, [self.plan.job(number) for number in missing])
-        return others
+                    self._train_unit(unit, [self.plan.job(number) for number in missing])
+        return some_locked
 
-    def _left(self, piece: WorkUnit) -> list[int]:
-        """Its jobs that nobody has finished, nor another worker of ours found to fail."""
+    def _remaining(self, unit: WorkUnit) -> list[int]:
+        """Jobs of the work unit that are not finished and have not failed in a worker of this
+        sweep's driver.
+        """
         return [
             number
-            for number in self.ledger.missing(piece.jobs)
-            if not self.ledger.failed_since(number, self.since)
+            for number in self.job_store.missing(unit.jobs)
+            if not self.job_store.failed_since(number, self.since)
         ]
 
-    def _go_on(self, failed_since: set[int]) -> None:
-        """Finish the populations of the piece at hand that were saved by a process that did not
-        come to their end.
-        """
-        for place in self.ledger.unfinished_checkpoints(self.piece.number):
+    def _resume_saved(self, tried: set[int]) -> None:
+        """Finish populations of the current work unit that another process saved and abandoned."""
+        for folder in self.job_store.unfinished_checkpoints(self.work_unit.number):
             try:
-                saved, complaints = newest(place)
+                saved, complaints = newest(folder)
                 hashes = saved.manifest["jobs"] if saved is not None else {}
             except (CheckpointError, KeyError) as error:
                 saved, complaints, hashes = None, [str(error)], {}
             for complaint in complaints:
-                note(f"{complaint} What it held is trained again.")
+                note(f"{complaint} Its steps are trained again.")
             planned = {str(job.number): job for job in self.plan.jobs}
             jobs = [
                 planned[number]
                 for number in hashes
                 if number in planned and planned[number].hash == hashes[number]
             ]
-            missing = self.ledger.missing(job.number for job in jobs)
-            fatal = self.deaths.fatal(
-                self.piece.number, [job.number for job in jobs], self._left(self.piece)
+            missing = self.job_store.missing(job.number for job in jobs)
+            is_fatal = self.crash_log.is_fatal(
+                self.work_unit.number,
+                [job.number for job in jobs],
+                self._remaining(self.work_unit),
             )
-            if saved is None or len(jobs) < len(hashes) or not missing or fatal:
-                self.ledger.forget(place)
+            if saved is None or len(jobs) < len(hashes) or not missing or is_fatal:
+                self.job_store.forget(folder)
                 continue
             members = [(job, member) for job in jobs if (member := self.member(job)) is not None]
             if len(members) == len(jobs):
-                failed_since |= {job.number for job in jobs}
-                self.together(members, saved=saved)
+                tried |= {job.number for job in jobs}
+                self.train_members(members, saved=saved)
 
-    def _piece(self, piece: WorkUnit, jobs: Sequence[Job]) -> None:
-        """All at once, but for those among whom there is one that takes its worker along."""
-        self.alone = self.plan.populations[piece.population].alone
+    def _train_unit(self, unit: WorkUnit, jobs: Sequence[Job]) -> None:
+        """Train all jobs at once, except for groups suspected of containing a crashing job."""
+        self.single_reason = self.plan.populations[unit.population].alone
         planned = {job.number: job for job in jobs}
-        for numbers in self.deaths.parted(piece.number, list(planned), self._left(piece)):
-            if len(numbers) == 1 and self.deaths.fatal(piece.number, numbers, numbers):
+        for numbers in self.crash_log.split_suspects(
+            unit.number, list(planned), self._remaining(unit)
+        ):
+            if len(numbers) == 1 and self.crash_log.is_fatal(unit.number, numbers, numbers):
                 self._give_up(planned[numbers[0]])
             else:
-                self._part(piece, [planned[number] for number in numbers])
+                self._prepare_and_train(unit, [planned[number] for number in numbers])
 
-    def _part(self, piece: WorkUnit, jobs: Sequence[Job]) -> None:
-        """Jobs whose data cannot be made fail by themselves; the others train together, or apart
-        where their data differ in shape after all.
+    def _prepare_and_train(self, unit: WorkUnit, jobs: Sequence[Job]) -> None:
+        """Train the jobs whose data can be prepared; jobs whose data turns out to differ in shape
+        train in separate populations.
         """
         groups: dict[object, list[tuple[Job, PreparedMember]]] = {}
-        with self.deaths.in_progress(piece.number, [job.number for job in jobs], BEFORE):
+        with self.crash_log.in_progress(unit.number, [job.number for job in jobs], BEFORE_TRAINING):
             for job in jobs:
                 if (member := self.member(job)) is not None:
                     groups.setdefault(structure_key(member.settings, member.prepared), []).append(
                         (job, member)
                     )
         for members in groups.values():
-            self.together(members)
+            self.train_members(members)
 
     def _give_up(self, job: Job) -> None:
-        self.deaths.explained(self.piece.number, job.number)
-        self._failed(
+        self.crash_log.clear(self.work_unit.number, job.number)
+        self._commit_failure(
             job,
-            f"{LIMIT} workers died on this job alone; the sweep's workers.log says how they ended.",
+            f"{MAX_CRASHES} workers died on this job alone; the sweep's workers.log says how they"
+            " ended.",
             0.0,
         )
 
     def member(self, job: Job) -> PreparedMember | None:
-        """The job with its data; None, and a folder that says why, where they cannot be made."""
+        """Return the job with its data. If the data cannot be prepared, write a failed job's folder
+        and return None.
+        """
         started = time.monotonic()
         for _ in range(1 + self.plan.options.retries):
             try:
                 member = prepare_members([job.settings], self.cache)[0]
-                self._tell(member)
+                self._report_data(member)
                 return member
             except (Exception, SystemExit):
                 trace = traceback.format_exc()
-        self._failed(job, trace, time.monotonic() - started)
+        self._commit_failure(job, trace, time.monotonic() - started)
         return None
 
-    def _tell(self, member: PreparedMember) -> None:
-        """What was found in a user's file, once."""
-        if not self.told:
-            self.told = True
-            write_data_report(self.ledger.folder, member, self.display.quiet)
+    def _report_data(self, member: PreparedMember) -> None:
+        """Report once what was detected in a user's data file."""
+        if not self.data_reported:
+            self.data_reported = True
+            write_data_report(self.job_store.folder, member, self.display.quiet)
 
-    def together(
+    def train_members(
         self,
         members: Sequence[tuple[Job, PreparedMember]],
         attempt: int = 0,
         saved: Saved | None = None,
     ) -> None:
+        """Train members as one population, from a checkpoint if given, and write their folders.
+
+        A population that raises is halved; a single job that raises is retried `sweep.retries`
+        times and then written as failed. Raises Interrupted after a signal, and Stopped after a
+        failure if `sweep.fail_fast` is set.
+        """
         started = time.monotonic()
         try:
-            with self.deaths.in_progress(
-                self.piece.number,
+            with self.crash_log.in_progress(
+                self.work_unit.number,
                 [job.number for job, _ in members],
                 saved.step if saved is not None else 0,
             ):
                 self._train(members, saved)
             return
-        # of another version or machine: what it held is trained again
+        # a checkpoint of another version or machine
         except (CheckpointError, StateError) as error:
             note(str(error))
-            self.ledger.forget(self._place(members))
-            return self.together(members, attempt)
+            self.job_store.forget(self._checkpoint_folder(members))
+            return self.train_members(members, attempt)
         except (Exception, SystemExit) as error:
-            trace, full = traceback.format_exc(), is_out_of_memory(error)
-            self.ledger.forget(self._place(members))
-        if full:
+            trace, out_of_memory = traceback.format_exc(), is_out_of_memory(error)
+            self.job_store.forget(self._checkpoint_folder(members))
+        if out_of_memory:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         if len(members) > 1:
             self.display.halve(
-                len(members), "out of memory" if full else trace.strip().splitlines()[-1]
+                len(members), "out of memory" if out_of_memory else trace.strip().splitlines()[-1]
             )
             middle = len(members) // 2
-            self.together(members[:middle])
-            self.together(members[middle:])
+            self.train_members(members[:middle])
+            self.train_members(members[middle:])
         elif attempt < self.plan.options.retries:
-            self.together(members, attempt + 1)
+            self.train_members(members, attempt + 1)
         else:
-            self._failed(members[0][0], trace, time.monotonic() - started)
+            self._commit_failure(members[0][0], trace, time.monotonic() - started)
 
-    def _place(self, members: Sequence[tuple[Job, PreparedMember]]) -> Path:
-        return self.ledger.checkpoints(self.piece.number, [job.number for job, _ in members])
+    def _checkpoint_folder(self, members: Sequence[tuple[Job, PreparedMember]]) -> Path:
+        return self.job_store.checkpoints(self.work_unit.number, [job.number for job, _ in members])
 
-    def _keeper(
+    def _make_checkpointer(
         self,
         members: Sequence[tuple[Job, PreparedMember]],
         loop: Loop,
         recorder: FrameRecorder | None,
         saved: Saved | None,
     ) -> CheckpointCallback:
-        """Saves the population as one; nothing lies on the disk before the first time."""
+        """The callback that saves the population as a whole, restored from `saved` if given.
+        Creates no files before the first checkpoint.
+        """
         first = members[0][1].settings
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
             "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
         }
-        keeper = CheckpointCallback(
-            Checkpoints(self._place(members), identity, self.ledger.folder),
+        checkpointer = CheckpointCallback(
+            Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),
             first.tracking,
             self.signals,
             recorder,
@@ -287,25 +308,25 @@ class Runner:
         if saved is not None:
             if saved.manifest["data_hash"] != identity["data_hash"]:
                 raise CheckpointError(
-                    f"The data of job {members[0][0].number} changed since it was saved. It is"
-                    " trained from its start."
+                    f"The data of job {members[0][0].number} has changed since the checkpoint was"
+                    " saved. The job is trained again from its start."
                 )
-            keeper.restore(loop, saved)
-            note(f"{len(members)} jobs go on at step {saved.step}")
-        return keeper
+            checkpointer.restore(loop, saved)
+            note(f"{len(members)} jobs resume at step {saved.step}")
+        return checkpointer
 
     def _train(
         self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None = None
     ) -> None:
-        """One population, from its first step, or from where it was saved, to its folders. After a
-        signal the members that had ended are kept.
-        """
         with determinism(members[0][1].settings.deterministic):
-            self._train_now(members, saved)
+            self._train_population(members, saved)
 
-    def _train_now(
+    def _train_population(
         self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None
     ) -> None:
+        """Train one population, from the start or from `saved`, and write its folders. After a
+        signal only the members that had already ended are written.
+        """
         population, _ = build_populations([member for _, member in members])
         loop = Loop(population)
         recorder = (
@@ -315,22 +336,22 @@ class Runner:
         )
         if recorder is not None:
             loop.observers.append(recorder)
-        last = max(population.watch.last_step_K.tolist())
+        last_step = max(population.watch.last_step_K.tolist())
         loop.listener = lambda rows, names: self.display.progress(
-            rows[-1].step / last * len(members)
+            rows[-1].step / last_step * len(members)
         )
-        loop.after_step = keeper = self._keeper(members, loop, recorder, saved)
+        loop.after_step = checkpointer = self._make_checkpointer(members, loop, recorder, saved)
         interrupted = False
         try:
             loop.run()
-            # killed while folders are written, the rest comes from the same population, to the same
-            # bits
+            # if killed while folders are written, the remaining ones come from the same population
+            # and are bit-identical
             if len(members) > 1:
-                keeper.save(loop)
+                checkpointer.save(loop)
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            keeper.close()
+            checkpointer.close()
         outcomes = loop.outcomes()
         device = str(population.theta_KP.device)
         writer = JobFolders(
@@ -338,8 +359,8 @@ class Runner:
             [member for _, member in members],
             outcomes,
             device,
-            keeper.elapsed,
-            self.alone,
+            checkpointer.elapsed,
+            self.single_reason,
             recorder,
         )
         for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
@@ -347,19 +368,19 @@ class Runner:
                 self.commit(writer, job, k, outcome)
         if interrupted:
             raise Interrupted(self.signals.received or 2)
-        self.ledger.forget(self._place(members))
+        self.job_store.forget(self._checkpoint_folder(members))
 
     def commit(self, writer: JobFolders, job: Job, k: int, outcome: Outcome) -> None:
-        """The folder of a member that ended, put in its place."""
+        """Write the folder of member k, which has ended, and move it to the job's path."""
         filled = self.staging_dir / str(job.number)
         writer.write(filled, job, k)
-        if self.ledger.commit(filled, job.number):
+        if self.job_store.commit(filled, job.number):
             self.display.ended(job.number, outcome.status, outcome.reason)
 
-    def _failed(self, job: Job, trace: str, seconds: float) -> None:
+    def _commit_failure(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.staging_dir / str(job.number)
         write_failed(filled, job, trace, seconds)
-        if self.ledger.commit(filled, job.number):
+        if self.job_store.commit(filled, job.number):
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
         if self.plan.options.fail_fast:
             raise Stopped

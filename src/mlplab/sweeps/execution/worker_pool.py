@@ -1,9 +1,10 @@
-"""Several workers on one sweep: started, watched, replaced where they die. The ledger, not the
-engine, decides what is done.
+"""Runs a sweep with several workers: starts them, monitors them and replaces those that crash. Job
+folders and locks, not the engine, are the source of truth.
 
-A worker takes pieces of the frozen plan, its own shard first, and then what others have not come
-to. It owns a piece by a lock that the kernel gives back however the worker ends, so a worker, a
-node or this driver may be killed at any time: what was saved of its population goes on elsewhere.
+A worker takes work units of the frozen plan: first those of its shard, then those that others have
+not started. It locks a work unit, and the kernel releases the lock however the worker ends. A
+worker, a node or this driver may therefore be killed at any time: another worker continues its
+population from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,71 +20,74 @@ from mlplab.io.links import open_to_append
 from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.crash_log import CrashLog
-from mlplab.sweeps.execution.engines import Engine, Handle, make
+from mlplab.sweeps.execution.engines import Engine, Handle, make_engine
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
 
-RESTARTS = 5
-"""How often a worker may be replaced without one coming as far as training, or a single job being
-done, meanwhile.
+MAX_FRUITLESS_RESTARTS = 5
+"""Allowed replacements, for each worker, in a row in which no worker gets as far as training and no
+job is finished.
 """
 
 
 class WorkerPool:
-    """The driver's side. `status` is done or interrupted afterwards."""
+    """The driver of a sweep's workers. After `run`, `status` is done or interrupted."""
 
     def __init__(self, plan: Plan, folder: Path, display: SweepProgress) -> None:
         self.plan, self.folder, self.display = plan, folder, display
-        self.ledger, self.signals, self.status = JobStore(folder), Signals(), "done"
+        self.job_store, self.signals, self.status = JobStore(folder), Signals(), "done"
         self.since = time.time()
-        self.deaths = CrashLog(folder, self.since)
-        self.count = plan.options.workers
-        self.log = folder / "workers.log"
+        self.crash_log = CrashLog(folder, self.since)
+        self.num_workers = plan.options.workers
+        self.log_file = folder / "workers.log"
 
     def run(self) -> None:
-        """Until every job has been tried, or a signal comes."""
-        left = self._left()
-        self.display.start(len(self.plan.jobs) - len(left))
-        if not left:
+        """Run until every job has been tried, or a signal arrives.
+
+        Raises ConfigError if workers keep ending without finishing a job.
+        """
+        remaining = self._remaining()
+        self.display.start(len(self.plan.jobs) - len(remaining))
+        if not remaining:
             return
         options = self.plan.options
-        engine = make(options.engine, options.cluster, self.folder)
+        engine = make_engine(options.engine, options.cluster, self.folder)
         handles: list[Handle] = []
         try:
             with self.signals:
-                handles += self._start(engine, range(min(self.count, len(self.plan.pieces))))
+                handles += self._start(
+                    engine, range(min(self.num_workers, len(self.plan.work_units)))
+                )
                 if options.detach:
                     note(
-                        f"{len(handles)} workers are submitted; collect what they do with `mlplab"
+                        f"{len(handles)} workers are submitted; collect their results with `mlplab"
                         f" resume {self.folder}`"
                     )
                     self.status, handles = "interrupted", []
                     return
-                self._watch(engine, handles)
+                self._supervise(engine, handles)
         except KeyboardInterrupt:
             self.status = "interrupted"
         finally:
             self._end(handles, engine)
             engine.close()
-            self.deaths.close()
+            self.crash_log.close()
 
-    def _left(self) -> list[int]:
-        """Jobs that nobody has finished, nor tried since we began."""
+    def _remaining(self) -> list[int]:
+        """Jobs that are not finished and have not failed since this driver started."""
         return [
             number
-            for number in self.ledger.missing(job.number for job in self.plan.jobs)
-            if not self.ledger.failed_since(number, self.since)
+            for number in self.job_store.missing(job.number for job in self.plan.jobs)
+            if not self.job_store.failed_since(number, self.since)
         ]
 
     def _start(self, engine: Engine, numbers: range) -> list[Handle]:
-        """The workers of these numbers, together: as one array where the engine has such a
-        thing.
-        """
+        """Start the workers with these numbers, as one array if the engine supports arrays."""
         options = self.plan.options
         threads = (
-            max(1, (os.cpu_count() or 1) // self.count)
+            max(1, (os.cpu_count() or 1) // self.num_workers)
             if options.engine == "local"
             else max(1, int(options.cluster.get("cpus", 1)))
         )
@@ -91,12 +95,14 @@ class WorkerPool:
             engine.start([self._command(number) for number in numbers], numbers.start, threads)
         )
         for number, handle in zip(numbers, handles, strict=True):
-            self._tell(f"{handle.name}: started as worker {number} of {self.count}")
+            self._log(f"{handle.name}: started as worker {number} of {self.num_workers}")
         return handles
 
     def _command(self, number: int) -> list[str]:
         plugins = [
-            word for path in self.plan.plugins for word in ("--plugin", str(Path(path).resolve()))
+            argument
+            for path in self.plan.plugins
+            for argument in ("--plugin", str(Path(path).resolve()))
         ]
         return python_command(
             "-m",
@@ -106,60 +112,59 @@ class WorkerPool:
             "--number",
             str(number),
             "--of",
-            str(self.count),
+            str(self.num_workers),
             "--since",
             repr(self.since),
             *plugins,
         )
 
-    def _watch(self, engine: Engine, handles: list[Handle]) -> None:
-        started, best, fruitless = len(handles), len(self._left()), 0
-        seen = set[str]()
-        while left := self._left():
+    def _supervise(self, engine: Engine, handles: list[Handle]) -> None:
+        started, fewest_remaining, fruitless = len(handles), len(self._remaining()), 0
+        seen_notes = set[str]()
+        while remaining := self._remaining():
             self.signals.check()
-            self.display.progress_to(len(self.plan.jobs) - len(left))
-            if len(left) < best:
-                best, fruitless = len(left), 0
-            for place, handle in enumerate(handles):
-                if (how := handle.ended()) is None:
+            self.display.progress_to(len(self.plan.jobs) - len(remaining))
+            if len(remaining) < fewest_remaining:
+                fewest_remaining, fruitless = len(remaining), 0
+            for index, handle in enumerate(handles):
+                if (outcome := handle.ended()) is None:
                     continue
-                self._tell(f"{handle.name}: {how}")
-                if not (left := self._left()):
+                self._log(f"{handle.name}: {outcome}")
+                if not (remaining := self._remaining()):
                     break
-                unfinished_checkpoints = self.deaths.names()
-                fruitless, seen = (
-                    (0 if unfinished_checkpoints - seen else fruitless + 1),
-                    seen | unfinished_checkpoints,
-                )
-                if fruitless > RESTARTS * self.count:
+                notes = self.crash_log.note_names()
+                fruitless = 0 if notes - seen_notes else fruitless + 1
+                seen_notes |= notes
+                if fruitless > MAX_FRUITLESS_RESTARTS * self.num_workers:
                     raise ConfigError(
-                        f"The workers of {self.folder} end without finishing a job; the last said:"
-                        f" {how}. What they printed is in {self.folder / 'workers'}, and how they"
-                        f" ended in {self.log}. `mlplab resume {self.folder}` tries again."
+                        f"The workers of {self.folder} end without finishing a job; the last one"
+                        f" ended with: {outcome}. Their output is in {self.folder / 'workers'}, and"
+                        f" {self.log_file} lists how each ended. `mlplab resume {self.folder}`"
+                        " tries again."
                     )
-                [handles[place]] = self._start(engine, range(started, started + 1))
+                [handles[index]] = self._start(engine, range(started, started + 1))
                 started += 1
             time.sleep(engine.pause)
         self.display.progress_to(len(self.plan.jobs))
 
     def _end(self, handles: Sequence[Handle], engine: Engine) -> None:
-        """Workers that find nothing left leave by themselves; after a signal they are asked to."""
-        limit = time.monotonic() + (60.0 if self.status == "done" else 30.0)
+        """Wait for the workers, which exit when no jobs remain; after a signal, stop them first."""
+        deadline = time.monotonic() + (60.0 if self.status == "done" else 30.0)
         if self.status != "done":
             for handle in handles:
                 handle.stop()
         waiting = list(handles)
-        while waiting and time.monotonic() < limit:
+        while waiting and time.monotonic() < deadline:
             for handle in list(waiting):
-                if (how := handle.ended()) is not None:
-                    self._tell(f"{handle.name}: {how}")
+                if (outcome := handle.ended()) is not None:
+                    self._log(f"{handle.name}: {outcome}")
                     waiting.remove(handle)
             time.sleep(min(0.1, engine.pause))
         for handle in waiting:
             handle.stop()
-            self._tell(f"{handle.name}: asked to end")
+            self._log(f"{handle.name}: asked to end")
 
-    def _tell(self, line: str) -> None:
-        """One write, so that several drivers' lines stay whole."""
-        with open_to_append(self.log) as file:
+    def _log(self, line: str) -> None:
+        """Append a line in one write, so that lines of several drivers are not mixed."""
+        with open_to_append(self.log_file) as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n".encode())

@@ -1,1 +1,1 @@
-"""Which jobs there are, and how they are grouped into populations."""
+"""The plan of a sweep: its jobs, and how they are grouped into populations."""

@@ -1,5 +1,5 @@
-"""What a plan would cost: memory by counting, time by a few updates of each population on this
-machine.
+"""Estimated cost of a plan: memory is computed from tensor sizes, time from a few updates of each
+population measured on this machine.
 """
 
 from __future__ import annotations
@@ -7,21 +7,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlplab.sweeps.plan.grouping import Representatives
-from mlplab.sweeps.plan.memory import bytes_a_member
+from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
 from mlplab.training import build_populations
 from mlplab.training.rehearsal import time_steps
 
-WRITING = 0.006
-"""Seconds to write a job's folder, roughly."""
+SECONDS_PER_JOB_FOLDER = 0.006
+"""Approximate time in seconds to write the folder of one job."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one population: seconds in all, bytes while its largest piece trains."""
+    """Cost of one population: total seconds, and bytes while its largest work unit trains."""
 
-    pieces: int
+    work_units: int
     seconds: float
     num_bytes: int
 
@@ -39,29 +39,33 @@ class Cost:
 
 
 def estimate(plan: Plan) -> list[Cost]:
-    """One cost a population. Builds the largest piece of each for a moment and times a few updates
-    of it; nothing is kept.
+    """Estimate the cost of each population, in the order of `plan.populations`.
+
+    Builds the largest work unit of each population temporarily and times a few updates of it.
     """
     representatives = Representatives()
     return [_cost(plan, population, representatives) for population in plan.populations]
 
 
 def _cost(plan: Plan, population: Population, representatives: Representatives) -> Cost:
-    pieces = [piece for piece in plan.pieces if piece.population == population.number]
-    largest = max(pieces, key=lambda piece: len(piece.jobs))
+    units = [unit for unit in plan.work_units if unit.population == population.number]
+    largest = max(units, key=lambda unit: len(unit.jobs))
     members = [
         member
         for number in largest.jobs
-        if (member := representatives.ready(plan.job(number).settings))
+        if (member := representatives.prepare_member(plan.job(number).settings))
     ]
     if not members:
-        return Cost(len(pieces), 0.0, 0)
+        return Cost(len(units), 0.0, 0)
     built, _ = build_populations(members)
-    an_update, an_evaluation = time_steps(built)
+    seconds_per_update, seconds_per_evaluation = time_steps(built)
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
-    full = sum(len(piece.jobs) for piece in pieces) / len(largest.jobs)
-    seconds = (
-        full * (population.num_steps * an_update + evaluations * an_evaluation)
-        + population.jobs * WRITING
+    num_full_units = sum(len(unit.jobs) for unit in units) / len(largest.jobs)
+    training_seconds = num_full_units * (
+        population.num_steps * seconds_per_update + evaluations * seconds_per_evaluation
     )
-    return Cost(len(pieces), seconds, len(members) * bytes_a_member(members[0], shares_data=False))
+    return Cost(
+        len(units),
+        training_seconds + population.jobs * SECONDS_PER_JOB_FOLDER,
+        len(members) * bytes_per_member(members[0], shares_data=False),
+    )

@@ -1,8 +1,8 @@
-"""Which jobs can train as one tensor: jobs of equal structure form a group, and a group is cut into
-pieces that fit into memory.
+"""Groups jobs that can train as one tensor: jobs of equal structure form a group, and a group is
+split into work units that fit into memory.
 
-Callers ask for groups and pieces of positions and never look at why jobs belong together; what a
-population can hold may grow without them.
+Callers ask for groups and splits of positions and never look at why jobs belong together, so a
+population can support more kinds of differences without changing them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mlplab.settings import Settings
 from mlplab.training import DataCache, PreparedMember, prepare_members, structure_key
 
 MAX_ON_CPU = 256
-"""More members at once cost no less a member on a CPU, and a piece is what a crash can cost and
-what two processes can share.
+"""Beyond this size the cost per member no longer falls on a CPU. A work unit is also the most that
+a crash can cost, and the smallest share of work between processes.
 """
 
 MAX_ON_CUDA = 4096
@@ -30,23 +30,23 @@ class Group:
 
     positions: tuple[int, ...]
     labels: tuple[tuple[str, Hashable], ...]
-    alone: str = ""  # why these jobs train one after another; empty for a population
+    single_reason: str = ""  # why these jobs train one by one; empty for a population
 
 
 class Representatives:
-    """Data of which the shapes are known without making them for every seed: those of the first job
-    whose dataset differs in numbers only.
+    """Prepared data whose shapes stand in for jobs that differ only in numbers (such as the seed),
+    so that grouping does not prepare the data of every job.
     """
 
     def __init__(self) -> None:
         self._cache = DataCache()
         self._first: dict[str, Settings] = {}
 
-    def prepare_members(self, settings: Settings) -> PreparedMember | None:
-        """The settings with the representative's data; None where making them fails, which is the
-        job's own matter once it runs.
+    def prepare_member(self, settings: Settings) -> PreparedMember | None:
+        """Return the settings with representative data, or None if preparing the data fails; the
+        job itself reports that failure when it runs.
 
-        Raises DataError or IncompatibleSettingsError for settings that are wrong.
+        Raises DataError or IncompatibleSettingsError for invalid settings.
         """
         dataset = settings.dataset
         fixed = [
@@ -56,18 +56,18 @@ class Representatives:
             getattr(settings.validation, "folds", None),
             getattr(settings.validation, "repeats", None),
         )
-        kind = repr((type(dataset), fixed, settings.loss.own_units, fold_spec))
+        data_key = repr((type(dataset), fixed, settings.loss.own_units, fold_spec))
         try:
-            prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
+            prepared: Prepared = self._cache.prepared(self._first.get(data_key, settings))
         except ValueError:
             raise
         except (Exception, SystemExit):
             return None
-        self._first.setdefault(kind, settings)
-        return prepare_members([settings], _Fixed(prepared))[0]
+        self._first.setdefault(data_key, settings)
+        return prepare_members([settings], _FixedData(prepared))[0]
 
 
-class _Fixed(DataCache):
+class _FixedData(DataCache):
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()
         self._prepared = prepared
@@ -76,23 +76,23 @@ class _Fixed(DataCache):
         return self._prepared
 
 
-def group(members: Sequence[PreparedMember | None]) -> list[Group]:
-    """The groups in the order of their first job; those that train one by one come last, and with
-    them those without data (None).
+def group_members(members: Sequence[PreparedMember | None]) -> list[Group]:
+    """Group members of equal structure, in the order of their first job.
+
+    Groups whose jobs train one by one come last, including members without data (None).
     """
-    found: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
+    positions_of: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
     for position, member in enumerate(members):
-        found.setdefault(
-            structure_key(member.settings, member.prepared) if member else (), []
-        ).append(position)
+        labels = structure_key(member.settings, member.prepared) if member else ()
+        positions_of.setdefault(labels, []).append(position)
     groups = [
-        Group(tuple(positions), labels, _alone(members[positions[0]]))
-        for labels, positions in found.items()
+        Group(tuple(positions), labels, _single_reason(members[positions[0]]))
+        for labels, positions in positions_of.items()
     ]
-    return sorted(groups, key=lambda found: bool(found.alone))
+    return sorted(groups, key=lambda group: bool(group.single_reason))
 
 
-def _alone(member: PreparedMember | None) -> str:
+def _single_reason(member: PreparedMember | None) -> str:
     if member is None:
         return "the data could not be made when this was planned"
     return (
@@ -102,76 +102,82 @@ def _alone(member: PreparedMember | None) -> str:
     )
 
 
-def split_evenly(positions: Sequence[int], largest: int) -> list[tuple[int, ...]]:
-    """Pieces of nearly equal size, none larger than `largest`, in order."""
-    count = -(-len(positions) // max(1, largest))
+def split_evenly(positions: Sequence[int], max_size: int) -> list[tuple[int, ...]]:
+    """Split the positions, in order, into chunks of nearly equal size of at most `max_size`."""
+    count = -(-len(positions) // max(1, max_size))
     edges = [round(i * len(positions) / count) for i in range(count + 1)]
     return [tuple(positions[a:b]) for a, b in itertools.pairwise(edges)]
 
 
-FEW_WORKERS = 8
-"""As many as one machine has, which are equally fast: one piece each costs the fewest updates."""
+MAX_EQUAL_WORKERS = 8
+"""Up to this many workers are assumed to be on one machine and equally fast: one work unit for each
+then needs the fewest updates.
+"""
 
 
 def split_work(
-    positions: Sequence[int], largest: int, workers: int, least: int
+    positions: Sequence[int], max_size: int, workers: int, min_size: int
 ) -> list[tuple[int, ...]]:
-    """Pieces for so many workers, none larger than `largest` nor, but for the last, smaller than
-    `least`.
+    """Split positions into chunks for `workers` workers, each at most `max_size` and, except for
+    the last one, at least `min_size` long.
 
-    Few workers get a piece each. Of many some are slow and some are lost, so half of what is left
-    is shared out at a time, in ever smaller pieces: the last to end has little to do. Source:
-    Hummel, Schonberg, Flynn 1992 (factoring).
+    A few workers get one chunk each. Among many workers some are slow and some crash, so half of
+    the remaining positions is divided among them at a time, in ever smaller chunks: the worker that
+    finishes last then has little left to do. Source: Hummel, Schonberg, Flynn 1992 (factoring).
     """
     if workers == 1:
-        return split_evenly(positions, largest)
-    if workers <= FEW_WORKERS:
+        return split_evenly(positions, max_size)
+    if workers <= MAX_EQUAL_WORKERS:
         return split_evenly(
-            positions, max(min(least, largest), min(largest, -(-len(positions) // workers)))
+            positions, max(min(min_size, max_size), min(max_size, -(-len(positions) // workers)))
         )
-    found: list[tuple[int, ...]] = []
-    at = 0
-    while at < len(positions):
-        size = max(min(least, largest), min(largest, -(-(len(positions) - at) // (2 * workers))))
+    chunks: list[tuple[int, ...]] = []
+    start = 0
+    while start < len(positions):
+        factored_size = -(-(len(positions) - start) // (2 * workers))
+        size = max(min(min_size, max_size), min(max_size, factored_size))
         for _ in range(workers):
-            if at < len(positions):
-                found.append(tuple(positions[at : at + size]))
-                at += size
-    return found
+            if start < len(positions):
+                chunks.append(tuple(positions[start : start + size]))
+                start += size
+    return chunks
 
 
 def describe_differences(
-    groups: Sequence[Group], shown: Callable[[str, int], str | None]
+    groups: Sequence[Group], as_override: Callable[[str, int], str | None]
 ) -> list[str]:
-    """What sets each group apart from the others, in words: "activation=relu, model.hidden=6-4";
-    "all agree" where there is one group.
+    """Describe what distinguishes each group from the others, such as
+    "activation=relu, model.hidden=6-4".
 
-    `shown(label, position)` says how the user would write the value of a label for a job, or None
-    where there is no such way.
+    Returns "all agree in structure" for every group if none differ. `as_override(label, position)`
+    returns the override by which a user sets the label's value for a job, or None if there is none.
     """
-    known = [found for found in groups if found.labels]
+    labeled = [group for group in groups if group.labels]
     varying = (
         [
             label
-            for i, (label, _) in enumerate(known[0].labels)
-            if len({found.labels[i][1] for found in known}) > 1
+            for i, (label, _) in enumerate(labeled[0].labels)
+            if len({group.labels[i][1] for group in labeled}) > 1
         ]
-        if known
+        if labeled
         else []
     )
     if not varying:
         return ["all agree in structure" for _ in groups]
-    return [_apart(found, varying, shown) for found in groups]
+    return [_describe(group, varying, as_override) for group in groups]
 
 
-def _apart(found: Group, varying: Sequence[str], shown: Callable[[str, int], str | None]) -> str:
-    if not found.labels:
+def _describe(
+    group: Group, varying: Sequence[str], as_override: Callable[[str, int], str | None]
+) -> str:
+    if not group.labels:
         return "unknown structure"
-    own = dict(found.labels)
+    values = dict(group.labels)
     return ", ".join(
-        shown(label, found.positions[0]) or _plain(label, own[label]) for label in varying
+        as_override(label, group.positions[0]) or _format_label(label, values[label])
+        for label in varying
     )
 
 
-def _plain(label: str, value: Hashable) -> str:
+def _format_label(label: str, value: Hashable) -> str:
     return f"{label} {'x'.join(map(str, value)) if isinstance(value, tuple) else value}"

@@ -1,7 +1,4 @@
-"""How many members fit into memory at once, estimated before they are made.
-
-Shapes: K members, N examples, P parameters, H widest layer, E evaluations.
-"""
+"""Estimates how many members fit into memory at once, before they are built."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from mlplab.sweeps.plan.grouping import MAX_ON_CPU, MAX_ON_CUDA
 from mlplab.training import PreparedMember
 
 COPIES_OF_THETA = 12
-"""theta, gradient, up to three moments of the optimizer, best and last weights, and what an update
-holds for a moment.
+"""Parameters, gradient, up to three optimizer moments, best and last weights, and the temporary
+tensors of an update.
 """
 
-SHARE = 0.5
-"""Of the free memory: the estimate is rough, and others live here too."""
+MAX_MEMORY_FRACTION = 0.5
+"""Usable fraction of the free memory, since the estimate is rough and other processes need some."""
 
 
 def num_parameters(member: PreparedMember) -> int:
-    """Weights and biases of one network (normalization's few numbers left out)."""
+    """Number of weights and biases of one network, without the few of normalization layers."""
     widths = [
         member.prepared.num_features,
         *(layer.units for layer in member.settings.layers[:-1]),
@@ -39,71 +36,70 @@ def num_outputs(member: PreparedMember) -> int:
 
 
 def num_steps(member: PreparedMember) -> int:
-    """Updates of the whole run."""
+    """Number of updates of the whole run."""
     training = member.settings.training
     if training.steps is not None:
         return training.steps
-    examples = len(member.prepared.train)
-    portion = training.portion(examples)
-    whole = examples // portion
+    num_examples = len(member.prepared.train)
+    batch_size = training.portion(num_examples)
+    full_batches = num_examples // batch_size
     return training.epochs * (
-        whole if getattr(training, "drop_last", False) and whole else -(-examples // portion)
+        full_batches
+        if getattr(training, "drop_last", False) and full_batches
+        else -(-num_examples // batch_size)
     )
 
 
-def bytes_a_member(member: PreparedMember, shares_data: bool) -> int:
-    """An upper estimate: parameters and their copies, its data unless all share them, activations
-    of a batch and an evaluation, its history.
+def bytes_per_member(member: PreparedMember, shares_data: bool) -> int:
+    """Upper estimate of the bytes that one member needs: copies of its parameters, its data unless
+    all members share it, the activations of a batch and of an evaluation, and its history.
     """
     settings, prepared = member.settings, member.prepared
-    size = 8 if settings.dtype == "float64" else 4
+    item_size = 8 if settings.dtype == "float64" else 4
     widths = [
         prepared.num_features,
         *(layer.units for layer in settings.layers[:-1]),
         num_outputs(member),
     ]
-    examples = len(prepared.train)
-    parts = [part for part in (prepared.train, prepared.val, prepared.test) if part is not None]
-    own = 0 if shares_data else sum((part.x.size + part.y.size) * size for part in parts)
-    data = own + examples * 8  # and the order of an epoch
-    batch = 6 * settings.training.portion(examples) * sum(widths) * size
-    evaluation = 4 * max(len(part) for part in parts) * max(widths[-1], 1) * 8
-    rows = (
-        num_steps(member)
-        // max(
-            1,
-            -(-examples // settings.training.portion(examples)) * settings.training.evaluate_every,
-        )
-        + 2
+    num_examples = len(prepared.train)
+    batch_size = settings.training.portion(num_examples)
+    splits = [split for split in (prepared.train, prepared.val, prepared.test) if split is not None]
+    examples = (
+        0 if shares_data else sum((split.x.size + split.y.size) * item_size for split in splits)
     )
+    epoch_order = num_examples * 8
+    batch = 6 * batch_size * sum(widths) * item_size
+    evaluation = 4 * max(len(split) for split in splits) * max(widths[-1], 1) * 8
+    steps_per_evaluation = -(-num_examples // batch_size) * settings.training.evaluate_every
+    rows = num_steps(member) // max(1, steps_per_evaluation) + 2
     history = 3 * rows * (12 + 2 * len(widths)) * 8
-    return COPIES_OF_THETA * num_parameters(member) * size + data + batch + evaluation + history
+    parameters = COPIES_OF_THETA * num_parameters(member) * item_size
+    return parameters + examples + epoch_order + batch + evaluation + history
 
 
 def max_population(member: PreparedMember, device: torch.device, shares_data: bool) -> int:
-    """How many such members train at once on the device: at least one."""
+    """Number of such members that can train at once on the device, at least 1."""
     ceiling = MAX_ON_CUDA if device.type == "cuda" else MAX_ON_CPU
-    return max(
-        1, min(ceiling, int(SHARE * available(device) / bytes_a_member(member, shares_data)))
-    )
+    usable = MAX_MEMORY_FRACTION * available(device)
+    return max(1, min(ceiling, int(usable / bytes_per_member(member, shares_data))))
 
 
 def available(device: torch.device) -> int:
-    """Free bytes: of the CUDA device, or of this machine within the limit of its container."""
+    """Free bytes on the CUDA device, or in this machine's memory within its container's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    limits = [_meminfo()]
+    free = [_available_memory()]
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number: there is no limit
             root = Path("/sys/fs/cgroup")
-            limits.append(int((root / limit).read_text()) - int((root / used).read_text()))
-    return max(0, min(limits))
+            free.append(int((root / limit).read_text()) - int((root / used).read_text()))
+    return max(0, min(free))
 
 
-def _meminfo() -> int:
+def _available_memory() -> int:
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -112,13 +108,15 @@ def _meminfo() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; torch raises a plain RuntimeError for one on the CPU."""
+    """Whether the error is a failed allocation, which torch reports as RuntimeError on the CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def device_of(settings: Settings) -> torch.device:
-    """The device whose memory counts."""
-    wanted = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")
+    """The device whose memory limits the population."""
+    uses_cuda = settings.device == "cuda" or (
+        settings.device == "auto" and torch.cuda.is_available()
+    )
+    return torch.device("cuda" if uses_cuda and torch.cuda.is_available() else "cpu")

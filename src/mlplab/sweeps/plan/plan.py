@@ -1,4 +1,4 @@
-"""The plan of a sweep: every job composed and checked before the first starts, numbered, hashed,
+"""The plan of a sweep: all jobs composed and checked before the first one starts, numbered, hashed
 and grouped into populations.
 """
 
@@ -19,23 +19,22 @@ from mlplab.sweeps.plan.grouping import (
     Group,
     Representatives,
     describe_differences,
-    group,
+    group_members,
     split_work,
 )
 from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
 from mlplab.training import PreparedMember
 
-MANY = 100
-"""Sweeps of more jobs write no pictures unless tracking is chosen."""
-
+MAX_FULLY_TRACKED_JOBS = 100
+"""Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
-"""Populations are not cut smaller than this for the sake of several workers."""
+"""Populations are not split into smaller work units than this to occupy several workers."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `hash` says what it computes; `number` is its folder below jobs/."""
+    """One run of a sweep. `hash` identifies its configuration; `number` is its folder in jobs/."""
 
     number: int
     hash: str
@@ -48,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """Jobs that train together: a population, or a part of one that is too large."""
+    """Jobs that train together: a population, or a chunk of one that is too large."""
 
     number: int
     population: int
@@ -57,11 +56,14 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class Population:
-    """A group of jobs as it is shown: what sets it apart, and its size."""
+    """Summary of a group of jobs: its size, and how it differs from the other groups (`apart`).
+
+    `alone` is the reason why its jobs train one by one, or empty. The fields are keys of plan.yaml.
+    """
 
     number: int
     jobs: int
-    describe_differences: str
+    apart: str
     alone: str
     num_parameters: int
     num_steps: int
@@ -69,7 +71,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep goes about its jobs: the node `sweep` of the configuration."""
+    """How a sweep runs its jobs: the node `sweep` of the configuration, with the same keys."""
 
     fail_fast: bool = False
     retries: int = 0
@@ -81,31 +83,32 @@ class Options:
 
     @classmethod
     def of(cls, sweep: Any) -> Options:
-        """From the node `sweep`."""
+        """The options in the node `sweep`."""
         return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
 
     @property
-    def alone(self) -> bool:
-        """Whether this process does it all. A limit of time needs somebody beside the worker who
-        keeps it.
+    def single_process(self) -> bool:
+        """Whether this process trains every job itself. A time limit needs a driver that watches a
+        separate worker.
         """
         return self.workers == 1 and self.engine == "local" and self.cluster.get("minutes") is None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What plan.yaml holds.
+    """The contents of plan.yaml.
 
-    `keys` are the swept keys; `removed_jobs` are the jobs of an earlier plan that this one lacks.
+    `keys` are the swept keys, `overrides` those of the command line; `removed_jobs` are the jobs of
+    an earlier plan that are no longer in this one.
     """
 
     name: str
     keys: tuple[str, ...]
     jobs: tuple[Job, ...]
-    pieces: tuple[WorkUnit, ...]
+    work_units: tuple[WorkUnit, ...]
     populations: tuple[Population, ...]
     options: Options = field(default_factory=Options)
-    typed: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     removed_jobs: Mapping[str, int] = field(default_factory=dict)  # hash -> number
 
@@ -118,65 +121,67 @@ class Plan:
     _by_number: dict[int, Job] = field(init=False, repr=False, compare=False, default_factory=dict)
 
 
-def make(
+def make_plan(
     settings: Sequence[Settings],
     options: Options | None = None,
-    typed: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
     old: Plan | None = None,
 ) -> Plan:
-    """Number, hash and group the jobs. The data is made once for each shape.
+    """Number, hash and group the jobs. Data is prepared once for each shape.
 
-    Raises DataError or IncompatibleSettingsError, with the job, where settings do not fit.
+    `old` is the plan that the folder already has: its jobs keep their numbers and work units, and
+    new jobs get the numbers after them.
 
-    `old`: the plan that the folder has already. Its jobs keep their numbers and pieces; what is new
-    comes behind them.
+    Raises ConfigError if there are no jobs, and DataError or IncompatibleSettingsError, naming the
+    job, if settings do not fit together.
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
-    settings = _tracked(settings)
-    known = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
-    fresh = iter(range(max(known.values(), default=-1) + 1, 1 << 60))
+    settings = _limit_tracking(settings)
+    old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
+    unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
     jobs = [
-        Job(known[h] if h in known else next(fresh), h, s)
+        Job(old_numbers[h] if h in old_numbers else next(unused_numbers), h, s)
         for h, s in zip(_hashes(settings), settings, strict=True)
     ]
     jobs.sort(key=lambda job: job.number)
-    ready = _ready(jobs)
-    groups = group(ready)
+    hashes = {job.hash for job in jobs}
+    members = _prepare_members(jobs)
+    groups = group_members(members)
     return Plan(
         name=settings[0].name,
         keys=swept_keys([job.overrides for job in jobs]),
         jobs=tuple(jobs),
-        pieces=tuple(_pieces(groups, jobs, ready, old, options.workers if options else 1)),
-        populations=tuple(_populations(groups, jobs, ready)),
+        work_units=tuple(
+            _work_units(groups, jobs, members, old, options.workers if options else 1)
+        ),
+        populations=tuple(_populations(groups, jobs, members)),
         options=options or Options(),
-        typed=tuple(typed),
+        overrides=tuple(overrides),
         plugins=tuple(plugins),
-        removed_jobs={
-            h: number for h, number in known.items() if h not in {job.hash for job in jobs}
-        },
+        removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
     )
 
 
-def _tracked(settings: Sequence[Settings]) -> list[Settings]:
-    """Many jobs are tracked by numbers alone, unless somebody asked for more."""
-    if len(settings) <= MANY:
+def _limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
+    """In a large sweep, reduce full tracking to scalars unless the user chose `tracking`."""
+    if len(settings) <= MAX_FULLY_TRACKED_JOBS:
         return list(settings)
     return [
         (
-            _by_numbers(s)
+            _with_scalars_only(s)
             if s.tracking.level == "full"
-            and not any(word.lstrip("+").startswith("tracking=") for word in s.overrides)
+            and not any(override.lstrip("+").startswith("tracking=") for override in s.overrides)
             else s
         )
         for s in settings
     ]
 
 
-def _by_numbers(settings: Settings) -> Settings:
-    written: Any = settings.config.get("tracking")
-    node = {key: value for key, value in (written or {}).items() if key.startswith("checkpoint_")}
+def _with_scalars_only(settings: Settings) -> Settings:
+    config: Any = settings.config.get("tracking")
+    node = {key: value for key, value in (config or {}).items() if key.startswith("checkpoint_")}
     tracking = dataclasses.replace(
         settings.tracking, level="scalars", picture_share=Tracking().picture_share
     )
@@ -188,111 +193,108 @@ def _by_numbers(settings: Settings) -> Settings:
 
 
 def _hashes(settings: Iterable[Settings]) -> list[str]:
-    """One a job, of everything that decides its numbers; a job that is planned twice has a number
-    behind its second hash.
-    """
-    seen: Counter[str] = Counter()
+    """One unique hash for each job; repeated jobs get a suffix such as -2."""
+    counts: Counter[str] = Counter()
     hashes = []
     for s in settings:
         text = job_hash(s)
-        seen[text] += 1
-        hashes.append(text if seen[text] == 1 else f"{text}-{seen[text]}")
+        counts[text] += 1
+        hashes.append(text if counts[text] == 1 else f"{text}-{counts[text]}")
     return hashes
 
 
 def job_hash(settings: Settings) -> str:
-    """16 hexadecimal digits of the configuration, but for what changes no number."""
-    own = result_config(settings.config)
+    """16 hexadecimal digits that identify the configuration, without keys that cannot change the
+    result.
+    """
+    config = result_config(settings.config)
     return hashlib.sha256(
-        json.dumps(own, sort_keys=True, separators=(",", ":"), default=str).encode()
+        json.dumps(config, sort_keys=True, separators=(",", ":"), default=str).encode()
     ).hexdigest()[:16]
 
 
-def _ready(jobs: Sequence[Job]) -> list[PreparedMember | None]:
+def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
     representatives = Representatives()
-    found = []
+    members = []
     for job in jobs:
         try:
-            found.append(representatives.ready(job.settings))
+            members.append(representatives.prepare_member(job.settings))
         except ValueError as error:
-            words = " ".join(job.overrides)
+            overrides = " ".join(job.overrides)
             raise type(error)(
-                f"{error} This is job {job.number}{f': {words}' if words else ''}."
+                f"{error} This is job {job.number}{f': {overrides}' if overrides else ''}."
             ) from error
-    return found
+    return members
 
 
-def _pieces(
+def _work_units(
     groups: Sequence[Group],
     jobs: Sequence[Job],
-    ready: Sequence[PreparedMember | None],
+    members: Sequence[PreparedMember | None],
     old: Plan | None,
     workers: int,
 ) -> list[WorkUnit]:
-    """The old plan's pieces as they were, then those of the jobs that have none; for several
-    workers enough of them that all have work.
-    """
-    present = {job.number for job in jobs}
+    """The work units of the old plan, then those of new jobs: enough to occupy all workers."""
+    numbers = {job.number for job in jobs}
     group_of = {
-        jobs[position].number: i for i, found in enumerate(groups) for position in found.positions
+        jobs[position].number: i for i, group in enumerate(groups) for position in group.positions
     }
-    pieces: list[WorkUnit] = []
-    for piece in old.pieces if old else ():
-        if left := tuple(number for number in piece.jobs if number in present):
-            pieces.append(WorkUnit(len(pieces), group_of[left[0]], left))
-    placed = {number for piece in pieces for number in piece.jobs}
-    for i, found in enumerate(groups):
-        new = [position for position in found.positions if jobs[position].number not in placed]
+    units: list[WorkUnit] = []
+    for unit in old.work_units if old else ():
+        if remaining := tuple(number for number in unit.jobs if number in numbers):
+            units.append(WorkUnit(len(units), group_of[remaining[0]], remaining))
+    assigned = {number for unit in units for number in unit.jobs}
+    for i, group in enumerate(groups):
+        new = [position for position in group.positions if jobs[position].number not in assigned]
         for positions in (
-            split_work(new, _largest(found, ready), workers, MIN_SHARED) if new else ()
+            split_work(new, _max_size(group, members), workers, MIN_SHARED) if new else ()
         ):
-            pieces.append(
-                WorkUnit(len(pieces), i, tuple(jobs[position].number for position in positions))
+            units.append(
+                WorkUnit(len(units), i, tuple(jobs[position].number for position in positions))
             )
-    return pieces
+    return units
 
 
-def _largest(found: Group, ready: Sequence[PreparedMember | None]) -> int:
-    member = ready[found.positions[0]]
-    if found.alone or member is None:
+def _max_size(group: Group, members: Sequence[PreparedMember | None]) -> int:
+    first = members[group.positions[0]]
+    if group.single_reason or first is None:
         return 1
-    shared = (
-        len(
-            {
-                repr((other.settings.dataset, other.settings.seed))
-                for p in found.positions
-                if (other := ready[p])
-            }
-        )
-        == 1
-    )
-    return max_population(member, device_of(member.settings), shared)
+    data_sources = {
+        repr((member.settings.dataset, member.settings.seed))
+        for position in group.positions
+        if (member := members[position])
+    }
+    return max_population(first, device_of(first.settings), len(data_sources) == 1)
 
 
 def _populations(
-    groups: Sequence[Group], jobs: Sequence[Job], ready: Sequence[PreparedMember | None]
+    groups: Sequence[Group], jobs: Sequence[Job], members: Sequence[PreparedMember | None]
 ) -> list[Population]:
-    def shown(label: str, position: int) -> str | None:
-        return _as_typed(label, jobs[position].settings)
+    def as_override(label: str, position: int) -> str | None:
+        return _as_override(label, jobs[position].settings)
 
     return [
         Population(
-            i, len(found.positions), words, found.alone, *_size([ready[p] for p in found.positions])
+            i,
+            len(group.positions),
+            differences,
+            group.single_reason,
+            *_size([members[position] for position in group.positions]),
         )
-        for i, (found, words) in enumerate(
-            zip(groups, describe_differences(groups, shown), strict=True)
+        for i, (group, differences) in enumerate(
+            zip(groups, describe_differences(groups, as_override), strict=True)
         )
     ]
 
 
 def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
-    """Parameters of a network and updates of the longest run; 0 where nothing is known."""
-    known = [member for member in members if member is not None]
-    return (num_parameters(known[0]), max(map(num_steps, known))) if known else (0, 0)
+    """Parameters of a network and updates of the longest run; zeros if no member has data."""
+    prepared = [member for member in members if member is not None]
+    return (num_parameters(prepared[0]), max(map(num_steps, prepared))) if prepared else (0, 0)
 
 
-def _as_typed(label: str, settings: Settings) -> str | None:
-    """The value of a label as the user would write it."""
+def _as_override(label: str, settings: Settings) -> str | None:
+    """The override by which a user sets the label's value, or None if there is none."""
     if label == "model.hidden":
         return (
             f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
@@ -305,26 +307,26 @@ def _as_typed(label: str, settings: Settings) -> str | None:
 
 
 def swept_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The keys in which the jobs differ, in the order in which they are written."""
+    """The keys in which jobs differ, in order of appearance, given the overrides of each job."""
     values: dict[str, set[str | None]] = {}
-    tables = [dict(_pair(word) for word in words) for words in overrides]
+    tables = [dict(_split(override) for override in of_job) for of_job in overrides]
     for key in dict.fromkeys(key for table in tables for key in table):
         values[key] = {table.get(key) for table in tables}
-    return tuple(key for key, found in values.items() if len(found) > 1)
+    return tuple(key for key, choices in values.items() if len(choices) > 1)
 
 
-def _pair(word: str) -> tuple[str, str]:
-    key, _, value = word.lstrip("+").partition("=")
+def _split(override: str) -> tuple[str, str]:
+    key, _, value = override.lstrip("+").partition("=")
     return key, value
 
 
 def value_of(job: Job, key: str) -> Any:
-    """What a job has for a swept key: a group's word, or the value in its configuration; None where
-    it has none.
+    """A job's value for a swept key: the choice of a group, or the value in the configuration; None
+    if the job has none.
     """
     node: Any = job.settings.config
     if key == "experiment":
-        return dict(_pair(word) for word in job.overrides).get(key)
-    for piece in key.replace("/", ".").split("."):
-        node = node.get(piece) if isinstance(node, dict) else None
+        return dict(_split(override) for override in job.overrides).get(key)
+    for name in key.replace("/", ".").split("."):
+        node = node.get(name) if isinstance(node, dict) else None
     return node.get("name") if isinstance(node, dict) and "name" in node else node

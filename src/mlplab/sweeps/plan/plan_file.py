@@ -1,7 +1,7 @@
-"""plan.yaml: the frozen jobs of a sweep, a line each. A job is what it changes in one of a few
-whole configurations.
+"""plan.yaml: the frozen jobs of a sweep, one line each. A job is stored as its changes to one of a
+few complete configurations (bases).
 
-Every job is hashed again when the file is read: a plan that was edited, or damaged, is refused.
+Each job is hashed again when the file is read, so an edited or damaged plan is rejected.
 """
 
 from __future__ import annotations
@@ -27,19 +27,17 @@ NAME = "plan.yaml"
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Write plan.yaml, whole or not at all."""
+    """Write plan.yaml atomically."""
     write_text_atomic(folder / NAME, plan_text(plan), durable=True)
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as YAML: what a person reads first, then the whole configurations, then a line a
-    job.
-    """
-    bases, lines = _jobs(plan)
+    """The plan as YAML: a readable summary, then the base configurations, then one line per job."""
+    bases, lines = _bases_and_jobs(plan)
     head = {
         "format": FORMAT,
         "name": plan.name,
-        "typed": list(plan.typed),
+        "typed": list(plan.overrides),
         "plugins": list(plan.plugins),
         "swept": list(plan.keys),
         "options": dataclasses.asdict(plan.options),
@@ -54,7 +52,7 @@ def plan_text(plan: Plan) -> str:
             _block(
                 "populations", [dataclasses.asdict(population) for population in plan.populations]
             ),
-            _block("pieces", [dataclasses.asdict(piece) for piece in plan.pieces]),
+            _block("pieces", [dataclasses.asdict(unit) for unit in plan.work_units]),
             _block(
                 "vanished",
                 [{"hash": h, "job": number} for h, number in plan.removed_jobs.items()],
@@ -74,7 +72,7 @@ def _block(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _flow(value: Any) -> str:
-    """One line of YAML, which for all but floats is JSON: YAML 1.1 wants a point and a signed
+    """A value as one line of YAML: JSON, except that YAML 1.1 requires a decimal point and a signed
     exponent in a float.
     """
     if isinstance(value, float):
@@ -97,26 +95,26 @@ def _flow(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The whole configurations, and the jobs as changes of them."""
+def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The base configurations, and the jobs as changes to them."""
     bases: list[dict[str, Any]] = []
     lines = []
     for job in plan.jobs:
         config = job.settings.config
-        found = (
+        matches = (
             (i, changes)
             for i in reversed(range(len(bases)))
             if (changes := _changes(bases[i], config)) is not None
         )
-        place, changes = next(found, (len(bases), {}))
-        if place == len(bases):
+        base_index, changes = next(matches, (len(bases), {}))
+        if base_index == len(bases):
             bases.append(config)
         lines.append(
             {
                 "job": job.number,
                 "hash": job.hash,
                 "overrides": list(job.overrides),
-                "base": place,
+                "base": base_index,
                 "set": changes,
             }
         )
@@ -124,7 +122,7 @@ def _jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def _changes(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What makes the one of the other, by key; None where their keys differ."""
+    """The values of `config` that differ from `base`; None if their keys differ."""
     if base.keys() != config.keys():
         return None
     changes: dict[str, Any] = {}
@@ -143,14 +141,14 @@ def _changes(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
     return changes
 
 
-def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _apply_changes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     config = {
         key: dict(value) if isinstance(value, dict) else copy.copy(value)
         for key, value in base.items()
     }
     for key, value in changes.items():
         config[key] = (
-            _changed(config[key], value)
+            _apply_changes(config[key], value)
             if isinstance(config.get(key), dict) and isinstance(value, dict)
             else value
         )
@@ -158,27 +156,30 @@ def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def used_plugins(folder: Path) -> list[str]:
-    """The files of parts that the sweep was started with: named, not loaded."""
-    raw = _raw(folder / NAME)
+    """Paths of the plugin files that the sweep was started with; they are not loaded.
+
+    Raises ConfigError if the folder has no readable plan.
+    """
+    raw = _load(folder / NAME)
     return [str(path) for path in raw.get("plugins") or []]
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of a sweep's folder. Raises ConfigError where there is none, or it was changed."""
+    """Read the plan of a sweep's folder. Raises ConfigError if it is missing, damaged or edited."""
     path = folder / NAME
-    raw = _raw(path)
+    raw = _load(path)
     try:
-        return _plan(raw, path)
+        return _build_plan(raw, path)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"{path} is damaged and cannot be read: {type(error).__name__}: {error}"
         ) from error
 
 
-def _raw(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            f"{path.parent} holds no sweep: there is no {NAME} in it. `mlplab train -m` prints the"
+            f"{path.parent} is not a sweep: it contains no {NAME}. `mlplab train -m` prints the"
             " folder of each sweep as its last line."
         )
     try:
@@ -190,13 +191,15 @@ def _raw(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _plan(raw: Mapping[str, Any], path: Path) -> Plan:
-    configs = [_changed(raw["bases"][line["base"]], line["set"]) for line in raw["jobs"]]
-    words = [tuple(str(word) for word in line["overrides"]) for line in raw["jobs"]]
+def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
+    configs = [_apply_changes(raw["bases"][line["base"]], line["set"]) for line in raw["jobs"]]
+    overrides_of_jobs = [
+        tuple(str(override) for override in line["overrides"]) for line in raw["jobs"]
+    ]
     settings = build_many(
         [
-            Composed(config, sources=Sources(typed))
-            for config, typed in zip(configs, words, strict=True)
+            Composed(config, sources=Sources(overrides))
+            for config, overrides in zip(configs, overrides_of_jobs, strict=True)
         ]
     )
     jobs = tuple(
@@ -206,19 +209,20 @@ def _plan(raw: Mapping[str, Any], path: Path) -> Plan:
     for job in jobs:
         if job_hash(job.settings) != job.hash.partition("-")[0]:
             raise ConfigError(
-                f"{path} was changed: job {job.number} is not what its hash says. Start the changed"
-                " sweep in a folder of its own."
+                f"{path} was changed: job {job.number} does not match its hash. Start the"
+                " changed sweep in a new folder."
             )
     return Plan(
         name=str(raw["name"]),
         keys=tuple(raw["swept"]),
         jobs=jobs,
-        pieces=tuple(
-            WorkUnit(p["number"], p["population"], tuple(p["jobs"])) for p in raw["pieces"]
+        work_units=tuple(
+            WorkUnit(unit["number"], unit["population"], tuple(unit["jobs"]))
+            for unit in raw["pieces"]
         ),
-        populations=tuple(Population(**p) for p in raw["populations"]),
+        populations=tuple(Population(**population) for population in raw["populations"]),
         options=Options(**raw["options"]),
-        typed=tuple(raw["typed"]),
+        overrides=tuple(raw["typed"]),
         plugins=tuple(raw["plugins"]),
-        removed_jobs={str(v["hash"]): int(v["job"]) for v in raw["vanished"]},
+        removed_jobs={str(job["hash"]): int(job["job"]) for job in raw["vanished"]},
     )

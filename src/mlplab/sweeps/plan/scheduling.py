@@ -1,5 +1,5 @@
-"""Pieces of a plan shared out among workers so that they end together: the dearest first, each to
-whoever has least (Graham 1969).
+"""Distributes the work units of a plan among workers so that they finish together: the most
+expensive unit first, each to the worker with the least load (LPT rule, Graham 1969).
 """
 
 from __future__ import annotations
@@ -10,51 +10,53 @@ from collections.abc import Sequence
 
 from mlplab.sweeps.plan.plan import Plan, WorkUnit
 
-AN_UPDATE = 100_000
-"""What an update costs whatever is updated, in parameters."""
+UPDATE_OVERHEAD = 100_000
+"""Fixed cost of an update, in the same unit as the cost of one parameter."""
 
 
-def cost(plan: Plan, piece: WorkUnit) -> float:
-    """Of a piece, in any unit: updates, each of a fixed part and one that grows with the parameters
-    of all its members.
+def cost(plan: Plan, unit: WorkUnit) -> float:
+    """Relative cost of a work unit: its updates, each with a fixed overhead plus a term that grows
+    with the parameters of all members.
     """
-    population = plan.populations[piece.population]
+    population = plan.populations[unit.population]
     return max(1, population.num_steps) * (
-        AN_UPDATE + float(len(piece.jobs)) * population.num_parameters
+        UPDATE_OVERHEAD + float(len(unit.jobs)) * population.num_parameters
     )
 
 
 def shards(costs: Sequence[float], workers: int) -> list[list[int]]:
-    """Positions of the pieces of each worker, dearest first."""
+    """Positions of the work units of each worker, the most expensive first."""
     loads = [(0.0, worker) for worker in range(workers)]
-    found: list[list[int]] = [[] for _ in range(workers)]
+    positions_of: list[list[int]] = [[] for _ in range(workers)]
     for position in sorted(range(len(costs)), key=lambda i: -costs[i]):
         load, worker = heapq.heappop(loads)
-        found[worker].append(position)
+        positions_of[worker].append(position)
         heapq.heappush(loads, (load + costs[position], worker))
-    return found
+    return positions_of
 
 
 def bands(costs: Sequence[float]) -> list[list[int]]:
-    """Positions of pieces of about the same cost, within a factor of two, the dearest band
+    """Positions of work units whose costs agree within a factor of two, the most expensive band
     first.
     """
-    found: dict[int, list[int]] = {}
-    for position, own in enumerate(costs):
-        found.setdefault(int(math.log2(own)), []).append(position)
-    return [found[band] for band in sorted(found, reverse=True)]
+    by_exponent: dict[int, list[int]] = {}
+    for position, unit_cost in enumerate(costs):
+        by_exponent.setdefault(int(math.log2(unit_cost)), []).append(position)
+    return [by_exponent[exponent] for exponent in sorted(by_exponent, reverse=True)]
 
 
 def order(costs: Sequence[float], workers: int, number: int) -> list[int]:
-    """In which order a worker looks at the pieces: its own shard, then all others, the dearest
-    first, so that cheap ones remain for the end.
+    """Order in which worker `number` tries the work units: its shard, then all others.
 
-    Within a band of about the same cost each worker begins at another place, so that they do not
-    all look at the same piece.
+    The most expensive units come first, so that cheap ones remain for the end. Within a band of
+    similar cost each worker starts at a different position, so that workers rarely try the same
+    unit.
     """
-    own = shards(costs, workers)[number % workers]
-    mine, found = set(own), list(own)
+    shard = shards(costs, workers)[number % workers]
+    in_shard, positions = set(shard), list(shard)
     for band in bands(costs):
         start = len(band) * (number % workers) // workers
-        found += [position for position in (*band[start:], *band[:start]) if position not in mine]
-    return found
+        positions += [
+            position for position in (*band[start:], *band[:start]) if position not in in_shard
+        ]
+    return positions

@@ -43,6 +43,6 @@ def result(plan: Plan, job: Job, ledger: JobStore) -> JobResult:
         values={key: value_of(job, key) for key in plan.keys},
         metrics=metrics,
         overrides=job.overrides,
-        folder=ledger.place(job.number),
+        folder=ledger.job_folder(job.number),
         facts={**{key: found[key] for key in _FACTS if key in found}, **_folds(job)},
     )

@@ -41,14 +41,14 @@ class Search:
         quiet: bool = False,
     ) -> None:
         need()
-        self.typed, self.dirs, self.plugin_files, self.quiet = (
+        self.overrides, self.dirs, self.plugin_files, self.quiet = (
             tuple(typed),
             tuple(dirs),
             tuple(plugin_files),
             quiet,
         )
         self.where = tuple(config_folders(dirs))
-        parsed = parse_overrides(self.typed)
+        parsed = parse_overrides(self.overrides)
         check_overrides(parsed, self.where, multirun=True)
         own = [word for word in parsed if not word.is_hydra_override()]
         self.base = tuple(
@@ -88,7 +88,7 @@ class Search:
                 "sweep.pruning compares trials by one metric, and this search has several"
                 " objectives."
             )
-        if self.sweep.pruning != "none" and not self.options.alone:
+        if self.sweep.pruning != "none" and not self.options.single_process:
             raise ConfigError(
                 "sweep.pruning compares trials while they train, which one process does: leave"
                 " sweep.workers, sweep.engine and sweep.cluster out, or take sweep.pruning=none."

@@ -62,7 +62,7 @@ class PrunedSearch:
         tell: Callable[[Sequence[Job]], None],
     ) -> None:
         self.runner, self.places, self.ask, self.tell = runner, places, ask, tell
-        self.file = runner.ledger.folder / ".search" / "rungs.json"
+        self.file = runner.job_store.folder / ".search" / "rungs.json"
         self.tally = RungScores(
             json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
         )
@@ -71,7 +71,7 @@ class PrunedSearch:
     def run(self, waiting: Sequence[RequestedTrial]) -> None:
         """From the trials that an earlier process left (`waiting`) until there are no more."""
         with self.runner.at_work():
-            self.runner.piece = self.runner.plan.pieces[PIECE]
+            self.runner.work_unit = self.runner.plan.work_units[PIECE]
             try:
                 self._go_on(waiting)
                 self._judge()  # some were saved at their rung, before it was their turn
@@ -105,19 +105,19 @@ class PrunedSearch:
         """The populations that were saved, then the trials that are in none of them."""
         rungs_of = {str(job.number): rungs for job, rungs in waiting}
         found: list[tuple[str, Path, Saved]] = []
-        for place in self.runner.ledger.unfinished_checkpoints(PIECE):
+        for place in self.runner.job_store.unfinished_checkpoints(PIECE):
             try:
                 saved, _ = newest(place)
             except CheckpointError as error:
                 note(f"{error} What it held is trained again.")
                 saved = None
             if saved is None:
-                self.runner.ledger.forget(place)
+                self.runner.job_store.forget(place)
             else:
                 found.append((str(saved.manifest["saved"]), place, saved))
         for _, place, saved in sorted(found, key=lambda one: (one[0], one[2].step), reverse=True):
             if not self._restored(place, saved, rungs_of):
-                self.runner.ledger.forget(place)
+                self.runner.job_store.forget(place)
         racing = self._racing()
         if racing and not self.runner.display.quiet:
             note(f"{len(racing)} trials go on from their checkpoints")
@@ -184,7 +184,7 @@ class PrunedSearch:
         return entry
 
     def _keeper(self, cohort: TrialPopulation, place: Path | None = None) -> CheckpointCallback:
-        first, ledger = cohort.trials[0].member, self.runner.ledger
+        first, ledger = cohort.trials[0].member, self.runner.job_store
         identity = {
             "jobs": {str(trial.job.number): trial.job.hash for trial in cohort.trials},
             "data_hash": first.prepared.data_hash,
@@ -219,12 +219,12 @@ class PrunedSearch:
             entry.cohort.advance()
         except Exception:
             self._forget(entry)
-            self.runner.together([(trial.job, trial.member) for trial in entry.cohort.trials])
+            self.runner.train_members([(trial.job, trial.member) for trial in entry.cohort.trials])
             self.tell([trial.job for trial in entry.cohort.trials])
             return
         if entry.keeper.has_saved:
             for place in entry.older:
-                self.runner.ledger.forget(place)
+                self.runner.job_store.forget(place)
             entry.older = []
 
     def _judge(self) -> None:
@@ -292,4 +292,4 @@ class PrunedSearch:
             *entry.older,
             *([entry.keeper.checkpoints.folder] if entry.keeper.checkpoints is not None else []),
         ]:
-            self.runner.ledger.forget(place)
+            self.runner.job_store.forget(place)

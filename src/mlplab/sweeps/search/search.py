@@ -53,7 +53,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
             write_yaml(
                 folder / FILE,
                 {
-                    "typed": list(search.typed),
+                    "typed": list(search.overrides),
                     "dirs": [str(Path(one).resolve()) for one in search.dirs],
                     "plugins": list(search.plugin_files),
                 },

@@ -112,7 +112,7 @@ class _TrialLoop:
             self.folder,
             unique,
             own.options,
-            own.typed,
+            own.overrides,
             own.plugin_files,
             extend=self.plan is not None,
             quiet=True,
@@ -169,7 +169,7 @@ class _Trials(SweepProgress):
 
     def __init__(self, plan: Plan, quiet: bool, total: int, done: int) -> None:
         super().__init__(plan, quiet)
-        self._before = done
+        self._done_before = done
         self.bar = Progress(total - done, plan.name, quiet=quiet, unit="trials")
         if done and not quiet:
             note(f"{done} of {total} trials are done already")

@@ -1,5 +1,5 @@
-"""Where the workers of a sweep run: processes of this machine, Slurm, or Ray. The core imports
-neither submitit nor Ray.
+"""Engines that run the workers of a sweep: processes on this machine, Slurm, or Ray. submitit and
+Ray are imported only when they are used.
 """
 
 from __future__ import annotations
@@ -15,51 +15,54 @@ PACKAGES = {"slurm": "submitit", "ray": "ray"}
 
 
 class Handle(Protocol):
-    """One worker that was started."""
+    """A worker that was started."""
 
     name: str
 
     def ended(self) -> str | None:
-        """How it ended, in the words of the engine; None while it waits or works."""
+        """How the worker ended, as reported by the engine; None while it waits or works."""
 
     def stop(self) -> None:
-        """Ask it to save what it has and leave."""
+        """Ask the worker to save a checkpoint and exit."""
 
 
 class Engine(Protocol):
     """Starts workers."""
 
-    pause: float  # seconds between two looks at them
+    pause: float  # seconds between two checks of the workers
 
     def start(
         self, commands: Sequence[Sequence[str]], first: int, threads: int
     ) -> Sequence[Handle]:
-        """Run command lines of `mlplab work`, those of the workers `first` and on; together where
-        the engine has a way to, as Slurm has arrays.
+        """Start a worker for each command line of `mlplab work`, numbered from `first`. They start
+        together if the engine supports it, as Slurm does with arrays. Returns their handles.
         """
 
     def close(self) -> None:
-        """Give back what the engine holds itself. Its workers are told before."""
+        """Release the engine's resources. The workers have been stopped before."""
 
 
 def need(engine: str) -> None:
-    """Raise MissingExtraError where the engine's package is not installed."""
+    """Raise MissingExtraError if the engine's package is not installed."""
     if engine in PACKAGES:
         require(f"sweep.engine={engine}", engine, PACKAGES[engine])
 
 
-def make(engine: str, given: Mapping[str, Any], folder: Path) -> Engine:
-    """The engine of that name. Raises ConfigError."""
-    need(engine)
-    own = cluster_options.options(engine, given)
-    if engine == "slurm":
+def make_engine(name: str, cluster: Mapping[str, Any], folder: Path) -> Engine:
+    """Return the engine of that name with the options of `sweep.cluster`.
+
+    Raises ConfigError for invalid options and MissingExtraError if its package is not installed.
+    """
+    need(name)
+    options = cluster_options.options(name, cluster)
+    if name == "slurm":
         from mlplab.sweeps.execution.engines.slurm import Slurm
 
-        return Slurm(own, folder)
-    if engine == "ray":
+        return Slurm(options, folder)
+    if name == "ray":
         from mlplab.sweeps.execution.engines.ray import Ray
 
-        return Ray(own, folder)
+        return Ray(options, folder)
     from mlplab.sweeps.execution.engines.local import Local
 
-    return Local(own, folder)
+    return Local(options, folder)

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, each on a CUDA device of its own where there are some."""
+"""Workers as processes on this machine, spread over its CUDA devices if there are any."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import safe_environment
 
 GRACE = 30.0
-"""Seconds between asking a worker that hangs to save and leave, and killing it."""
+"""Seconds between asking a hanging worker to save and exit, and killing it."""
 
 
 class Process:
-    """One of them. Its output goes into a file, its signals come from us alone."""
+    """A worker process in a new session, so that only the driver signals it. Its output goes to
+    `log`.
+    """
 
     def __init__(
         self, command: Sequence[str], log: Path, env: Mapping[str, str], name: str
@@ -54,8 +56,8 @@ class Process:
 
 
 class Limited(Process):
-    """One that may go so many seconds without beginning or ending a job; then it is asked to leave,
-    and killed where it does not.
+    """A worker process with a time limit: after `seconds` without starting or finishing a job it is
+    asked to exit, and killed if it does not.
     """
 
     def __init__(
@@ -69,44 +71,45 @@ class Limited(Process):
     ) -> None:
         super().__init__(command, log, env, name)
         self._seconds, self._sweep = seconds, sweep
-        # the last sign of work, and when we saw it first
-        self._seen, self._since = -1.0, time.monotonic()
-        self._asked: float | None = None
+        # the latest sign of work, and when it was first noticed
+        self._last_stamp, self._idle_since = -1.0, time.monotonic()
+        self._stopped_at: float | None = None
 
     def ended(self) -> str | None:
-        how = super().ended()
-        if how is not None:
+        outcome = super().ended()
+        if outcome is not None:
             return (
-                how
-                if self._asked is None
+                outcome
+                if self._stopped_at is None
                 else (
-                    f"{how}, after {self._seconds / 60:g} minutes without beginning or ending a job"
+                    f"{outcome}, after {self._seconds / 60:g} minutes without beginning or ending a"
+                    " job"
                 )
             )
-        self._look()
+        self._check_activity()
         now = time.monotonic()
-        if self._asked is None and now - self._since > self._seconds:
-            self._asked = now
+        if self._stopped_at is None and now - self._idle_since > self._seconds:
+            self._stopped_at = now
             self.stop()
-        elif self._asked is not None and now - self._asked > GRACE:
+        elif self._stopped_at is not None and now - self._stopped_at > GRACE:
             self.kill()
         return None
 
-    def _look(self) -> None:
-        """A worker fills the folders of its jobs in one that bears its number, which changes when a
-        job's comes or goes.
+    def _check_activity(self) -> None:
+        """Look for changes in the worker's staging folder, whose name contains its process number
+        and which changes when a job's folder is created or committed.
         """
-        for place in self._sweep.glob(f".aside-{self.pid}-*"):
+        for staging in self._sweep.glob(f".aside-{self.pid}-*"):
             try:
-                stamp = place.stat().st_mtime
+                stamp = staging.stat().st_mtime
             except OSError:
                 continue
-            if stamp > self._seen:
-                self._seen, self._since = stamp, time.monotonic()
+            if stamp > self._last_stamp:
+                self._last_stamp, self._idle_since = stamp, time.monotonic()
 
 
 class Local:
-    """This machine."""
+    """Starts workers as processes on this machine."""
 
     pause = 0.2
 
@@ -115,7 +118,7 @@ class Local:
         make_folder(self.folder)
         self.minutes = options.minutes
         self.devices = visible_devices()
-        self._on: list[tuple[str, Process]] = []
+        self._running: list[tuple[str, Process]] = []
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Process]:
         return [
@@ -123,7 +126,7 @@ class Local:
         ]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
     def _start(self, command: Sequence[str], number: int, threads: int) -> Process:
         env, log, name = (
@@ -131,7 +134,7 @@ class Local:
             self.folder / f"{number}.log",
             f"worker {number}",
         )
-        device = self._freest()
+        device = self._least_loaded_device()
         if device is not None:
             env["CUDA_VISIBLE_DEVICES"] = device
             name += f" on CUDA device {device}"
@@ -141,30 +144,32 @@ class Local:
             else Limited(command, log, env, name, 60.0 * self.minutes, self.sweep)
         )
         if device is not None:
-            self._on.append((device, process))
+            self._running.append((device, process))
         return process
 
-    def _freest(self) -> str | None:
-        """The device on which the fewest of our workers live, the first among equals; so one that
-        died is replaced on its own device.
+    def _least_loaded_device(self) -> str | None:
+        """The device with the fewest running workers, the first one in a tie, so that the
+        replacement of a crashed worker uses the same device.
         """
-        self._on = [(device, process) for device, process in self._on if process.ended() is None]
-        living = [device for device, _ in self._on]
-        return min(self.devices, key=living.count, default=None)
+        self._running = [
+            (device, process) for device, process in self._running if process.ended() is None
+        ]
+        busy = [device for device, _ in self._running]
+        return min(self.devices, key=busy.count, default=None)
 
 
 def visible_devices() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES would call each device that torch finds here: its own words where
-    it is set. Empty without CUDA.
+    """Names of the devices that torch sees, as CUDA_VISIBLE_DEVICES spells them; empty without
+    CUDA.
     """
-    # which the driver has long imported, to group the jobs; counting makes no context on a device
+    # the driver has already imported torch to group the jobs; counting creates no CUDA context
     import torch
 
     count = torch.cuda.device_count()
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = (
         [str(number) for number in range(count)]
-        if given is None
-        else [name.strip() for name in given.split(",")]
+        if variable is None
+        else [name.strip() for name in variable.split(",")]
     )
     return names[:count]

@@ -1,5 +1,5 @@
-"""Workers as tasks of Ray: an instance of our own on this machine, or a cluster by its address. The
-sweep's folder is one that all nodes see.
+"""Workers as Ray tasks, in a new instance on this machine or in a cluster given by its address. All
+nodes must see the sweep's folder.
 """
 
 from __future__ import annotations
@@ -15,42 +15,44 @@ from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import safe_environment, safe_path
 
 
-def shard(command: Sequence[str], threads: int, place: str, log: str) -> int:
-    """What a Ray worker runs: `mlplab work` as a process of its own, which ends with it."""
+def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
+    """The function of a Ray task: run `mlplab work` as a subprocess that ends with the task, and
+    return its exit code.
+    """
     import ctypes
     import signal
     import subprocess
 
-    def tie() -> None:
-        # PR_SET_PDEATHSIG: a task that Ray kills takes its process along
+    def end_with_parent() -> None:
+        # PR_SET_PDEATHSIG: if Ray kills the task, its subprocess is terminated too
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
     env = safe_environment({"OMP_NUM_THREADS": str(threads)})
     with open_to_append(Path(log)) as file:
-        tied = tie if os.uname().sysname == "Linux" else None
+        preexec = end_with_parent if os.uname().sysname == "Linux" else None
         return subprocess.call(
             list(command),
-            cwd=place,
+            cwd=cwd,
             stdout=file,
             stderr=subprocess.STDOUT,
             env=env,
-            preexec_fn=tied,
+            preexec_fn=preexec,
         )
 
 
 class Task:
-    """One task."""
+    """A worker that runs as a Ray task."""
 
     def __init__(self, ray: Any, reference: Any, name: str) -> None:
         self._ray, self._reference, self.name = ray, reference, name
 
     def ended(self) -> str | None:
-        ready, _ = self._ray.wait([self._reference], timeout=0)
-        if not ready:
+        completed, _ = self._ray.wait([self._reference], timeout=0)
+        if not completed:
             return None
         try:
-            return f"exit code {self._ray.get(ready[0])}"
-        # a worker or node that died, a task that was canceled: Ray's own words
+            return f"exit code {self._ray.get(completed[0])}"
+        # a worker or node that died, or a task that was canceled: report Ray's message
         except Exception as error:
             return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
@@ -59,7 +61,7 @@ class Task:
 
 
 class Ray:
-    """An instance or a cluster."""
+    """Starts workers in a Ray instance or cluster."""
 
     pause = 0.5
 
@@ -70,26 +72,26 @@ class Ray:
 
         self.ray, self.options, self.folder = ray, options, folder / "workers"
         make_folder(self.folder)
-        self.ours = not ray.is_initialized()
-        if self.ours:
-            where = (
+        self.started_here = not ray.is_initialized()
+        if self.started_here:
+            init_options = (
                 {"address": str(options.address)}
                 if options.address
                 else {"include_dashboard": False}
             )
-            # Ray puts the folder in which it is started first on the path of modules of every task
+            # Ray puts the folder in which it is started first in the module path of every task
             with safe_path(), contextlib.chdir(os.sep):
-                ray.init(**where, log_to_driver=False, logging_level=40)
+                ray.init(**init_options, log_to_driver=False, logging_level=40)
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Task]:
-        own = {
+        task_options = {
             "num_cpus": self.options.cpus,
             "num_gpus": self.options.gpus,
             "max_retries": 0,
             "scheduling_strategy": "SPREAD",
             **self.options.extra,
         }
-        remote = self.ray.remote(**own)(shard)
+        remote = self.ray.remote(**task_options)(run_worker)
         tasks = []
         for number, command in enumerate(commands, first):
             log = str((self.folder / f"{number}.log").resolve())
@@ -103,6 +105,6 @@ class Ray:
         return tasks
 
     def close(self) -> None:
-        """Leave the cluster, or end our own instance."""
-        if self.ours:
+        """Shut Ray down if it was started here; otherwise leave the cluster running."""
+        if self.started_here:
             self.ray.shutdown()

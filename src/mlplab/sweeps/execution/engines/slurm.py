@@ -1,5 +1,5 @@
-"""Workers as the tasks of one job array of a Slurm cluster, submitted by submitit. The sweep's
-folder lies on a file system that all nodes share.
+"""Workers as the tasks of a Slurm job array, submitted with submitit. The sweep's folder must be on
+a file system that all nodes share.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _ALIVE = (
     "SIGNALING",
     "STAGE_OUT",
 )
-_LARGEST_ARRAY = 1001
-"""Slurm's own MaxArraySize, where the controller does not say."""
+_DEFAULT_MAX_ARRAY_SIZE = 1001
+"""Slurm's default MaxArraySize, used if the controller does not report it."""
 
 
-class Shard(submitit.helpers.Checkpointable):
-    """What a Slurm job runs: a worker as a process of its own, so that a signal reaches it between
-    two steps and not in the middle of one.
+class WorkerTask(submitit.helpers.Checkpointable):
+    """The callable of a Slurm job: runs a worker as a subprocess, so that a signal reaches it
+    between two steps and not in the middle of one.
     """
 
     def __init__(self, command: Sequence[str], threads: int) -> None:
@@ -49,88 +49,85 @@ class Shard(submitit.helpers.Checkpointable):
     def __call__(self) -> int:
         env = safe_environment({"OMP_NUM_THREADS": str(self.threads)})
         self.process = subprocess.Popen(self.command, env=env)
-        while (
-            code := self.process.poll()
-            # `wait` holds a lock that `checkpoint`, called by a signal in the middle of it, would
-            # wait for
-        ) is None:
+        # not `wait`, which holds a lock that `checkpoint`, called by a signal, would wait for
+        while (code := self.process.poll()) is None:
             time.sleep(0.2)
-        if code:  # Slurm then calls the job failed, as it is
+        if code:  # so that Slurm reports the job as failed
             raise RuntimeError(f"the worker ended with exit code {code}")
         return code
 
     def checkpoint(self) -> Any:
-        """On preemption or the end of the time: the worker saves its population and leaves, and the
-        job is queued again with the same command.
+        """Called on preemption or at the time limit: the worker saves its population and exits, and
+        the job is queued again with the same command.
         """
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.process.pid, signal.SIGUSR2)
                 os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return submitit.helpers.DelayedSubmission(Shard(self.command, self.threads))
+        return submitit.helpers.DelayedSubmission(WorkerTask(self.command, self.threads))
 
 
 class Submission:
-    """One `sbatch`, of a job or of an array of them, and what the controller says of it: asked once
-    for all its tasks, not once a task.
+    """One `sbatch` of a job or an array, and its state as the controller reports it, queried once
+    for all tasks and at most every `pause` seconds.
     """
 
     def __init__(self, number: str, pause: float) -> None:
         self.number, self.pause = number, pause
-        self._asked = float("-inf")
+        self._queried_at = float("-inf")
         self._states: dict[str, str | None] = {}
 
     def ended(self, task: str) -> str | None:
-        """How a task ended ("12_3", or "12" of a lone job); None while it waits or works."""
-        if time.monotonic() - self._asked >= self.pause:
-            self._ask()
-            self._asked = time.monotonic()
-        # tasks that wait have one record together
+        """How the task ("12_3", or "12" without an array) ended; None while it waits or runs."""
+        if time.monotonic() - self._queried_at >= self.pause:
+            self._query()
+            self._queried_at = time.monotonic()
+        # waiting tasks share one record
         waiting = any(state is None for name, state in self._states.items() if "[" in name)
         return self._states.get(task, None if waiting else "gone from the queue")
 
-    def _ask(self) -> None:
-        """The controller knows jobs without an accounting data base, for the minutes that it
-        remembers them.
+    def _query(self) -> None:
+        """Ask the controller, which needs no accounting database but remembers ended jobs only for
+        some minutes.
         """
-        done = subprocess.run(
+        result = subprocess.run(
             ["scontrol", "-o", "show", "job", self.number],
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode == 0:
-            self._states = dict(map(state, filter(str.strip, done.stdout.splitlines())))
-        elif "Invalid job id" in done.stderr:
+        if result.returncode == 0:
+            self._states = dict(map(parse_record, filter(str.strip, result.stdout.splitlines())))
+        elif "Invalid job id" in result.stderr:
             self._states = {}
-        elif not self._states:  # the controller does not answer: whatever was known holds
+        elif not self._states:  # the controller does not answer: keep the known states
             self._states = {f"{self.number}_[]": None}
 
 
-def state(record: str) -> tuple[str, str | None]:
-    """A line of `scontrol -o show job`: its job's name, "12_3", "12_[4-7]" or "12", and how it
-    ended; None while it waits or works.
+def parse_record(record: str) -> tuple[str, str | None]:
+    """Parse a line of `scontrol -o show job`: the job's name ("12_3", "12_[4-7]" or "12"), and how
+    it ended, or None while it waits or runs.
     """
-    fields = dict(piece.split("=", 1) for piece in record.split() if "=" in piece)
+    fields = dict(entry.split("=", 1) for entry in record.split() if "=" in entry)
     task = fields.get("ArrayTaskId")
     name = (
         fields.get("JobId", "?")
         if task is None
         else f"{fields.get('ArrayJobId', '?')}_{task if task.isdigit() else f'[{task}]'}"
     )
-    if (word := fields.get("JobState", "UNKNOWN")) in _ALIVE:
+    if (state := fields.get("JobState", "UNKNOWN")) in _ALIVE:
         return name, None
     return (
         name,
         (
-            f"{word}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')},"
+            f"{state}, exit code {fields.get('ExitCode', '?')} on {fields.get('NodeList', '?')},"
             f" reason {fields.get('Reason', '?')}"
         ),
     )
 
 
 class Job:
-    """One job of Slurm's, or one task of an array."""
+    """A Slurm job, or one task of a job array."""
 
     def __init__(self, number: str, submission: Submission) -> None:
         self._number, self._submission = number, submission
@@ -144,7 +141,7 @@ class Job:
 
 
 class Slurm:
-    """The cluster of this machine's Slurm client."""
+    """Starts workers in the cluster of this machine's Slurm client."""
 
     pause = 1.0
 
@@ -154,7 +151,7 @@ class Slurm:
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
-        own: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "job_name": f"mlplab-{folder.name}"[:60],
             "time": options.minutes,
             "cpus_per_task": options.cpus,
@@ -163,7 +160,7 @@ class Slurm:
             "signal_delay_s": 90,
             "use_srun": True,
             "stderr_to_stdout": True,
-            # Slurm may be told to pass no environment on
+            # Slurm may be configured not to pass the environment on
             "setup": [f"export {name}={value}" for name, value in SAFE_PATH.items()],
             **{
                 key: getattr(options, key)
@@ -172,44 +169,44 @@ class Slurm:
             },
         }
         if options.gpus:
-            own["gpus_per_node"] = options.gpus
+            parameters["gpus_per_node"] = options.gpus
         if options.memory_gb:
-            own["mem"] = f"{options.memory_gb}GB"
+            parameters["mem"] = f"{options.memory_gb}GB"
         self.executor.update_parameters(
-            **own,
+            **parameters,
             additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra},
         )
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
-        """One array, all of whose tasks may run at once; several where the cluster's arrays are
-        shorter. One command is a job by itself.
+        """Submit one array whose tasks may all run at once, or several if the cluster limits the
+        size of arrays. A single command becomes a job without array.
         """
         return [
             job
             for group in self._arrays(commands)
-            for job in self._submit([Shard(command, threads) for command in group])
+            for job in self._submit([WorkerTask(command, threads) for command in group])
         ]
 
     def _arrays(self, commands: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
-        largest = largest_array() if len(commands) > 1 else 1
-        for start in range(0, len(commands), largest):
-            yield commands[start : start + largest]
+        max_size = max_array_size() if len(commands) > 1 else 1
+        for start in range(0, len(commands), max_size):
+            yield commands[start : start + max_size]
 
-    def _submit(self, shards: Sequence[Shard]) -> list[Job]:
-        self.executor.update_parameters(array_parallelism=len(shards))
+    def _submit(self, tasks: Sequence[WorkerTask]) -> list[Job]:
+        self.executor.update_parameters(array_parallelism=len(tasks))
         with self.executor.batch():
-            jobs = [self.executor.submit(shard) for shard in shards]
+            jobs = [self.executor.submit(task) for task in tasks]
         submission = Submission(str(jobs[0].job_id).partition("_")[0], self.pause / 2)
         return [Job(str(job.job_id), submission) for job in jobs]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
-def largest_array() -> int:
-    """How many tasks an array of this cluster may have: its indices stay below MaxArraySize."""
-    done = subprocess.run(
+def max_array_size() -> int:
+    """Maximum number of tasks of an array on this cluster: indices must be below MaxArraySize."""
+    result = subprocess.run(
         ["scontrol", "show", "config"], capture_output=True, text=True, check=False
     )
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
-    return max(1, int(found[1]) if found else _LARGEST_ARRAY)
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.MULTILINE)
+    return max(1, int(match[1]) if match else _DEFAULT_MAX_ARRAY_SIZE)
