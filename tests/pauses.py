@@ -18,11 +18,11 @@ import json, os, time
 from pathlib import Path
 
 from mlplab.runs.checkpoints import Checkpoints
-from mlplab.runs.checkpoint_callback import Keeper
+from mlplab.runs.checkpoint_callback import CheckpointCallback
 
 AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
 saves = 0
-real_save, real_call = Checkpoints.save, Keeper.__call__
+real_save, real_call = Checkpoints.save, CheckpointCallback.__call__
 
 
 def save(self, *arguments):
@@ -47,7 +47,7 @@ def call(self, loop):
     real_call(self, loop)
 
 
-Checkpoints.save, Keeper.__call__ = save, call
+Checkpoints.save, CheckpointCallback.__call__ = save, call
 """
 
 

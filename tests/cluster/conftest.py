@@ -1,5 +1,5 @@
-"""A two-node Slurm and a two-node Ray, started in a folder of their own and ended with the tests.
-Nothing below /etc is touched.
+"""Fixtures with a two-node Slurm and a two-node Ray, started in temporary folders and stopped after
+the tests. Nothing in /etc is changed.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 
 
 def _ports(number: int) -> int:
-    """The first of so many free ports in a row."""
+    """The first of `number` consecutive free ports."""
     for port in range(26817, 27817, number):
         try:
-            for one in range(port, port + number):
+            for candidate in range(port, port + number):
                 with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", one))
+                    probe.bind(("127.0.0.1", candidate))
         except OSError:
             continue
         return port
@@ -67,7 +67,7 @@ def run(*command: str, **more) -> str:
 
 @pytest.fixture(scope="session")
 def slurm():
-    """The environment of a Slurm with the nodes n1 and n2, a core each."""
+    """The environment variables of a Slurm with the nodes n1 and n2, one core each."""
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
         pytest.skip(
@@ -87,14 +87,14 @@ def slurm():
     key = root / "munge" / "key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
-    places = {
+    paths = {
         "key-file": "munge/key",
         "socket": "munge/sock",
         "pid-file": "munge/pid",
         "log-file": "log/munged.log",
         "seed-file": "munge/seed",
     }
-    munge = [f"--{name}={root}/{place}" for name, place in places.items()]
+    munge = [f"--{name}={root}/{path}" for name, path in paths.items()]
     subprocess.run(["munged", "--force", *munge], check=True, capture_output=True)
     port = _ports(3)
     host = socket.gethostname().split(".")[0]
@@ -124,11 +124,11 @@ def slurm():
 
 @pytest.fixture(scope="session")
 def ray():
-    """The address and environment of a Ray with two nodes, a core each."""
+    """The address, environment variables and processes of a Ray with two nodes, one core each."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'mlplab[ray]'")
     import tempfile
 
-    place = tempfile.mkdtemp(prefix="ray-")
+    folder = tempfile.mkdtemp(prefix="ray-")
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [
         str(Path(sys.executable).with_name("ray")),
@@ -143,7 +143,7 @@ def ray():
         "--node-ip-address=127.0.0.2",
         "--port=26379",
         "--include-dashboard=false",
-        f"--temp-dir={place}",
+        f"--temp-dir={folder}",
         "--min-worker-port=27000",
         "--max-worker-port=27099",
         "--dashboard-agent-listen-port=26590",
@@ -157,10 +157,10 @@ def ray():
         "--dashboard-agent-listen-port=26591",
     ]
     nodes = []
-    for one in (head, second):
+    for node_command in (head, second):
         nodes.append(
             subprocess.Popen(
-                one,
+                node_command,
                 env=env,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -176,4 +176,4 @@ def ray():
         except (OSError, subprocess.TimeoutExpired):
             os.killpg(node.pid, signal.SIGKILL)
             node.wait(20)
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,5 @@
-"""A sweep on a real Slurm and a real Ray of this machine: the results of the local one, whatever
-dies meanwhile; preemption to the bit.
+"""A sweep on a real Slurm and a real Ray on this machine: the same results as with local workers,
+whatever crashes meanwhile, and bit-identical results after preemption.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
 
 
 def run(*command, **options):
-    """What a command prints that must succeed."""
+    """The output of a command that must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=True, **options)
     return done.stdout
 
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory):
-    """The table of the sweep, trained by two workers of this machine, a thread each."""
-    place = tmp_path_factory.mktemp("local")
+    """The results of the sweep, trained by two workers on this machine with one thread each."""
+    folder = tmp_path_factory.mktemp("local")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     run(
         *MLPLAB,
@@ -58,46 +58,46 @@ def local(tmp_path_factory):
         *JOBS,
         "sweep.workers=2",
         "hydra.sweep.dir=local",
-        cwd=place,
+        cwd=folder,
         env=env,
     )
-    return pd.read_csv(place / "local" / "results.csv")
+    return pd.read_csv(folder / "local" / "results.csv")
 
 
 def begin(env, *more, folder="cluster"):
-    words = [*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", f"hydra.sweep.dir={folder}", *more]
+    command = [*MLPLAB, "train", "-m", *JOBS, "sweep.workers=2", f"hydra.sweep.dir={folder}", *more]
     with open(f"{folder}.driver.log", "ab") as log:
-        return subprocess.Popen(words, env=env, stdout=log, stderr=log)
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
 def jobs(folder="cluster"):
-    place = Path(folder) / "jobs"
-    return len(list(place.iterdir())) if place.is_dir() else 0
+    jobs_folder = Path(folder) / "jobs"
+    return len(list(jobs_folder.iterdir())) if jobs_folder.is_dir() else 0
 
 
 def workers(folder="cluster"):
     """Process numbers of the workers of a sweep."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
+    numbers = []
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (place / "cmdline").read_bytes().decode().split("\0")
+            arguments = (process / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
         if (
-            "work" in words
-            and str(Path(folder).resolve()) in words
-            and "mlplab" in words
-            and "srun" not in words[0]
+            "work" in arguments
+            and str(Path(folder).resolve()) in arguments
+            and "mlplab" in arguments
+            and "srun" not in arguments[0]
         ):
-            found.append(int(place.name))
-    return found
+            numbers.append(int(process.name))
+    return numbers
 
 
-def equal(local, folder="cluster"):
-    found = pd.read_csv(f"{folder}/results.csv")
-    assert (found.status == "done").all()
-    assert len(found) == len(set(found.job)) == 500
-    pd.testing.assert_frame_equal(found[NUMBERS], local[NUMBERS], check_exact=True)
+def assert_equal(local, folder="cluster"):
+    results = pd.read_csv(f"{folder}/results.csv")
+    assert (results.status == "done").all()
+    assert len(results) == len(set(results.job)) == 500
+    pd.testing.assert_frame_equal(results[NUMBERS], local[NUMBERS], check_exact=True)
 
 
 SLURM = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}"]
@@ -105,7 +105,7 @@ SLURM = ["sweep.engine=slurm", "sweep.cluster={partition:main,minutes:30}"]
 
 def test_slurm_gives_the_numbers_of_this_machine(slurm, local):
     assert begin(slurm, *SLURM).wait(400) == 0
-    equal(local)
+    assert_equal(local)
     log = Path("cluster/workers.log").read_text()
     assert "COMPLETED, exit code 0:0 on n1" in log
     assert "COMPLETED, exit code 0:0 on n2" in log
@@ -134,17 +134,17 @@ def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, l
         stderr=subprocess.DEVNULL,
     )
     time.sleep(5)
-    # unless it came back by itself
+    # in case it did not recover by itself
     subprocess.run(["scontrol", "update", "nodename=n2", "state=resume"], env=slurm, check=False)
     assert resumed.wait(600) == 0
-    equal(local)
+    assert_equal(local)
     assert len(done) > 0
     assert all(Path(path).stat().st_mtime == moment for path, moment in done.items())
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["a job", "a task of an array"])
 def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "training.epochs=1500",
         "optimizer.lr=0.01",
@@ -155,14 +155,14 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
         f"sweep.workers={count}",
     ]
     env = {**slurm, "OMP_NUM_THREADS": "1"}
-    run(*MLPLAB, "train", "-m", *words, "hydra.sweep.dir=undisturbed", env=env)
+    run(*MLPLAB, "train", "-m", *overrides, "hydra.sweep.dir=undisturbed", env=env)
     more = [
         "sweep.engine=slurm",
         "sweep.cluster={partition:main,minutes:30}",
         "hydra.sweep.dir=preempted",
     ]
     driver = subprocess.Popen(
-        [*MLPLAB, "train", "-m", *words, *more],
+        [*MLPLAB, "train", "-m", *overrides, *more],
         env=slurm,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -183,27 +183,27 @@ def test_a_preempted_slurm_job_goes_on_to_the_same_bits(slurm, tmp_path, count):
         ["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False
     )
     assert driver.wait(400) == 0
-    # it was queued again, and no other took its place
+    # it was queued again and not replaced by another job
     assert f"slurm job {number}: COMPLETED" in Path("preempted/workers.log").read_text()
     for job in range(8 * count):
-        mine, other = (
-            load_file(f"{place}/jobs/{job}/weights.safetensors")
-            for place in ("undisturbed", "preempted")
+        expected, weights = (
+            load_file(f"{folder}/jobs/{job}/weights.safetensors")
+            for folder in ("undisturbed", "preempted")
         )
-        assert all((mine[name] == other[name]).all() for name in mine)
+        assert all((expected[name] == weights[name]).all() for name in expected)
 
 
 def test_slurm_can_be_left_and_collected(slurm, local):
     assert begin(slurm, *SLURM, "sweep.detach=true").wait(60) != 2
     wait_for(lambda: jobs() == 500, 300)
     run(*MLPLAB, "resume", "cluster", env=slurm)
-    equal(local)
+    assert_equal(local)
 
 
 def test_ray_gives_the_numbers_of_this_machine(ray, local):
     address, env, _ = ray
     assert begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}").wait(400) == 0
-    equal(local)
+    assert_equal(local)
 
 
 def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
@@ -220,15 +220,15 @@ def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
         ).returncode
         == 0
     )
-    equal(local)
+    assert_equal(local)
 
 
 def test_ray_loses_a_node(ray, local):
-    """The last test: the node is gone afterwards."""
+    """Must be the last test, since the node is gone afterwards."""
     address, env, nodes = ray
     driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
     wait_for(lambda: len(workers()) == 2)
     os.killpg(nodes[1].pid, signal.SIGKILL)
     assert driver.wait(600) == 0
-    equal(local)
+    assert_equal(local)
     assert "ray task" in Path("cluster/workers.log").read_text()

@@ -1,5 +1,5 @@
-"""Hydra's own launchers with our application: whole folders, the exit code, and a failing job that
-costs no other anything.
+"""Other Hydra launchers with mlplab: complete folders, the exit code, and a failing job that does
+not affect the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlplab.config import launchers, security
 from mlplab.errors import ConfigError
 
 MLPLAB = [sys.executable, "-W", "ignore", "-m", "mlplab"]
-SPLITS = '''
+PLUGIN = '''
 import ctypes, os
 from dataclasses import dataclass
 from mlplab.config import register
@@ -27,12 +27,12 @@ from mlplab.schema import number
 @register("activation", "touchy")
 @dataclass(frozen=True)
 class Touchy(Activation):
-    """The identity, which cannot stand 7, and takes the process along at 8."""
+    """The identity, which raises at level 7 and crashes the process at level 8."""
     level: float = number(0.0, "7 raises, 8 kills")
     def value(self, z):
         if self.level == 7:
             raise ArithmeticError("seven")
-        if self.level == 8 and not os.path.exists("mended"):
+        if self.level == 8 and not os.path.exists("repaired"):
             ctypes.string_at(0)
         return z
 '''
@@ -55,21 +55,27 @@ WHOLE = {
 }
 
 
-def needs(word):
-    """A mark: skipped before a cluster is started for it."""
-    package = launchers.PACKAGES["hydra/launcher"][word]
+def needs(launcher):
+    """A mark that skips the test without the launcher, before a cluster is started for it."""
+    package = launchers.PACKAGES["hydra/launcher"][launcher]
     absent = find_spec("hydra_plugins." + package.replace("-", "_")) is None
     return pytest.mark.skipif(
         absent, reason=f"the launcher is not installed: pip install {package}"
     )
 
 
-def train(*words, env=None, levels="1,7,2"):
-    """Three jobs, of which one raises; the finished command."""
-    Path("parts.py").write_text(SPLITS)
-    own = ["--plugin", "parts.py", *JOBS, f"activation.level={levels}", "hydra.sweep.dir=sweep"]
+def train(*overrides, env=None, levels="1,7,2"):
+    """Train three jobs, one of which raises; return the completed process."""
+    Path("components.py").write_text(PLUGIN)
+    arguments = [
+        "--plugin",
+        "components.py",
+        *JOBS,
+        f"activation.level={levels}",
+        "hydra.sweep.dir=sweep",
+    ]
     return subprocess.run(
-        [*MLPLAB, "train", "-m", *own, *words],
+        [*MLPLAB, "train", "-m", *arguments, *overrides],
         capture_output=True,
         text=True,
         timeout=280,
@@ -78,7 +84,7 @@ def train(*words, env=None, levels="1,7,2"):
     )
 
 
-def two_of_three(done):
+def assert_two_of_three(done):
     assert done.returncode == 1, done.stderr
     assert done.stdout.strip().splitlines()[-1] == "sweep", done.stdout
     assert "3 jobs, 2 done, 1 failed" in done.stdout
@@ -95,7 +101,7 @@ def two_of_three(done):
 @needs("joblib")
 @pytest.mark.campaign("cluster")
 def test_joblib():
-    two_of_three(
+    assert_two_of_three(
         train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.verbose=0")
     )
 
@@ -103,16 +109,16 @@ def test_joblib():
 @needs("joblib")
 @pytest.mark.campaign("cluster")
 def test_joblib_loses_a_process():
-    """What was done stays, the rest is told to be missing and is resumed."""
+    """Finished jobs are kept; the others are reported as missing and can be resumed."""
     done = train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", levels="1,8,2")
     assert done.returncode == 1, done.stderr
     assert "the launcher failed: TerminatedWorkerError" in done.stderr
     assert "finish it with: mlplab resume sweep" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "sweep"
     assert "missing" in set(pd.read_csv("sweep/results.csv")["status"])
-    Path("mended").touch()
+    Path("repaired").touch()
     subprocess.run(
-        [*MLPLAB, "resume", "sweep", "--plugin", "parts.py"], check=True, capture_output=True
+        [*MLPLAB, "resume", "sweep", "--plugin", "components.py"], check=True, capture_output=True
     )
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 3
 
@@ -120,7 +126,7 @@ def test_joblib_loses_a_process():
 @needs("submitit_local")
 @pytest.mark.campaign("cluster")
 def test_submitit_local():
-    two_of_three(
+    assert_two_of_three(
         train(
             "hydra/launcher=submitit_local",
             "hydra.launcher.timeout_min=5",
@@ -134,34 +140,34 @@ def test_submitit_local():
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_submitit_slurm(slurm):
-    words = [
+    overrides = [
         "hydra/launcher=submitit_slurm",
         "hydra.launcher.partition=main",
         "hydra.launcher.timeout_min=5",
     ]
-    two_of_three(
+    assert_two_of_three(
         train(
-            *words,
+            *overrides,
             "+hydra.launcher.additional_parameters.comment=lab",
             'hydra.launcher.setup=["touch typed"]',
             env=slurm,
         )
     )
-    assert Path("typed").exists()  # what the user types for the cluster is the user's
+    assert Path("typed").exists()  # commands that the user sets for the cluster are run
 
 
 @needs("ray")
 @pytest.mark.campaign("cluster")
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
-def test_ray_of_its_own(monkeypatch):
+def test_ray_started_by_the_launcher(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    words = [
+    overrides = [
         "+hydra.launcher.ray.init.include_dashboard=false",
         "+hydra.launcher.ray.init.num_cpus=2",
     ]
-    two_of_three(train("hydra/launcher=ray", *words))
+    assert_two_of_three(train("hydra/launcher=ray", *overrides))
 
 
 @needs("ray")
@@ -169,31 +175,33 @@ def test_ray_of_its_own(monkeypatch):
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_ray_with_two_nodes(ray):
-    """Its workers stand in another folder than the command, and the jobs are in the right one."""
+    """Its workers run in another folder than the command; jobs must still be in the right one."""
     address, env, _ = ray
-    words = [
+    overrides = [
         "+hydra.launcher.ray.remote.num_cpus=1",
         "+hydra.launcher.ray.remote.scheduling_strategy=SPREAD",
     ]
-    two_of_three(
-        train("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}", *words, env=env)
+    assert_two_of_three(
+        train(
+            "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}", *overrides, env=env
+        )
     )
 
 
-@pytest.mark.parametrize("word", ["joblib", "submitit_local", "submitit_slurm", "ray"])
-def test_a_launcher_that_is_not_installed(word, monkeypatch, capfd, tmp_path):
-    """Hidden from Hydra where it is installed."""
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_a_launcher_that_is_not_installed(launcher, monkeypatch, capfd, tmp_path):
+    """An installed launcher is hidden from Hydra."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
-    Plugins.instance()  # which brings in the installed ones
-    package = launchers.PACKAGES["hydra/launcher"][word]
+    Plugins.instance()  # registers the installed launchers
+    package = launchers.PACKAGES["hydra/launcher"][launcher]
     monkeypatch.delitem(
         ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}),
-        f"{word}.yaml",
+        f"{launcher}.yaml",
         raising=False,
     )
-    assert main(["train", "-m", f"hydra/launcher={word}", "dataset=xor", "seed=1,2"]) == 2
+    assert main(["train", "-m", f"hydra/launcher={launcher}", "dataset=xor", "seed=1,2"]) == 2
     errors = capfd.readouterr().err
     assert len(errors.strip().splitlines()) == 1
     assert f"pip install {package}" in errors
@@ -202,7 +210,7 @@ def test_a_launcher_that_is_not_installed(word, monkeypatch, capfd, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "messages"),
     [
         (["hydra/launcher=job"], ("Did you mean `hydra/launcher=joblib`?",)),
         (["hydra/sweeper=optuna"], ("sweep.trials=64",)),
@@ -218,11 +226,11 @@ def test_a_launcher_that_is_not_installed(word, monkeypatch, capfd, tmp_path):
         ),
     ],
 )
-def test_what_is_refused(words, said, capfd, tmp_path):
-    assert main(["train", "-m", *words, "dataset=xor", "seed=1,2"]) == 2
+def test_invalid_launchers_are_rejected(overrides, messages, capfd, tmp_path):
+    assert main(["train", "-m", *overrides, "dataset=xor", "seed=1,2"]) == 2
     errors = capfd.readouterr().err
     assert len(errors.strip().splitlines()) == 1
-    for text in said:
+    for text in messages:
         assert text in errors
     assert not list(tmp_path.iterdir())
 
@@ -261,7 +269,7 @@ def test_a_launcher_of_a_file_runs_nothing(text, capfd, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_a_file_may_say_and_what_must_be_typed():
+def test_keys_that_a_file_may_set_and_keys_that_need_the_command_line():
     def check(node, *typed):
         security.refuse_untyped(
             {"launcher": {"_target_": "hydra_plugins.mlplab_launcher.MlplabLauncher", **node}},

@@ -29,7 +29,7 @@ POPULATION = [*QUICK, "tracking.checkpoint_epochs=2", "seed=range(4)"]
 
 @pytest.fixture(scope="module")
 def undisturbed_population(tmp_path_factory):
-    """The folder of a sweep of POPULATION that nobody disturbed."""
+    """The folder of an undisturbed sweep of POPULATION."""
     folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
     assert main(["train", "-m", *POPULATION, f"hydra.sweep.dir={folder}"]) == 0
     return folder
@@ -38,10 +38,10 @@ def undisturbed_population(tmp_path_factory):
 @row("F2", "F4")
 @pytest.mark.slow
 def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
-    """A segmentation fault takes the process along; what was saved goes on, and with the part
-    mended nothing is missing.
+    """A segmentation fault crashes the process; resume keeps what was saved, and once the component
+    is repaired no job is missing.
     """
-    Path("parts.py").write_text(
+    Path("components.py").write_text(
         "import ctypes, os\n"
         "from dataclasses import dataclass\n"
         "from mlplab.config import register\n"
@@ -51,29 +51,29 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
         "class Fatal(Activation):\n"
         "    '''Segfaults.'''\n"
         "    def __call__(self, x):\n"
-        "        if not os.path.exists('mended'):\n"
+        "        if not os.path.exists('repaired'):\n"
         "            ctypes.string_at(0)\n"
         "        return x.tanh()\n"
     )
-    words = [
+    overrides = [
         "--plugin",
-        "parts.py",
+        "components.py",
         *QUICK,
         "activation=tanh,fatal,relu",
         "seed=0,1",
         "hydra.sweep.dir=sweep",
     ]
-    assert run("train", "-m", *words, code=None).returncode < 0
+    assert run("train", "-m", *overrides, code=None).returncode < 0
     assert {path.name for path in Path("sweep/jobs").iterdir()} == {"0", "1"}
-    Path("mended").touch()
-    run("resume", "sweep", "--plugin", "parts.py")
+    Path("repaired").touch()
+    run("resume", "sweep", "--plugin", "components.py")
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
 
 
 @row("F3", "A5")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR2"])
 def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population):
-    """The population is saved as one and goes on bit for bit."""
+    """The population is saved as a whole and resumes bit for bit."""
     process = start("train", "-m", *POPULATION, "hydra.sweep.dir=sweep", *pause(step=25))
     paused = wait_until_paused(process)
     process.send_signal(getattr(signal, name))
@@ -82,7 +82,7 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
     assert "finish it with: mlplab resume sweep" in output
     assert not list(Path("sweep/jobs").iterdir())
     done = run("resume", "sweep", *plugin())
-    assert f"4 jobs go on at step {paused.step}" in done.stderr
+    assert f"4 jobs resume at step {paused.step}" in done.stderr
     for n in range(4):
         assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_population / f"jobs/{n}")
     assert not Path("sweep/.checkpoints").exists() or not list(
@@ -92,7 +92,7 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
 
 @row("F6")
 def test_f6_a_driver_killed_twice(undisturbed_population):
-    """Inside its population and once more after it was resumed."""
+    """The first time during its population, the second time after it was resumed."""
     begin = ["train", "-m", *POPULATION, "hydra.sweep.dir=sweep"]
     for arguments, name in ((begin, "first"), (["resume", "sweep", *plugin("first")], "second")):
         process = start(*arguments, *pause(checkpoints=1, name=name))
@@ -111,11 +111,11 @@ def test_f6_a_driver_killed_twice(undisturbed_population):
 @pytest.mark.campaign("kills")
 @pytest.mark.timeout(3000)
 def test_f6_a_driver_killed_again_and_again():
-    """Killed at random moments, also inside populations: every job has one result, equal to that of
-    an undisturbed sweep, none is done twice.
+    """Killed at random moments, also during populations: every job has one result, equal to that
+    of an undisturbed sweep, and none is trained twice.
     """
     seeds = 50
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "tracking=summary",
         "training.epochs=60",
@@ -125,11 +125,11 @@ def test_f6_a_driver_killed_again_and_again():
         "tracking.checkpoint_seconds=0.2",
     ]
     jobs, draw, kills, seen = 10 * seeds, random.Random(5), 0, {}
-    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
-    round_number, unfinished_checkpoints = 0, time.monotonic()
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=undisturbed"]) == 0
+    round_number, started_at = 0, time.monotonic()
     run("resume", "undisturbed")
-    # with nothing left to do: on a busy machine nobody comes to work before it
-    start_up = time.monotonic() - unfinished_checkpoints
+    # a resume without missing jobs: the time that a process needs before it starts to work
+    start_up = time.monotonic() - started_at
     while kills < 200:
         folder = Path(f"sweep{round_number}")
         seen = {}
@@ -139,7 +139,7 @@ def test_f6_a_driver_killed_again_and_again():
                 *(
                     ["resume", str(folder)]
                     if started
-                    else ["train", "-m", *words, f"hydra.sweep.dir={folder}"]
+                    else ["train", "-m", *overrides, f"hydra.sweep.dir={folder}"]
                 )
             )
             try:
@@ -187,7 +187,7 @@ def test_f11_no_two_streams_are_the_same():
 @row("F12")
 @pytest.mark.slow
 def test_f12_jobs_leave_nothing_behind(tmp_path):
-    """Order and neighbors in a process change nothing, and neither does a run change the
+    """Results do not depend on the order of runs in a process, and runs do not change the
     process.
     """
 
@@ -241,11 +241,11 @@ def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
             len(os.listdir("/proc/self/fd")),
         )
 
-    words = ["experiment=xor_mlp", "training.epochs=3", "tracking=scalars"]
+    overrides = ["experiment=xor_mlp", "training.epochs=3", "tracking=scalars"]
     count, warm = 300, 60
     samples = []
     for i in range(count):
-        mlplab.run([*words, f"seed={i}"], tmp_path / str(i))
+        mlplab.run([*overrides, f"seed={i}"], tmp_path / str(i))
         if i >= warm and i % 10 == 9:
             samples.append(used())
     memory, threads, descriptors = zip(*samples, strict=True)
@@ -283,16 +283,16 @@ def test_f13_a_large_population_with_members_that_leave():
     outcomes = train_population(settings)
     assert {outcome.status for outcome in outcomes} == {"done", "diverged"}
     diverged = sum(outcome.status == "diverged" for outcome in outcomes)
-    chosen = [*range(0, members, max(1, members // size(6, 12)))]
-    for k in chosen:
-        alone = train_population([settings[k]])[0]
-        assert (alone.status, alone.steps) == (outcomes[k].status, outcomes[k].steps)
+    compared = [*range(0, members, max(1, members // size(6, 12)))]
+    for k in compared:
+        single = train_population([settings[k]])[0]
+        assert (single.status, single.steps) == (outcomes[k].status, outcomes[k].steps)
         torch.testing.assert_close(
-            alone.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8
+            single.last_theta_P, outcomes[k].last_theta_P, rtol=1e-8, atol=1e-8
         )
     if not FULL:
-        return  # memory that is kept shows only in large populations
-    del outcomes, alone
+        return  # a memory leak shows only in large populations
+    del outcomes, single
     sizes = [_memory_in_use()]
     for _ in range(2):
         train_population(settings)
@@ -302,14 +302,14 @@ def test_f13_a_large_population_with_members_that_leave():
         members=members,
         epochs=epochs,
         diverged=diverged,
-        compared=len(chosen),
+        compared=len(compared),
         memory_growth=round(sizes[-1] / sizes[0] - 1, 3),
     )
     assert sizes[-1] < 1.05 * sizes[0], sizes
 
 
 def _memory_in_use():
-    """Resident bytes, what the allocator keeps for later given back first."""
+    """Resident bytes, after the allocator has released its free memory."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -318,12 +318,12 @@ def _memory_in_use():
 @row("F14")
 @pytest.mark.campaign("kills")
 def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
-    """Asked to leave, killed where it does not, and its piece trained by another worker."""
+    """It is asked to exit, then killed, and another worker trains its work unit."""
     from mlplab.config import plugins
     from mlplab.sweeps.execution.engines import local
 
     monkeypatch.setattr(local, "GRACE", 1.0)
-    Path("parts.py").write_text(
+    Path("components.py").write_text(
         "import os, time\n"
         "from dataclasses import dataclass\n"
         "from mlplab.config import register\n"
@@ -338,10 +338,25 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
         "            time.sleep(200)\n"
         "        return x.tanh()\n"
     )
-    words = ["--plugin", "parts.py", *QUICK, "activation=tanh,stuck,relu", "seed=0,1", "device=cpu"]
+    overrides = [
+        "--plugin",
+        "components.py",
+        *QUICK,
+        "activation=tanh,stuck,relu",
+        "seed=0,1",
+        "device=cpu",
+    ]
     try:
         assert (
-            main(["train", "-m", *words, "sweep.cluster={minutes: 0.25}", "hydra.sweep.dir=sweep"])
+            main(
+                [
+                    "train",
+                    "-m",
+                    *overrides,
+                    "sweep.cluster={minutes: 0.25}",
+                    "hydra.sweep.dir=sweep",
+                ]
+            )
             == 0
         )
     finally:
@@ -357,10 +372,10 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
 @row("F9")
 @pytest.mark.campaign("kills")
 def test_f9_a_job_that_always_kills_its_worker_is_given_up():
-    """Alone, after three times; the seven others of its population have their results, equal to
-    those of a sweep without it.
+    """It is given up after three crashes as a single job; the seven others of its population have
+    their results, equal to those of a sweep without it.
     """
-    Path("parts.py").write_text(
+    Path("components.py").write_text(
         "import os, signal, torch\n"
         "from dataclasses import dataclass\n"
         "from mlplab.config import register\n"
@@ -376,11 +391,11 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return (self.gain * z).tanh()\n"
     )
-    words = ["--plugin", "parts.py", *QUICK, "activation=poison", "device=cpu"]
+    overrides = ["--plugin", "components.py", *QUICK, "activation=poison", "device=cpu"]
     done = run(
         "train",
         "-m",
-        *words,
+        *overrides,
         "activation.gain=1,2,3,4,5,6,7,8",
         "sweep.workers=2",
         "hydra.sweep.dir=sweep",
@@ -390,10 +405,10 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
     assert list(table["status"]) == ["done"] * 4 + ["failed"] + ["done"] * 3
     assert "3 workers died on this job alone" in done.stdout + done.stderr
     assert "3 workers died on this job alone" in Path("sweep/jobs/4/log.txt").read_text()
-    # together, as halves, alone
+    # as a population, as halves, as a single job
     assert Path("sweep/workers.log").read_text().count("killed by SIGKILL") <= 3 + 2 + 3
     assert not Path("sweep/.under-way").exists()
-    run("train", "-m", *words, "activation.gain=1,2,3,4,6,7,8", "hydra.sweep.dir=without")
+    run("train", "-m", *overrides, "activation.gain=1,2,3,4,6,7,8", "hydra.sweep.dir=without")
     for n, m in zip((0, 1, 2, 3, 5, 6, 7), range(7), strict=True):
         ours, theirs = (
             json.loads(Path(f"{name}/summary.json").read_text())["metrics"]
@@ -406,10 +421,11 @@ def test_f9_a_job_that_always_kills_its_worker_is_given_up():
 @pytest.mark.campaign("kills")
 @pytest.mark.timeout(1500)
 def test_f4_workers_and_their_driver_killed_at_random_moments():
-    """Workers while they train, and in the end the driver, whose workers live on beside those of
-    the next: every job has one result, that of an undisturbed sweep, and none is done twice.
+    """Workers are killed while they train, and finally the driver, whose workers run on together
+    with those of the next one: every job has one result, equal to that of an undisturbed sweep,
+    and none is trained twice.
     """
-    words = [
+    overrides = [
         *QUICK,
         "training.epochs=900",
         "model.hidden=3,4,5",
@@ -417,9 +433,9 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         "tracking.checkpoint_seconds=0.1",
         "device=cpu",
     ]
-    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=undisturbed"]) == 0
     driver, draw, kills, seen = (
-        start("train", "-m", *words, "sweep.workers=2", "hydra.sweep.dir=sweep"),
+        start("train", "-m", *overrides, "sweep.workers=2", "hydra.sweep.dir=sweep"),
         random.Random(3),
         0,
         {},
@@ -432,15 +448,15 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         if kills == 40:
             continue
         try:
-            at_work = [
+            busy_workers = [
                 number
                 for note in Path("sweep").glob(".under-way/*/*.json")
                 if _is_worker(number := int(note.name.split("-")[0]))
             ]
-            if not at_work or not list(Path("sweep/.checkpoints").rglob("state-*.json")):
+            if not busy_workers or not list(Path("sweep/.checkpoints").rglob("state-*.json")):
                 continue
-            os.kill(draw.choice(at_work), signal.SIGKILL)
-        except OSError:  # a folder or a process that went while we looked
+            os.kill(draw.choice(busy_workers), signal.SIGKILL)
+        except OSError:  # a folder or a process that disappeared meanwhile
             continue
         kills += 1
         if kills == 40:
@@ -450,8 +466,8 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
     output, errors = driver.communicate()
     assert driver.returncode == 0, output + errors
     assert kills == 40
-    seen_to_die = Path("sweep/workers.log").read_text().count("killed by SIGKILL")
-    assert seen_to_die >= kills - 2  # no driver was there to see the last, or two of a moment
+    logged_kills = Path("sweep/workers.log").read_text().count("killed by SIGKILL")
+    assert logged_kills >= kills - 2  # no driver logged the last one, or two at once
     ours, theirs = (
         pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
         for name in ("sweep", "undisturbed")
@@ -469,9 +485,9 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
 
 
 def _is_worker(number):
-    """A note may be of a process that is dead."""
-    place = Path(f"/proc/{number}/cmdline")
-    return place.exists() and b"work" in place.read_bytes().split(b"\0")
+    """Whether the process still runs; a note may belong to one that has ended."""
+    path = Path(f"/proc/{number}/cmdline")
+    return path.exists() and b"work" in path.read_bytes().split(b"\0")
 
 
 @row("F15")
@@ -500,8 +516,8 @@ def test_f16_a_network_larger_than_the_memory(capfd):
 @row("F17")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_f17_cuda_where_there_is_none(capfd):
-    for words in (["device=cuda"], ["device=cuda", "-m", "seed=0,1"]):
-        assert main(["train", *QUICK, *words]) in (1, 2)
+    for overrides in (["device=cuda"], ["device=cuda", "-m", "seed=0,1"]):
+        assert main(["train", *QUICK, *overrides]) in (1, 2)
         assert "no CUDA device" in capfd.readouterr().err
     assert main(["train", *QUICK, "hydra.run.dir=run"]) == 0
     assert json.loads(Path("run/summary.json").read_text())["device"] == "cpu"
@@ -509,7 +525,7 @@ def test_f17_cuda_where_there_is_none(capfd):
 
 @row("F18")
 def test_f18_results_are_derived_and_whole():
-    """results.csv is made from the folders each time, and replaced as a whole."""
+    """results.csv is derived from the job folders each time and replaced atomically."""
     assert main(["train", "-m", *QUICK, "seed=0,1,2", "hydra.sweep.dir=sweep"]) == 0
     whole = pd.read_csv("sweep/results.csv")
     Path("sweep/results.csv").write_text(Path("sweep/results.csv").read_text()[:-25])

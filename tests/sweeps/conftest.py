@@ -1,3 +1,3 @@
-"""Composition is not what these tests are about."""
+"""Compose each configuration only once: composition is not what these tests check."""
 
 from composing import composed_once  # noqa: F401

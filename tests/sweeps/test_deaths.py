@@ -1,4 +1,4 @@
-"""Who took a worker along: found by halving, given up alone, and nobody else with them."""
+"""Jobs that crash their worker: isolated by halving, and the only ones that are given up."""
 
 from __future__ import annotations
 
@@ -11,28 +11,33 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.sweeps.execution.crash_log import BEFORE, LIMIT, CrashLog, _parted
+from mlplab.sweeps.execution.crash_log import (
+    BEFORE_TRAINING,
+    MAX_CRASHES,
+    CrashLog,
+    _split_suspects,
+)
 
-BEGAN = 1000.0
-
-
-def died(deaths: CrashLog, numbers, step=0, piece=0) -> None:
-    """A worker's end while it trains these."""
-    before, place = deaths.names(), deaths.folder / str(piece)
-    with deaths.in_progress(piece, numbers, step):
-        [note] = deaths.names() - before
-        text = (place / note).read_text()
-    place.mkdir(parents=True, exist_ok=True)
-    (place / note).write_text(text)
+START = 1000.0
 
 
-def test_training_that_ends_by_itself_leaves_no_note(tmp_path):
-    deaths = CrashLog(tmp_path, BEGAN)
-    with contextlib.suppress(KeyboardInterrupt), deaths.in_progress(0, [1, 2], 0):
-        assert len(deaths.names()) == 1
+def crash(crash_log: CrashLog, numbers, step=0, unit=0) -> None:
+    """Simulate the crash of a worker while it trains these jobs."""
+    before, folder = crash_log.note_names(), crash_log.folder / str(unit)
+    with crash_log.in_progress(unit, numbers, step):
+        [note] = crash_log.note_names() - before
+        text = (folder / note).read_text()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / note).write_text(text)
+
+
+def test_training_that_ends_normally_leaves_no_note(tmp_path):
+    crash_log = CrashLog(tmp_path, START)
+    with contextlib.suppress(KeyboardInterrupt), crash_log.in_progress(0, [1, 2], 0):
+        assert len(crash_log.note_names()) == 1
         raise KeyboardInterrupt
-    assert deaths.names() == set()
-    assert deaths.parted(0, [1, 2], [1, 2]) == [[1, 2]]
+    assert crash_log.note_names() == set()
+    assert crash_log.split_suspects(0, [1, 2], [1, 2]) == [[1, 2]]
 
 
 def test_without_a_driver_no_note_is_left(tmp_path):
@@ -40,122 +45,121 @@ def test_without_a_driver_no_note_is_left(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
-def test_a_population_is_believed_in_until_the_third_death(tmp_path):
-    deaths, numbers = CrashLog(tmp_path, BEGAN), [0, 1, 2, 3, 4]
-    for count in range(LIMIT):
-        assert deaths.parted(0, numbers, numbers) == [numbers], count
-        assert not deaths.fatal(0, numbers, numbers)
-        died(deaths, numbers)
-    assert deaths.parted(0, numbers, numbers) == [[0, 1], [2, 3, 4]]
-    assert deaths.fatal(0, numbers, numbers)
-    assert deaths.parted(1, numbers, numbers) == [numbers]  # another piece
+def test_a_population_is_split_after_the_third_crash(tmp_path):
+    crash_log, numbers = CrashLog(tmp_path, START), [0, 1, 2, 3, 4]
+    for count in range(MAX_CRASHES):
+        assert crash_log.split_suspects(0, numbers, numbers) == [numbers], count
+        assert not crash_log.is_fatal(0, numbers, numbers)
+        crash(crash_log, numbers)
+    assert crash_log.split_suspects(0, numbers, numbers) == [[0, 1], [2, 3, 4]]
+    assert crash_log.is_fatal(0, numbers, numbers)
+    assert crash_log.split_suspects(1, numbers, numbers) == [numbers]  # another work unit
 
 
-def test_one_that_was_saved_further_each_time_is_innocent(tmp_path):
-    deaths = CrashLog(tmp_path, BEGAN)
+def test_a_population_with_new_checkpoints_is_no_suspect(tmp_path):
+    crash_log = CrashLog(tmp_path, START)
     for step in range(10):
-        died(deaths, [0, 1], step)
-    assert not deaths.fatal(0, [0, 1], [0, 1])
+        crash(crash_log, [0, 1], step)
+    assert not crash_log.is_fatal(0, [0, 1], [0, 1])
 
 
-def test_those_that_are_finished_are_innocent_and_a_half_dies_once(tmp_path):
-    deaths, numbers = CrashLog(tmp_path, BEGAN), list(range(8))
-    for _ in range(LIMIT):
-        died(deaths, numbers)
-    died(deaths, [4, 5, 6, 7])
-    assert deaths.parted(0, numbers, numbers) == [[0, 1, 2, 3], [4, 5], [6, 7]]
-    assert deaths.parted(0, [6, 7], [6, 7]) == [[6], [7]]  # the others are finished
-    # saved as half of the first half, while others of it are left
-    assert not deaths.fatal(0, [0, 1], numbers)
-    assert not deaths.fatal(0, [7], [7])  # alone it is believed in as long as a population
-    for _ in range(LIMIT):
-        died(deaths, [7])
-    assert deaths.fatal(0, [7], [7])
-    deaths.explained(0, 7)
-    assert deaths.names() == set()
+def test_finished_jobs_are_no_suspects_and_a_half_crashes_once(tmp_path):
+    crash_log, numbers = CrashLog(tmp_path, START), list(range(8))
+    for _ in range(MAX_CRASHES):
+        crash(crash_log, numbers)
+    crash(crash_log, [4, 5, 6, 7])
+    assert crash_log.split_suspects(0, numbers, numbers) == [[0, 1, 2, 3], [4, 5], [6, 7]]
+    assert crash_log.split_suspects(0, [6, 7], [6, 7]) == [[6], [7]]  # the others are finished
+    # half of the first half has a checkpoint, while other jobs of it are unfinished
+    assert not crash_log.is_fatal(0, [0, 1], numbers)
+    assert not crash_log.is_fatal(0, [7], [7])  # a single job has as many attempts as a population
+    for _ in range(MAX_CRASHES):
+        crash(crash_log, [7])
+    assert crash_log.is_fatal(0, [7], [7])
+    crash_log.clear(0, 7)
+    assert crash_log.note_names() == set()
 
 
-def test_data_that_kill_count_apart_from_training(tmp_path):
-    deaths = CrashLog(tmp_path, BEGAN)
-    for step in (BEFORE, 0, BEFORE, 0):
-        died(deaths, [3], step)
-    assert not deaths.fatal(0, [3], [])
-    died(deaths, [3], BEFORE)
-    assert deaths.fatal(0, [3], [])
+def test_crashes_in_preparation_and_training_count_separately(tmp_path):
+    crash_log = CrashLog(tmp_path, START)
+    for step in (BEFORE_TRAINING, 0, BEFORE_TRAINING, 0):
+        crash(crash_log, [3], step)
+    assert not crash_log.is_fatal(0, [3], [])
+    crash(crash_log, [3], BEFORE_TRAINING)
+    assert crash_log.is_fatal(0, [3], [])
 
 
-def test_notes_of_an_earlier_attempt_mean_nothing(tmp_path):
-    deaths = CrashLog(tmp_path, BEGAN)
-    for _ in range(LIMIT):
-        died(deaths, [3])
+def test_notes_of_an_earlier_attempt_are_ignored(tmp_path):
+    crash_log = CrashLog(tmp_path, START)
+    for _ in range(MAX_CRASHES):
+        crash(crash_log, [3])
     later = CrashLog(tmp_path, time.time() + 10)
-    assert not later.fatal(0, [3], [])
-    assert deaths.names() == set()
-    deaths.forget(0)
-    deaths.close()
+    assert not later.is_fatal(0, [3], [])
+    assert crash_log.note_names() == set()
+    crash_log.forget(0)
+    crash_log.close()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_torn_note_is_passed_over(tmp_path):
-    deaths = CrashLog(tmp_path, BEGAN)
-    for i in range(LIMIT):
+def test_an_incomplete_note_is_ignored(tmp_path):
+    crash_log = CrashLog(tmp_path, START)
+    for i in range(MAX_CRASHES):
         (tmp_path / ".under-way/0").mkdir(parents=True, exist_ok=True)
         (tmp_path / f".under-way/0/{os.getpid()}-{i}.json").write_text('{"jobs": [1')
-    assert not deaths.fatal(0, [1], [])
+    assert not crash_log.is_fatal(0, [1], [])
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.data())
-def test_every_culprit_is_found_and_nobody_else_is_given_up(members, data):
-    """A play: populations with a culprit die, the others finish. The deaths grow with the logarithm
-    of the members.
+def test_only_crashing_jobs_are_given_up(members, data):
+    """Simulated workers: populations with a crashing job crash, the others finish. The number of
+    crashes grows with the logarithm of the number of members.
     """
-    culprits = data.draw(st.sets(st.integers(0, members - 1), max_size=2))
+    crashing = data.draw(st.sets(st.integers(0, members - 1), max_size=2))
     with tempfile.TemporaryDirectory() as sweep:
-        _play(CrashLog(Path(sweep), BEGAN), members, culprits)
+        _simulate(CrashLog(Path(sweep), START), members, crashing)
 
 
-def _play(deaths, members, culprits):
-    left, lost, given_up = list(range(members)), 0, set()
+def _simulate(crash_log, members, crashing):
+    remaining, crashes, given_up = list(range(members)), 0, set()
 
-    def life() -> bool:
-        """Of one worker; whether it died."""
-        for number in list(left):
-            if deaths.fatal(0, [number], []):
-                deaths.explained(0, number)
-                left.remove(number)
+    def worker_crashes() -> bool:
+        """Run one worker; return whether it crashed."""
+        for number in list(remaining):
+            if crash_log.is_fatal(0, [number], []):
+                crash_log.clear(0, number)
+                remaining.remove(number)
                 given_up.add(number)
-        for part in deaths.parted(0, left, left) if left else []:
-            if culprits & set(part):
-                died(deaths, part)
+        for group in crash_log.split_suspects(0, remaining, remaining) if remaining else []:
+            if crashing & set(group):
+                crash(crash_log, group)
                 return True
-            left[:] = [number for number in left if number not in part]
+            remaining[:] = [number for number in remaining if number not in group]
         return False
 
-    while life():
-        lost += 1
-        assert lost <= len(culprits) * (2 * LIMIT + members.bit_length())
-    assert given_up == culprits
-    assert not left
+    while worker_crashes():
+        crashes += 1
+        assert crashes <= len(crashing) * (2 * MAX_CRASHES + members.bit_length())
+    assert given_up == crashing
+    assert not remaining
 
 
-def test_parts_hold_everyone_once():
-    dead = [{0, 1, 2, 3}, {2, 3}, {9}]
-    parts = _parted(list(range(10)), dead)
-    # where the culprits are 2 or 3, and 9, the rest is innocent
-    assert parts == [[0, 1, 4, 5, 6, 7, 8], [2], [3], [9]]
+def test_split_suspects_keeps_every_job_once():
+    suspects = [{0, 1, 2, 3}, {2, 3}, {9}]
+    # since 2 or 3, and 9, crash, the others are no suspects
+    assert _split_suspects(list(range(10)), suspects) == [[0, 1, 4, 5, 6, 7, 8], [2], [3], [9]]
 
 
-def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
-    """Of pieces that are done: a population's checkpoint, and the folder of one whose checkpoint
-    had just gone.
+def test_files_of_a_process_killed_during_cleanup_are_removed(tmp_path):
+    """Files of finished work units: a population's checkpoint, and a folder whose checkpoint had
+    just been removed.
     """
     import mlplab
     from mlplab.sweeps.execution.progress import SweepProgress
     from mlplab.sweeps.execution.runner import Runner
     from mlplab.sweeps.plan.plan_file import read_plan
 
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "training.epochs=1",
         "tracking=summary",
@@ -163,10 +167,10 @@ def test_what_a_process_killed_while_it_tidied_left_is_taken_away(tmp_path):
         "device=cpu",
         "hydra.sweep.dir=sweep",
     ]
-    mlplab.sweep(words)
+    mlplab.sweep(overrides)
     sweep = tmp_path / "sweep"
     plan = read_plan(sweep)
-    first, second = (piece.number for piece in plan.pieces)
+    first, second = (unit.number for unit in plan.work_units)
     (sweep / f".checkpoints/{first}").mkdir(parents=True)
     (sweep / f".checkpoints/{second}/0123456789abcdef").mkdir(parents=True)
     (sweep / f".checkpoints/{second}/0123456789abcdef/state-000000000001.json").write_text("{")

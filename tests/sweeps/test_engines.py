@@ -1,4 +1,4 @@
-"""Where workers run: devices, limits and arrays, without a GPU or a cluster."""
+"""Engines that run workers: devices, time limits and arrays, without a GPU or a cluster."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ SHOW = (
 
 
 def ended(handle):
-    """How a worker ended, once it has."""
+    """Wait for a worker to end and return how it ended."""
     wait_for(lambda: handle.ended() is not None)
     return handle.ended()
 
 
-def seen(monkeypatch, count, given):
-    """What visible_devices says where torch counts so many devices."""
+def device_names(monkeypatch, count, variable):
+    """The result of visible_devices() if torch counts `count` devices."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: count)
-    if given is None:
+    if variable is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     return local.visible_devices()
 
 
-def test_devices_are_called_as_the_environment_calls_them(monkeypatch):
-    assert seen(monkeypatch, 0, None) == []
-    assert seen(monkeypatch, 3, None) == ["0", "1", "2"]
-    assert seen(monkeypatch, 2, "3, 1") == ["3", "1"]
-    assert seen(monkeypatch, 2, "GPU-8932f937,MIG-7c1e") == ["GPU-8932f937", "MIG-7c1e"]
-    # what follows -1 is hidden, and torch does not count it
-    assert seen(monkeypatch, 1, "2,-1,0") == ["2"]
-    assert seen(monkeypatch, 0, "") == []
+def test_devices_are_named_as_in_the_environment(monkeypatch):
+    assert device_names(monkeypatch, 0, None) == []
+    assert device_names(monkeypatch, 3, None) == ["0", "1", "2"]
+    assert device_names(monkeypatch, 2, "3, 1") == ["3", "1"]
+    assert device_names(monkeypatch, 2, "GPU-8932f937,MIG-7c1e") == ["GPU-8932f937", "MIG-7c1e"]
+    # devices after -1 are hidden, and torch does not count them
+    assert device_names(monkeypatch, 1, "2,-1,0") == ["2"]
+    assert device_names(monkeypatch, 0, "") == []
 
 
 def test_each_worker_has_a_device_in_turn(monkeypatch, tmp_path):
@@ -64,7 +64,7 @@ def test_each_worker_has_a_device_in_turn(monkeypatch, tmp_path):
     assert "SIGKILL" in ended(handles[1])
     [another] = engine.start([[sys.executable, "-c", SHOW]], 3, 1)
     assert ended(another) == "exit code 0"
-    # the device of the one that died, set before anything is imported
+    # the device of the crashed worker, set before anything is imported
     assert (tmp_path / "workers" / "3.log").read_text() == "7 1 False\n"
     for handle in handles:
         handle.kill()
@@ -80,27 +80,34 @@ def test_without_cuda_nothing_is_set(monkeypatch, tmp_path):
     assert (tmp_path / "workers" / "0.log").read_text() == " 1 False\n"
 
 
-def test_a_worker_that_ends_no_job_in_time_is_asked_to_leave_and_then_killed(monkeypatch, tmp_path):
+def test_a_worker_over_its_time_limit_is_stopped_and_then_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "GRACE", 0.5)
     engine = local.Local(cluster_options.options("local", {"minutes": 0.03}), tmp_path)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    busy = (
+    ignores_signals = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    )
+    works_on = (
         "import os, time; p = f'.aside-{os.getpid()}-x'; os.mkdir(p)\nfor i in range(16):"
         " os.mkdir(f'{p}/{i}'); time.sleep(0.25)"
     )
     monkeypatch.chdir(tmp_path)
     polite, stubborn, working = engine.start(
-        [[sys.executable, "-c", code] for code in ("import time; time.sleep(60)", deaf, busy)], 0, 1
+        [
+            [sys.executable, "-c", code]
+            for code in ("import time; time.sleep(60)", ignores_signals, works_on)
+        ],
+        0,
+        1,
     )
     assert (
         ended(polite) == "killed by SIGTERM, after 0.03 minutes without beginning or ending a job"
     )
     assert ended(stubborn).startswith("killed by SIGKILL, after 0.03 minutes")
-    assert ended(working) == "exit code 0"  # it took 4 s, and ended something all the while
+    assert ended(working) == "exit code 0"  # it ran for 4 s and created a folder every 0.25 s
 
 
 @pytest.mark.parametrize(
-    ("engine", "given", "said"),
+    ("engine", "cluster", "message"),
     [
         ("slurm", "{gpus: 0.5}", "a worker on Slurm has whole ones"),
         ("slurm", "{gpu: 1}", "Did you mean `gpus`?"),
@@ -116,8 +123,8 @@ def test_a_worker_that_ends_no_job_in_time_is_asked_to_leave_and_then_killed(mon
         ("local", "{cpus: 1}", "It has minutes."),
     ],
 )
-def test_what_an_engine_does_not_take_is_refused_before_anything_is_made(
-    engine, given, said, capfd, tmp_path
+def test_invalid_cluster_options_are_rejected_before_files_are_created(
+    engine, cluster, message, capfd, tmp_path
 ):
     assert (
         main(
@@ -127,30 +134,30 @@ def test_what_an_engine_does_not_take_is_refused_before_anything_is_made(
                 "dataset=xor",
                 "seed=1,2",
                 f"sweep.engine={engine}",
-                f"sweep.cluster={given}",
+                f"sweep.cluster={cluster}",
                 "hydra.sweep.dir=sweep",
             ]
         )
         == 2
     )
     errors = capfd.readouterr().err
-    assert said in errors
+    assert message in errors
     assert "sweep.cluster" in errors
     assert len(errors.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_line_of_a_script_stays_one_line():
-    for given in (
+def test_line_breaks_in_slurm_options_are_rejected():
+    for options in (
         {"partition": "main\ntouch evil"},
         {"extra": {"comment": "a\ntouch evil"}},
         {"extra": {"a\nb": 1}},
     ):
         with pytest.raises(ConfigError, match=r"sweep\.cluster"):
-            cluster_options.options("slurm", given)
+            cluster_options.options("slurm", options)
 
 
-def test_engines_take_what_they_can():
+def test_valid_cluster_options_are_accepted():
     assert cluster_options.options("ray", {"gpus": 0.25}).gpus == 0.25
     assert cluster_options.options("ray", {"gpus": 2}).gpus == 2
     assert (
@@ -162,7 +169,7 @@ def test_engines_take_what_they_can():
 
 
 class Warm(local.Process):
-    """A worker that need not import anything."""
+    """A worker forked from a server that has already imported mlplab."""
 
     def __init__(self, command, name):
         self.name = name
@@ -171,16 +178,16 @@ class Warm(local.Process):
         self._process = cli_process.start(*command[len(start_of_mlplab) :])
 
 
-class Fake:
-    """An engine that remembers what it was asked for, and whose first workers die at once."""
+class FakeEngine:
+    """An engine that records its calls and kills its first worker at once."""
 
     pause = 0.01
 
     def __init__(self):
-        self.asked, self.living = [], []
+        self.starts = []
 
     def start(self, commands, first, threads):
-        self.asked.append((first, len(commands)))
+        self.starts.append((first, len(commands)))
         handles = [Warm(command, f"fake {first + i}") for i, command in enumerate(commands)]
         if first == 0:
             handles[0]._process.send_signal(signal.SIGKILL)
@@ -191,30 +198,30 @@ class Fake:
 
 
 def test_the_first_workers_start_together_and_replacements_one_by_one(monkeypatch):
-    fake = Fake()
-    monkeypatch.setattr(worker_pool, "make", lambda *given: fake)
-    words = [
+    fake = FakeEngine()
+    monkeypatch.setattr(worker_pool, "make_engine", lambda *arguments: fake)
+    overrides = [
         "experiment=xor_mlp",
         "training.epochs=3",
         "model.hidden=3,4,5",
         "tracking=summary",
         "device=cpu",
     ]
-    assert main(["train", "-m", *words, "sweep.workers=3", "hydra.sweep.dir=sweep"]) == 0
-    assert fake.asked[0] == (0, 3)
-    assert all(number == 1 for _, number in fake.asked[1:])
+    assert main(["train", "-m", *overrides, "sweep.workers=3", "hydra.sweep.dir=sweep"]) == 0
+    assert fake.starts[0] == (0, 3)
+    assert all(number == 1 for _, number in fake.starts[1:])
     log = Path("sweep/workers.log").read_text()
     assert "fake 0: started as worker 0 of 3" in log
     assert "fake 0: killed by SIGKILL" in log
 
 
-# Every Python that an engine starts leaves the working folder out of the path of its modules.
+# Every Python process that an engine starts excludes the working folder from its module path.
 
 PATHS = "import os, sys; print(sys.flags.safe_path, os.environ.get('PYTHONSAFEPATH'))"
 
 
-def on_the_path(monkeypatch, folder, **scripts):
-    """Programs by these names, first on PATH."""
+def add_to_path(monkeypatch, folder, **scripts):
+    """Create scripts with these names in a folder that comes first in PATH."""
     folder.mkdir()
     for name, text in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -233,7 +240,7 @@ def test_local_workers_have_a_safe_path(monkeypatch, tmp_path):
 
 def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
     pytest.importorskip("submitit", reason="pip install 'mlplab[slurm]'")
-    on_the_path(monkeypatch, tmp_path / "bin", srun="", sbatch="echo Submitted batch job 42")
+    add_to_path(monkeypatch, tmp_path / "bin", srun="", sbatch="echo Submitted batch job 42")
     from mlplab.sweeps.execution.engines import slurm
 
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
@@ -244,33 +251,33 @@ def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
     text = (sweep / "workers" / "42_submission.sh").read_text()
     assert f"{sys.executable} -P -u -m submitit.core._submit" in text
     assert text.index("export PYTHONSAFEPATH=1") < text.index("submitit.core._submit")
-    assert slurm.Shard([sys.executable, "-c", PATHS], 1)() == 0
+    assert slurm.WorkerTask([sys.executable, "-c", PATHS], 1)() == 0
     assert capfd.readouterr().out == "True 1\n"
 
 
 def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
-    """Ray puts the folder in which it is started on the path of its workers."""
+    """Ray puts the folder in which it is started in the module path of its workers."""
     from mlplab.sweeps.execution.engines import ray
 
-    unfinished_checkpoints = []
+    init_states = []
 
     def init(**options):
-        unfinished_checkpoints.append((os.getcwd(), os.environ.get("PYTHONSAFEPATH")))
+        init_states.append((os.getcwd(), os.environ.get("PYTHONSAFEPATH")))
 
     fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    for given in ({}, {"address": "10.0.0.1:6379"}):
-        ray.Ray(cluster_options.options("ray", given), tmp_path).close()
-    assert unfinished_checkpoints == [(os.sep, "1")] * 2
+    for options in ({}, {"address": "10.0.0.1:6379"}):
+        ray.Ray(cluster_options.options("ray", options), tmp_path).close()
+    assert init_states == [(os.sep, "1")] * 2
     assert Path.cwd() == tmp_path
     assert "PYTHONSAFEPATH" not in os.environ
     log = tmp_path / "ray.log"
-    assert ray.shard([sys.executable, "-c", PATHS], 1, str(tmp_path), str(log)) == 0
+    assert ray.run_worker([sys.executable, "-c", PATHS], 1, str(tmp_path), str(log)) == 0
     assert log.read_text() == "True 1\n"
 
 
-# Slurm, of which only what its controller says is needed.
+# Slurm, of which only the answers of the controller are needed.
 
 RECORDS = """\
 JobId=12 ArrayJobId=12 ArrayTaskId=4-6%7 ArrayTaskThrottle=7 JobName=mlplab JobState=PENDING Reason=Resources NodeList= ExitCode=0:0
@@ -280,33 +287,33 @@ JobId=13 ArrayJobId=12 ArrayTaskId=0 JobName=mlplab JobState=FAILED Reason=NonZe
 """  # noqa: E501
 
 
-def answers(monkeypatch, slurm, *given):
-    """scontrol gives these answers in turn, and counts how often it was asked."""
-    left, asked = list(given), []
+def fake_scontrol(monkeypatch, slurm, *answers):
+    """Let scontrol return these answers in turn; return the list of its calls."""
+    remaining, calls = list(answers), []
 
     def run(command, **more):
-        asked.append(command)
-        output, error = left.pop(0) if len(left) > 1 else left[0]
+        calls.append(command)
+        output, error = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return subprocess.CompletedProcess(command, 1 if error else 0, output, error)
 
     monkeypatch.setattr(slurm.subprocess, "run", run)
-    return asked
+    return calls
 
 
-def test_the_tasks_of_an_array_are_asked_for_together(monkeypatch):
+def test_the_tasks_of_an_array_are_queried_together(monkeypatch):
     slurm = pytest.importorskip(
         "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
     )
-    asked = answers(monkeypatch, slurm, (RECORDS, ""))
+    calls = fake_scontrol(monkeypatch, slurm, (RECORDS, ""))
     array = slurm.Submission("12", pause=60)
-    # 3 has no record: some of the array wait
+    # 3 has no record: it belongs to the waiting tasks
     assert [array.ended(f"12_{task}") for task in range(1, 7)] == [None] * 6
     assert array.ended("12_0") == "FAILED, exit code 1:0 on n1, reason NonZeroExitCode"
-    assert asked == [["scontrol", "-o", "show", "job", "12"]]
+    assert calls == [["scontrol", "-o", "show", "job", "12"]]
 
 
-def test_what_the_controller_does_not_know_or_say(monkeypatch):
+def test_a_controller_that_does_not_answer_or_forgot_the_job(monkeypatch):
     slurm = pytest.importorskip(
         "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
@@ -315,14 +322,14 @@ def test_what_the_controller_does_not_know_or_say(monkeypatch):
         ("", "slurm_load_jobs error: Unable to contact slurm controller"),
         ("", "slurm_load_jobs error: Invalid job id specified"),
     )
-    lone = "JobId=7 JobName=mlplab JobState=COMPLETED Reason=None NodeList=n1 ExitCode=0:0\n"
-    answers(
+    record = "JobId=7 JobName=mlplab JobState=COMPLETED Reason=None NodeList=n1 ExitCode=0:0\n"
+    fake_scontrol(
         monkeypatch,
         slurm,
         silent,
-        (lone.replace("COMPLETED", "RUNNING"), ""),
+        (record.replace("COMPLETED", "RUNNING"), ""),
         silent,
-        (lone, ""),
+        (record, ""),
         forgotten,
     )
     job = slurm.Submission("7", pause=0)
@@ -331,13 +338,13 @@ def test_what_the_controller_does_not_know_or_say(monkeypatch):
     assert job.ended("7") == "gone from the queue"
 
 
-def test_arrays_are_no_larger_than_the_cluster_has_them(monkeypatch):
+def test_arrays_respect_the_size_limit_of_the_cluster(monkeypatch):
     slurm = pytest.importorskip(
         "mlplab.sweeps.execution.engines.slurm",
         reason="submitit is not installed: pip install 'mlplab[slurm]'",
     )
-    answers(monkeypatch, slurm, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))
-    assert slurm.largest_array() == 4
+    fake_scontrol(monkeypatch, slurm, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))
+    assert slurm.max_array_size() == 4
     engine = slurm.Slurm.__new__(slurm.Slurm)
     assert [len(group) for group in engine._arrays([["work"]] * 10)] == [4, 4, 2]
     assert [len(group) for group in engine._arrays([["work"]])] == [1]

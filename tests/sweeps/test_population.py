@@ -1,4 +1,4 @@
-"""Populations of 64: each member equals its lone run, and a member that diverges is not noticed by
+"""Populations of 64: each member equals its single run, and a member that diverges does not affect
 the others.
 """
 
@@ -19,8 +19,8 @@ STEPS = 200
 
 
 def different(k, steps=STEPS):
-    """Member k: learning rate, betas, weight decay, dropout, initializer gain, noise and seed of
-    its own.
+    """Settings of member k, which differ in learning rate, betas, weight decay, dropout,
+    initializer gain, noise and seed.
     """
     base = make_settings(seed=k, patience=None, steps=steps)
     layers = tuple(
@@ -42,33 +42,33 @@ def different(k, steps=STEPS):
 
 
 @pytest.mark.campaign("fuzz", small=True)
-def test_64_members_that_differ_in_every_number_equal_their_lone_runs_after_200_steps():
-    """By default four of them are trained alone too, for 50 steps; in the campaign every one."""
+def test_64_members_that_differ_in_every_number_equal_single_runs_after_200_steps():
+    """By default four of them also train as single runs, for 50 steps; in the campaign all do."""
     steps = size(50, STEPS)
     members = [different(k, steps) for k in range(64)]
-    together = train_population(members)
+    batched = train_population(members)
     for k in range(0, 64, size(21, 1)):
-        alone = train_population([members[k]])[0]
-        assert (together[k].steps, alone.steps) == (steps, steps)
-        torch.testing.assert_close(together[k].last_theta_P, alone.last_theta_P, rtol=0, atol=1e-10)
-        torch.testing.assert_close(together[k].theta_P, alone.theta_P, rtol=0, atol=1e-10)
+        single = train_population([members[k]])[0]
+        assert (batched[k].steps, single.steps) == (steps, steps)
+        torch.testing.assert_close(batched[k].last_theta_P, single.last_theta_P, rtol=0, atol=1e-10)
+        torch.testing.assert_close(batched[k].theta_P, single.theta_P, rtol=0, atol=1e-10)
 
 
 def test_64_members_start_bit_equal():
     members = [different(k) for k in range(64)]
-    together = build_populations(prepare_members(members))[0]
-    batches = next(together.batches.epoch(2))
+    batched = build_populations(prepare_members(members))[0]
+    batches = next(batched.batches.epoch(2))
     for k, settings in enumerate(members):
-        alone = build_populations(prepare_members([settings]))[0]
-        assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
-        for own, shared in zip(next(alone.batches.epoch(2))[:2], batches[:2], strict=True):
-            assert torch.equal(own[0], shared[k])
+        single = build_populations(prepare_members([settings]))[0]
+        assert torch.equal(single.theta_KP[0], batched.theta_KP[k])
+        for expected, shared in zip(next(single.batches.epoch(2))[:2], batches[:2], strict=True):
+            assert torch.equal(expected[0], shared[k])
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
-def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
-    """By default one of the three is sick, another one for each optimizer, for two epochs."""
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if not OPTIMIZERS[name].alone])
+def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(optimizer):
+    """By default one of three members diverges, which depends on the optimizer, for two epochs."""
 
     def population(bad):
         members = []
@@ -89,14 +89,14 @@ def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
         return train_population(members)
 
     healthy = population(None)
-    number = list(OPTIMIZERS).index(word)
+    number = list(OPTIMIZERS).index(optimizer)
     for bad in (0, 31, 63)[size(number % 3, 0) : size(number % 3 + 1, 3)]:
-        sick = population(bad)
+        diverging = population(bad)
         assert (
-            not sick[bad].last_theta_P.equal(healthy[bad].last_theta_P)
-            or sick[bad].status == "diverged"
+            not diverging[bad].last_theta_P.equal(healthy[bad].last_theta_P)
+            or diverging[bad].status == "diverged"
         )
         for k in set(range(64)) - {bad}:
-            assert torch.equal(sick[k].last_theta_P, healthy[k].last_theta_P)
-            assert torch.equal(sick[k].theta_P, healthy[k].theta_P)
-            assert sick[k].history.values.tobytes() == healthy[k].history.values.tobytes()
+            assert torch.equal(diverging[k].last_theta_P, healthy[k].last_theta_P)
+            assert torch.equal(diverging[k].theta_P, healthy[k].theta_P)
+            assert diverging[k].history.values.tobytes() == healthy[k].history.values.tobytes()

@@ -1,5 +1,5 @@
-"""A sweep from the outside: its folders are those of lone runs, a failure costs nobody else
-anything, and nothing is done twice.
+"""Sweeps end to end: job folders equal those of single runs, a failing job does not affect the
+others, and no job is trained twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.tracking import read_metrics
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
-SPLITS = '''
+PLUGIN = '''
 import os, sys
 from dataclasses import dataclass
 from mlplab.config import register
@@ -57,7 +57,7 @@ class Moody(DATASETS["xor"]):
 @register("activation", "touchy")
 @dataclass(frozen=True)
 class Touchy(Activation):
-    """The identity, which cannot stand 7."""
+    """The identity, which raises at level 7."""
     level: float = number(0.0, "7 raises")
     def value(self, z):
         if (self.level == 7) if isinstance(self.level, float) else bool((self.level == 7).any()):
@@ -67,13 +67,13 @@ class Touchy(Activation):
 
 
 @pytest.fixture
-def parts():
+def plugin():
     from mlplab.config import plugins
 
-    Path("parts.py").write_text(SPLITS)
-    yield "parts.py"
-    for group, word in (("dataset", "moody"), ("activation", "touchy")):
-        plugins._registered[group].pop(word, None)
+    Path("components.py").write_text(PLUGIN)
+    yield "components.py"
+    for group, name in (("dataset", "moody"), ("activation", "touchy")):
+        plugins._registered[group].pop(name, None)
 
 
 def files(folder):
@@ -91,16 +91,16 @@ def stamps(folder):
     }
 
 
-# Each job is a run.
+# Each job folder is that of a run.
 
 
 @pytest.mark.campaign("fuzz", small=True)
-def test_a_job_leaves_what_a_lone_run_leaves(monkeypatch):
-    """By default two jobs of six are compared, with one picture; all in the campaign."""
+def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
+    """By default two of six jobs are compared, with one picture; in the campaign all."""
     if not FULL:
         draw_only(monkeypatch, "decision")
         use_few_dots(monkeypatch)
-    words = [
+    overrides = [
         *QUICK,
         "dtype=float64",
         "dataset.noise=0.1",
@@ -108,38 +108,49 @@ def test_a_job_leaves_what_a_lone_run_leaves(monkeypatch):
         "model.dropout=0.1",
         "tracking=full",
     ]
-    table = mlplab.sweep([*words, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
+    table = mlplab.sweep([*overrides, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
     assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
     for row in table.to_dict("records")[:: size(5, 1)]:
         job = Path("sweep/jobs", str(row["job"]))
-        lone = mlplab.run([*words, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"])
+        single_run = mlplab.run(
+            [*overrides, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"]
+        )
         state = {
             name
-            for name in files(lone.folder)
+            for name in files(single_run.folder)
             if name.startswith(("checkpoints/state-", "checkpoints/history"))
         }
-        assert len(state) == 3  # of a lone run, so that it can be made longer
-        assert files(job) == files(lone.folder) - state
-        assert (job / "config.yaml").read_bytes() == (lone.folder / "config.yaml").read_bytes()
-        assert (job / "overrides.yaml").read_bytes() == (
-            lone.folder / "overrides.yaml"
+        assert len(state) == 3  # only a single run keeps them, so that it can be trained further
+        assert files(job) == files(single_run.folder) - state
+        assert (job / "config.yaml").read_bytes() == (
+            single_run.folder / "config.yaml"
         ).read_bytes()
-        own, other = read_metrics(job / "metrics.csv"), read_metrics(lone.folder / "metrics.csv")
-        assert list(own) == list(other)
+        assert (job / "overrides.yaml").read_bytes() == (
+            single_run.folder / "overrides.yaml"
+        ).read_bytes()
+        metrics, expected = (
+            read_metrics(folder / "metrics.csv") for folder in (job, single_run.folder)
+        )
+        assert list(metrics) == list(expected)
         np.testing.assert_allclose(
-            np.array(list(own.values())), np.array(list(other.values())), rtol=1e-9, atol=1e-10
+            np.array(list(metrics.values())),
+            np.array(list(expected.values())),
+            rtol=1e-9,
+            atol=1e-10,
         )
         run = mlplab.load(job)
-        assert run.summary.keys() == lone.summary.keys()
-        assert run.metrics == pytest.approx(lone.metrics, rel=1e-9, abs=1e-10)
+        assert run.summary.keys() == single_run.summary.keys()
+        assert run.metrics == pytest.approx(single_run.metrics, rel=1e-9, abs=1e-10)
         assert run.summary["population"] == 6
         x = np.random.default_rng(0).normal(size=(20, 2))
-        np.testing.assert_allclose(run.predict_proba(x), lone.predict_proba(x), rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            run.predict_proba(x), single_run.predict_proba(x), rtol=0, atol=1e-7
+        )
         for name in ("test/accuracy", "val/loss", "train/f1"):
             assert row[name] == run.metrics[name]
 
 
-def test_layers_that_never_drop_have_their_own_names():
+def test_layers_without_dropout_have_different_parameter_names():
     table = mlplab.sweep([*QUICK, "model.hidden=[4,3]", "model.dropout=0,0.2", "seed=0,1"], "sweep")
     for number in table["job"]:
         mlplab.load(Path("sweep/jobs", str(number))).predict([[0.5, 0.5]])
@@ -155,17 +166,17 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
     for number in range(4):
         events = EventAccumulator(f"sweep/jobs/{number}")
         events.Reload()
-        found = {
+        contents = {
             tag: plugin_data_pb2.HParamsPluginData.FromString(content)
             for tag, content in events.PluginTagToContent("hparams").items()
         }
-        start = found["_hparams_/session_start_info"].session_start_info
+        start = contents["_hparams_/session_start_info"].session_start_info
         summary = json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text())
         config = yaml.safe_load(Path(f"sweep/jobs/{number}/config.yaml").read_text())
         assert start.hparams["optimizer.lr"].number_value == config["optimizer"]["lr"]
         assert start.hparams["activation"].string_value == config["activation"]["name"]
-        assert found["_hparams_/session_end_info"].session_end_info.status == 1
-        experiment = found["_hparams_/experiment"].experiment
+        assert contents["_hparams_/session_end_info"].session_end_info.status == 1
+        experiment = contents["_hparams_/experiment"].experiment
         columns = {info.name: info.differs for info in experiment.hparam_infos}
         assert {name for name, differs in columns.items() if differs} == {
             "optimizer.lr",
@@ -184,15 +195,15 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
 
 
 @pytest.mark.parametrize(
-    ("words", "level"),
+    ("overrides", "level"),
     [
         (["seed=range(101)"], "scalars"),
         (["seed=range(101)", "tracking=off"], "off"),
         (["seed=0,1"], "full"),
     ],
 )
-def test_many_jobs_are_tracked_by_numbers_alone(words, level):
-    mlplab.sweep([*QUICK, "training.epochs=1", *words], "sweep")
+def test_large_sweeps_track_scalars_only(overrides, level):
+    mlplab.sweep([*QUICK, "training.epochs=1", *overrides], "sweep")
     job = Path("sweep/jobs/1")
     assert yaml.safe_load((job / "config.yaml").read_text())["tracking"]["name"] == level
     assert (job / "metrics.csv").exists() == (level != "off")
@@ -234,7 +245,7 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
 
 
 BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
-LEVEL = [] if FULL else ["tracking=summary"]  # of a lone job, which would have pictures
+LEVEL = [] if FULL else ["tracking=summary"]  # a single job would draw pictures
 FOUR = [*QUICK, *LEVEL, "dtype=float64", "optimizer.lr=0.01,0.1", "seed=0,1"]
 
 
@@ -244,7 +255,7 @@ def results(folder):
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory):
-    """Results of these jobs by our own sweeper and launcher."""
+    """Results of these jobs with mlplab's sweeper and launcher."""
     folder = tmp_path_factory.mktemp("four") / "ours"
     assert main(["train", "-m", *FOUR, f"hydra.sweep.dir={folder}"]) == 0
     return results(folder)
@@ -252,7 +263,7 @@ def four(tmp_path_factory):
 
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         in_campaign("fuzz", BASIC[1:]),
         in_campaign("fuzz", BASIC[:1]),
@@ -260,21 +271,27 @@ def four(tmp_path_factory):
         BASIC,
     ],
 )
-def test_hydras_own_launcher_and_sweeper_give_the_same_results(words, four):
-    assert main(["train", "-m", *FOUR, "hydra.sweep.dir=theirs", *words]) == 0
+def test_basic_launcher_and_sweeper_give_the_same_results(overrides, four):
+    assert main(["train", "-m", *FOUR, "hydra.sweep.dir=theirs", *overrides]) == 0
     pd.testing.assert_frame_equal(four, results("theirs"), rtol=1e-9)
 
 
 @pytest.mark.slow
 def test_plan_prints_and_runs_nothing(capsys):
-    words = [*QUICK, "optimizer.lr=0.01,0.1", "activation=tanh,relu", "optimizer=adam", "seeds=4"]
-    assert main(["plan", *words]) == 0
+    overrides = [
+        *QUICK,
+        "optimizer.lr=0.01,0.1",
+        "activation=tanh,relu",
+        "optimizer=adam",
+        "seeds=4",
+    ]
+    assert main(["plan", *overrides]) == 0
     text = capsys.readouterr().out
     assert "16 jobs in 2 populations" in text
     assert "activation=tanh" in text
     assert "activation=relu" in text
     assert list(Path().iterdir()) == []
-    assert main(["plan", *words, "optimizer.lr=-1"]) == 2
+    assert main(["plan", *overrides, "optimizer.lr=-1"]) == 2
 
 
 @pytest.mark.slow
@@ -314,7 +331,7 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
 
 
 @pytest.mark.slow
-def test_97_of_100_with_three_reasons(parts, capsys):
+def test_97_of_100_with_three_reasons(plugin, capsys):
     moods = ["0"] * 50 + ["1"] + ["2"] + ["0"] * 48
     Path("conf/experiment").mkdir(parents=True)
     zipped = {
@@ -332,7 +349,7 @@ def test_97_of_100_with_three_reasons(parts, capsys):
     }
     text |= {"training": {"epochs": 3}, "sweep": {"zip": zipped}}
     Path("conf/experiment/mine.yaml").write_text("# @package _global_\n" + yaml.safe_dump(text))
-    assert main(["train", "--plugin", parts, "experiment=mine", "hydra.sweep.dir=sweep"]) == 1
+    assert main(["train", "--plugin", plugin, "experiment=mine", "hydra.sweep.dir=sweep"]) == 1
     table = pd.read_csv("sweep/results.csv")
     assert table["status"].value_counts().to_dict() == {"done": 97, "failed": 2, "diverged": 1}
     out = capsys.readouterr()
@@ -346,14 +363,14 @@ def test_97_of_100_with_three_reasons(parts, capsys):
     assert healthy[["val/accuracy", "test/loss"]].notna().all(axis=None)
 
 
-def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(parts):
+def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(plugin):
     assert (
         main(
             [
                 "train",
                 "-m",
                 "--plugin",
-                parts,
+                plugin,
                 *QUICK,
                 "activation=touchy",
                 "activation.level=range(0,12)",
@@ -370,7 +387,7 @@ def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(parts):
 
 @pytest.mark.slow
 def test_out_of_memory_halves(monkeypatch):
-    real, sizes = runner.populate, []
+    real, sizes = runner.build_populations, []
 
     def small(members):
         sizes.append(len(members))
@@ -378,30 +395,30 @@ def test_out_of_memory_halves(monkeypatch):
             raise MemoryError
         return real(members)
 
-    monkeypatch.setattr(runner, "populate", small)
+    monkeypatch.setattr(runner, "build_populations", small)
     table = mlplab.sweep([*QUICK, "seed=range(10)"], "sweep")
     assert list(table["status"]) == ["done"] * 10
     assert sizes[:3] == [10, 5, 2]
 
 
-def test_an_estimate_cuts_populations(monkeypatch):
+def test_a_memory_estimate_splits_populations(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 1)
     table = mlplab.sweep([*QUICK, "seed=range(3)"], "sweep")
-    assert [len(piece.jobs) for piece in read_plan(Path("sweep")).pieces] == [1, 1, 1]
+    assert [len(unit.jobs) for unit in read_plan(Path("sweep")).work_units] == [1, 1, 1]
     assert list(table["status"]) == ["done"] * 3
 
 
 @pytest.mark.slow
-def test_retries_and_fail_fast(parts):
-    words = ["train", "-m", "--plugin", parts, *QUICK, "dataset=moody"]
-    assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=once"]) == 1
-    Path("failed_since").unlink()
-    assert main([*words, "dataset.mood=0,3", "hydra.sweep.dir=twice", "sweep.retries=1"]) == 0
-    Path("failed_since").unlink()
+def test_retries_and_fail_fast(plugin):
+    overrides = ["train", "-m", "--plugin", plugin, *QUICK, "dataset=moody"]
+    assert main([*overrides, "dataset.mood=0,3", "hydra.sweep.dir=once"]) == 1
+    Path("tried").unlink()
+    assert main([*overrides, "dataset.mood=0,3", "hydra.sweep.dir=twice", "sweep.retries=1"]) == 0
+    Path("tried").unlink()
     assert (
         main(
             [
-                *words,
+                *overrides,
                 "dataset.mood=1,0",
                 "model.hidden=[3],[4]",
                 "sweep.fail_fast=true",
@@ -413,19 +430,19 @@ def test_retries_and_fail_fast(parts):
     statuses = list(pd.read_csv("fast/results.csv")["status"])
     assert statuses.count("failed") == 1
     assert statuses.count("missing") == 1
-    assert main(["resume", "once"]) == 2  # its parts have to be named again
-    assert main(["resume", "once", "--plugin", parts]) == 1
-    Path("failed_since").touch()
-    assert main(["resume", "once", "--plugin", parts]) == 0
+    assert main(["resume", "once"]) == 2  # its plugin must be named again
+    assert main(["resume", "once", "--plugin", plugin]) == 1
+    Path("tried").touch()
+    assert main(["resume", "once", "--plugin", plugin]) == 0
 
 
 @pytest.mark.slow
 def test_lbfgs_jobs_run_alone_after_the_others():
-    words = [*QUICK, "tracking=scalars", "optimizer=torch,adam", "seed=0,1"]
-    table = mlplab.sweep(words, "sweep")
+    overrides = [*QUICK, "tracking=scalars", "optimizer=torch,adam", "seed=0,1"]
+    table = mlplab.sweep(overrides, "sweep")
     assert list(table["status"]) == ["done"] * 4
     plan = read_plan(Path("sweep"))
-    assert [len(piece.jobs) for piece in plan.pieces] == [2, 1, 1]
+    assert [len(unit.jobs) for unit in plan.work_units] == [2, 1, 1]
     assert "one network at a time" in plan.populations[1].alone
     assert "one network at a time" in plan_text(plan)
     assert "one network at a time" in Path("sweep/jobs/0/log.txt").read_text()
@@ -436,7 +453,7 @@ def test_lbfgs_jobs_run_alone_after_the_others():
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
-    words = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
+    overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
     real, calls = runner.Loop.run, []
 
     def interrupted(loop):
@@ -446,7 +463,7 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
         real(loop)
 
     monkeypatch.setattr(runner.Loop, "run", interrupted)
-    assert main(["train", "-m", *words, "hydra.sweep.dir=sweep"]) == 130
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "finish it with: mlplab resume sweep",
         "sweep",
@@ -464,7 +481,7 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
     assert stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1")) == before
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
     everything = stamps(Path("sweep/jobs"))
-    assert main(["train", "-m", *words, "hydra.sweep.dir=sweep"]) == 0
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 0
     assert stamps(Path("sweep/jobs")) == everything
 
 
@@ -474,9 +491,9 @@ def test_a_changed_sweep_adds_its_new_jobs(capsys):
     before = stamps(Path("sweep/jobs/1")) | stamps(Path("sweep/jobs/2"))
     capsys.readouterr()
     assert main(["train", "-m", *QUICK, "seed=5,1,2", "hydra.sweep.dir=sweep"]) == 0
-    told = capsys.readouterr().err
-    assert "1 new jobs join" in told
-    assert "not in this one" in told
+    errors = capsys.readouterr().err
+    assert "1 new jobs join" in errors
+    assert "not in this one" in errors
     table = pd.read_csv("sweep/results.csv")
     assert dict(zip(table["seed"], table["job"], strict=True)) == {1: 1, 2: 2, 5: 3}
     assert stamps(Path("sweep/jobs/1")) | stamps(Path("sweep/jobs/2")) == before
@@ -485,7 +502,7 @@ def test_a_changed_sweep_adds_its_new_jobs(capsys):
     assert sorted(pd.read_csv("sweep/results.csv")["job"]) == [0, 3]
 
 
-def test_a_folder_of_something_else_is_refused():
+def test_a_folder_that_is_no_sweep_is_rejected():
     Path("sweep").mkdir()
     Path("sweep/thesis.tex").touch()
     assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 2
@@ -494,40 +511,40 @@ def test_a_folder_of_something_else_is_refused():
     assert os.listdir("sweep") == ["thesis.tex"]
 
 
-def made_plan(words):
-    task = Task(words, (), ())
-    return run_sweep.write_sweep_plan(Path("sweep"), task.settings(task.jobs), Options(), words)
+def write_sweep_plan(overrides):
+    task = Task(overrides, (), ())
+    return run_sweep.write_sweep_plan(Path("sweep"), task.settings(task.jobs), Options(), overrides)
 
 
 def test_a_plan_is_frozen():
-    words = [
+    overrides = [
         *QUICK,
         "optimizer.lr=0.1,1e-3,1",
         "model.hidden=[3],[4,{units:3,dropout:0.1}]",
         "seed=0,1",
         "training.patience=null",
     ]
-    plan = made_plan(words)
+    plan = write_sweep_plan(overrides)
     read = read_plan(Path("sweep"))
     assert [(job.number, job.hash, job.overrides, job.settings) for job in read.jobs] == [
         (job.number, job.hash, job.overrides, job.settings) for job in plan.jobs
     ]
-    assert (read.pieces, read.populations, read.options, read.keys) == (
-        plan.pieces,
+    assert (read.work_units, read.populations, read.options, read.keys) == (
+        plan.work_units,
         plan.populations,
         plan.options,
         plan.keys,
     )
     text = Path("sweep/plan.yaml").read_text()
     assert text.count('"seed": 1') >= 1
-    for wrong in (
+    for damaged in (
         text.replace('"seed": 1', '"seed": 2'),
         text.replace("lr: ", "lr: 1", 1),
         text[: len(text) // 2],
         text.replace("mlplab-plan-1", "x"),
     ):
-        assert wrong != text
-        Path("sweep/plan.yaml").write_text(wrong)
+        assert damaged != text
+        Path("sweep/plan.yaml").write_text(damaged)
         with pytest.raises(ConfigError):
             read_plan(Path("sweep"))
 
@@ -537,7 +554,7 @@ import os, time
 from pathlib import Path
 from mlplab.sweeps.execution import runner
 
-populate = runner.populate
+build_populations = runner.build_populations
 
 
 def meet(members):
@@ -546,18 +563,18 @@ def meet(members):
     while len(list(Path().glob("trains-*"))) < 2:
         assert time.monotonic() < deadline, "no other driver trains"
         time.sleep(0.005)
-    return populate(members)
+    return build_populations(members)
 
 
-runner.populate, runner.WAIT = meet, 0.05
+runner.build_populations, runner.WAIT = meet, 0.05
 """
-"""A driver that has jobs waits until another one has some too, however fast it is."""
+"""A driver that trains jobs waits until another one trains some too, however fast it is."""
 
 
 @pytest.mark.slow
 def test_three_drivers_do_each_job_once():
     Path("meeting.py").write_text(MEETING)
-    words = [
+    overrides = [
         *("--plugin", "meeting.py"),
         "experiment=xor_mlp",
         "training.epochs=3",
@@ -565,9 +582,9 @@ def test_three_drivers_do_each_job_once():
         "seed=range(2)",
         "hydra.sweep.dir=sweep",
     ]
-    drivers = [start("train", "-m", *words) for _ in range(3)]
-    told = [driver.communicate(timeout=120)[1] for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0, 0], told
+    drivers = [start("train", "-m", *overrides) for _ in range(3)]
+    errors = [driver.communicate(timeout=120)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0, 0], errors
     table = pd.read_csv("sweep/results.csv")
     assert list(table["status"]) == ["done"] * 8
     assert all(len(list(Path(f"sweep/jobs/{n}").glob("events*"))) == 1 for n in range(8))
@@ -580,11 +597,16 @@ def test_three_drivers_do_each_job_once():
 
 @pytest.mark.slow
 def test_jobs_killed_in_the_middle_are_not_half_there():
-    """The process is killed while it writes a folder: what is there is whole, the rest is done by
-    resume.
+    """The process is killed while it writes folders: existing folders are complete, and resume
+    trains the missing jobs.
     """
-    words = ["experiment=xor_mlp", "training.epochs=2", "seed=range(110)", "hydra.sweep.dir=sweep"]
-    driver = start("train", "-m", *words)
+    overrides = [
+        "experiment=xor_mlp",
+        "training.epochs=2",
+        "seed=range(110)",
+        "hydra.sweep.dir=sweep",
+    ]
+    driver = start("train", "-m", *overrides)
     kill_while_it_writes(driver, 20)
     there = list(Path("sweep/jobs").iterdir())
     assert 20 <= len(there) < 110
@@ -600,7 +622,7 @@ def test_jobs_killed_in_the_middle_are_not_half_there():
 
 
 def kill_while_it_writes(driver, number):
-    """Kill it once it has written so many folders more."""
+    """Kill the driver once it has written `number` more folders."""
     before = len(list(Path("sweep/jobs").glob("*")))
     wait_for(
         lambda: (
@@ -614,10 +636,10 @@ def kill_while_it_writes(driver, number):
 
 @pytest.mark.campaign("kills")
 def test_500_jobs_killed_20_times():
-    """Killed 16 times while it trains and 4 times while it writes folders, and resumed each time:
-    500 results, none twice, the table of an undisturbed sweep.
+    """Killed 16 times during training and 4 times while it writes folders, and resumed each time:
+    500 results, no job trained twice, and the same table as that of an undisturbed sweep.
     """
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "training.epochs=8",
         "activation=tanh,relu,elu,sigmoid,gelu",
@@ -625,13 +647,16 @@ def test_500_jobs_killed_20_times():
         "seed=range(50)",
         "tracking.checkpoint_seconds=0.001",
     ]
-    assert main(["train", "-m", *words, "hydra.sweep.dir=undisturbed"]) == 0
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=undisturbed"]) == 0
     random, seen, plugins = np.random.default_rng(3), {}, []
     for number in range(20):
         name = f"paused_{number}"
-        if while_training := number % 4 != 3 or number == 19:  # each other one costs a population
+        # every other kill, while folders are written, costs a population
+        if while_training := number % 4 != 3 or number == 19:
             plugins += pause(step=int(random.integers(1, 140)), name=name)
-        begin = ["resume", "sweep"] if number else ["train", "-m", *words, "hydra.sweep.dir=sweep"]
+        begin = (
+            ["resume", "sweep"] if number else ["train", "-m", *overrides, "hydra.sweep.dir=sweep"]
+        )
         driver = start(*begin, *plugins)
         if while_training:
             wait_until_paused(driver, name)
