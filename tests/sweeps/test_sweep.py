@@ -608,13 +608,13 @@ def test_jobs_killed_in_the_middle_are_not_half_there():
     ]
     driver = start("train", "-m", *overrides)
     kill_while_it_writes(driver, 20)
-    there = list(Path("sweep/jobs").iterdir())
-    assert 20 <= len(there) < 110
-    complete = files(there[0])
-    assert all(files(path) == complete for path in there)
-    before = {path: stamps(path) for path in there}
+    folders = list(Path("sweep/jobs").iterdir())
+    assert 20 <= len(folders) < 110
+    complete = files(folders[0])
+    assert all(files(path) == complete for path in folders)
+    before = {path: stamps(path) for path in folders}
     assert main(["resume", "sweep"]) == 0
-    assert {path: stamps(path) for path in there} == before
+    assert {path: stamps(path) for path in folders} == before
     table = pd.read_csv("sweep/results.csv")
     assert list(table["job"]) == list(range(110))
     assert set(table["status"]) == {"done"}

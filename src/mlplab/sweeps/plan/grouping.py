@@ -94,7 +94,7 @@ def group_members(members: Sequence[PreparedMember | None]) -> list[Group]:
 
 def _single_reason(member: PreparedMember | None) -> str:
     if member is None:
-        return "the data could not be made when this was planned"
+        return "the data could not be prepared during planning"
     return (
         f"optimizer={member.settings.word('optimizer')} trains one network at a time"
         if member.settings.optimizer.alone
