@@ -16,7 +16,7 @@ from harness import QUICK, row, tree
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import LinkError
-from mlplab.io.files import AppendFile, written_aside
+from mlplab.io.files import AppendFile, open_atomic
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.engines.local import Process
@@ -207,13 +207,13 @@ def test_b21_the_study_of_a_search_is_no_link(name, tmp_path):
 def test_b21_what_is_written_aside_has_a_name_that_nobody_can_guess(tmp_path):
     names = set()
     for _ in range(2):
-        with written_aside(tmp_path / "out.csv") as (staging_dir, file):
+        with open_atomic(tmp_path / "out.csv") as (staging_dir, file):
             names.add(staging_dir)
             assert staging_dir.parent == tmp_path
             file.write(b"rows")
     assert len(names) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
-    with contextlib.suppress(KeyboardInterrupt), written_aside(tmp_path / "out.csv") as (_, file):
+    with contextlib.suppress(KeyboardInterrupt), open_atomic(tmp_path / "out.csv") as (_, file):
         file.write(b"half")
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
