@@ -38,18 +38,18 @@ WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
 
 def stopped(place, words=WORDS, at=20, keep=2):
     """A run that was interrupted after step `at`, with a checkpoint at each step."""
-    real, before = CheckpointCallback.__call__, checkpoints_module.KEPT
+    real, before = CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED
 
     def call(self, loop):
         if loop.step == at:
             self.signals.received = signal.SIGTERM
         real(self, loop)
 
-    CheckpointCallback.__call__, checkpoints_module.KEPT = call, keep
+    CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = call, keep
     try:
         result = experiment.run(build(compose(words)), Path(place), quiet=True)
     finally:
-        CheckpointCallback.__call__, checkpoints_module.KEPT = real, before
+        CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = real, before
     assert result.status == "interrupted"
     return Path(place)
 
@@ -199,7 +199,7 @@ def test_b8_all_are_damaged(place, capfd):
         path.write_bytes(b"x" * path.stat().st_size)
     before = tree(place)
     assert main(["resume", str(place)]) == 2
-    assert "not begun anew" in capfd.readouterr().err
+    assert "does not restart from the" in capfd.readouterr().err
     assert tree(place) == before
 
 
@@ -550,7 +550,7 @@ def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
             good = {s for s in good if s <= step}
         if good:
             assert newest(folder)[0].step == max(good)
-        assert len(steps(folder)) <= checkpoints_module.KEPT
+        assert len(steps(folder)) <= checkpoints_module.NUM_RETAINED
     store.close()
 
 

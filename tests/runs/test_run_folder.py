@@ -98,7 +98,7 @@ def test_a_killed_owner_leaves_no_stale_lock(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run").lock()
     owner.kill()
     owner.communicate()
-    with pytest.raises(FolderInUseError, match="never writes over another"):
+    with pytest.raises(FolderInUseError, match="never overwrites another"):
         create(tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     folder.lock()  # what resume does

@@ -41,7 +41,7 @@ def predict(arguments: Sequence[str]) -> int:
     load_plugins(given.folder, given.plugin)
     from mlplab.runs.ensemble import Predictor
 
-    predictor = Predictor.of(given.folder, given.best)
+    predictor = Predictor.from_folder(given.folder, given.best)
     rows = _write(out, _tables(predictor, given.file, given.id))
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
     print(f"{rows} rows predicted by {members}")
