@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from composing import composed_once  # noqa: F401
-from tiers import few_by_default
+from tiers import subset_by_default
 
 import mlplab
 from mlplab.cli import main
@@ -105,7 +105,7 @@ FORMS = {"t": "onnx", "[v,w]": "torch"}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "more", "form"),
-    few_by_default(
+    subset_by_default(
         "fuzz",
         [(*model, form) for model in MODELS for form in ("onnx", "torch")],
         lambda target, more, form: form == FORMS.get(target) and "dataset.encode" not in more,
