@@ -1,8 +1,8 @@
 """Run the command line as a process: `run` to its end, `start` in the background.
 
-The process is a child of a warm server (fork_server.py) that has everything imported. Where a test
-is about the process itself (imports, interpreter flags, closed streams), `python_command` gives the
-real command line for subprocess.
+The process is a child of a warm server (fork_server.py) that has imported everything. For tests of
+the process itself (imports, interpreter flags, closed streams), `python_command` returns the real
+command line for subprocess.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _server() -> str:
 class CliProcess:
     """A running command with the interface of subprocess.Popen.
 
-    Output and errors go to pipes that `communicate` reads, unless descriptors are given.
+    Unless descriptors are passed, output and errors go to pipes that `communicate` reads.
     """
 
     def __init__(
@@ -129,8 +129,8 @@ class CliProcess:
         """Read both pipes to their end and wait. May be called again after TimeoutExpired."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._open:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = select.select(self._open, [], [], left)[0]
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = select.select(self._open, [], [], remaining)[0]
             if not ready:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             for descriptor in ready:
@@ -155,14 +155,14 @@ class CliProcess:
 
 
 def start(*arguments: str, **options) -> CliProcess:
-    """`mlplab ARGUMENTS` in the background."""
+    """Start `mlplab ARGUMENTS` in the background."""
     return CliProcess(arguments, **options)
 
 
 def run(
     *arguments: str, code: int | None = 0, timeout: float = 120, **options
 ) -> subprocess.CompletedProcess[str]:
-    """`mlplab ARGUMENTS` to its end; its exit code must be `code`, unless that is None."""
+    """Run `mlplab ARGUMENTS` to its end; the exit code must be `code`, unless that is None."""
     process = start(*arguments, **options)
     try:
         output, errors = process.communicate(timeout)

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from mlplab import config
 from mlplab.commands import train
 from mlplab.config import batch_compose, edit_stored, expand, plugins, stored
 from mlplab.config.search_path import config_folders
@@ -75,7 +74,7 @@ def _hydra_compose_once(typed: Sequence[str], where: Sequence[Path]) -> Any:
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (config, stored, edit_stored, expand, train, hydra_task, search):
+    for module in (stored, edit_stored, expand, train, hydra_task, search):
         patch.setattr(module, "compose", _compose_once)
     for module in (composing, batch_compose):
         patch.setattr(module, "hydra_compose", _hydra_compose_once)

@@ -1,8 +1,8 @@
 """Tiers, limits and folders of all tests.
 
-The default tier is what `scripts/test` runs. Tests marked `campaign("PART")` run only with
-`--campaign=PART` (`scripts/test campaign`); with `small=True` they run in the default tier too, at
-the small size that `harness.size` returns there. An item that has passed in a campaign is written
+The default tier is what `scripts/test` runs. Tests marked `campaign("SECTION")` run only with
+`--campaign=SECTION` (`scripts/test campaign`); with `small=True` they also run in the default tier,
+at the small size that `harness.size` returns there. An item that has passed in a campaign is added
 to the file that `--campaign-record` names, and skipped when the campaign is started again.
 """
 
@@ -19,7 +19,7 @@ import pytest
 TESTS = Path(__file__).parent
 for folder in (TESTS, TESTS / "pictures", TESTS / "reliability"):
     sys.path.insert(0, str(folder))  # building.py, studies.py, harness.py and others
-# Two workers on two cores: a thread each, so that they do not wait for each other.
+# Two workers on two cores: one thread each, so that they do not wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Here and not in a hook: conftest files below read it when they are imported.
@@ -29,9 +29,9 @@ if any(argument.partition("=")[0] == "--campaign" for argument in sys.argv):
 import cli_process  # noqa: E402
 import timing  # noqa: E402
 
-CAMPAIGN_PARTS = ("kills", "lecture", "fuzz", "timing", "cluster")
+CAMPAIGN_SECTIONS = ("kills", "lecture", "fuzz", "timing", "cluster")
 MAX_CPU_SECONDS = 3.0
-"""What a test may cost, children included and first imports not, unless it is marked slow."""
+"""Limit for a test that is not marked slow, including children, without first imports."""
 
 
 def pytest_addoption(parser):
@@ -40,10 +40,10 @@ def pytest_addoption(parser):
         "--campaign",
         action="append",
         default=[],
-        choices=CAMPAIGN_PARTS,
-        help="run these parts of the campaign, in full, in place of the default tier",
+        choices=CAMPAIGN_SECTIONS,
+        help="run these sections of the campaign, in full, instead of the default tier",
     )
-    group.addoption("--campaign-record", help="the file that lists what has passed already")
+    group.addoption("--campaign-record", help="file with the tests that have passed already")
 
 
 def pytest_configure(config):
@@ -80,15 +80,15 @@ class _CampaignRecord:
 
 
 def pytest_collection_modifyitems(config, items):
-    parts = set(config.getoption("--campaign"))
+    sections = set(config.getoption("--campaign"))
     selected, deselected = [], []
     for item in items:
         marks = list(item.iter_markers("campaign"))
         for mark in marks:
-            if not mark.args or not set(mark.args) <= set(CAMPAIGN_PARTS):
-                raise pytest.UsageError(f"{item.nodeid}: {mark} names no part of the campaign")
-        if parts:
-            runs = any(parts & set(mark.args) for mark in marks)
+            if not mark.args or not set(mark.args) <= set(CAMPAIGN_SECTIONS):
+                raise pytest.UsageError(f"{item.nodeid}: {mark} names no section of the campaign")
+        if sections:
+            runs = any(sections & set(mark.args) for mark in marks)
         else:
             runs = all(mark.kwargs.get("small", False) for mark in marks)
         keep = runs and item.nodeid not in config.already_passed
@@ -129,8 +129,8 @@ IMPORTS.install()
 def _cpu_seconds() -> float:
     """Processor seconds of this process and of children that have ended, less those of imports."""
     now = os.times()
-    own = now.user + now.system + now.children_user + now.children_system
-    return own + cli_process.cpu_seconds - IMPORTS.seconds
+    total = now.user + now.system + now.children_user + now.children_system
+    return total + cli_process.cpu_seconds - IMPORTS.seconds
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +142,8 @@ def _cpu_limit(request):
     if marks & {"slow", "campaign", "cuda"}:
         return
     spent = _cpu_seconds() - start
-    # Programs that share the caches make a test dearer even in processor time; a reference says how
-    # much. It costs some milliseconds, so it is asked only when it matters.
+    # Programs that share the caches make a test slower even in processor time; a reference measures
+    # how much. That takes some milliseconds, so it is done only when it matters.
     if spent > MAX_CPU_SECONDS and (spent := spent / timing.slowdown()) > MAX_CPU_SECONDS:
         pytest.fail(
             f"{request.node.nodeid} took {spent:.1f} s of processor time; the limit is"
@@ -153,5 +153,5 @@ def _cpu_limit(request):
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
-    """Nothing that a test runs leaves anything in the checkout."""
+    """Run each test in an empty folder, so that nothing is left in the checkout."""
     monkeypatch.chdir(tmp_path)

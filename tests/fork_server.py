@@ -1,9 +1,8 @@
 """A program that imports mlplab once and then forks a child for each command that a test runs.
 
-`python -m mlplab` spends two to five seconds of processor time on imports. Where a test needs a
-process of its own (signals, exit codes, descriptors, limits) but not those imports, the child of a
-warm parent is the same process for a hundredth of the price. The parent has one thread, so a fork
-is safe.
+`python -m mlplab` spends two to five seconds of processor time on imports. If a test needs a
+separate process (signals, exit codes, descriptors, limits) but not those imports, a fork of a warm
+parent behaves the same at a hundredth of the cost. The parent has one thread, so a fork is safe.
 
 Usage: fork_server.py SOCKET. It ends when its standard input is closed. A client connects, sends
 one JSON object {"arguments", "cwd", "env", "limits"} with the descriptors of stdin, stdout and
@@ -58,7 +57,7 @@ def warm_up() -> None:
 
 
 def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
-    """Become what `python -m mlplab ARGUMENTS` would be, and end as it would."""
+    """Run `mlplab ARGUMENTS` in this process and exit as `python -m mlplab ARGUMENTS` would."""
     code = 1
     try:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
@@ -70,7 +69,7 @@ def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
-        # The streams live as long as the process.
+        # the streams stay open until the process ends
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(  # noqa: SIM115

@@ -2,7 +2,7 @@
 
 A test that interrupts a training must hit it in the middle however fast it is. A plug-in makes the
 process wait at its n-th checkpoint, or after a step, with everything in the state that a training
-has there, and `Paused` tells the test where it stands.
+has there, and `Paused` tells the test at which step that is.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Checkpoints.save, CheckpointCallback.__call__ = save, call
 
 @dataclass(frozen=True)
 class Paused:
-    """Where a training waits."""
+    """The step at which a training waits."""
 
     pid: int
     step: int
@@ -61,10 +61,10 @@ class Paused:
 
 
 def pause(*, checkpoints: int = 0, step: int = 0, name: str = "paused") -> list[str]:
-    """Arguments for `mlplab train` and `resume`: wait after so many checkpoints and steps.
+    """Arguments for `mlplab train` and `resume`: wait after this many checkpoints and steps.
 
-    The first process that comes there waits; `name` is the file that it writes then. A file called
-    `released` lets it go on without a signal.
+    The first process that reaches that point waits and writes the file `name`.json. A file called
+    `released` lets it continue without a signal.
     """
     once = str(Path(f"{name}.json").absolute())
     text = PLUGIN.format(checkpoints=checkpoints, step=step, once=once)
@@ -73,7 +73,7 @@ def pause(*, checkpoints: int = 0, step: int = 0, name: str = "paused") -> list[
 
 
 def plugin(name: str = "paused") -> list[str]:
-    """Arguments that load the plug-in again; after its pause it does nothing any more.
+    """Arguments that load the plug-in again; after its pause it has no effect.
 
     A sweep is resumed only with the plug-ins that it began with.
     """

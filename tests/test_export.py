@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from composing import composed_once  # noqa: F401
-from tiers import few_by_default
+from tiers import subset_by_default
 
 import mlplab
 from mlplab.cli import main
@@ -105,7 +105,7 @@ FORMS = {"t": "onnx", "[v,w]": "torch"}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "more", "form"),
-    few_by_default(
+    subset_by_default(
         "fuzz",
         [(*model, form) for model in MODELS for form in ("onnx", "torch")],
         lambda target, more, form: form == FORMS.get(target) and "dataset.encode" not in more,
@@ -212,7 +212,7 @@ def test_folds_that_met_different_words_are_one_module(tmp_path):
     words = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]"]
     own = ["dataset.missing=impute", "training.epochs=2", "tracking=off"]
     mlplab.sweep([*words, *own, "validation=kfold", "validation.folds=3"], "kf")
-    predictor = Predictor.of(Path("kf"))
+    predictor = Predictor.from_folder(Path("kf"))
     rows, columns = random_rows(predictor.runs[0], 50), inputs(predictor.runs)
     with torch.no_grad():
         module = Pipeline(predictor.runs).eval()
@@ -298,7 +298,7 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
         ],
         quiet=True,
     )
-    predictor = Predictor.of(Path(frame.attrs["folder"]))
+    predictor = Predictor.from_folder(Path(frame.attrs["folder"]))
     rows = random_rows(predictor.runs[0], 50)
     alone = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
     mean, spread = predictor.scores(rows, "rows")
@@ -314,7 +314,7 @@ def test_every_activation_predicts_in_a_population(word, moons):
     runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]
     assert len(runs) == 2
     x = np.random.default_rng(0).normal(size=(20, 2))
-    found = StackedModels(runs).predicted([x])
+    found = StackedModels(runs).predict([x])
     for run, own in zip(runs, found, strict=True):
         assert np.allclose(own, run.scores(x), atol=1e-6)
 

@@ -202,7 +202,7 @@ def test_a_stored_configuration_runs_again(run, tmp_path):
 def test_twenty_at_once_get_twenty_folders(tmp_path):
     command = (
         "from mlplab import runs; from pathlib import Path; f ="
-        " runs.unique(runs.default_place(Path('outputs'), 'x')); print(f.path)"
+        " runs.create_unique(runs.default_folder(Path('outputs'), 'x')); print(f.path)"
     )
     started = [
         subprocess.Popen(

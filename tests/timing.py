@@ -1,4 +1,4 @@
-"""Processor time relative to a fixed piece of Python: tests of cost on slow or busy machines."""
+"""Processor time relative to a fixed reference program, for tests of cost on busy machines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 REFERENCE = 0.008
-"""Processor seconds of `_reference_work` on the machine that the limits are written for."""
+"""Processor seconds of `_reference_work` on the reference machine, for which the limits are."""
 
 
 def cheapest(work: Callable[[], Any], attempts: int = 1) -> float:
-    """Processor seconds of the cheapest attempt, as they would be on the machine of reference.
+    """Return the processor seconds of the cheapest attempt, converted to the reference machine.
 
     Other programs on the cores make a program slower even in processor time (they share caches and
     clock), by a factor that changes within seconds; so the reference is timed before and after each
@@ -20,17 +20,17 @@ def cheapest(work: Callable[[], Any], attempts: int = 1) -> float:
     """
     costs = []
     for _ in range(attempts):
-        before = _cost(_reference_work)
+        reference_before = _cost(_reference_work)
         cost = _cost(work)
-        costs.append(cost / max(1.0, (before + _cost(_reference_work)) / 2 / REFERENCE))
+        costs.append(cost / max(1.0, (reference_before + _cost(_reference_work)) / 2 / REFERENCE))
     return min(costs)
 
 
 def slowdown() -> float:
-    """How many times slower than the machine of reference this one is now; at least 1.
+    """Return how many times slower than the reference machine this one is now; at least 1.
 
-    Where more programs want to run than there are cores, twice what the reference says: it fits
-    into the caches, and what does not fit suffers more.
+    The result is doubled if there are more running programs than cores: the reference program fits
+    into the caches, and larger programs suffer more.
     """
     busy = 2.0 if os.getloadavg()[0] > (os.cpu_count() or 1) + 0.5 else 1.0
     return busy * max(1.0, sorted(_cost(_reference_work) for _ in range(5))[2] / REFERENCE)

@@ -25,7 +25,7 @@ from mlplab.runs.distributed_run import (
 )
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record, write_data_report
-from mlplab.runs.resume_checks import check_compatible, find, identity, is_finished
+from mlplab.runs.resume_checks import check_compatible, find_checkpoint, identity, is_finished
 from mlplab.runs.run import Run, load
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
@@ -52,7 +52,7 @@ def run(
     leaves a folder with status `failed`.
     """
     with (
-        Signals(at_once=True) as signals,
+        Signals(raise_immediately=True) as signals,
         determinism(settings.deterministic),
         process_group() as across,
     ):
@@ -80,7 +80,7 @@ def resume(
     another run.
     """
     with (
-        Signals(at_once=True) as signals,
+        Signals(raise_immediately=True) as signals,
         determinism(settings.deterministic),
         process_group() as across,
     ):
@@ -101,7 +101,7 @@ def _resume(
 ) -> Run:
     if step is None and is_finished(folder, allowed):
         return load(folder)
-    saved, complaints = find(folder, step)
+    saved, complaints = find_checkpoint(folder, step)
     member = prepare_members([settings])[0]
     loop, reason = _loop(member, across)
     with log_to(folder) as log:
@@ -123,7 +123,7 @@ def _carry_out(
     resumed: bool = False,
 ) -> Run:
     """Train and record, from the start or from what was saved."""
-    if not signals.hooked:
+    if not signals.installed:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
     make_folder(folder / "checkpoints")
@@ -140,7 +140,7 @@ def _carry_out(
         onlooker = _onlooker(record, member, log, quiet)
         if onlooker is not None:
             loop.observers.append(onlooker.observe)
-            keeper.watch(onlooker.recorder, saved)
+            keeper.attach_recorder(onlooker.recorder, saved)
         loop.after_step = (
             keeper if loop.across is None else sync_signals(loop.across, signals, keeper)
         )
@@ -162,7 +162,8 @@ def _carry_out(
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         if onlooker is not None and signals.received is None:
-            signals.at_once = True  # the results are written; a signal only costs pictures now
+            # the results are written; a signal only costs pictures now
+            signals.raise_immediately = True
             onlooker.conclude(outcome, quiet)
         return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
     except BaseException:
@@ -205,7 +206,7 @@ def _train(
             bar.update(rows[-1].step, dict(zip(names, rows[-1].values[:, 0].tolist(), strict=True)))
 
         loop.listener = listen
-        signals.at_once = False  # from here on a signal is honored between two steps
+        signals.raise_immediately = False  # from here on a signal is honored between two steps
         with contextlib.suppress(KeyboardInterrupt):
             signals.check()
             loop.run()
@@ -216,7 +217,7 @@ def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
     folder = (
         runs.create(place)
         if place is not None
-        else runs.unique(runs.default_folder(Path("outputs"), settings.name))
+        else runs.create_unique(runs.default_folder(Path("outputs"), settings.name))
     )
     try:
         yield folder.path

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiers import few_by_default
+from tiers import subset_by_default
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -236,7 +236,7 @@ def largest_by_default(word: str, size: str) -> bool:
     return size == own[-1]
 
 
-@pytest.mark.parametrize(("word", "size"), few_by_default("fuzz", FITTING, largest_by_default))
+@pytest.mark.parametrize(("word", "size"), subset_by_default("fuzz", FITTING, largest_by_default))
 def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str) -> None:
     task, loss = TASKS[size], SPLITS[word]()
     outputs_KBC, targets = batch(task, loss.num_outputs(task))

@@ -1,4 +1,4 @@
-"""What the tests of faults share."""
+"""Helpers of the reliability tests."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ HERE = Path(__file__).parent
 
 
 def row(*names: str):
-    """The rows of the fault matrix that a test proves."""
+    """Mark a test with the rows of the fault matrix that it covers."""
     return pytest.mark.row(*names)
 
 
 def size(ci: int, full: int) -> int:
-    """How large a campaign is: `ci` in the default tier, `full` in the campaign."""
+    """The size of a test: `ci` in the default tier, `full` in the campaign."""
     return full if FULL else ci
 
 
-def told(name: str, **numbers: object) -> None:
-    """Write what a campaign measured to the file that MLPLAB_RECORD names."""
-    if place := os.environ.get("MLPLAB_RECORD"):
-        with open(place, "a", encoding="utf-8") as file:
+def record_measurement(name: str, **numbers: object) -> None:
+    """Append measurements of a campaign to the file named by MLPLAB_RECORD."""
+    if record_path := os.environ.get("MLPLAB_RECORD"):
+        with open(record_path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"campaign": name, **numbers}) + "\n")
 
 
 def digest(
     folder: Path, names=("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors")
 ) -> str:
-    """What must be the same of a run, however it was disturbed."""
-    found = hashlib.sha256()
+    """A digest of the files that must be identical however a run was interrupted."""
+    hasher = hashlib.sha256()
     for name in names:
-        found.update((Path(folder) / name).read_bytes())
-    return found.hexdigest()
+        hasher.update((Path(folder) / name).read_bytes())
+    return hasher.hexdigest()
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder by its content."""
+    """Relative path -> digest of every file below a folder."""
     return {
         str(path.relative_to(folder)): (
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
@@ -70,15 +70,15 @@ def wait_for(condition, seconds: float = 120) -> None:
         time.sleep(0.002)
 
 
-def refused(words, capfd, *nearest: str) -> str:
-    """`mlplab WORDS` ends with exit code 2 and one paragraph that names these; nothing is left
-    behind.
+def refused(arguments, capfd, *nearest: str) -> str:
+    """Check that `mlplab ARGUMENTS` exits with code 2 and one paragraph that contains `nearest`,
+    and changes no files; return that paragraph.
     """
     from mlplab.cli import main
 
     before = tree(Path())
     capfd.readouterr()
-    assert main(list(words)) == 2, words
+    assert main(list(arguments)) == 2, arguments
     output, errors = capfd.readouterr()
     assert output == ""
     assert len(errors.strip().splitlines()) == 1, errors
@@ -94,15 +94,15 @@ class LoopStops(Exception):
 
 
 @functools.cache
-def _undisturbed(words: tuple[str, ...], at: str) -> str:
+def _undisturbed(overrides: tuple[str, ...], at: str) -> str:
     import mlplab
 
-    return digest(mlplab.run(list(words), at).folder)
+    return digest(mlplab.run(list(overrides), at).folder)
 
 
 @pytest.fixture
 def undisturbed(tmp_path_factory):
-    """words -> the digest of a run of them that nobody disturbed."""
-    return lambda words: _undisturbed(
-        tuple(words), str(tmp_path_factory.mktemp("undisturbed") / "run")
+    """A function: overrides -> digest of an uninterrupted run with these overrides."""
+    return lambda overrides: _undisturbed(
+        tuple(overrides), str(tmp_path_factory.mktemp("undisturbed") / "run")
     )

@@ -1,10 +1,9 @@
-"""Trains, kills itself at random moments with SIGKILL, and resumes, until it has been killed often
-enough: a program of its own.
+"""Program that trains in child processes, kills them at random moments with SIGKILL, and resumes.
 
-The parent has everything imported and has trained and saved once, so that a child's life is
-training and not imports. Writes are slowed, so that kills land inside them, most of them aimed; the
-parent knows whether one did. `--control` writes the state in place under one name, as many programs
-do: it must lose some. Prints one line of JSON.
+The parent has imported everything and has trained and saved once, so that children spend their time
+on training, not on imports. Writes are slowed, so that most kills hit one; the parent knows whether
+a kill did. `--control` overwrites a single state file, as many programs do: it must lose some runs.
+Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan import Options
 
 torch.set_num_threads(1)
-SEEN = mmap.mmap(-1, 2)  # by parent and child
-# 1 while the child is inside a write; how many writes of a state it has begun, modulo 256
+SEEN = mmap.mmap(-1, 2)  # shared by parent and child
+# 1 while the child is inside a write; number of state writes that it has started, modulo 256
 INSIDE, BEGUN = 0, 1
 CHUNKS = 16
 PAUSE = 0.0006  # seconds between two chunks
-# of the kills wait for a write of a state, however seldom a busy machine comes to one; the others
-# come when they come
+# fraction of the kills that wait for a write of a state, however rare writes are on a busy machine;
+# the others happen at random times
 AIMED = 0.8
 SINGLE = [
     "experiment=xor_mlp",
@@ -62,10 +61,10 @@ SINGLE = [
 
 
 def slow_write(path, data, *, durable=False):
-    """write_bytes_atomic in chunks, telling the parent."""
-    staging_dir = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    _chunks(staging_dir, data, state=path.name.startswith("state"))
-    os.replace(staging_dir, path)
+    """Like write_bytes_atomic, but in slow chunks, and visible to the parent."""
+    temporary_path = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    _chunks(temporary_path, data, state=path.name.startswith("state"))
+    os.replace(temporary_path, path)
     SEEN[INSIDE] = 0
 
 
@@ -79,16 +78,16 @@ def _chunks(path, data, state):
             time.sleep(PAUSE)
 
 
-class InPlace(checkpoints_module.Checkpoints):
-    """The control: one file, written over, no digest."""
+class OverwritingCheckpoints(checkpoints_module.Checkpoints):
+    """The control: one file that is overwritten, without a digest."""
 
     def save(self, step, epoch, tree, rows, elapsed):
-        self.kept = [*getattr(self, "kept", []), *rows]
+        self.saved_rows = [*getattr(self, "saved_rows", []), *rows]
         data = tree_file.dump(
             {
                 "step": step,
                 "tree": tree,
-                "rows": self.kept,
+                "rows": self.saved_rows,
                 "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity},
             }
         )
@@ -96,47 +95,47 @@ class InPlace(checkpoints_module.Checkpoints):
         SEEN[INSIDE] = 0
 
     def resume(self, saved):
-        self.kept = list(saved.history)
+        self.saved_rows = list(saved.history)
 
     @staticmethod
     def newest(folder):
         path = folder / "state.bin"
         if not path.exists():
             return None, []
-        found = tree_file.parse(path.read_bytes())
-        return checkpoints_module.Saved(found["manifest"], found["tree"], found["rows"]), []
+        state = tree_file.parse(path.read_bytes())
+        return checkpoints_module.Saved(state["manifest"], state["tree"], state["rows"]), []
 
 
 def settings_of(folder):
     return build_settings(Composed(stored_config(folder)))
 
 
-def single(folder, words):
-    """One life of a single run."""
+def single(folder, overrides):
+    """Train or resume a single run."""
     if (folder / "config.yaml").exists() and (folder / "provenance.json").exists():
         experiment.resume(folder, settings_of(folder), quiet=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        experiment.run(build(compose(words)), folder, quiet=True)
+        experiment.run(build(compose(overrides)), folder, quiet=True)
 
 
 def population(folder, jobs):
-    """One life of a sweep that is one population."""
+    """Train or resume a sweep that is one population."""
     plan = run_sweep.write_sweep_plan(folder, jobs, Options())
     run_sweep.train(plan, folder, quiet=True)
 
 
 def jobs_of(members):
     """Members that finish, stop and diverge at different times."""
-    words = [*SINGLE[:-3], "optimizer=adam", "training.patience=null"]
-    made = []
+    overrides = [*SINGLE[:-3], "optimizer=adam", "training.patience=null"]
+    settings = []
     for i in range(members):
         lr = "1e30" if i == 1 else "0.01"
-        made.append(
+        settings.append(
             build(
                 compose(
                     [
-                        *words,
+                        *overrides,
                         f"seed={i}",
                         f"optimizer.lr={lr}",
                         f"training.epochs={10 + 5 * (i % 5)}",
@@ -144,13 +143,13 @@ def jobs_of(members):
                 )
             )
         )
-    return made
+    return settings
 
 
 def digest(folder):
-    """What must be the same: weights and history of every run below the folder."""
-    found = hashlib.sha256()
-    # beside them may lie what a killed process had not put in its place
+    """A digest of the weights and history of every run below the folder."""
+    hasher = hashlib.sha256()
+    # a killed process may have left temporary files next to the job folders
     folder = folder / "jobs" if (folder / "jobs").exists() else folder
     for name in (
         "metrics.csv",
@@ -159,8 +158,8 @@ def digest(folder):
         "checkpoints/last.safetensors",
     ):
         for path in sorted(folder.rglob(name)):
-            found.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
-    return found.hexdigest()
+            hasher.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
+    return hasher.hexdigest()
 
 
 def finished(folder, members):
@@ -172,8 +171,8 @@ def finished(folder, members):
         return False
 
 
-def live(work, folder):
-    """A child that works until it is done or killed; its process number."""
+def start_child(work, folder):
+    """Start a child that works until it is done or killed; return its process id."""
     SEEN[INSIDE] = 0
     child = os.fork()
     if child:
@@ -186,8 +185,8 @@ def live(work, folder):
         os._exit(1)
 
 
-def lives_until(child, moment):
-    """Wait for the moment or for the child's end; what waitpid says of the child."""
+def wait_for_end(child, moment):
+    """Wait until `moment()` is true or the child ends; return the result of waitpid."""
     ended, status = 0, 0
     while not ended and not moment():
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -202,10 +201,10 @@ def main():
     parser.add_argument("--members", type=int, default=0)
     parser.add_argument("--control", action="store_true")
     parser.add_argument(
-        "--longest", type=float, default=0.5, help="seconds that a child lives at most"
+        "--longest", type=float, default=0.5, help="maximum lifetime of a child in seconds"
     )
-    given = parser.parse_args()
-    jobs = jobs_of(given.members) if given.members else None
+    options = parser.parse_args()
+    jobs = jobs_of(options.members) if options.members else None
     work = (
         (lambda folder: population(folder, jobs))
         if jobs
@@ -213,48 +212,48 @@ def main():
     )
     undisturbed = Path("undisturbed")
     shutil.rmtree(undisturbed, ignore_errors=True)
-    work(undisturbed)  # the warm-up too: everything is imported and has run once
-    wanted = digest(undisturbed)
-    if given.control:
+    work(undisturbed)  # also the warm-up: everything is imported and has run once
+    expected_digest = digest(undisturbed)
+    if options.control:
         checkpoints_module.Checkpoints.save, checkpoints_module.Checkpoints.resume = (
-            InPlace.save,
-            InPlace.resume,
+            OverwritingCheckpoints.save,
+            OverwritingCheckpoints.resume,
         )
         from mlplab.runs import resume_checks
 
-        resume_checks.newest = InPlace.newest
+        resume_checks.newest = OverwritingCheckpoints.newest
     files.write_bytes_atomic = checkpoints_module.write_bytes_atomic = slow_write
-    draw = random.Random(given.seed)
+    rng = random.Random(options.seed)
     kills = inside = lost = runs = differing = attempts = 0
     started = time.monotonic()
-    while kills < given.kills:
+    while kills < options.kills:
         folder = Path(f"run{runs}")
-        while not finished(folder, given.members):
+        while not finished(folder, options.members):
             attempts += 1
-            child = live(work, folder)
-            deadline = time.monotonic() + draw.uniform(0.02, given.longest)
-            ended, status = lives_until(
+            child = start_child(work, folder)
+            deadline = time.monotonic() + rng.uniform(0.02, options.longest)
+            ended, status = wait_for_end(
                 child, lambda deadline=deadline: time.monotonic() >= deadline
             )
-            if not ended and draw.random() < AIMED:
-                # not always the next: a life must come further
-                target = (SEEN[BEGUN] + draw.randint(1, 3)) % 256
-                ended, status = lives_until(child, lambda target=target: SEEN[BEGUN] == target)
-                time.sleep(0 if ended else draw.uniform(0, 0.8 * CHUNKS * PAUSE))
+            if not ended and rng.random() < AIMED:
+                # not always the next write: each child must make progress
+                target = (SEEN[BEGUN] + rng.randint(1, 3)) % 256
+                ended, status = wait_for_end(child, lambda target=target: SEEN[BEGUN] == target)
+                time.sleep(0 if ended else rng.uniform(0, 0.8 * CHUNKS * PAUSE))
             if not ended:
                 was_inside = SEEN[INSIDE] == 1
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 kills, inside = kills + 1, inside + was_inside
             elif os.waitstatus_to_exitcode(status):
-                lost += 1  # it could not go on from what was left
+                lost += 1  # it could not resume
                 reason = Path("failed.txt").read_text().strip().splitlines()[-1]
                 shutil.rmtree(folder, ignore_errors=True)
             # a control that always loses never ends
-            if kills >= (given.kills if given.control else 3 * given.kills + 100):
+            if kills >= (options.kills if options.control else 3 * options.kills + 100):
                 break
         runs += 1
-        differing += finished(folder, given.members) and digest(folder) != wanted
+        differing += finished(folder, options.members) and digest(folder) != expected_digest
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             Path("failed.txt").unlink()
@@ -268,8 +267,8 @@ def main():
                 "differing": differing,
                 "attempts": attempts,
                 "seconds": round(time.monotonic() - started, 1),
-                "seed": given.seed,
-                "members": given.members,
+                "seed": options.seed,
+                "members": options.members,
                 "why": locals().get("reason", ""),
             }
         )

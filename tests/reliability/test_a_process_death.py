@@ -14,7 +14,19 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import HERE, QUICK, digest, python_command, row, run, size, start, told, tree, wait_for
+from harness import (
+    HERE,
+    QUICK,
+    digest,
+    python_command,
+    record_measurement,
+    row,
+    run,
+    size,
+    start,
+    tree,
+    wait_for,
+)
 from pauses import pause, wait_until_paused
 
 import mlplab
@@ -39,10 +51,12 @@ def kill(kills, *more):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    measurements = json.loads(done.stdout.splitlines()[-1])
     kind = "in-place control" if "--control" in more else "single run"
-    told(f"SIGKILL, {'population of ' + more[1] if '--members' in more else kind}", **found)
-    return found
+    record_measurement(
+        f"SIGKILL, {'population of ' + more[1] if '--members' in more else kind}", **measurements
+    )
+    return measurements
 
 
 @row("A1", "A2")
@@ -57,20 +71,21 @@ def kill(kills, *more):
 )
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
-    found = kill(
+    measurements = kill(
         size(3, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
     )
-    assert found["kills"] >= size(3, 500)
-    assert found["lost"] == 0, found
-    assert found["differing"] == 0, found
-    assert found["inside a write"] >= found["kills"] / 2  # else it would prove nothing
-    assert found["attempts"] < 200 * found["runs"]  # each life comes further
+    assert measurements["kills"] >= size(3, 500)
+    assert measurements["lost"] == 0, measurements
+    assert measurements["differing"] == 0, measurements
+    # otherwise the test would prove nothing
+    assert measurements["inside a write"] >= measurements["kills"] / 2
+    assert measurements["attempts"] < 200 * measurements["runs"]  # each child makes progress
 
 
 @row("A2")
 @pytest.mark.campaign("kills")
 @pytest.mark.timeout(1000)
-def test_a2_the_control_that_writes_in_place_loses_some():
+def test_a2_the_control_that_overwrites_loses_some():
     assert kill(100, "--control", "--longest", "0.25")["lost"] > 0
 
 
@@ -165,7 +180,9 @@ def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
         saved, _ = newest(folder)
         assert saved.step in (3, 4)
         assert (saved.tree["theta"] == saved.step).all()
-        assert [int(piece["step"]) for piece in saved.history] == list(range(1, saved.step + 1))
+        assert [int(row_values["step"]) for row_values in saved.history] == list(
+            range(1, saved.step + 1)
+        )
         seen.add(saved.step)
         store = Checkpoints(folder, {})  # and it goes on from there
         store.resume(saved)
@@ -173,7 +190,7 @@ def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
         assert newest(folder)[0].step == 9
         assert not list(folder.glob(".tmp-*"))
     assert seen == {3, 4}
-    told("a crash at every system call of a save", calls=calls, lost=0)
+    record_measurement("a crash at every system call of a save", calls=calls, lost=0)
 
 
 @row("A4")
@@ -198,7 +215,7 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
     for step in (1, 2, 3):
         order.clear()
         store.save(step, step, {"x": torch.zeros(3)}, [{"s": torch.tensor([step])}], 0.0)
-    names = [name if name != "replace" else Path(place).suffix for name, place in order]
+    names = [name if name != "replace" else Path(path).suffix for name, path in order]
     # history; state: file, rename, folder; manifest: file, rename, folder; then the oldest, its
     # manifest first
     assert names == [
@@ -212,7 +229,7 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
         "unlink",
         "unlink",
     ]
-    assert [place for name, place in order if name == "unlink"] == [
+    assert [path for name, path in order if name == "unlink"] == [
         "state-000000000001.json",
         "state-000000000001.safetensors",
     ]
@@ -241,12 +258,12 @@ def test_a5_a_signal_ends_it_between_two_steps(name, undisturbed):
 @pytest.mark.campaign("kills")
 @pytest.mark.timeout(2000)
 def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
-    words = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
-    wanted = undisturbed(words)
+    overrides = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
+    expected = undisturbed(overrides)
     draw, signals, slowest = random.Random(1), 0, 0.0
     while signals < 50:
         shutil.rmtree("run", ignore_errors=True)
-        process = start("train", *words, "hydra.run.dir=run")
+        process = start("train", *overrides, "hydra.run.dir=run")
         while True:
             wait_for(
                 lambda process=process: Path("run/log.txt").exists() or process.poll() is not None
@@ -270,9 +287,9 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
             process = start("resume", "run")
             time.sleep(1.2)
         if process.returncode == 0:
-            assert digest(Path("run")) == wanted
+            assert digest(Path("run")) == expected
     assert slowest < 4
-    told(
+    record_measurement(
         "random SIGTERMs",
         signals=signals,
         slowest_seconds=round(slowest, 2),
@@ -317,8 +334,8 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
     from mlplab import training
     from mlplab.runs.record import Record
 
-    words = [*QUICK, "tracking.checkpoint_seconds=0"]
-    wanted = undisturbed(words)
+    overrides = [*QUICK, "tracking.checkpoint_seconds=0"]
+    expected = undisturbed(overrides)
     once = []
 
     def with_signal(real):
@@ -337,18 +354,18 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
         "end": (Record, "finish"),
     }[phase]
     monkeypatch.setattr(target[0], target[1], with_signal(getattr(*target)))
-    place = Path("run")
+    run_dir = Path("run")
     if phase == "data":  # nothing was begun, and nothing is left
         with pytest.raises(Interrupted):
-            experiment.run(build(compose(words)), place, quiet=True)
-        assert not place.exists()
+            experiment.run(build(compose(overrides)), run_dir, quiet=True)
+        assert not run_dir.exists()
         return
-    result = experiment.run(build(compose(words)), place, quiet=True)
+    result = experiment.run(build(compose(overrides)), run_dir, quiet=True)
     assert result.status == ("done" if phase == "end" else "interrupted")
-    assert not list(place.rglob(".tmp-*"))
-    again = experiment.resume(place, build(compose(words)), quiet=True)
+    assert not list(run_dir.rglob(".tmp-*"))
+    again = experiment.resume(run_dir, build(compose(overrides)), quiet=True)
     assert again.status == "done"
-    assert digest(place) == wanted
+    assert digest(run_dir) == expected
 
 
 @row("A8")
@@ -382,11 +399,11 @@ def test_a8_the_interpreter_ends_well_when_nobody_reads(undisturbed):
 
 @row("A9")
 def test_a9_not_the_main_thread(tmp_path):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(mlplab.run(QUICK, tmp_path / "run")))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(mlplab.run(QUICK, tmp_path / "run")))
     thread.start()
     thread.join()
-    assert found[0].status == "done"
+    assert results[0].status == "done"
     assert (tmp_path / "run" / "log.txt").read_text().count("not the main thread") == 1
 
 
@@ -427,9 +444,9 @@ def test_a14_the_configuration_is_frozen():
     Path("own/dataset").mkdir(parents=True)
     mine = Path("own/dataset/mine.yaml")
     mine.write_text("defaults: [xor, _self_]\nnoise: 0.05\nnum_samples: 60\n")
-    words = ["--config-dir", "own", "dataset=mine", "tracking=summary", "training.epochs=20"]
-    run("train", *words, "hydra.run.dir=one")
-    run("train", *words, "training.epochs=10", "hydra.run.dir=two")
+    overrides = ["--config-dir", "own", "dataset=mine", "tracking=summary", "training.epochs=20"]
+    run("train", *overrides, "hydra.run.dir=one")
+    run("train", *overrides, "training.epochs=10", "hydra.run.dir=two")
     mine.write_text("defaults: [xor, _self_]\nnoise: 0.4\nnum_samples: 60\n")
     run("resume", "two", "training.epochs=20")
     assert digest(Path("one")) == digest(Path("two"))

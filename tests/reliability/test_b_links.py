@@ -16,7 +16,7 @@ from harness import QUICK, row, tree
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import LinkError
-from mlplab.io.files import AppendFile, written_aside
+from mlplab.io.files import AppendFile, open_atomic
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.engines.local import Process
@@ -24,7 +24,7 @@ from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.search.study import Study
 
-FULL_RUN = [word for word in QUICK if not word.startswith("tracking")]
+FULL_RUN = [override for override in QUICK if not override.startswith("tracking")]
 COMMANDS = (
     ("resume", "run", "training.epochs=13"),
     ("report", "run"),
@@ -38,7 +38,7 @@ REFUSED = ("checkpoints", "pictures", "projector", "log.txt", "checkpoints/histo
 def draw_one(monkeypatch):
     """Only the picture that is drawn quickest."""
     gallery = importlib.import_module("mlplab.pictures.registry")
-    [one] = (own for own in gallery.pictures() if own.name == "curves")
+    [one] = (picture for picture in gallery.pictures() if picture.name == "curves")
     monkeypatch.setattr(gallery, "_found", {"curves": one})
     monkeypatch.setattr(
         "mlplab.pictures.rendering.final_figures.Finish._images", lambda self, study: None
@@ -83,13 +83,13 @@ def test_b21_what_is_written_into_is_refused_as_a_link(name, finished, tmp_path,
     linked(run / name, outside)
     before = tree(outside)
     codes = {}
-    for words in COMMANDS:
-        codes[words[0]] = main(list(words))
+    for command in COMMANDS:
+        codes[command[0]] = main(list(command))
         errors = capfd.readouterr().err
         assert "Traceback" not in errors
-        assert tree(outside) == before, words
-        if codes[words[0]] != 0:
-            assert codes[words[0]] == 2
+        assert tree(outside) == before, command
+        if codes[command[0]] != 0:
+            assert codes[command[0]] == 2
             assert str(run.name) in errors
     assert codes["resume"] == 2
     assert codes["report"] == (2 if name == "pictures" else 0)
@@ -97,8 +97,10 @@ def test_b21_what_is_written_into_is_refused_as_a_link(name, finished, tmp_path,
 
 
 @row("B21")
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
-def test_b21_whatever_file_is_replaced_by_a_link_is_not_written_through(words, finished, tmp_path):
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_b21_whatever_file_is_replaced_by_a_link_is_not_written_through(
+    command, finished, tmp_path
+):
     """All files of a run at once, save those that are refused."""
     run, outside = tmp_path / "run", tmp_path / "outside"
     shutil.copytree(finished, run)
@@ -108,7 +110,7 @@ def test_b21_whatever_file_is_replaced_by_a_link_is_not_written_through(words, f
             linked(run / name, outside / Path(name).parent.name)
     before = tree(outside)
     # checkpoints that are links are not trusted
-    assert main(list(words)) == (2 if words[0] == "resume" else 0)
+    assert main(list(command)) == (2 if command[0] == "resume" else 0)
     assert tree(outside) == before
 
 
@@ -129,8 +131,8 @@ def test_b21_a_resumed_run_replaces_links_by_files(finished, tmp_path):
 
 @pytest.fixture
 def sweep(tmp_path):
-    words = [*QUICK, "training.epochs=1", "tracking=off", "seed=0,1"]
-    mlplab.sweep(words, "sweep")
+    overrides = [*QUICK, "training.epochs=1", "tracking=off", "seed=0,1"]
+    mlplab.sweep(overrides, "sweep")
     return tmp_path / "sweep"
 
 
@@ -207,13 +209,13 @@ def test_b21_the_study_of_a_search_is_no_link(name, tmp_path):
 def test_b21_what_is_written_aside_has_a_name_that_nobody_can_guess(tmp_path):
     names = set()
     for _ in range(2):
-        with written_aside(tmp_path / "out.csv") as (staging_dir, file):
+        with open_atomic(tmp_path / "out.csv") as (staging_dir, file):
             names.add(staging_dir)
             assert staging_dir.parent == tmp_path
             file.write(b"rows")
     assert len(names) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
-    with contextlib.suppress(KeyboardInterrupt), written_aside(tmp_path / "out.csv") as (_, file):
+    with contextlib.suppress(KeyboardInterrupt), open_atomic(tmp_path / "out.csv") as (_, file):
         file.write(b"half")
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
@@ -263,7 +265,7 @@ def writes(call: ast.Call) -> str | None:
 
 
 @row("B21")
-def test_b21_folders_and_files_are_made_in_one_place():
+def test_b21_folders_and_files_are_created_by_few_modules():
     source, seen = Path(mlplab.__file__).parent, {}
     for path in source.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

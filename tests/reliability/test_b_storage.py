@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import FULL, HERE, QUICK, digest, row, run, size, start, told, tree
+from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pauses import pause, wait_until_paused
@@ -33,25 +33,25 @@ from mlplab.runs.fingerprint import fingerprint
 from mlplab.training import Loop, build_populations, prepare_members
 from mlplab.training.checkpoint import restore
 
-WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
+OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
 
 
-def stopped(place, words=WORDS, at=20, keep=2):
+def stopped(run_dir, overrides=OVERRIDES, at=20, keep=2):
     """A run that was interrupted after step `at`, with a checkpoint at each step."""
-    real, before = CheckpointCallback.__call__, checkpoints_module.KEPT
+    real, before = CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED
 
     def call(self, loop):
         if loop.step == at:
             self.signals.received = signal.SIGTERM
         real(self, loop)
 
-    CheckpointCallback.__call__, checkpoints_module.KEPT = call, keep
+    CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = call, keep
     try:
-        result = experiment.run(build(compose(words)), Path(place), quiet=True)
+        result = experiment.run(build(compose(overrides)), Path(run_dir), quiet=True)
     finally:
-        CheckpointCallback.__call__, checkpoints_module.KEPT = real, before
+        CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = real, before
     assert result.status == "interrupted"
-    return Path(place)
+    return Path(run_dir)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,13 @@ def stopped_run(tmp_path_factory):
 
 
 @pytest.fixture
-def place(stopped_run, tmp_path):
+def run_dir(stopped_run, tmp_path):
     """A copy of a run that was interrupted after step 20."""
     return Path(shutil.copytree(stopped_run, tmp_path / "run"))
 
 
-def resumed(place, **more):
-    return experiment.resume(place, settings_of_folder(place), quiet=True, **more)
+def resumed(run_dir, **more):
+    return experiment.resume(run_dir, settings_of_folder(run_dir), quiet=True, **more)
 
 
 def limited(size_limit, *arguments):
@@ -76,14 +76,14 @@ def limited(size_limit, *arguments):
 
 @row("B1")
 def test_b1_a_full_disk_while_saving(undisturbed):
-    words = [
+    overrides = [
         "dataset=digits",
         "tracking=summary",
         "training.epochs=6",
         "model.hidden=[100]",
         "tracking.checkpoint_epochs=1",
     ]
-    stopped("run", words, at=45)
+    stopped("run", overrides, at=45)
     before = steps(Path("run/checkpoints"))
     done = limited(40_000, "resume", "run")
     assert done.returncode == 1, done.stderr
@@ -94,25 +94,25 @@ def test_b1_a_full_disk_while_saving(undisturbed):
     assert not list(Path("run").rglob(".tmp-*"))
     assert newest(Path("run/checkpoints"))[0].step == before[0]
     assert main(["resume", "run"]) == 0
-    assert digest(Path("run")) == undisturbed(words)
+    assert digest(Path("run")) == undisturbed(overrides)
 
 
 @row("B2")
 def test_b2_a_full_disk_for_the_metrics_alone(undisturbed):
-    words = [*QUICK, "training.epochs=200", "tracking.checkpoint_epochs=10"]
-    done = limited(30_000, "train", *words, "hydra.run.dir=run")
+    overrides = [*QUICK, "training.epochs=200", "tracking.checkpoint_epochs=10"]
+    done = limited(30_000, "train", *overrides, "hydra.run.dir=run")
     assert done.returncode == 1
     assert "File too large" in done.stderr
     text = Path("run/metrics.csv").read_text()
     assert text.endswith("\n")
     assert len({line.count(",") for line in text.splitlines()}) == 1
     assert main(["resume", "run"]) == 0
-    assert digest(Path("run")) == undisturbed(words)
+    assert digest(Path("run")) == undisturbed(overrides)
 
 
 @row("B4")
-def test_b4_truncated_at_any_length(place):
-    folder = place / "checkpoints"
+def test_b4_truncated_at_any_length(run_dir):
+    folder = run_dir / "checkpoints"
     step = steps(folder)[0]
     draw = random.Random(0)
     refusals = 0
@@ -141,12 +141,12 @@ def test_b4_truncated_at_any_length(place):
             refusals += 1
         (folder / name).write_bytes(whole)
     assert read(folder, step).step == step
-    told("truncations of a checkpoint", failed_since=refusals, accepted=0)
+    record_measurement("truncations of a checkpoint", failed_since=refusals, accepted=0)
 
 
 @row("B5", "B6")
-def test_b5_one_bit_and_b6_a_page_of_zeros(place):
-    folder, draw = place / "checkpoints", random.Random(1)
+def test_b5_one_bit_and_b6_a_page_of_zeros(run_dir):
+    folder, draw = run_dir / "checkpoints", random.Random(1)
     step = steps(folder)[0]
     name = f"state-{step:012d}.safetensors"
     padded = tree_file.parse((folder / name).read_bytes())
@@ -173,43 +173,43 @@ def test_b5_one_bit_and_b6_a_page_of_zeros(place):
         read(folder, step + 1)
     (folder / name).write_bytes(whole)
     assert read(folder, step + 1).step == step + 1
-    told("bit flips", failed_since=500, accepted=0)
-    told("zeroed pages", failed_since=100, accepted=0)
+    record_measurement("bit flips", failed_since=500, accepted=0)
+    record_measurement("zeroed pages", failed_since=100, accepted=0)
 
 
 @row("B7")
-def test_b7_the_newest_is_damaged(place, undisturbed, capsys):
-    folder = place / "checkpoints"
+def test_b7_the_newest_is_damaged(run_dir, undisturbed, capsys):
+    folder = run_dir / "checkpoints"
     latest, before = steps(folder)
     broken = folder / f"state-{latest:012d}.safetensors"
     broken.write_bytes(broken.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=str(latest)):
-        resumed(place, step=latest)
-    assert main(["resume", str(place), "--step", str(latest)]) == 2
-    assert resumed(place).status == "done"
-    log = (place / "log.txt").read_text()
+        resumed(run_dir, step=latest)
+    assert main(["resume", str(run_dir), "--step", str(latest)]) == 2
+    assert resumed(run_dir).status == "done"
+    log = (run_dir / "log.txt").read_text()
     assert broken.name in log
     assert f"from the checkpoint of step {before}" in log
-    assert digest(place) == undisturbed(WORDS)
+    assert digest(run_dir) == undisturbed(OVERRIDES)
 
 
 @row("B8")
-def test_b8_all_are_damaged(place, capfd):
-    for path in (place / "checkpoints").glob("state-*.safetensors"):
+def test_b8_all_are_damaged(run_dir, capfd):
+    for path in (run_dir / "checkpoints").glob("state-*.safetensors"):
         path.write_bytes(b"x" * path.stat().st_size)
-    before = tree(place)
-    assert main(["resume", str(place)]) == 2
-    assert "not begun anew" in capfd.readouterr().err
-    assert tree(place) == before
+    before = tree(run_dir)
+    assert main(["resume", str(run_dir)]) == 2
+    assert "does not restart from the" in capfd.readouterr().err
+    assert tree(run_dir) == before
 
 
 @row("B9")
-def test_b9_left_over_files_of_a_dead_writer(place, undisturbed):
-    stale = place / "checkpoints" / ".tmp-1-00000000"
+def test_b9_left_over_files_of_a_dead_writer(run_dir, undisturbed):
+    stale = run_dir / "checkpoints" / ".tmp-1-00000000"
     stale.write_bytes(b"half")
-    assert resumed(place).status == "done"
+    assert resumed(run_dir).status == "done"
     assert not stale.exists()
-    assert digest(place) == undisturbed(WORDS)
+    assert digest(run_dir) == undisturbed(OVERRIDES)
 
 
 CHANGED = {
@@ -229,34 +229,34 @@ CHANGED = {
 
 
 @row("B10")
-@pytest.mark.parametrize("word", CHANGED)
-def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
+@pytest.mark.parametrize("override", CHANGED)
+def test_b10_a_checkpoint_of_another_configuration(override, run_dir, capfd):
     """The stored configuration was edited by hand."""
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
     from mlplab.io.files import write_yaml
 
-    old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][
-        CHANGED[word]
+    old = read(run_dir / "checkpoints", steps(run_dir / "checkpoints")[0]).manifest["config"][
+        CHANGED[override]
     ]
-    write_yaml(place / "config.yaml", change(stored_config(place), [word], place).config)
+    write_yaml(run_dir / "config.yaml", change(stored_config(run_dir), [override], run_dir).config)
     for flags in ([], ["--allow-config-change"]):
-        assert main(["resume", str(place), *flags]) == 2
+        assert main(["resume", str(run_dir), *flags]) == 2
         errors = capfd.readouterr().err
-        assert CHANGED[word] in errors
+        assert CHANGED[override] in errors
         assert str(old) in errors
-    assert main(["resume", str(place), word]) == 2
+    assert main(["resume", str(run_dir), override]) == 2
 
 
 @row("B10")
-def test_b10_what_may_change(place, undisturbed):
-    assert main(["resume", str(place), "training.epochs=14", "tracking.checkpoint_epochs=3"]) == 0
-    assert digest(place) == undisturbed([*WORDS, "training.epochs=14"])
+def test_b10_what_may_change(run_dir, undisturbed):
+    assert main(["resume", str(run_dir), "training.epochs=14", "tracking.checkpoint_epochs=3"]) == 0
+    assert digest(run_dir) == undisturbed([*OVERRIDES, "training.epochs=14"])
 
 
 @row("B11")
 @pytest.mark.parametrize("change", ["a cell", "the order", "a row"])
-def test_b11_other_data(change, place, monkeypatch, capfd):
+def test_b11_other_data(change, run_dir, monkeypatch, capfd):
     from mlplab.data import toy
 
     real = toy.Xor.make
@@ -275,7 +275,7 @@ def test_b11_other_data(change, place, monkeypatch, capfd):
         return dataclasses.replace(table, x=x, y=y)
 
     monkeypatch.setattr(toy.Xor, "make", make)
-    assert main(["resume", str(place)]) == 2
+    assert main(["resume", str(run_dir)]) == 2
     assert "data changed" in capfd.readouterr().err
 
 
@@ -303,34 +303,34 @@ def test_b12_golden_checkpoints_are_continued(name, tmp_path):
 
 
 @row("B13")
-def test_b13_a_newer_format(place, capfd):
-    for path in (place / "checkpoints").glob("state-*.json"):
+def test_b13_a_newer_format(run_dir, capfd):
+    for path in (run_dir / "checkpoints").glob("state-*.json"):
         path.write_text(path.read_text().replace("mlplab-checkpoint-1", "mlplab-checkpoint-2"))
-    assert main(["resume", str(place)]) == 2
+    assert main(["resume", str(run_dir)]) == 2
     assert "mlplab-checkpoint-2" in capfd.readouterr().err
 
 
 @row("B14", "A12")
 @pytest.mark.parametrize("strict", [False, True])
-def test_b14_saved_on_another_machine(strict, place, capfd):
-    for path in (place / "checkpoints").glob("state-*.json"):
+def test_b14_saved_on_another_machine(strict, run_dir, capfd):
+    for path in (run_dir / "checkpoints").glob("state-*.json"):
         manifest = json.loads(path.read_text())
         manifest["fingerprint"] |= {"device": "NVIDIA H200", "cuda": "13.0"}
         path.write_text(json.dumps(manifest))
-    code = main(["resume", str(place), f"deterministic={strict}"])
+    code = main(["resume", str(run_dir), f"deterministic={strict}"])
     if strict:
         assert code == 2
         assert "NVIDIA H200 -> cpu" in capfd.readouterr().err
     else:
         assert code == 0
-        assert json.loads((place / "summary.json").read_text())["resume_exact"] is False
-        assert "NVIDIA H200 -> cpu" in (place / "log.txt").read_text()
+        assert json.loads((run_dir / "summary.json").read_text())["resume_exact"] is False
+        assert "NVIDIA H200 -> cpu" in (run_dir / "log.txt").read_text()
 
 
 @row("B14")
-def test_b14_another_type_of_numbers(place):
-    saved = newest(place / "checkpoints")[0]
-    settings = build(compose([*WORDS, "dtype=float64"]))
+def test_b14_another_type_of_numbers(run_dir):
+    saved = newest(run_dir / "checkpoints")[0]
+    settings = build(compose([*OVERRIDES, "dtype=float64"]))
     loop = Loop(build_populations(prepare_members([settings]))[0])
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
@@ -364,7 +364,7 @@ def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
         real(self, loop)
 
     monkeypatch.setattr(CheckpointCallback, "save", save)
-    assert main(["train", *WORDS, "hydra.run.dir=run"]) == 1
+    assert main(["train", *OVERRIDES, "hydra.run.dir=run"]) == 1
     assert "No such file" in capfd.readouterr().err
     assert not Path("run").exists()
 
@@ -376,7 +376,7 @@ def test_b18_a_temporary_folder_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "replace", lambda a, b: (seen.append((Path(a).parent, Path(b).parent)), real(a, b))[1]
     )
-    mlplab.run(WORDS, tmp_path / "run")
+    mlplab.run(OVERRIDES, tmp_path / "run")
     assert len(seen) > 20
     assert all(a == b for a, b in seen)
 
@@ -450,20 +450,20 @@ def test_b19_a_value_of_300_characters():
 
 @row("B21")
 @pytest.mark.parametrize("planted", ["history.bin", "state", ".lock"])
-def test_b21_planted_links_are_not_followed(planted, place):
-    sentinel = place.parent / "sentinel"
+def test_b21_planted_links_are_not_followed(planted, run_dir):
+    sentinel = run_dir.parent / "sentinel"
     sentinel.write_bytes(b"mine")
     if planted == ".lock":
-        (place / ".lock").unlink()
-        (place / ".lock").symlink_to(sentinel)
+        (run_dir / ".lock").unlink()
+        (run_dir / ".lock").symlink_to(sentinel)
     elif planted == "history.bin":
-        (place / "checkpoints" / "history.bin").unlink()
-        (place / "checkpoints" / "history.bin").symlink_to(sentinel)
+        (run_dir / "checkpoints" / "history.bin").unlink()
+        (run_dir / "checkpoints" / "history.bin").symlink_to(sentinel)
     else:
-        for path in (place / "checkpoints").glob("state-*.safetensors"):
+        for path in (run_dir / "checkpoints").glob("state-*.safetensors"):
             path.unlink()
             path.symlink_to(sentinel)
-    assert main(["resume", str(place)]) in (1, 2)
+    assert main(["resume", str(run_dir)]) in (1, 2)
     assert sentinel.read_bytes() == b"mine"
 
 
@@ -510,7 +510,7 @@ def test_b22_ten_thousand_runs_are_listed_in_seconds(capfd):
         assert main(["runs", *arguments]) == 0
         times.append(time.monotonic() - began)
     assert f"{count - 5} of {count}" in capfd.readouterr().out
-    told(
+    record_measurement(
         "10,000 runs listed",
         list_seconds=round(times[1], 2),
         first_by_configuration=round(times[2], 2),
@@ -550,7 +550,7 @@ def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
             good = {s for s in good if s <= step}
         if good:
             assert newest(folder)[0].step == max(good)
-        assert len(steps(folder)) <= checkpoints_module.KEPT
+        assert len(steps(folder)) <= checkpoints_module.NUM_RETAINED
     store.close()
 
 
@@ -561,8 +561,8 @@ def test_a_save_has_no_effect_on_the_run(tmp_path):
     """Level D3: checkpoints at every step, now and then, or never, tracking of any kind: the same
     bits. By default every other combination.
     """
-    found = set()
-    for i, words in enumerate(
+    digests = set()
+    for i, overrides in enumerate(
         (
             ["tracking.checkpoint_seconds=0"],
             ["tracking.checkpoint_seconds=null"],
@@ -574,8 +574,8 @@ def test_a_save_has_no_effect_on_the_run(tmp_path):
             ["tracking=full", "tracking.checkpoint_seconds=0"],
         )[:: size(2, 1)]
     ):
-        mlplab.run([*QUICK, "model.dropout=0.2", *words], tmp_path / str(i))
-        found.add(
+        mlplab.run([*QUICK, "model.dropout=0.2", *overrides], tmp_path / str(i))
+        digests.add(
             digest(tmp_path / str(i), ["weights.safetensors", "checkpoints/last.safetensors"])
         )
-    assert len(found) == 1
+    assert len(digests) == 1

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from harness import FULL, HERE, QUICK, refused, row, run, size, told, tree
+from harness import FULL, HERE, QUICK, record_measurement, refused, row, run, size, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def _nothing_ran(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"planted", "outside", "work"}
     assert list(tree(outside)) == ["file"]
     assert (outside / "file").read_text() == "mine"
-    told("hostile corpus", executed=0, imported=0, outside=0)
+    record_measurement("hostile corpus", executed=0, imported=0, outside=0)
 
 
 class Payload:
@@ -92,7 +92,7 @@ def payloads():
     yield "torch.save", file.getvalue()
 
 
-def damaged_run(place, data):
+def damaged_run(run_dir, data):
     """A run folder whose newest state are these bytes, with a manifest that vouches for them."""
     import hashlib
     import signal as signals
@@ -108,29 +108,29 @@ def damaged_run(place, data):
 
     CheckpointCallback.__call__ = call
     try:
-        mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], place)
+        mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], run_dir)
     finally:
         CheckpointCallback.__call__ = real
-    for manifest in (place / "checkpoints").glob("state-*.json"):
-        told_by = json.loads(manifest.read_text())
+    for manifest in (run_dir / "checkpoints").glob("state-*.json"):
+        content = json.loads(manifest.read_text())
         (manifest.with_suffix(".safetensors")).write_bytes(data)
-        told_by["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        manifest.write_text(json.dumps(told_by))
+        content["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest.write_text(json.dumps(content))
 
 
 @row("C1", "C2")
 @pytest.mark.parametrize(
     ("name", "data"), list(payloads()), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_c1_a_pickle_in_the_place_of_a_checkpoint(name, data, capfd):
-    place = Path("run")
-    damaged_run(place, data)
+def test_c1_a_pickle_instead_of_a_checkpoint(name, data, capfd):
+    run_dir = Path("run")
+    damaged_run(run_dir, data)
     assert main(["resume", "run"]) == 2
     assert "Traceback" not in capfd.readouterr().err
     for file in ("weights.safetensors", "frames.safetensors"):
-        (place / file).write_bytes(data)
+        (run_dir / file).write_bytes(data)
     with pytest.raises(Exception, match=r"header|safetensors|Safetensor|deserializ"):
-        mlplab.load(place)
+        mlplab.load(run_dir)
     assert main(["report", "run"]) in (1, 2)
 
 
@@ -149,10 +149,10 @@ def test_c2_no_full_pickle_anywhere():
     )
     source = Path(mlplab.__file__).parent
     assert [
-        (path.name, words)
+        (path.name, phrase)
         for path in source.rglob("*.py")
-        for words in banned
-        if words in path.read_text()
+        for phrase in banned
+        if phrase in path.read_text()
     ] == []
 
 
@@ -234,11 +234,11 @@ def test_c3_crafted_checkpoints(name, data, capfd):
 @row("C3")
 @pytest.mark.parametrize("what", ["shape", "type", "huge optimizer", "members"])
 def test_c3_tensors_that_do_not_fit(what, capfd):
-    place = Path("run")
-    damaged_run(place, b"")
+    run_dir = Path("run")
+    damaged_run(run_dir, b"")
     # a good state first, then one thing changed in it
-    run_words = [*QUICK, "tracking.checkpoint_seconds=0"]
-    mlplab.run(run_words, "other")
+    overrides = [*QUICK, "tracking.checkpoint_seconds=0"]
+    mlplab.run(overrides, "other")
     saved, _ = newest(Path("other/checkpoints"))
     state = saved.tree["loop"]["now"]
     if what == "shape":
@@ -252,11 +252,11 @@ def test_c3_tensors_that_do_not_fit(what, capfd):
     import hashlib
 
     data = tree_file.dump(saved.tree)
-    for manifest in (place / "checkpoints").glob("state-*.json"):
-        told_by = json.loads(manifest.read_text())
+    for manifest in (run_dir / "checkpoints").glob("state-*.json"):
+        content = json.loads(manifest.read_text())
         manifest.with_suffix(".safetensors").write_bytes(data)
-        told_by["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        manifest.write_text(json.dumps(told_by))
+        content["state"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest.write_text(json.dumps(content))
     assert main(["resume", "run"]) == 2
     assert "does not fit" in (errors := capfd.readouterr().err) or "other members" in errors
 
@@ -264,12 +264,12 @@ def test_c3_tensors_that_do_not_fit(what, capfd):
 @row("C4", "C6")
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("line", TARGETS)
-def test_c4_words_that_name_code(line, capfd):
+def test_c4_overrides_that_name_code(line, capfd):
     before = set(sys.modules)
-    words = line.split(" ") if line.startswith("optimizer=torch") else [line]
-    refused(["train", *QUICK, *words], capfd)
+    overrides = line.split(" ") if line.startswith("optimizer=torch") else [line]
+    refused(["train", *QUICK, *overrides], capfd)
     if FULL or TARGETS.index(line) % 6 == 0:
-        refused(["train", "-m", *QUICK, "seed=0,1", *words], capfd)
+        refused(["train", "-m", *QUICK, "seed=0,1", *overrides], capfd)
     allowed = (
         "mlplab",
         "torch",
@@ -355,13 +355,13 @@ def test_c7_a_stored_configuration(target, where, capfd):
     else:
         config[where]["x"] = planted
     write_yaml(Path("run/config.yaml"), config)
-    for words in (
+    for arguments in (
         ["resume", "run", "training.epochs=20"],
         ["rerun", "run"],
         ["report", "run"],
         ["rebuild-events", "run"],
     ):
-        refused(words, capfd, "nothing in a configuration runs code")
+        refused(arguments, capfd, "nothing in a configuration runs code")
     with pytest.raises(ConfigError):
         mlplab.load("run")
 
@@ -383,7 +383,7 @@ def test_c7_a_stored_plan(capfd):
 @row("C8")
 @pytest.mark.parametrize("number", range(len(HYDRA)))
 @pytest.mark.parametrize("many", [False, True])
-def test_c8_hydras_own_node_from_a_file(number, many, capfd):
+def test_c8_the_hydra_node_from_a_file(number, many, capfd):
     Path("own/experiment").mkdir(parents=True)
     text = "# @package _global_\n" + yaml.safe_dump({"hydra": HYDRA[number]})
     Path("own/experiment/mine.yaml").write_text(text)
@@ -442,19 +442,23 @@ def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
                 "name:", "name:" if "twice" not in name else "seed: 1\nseed:"
             )
         )
-        words = ["resume", "run", "training.epochs=20"]
+        arguments = ["resume", "run", "training.epochs=20"]
     else:
         Path("own/optimizer").mkdir(parents=True)
         Path("own/optimizer/mine.yaml").write_text(WRONG_YAML[name])
-        words = ["train", "--config-dir", "own", *QUICK, "optimizer=mine"]
-    refused(words, capfd)
+        arguments = ["train", "--config-dir", "own", *QUICK, "optimizer=mine"]
+    refused(arguments, capfd)
 
 
 @row("C12")
 @pytest.mark.slow
 def test_c12_secrets_of_the_environment_are_not_written(capfd):
-    for word in ("name=${oc.env:SECRET}", "hydra.run.dir=${oc.env:SECRET}", "+x=${oc.env:SECRET}"):
-        refused(["train", *QUICK, word], capfd)
+    for override in (
+        "name=${oc.env:SECRET}",
+        "hydra.run.dir=${oc.env:SECRET}",
+        "+x=${oc.env:SECRET}",
+    ):
+        refused(["train", *QUICK, override], capfd)
     mlplab.run(["experiment=xor_mlp", "training.epochs=2"], "run")
     assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 0
     assert not [
@@ -483,7 +487,7 @@ def test_c13_no_spreadsheet_runs_what_is_in_a_table():
 @row("C14")
 def test_c14_nothing_is_served():
     """No part of the package opens a socket or starts a server."""
-    words = (
+    patterns = (
         "socket.socket",
         "http.server",
         "serve_forever",
@@ -493,13 +497,13 @@ def test_c14_nothing_is_served():
         "socketserver",
     )
     source = Path(mlplab.__file__).parent
-    found = [
-        (path.name, word)
+    violations = [
+        (path.name, pattern)
         for path in source.rglob("*.py")
-        for word in words
-        if word in path.read_text()
+        for pattern in patterns
+        if pattern in path.read_text()
     ]
-    assert found == []
+    assert violations == []
     assert "no authentication" in (HERE.parents[1] / "SECURITY.md").read_text()
 
 
@@ -565,12 +569,12 @@ def test_c18_a_worker_imports_no_module_of_the_working_folder(monkeypatch):
     plan = SimpleNamespace(plugins=(), options=SimpleNamespace(workers=1))
     Path("sweep").mkdir()
     command = WorkerPool(plan, Path("sweep"), None)._command(0)
-    place = command.index("mlplab")
-    assert command[place + 1] == "work"
+    index = command.index("mlplab")
+    assert command[index + 1] == "work"
     plant(Path("sweep"))
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     done = subprocess.run(
-        [*command[: place + 1], "--version"],
+        [*command[: index + 1], "--version"],
         cwd="sweep",
         capture_output=True,
         text=True,
@@ -582,12 +586,12 @@ def test_c18_a_worker_imports_no_module_of_the_working_folder(monkeypatch):
 
 @row("C18")
 @pytest.mark.slow
-def test_c18_a_sweep_with_workers_resumed_in_its_own_folder(monkeypatch):
+def test_c18_a_sweep_with_workers_resumed_inside_its_folder(monkeypatch):
     """A driver that has one worker beside itself, because its jobs have a limit of time."""
-    words = ["train", "-m", *QUICK, "seed=0,1", "sweep.cluster={minutes: 5}"]
+    arguments = ["train", "-m", *QUICK, "seed=0,1", "sweep.cluster={minutes: 5}"]
     with monkeypatch.context() as patched:
         patched.setattr(WorkerPool, "run", lambda self: None)
-        main([*words, "hydra.sweep.dir=sweep"])
+        main([*arguments, "hydra.sweep.dir=sweep"])
     assert not list(Path("sweep/jobs").iterdir())
     plant(Path("sweep"))
     monkeypatch.chdir("sweep")
@@ -605,17 +609,17 @@ def test_c18_python_is_started_through_one_function():
     """
     source, starting = Path(mlplab.__file__).parent, {}
     for path in source.rglob("*.py"):
-        words = {
+        names = {
             ast.unparse(node)
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Attribute)
         }
         starts = {
-            word
-            for word in words
-            if word == "sys.executable"
-            or word.startswith(("subprocess.", "multiprocessing.", "os.exec", "os.spawn"))
-            or word in ("os.system", "os.popen", "os.posix_spawn", "os.fork", "asyncio.subprocess")
+            name
+            for name in names
+            if name == "sys.executable"
+            or name.startswith(("subprocess.", "multiprocessing.", "os.exec", "os.spawn"))
+            or name in ("os.system", "os.popen", "os.posix_spawn", "os.fork", "asyncio.subprocess")
         }
         starts -= {"subprocess.STDOUT", "subprocess.DEVNULL", "subprocess.SubprocessError"}
         if starts:
@@ -623,9 +627,10 @@ def test_c18_python_is_started_through_one_function():
     assert starting == {
         "python_command.py": {"sys.executable"},
         "runs/provenance.py": {"subprocess.run"},  # git
-        "sweeps/engines/local.py": {"subprocess.Popen"},  # the worker's command
-        "sweeps/engines/ray.py": {"subprocess.call"},  # the same
-        "sweeps/engines/slurm.py": {"subprocess.Popen", "subprocess.run"},  # and Slurm's client
+        "sweeps/execution/engines/local.py": {"subprocess.Popen"},  # the worker's command
+        "sweeps/execution/engines/ray.py": {"subprocess.call"},  # the same
+        # the worker's command and Slurm's client
+        "sweeps/execution/engines/slurm.py": {"subprocess.Popen", "subprocess.run"},
     }
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from harness import FULL, QUICK, refused, row, size, told, tree
+from harness import FULL, QUICK, record_measurement, refused, row, size, tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiers import few_by_default
+from tiers import subset_by_default
 
 import mlplab
 from mlplab.cli import main
@@ -77,7 +77,7 @@ WRONG_NUMBERS = ("nan", "inf", "-inf", "'1e-3'", "-1e30", "[1]", "true")
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     "optimizer",
-    few_by_default("fuzz", sorted(OPTIMIZERS), lambda name: name in ("adam", "nag", "torch")),
+    subset_by_default("fuzz", sorted(OPTIMIZERS), lambda name: name in ("adam", "nag", "torch")),
 )
 def test_d17_wrong_numbers_of_every_optimizer(optimizer, capfd):
     """Every key with every wrong number in the campaign; by default one of them for each key."""
@@ -316,7 +316,7 @@ def test_fuzzing_of_the_command_line(words):
 
 @pytest.mark.campaign("fuzz")
 def test_fuzzing_is_told():
-    told(
+    record_measurement(
         "fuzzing of configurations",
         examples=10_000,
         command_lines=2000,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from building import make_settings, part
-from harness import FULL, QUICK, digest, row, size, told
+from harness import FULL, QUICK, digest, record_measurement, row, size
 
 import mlplab
 from mlplab.cli import main
@@ -35,7 +35,7 @@ from mlplab.training.stopping import RUNNING, EarlyStopping
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_e1_a_loss_that_is_no_number(optimizer, capfd):
     """Found at the step at which it happens, though only every fifth epoch is evaluated."""
-    words = [
+    overrides = [
         *QUICK,
         "tracking.checkpoint_seconds=0",
         f"optimizer={optimizer}",
@@ -43,7 +43,7 @@ def test_e1_a_loss_that_is_no_number(optimizer, capfd):
         "activation=relu",
         "training.evaluate_every=5",
     ]
-    assert main(["train", *words, "hydra.run.dir=run"]) == 3
+    assert main(["train", *overrides, "hydra.run.dir=run"]) == 3
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "diverged"
     assert "the last finite train/loss was" in summary["reason"]
@@ -130,15 +130,17 @@ def test_e8_a_metric_that_is_no_number_is_never_the_best(values, sign):
 SCHEDULED = {"plateau": {"patience": 1}, "one_cycle": {}, "cosine_restarts": {}, "multistep": {}}
 
 
-def prefix_words(kind, word):
+def component_settings(kind, choice):
     return make_settings(
         seed=3,
         hidden=(4, 3),
-        optimizer=word if kind == "optimizer" else "adam",
+        optimizer=choice if kind == "optimizer" else "adam",
         epochs=25,
         patience=None,
         schedule=(
-            part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant"
+            part(SCHEDULES, choice, **SCHEDULED.get(choice, {}))
+            if kind == "schedule"
+            else "constant"
         ),
         dtype="float32",
         layer={"dropout": 0.2, "normalization": "batch"},
@@ -148,8 +150,12 @@ def prefix_words(kind, word):
 def finish(loop):
     loop.run()
     outcome = loop.outcomes()[0]
-    own = {f"buffer.{n}": v for n, v in outcome.buffers.items()}
-    return {"theta": outcome.theta_P, "last": outcome.last_theta_P, **own}, outcome.history.values
+    buffers = {f"buffer.{n}": v for n, v in outcome.buffers.items()}
+    return {
+        "theta": outcome.theta_P,
+        "last": outcome.last_theta_P,
+        **buffers,
+    }, outcome.history.values
 
 
 def every_step(settings, stops):
@@ -186,34 +192,36 @@ def every_step(settings, stops):
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"),
+    ("kind", "choice"),
     [
-        *(("optimizer", word) for word in sorted(OPTIMIZERS) if word != "torch"),
+        *(("optimizer", choice) for choice in sorted(OPTIMIZERS) if choice != "torch"),
         # The first step of an optimizer of torch imports its compiler, twenty seconds long.
         pytest.param("optimizer", "torch", marks=pytest.mark.campaign("kills")),
-        *(("schedule", word) for word in sorted(SCHEDULES)),
+        *(("schedule", choice) for choice in sorted(SCHEDULES)),
     ],
     ids=str,
 )
 @row("A1", "E9")
 @pytest.mark.campaign("kills", small=True)
 @pytest.mark.timeout(1200)
-def test_stop_and_resume_at_each_step(kind, word):
+def test_stop_and_resume_at_each_step(kind, choice):
     """Level D1: 100 steps, stopped and resumed at each of them: the same bits as never stopped."""
-    settings = prefix_words(kind, word)
+    settings = component_settings(kind, choice)
     whole = Loop(build_populations(prepare_members([settings]))[0])
-    wanted, history = finish(whole)
+    expected, history = finish(whole)
     assert whole.step == 100
     # By default one stop inside the first epochs and one later, others for each name.
-    stops = range(1, 101) if FULL else (1 + len(word) % 5, 41 + 2 * len(word))
+    stops = range(1, 101) if FULL else (1 + len(choice) % 5, 41 + 2 * len(choice))
     count = 0
     for stop, loop in every_step(settings, stops):
-        found, values = finish(loop)
-        assert all(torch.equal(found[name], wanted[name]) for name in wanted), stop
+        tensors, values = finish(loop)
+        assert all(torch.equal(tensors[name], expected[name]) for name in expected), stop
         np.testing.assert_array_equal(values, history)
         count += 1
     assert count >= len(list(stops)) - 1
-    told("stop and resume at each step", kind=kind, word=word, stops=count, differing=0)
+    record_measurement(
+        "stop and resume at each step", kind=kind, choice=choice, stops=count, differing=0
+    )
 
 
 @row("E9")
@@ -234,12 +242,12 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
     ]
     loop = Loop(build_populations(prepare_members(settings))[0])
     loop.run()
-    wanted = loop.outcomes()
-    assert {outcome.status for outcome in wanted} == {"done", "diverged"}
+    expected = loop.outcomes()
+    assert {outcome.status for outcome in expected} == {"done", "diverged"}
     seen = 0
     for _, again in every_step(settings, range(3, 53, size(12, 1))):
         again.run()
-        for mine, theirs in zip(again.outcomes(), wanted, strict=True):
+        for mine, theirs in zip(again.outcomes(), expected, strict=True):
             assert (mine.status, mine.steps, mine.best_step) == (
                 theirs.status,
                 theirs.steps,
@@ -323,7 +331,7 @@ def test_every_component_of_the_state_is_needed(name, drop):
         min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
     )
     whole = Loop(build_populations(prepare_members([settings]))[0])
-    wanted, history = finish(whole)
+    expected, history = finish(whole)
     from mlplab.runs import tree_file
 
     kept = {}
@@ -351,14 +359,14 @@ def test_every_component_of_the_state_is_needed(name, drop):
                 loop.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P
             )
             return
-        found, values = finish(loop)
+        tensors, values = finish(loop)
     except Exception:
         assert name != "last weights"
         return
     same = (
         values.shape == history.shape
         and np.array_equal(values, history, equal_nan=True)
-        and all(torch.equal(found[n], wanted[n]) for n in wanted)
+        and all(torch.equal(tensors[n], expected[n]) for n in expected)
     )
     assert not same, f"{name} is not needed, or not tested"
 
@@ -375,7 +383,7 @@ def test_e6_members_leave_by_a_select(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         QUICK,
         [*QUICK, "optimizer=nag", "model.dropout=0.3"],
@@ -386,9 +394,9 @@ def test_e6_members_leave_by_a_select(tmp_path):
 )
 @row("D25")
 @pytest.mark.campaign("fuzz", small=True)
-def test_level_d0_repeated(words, tmp_path):
-    found = {digest(mlplab.run(words, tmp_path / str(i)).folder) for i in range(size(3, 25))}
-    assert len(found) == 1
+def test_level_d0_repeated(overrides, tmp_path):
+    digests = {digest(mlplab.run(overrides, tmp_path / str(i)).folder) for i in range(size(3, 25))}
+    assert len(digests) == 1
 
 
 def test_strict_determinism_is_for_the_run_alone(tmp_path, monkeypatch):
@@ -414,7 +422,7 @@ def test_strict_determinism_is_for_the_run_alone(tmp_path, monkeypatch):
 @row("B14")
 def test_the_fingerprint_is_stored(tmp_path):
     mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
-    found = newest(tmp_path / "run" / "checkpoints")[0].manifest["fingerprint"]
+    fingerprint = newest(tmp_path / "run" / "checkpoints")[0].manifest["fingerprint"]
     assert {
         "torch",
         "python",
@@ -426,8 +434,8 @@ def test_the_fingerprint_is_stored(tmp_path):
         "dtype",
         "members",
         "commit",
-    } <= set(found)
-    assert found["threads"] == torch.get_num_threads()
+    } <= set(fingerprint)
+    assert fingerprint["threads"] == torch.get_num_threads()
 
 
 @pytest.mark.campaign("timing")
@@ -453,7 +461,7 @@ def test_checkpoints_cost_little(tmp_path):
         took.append(time.perf_counter() - began)
     megabytes = next((tmp_path / "c").glob("*.safetensors")).stat().st_size / 1e6
     median = float(np.median(took))
-    told(
+    record_measurement(
         "a save",
         megabytes=round(megabytes, 2),
         median_ms=round(1000 * median, 1),

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from building import make_settings, part
-from harness import FULL, QUICK, digest, row, run, size, start, told
+from harness import FULL, QUICK, digest, record_measurement, row, run, size, start
 from pauses import pause, plugin, wait_until_paused
 
 import mlplab
@@ -160,7 +160,7 @@ def test_f6_a_driver_killed_again_and_again():
         assert list(ours["job"]) == list(range(jobs))
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
         round_number += 1
-    told(
+    record_measurement(
         "a driver of a sweep killed",
         jobs=jobs,
         kills=kills,
@@ -252,7 +252,7 @@ def test_f13_many_jobs_in_one_process_leak_nothing(tmp_path):
     assert len(set(threads)) == 1
     assert len(set(descriptors)) == 1
     assert memory[-1] < 1.05 * memory[0]
-    told(
+    record_measurement(
         "jobs in one process",
         jobs=count,
         memory_growth=round(memory[-1] / memory[0] - 1, 4),
@@ -297,7 +297,7 @@ def test_f13_a_large_population_with_members_that_leave():
     for _ in range(2):
         train_population(settings)
         sizes.append(_memory_in_use())
-    told(
+    record_measurement(
         "a large population",
         members=members,
         epochs=epochs,
@@ -474,7 +474,7 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
     )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=False, rtol=1e-5)
     assert list(ours["job"]) == list(range(12))
-    told(
+    record_measurement(
         "workers of a sweep and their driver killed",
         jobs=12,
         worker_kills=kills,

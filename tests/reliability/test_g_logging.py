@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import QUICK, row, size, told
+from harness import QUICK, record_measurement, row, size
 from test_b_storage import resumed, stopped
 
 import mlplab
@@ -31,38 +31,38 @@ def read(folder):
 @row("G3")
 def test_g3_a_resumed_run_shows_each_step_once(tmp_path):
     whole = mlplab.run(SCALARS, tmp_path / "whole")
-    place = stopped(tmp_path / "run", SCALARS, at=23)
+    run_dir = stopped(tmp_path / "run", SCALARS, at=23)
     # the process wrote more before it died than its checkpoint knows
-    shutil.copytree(place, tmp_path / "later")
+    shutil.copytree(run_dir, tmp_path / "later")
     from mlplab.tracking import EventWriter
 
-    with EventWriter(place) as events:
+    with EventWriter(run_dir) as events:
         events.history([24, 27, 30], {"train/loss": [9.0, 9.0, 9.0]})
-    with open(place / "metrics.csv", "a") as file:
+    with open(run_dir / "metrics.csv", "a") as file:
         file.write("9,27,1,1\n")
-    resumed(place)
-    assert read(place) == read(whole.folder)
-    assert (place / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
-    assert (place / "log.txt").read_text().count("device cpu") == 2
+    resumed(run_dir)
+    assert read(run_dir) == read(whole.folder)
+    assert (run_dir / "metrics.csv").read_bytes() == (whole.folder / "metrics.csv").read_bytes()
+    assert (run_dir / "log.txt").read_text().count("device cpu") == 2
 
 
 @row("G5")
 def test_g5_events_are_rebuilt_from_the_metrics(tmp_path, capsys):
     run = mlplab.run(SCALARS, tmp_path / "run")
-    wanted = read(run.folder)
+    expected = read(run.folder)
     path = next(run.folder.glob("events.out.tfevents.*"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
-    assert read(run.folder) != wanted
+    assert read(run.folder) != expected
     assert main(["rebuild-events", str(run.folder)]) == 0
-    found = read(run.folder)
-    assert found.keys() == wanted.keys()
-    for tag in wanted:
-        np.testing.assert_allclose(np.array(found[tag]), np.array(wanted[tag]), rtol=1e-6)
+    curves = read(run.folder)
+    assert curves.keys() == expected.keys()
+    for tag in expected:
+        np.testing.assert_allclose(np.array(curves[tag]), np.array(expected[tag]), rtol=1e-6)
     assert len(list(run.folder.glob("replaced-events-*"))) == 1
     assert main(["rebuild-events", str(run.folder)]) == 0  # and again
-    assert read(run.folder) == found
+    assert read(run.folder) == curves
 
 
 @row("G6")
@@ -80,7 +80,9 @@ def test_g6_many_event_files(tmp_path):
     began = time.monotonic()
     for i in range(count):
         assert len(read(tmp_path / str(i))["train/loss"]) == 93
-    told("event files read by TensorBoard", files=count, seconds=round(time.monotonic() - began, 1))
+    record_measurement(
+        "event files read by TensorBoard", files=count, seconds=round(time.monotonic() - began, 1)
+    )
 
 
 @row("G7")

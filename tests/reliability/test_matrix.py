@@ -17,7 +17,7 @@ MATRIX = yaml.safe_load((HERE / "matrix.yaml").read_text())
 
 def marked() -> dict[str, list[str]]:
     """Row -> the tests below this folder that carry its mark."""
-    found: dict[str, list[str]] = {}
+    tests_of_row: dict[str, list[str]] = {}
     for path in sorted([*HERE.glob("test_*.py"), ROOT / "tests" / "data" / "test_files.py"]):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef):
@@ -28,10 +28,10 @@ def marked() -> dict[str, list[str]]:
                         and mark.func.id == "row"
                     ):
                         for name in mark.args:
-                            found.setdefault(name.value, []).append(
+                            tests_of_row.setdefault(name.value, []).append(
                                 f"{path.relative_to(ROOT)}::{node.name}"
                             )
-    return found
+    return tests_of_row
 
 
 def test_every_row_has_a_test_or_a_reason():
@@ -62,8 +62,10 @@ def test_tests_that_are_named_exist():
 
 def test_a_test_is_named_after_its_row():
     for name, tests in marked().items():
-        own = [test for test in tests if re.search(rf"test_{name.lower()}_", test)]
-        assert own or MATRIX[name].get("tests") or all("::test_" in test for test in tests), name
+        named_tests = [test for test in tests if re.search(rf"test_{name.lower()}_", test)]
+        assert (
+            named_tests or MATRIX[name].get("tests") or all("::test_" in test for test in tests)
+        ), name
 
 
 def test_the_record_tells_of_every_row():

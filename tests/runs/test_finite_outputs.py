@@ -21,7 +21,7 @@ from mlplab.io.files import load_weights, save_weights
 from mlplab.runs.ensemble import Predictor
 from mlplab.sklearn import MLPClassifier, MLPRegressor
 
-WORDS = [
+OVERRIDES = [
     "dataset=file",
     "dataset.path=t.csv",
     "dataset.id_column=id",
@@ -57,25 +57,25 @@ def trained(tmp_path_factory):
         patched.chdir(folder)
         table(Path("t.csv"))
         (folder / "bad.csv").write_text("id,a,b,y\n0,0.001,0.002,no\n1,0.001,0.1,yes\n" + HUGE)
-        mlplab.run([*WORDS, "dataset.target=y", "model.hidden=32-32"], "classes")
+        mlplab.run([*OVERRIDES, "dataset.target=y", "model.hidden=32-32"], "classes")
         mlplab.run(
-            [*WORDS, "dataset.target=b", "dataset.ignore=[y]", "model.hidden=32-32"], "values"
+            [*OVERRIDES, "dataset.target=b", "dataset.ignore=[y]", "model.hidden=32-32"], "values"
         )
-        mlplab.sweep([*WORDS, "dataset.target=y", "model.hidden=8", "seed=0,1"], "sweep")
+        mlplab.sweep([*OVERRIDES, "dataset.target=y", "model.hidden=8", "seed=0,1"], "sweep")
     return folder
 
 
 @pytest.fixture
-def place(trained, tmp_path):
+def work_dir(trained, tmp_path):
     import shutil
 
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def refusal(capfd, *words: str) -> str:
+def refusal(capfd, *arguments: str) -> str:
     capfd.readouterr()
-    assert main(list(words)) == 2, words
+    assert main(list(arguments)) == 2, arguments
     output, errors = capfd.readouterr()
     assert output == ""
     assert len(errors.strip().splitlines()) == 1, errors
@@ -84,17 +84,19 @@ def refusal(capfd, *words: str) -> str:
 
 @pytest.mark.parametrize("out", ["o.csv", "o.parquet"])
 @pytest.mark.parametrize("run", ["classes", "values", "sweep"])
-def test_a_row_that_overflows_is_refused_with_its_number_and_its_file(run, out, place, capfd):
-    before = {path.name for path in place.iterdir()}
+def test_a_row_that_overflows_is_refused_with_its_number_and_its_file(run, out, work_dir, capfd):
+    before = {path.name for path in work_dir.iterdir()}
     errors = refusal(capfd, "predict", run, "bad.csv", "-o", out)
     assert "bad.csv, row 3: the output of the network" in errors
     assert "1 such row(s)" in errors
-    assert {path.name for path in place.iterdir()} == before
+    assert {path.name for path in work_dir.iterdir()} == before
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_the_number_of_a_row_counts_through_the_pieces_of_a_file(kind, place, monkeypatch, capfd):
-    table(place / "long.csv", 3000, at=2345)
+def test_the_number_of_a_row_counts_through_the_chunks_of_a_file(
+    kind, work_dir, monkeypatch, capfd
+):
+    table(work_dir / "long.csv", 3000, at=2345)
     monkeypatch.setattr(streaming, "BLOCK", 1 << 14)
     monkeypatch.setattr(streaming, "ROWS", 500)
     if kind == "parquet":
@@ -105,8 +107,8 @@ def test_the_number_of_a_row_counts_through_the_pieces_of_a_file(kind, place, mo
 
 
 @pytest.mark.parametrize("run", ["classes", "values"])
-def test_a_run_whose_weights_are_not_finite_predicts_nothing(run, place, capfd):
-    poison(place / run)
+def test_a_run_whose_weights_are_not_finite_predicts_nothing(run, work_dir, capfd):
+    poison(work_dir / run)
     for out in ("o.csv", "o.parquet"):
         assert "t.csv, row 1: the output of the network is nan" in refusal(
             capfd, "predict", run, "t.csv", "-o", out
@@ -114,21 +116,21 @@ def test_a_run_whose_weights_are_not_finite_predicts_nothing(run, place, capfd):
     assert "the test part of" in refusal(capfd, "evaluate", run)
     assert "t.csv, row 1: " in refusal(capfd, "evaluate", run, "t.csv")
     assert not Path(run, "evaluation.json").exists()
-    own = mlplab.load(run)
-    x = np.zeros((2, len(own.preprocessing.feature_names)))
+    loaded_run = mlplab.load(run)
+    x = np.zeros((2, len(loaded_run.preprocessing.feature_names)))
     with pytest.raises(NotFiniteError, match=r"x, row 0 \(counted from 0\).* 2 such row"):
-        own.predict(x)
+        loaded_run.predict(x)
     if run == "classes":
-        assert np.isnan(own.predict_proba(x)).all()
+        assert np.isnan(loaded_run.predict_proba(x)).all()
 
 
-def test_one_bad_run_of_a_sweep_is_named(place, capfd):
-    poison(place / "sweep" / "jobs" / "1")
+def test_one_bad_run_of_a_sweep_is_named(work_dir, capfd):
+    poison(work_dir / "sweep" / "jobs" / "1")
     errors = refusal(capfd, "predict", "sweep", "t.csv", "-o", "o.csv")
     assert "t.csv, row 1: the output of the network in sweep/jobs/1 is nan" in errors
 
 
-def test_run_predict_names_the_row(place):
+def test_run_predict_names_the_row(work_dir):
     run = mlplab.load("classes")
     x = np.array([[0.001, 0.002], [3e37, -3e37]])
     assert run.predict(x[:1]).shape == (1,)
@@ -139,15 +141,15 @@ def test_run_predict_names_the_row(place):
         mlplab.load("values").predict(np.array([[0.001], [1e38]]) * [[1.0], [3.0]])
 
 
-def test_evaluate_of_a_file_names_the_row(place, capfd):
+def test_evaluate_of_a_file_names_the_row(work_dir, capfd):
     assert "bad.csv, row 3: " in refusal(capfd, "evaluate", "classes", "bad.csv")
     assert "bad.csv, row 3: " not in refusal(capfd, "evaluate", "sweep", "bad.csv")
 
 
-def test_a_training_that_is_done_is_not_failed_by_its_evaluation(place, capfd):
+def test_a_training_that_is_done_is_not_failed_by_its_evaluation(work_dir, capfd):
     from mlplab.training import DataCache
 
-    poison(place / "classes")
+    poison(work_dir / "classes")
     evaluate.print_test_metrics(mlplab.load("classes"), DataCache())
     assert "no evaluation: the test part of classes, row 1: " in capfd.readouterr().err
     assert not Path("classes/evaluation.json").exists()
@@ -160,8 +162,8 @@ def test_a_cross_validation_makes_no_classes_of_nothing(monkeypatch, capfd, tmp_
         return np.full((len(scaled_NF), 2), np.nan)
 
     monkeypatch.setattr(Run, "scores", scores)
-    words = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
-    mlplab.sweep([*words, "validation=kfold", "validation.folds=2"], "k")
+    overrides = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
+    mlplab.sweep([*overrides, "validation=kfold", "validation.folds=2"], "k")
     assert "no cross-validation: the test part of k/jobs/0, row 1: " in capfd.readouterr().err
     assert Path("k/results.csv").exists()
     assert not Path("k/predictions.csv").exists()
@@ -188,7 +190,7 @@ def test_the_estimators_predict_nothing(model, y, members):
         assert np.isnan(fitted.predict_proba(x)).all()
 
 
-def test_an_exported_program_gives_no_label(place):
+def test_an_exported_program_gives_no_label(work_dir):
     import torch
 
     from mlplab.export.pipeline import Pipeline
@@ -203,12 +205,12 @@ def test_an_exported_program_gives_no_label(place):
 
 
 @pytest.mark.slow
-def test_an_exported_onnx_model_gives_an_empty_label(place):
+def test_an_exported_onnx_model_gives_an_empty_label(work_dir):
     runtime = pytest.importorskip("onnxruntime")
     from mlplab.export import files
 
     run = mlplab.load("classes")
-    files.export(Predictor((run,)), "onnx", place / "m.onnx")
+    files.export(Predictor((run,)), "onnx", work_dir / "m.onnx")
     session = runtime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
     rows = {"a": np.array([[0.001], [3e37], [0.003]]), "b": np.array([[0.002], [-3e37], [0.001]])}
     label, probabilities = session.run(["label", "probabilities"], rows)
@@ -231,7 +233,7 @@ def test_the_check_names_the_first_row_and_counts_them():
 
 
 def test_every_choice_of_a_class_is_known():
-    """A module that makes classes of outputs checks them before, or says here why it need not."""
+    """A module that turns outputs into classes checks them, or is listed here with a reason."""
     source = Path(mlplab.__file__).parent
     choosing = {
         path.relative_to(source).as_posix()
@@ -244,14 +246,14 @@ def test_every_choice_of_a_class_is_known():
     }
     checked = {
         "commands/evaluate.py",
-        "runs/predicting.py",
+        "runs/ensemble.py",
         "runs/run.py",
-        "sweeps/cross_validation.py",
+        "sweeps/report/cross_validation.py",
     }
     known = {
         "finite.py",  # the check
         "sklearn.py",  # checked in sklearn_base.py
-        "runs/evaluating.py",  # metrics of outputs that its callers have checked
+        "runs/evaluate.py",  # metrics of outputs that its callers have checked
         "export/pipeline.py",  # a graph: -1
         "losses/base.py",  # metrics while training, where such a member is diverged
         "metrics.py",  # the same

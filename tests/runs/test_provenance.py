@@ -24,16 +24,16 @@ class FixedClock(datetime):
 
 def test_it_names_versions_command_data_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "datetime", FixedClock)
-    told = provenance(["mlplab", "train", "seed=3"], "abc123")
-    assert json.loads(json.dumps(told)) == told
-    assert told["command"] == ["mlplab", "train", "seed=3"]
-    assert told["data_hash"] == "abc123"
-    assert told["versions"]["torch"] == metadata.version("torch")
-    assert told["versions"]["hydra"] == metadata.version("hydra-core")
-    assert set(told["versions"]) == {"python", "mlplab", "torch", "numpy", "hydra", "omegaconf"}
-    assert set(told["machine"]) == {"host", "os", "cpu", "cores", "threads"}
-    assert told["machine"]["cores"] >= 1
-    assert told["started"] == "2026-02-03T04:05:06+00:00"
+    record = provenance(["mlplab", "train", "seed=3"], "abc123")
+    assert json.loads(json.dumps(record)) == record
+    assert record["command"] == ["mlplab", "train", "seed=3"]
+    assert record["data_hash"] == "abc123"
+    assert record["versions"]["torch"] == metadata.version("torch")
+    assert record["versions"]["hydra"] == metadata.version("hydra-core")
+    assert set(record["versions"]) == {"python", "mlplab", "torch", "numpy", "hydra", "omegaconf"}
+    assert set(record["machine"]) == {"host", "os", "cpu", "cores", "threads"}
+    assert record["machine"]["cores"] >= 1
+    assert record["started"] == "2026-02-03T04:05:06+00:00"
 
 
 def test_it_tells_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,10 +47,10 @@ def test_after_the_first_time_it_costs_next_to_nothing() -> None:
     assert cheapest(lambda: [provenance([], "") for _ in range(100)], attempts=3) / 100 < 0.001
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     config = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
     return subprocess.run(
-        ["git", *config, *words], cwd=folder, check=True, capture_output=True, text=True
+        ["git", *config, *arguments], cwd=folder, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 

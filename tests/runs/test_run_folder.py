@@ -16,7 +16,7 @@ import pytest
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.run_names import check_name
 from mlplab.runs import folder as module
-from mlplab.runs.folder import LOCK, RunFolder, create, default_folder, unique
+from mlplab.runs.folder import LOCK, RunFolder, create, create_unique, default_folder
 
 WORKER = """
 import importlib.util, sys
@@ -36,11 +36,9 @@ except folder.FolderError as error:
 """
 
 
-def workers(function: str, place: Path, number: int) -> list[subprocess.Popen[str]]:
-    """Processes that call the function at the same moment and hold what they get until they are
-    told to end.
-    """
-    command = [sys.executable, "-S", "-c", WORKER, str(module.__file__), function, str(place)]
+def workers(function: str, run_dir: Path, number: int) -> list[subprocess.Popen[str]]:
+    """Processes that call the function at the same moment and hold their folder until `end`."""
+    command = [sys.executable, "-S", "-c", WORKER, str(module.__file__), function, str(run_dir)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(number)
@@ -67,7 +65,7 @@ def tree(root: Path) -> set[str]:
 
 
 def test_twenty_at_once_get_twenty_folders(tmp_path: Path) -> None:
-    processes = workers("unique", tmp_path / "sub" / "run", 20)
+    processes = workers("create_unique", tmp_path / "sub" / "run", 20)
     got = answers(processes)
     end(processes)
     assert sorted(got) == sorted(
@@ -77,13 +75,13 @@ def test_twenty_at_once_get_twenty_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exists", [False, True])
 def test_of_twenty_that_want_one_folder_one_gets_it(exists: bool, tmp_path: Path) -> None:
-    place = tmp_path / "run"
+    run_dir = tmp_path / "run"
     if exists:
-        place.mkdir()
-    processes = workers("create", place, 20)
+        run_dir.mkdir()
+    processes = workers("create", run_dir, 20)
     got = answers(processes)
     end(processes)
-    assert got.count(str(place)) == 1
+    assert got.count(str(run_dir)) == 1
     assert sum(answer.startswith("FolderInUseError") for answer in got) == 19
 
 
@@ -98,7 +96,7 @@ def test_a_killed_owner_leaves_no_stale_lock(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run").lock()
     owner.kill()
     owner.communicate()
-    with pytest.raises(FolderInUseError, match="never writes over another"):
+    with pytest.raises(FolderInUseError, match="never overwrites another"):
         create(tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     folder.lock()  # what resume does
@@ -117,17 +115,17 @@ def test_a_folder_is_released_at_the_end_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
-    place = tmp_path / "run"
-    with create(place):
-        (place / "summary.json").write_text("{}")
-    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()}
+    run_dir = tmp_path / "run"
+    with create(run_dir):
+        (run_dir / "summary.json").write_text("{}")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run_dir.iterdir()}
     with pytest.raises(
         FolderInUseError, match=r"mlplab resume .*hydra\.run\.dir|hydra\.run\.dir.*mlplab resume"
     ) as error:
-        create(place)
+        create(run_dir)
     assert "\n" not in str(error.value)
     assert {
-        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in place.iterdir()
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run_dir.iterdir()
     } == before
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -162,7 +160,7 @@ def below_a_broken_link(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("plant", "words"),
+    ("plant", "message"),
     [
         (a_file, "is not a folder"),
         (below_a_file, "file is not a folder"),
@@ -175,14 +173,17 @@ def below_a_broken_link(root: Path) -> Path:
         (lambda root: Path("/proc/none/run"), "No such file"),
     ],
 )
-@pytest.mark.parametrize("function", [create, unique])
+@pytest.mark.parametrize("function", [create, create_unique])
 def test_what_cannot_hold_a_run_is_refused(
-    plant: Callable[[Path], Path], words: str, function: Callable[[Path], RunFolder], tmp_path: Path
+    plant: Callable[[Path], Path],
+    message: str,
+    function: Callable[[Path], RunFolder],
+    tmp_path: Path,
 ) -> None:
-    place = plant(tmp_path)
+    run_dir = plant(tmp_path)
     before = tree(tmp_path)
-    with pytest.raises(FolderError, match=words) as error:
-        function(place)
+    with pytest.raises(FolderError, match=message) as error:
+        function(run_dir)
     assert not isinstance(error.value, FolderInUseError)
     assert "\n" not in str(error.value)
     assert tree(tmp_path) == before
@@ -215,7 +216,7 @@ def test_folders_follow_the_umask(mask: int, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "run" / LOCK).stat().st_mode) == 0o666 & ~mask
 
 
-def test_without_file_locks_it_refuses_or_is_told_to_go_on(
+def test_without_file_locks_it_refuses_unless_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(descriptor: int, how: int) -> None:
@@ -314,10 +315,10 @@ def test_a_name_that_a_link_leads_out_is_refused(tmp_path: Path) -> None:
     default_folder(tmp_path / "disk", "xor")
 
 
-def test_places_of_one_second_differ(tmp_path: Path) -> None:
-    places = {default_folder(tmp_path, "radial").name for _ in range(50)}
-    assert len(places) == 50
+def test_default_folders_of_one_second_differ(tmp_path: Path) -> None:
+    run_dirs = {default_folder(tmp_path, "radial").name for _ in range(50)}
+    assert len(run_dirs) == 50
     assert all(
-        module.re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", place)
-        for place in places
+        module.re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", run_dir)
+        for run_dir in run_dirs
     )

@@ -83,8 +83,8 @@ def unsafe_calls(paths: Iterable[Path], root: Path) -> list[Offender]:
     for path in paths:
         aliases, name = import_aliases(path), str(path.relative_to(root))
         for node in nodes(path):
-            for words in _unsafe(node, aliases):
-                offenders.append(Offender(f"{name}: {words}", f"{name}:{node.lineno}"))
+            for violation in _unsafe(node, aliases):
+                offenders.append(Offender(f"{name}: {violation}", f"{name}:{node.lineno}"))
     return offenders
 
 

@@ -130,9 +130,9 @@ class SourceTree:
         """The absolute name of the module that `from ... import` names."""
         if not node.level:
             return node.module or ""
-        parts = module.split(".")
-        kept = len(parts) - node.level + (1 if self.is_package(module) else 0)
-        return ".".join([*parts[:kept], *([node.module] if node.module else [])])
+        components = module.split(".")
+        num_kept = len(components) - node.level + (1 if self.is_package(module) else 0)
+        return ".".join([*components[:num_kept], *([node.module] if node.module else [])])
 
     def existing(self, name: str) -> str | None:
         """The longest prefix of a dotted name that is a module of the tree."""
@@ -158,8 +158,8 @@ def short(name: str) -> str:
 
 
 def _module_name(path: Path, root: Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    components = path.relative_to(root).with_suffix("").parts
+    return ".".join(components[:-1] if components[-1] == "__init__" else components)
 
 
 def _imports(path: Path) -> Iterator[tuple[ast.stmt | ast.Call, str]]:
@@ -193,11 +193,11 @@ def _imports_by_name(call: ast.Call) -> bool:
 
 def dotted(node: ast.AST) -> str:
     """`a.b.c` of nested attributes of a name, else ""."""
-    parts = []
+    components = []
     while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
+        components.append(node.attr)
         node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+    return ".".join([node.id, *reversed(components)]) if isinstance(node, ast.Name) else ""
 
 
 def import_aliases(path: Path) -> dict[str, str]:

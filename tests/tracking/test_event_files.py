@@ -32,12 +32,12 @@ from mlplab.tracking.records import crc32c, frame
 EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
 
 
-def read(place: Path) -> EventAccumulator:
-    return EventAccumulator(str(place), size_guidance=EVERYTHING).Reload()
+def read(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance=EVERYTHING).Reload()
 
 
-def points(place: Path, tag: str) -> list[tuple[int, float]]:
-    return [(event.step, event.value) for event in read(place).Scalars(tag)]
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in read(folder).Scalars(tag)]
 
 
 @pytest.mark.parametrize("length", [4, 8, 255, 256, 257, 259, 512, 515, 1000])
@@ -55,7 +55,7 @@ def test_records_of_mixed_lengths_are_framed_in_order() -> None:
     expected = b""
     for payload in payloads:
         size = len(payload).to_bytes(8, "little")
-        sums = [masked_crc32c(part).to_bytes(4, "little") for part in (size, payload)]
+        sums = [masked_crc32c(field).to_bytes(4, "little") for field in (size, payload)]
         expected += size + sums[0] + payload + sums[1]
     assert frame(payloads) == expected
 
@@ -185,7 +185,7 @@ def test_a_resumed_run_shows_each_step_once(tmp_path: Path) -> None:
     assert points(tmp_path, "x") == [(step, float(step >= 5)) for step in range(15)]
 
 
-def test_writers_of_one_moment_get_files_of_their_own(tmp_path: Path) -> None:
+def test_writers_of_one_moment_get_different_files(tmp_path: Path) -> None:
     writers = [EventWriter(tmp_path) for _ in range(5)]
     names = [writer.path.name for writer in writers]
     assert len(set(names)) == 5
@@ -293,12 +293,12 @@ def test_the_hparams_table_has_a_row_a_run_with_its_metrics(tmp_path: Path) -> N
             writer.hparams_end("diverged" if number else "done")
     experiment, groups = hparams_plugin(tmp_path)
     kinds = {info.name: info.type for info in experiment.hparam_infos}
-    words, numbers = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
+    string_type, numbers = api_pb2.DATA_TYPE_STRING, api_pb2.DATA_TYPE_FLOAT64
     assert kinds == {
         "lr": numbers,
-        "activation": words,
+        "activation": string_type,
         "nesterov": api_pb2.DATA_TYPE_BOOL,
-        "patience": words,
+        "patience": string_type,
     }
     assert [info.name.tag for info in experiment.metric_infos] == ["val/accuracy"]
     groups.sort(key=lambda group: group.name)

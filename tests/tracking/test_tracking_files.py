@@ -125,9 +125,9 @@ def test_json_is_strict_and_keeps_order(tmp_path: Path) -> None:
     assert text.index('"b"') < text.index('"a"')
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]))
+STRINGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]))
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | STRINGS,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=3)

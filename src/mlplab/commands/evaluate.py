@@ -48,12 +48,12 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
     """Measure, print the table, and keep it in the run's folder. Raises NotFiniteError."""
     from mlplab.finite import check_finite_outputs
     from mlplab.io.files import write_json
-    from mlplab.runs.evaluate import baselines, with_intervals
+    from mlplab.runs.evaluate import baselines, bootstrap_intervals
     from mlplab.terminal.table import aligned
 
     scores = run.scores(rows.x_NF)
     check_finite_outputs(scores, rows.source)
-    found = with_intervals(scores, rows.y, rows.task, seed=0)
+    found = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
     plain = baselines(prepared, rows)
     names = _shown_names(run)
     lines = [["", "this run", "95 % interval", *plain]]

@@ -36,7 +36,7 @@ def export(arguments: Sequence[str]) -> int:
     from mlplab.export.files import export as write
     from mlplab.runs.ensemble import Predictor
 
-    predictor = Predictor.of(given.folder, given.best)
+    predictor = Predictor.from_folder(given.folder, given.best)
     found = write(predictor, given.format, out)
     for one in inputs(predictor.runs):
         print(f"  {one.name}: {_what(one.kind, one.width)}")

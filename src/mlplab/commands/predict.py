@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
 from mlplab.extras import require
-from mlplab.io.files import written_aside
+from mlplab.io.files import open_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def predict(arguments: Sequence[str]) -> int:
     load_plugins(given.folder, given.plugin)
     from mlplab.runs.ensemble import Predictor
 
-    predictor = Predictor.of(given.folder, given.best)
+    predictor = Predictor.from_folder(given.folder, given.best)
     rows = _write(out, _tables(predictor, given.file, given.id))
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
     print(f"{rows} rows predicted by {members}")
@@ -104,7 +104,7 @@ def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.Da
 
 def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
     """Aside first: what fails in the middle leaves nothing."""
-    with written_aside(out) as (_, file):
+    with open_atomic(out) as (_, file):
         return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
 
 
@@ -139,14 +139,16 @@ def safe(table: pd.DataFrame) -> pd.DataFrame:
     """Texts so that no spreadsheet runs them as formulas."""
     from pandas.api import types
 
-    from mlplab.tracking.metrics_file import FORMULA
+    from mlplab.tracking.metrics_file import FORMULA_PREFIXES
 
     found = table.copy(deep=False)
     for name in found.columns:
         if not types.is_numeric_dtype(found[name]) and not types.is_bool_dtype(found[name]):
             found[name] = found[name].map(
                 lambda value: (
-                    f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+                    f"'{value}"
+                    if isinstance(value, str) and value.startswith(FORMULA_PREFIXES)
+                    else value
                 )
             )
     return found

@@ -75,7 +75,7 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.run_index import typed_overrides
+    from mlplab.runs.run_index import user_overrides
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
-    return dataclasses.replace(settings, overrides=(*typed_overrides(folder), *changes))
+    return dataclasses.replace(settings, overrides=(*user_overrides(folder), *changes))

@@ -58,21 +58,23 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import change
     from mlplab.config.stored import stored_config
-    from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, SAFE
+    from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, RESUMABLE_KEYS
 
     settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
     typed = [word.lstrip("+").partition("=")[0] for word in changes]
     for key in typed:
-        if key not in SAFE and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
+        if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
             raise ConfigError(
                 f"`{key}` cannot change when a run is resumed: the rest would be of another"
-                f" training. Only {', '.join(SAFE)} can. For a run of its own: mlplab rerun"
-                f" {folder} {' '.join(changes)}."
+                f" training. Only {', '.join(RESUMABLE_KEYS)} can. For a run of its own: mlplab"
+                f" rerun {folder} {' '.join(changes)}."
             )
     from mlplab import experiment
     from mlplab.terminal.results import print_result
 
-    run = experiment.resume(folder, settings, step=step, allowed=SAFE if edited else typed)
+    run = experiment.resume(
+        folder, settings, step=step, allowed=RESUMABLE_KEYS if edited else typed
+    )
     print_result(run.summary)
     if run.status == "interrupted":
         print(f"go on with: mlplab resume {run.folder}")

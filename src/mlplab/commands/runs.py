@@ -86,7 +86,7 @@ def _list(arguments: Sequence[str]) -> int:
         for entry in found
         if not entry.damaged and all(condition(entry, index) for condition in conditions)
     ]
-    index.keep()
+    index.save()
     if given.sort:
         from mlplab.metrics import better
 
@@ -205,9 +205,9 @@ def _compare(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 f"{folder} holds a sweep: two runs can be compared, such as {folder}/jobs/0."
             )
-    from mlplab.runs.compare import beside
+    from mlplab.runs.compare import side_by_side
 
-    print("\n".join(beside(*given.folder)))
+    print("\n".join(side_by_side(*given.folder)))
     return 0
 
 

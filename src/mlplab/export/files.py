@@ -22,7 +22,7 @@ from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded, inputs, raw
 from mlplab.export.pipeline import Pipeline, codes
 from mlplab.extras import require
-from mlplab.io.files import written_aside
+from mlplab.io.files import open_atomic
 from mlplab.runs.ensemble import Predictor
 from mlplab.runs.run import Run
 
@@ -46,7 +46,7 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
         ask_onnx if form == "onnx" else ask_torch
     )
     wanted = inputs(runs)
-    with written_aside(out) as (staging_dir, file):
+    with open_atomic(out) as (staging_dir, file):
         write(runs, file)
         file.flush()
         found = difference(runs, expected, ask(staging_dir, wanted, frame))

@@ -1,4 +1,6 @@
-"""Files that are whole at every moment: written aside and renamed, or grown by whole pieces."""
+"""Files that are complete at every moment: written to a temporary file and renamed, or grown by
+complete chunks.
+"""
 
 from __future__ import annotations
 
@@ -16,49 +18,52 @@ from mlplab.io.links import refuse_links
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NEW = (
+_NEW_FILE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_LINK_FLAG = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Put the bytes at `path`, replacing what was there; a reader or a crash sees the old file or
-    the new one, never a part.
+    """Replace the contents of `path` atomically: readers see either the old file or the complete
+    new one, even after a crash.
 
-    The temporary file lies in the same folder, so that the rename never crosses file systems, and
-    is created anew with the user's umask. `durable` waits for the disk, file first and folder
-    after, so that a power loss cannot undo it.
+    The temporary file is created in the same folder, so that the rename never crosses file systems,
+    and gets the user's umask. With `durable`, the file and then its folder are flushed to disk, so
+    that a power loss cannot undo the write.
     """
-    with written_aside(path, durable=durable) as (_, file):
+    with open_atomic(path, durable=durable) as (_, file):
         file.write(data)
 
 
 @contextlib.contextmanager
-def written_aside(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
-    """`write_bytes_atomic` for what is written piece by piece: the name of a new file, and the file
-    itself, which takes its place at the end. What fails leaves nothing.
+def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
+    """Context manager that yields a temporary path and its open file, and renames it to `path` at
+    the end.
+
+    If the body raises, the temporary file is deleted and `path` stays unchanged. `durable` is as in
+    `write_bytes_atomic`.
     """
-    staging_dir = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    descriptor = os.open(staging_dir, _NEW, 0o666)
+    staging_path = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            yield staging_dir, file
+            yield staging_path, file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.replace(staging_dir, path)
+        os.replace(staging_path, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(staging_dir)
+            os.unlink(staging_path)
         raise
     if durable:
         _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -68,12 +73,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str, *, durable: bool = False) -> None:
-    """`write_bytes_atomic` for text, as UTF-8 with line feeds."""
+    """Replace a text file atomically: UTF-8, line feeds."""
     write_bytes_atomic(path, text.encode(), durable=durable)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """JSON that any reader takes: the standard has no nan or infinity, so these become null."""
+    """Write standard JSON atomically; NaN and infinities, which JSON lacks, become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text_atomic(path, text + "\n", durable=durable)
 
@@ -89,14 +94,15 @@ def _finite(value: Any) -> Any:
 
 
 def write_yaml(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Plain dicts, lists, texts and numbers as YAML, keys in their order; reading it gives the same
-    values and types.
+    """Write dicts, lists, strings and numbers as YAML atomically, keys in their order.
+
+    Reading the file gives the same values and types.
     """
     write_text_atomic(path, yaml_text(value), durable=durable)
 
 
 def yaml_text(value: Any) -> str:
-    """What `write_yaml` writes."""
+    """Return the text that `write_yaml` writes."""
     import yaml
 
     return yaml.dump(
@@ -110,7 +116,7 @@ def yaml_text(value: Any) -> str:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values from YAML, by PyYAML's safe reader (in C where there is one)."""
+    """Parse YAML into plain values with PyYAML's safe loader (the C version if available)."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
@@ -122,11 +128,10 @@ def parse_yaml(text: str) -> Any:
 
 @cache
 def _dumper() -> Any:
-    """PyYAML's safe writer (in C where there is one) that also quotes the texts which OmegaConf
-    would read as numbers.
+    """PyYAML's safe dumper that also quotes strings that OmegaConf would read as numbers.
 
-    YAML 1.1 needs a point and a signed exponent in a float and so leaves the text 1e-3 bare;
-    OmegaConf reads that as 0.001.
+    A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
+    1e-3 unquoted; OmegaConf reads that as 0.001.
     """
     import re
 
@@ -142,20 +147,27 @@ def _dumper() -> Any:
 
 
 class AppendFile:
-    """A new file that grows by whole pieces. A piece is with the operating system when `append`
-    returns; one that fails (a full disk) leaves the file as it was before. An existing file is
-    refused with FileExistsError, unless `resume`; a link in its place is a LinkError.
+    """A file that grows by complete chunks.
+
+    When `append` returns, the operating system has the chunk; if it fails (a full disk), the file
+    is unchanged. Raises FileExistsError if the file exists, unless `resume` is set, and LinkError
+    if the path is a symbolic link.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
         refuse_links([path])
         self._descriptor = os.open(
-            path, _NEW & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK if resume else _NEW, 0o666
+            path,
+            _NEW_FILE_FLAGS & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK_FLAG
+            if resume
+            else _NEW_FILE_FLAGS,
+            0o666,
         )
         self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def append(self, data: bytes) -> None:
+        """Append one chunk, or leave the file unchanged if that fails."""
         rest = memoryview(data)
         try:
             while rest:
@@ -167,16 +179,16 @@ class AppendFile:
         self._size += len(data)
 
     def truncate(self, size: int) -> None:
-        """Cut what lies behind the first `size` bytes."""
+        """Cut the file to its first `size` bytes."""
         os.ftruncate(self._descriptor, size)
         self._size = os.lseek(self._descriptor, size, os.SEEK_SET)
 
     def sync(self) -> None:
-        """Wait until the disk has it."""
+        """Wait until the data is on the disk."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close; a second call does nothing."""
+        """Close the file; closing it again does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -191,18 +203,19 @@ class AppendFile:
 def save_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = False
 ) -> None:
-    """Tensors and a few texts as a safetensors file, which any framework reads; equal input gives
-    equal bytes.
-    """
+    """Write tensors and string metadata as a safetensors file; equal input gives equal bytes."""
     from safetensors.torch import save
 
-    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_bytes_atomic(path, _ordered(save(own, metadata=dict(metadata))), durable=durable)
+    cpu_tensors = {
+        name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
+    }
+    write_bytes_atomic(
+        path, _with_sorted_metadata(save(cpu_tensors, metadata=dict(metadata))), durable=durable
+    )
 
 
-def _ordered(blob: bytes) -> bytes:
-    """The safetensors library writes the metadata in an order that changes from call to call; here
-    it is sorted.
+def _with_sorted_metadata(blob: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, whose order otherwise changes from call to call.
 
     The format: length of the header (8 bytes, little-endian), the header as JSON padded with spaces
     to a multiple of 8, the data.
@@ -216,7 +229,7 @@ def _ordered(blob: bytes) -> bytes:
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, on the CPU, and the metadata of a safetensors file."""
+    """Return the tensors (on the CPU) and the metadata of a safetensors file."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:

@@ -1,7 +1,7 @@
 """Open folders and files inside a run or sweep folder without following symbolic links.
 
-A run folder may come from somebody else, and a link in it may point anywhere. Only entries inside
-the folder are refused: the folder itself and its parents are the user's choice.
+A run folder may come from someone else, and a link in it may point anywhere. Only links inside the
+folder are refused: the folder itself and its parents are the user's choice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from mlplab.errors import LinkError
 
-_APPEND = (
+_APPEND_FLAGS = (
     os.O_WRONLY
     | os.O_APPEND
     | os.O_CREAT
@@ -31,24 +31,29 @@ def refuse_links(paths: Iterable[Path]) -> None:
 
 
 def refuse_links_below(folder: Path, deep: bool = True) -> None:
-    """Raise LinkError if the folder or anything below it is a link; `deep=False`: its entries."""
+    """Raise LinkError if the folder or anything below it is a symbolic link.
+
+    With `deep=False`, only the folder and its direct entries are checked.
+    """
     refuse_links([folder])
-    for place, folders, files in os.walk(folder):
-        refuse_links(Path(place, name) for name in (*folders, *files))
+    for directory, folders, files in os.walk(folder):
+        refuse_links(Path(directory, name) for name in (*folders, *files))
         if not deep:
             return
 
 
 def make_folder(path: Path, below: Path | None = None) -> Path:
-    """Create the folder at `path`, with `below` also the folders between the two, and return it.
+    """Create the folder at `path`, with `below` also the folders between them, and return `path`.
 
-    Raises LinkError if one of them is a link.
+    Raises LinkError if one of them is a symbolic link.
     """
-    between = [] if below is None else [one for one in path.parents if below in one.parents]
-    for attempt in range(3):  # another process may take an empty one away meanwhile
+    missing_parents = (
+        [] if below is None else [folder for folder in path.parents if below in folder.parents]
+    )
+    for attempt in range(3):  # another process may remove an empty folder meanwhile
         try:
-            for one in (*reversed(between), path):
-                _make(one)
+            for folder in (*reversed(missing_parents), path):
+                _make(folder)
             return path
         except FileNotFoundError:
             if below is None or attempt == 2 or not below.is_dir():
@@ -63,9 +68,9 @@ def _make(path: Path) -> None:
 
 def open_to_append(path: Path) -> BinaryIO:
     """Open a file for appending, and create it if needed. Raises LinkError if it is a link."""
-    refuse_links([path])  # where the system cannot be told to follow none
+    refuse_links([path])  # for systems without O_NOFOLLOW
     try:
-        return os.fdopen(os.open(path, _APPEND, 0o666), "ab")
+        return os.fdopen(os.open(path, _APPEND_FLAGS, 0o666), "ab")
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise LinkError(path) from None

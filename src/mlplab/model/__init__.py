@@ -1,1 +1,1 @@
-"""What a trained network is: preprocessing, network and loss."""
+"""A trained model: preprocessing, network and loss."""

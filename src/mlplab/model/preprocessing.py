@@ -1,4 +1,4 @@
-"""What happens to raw columns before the network, and its JSON form."""
+"""The preprocessing of raw columns before the network, and its JSON form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlplab.task import Task
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What stands between raw columns and the network, as measured on the train part."""
+    """The transformations between raw columns and the network, fitted on the train split."""
 
     task: Task
     feature_names: tuple[str, ...]
@@ -21,10 +21,11 @@ class Preprocessing:
     class_names: tuple[str, ...]
     feature_scaler: Scaler
     target_scaler: Scaler | None
-    encoder: Encoder | None = None  # of a file's columns
+    encoder: Encoder | None = None  # for a dataset read from a file
 
     @classmethod
     def of(cls, prepared: Prepared) -> Preprocessing:
+        """The preprocessing that prepared these examples."""
         return cls(
             prepared.task,
             prepared.feature_names,
@@ -36,6 +37,7 @@ class Preprocessing:
         )
 
     def to_json(self) -> str:
+        """Return the form that is stored in the metadata of weights.safetensors."""
         return json.dumps(
             {
                 "task": {
@@ -54,13 +56,14 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        raw = json.loads(text)
+        """Parse what `to_json` returned."""
+        fields = json.loads(text)
         return cls(
-            Task(**raw["task"]),
-            tuple(raw["feature_names"]),
-            tuple(raw["target_names"]),
-            tuple(raw["class_names"]),
-            Scaler.from_dict(raw["feature_scaler"]),
-            Scaler.from_dict(raw["target_scaler"]) if raw["target_scaler"] else None,
-            Encoder.from_dict(raw["encoder"]) if raw.get("encoder") else None,
+            Task(**fields["task"]),
+            tuple(fields["feature_names"]),
+            tuple(fields["target_names"]),
+            tuple(fields["class_names"]),
+            Scaler.from_dict(fields["feature_scaler"]),
+            Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
+            Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
         )

@@ -1,4 +1,4 @@
-"""The structure of the network that settings, data and loss ask for."""
+"""The network structure that settings, data and loss require."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_module(
     buffers: dict[str, Tensor],
     loss: Loss,
 ) -> nn.Sequential:
-    """The network of one member."""
+    """Return the network of one member as plain PyTorch, with parameters theta_P."""
     return as_module(
         build_structure(settings, preprocessing, loss).layout,
         layers_with_output(settings, preprocessing, loss),
@@ -31,7 +31,7 @@ def to_module(
 
 
 def layers_with_output(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
-    """The layers, the last as wide as the loss asks."""
+    """Return the layers, the last one with the number of outputs that the loss needs."""
     return [
         *settings.layers[:-1],
         replace(settings.layers[-1], units=loss.num_outputs(preprocessing.task)),
@@ -39,7 +39,7 @@ def layers_with_output(settings: Settings, preprocessing: Preprocessing, loss: L
 
 
 def build_structure(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> MLP:
-    """The structure of the network alone."""
+    """Return the structure of the network, without parameter values."""
     layers = [
         PopulationLayer(
             layer.units, layer.activation, layer.bias, layer.normalization, layer.dropout

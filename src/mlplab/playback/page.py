@@ -14,7 +14,7 @@ from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.run import Run
-from mlplab.runs.run_index import typed_overrides
+from mlplab.runs.run_index import user_overrides
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -67,7 +67,7 @@ def page(run: Run, study: Study) -> str:
 
 def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
-    words = list(typed_overrides(run.folder))
+    words = list(user_overrides(run.folder))
     if not any(word.startswith("seed=") for word in words):
         words.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(word) for word in words)

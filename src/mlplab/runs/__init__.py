@@ -1,15 +1,15 @@
-"""Run folders and where a run came from."""
+"""Run folders, their files, checkpoints and provenance."""
 
 from mlplab.runs.folder import (
     RunFolder,
     create,
+    create_unique,
     default_folder,
-    unique,
 )
 
 __all__ = [
     "RunFolder",
     "create",
+    "create_unique",
     "default_folder",
-    "unique",
 ]

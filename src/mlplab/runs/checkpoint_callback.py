@@ -1,5 +1,5 @@
-"""Looks in after every step of a training: saves a checkpoint when it is time, and stops where
-somebody asked for it.
+"""The callback after each training step: saves a checkpoint when one is due, and stops the training
+on a signal.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from mlplab.settings import Tracking
 from mlplab.training import FrameRecorder, Loop
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
-SHARE = 0.01
-"""The largest part of a training's time that saving by time may take."""
+MAX_SAVE_TIME_FRACTION = 0.01
+"""Upper limit for the fraction of training time spent on saves every `checkpoint_seconds`."""
 
 
 class StorageError(OSError):
-    """The disk took no more; the message says what was there before and is still."""
+    """The disk is full; the message names the free space and what to do."""
 
 
 class CheckpointCallback:
-    """`keeper(loop)` goes to the loop's `after_step`."""
+    """Saves checkpoints and honors signals; assigned to a loop's `after_step`."""
 
     def __init__(
         self,
@@ -45,34 +45,38 @@ class CheckpointCallback:
             log,
         )
         self.seconds, self.epochs = tracking.checkpoint_seconds, tracking.checkpoint_epochs
-        # seconds spent on the training before it was resumed
-        self.started, self.before = time.monotonic(), 0.0
-        self.exact = True  # False once it was resumed where numbers may come out otherwise
-        self.saved = 0  # rows of the journal that are in the history
-        self._next = self._in(self.seconds)
+        # seconds of training before this process resumed it
+        self.started, self.elapsed_before = time.monotonic(), 0.0
+        self.exact = True  # False after a resume under conditions that may change the numbers
+        self.saved = 0  # number of rows of the history buffer that are saved
+        self._next_save = self._deadline(self.seconds)
         self._saved_step = -1
 
-    def _in(self, seconds: float | None) -> float:
+    def _deadline(self, seconds: float | None) -> float:
         return float("inf") if seconds is None else time.monotonic() + seconds
 
     @property
     def has_saved(self) -> bool:
-        """Whether there is a checkpoint of its own, or one that it was restored from."""
+        """Whether a checkpoint was saved, or the training was restored from one."""
         return self._saved_step >= 0
 
-    def wait_as(self, before: CheckpointCallback) -> None:
-        """Save when the one before would have: members that come and go do not put a save off."""
-        self._next, self.before, self.started = before._next, before.before, before.started
+    def inherit_schedule(self, other: CheckpointCallback) -> None:
+        """Continue the schedule of the callback that this one replaces: no save is delayed."""
+        self._next_save, self.elapsed_before, self.started = (
+            other._next_save,
+            other.elapsed_before,
+            other.started,
+        )
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training, those before a resume included."""
-        return self.before + time.monotonic() - self.started
+        """Seconds of training, including those before a resume."""
+        return self.elapsed_before + time.monotonic() - self.started
 
     def __call__(self, loop: Loop) -> None:
         if (
             self.signals.received is None
-            and time.monotonic() < self._next
+            and time.monotonic() < self._next_save
             and not self._epoch_is_due(loop)
         ):
             return
@@ -90,10 +94,10 @@ class CheckpointCallback:
         )
 
     def save(self, loop: Loop) -> None:
-        """Save now, unless this step is saved already."""
+        """Save now, unless this step is saved already. Raises StorageError if the disk is full."""
         if self.checkpoints is None or loop.step == self._saved_step:
             return
-        began = time.monotonic()
+        start = time.monotonic()
         loop.read()
         tree: dict[str, Any] = {
             "loop": capture(loop),
@@ -105,35 +109,37 @@ class CheckpointCallback:
                 loop.step, loop.epoch, tree, pack_rows(rows[self.saved :]), self.elapsed
             )
         except OSError as error:
-            raise _explained(error, self.checkpoints) from error
+            raise _with_free_space(error, self.checkpoints) from error
         self.saved, self._saved_step = len(rows), loop.step
-        took = time.monotonic() - began
-        self._next = self._in(self.seconds and max(self.seconds, took / SHARE))
+        duration = time.monotonic() - start
+        self._next_save = self._deadline(
+            self.seconds and max(self.seconds, duration / MAX_SAVE_TIME_FRACTION)
+        )
 
     def close(self) -> None:
-        """No more saves."""
+        """Close the checkpoint files."""
         if self.checkpoints is not None:
             self.checkpoints.close()
 
-    def watch(self, recorder: FrameRecorder, saved: Saved | None = None) -> None:
-        """Keep what this recorder has seen too, and give it what was saved of it."""
+    def attach_recorder(self, recorder: FrameRecorder, saved: Saved | None = None) -> None:
+        """Save the state of this recorder too, and restore it from `saved`."""
         self.recorder = recorder
         if saved is not None and saved.tree["recorder"] is not None:
             recorder.load(saved.tree["recorder"])
 
     def restore(self, loop: Loop, saved: Saved) -> None:
-        """Put a new loop where the checkpoint was. Raises StateError."""
+        """Restore a new loop to the checkpoint. Raises StateError if it belongs to another run."""
         try:
             restore(loop, saved.tree["loop"], unpack_rows(saved.history))
             if self.recorder is not None:
-                self.watch(self.recorder, saved)
+                self.attach_recorder(self.recorder, saved)
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(
-                f"The checkpoint of step {saved.step} is not one of this training:"
+                f"The checkpoint of step {saved.step} does not belong to this training:"
                 f" {type(error).__name__}: {error}"
             ) from error
         self.saved, self._saved_step = len(loop.journal.rows), loop.step
-        self.before = float(saved.manifest["elapsed"])
+        self.elapsed_before = float(saved.manifest["elapsed"])
         now = fingerprint(
             loop.now.theta_KP.device,
             str(loop.now.theta_KP.dtype).removeprefix("torch."),
@@ -144,14 +150,14 @@ class CheckpointCallback:
             self.checkpoints.resume(saved)
 
 
-def _explained(error: OSError, checkpoints: Checkpoints) -> OSError:
-    """A full disk in words."""
+def _with_free_space(error: OSError, checkpoints: Checkpoints) -> OSError:
+    """The error, with a message about free space if the disk is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     free = shutil.disk_usage(checkpoints.folder).free
     return StorageError(
         error.errno,
         f"a checkpoint could not be written into {checkpoints.folder}: {error.strerror}, {free:,}"
-        " bytes are free. The checkpoint before it is whole; make room and go on with `mlplab"
-        " resume`",
+        " bytes are free. The previous checkpoint is intact: free some space and continue with"
+        " `mlplab resume`",
     )

@@ -1,10 +1,10 @@
-"""Checkpoints of a training: written so that a crash at any moment leaves a good one, and read with
-nothing taken on trust.
+"""Checkpoints of a training: a crash at any moment leaves a good one, and reading verifies every
+byte.
 
 state-<step>.safetensors    the state between two steps (a tree of tensors and plain values)
-state-<step>.json           its manifest, written last: a state without one does not exist
-history.bin                 what was measured so far; each save appends to it and its manifest says
-how far it counts
+state-<step>.json           its manifest, written last: a state without a manifest does not count
+history.bin                 all measurements so far: each save appends a record, and its manifest
+                            stores the size of the file
 """
 
 from __future__ import annotations
@@ -27,16 +27,14 @@ from mlplab.runs import tree_file
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
-KEPT = 2
+NUM_RETAINED = 2
 MAX_BYTES = 64 << 30
 _MANIFEST = re.compile(r"state-(\d{12})\.json")
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was read and found whole: its manifest, the state, and the pieces of
-    history up to it.
-    """
+    """A verified checkpoint: its manifest, the state, and the rows of history up to it."""
 
     manifest: Mapping[str, Any]
     tree: Any
@@ -50,8 +48,9 @@ class Saved:
 class Checkpoints:
     """The checkpoints in one folder, which belongs to one process at a time.
 
-    `identity` goes into each manifest: what the state is the state of. `below`: the folder is made
-    with the first save, below one that is there; one that was taken away is not made anew.
+    `identity` is stored in each manifest and describes the training. With `below`, the first save
+    creates the folder below that existing folder; later saves do not create it again if it was
+    deleted.
     """
 
     def __init__(
@@ -62,12 +61,16 @@ class Checkpoints:
         self._hash, self._size = hashlib.sha256(), 0
 
     def save(self, step: int, epoch: int, tree: Any, rows: Sequence[Any], elapsed: float) -> None:
-        """Make the state durable, then visible, then take the oldest away. OSError leaves what was
-        there.
+        """Write the state and flush it to disk, then its manifest, then delete older checkpoints.
+
+        `rows` are the measurements since the last save, `elapsed` the seconds of training. An
+        OSError leaves the previous checkpoints intact.
         """
         if self._history is None and self.below is not None:
             make_folder(self.folder, self.below)
-        for stale in self.folder.glob(".tmp-*"):  # of a writer that died: the folder is ours alone
+        for stale in self.folder.glob(
+            ".tmp-*"
+        ):  # left by a process that died: no other one uses the folder
             stale.unlink(missing_ok=True)
         self._append(rows)
         name = f"state-{step:012d}"
@@ -88,31 +91,31 @@ class Checkpoints:
             **self.identity,
         }
         write_json(self.folder / f"{name}.json", manifest, durable=True)
-        for older in sorted(steps(self.folder))[:-KEPT]:
+        for older in sorted(steps(self.folder))[:-NUM_RETAINED]:
             self._remove(older)
 
     def _append(self, rows: Sequence[Any]) -> None:
-        """What was measured since the last save. A failure cuts it off again."""
+        """Append the measurements since the last save; a failure leaves the file unchanged."""
         if self._history is None:
             path = self.folder / HISTORY
             self._history = AppendFile(path, resume=path.exists())
             self._history.truncate(self._size)
         if rows:
             data = tree_file.dump(list(rows))
-            piece = len(data).to_bytes(8, "little") + data
-            self._history.append(piece)
-            self._hash.update(piece)
-            self._size += len(piece)
+            record = len(data).to_bytes(8, "little") + data
+            self._history.append(record)
+            self._hash.update(record)
+            self._size += len(record)
         self._history.sync()
 
     def _remove(self, step: int) -> None:
-        """The manifest first: a state without one does not count."""
+        """Remove the manifest first: a state without one does not count."""
         (self.folder / f"state-{step:012d}.json").unlink(missing_ok=True)
         (self.folder / f"state-{step:012d}.safetensors").unlink(missing_ok=True)
 
     def resume(self, saved: Saved) -> None:
-        """Go on behind this checkpoint: what is later, and was found damaged, is taken away, as is
-        the history beyond it.
+        """Continue from this checkpoint: later checkpoints, which are damaged, are deleted, and
+        the next save cuts off the history after it.
         """
         for step in steps(self.folder):
             if step > saved.step:
@@ -122,13 +125,13 @@ class Checkpoints:
             self._hash = hashlib.sha256(file.read(self._size))
 
     def close(self) -> None:
-        """Close; a second call does nothing."""
+        """Close the history file; closing it again does nothing."""
         if self._history is not None:
             self._history.close()
         self._history = None
 
     def remove(self) -> None:
-        """Take all checkpoints away."""
+        """Delete all checkpoints."""
         self.close()
         for step in steps(self.folder):
             self._remove(step)
@@ -137,7 +140,7 @@ class Checkpoints:
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints in a folder, newest first, damaged ones among them."""
+    """Return the steps of the checkpoints in a folder, newest first, including damaged ones."""
     names = os.listdir(folder) if folder.is_dir() else []
     return sorted(
         (int(match[1]) for match in map(_MANIFEST.fullmatch, names) if match), reverse=True
@@ -145,7 +148,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def read(folder: Path, step: int) -> Saved:
-    """One checkpoint. Raises CheckpointError, naming the file, unless every byte is as it was
+    """Read one checkpoint. Raises CheckpointError, naming the file, unless every byte is as it was
     written.
     """
     path = folder / f"state-{step:012d}.json"
@@ -158,20 +161,20 @@ def read(folder: Path, step: int) -> Saved:
             )
         if manifest["step"] != step:
             raise CheckpointError(
-                f"{path} is the manifest of step {manifest['step']}, under another name."
+                f"{path} is the manifest of step {manifest['step']}, not of step {step}."
             )
-        data = _checked(folder / f"state-{step:012d}.safetensors", manifest["state"])
-        history = _checked(folder / HISTORY, manifest["history"])
-        return Saved(manifest, tree_file.parse(data), _pieces(history))
+        data = _read_verified(folder / f"state-{step:012d}.safetensors", manifest["state"])
+        history = _read_verified(folder / HISTORY, manifest["history"])
+        return Saved(manifest, tree_file.parse(data), _parse_history(history))
     except CheckpointError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _checked(path: Path, told: Mapping[str, Any]) -> bytes:
-    """So many first bytes of a file, if they are those that the manifest tells."""
-    size = told["size"]
+def _read_verified(path: Path, entry: Mapping[str, Any]) -> bytes:
+    """The start of a file, if its size and digest are those in the manifest's entry."""
+    size = entry["size"]
     if (
         not isinstance(size, int)
         or not 0 <= size <= MAX_BYTES
@@ -181,40 +184,39 @@ def _checked(path: Path, told: Mapping[str, Any]) -> bytes:
         raise CheckpointError(f"{path} is damaged: it should hold {size} bytes.")
     with open(path, "rb") as file:
         data = file.read(size)
-    if hashlib.sha256(data).hexdigest() != told["sha256"]:
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise CheckpointError(
-            f"{path} is damaged: its digest is not the one that was written down."
+            f"{path} is damaged: its digest differs from the one in the manifest."
         )
     return data
 
 
-def _pieces(data: bytes) -> list[Any]:
-    found: list[Any] = []
-    place = 0
-    while place < len(data):
-        size = int.from_bytes(data[place : place + 8], "little")
-        found += tree_file.parse(data[place + 8 : place + 8 + size])
-        place += 8 + size
-    return found
+def _parse_history(data: bytes) -> list[Any]:
+    rows: list[Any] = []
+    offset = 0
+    while offset < len(data):
+        size = int.from_bytes(data[offset : offset + 8], "little")
+        rows += tree_file.parse(data[offset + 8 : offset + 8 + size])
+        offset += 8 + size
+    return rows
 
 
 def newest(folder: Path) -> tuple[Saved | None, list[str]]:
-    """The newest good checkpoint and the complaints about damaged ones; None where none was ever
-    saved.
+    """Return the newest good checkpoint (None if none was ever saved) and the problems of damaged
+    ones.
 
-    Raises CheckpointError where there are some and all are damaged: a training must not begin anew
-    in silence.
+    Raises CheckpointError if all checkpoints are damaged: a training must not restart silently.
     """
-    complaints: list[str] = []
+    problems: list[str] = []
     for step in steps(folder):
         try:
-            return read(folder, step), complaints
+            return read(folder, step), problems
         except CheckpointError as error:
-            complaints.append(str(error))
+            problems.append(str(error))
     orphans = [path.name for path in folder.glob("state-*.safetensors")] if folder.is_dir() else []
-    if complaints:
+    if problems:
         raise CheckpointError(
-            f"No checkpoint in {folder} can be trusted, and the training is not begun anew in"
-            f" silence. {' '.join(complaints)} Start it again with `mlplab rerun`."
+            f"No checkpoint in {folder} can be used, and the training does not restart from the"
+            f" beginning by itself. {' '.join(problems)} Start it again with `mlplab rerun`."
         )
-    return None, [f"{folder / name} was never completed and does not count." for name in orphans]
+    return None, [f"{folder / name} was never completed and is ignored." for name in orphans]

@@ -1,4 +1,4 @@
-"""Two runs side by side: their configurations, and their numbers."""
+"""Comparison of two runs: their configurations and their numbers."""
 
 from __future__ import annotations
 
@@ -14,54 +14,62 @@ from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
 from mlplab.tracking import read_metrics
 
-CLOSE = 1e-4
-"""Relative difference up to which a network that trained alone, and the same one among others, are
-taken for equal.
+MAX_RELATIVE_DIFFERENCE = 1e-4
+"""Relative difference up to which a network trained singly and the same network trained in a
+population count as equal.
 """
 
 
 def compare_histories(before: Path, after: Path) -> tuple[bool, list[str]]:
-    """Whether every number of metrics.csv and of the summary is the same, and what to say of it."""
+    """Return whether all numbers of metrics.csv and summary.json agree, and explaining lines."""
     summaries = [summary_of(folder) for folder in (before, after)]
-    together = max(int(summary.get("population") or 1) for summary in summaries) > 1
-    worst, where, shape = _worst(before, after)
+    batched = max(int(summary.get("population") or 1) for summary in summaries) > 1
+    worst, column, mismatch = _largest_difference(before, after)
     metrics = [summary.get("metrics") or {} for summary in summaries]
     for name in {**metrics[0], **metrics[1]}:
-        worst, where = max(
-            (worst, where), (_apart(metrics[0].get(name), metrics[1].get(name)), name)
+        worst, column = max(
+            (worst, column),
+            (_relative_difference(metrics[0].get(name), metrics[1].get(name)), name),
         )
-    lines = [shape] if shape else []
-    if not shape and worst == 0:
+    lines = [mismatch] if mismatch else []
+    if not mismatch and worst == 0:
         lines.append("identical: every metric of every epoch, to the last bit")
-    elif not shape:
-        lines.append(f"the largest difference is {worst:.3g} of the value, in {where}")
-    if together and 0 < worst <= CLOSE:
+    elif not mismatch:
+        lines.append(f"the largest difference is {worst:.3g} of the value, in {column}")
+    if batched and 0 < worst <= MAX_RELATIVE_DIFFERENCE:
         lines.append(
-            "one of the two trained among others, which is close and not bit-equal: taken for the"
-            " same"
+            "one of the two trained in a population, which is close but not bit-identical: counted"
+            " as equal"
         )
     lines += _conditions(before, after)
-    return not shape and (worst == 0 or (together and worst <= CLOSE)), lines
+    return not mismatch and (worst == 0 or (batched and worst <= MAX_RELATIVE_DIFFERENCE)), lines
 
 
-def _worst(before: Path, after: Path) -> tuple[float, str, str]:
-    """Largest relative difference of the histories, its column, and a text where they cannot be
+def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
+    """The largest relative difference of the histories, its column, and a message if they cannot be
     compared.
     """
     paths = [folder / "metrics.csv" for folder in (before, after)]
     if not all(path.is_file() for path in paths):
         return 0.0, "", ""
-    one, two = (read_metrics(path) for path in paths)
-    if list(one) != list(two):
-        return np.inf, "", f"different columns: {', '.join(sorted(set(one) ^ set(two)))}"
-    if len(one["epoch"]) != len(two["epoch"]):
-        return np.inf, "", f"{len(one['epoch'])} rows of metrics.csv against {len(two['epoch'])}"
-    found = [(max(map(_apart, one[name], two[name]), default=0.0), name) for name in one]
-    return (*max(found), "")
+    first, second = (read_metrics(path) for path in paths)
+    if list(first) != list(second):
+        return np.inf, "", f"different columns: {', '.join(sorted(set(first) ^ set(second)))}"
+    if len(first["epoch"]) != len(second["epoch"]):
+        return (
+            np.inf,
+            "",
+            f"{len(first['epoch'])} rows of metrics.csv against {len(second['epoch'])}",
+        )
+    differences = [
+        (max(map(_relative_difference, first[name], second[name]), default=0.0), name)
+        for name in first
+    ]
+    return (*max(differences), "")
 
 
-def _apart(a: float | None, b: float | None) -> float:
-    """Relative difference; two that are no numbers are equal."""
+def _relative_difference(a: float | None, b: float | None) -> float:
+    """The relative difference; two missing values or NaNs are equal."""
     x, y = (np.nan if value is None else float(value) for value in (a, b))
     if x == y or (np.isnan(x) and np.isnan(y)):
         return 0.0
@@ -69,33 +77,33 @@ def _apart(a: float | None, b: float | None) -> float:
 
 
 def _conditions(before: Path, after: Path) -> list[str]:
-    """What else differs between the two: data, versions, machine."""
+    """Lines about differences in data, versions, commit and machine."""
     origins = []
     for folder in (before, after):
         try:
             origins.append(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return []
-    told = []
+    lines = []
     for title, *path in (
         ("data", "data_hash"),
         ("versions", "versions"),
         ("commit", "git", "commit"),
         ("machine", "machine"),
     ):
-        values = [_inside(origin, path) for origin in origins]
+        values = [_nested_value(origin, path) for origin in origins]
         if values[0] != values[1]:
-            told.append(f"different {title}: {_short(values[0], values[1])}")
-    return told
+            lines.append(f"different {title}: {_format_change(values[0], values[1])}")
+    return lines
 
 
-def _inside(tree: Any, path: list[str]) -> Any:
+def _nested_value(tree: Any, path: list[str]) -> Any:
     for key in path:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree
 
 
-def _short(a: Any, b: Any) -> str:
+def _format_change(a: Any, b: Any) -> str:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return ", ".join(
             f"{key} {a.get(key)} -> {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)
@@ -103,14 +111,14 @@ def _short(a: Any, b: Any) -> str:
     return f"{str(a)[:12]} -> {str(b)[:12]}"
 
 
-def beside(before: Path, after: Path) -> list[str]:
-    """The keys in which two configurations differ, and all metrics, in three columns."""
-    one, two = flat_config(before), flat_config(after)
+def side_by_side(before: Path, after: Path) -> list[str]:
+    """Return the lines of a table with the configuration keys that differ, and all metrics."""
+    first, second = flat_config(before), flat_config(after)
     lines = [["", before.name, after.name]]
     lines += [
-        [key, str(one.get(key, "-")), str(two.get(key, "-"))]
-        for key in {**one, **two}
-        if one.get(key) != two.get(key)
+        [key, str(first.get(key, "-")), str(second.get(key, "-"))]
+        for key in {**first, **second}
+        if first.get(key) != second.get(key)
     ]
     numbers = [summary_of(folder) for folder in (before, after)]
     lines += [
@@ -123,9 +131,9 @@ def beside(before: Path, after: Path) -> list[str]:
         change = (
             f"{b - a:+.4g}" if isinstance(a, (int, float)) and isinstance(b, (int, float)) else ""
         )
-        lines.append([name, _shown(a), _shown(b), change])
+        lines.append([name, _format_metric(a), _format_metric(b), change])
     return aligned(lines)
 
 
-def _shown(value: Any) -> str:
+def _format_metric(value: Any) -> str:
     return digits(float(value)) if isinstance(value, (int, float)) else "-"

@@ -1,6 +1,4 @@
-"""A run over several processes: the first owns the folder, the others train along and write
-nothing.
-"""
+"""A run over several processes: rank 0 owns the folder, the other ranks train and write nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
 from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.runs.resume_checks import find, is_finished
+from mlplab.runs.resume_checks import find_checkpoint, is_finished
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
 from mlplab.training import Loop, build_populations, prepare_members
@@ -19,50 +17,54 @@ from mlplab.training.distributed import ProcessGroup
 
 
 class RankFinished(SystemExit):
-    """The end of a process that is not the first: what there is to tell, the first tells."""
+    """The end of a process other than rank 0, without output: rank 0 reports the result."""
 
 
 def check_distributed_support(settings: Settings) -> None:
-    """Raise IncompatibleSettingsError for what needs the whole batch in one place."""
+    """Raise IncompatibleSettingsError for settings that need the whole batch in one process."""
     if any(layer.normalization == "batch" for layer in settings.layers):
         raise IncompatibleSettingsError(
-            "model.normalization=batch measures the batch, of which each process has a part only:"
-            " under torchrun choose model.normalization=layer, or none."
+            "model.normalization=batch needs statistics of the whole batch, and each process has"
+            " only a share of it: under torchrun, choose model.normalization=layer or none."
         )
 
 
 def sync_signals(
-    across: ProcessGroup, signals: Signals, keeper: CheckpointCallback
+    process_group: ProcessGroup, signals: Signals, checkpointer: CheckpointCallback
 ) -> Callable[[Loop], None]:
-    """The keeper, told of a signal only once all processes know of it, so that all stop after the
-    same step.
+    """Return a callback that passes a signal to the checkpointer only when all processes have
+    received it, so that all stop after the same step.
     """
 
-    def look_in(loop: Loop) -> None:
-        own = signals.received
-        across.received, signals.received = own or across.received, across.agreed or None
-        keeper(loop)
-        signals.received = own or signals.received  # a signal may have come meanwhile
+    def callback(loop: Loop) -> None:
+        local_signal = signals.received
+        process_group.received, signals.received = (
+            local_signal or process_group.received,
+            process_group.agreed or None,
+        )
+        checkpointer(loop)
+        signals.received = local_signal or signals.received  # a signal may have arrived meanwhile
 
-    return look_in
+    return callback
 
 
-def run_rank(loop: Loop, across: ProcessGroup, signals: Signals) -> NoReturn:
-    """Train as one that is not the first, to the end or to the step after which all stop. Raises
-    Helped.
+def run_rank(loop: Loop, process_group: ProcessGroup, signals: Signals) -> NoReturn:
+    """Train as a rank other than 0, to the end or to the step after which all stop.
+
+    Raises RankFinished at the end.
     """
 
-    def look_in(loop: Loop) -> None:
-        across.received = signals.received or across.received
-        if across.agreed:
-            raise Interrupted(across.agreed)
+    def callback(loop: Loop) -> None:
+        process_group.received = signals.received or process_group.received
+        if process_group.agreed:
+            raise Interrupted(process_group.agreed)
 
-    loop.after_step = look_in
-    signals.at_once = False
+    loop.after_step = callback
+    signals.raise_immediately = False
     try:
         loop.run()
     except KeyboardInterrupt:
-        raise RankFinished(128 + (across.agreed or 2)) from None
+        raise RankFinished(128 + (process_group.agreed or 2)) from None
     raise RankFinished(0)
 
 
@@ -70,18 +72,18 @@ def resume_rank(
     folder: Path,
     settings: Settings,
     signals: Signals,
-    across: ProcessGroup,
+    process_group: ProcessGroup,
     step: int | None,
     allowed: Sequence[str],
 ) -> NoReturn:
-    """The same from a checkpoint that lies where all processes can read it."""
+    """Like `run_rank`, from a checkpoint that all processes can read."""
 
     if step is None and is_finished(folder, allowed):
         raise RankFinished(0)
     check_distributed_support(settings)
-    saved, _ = find(folder, step)
+    saved, _ = find_checkpoint(folder, step)
     loop = Loop(build_populations([prepare_members([settings])[0]])[0])
-    loop.across = across
+    loop.across = process_group
     if saved is not None:
         try:
             restore(loop, saved.tree["loop"], unpack_rows(saved.history))
@@ -89,4 +91,4 @@ def resume_rank(
             raise CheckpointError(
                 f"The checkpoint of step {saved.step} cannot be read: {error}"
             ) from error
-    run_rank(loop, across, signals)
+    run_rank(loop, process_group, signals)

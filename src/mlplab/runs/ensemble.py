@@ -1,5 +1,6 @@
-"""Predictions for new rows: of one run, or the mean of several that learnt the same task. Shapes: N
-rows, C classes or targets, M runs.
+"""Predictions for new rows: of one run, or the mean of several that learned the same task.
+
+Shapes: N rows, F features, C classes, T targets, M runs.
 """
 
 from __future__ import annotations
@@ -24,41 +25,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs whose predictions are averaged. Those of one structure predict as one population."""
+    """Runs whose predictions are averaged; networks of equal structure predict as one batch."""
 
     runs: tuple[Run, ...]
 
     @cached_property
     def _groups(self) -> list[tuple[StackedModels, list[int]]]:
-        """Networks of one structure, and the place of each one's preprocessing in
+        """Networks of equal structure, and the index of each one's preprocessing in
         `_preprocessing`.
         """
-        found: dict[str, list[Run]] = {}
+        runs_by_structure: dict[str, list[Run]] = {}
         for run in self.runs:
-            found.setdefault(structure_key(run), []).append(run)
+            runs_by_structure.setdefault(structure_key(run), []).append(run)
         return [
             (StackedModels(runs), [self._preprocessing[1][id(run)] for run in runs])
-            for runs in found.values()
+            for runs in runs_by_structure.values()
         ]
 
     @cached_property
     def _preprocessing(self) -> tuple[list[Run], dict[int, int]]:
-        """A run for each way to make features, and which of them each run has."""
-        known: dict[str, int] = {}
-        first: list[Run] = []
-        place = {}
+        """One run per distinct preprocessing, and id(run) -> index of its preprocessing."""
+        index_of_json: dict[str, int] = {}
+        distinct_runs: list[Run] = []
+        indices = {}
         for run in self.runs:
             text = run.preprocessing.to_json()
-            if text not in known:
-                known[text] = len(first)
-                first.append(run)
-            place[id(run)] = known[text]
-        return first, place
+            if text not in index_of_json:
+                index_of_json[text] = len(distinct_runs)
+                distinct_runs.append(run)
+            indices[id(run)] = index_of_json[text]
+        return distinct_runs, indices
 
     @classmethod
-    def of(cls, folder: Path, best: int | None = None) -> Predictor:
-        """The run in a folder, or the jobs of a sweep's that are done, all or the `best` by their
-        validation metric. Raises DataError.
+    def from_folder(cls, folder: Path, best: int | None = None) -> Predictor:
+        """Load the run in a folder, or the finished jobs of a sweep: all, or the `best` by their
+        loss on the validation split (train if there is none).
+
+        Raises DataError if no job is done, or the jobs learned different tasks.
         """
         if not (folder / "plan.yaml").is_file():
             return cls((load(folder),))
@@ -68,94 +71,110 @@ class Predictor:
             if summary_of(path).get("status") == "done"
         ]
         if not done:
-            raise DataError(f"{folder} has no job that is done: there is nothing to predict with.")
-        runs = [load(path) for path in _best(done, best)]
-        first = runs[0].preprocessing
+            raise DataError(f"{folder} has no finished job: there is nothing to predict with.")
+        runs = [load(path) for path in _best_folders(done, best)]
+        reference = runs[0].preprocessing
         for run in runs[1:]:
-            own = run.preprocessing
-            if (own.task, own.class_names, own.target_names, _columns(own)) != (
-                first.task,
-                first.class_names,
-                first.target_names,
-                _columns(first),
+            preprocessing = run.preprocessing
+            if (
+                preprocessing.task,
+                preprocessing.class_names,
+                preprocessing.target_names,
+                _column_names(preprocessing),
+            ) != (
+                reference.task,
+                reference.class_names,
+                reference.target_names,
+                _column_names(reference),
             ):
                 raise DataError(
-                    f"The jobs of {folder} learnt different tasks ({run.folder} and"
+                    f"The jobs of {folder} learned different tasks ({run.folder} and"
                     f" {runs[0].folder}): their predictions cannot be averaged."
                 )
         return cls(tuple(runs))
 
     def scores(self, frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean over the runs of class probabilities [N, C] or values [N, T], and their standard
-        deviation over the runs [N, C or T]. Raises NotFiniteError, with the number of the row in
-        the source where the frame has it as its index.
+        """Return the mean over the runs of class probabilities [N, C] or values [N, T], and their
+        standard deviation over the runs [N, C or T].
+
+        `source` names the data in messages. Raises NotFiniteError, with the number of the row in
+        the source if the index of the frame has it.
         """
         distinct = self._preprocessing[0]
         scaled = [
             run.preprocessing.feature_scaler.apply(_features(run, frame, source))
             for run in distinct
         ]
-        pieces = []
-        for together, places in self._groups:
-            own = (
-                [scaled[place] for place in places] if len(set(places)) > 1 else [scaled[places[0]]]
+        group_scores = []
+        for stacked, indices in self._groups:
+            features = (
+                [scaled[index] for index in indices]
+                if len(set(indices)) > 1
+                else [scaled[indices[0]]]
             )
-            predicted_MNC = together.predicted(own)
-            pieces.append(
+            predicted_MNC = stacked.predict(features)
+            group_scores.append(
                 np.stack(
                     [
-                        self._restored(distinct[place], one)
-                        for place, one in zip(places, predicted_MNC, strict=True)
+                        self._to_target_units(distinct[index], member_values)
+                        for index, member_values in zip(indices, predicted_MNC, strict=True)
                     ]
                 )
             )
-        scores_MNC = np.concatenate(pieces)
-        ordered = [run for together, _ in self._groups for run in together.runs]
+        scores_MNC = np.concatenate(group_scores)
+        ordered = [run for stacked, _ in self._groups for run in stacked.runs]
         for run, scores_NC in zip(ordered, scores_MNC, strict=True):
-            by = str(run.folder) if len(ordered) > 1 else ""
-            check_finite_outputs(scores_NC, source, 1 + _first(frame), by)
+            run_folder = str(run.folder) if len(ordered) > 1 else ""
+            check_finite_outputs(scores_NC, source, 1 + _first_row(frame), run_folder)
         return scores_MNC.mean(0), scores_MNC.std(0)
 
     @staticmethod
-    def _restored(run: Run, predicted: np.ndarray) -> np.ndarray:
-        """Values in the target's own units."""
-        own = run.preprocessing
+    def _to_target_units(run: Run, values: np.ndarray) -> np.ndarray:
+        """Values in the units of the target."""
+        preprocessing = run.preprocessing
         return (
-            predicted
-            if own.task.classifies or own.target_scaler is None
-            else own.target_scaler.invert(predicted)
+            values
+            if preprocessing.task.classifies or preprocessing.target_scaler is None
+            else preprocessing.target_scaler.invert(values)
         )
 
     def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
-        """Predictions as a data frame: the class and a probability a class, or a value a target;
-        with several runs also their spread.
+        """Return predictions as a data frame: the class and one probability per class, or one value
+        per target; with several runs also their standard deviation ("spread").
+
+        Raises NotFiniteError as `scores` does.
         """
         import pandas as pd
 
-        own = self.runs[0].preprocessing
+        preprocessing = self.runs[0].preprocessing
         mean, spread = self.scores(frame, source)
-        if own.task.classifies:
-            found: dict[str, Any] = {
-                "prediction": np.array(own.class_names, dtype=object)[mean.argmax(1)]
+        if preprocessing.task.classifies:
+            columns: dict[str, Any] = {
+                "prediction": np.array(preprocessing.class_names, dtype=object)[mean.argmax(1)]
             }
-            found |= {f"P({name})": mean[:, c] for c, name in enumerate(own.class_names)}
+            columns |= {
+                f"P({name})": mean[:, c] for c, name in enumerate(preprocessing.class_names)
+            }
             if len(self.runs) > 1:
-                found["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
+                columns["spread"] = np.take_along_axis(spread, mean.argmax(1)[:, None], 1)[:, 0]
         else:
-            found = {name: mean[:, t] for t, name in enumerate(own.target_names)}
+            columns = {name: mean[:, t] for t, name in enumerate(preprocessing.target_names)}
             if len(self.runs) > 1:
-                found |= {f"{name} spread": spread[:, t] for t, name in enumerate(own.target_names)}
-        return pd.DataFrame(found, index=frame.index)
+                columns |= {
+                    f"{name} spread": spread[:, t]
+                    for t, name in enumerate(preprocessing.target_names)
+                }
+        return pd.DataFrame(columns, index=frame.index)
 
 
-def _first(frame: pd.DataFrame) -> int:
-    """The number of a frame's first row in its source, from 0: a piece of a file has it as its
-    index.
+def _first_row(frame: pd.DataFrame) -> int:
+    """The number of a frame's first row in its source, from 0: the index of a chunk of a file has
+    it.
     """
     return int(getattr(frame.index, "start", 0))
 
 
-def _columns(preprocessing: Any) -> tuple[str, ...]:
+def _column_names(preprocessing: Any) -> tuple[str, ...]:
     encoder = preprocessing.encoder
     return (
         tuple(column.name for column in encoder.columns)
@@ -165,43 +184,46 @@ def _columns(preprocessing: Any) -> tuple[str, ...]:
 
 
 def _features(run: Run, frame: pd.DataFrame, source: str) -> np.ndarray:
-    """The unscaled features of a run, by its own encoder."""
-    own = run.preprocessing
+    """The unscaled features of a run, computed by its encoder."""
+    preprocessing = run.preprocessing
     return (
-        own.encoder.apply(frame, source)
-        if own.encoder is not None
-        else plain_features(frame, own.feature_names, source)
+        preprocessing.encoder.apply(frame, source)
+        if preprocessing.encoder is not None
+        else plain_features(frame, preprocessing.feature_names, source)
     )
 
 
 def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np.ndarray:
-    """The features of a network that did not learn from a file: float64 [N, F] of the columns with
-    their names.
+    """Return the features of a run that was not trained on a file: the columns `names` as float64
+    [N, F].
+
+    Raises DataError if a column is missing or a value is not finite.
     """
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
         raise DataError(
-            f"{source} lacks the column(s) {', '.join(absent)}; the run learnt from"
+            f"{source} lacks the column(s) {', '.join(missing)}; the run learned from"
             f" {', '.join(names)}."
         )
-    found = np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
-    wrong = ~np.isfinite(found)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+    features_NF = np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
+    invalid_NF = ~np.isfinite(features_NF)
+    if invalid_NF.any():
+        row, column = np.argwhere(invalid_NF)[0]
         raise DataError(
-            f"{source}, column '{names[column]}', row {_first(frame) + row + 1}:"
-            f" {found[row, column]} is no finite number; {int(wrong.sum())} such cell(s)."
+            f"{source}, column '{names[column]}', row {_first_row(frame) + row + 1}:"
+            f" {features_NF[row, column]} is not a finite number; {int(invalid_NF.sum())} such"
+            " cell(s)."
         )
-    return found
+    return features_NF
 
 
-def _best(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
+def _best_folders(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
     if number is None:
         return folders
     metrics = [summary_of(folder).get("metrics") or {} for folder in folders]
     name = "val/loss" if "val/loss" in metrics[0] else "train/loss"
     losses = [
-        float(own[name]) if isinstance(own.get(name), (int, float)) else float("inf")
-        for own in metrics
+        float(values[name]) if isinstance(values.get(name), (int, float)) else float("inf")
+        for values in metrics
     ]
     return [folders[i] for i in sorted(range(len(folders)), key=losses.__getitem__)[:number]]

@@ -1,5 +1,4 @@
-"""How good a run is on rows that it did not learn from: metrics with intervals, beside what plain
-models reach.
+"""The quality of a run on rows that it did not learn from: metrics with intervals, and baselines.
 
 Shapes: N rows, C classes, T targets, R resamples, F features.
 """
@@ -17,15 +16,15 @@ from mlplab import metrics
 from mlplab.data.preparation.examples import Prepared
 from mlplab.task import Task
 
-RESAMPLES = 1000
+MAX_RESAMPLES = 1000
 MIN_RESAMPLES = 100
-MAX_NUMBERS = 200_000_000
-SHARE = 0.95
+MAX_RESAMPLED_SCORES = 200_000_000
+CONFIDENCE_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric, and the interval in which 95 of 100 resamples of the rows lie."""
+    """A metric, and the interval that contains 95 of 100 resamples of the rows."""
 
     value: float
     low: float
@@ -34,30 +33,34 @@ class Score:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a metric needs of rows: y int64 [N] or, in the target's own units, float64 [N, T]; x
-    scaled features [N, F].
+    """The rows to evaluate: x is scaled features [N, F]; y is classes, int64 [N], or values in the
+    units of the target, float64 [N, T].
     """
 
     x_NF: np.ndarray
     y: np.ndarray
     task: Task
-    source: str = "the rows"  # where they come from, for messages
+    source: str = "the rows"  # named in messages
 
 
-def measured(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
-    """All metrics of predictions: probabilities [N, C] or values [N, T]; of classes also f1 of
-    each.
+def compute_metrics(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
+    """Return all metrics of predictions: probabilities [N, C] or values [N, T].
+
+    Classification includes the F1 score of each class.
     """
-    return {name: float(value[0]) for name, value in _metrics(scores[None], y[None], task).items()}
+    return {
+        name: float(value[0])
+        for name, value in _batched_metrics(scores[None], y[None], task).items()
+    }
 
 
-def _metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, np.ndarray]:
+def _batched_metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, np.ndarray]:
     compute: Callable[..., dict[str, torch.Tensor]] = (
         metrics.final_classification_metrics
         if task.classifies
         else metrics.final_regression_metrics
     )
-    found = {
+    results = {
         name: value.numpy()
         for name, value in compute(torch.tensor(scores_RNC), torch.tensor(y_RN)).items()
     }
@@ -67,48 +70,49 @@ def _metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, 
             hits = ((predicted_RN == c) & (y_RN == c)).sum(1)
             total = (predicted_RN == c).sum(1) + (y_RN == c).sum(1)
             with np.errstate(invalid="ignore"):
-                found[f"f1_class_{c}"] = np.where(
+                results[f"f1_class_{c}"] = np.where(
                     total > 0, 2 * hits / np.maximum(total, 1), np.nan
                 )
-    return found
+    return results
 
 
-def with_intervals(
+def bootstrap_intervals(
     scores: np.ndarray, y: np.ndarray, task: Task, seed: int = 0
 ) -> dict[str, Score]:
-    """Each metric with its percentile bootstrap interval over the rows. Source: Efron and
-    Tibshirani 1993.
+    """Return each metric with its 95 % percentile bootstrap interval over the rows.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
     """
-    own = measured(scores, y, task)
+    point_values = compute_metrics(scores, y, task)
     size = scores.size
-    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_NUMBERS // max(size, 1)))
-    rng, drawn = np.random.default_rng(seed), []
-    portion = max(1, (1 << 22) // max(size, 1))
-    for start in range(0, resamples, portion):
-        index_RN = rng.integers(0, len(y), (min(portion, resamples - start), len(y)))
-        drawn.append(_metrics(scores[index_RN], y[index_RN], task))
-    found = {}
-    for name, value in own.items():
-        values = np.concatenate([piece[name] for piece in drawn])
+    resamples = max(MIN_RESAMPLES, min(MAX_RESAMPLES, MAX_RESAMPLED_SCORES // max(size, 1)))
+    rng, resampled = np.random.default_rng(seed), []
+    chunk_size = max(1, (1 << 22) // max(size, 1))
+    for start in range(0, resamples, chunk_size):
+        index_RN = rng.integers(0, len(y), (min(chunk_size, resamples - start), len(y)))
+        resampled.append(_batched_metrics(scores[index_RN], y[index_RN], task))
+    results = {}
+    for name, value in point_values.items():
+        values = np.concatenate([chunk[name] for chunk in resampled])
         values = values[np.isfinite(values)]
         low, high = (
-            np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+            np.quantile(values, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
             if len(values)
             else (np.nan, np.nan)
         )
-        found[name] = Score(value, float(low), float(high))
-    return found
+        results[name] = Score(value, float(low), float(high))
+    return results
 
 
 def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
-    """What plain models reach on the same rows, learnt from the same train part: the majority or
-    the mean, and a linear model.
+    """Return the metrics of simple models on the same rows, trained on the same train split: the
+    majority class or the mean, and a linear model.
     """
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
     train = prepared.train.real()
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     models: Mapping[str, Any]
     if rows.task.classifies:
         models = {
@@ -129,5 +133,5 @@ def baselines(prepared: Prepared, rows: Rows) -> dict[str, dict[str, float]]:
                 sample_weight=train.weights,
             )
             scores = np.asarray(model.predict(rows.x_NF), np.float64).reshape(len(rows.y), -1)
-        found[name] = measured(scores, rows.y, rows.task)
-    return found
+        results[name] = compute_metrics(scores, rows.y, rows.task)
+    return results

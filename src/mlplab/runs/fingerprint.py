@@ -1,5 +1,5 @@
-"""What two trainings must share for their numbers to agree to the last bit; stored with a run and
-compared when it is resumed.
+"""The conditions under which two trainings agree to the last bit; stored with each checkpoint and
+compared on resume.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Fingerprint = dict[str, Any]
 
 
 def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
-    """Plain values."""
-    known = provenance((), "")
+    """Return the conditions of this process as plain values: versions, commit, hardware, modes."""
+    origin = provenance((), "")
     cuda = device.type == "cuda"
     return {
-        **known["versions"],
-        "commit": (known["git"] or {}).get("commit"),
-        "dirty": (known["git"] or {}).get("dirty"),
-        "cpu": known["machine"]["cpu"],
+        **origin["versions"],
+        "commit": (origin["git"] or {}).get("commit"),
+        "dirty": (origin["git"] or {}).get("dirty"),
+        "cpu": origin["machine"]["cpu"],
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "cuda": torch.version.cuda if cuda else None,
@@ -37,7 +37,7 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """ "torch 2.12.0 -> 2.13.0", for each that differs."""
+    """Return one text per value that differs: "torch 2.12.0 -> 2.13.0"."""
     return [
         f"{key} {stored.get(key)} -> {now.get(key)}"
         for key in now

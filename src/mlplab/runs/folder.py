@@ -1,4 +1,4 @@
-"""Run folders: created once, owned by one process, never shared and never overwritten."""
+"""Run folders: created once, owned by one process at a time, never overwritten."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mlplab.run_names import check_name
 
 try:
     import fcntl
-except ImportError:  # Windows: there, exclusive creation alone protects a folder
+except ImportError:  # Windows: only exclusive creation protects a folder
     fcntl = None  # type: ignore[assignment]
 
 
 LOCK = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class RunFolder:
-    """A run's folder, owned while the lock file in it is locked.
+    """A run's folder, owned while its lock file is locked.
 
-    The kernel gives the lock back when the process ends, however it ends, so there are no stale
+    The kernel releases the lock when the process ends, however it ends, so there are no stale
     locks. The lock file stays and names the last owner.
     """
 
@@ -41,14 +41,14 @@ class RunFolder:
         """Lock the folder. Raises FolderInUseError if another process, or another RunFolder of this
         process, has locked it.
 
-        `fresh`: where there are no file locks, an existing lock file counts as taken too.
+        `fresh`: on a file system without locks, an existing lock file counts as locked too.
         """
         try:
             self._descriptor, new = _open_lock(self.path / LOCK)
         except OSError as error:
             raise FolderError(f"{self.path} cannot be written to: {error.strerror}.") from None
         try:
-            self._hold(new, fresh)
+            self._acquire(new, fresh)
             os.ftruncate(self._descriptor, 0)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             os.write(
@@ -59,9 +59,9 @@ class RunFolder:
             self.close()
             raise
 
-    def _hold(self, new: bool, fresh: bool) -> None:
+    def _acquire(self, new: bool, fresh: bool) -> None:
         try:
-            free = _flock(self._descriptor)
+            acquired = _flock(self._descriptor)
         except OSError as error:
             if fcntl is None or os.environ.get("MLPLAB_NO_LOCK") == "1":
                 if fresh and not new:
@@ -71,14 +71,14 @@ class RunFolder:
                 os.unlink(self.path / LOCK)
             raise FolderError(
                 f"The file system of {self.path} has no file locks ({error.strerror}), which keep"
-                " two runs out of one folder: choose a hydra.run.dir on another one, or set"
-                " MLPLAB_NO_LOCK=1 and see to it yourself."
+                " two runs from sharing a folder: choose a hydra.run.dir on another file system, or"
+                " set MLPLAB_NO_LOCK=1 and make sure that no two runs share a folder."
             ) from None
-        if not free:
+        if not acquired:
             raise _in_use(self.path, self._descriptor)
 
     def close(self) -> None:
-        """Give the folder free; a second call does nothing."""
+        """Release the folder; closing it again does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -94,132 +94,133 @@ class RunFolder:
 
 
 def _open_lock(path: Path) -> tuple[int, bool]:
-    """The lock file's descriptor, and whether it was created now."""
+    """Return the lock file's descriptor, and whether this call created it."""
     try:
-        return os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666), True
+        return os.open(path, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o666), True
     except FileExistsError:
-        return os.open(path, _OPEN), False
+        return os.open(path, _OPEN_FLAGS), False
 
 
 def _flock(descriptor: int) -> bool:
-    """Lock the open file; False where another has it locked. OSError where the file system
-    cannot.
+    """Lock the open file; False if another process has locked it. Raises OSError if the file system
+    has no locks.
     """
     if fcntl is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in _NO_LOCK_ERRNOS:
             raise
         return False
     return True
 
 
-def _in_use(place: Path, descriptor: int) -> FolderInUseError:
+def _in_use(path: Path, descriptor: int) -> FolderInUseError:
     owner = re.sub(rb"[^ -~]", b"", os.read(descriptor, 300)).decode().strip() or "another process"
     return FolderInUseError(
-        f"{place} is in use by {owner}: choose another hydra.run.dir, or wait until it has ended."
+        f"{path} is in use by {owner}: choose another hydra.run.dir, or wait until it has ended."
     )
 
 
-def create(place: Path) -> RunFolder:
-    """Create the folder of a run and own it. An empty folder that exists is taken; any other is
-    refused with FolderError.
+def create(path: Path) -> RunFolder:
+    """Create the folder of a run and lock it; an existing empty folder is used.
+
+    Raises FolderInUseError if the folder is locked or not empty, and FolderError if it cannot be
+    created.
     """
-    if place.parts[:1] and place.parts[0].startswith("~"):
+    if path.parts[:1] and path.parts[0].startswith("~"):
         raise FolderError(
-            f"{place} starts with ~, which only a shell replaces by the home folder: write the"
-            " whole path."
+            f"{path} starts with ~, which only a shell expands to the home folder: write the full"
+            " path."
         )
-    made = _make(place)
-    folder = RunFolder(place)
+    created = _make(path)
+    folder = RunFolder(path)
     try:
         folder.lock(fresh=True)
-        if set(os.listdir(place)) != {LOCK}:  # filled by another run since we looked
+        if set(os.listdir(path)) != {LOCK}:  # another run has filled it meanwhile
             folder.close()
-            raise _not_empty(place)
+            raise _not_empty(path)
     except BaseException:
         folder.close()
-        if made:
-            with contextlib.suppress(OSError):  # not empty: another run has it
-                place.rmdir()
+        if created:
+            with contextlib.suppress(OSError):  # not empty: another run uses it
+                path.rmdir()
         raise
     return folder
 
 
-def _make(place: Path) -> bool:
-    """Make the folder, or see that it is an empty one; whether it was made."""
+def _make(path: Path) -> bool:
+    """Create the folder, or check that it exists and is empty; return whether it was created."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.mkdir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
         return True
     except (FileExistsError, NotADirectoryError):
-        _require_empty(place)
+        _require_empty(path)
         return False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FolderError(
-            f"The run folder {str(place)!r} cannot be created: {reason}. Choose another"
+            f"The run folder {str(path)!r} cannot be created: {reason}. Choose another"
             " hydra.run.dir."
         ) from None
 
 
-def _require_empty(place: Path) -> None:
-    if place.is_symlink():
+def _require_empty(path: Path) -> None:
+    if path.is_symlink():
         raise FolderError(
-            f"{place} is a symbolic link; a run writes only into a folder of its own. Choose"
+            f"{path} is a symbolic link, and the folder of a run must be a real folder. Choose"
             " another hydra.run.dir."
         )
-    if not place.is_dir():
-        file = next((path for path in (place, *place.parents) if os.path.lexists(path)), place)
+    if not path.is_dir():
+        file = next((parent for parent in (path, *path.parents) if os.path.lexists(parent)), path)
         raise FolderError(
-            f"The run folder {place} cannot be created: {file} is not a folder. Choose another"
+            f"The run folder {path} cannot be created: {file} is not a folder. Choose another"
             " hydra.run.dir."
         )
     try:
-        found = set(os.listdir(place))
+        entries = set(os.listdir(path))
     except OSError as error:
         raise FolderError(
-            f"The run folder {place} cannot be read: {error.strerror}. Choose another"
-            " hydra.run.dir."
+            f"The run folder {path} cannot be read: {error.strerror}. Choose another hydra.run.dir."
         ) from None
-    if found - {LOCK}:
-        raise _not_empty(place)
+    if entries - {LOCK}:
+        raise _not_empty(path)
 
 
-def _not_empty(place: Path) -> FolderInUseError:
-    """The refusal of a folder that holds something, a run in progress or anything else. Its lock is
-    looked at, not touched.
+def _not_empty(path: Path) -> FolderInUseError:
+    """The error for a folder that holds a run in progress or anything else. Its lock is tested, not
+    kept.
     """
     with contextlib.suppress(OSError):
-        descriptor = os.open(place / LOCK, _OPEN)
+        descriptor = os.open(path / LOCK, _OPEN_FLAGS)
         try:
             if not _flock(descriptor):
-                return _in_use(place, descriptor)
+                return _in_use(path, descriptor)
         finally:
             os.close(descriptor)
     return FolderInUseError(
-        f"{place} is not empty, and a run never writes over another: choose another hydra.run.dir, "
-        f"or finish the run that is there with `mlplab resume {place}`."
+        f"{path} is not empty, and a run never overwrites another: choose another hydra.run.dir, or"
+        f" finish the run in it with `mlplab resume {path}`."
     )
 
 
-def unique(place: Path) -> RunFolder:
-    """Create and own `place`, or the first of place-2, place-3, ... that no other run has."""
+def create_unique(path: Path) -> RunFolder:
+    """Create and lock `path`, or the first of path-2, path-3, ... that no other run uses."""
     for number in itertools.count(1):
         try:
-            return create(place if number == 1 else place.with_name(f"{place.name}-{number}"))
+            return create(path if number == 1 else path.with_name(f"{path.name}-{number}"))
         except FolderInUseError:
             continue
     raise AssertionError("unreachable")
 
 
 def default_folder(root: Path, name: str) -> Path:
-    """Where a run goes when nothing else is said: root/runs/<name>/<time>-<8 random hex digits>.
-    Nothing is created.
+    """Return the default folder of a run: root/runs/<name>/<time>-<8 random hex digits>.
 
-    FolderError where the name is not one that every file system can hold, or leads out of `root`.
+    Nothing is created. Raises FolderError if the name is not valid on every file system, or leads
+    out of `root`.
     """
     check_name(name)
     parent = root / "runs" / name

@@ -1,5 +1,5 @@
-"""frames.safetensors: the weights of a run at some evaluations, from which its pictures can be
-drawn again and played back.
+"""frames.safetensors: the weights of a run at some evaluations, used to redraw its pictures and for
+playback.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mlplab.training import Frames
 NAME = "frames.safetensors"
 
 
-def save_frames(folder: Path, frames: Frames, chosen: int) -> None:
-    """`chosen` is the frame of the weights that the run ended with."""
+def save_frames(folder: Path, frames: Frames, best: int) -> None:
+    """Write the frames to a folder. `best` is the index of the frame with the final weights."""
     numbers = {
         "epoch": torch.from_numpy(frames.epoch),
         "step": torch.from_numpy(frames.step),
@@ -23,18 +23,19 @@ def save_frames(folder: Path, frames: Frames, chosen: int) -> None:
     }
     buffers = {f"buffer.{name}": value for name, value in frames.buffers.items()}
     save_weights(
-        folder / NAME, {**numbers, **buffers}, {"format": "mlplab-frames-1", "chosen": str(chosen)}
+        folder / NAME, {**numbers, **buffers}, {"format": "mlplab-frames-1", "chosen": str(best)}
     )
 
 
 def load_frames(folder: Path) -> tuple[Frames, int]:
-    """The frames, and which of them was chosen. Raises FileNotFoundError where the run kept
-    none.
+    """Return the frames, and the index of the frame with the final weights.
+
+    Raises FileNotFoundError if the run stored no frames.
     """
     path = folder / NAME
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no frames of its training: only a run with tracking=full keeps {NAME}."
+            f"{folder} has no frames of its training: only runs with tracking=full write {NAME}."
         )
     tensors, metadata = load_weights(path)
     buffers = {

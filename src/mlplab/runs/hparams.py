@@ -1,5 +1,5 @@
 """A run's row in TensorBoard's HParams table: few columns, the same in every run of a sweep, and
-the metrics of the chosen weights.
+the metrics of the best weights.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ _GROUPS = ("dataset", "activation", "initializer", "optimizer", "training")
 
 @dataclass(frozen=True)
 class HParams:
-    """`choices` are the values that each key takes in the sweep: they say of which kind a column
-    is.
+    """The cells of the row, and the tags of its metrics.
+
+    `choices` are the values that each key takes in the sweep; they set the types of the columns.
     """
 
     values: Mapping[str, Any]
@@ -27,12 +28,10 @@ class HParams:
     def of_run(
         cls, settings: Settings, names: Sequence[str], swept: Mapping[str, Any] | None = None
     ) -> HParams:
-        """The headline keys of a run after those that its sweep changes. `names` are the metrics
-        that it will log.
-        """
+        """The swept keys of a run and then its headline keys. `names` are the metrics it logs."""
         return cls(
             {
-                **{key: shown(value) for key, value in (swept or {}).items()},
+                **{key: to_cell(value) for key, value in (swept or {}).items()},
                 **_headline(settings, swept or {}),
             },
             final_tags(names),
@@ -49,8 +48,8 @@ def _headline(settings: Settings, swept: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in swept}
 
 
-def shown(value: Any) -> Any:
-    """A value as a cell of the table: a flag, a number or a text."""
+def to_cell(value: Any) -> Any:
+    """Convert a value to a cell of the table: a boolean, a number or a string."""
     return (
         value
         if isinstance(value, (bool, int, float, str))
@@ -61,14 +60,16 @@ def shown(value: Any) -> Any:
 
 
 def final_tags(names: Sequence[str]) -> list[str]:
-    """Where the final metrics stand: those of the chosen weights on the validation part (train
-    where there is none), and on the test part.
+    """Return the tags of the final metrics: those of the best weights on the validation split
+    (train if there is none), and on the test split.
     """
-    split, measured = _measured(names)
-    return [f"{split}_best/{name}" for name in measured] + [f"test/{name}" for name in measured]
+    split, metric_names = _split_and_metrics(names)
+    return [f"{split}_best/{name}" for name in metric_names] + [
+        f"test/{name}" for name in metric_names
+    ]
 
 
-def _measured(names: Sequence[str]) -> tuple[str, list[str]]:
+def _split_and_metrics(names: Sequence[str]) -> tuple[str, list[str]]:
     split = "val" if "val/loss" in names else "train"
     return split, [name.partition("/")[2] for name in names if name.startswith(f"{split}/")]
 
@@ -76,13 +77,13 @@ def _measured(names: Sequence[str]) -> tuple[str, list[str]]:
 def final_scalars(
     names: Sequence[str], metrics: Mapping[str, float], best_step: int, steps: int
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """One point each, since the chosen weights are measured once: at the step of these weights, and
-    for the test part at the end.
+    """Yield (step, tag -> value) of the final metrics: one point each, at the step of the best
+    weights, and for the test split at the last step.
     """
-    split, measured = _measured(names)
+    split, metric_names = _split_and_metrics(names)
     best = {
         f"{split}_best/{name}": metrics[f"{split}/{name}"]
-        for name in measured
+        for name in metric_names
         if f"{split}/{name}" in metrics
     }
     test = {name: value for name, value in metrics.items() if name.startswith("test/")}

@@ -1,4 +1,4 @@
-"""log.txt: what happened in a run, in order, with the time."""
+"""log.txt: the events of a run, in order, with the time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from mlplab.io.links import open_to_append
 
 @contextlib.contextmanager
 def log_to(folder: Path) -> Iterator[logging.Logger]:
-    """A logger that writes to the folder's log.txt; it passes nothing on to the program's other
-    loggers. Raises LinkError where the file is a symbolic link.
+    """Context manager that yields a logger for the folder's log.txt; nothing is passed on to the
+    program's other loggers.
+
+    Raises LinkError if the file is a symbolic link.
     """
     logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
     file = io.TextIOWrapper(open_to_append(folder / "log.txt"), encoding="utf-8")

@@ -1,5 +1,6 @@
-"""Where a run came from: versions, command, source and machine; enough to say why two runs differ.
-No environment, no secrets.
+"""The origin of a run: versions, command, source and machine, to explain why two runs differ.
+
+It contains no environment variables and no secrets.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ _PACKAGES = {
 
 
 def provenance(command: Sequence[str], data_hash: str) -> dict[str, Any]:
-    """Plain values for provenance.json; what cannot be found out is None. All but time and threads
-    is looked up once a process.
+    """Return plain values for provenance.json; unknown values are None.
+
+    All but the time and the threads are looked up once per process.
     """
-    torch = sys.modules.get("torch")  # not imported here: a run has it, a test may not
+    torch = sys.modules.get("torch")  # not imported here, because a test may run without it
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
@@ -54,8 +56,8 @@ def _versions() -> dict[str, str | None]:
 
 
 def _checkout() -> Path | None:
-    """The source checkout that this package runs from; None for an installed one, even below
-    somebody's repository.
+    """The source checkout that this package runs from; None if it is installed, even inside another
+    repository.
     """
     source = Path(__file__).resolve().parents[2]
     return source.parent if source.name == "src" and (source.parent / ".git").exists() else None
@@ -63,19 +65,17 @@ def _checkout() -> Path | None:
 
 @cache
 def _git(checkout: Path | None) -> dict[str, Any] | None:
-    """Commit of the checkout, and whether what decides a result (sources, configurations) differs
-    from it.
-    """
+    """The commit of the checkout, and whether src or configs differ from it."""
     if checkout is None:
         return None
     status = ["status", "--porcelain=v2", "--branch", "--", "src", "configs"]
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *status]
-    outside = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             command,
             cwd=checkout,
-            env=outside,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=1,
@@ -83,8 +83,8 @@ def _git(checkout: Path | None) -> dict[str, Any] | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", answer.stdout, re.MULTILINE)
-    changed = any(not line.startswith("#") for line in answer.stdout.splitlines())
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", result.stdout, re.MULTILINE)
+    changed = any(not line.startswith("#") for line in result.stdout.splitlines())
     return {"commit": commit[1] if commit else None, "dirty": changed}
 
 

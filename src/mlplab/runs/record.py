@@ -1,5 +1,6 @@
-"""What a run writes into its folder: before it starts, with every evaluation, and when it ends; or,
-for a member of a population, at once.
+"""The files of a run: written before it starts, at every evaluation, and when it ends.
+
+The files of a member of a population are written all at once.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ LEVELS = ("off", "summary", "scalars", "full")
 
 
 class Record:
-    """The files of one run. `tracking=off` leaves the configuration, the summary and the weights;
-    `summary` adds metrics.csv; `scalars` the event file.
+    """The files of one run.
+
+    `tracking=off` writes the configuration, the summary and the weights; `summary` adds
+    metrics.csv, and `scalars` the event file.
     """
 
     def __init__(
@@ -41,32 +44,36 @@ class Record:
         settings: Settings,
         preprocessing: Preprocessing,
         data_hash: str,
-        journal: HistoryBuffer,
+        history_buffer: HistoryBuffer,
         resumed: bool = False,
     ) -> None:
         self.folder, self.settings, self.preprocessing, self.names = (
             folder,
             settings,
             preprocessing,
-            journal.names,
+            history_buffer.names,
         )
         level = LEVELS.index(settings.tracking.level)
         self.started = time.monotonic()
         if resumed:
-            record_resume(folder, settings, journal.rows[-1].step if journal.rows else 0)
+            record_resume(
+                folder, settings, history_buffer.rows[-1].step if history_buffer.rows else 0
+            )
         else:
             write_config_and_provenance(folder, settings, data_hash)
         self.metrics = (
-            _metrics_file(folder / "metrics.csv", journal, resumed) if level >= 1 else None
+            _metrics_file(folder / "metrics.csv", history_buffer, resumed) if level >= 1 else None
         )
         self.events = (
-            EventWriter(folder, _next_step(journal) if resumed else None) if level >= 2 else None
+            EventWriter(folder, _next_step(history_buffer) if resumed else None)
+            if level >= 2
+            else None
         )
-        if self.events is not None and not journal.rows:
+        if self.events is not None and not history_buffer.rows:
             write_event_header(self.events, settings, HParams.of_run(settings, self.names))
 
     def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
-        """Some evaluations, readable at once."""
+        """Write evaluations; readers see them immediately."""
         if self.metrics is not None:
             self.metrics.rows(_lines(rows))
         if self.events is not None:
@@ -84,13 +91,16 @@ class Record:
         exact: bool = True,
         stopped_by: int | None = None,
     ) -> dict[str, Any]:
-        """Weights, then the summary, which says that the run has ended. `exact` is False for one
-        that was resumed under other conditions.
+        """Write the weights, then the summary, which marks the run as ended; return the summary.
+
+        `module` has the best weights, `last` those of the last step. `exact` is False if the run
+        was resumed under other conditions; `stopped_by` is the number of the signal that stopped
+        it.
         """
         write_weights(
             self.folder, module.state_dict(), last.state_dict(), self.preprocessing.to_json()
         )
-        # of a run that goes on, the end is written at its end
+        # an interrupted run may be resumed, which writes its final scalars
         if self.events is not None and outcome.status != "interrupted":
             _write_final_scalars(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
@@ -101,12 +111,13 @@ class Record:
         return summary
 
     def fail(self, trace: str) -> None:
-        """The run raised: the trace is kept, the status is `failed`."""
-        # a full disk, or a folder that is gone, is what it failed of
+        """Record that the run raised: write the trace and the status `failed`."""
+        # a full disk or a missing folder may be the reason of the failure
         with contextlib.suppress(OSError):
             write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
 
     def close(self) -> None:
+        """Close the files that grow during the run."""
         for file in (self.metrics, self.events):
             if file is not None:
                 file.close()
@@ -116,33 +127,31 @@ def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
     return [(row.epoch, row.step, *row.values[:, 0].tolist()) for row in rows]
 
 
-def _next_step(journal: HistoryBuffer) -> int:
-    return journal.rows[-1].step + 1 if journal.rows else 0
+def _next_step(history_buffer: HistoryBuffer) -> int:
+    return history_buffer.rows[-1].step + 1 if history_buffer.rows else 0
 
 
-def _metrics_file(path: Path, journal: HistoryBuffer, resumed: bool) -> MetricsFile:
-    """A new file; for a run that is resumed, one that holds what the checkpoint knows and nothing
-    of what was measured after it.
-    """
+def _metrics_file(path: Path, history_buffer: HistoryBuffer, resumed: bool) -> MetricsFile:
+    """A new file; for a resumed run, one with the rows up to the checkpoint and none after it."""
     if not resumed:
-        return MetricsFile(path, journal.names)
-    bulk_metrics(path, journal.names, _lines(journal.rows))
-    return MetricsFile(path, journal.names, resume=True)
+        return MetricsFile(path, history_buffer.names)
+    bulk_metrics(path, history_buffer.names, _lines(history_buffer.rows))
+    return MetricsFile(path, history_buffer.names, resume=True)
 
 
 def record_resume(folder: Path, settings: Settings, step: int) -> None:
-    """The configuration, whose length may have been changed, and where the run was taken up
-    again.
+    """Write the configuration, since the length of training may have changed, and append the step
+    and conditions of the resume to provenance.json.
     """
     write_yaml(folder / "config.yaml", settings.config)
     path = folder / "provenance.json"
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    own = provenance(sys.argv, known.get("data_hash", ""))
-    known.setdefault("resumed", []).append({"from_step": step, **own})
-    write_json(path, known)
+        content = {}
+    conditions = provenance(sys.argv, content.get("data_hash", ""))
+    content.setdefault("resumed", []).append({"from_step": step, **conditions})
+    write_json(path, content)
 
 
 def write_member(
@@ -158,10 +167,9 @@ def write_member(
     log: str,
     draw: Callable[[EventWriter], None] | None = None,
 ) -> None:
-    """The folder of a run that trained as a member of a population: what `Record` would have left
-    of it. `preprocessing` is JSON.
+    """Write the files of a run that trained as a member of a population, as `Record` would have.
 
-    `draw` adds what is drawn of it, where there is an event file.
+    `preprocessing` is JSON. `draw` adds images to the event file, if there is one.
     """
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
     write_config_and_provenance(folder, settings, data_hash)
@@ -169,8 +177,10 @@ def write_member(
     if level >= 1:
         values = history.values.tolist()
         rows = (
-            (e, s, *own)
-            for e, s, own in zip(history.epoch.tolist(), history.step.tolist(), values, strict=True)
+            (epoch, step, *row_values)
+            for epoch, step, row_values in zip(
+                history.epoch.tolist(), history.step.tolist(), values, strict=True
+            )
         )
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
@@ -186,16 +196,14 @@ def write_member(
 
 
 def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:
-    """What is known before a run starts: its configuration, the words typed, and where it came
-    from.
-    """
+    """Write what is known before a run starts: configuration, overrides and provenance."""
     write_yaml(folder / "config.yaml", settings.config)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:
-    """What was found in a user's file: into data_report.md, and the findings onto the terminal."""
+    """Write data_report.md for a dataset from a file, and print its findings unless `quiet`."""
     report = member.prepared.report
     if report is None or not getattr(member.settings.dataset, "report", True):
         return
@@ -212,7 +220,7 @@ def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None
 def write_weights(
     folder: Path, best: Mapping[str, Tensor], last: Mapping[str, Tensor], preprocessing: str
 ) -> None:
-    """The chosen weights, twice: as the model to take away, and beside the last ones."""
+    """Write the best weights as model and as checkpoint, and the last weights as checkpoint."""
     metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
     save_weights(folder / "weights.safetensors", best, metadata)
     make_folder(folder / "checkpoints")
@@ -228,7 +236,7 @@ def summarize(
     device: str,
     population: int,
 ) -> dict[str, Any]:
-    """What summary.json says. `seconds` is the time of the whole population."""
+    """Return the content of summary.json. `seconds` is the time of the whole population."""
     return {
         "status": outcome.status,
         "reason": outcome.reason,
@@ -252,7 +260,7 @@ def _end(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) -> None:
-    """The trace of a run that raised, and a summary that says so."""
+    """Write the trace of a run that raised, and a summary with status `failed`."""
     write_text_atomic(folder / "error.txt", trace)
     write_json(
         folder / "summary.json",
@@ -268,14 +276,14 @@ def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) 
 
 
 def write_log(folder: Path, *lines: str) -> None:
-    """log.txt at once, in the form of `log_to`."""
+    """Write a complete log.txt in the format of `log_to`."""
     now = datetime.now()
     stamp = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}"
     write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
 
 
 def write_event_header(events: EventWriter, settings: Settings, hparams: HParams) -> None:
-    """What an event file begins with."""
+    """Write the start of an event file: the configuration and the hyperparameters."""
     events.text("configuration", f"```yaml\n{yaml_text(settings.config)}```")
     events.hparams(hparams.values, hparams.metrics, hparams.choices)
 

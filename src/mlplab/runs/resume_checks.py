@@ -1,6 +1,4 @@
-"""Whether a checkpoint belongs to a run: its configuration, its data, and the machine that it was
-made on.
-"""
+"""Checks that a checkpoint belongs to a run: its configuration, its data, and its machine."""
 
 from __future__ import annotations
 
@@ -20,13 +18,13 @@ from mlplab.runs.run_index import summary_of
 from mlplab.training import Loop, PreparedMember
 
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
-"""What a run may change without changing what it computes."""
-SAFE = ("training.epochs", "training.steps", "training.patience", *RESULT_NEUTRAL_KEYS)
-"""What may be changed when a run is resumed."""
+"""Top-level keys that do not affect the numbers of a run."""
+RESUMABLE_KEYS = ("training.epochs", "training.steps", "training.patience", *RESULT_NEUTRAL_KEYS)
+"""Keys that may change when a run is resumed."""
 
 
 def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
-    """What a manifest says of the run whose state it is."""
+    """Return what a manifest stores about the run of its state."""
     return {
         "config": flat_result_config(member.settings.config),
         "data_hash": member.prepared.data_hash,
@@ -36,49 +34,50 @@ def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
 
 
 def flat_result_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a configuration that decide its numbers: "optimizer.lr" -> 0.01."""
-    return dict(sorted(flat(result_config(config)).items()))
+    """Return the keys of a configuration that affect its numbers: "optimizer.lr" -> 0.01."""
+    return dict(sorted(flatten(result_config(config)).items()))
 
 
 def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The nodes that decide. A single division of the data is what there was before there were
-    others, and is not named.
+    """Return the nodes of a configuration that affect its numbers.
+
+    `validation=holdout` is left out, since older checkpoints do not have that node.
     """
-    plain = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
+    default_nodes = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
     return {
         key: value
         for key, value in config.items()
-        if key not in RESULT_NEUTRAL_KEYS and key not in plain
+        if key not in RESULT_NEUTRAL_KEYS and key not in default_nodes
     }
 
 
-def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by points."""
-    found: dict[str, Any] = {}
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts; keys are joined by dots."""
+    flat_config: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{before}{key}.")
+            flat_config |= flatten(value, f"{prefix}{key}.")
         else:
-            found[f"{before}{key}"] = value
-    return found
+            flat_config[f"{prefix}{key}"] = value
+    return flat_config
 
 
 def split_hash(prepared: Prepared) -> str:
-    """A digest of the parts as training sees them: their sizes, and up to a thousand rows from each
-    end.
+    """Return a digest of the splits used for training: their shapes and up to a thousand rows from
+    each end.
     """
     digest = hashlib.sha256()
-    for part in (prepared.train, prepared.val, prepared.test):
-        if part is not None:
-            digest.update(repr((part.x.shape, part.y.shape)).encode())
-            for values in (part.x[:1000], part.x[-1000:], part.y[:1000], part.y[-1000:]):
+    for split in (prepared.train, prepared.val, prepared.test):
+        if split is not None:
+            digest.update(repr((split.x.shape, split.y.shape)).encode())
+            for values in (split.x[:1000], split.x[-1000:], split.y[:1000], split.y[-1000:]):
                 digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
 def is_finished(folder: Path, allowed: Sequence[str]) -> bool:
-    """Whether there is nothing left to train: the run diverged, or is done and nothing is allowed
-    that could make it longer.
+    """Whether there is nothing left to train: the run diverged, or it is done and no `allowed` key
+    can make it longer.
     """
     status = summary_of(folder).get("status")
     return status == "diverged" or (
@@ -86,11 +85,12 @@ def is_finished(folder: Path, allowed: Sequence[str]) -> bool:
     )
 
 
-def find(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
-    """The checkpoint to go on from, and complaints about damaged ones; None where none was ever
-    saved.
+def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[str]]:
+    """Return the checkpoint to resume from (None if none was ever saved) and the problems of
+    damaged ones.
 
-    A step that is named is read or refused: nothing is put in its place.
+    If `step` is set, only that checkpoint is read. Raises CheckpointError if it is damaged, or all
+    are.
     """
     if step is not None:
         return read(folder / "checkpoints", step), []
@@ -105,46 +105,47 @@ def check_compatible(
     allowed: Sequence[str],
     log: logging.Logger,
 ) -> None:
-    """Raise CheckpointError where the checkpoint is of another configuration or other data, or, in
-    strict mode, of another machine.
+    """Raise CheckpointError if the checkpoint has another configuration or other data, or, with
+    deterministic=true, if it is from another machine.
     """
     if not summary_of(folder):
         log.warning(
-            "the process before this one was killed, or lost its machine: the run has no end"
+            "the previous process was killed, or its machine failed: the run has no summary"
         )
     if saved is None:
-        log.info("no checkpoint yet: from the start")
+        log.info("no checkpoint yet: starting from the beginning")
         return
     now = identity(member, loop)
     changed = config_changes(saved.manifest["config"], now["config"])
     refused = [text for key, text in changed.items() if key not in allowed]
     if refused:
         raise CheckpointError(
-            f"The checkpoint of step {saved.step} is of another configuration:"
-            f" {'; '.join(refused)}. Start a run of its own with `mlplab rerun`, or put the"
-            f" configuration back. Only {', '.join(SAFE)} may change when a run is resumed."
+            f"The checkpoint of step {saved.step} has another configuration:"
+            f" {'; '.join(refused)}. Start a new run with `mlplab rerun`, or restore the"
+            f" configuration. Only {', '.join(RESUMABLE_KEYS)} may change when a run is resumed."
         )
     for key, what in (("data_hash", "data"), ("split_hash", "split")):
         if saved.manifest[key] != now[key]:
             raise CheckpointError(
                 f"The {what} changed since the checkpoint of step {saved.step} was saved"
-                f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would go on with"
-                " other examples. Bring the old data back, or start a run of its own with `mlplab"
-                " rerun`."
+                f" ({saved.manifest[key][:12]} is now {now[key][:12]}): the run would continue with"
+                " other examples. Restore the old data, or start a new run with `mlplab rerun`."
             )
     log.info("from the checkpoint of step %d, epoch %d", saved.step, saved.manifest["epoch"])
-    if found := machine_changes(saved, now["fingerprint"]):
-        text = f"not bit-exact: the checkpoint was made under other conditions ({'; '.join(found)})"
+    if changes := machine_changes(saved, now["fingerprint"]):
+        text = (
+            f"not bit-exact: the checkpoint was saved under other conditions ({'; '.join(changes)})"
+        )
         if member.settings.deterministic:
             raise CheckpointError(
-                f"deterministic=true refuses to resume, since the result would be {text}."
+                f"deterministic=true does not allow this resume: the result would be {text}."
             )
         log.warning(text)
 
 
 def machine_changes(saved: Saved, now: Mapping[str, Any]) -> list[str]:
-    """What differs between the machine of the checkpoint and this one; `deterministic` may be
-    switched.
+    """Return the differences between the conditions of the checkpoint and now, without the setting
+    `deterministic`.
     """
     return differences(
         saved.manifest["fingerprint"],
@@ -153,7 +154,7 @@ def machine_changes(saved: Saved, now: Mapping[str, Any]) -> list[str]:
 
 
 def config_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Key -> "key: old is now new", for those that differ."""
-    absent = object()
-    keys = [key for key in {**stored, **now} if stored.get(key, absent) != now.get(key, absent)]
+    """Return key -> "key: old is now new" for each key that differs."""
+    missing = object()
+    keys = [key for key in {**stored, **now} if stored.get(key, missing) != now.get(key, missing)]
     return {key: f"{key}: {stored.get(key)!r} is now {now.get(key)!r}" for key in keys}

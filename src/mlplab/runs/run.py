@@ -1,5 +1,4 @@
-"""A run as a person holds it in Python: its numbers, its history, its network, and predictions for
-new data.
+"""A finished run in Python: its metrics, its history, its network, and predictions for new data.
 
 Shapes: N examples, F features, C classes, T targets.
 """
@@ -29,9 +28,7 @@ from mlplab.training.history import History
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. `metrics` are those of the chosen (best) weights: {"test/accuracy": 0.98,
-    ...}.
-    """
+    """One finished run."""
 
     folder: Path
     settings: Settings
@@ -42,18 +39,19 @@ class Run:
 
     @property
     def status(self) -> str:
-        """done, diverged, interrupted or failed."""
+        """The status of the run: done, diverged, interrupted or failed."""
         return str(self.summary["status"])
 
     @property
     def metrics(self) -> dict[str, float]:
+        """The metrics of the best weights: {"test/accuracy": 0.98, ...}."""
         return {
             name: float("nan") if value is None else value
             for name, value in self.summary["metrics"].items()
         }
 
     def module(self) -> nn.Sequential:
-        """The network as plain PyTorch: scaled features in, logits or scaled values out."""
+        """Return the network as plain PyTorch: scaled features in, logits or scaled values out."""
         return self.network
 
     @property
@@ -62,22 +60,22 @@ class Run:
 
     @torch.no_grad()
     def _outputs(self, x_NF: Any) -> Tensor:
-        raw = self._features(x_NF)
-        wanted = len(self.preprocessing.feature_names)
-        if raw.ndim != 2 or raw.shape[1] != wanted:
+        features = self._features(x_NF)
+        num_features = len(self.preprocessing.feature_names)
+        if features.ndim != 2 or features.shape[1] != num_features:
             raise ValueError(
-                f"x has shape {raw.shape}; this network takes rows of {wanted} features:"
+                f"x has shape {features.shape}; this network takes rows of {num_features} features:"
                 f" {', '.join(self.preprocessing.feature_names)}"
             )
-        if not np.isfinite(raw).all():
-            row, column = np.argwhere(~np.isfinite(raw))[0]
+        if not np.isfinite(features).all():
+            row, column = np.argwhere(~np.isfinite(features))[0]
             raise ValueError(
                 f"x has a value that is not finite, first in row {row}, feature"
                 f" {self.preprocessing.feature_names[column]}"
             )
-        return self._predicted(self.preprocessing.feature_scaler.apply(raw))
+        return self._predict_scaled(self.preprocessing.feature_scaler.apply(features))
 
-    def _predicted(self, scaled_NF: np.ndarray) -> Tensor:
+    def _predict_scaled(self, scaled_NF: np.ndarray) -> Tensor:
         dtype = next(self.network.parameters()).dtype
         return self._loss.predict(self.network(torch.from_numpy(scaled_NF).to(dtype)).unsqueeze(0))[
             0
@@ -85,10 +83,10 @@ class Run:
 
     @torch.no_grad()
     def scores(self, scaled_NF: np.ndarray) -> np.ndarray:
-        """For features as the network takes them: class probabilities [N, C], or values [N, T] in
-        the target's own units.
+        """Predict from scaled features [N, F]: class probabilities [N, C], or values [N, T] in the
+        units of the target.
         """
-        outputs = self._predicted(scaled_NF).numpy()
+        outputs = self._predict_scaled(scaled_NF).numpy()
         scaler = self.preprocessing.target_scaler
         return np.asarray(
             outputs
@@ -97,8 +95,8 @@ class Run:
         )
 
     def _features(self, x: Any) -> np.ndarray:
-        """Features [N, F] from an array of them, or, for a network of a file, from a data frame
-        with the file's columns.
+        """Features [N, F] from an array, or, if the run was trained on a file, from a data frame
+        with the columns of that file.
         """
         encoder = self.preprocessing.encoder
         if encoder is None or not hasattr(x, "columns"):
@@ -106,17 +104,22 @@ class Run:
         return encoder.apply(x)
 
     def predict_proba(self, x_NF: Any) -> np.ndarray:
-        """Class probabilities for raw features: float64 [N, C], columns in the order of
-        `preprocessing.class_names`. A row of which the network's output is not finite has NaN.
+        """Return class probabilities for raw features: float64 [N, C], columns in the order of
+        `preprocessing.class_names`.
+
+        Rows for which the network's output is not finite are NaN. Raises ValueError if the run
+        predicts values, or if x has the wrong shape or values that are not finite.
         """
         if not self.preprocessing.task.classifies:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self._outputs(x_NF).numpy())
 
     def predict(self, x_NF: Any) -> np.ndarray:
-        """For raw features: the most probable class [N] (0 ... C - 1), or the values [N, T] in the
-        target's own units. Raises NotFiniteError, with the row, where the network's output is not
-        finite.
+        """Predict from raw features: the most probable class [N] (0 ... C - 1), or values [N, T] in
+        the units of the target.
+
+        Raises NotFiniteError, with the row, if an output of the network is not finite, and
+        ValueError if x has the wrong shape or values that are not finite.
         """
         outputs = self._outputs(x_NF)
         check_finite_outputs(outputs.numpy(), "x", first=0)
@@ -129,15 +132,17 @@ class Run:
 
 
 def load(folder: str | Path) -> Run:
-    """A run from its folder. Nothing in the folder is executed: the configuration is checked as if
-    typed, weights are plain tensors.
+    """Load a run from its folder.
+
+    Nothing in the folder is executed: the configuration is checked like overrides on the command
+    line, and weights are plain tensors.
     """
     from mlplab.config import settings_of_folder
 
-    place = Path(folder)
-    settings = settings_of_folder(place)
-    summary = json.loads((place / "summary.json").read_text())
-    tensors, metadata = load_weights(place / "weights.safetensors")
+    run_folder = Path(folder)
+    settings = settings_of_folder(run_folder)
+    summary = json.loads((run_folder / "summary.json").read_text())
+    tensors, metadata = load_weights(run_folder / "weights.safetensors")
     preprocessing = Preprocessing.from_json(metadata["preprocessing"])
     loss = resolve_auto_loss(settings.loss, preprocessing.task)
     network = build_structure(settings, preprocessing, loss)
@@ -149,13 +154,13 @@ def load(folder: str | Path) -> Run:
         network.layout, layers_with_output(settings, preprocessing, loss), theta_P, buffers
     )
     module.load_state_dict(tensors)
-    return Run(place, settings, summary, _history(place), preprocessing, module)
+    return Run(run_folder, settings, summary, _history(run_folder), preprocessing, module)
 
 
-def _history(place: Path) -> History:
-    if not (place / "metrics.csv").exists():
+def _history(folder: Path) -> History:
+    if not (folder / "metrics.csv").exists():
         return History((), np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 0)))
-    columns = read_metrics(place / "metrics.csv")
+    columns = read_metrics(folder / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))
     values = np.array([columns[name] for name in names], dtype=float).T.reshape(

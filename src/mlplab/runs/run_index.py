@@ -1,7 +1,7 @@
-"""The runs and sweeps below a folder: found by their files, read only as far as a question needs.
+"""The runs and sweeps below a folder, detected by their files and read only as far as needed.
 
-Configurations are YAML, of which ten thousand take a minute to read; what was read once is kept in
-an index beside them.
+Configurations are YAML, and reading ten thousand of them takes a minute; an index file in the same
+folder caches them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from mlplab.io.files import parse_yaml, write_json
 
-NAME = ".mlplab-index.json"
-_LARGEST = 1 << 20
+FILE_NAME = ".mlplab-index.json"
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Entry:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Of a run its summary.json. A run that has none is running, or was killed. A sweep counts
-        its jobs.
+        """The content of summary.json, or status, name and number of jobs of a sweep.
+
+        A run without a readable summary is `unfinished`: it is running, or was killed.
         """
         if self.kind != "sweep":
             return summary_of(self.folder) or {
@@ -49,7 +50,7 @@ class Entry:
 
     @property
     def damaged(self) -> bool:
-        """Whether there is a summary that cannot be read."""
+        """Whether there is a summary and it cannot be read."""
         return (
             self.kind != "sweep"
             and (self.folder / "summary.json").exists()
@@ -58,27 +59,28 @@ class Entry:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """summary.json; empty where there is none that can be read."""
+    """Return the content of summary.json, or an empty dict if it cannot be read."""
     try:
-        found = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads((folder / "summary.json").read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("status"), str) else {}
+    return summary if isinstance(summary, dict) and isinstance(summary.get("status"), str) else {}
 
 
 def entries(root: Path, jobs: bool = False) -> list[Entry]:
-    """Runs and sweeps below a folder, newest first; with `jobs` the jobs of sweeps too. Links are
-    not followed.
+    """Return the runs and sweeps below a folder, newest first; with `jobs` also the jobs of sweeps.
+
+    Symbolic links are not followed.
     """
-    return sorted(_found(root, jobs), key=lambda entry: (-entry.changed, str(entry.folder)))
+    return sorted(_scan(root, jobs), key=lambda entry: (-entry.changed, str(entry.folder)))
 
 
-def _found(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
+def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
     inside: list[Path] = []
     names: dict[str, os.DirEntry[str]] = {}
     with contextlib.suppress(OSError), os.scandir(root) as scan:
-        for found in scan:
-            names[found.name] = found
+        for entry in scan:
+            names[entry.name] = entry
     for name in ("plan.yaml", "config.yaml"):
         if name in names:
             last = names.get("summary.json", names.get("results.csv", names[name]))
@@ -88,95 +90,99 @@ def _found(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
                     root, "sweep" if sweep else kind, last.stat(follow_symlinks=False).st_mtime
                 )
             if sweep and jobs:
-                yield from _found(root / "jobs", jobs, "job")
+                yield from _scan(root / "jobs", jobs, "job")
             return
     inside = [
         root / name
-        for name, found in names.items()
-        if not name.startswith(".") and found.is_dir(follow_symlinks=False)
+        for name, entry in names.items()
+        if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
     ]
     for folder in inside:
-        yield from _found(folder, jobs, kind)
+        yield from _scan(folder, jobs, kind)
 
 
 def flat_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run: "optimizer.lr" -> 0.01; the choice of a group under its own name,
-    "optimizer" -> "adam".
+    """Return the configuration of a run with dotted keys: "optimizer.lr" -> 0.01, and the choice of
+    each group: "optimizer" -> "adam".
+
+    Empty if the file is missing, damaged or above 1 MiB.
     """
     path = folder / "config.yaml"
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _MAX_BYTES:
             return {}
-        return dict(_flat(parse_yaml(path.read_text(encoding="utf-8")), ""))
+        return dict(_flatten(parse_yaml(path.read_text(encoding="utf-8")), ""))
     except Exception:  # whatever a damaged file raises
         return {}
 
 
-def typed_overrides(folder: Path) -> tuple[str, ...]:
-    """The words that a run was started with, those of its folder left out; none where the file is
-    missing or damaged.
+def user_overrides(folder: Path) -> tuple[str, ...]:
+    """Return the overrides that a run was started with, without `hydra.` ones such as its folder.
+
+    Empty if the file is missing, damaged or above 1 MiB.
     """
     path = folder / "overrides.yaml"
     try:
-        words = (
+        overrides = (
             parse_yaml(path.read_text(encoding="utf-8"))
-            if path.stat().st_size <= _LARGEST
+            if path.stat().st_size <= _MAX_BYTES
             else None
         )
     except Exception:  # whatever a damaged file raises
         return ()
     return (
-        tuple(str(word) for word in words if not str(word).startswith("hydra."))
-        if isinstance(words, list)
+        tuple(str(override) for override in overrides if not str(override).startswith("hydra."))
+        if isinstance(overrides, list)
         else ()
     )
 
 
-def _flat(tree: Any, before: str) -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, Mapping):
         return
     for key, value in tree.items():
-        name = f"{before}{key}"
+        name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            if "name" in value and not before:
+            if "name" in value and not prefix:
                 yield name, value["name"]
-            yield from _flat(value, f"{name}.")
-        elif not (key == "name" and before and before.count(".") == 1):
+            yield from _flatten(value, f"{name}.")
+        elif not (key == "name" and prefix and prefix.count(".") == 1):
             yield name, value
 
 
 class ConfigIndex:
-    """The configurations of many runs, those that did not change read from one file."""
+    """The configurations of many runs; unchanged ones are read from one cache file."""
 
     def __init__(self, root: Path) -> None:
-        self.path, self._changed = root / NAME, False
+        self.path, self._changed = root / FILE_NAME, False
         try:
-            self._known = json.loads(self.path.read_bytes())
+            self._cache = json.loads(self.path.read_bytes())
         except (OSError, ValueError):
-            self._known = {}
-        if not isinstance(self._known, dict):
-            self._known = {}
+            self._cache = {}
+        if not isinstance(self._cache, dict):
+            self._cache = {}
 
     def __getitem__(self, folder: Path) -> dict[str, Any]:
+        """Return the configuration of a run as `flat_config` does."""
         try:
             stamp = (folder / "config.yaml").stat().st_mtime_ns
         except OSError:
             return {}
         key = str(folder)
-        known = self._known.get(key)
+        cached = self._cache.get(key)
         if not (
-            isinstance(known, list)
-            and len(known) == 2
-            and known[0] == stamp
-            and isinstance(known[1], dict)
+            isinstance(cached, list)
+            and len(cached) == 2
+            and cached[0] == stamp
+            and isinstance(cached[1], dict)
         ):
-            self._known[key] = known = [stamp, flat_config(folder)]
+            self._cache[key] = cached = [stamp, flat_config(folder)]
             self._changed = True
-        found: dict[str, Any] = known[1]
-        return found
+        config: dict[str, Any] = cached[1]
+        return config
 
-    def keep(self) -> None:
-        """Write down what was read; a folder that cannot be written to is no reason to fail."""
+    def save(self) -> None:
+        """Write the cache file; a folder that cannot be written to is ignored."""
         if self._changed:
             with contextlib.suppress(OSError):
-                write_json(self.path, self._known)
+                write_json(self.path, self._cache)

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: noted, and honored between two steps."""
+"""Signals that stop a training: recorded when they arrive, honored between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody asked the program to stop. `signal` is the number; the exit code is 128 + it."""
+    """A signal stopped the program. `signal` is its number; the exit code is 128 + `signal`."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(f"stopped by {name(number)}")
@@ -19,49 +19,49 @@ class Interrupted(KeyboardInterrupt):
 
 
 def name(number: int) -> str:
-    """ "SIGTERM"."""
+    """Return the name of a signal: 15 -> "SIGTERM"."""
     return signal.Signals(number).name
 
 
 class Signals:
-    """While it is entered, the first signal is noted in `received`; with `at_once` set it raises
-    Interrupted there and then.
+    """Context manager that stores the first signal in `received`, or raises Interrupted if
+    `raise_immediately` is set.
 
-    A second SIGINT always leaves at once. Handlers that were there before are called too, and are
-    back afterwards; a signal that was ignored (nohup) stays ignored. Outside the main thread, where
-    Python has no signals, nothing is hooked.
+    A second SIGINT always raises Interrupted. Previous handlers are called too and restored at the
+    end; a signal that was ignored (nohup) stays ignored. Outside the main thread, where Python
+    cannot handle signals, no handlers are installed.
     """
 
-    def __init__(self, at_once: bool = False) -> None:
+    def __init__(self, raise_immediately: bool = False) -> None:
         self.received: int | None = None
-        self.at_once = at_once
-        self.hooked = False
-        self._before: dict[int, Any] = {}
+        self.raise_immediately = raise_immediately
+        self.installed = False
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for word in NAMES:
-                number = getattr(signal, word, None)
+            for signal_name in NAMES:
+                number = getattr(signal, signal_name, None)
                 if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._note)
-            self.hooked = True
+                    self._previous_handlers[number] = signal.signal(number, self._handle)
+            self.installed = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous_handlers = {}
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        again = number == signal.SIGINT and self.received == signal.SIGINT
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_second_sigint = number == signal.SIGINT and self.received == signal.SIGINT
         self.received = self.received or number
-        before = self._before.get(number)
-        if callable(before) and before is not signal.default_int_handler:
-            before(number, frame)
-        if again or self.at_once:
+        previous = self._previous_handlers.get(number)
+        if callable(previous) and previous is not signal.default_int_handler:
+            previous(number, frame)
+        if is_second_sigint or self.raise_immediately:
             raise Interrupted(number)
 
     def check(self) -> None:
-        """Raise Interrupted where a signal has come."""
+        """Raise Interrupted if a signal has arrived."""
         if self.received is not None:
             raise Interrupted(self.received)

@@ -1,6 +1,4 @@
-"""A tree of tensors and plain values as the bytes of a safetensors file: no pickle, nothing that
-could run.
-"""
+"""A tree of tensors and plain values as the bytes of a safetensors file, without pickle or code."""
 
 from __future__ import annotations
 
@@ -14,18 +12,20 @@ from torch import Tensor
 from mlplab.errors import TreeError
 
 FORMAT = "mlplab-tree-1"
-_LARGEST_HEADER = 64 << 20
+_MAX_HEADER_BYTES = 64 << 20
 
 
 def dump(tree: Any) -> bytes:
-    """The tree of dicts (keys: texts or ints), lists, tuples, tensors, numbers, texts and None.
-    TypeError for anything else.
+    """Serialize a tree of dicts (with str or int keys), lists, tuples, tensors, numbers, strings
+    and None.
+
+    Raises TypeError for anything else.
     """
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
-    text = json.dumps(_plain(tree, tensors), separators=(",", ":"), allow_nan=False)
-    return save(tensors, metadata={"format": FORMAT, "tree": text})
+    tree_json = json.dumps(_plain(tree, tensors), separators=(",", ":"), allow_nan=False)
+    return save(tensors, metadata={"format": FORMAT, "tree": tree_json})
 
 
 def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -35,7 +35,7 @@ def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"tensor": name}
     if isinstance(value, dict):
         if not all(isinstance(key, (str, int)) for key in value):
-            raise TypeError("a key is neither a text nor an int")
+            raise TypeError("a key is neither a string nor an int")
         return {"dict": [[key, _plain(item, tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return {
@@ -51,19 +51,19 @@ def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """The tree again. TreeError for bytes that `dump` did not make: damaged, or made to deceive."""
+    """Return the tree that `dump` serialized. Raises TreeError for damaged or malicious bytes."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         length = int.from_bytes(data[:8], "little")
-        if length > min(len(data), _LARGEST_HEADER):
+        if length > min(len(data), _MAX_HEADER_BYTES):
             raise TreeError("the header is longer than the file")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise TreeError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
         tensors = load(data)
-        return _built(json.loads(metadata["tree"]), tensors)
+        return _rebuild(json.loads(metadata["tree"]), tensors)
     except (
         SafetensorError,
         KeyError,
@@ -78,27 +78,27 @@ def parse(data: bytes) -> Any:
         ) from error
 
 
-def _built(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         if isinstance(value, list):
-            raise TreeError("a bare list")
+            raise TreeError("a list is not in a node")
         return value
-    (kind, inside), *rest = value.items()
+    (kind, content), *rest = value.items()
     if rest:
-        raise TreeError("a node of two kinds")
+        raise TreeError("a node has two kinds")
     if kind == "tensor":
-        return _dense(tensors[inside])
+        return _require_dense(tensors[content])
     if kind == "dict":
-        return {key: _built(item, tensors) for key, item in inside}
+        return {key: _rebuild(item, tensors) for key, item in content}
     if kind in ("list", "tuple"):
-        items = [_built(item, tensors) for item in inside]
+        items = [_rebuild(item, tensors) for item in content]
         return items if kind == "list" else tuple(items)
-    if kind == "float" and inside in ("nan", "inf", "-inf"):
-        return float(inside)
-    raise TreeError(f"a node of the kind {kind!r}")
+    if kind == "float" and content in ("nan", "inf", "-inf"):
+        return float(content)
+    raise TreeError(f"a node has the kind {kind!r}")
 
 
-def _dense(tensor: Tensor) -> Tensor:
+def _require_dense(tensor: Tensor) -> Tensor:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-        raise TreeError("a tensor that is not a plain dense one")
+        raise TreeError("a tensor is not dense and real")
     return tensor

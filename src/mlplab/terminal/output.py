@@ -12,20 +12,20 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)
 
 
 def note(text: str) -> None:
-    """A warning or a remark, as one paragraph on the error stream; above the bar where there is
-    one.
+    """Print a warning or a remark as one paragraph on the error stream, above a progress bar if
+    there is one.
     """
     stream = sys.stderr
     say(paint("note: ", YELLOW, stream) + plain(text), stream)
 
 
 def digits(value: float) -> str:
-    """Four significant digits: 0.9500, 12.34, 1.234e-05, nan."""
+    """Format a number with four significant digits: 0.9500, 12.34, 1.234e-05, nan."""
     return f"{value:#.4g}".rstrip(".")
 
 
 def duration(seconds: float) -> str:
-    """1.3 s, 42 s, 3 min 20 s, 2 h 05 min."""
+    """Format seconds for people: 1.3 s, 42 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -37,6 +37,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
+    """Format seconds as minutes:seconds, or hours:minutes:seconds from one hour."""
     whole = round(seconds)
     hours = f"{whole // 3600}:" if whole >= 3600 else ""
     return (
@@ -47,8 +48,8 @@ def clock(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line without escape sequences and control characters, so that a name cannot
-    steer the terminal.
+    """Return the text on one line without escape sequences and control characters, so that a name
+    cannot control the terminal.
     """
     return re.sub(
         r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", _ESCAPES.sub("", text)
@@ -56,7 +57,7 @@ def plain(text: str) -> str:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person watches the stream on something that can move its cursor."""
+    """Whether the stream is a terminal that can move its cursor."""
     try:
         return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     except ValueError:  # closed
@@ -64,6 +65,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:
+    """Color the text with an ANSI code if the stream is a terminal and NO_COLOR is not set."""
     return (
         f"\x1b[{code}m{text}\x1b[0m"
         if is_terminal(stream) and not os.environ.get("NO_COLOR")
@@ -72,12 +74,13 @@ def paint(text: str, code: str, stream: TextIO) -> str:
 
 
 def encodable(text: str, stream: TextIO) -> str:
+    """Replace characters that the stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 
 
 def say(text: str, stream: TextIO, *, strict: bool = False) -> None:
-    """Print a line. Unless `strict`, a stream that nobody reads any more is no reason to fail."""
+    """Print a line and flush. Unless `strict`, errors of a closed stream are ignored."""
     try:
         print(encodable(text, stream), file=stream, flush=True)
     except (OSError, ValueError):

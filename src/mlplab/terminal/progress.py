@@ -1,4 +1,4 @@
-"""How far a run or sweep is: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a run or sweep: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mlplab.terminal.output import clock, digits, duration, encodable, is_termin
 if TYPE_CHECKING:
     from mlplab.terminal.bar import Bar
 
-_BAR_AFTER = 0.5  # seconds: a shorter job shows no bar, and never imports what draws it
+_BAR_AFTER = 0.5  # seconds: a shorter job shows no bar and never imports rich
 _BAR_EVERY = 0.1
 _LINE_AFTER = 2.0
 _LINE_EVERY = 5.0
 
 
 class Progress:
-    """How far a run is, on the error stream: a bar on a terminal, now and then a line elsewhere;
+    """The progress of a run on the error stream: a bar on a terminal, occasional lines elsewhere,
     nothing for a short run.
 
-    `update` may be called as often as one likes: between two drawings it only looks at the clock.
+    `update` is cheap: between two drawings it only reads the clock.
     """
 
     def __init__(
@@ -47,35 +47,36 @@ class Progress:
         in_progress: float = 0.0,
         remark: str = "",
     ) -> None:
-        """`done` of the total are done; the first two of the values are shown, or the remark.
+        """Report that `done` of the total units are finished; shows the first two values and the
+        remark.
 
-        `in_progress`: how much of the others is done already, all in all. The bar and the time left
-        count it, the number of done ones does not.
+        `in_progress` is the finished fraction of the remaining units, summed. It counts for the bar
+        and the time left, not for the number of finished units.
         """
         now = time.monotonic()
         if self.quiet or now < self._next:
             return
         elapsed = now - self._start
-        numbers = [
+        fields = [
             f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]
         ]
-        numbers += [plain(remark)] if remark else []
+        fields += [plain(remark)] if remark else []
         reached = done + in_progress
         left = elapsed / reached * (self.total - reached) if reached else None
         if self._terminal:
-            self._draw(done, reached, elapsed, left, numbers)
+            self._draw(done, reached, elapsed, left, fields)
         else:
             times = [duration(elapsed)] + ([f"{duration(left)} left"] if left is not None else [])
             say(
                 ", ".join(
-                    [f"{self.description}: {done}/{self.total} {self.unit}", *times, *numbers]
+                    [f"{self.description}: {done}/{self.total} {self.unit}", *times, *fields]
                 ),
                 self._stream,
             )
         self._next = now + (_BAR_EVERY if self._terminal else _LINE_EVERY)
 
     def _draw(
-        self, done: int, reached: float, elapsed: float, left: float | None, numbers: list[str]
+        self, done: int, reached: float, elapsed: float, left: float | None, fields: list[str]
     ) -> None:
         if self._bar is None:
             from mlplab.terminal.bar import Bar
@@ -84,12 +85,10 @@ class Progress:
                 self._stream, encodable(self.description, self._stream), self.total, self.unit
             )
         times = clock(elapsed) + (f", {clock(left)} left" if left is not None else "")
-        self._bar.draw(
-            done, reached, times, [encodable(number, self._stream) for number in numbers]
-        )
+        self._bar.draw(done, reached, times, [encodable(field, self._stream) for field in fields])
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None

@@ -1,4 +1,4 @@
-"""The end of a run on the terminal: a table of its metrics and one line that says how it went."""
+"""The result of a run on the terminal: a table of its metrics and one line of status."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ _VERDICTS = {
 
 
 def print_result(summary: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """The end of a run: a table of the metrics, a row a part of the data, and one line that says
-    how it went.
+    """Print the metrics of a run as a table with one row per split, and one line of status.
+
+    `summary` is the content of summary.json. Raises OSError if the stream cannot be written to.
     """
     stream = sys.stdout if stream is None else stream
     for line in [*_table(summary.get("metrics") or {}, stream), _verdict(summary, stream)]:
@@ -40,49 +41,49 @@ def print_result(summary: Mapping[str, Any], stream: TextIO | None = None) -> No
 
 
 def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
-    """Aligned columns, as many side by side as the terminal is wide."""
+    """Aligned columns, as many side by side as fit the width of the terminal."""
     table: dict[str, dict[str, str]] = {}
     for key, value in metrics.items():
         split, _, name = plain(key).rpartition("/")
         table.setdefault(name, {})[split] = "-" if value is None else digits(value)
-    found = dict.fromkeys(split for cells in table.values() for split in cells)
+    present_splits = dict.fromkeys(split for cells in table.values() for split in cells)
     splits = sorted(
-        found, key=lambda split: _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+        present_splits, key=lambda split: _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
     )
     widths = {name: max(map(len, (name, *cells.values()))) for name, cells in table.items()}
     first = max(map(len, splits), default=0)
     lines = []
-    for block in _blocks(
+    for group in _column_groups(
         widths, first, shutil.get_terminal_size().columns if is_terminal(stream) else None
     ):
         lines.append(
-            paint(" " * first + "".join(f"  {name:>{widths[name]}}" for name in block), DIM, stream)
+            paint(" " * first + "".join(f"  {name:>{widths[name]}}" for name in group), DIM, stream)
         )
         for split in splits:
             line = f"{split:<{first}}" + "".join(
-                f"  {table[name].get(split, '-'):>{widths[name]}}" for name in block
+                f"  {table[name].get(split, '-'):>{widths[name]}}" for name in group
             )
             lines.append(paint(line, BOLD, stream) if split == "test" else line)
     return lines
 
 
-def _blocks(widths: Mapping[str, int], first: int, limit: int | None) -> list[list[str]]:
-    """The columns that stand side by side, block by block."""
-    blocks: list[list[str]] = []
+def _column_groups(widths: Mapping[str, int], first: int, limit: int | None) -> list[list[str]]:
+    """The columns in groups that fit side by side."""
+    groups: list[list[str]] = []
     used = 0
     for name, width in widths.items():
-        if not blocks or (limit is not None and used + 2 + width > limit):
-            blocks.append([])
+        if not groups or (limit is not None and used + 2 + width > limit):
+            groups.append([])
             used = first
-        blocks[-1].append(name)
+        groups[-1].append(name)
         used += 2 + width
-    return blocks
+    return groups
 
 
 def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
-    """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu"""
+    """For example: done in 1.3 s: 200 epochs, best epoch 187, 74 parameters, cpu."""
     status = plain(str(summary.get("status", "done")))
-    words, color = _VERDICTS.get(status, (f"{status} after", RED))
+    prefix, color = _VERDICTS.get(status, (f"{status} after", RED))
     facts = [
         _count(summary.get("epochs"), "epoch"),
         f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
@@ -94,9 +95,9 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
         ),
         plain(str(summary["device"])) if summary.get("device") else None,
     ]
-    said = ", ".join(fact for fact in facts if fact)
-    return paint(f"{words} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
-        f": {said}" if said else ""
+    details = ", ".join(fact for fact in facts if fact)
+    return paint(f"{prefix} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
+        f": {details}" if details else ""
     )
 
 

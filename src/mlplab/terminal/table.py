@@ -8,11 +8,11 @@ from mlplab.terminal.output import plain
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
-    """Rows of cells as lines of equal columns: texts to the left, numbers to the right."""
+    """Format rows of cells as aligned columns, one line per row; numbers are right-aligned."""
     width = max((len(row) for row in rows), default=0)
     cells = [[plain(cell) for cell in row] + [""] * (width - len(row)) for row in rows]
     sizes = [max((len(row[i]) for row in cells), default=0) for i in range(width)]
-    right = [
+    right_aligned = [
         all(_is_number(row[i]) for row in cells[1:] if row[i]) and any(row[i] for row in cells[1:])
         for i in range(width)
     ]
@@ -20,7 +20,7 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
         (" " * gap)
         .join(
             cell.rjust(size) if to_right else cell.ljust(size)
-            for cell, size, to_right in zip(row, sizes, right, strict=True)
+            for cell, size, to_right in zip(row, sizes, right_aligned, strict=True)
         )
         .rstrip()
         for row in cells

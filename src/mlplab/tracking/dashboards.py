@@ -1,7 +1,7 @@
-"""What TensorBoard's other dashboards read: several curves in one chart, the graph of a network,
-precision-recall curves, and vectors to fly through.
+"""Data for TensorBoard's other dashboards: several curves in one chart, the graph of a network,
+precision-recall curves, and vectors for the Projector.
 
-Shapes: N examples, V numbers of a vector, D thresholds.
+Shapes: N examples, V components of a vector, D thresholds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _THRESHOLDS = 127
 
 
 def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
-    """The layout of Custom Scalars: category -> title of a chart -> its tags."""
+    """Return a summary with the Custom Scalars layout: category -> title of a chart -> its tags."""
     messages = import_module("tensorboard.plugins.custom_scalar.layout_pb2")
     layout = messages.Layout()
     for title, drawn in groups.items():
@@ -37,8 +37,10 @@ def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
 
 
 def precision_recall(tag: str, positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> Any:
-    """How a score in [0, 1] ranks examples, at even thresholds: counts of true and false positives
-    and negatives, precision and recall.
+    """Return a summary with the precision-recall curve of scores in [0, 1] at 127 even thresholds.
+
+    Its rows are the counts of true positives, false positives, true negatives and false negatives,
+    then precision and recall.
     """
     thresholds_D = np.linspace(0, 1, _THRESHOLDS)
     ranked = [np.sort(score_N[positive_N]), np.sort(score_N[~positive_N])]
@@ -63,8 +65,8 @@ def precision_recall(tag: str, positive_N: NDArray[np.bool_], score_N: NDArray[n
 
 @dataclass
 class Node:
-    """One node of a graph: its path ("layer_1/weight"), what it is, the paths that lead into it,
-    and facts shown beside it.
+    """One node of a graph: its path ("layer_1/weight"), kind, paths of its inputs, and facts that
+    are shown with it.
     """
 
     name: str
@@ -75,20 +77,20 @@ class Node:
 
 
 def graph(nodes: Sequence[Node]) -> bytes:
-    """A serialized GraphDef."""
+    """Return the nodes as a serialized GraphDef."""
     messages = import_module("tensorboard.compat.proto.graph_pb2")
     shapes = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-    found = messages.GraphDef()
+    graph_def = messages.GraphDef()
     for node in nodes:
-        added = found.node.add(name=node.name, op=node.kind, input=node.inputs)
+        added = graph_def.node.add(name=node.name, op=node.kind, input=node.inputs)
         for key, value in node.facts.items():
             added.attr[key].s = value.encode()
         if node.shape:
             added.attr["_output_shapes"].list.shape.append(
                 shapes(dim=[shapes.Dim(size=size) for size in node.shape])
             )
-    found.versions.producer = 22
-    return bytes(found.SerializeToString())
+    graph_def.versions.producer = 22
+    return bytes(graph_def.SerializeToString())
 
 
 def write_projector(
@@ -97,18 +99,18 @@ def write_projector(
     labels: Mapping[str, Sequence[str]],
     sprites: NDArray[np.float64] | None = None,
 ) -> None:
-    """Files for the Projector: named matrices [N, V] of the same N examples, columns of labels, and
-    small pictures [N, height, width] in [0, 1].
+    """Write files for the Projector: named matrices [N, V] of the same N examples, columns of
+    labels, and optional images [N, height, width] in [0, 1].
     """
     make_folder(folder / "projector")
     names = list(labels)
     rows = [
         "\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))
     ]
-    # a single column has no head: TensorBoard would read it as a label
-    head = ["\t".join(names)] if len(names) > 1 else []
-    write_text_atomic(folder / "projector" / "labels.tsv", "\n".join([*head, *rows]) + "\n")
-    blocks = []
+    # a single column has no header: TensorBoard would read it as a label
+    header = ["\t".join(names)] if len(names) > 1 else []
+    write_text_atomic(folder / "projector" / "labels.tsv", "\n".join([*header, *rows]) + "\n")
+    embeddings = []
     if sprites is not None:
         write_bytes_atomic(folder / "projector" / "sprites.png", _sprite_sheet(sprites))
     for name, matrix in vectors.items():
@@ -125,8 +127,8 @@ def write_projector(
                 f" {sprites.shape[1]}"
             )
             lines.append(f'  sprite {{\n    image_path: "projector/sprites.png"\n{size}\n  }}')
-        blocks.append("embeddings {\n" + "\n".join(lines) + "\n}\n")
-    write_text_atomic(folder / "projector_config.pbtxt", "".join(blocks))
+        embeddings.append("embeddings {\n" + "\n".join(lines) + "\n}\n")
+    write_text_atomic(folder / "projector_config.pbtxt", "".join(embeddings))
 
 
 def _cell(value: str) -> str:
@@ -134,7 +136,7 @@ def _cell(value: str) -> str:
 
 
 def _sprite_sheet(sprites_NHW: NDArray[np.float64]) -> bytes:
-    """All pictures in one square sheet, row by row, dark on white."""
+    """All images in one square PNG sheet, row by row, dark on white."""
     import io
 
     from matplotlib.image import imsave

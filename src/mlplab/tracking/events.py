@@ -1,9 +1,8 @@
-"""TensorBoard event files, packed: one event a step with all its values, written straight to the
-file, without threads.
+"""TensorBoard event files: one event per step with all its values, written directly to the file.
 
-The messages are TensorBoard's own protobufs, imported when the first file is opened.
-`torch.utils.tensorboard` writes one event a tag through a queue and a thread a writer, and takes
-far longer to import.
+The messages are TensorBoard's protobufs, imported when the first file is opened.
+`torch.utils.tensorboard` writes one event per tag through a queue and a thread per writer, and
+takes far longer to import.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from mlplab.io.files import AppendFile
 from mlplab.tracking import summaries
 from mlplab.tracking.records import frame
 
-_LONGEST_TAG = 200
+_MAX_TAG_LENGTH = 200
 
 
 class EventWriter:
-    """An event file in `folder`, readable after every call.
+    """A new event file in `folder`, readable after every call.
 
-    `purge_step`: the step at which a resumed run goes on; what earlier files of the folder hold
-    from there on is ignored by TensorBoard, so that each step is shown once.
+    `purge_step` is the step at which a resumed run continues; TensorBoard ignores later values in
+    the folder's earlier files, so that each step is shown once.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -53,9 +52,7 @@ class EventWriter:
     def scalars(
         self, step: int, values: Mapping[str, float], wall_time: float | None = None
     ) -> None:
-        """The values of one step under their tags. TensorBoard keeps them as float32; nan and
-        infinities stay what they are.
-        """
+        """Write the values of one step, tag -> value, as float32; NaN and infinities are kept."""
         self.history(
             [step],
             {tag: [value] for tag, value in values.items()},
@@ -68,8 +65,9 @@ class EventWriter:
         columns: Mapping[str, ArrayLike],
         wall_times: Sequence[float] | None = None,
     ) -> None:
-        """Many steps at once: each column holds a value for each step. Columns that lack some steps
-        take a call of their own.
+        """Write many steps at once: each column holds one value per step.
+
+        Raises ValueError if two tags are the same for TensorBoard, or the lengths differ.
         """
         if not columns:
             return
@@ -77,7 +75,7 @@ class EventWriter:
         summary = self._summary()
         slots = [summary.value.add(tag=tag) for tag in clean_tags(columns)]
         rows = np.asarray([np.asarray(column, np.float64) for column in columns.values()]).T
-        with np.errstate(over="ignore"):  # beyond float32 it is infinity, as it was for the network
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             numbers = rows.astype(np.float32).tolist()
         payloads = []
         for step, wall_time, row in zip(steps, times, numbers, strict=True):
@@ -91,28 +89,26 @@ class EventWriter:
         self._file.append(frame(payloads))
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
-        """A text, shown as Markdown."""
+        """Write text that is shown as Markdown."""
         self._summaries(step, [summaries.text(clean_tag(tag), markdown)])
 
     def image(self, tag: str, step: int, png_bytes: bytes, width: int, height: int) -> None:
-        """A picture, PNG-encoded."""
+        """Write a PNG-encoded image of `width` x `height` pixels."""
         self._summaries(step, [summaries.image(clean_tag(tag), png_bytes, width, height)])
 
     def histogram(self, tag: str, step: int, values: ArrayLike) -> None:
-        """The distribution of the finite ones of the values, in 30 bins; nothing is written where
-        there are none.
-        """
+        """Write the distribution of the finite values in 30 bins, or nothing if there are none."""
         finite = np.asarray(values, np.float64).ravel()
         finite = finite[np.isfinite(finite)]
         if finite.size:
             self._summaries(step, [summaries.histogram(clean_tag(tag), finite)])
 
     def add(self, value: Any, step: int = 0) -> None:
-        """A summary of another kind, as `dashboards` makes them."""
+        """Write a summary of another kind, built by `dashboards`."""
         self._summaries(step, [value])
 
     def graph(self, serialized: bytes) -> None:
-        """The graph of the network, once a run."""
+        """Write the graph of the network (a serialized GraphDef), once per run."""
         self._append([self._messages.Event(wall_time=time.time(), graph_def=serialized)])
 
     def hparams(
@@ -121,11 +117,11 @@ class EventWriter:
         metrics: Sequence[str],
         choices: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        """The row of this run in TensorBoard's HParams table: its hyperparameters, and the tags
-        whose last values stand beside them.
+        """Write this run's row in TensorBoard's HParams table: its hyperparameters, and the tags
+        whose last values are shown with them.
 
-        `choices`: the values that each hyperparameter takes in the sweep; they set its type and
-        what TensorBoard filters by.
+        `choices` are the values that each hyperparameter takes in the sweep; they set its type and
+        TensorBoard's filters.
         """
         self._summaries(
             0,
@@ -135,7 +131,7 @@ class EventWriter:
         )
 
     def hparams_end(self, status: str) -> None:
-        """How the run of `hparams` ended: done, or anything else for a failure."""
+        """Write how the run ended: "done" is a success, any other status a failure."""
         self._summaries(0, [summaries.session_end(status == "done", time.time())])
 
     def _summaries(self, step: int, values: Iterable[Any]) -> None:
@@ -146,7 +142,7 @@ class EventWriter:
         self._file.append(frame([event.SerializeToString() for event in events]))
 
     def close(self) -> None:
-        """Close; a second call does nothing."""
+        """Close the file; closing it again does nothing."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -162,17 +158,17 @@ def write_history(
     columns: Mapping[str, ArrayLike],
     wall_times: Sequence[float] | None = None,
 ) -> None:
-    """The whole history of a run as one event file, written at once."""
+    """Write the whole history of a run as one event file."""
     with EventWriter(folder) as writer:
         writer.history(steps, columns, wall_times)
 
 
 def _create(folder: Path) -> AppendFile:
-    """A new event file. TensorBoard reads a folder's files by name, so it is named as later than
-    those that are there.
+    """A new event file. TensorBoard reads the files of a folder in the order of their names, so the
+    new name has a later time than the existing ones.
     """
-    found = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in os.listdir(folder)]
-    seconds = max(int(time.time()), *[int(match[1]) + 1 for match in found if match], 0)
+    matches = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in os.listdir(folder)]
+    seconds = max(int(time.time()), *[int(match[1]) + 1 for match in matches if match], 0)
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())
     for number in itertools.count():
         try:
@@ -186,19 +182,19 @@ def _create(folder: Path) -> AppendFile:
 
 @cache
 def clean_tag(tag: str) -> str:
-    """The tag as TensorBoard files it: letters, digits and ``_ - . /``, no empty level, at most 200
-    characters (then with a hash).
+    """Return the tag as TensorBoard accepts it: letters, digits and ``_ - . /``, no empty level, at
+    most 200 characters (longer tags end in a hash).
     """
     clean = re.sub(r"[^\w\-./]", "_", tag)
     clean = "/".join(level for level in clean.split("/") if level) or "unnamed"
-    if len(clean) > _LONGEST_TAG:
-        clean = clean[: _LONGEST_TAG - 9] + "-" + hashlib.sha256(tag.encode()).hexdigest()[:8]
+    if len(clean) > _MAX_TAG_LENGTH:
+        clean = clean[: _MAX_TAG_LENGTH - 9] + "-" + hashlib.sha256(tag.encode()).hexdigest()[:8]
     return clean
 
 
 def clean_tags(tags: Iterable[str]) -> list[str]:
-    """The tags cleaned; ValueError where two become one."""
+    """Clean the tags. Raises ValueError if two become the same."""
     clean = [clean_tag(tag) for tag in tags]
     if len(set(clean)) < len(clean):
-        raise ValueError(f"two of these tags are one for TensorBoard: {', '.join(tags)}")
+        raise ValueError(f"two of these tags are the same for TensorBoard: {', '.join(tags)}")
     return clean

@@ -1,4 +1,4 @@
-"""The summary messages of an event file other than scalars, as TensorBoard's plugins read them."""
+"""The non-scalar summary messages of an event file, in the format of TensorBoard's plugins."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _NUM_BINS = 30
 
 
 def text(tag: str, markdown: str) -> Any:
-    """A Markdown text."""
+    """Return a summary with Markdown text."""
     tensor = _tensor("DT_STRING", [], string_val=[markdown.encode(errors="replace")])
     return _value(tag, tensor=tensor, metadata=_metadata("text"))
 
 
 def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Any:
-    """One serialized message, or several, for a plugin that reads texts."""
+    """Return a summary with serialized messages for a plugin that reads strings."""
     return _value(
         tag, tensor=_tensor("DT_STRING", [], string_val=list(values)), metadata=_metadata(plugin)
     )
 
 
 def numbers(tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b"") -> Any:
-    """A tensor for a plugin that reads one."""
+    """Return a summary with a float32 tensor for a plugin that reads one."""
     tensor = _tensor("DT_FLOAT", values.shape, tensor_content=values.astype("<f4").tobytes())
     return _value(tag, tensor=tensor, metadata=_metadata(plugin, content))
 
 
 def image(tag: str, png: bytes, width: int, height: int) -> Any:
-    """A PNG picture."""
+    """Return a summary with a PNG image of `width` x `height` pixels."""
     picture = _summary().Summary.Image(
         width=width, height=height, colorspace=4, encoded_image_string=png
     )
@@ -40,8 +40,9 @@ def image(tag: str, png: bytes, width: int, height: int) -> Any:
 
 
 def histogram(tag: str, values: NDArray[np.float64]) -> Any:
-    """Rows of left edge, right edge, count over equal bins; where all values are one, its count is
-    in the last bin.
+    """Return a summary with a histogram of 30 equal bins [30, 3]: left edge, right edge, count.
+
+    If all values are equal, their count is in the last bin.
     """
     low, high = values.min(), values.max()
     if low == high:
@@ -60,11 +61,11 @@ def session_start(
     choices: Mapping[str, Sequence[Any]],
     now: float,
 ) -> list[Any]:
-    """The experiment (which columns the HParams table has, and of which kind) and the
-    hyperparameters of this run.
+    """Return the summaries with the experiment (columns of the HParams table and their types) and
+    the hyperparameters of this run.
 
-    TensorBoard takes the first experiment that it finds below its folder, so every run of a sweep
-    carries the same one.
+    TensorBoard uses the first experiment that it finds below its folder, so every run of a sweep
+    writes the same one. `now` is in seconds since 1970.
     """
     api, plugin = _hparams()
     kinds = {name: _kind(choices.get(name, [value])) for name, value in hparams.items()}
@@ -82,7 +83,7 @@ def session_start(
 
 
 def session_end(success: bool, now: float) -> Any:
-    """When and how the run ended."""
+    """Return the summary with the end time (seconds since 1970) and the success of the run."""
     api, plugin = _hparams()
     status = api.STATUS_SUCCESS if success else api.STATUS_FAILURE
     return _session(
@@ -90,21 +91,19 @@ def session_end(success: bool, now: float) -> Any:
     )
 
 
-def _word(value: Any) -> str:
+def _to_string(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
 _FIELDS: dict[str, tuple[str, Any]] = {
     "DATA_TYPE_BOOL": ("bool_value", bool),
     "DATA_TYPE_FLOAT64": ("number_value", float),
-    "DATA_TYPE_STRING": ("string_value", _word),
+    "DATA_TYPE_STRING": ("string_value", _to_string),
 }
 
 
 def _kind(values: Sequence[Any]) -> str:
-    """One kind for all values that a hyperparameter takes: what is not all flags or all numbers is
-    text.
-    """
+    """The type of a hyperparameter: boolean or number if all its values are, else string."""
     if all(isinstance(value, bool) for value in values):
         return "DATA_TYPE_BOOL"
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
@@ -145,8 +144,8 @@ def _value(tag: str, **content: Any) -> Any:
 
 
 def _metadata(plugin: str, content: bytes = b"") -> Any:
-    """Which plugin shows the value. Text and histograms have no content: their version 0 is
-    protobuf's default.
+    """The plugin that shows the value. Text and histograms have no content, because their version 0
+    is the default of protobuf.
     """
     messages = _summary()
     data = messages.SummaryMetadata.PluginData(plugin_name=plugin, content=content)

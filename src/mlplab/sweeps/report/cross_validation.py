@@ -17,7 +17,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import write_bytes_atomic, write_json
-from mlplab.runs.evaluate import Rows, baselines, measured
+from mlplab.runs.evaluate import Rows, baselines, compute_metrics
 from mlplab.runs.run import load
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.report.results import Results
@@ -91,7 +91,7 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         except NotFiniteError as error:
             note(f"no cross-validation: {error}")
             return []
-        found.append(measured(scores, rows.y, rows.task))
+        found.append(compute_metrics(scores, rows.y, rows.task))
         if len(plan.jobs) * prepared.train.x.size <= MOST_CELLS:
             plain.append(baselines(prepared, rows))
         table = table or [_header(prepared)]

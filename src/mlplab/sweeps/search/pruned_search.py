@@ -208,7 +208,7 @@ class PrunedSearch:
             entry.older.append(before.checkpoints.folder)
         before.close()
         entry.keeper = self._keeper(entry.cohort)
-        entry.keeper.wait_as(before)
+        entry.keeper.inherit_schedule(before)
         entry.cohort.loop.after_step = entry.keeper
 
     def _advance(self, entry: Entry) -> None:
