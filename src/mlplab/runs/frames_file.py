@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mlplab.io.files import load_weights, save_weights
+from mlplab.io.reading import reading
 from mlplab.training import Frames
 
 NAME = "frames.safetensors"
@@ -37,12 +38,14 @@ def load_frames(folder: Path) -> tuple[Frames, int]:
         raise FileNotFoundError(
             f"{folder} has no frames of its training: only runs with tracking=full write {NAME}."
         )
-    tensors, metadata = load_weights(path)
-    buffers = {
-        name.removeprefix("buffer."): value
-        for name, value in tensors.items()
-        if name.startswith("buffer.")
-    }
-    return Frames(
-        tensors["epoch"].numpy(), tensors["step"].numpy(), tensors["theta"], buffers
-    ), int(metadata["chosen"])
+    with reading(path):
+        tensors, metadata = load_weights(path)
+        buffers = {
+            name.removeprefix("buffer."): value
+            for name, value in tensors.items()
+            if name.startswith("buffer.")
+        }
+        frames = Frames(
+            tensors["epoch"].numpy(), tensors["step"].numpy(), tensors["theta"], buffers
+        )
+        return frames, int(metadata["chosen"])

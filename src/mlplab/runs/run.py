@@ -5,7 +5,6 @@ Shapes: N examples, F features, C classes, T targets.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights
+from mlplab.io.reading import read_json, reading
 from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure, layers_with_output
@@ -135,26 +135,45 @@ def load(folder: str | Path) -> Run:
     """Load a run from its folder.
 
     Nothing in the folder is executed: the configuration is checked like overrides on the command
-    line, and weights are plain tensors.
+    line, and weights are plain tensors. Raises ConfigError for a folder without a run, and
+    DamagedFileError for a file that cannot be read.
     """
     from mlplab.config import settings_of_folder
 
     run_folder = Path(folder)
     settings = settings_of_folder(run_folder)
-    summary = json.loads((run_folder / "summary.json").read_text())
-    tensors, metadata = load_weights(run_folder / "weights.safetensors")
-    preprocessing = Preprocessing.from_json(metadata["preprocessing"])
+    summary = read_summary(run_folder)
+    with reading(run_folder / "weights.safetensors"):
+        tensors, metadata = load_weights(run_folder / "weights.safetensors")
+        preprocessing = Preprocessing.from_json(metadata["preprocessing"])
+        module = _module(settings, preprocessing)
+        module.load_state_dict(tensors)
+    with reading(run_folder / "metrics.csv"):
+        history = _history(run_folder)
+    return Run(run_folder, settings, summary, history, preprocessing, module)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The content of summary.json. Raises DamagedFileError."""
+    path = folder / "summary.json"
+    summary = read_json(path)
+    with reading(path):
+        if not isinstance(summary["status"], str) or not isinstance(summary["metrics"], dict):
+            raise TypeError("`status` is not a string, or `metrics` has no keys and values")
+    return summary
+
+
+def _module(settings: Settings, preprocessing: Preprocessing) -> nn.Sequential:
+    """The network with zeros for weights."""
     loss = resolve_auto_loss(settings.loss, preprocessing.task)
     network = build_structure(settings, preprocessing, loss)
     theta_P = torch.zeros(network.layout.num_parameters, dtype=getattr(torch, settings.dtype))
     buffers = {
         name: value[0] for name, value in network.buffers(1, theta_P.dtype, theta_P.device).items()
     }
-    module = as_module(
+    return as_module(
         network.layout, layers_with_output(settings, preprocessing, loss), theta_P, buffers
     )
-    module.load_state_dict(tensors)
-    return Run(run_folder, settings, summary, _history(run_folder), preprocessing, module)
 
 
 def _history(folder: Path) -> History:

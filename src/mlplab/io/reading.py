@@ -1,0 +1,53 @@
+"""Files of a run or a sweep read back: whatever is wrong with one, the error names it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mlplab.errors import DamagedFileError, MlplabError
+
+
+@contextlib.contextmanager
+def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
+    """Raise DamagedFileError, with the file and a remedy, for any error inside the block.
+
+    The block reads and interprets one file and does nothing else: libraries report damage with
+    dozens of exception classes, of which none names the file.
+    """
+    try:
+        yield
+    except MlplabError:
+        raise
+    except FileNotFoundError:
+        raise DamagedFileError(path, "it does not exist", remedy or restore(path)) from None
+    except OSError as error:
+        fault = error.strerror or str(error)
+        raise DamagedFileError(path, fault, remedy or restore(path)) from error
+    except json.JSONDecodeError as error:
+        fault = f"it is not JSON ({error})"
+        raise DamagedFileError(path, fault, remedy or restore(path)) from error
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(path, "it is not text", remedy or restore(path)) from error
+    except KeyError as error:
+        raise DamagedFileError(path, f"{error} is missing", remedy or restore(path)) from error
+    except Exception as error:
+        fault = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DamagedFileError(path, fault, remedy or restore(path)) from error
+
+
+def restore(path: Path) -> str:
+    """The remedy for a file of a run folder."""
+    return f"Restore the file from a copy, or train again: mlplab rerun {path.parent}"
+
+
+def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
+    """The mapping that a JSON file holds. Raises DamagedFileError."""
+    with reading(path, remedy):
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, dict):
+            raise TypeError(f"it holds a {type(value).__name__} in place of keys and values")
+    return value
