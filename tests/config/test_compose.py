@@ -192,7 +192,7 @@ def test_a_folder_of_the_users_own(folder):
         1e-5,
         5,
     )
-    assert settings.word("dataset") == "iris"
+    assert settings.choice("dataset") == "iris"
 
 
 def test_an_error_in_a_file_names_file_and_line():

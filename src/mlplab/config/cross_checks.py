@@ -38,7 +38,7 @@ def _check_loss(settings: Settings) -> None:
     fitting = [word for word, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
     serves = " and ".join(settings.loss.tasks)
     raise ConfigError(
-        f"loss={settings.word('loss')} is for {serves}, and dataset={settings.word('dataset')} is a"
+        f"loss={settings.choice('loss')} is for {serves}, and dataset={settings.choice('dataset')} is a"
         f" {kind}. loss=auto chooses by itself; losses for {kind}: {', '.join(fitting)}."
     )
 
@@ -50,7 +50,7 @@ def _check_monitor(settings: Settings, sources: Sources) -> None:
         origin = sources.of("training.monitor")
         raise ConfigError(
             f"`training.monitor = {monitor}`{f' ({origin})' if origin else ''} cannot be measured:"
-            f" dataset={settings.word('dataset')} is a {kind}. There, training.monitor is auto,"
+            f" dataset={settings.choice('dataset')} is a {kind}. There, training.monitor is auto,"
             f" {', '.join(fitting)}."
         )
 
@@ -76,7 +76,7 @@ def _check_batch_norm(settings: Settings) -> None:
     ):
         raise ConfigError(
             "`model.normalization = batch` measures mean and variance over the examples of an"
-            f" update, and training={settings.word('training')} makes updates of one example here."
+            f" update, and training={settings.choice('training')} makes updates of one example here."
             " Choose training=minibatch with training.batch_size >= 2, training=batch, or"
             " model.normalization=layer."
         )
