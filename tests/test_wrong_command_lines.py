@@ -35,10 +35,10 @@ WRONG = [
     # wrong types
     ("optimizer.lr=fast", "number"),
     ("optimizer.lr='0.1'", "number"),
-    ("training.epochs=2.5", "whole number"),
+    ("training.epochs=2.5", "integer"),
     ("training.shuffle=maybe", "true or false"),
     ("seed=first", "seed"),
-    ("training.epochs=true", "whole number"),
+    ("training.epochs=true", "integer"),
     # values out of range
     ("optimizer.lr=nan", "finite"),
     ("optimizer.lr=inf", "finite"),
@@ -52,7 +52,7 @@ WRONG = [
     ("model.hidden=6-x", "model.hidden"),
     ("model.hidden=1000000000", "parameters"),
     ("training.batch_size=0", ">= 1"),
-    ("training.batch_size=2.5", "whole number"),
+    ("training.batch_size=2.5", "integer"),
     ("training.epochs=0", ">= 1"),
     ("training.patience=0", ">= 1"),
     ("seed=-1", "seed"),

@@ -260,7 +260,7 @@ def test_the_configuration_of_a_folder_is_not_trusted():
         (str({**config, "model": {**config["model"], "x": {"_target_": "os.system"}}}), "_target_"),
         (str({**config, "extra": 1}), "extra"),
         ("a: [", "not YAML"),
-        ("[]", "no configuration"),
+        ("[]", "not a configuration"),
     ]:
         write(folder / "config.yaml", text)
         with pytest.raises(ConfigError, match=reason):

@@ -17,7 +17,7 @@ from timing import cheapest
 from mlplab.config.batch_compose import build_many, compose_many
 from mlplab.config.builder import build
 from mlplab.config.composition import compose
-from mlplab.config.expand import as_typed, expand
+from mlplab.config.expand import expand, override_value
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
 
@@ -98,7 +98,7 @@ def outcome(function, job):
         composed.overrides,
         dict(composed.sources.choices),
         composed.sweep,
-        composed.sweeps,
+        composed.is_sweep,
         composed.run_dir.rpartition("/")[0],
     )
 
@@ -258,8 +258,8 @@ def test_an_experiment_carries_its_sweep(tmp_path):
     assert len(found) == 5
     assert found[-1] == ("experiment=xor_mlp",)
     assert found[0] == ("experiment=mine", "activation=relu", "optimizer.lr=0.1", "seed=5")
-    assert compose(["experiment=mine"]).sweeps
-    assert not compose(["experiment=xor_mlp"]).sweeps
+    assert compose(["experiment=mine"]).is_sweep
+    assert not compose(["experiment=xor_mlp"]).is_sweep
     assert "sweep" not in compose(["experiment=mine"]).config
 
 
@@ -275,7 +275,7 @@ def test_an_experiment_carries_its_sweep(tmp_path):
         (["sweep.grid={hydra.run.dir:[a]}"], "cannot be varied"),
         (["sweep.seed=3"], r"sweep\.seeds"),
         (["seeds=0"], ">= 1|in \\[1"),
-        (["seeds=many"], "whole number"),
+        (["seeds=many"], "integer"),
         (["seeds=1,2"], "one"),
         (["optimizer.lr=interval(0,1)"], "interval"),
         (["seed=range(3,3)"], "no values"),
@@ -317,6 +317,6 @@ value = st.recursive(
 @settings(max_examples=size(60, 200), deadline=None, derandomize=True)
 @given(value)
 def test_a_value_from_yaml_is_read_back_as_the_same_value(found):
-    read = parse_overrides([f"x={as_typed(found)}"])[0].value()
+    read = parse_overrides([f"x={override_value(found)}"])[0].value()
     assert read == found
     assert type(read) is type(found)

@@ -232,14 +232,14 @@ CHANGED = {
 @pytest.mark.parametrize("word", CHANGED)
 def test_b10_a_checkpoint_of_another_configuration(word, place, capfd):
     """The stored configuration was edited by hand."""
-    from mlplab.config.edit_stored import change
+    from mlplab.config.edit_stored import apply_overrides
     from mlplab.config.stored import stored_config
     from mlplab.io.files import write_yaml
 
     old = read(place / "checkpoints", steps(place / "checkpoints")[0]).manifest["config"][
         CHANGED[word]
     ]
-    write_yaml(place / "config.yaml", change(stored_config(place), [word], place).config)
+    write_yaml(place / "config.yaml", apply_overrides(stored_config(place), [word], place).config)
     for flags in ([], ["--allow-config-change"]):
         assert main(["resume", str(place), *flags]) == 2
         errors = capfd.readouterr().err

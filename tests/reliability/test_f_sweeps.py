@@ -345,7 +345,7 @@ def test_f14_a_worker_that_hangs_is_replaced(monkeypatch):
             == 0
         )
     finally:
-        plugins.forget("activation", "stuck")
+        plugins.unregister("activation", "stuck")
     assert Path("hung").exists()
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
     assert (
