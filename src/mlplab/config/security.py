@@ -25,24 +25,24 @@ _ALLOWED_IN_FOLDERS = re.compile(
 )
 
 
-def refuse_code(tree: object, what: str = "The configuration") -> None:
+def refuse_code(tree: object, source: str = "The configuration") -> None:
     """Raise ConfigError for a tree of plain values with a forbidden key, a forbidden interpolation,
     or too many values.
     """
     for count, (path, key, value) in enumerate(_walk(tree, "")):
         if key in FORBIDDEN:
-            raise forbidden(path, key, what)
+            raise forbidden(path, key, source)
         if isinstance(value, str):
             refuse_resolvers(path, value)
         if count > MAX_NODES:
             raise ConfigError(
-                f"{what} has more than {MAX_NODES} values, so it is not a configuration."
+                f"{source} has more than {MAX_NODES} values, so it is not a configuration."
             )
 
 
-def forbidden(path: str, key: object, what: str) -> ConfigError:
+def forbidden(path: str, key: object, source: str) -> ConfigError:
     """Return the error for a forbidden key."""
-    return ConfigError(f"{what} has the key `{key}` at `{path}`: {_WITH_REASON}.")
+    return ConfigError(f"{source} has the key `{key}` at `{path}`: {_WITH_REASON}.")
 
 
 def refuse_resolvers(path: str, text: str, allowed: re.Pattern[str] = _ALLOWED) -> None:
