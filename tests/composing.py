@@ -1,7 +1,7 @@
-"""Composing each choice of groups once, for tests in which composition is not what is tested.
+"""A faster `compose` for tests that do not test composition.
 
-`compose` becomes what sweeps use for their jobs (config.many), which a test holds equal to it: one
-composition by Hydra for each choice of groups, and the other words put on top of it.
+It is replaced by the composer of sweeps (config.batch_compose), which a test proves equal to it:
+Hydra composes each combination of group choices once, and the other overrides are applied to it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlplab.commands import train
-from mlplab.config import batch_compose, edit_stored, expand, plugins, stored
+from mlplab.config import batch_compose, composition, edit_stored, expand, plugins, stored
 from mlplab.config.search_path import config_folders
 from mlplab.sweeps import hydra_task
 from mlplab.sweeps.search import search
 
-composing = import_module("mlplab.config.composition")  # the package has the function by this name
 FOLDERS = {"hydra.run.dir": "run_dir", "hydra.sweep.dir": "sweep_dir"}
-real_compose, real_hydra_compose = composing.compose, composing.hydra_compose
+real_compose, real_hydra_compose = composition.compose, composition.hydra_compose
 
 
 @cache
@@ -33,7 +31,7 @@ def _composer() -> batch_compose.Composer:
 
 
 def _only_shipped() -> bool:
-    """Whether there is nothing but mlplab's own folder of configurations and its own parts."""
+    """Return whether there are only shipped configurations and no components of plugins."""
     shipped = len(config_folders([])) == 1
     return shipped and not any(plugins.registered(group) for group in plugins.OPEN_GROUPS)
 
@@ -42,20 +40,22 @@ def _compose_once(
     overrides: Sequence[str] = (),
     config_dirs: Sequence[str | Path] = (),
     complete: bool = True,
-) -> composing.Composed:
-    words, places = [], {}
-    for word in overrides:
-        key, _, value = word.partition("=")
+) -> composition.Composed:
+    others, run_folders = [], {}
+    for override in overrides:
+        key, _, value = override.partition("=")
         if key in FOLDERS and value and not set(value) & set("$'\"{}[],\\:() "):
-            places[FOLDERS[key]] = value
+            run_folders[FOLDERS[key]] = value
         else:
-            words.append(word)
-    usual = words and not any(word.startswith(("hydra", "sweep", "seeds")) for word in words)
+            others.append(override)
+    usual = others and not any(
+        override.startswith(("hydra", "sweep", "seeds")) for override in others
+    )
     if not (complete and usual and not config_dirs and _only_shipped()):
         return real_compose(overrides, config_dirs, complete)
-    composed = _composer().compose(tuple(words))
+    composed = _composer().compose(tuple(others))
     fresh = {
-        name: places.get(name) or f"{path.rpartition('/')[0]}/{composing.stamp()}"
+        name: run_folders.get(name) or f"{path.rpartition('/')[0]}/{composition.stamp()}"
         for name, path in (("run_dir", composed.run_dir), ("sweep_dir", composed.sweep_dir))
     }
     sources = dataclasses.replace(composed.sources, overrides=tuple(overrides))
@@ -63,27 +63,27 @@ def _compose_once(
 
 
 @cache
-def _tree(words: tuple[str, ...], where: tuple[Path, ...]) -> Any:
-    return real_hydra_compose(words, where)
+def _tree(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> Any:
+    return real_hydra_compose(overrides, folders)
 
 
-def _hydra_compose_once(typed: Sequence[str], where: Sequence[Path]) -> Any:
+def _hydra_compose_once(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
     if not _only_shipped():
-        return real_hydra_compose(typed, where)
-    return copy.deepcopy(_tree(tuple(typed), tuple(where)))
+        return real_hydra_compose(overrides, folders)
+    return copy.deepcopy(_tree(tuple(overrides), tuple(folders)))
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
     for module in (stored, edit_stored, expand, train, hydra_task, search):
         patch.setattr(module, "compose", _compose_once)
-    for module in (composing, batch_compose):
+    for module in (composition, batch_compose):
         patch.setattr(module, "hydra_compose", _hydra_compose_once)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def composed_once() -> Iterator[None]:
-    """Import it where composition is not what is tested. A campaign composes everything anew."""
-    from harness import FULL  # which must not be imported before pytest knows of the campaign
+    """Import this fixture in modules that do not test composition. Campaigns never use it."""
+    from harness import FULL  # pytest must have processed the campaign option before this import
 
     with pytest.MonkeyPatch.context() as patch:
         if not FULL:

@@ -1,5 +1,5 @@
-"""Wrong command lines: refused with one paragraph that names the nearest right thing, exit code 2,
-and no folder.
+"""Invalid command lines are refused with exit code 2, one paragraph that names the most similar
+valid input, and no new folder.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ WRONG = [
     ("model.hiden=6-6", "model.hidden"),
     ("dataset.nois=0.1", "noise"),
     ("sed=3", "seed"),
-    # another part's key
+    # the key of another component
     ("optimizer.momentum=0.9", "sgd"),
     ("dataset.turns=2", "spiral"),
     # wrong types
     ("optimizer.lr=fast", "number"),
     ("optimizer.lr='0.1'", "number"),
-    ("training.epochs=2.5", "whole number"),
+    ("training.epochs=2.5", "integer"),
     ("training.shuffle=maybe", "true or false"),
     ("seed=first", "seed"),
-    ("training.epochs=true", "whole number"),
+    ("training.epochs=true", "integer"),
     # values out of range
     ("optimizer.lr=nan", "finite"),
     ("optimizer.lr=inf", "finite"),
@@ -52,13 +52,13 @@ WRONG = [
     ("model.hidden=6-x", "model.hidden"),
     ("model.hidden=1000000000", "parameters"),
     ("training.batch_size=0", ">= 1"),
-    ("training.batch_size=2.5", "whole number"),
+    ("training.batch_size=2.5", "integer"),
     ("training.epochs=0", ">= 1"),
     ("training.patience=0", ">= 1"),
     ("seed=-1", "seed"),
     ("seed=4294967296", "4294967295"),
     ("dataset.val=0.9", "test"),
-    # parts that do not fit each other or the machine
+    # components that do not fit each other or the machine
     ("loss=mse", "dataset"),
     ("dataset=iris loss=bce", "2 classes"),
     ("dataset=quadratic loss=cross_entropy", "dataset"),
@@ -71,7 +71,7 @@ WRONG = [
     ("model.hidden=[{units:6,activation:{_target_:os.system}}]", "_target_"),
     ("model.hidden=[{units:6,activation:rellu}]", "relu"),
     ("hydra.launcher._target_=os.system", "_target_"),
-    # syntax, and places that cannot hold a run
+    # syntax, and folders that cannot contain a run
     ("optimizer.lr=[", "optimizer.lr"),
     ("optimizer.lr", "optimizer.lr"),
     ("name=../../elsewhere", "name"),
@@ -84,21 +84,23 @@ def test_there_are_enough():
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize(("words", "nearest"), WRONG, ids=[words for words, _ in WRONG])
-def test_it_is_refused_with_the_nearest_right_thing(words, nearest, tmp_path, capfd):
+@pytest.mark.parametrize(("overrides", "hint"), WRONG, ids=[overrides for overrides, _ in WRONG])
+def test_it_is_refused_with_a_hint(overrides, hint, tmp_path, capfd):
     (tmp_path / "a_file").write_text("here first")
-    assert main(["train", *words.split(" ")]) == 2
+    assert main(["train", *overrides.split(" ")]) == 2
     output, errors = capfd.readouterr()
     assert output == ""
-    assert nearest in errors
+    assert hint in errors
     assert len(errors.strip().splitlines()) == 1
     assert "Traceback" not in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file"]
 
 
-@pytest.mark.parametrize("words", ["optimizer=adm", "optimizer.lr=nan", "+x._target_=os.system"])
-def test_the_command_itself_exits_with_2(words, tmp_path):
-    done = run("train", words, code=2)
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
+@pytest.mark.parametrize(
+    "overrides", ["optimizer=adm", "optimizer.lr=nan", "+x._target_=os.system"]
+)
+def test_the_command_itself_exits_with_2(overrides, tmp_path):
+    result = run("train", overrides, code=2)
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
     assert not list(Path(tmp_path).iterdir())

@@ -1,23 +1,23 @@
-"""Every error that a user can cause. The command reports one as a paragraph and exits with code 2.
+"""The errors that users can cause. The command prints one paragraph and exits with code 2.
 
     MlplabError                     root; also a ValueError
      ├─ ConfigError                 a command line, an override or a configuration
      │   └─ FieldError              the value of one key
-     ├─ IncompatibleSettingsError   settings that exclude each other, or that this machine lacks
+     ├─ IncompatibleSettingsError   settings that exclude each other or do not suit this machine
      ├─ DataError                   a table or a dataset
      ├─ MissingExtraError           a package that is not installed; also an ImportError
-     ├─ NotFiniteError              an output of a network that is NaN or infinite
+     ├─ NotFiniteError              a network output that is NaN or infinite
      └─ FolderError                 the folder of a run or a sweep
-         ├─ FolderInUseError        another process or another run has it
+         ├─ FolderInUseError        another process or another run uses it
          ├─ LinkError               a symbolic link inside it
-         ├─ DamagedFileError        a file in it that cannot be read
-         ├─ CheckpointError         no checkpoint that can be trusted
+         ├─ DamagedFileError        an unreadable file in it
+         ├─ CheckpointError         no valid checkpoint
          │   ├─ StateError          the state belongs to another training
-         │   └─ TreeError           the bytes are not a state
+         │   └─ TreeError           the bytes do not encode a state
          └─ PlaybackError           nothing to play back
 
-Errors that are not in the tree are failures, with exit code 1: `StorageError` (runs), `RankLost`
-(training), and whatever a training raises.
+All other errors are failures with exit code 1: `StorageError` (runs), `RankLost` (training), and
+any exception that is raised while training.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ __all__ = [
 
 
 class MlplabError(ValueError):
-    """Input that mlplab refuses. The message is one paragraph: what is wrong, where, what to do."""
+    """Invalid input. The message is one paragraph: what is wrong, where, and what to do."""
 
 
 class ConfigError(MlplabError):
-    """A command line, an override or a configuration that is refused."""
+    """An invalid command line, override or configuration."""
 
     def __init__(self, text: str) -> None:
         super().__init__(" ".join(text.split()))
@@ -74,15 +74,15 @@ class DataError(MlplabError):
 
 
 class MissingExtraError(ImportError, MlplabError):
-    """The request needs a package that is not installed."""
+    """A required package is not installed."""
 
 
 class NotFiniteError(MlplabError):
-    """The network's output for a row is NaN or infinite."""
+    """The output of a network for a row is NaN or infinite."""
 
 
 class FolderError(MlplabError):
-    """A folder that cannot hold, or does not hold, a run or a sweep."""
+    """A folder that does not contain, or cannot contain, a run or a sweep."""
 
 
 class FolderInUseError(FolderError):
@@ -90,7 +90,7 @@ class FolderInUseError(FolderError):
 
 
 class LinkError(FolderError):
-    """A symbolic link in place of a run's folder or file."""
+    """A symbolic link instead of a folder or file of a run."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(
@@ -100,12 +100,12 @@ class LinkError(FolderError):
 
 
 class DamagedFileError(FolderError):
-    """A file of a run or a sweep that cannot be read.
+    """An unreadable file of a run or a sweep.
 
     Args:
         path: the file.
         fault: what is wrong, as in "it ends after 12 bytes".
-        remedy: what to do about it, a sentence.
+        remedy: a sentence that says what to do.
     """
 
     def __init__(self, path: str | os.PathLike[str], fault: object, remedy: str) -> None:
@@ -114,16 +114,16 @@ class DamagedFileError(FolderError):
 
 
 class CheckpointError(FolderError):
-    """No checkpoint that can be trusted."""
+    """A folder without a valid checkpoint."""
 
 
 class StateError(CheckpointError):
-    """The state of a checkpoint that belongs to another training."""
+    """A checkpoint whose state belongs to another training."""
 
 
 class TreeError(CheckpointError):
-    """Bytes that are not a tree of tensors and plain values."""
+    """Bytes that do not encode a tree of tensors and plain values."""
 
 
 class PlaybackError(FolderError):
-    """A run without what its playback page needs."""
+    """A run that lacks the data for its playback page."""

@@ -1,4 +1,4 @@
-"""Which names a run may have: those that every file system can hold."""
+"""The names that a run may have: those that are valid on every file system."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ _DEVICES = {
     "nul",
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
 }
-_LONGEST_NAME = 200  # bytes; file systems allow 255
+_MAX_NAME_BYTES = 200  # file systems allow 255
 
 
 def check_name(name: str) -> None:
-    """Raise FolderError unless the name, whose parts / may separate, can be a folder on every
-    system.
-    """
+    """Raise FolderError unless each segment of the name, separated by /, is a valid folder name."""
     reason = next(filter(None, map(_fault, name.split("/"))), None)
     if reason:
         raise FolderError(f"The name {name!r} cannot be a folder: {reason}. Choose another name.")
 
 
-def _fault(part: str) -> str | None:
-    """Why the part of a name is refused."""
-    forbidden = re.search(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|]', part)
-    if part in ("", ".", ".."):
-        return f"{part!r} is not a name" if part else "it is empty, or has an empty part"
+def _fault(segment: str) -> str | None:
+    """Return why the segment is refused, or None if it is valid."""
+    forbidden = re.search(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|]', segment)
+    if segment in ("", ".", ".."):
+        return f"{segment!r} is not a name" if segment else "it is empty or has an empty segment"
     if forbidden:
         return f"it contains {forbidden[0]!r}"
-    if part[0] in "~-":
-        return f"it starts with {part[0]}"
-    if part[-1] in ". ":
-        return "it ends with a point or a space"
-    if part.split(".")[0].rstrip().lower() in _DEVICES:
-        return f"{part!r} names a device on Windows"
-    if len(part.encode()) > _LONGEST_NAME:
-        return f"it is longer than {_LONGEST_NAME} bytes"
+    if segment[0] in "~-":
+        return f"it starts with {segment[0]}"
+    if segment[-1] in ". ":
+        return "it ends with a period or a space"
+    if segment.split(".")[0].rstrip().lower() in _DEVICES:
+        return f"{segment!r} names a device on Windows"
+    if len(segment.encode()) > _MAX_NAME_BYTES:
+        return f"it is longer than {_MAX_NAME_BYTES} bytes"
     return None

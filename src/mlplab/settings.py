@@ -1,6 +1,4 @@
-"""One experiment in plain typed values: what the configuration becomes at the door, and all that
-the code below it sees.
-"""
+"""The typed settings of one run: the validated configuration that all other code works with."""
 
 from __future__ import annotations
 
@@ -21,39 +19,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tracking(Component):
-    """How much of a run is written down."""
+    """How much of a run is recorded."""
 
     level: str = choice(
         "full",
         ("full", "scalars", "summary", "off"),
-        "full: everything; scalars: no pictures; summary: no event file; off: config and summary"
-        " only",
+        "full: everything; scalars: no pictures; summary: no event file; off: only config and"
+        " summary",
     )
     picture_share: float = number(
         0.1,
-        "largest share of the training time that pictures over the steps may take; they come less"
-        " often rather than slower",
+        "maximum fraction of the training time spent on pictures over the steps; if it is reached,"
+        " they are drawn less often",
         varies=False,
         at_least=0,
         at_most=1,
     )
     checkpoint_seconds: float | None = number(
         30.0,
-        "seconds between two checkpoints, more where one takes longer than a hundredth of that; 0"
-        " saves after every step, null not by time",
+        "seconds between checkpoints, more if saving one takes longer than a hundredth of that; 0"
+        " saves after every step, null disables saving by time",
         varies=False,
         at_least=0,
         optional=True,
     )
     checkpoint_epochs: int | None = integer(
-        None, "epochs between two checkpoints; null counts no epochs", at_least=1, optional=True
+        None,
+        "epochs between checkpoints; null disables saving by epochs",
+        at_least=1,
+        optional=True,
     )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run needs. `config` is the resolved configuration as plain dicts and lists, to
-    be written beside the results.
+    """Everything that a run needs.
+
+    `config` is the resolved configuration as plain dicts and lists; it is stored with the results.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Settings:
     deterministic: bool = False
     validation: Validation = Holdout()
 
-    def word(self, group: str) -> str:
-        """The word that chose this group's part, as it stands in the configuration."""
-        part = self.config.get(group)
-        return str(part.get("name")) if isinstance(part, dict) else str(part)
+    def choice(self, group: str) -> str:
+        """Return the name of the group's choice, such as "adam", as the configuration has it."""
+        node = self.config.get(group)
+        return str(node.get("name")) if isinstance(node, dict) else str(node)

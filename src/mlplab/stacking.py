@@ -1,7 +1,6 @@
-"""K configured parts of one kind become one part whose numbers are [K, 1] tensors; `fit` makes both
-forms one line of code.
+"""Stacking of K components of one class into one component whose numbers are [K, 1] tensors.
 
-Shapes: K members.
+`fit` lets the same line of code handle floats and stacked numbers. Shapes: K members.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ from mlplab.schema import Component, Number, rules
 P = TypeVar("P", bound=Component)
 
 
-def stack(parts: Sequence[P], device: torch.device | str = "cpu") -> P:
-    """One part for K members: a number that differs becomes a float64 tensor [K, 1], all else must
-    agree.
+def stack(components: Sequence[P], device: torch.device | str = "cpu") -> P:
+    """Return one component for K members, in which each number that differs is a tensor [K, 1].
 
-    Numbers stay float64, so that what is derived from them (1 - beta, powers) is as exact as it is
-    for a lone member; `fit` casts at the place of use. Raises ValueError where parts differ in more
-    than numbers.
+    The tensors are float64 so that derived values (1 - beta, powers) are as exact as those of a
+    single member; `fit` casts them where they are used. Raises ValueError if the components differ
+    in more than numbers.
     """
-    first = parts[0]
+    first = components[0]
     changes: dict[str, object] = {}
     for key, rule in rules(first).items():
-        values = [getattr(part, key) for part in parts]
+        values = [getattr(component, key) for component in components]
         if all(value == values[0] and type(value) is type(values[0]) for value in values):
             continue
         numeric = all(
@@ -40,34 +38,35 @@ def stack(parts: Sequence[P], device: torch.device | str = "cpu") -> P:
                 f"members of one population cannot differ in {type(first).__name__}.{key}"
             )
         changes[key] = torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1)
-    if any(type(part) is not type(first) for part in parts):
+    if any(type(component) is not type(first) for component in components):
         raise ValueError(
             "members of one population cannot mix"
-            f" {sorted({type(part).__name__ for part in parts})}"
+            f" {sorted({type(component).__name__ for component in components})}"
         )
     return dataclasses.replace(first, **changes) if changes else first
 
 
 def stack_numbers(values: Sequence[float], device: torch.device | str = "cpu") -> Number:
-    """One number for K members: the float that all share, or a float64 tensor [K, 1]."""
+    """Return the float that all K members share, or a float64 tensor [K, 1] if they differ."""
     if all(value == values[0] for value in values):
         return values[0]
     return torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1)
 
 
-def select(part: P, rows: Tensor) -> P:
-    """The part for some of its members: rows is a [K'] index tensor."""
+def select(component: P, members: Tensor) -> P:
+    """Return the component for some of its members. `members` is an index tensor [K']."""
     changes = {
-        key: value.index_select(0, rows.to(value.device))
-        for key in rules(part)
-        if isinstance(value := getattr(part, key), Tensor)
+        key: value.index_select(0, members.to(value.device))
+        for key in rules(component)
+        if isinstance(value := getattr(component, key), Tensor)
     }
-    return dataclasses.replace(part, **changes) if changes else part
+    return dataclasses.replace(component, **changes) if changes else component
 
 
 def fit(value: Number, like: Tensor) -> Number:
-    """A number ready to meet a tensor [K, ...]: a float as it is; a [K, 1] tensor as [K, 1, ..., 1]
-    in the tensor's dtype.
+    """Return the value in a form that broadcasts with `like`, a tensor [K, ...].
+
+    A float is returned unchanged, a [K, 1] tensor as [K, 1, ..., 1] in the dtype of `like`.
     """
     if not isinstance(value, Tensor):
         return value

@@ -1,4 +1,4 @@
-"""What a dataset asks of a network: classes or values, and how many."""
+"""The task that a dataset defines: how many classes or values a network predicts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How a configuration is judged: on parts of the data that are held out once, or on each of several
-folds in turn.
-"""
+"""How a configuration is validated: on splits that are held out once, or by cross-validation."""
 
 from __future__ import annotations
 
@@ -12,57 +10,59 @@ from mlplab.schema import Component, integer
 
 @dataclass(frozen=True)
 class Validation(Component):
-    """How a configuration is judged."""
+    """How a configuration is validated."""
 
     @property
-    def parts(self) -> int:
-        """How many networks one judgment takes."""
+    def num_networks(self) -> int:
+        """The number of networks that one validation trains."""
         return 1
 
     @property
-    def number(self) -> int | None:
-        """Which of them this is; None where it is all of them."""
+    def network_index(self) -> int | None:
+        """The index of the network that is trained; None if all of them are."""
         return 0
 
 
 @dataclass(frozen=True)
 class Holdout(Validation):
-    """The parts val and test of the data set, drawn once."""
+    """The val and test splits of the dataset, drawn once."""
 
 
 @dataclass(frozen=True)
 class KFold(Validation):
-    """Cross-validation: every row is in the test part of one fold; a network a fold, all trained as
-    one. Stratified by class, by group where there are groups.
+    """Cross-validation: each row is in the test split of one fold. One network per fold, all
+    trained as one population. Stratified by class; split by group if there are groups.
     """
 
     folds: int = integer(
-        5, "parts of equal size, each the test part of one network", at_least=2, at_most=1000
+        5, "folds of equal size, each the test split of one network", at_least=2, at_most=1000
     )
-    repeats: int = integer(1, "how often the rows are dealt anew", at_least=1, at_most=1000)
+    repeats: int = integer(
+        1, "how often the rows are assigned to folds anew", at_least=1, at_most=1000
+    )
     fold: int | None = integer(
         None,
-        "one of the folds x repeats alone, from 0; null trains them all",
+        "index of the one fold to train, below folds x repeats; null trains all of them",
         at_least=0,
         optional=True,
         varies=True,
     )
 
     def check(self) -> None:
-        if isinstance(self.fold, int) and self.fold >= self.parts:
+        if isinstance(self.fold, int) and self.fold >= self.num_networks:
             raise FieldError(
                 "fold",
                 self.fold,
-                f"is out of range: {self.folds} folds, {self.repeats} times, are the numbers 0 to"
-                f" {self.parts - 1}",
+                f"is out of range: {self.folds} folds with {self.repeats} repeats have indices 0 to"
+                f" {self.num_networks - 1}",
             )
 
     @property
-    def parts(self) -> int:
+    def num_networks(self) -> int:
         return self.folds * self.repeats
 
     @property
-    def number(self) -> int | None:
+    def network_index(self) -> int | None:
         return self.fold
 
 

@@ -1,5 +1,5 @@
-"""Words become plain values: groups, experiments, folders of the user's, names, seeds, and what may
-stand in an interpolation.
+"""Overrides become plain values: groups, experiments, user folders, names, seeds, and
+interpolations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
     config = compose().config
     assert [key for key in config if key in GROUPS] == list(COMPONENT_GROUPS)
     assert {group: config[group]["name"] for group in COMPONENT_GROUPS} == {
-        group: word for group, word in DEFAULTS.items() if word
+        group: name for group, name in DEFAULTS.items() if name
     }
     assert type(config) is dict
     assert {type(config[group]) for group in COMPONENT_GROUPS} == {dict}
@@ -33,8 +33,8 @@ def test_the_defaults_are_plain_values_in_the_order_of_the_groups():
 
 @pytest.mark.campaign("fuzz")
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_word_composes_alone(group):
-    """By default test_every_word composes lines of words."""
+def test_every_choice_composes_separately(group):
+    """In the default tier, test_every_choice composes combinations of choices."""
     for path in sorted((CONFIGS / group).glob("*.yaml")):
         composed = compose(
             [f"{group}={path.stem}", *(["dataset.path=table.csv"] if path.stem == "file" else [])]
@@ -44,7 +44,7 @@ def test_every_word_composes_alone(group):
             assert composed.config[group]["name"] == path.stem
 
 
-def test_it_repeats_and_leaves_hydra_as_it_was():
+def test_it_is_repeatable_and_restores_hydras_state():
     from hydra.core.global_hydra import GlobalHydra
 
     first, second = compose(["seed=3"]), compose(["seed=3"])
@@ -61,7 +61,7 @@ def test_it_imports_no_torch_and_no_sklearn():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_where_a_run_goes():
+def test_the_folder_of_a_run():
     assert re.fullmatch(
         r"outputs/runs/xor_mlp/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}",
         compose(["experiment=xor_mlp"]).run_dir or "",
@@ -70,7 +70,7 @@ def test_where_a_run_goes():
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("overrides", "name"),
     [
         ([], "two_layer_radial"),
         (["dataset=iris"], "iris"),
@@ -79,8 +79,8 @@ def test_where_a_run_goes():
         (["name=${dataset.name}_${seed}"], "two_layer_radial_0"),
     ],
 )
-def test_the_name(words, name):
-    assert build(compose(words)).name == name
+def test_the_name(overrides, name):
+    assert build(compose(overrides)).name == name
 
 
 def test_a_seed_that_is_drawn_is_recorded():
@@ -92,7 +92,7 @@ def test_a_seed_that_is_drawn_is_recorded():
 
 
 @pytest.mark.parametrize(
-    ("written", "units"),
+    ("value", "units"),
     [
         ("[6,4]", [6, 4]),
         ("64-64-32", [64, 64, 32]),
@@ -104,23 +104,23 @@ def test_a_seed_that_is_drawn_is_recorded():
         ("[5,{units:3}]", [5, 3]),
     ],
 )
-def test_the_forms_of_hidden(written, units):
-    settings = build(compose([f"model.hidden={written}"]))
+def test_the_forms_of_hidden(value, units):
+    settings = build(compose([f"model.hidden={value}"]))
     assert [layer.units for layer in settings.layers] == [*units, 0]
 
 
-def test_a_layer_has_parts_of_its_own():
+def test_a_layer_overrides_its_components():
     layer = (
         "{units:3,activation:{name:leaky_relu,negative_slope:0.2},initializer:zeros,"
         "dropout:0.5,normalization:layer,bias:false}"
     )
-    words = [
+    overrides = [
         f"model.hidden=[{layer},4]",
         "model.output_initializer={name:normal,std:2}",
         "model.bias_initializer=uniform",
         "activation=relu",
     ]
-    first, second, last = build(compose(words)).layers
+    first, second, last = build(compose(overrides)).layers
     assert (type(first.activation).__name__, first.activation.negative_slope) == ("LeakyRelu", 0.2)
     assert (type(first.initializer).__name__, first.dropout, first.normalization, first.bias) == (
         "Zeros",
@@ -142,7 +142,7 @@ def test_a_layer_has_parts_of_its_own():
     assert {type(layer.bias_initializer).__name__ for layer in (first, second, last)} == {"Uniform"}
 
 
-def test_a_whole_number_is_a_real_one_where_the_class_says_so():
+def test_an_integer_becomes_a_float_if_the_class_expects_one():
     settings = build(
         compose(["optimizer.lr=1", "schedule=multistep", "schedule.milestones=[10,20]"])
     )
@@ -151,16 +151,16 @@ def test_a_whole_number_is_a_real_one_where_the_class_says_so():
 
 
 def test_keys_inside_a_mapping():
-    for words in (["optimizer.options.max_iter=7"], ["optimizer.options={max_iter:7}"]):
-        assert build(compose(["optimizer=torch", *words])).optimizer.options == {"max_iter": 7}
+    for overrides in (["optimizer.options.max_iter=7"], ["optimizer.options={max_iter:7}"]):
+        assert build(compose(["optimizer=torch", *overrides])).optimizer.options == {"max_iter": 7}
 
 
-def test_settings_are_rebuilt_from_their_own_configuration():
+def test_settings_are_rebuilt_from_their_configuration():
     settings = build(compose(["experiment=radial_6_6", "seed=4"]))
     assert build(Composed(settings.config)).layers == settings.layers
 
 
-# Folders of the user's own.
+# User folders.
 
 
 def write(path: Path, text: str) -> Path:
@@ -181,7 +181,7 @@ EXPERIMENT = (
 
 
 @pytest.mark.parametrize("folder", ["conf", "else where"])
-def test_a_folder_of_the_users_own(folder):
+def test_a_user_folder(folder):
     write(Path(folder, "optimizer", "slow.yaml"), "defaults:\n  - sgd\nlr: 1.0e-05\n")
     write(Path(folder, "experiment", "mine", "first.yaml"), EXPERIMENT)
     composed = compose(["experiment=mine/first", "seed=9"], [] if folder == "conf" else [folder])
@@ -192,7 +192,7 @@ def test_a_folder_of_the_users_own(folder):
         1e-5,
         5,
     )
-    assert settings.word("dataset") == "iris"
+    assert settings.choice("dataset") == "iris"
 
 
 def test_an_error_in_a_file_names_file_and_line():
@@ -233,19 +233,19 @@ def test_an_error_in_a_file_names_file_and_line():
         ),
     ],
 )
-def test_a_file_that_is_wrong(text, reason):
+def test_an_invalid_file(text, reason):
     write(Path("conf/optimizer/mine.yaml"), text)
     with pytest.raises(ConfigError, match=reason):
         build(compose(["optimizer=mine"]))
 
 
-def test_a_file_must_not_hide_a_shipped_word():
+def test_a_file_must_not_hide_a_shipped_choice():
     write(Path("conf/optimizer/adam.yaml"), "name: adam\nlr: 5\n")
     with pytest.raises(ConfigError, match="my_adam"):
         compose()
 
 
-def test_folders_that_are_wrong():
+def test_invalid_folders():
     with pytest.raises(ConfigError, match="does not exist"):
         compose([], ["nowhere"])
     with pytest.raises(ConfigError, match="a package would be imported"):
@@ -260,7 +260,7 @@ def test_the_configuration_of_a_folder_is_not_trusted():
         (str({**config, "model": {**config["model"], "x": {"_target_": "os.system"}}}), "_target_"),
         (str({**config, "extra": 1}), "extra"),
         ("a: [", "not YAML"),
-        ("[]", "no configuration"),
+        ("[]", "not a configuration"),
     ]:
         write(folder / "config.yaml", text)
         with pytest.raises(ConfigError, match=reason):

@@ -1,5 +1,5 @@
-"""Composing many jobs equals composing each, and equals Hydra's own composition; expansion equals
-Hydra's own grid.
+"""Composing many jobs equals composing each one and equals Hydra's composition; expansion equals
+Hydra's grid.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from timing import cheapest
 from mlplab.config.batch_compose import build_many, compose_many
 from mlplab.config.builder import build
 from mlplab.config.composition import compose
-from mlplab.config.expand import as_typed, expand
+from mlplab.config.expand import expand, override_value
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-GROUP_WORDS = [
+GROUP_OVERRIDES = [
     "experiment=xor_mlp",
     "experiment=radial_6_6",
     "dataset=sine",
@@ -38,7 +38,7 @@ GROUP_WORDS = [
     "training=batch",
     "tracking=off",
 ]
-VALUE_WORDS = [
+VALUE_OVERRIDES = [
     "seed=3",
     "seed=null",
     "seed=${training.epochs}",
@@ -70,7 +70,7 @@ VALUE_WORDS = [
     "sweep.retries=2",
     "training.batch_size='16'",
 ]
-WRONG_WORDS = [
+INVALID_OVERRIDES = [
     "~optimizer.lr",
     "+optimizer.lr=1",
     "+optimizer.lrr=1",
@@ -98,15 +98,15 @@ def outcome(function, job):
         composed.overrides,
         dict(composed.sources.choices),
         composed.sweep,
-        composed.sweeps,
+        composed.is_sweep,
         composed.run_dir.rpartition("/")[0],
     )
 
 
 line = st.tuples(
-    st.lists(st.sampled_from(GROUP_WORDS), max_size=2, unique_by=lambda w: w.partition("=")[0]),
+    st.lists(st.sampled_from(GROUP_OVERRIDES), max_size=2, unique_by=lambda w: w.partition("=")[0]),
     st.lists(
-        st.sampled_from(VALUE_WORDS * 3 + WRONG_WORDS),
+        st.sampled_from(VALUE_OVERRIDES * 3 + INVALID_OVERRIDES),
         max_size=4,
         unique_by=lambda w: w.strip("+~").partition("=")[0],
     ),
@@ -121,8 +121,8 @@ line = st.tuples(
     derandomize=True,
 )
 @given(line)
-def test_each_of_many_equals_composing_it_alone(words):
-    job = (*words[0], *words[1])
+def test_each_of_many_equals_composing_it_separately(overrides):
+    job = (*overrides[0], *overrides[1])
     assert outcome(lambda job: compose_many([job])[0], job) == outcome(compose, job)
 
 
@@ -131,9 +131,9 @@ def test_many_jobs_keep_their_order_and_share_nothing_that_changes():
         ("optimizer=sgd", f"optimizer.lr={lr}", f"model.hidden={hidden}")
         for lr, hidden in itertools.product((0.1, 0.2), ("[3]", "[4,5]"))
     ]
-    found = compose_many(jobs)
-    assert [one.config for one in found] == [compose(job).config for job in jobs]
-    for one, job in zip(build_many(found), jobs, strict=True):
+    result = compose_many(jobs)
+    assert [one.config for one in result] == [compose(job).config for job in jobs]
+    for one, job in zip(build_many(result), jobs, strict=True):
         other = build(compose(job))
         assert (one.layers, one.optimizer, one.config, one.overrides) == (
             other.layers,
@@ -143,7 +143,7 @@ def test_many_jobs_keep_their_order_and_share_nothing_that_changes():
         )
 
 
-def test_the_values_are_those_of_hydras_own_composition():
+def test_the_values_equal_hydras_composition():
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
@@ -158,14 +158,14 @@ def test_the_values_are_those_of_hydras_own_composition():
     ]
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("config", overrides=job), resolve=True)
-    found = compose_many([job])[0].config
-    assert found == {
+    result = compose_many([job])[0].config
+    assert result == {
         **{key: value for key, value in expected.items() if key != "sweep"},
         "name": "two_layer_radial",
     }
 
 
-def test_a_wrong_word_in_the_last_job_is_refused():
+def test_an_invalid_override_in_the_last_job_is_refused():
     jobs = [(f"optimizer.lr={lr}",) for lr in (0.1, 0.2, 0.3)]
     with pytest.raises(ConfigError, match="lrr"):
         compose_many([*jobs, ("optimizer.lrr=1",)])
@@ -189,10 +189,10 @@ def test_a_job_costs_less_than_three_milliseconds():
 # Expansion.
 
 
-def test_the_grid_is_hydras_own():
+def test_the_grid_equals_hydras():
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "activation=tanh,relu",
         "optimizer.lr=0.1,1e-3",
@@ -200,14 +200,14 @@ def test_the_grid_is_hydras_own():
         "model.hidden=[3],[4,5]",
         "name='a,b','c d'",
     ]
-    found = expand([word for word in words if not word.startswith("name")])
-    expected = BasicSweeper.split_arguments(parse_overrides(words[:-1]), None)[0]
-    assert found == [tuple(job) for job in expected]
-    assert len(found) == 24
+    result = expand([override for override in overrides if not override.startswith("name")])
+    expected = BasicSweeper.split_arguments(parse_overrides(overrides[:-1]), None)[0]
+    assert result == [tuple(job) for job in expected]
+    assert len(result) == 24
 
 
 @pytest.mark.parametrize(
-    ("words", "jobs"),
+    ("overrides", "jobs"),
     [
         ([], [()]),
         (["seeds=2"], [("seed=0",), ("seed=1",)]),
@@ -240,8 +240,8 @@ def test_the_grid_is_hydras_own():
         (["seed=1,1,2"], [("seed=1",), ("seed=2",)]),
     ],
 )
-def test_expansion(words, jobs):
-    assert expand(words) == jobs
+def test_expansion(overrides, jobs):
+    assert expand(overrides) == jobs
 
 
 def test_an_experiment_carries_its_sweep(tmp_path):
@@ -254,17 +254,17 @@ def test_an_experiment_carries_its_sweep(tmp_path):
         }
     }
     (folder / "mine.yaml").write_text("# @package _global_\n" + yaml.safe_dump(text))
-    found = expand(["experiment=mine,xor_mlp"])
-    assert len(found) == 5
-    assert found[-1] == ("experiment=xor_mlp",)
-    assert found[0] == ("experiment=mine", "activation=relu", "optimizer.lr=0.1", "seed=5")
-    assert compose(["experiment=mine"]).sweeps
-    assert not compose(["experiment=xor_mlp"]).sweeps
+    result = expand(["experiment=mine,xor_mlp"])
+    assert len(result) == 5
+    assert result[-1] == ("experiment=xor_mlp",)
+    assert result[0] == ("experiment=mine", "activation=relu", "optimizer.lr=0.1", "seed=5")
+    assert compose(["experiment=mine"]).is_sweep
+    assert not compose(["experiment=xor_mlp"]).is_sweep
     assert "sweep" not in compose(["experiment=mine"]).config
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("overrides", "reason"),
     [
         (["sweep.zip={optimizer.lr:[1,2],seed:[1]}"], "one length"),
         (["sweep.grid=[1,2]"], "not a mapping"),
@@ -275,7 +275,7 @@ def test_an_experiment_carries_its_sweep(tmp_path):
         (["sweep.grid={hydra.run.dir:[a]}"], "cannot be varied"),
         (["sweep.seed=3"], r"sweep\.seeds"),
         (["seeds=0"], ">= 1|in \\[1"),
-        (["seeds=many"], "whole number"),
+        (["seeds=many"], "integer"),
         (["seeds=1,2"], "one"),
         (["optimizer.lr=interval(0,1)"], "interval"),
         (["seed=range(3,3)"], "no values"),
@@ -287,17 +287,17 @@ def test_an_experiment_carries_its_sweep(tmp_path):
         ),
     ],
 )
-def test_expansion_refuses(words, reason):
+def test_expansion_refuses(overrides, reason):
     if reason is None:
         with pytest.raises(ConfigError, match="lrr"):
-            compose_many(expand(words))
+            compose_many(expand(overrides))
         return
     with pytest.raises(ConfigError, match=reason):
-        expand(words)
+        expand(overrides)
 
 
-def test_jobs_that_become_too_many_only_together_are_refused(monkeypatch):
-    """As "seeds=1000000" of the campaign, with a smaller limit."""
+def test_too_many_jobs_in_total_are_refused(monkeypatch):
+    """The same as "seeds=1000000" of the campaign, with a smaller limit."""
     monkeypatch.setattr("mlplab.config.expand.MAX_JOBS", 1000)
     with pytest.raises(ConfigError, match="the limit is 1,000"):
         expand(["seeds=1000", "optimizer.lr=1,2"])
@@ -316,7 +316,7 @@ value = st.recursive(
 @pytest.mark.campaign("fuzz", small=True)
 @settings(max_examples=size(60, 200), deadline=None, derandomize=True)
 @given(value)
-def test_a_value_from_yaml_is_read_back_as_the_same_value(found):
-    read = parse_overrides([f"x={as_typed(found)}"])[0].value()
-    assert read == found
-    assert type(read) is type(found)
+def test_a_value_from_yaml_is_read_back_as_the_same_value(original):
+    parsed = parse_overrides([f"x={override_value(original)}"])[0].value()
+    assert parsed == original
+    assert type(parsed) is type(original)

@@ -1,5 +1,5 @@
-"""A part's YAML file is its class: the same keys, defaults and comments, a file for each word and a
-word for each file.
+"""The YAML file of a component matches its class: the same keys, defaults and comments. There is
+one file per choice.
 """
 
 from __future__ import annotations
@@ -38,42 +38,46 @@ def test_the_files_are_what_the_script_writes(capsys, monkeypatch):
     assert script["main"](check=True) == 0, capsys.readouterr().out
 
 
-def test_words_and_files_are_the_same():
+def test_choices_and_files_are_the_same():
     for group, table in TABLES.items():
         assert {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")} == set(table)
 
 
-def part_of(group, word):
-    """A part with its defaults; of two datasets a key must be given."""
-    given = {"file": {"path": "table.csv"}, "openml": {"data_name": "adult"}}
-    return TABLES[group][word](**(given.get(word, {}) if group == "dataset" else {}))
+def default_component(group, name):
+    """Return a component with its defaults; two datasets need a value for one key."""
+    required = {"file": {"path": "table.csv"}, "openml": {"data_name": "adult"}}
+    return TABLES[group][name](**(required.get(name, {}) if group == "dataset" else {}))
 
 
-def assert_is_the_class(group, word, node):
+def assert_is_the_class(group, name, node):
     node = dict(node)
-    assert node.pop("name") == word
-    part = part_of(group, word)
-    assert set(node) == set(rules(type(part))), (group, word)
-    if word == "file":  # its path has no default
+    assert node.pop("name") == name
+    component = default_component(group, name)
+    assert set(node) == set(rules(type(component))), (group, name)
+    if name == "file":  # its path has no default
         assert node.pop("path") == "???"
-    if word == "openml":  # one of its two keys must be given
+    if name == "openml":  # one of its two keys must be given
         node.pop("data_name")
     for key, value in node.items():
-        own = getattr(part, key)
-        assert value == (list(own) if isinstance(own, tuple) else own), (group, word, key)
+        default = getattr(component, key)
+        assert value == (list(default) if isinstance(default, tuple) else default), (
+            group,
+            name,
+            key,
+        )
 
 
 @pytest.mark.parametrize("group", TABLES)
 def test_keys_and_defaults_are_the_same(group):
-    """That a composed node is what its file says, test_every_word holds for every word."""
-    for word in TABLES[group]:
-        text = (ROOT / "configs" / group / f"{word}.yaml").read_text()
-        assert_is_the_class(group, word, yaml.safe_load(text))
+    """test_every_choice verifies that the composed node of every choice equals its file."""
+    for name in TABLES[group]:
+        text = (ROOT / "configs" / group / f"{name}.yaml").read_text()
+        assert_is_the_class(group, name, yaml.safe_load(text))
 
 
 @pytest.mark.campaign("fuzz")
 @pytest.mark.parametrize("group", TABLES)
 def test_composed_keys_and_defaults_are_the_same(group):
-    for word in TABLES[group]:
-        node = compose([f"{group}={word}"], complete=False).config[group]
-        assert_is_the_class(group, word, node)
+    for name in TABLES[group]:
+        node = compose([f"{group}={name}"], complete=False).config[group]
+        assert_is_the_class(group, name, node)

@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 from comparing import (
     DTYPES,
     EPOCHS,
@@ -114,7 +114,7 @@ def test_members_that_join_later(device_under_test):
         make_settings(
             seed=seed,
             layer=layer,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
+            optimizer=build_component(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
             schedule="cosine",
             epochs=4 + seed,
         )

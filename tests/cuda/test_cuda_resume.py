@@ -10,7 +10,7 @@ import signal
 
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 from comparing import assert_bit_equal, assert_close, needs_configuration, varied
 
 from mlplab.optimizers import OPTIMIZERS
@@ -155,6 +155,6 @@ def test_a_run_that_was_interrupted_by_a_signal(
 
 def test_the_default_dtype_stays(device_under_test):
     """torch.optim keeps numbers of its own in the default dtype: no test may change it."""
-    settings = make_settings(optimizer=part(OPTIMIZERS, "adam", lr=0.01), epochs=1)
+    settings = make_settings(optimizer=build_component(OPTIMIZERS, "adam", lr=0.01), epochs=1)
     new_loop([settings], device_under_test).run()
     assert torch.get_default_dtype() == torch.float32

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from building import make_settings, part
+from building import build_component, make_settings
 from comparing import (
     DTYPES,
     EPOCHS,
@@ -43,7 +43,7 @@ def test_every_activation(name, dtype, device_under_test):
         make_settings(
             seed=k,
             activation=varied(ACTIVATIONS[name], k),
-            optimizer=part(OPTIMIZERS, "sgd", lr=0.01 * (1 + k / 50)),
+            optimizer=build_component(OPTIMIZERS, "sgd", lr=0.01 * (1 + k / 50)),
             epochs=EPOCHS,
             dtype=dtype,
         )
@@ -60,7 +60,7 @@ def test_every_loss(name, dtype, device_under_test):
             seed=k,
             dataset=dataset_for(name),
             loss=varied(LOSSES[name], k),
-            optimizer=part(OPTIMIZERS, "sgd", lr=0.001 * (1 + k / 50)),
+            optimizer=build_component(OPTIMIZERS, "sgd", lr=0.001 * (1 + k / 50)),
             clip_norm=1.0,
             epochs=EPOCHS,
             dtype=dtype,
@@ -128,7 +128,7 @@ def test_every_schedule(name, unit, device_under_test):
     members = [
         make_settings(
             seed=k,
-            optimizer=part(OPTIMIZERS, "sgd", lr=0.05 * (1 + k / 50)),
+            optimizer=build_component(OPTIMIZERS, "sgd", lr=0.05 * (1 + k / 50)),
             schedule=varied(SCHEDULES[name], k, unit=unit, warmup=float(k % 4)),
             epochs=EPOCHS + k % 3,
         )
@@ -143,7 +143,7 @@ def test_schedules_that_react_to_the_metric(name, device_under_test):
     members = [
         make_settings(
             seed=k,
-            optimizer=part(OPTIMIZERS, "sgd", lr=0.1),
+            optimizer=build_component(OPTIMIZERS, "sgd", lr=0.1),
             schedule=SCHEDULES[name](threshold=0.5, patience=k % 3, cooldown=k % 2),
             epochs=2 * EPOCHS,
         )
@@ -168,7 +168,10 @@ def test_every_training_style(name, dtype, device_under_test):
 def test_normalization_and_dropout(normalization, dropout, dtype, device_under_test):
     layer = {"normalization": normalization, "dropout": dropout}
     settings = make_settings(
-        layer=layer, optimizer=part(OPTIMIZERS, "sgd", lr=0.05), epochs=EPOCHS, dtype=dtype
+        layer=layer,
+        optimizer=build_component(OPTIMIZERS, "sgd", lr=0.05),
+        epochs=EPOCHS,
+        dtype=dtype,
     )
     assert_same_training(device_under_test, with_seeds(settings))
 
@@ -195,7 +198,7 @@ def test_penalties_and_clipping(device_under_test):
 def test_class_weights(name, class_weights, device_under_test):
     settings = make_settings(
         loss=LOSSES[name](class_weights=class_weights),
-        optimizer=part(OPTIMIZERS, "sgd", lr=0.001),
+        optimizer=build_component(OPTIMIZERS, "sgd", lr=0.001),
         clip_norm=1.0,
         epochs=EPOCHS,
     )
@@ -208,7 +211,7 @@ def test_wide_layers(dtype, device_under_test):
     settings = make_settings(
         hidden=(64, 64),
         activation="relu",
-        optimizer=part(OPTIMIZERS, "sgd", lr=0.01),
+        optimizer=build_component(OPTIMIZERS, "sgd", lr=0.01),
         training="batch",
         epochs=15,
         dtype=dtype,
@@ -218,14 +221,16 @@ def test_wide_layers(dtype, device_under_test):
 
 def test_a_deep_network(device_under_test):
     settings = make_settings(
-        hidden=(8,) * 6, optimizer=part(OPTIMIZERS, "sgd", lr=0.05), epochs=EPOCHS
+        hidden=(8,) * 6, optimizer=build_component(OPTIMIZERS, "sgd", lr=0.05), epochs=EPOCHS
     )
     assert_same_training(device_under_test, with_seeds(settings))
 
 
 def test_metrics_and_best_weights(device_under_test):
     """What the other comparisons leave out: accuracy, and the weights that validation chose."""
-    members = with_seeds(make_settings(optimizer=part(OPTIMIZERS, "adam", lr=0.01), epochs=EPOCHS))
+    members = with_seeds(
+        make_settings(optimizer=build_component(OPTIMIZERS, "adam", lr=0.01), epochs=EPOCHS)
+    )
     expected = train_on("cpu", members)
     for own, reference in zip(train_on(device_under_test, members), expected, strict=True):
         assert own.best_step == reference.best_step
@@ -238,7 +243,7 @@ def test_metrics_and_best_weights(device_under_test):
 
 def test_patience_ends_members_at_the_same_epoch(device_under_test):
     settings = make_settings(
-        optimizer=part(OPTIMIZERS, "adam", lr=0.05), epochs=60, patience=3, hidden=(4,)
+        optimizer=build_component(OPTIMIZERS, "adam", lr=0.05), epochs=60, patience=3, hidden=(4,)
     )
     members = [
         dataclasses.replace(

@@ -232,14 +232,15 @@ CHANGED = {
 @pytest.mark.parametrize("override", CHANGED)
 def test_b10_a_checkpoint_of_another_configuration(override, run_dir, capfd):
     """The stored configuration was edited by hand."""
-    from mlplab.config.edit_stored import change
+    from mlplab.config.edit_stored import apply_overrides
     from mlplab.config.stored import stored_config
     from mlplab.io.files import write_yaml
 
     old = read(run_dir / "checkpoints", steps(run_dir / "checkpoints")[0]).manifest["config"][
         CHANGED[override]
     ]
-    write_yaml(run_dir / "config.yaml", change(stored_config(run_dir), [override], run_dir).config)
+    changed = apply_overrides(stored_config(run_dir), [override], run_dir)
+    write_yaml(run_dir / "config.yaml", changed.config)
     for flags in ([], ["--allow-config-change"]):
         assert main(["resume", str(run_dir), *flags]) == 2
         errors = capfd.readouterr().err

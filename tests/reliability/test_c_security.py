@@ -323,7 +323,7 @@ def test_c5_a_key_that_names_code_at_any_depth(data):
         node.update(planted)
     else:
         node["y"] = planted
-    with pytest.raises(ConfigError, match="nothing in a configuration runs code"):
+    with pytest.raises(ConfigError, match="nothing in a configuration may run code"):
         build(Composed(config))
 
 
@@ -361,7 +361,7 @@ def test_c7_a_stored_configuration(target, where, capfd):
         ["report", "run"],
         ["rebuild-events", "run"],
     ):
-        refused(arguments, capfd, "nothing in a configuration runs code")
+        refused(arguments, capfd, "nothing in a configuration may run code")
     with pytest.raises(ConfigError):
         mlplab.load("run")
 

@@ -1,5 +1,5 @@
-"""Section D of the fault matrix, its rows on the configuration: every wrong value is one paragraph
-that names it and its place.
+"""Section D of the fault matrix, rows on the configuration: every invalid value is refused with one
+paragraph that names the value and its origin.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def test_d14_wrong_batch_sizes(value, capfd):
 @row("D14")
 def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
     one, all_of_them = (
-        mlplab.run([*QUICK[:-1], *words], tmp_path / words[0])
-        for words in (["training.batch_size=100000"], ["training=batch"])
+        mlplab.run([*QUICK[:-1], *overrides], tmp_path / overrides[0])
+        for overrides in (["training.batch_size=100000"], ["training=batch"])
     )
     np.testing.assert_array_equal(one.history["train/loss"], all_of_them.history["train/loss"])
 
@@ -44,15 +44,15 @@ def test_d14_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
 @row("D15")
 @pytest.mark.parametrize("batch", [1, 5, 7, 35])
 def test_d15_a_last_batch_of_one_with_batch_normalization(batch, tmp_path):
-    """36 examples to train on: batches of 5, 7 and 35 leave one over. Batch normalization leaves it
-    out; of 1 it is refused or finite.
+    """With 36 training examples, batches of 5, 7 and 35 leave one example over, which batch
+    normalization skips. Batches of 1 are refused.
     """
-    words = [*QUICK, "model.normalization=batch", f"training.batch_size={batch}"]
+    overrides = [*QUICK, "model.normalization=batch", f"training.batch_size={batch}"]
     if batch == 1:
         with pytest.raises(ValueError, match="batch"):
-            mlplab.run(words, tmp_path / "run")
+            mlplab.run(overrides, tmp_path / "run")
         return
-    run = mlplab.run(words, tmp_path / "run")
+    run = mlplab.run(overrides, tmp_path / "run")
     assert np.isfinite(run.history["train/loss"]).all()
 
 
@@ -80,7 +80,7 @@ WRONG_NUMBERS = ("nan", "inf", "-inf", "'1e-3'", "-1e30", "[1]", "true")
     subset_by_default("fuzz", sorted(OPTIMIZERS), lambda name: name in ("adam", "nag", "torch")),
 )
 def test_d17_wrong_numbers_of_every_optimizer(optimizer, capfd):
-    """Every key with every wrong number in the campaign; by default one of them for each key."""
+    """The campaign tries every wrong number for every key; the default tier, one per key."""
     keys = [key for key, rule in rules(OPTIMIZERS[optimizer]).items() if rule.kind == "number"]
     for i, key in enumerate(keys, start=sorted(OPTIMIZERS).index(optimizer)):
         for value in WRONG_NUMBERS if FULL else [WRONG_NUMBERS[i % len(WRONG_NUMBERS)]]:
@@ -91,7 +91,7 @@ def test_d17_wrong_numbers_of_every_optimizer(optimizer, capfd):
 
 @row("D17")
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "training.patience=0",
         "training.patience=-1",
@@ -105,8 +105,8 @@ def test_d17_wrong_numbers_of_every_optimizer(optimizer, capfd):
         "training.min_delta=-1",
     ],
 )
-def test_d17_wrong_numbers_of_the_training(word, capfd):
-    refused(["train", *QUICK, word], capfd, word.partition("=")[0])
+def test_d17_wrong_numbers_of_the_training(override, capfd):
+    refused(["train", *QUICK, override], capfd, override.partition("=")[0])
 
 
 @row("D18")
@@ -126,7 +126,7 @@ def test_d19_unknown_names(group, capfd):
 
 @row("D20")
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "optimzer.lr=0.1",
         "optimizer.lrr=0.1",
@@ -140,8 +140,8 @@ def test_d19_unknown_names(group, capfd):
         "sweep.grids={}",
     ],
 )
-def test_d20_misspelled_keys(word, capfd):
-    refused(["train", *QUICK, word], capfd)
+def test_d20_misspelled_keys(override, capfd):
+    refused(["train", *QUICK, override], capfd)
 
 
 @row("D21")
@@ -206,7 +206,7 @@ def test_d22_a_seed_that_is_drawn_is_recorded(tmp_path):
         "lr: 2026-01-01",
     ],
 )
-def test_d23_what_yaml_makes_of_words(text, capfd):
+def test_d23_yaml_types(text, capfd):
     Path("own/optimizer").mkdir(parents=True)
     Path("own/optimizer/mine.yaml").write_text(f"name: adam\n{text}\n")
     code = main(
@@ -247,12 +247,12 @@ KEYS = [(group, key) for group, node in BASE.items() if isinstance(node, dict) f
 ]
 
 
-def told_of(action):
-    """What a refusal says; anything but a refusal goes through."""
+def build_or_message(action):
+    """Return the message of a ConfigError; other exceptions propagate."""
     try:
         action()
     except ConfigError as error:
-        return str(error) or pytest.fail("a refusal without words")
+        return str(error) or pytest.fail("an error without a message")
     return "it builds"
 
 
@@ -277,13 +277,13 @@ def changed(changes):
     )
 )
 def test_fuzzing_never_a_traceback(changes):
-    """Whatever stands in a configuration, it is refused in a paragraph or it builds."""
-    text = told_of(lambda: build(Composed(changed(changes))))
+    """Any configuration either builds or is refused with one paragraph."""
+    text = build_or_message(lambda: build(Composed(changed(changes))))
     assert len(text) < 3000
     assert "Traceback" not in text
 
 
-WORDS = st.one_of(
+COMMAND_LINES = st.one_of(
     st.text(max_size=20),
     st.builds(
         "{}.{}={}".format,
@@ -307,15 +307,15 @@ WORDS = st.one_of(
 @row("D19", "D20")
 @pytest.mark.campaign("fuzz", small=True)
 @settings(max_examples=size(15, 2000), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(WORDS, min_size=1, max_size=3))
-def test_fuzzing_of_the_command_line(words):
+@given(st.lists(COMMAND_LINES, min_size=1, max_size=3))
+def test_fuzzing_of_the_command_line(overrides):
     before = tree(Path())
-    told_of(lambda: build(compose([*QUICK, *words])))
+    build_or_message(lambda: build(compose([*QUICK, *overrides])))
     assert tree(Path()) == before
 
 
 @pytest.mark.campaign("fuzz")
-def test_fuzzing_is_told():
+def test_fuzzing_is_recorded():
     record_measurement(
         "fuzzing of configurations",
         examples=10_000,

@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
@@ -68,7 +68,10 @@ def assert_like_alone(found, settings):
 def test_who_comes_late_equals_its_lone_run_for_every_optimizer(word):
     settings = [
         make_settings(
-            seed=seed, optimizer=part(OPTIMIZERS, word, lr=0.01), epochs=6, schedule="cosine"
+            seed=seed,
+            optimizer=build_component(OPTIMIZERS, word, lr=0.01),
+            epochs=6,
+            schedule="cosine",
         )
         for seed in range(5)
     ]
@@ -77,11 +80,11 @@ def test_who_comes_late_equals_its_lone_run_for_every_optimizer(word):
 
 @pytest.mark.parametrize("word", SCHEDULES)
 def test_who_comes_late_equals_its_lone_run_for_every_schedule(word):
-    schedule = part(SCHEDULES, word, warmup=2.0)
+    schedule = build_component(SCHEDULES, word, warmup=2.0)
     settings = [
         make_settings(
             seed=seed,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.01),
+            optimizer=build_component(OPTIMIZERS, "adam", lr=0.01),
             epochs=6 + seed,
             schedule=schedule,
         )
@@ -100,7 +103,7 @@ def test_each_may_have_its_own_numbers_length_and_patience():
     def own(seed):
         base = make_settings(
             seed=seed,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
+            optimizer=build_component(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
             epochs=4 + 3 * seed,
             patience=2 + seed,
         )
@@ -114,10 +117,10 @@ def test_each_may_have_its_own_numbers_length_and_patience():
 
 def test_one_that_diverges_late_costs_its_neighbors_nothing():
     settings = [
-        make_settings(seed=seed, optimizer=part(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
+        make_settings(seed=seed, optimizer=build_component(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
         for seed in range(4)
     ]
-    sick = make_settings(seed=9, optimizer=part(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
+    sick = make_settings(seed=9, optimizer=build_component(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
     found = raced(settings[:2], [*settings[2:], sick])
     alone = train_population([sick])[0]
     assert (found[9].status, found[9].reason, found[9].steps) == (

@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 from harness import size
 from oracle.plain import train_plain
 from torch import nn
@@ -205,7 +205,7 @@ def test_a_member_of_32_equals_its_lone_run_for_every_activation(word):
     base = make_settings(
         activation=word,
         epochs=size(4, 10),
-        optimizer=part(OPTIMIZERS, "sgd", lr=0.01),
+        optimizer=build_component(OPTIMIZERS, "sgd", lr=0.01),
         schedule="cosine",
     )
     assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
@@ -219,7 +219,7 @@ def test_a_member_of_32_equals_its_lone_run_for_every_loss(word):
         dataset=dataset,
         loss=word,
         epochs=size(4, 10),
-        optimizer=part(OPTIMIZERS, "sgd", lr=0.001),
+        optimizer=build_component(OPTIMIZERS, "sgd", lr=0.001),
         clip_norm=1.0,
     )
     assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))

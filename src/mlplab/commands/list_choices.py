@@ -37,7 +37,7 @@ def list_choices(arguments: Sequence[str]) -> int:
     choices = catalog.choices(group, where)
     if not word:
         print(f"{group}: {_default(group)}")
-        _print_table([(choice.word, choice.meaning) for choice in choices.values()])
+        _print_table([(choice.name, choice.meaning) for choice in choices.values()])
         return 0
     if word not in choices:
         raise ConfigError(
@@ -70,7 +70,10 @@ def _default(group: str) -> str:
 def _print_groups(where: Sequence[Path]) -> None:
     print("Groups, chosen with GROUP=WORD; `mlplab list GROUP` explains the words:")
     _print_table(
-        [(group, _default(group), ", ".join(catalog.words(group, where))) for group in GROUPS]
+        [
+            (group, _default(group), ", ".join(catalog.choice_names(group, where)))
+            for group in GROUPS
+        ]
     )
     print("\nKeys beside them, set with KEY=VALUE:")
     _print_table([(key.name, key.default, key.meaning) for key in catalog.root_keys()])
@@ -78,7 +81,7 @@ def _print_groups(where: Sequence[Path]) -> None:
 
 def _print_choice(choice: catalog.Choice) -> None:
     file = file_label(choice.file) if choice.file else "a plugin"
-    print(f"{choice.group}={choice.word} ({file})")
+    print(f"{choice.group}={choice.name} ({file})")
     for note in choice.notes:
         print(textwrap.fill(note, _width()))
     if choice.group == "experiment":

@@ -73,9 +73,9 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
     those that made the old run.
     """
     from mlplab.config.builder import build
-    from mlplab.config.edit_stored import change
+    from mlplab.config.edit_stored import apply_overrides
     from mlplab.config.stored import stored_config
     from mlplab.runs.run_index import user_overrides
 
-    settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
+    settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
     return dataclasses.replace(settings, overrides=(*user_overrides(folder), *changes))

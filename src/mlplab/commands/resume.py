@@ -56,11 +56,11 @@ def resume_run(folder: Path, changes: Sequence[str], step: int | None, edited: b
     """The last line printed is the folder."""
     from mlplab import cli
     from mlplab.config.builder import build
-    from mlplab.config.edit_stored import change
+    from mlplab.config.edit_stored import apply_overrides
     from mlplab.config.stored import stored_config
     from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, RESUMABLE_KEYS
 
-    settings = build(change(stored_config(folder), changes, folder / "config.yaml"))
+    settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
     typed = [word.lstrip("+").partition("=")[0] for word in changes]
     for key in typed:
         if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:

@@ -37,10 +37,12 @@ def train(arguments: Sequence[str]) -> int:
         if flags.multirun or _searches(flags.overrides)
         else compose(flags.overrides, flags.config_dirs)
     )
-    if composed is None or composed.sweeps:
+    if composed is None or composed.is_sweep:
         from mlplab.commands import multirun
 
-        return multirun.run(flags, one_is_a_run=composed is not None and composed.sweep.several)
+        return multirun.run(
+            flags, one_is_a_run=composed is not None and composed.sweep.has_several_jobs
+        )
     return train_one(composed)
 
 

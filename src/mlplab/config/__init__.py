@@ -1,6 +1,4 @@
-"""The configuration: Hydra composes it, it is checked at the door, and the code below it sees plain
-typed values.
-"""
+"""The configuration: composed by Hydra, validated, and turned into typed settings."""
 
 from mlplab.config.plugins import register
 from mlplab.config.run_dir import check_folder

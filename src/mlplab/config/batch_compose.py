@@ -1,8 +1,8 @@
-"""Many configurations that differ in few words: one real composition for each choice of groups, the
-other words put on top of it.
+"""Fast composition of many configurations: Hydra composes each combination of group choices once,
+and the remaining overrides of each job are applied to the result.
 
-`compose_many(jobs)` is `[compose(job) for job in jobs]`, and a test holds it so; it costs a small
-part of that.
+`compose_many(jobs)` equals `[compose(job) for job in jobs]`, which a test verifies, and takes a
+small fraction of the time.
 """
 
 from __future__ import annotations
@@ -36,109 +36,129 @@ if TYPE_CHECKING:
 def compose_many(
     jobs: Sequence[Sequence[str]], config_dirs: Iterable[str | Path] = ()
 ) -> list[Composed]:
-    """The configuration of each job. Raises ConfigError for the first job in which something is
-    wrong, as `compose` would.
+    """Return the configuration of each job. Raises ConfigError for the first invalid job, with the
+    message of `compose`.
     """
     composer = Composer(list(config_dirs))
     return [composer.compose(tuple(job)) for job in jobs]
 
 
 def build_many(composed: Sequence[Composed]) -> list[Settings]:
-    """The settings of each. Raises ConfigError for the first that is refused."""
+    """Return the settings of each configuration. Raises ConfigError for the first invalid one."""
     return [build(one) for one in composed]
 
 
 @dataclass(frozen=True)
-class _Word:
-    """A word that was read and found right as far as that can be seen alone."""
+class _CheckedOverride:
+    """An override that was parsed and passed the checks that need no composed configuration."""
 
     parsed: Override
     is_group: bool
-    # where its plain value goes; None where only Hydra knows what it does
+    # the keys that lead to its plain value; None if only Hydra can apply it
     path: tuple[str, ...] | None
     value: Any = None
 
 
 class Composer:
-    """Composes one job after another; what their choices of groups come to is composed once."""
+    """Composes jobs one by one and caches the composition of each combination of group choices."""
 
     def __init__(self, dirs: list[str | Path]) -> None:
         plugins.load_installed()
-        self.dirs, self.where = dirs, config_folders(dirs)
-        self._words: dict[str, _Word] = {}
+        self.dirs, self.folders = dirs, config_folders(dirs)
+        self._overrides: dict[str, _CheckedOverride] = {}
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Composed, bool]] = {}
 
     def compose(self, job: tuple[str, ...]) -> Composed:
-        """The configuration of a job. Raises ConfigError."""
-        read = [self._read(line) for line in job]
-        if any(word is None for word in read):
-            # it is refused there, or does something that only Hydra knows
+        """Return the configuration of a job. Raises ConfigError."""
+        checked = [self._check(line) for line in job]
+        if any(override is None for override in checked):
+            # `compose` refuses it or applies what only Hydra can apply
             return compose(job, self.dirs)
-        known = [word for word in read if word is not None]
-        groups = [line for line, word in zip(job, known, strict=True) if word.is_group]
-        values = [word for word in known if not word.is_group]
+        overrides = [override for override in checked if override is not None]
+        groups = [line for line, override in zip(job, overrides, strict=True) if override.is_group]
+        values = [override for override in overrides if not override.is_group]
         tree, base, plain = self._base(tuple(groups))
         if plain and (config := _patched(base.config, values)) is not None and _complete(config):
             return replace(base, config=config, sources=replace(base.sources, overrides=job))
         return self._applied(tree, values, job)
 
-    def _read(self, line: str) -> _Word | None:
-        """None for a word that is wrong, or is one of Hydra's or of the node sweep."""
-        if line not in self._words:
-            typed, extra = split_search_path([line], ())
-            parsed = parse_overrides(typed)
+    def _check(self, line: str) -> _CheckedOverride | None:
+        """Return None for an invalid override and for one of Hydra or of the node `sweep`."""
+        if line not in self._overrides:
+            overrides, extra = split_search_path([line], ())
+            parsed = parse_overrides(overrides)
             if extra or len(parsed) != 1:
                 return None
-            check_overrides(parsed, self.where, multirun=False)
-            word = parsed[0]
-            key = word.key_or_group
-            if word.is_hydra_override() or key.partition(".")[0] in ("sweep", "seeds", "hydra"):
+            check_overrides(parsed, self.folders, multirun=False)
+            override = parsed[0]
+            key = override.key_or_group
+            if override.is_hydra_override() or key.partition(".")[0] in (
+                "sweep",
+                "seeds",
+                "hydra",
+            ):
                 return None
-            group = key in GROUPS or key == "name"  # which stands in the folders' names
-            self._words[line] = _Word(
-                word, group, None if group else _path(word), None if group else _value(word)
+            group = key in GROUPS or key == "name"  # the name is in the paths of the folders
+            self._overrides[line] = _CheckedOverride(
+                override,
+                group,
+                None if group else _path(override),
+                None if group else _value(override),
             )
-        return self._words[line]
+        return self._overrides[line]
 
     def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, Composed, bool]:
-        """What the choices of groups alone compose to: as a tree, as plain values, and whether it
-        has no interpolations.
+        """Return the composition of the group choices: Hydra's tree, the plain values, and whether
+        they are free of interpolations.
         """
         if groups not in self._bases:
-            # a file's path may be among the values
+            # a required key, such as the path of a file, may be among the values
             base = compose(groups, self.dirs, complete=False)
-            tree = hydra_compose(to_hydra(parse_overrides(groups)), self.where)
+            tree = hydra_compose(to_hydra(parse_overrides(groups)), self.folders)
             self._bases[groups] = tree, base, not _interpolates(tree)
         return self._bases[groups]
 
-    def _applied(self, tree: DictConfig, values: Sequence[_Word], job: tuple[str, ...]) -> Composed:
-        """Hydra's own way to put overrides on a composed tree. What it refuses is refused by a real
-        composition, in our words.
+    def _applied(
+        self, tree: DictConfig, values: Sequence[_CheckedOverride], job: tuple[str, ...]
+    ) -> Composed:
+        """Let Hydra apply the overrides to a composed tree.
+
+        If Hydra refuses them, a full composition raises our error message.
         """
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
         from omegaconf import OmegaConf
 
-        fresh = copy.deepcopy(tree)
+        job_tree = copy.deepcopy(tree)
         try:
-            OmegaConf.set_struct(fresh, True)
-            typed = parse_overrides(to_hydra([word.parsed for word in values]))
-            ConfigLoaderImpl._apply_overrides_to_config(typed, fresh)
-            return resolve_tree(fresh, job, self.where)
+            OmegaConf.set_struct(job_tree, True)
+            overrides = parse_overrides(to_hydra([override.parsed for override in values]))
+            ConfigLoaderImpl._apply_overrides_to_config(overrides, job_tree)
+            return resolve_tree(job_tree, job, self.folders)
         except Exception:
             return compose(job, self.dirs)
 
 
-def _path(word: Override) -> tuple[str, ...] | None:
-    """The keys that lead to a plain value; None for additions, deletions and keys in brackets."""
-    odd = word.is_add() or word.is_force_add() or word.is_delete() or word.package is not None
-    return None if odd or "[" in word.key_or_group else tuple(word.key_or_group.split("."))
+def _path(override: Override) -> tuple[str, ...] | None:
+    """Return the keys that lead to a plain value.
 
-
-def _value(word: Override) -> Any:
-    """The value where it is a number, a flag, a text or a flat list of such, and no interpolation;
-    else what is taken for none.
+    None for additions, deletions and keys in brackets.
     """
-    value = word.value()
+    special = (
+        override.is_add()
+        or override.is_force_add()
+        or override.is_delete()
+        or override.package is not None
+    )
+    return (
+        None if special or "[" in override.key_or_group else tuple(override.key_or_group.split("."))
+    )
+
+
+def _value(override: Override) -> Any:
+    """Return the value if it is a number, a boolean, a string or a flat list of these without
+    interpolations; otherwise a marker, which is this function.
+    """
+    value = override.value()
     items = value if isinstance(value, list) else [value]
     plain = all(
         item is None
@@ -149,28 +169,32 @@ def _value(word: Override) -> Any:
     return value if plain and value != "???" else _value
 
 
-def _patched(config: Mapping[str, Any], values: Sequence[_Word]) -> dict[str, Any] | None:
-    """The configuration with the values in their places; None where a word is not that simple."""
-    changed = {key: copy.copy(value) for key, value in config.items()}
-    for word in values:
-        if word.path is None or word.value is _value:
+def _patched(
+    config: Mapping[str, Any], values: Sequence[_CheckedOverride]
+) -> dict[str, Any] | None:
+    """Return the configuration with the values set; None if an override is not that simple."""
+    patched = {key: copy.copy(value) for key, value in config.items()}
+    for override in values:
+        if override.path is None or override.value is _value:
             return None
-        node: Any = changed
-        for piece in word.path[:-1]:
-            node = node.get(piece) if isinstance(node, dict) else None
+        node: Any = patched
+        for key in override.path[:-1]:
+            node = node.get(key) if isinstance(node, dict) else None
         if (
             not isinstance(node, dict)
-            or len(word.path) > 2
-            or word.path[-1] not in node
-            or isinstance(node[word.path[-1]], dict)
+            or len(override.path) > 2
+            or override.path[-1] not in node
+            or isinstance(node[override.path[-1]], dict)
         ):
             return None
-        node[word.path[-1]] = list(word.value) if isinstance(word.value, list) else word.value
-    return changed
+        node[override.path[-1]] = (
+            list(override.value) if isinstance(override.value, list) else override.value
+        )
+    return patched
 
 
 def _complete(config: Mapping[str, Any]) -> bool:
-    """Whether every key that must be given is."""
+    """Return whether every required key has a value."""
     return not any(
         value == "???"
         for node in config.values()
@@ -180,7 +204,7 @@ def _complete(config: Mapping[str, Any]) -> bool:
 
 
 def _interpolates(tree: DictConfig) -> bool:
-    """Whether a value of ours depends on another one."""
+    """Return whether a value outside the nodes of Hydra and `sweep` is an interpolation."""
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(tree, resolve=False)

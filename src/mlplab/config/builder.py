@@ -1,7 +1,6 @@
-"""A composed configuration becomes Settings: every key is consumed by the class that it belongs to,
-and checked on the way.
+"""Build Settings from a composed configuration: the class that a key belongs to validates it.
 
-What needs no part is checked first; the parts, and torch with them, are imported after that.
+Everything that needs no component is checked first, because importing the components imports torch.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ if TYPE_CHECKING:
 
 
 def build(composed: Composed, trains: bool = True) -> Settings:
-    """The typed settings of one run; `trains=False` where it is only read, on a machine that may
-    lack its device. Raises ConfigError.
+    """Return the typed settings of one run. Raises ConfigError.
+
+    `trains=False` is for a run that is only read, maybe on a machine without its device.
     """
     config = copy.deepcopy(composed.config)
     security.refuse_code(config)
-    # of a folder that was written before there was another
+    # run folders of versions without the group `validation`
     config.setdefault("validation", {"name": "holdout"})
     root = _root(config, composed)
     _check_groups(config, composed)
-    parts = {
+    components = {
         group: build_component(group, config[group], ConfigNode(group, composed.sources))
         for group in COMPONENT_GROUPS
         if group != "model"
     }
-    layers = _layers(config["model"], parts, ConfigNode("model", composed.sources))
+    layers = _layers(config["model"], components, ConfigNode("model", composed.sources))
     from mlplab.settings import Settings
 
     settings = Settings(
@@ -52,8 +52,8 @@ def build(composed: Composed, trains: bool = True) -> Settings:
         config=config,
         overrides=composed.overrides,
         **{
-            group: part
-            for group, part in parts.items()
+            group: component
+            for group, component in components.items()
             if group not in ("activation", "initializer")
         },
     )
@@ -63,17 +63,17 @@ def build(composed: Composed, trains: bool = True) -> Settings:
 
 
 def _root(config: Mapping[str, Any], composed: Composed) -> Root:
-    """The keys beside the groups; a number is welcome as a name."""
-    known = rules(Root)
-    unknown = [key for key in config if key not in known and key not in GROUPS]
+    """Return the validated root keys. Numeric names are accepted."""
+    root_rules = rules(Root)
+    unknown = [key for key in config if key not in root_rules and key not in GROUPS]
     if unknown:
-        origin = composed.sources.of(unknown[0])
+        origin = composed.sources.origin(unknown[0])
         raise ConfigError(
             f"`{unknown[0]}` is unknown{f' ({origin})' if origin else ''}: the configuration has no"
-            f" such group or key. {did_you_mean(unknown[0], [*known, *GROUPS])}Groups:"
-            f" {', '.join(GROUPS)}. Keys beside them: {', '.join(known)}."
+            f" such group or key. {did_you_mean(unknown[0], [*root_rules, *GROUPS])}Groups:"
+            f" {', '.join(GROUPS)}. Root keys: {', '.join(root_rules)}."
         )
-    values = {key: config[key] for key in known if key in config}
+    values = {key: config[key] for key in root_rules if key in config}
     if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
         values["name"] = str(values["name"])
     from mlplab.errors import FolderError
@@ -83,7 +83,7 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     try:
         check_name(root.name or "run")
     except FolderError as error:
-        origin = composed.sources.of("name")
+        origin = composed.sources.origin("name")
         raise ConfigError(
             f"{str(error).removesuffix('.')} ({origin})." if origin else str(error)
         ) from error
@@ -92,73 +92,77 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
 
 def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
     for group in COMPONENT_GROUPS:
-        node = config.get(group)
-        if not isinstance(node, dict):
+        values = config.get(group)
+        if not isinstance(values, dict):
             raise ConfigError(
-                f"`{group}` is {shown(node)}, and it needs a choice: {group}=WORD. `mlplab list"
-                f" {group}` shows the words."
+                f"`{group}` is {shown(values)}, but it needs a choice: {group}=NAME. `mlplab list"
+                f" {group}` shows the choices."
             )
-        if not isinstance(node.get("name"), str):
+        if not isinstance(values.get("name"), str):
             origin = composed.sources.file(group)
             raise ConfigError(
-                f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the word of"
+                f"`{group}.name` is missing{f' in {origin}' if origin else ''}: it is the name of"
                 " the class, as in `name: adam`."
             )
 
 
 def _layers(
-    node: Mapping[str, Any], parts: Mapping[str, Any], place: ConfigNode
+    values: Mapping[str, Any], components: Mapping[str, Any], node: ConfigNode
 ) -> tuple[Layer, ...]:
-    """The hidden layers and the output layer, each with parts of its own where it names them."""
+    """Return the hidden layers and the output layer. A layer without its activation or initializer
+    takes that of the group.
+    """
     from mlplab.network.layer import Layer
 
-    model = build_component("model", node, place)
-    biases = _named("initializer", model.bias_initializer, place.inside("bias_initializer"))
+    model = build_component("model", values, node)
+    biases = _component("initializer", model.bias_initializer, node.child("bias_initializer"))
     layers = []
-    for i, written in enumerate(model.layers()):
-        here = place.inside(f"hidden[{i}]")
-        keys = _layer_keys(written, here)
+    for i, layer_values in enumerate(model.layers()):
+        layer_node = node.child(f"hidden[{i}]")
+        keys = _layer_keys(layer_values, layer_node)
         layers.append(
             Layer(
                 units=keys.units,
-                activation=_named("activation", keys.activation, here.inside("activation"))
-                or parts["activation"],
-                initializer=_named("initializer", keys.initializer, here.inside("initializer"))
-                or parts["initializer"],
+                activation=_component("activation", keys.activation, layer_node.child("activation"))
+                or components["activation"],
+                initializer=_component(
+                    "initializer", keys.initializer, layer_node.child("initializer")
+                )
+                or components["initializer"],
                 bias_initializer=biases,
                 bias=model.bias if keys.bias is None else keys.bias,
                 normalization=keys.normalization or model.normalization,
                 dropout=model.dropout if keys.dropout is None else keys.dropout,
             )
         )
-    last = (
-        _named("initializer", model.output_initializer, place.inside("output_initializer"))
-        or parts["initializer"]
+    output_initializer = (
+        _component("initializer", model.output_initializer, node.child("output_initializer"))
+        or components["initializer"]
     )
-    return (*layers, Layer(0, None, last, biases, model.bias))
+    return (*layers, Layer(0, None, output_initializer, biases, model.bias))
 
 
-def _layer_keys(written: Mapping[str, Any], place: ConfigNode) -> Any:
+def _layer_keys(values: Mapping[str, Any], node: ConfigNode) -> Any:
     from mlplab.config.model import LayerKeys
 
-    known = list(rules(LayerKeys))
-    for key in written:
-        if key not in known:
+    keys = list(rules(LayerKeys))
+    for key in values:
+        if key not in keys:
             raise ConfigError(
-                f"{place.at(str(key))} is unknown: a layer has no key `{key}`."
-                f" {did_you_mean(str(key), known)}It has {listing(known)}."
+                f"{node.describe(str(key))} is unknown: a layer has no key `{key}`."
+                f" {did_you_mean(str(key), keys)}It has {listing(keys)}."
             )
-    return construct(LayerKeys, written, place)
+    return construct(LayerKeys, values, node)
 
 
-def _named(group: str, written: object, place: ConfigNode) -> Any:
-    """A part inside a layer: a word, a mapping with a name, or nothing."""
-    if written is None:
+def _component(group: str, value: object, node: ConfigNode) -> Any:
+    """Return the component of a layer from a name or a mapping with a name; None for None."""
+    if value is None:
         return None
-    node = {"name": written} if isinstance(written, str) else written
-    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+    values = {"name": value} if isinstance(value, str) else value
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
         raise ConfigError(
-            f"{place.at()} = {shown(written)} is no {group}: write a word, or a mapping with its"
-            " name such as {name: WORD, KEY: VALUE}."
+            f"{node.describe()} = {shown(value)} is not a valid {group}: write a name, or a mapping"
+            " with the name such as {name: NAME, KEY: VALUE}."
         )
-    return build_component(group, node, place)
+    return build_component(group, values, node)

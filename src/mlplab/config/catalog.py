@@ -1,8 +1,7 @@
-"""What there is to choose, read from the comments of the YAML files: no part is imported, so it
-costs milliseconds.
+"""The available choices, read from the comments of the YAML files.
 
-A generated file is one line of meaning, `name: word`, and one line a key, `lr: 0.001  # step size;
-> 0`.
+No component is imported, so this takes milliseconds. A generated file consists of a line with the
+meaning, `name: NAME`, and one line per key such as `lr: 0.001  # step size; > 0`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _LINE = re.compile(r"^(?P<key>\w+):(?P<value>(?: .*?)?)(?:\s+# (?P<comment>.*))?
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a choice: its default as it is written, and its meaning with its range."""
+    """One key of a choice: its default as YAML text, and its meaning with its range."""
 
     name: str
     default: str
@@ -30,39 +29,39 @@ class Key:
 
 @dataclass(frozen=True)
 class Choice:
-    """One word of a group."""
+    """One choice of a group."""
 
     group: str
-    word: str
+    name: str
     notes: tuple[str, ...]
     keys: tuple[Key, ...]
-    file: Path | None  # None for a part of a plugin
+    file: Path | None  # None for a component of a plugin
 
     @property
     def meaning(self) -> str:
         return self.notes[0] if self.notes else ""
 
 
-def words(group: str, where: Sequence[Path]) -> list[str]:
-    """The words of a group, without reading any file."""
-    return sorted({*choice_files(group, where), *plugins.registered(group)})
+def choice_names(group: str, folders: Sequence[Path]) -> list[str]:
+    """Return the names of a group's choices without reading any file."""
+    return sorted({*choice_files(group, folders), *plugins.registered(group)})
 
 
-def choices(group: str, where: Sequence[Path]) -> dict[str, Choice]:
-    """Word -> what is known of it."""
-    found = {
-        word: read(group, word, path.read_text(encoding="utf-8", errors="replace"), path)
-        for word, path in choice_files(group, where).items()
+def choices(group: str, folders: Sequence[Path]) -> dict[str, Choice]:
+    """Return the choices of a group by name."""
+    by_name = {
+        name: read(group, name, path.read_text(encoding="utf-8", errors="replace"), path)
+        for name, path in choice_files(group, folders).items()
     }
-    for word, part in plugins.registered(group).items():
+    for name, component in plugins.registered(group).items():
         from mlplab.config.yaml_render import component_yaml
 
-        found[word] = read(group, word, component_yaml(word, part), None)
-    return dict(sorted(found.items()))
+        by_name[name] = read(group, name, component_yaml(name, component), None)
+    return dict(sorted(by_name.items()))
 
 
-def read(group: str, word: str, text: str, file: Path | None) -> Choice:
-    """A choice from the text of its file."""
+def read(group: str, name: str, text: str, file: Path | None) -> Choice:
+    """Return a choice from the text of its file."""
     notes: list[str] = []
     keys: list[Key] = []
     for line in text.splitlines():
@@ -73,37 +72,37 @@ def read(group: str, word: str, text: str, file: Path | None) -> Choice:
             ("name", "defaults") if group else ()
         ):
             keys.append(Key(match["key"], match["value"].strip(), match["comment"] or ""))
-    return Choice(group, word, tuple(notes), tuple(keys), file)
+    return Choice(group, name, tuple(notes), tuple(keys), file)
 
 
 def root_keys() -> list[Key]:
-    """The keys beside the groups."""
+    """Return the keys at the root of the configuration, without the groups."""
     from mlplab.config.yaml_render import key_lines
 
     return list(read("", "", "\n".join(key_lines(Root)), None).keys)
 
 
-def owners(group: str, key: str, where: Sequence[Path]) -> list[str]:
-    """The words of a group whose choice has this key."""
+def choices_with_key(group: str, key: str, folders: Sequence[Path]) -> list[str]:
+    """Return the names of the choices of a group that have this key."""
     return [
-        word
-        for word, choice in choices(group, where).items()
+        name
+        for name, choice in choices(group, folders).items()
         if key in {k.name for k in choice.keys}
     ]
 
 
-def groups_with(key: str, where: Sequence[Path]) -> list[str]:
-    """The groups in which some choice has this key."""
-    return [group for group in COMPONENT_GROUPS if owners(group, key, where)]
+def groups_with_key(key: str, folders: Sequence[Path]) -> list[str]:
+    """Return the groups in which at least one choice has this key."""
+    return [group for group in COMPONENT_GROUPS if choices_with_key(group, key, folders)]
 
 
-def all_keys(where: Sequence[Path]) -> list[str]:
-    """Every key of every choice."""
+def all_keys(folders: Sequence[Path]) -> list[str]:
+    """Return the sorted keys of all choices."""
     return sorted(
         {
             key.name
             for group in COMPONENT_GROUPS
-            for choice in choices(group, where).values()
+            for choice in choices(group, folders).values()
             for key in choice.keys
         }
     )

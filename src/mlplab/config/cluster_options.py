@@ -1,5 +1,5 @@
-"""The node `sweep.cluster`: what each engine may be told of the place where workers run, checked
-before anything starts.
+"""The node `sweep.cluster`: the options of each engine that runs workers, checked before anything
+starts.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Local(Component):
 
     minutes: float | None = number(
         None,
-        "a worker that ends no job for so long is asked to save and leave, then killed, and"
-        " replaced",
+        "time limit for finishing one job; a worker that exceeds it is asked to save and exit, then"
+        " killed and replaced",
         above=0,
         optional=True,
     )
@@ -31,21 +31,21 @@ class Local(Component):
 class Slurm(Component):
     """The tasks of a job array."""
 
-    partition: str | None = text(None, "of the cluster", optional=True)
-    account: str | None = text(None, "that is charged", optional=True)
+    partition: str | None = text(None, "partition of the cluster", optional=True)
+    account: str | None = text(None, "account that is charged", optional=True)
     qos: str | None = text(None, "quality of service", optional=True)
     minutes: int = integer(
-        60, "the time limit of a worker's job, after which it is queued again", at_least=1
+        60, "time limit of a worker's job, after which it is queued again", at_least=1
     )
-    cpus: int = integer(1, "cores, and threads, of a worker", at_least=1)
-    gpus: int = integer(0, "GPUs of a worker, whole ones", at_least=0)
-    memory_gb: int | None = integer(None, "memory of a worker in GB", at_least=1, optional=True)
-    extra: Any = anything({}, "further options of sbatch by their names")
+    cpus: int = integer(1, "cores and threads per worker", at_least=1)
+    gpus: int = integer(0, "whole GPUs per worker", at_least=0)
+    memory_gb: int | None = integer(None, "memory per worker in GB", at_least=1, optional=True)
+    extra: Any = anything({}, "further options of sbatch by name")
 
     def check(self) -> None:
         for key in ("partition", "account", "qos"):
             _check_line(key, getattr(self, key))
-        _check_extra(self.extra, _NO_SBATCH)
+        _check_extra(self.extra, _REFUSED_SBATCH_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -53,45 +53,46 @@ class Ray(Component):
     """Tasks of a Ray instance or cluster."""
 
     address: str | None = text(
-        None, "HOST:PORT of a cluster; null starts an instance of this sweep's own", optional=True
+        None, "HOST:PORT of a cluster; null starts an instance for this sweep", optional=True
     )
-    cpus: float = number(1, "cores of a worker", at_least=0)
+    cpus: float = number(1, "cores per worker", at_least=0)
     gpus: float = number(
-        0, "GPUs of a worker; a share below 1 lets several workers have one", at_least=0
+        0, "GPUs per worker; a fraction below 1 lets several workers share one", at_least=0
     )
-    extra: Any = anything({}, "further options of a Ray task by their names")
+    extra: Any = anything({}, "further options of a Ray task by name")
 
     def check(self) -> None:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise FieldError(
-                "gpus", self.gpus, "is not a whole number: only a share below 1 of a GPU can be had"
+                "gpus", self.gpus, "is not an integer: a worker can use a fraction of only one GPU"
             )
-        _check_extra(self.extra, _NO_RAY)
+        _check_extra(self.extra, _REFUSED_RAY_OPTIONS)
 
 
 ENGINES: dict[str, type[Component]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 
 
-def options(engine: str, given: Mapping[str, Any]) -> Any:
-    """`sweep.cluster` of an engine with its defaults: a Local, Slurm or Ray. Raises ConfigError for
-    what the engine does not take.
+def options(engine: str, values: Mapping[str, Any]) -> Any:
+    """Return `sweep.cluster` of an engine with defaults filled in: a Local, Slurm or Ray.
+
+    Raises ConfigError for options that the engine does not accept.
     """
-    known = rules(ENGINES[engine])
-    for key, value in given.items():
-        if key not in known:
+    engine_rules = rules(ENGINES[engine])
+    for key, value in values.items():
+        if key not in engine_rules:
             raise ConfigError(
                 f"`sweep.cluster.{key}` is unknown to sweep.engine={engine}."
-                f" {did_you_mean(str(key), known)}It has {', '.join(known)}."
+                f" {did_you_mean(str(key), engine_rules)}It has {', '.join(engine_rules)}."
             )
         if engine == "slurm" and key == "gpus" and isinstance(value, float) and value != int(value):
             raise ConfigError(
-                f"`sweep.cluster.gpus = {shown(value)}` is a share of a GPU, and a worker on Slurm"
-                " has whole ones: gpus: 1, or more. sweep.engine=ray takes shares."
+                f"`sweep.cluster.gpus = {shown(value)}` is a fraction of a GPU, but a worker on"
+                " Slurm needs whole GPUs: gpus: 1, or more. sweep.engine=ray accepts fractions."
             )
     try:
-        return ENGINES[engine](**given)
+        return ENGINES[engine](**values)
     except FieldError as error:
-        rule = known.get(error.key)
+        rule = engine_rules.get(error.key)
         meaning = f" {error.key}: {rule.meaning}." if rule is not None else ""
         raise ConfigError(
             f"`sweep.cluster.{error.key} = {shown(error.value)}` of sweep.engine={engine}"
@@ -99,7 +100,8 @@ def options(engine: str, given: Mapping[str, Any]) -> Any:
         ) from error
 
 
-_NO_SBATCH = (
+# These set up an environment or name a program, and nothing in a configuration may run code.
+_REFUSED_SBATCH_OPTIONS = (
     "export",
     "export-file",
     "get-user-env",
@@ -110,8 +112,7 @@ _NO_SBATCH = (
     "gid",
     "container",
 )
-_NO_RAY = ("runtime_env", "runtime-env")
-"""What sets up an environment or names a program: nothing in a configuration runs code."""
+_REFUSED_RAY_OPTIONS = ("runtime_env", "runtime-env")
 
 
 def _check_extra(extra: object, refused: Sequence[str]) -> None:
@@ -124,13 +125,13 @@ def _check_extra(extra: object, refused: Sequence[str]) -> None:
             raise FieldError(
                 f"extra.{key}",
                 value,
-                "could run code, and nothing in a configuration does; set it in the shell of the"
-                " command",
+                "could run code, which nothing in a configuration may do; set it in the shell that"
+                " runs the command",
             )
         _check_line(f"extra.{key}", value)
 
 
 def _check_line(key: str, value: object) -> None:
-    """These become lines of a script, in which a second line would be a command."""
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in str(value)):
-        raise FieldError(key, value, "has more than one line, or signs that cannot be printed")
+    """Refuse control characters: in a batch script, a second line would be a command."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in str(value)):
+        raise FieldError(key, value, "has more than one line or contains control characters")

@@ -1,5 +1,5 @@
-"""One part from its plain keys: the word gives the class, the class checks the values, and an error
-says where they stand.
+"""Build one component from its plain keys: the name selects the class, and the class validates the
+values. Error messages say where an invalid value was set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlplab.config.provenance import Sources
 from mlplab.config.registry import TRACKING_KEYS, table
 from mlplab.config.search_path import shipped_folder
 from mlplab.config.suggestions import did_you_mean, shown
-from mlplab.config.yaml_render import explained
+from mlplab.config.yaml_render import describe_rule
 from mlplab.errors import ConfigError, FieldError
 from mlplab.schema import Component, Rule, rules
 
@@ -22,69 +22,77 @@ P = TypeVar("P", bound=Component)
 
 @dataclass(frozen=True)
 class ConfigNode:
-    """A node of the configuration: its path, and what tells where its values come from."""
+    """A node of the configuration: its path, and the sources of the configuration."""
 
     path: str
     sources: Sources
 
-    def inside(self, key: str) -> ConfigNode:
-        """The place of a key."""
+    def child(self, key: str) -> ConfigNode:
+        """Return the node of a key."""
         return ConfigNode(f"{self.path}.{key}" if self.path else key, self.sources)
 
-    def at(self, key: str = "") -> str:
-        """ "`optimizer.lr` (override `optimizer.lr=-1`)"."""
-        place = self.inside(key) if key else self
-        origin = place.sources.of(place.path)
-        return f"`{place.path}`" + (f" ({origin})" if origin else "")
+    def describe(self, key: str = "") -> str:
+        """Return the path and the origin, such as "`optimizer.lr` (override `optimizer.lr=-1`)"."""
+        node = self.child(key) if key else self
+        origin = node.sources.origin(node.path)
+        return f"`{node.path}`" + (f" ({origin})" if origin else "")
 
 
-def build_component(group: str, node: Mapping[str, Any], place: ConfigNode) -> Any:
-    """The part that the node names and describes. Raises ConfigError."""
-    keys = {str(key): value for key, value in node.items() if key != "name"}
-    word = node["name"]
-    known = table(group)
-    if word not in known:
+def build_component(group: str, values: Mapping[str, Any], node: ConfigNode) -> Any:
+    """Return the component that the values name and configure. Raises ConfigError."""
+    keys = {str(key): value for key, value in values.items() if key != "name"}
+    name = values["name"]
+    classes = table(group)
+    if name not in classes:
         raise ConfigError(
-            f"{place.at('name')} = {shown(word)}: there is no {group} `{word}`."
-            f" {did_you_mean(word, known)}Choices of {group}: {', '.join(known)}."
+            f"{node.describe('name')} = {shown(name)}: there is no {group} `{name}`."
+            f" {did_you_mean(name, classes)}Choices of {group}: {', '.join(classes)}."
         )
-    # the words of tracking are levels
-    fields = list(TRACKING_KEYS.get(word, ())) if group == "tracking" else list(rules(known[word]))
+    # the choices of tracking are levels of one class
+    fields = (
+        list(TRACKING_KEYS.get(name, ())) if group == "tracking" else list(rules(classes[name]))
+    )
     for key in keys:
         if key not in fields:
-            where = place.sources.folders or (shipped_folder(),)
+            folders = node.sources.folders or (shipped_folder(),)
             raise error_hints.unknown_key(
                 group,
-                word,
+                name,
                 key,
                 fields,
-                where,
-                place.path,
-                place.sources.of(place.inside(key).path),
-                node,
+                folders,
+                node.path,
+                node.sources.origin(node.child(key).path),
+                values,
             )
     if group == "tracking":
-        keys["level"] = word
-    return construct(known[word], keys, place)
+        keys["level"] = name
+    return construct(classes[name], keys, node)
 
 
-def construct(part: type[P], values: Mapping[str, Any], place: ConfigNode) -> P:
-    """The part, with whole numbers made real where the class asks for real ones."""
-    known = rules(part)
+def construct(component: type[P], values: Mapping[str, Any], node: ConfigNode) -> P:
+    """Return the component, with integers converted where the class expects floats.
+
+    Raises ConfigError for a value that the class refuses.
+    """
+    component_rules = rules(component)
     try:
-        return part(**{key: _real(value, known[key]) for key, value in values.items()})
+        return component(
+            **{key: _to_float(value, component_rules[key]) for key, value in values.items()}
+        )
     except FieldError as error:
         raise _refused(
-            error, known.get(error.key.partition(".")[0].partition("[")[0]), place
+            error, component_rules.get(error.key.partition(".")[0].partition("[")[0]), node
         ) from error
 
 
-def _real(value: Any, rule: Rule) -> Any:
-    """1 and 1.0 are the same configuration; the huge whole numbers that no float holds stay, to be
-    refused as what they are.
+def _to_float(value: Any, rule: Rule) -> Any:
+    """Convert integers, so that 1 and 1.0 are the same configuration.
+
+    Integers beyond the range of floats stay unchanged and are refused by the class.
     """
     if rule.kind == "numbers" and isinstance(value, list):
-        return [_real(item, Rule("number", "")) for item in value]
+        return [_to_float(item, Rule("number", "")) for item in value]
     if (
         rule.kind == "number"
         and isinstance(value, int)
@@ -95,22 +103,22 @@ def _real(value: Any, rule: Rule) -> Any:
     return value
 
 
-def _refused(error: FieldError, rule: Rule | None, place: ConfigNode) -> ConfigError:
-    path = place.inside(error.key).path
-    origin = place.sources.of(path)
+def _refused(error: FieldError, rule: Rule | None, node: ConfigNode) -> ConfigError:
+    path = node.child(error.key).path
+    origin = node.sources.origin(path)
     text = (
         f"`{path} = {shown(error.value)}`{f' ({origin})' if origin else ''}"
         f" {error.reason.rstrip('.')}."
     )
-    near = (
+    hint = (
         did_you_mean(error.value, rule.options)
         if rule is not None and isinstance(error.value, str)
         else ""
     )
     if rule is None:
-        return ConfigError(f"{text} {near}")
-    told = bool(rule.range()) and rule.range() in text
+        return ConfigError(f"{text} {hint}")
+    has_range = bool(rule.range()) and rule.range() in text
     return ConfigError(
-        f"{text} {near}{error.key.rpartition('.')[2].partition('[')[0]}:"
-        f" {rule.meaning if told else explained(rule)}."
+        f"{text} {hint}{error.key.rpartition('.')[2].partition('[')[0]}:"
+        f" {rule.meaning if has_range else describe_rule(rule)}."
     )

@@ -1,7 +1,7 @@
-"""Hydra in, plain values out: words typed by the user become one resolved dictionary.
+"""Composition with Hydra: the user's overrides become one resolved dictionary of plain values.
 
-It works from a notebook as from the command line, any number of times in a process, and imports
-neither torch nor scikit-learn.
+It works in a notebook and on the command line, any number of times per process, and imports neither
+torch nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -32,75 +32,79 @@ HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
 
 @dataclass(frozen=True)
 class Composed:
-    """A resolved configuration in plain dicts and lists, and what it was composed of.
+    """A resolved configuration as plain dicts and lists, and the sources it was composed of.
 
-    `run_dir` and `sweep_dir` are where hydra.run.dir and hydra.sweep.dir place a run or a sweep,
-    relative to the folder of the command. `sweep` is the node of that name, which is no part of a
-    run's configuration; `sweeps` is true where it, or hydra.mode=MULTIRUN, asks for several jobs. A
-    stored configuration becomes `Composed(config)`.
+    `run_dir` and `sweep_dir` are the folders of a run or sweep from hydra.run.dir and
+    hydra.sweep.dir, relative to the working folder. `sweep` is the node of that name, which is
+    excluded from a run's configuration. `is_sweep` is true if that node, hydra.mode=MULTIRUN or a
+    cross-validation asks for several jobs. A stored configuration becomes `Composed(config)`.
     """
 
     config: dict[str, Any]
     run_dir: str | None = None
     sweep_dir: str | None = None
     sources: Sources = field(default_factory=Sources)
-    sweeps: bool = False
+    is_sweep: bool = False
     sweep: Sweep = field(default_factory=Sweep)
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The words that were typed."""
+        """The user's overrides."""
         return self.sources.overrides
 
 
 def compose(
     overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = (), complete: bool = True
 ) -> Composed:
-    """The configuration of one run. Raises ConfigError, whatever is wrong with it. Unless
-    `complete`, a key that must be given may still be ???.
+    """Return the configuration of one run. Raises ConfigError for every kind of mistake.
+
+    With `complete=False`, required keys may still have the value ???.
     """
-    typed, dirs = split_search_path(overrides, config_dirs)
+    run_overrides, dirs = split_search_path(overrides, config_dirs)
     plugins.load_installed()
-    where = config_folders(dirs)
-    parsed = parse_overrides(typed)
-    check_overrides(parsed, where, multirun=False)
+    folders = config_folders(dirs)
+    parsed = parse_overrides(run_overrides)
+    check_overrides(parsed, folders, multirun=False)
     try:
-        tree = hydra_compose(to_hydra(parsed), where)
+        tree = hydra_compose(to_hydra(parsed), folders)
     except Exception as error:
-        raise error_hints.failure(
-            error, parsed, where, lambda choices: _plain_tree(hydra_compose(choices, where))
+        raise error_hints.explain_failure(
+            error, parsed, folders, lambda choices: _plain_tree(hydra_compose(choices, folders))
         ) from error
-    return resolve_tree(tree, tuple(overrides), where, complete)
+    return resolve_tree(tree, tuple(overrides), folders, complete)
 
 
 def split_search_path(
     overrides: Sequence[str], config_dirs: Iterable[str | Path]
 ) -> tuple[list[str], list[str | Path]]:
-    """Take hydra.searchpath out of the words: its folders are looked up like those of --config-dir.
-    Packages are refused: naming one imports it.
+    """Return the overrides without hydra.searchpath, and all folders to search.
+
+    The folders of hydra.searchpath are added to those of --config-dir. Packages are refused,
+    because Hydra would import them.
     """
-    typed: list[str] = []
+    others: list[str] = []
     dirs = list(config_dirs)
-    for word in overrides:
-        if not isinstance(word, str):
-            raise ConfigError(f"The override {word!r} is not a text: write 'key=value'.")
-        if word.lstrip("+").partition("=")[0] != "hydra.searchpath":
-            typed.append(word)
+    for override in overrides:
+        if not isinstance(override, str):
+            raise ConfigError(f"The override {override!r} is not a string: write 'key=value'.")
+        if override.lstrip("+").partition("=")[0] != "hydra.searchpath":
+            others.append(override)
             continue
-        value = parse_overrides([word])[0].value()
+        value = parse_overrides([override])[0].value()
         for path in value if isinstance(value, list) else [value]:
             if not isinstance(path, str) or ("://" in path and not path.startswith("file://")):
                 raise ConfigError(
-                    f"`{word}`: only folders can be searched; a package would be imported. Write"
-                    " --config-dir FOLDER."
+                    f"`{override}`: only folders can be searched; a package would be imported."
+                    " Write --config-dir FOLDER."
                 )
             dirs.append(path.removeprefix("file://"))
-    return typed, dirs
+    return others, dirs
 
 
-def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
-    """Hydra's compose, with the Hydra node left in. Hydra's global state is as it was before, also
-    inside another Hydra application.
+def hydra_compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+    """Return the tree that Hydra composes, including the node `hydra`.
+
+    Hydra's global state is restored afterwards, also inside another Hydra application.
     """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
@@ -109,23 +113,27 @@ def hydra_compose(typed: Sequence[str], where: Sequence[Path]) -> DictConfig:
     prepare()
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with initialize_config_dir(config_dir=str(where[0]), job_name="mlplab", version_base="1.3"):
+        with initialize_config_dir(
+            config_dir=str(folders[0]), job_name="mlplab", version_base="1.3"
+        ):
             return compose_config(
-                "config", overrides=[*typed, *hydra_search_path(where)], return_hydra_config=True
+                "config",
+                overrides=[*overrides, *hydra_search_path(folders)],
+                return_hydra_config=True,
             )
     finally:
         GlobalHydra.instance().hydra = outer
 
 
-def hydra_search_path(where: Sequence[Path]) -> list[str]:
-    """The override that gives Hydra the user's folders, where there are any."""
-    if len(where) == 1:
+def hydra_search_path(folders: Sequence[Path]) -> list[str]:
+    """Return the override that adds the user's folders to Hydra's search path, if there are any."""
+    if len(folders) == 1:
         return []
     return [
         "hydra.searchpath=["
         + ",".join(
             "'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
-            for folder in where[1:]
+            for folder in folders[1:]
         )
         + "]"
     ]
@@ -135,16 +143,16 @@ def hydra_search_path(where: Sequence[Path]) -> list[str]:
 def _check_version() -> None:
     import hydra
 
-    version = tuple(int(piece) for piece in hydra.__version__.split(".")[:3] if piece.isdigit())
+    version = tuple(int(digits) for digits in hydra.__version__.split(".")[:3] if digits.isdigit())
     if not HYDRA_VERSIONS[0] <= version < HYDRA_VERSIONS[1]:
         raise ConfigError(
-            f"mlplab needs hydra-core >= 1.3.8, < 1.4, and {hydra.__version__} is installed; older"
-            " ones run code that a configuration names."
+            f"mlplab needs hydra-core >= 1.3.8, < 1.4, but {hydra.__version__} is installed; older"
+            " versions run code that a configuration names."
         )
 
 
 def prepare() -> None:
-    """Tell Hydra of our resolver and of the plugins' parts."""
+    """Register mlplab's resolver and the components of plugins with Hydra."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -153,27 +161,25 @@ def prepare() -> None:
     _check_version()
     OmegaConf.register_new_resolver("mlplab.stamp", stamp, replace=True, use_cache=True)
     for group in plugins.OPEN_GROUPS:
-        for word, part in plugins.registered(group).items():
+        for name, component in plugins.registered(group).items():
             node = {
                 key: list(value) if isinstance(value, tuple) else value
-                for key, value in defaults(part).items()
+                for key, value in defaults(component).items()
             }
             ConfigStore.instance().store(
-                group=group, name=word, node={"name": word, **node}, provider="plugin"
+                group=group, name=name, node={"name": name, **node}, provider="plugin"
             )
 
 
 def stamp() -> str:
-    """The name of a run's folder: its time, and eight random digits so that no two runs share
-    it.
-    """
+    """Return a name for a run's folder: the time and eight random digits that make it unique."""
     return time.strftime("%Y-%m-%d_%H-%M-%S-") + secrets.token_hex(4)
 
 
 def resolve_tree(
-    tree: DictConfig, overrides: tuple[str, ...], where: Sequence[Path], complete: bool = True
+    tree: DictConfig, overrides: tuple[str, ...], folders: Sequence[Path], complete: bool = True
 ) -> Composed:
-    """A composed tree, checked and resolved to plain values."""
+    """Check a composed tree and resolve it to plain values. Raises ConfigError."""
     from omegaconf import open_dict
 
     raw = _plain_tree(tree)
@@ -183,8 +189,8 @@ def resolve_tree(
     choices: Mapping[str, Any] = hydra_node["runtime"]["choices"]
     sources = Sources(
         overrides,
-        {group: word for group, word in choices.items() if isinstance(word, str)},
-        tuple(where),
+        {group: name for group, name in choices.items() if isinstance(name, str)},
+        tuple(folders),
     )
     with open_dict(tree):
         tree.name = raw["name"] = _name(raw, choices)
@@ -193,30 +199,34 @@ def resolve_tree(
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
-    several = sweep.several or getattr(mode, "name", mode) == "MULTIRUN" or all_folds(config)
-    return Composed(config, run_dir, sweep_dir, sources, several, sweep)
+    is_sweep = (
+        sweep.has_several_jobs or getattr(mode, "name", mode) == "MULTIRUN" or all_folds(config)
+    )
+    return Composed(config, run_dir, sweep_dir, sources, is_sweep, sweep)
 
 
 def all_folds(config: Mapping[str, Any]) -> bool:
-    """Whether the configuration means a network a fold."""
+    """Return whether the configuration asks for one network per fold."""
     node = config.get("validation")
     return isinstance(node, dict) and node.get("name") == "kfold" and node.get("fold") is None
 
 
-def _sweep(node: object, sources: Sources) -> Sweep:
+def _sweep(values: object, sources: Sources) -> Sweep:
     from mlplab.config.component import ConfigNode, construct
 
-    place = ConfigNode("sweep", sources)
-    if not isinstance(node, dict):
-        raise ConfigError(f"{place.at()} is not a mapping with the keys {', '.join(rules(Sweep))}.")
-    for key in node:
+    node = ConfigNode("sweep", sources)
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{node.describe()} is not a mapping with the keys {', '.join(rules(Sweep))}."
+        )
+    for key in values:
         if key not in rules(Sweep):
             raise ConfigError(
-                f"{place.at(str(key))} is unknown."
+                f"{node.describe(str(key))} is unknown."
                 f" {did_you_mean(str(key), rules(Sweep), '`sweep.{}`')}The keys of sweep:"
                 f" {', '.join(rules(Sweep))}."
             )
-    return construct(Sweep, node, place)
+    return construct(Sweep, values, node)
 
 
 def _folder(tree: DictConfig, key: str) -> str:
@@ -270,7 +280,7 @@ def _resolve(
             path = getattr(error, "full_key", None) or key
             raise ConfigError(
                 f"`{path}` has no default and must be given: {path}=... (`mlplab list {key}"
-                f" {sources.choices.get(key, '')}` says what it is)."
+                f" {sources.choices.get(key, '')}` explains it)."
             ) from error
         except OmegaConfBaseException as error:
             kind = (
@@ -279,7 +289,7 @@ def _resolve(
                 else "cannot be resolved"
             )
             path = getattr(error, "full_key", None) or key
-            origin = sources.of(path)
+            origin = sources.origin(path)
             raise ConfigError(
                 f"`{path}` {kind}{f' ({origin})' if origin else ''}: {str(error).splitlines()[0]}."
             ) from error

@@ -1,6 +1,4 @@
-"""Choices that are right each for itself and do not fit each other, found before any data are
-made.
-"""
+"""Checks that choices, each valid by itself, fit each other, before any data is generated."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ _METRICS = {"classification": ("loss", "accuracy"), "regression": ("loss", "r2",
 
 
 def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
-    """Raise ConfigError where the parts do not fit each other, or this machine, whose device only
-    training needs.
-    """
+    """Raise ConfigError if the components do not fit each other or, if `trains`, the machine."""
     _check_loss(settings)
     _check_monitor(settings, sources)
     _check_size(settings, sources)
@@ -35,37 +31,38 @@ def _check_loss(settings: Settings) -> None:
         return
     from mlplab.config.registry import table
 
-    fitting = [word for word, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
-    serves = " and ".join(settings.loss.tasks)
+    losses = [name for name, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
+    loss_tasks = " and ".join(settings.loss.tasks)
     raise ConfigError(
-        f"loss={settings.word('loss')} is for {serves}, and dataset={settings.word('dataset')} is a"
-        f" {kind}. loss=auto chooses by itself; losses for {kind}: {', '.join(fitting)}."
+        f"loss={settings.choice('loss')} is for {loss_tasks}, but"
+        f" dataset={settings.choice('dataset')} is a {kind} task. loss=auto selects a fitting loss;"
+        f" losses for {kind}: {', '.join(losses)}."
     )
 
 
 def _check_monitor(settings: Settings, sources: Sources) -> None:
     monitor, kind = settings.training.monitor, settings.dataset.task_kind
-    fitting = _METRICS.get(kind, (monitor,))
-    if monitor != "auto" and monitor not in fitting:
-        origin = sources.of("training.monitor")
+    metrics = _METRICS.get(kind, (monitor,))
+    if monitor != "auto" and monitor not in metrics:
+        origin = sources.origin("training.monitor")
         raise ConfigError(
             f"`training.monitor = {monitor}`{f' ({origin})' if origin else ''} cannot be measured:"
-            f" dataset={settings.word('dataset')} is a {kind}. There, training.monitor is auto,"
-            f" {', '.join(fitting)}."
+            f" dataset={settings.choice('dataset')} is a {kind} task, for which training.monitor is"
+            f" one of auto, {', '.join(metrics)}."
         )
 
 
 def _check_size(settings: Settings, sources: Sources) -> None:
-    """At least so many parameters, whatever the data: one input, one output."""
+    """Check the smallest possible number of parameters: that with one input and one output."""
     widths = [1, *(layer.units for layer in settings.layers[:-1]), 1]
-    least = sum(a * b + b for a, b in pairwise(widths))
-    if least > MAX_PARAMETERS:
-        origin = sources.of("model.hidden")
-        gigabytes = 4 * least * (2 if settings.dtype == "float64" else 1) / 1e9
+    num_parameters = sum(a * b + b for a, b in pairwise(widths))
+    if num_parameters > MAX_PARAMETERS:
+        origin = sources.origin("model.hidden")
+        gigabytes = 4 * num_parameters * (2 if settings.dtype == "float64" else 1) / 1e9
         raise ConfigError(
             f"`model.hidden`{f' ({origin})' if origin else ''} makes a network of at least"
-            f" {least:.2g} parameters, {gigabytes:.2g} GB for the weights alone; the largest that"
-            f" mlplab trains has {MAX_PARAMETERS:.0e}. Choose smaller widths, such as"
+            f" {num_parameters:.2g} parameters, {gigabytes:.2g} GB for the weights alone; mlplab"
+            f" trains at most {MAX_PARAMETERS:.0e}. Choose smaller widths, such as"
             " model.hidden=64-64."
         )
 
@@ -75,8 +72,8 @@ def _check_batch_norm(settings: Settings) -> None:
         layer.normalization == "batch" for layer in settings.layers
     ):
         raise ConfigError(
-            "`model.normalization = batch` measures mean and variance over the examples of an"
-            f" update, and training={settings.word('training')} makes updates of one example here."
+            "`model.normalization = batch` computes mean and variance over the examples of an"
+            f" update, but with training={settings.choice('training')} an update has one example."
             " Choose training=minibatch with training.batch_size >= 2, training=batch, or"
             " model.normalization=layer."
         )
@@ -88,7 +85,7 @@ def _check_device(settings: Settings, sources: Sources) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        origin = sources.of("device")
+        origin = sources.origin("device")
         raise ConfigError(
             f"`device = cuda`{f' ({origin})' if origin else ''}: torch {torch.__version__} finds no"
             " CUDA device here. device=auto or device=cpu trains on the CPU."

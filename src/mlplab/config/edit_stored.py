@@ -1,4 +1,4 @@
-"""A stored configuration with some words put on top of it, as if both had been typed."""
+"""Apply overrides to a stored configuration, as if it had been composed with them."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 
-def change(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Composed:
-    """The configuration of `source` with the words applied: a value in its place, a group replaced
-    by the chosen file's. Raises ConfigError.
+def apply_overrides(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Composed:
+    """Return the configuration of `source` with the overrides applied. Raises ConfigError.
+
+    The override of a key replaces its value; that of a group replaces the whole group by its new
+    choice.
     """
     plugins.load_installed()
-    where = config_folders([])
+    folders = config_folders([])
     parsed = parse_overrides(overrides)
-    check_overrides(parsed, where, multirun=False)
+    check_overrides(parsed, folders, multirun=False)
     changed = copy.deepcopy(config)
-    for line, word in zip(overrides, parsed, strict=True):
-        key = word.key_or_group
+    for line, override in zip(overrides, parsed, strict=True):
+        key = override.key_or_group
         if key.partition(".")[0] in ("hydra", "sweep", "seeds") or key == "experiment":
             raise ConfigError(
-                f"`{line}` cannot be put on the stored configuration of {source}: it takes groups"
-                " and keys, as in optimizer.lr=0.01."
+                f"`{line}` cannot be applied to the stored configuration of {source}: it accepts"
+                " groups and keys, as in optimizer.lr=0.01."
             )
         if key in GROUPS:
             changed[key] = compose([line]).config[key]
         else:
-            _put(changed, key.split("."), word.value(), line, source)
+            _set_value(changed, key.split("."), override.value(), line, source)
     return Composed(changed, sources=Sources(tuple(overrides)))
 
 
-def _put(config: dict[str, Any], path: Sequence[str], value: Any, line: str, source: Path) -> None:
+def _set_value(
+    config: dict[str, Any], path: Sequence[str], value: Any, line: str, source: Path
+) -> None:
     node: Any = config
-    for i, piece in enumerate(path):
-        known = list(node) if isinstance(node, dict) else []
+    for i, key in enumerate(path):
+        keys = list(node) if isinstance(node, dict) else []
         if i == 0:
-            known = [*dict.fromkeys([*known, *rules(Root)])]
-        if piece not in known:
+            keys = [*dict.fromkeys([*keys, *rules(Root)])]
+        if key not in keys:
             raise ConfigError(
                 f"`{line}`: the configuration of {source} has no key `{'.'.join(path)}`."
-                f" {did_you_mean(piece, known)}"
+                f" {did_you_mean(key, keys)}"
             )
         if i < len(path) - 1:
-            node = node[piece]
+            node = node[key]
     node[path[-1]] = value

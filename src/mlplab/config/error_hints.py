@@ -1,5 +1,5 @@
-"""What went wrong where only the composed configuration can tell: a key of another choice, or a
-file that does not compose.
+"""Explain mistakes that only the composed configuration reveals: a key that belongs to another
+choice, or a file that does not compose.
 """
 
 from __future__ import annotations
@@ -22,130 +22,139 @@ if TYPE_CHECKING:
 
 def unknown_key(
     group: str,
-    word: str,
+    name: str,
     key: str,
-    known: Sequence[str],
-    where: Sequence[Path],
-    place: str,
+    keys: Sequence[str],
+    folders: Sequence[Path],
+    path: str,
     origin: str,
     values: Mapping[str, Any],
 ) -> ConfigError:
-    """`key` at the place (`optimizer`, `model.hidden[0].activation`) is not a key of this choice:
-    whose it is, and what was probably meant.
+    """Return the error for `key`, which the choice `name` of the group does not have.
+
+    It names the choices that have the key and the most similar key. `path` is the node, such as
+    `optimizer` or `model.hidden[0].activation`; `keys` and `values` are those of the node.
     """
-    homes = catalog.owners(group, key, where) if group in COMPONENT_GROUPS else []
-    others = [other for other in catalog.groups_with(key, where) if other != group]
-    has = f"{word} has {listing(known, empty='no keys')}."
-    if homes:
-        text = f"`{key}` belongs to {group} {listing(homes)}; {has}"
+    owners = catalog.choices_with_key(group, key, folders) if group in COMPONENT_GROUPS else []
+    others = [other for other in catalog.groups_with_key(key, folders) if other != group]
+    available = f"{name} has {listing(keys, empty='no keys')}."
+    if owners:
+        text = f"`{key}` belongs to {group} {listing(owners)}; {available}"
     elif others:
         text = (
-            f"{group} {word} has no key `{key}`; it belongs to {listing(others, ' and ')}"
-            f" (`{others[0]}.{key}`). {has}"
+            f"{group} {name} has no key `{key}`; it belongs to {listing(others, ' and ')}"
+            f" (`{others[0]}.{key}`). {available}"
         )
     else:
-        text = f"{group} {word} has no key `{key}`. {_near(place, key, known, values)}{has}"
+        text = f"{group} {name} has no key `{key}`. {_hint(path, key, keys, values)}{available}"
     return ConfigError(
-        f"`{place}.{key}`{_from(origin)} is unknown: {text} `mlplab list {group} {word}` explains"
+        f"`{path}.{key}`{_from(origin)} is unknown: {text} `mlplab list {group} {name}` explains"
         " them."
     )
 
 
-def _near(place: str, key: str, known: Sequence[str], values: Mapping[str, Any]) -> str:
-    near = nearest(key, known)
-    if near is None:
+def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, Any]) -> str:
+    similar = nearest(key, keys)
+    if similar is None:
         return ""
-    now = f" (now {value_yaml(values[near])})" if near in values else ""
-    return f"Did you mean `{place}.{near}`{now}? "
+    now = f" (now {value_yaml(values[similar])})" if similar in values else ""
+    return f"Did you mean `{path}.{similar}`{now}? "
 
 
 def _from(origin: str) -> str:
     return f" ({origin})" if origin else ""
 
 
-def failure(
+def explain_failure(
     error: Exception,
-    words: Sequence[Override],
-    where: Sequence[Path],
+    overrides: Sequence[Override],
+    folders: Sequence[Path],
     compose: Callable[[Sequence[str]], Mapping[str, Any]],
 ) -> ConfigError:
-    """What Hydra refused, in one paragraph. `compose` gives the plain tree and is tried with the
-    choices alone, to see what was there.
+    """Return an error of one paragraph for what Hydra refused.
+
+    `compose` returns the plain tree. It is called with the group choices only, to see which keys
+    they have.
     """
-    choices = [word.input_line or "" for word in words if "." not in word.key_or_group]
-    typed = [word for word in words if "." in word.key_or_group]
+    choices = [
+        override.input_line or "" for override in overrides if "." not in override.key_or_group
+    ]
+    key_overrides = [override for override in overrides if "." in override.key_or_group]
     try:
         tree = compose(choices)
     except Exception:
-        return _file_failure(error, where)
-    for word in typed:
-        if found := (
-            launchers.unknown_key(word, tree["hydra"])
-            if word.is_hydra_override()
-            else _missing_key(word, tree, where)
+        return _file_failure(error, folders)
+    for override in key_overrides:
+        if explanation := (
+            launchers.unknown_key(override, tree["hydra"])
+            if override.is_hydra_override()
+            else _missing_key(override, tree, folders)
         ):
-            return found
+            return explanation
     return ConfigError(f"The configuration does not compose: {_plain(error)}")
 
 
 def _missing_key(
-    word: Override, tree: Mapping[str, Any], where: Sequence[Path]
+    override: Override, tree: Mapping[str, Any], folders: Sequence[Path]
 ) -> ConfigError | None:
-    line, group, *rest = word.input_line or "", *word.key_or_group.split(".")
+    line, group, *path = override.input_line or "", *override.key_or_group.split(".")
     node = tree.get(group)
-    if not isinstance(node, dict) or not rest:
+    if not isinstance(node, dict) or not path:
         return None
-    if rest[0] not in node:
-        known = [key for key in node if key != "name"]
+    if path[0] not in node:
+        keys = [key for key in node if key != "name"]
         return unknown_key(
-            group, str(node.get("name")), rest[0], known, where, group, f"override `{line}`", node
+            group, str(node.get("name")), path[0], keys, folders, group, f"override `{line}`", node
         )
-    if word.is_add():
+    if override.is_add():
         return ConfigError(
-            f"`{line}`: `{group}.{rest[0]}` is there already, with the value"
-            f" {value_yaml(node[rest[0]])}. Change it without the plus: {line.lstrip('+')}."
+            f"`{line}`: `{group}.{path[0]}` already exists with the value"
+            f" {value_yaml(node[path[0]])}. Change it without the plus: {line.lstrip('+')}."
         )
-    if len(rest) > 1 and not isinstance(node[rest[0]], dict):
+    if len(path) > 1 and not isinstance(node[path[0]], dict):
         return ConfigError(
-            f"`{line}`: `{group}.{rest[0]}` has no keys of its own; its value is"
-            f" {value_yaml(node[rest[0]])}. Set it as a whole: {group}.{rest[0]}=..."
+            f"`{line}`: `{group}.{path[0]}` is not a mapping with keys; its value is"
+            f" {value_yaml(node[path[0]])}. Set it as a whole: {group}.{path[0]}=..."
         )
     return None
 
 
-def _file_failure(error: Exception, where: Sequence[Path]) -> ConfigError:
-    """A file that does not compose: an unknown choice in its defaults, or a mistake in its YAML."""
+def _file_failure(error: Exception, folders: Sequence[Path]) -> ConfigError:
+    """Explain a file that does not compose: an unknown choice in its defaults, or a YAML error."""
     import yaml
     from hydra.errors import MissingConfigException
 
     if isinstance(error, yaml.YAMLError):
         mark = getattr(error, "problem_mark", None)
-        place = (
+        location = (
             f"{file_label(Path(mark.name))}, line {mark.line + 1}: "
             if mark and Path(mark.name).exists()
             else ""
         )
         return ConfigError(
-            f"{place}this is not YAML: {getattr(error, 'problem', None) or _plain(error)}."
+            f"{location}this is not YAML: {getattr(error, 'problem', None) or _plain(error)}."
         )
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
         group, _, missing = str(error.missing_cfg_file).rpartition("/")
         if group in launchers.PACKAGES:
-            return launchers.missing(group, missing, list(error.options or ()))
+            return launchers.missing_package(group, missing, list(error.options or ()))
         source = re.match(r"In '([^']+)'", str(error))
-        known = catalog.words(group, where) if group in GROUPS else list(error.options or ())
-        place = f"In {source[1]}.yaml: " if source and group in GROUPS else ""
+        names = (
+            catalog.choice_names(group, folders) if group in GROUPS else list(error.options or ())
+        )
+        location = f"In {source[1]}.yaml: " if source and group in GROUPS else ""
         return ConfigError(
-            f"{place}there is no {group} `{missing}`."
-            f" {did_you_mean(missing, known, f'`{group}={{}}`')}Choices of {group}:"
-            f" {', '.join(known)}."
+            f"{location}there is no {group} `{missing}`."
+            f" {did_you_mean(missing, names, f'`{group}={{}}`')}Choices of {group}:"
+            f" {', '.join(names)}."
         )
     return ConfigError(f"The configuration does not compose: {_plain(error)}")
 
 
 def _plain(error: BaseException) -> str:
-    """The messages of an error and of what caused it, in one line, without Hydra's advice to add
-    the wrong key with +.
+    """Return the messages of an error and its causes on one line.
+
+    Hydra's advice to add the misspelled key with + is left out.
     """
     texts = []
     cause: BaseException | None = error

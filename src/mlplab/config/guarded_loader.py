@@ -1,9 +1,8 @@
-"""Hydra's loader with our guard in it: what a sweep composes, in this process or in a launcher's
-workers, is checked before Hydra acts on it.
+"""A loader for Hydra that checks each configuration of a sweep before Hydra acts on it, in this
+process and in the workers of a launcher.
 
-A sweep composes configurations that nobody typed in full; a file of the user's that one of them
-brings in could set up logging or environment variables, on which Hydra acts before a job of ours
-begins.
+A sweep may compose user files that set up logging or environment variables, which Hydra would apply
+before a job starts.
 """
 
 from __future__ import annotations
@@ -20,27 +19,32 @@ from mlplab.config.overrides import check_hydra_override, parse_overrides
 
 
 class GuardedLoader(ConfigLoaderImpl):
-    """Raises ConfigError for a configuration, or an override, that `guard` refuses."""
+    """Raises ConfigError for unsafe configurations and overrides.
 
-    def __init__(self, config_search_path: ConfigSearchPath, own_words: Sequence[str]) -> None:
+    The overrides in `trusted`, which mlplab adds itself, are not checked.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath, trusted: Sequence[str]) -> None:
         super().__init__(config_search_path)
-        self.own_words = tuple(own_words)
+        self.trusted = tuple(trusted)
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
     ) -> DictConfig:
-        """The composed tree, checked."""
-        typed = [
-            word
-            for word in parse_overrides(line for line in overrides if line not in self.own_words)
-            if word.is_hydra_override()
+        """Return the composed tree after checking it. Raises ConfigError."""
+        hydra_overrides = [
+            override
+            for override in parse_overrides(line for line in overrides if line not in self.trusted)
+            if override.is_hydra_override()
         ]
-        for word in typed:
-            check_hydra_override(word.key_or_group, word.input_line or "")
+        for override in hydra_overrides:
+            check_hydra_override(override.key_or_group, override.input_line or "")
         tree = super().load_configuration(config_name, overrides, *args, **kwargs)
         plain: Any = OmegaConf.to_container(tree, resolve=False)
         node = plain.pop("hydra")
         security.check_hydra(node)
-        security.refuse_untyped(node, [word.key_or_group for word in typed])
+        security.refuse_unsafe_launcher_values(
+            node, [override.key_or_group for override in hydra_overrides]
+        )
         security.refuse_code(plain)
         return tree

@@ -1,6 +1,4 @@
-"""Hydra's own launchers and sweepers: packages that are installed beside mlplab, and what to say
-where one is missing or has no such key.
-"""
+"""Launchers and sweepers of other packages: error messages for a missing package or unknown key."""
 
 from __future__ import annotations
 
@@ -28,67 +26,67 @@ PACKAGES = {
         "nevergrad": "hydra-nevergrad-sweeper",
     },
 }
-"""The words of the packages that Hydra's authors publish."""
+"""The package of each choice that Hydra's authors publish."""
 
-INSTEAD = {
-    "joblib": "sweep.workers=2 trains by several processes",
-    "submitit_local": "sweep.workers=2 trains by several processes",
+ALTERNATIVES = {
+    "joblib": "sweep.workers=2 trains with several processes",
+    "submitit_local": "sweep.workers=2 trains with several processes",
     "submitit_slurm": "sweep.workers=8 sweep.engine=slurm trains on a Slurm cluster",
     "ray": "sweep.workers=8 sweep.engine=ray trains on Ray",
-    "optuna": "sweep.trials=64 searches, with the Optuna of today, which that package cannot use",
+    "optuna": "sweep.trials=64 searches with a current Optuna, which that package does not support",
 }
-"""What mlplab has of its own, which trains populations where these train job by job."""
+"""The equivalents in mlplab, which train whole populations instead of single jobs."""
 
 
-def missing(group: str, word: str, known: Sequence[str]) -> ConfigError:
-    """The launcher or sweeper `word` is not there."""
+def missing_package(group: str, name: str, installed: Sequence[str]) -> ConfigError:
+    """Return the error for the launcher or sweeper `name`, which is not installed."""
     kind = group.rpartition("/")[2]
     packages = PACKAGES.get(group, {})
-    if word in packages:
-        instead = f" Without it: {INSTEAD[word]}." if word in INSTEAD else ""
+    if name in packages:
+        alternative = f" Without it: {ALTERNATIVES[name]}." if name in ALTERNATIVES else ""
         return ConfigError(
-            f"`{group}={word}` is the {kind} of {packages[word]}, which is not installed: pip"
-            f" install {packages[word]}.{instead} Installed: {listing(known)}."
+            f"`{group}={name}` is the {kind} of {packages[name]}, which is not installed: pip"
+            f" install {packages[name]}.{alternative} Installed: {listing(installed)}."
         )
     return ConfigError(
-        f"There is no {group} `{word}`."
-        f" {did_you_mean(word, [*known, *packages], f'`{group}={{}}`')}Installed: {listing(known)};"
-        " with packages of Hydra's:"
-        f" {listing([other for other in packages if other not in known])}."
+        f"There is no {group} `{name}`."
+        f" {did_you_mean(name, [*installed, *packages], f'`{group}={{}}`')}Installed:"
+        f" {listing(installed)}; available as packages of Hydra:"
+        f" {listing([other for other in packages if other not in installed])}."
     )
 
 
-def unknown_key(word: Override, hydra: Mapping[str, Any]) -> ConfigError | None:
-    """A typed key that the chosen launcher or sweeper has not; None where the word is another one,
-    or fits.
+def unknown_key(override: Override, hydra: Mapping[str, Any]) -> ConfigError | None:
+    """Return the error for a key that the chosen launcher or sweeper does not have.
+
+    None if the override is for something else, or if the key exists.
     """
-    _, _, rest = word.key_or_group.partition(".")
-    kind, _, inside = rest.partition(".")
+    _, _, hydra_key = override.key_or_group.partition(".")
+    kind, _, node_key = hydra_key.partition(".")
     if (
-        not inside
+        not node_key
         or kind not in ("launcher", "sweeper")
-        or word.is_add()
-        or word.is_force_add()
+        or override.is_add()
+        or override.is_force_add()
         or not isinstance(hydra.get(kind), Mapping)
     ):
         return None
     node, path = hydra[kind], f"hydra.{kind}"
-    for key in inside.split("."):
+    for key in node_key.split("."):
         if not isinstance(node, Mapping) or key not in node:
             keys = (
                 [str(name) for name in node if name != "_target_"]
                 if isinstance(node, Mapping)
                 else []
             )
-            near = did_you_mean(
-                key, keys, f"`{path}.{{}}={(word.input_line or '').partition('=')[2]}`"
+            hint = did_you_mean(
+                key, keys, f"`{path}.{{}}={(override.input_line or '').partition('=')[2]}`"
             )
-            chosen = hydra["runtime"]["choices"].get(f"hydra/{kind}")
+            choice = hydra["runtime"]["choices"].get(f"hydra/{kind}")
             return ConfigError(
-                f"`{word.input_line}`: `{path}` has no key `{key}`, with hydra/{kind}={chosen}."
-                f" {near}It has {listing(keys, empty='no keys')}. Another {kind} is chosen by"
-                f" hydra/{kind}=WORD; a key that its package takes beyond those is added with a"
-                " plus."
+                f"`{override.input_line}`: `{path}` has no key `{key}` with hydra/{kind}={choice}."
+                f" {hint}It has {listing(keys, empty='no keys')}. Choose another {kind} with"
+                f" hydra/{kind}=NAME, or add a further key that its package accepts with a plus."
             )
         node, path = node[key], f"{path}.{key}"
     return None

@@ -1,4 +1,4 @@
-"""The `model` group: the structure of the network, before the parts that it names are built."""
+"""The `model` group: the structure of the network, before its components are built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlplab.errors import FieldError
 from mlplab.schema import Component, Number, anything, choice, flag, integer, number
 
 MAX_LAYERS = 1000
-_PIECE = re.compile(r"(\d{1,10})(?:x(\d{1,10}))?")
+_SEGMENT = re.compile(r"(\d{1,10})(?:x(\d{1,10}))?")
 _FORMS = "write [6, 4], 64-64-32 or 64x3, and [] for no hidden layer"
 
 NORMALIZATIONS = ("none", "batch", "layer")
@@ -18,18 +18,18 @@ NORMALIZATIONS = ("none", "batch", "layer")
 
 @dataclass(frozen=True)
 class LayerKeys(Component):
-    """One hidden layer where it differs from the others; what is null follows the model."""
+    """The keys of one hidden layer; null takes the value of the model or its group."""
 
     units: int = integer(1, "width", at_least=1)
     activation: Any = anything(
-        None, "a word, or a mapping with a name; null is the activation group's"
+        None, "a name, or a mapping with a name; null takes that of the group activation"
     )
     initializer: Any = anything(
-        None, "a word, or a mapping with a name; null is the initializer group's"
+        None, "a name, or a mapping with a name; null takes that of the group initializer"
     )
     dropout: Number | None = number(
         None,
-        "probability of leaving a unit out; null is the model's",
+        "probability of dropping a unit; null takes the model's",
         at_least=0,
         below=1,
         optional=True,
@@ -37,10 +37,10 @@ class LayerKeys(Component):
     normalization: str | None = choice(
         None,
         NORMALIZATIONS,
-        "normalization before the activation; null is the model's",
+        "normalization before the activation; null takes the model's",
         optional=True,
     )
-    bias: Any = anything(None, "true or false; null is the model's")
+    bias: Any = anything(None, "true or false; null takes the model's")
 
     def check(self) -> None:
         if not (self.bias is None or isinstance(self.bias, bool)):
@@ -49,7 +49,7 @@ class LayerKeys(Component):
 
 @dataclass(frozen=True)
 class Mlp(Component):
-    """Fully connected layers, one after another; the loss decides the width of the last.
+    """A stack of fully connected layers; the loss determines the width of the last.
 
     A layer is a width, or a mapping with `units` and any of activation, initializer, dropout,
     normalization and bias.
@@ -61,33 +61,35 @@ class Mlp(Component):
         " 6, activation: relu, ...}",
     )
     dropout: Number = number(
-        0.0, "probability of leaving a hidden unit out of an update", at_least=0, below=1
+        0.0, "probability of dropping a hidden unit in an update", at_least=0, below=1
     )
     normalization: str = choice(
         "none", NORMALIZATIONS, "normalization before each hidden activation"
     )
     bias: bool = flag(True, "affine layers have biases")
     bias_initializer: Any = anything(
-        None, "initializer of the biases, a word or a mapping; null sets them to initializer.bias"
+        None, "initializer of the biases, a name or a mapping; null sets them to initializer.bias"
     )
     output_initializer: Any = anything(
         None,
-        "initializer of the output layer, a word or a mapping; null is that of the hidden layers",
+        "initializer of the output layer, a name or a mapping; null takes that of the hidden"
+        " layers",
     )
 
     def layers(self) -> list[dict[str, Any]]:
-        """The hidden layers as mappings with `units`, whichever way they were written. Raises
-        FieldError.
+        """Return the hidden layers as mappings with `units`, from any of the accepted forms.
+
+        Raises FieldError if `hidden` has none of the forms.
         """
-        written = self.hidden
-        if isinstance(written, str):
-            widths = _widths(written)
-        elif isinstance(written, int) and not isinstance(written, bool):
-            widths = [written]
-        elif isinstance(written, (list, tuple)):
-            widths = list(written)
+        hidden = self.hidden
+        if isinstance(hidden, str):
+            widths = _widths(hidden)
+        elif isinstance(hidden, int) and not isinstance(hidden, bool):
+            widths = [hidden]
+        elif isinstance(hidden, (list, tuple)):
+            widths = list(hidden)
         else:
-            raise FieldError("hidden", written, f"is not a structure: {_FORMS}")
+            raise FieldError("hidden", hidden, f"is not a structure: {_FORMS}")
         if len(widths) > MAX_LAYERS:
             raise FieldError("hidden", f"{len(widths)} layers", f"is more than {MAX_LAYERS} layers")
         return [_layer(i, item) for i, item in enumerate(widths)]
@@ -106,26 +108,27 @@ def _layer(i: int, item: object) -> dict[str, Any]:
     raise FieldError(
         f"hidden[{i}]",
         item,
-        "is not a layer: a width (a whole number >= 1), or a mapping such as {units: 6, activation:"
-        " relu}",
+        "is not a layer: write a width (an integer >= 1), or a mapping such as {units: 6,"
+        " activation: relu}",
     )
 
 
-def _widths(written: str) -> list[Any]:
-    """64-64x3 -> 64, 64, 64, 64; the empty text -> no layer."""
+def _widths(text: str) -> list[Any]:
+    """Parse the widths: 64-64x3 -> 64, 64, 64, 64; the empty string -> no layer."""
     widths: list[Any] = []
-    if not written.strip():
+    if not text.strip():
         return widths
-    for piece in written.strip().split("-"):
-        match = _PIECE.fullmatch(piece)
+    for segment in text.strip().split("-"):
+        match = _SEGMENT.fullmatch(segment)
         if not match:
-            raise FieldError("hidden", written, f"is not a structure: {_FORMS}")
+            raise FieldError("hidden", text, f"is not a structure: {_FORMS}")
         times = int(match[2] or 1)
         if times < 1 or len(widths) + times > MAX_LAYERS:
             raise FieldError(
                 "hidden",
-                written,
-                f"has {'no' if times < 1 else 'too many'} layers in `{piece}`: 1 to {MAX_LAYERS}",
+                text,
+                f"has {'no' if times < 1 else 'too many'} layers in `{segment}`: 1 to {MAX_LAYERS}"
+                " are allowed",
             )
         widths += [int(match[1])] * times
     return widths

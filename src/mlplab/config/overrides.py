@@ -1,8 +1,7 @@
-"""The words typed by the user (overrides), checked against the files on disk before Hydra sees
-them.
+"""The user's overrides, checked against the configuration files before Hydra sees them.
 
-What is misspelled here is answered with the nearest right word; what only the composed
-configuration can tell is left to `compose`.
+Misspelled names are answered with the most similar valid one. Mistakes that only the composed
+configuration reveals are left to `compose`.
 """
 
 from __future__ import annotations
@@ -36,79 +35,85 @@ HYDRA_KEYS = (
 )
 
 
-def parse_overrides(words: Iterable[str]) -> list[Override]:
-    """Hydra's own grammar, with errors that teach."""
+def parse_overrides(lines: Iterable[str]) -> list[Override]:
+    """Parse overrides with Hydra's grammar. Raises ConfigError with advice for an invalid one."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     parser = OverridesParser.create()
     parsed = []
-    for word in words:
+    for line in lines:
         try:
-            parsed += parser.parse_overrides([word])
+            parsed += parser.parse_overrides([line])
         except HydraException as error:
-            raise _unreadable(word) from error
+            raise _unreadable(line) from error
     return parsed
 
 
-def check_overrides(words: Sequence[Override], where: Sequence[Path], multirun: bool) -> None:
-    """Refuse what is wrong whatever the rest of the configuration says."""
-    for word in words:
-        line = word.input_line or word.key_or_group
-        key = word.key_or_group
+def check_overrides(overrides: Sequence[Override], folders: Sequence[Path], multirun: bool) -> None:
+    """Raise ConfigError for overrides that are wrong regardless of the rest of the configuration.
+
+    `multirun` allows several values per key.
+    """
+    for override in overrides:
+        line = override.input_line or override.key_or_group
+        key = override.key_or_group
         if not key:
             raise _unreadable(line)
-        _refuse_code(word, line)
+        _refuse_code(override, line)
         head = key.partition(".")[0]
-        if word.is_sweep_override() and not multirun and head not in ("sweep", "seeds"):
+        if override.is_sweep_override() and not multirun and head not in ("sweep", "seeds"):
             raise ConfigError(
-                f"`{line}` gives several values, and one run takes one. Add -m to train them all;"
-                f" for a list write {key}=[...] and for a text with commas put it in quotes inside"
+                f"`{line}` gives several values, but one run takes one. Add -m to train them all;"
+                f" for a list write {key}=[...], and put a string with commas in quotes inside"
                 f" quotes: \"{key}='a,b'\"."
             )
-        if word.is_hydra_override() or key == "hydra":
+        if override.is_hydra_override() or key == "hydra":
             check_hydra_override(key, line)
         elif head == "sweep" or key == "seeds":
-            _check_sweep_word(word, line)
-        elif word.is_delete():
+            _check_sweep_override(override, line)
+        elif override.is_delete():
             raise ConfigError(
-                f"`{line}` would take `{key}` away, and every key is needed. Give it another value"
+                f"`{line}` would delete `{key}`, but every key is needed. Give it another value"
                 f" instead: {key}=..."
             )
-        elif word.package is not None:
+        elif override.package is not None:
             raise ConfigError(
-                f"`{line}`: @ would place a group elsewhere, and every group has one place."
-                f" {did_you_mean(key, GROUPS, '`{}=WORD`')}"
+                f"`{line}`: @ would move a group to another path, but the path of every group is"
+                f" fixed. {did_you_mean(key, GROUPS, '`{}=NAME`')}"
             )
         elif key in GROUPS:
-            _check_choice(word, line, where)
+            _check_choice(override, line, folders)
         else:
-            _check_key(word, key, line, where)
+            _check_key(override, key, line, folders)
 
 
-def to_hydra(words: Iterable[Override]) -> list[str]:
-    """The words as Hydra takes them: a mapping replaces or fills another only when it is forced in,
-    and so are keys inside a mapping.
+def to_hydra(overrides: Iterable[Override]) -> list[str]:
+    """Return the overrides as Hydra needs them: with ++ for a mapping, which otherwise cannot
+    replace or extend another one, and for keys inside a mapping.
     """
     lines = []
-    for word in words:
-        line = word.input_line or ""
-        line = f"sweep.{line}" if word.key_or_group == "seeds" else line
+    for override in overrides:
+        line = override.input_line or ""
+        line = f"sweep.{line}" if override.key_or_group == "seeds" else line
         plain = not (
-            word.is_add() or word.is_force_add() or word.is_delete() or word.is_hydra_override()
+            override.is_add()
+            or override.is_force_add()
+            or override.is_delete()
+            or override.is_hydra_override()
         )
-        inner = word.key_or_group.count(".") > 1 or (
-            not word.is_sweep_override() and isinstance(word.value(), dict)
+        inner = override.key_or_group.count(".") > 1 or (
+            not override.is_sweep_override() and isinstance(override.value(), dict)
         )
-        lines.append("++" + line if plain and inner and "." in word.key_or_group else line)
+        lines.append("++" + line if plain and inner and "." in override.key_or_group else line)
     return lines
 
 
-def _refuse_code(word: Override, line: str) -> None:
-    for piece in re.split(r"[.\[\]/@]+", f"{word.key_or_group}@{word.package or ''}"):
-        if piece in FORBIDDEN:
-            raise forbidden(word.key_or_group, piece, f"The override `{line}`")
-    stack: list[Any] = [] if word.is_sweep_override() else [word.value()]
+def _refuse_code(override: Override, line: str) -> None:
+    for key in re.split(r"[.\[\]/@]+", f"{override.key_or_group}@{override.package or ''}"):
+        if key in FORBIDDEN:
+            raise forbidden(override.key_or_group, key, f"The override `{line}`")
+    stack: list[Any] = [] if override.is_sweep_override() else [override.value()]
     while stack:
         value = stack.pop()
         stack += (
@@ -120,129 +125,132 @@ def _refuse_code(word: Override, line: str) -> None:
         )
         for key in value if isinstance(value, dict) else ():
             if key in FORBIDDEN:
-                raise forbidden(word.key_or_group, key, f"The override `{line}`")
+                raise forbidden(override.key_or_group, key, f"The override `{line}`")
 
 
 def check_hydra_override(key: str, line: str) -> None:
-    """Refuse an override of Hydra's own configuration, but for a few harmless keys."""
-    if any(key == known or key.startswith((known + ".", known + "/")) for known in HYDRA_KEYS):
+    """Raise ConfigError for an override of Hydra's configuration, except for harmless keys."""
+    if any(
+        key == allowed or key.startswith((allowed + ".", allowed + "/")) for allowed in HYDRA_KEYS
+    ):
         return
     raise ConfigError(
-        f"`{line}`: of Hydra's own keys mlplab takes only {listing(HYDRA_KEYS)}."
-        f" {did_you_mean(key, HYDRA_KEYS)}The others could run code, or change what a run leaves"
-        " behind."
+        f"`{line}`: of Hydra's keys, mlplab accepts only {listing(HYDRA_KEYS)}."
+        f" {did_you_mean(key, HYDRA_KEYS)}The others could run code, or change which files a run"
+        " writes."
     )
 
 
-def _check_sweep_word(word: Override, line: str) -> None:
-    """sweep.KEY=VALUE, or seeds=N, of which there is one value a sweep."""
-    if word.is_sweep_override():
+def _check_sweep_override(override: Override, line: str) -> None:
+    """Check sweep.KEY=VALUE or seeds=N, which take one value per sweep."""
+    if override.is_sweep_override():
         raise ConfigError(
-            f"`{line}` gives several values to a key that holds for the whole sweep: give it one."
+            f"`{line}` gives several values to a key that applies to the whole sweep: give it one."
         )
-    _, _, inside = word.key_or_group.partition(".")
-    key = inside.partition(".")[0]
-    known = rules(Sweep)
-    if word.key_or_group != "seeds" and key not in known:
-        near = did_you_mean(key, known, f"`sweep.{{}}={line.partition('=')[2]}`")
+    _, _, path = override.key_or_group.partition(".")
+    key = path.partition(".")[0]
+    sweep_rules = rules(Sweep)
+    if override.key_or_group != "seeds" and key not in sweep_rules:
+        hint = did_you_mean(key, sweep_rules, f"`sweep.{{}}={line.partition('=')[2]}`")
         raise ConfigError(
-            f"`{line}`: the node `sweep` has no key `{key}`. {near}It has {listing(known)}."
+            f"`{line}`: the node `sweep` has no key `{key}`. {hint}It has {listing(sweep_rules)}."
         )
-    if word.is_delete():
+    if override.is_delete():
         raise ConfigError(
-            f"`{line}` would take `{word.key_or_group}` away, and every key is needed. Give it"
+            f"`{line}` would delete `{override.key_or_group}`, but every key is needed. Give it"
             " another value instead."
         )
-    if inside in ("grid", "zip", "blocks"):
+    if path in ("grid", "zip", "blocks"):
         try:
-            values: dict[str, Any] = {inside: word.value()}
+            values: dict[str, Any] = {path: override.value()}
             Sweep(**values)
         except FieldError as error:
             raise ConfigError(f"`{line}`: {error.key} {error.reason}.") from error
 
 
-def _check_choice(word: Override, line: str, where: Sequence[Path]) -> None:
-    group = word.key_or_group
-    if word.is_add() or word.is_force_add():
+def _check_choice(override: Override, line: str, folders: Sequence[Path]) -> None:
+    group = override.key_or_group
+    if override.is_add() or override.is_force_add():
         raise ConfigError(
             f"`{line}`: the group `{group}` always has a choice, so it is replaced, not added."
             f" Write it without +: {line.lstrip('+')}."
         )
-    known = catalog.words(group, where)
+    names = catalog.choice_names(group, folders)
     values = (
-        list(word.sweep_iterator())
-        if word.is_sweep_override() and word.is_discrete_sweep()
-        else [word.value()]
+        list(override.sweep_iterator())
+        if override.is_sweep_override() and override.is_discrete_sweep()
+        else [override.value()]
     )
     for value in values:
         if value is None and DEFAULTS[group] is None:
             continue
-        if not isinstance(value, str) or value not in known:
-            raise unknown_choice(group, value, known, line)
+        if not isinstance(value, str) or value not in names:
+            raise unknown_choice(group, value, names, line)
 
 
-def unknown_choice(group: str, value: object, known: Sequence[str], line: str) -> ConfigError:
-    """No such word in this group."""
-    typed = value if isinstance(value, str) else shown(value)
+def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -> ConfigError:
+    """Return the error for a choice that the group does not have."""
+    name = value if isinstance(value, str) else shown(value)
     others = [
         other
         for other in GROUPS
-        if other != group and isinstance(value, str) and value in catalog.words(other, _shipped())
+        if other != group
+        and isinstance(value, str)
+        and value in catalog.choice_names(other, _shipped())
     ]
     elsewhere = (
-        f"It is a choice of {listing(others, ' and ')}: {others[0]}={typed}. " if others else ""
+        f"It is a choice of {listing(others, ' and ')}: {others[0]}={name}. " if others else ""
     )
-    shape = (
+    syntax = (
         ""
         if isinstance(value, str)
-        else f"A group takes one word, and its keys are set apart, as in {group}.KEY=VALUE. "
+        else f"A group takes one name, and its keys are set separately, as in {group}.KEY=VALUE. "
     )
     return ConfigError(
-        f"`{line}`: there is no {group} `{typed}`."
-        f" {shape}{did_you_mean(typed, known, f'`{group}={{}}`')}{elsewhere}Choices of {group}:"
-        f" {', '.join(known) or 'none yet'}. `mlplab list {group}` says what each is."
+        f"`{line}`: there is no {group} `{name}`."
+        f" {syntax}{did_you_mean(name, names, f'`{group}={{}}`')}{elsewhere}Choices of {group}:"
+        f" {', '.join(names) or 'none yet'}. `mlplab list {group}` explains them."
     )
 
 
 def _shipped() -> Sequence[Path]:
-
     return [shipped_folder()]
 
 
-def _check_key(word: Override, key: str, line: str, where: Sequence[Path]) -> None:
-    head, _, rest = re.sub(r"\[(\w+)\]", r".\1", key).partition(".")
-    if rest == "name" and head in GROUPS:
+def _check_key(override: Override, key: str, line: str, folders: Sequence[Path]) -> None:
+    head, _, path = re.sub(r"\[(\w+)\]", r".\1", key).partition(".")
+    if path == "name" and head in GROUPS:
         raise ConfigError(
-            f"`{line}`: `name` says which class the file means. Choose the {head} by its word:"
-            f" {head}={word.value()}."
+            f"`{line}`: `name` is the class that a file configures. Choose the {head} by its name:"
+            f" {head}={override.value()}."
             + (
-                " A set of openml.org is dataset=openml dataset.data_name=NAME."
+                " A dataset of openml.org is dataset=openml dataset.data_name=NAME."
                 if head == "dataset"
                 else ""
             )
         )
-    if not (head in GROUPS and rest) and head not in ROOT_KEYS:
-        raise _unknown(key, line, where)
+    if not (head in GROUPS and path) and head not in ROOT_KEYS:
+        raise _unknown_key(key, line, folders)
 
 
-def _unknown(key: str, line: str, where: Sequence[Path]) -> ConfigError:
-    """No such group, nor key at the root."""
-    head, _, rest = key.replace("/", ".").partition(".")
-    tail = line.partition("=")[2]
-    if not rest and (homes := catalog.groups_with(head, where)):
+def _unknown_key(key: str, line: str, folders: Sequence[Path]) -> ConfigError:
+    """Return the error for an unknown group or root key."""
+    head, _, path = key.replace("/", ".").partition(".")
+    value = line.partition("=")[2]
+    if not path and (groups := catalog.groups_with_key(head, folders)):
         return ConfigError(
-            f"`{line}`: `{head}` is a key of {listing(homes, ' and ')}, so its place is part of the"
-            f" name: {homes[0]}.{head}={tail}."
+            f"`{line}`: `{head}` is a key of {listing(groups, ' and ')}, so write the group first:"
+            f" {groups[0]}.{head}={value}."
         )
-    near = nearest(head, [*GROUPS, *ROOT_KEYS])
-    right = near
-    if near in GROUPS and rest:
-        right = f"{near}.{rest}"
-    elif near is None and not rest and (key_near := nearest(head, catalog.all_keys(where))):
-        right = f"{catalog.groups_with(key_near, where)[0]}.{key_near}"
-    advice = f"Did you mean `{right}={tail}`? " if right else ""
+    similar = nearest(head, [*GROUPS, *ROOT_KEYS])
+    suggestion = similar
+    if similar in GROUPS and path:
+        suggestion = f"{similar}.{path}"
+    elif similar is None and not path and (similar_key := nearest(head, catalog.all_keys(folders))):
+        suggestion = f"{catalog.groups_with_key(similar_key, folders)[0]}.{similar_key}"
+    advice = f"Did you mean `{suggestion}={value}`? " if suggestion else ""
     keys = (
-        f"Groups: {', '.join(GROUPS)}. Keys beside them: {', '.join(ROOT_KEYS)}. `mlplab list`"
+        f"Groups: {', '.join(GROUPS)}. Root keys: {', '.join(ROOT_KEYS)}. `mlplab list`"
         " explains them."
     )
     return ConfigError(
@@ -250,24 +258,24 @@ def _unknown(key: str, line: str, where: Sequence[Path]) -> ConfigError:
     )
 
 
-def _unreadable(word: str) -> ConfigError:
-    """A word that is no key=value."""
-    key, equals, value = (piece.strip() for piece in word.partition("="))
+def _unreadable(line: str) -> ConfigError:
+    """Return the error for an override that is not key=value."""
+    key, equals, value = (side.strip() for side in line.partition("="))
     if not equals:
-        homes = [group for group in GROUPS if word in catalog.words(group, _shipped())]
-        if homes:
+        groups = [group for group in GROUPS if line in catalog.choice_names(group, _shipped())]
+        if groups:
             return ConfigError(
-                f"`{word}` does not say what it is a value of. Write key=value:"
-                f" {listing([f'{home}={word}' for home in homes], ' or ')}."
+                f"`{line}` does not say which key it is the value of. Write key=value:"
+                f" {listing([f'{group}={line}' for group in groups], ' or ')}."
             )
         return ConfigError(
-            f"`{word}` is not key=value, as in optimizer=adam or optimizer.lr=0.01. `mlplab list`"
+            f"`{line}` is not key=value, as in optimizer=adam or optimizer.lr=0.01. `mlplab list`"
             " shows the groups and their choices."
         )
-    near = nearest(key, [*GROUPS, *ROOT_KEYS]) if key not in GROUPS and "." not in key else None
-    advice = f"Did you mean `{near}={value}`? " if near and near != key else ""
+    similar = nearest(key, [*GROUPS, *ROOT_KEYS]) if key not in GROUPS and "." not in key else None
+    advice = f"Did you mean `{similar}={value}`? " if similar and similar != key else ""
     return ConfigError(
-        f"`{word}` cannot be read. {advice}An override is key=value without spaces around =;"
-        " brackets and braces are closed (model.hidden=[6,4], or 6-4 without any), and a value"
-        f" with special signs stands in quotes inside quotes: \"{key or 'name'}='...'\"."
+        f"`{line}` cannot be parsed. {advice}An override is key=value without spaces around =;"
+        " brackets and braces must be closed (model.hidden=[6,4], or 6-4 without any), and a value"
+        f" with special characters needs quotes inside quotes: \"{key or 'name'}='...'\"."
     )

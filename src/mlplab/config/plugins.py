@@ -1,4 +1,4 @@
-"""Parts of the user's own: a class, a group and a word, registered by a decorator.
+"""Components of the user: a class that a decorator registers under a group and a name.
 
     from mlplab.config.plugins import register
     from mlplab.network.activations import Activation
@@ -6,13 +6,13 @@
     @register("activation", "my_act")
     @dataclass(frozen=True)
     class MyAct(Activation):
-        "What it is, in one line."
+        "The meaning, in one line."
         slope: Number = number(0.5, "slope below zero", at_least=0)
 
         def value(self, z_KBH): ...
 
-`mlplab train --plugin my_parts.py activation=my_act activation.slope=0.1` then works like any
-shipped word. An installed package names its module under the entry point group `mlplab.parts`.
+`mlplab train --plugin my_plugin.py activation=my_act activation.slope=0.1` then works like any
+shipped choice. An installed package declares its module in the entry point group `mlplab.parts`.
 Nothing in a configuration file can load code.
 """
 
@@ -39,30 +39,35 @@ P = TypeVar("P", bound=type[Component])
 _registered: dict[str, dict[str, type[Component]]] = {group: {} for group in OPEN_GROUPS}
 
 
-def register(group: str, word: str) -> Callable[[P], P]:
-    """Decorator: the class becomes the word of the group."""
+def register(group: str, name: str) -> Callable[[P], P]:
+    """Return a decorator that registers a class as the choice `name` of the group.
 
-    def keep(part: P) -> P:
-        _check(group, word, part)
-        _registered[group][word] = part
-        return part
+    The decorator raises ConfigError for an unknown group, an invalid or existing name, or a class
+    that is not a dataclass derived from Component.
+    """
 
-    return keep
+    def decorate(component: P) -> P:
+        _check(group, name, component)
+        _registered[group][name] = component
+        return component
+
+    return decorate
 
 
 def registered(group: str) -> Mapping[str, type[Component]]:
-    """Word -> class of the plugins' parts in one group."""
+    """Return the classes that plugins registered in a group, by name."""
     return _registered.get(group, {})
 
 
-def forget(group: str, word: str) -> None:
-    """Take a word out again."""
-    _registered[group].pop(word, None)
+def unregister(group: str, name: str) -> None:
+    """Remove a registered choice."""
+    _registered[group].pop(name, None)
 
 
 def load(files: Iterable[str | Path]) -> None:
-    """Run each file, whose decorators register its parts, and the modules of installed packages
-    that announce parts.
+    """Run the plugin files and the modules of installed plugins, which register their components.
+
+    Raises ConfigError if one does not load.
     """
     load_installed()
     for file in files:
@@ -71,7 +76,7 @@ def load(files: Iterable[str | Path]) -> None:
 
 @lru_cache(maxsize=1)
 def load_installed() -> None:
-    """Load what installed packages announce under the entry point group, once a process."""
+    """Load the entry points of installed plugins, once per process. Raises ConfigError."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS):
@@ -91,7 +96,7 @@ def _load_file(path: Path) -> None:
     if not absolute.is_file():
         raise ConfigError(
             f"The plugin {absolute} is not a file. --plugin names a Python file whose decorators"
-            " register parts."
+            " register components."
         )
     name = "mlplab_plugin_" + re.sub(r"\W", "_", str(absolute))
     if name in sys.modules:
@@ -100,7 +105,7 @@ def _load_file(path: Path) -> None:
     if spec is None or spec.loader is None:
         raise ConfigError(f"The plugin {absolute} is not a Python file: its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
@@ -121,44 +126,44 @@ def _line(error: BaseException, path: Path) -> str:
     return f" (line {line})" if line else ""
 
 
-def _check(group: str, word: str, part: type[Component]) -> None:
-
+def _check(group: str, name: str, component: type[Component]) -> None:
     if group not in OPEN_GROUPS:
         raise ConfigError(
-            f"A plugin registers `{word}` in the group `{group}`."
-            f" {did_you_mean(group, OPEN_GROUPS)}Groups that take parts: {', '.join(OPEN_GROUPS)}."
+            f"A plugin registers `{name}` in the group `{group}`, which does not accept components."
+            f" {did_you_mean(group, OPEN_GROUPS)}Groups that do: {', '.join(OPEN_GROUPS)}."
         )
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(
-            f"A plugin registers `{word}` in {group}; a word is small letters, digits and _."
+            f"A plugin registers `{name}` in {group}; a name consists of lowercase letters, digits"
+            " and _, and starts with a letter."
         )
     if not (
-        isinstance(part, type)
-        and issubclass(part, Component)
-        and dataclasses.is_dataclass(part)
-        and "__dataclass_params__" in vars(part)
+        isinstance(component, type)
+        and issubclass(component, Component)
+        and dataclasses.is_dataclass(component)
+        and "__dataclass_params__" in vars(component)
     ):
         raise ConfigError(
-            f"The plugin's {group} `{word}` is not a dataclass derived from mlplab.schema.Part:"
-            " write @dataclass(frozen=True) below @register."
+            f"The plugin's {group} `{name}` is not a dataclass derived from"
+            " mlplab.schema.Component: write @dataclass(frozen=True) below @register."
         )
     plain = [
         field.name
-        for field in dataclasses.fields(part)
-        if field.name not in rules(part) or field.name == "name"
+        for field in dataclasses.fields(component)
+        if field.name not in rules(component) or field.name == "name"
     ]
     if plain:
         raise ConfigError(
-            f"The plugin's {group} `{word}` has fields that are no keys: {listing(plain)}. Make"
-            " each with number(...), integer(...), choice(...) and their kin of mlplab.schema;"
-            " none is called name."
+            f"The plugin's {group} `{name}` has fields that are not keys: {listing(plain)}. Declare"
+            " each with number(...), integer(...), choice(...) or another function of"
+            " mlplab.schema; none may be called name."
         )
-    known = registered(group).get(word)
-    same = known is not None and (known.__module__, known.__qualname__) == (
-        part.__module__,
-        part.__qualname__,
+    existing = registered(group).get(name)
+    same = existing is not None and (existing.__module__, existing.__qualname__) == (
+        component.__module__,
+        component.__qualname__,
     )
-    if word in choice_files(group, [shipped_folder()]) or (known is not None and not same):
+    if name in choice_files(group, [shipped_folder()]) or (existing is not None and not same):
         raise ConfigError(
-            f"The plugin's {group} `{word}` has a name that is taken; choose another word."
+            f"The plugin's {group} `{name}` has a name that is taken; choose another name."
         )

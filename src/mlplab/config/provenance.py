@@ -1,5 +1,5 @@
-"""Where a value of the composed configuration comes from: an override, the experiment's file, or
-the file of a choice.
+"""The origin of a configuration value: an override, the file of the experiment, or the file of a
+choice.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from mlplab.config.search_path import choice_files, file_label
 
 @dataclass(frozen=True)
 class Sources:
-    """What a configuration was composed of. Empty for a configuration that was not composed here,
-    such as a stored one.
+    """The overrides, choices and folders that a configuration was composed of.
+
+    Empty for a configuration that was not composed, such as a stored one.
     """
 
     overrides: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
 
-    def of(self, path: str) -> str:
-        """ "override `optimizer.lr=-1`", or "configs/optimizer/adam.yaml, line 3"; empty where
-        nothing is known.
+    def origin(self, path: str) -> str:
+        """Return where the value at the path was set; empty if unknown.
+
+        Examples: "override `optimizer.lr=-1`", "configs/optimizer/adam.yaml, line 3".
         """
         keys = _keys(path)
-        for word in reversed(self.overrides):
-            name = word.lstrip("+").partition("=")[0]
-            typed = _keys(name)
-            if name not in self.choices and typed == keys[: len(typed)]:
-                return f"override `{word}`"
-        for group, inside in (("experiment", keys), (keys[0], keys[1:])):
-            if found := self._in_file(group, inside):
-                return found
+        for override in reversed(self.overrides):
+            name = override.lstrip("+").partition("=")[0]
+            override_keys = _keys(name)
+            if name not in self.choices and override_keys == keys[: len(override_keys)]:
+                return f"override `{override}`"
+        for group, file_keys in (("experiment", keys), (keys[0], keys[1:])):
+            if label := self._in_file(group, file_keys):
+                return label
         return ""
 
     def file(self, group: str) -> Path | None:
-        """The file of the group's choice."""
-        word = self.choices.get(group)
-        return choice_files(group, self.folders).get(word) if word else None
+        """Return the file of the group's choice; None if there is none."""
+        name = self.choices.get(group)
+        return choice_files(group, self.folders).get(name) if name else None
 
     def _in_file(self, group: str, keys: Sequence[str]) -> str:
         path = self.file(group)
@@ -57,7 +59,7 @@ def _keys(path: str) -> list[str]:
 
 
 def _line(path: Path, keys: Sequence[str]) -> int | None:
-    """The line of a key in a YAML file; None where the file does not set it."""
+    """Return the line of a key in a YAML file; None if the file does not set it."""
     import yaml
 
     node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -68,9 +70,9 @@ def _line(path: Path, keys: Sequence[str]) -> int | None:
             line = node.start_mark.line + 1
             continue
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(name, value) for name, value in pairs if name.value == key]
-        if not found:
+        matches = [(name, value) for name, value in pairs if name.value == key]
+        if not matches:
             return line if isinstance(node, (yaml.ScalarNode, yaml.SequenceNode)) else None
-        name, node = found[-1]
+        name, node = matches[-1]
         line = name.start_mark.line + 1
     return line

@@ -1,5 +1,6 @@
-"""The words of each group and the classes that they mean. Asking for a table imports its parts, and
-with them torch.
+"""The choices of each group and their classes.
+
+A call of `table` imports the components of the group and thereby torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib import import_module
 from mlplab.config import plugins
 from mlplab.schema import Component
 
-_WHERE = {
+_TABLES = {
     "dataset": ("mlplab.data.preparation.registry", "DATASETS"),
     "activation": ("mlplab.network.activations", "ACTIVATIONS"),
     "initializer": ("mlplab.network.initializers", "INITIALIZERS"),
@@ -22,11 +23,11 @@ _WHERE = {
 }
 TRACKING_LEVELS = {
     "full": (
-        "Everything: tables, TensorBoard events, pictures, histograms, the frames for playback,"
+        "Everything: tables, TensorBoard events, pictures, histograms, frames for playback, and"
         " checkpoints."
     ),
-    "scalars": "Everything but pictures, histograms and frames.",
-    "summary": "Tables and summary, without TensorBoard events.",
+    "scalars": "Everything except pictures, histograms and frames.",
+    "summary": "Tables and summary without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
 _CHECKPOINTS = ("checkpoint_seconds", "checkpoint_epochs")
@@ -36,11 +37,14 @@ TRACKING_KEYS = {
     "summary": _CHECKPOINTS,
     "off": _CHECKPOINTS,
 }
-"""The keys that a level has beside its word."""
+"""The keys of each level besides its name."""
 
 
 def table(group: str) -> Mapping[str, type[Component]]:
-    """Word -> class, parts of plugins included. The words of `tracking` are levels of one class."""
+    """Return the classes of a group by name, including those of plugins.
+
+    The choices of `tracking` are levels of one class.
+    """
     if group == "model":
         from mlplab.config.model import Mlp
 
@@ -49,6 +53,6 @@ def table(group: str) -> Mapping[str, type[Component]]:
         from mlplab.settings import Tracking
 
         return dict.fromkeys(TRACKING_LEVELS, Tracking)
-    module, name = _WHERE[group]
+    module, name = _TABLES[group]
     shipped: dict[str, type[Component]] = getattr(import_module(module), name)
     return {**shipped, **plugins.registered(group)}

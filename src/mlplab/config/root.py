@@ -1,4 +1,4 @@
-"""The groups of the configuration, and the keys that stand beside them at the root."""
+"""The groups of the configuration, and the keys at its root."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ DEFAULTS: dict[str, str | None] = {
     "tracking": "full",
     "experiment": None,
 }
-"""Every group, in the order of composition, and its choice where nothing is said. An experiment
-comes last: it overrides the others.
+"""The default choice of each group, in the order of composition.
+
+An experiment comes last because it overrides the others.
 """
 
 GROUPS = tuple(DEFAULTS)
 COMPONENT_GROUPS = GROUPS[:-1]
-"""The groups whose words are classes."""
+"""The groups whose choices are classes."""
 
 
 @dataclass(frozen=True)
 class Root(Component):
-    """The keys at the root of the configuration."""
+    """The keys at the root of the configuration, without the groups."""
 
     name: str | None = text(
         None,
-        "folder of the run below outputs/runs; null is the word of the experiment, or else of the"
+        "folder of the run in outputs/runs; null takes the name of the experiment, or else of the"
         " dataset",
         optional=True,
     )
     seed: int | None = integer(
         0,
-        "everything random follows from it; null draws one, which the run records",
+        "seed of all random numbers; null draws one, which the run records",
         at_least=0,
         at_most=2**32 - 1,
         optional=True,
@@ -49,11 +50,11 @@ class Root(Component):
     device: str = choice(
         "auto",
         ("auto", "cpu", "cuda"),
-        "where to compute; auto takes CUDA where it is there and faster for this size",
+        "where to compute; auto uses CUDA if it is available and faster for this size",
     )
-    dtype: str = choice("float32", ("float32", "float64"), "precision of the numbers")
+    dtype: str = choice("float32", ("float32", "float64"), "floating-point precision")
     deterministic: bool = flag(
         False,
-        "refuse operations and resumptions that could give other bits; on a CPU nothing is slower"
-        " by it",
+        "refuse operations and resumptions that could change any bit of the results; costs no"
+        " speed on a CPU",
     )

@@ -1,4 +1,4 @@
-"""The folder that a run will create: refused before anything is computed where it cannot be."""
+"""The check of the folder that a run will create, before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from mlplab.errors import ConfigError
 
 
 def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
-    """The folder as an absolute path. Raises ConfigError where it is taken, or cannot be
+    """Return the folder as an absolute path. Raises ConfigError if it is in use or cannot be
     created.
     """
-    place = Path(os.path.abspath(folder))
-    text = f"The folder {place} (`{key}`)"
-    if any(ord(sign) < 32 for sign in str(folder)) or any(
-        len(os.fsencode(piece)) > 255 for piece in place.parts
+    absolute = Path(os.path.abspath(folder))
+    text = f"The folder {absolute} (`{key}`)"
+    if any(ord(character) < 32 for character in str(folder)) or any(
+        len(os.fsencode(segment)) > 255 for segment in absolute.parts
     ):
         raise ConfigError(
-            f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or holds a"
-            " control character."
+            f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or contains"
+            " a control character."
         )
-    if place.is_dir() and any(place.iterdir()):
+    if absolute.is_dir() and any(absolute.iterdir()):
         raise ConfigError(
-            f"{text} is there already and is not empty. A run never writes into another's folder;"
-            f" name a new one with {key}=..., or leave it out."
+            f"{text} already exists and is not empty. A run never writes into the folder of another"
+            f" run; name a new one with {key}=..., or leave it out."
         )
-    parent = next(path for path in (place, *place.parents) if os.path.lexists(path))
+    parent = next(path for path in (absolute, *absolute.parents) if os.path.lexists(path))
     if not parent.is_dir():
         raise ConfigError(
             f"{text} cannot be created: {parent} is a file. Name another folder with {key}=...."
@@ -36,4 +36,4 @@ def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
             f"{text} cannot be created: no permission to write in {parent}. Name another folder"
             f" with {key}=...."
         )
-    return place
+    return absolute

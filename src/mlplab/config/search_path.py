@@ -1,4 +1,4 @@
-"""Where the files of the groups are: shipped with mlplab, and in the user's own folders."""
+"""The configuration files of the groups: those shipped with mlplab and those of the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NODES = 10_000
 
 @lru_cache(maxsize=1)
 def shipped_folder() -> Path:
-    """The folder configs/ of the checkout, or of the installed package."""
+    """Return the folder configs/ of the checkout or of the installed package."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "config.yaml").is_file():
@@ -30,43 +30,47 @@ def shipped_folder() -> Path:
 
 
 def config_folders(config_dirs: Iterable[str | Path] = ()) -> tuple[Path, ...]:
-    """All folders in which groups are looked up: the shipped one, those named by the user, and
-    ./conf where it has groups.
+    """Return the folders that contain groups: the shipped one, those of the user, and ./conf if it
+    has groups.
 
-    The user's files are checked before Hydra reads any: a file of theirs must not hide a shipped
-    word, nor be so large (or so often repeated by YAML aliases) that reading it never ends.
+    The user's files are checked before Hydra reads them: a file must not hide a shipped choice, nor
+    be so large (or expand to so much through YAML aliases) that reading it would not end. Raises
+    ConfigError.
     """
     folders = [shipped_folder()]
-    for given in config_dirs:
-        folder = Path(os.path.abspath(given))
+    for config_dir in config_dirs:
+        folder = Path(os.path.abspath(config_dir))
         if not folder.is_dir():
             raise ConfigError(
                 f"The folder of --config-dir, {folder},"
-                f" {'is a file' if folder.exists() else 'does not exist'}. It holds subfolders"
-                f" named like the groups: {', '.join(GROUPS)}."
+                f" {'is a file' if folder.exists() else 'does not exist'}. It must contain"
+                f" subfolders named like the groups: {', '.join(GROUPS)}."
             )
         folders.append(folder)
-    own = Path(os.path.abspath(USER_FOLDER))
-    if own.is_dir() and any((own / group).is_dir() for group in GROUPS):
-        folders.append(own)
+    user_folder = Path(os.path.abspath(USER_FOLDER))
+    if user_folder.is_dir() and any((user_folder / group).is_dir() for group in GROUPS):
+        folders.append(user_folder)
     unique = tuple(dict.fromkeys(folders))
-    _check_own_files(unique[1:])
+    _check_user_files(unique[1:])
     return unique
 
 
 def choice_files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
-    """Word -> file of one group. Words of subfolders have slashes: experiment=mine/first."""
-    found: dict[str, Path] = {}
+    """Return the file of each choice of a group by name.
+
+    Names in subfolders contain slashes, as in experiment=mine/first.
+    """
+    files: dict[str, Path] = {}
     for folder in folders:
-        place = folder / group
-        for path in sorted(place.rglob("*.yaml")) if place.is_dir() else ():
-            found.setdefault(path.relative_to(place).with_suffix("").as_posix(), path)
-    return found
+        root = folder / group
+        for path in sorted(root.rglob("*.yaml")) if root.is_dir() else ():
+            files.setdefault(path.relative_to(root).with_suffix("").as_posix(), path)
+    return files
 
 
 def file_label(path: Path) -> str:
-    """A file as the user knows it: configs/... for the shipped ones, else relative to the folder of
-    the command where that is shorter.
+    """Return the path to show to the user: configs/... for a shipped file, relative for a file
+    below the working folder, and absolute otherwise.
     """
     if path.is_relative_to(shipped_folder()):
         return "configs/" + path.relative_to(shipped_folder()).as_posix()
@@ -74,33 +78,31 @@ def file_label(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _check_own_files(own_folders: Sequence[Path]) -> None:
+def _check_user_files(user_folders: Sequence[Path]) -> None:
     for group in GROUPS:
-        taken = choice_files(group, [shipped_folder()])
-        for folder in own_folders:
-            for word, path in choice_files(group, [folder]).items():
-                if word in taken:
+        shipped = choice_files(group, [shipped_folder()])
+        for folder in user_folders:
+            for name, path in choice_files(group, [folder]).items():
+                if name in shipped:
                     raise ConfigError(
                         f"{file_label(path)} has the name of a shipped choice,"
-                        f" {file_label(taken[word])}."
-                        f" Give it a name of its own, as in my_{Path(word).name}.yaml, and choose"
-                        f" it with {group}=my_{Path(word).name}; it may begin with `defaults:"
-                        f" [{word}]`."
+                        f" {file_label(shipped[name])}."
+                        f" Rename it, as in my_{Path(name).name}.yaml, and choose it with"
+                        f" {group}=my_{Path(name).name}; it may begin with `defaults: [{name}]`."
                     )
                 check_size(path)
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that is too large to be a configuration, counting what its YAML aliases
-    repeat.
-    """
+    """Raise ConfigError for a file that is too large, also after expanding its YAML aliases."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ConfigError(
-            f"{file_label(path)} has {size} bytes; a configuration has at most {MAX_BYTES}."
+            f"{file_label(path)} has {size} bytes, but a configuration may have at most"
+            f" {MAX_BYTES}."
         )
     text = path.read_text(encoding="utf-8", errors="replace")
-    # an entry takes two characters at least; without aliases a smaller file cannot have too many
+    # an entry takes at least two characters, so a smaller file without aliases is within the limit
     if size > 2 * MAX_NODES or re.search(r"(^|[\s\[{,:-])\*\w", text):
         _check_nodes(path, text)
 
@@ -126,9 +128,8 @@ def _check_nodes(path: Path, text: str) -> None:
                 total += 1
             if total > MAX_NODES:
                 raise ConfigError(
-                    f"{file_label(path)} has more than {MAX_NODES} entries, those that aliases"
-                    " repeat"
-                    " included; that is no configuration."
+                    f"{file_label(path)} has more than {MAX_NODES} entries, counting those that"
+                    " aliases repeat, so it is not a configuration."
                 )
     except yaml.YAMLError:
-        return  # a mistake in YAML is reported when the file is used
+        return  # invalid YAML is reported when the file is used

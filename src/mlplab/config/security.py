@@ -1,4 +1,4 @@
-"""Nothing in a configuration runs code: what could is refused, wherever it stands, before and after
+"""Nothing in a configuration may run code: keys and values that could are refused, before and after
 interpolation.
 """
 
@@ -14,8 +14,8 @@ from mlplab.errors import ConfigError
 
 FORBIDDEN = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()")
 _WITH_REASON = (
-    "it would name code to run, and nothing in a configuration runs code. Parts are chosen by a"
-    " word (optimizer=adam); own parts come from --plugin FILE"
+    "it would name code to run, and nothing in a configuration may run code. Components are chosen"
+    " by name (optimizer=adam); add others with --plugin FILE"
 )
 
 _PATH = r"[\w.\[\]-]*"
@@ -25,40 +25,43 @@ _ALLOWED_IN_FOLDERS = re.compile(
 )
 
 
-def refuse_code(tree: object, what: str = "The configuration") -> None:
-    """Refuse a tree of plain values that holds a forbidden key, an interpolation beyond the allowed
-    ones, or endlessly many values.
+def refuse_code(tree: object, source: str = "The configuration") -> None:
+    """Raise ConfigError for a tree of plain values with a forbidden key, a forbidden interpolation,
+    or too many values.
     """
     for count, (path, key, value) in enumerate(_walk(tree, "")):
         if key in FORBIDDEN:
-            raise forbidden(path, key, what)
+            raise forbidden(path, key, source)
         if isinstance(value, str):
             refuse_resolvers(path, value)
         if count > MAX_NODES:
-            raise ConfigError(f"{what} has more than {MAX_NODES} values; that is no configuration.")
+            raise ConfigError(
+                f"{source} has more than {MAX_NODES} values, so it is not a configuration."
+            )
 
 
-def forbidden(path: str, key: object, what: str) -> ConfigError:
-    """The refusal of one key."""
-    return ConfigError(f"{what} has the key `{key}` at `{path}`: {_WITH_REASON}.")
+def forbidden(path: str, key: object, source: str) -> ConfigError:
+    """Return the error for a forbidden key."""
+    return ConfigError(f"{source} has the key `{key}` at `{path}`: {_WITH_REASON}.")
 
 
 def refuse_resolvers(path: str, text: str, allowed: re.Pattern[str] = _ALLOWED) -> None:
-    """Only ${key} and ${oc.select:key,default} are resolved: environment variables would end up in
-    files that runs leave behind.
+    """Raise ConfigError for an interpolation other than ${key} and ${oc.select:key,default}.
+
+    Environment variables would end up in the files of the run.
     """
     for match in re.finditer(r"\$\{", text):
         if not allowed.match(text, match.start()):
             raise ConfigError(
                 f"`{path} = {shown(text)}` uses an interpolation that is not allowed: only ${{key}}"
                 " and ${oc.select:key,default} are. Environment variables (oc.env) and other"
-                " resolvers are refused, because what they yield would be written into the run's"
-                " files."
+                " resolvers are refused because their values would be written into the files of"
+                " the run."
             )
 
 
 def _walk(tree: object, path: str) -> Iterator[tuple[str, object, object]]:
-    """(path, key, value) of everything in a tree, mappings, lists and scalars alike."""
+    """Yield (path, key, value) of all mappings, lists and scalars in a tree."""
     stack: list[tuple[str, object, object]] = [(path, None, tree)]
     while stack:
         path, key, value = stack.pop()
@@ -73,8 +76,8 @@ def _walk(tree: object, path: str) -> Iterator[tuple[str, object, object]]:
 
 
 def check_hydra(node: Mapping[str, Any]) -> None:
-    """Refuse a Hydra node that would run, load or set anything beyond folders, sweep values, and
-    the launcher and sweeper of installed plugins.
+    """Raise ConfigError if the node `hydra` configures more than folders, sweep values, and the
+    launcher and sweeper of an installed plugin.
     """
     for key in ("hydra_logging", "job_logging"):
         logging = node.get(key) or {}
@@ -83,7 +86,7 @@ def check_hydra(node: Mapping[str, Any]) -> None:
         ) not in (None, {"level": "ERROR"}):
             raise ConfigError(
                 f"`hydra.{key}` is not one of the silent presets (none, disabled): a logging"
-                " configuration can run code. mlplab writes its own log.txt."
+                " configuration can run code. mlplab writes log.txt itself."
             )
     job = node.get("job") or {}
     empty = {
@@ -106,23 +109,21 @@ def check_hydra(node: Mapping[str, Any]) -> None:
 
 
 _REASONS = {
-    "hydra.callbacks": "a callback names code to run, and nothing in a configuration runs code",
-    "hydra.job.env_set": "environment variables are set in the shell",
-    "hydra.job.env_copy": "environment variables are set in the shell",
-    "hydra.job.chdir": "paths are always relative to the folder of the command",
+    "hydra.callbacks": "a callback names code to run, and nothing in a configuration may run code",
+    "hydra.job.env_set": "set environment variables in the shell",
+    "hydra.job.env_copy": "set environment variables in the shell",
+    "hydra.job.chdir": "paths are always relative to the working folder",
     "hydra.output_subdir": (
-        "the run writes its configuration itself, as config.yaml and overrides.yaml"
+        "a run writes its configuration itself, to config.yaml and overrides.yaml"
     ),
 }
 
 
 def _check_installed(name: str, node: object) -> None:
-    """The classes that a launcher or sweeper names must be those which its installed plugin
-    declared in Hydra's own store.
-    """
-    known = {value for _, key, value in _walk(_declared(name), "") if key == "_target_"}
+    """Refuse a launcher or sweeper whose class no installed plugin registered with Hydra."""
+    targets = {value for _, key, value in _walk(_declared(name), "") if key == "_target_"}
     for path, key, value in _walk(node, f"hydra.{name}"):
-        if key == "_target_" and value in known:
+        if key == "_target_" and value in targets:
             continue
         if key in FORBIDDEN:
             raise forbidden(path, key, "Hydra's configuration")
@@ -130,36 +131,45 @@ def _check_installed(name: str, node: object) -> None:
             refuse_resolvers(path, value, _ALLOWED_IN_FOLDERS)
 
 
-def refuse_untyped(node: Mapping[str, Any], typed: Iterable[str]) -> None:
-    """A file may choose an installed launcher and give it numbers and words of a line; what can
-    hold commands, environments or code (lists and mappings, such as `setup` and `runtime_env`) must
-    be typed. `typed`: the keys of the command line.
+def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Iterable[str]) -> None:
+    """Raise ConfigError for launcher values in files that could run code.
+
+    A file may choose an installed launcher and give it numbers and one-line strings. Values that
+    can contain commands, environments or code (lists and mappings, such as `setup` and
+    `runtime_env`) are accepted only from overrides, whose keys are `override_keys`.
     """
-    own = node.get("launcher") or {}
+    launcher = node.get("launcher") or {}
     presets = [
         item
         for _, _, item in _walk(_declared("launcher"), "")
         if isinstance(item, Mapping) and "_target_" in item
     ]
     preset = dict(
-        _leaves(next((item for item in presets if item["_target_"] == own.get("_target_")), {}))
+        _leaves(
+            next((item for item in presets if item["_target_"] == launcher.get("_target_")), {})
+        )
     )
-    known = [key for key in typed if key == "hydra.launcher" or key.startswith("hydra.launcher.")]
-    for path, value in _leaves(own):
-        whole = f"hydra.launcher.{path}"
-        typed_here = any(whole == key or whole.startswith((key + ".", key + "[")) for key in known)
-        if typed_here or (path in preset and preset[path] == value):
+    launcher_keys = [
+        key for key in override_keys if key == "hydra.launcher" or key.startswith("hydra.launcher.")
+    ]
+    for path, value in _leaves(launcher):
+        full_path = f"hydra.launcher.{path}"
+        overridden = any(
+            full_path == key or full_path.startswith((key + ".", key + "["))
+            for key in launcher_keys
+        )
+        if overridden or (path in preset and preset[path] == value):
             continue
         if re.search(r"[.\[]", path) or (isinstance(value, str) and not value.isprintable()):
             raise ConfigError(
-                f"`{whole} = {shown(value)}` stands in a file, and could run code where Hydra's"
-                " launcher takes it: nothing in a configuration does. Type it on the command line:"
-                f" {whole.partition('[')[0]}=..."
+                f"`{full_path} = {shown(value)}` is set in a file, and Hydra's launcher could run"
+                " code from it, which nothing in a configuration file may do. Set it on the command"
+                f" line: {full_path.partition('[')[0]}=..."
             )
 
 
 def _leaves(tree: object) -> Iterator[tuple[str, object]]:
-    """(path, value) of the scalars of a tree, and of its empty lists and mappings."""
+    """Yield (path, value) of the scalars of a tree and of its empty lists and mappings."""
     for path, _, value in _walk(tree, ""):
         if path and not (isinstance(value, (Mapping, list, tuple)) and value):
             yield path, value

@@ -1,4 +1,4 @@
-"""Settings from words typed in Python, and from the configuration that a run folder holds."""
+"""Settings from overrides given in Python, and from the configuration in a run folder."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ if TYPE_CHECKING:
 
 
 def settings_from_overrides(overrides: Sequence[str] = ()) -> Settings:
-    """The settings of the words that one would type after `mlplab train`. Raises ConfigError."""
+    """Return the settings for overrides as after `mlplab train`. Raises ConfigError."""
     return build(compose(overrides))
 
 
 def settings_of_folder(folder: Path) -> Settings:
-    """The settings of a run folder: checked as if they had been typed, since anyone may have
-    written them. Its device need not be here. Raises ConfigError.
+    """Return the settings of a run folder. Raises ConfigError.
+
+    They are checked like overrides, because anyone may have written the file. The device of the run
+    need not be available.
     """
     return build(Composed(stored_config(folder)), trains=False)
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
-    """What config.yaml of a run folder holds: a mapping without a key that would run code. Raises
-    ConfigError.
+    """Return the content of config.yaml in a run folder.
+
+    Raises ConfigError if it is missing, is not a mapping, or has a key that could run code.
     """
     import yaml
 
     path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(
-            f"{folder} holds no run: there is no config.yaml in it. `mlplab train` prints the"
-            " folder of each run as its last line."
+            f"{folder} is not the folder of a run: it has no config.yaml. `mlplab train` prints the"
+            " folder of each run in its last line."
         )
     check_size(path)
     try:
@@ -47,7 +50,8 @@ def stored_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(
-            f"{path} is no configuration: it holds a {type(config).__name__}, not keys and values."
+            f"{path} is not a configuration: it contains a {type(config).__name__}, not keys and"
+            " values."
         )
     security.refuse_code(config, str(path))
     return config

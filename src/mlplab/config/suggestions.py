@@ -1,6 +1,4 @@
-"""Errors that teach: what is wrong, where it stands, and the nearest right thing, in one
-paragraph.
-"""
+"""Helpers for error messages: the most similar valid name, and lists and values as text."""
 
 from __future__ import annotations
 
@@ -17,50 +15,50 @@ ALIASES = {
     "data": "dataset",
     "network": "model",
 }
-"""What other programs call a key or a word, without the signs between its letters."""
+"""Names that other programs use for a key or a choice, without separators."""
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word of the list that the user most likely meant, or None where nothing is near."""
-    plain = {_plain(known): known for known in sorted(words, reverse=True)}
-    typed = _plain(word)
-    if ALIASES.get(typed) in plain.values():
-        return ALIASES[typed]
-    found = difflib.get_close_matches(typed, plain, n=1, cutoff=0.6)
-    if not found and len(typed) >= 2:
-        found = sorted(
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that the user most likely meant; None if no candidate is similar."""
+    by_plain_name = {_plain(candidate): candidate for candidate in sorted(candidates, reverse=True)}
+    plain_name = _plain(name)
+    if ALIASES.get(plain_name) in by_plain_name.values():
+        return ALIASES[plain_name]
+    matches = difflib.get_close_matches(plain_name, by_plain_name, n=1, cutoff=0.6)
+    if not matches and len(plain_name) >= 2:
+        matches = sorted(
             (
-                known
-                for known in plain
-                if known.startswith(typed) or (len(typed) >= 4 and typed in known)
+                candidate
+                for candidate in by_plain_name
+                if candidate.startswith(plain_name)
+                or (len(plain_name) >= 4 and plain_name in candidate)
             ),
             key=len,
         )
-    return plain[found[0]] if found else None
+    return by_plain_name[matches[0]] if matches else None
 
 
-def _plain(word: str) -> str:
-    return word.lower().replace("_", "").replace("-", "").replace(" ", "")
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def did_you_mean(word: str, words: Iterable[str], shown: str = "`{}`") -> str:
-    """ "Did you mean `adam`? " or nothing."""
-    near = nearest(word, words)
-    return (
-        f"Did you mean {shown.replace('{}', near, 1)}? " if near else ""
-    )  # the rest of `shown` may be what the user typed, braces and all
+def did_you_mean(name: str, candidates: Iterable[str], template: str = "`{}`") -> str:
+    """Return "Did you mean `adam`? " with a trailing space, or an empty string."""
+    similar = nearest(name, candidates)
+    # not str.format: the rest of the template may be user input with braces
+    return f"Did you mean {template.replace('{}', similar, 1)}? " if similar else ""
 
 
-def listing(words: Iterable[str], last: str = ", ", empty: str = "nothing") -> str:
-    """ "a, b, c"; with `last` = " and ": "a, b and c"."""
-    known: Sequence[str] = list(words)
-    if not known:
+def listing(items: Iterable[str], last: str = ", ", empty: str = "nothing") -> str:
+    """Return "a, b, c", or "a, b and c" with `last` = " and "."""
+    names: Sequence[str] = list(items)
+    if not names:
         return empty
-    return ", ".join(known[:-1]) + last + known[-1] if len(known) > 1 else known[0]
+    return ", ".join(names[:-1]) + last + names[-1] if len(names) > 1 else names[0]
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """A value as the user would type it, cut where it is long."""
+    """Return a value in the notation of overrides, truncated to `limit` characters."""
     text = (
         {None: "null", True: "true", False: "false"}[value]
         if value is None or isinstance(value, bool)

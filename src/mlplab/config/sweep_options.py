@@ -1,5 +1,5 @@
-"""The node `sweep` of the configuration: what a sweep varies beside the command line, and how it
-goes about its jobs.
+"""The node `sweep` of the configuration: what a sweep varies in addition to the command line, and
+how it runs its jobs.
 """
 
 from __future__ import annotations
@@ -17,77 +17,83 @@ MAX_JOBS = 1_000_000
 
 @dataclass(frozen=True)
 class Sweep(Component):
-    """What a sweep varies and how it goes about its jobs.
+    """What a sweep varies and how it runs its jobs.
 
     The jobs are all combinations of the command line's values, one of the blocks, the grid, one
-    place in the paired lists, and the seeds; the last varies fastest. A key that is typed on the
-    command line counts instead of the same key here.
+    index of the paired lists, and the seeds; the last varies fastest. A key on the command line
+    replaces the same key here.
     """
 
-    grid: Any = anything({}, "key: [values], or Hydra's sweep syntax as a text; all combinations")
-    zip: Any = anything({}, "key: [values], lists of one length; paired, the first with the first")
+    grid: Any = anything({}, "key: [values], or a string in Hydra's sweep syntax; all combinations")
+    zip: Any = anything({}, "key: [values], lists of equal length whose elements are paired")
     blocks: Any = anything([], "a list of grids; their union")
     seeds: int | None = integer(
         None,
-        "so many seeds from the configuration's own on; `seeds=64` typed is short for it",
+        "number of consecutive seeds, starting at the configuration's seed; `seeds=64` is short for"
+        " it",
         at_least=1,
         at_most=MAX_JOBS,
         optional=True,
     )
-    fail_fast: bool = flag(False, "stop at the first job that fails")
-    retries: int = integer(0, "how often a job that raised is tried again", at_least=0, at_most=100)
+    fail_fast: bool = flag(False, "stop after the first failed job")
+    retries: int = integer(0, "how often a failed job is tried again", at_least=0, at_most=100)
     metric: str = text(
         "auto",
-        "ranks the configurations; auto is val/accuracy or val/rmse, of train where there is no val"
-        " part, of test with validation=kfold",
+        "ranks the configurations; auto is val/accuracy or val/rmse, of train if there is no val"
+        " split, of test with validation=kfold",
     )
 
     workers: int = integer(
-        1, "processes that train at once, each whole populations", at_least=1, at_most=100_000
+        1,
+        "processes that train in parallel, each one population at a time",
+        at_least=1,
+        at_most=100_000,
     )
     engine: str = choice("local", ("local", "slurm", "ray"), "where the workers run")
     cluster: Any = anything(
         {},
-        "of slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; of ray: address,"
-        " cpus, gpus, extra; of local: minutes",
+        "slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; ray: address, cpus,"
+        " gpus, extra; local: minutes",
     )
-    detach: bool = flag(False, "submit the workers and leave; `mlplab resume` collects")
+    detach: bool = flag(False, "submit the workers and exit; `mlplab resume` collects the results")
     trials: int | None = integer(
         None,
-        "of a search: how many; a search proposes them instead of taking all combinations",
+        "search: number of trials, which a sampler proposes instead of all combinations",
         at_least=1,
         at_most=MAX_JOBS,
         optional=True,
     )
     space: Any = anything(
         {},
-        "of a search: key: [values], Hydra's syntax such as interval(0.1,1), or {values: ..., when:"
+        "search: key: [values], Hydra's syntax such as interval(0.1,1), or {values: ..., when:"
         " {KEY: VALUE}}",
     )
     sampler: str = choice(
-        "tpe", ("tpe", "random", "grid", "cmaes", "nsga2"), "of a search: who proposes"
+        "tpe", ("tpe", "random", "grid", "cmaes", "nsga2"), "search: method that proposes trials"
     )
     objectives: Any = anything(
         "auto",
-        "of a search: a metric, or several for a Pareto front, num_parameters among them; auto is"
-        " sweep.metric",
+        "search: a metric, or a list of metrics for a Pareto front, which may include"
+        " num_parameters; auto is sweep.metric",
     )
     parallel: int = integer(
         32,
-        "of a search: trials proposed and trained at once; more are faster and learn less from each"
-        " other",
+        "search: trials proposed and trained at a time; more are faster, but each proposal builds"
+        " on fewer results",
         at_least=1,
         at_most=4096,
     )
     pruning: str = choice(
-        "none", ("none", "halving", "hyperband"), "of a search: whether losing trials leave early"
+        "none",
+        ("none", "halving", "hyperband"),
+        "search: whether and how trials with poor results are stopped early",
     )
     reduction: int = integer(
-        3, "of a search: at each rung one in so many trials goes on", at_least=2, at_most=100
+        3, "search: at each rung, one of this many trials continues", at_least=2, at_most=100
     )
     least: int | None = integer(
         None,
-        "of a search: epochs before the first rung; null is 1 / reduction^2 of the length for"
+        "search: epochs before the first rung; null is 1 / reduction^2 of the length for"
         " halving, 1 / reduction^3 for hyperband",
         at_least=1,
         optional=True,
@@ -101,10 +107,14 @@ class Sweep(Component):
         cluster.options(self.engine, self.cluster)
         if self.detach and self.engine == "local":
             raise FieldError(
-                "detach", True, "is for sweep.engine=slurm, whose jobs stay when the command ends"
+                "detach",
+                True,
+                "requires sweep.engine=slurm, whose jobs keep running when the command ends",
             )
         if not isinstance(self.space, Mapping):
-            raise FieldError("space", self.space, "is not a mapping of keys to what may be chosen")
+            raise FieldError(
+                "space", self.space, "is not a mapping of keys to their possible values"
+            )
         for name in ("grid", "zip"):
             _check_grid(name, getattr(self, name))
         if not isinstance(self.blocks, (list, tuple)):
@@ -113,8 +123,8 @@ class Sweep(Component):
             _check_grid(f"blocks[{i}]", block)
 
     @property
-    def several(self) -> bool:
-        """Whether it asks for more than what a command line says."""
+    def has_several_jobs(self) -> bool:
+        """Whether the node asks for more jobs than the command line."""
         return bool(
             self.grid
             or self.zip
@@ -142,5 +152,5 @@ def _check_grid(name: str, grid: object) -> None:
             raise FieldError(
                 f"{name}.{key}",
                 values,
-                'is not a list of values, nor a text in Hydra\'s syntax such as "range(1,17)"',
+                'is not a list of values or a string in Hydra\'s syntax such as "range(1,17)"',
             )

@@ -1,6 +1,4 @@
-"""A part as the text of its YAML file: the class is the schema, the file repeats it where users
-look.
-"""
+"""Render a component as the text of its YAML file, which shows the schema of its class to users."""
 
 from __future__ import annotations
 
@@ -11,42 +9,47 @@ import re
 from mlplab.schema import Component, Rule, meaning, rules
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
-# of which YAML 1.1 makes a truth value or nothing
+# YAML 1.1 reads these as a boolean or null
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-def defaults(part: type[Component]) -> dict[str, object]:
-    """Key -> default. The part's own keys come first, those that it shares with its kin after
-    them.
+def defaults(component: type[Component]) -> dict[str, object]:
+    """Return the default of each key. The keys that the class itself defines come first, followed
+    by the inherited ones.
     """
     values: dict[str, object] = {}
-    for field in dataclasses.fields(part):
+    for field in dataclasses.fields(component):
         factory = field.default_factory
         values[field.name] = field.default if factory is dataclasses.MISSING else factory()
-    known = rules(part)
-    own_first = dict.fromkeys(
-        key for kind in part.__mro__ for key in getattr(kind, "__annotations__", ()) if key in known
+    component_rules = rules(component)
+    ordered_keys = dict.fromkeys(
+        key
+        for base in component.__mro__
+        for key in getattr(base, "__annotations__", ())
+        if key in component_rules
     )
-    return {key: values[key] for key in own_first}
+    return {key: values[key] for key in ordered_keys}
 
 
-def explained(rule: Rule) -> str:
-    """Meaning and range: what stands behind a key."""
-    told = rule.range() == "null" and "null" in rule.meaning
-    return "; ".join(filter(None, [rule.meaning, "" if told else rule.range()]))
+def describe_rule(rule: Rule) -> str:
+    """Return the meaning and the range of a key, which follow it as a comment."""
+    explains_null = rule.range() == "null" and "null" in rule.meaning
+    return "; ".join(filter(None, [rule.meaning, "" if explains_null else rule.range()]))
 
 
-def component_yaml(name: str, part: type[Component]) -> str:
-    """The file configs/<group>/<name>.yaml."""
-    return "\n".join([f"# {meaning(part)}", f"name: {value_yaml(name)}", *key_lines(part)]) + "\n"
+def component_yaml(name: str, component: type[Component]) -> str:
+    """Return the text of the file configs/<group>/<name>.yaml."""
+    lines = [f"# {meaning(component)}", f"name: {value_yaml(name)}", *key_lines(component)]
+    return "\n".join(lines) + "\n"
 
 
-def key_lines(part: type[Component]) -> list[str]:
-    """One line a key: its default, and behind it what it means."""
-    known = rules(part)
+def key_lines(component: type[Component]) -> list[str]:
+    """Return one line per key: its default, with its meaning and range as a comment."""
+    component_rules = rules(component)
     return [
-        f"{key}: {_or_missing(value, known[key])}  # {explained(known[key])}"
-        for key, value in defaults(part).items()
+        f"{key}: {_or_missing(value, component_rules[key])}"
+        f"  # {describe_rule(component_rules[key])}"
+        for key, value in defaults(component).items()
     ]
 
 
@@ -57,13 +60,13 @@ def _or_missing(value: object, rule: Rule) -> str:
 
 
 def value_yaml(value: object) -> str:
-    """A value in one line that every YAML 1.1 reader reads back as the same value."""
+    """Return a value on one line that YAML 1.1 parsers read back as the same value."""
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(value_yaml, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {value_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, float):
-        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # 1e-08 without a point would be a text
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # 1e-08 is a string in YAML 1.1
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
     return json.dumps(value)

@@ -113,7 +113,7 @@ class ClassificationLoss(Loss):
         "weight of each class; balanced makes every class count alike, whatever its number of"
         " examples; null weighs no class",
         above=0,
-        words=("balanced",),
+        literals=("balanced",),
         optional=True,
     )
 

@@ -27,6 +27,6 @@ def revisit(folder: Path) -> tuple[Run, Study]:
     if recorded and recorded != member.prepared.data_hash:
         raise PlaybackError(
             f"The data of {folder} are not what they were when it was trained"
-            f" (dataset={run.settings.word('dataset')}): it cannot be drawn."
+            f" (dataset={run.settings.choice('dataset')}): it cannot be drawn."
         )
     return run, Study(member.settings, member.prepared, frames, chosen, run.history)

@@ -39,7 +39,7 @@ class HParams:
 
 
 def _headline(settings: Settings, swept: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {group: settings.word(group) for group in _GROUPS}
+    values: dict[str, Any] = {group: settings.choice(group) for group in _GROUPS}
     values["model.hidden"] = "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none"
     lr = getattr(settings.optimizer, "lr", None)
     if isinstance(lr, (int, float)):

@@ -98,9 +98,9 @@ def prepare_members(
 def _ready(settings: Settings, prepared: Prepared) -> PreparedMember:
     loss = resolve_auto_loss(settings.loss, prepared.task)
     if reason := loss.incompatibility(prepared.task) or _out_of_range(loss, prepared):
-        words = f"loss={settings.word('loss')} {reason}"
+        words = f"loss={settings.choice('loss')} {reason}"
         raise IncompatibleSettingsError(
-            f"The loss does not fit the data: {words} (dataset={settings.word('dataset')})."
+            f"The loss does not fit the data: {words} (dataset={settings.choice('dataset')})."
         )
     return PreparedMember(dataclasses.replace(settings, loss=loss), prepared)
 

@@ -96,7 +96,7 @@ def _single_reason(member: PreparedMember | None) -> str:
     if member is None:
         return "the data could not be prepared during planning"
     return (
-        f"optimizer={member.settings.word('optimizer')} trains one network at a time"
+        f"optimizer={member.settings.choice('optimizer')} trains one network at a time"
         if member.settings.optimizer.alone
         else ""
     )

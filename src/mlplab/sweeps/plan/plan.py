@@ -300,7 +300,7 @@ def _as_override(label: str, settings: Settings) -> str | None:
             f"model.hidden={'-'.join(str(layer.units) for layer in settings.layers[:-1]) or '[]'}"
         )
     if label in settings.config and isinstance(settings.config[label], dict):
-        return f"{label}={settings.word(label)}"
+        return f"{label}={settings.choice(label)}"
     if label in ("device", "dtype"):
         return f"{label}={getattr(settings, label)}"
     return None

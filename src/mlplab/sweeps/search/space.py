@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.expand import as_typed
+from mlplab.config.expand import override_value
 from mlplab.config.overrides import parse_overrides
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
@@ -72,7 +72,7 @@ class Dimension:
 
 def text(value: Any) -> str:
     """A chosen value as it is typed."""
-    return value if isinstance(value, str) else as_typed(value)
+    return value if isinstance(value, str) else override_value(value)
 
 
 def dimensions(typed: Sequence[Override], written: Mapping[str, Any]) -> list[Dimension]:
