@@ -19,7 +19,7 @@ from tiers import in_campaign
 from mlplab.cli import main
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
-from mlplab.sweeps.search.space import choose, dimensions, overrides
+from mlplab.sweeps.search.space import choose, dimensions, trial_overrides
 
 optuna = pytest.importorskip("optuna")
 FAST = [
@@ -72,10 +72,15 @@ def test_hydra_s_syntax_becomes_a_space():
         )
     }
     assert found["a"].choices == ("1", "b")
-    assert (found["b"].low, found["b"].high, found["b"].step, found["b"].whole) == (2, 8, 2, True)
+    assert (found["b"].low, found["b"].high, found["b"].step, found["b"].is_integer) == (
+        2,
+        8,
+        2,
+        True,
+    )
     assert (found["c"].low, found["c"].high, found["c"].log) == (0.5, 2, False)
     assert found["d"].log
-    assert (found["e"].whole, found["e"].high) == (True, 5)
+    assert (found["e"].is_integer, found["e"].high) == (True, 5)
     assert found["f"].high == pytest.approx(0.3)
 
 
@@ -95,7 +100,7 @@ def test_conditions_decide_what_exists_and_names_fill_in():
     assert names.index("model.hidden") < names.index("$w2")
     deep = choose(made, lambda d: d.choices[-1] if d.choices else d.high)
     assert deep["$w2"] == 8
-    assert overrides({**deep, "$w1": 3, "$w2": 5}) == (
+    assert trial_overrides({**deep, "$w1": 3, "$w2": 5}) == (
         "model.hidden=3-5",
         "optimizer=momentum",
         "optimizer.momentum=0.9",
@@ -108,8 +113,8 @@ def test_conditions_decide_what_exists_and_names_fill_in():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({}, "nothing to choose"),
-        ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not chosen"),
+        ({}, "has no dimensions"),
+        ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not a dimension"),
         (
             {"a": {"values": [1, 2], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}},
             "circle",
@@ -317,7 +322,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
         (["sweep.pruning=halving", "sweep.workers=2"], "sweep.pruning=none"),
         (["sweep.pruning=halving", "sweep.cluster={minutes:1}"], "sweep.pruning=none"),
-        (["sweep.objectives=goodness"], "is no metric"),
+        (["sweep.objectives=goodness"], "is neither a metric"),
         (["sweep.sampler=magic"], "sweep.sampler"),
         (["optimizer.lx=0.1,0.2"], "lx"),
     ],

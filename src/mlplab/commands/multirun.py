@@ -38,7 +38,7 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
             " is shared out with sweep.workers=N."
         )
     typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    if search.wanted(typed, dirs):
+    if search.is_search(typed, dirs):
         return _search(Search(typed, dirs, flags.plugins))
     task = Task(typed, dirs, flags.plugins)
     if one_is_a_run and len(task.jobs) == 1:
@@ -51,7 +51,9 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     launch(task, folder)
     return conclude(
         task.ended
-        or run_sweep.plan_from_existing(task.settings(task.jobs), folder, task.options, task.typed),
+        or run_sweep.plan_from_existing(
+            task.settings(task.jobs), folder, task.options, task.overrides
+        ),
         folder,
     )
 
@@ -103,7 +105,7 @@ def launch(task: Any, folder: Path) -> None:
     quoted = place.replace("\\", "\\\\").replace("'", "\\'")
     typed = [
         word
-        for word in parse_overrides(task.typed)
+        for word in parse_overrides(task.overrides)
         if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     ]
     if isinstance(task, Search):

@@ -43,7 +43,7 @@ def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> Data
     typed, dirs = split_search_path(overrides, ())
     task = Task(typed, dirs, (), quiet)
     place = folder or Path(str(task.first.sweep_dir))
-    plan = run_sweep.write_sweep_plan(place, task.settings(task.jobs), task.options, task.typed)
+    plan = run_sweep.write_sweep_plan(place, task.settings(task.jobs), task.options, task.overrides)
     ended = run_sweep.train(plan, place, quiet)
     if ended.status == "interrupted":
         raise KeyboardInterrupt
@@ -66,18 +66,18 @@ class Task:
         plugin_files: Sequence[str],
         quiet: bool = False,
     ) -> None:
-        self.typed, self.dirs, self.plugin_files, self.quiet = (
+        self.overrides, self.dirs, self.plugin_files, self.quiet = (
             tuple(typed),
             tuple(dirs),
             tuple(plugin_files),
             quiet,
         )
         self.where, self.cwd = tuple(config_folders(dirs)), os.getcwd()
-        self.jobs = expand(self.typed, self.dirs)
+        self.jobs = expand(self.overrides, self.dirs)
         composed = compose_many(self.jobs, self.dirs)
         beside = [
             word
-            for word in self.typed
+            for word in self.overrides
             if word.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))
         ]
         # which are words of the sweep, not of a job
@@ -156,7 +156,7 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
             f" resume {folder}` finishes it."
         )
     plan = run_sweep.write_sweep_plan(
-        folder, known.settings(known.jobs), known.options, known.typed, known.plugin_files
+        folder, known.settings(known.jobs), known.options, known.overrides, known.plugin_files
     )
     drawn = [
         f"seed={job.settings.seed}" if known.first.config["seed"] is None else ""
@@ -204,7 +204,7 @@ def launch(
     folder = Path(str(config.hydra.sweep.dir))
     settings = known.settings(jobs)
     plan = run_sweep.write_sweep_plan(
-        folder, settings, known.options, known.typed, known.plugin_files, extend=first > 0
+        folder, settings, known.options, known.overrides, known.plugin_files, extend=first > 0
     )
     known.ended = run_sweep.train(plan, folder, known.quiet)
     if known.ended.status == "interrupted":
