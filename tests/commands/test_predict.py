@@ -255,7 +255,7 @@ def test_evaluate_values(values, capsys):
 def test_evaluate_refuses_new_classes_and_changed_data(classes, capsys):
     table(30, 1).assign(kind="c").to_csv("new.csv", index=False)
     assert main(["evaluate", "run", "new.csv"]) == 2
-    assert "'c' is no class of this run (=b, a); 30 such cell(s)" in capsys.readouterr().err
+    assert "'c' is not a class of this run (=b, a); 30 such cell(s)" in capsys.readouterr().err
     table(150, 9).to_csv("table.csv", index=False)
     assert main(["evaluate", "run"]) == 2
     assert "changed since it was trained" in capsys.readouterr().err

@@ -202,8 +202,8 @@ def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
         (["scalars"], "tracking=full"),
         (["changed"], "not what they were"),
         (["failed"], "without weights"),
-        (["run", "--gig"], "It is `mlplab report DIR`"),
-        ([], "It is `mlplab report DIR`"),
+        (["run", "--gig"], "Usage: `mlplab report DIR`"),
+        ([], "Usage: `mlplab report DIR`"),
     ],
 )
 def test_what_report_refuses(words, said, trained, capsys):

@@ -25,6 +25,7 @@ from mlplab.sweeps.report.results import JobResult, Results, to_frame
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.sweeps.report.summary_md import summary
 from mlplab.sweeps.report.text_table import best_command, lines, print_table, reasons
+from mlplab.sweeps.report.write import write_results
 from mlplab.tracking import bulk_metrics, read_metrics
 
 NASTY = "<script>alert(1)</script>"
@@ -124,7 +125,7 @@ def test_the_csv_is_exact_and_safe():
             ),
         ],
     )
-    write(found)
+    write_results(found)
     table = pd.read_csv("results.csv")
     assert list(table.columns[:5]) == ["job", "status", "optimizer.lr", "activation", "seed"]
     assert table["val/accuracy"].dropna().tolist() == [
@@ -143,7 +144,7 @@ def test_the_csv_is_exact_and_safe():
         Path("summary.md").read_bytes(),
         Path("report.html").read_bytes(),
     )
-    write(found)
+    write_results(found)
     assert (
         Path("results.csv").read_bytes(),
         Path("summary.md").read_bytes(),
@@ -310,7 +311,7 @@ def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):
     import sys
 
     monkeypatch.setitem(sys.modules, "plotly", None)
-    write(made())
+    write_results(made())
     assert "plotly" in capsys.readouterr().err
     assert not Path("report.html").exists()
     assert Path("results.csv").exists()
@@ -325,7 +326,7 @@ def test_the_page_works_in_a_browser():
             ("val/accuracy", "val/loss"),
             [(e, e, 0.5, 0.5) for e in range(4)],
         )
-    write(found)
+    write_results(found)
     probe = """
     <script>
       const button = [...document.querySelectorAll("#groups th button")].find((b) => b.textContent === "std");

@@ -17,11 +17,10 @@ from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.plan.plan_file import NAME, read_plan
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
-from mlplab.sweeps.search.study import FILE as STUDY_FILE
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
 
@@ -106,17 +105,12 @@ def resume(folder: Path, quiet: bool = False) -> Sweep:
 def rewrite_reports(folder: Path) -> Sweep:
     """Rewrite all reports of the search in a folder from the trials that are stored there.
 
-    Raises ConfigError if search.yaml is damaged or the search has no trials yet.
+    Raises ConfigError if search.yaml is damaged or the search has no plan yet.
     """
     search = read_search(folder)
-    if not (folder / NAME).is_file() or not (folder / STUDY_FILE).is_file():
-        raise ConfigError(
-            f"{folder} holds a search without trials: there is nothing to report."
-            f" `mlplab resume {folder}` continues it."
-        )
-    finished = run_sweep.write_reports(read_plan(folder), folder)
-    write_search(folder, open_study(search, folder), finished.results)
-    return finished
+    sweep = run_sweep.write_reports(read_plan(folder), folder)
+    write_search(folder, open_study(search, folder), sweep.results)
+    return sweep
 
 
 def read_search(folder: Path, quiet: bool = False) -> Search:
