@@ -197,8 +197,8 @@ def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
     ("words", "said"),
     [
         (["run", "--pages"], "--pages is for a sweep"),
-        (["nowhere"], "no folder"),
-        (["empty"], "no sweep and no run"),
+        (["nowhere"], "not a folder"),
+        (["empty"], "neither a sweep nor a run"),
         (["scalars"], "tracking=full"),
         (["changed"], "not what they were"),
         (["failed"], "without weights"),

@@ -69,8 +69,8 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
         return
     from mlplab.sweeps.plan.plan_file import used_plugins
 
-    given = {Path(path).resolve() for path in files}  # workers receive absolute paths
-    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in given]
+    given_paths = {Path(path).resolve() for path in files}  # workers receive absolute paths
+    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in given_paths]
     if missing:
         flags = " ".join(f"--plugin {path}" for path in missing)
         raise ConfigError(

@@ -52,7 +52,7 @@ def plan(arguments: Sequence[str]) -> int:
                 description,
             ]
         )
-    _print_table(rows, left=(6,))
+    _print_table(rows, left_aligned=(6,))
     total = sum(cost.seconds for cost in costs)
     jobs = _count(len(sweep_plan.jobs), "job")
     populations = _count(len(sweep_plan.populations), "population")
@@ -89,11 +89,11 @@ def _cell(value: object) -> str:
     )
 
 
-def _print_table(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> None:
+def _print_table(rows: Sequence[Sequence[str]], left_aligned: Sequence[int] = ()) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
+            f"{cell:<{width}}" if i in left_aligned else f"{cell:>{width}}"
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")

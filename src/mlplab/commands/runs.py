@@ -101,8 +101,8 @@ def _list(arguments: Sequence[str]) -> int:
         ]
         sign = -1 if better(args.sort.partition("/")[2]) == "max" else 1
         matching = sorted(measured, key=lambda entry: sign * (_metric(entry, args.sort) or 0.0))
-    shown = matching[: args.limit] if args.limit else matching
-    if shown:
+    displayed = matching[: args.limit] if args.limit else matching
+    if displayed:
         from mlplab.terminal.table import aligned
 
         print(
@@ -110,14 +110,14 @@ def _list(arguments: Sequence[str]) -> int:
                 aligned(
                     [
                         ["folder", "status", "when", "seed", "epochs", "result"],
-                        *(_row(entry, args.sort) for entry in shown),
+                        *(_row(entry, args.sort) for entry in displayed),
                     ]
                 )
             )
         )
     print(
         f"{len(matching)} of {len(all_entries)}"
-        + (f", {len(shown)} shown (--limit)" if len(shown) < len(matching) else "")
+        + (f", {len(displayed)} shown (--limit)" if len(displayed) < len(matching) else "")
     )
     if damaged:
         print(

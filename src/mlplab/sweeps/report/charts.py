@@ -74,10 +74,10 @@ def curves(results: Results) -> dict[str, Any]:
     return {"metrics": metrics, "groups": curve_groups, "said": caption}
 
 
-def _scope(drawn: int, total: int) -> str:
-    return (
-        "every configuration" if drawn == total else f"the {drawn} best of {total} configurations"
-    )
+def _scope(num_drawn: int, total: int) -> str:
+    if num_drawn == total:
+        return "every configuration"
+    return f"the {num_drawn} best of {total} configurations"
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
