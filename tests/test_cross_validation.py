@@ -1,5 +1,5 @@
-"""validation=kfold: who is held out, equal shapes, a fold alone and among the others, numbers that
-scikit-learn confirms.
+"""validation=kfold: held-out rows, equal shapes, a fold trained alone and with the others, and
+metrics that agree with scikit-learn.
 """
 
 from __future__ import annotations
@@ -42,44 +42,48 @@ def table(path, rows=103, seed=0):
     return frame
 
 
-def words(path, target="t", **more):
+def table_overrides(path, target="t", **more):
     other = "v" if target == "t" else "t"
-    own = {
+    values = {
         "dataset": "file",
         "dataset.path": str(path),
         "dataset.target": target,
         "dataset.ignore": f"[{other},who]",
         "dataset.missing": "impute",
     }
-    return [f"{key}={value}" for key, value in {**own, **more}.items()]
+    return [f"{key}={value}" for key, value in {**values, **more}.items()]
 
 
-def folds_of(chosen, folds=5, repeats=2):
-    return prepare_folds(settings_from_overrides(chosen).dataset, 0, KFold(folds, repeats), True)
+def folds_of(overrides, folds=5, repeats=2):
+    return prepare_folds(settings_from_overrides(overrides).dataset, 0, KFold(folds, repeats), True)
 
 
 @pytest.mark.parametrize("target", ["t", "v"])
-def test_each_row_is_held_out_once_a_repeat_and_parts_share_none(tmp_path, target):
+def test_each_row_is_held_out_once_per_repeat_and_splits_share_none(tmp_path, target):
     table(tmp_path / "t.csv")
-    made = folds_of(words(tmp_path / "t.csv", target))
-    assert len(made) == 10
-    for repeat in (made[:5], made[5:]):
-        assert sorted(np.concatenate([one.test_rows for one in repeat])) == list(range(103))
-    assert {len(one.test_rows) for one in made} <= {20, 21, 22}
-    assert len({tuple(one.train.x.shape) for one in made}) == 1
-    assert len({one.val.x.shape for one in made}) == len({one.test.x.shape for one in made}) == 1
-    for one in made:
-        assert len(one.train.real()) + len(one.val.real()) + len(one.test.real()) == 103
-        assert np.allclose(one.train.real().x[:, one.encoder.numeric()].mean(0), 0, atol=1e-9)
+    folds = folds_of(table_overrides(tmp_path / "t.csv", target))
+    assert len(folds) == 10
+    for repeat in (folds[:5], folds[5:]):
+        assert sorted(np.concatenate([fold.test_rows for fold in repeat])) == list(range(103))
+    assert {len(fold.test_rows) for fold in folds} <= {20, 21, 22}
+    assert len({tuple(fold.train.x.shape) for fold in folds}) == 1
+    assert (
+        len({fold.val.x.shape for fold in folds}) == len({fold.test.x.shape for fold in folds}) == 1
+    )
+    for fold in folds:
+        assert len(fold.train.real()) + len(fold.val.real()) + len(fold.test.real()) == 103
+        assert np.allclose(fold.train.real().x[:, fold.encoder.numeric()].mean(0), 0, atol=1e-9)
 
 
 def test_groups_stay_together_in_every_fold(tmp_path):
     frame = table(tmp_path / "t.csv")
-    for one in folds_of(
-        words(tmp_path / "t.csv", "v", **{"dataset.ignore": "[t]", "dataset.group_column": "who"}),
+    for fold in folds_of(
+        table_overrides(
+            tmp_path / "t.csv", "v", **{"dataset.ignore": "[t]", "dataset.group_column": "who"}
+        ),
         repeats=1,
     ):
-        inside, outside = frame.who[one.test_rows], frame.who.drop(index=one.test_rows)
+        inside, outside = frame.who[fold.test_rows], frame.who.drop(index=fold.test_rows)
         assert not set(inside) & set(outside)
 
 
@@ -87,27 +91,32 @@ def test_a_fold_alone_has_the_weights_that_it_has_among_the_others(tmp_path):
     table(tmp_path / "t.csv")
     settings = [
         settings_from_overrides(
-            [*words(tmp_path / "t.csv"), *FAST, "validation=kfold", f"validation.fold={i}"]
+            [
+                *table_overrides(tmp_path / "t.csv"),
+                *FAST,
+                "validation=kfold",
+                f"validation.fold={i}",
+            ]
         )
         for i in range(5)
     ]
-    together = train_population(settings)
-    for one, outcome in zip(settings, together, strict=True):
-        alone = train_population([one])[0]
-        assert torch.allclose(alone.theta_P, outcome.theta_P, atol=1e-6)
-        assert alone.metrics["test/accuracy"] == pytest.approx(
+    outcomes = train_population(settings)
+    for fold_settings, outcome in zip(settings, outcomes, strict=True):
+        single = train_population([fold_settings])[0]
+        assert torch.allclose(single.theta_P, outcome.theta_P, atol=1e-6)
+        assert single.metrics["test/accuracy"] == pytest.approx(
             outcome.metrics["test/accuracy"], abs=1e-9
         )
 
 
 def test_rows_that_a_fold_holds_out_change_nothing_that_it_learns(tmp_path):
     frame = table(tmp_path / "a.csv")
-    first = folds_of(words(tmp_path / "a.csv", "v"))[2]
+    first = folds_of(table_overrides(tmp_path / "a.csv", "v"))[2]
     rng = np.random.default_rng(5)
     for column in ("x0", "x1", "x2", "v"):
         frame.loc[first.test_rows, column] = rng.normal(size=len(first.test_rows)) * 100
     frame.to_csv(tmp_path / "b.csv", index=False)
-    other = folds_of(words(tmp_path / "b.csv", "v"))[2]
+    other = folds_of(table_overrides(tmp_path / "b.csv", "v"))[2]
     assert (other.test_rows == first.test_rows).all()
     assert (other.train.x == first.train.x).all()
     assert (other.train.y == first.train.y).all()
@@ -119,9 +128,11 @@ def test_rows_that_fill_up_count_in_no_metric():
     torch.manual_seed(0)
     mask = torch.tensor([[True] * 7 + [False] * 3, [True] * 10])
     scores, labels = torch.rand(2, 10, 3), torch.randint(0, 3, (2, 10))
-    found = metrics.classification_metrics(scores, labels, mask_KN=mask)["accuracy"]
-    assert found[0] == metrics.classification_metrics(scores[:1, :7], labels[:1, :7])["accuracy"][0]
-    assert found[1] == metrics.classification_metrics(scores[1:], labels[1:])["accuracy"][0]
+    accuracy = metrics.classification_metrics(scores, labels, mask_KN=mask)["accuracy"]
+    assert (
+        accuracy[0] == metrics.classification_metrics(scores[:1, :7], labels[:1, :7])["accuracy"][0]
+    )
+    assert accuracy[1] == metrics.classification_metrics(scores[1:], labels[1:])["accuracy"][0]
     values, targets = torch.rand(2, 10, 2), torch.rand(2, 10, 2)
     masked, plain = (
         metrics.regression_metrics(values, targets, mask_KN=mask),
@@ -136,15 +147,15 @@ def test_rows_that_fill_up_count_in_no_metric():
 )
 def test_a_batch_of_rows_that_only_fill_up_is_harmless(tmp_path, size, loss):
     table(tmp_path / "t.csv")
-    chosen = [
-        *words(tmp_path / "t.csv"),
+    overrides = [
+        *table_overrides(tmp_path / "t.csv"),
         *FAST,
         f"training.batch_size={size}",
         f"loss={loss}",
         "validation=kfold",
     ]
     outcomes = train_population(
-        [settings_from_overrides([*chosen, f"validation.fold={i}"]) for i in range(5)]
+        [settings_from_overrides([*overrides, f"validation.fold={i}"]) for i in range(5)]
     )
     assert all(
         outcome.status == "done" and torch.isfinite(outcome.theta_P).all() for outcome in outcomes
@@ -160,7 +171,7 @@ def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_ali
         main(
             [
                 "train",
-                *words("t.csv"),
+                *table_overrides("t.csv"),
                 *FAST,
                 "validation=kfold",
                 "validation.repeats=2",
@@ -169,25 +180,25 @@ def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_ali
         )
         == 0
     )
-    shown = capsys.readouterr().out
-    assert "10 folds" in shown
-    assert "majority class" in shown
-    found = pd.read_csv("kf/predictions.csv")
-    assert sorted(found.row) == sorted([*range(1, 104)] * 2)
-    assert (found.t.to_numpy() == frame.t[found.row - 1].to_numpy()).all()
-    said = json.loads((tmp_path / "kf" / "cross_validation.json").read_text())
-    order = said["classes"]
+    output = capsys.readouterr().out
+    assert "10 folds" in output
+    assert "majority class" in output
+    predictions = pd.read_csv("kf/predictions.csv")
+    assert sorted(predictions.row) == sorted([*range(1, 104)] * 2)
+    assert (predictions.t.to_numpy() == frame.t[predictions.row - 1].to_numpy()).all()
+    stored = json.loads((tmp_path / "kf" / "cross_validation.json").read_text())
+    order = stored["classes"]
     assert order == ["maybe", "no", "yes"]
-    by_fold = [own for _, own in found.groupby(["repeat", "fold"])]
-    accuracy = [accuracy_score(own.t, own.prediction) for own in by_fold]
+    by_fold = [fold for _, fold in predictions.groupby(["repeat", "fold"])]
+    accuracy = [accuracy_score(fold.t, fold.prediction) for fold in by_fold]
     losses = [
-        log_loss(own.t, own[[f"P({name})" for name in order]].astype(np.float32), labels=order)
-        for own in by_fold
+        log_loss(fold.t, fold[[f"P({name})" for name in order]].astype(np.float32), labels=order)
+        for fold in by_fold
     ]
-    assert said["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracy), abs=1e-6)
-    assert said["metrics"]["log_loss"]["mean"] == pytest.approx(np.mean(losses), abs=1e-6)
+    assert stored["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracy), abs=1e-6)
+    assert stored["metrics"]["log_loss"]["mean"] == pytest.approx(np.mean(losses), abs=1e-6)
     width = student(9) * np.std(accuracy, ddof=1) * math.sqrt(1 / 10 + 1 / 4)
-    assert said["metrics"]["accuracy"]["half_width"] == pytest.approx(width, abs=1e-6)
+    assert stored["metrics"]["accuracy"]["half_width"] == pytest.approx(width, abs=1e-6)
     with open("kf/results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["test/accuracy"]) for row in rows] == pytest.approx(accuracy, abs=1e-6)
@@ -198,7 +209,7 @@ def test_the_command_writes_out_of_fold_predictions_that_scikit_learn_scores_ali
 
 def test_values_and_a_grid_are_ranked_by_their_folds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = mlplab.sweep(
+    results = mlplab.sweep(
         [
             "dataset=diabetes",
             *FAST,
@@ -208,23 +219,23 @@ def test_values_and_a_grid_are_ranked_by_their_folds(tmp_path, monkeypatch):
         ],
         quiet=True,
     )
-    assert len(found) == 10
-    assert sorted(set(found["validation.fold"])) == [0, 1, 2, 3, 4]
+    assert len(results) == 10
+    assert sorted(set(results["validation.fold"])) == [0, 1, 2, 3, 4]
     summary = next(tmp_path.glob("outputs/sweeps/*/*/summary.md")).read_text()
     assert "test/rmse" in summary
     assert "over folds" in summary
     assert "Nadeau" in summary
     assert "validation.fold=" not in summary
-    one = mlplab.sweep(
+    single = mlplab.sweep(
         ["dataset=diabetes", *FAST, "validation=kfold", "validation.folds=3"], quiet=True
     )
-    folder = one.attrs["folder"]
+    folder = single.attrs["folder"]
     predictions = pd.read_csv(f"{folder}/predictions.csv")
     by_fold = [
-        r2_score(own.progression, own["progression predicted"])
-        for _, own in predictions.groupby("fold")
+        r2_score(fold.progression, fold["progression predicted"])
+        for _, fold in predictions.groupby("fold")
     ]
-    assert list(one["test/r2"]) == pytest.approx(by_fold, abs=1e-6)
+    assert list(single["test/r2"]) == pytest.approx(by_fold, abs=1e-6)
 
 
 def test_the_interval_of_folds_is_wider_than_that_of_seeds():
@@ -235,7 +246,7 @@ def test_the_interval_of_folds_is_wider_than_that_of_seeds():
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"dataset.time_column": "x0"}, "came later"),
         ({"dataset.test_path": "t.csv"}, "a split of its own"),
@@ -248,11 +259,11 @@ def test_the_interval_of_folds_is_wider_than_that_of_seeds():
         ),
     ],
 )
-def test_what_cannot_be_folded_is_refused(tmp_path, monkeypatch, capsys, more, said):
+def test_what_cannot_be_folded_is_refused(tmp_path, monkeypatch, capsys, more, message):
     monkeypatch.chdir(tmp_path)
     table("t.csv")
-    assert main(["train", *words("t.csv", **more), *FAST, "validation=kfold"]) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["train", *table_overrides("t.csv", **more), *FAST, "validation=kfold"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "outputs").exists()
 
 
@@ -261,4 +272,4 @@ def test_a_class_of_one_row_is_refused(tmp_path):
     frame.loc[50, "t"] = "lonely"
     frame.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(DataError, match="Class 'lonely' has 1 row"):
-        folds_of(words(tmp_path / "t.csv"))
+        folds_of(table_overrides(tmp_path / "t.csv"))

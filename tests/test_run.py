@@ -1,5 +1,5 @@
-"""A run from the outside: its folder, its repetition, its Python face, and what the README
-shows.
+"""A run as users see it: its folder, its reproducibility, its Python API, and the examples of the
+README.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def one_picture(monkeypatch):
-    """What runs draw is looked at in tests/pictures."""
+    """Draw one picture only; pictures are tested in tests/pictures."""
     if not FULL:
         draw_only(monkeypatch, "decision")
 
@@ -59,19 +59,19 @@ def test_the_folder_is_complete(run):
     assert {name for name in names if not name.startswith("events.out.tfevents.")} == FILES
     assert len(names) == len(FILES) + 1
     state = f"state-{run.summary['steps']:012d}"
-    wanted = {
+    expected = {
         "best.safetensors",
         "last.safetensors",
         "history.bin",
         f"{state}.json",
         f"{state}.safetensors",
     }
-    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == wanted
+    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == expected
 
 
-def test_the_summary_says_what_was_reached(run):
+def test_the_summary_contains_the_results(run):
     summary = json.loads((run.folder / "summary.json").read_text())
-    wanted = {
+    expected = {
         "status",
         "seed",
         "device",
@@ -83,7 +83,7 @@ def test_the_summary_says_what_was_reached(run):
         "population",
         "metrics",
     }
-    assert wanted <= set(summary)
+    assert expected <= set(summary)
     assert summary["num_parameters"] == 2 * 4 + 4 + 4 * 2 + 2
     assert summary["metrics"]["test/accuracy"] == 1.0
     assert {
@@ -110,9 +110,9 @@ def test_tensorboard_reads_the_same_numbers(run):
         "gradient_norm/layer_1",
         "update_ratio/layer_2",
     ):
-        read = events.Scalars(name)
-        np.testing.assert_allclose([event.value for event in read], run.history[name], rtol=1e-6)
-        assert [event.step for event in read] == run.history["step"].tolist()
+        scalars = events.Scalars(name)
+        np.testing.assert_allclose([event.value for event in scalars], run.history[name], rtol=1e-6)
+        assert [event.step for event in scalars] == run.history["step"].tolist()
     assert (
         "configuration/text_summary" in events.Tags()["tensors"]
         or "configuration" in events.Tags()["tensors"]
@@ -143,7 +143,7 @@ def test_predictions_agree_with_the_test_metrics(run):
     assert (run.predict(raw) == prepared.test.y).mean() == run.metrics["test/accuracy"]
 
 
-def test_regression_predictions_are_in_the_targets_own_units(tmp_path):
+def test_regression_predictions_are_in_the_units_of_the_target(tmp_path):
     run = mlplab.run(["dataset=diabetes", "training.epochs=30"], tmp_path / "run")
     from mlplab.data.preparation.examples import prepare
 
@@ -163,7 +163,7 @@ def test_predict_refuses_what_does_not_fit(run, x):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         QUICK,
         [
@@ -172,8 +172,8 @@ def test_predict_refuses_what_does_not_fit(run, x):
         ],
     ],
 )
-def test_the_same_command_twice_gives_the_same_bits(words, tmp_path):
-    one, two = (mlplab.run(words, tmp_path / name) for name in "ab")
+def test_the_same_command_twice_gives_the_same_bits(overrides, tmp_path):
+    one, two = (mlplab.run(overrides, tmp_path / name) for name in "ab")
     assert (one.folder / "metrics.csv").read_bytes() == (two.folder / "metrics.csv").read_bytes()
     assert (one.folder / "weights.safetensors").read_bytes() == (
         two.folder / "weights.safetensors"
@@ -204,26 +204,26 @@ def test_twenty_at_once_get_twenty_folders(tmp_path):
         "from mlplab import runs; from pathlib import Path; f ="
         " runs.create_unique(runs.default_folder(Path('outputs'), 'x')); print(f.path)"
     )
-    started = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
         )
         for _ in range(20)
     ]
-    folders = {process.communicate()[0].strip() for process in started}
+    folders = {process.communicate()[0].strip() for process in processes}
     assert len(folders) == 20
     assert all((tmp_path / folder).is_dir() for folder in folders)
 
 
 def test_divergence_is_a_status(tmp_path, capfd):
-    words = [
+    overrides = [
         "experiment=xor_mlp",
         "activation=relu",
         "optimizer=sgd",
         "optimizer.lr=1e30",
         "hydra.run.dir=run",
     ]
-    assert main(["train", *words]) == 3
+    assert main(["train", *overrides]) == 3
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "diverged"
     assert re.search(r"at step \d+", summary["reason"])
@@ -268,17 +268,17 @@ def readme(language: str) -> list[str]:
 
 
 def commands_of_the_readme() -> list[str]:
-    """All but set-up, the tests themselves and TensorBoard's server, which does not end."""
+    """All commands except setup, the tests and the server of TensorBoard, which does not end."""
     lines = [
         line.split("  #")[0].strip() for block in readme("bash") for line in block.splitlines()
     ]
-    mine = [line for line in lines if line.startswith(("./scripts/train", ".venv/bin/mlplab"))]
-    assert len(mine) >= 8
-    return mine
+    commands = [line for line in lines if line.startswith(("./scripts/train", ".venv/bin/mlplab"))]
+    assert len(commands) >= 8
+    return commands
 
 
 def write_files_of_the_readme() -> None:
-    """The plug-in and the tables that the commands name."""
+    """Write the plugin and the tables that the commands name."""
     Path("my_parts.py").write_text(next(block for block in readme("python") if "register" in block))
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
@@ -299,29 +299,30 @@ FEWER = {
     "seeds=3": "seeds=1",
     "training.epochs=200": "training.epochs=1",
     "training.epochs=250": "training.epochs=3",
-    "optimizers": "schedules",  # the figure that costs least
+    "optimizers": "schedules",  # the cheapest figure
 }
 
 
 def shortened(line: str) -> list[str]:
-    """The words of a command, with fewer epochs and seeds."""
-    command, *given = shlex.split(line)
-    given = [FEWER.get(word, word) for word in given]
+    """Return the arguments of a command, with fewer epochs and seeds."""
+    command, *arguments = shlex.split(line)
+    arguments = [FEWER.get(argument, argument) for argument in arguments]
     if command.endswith("train"):
-        given = ["train", *given]
-        given += [] if any("training.epochs" in word for word in given) else ["training.epochs=2"]
-        reported = "hydra.run.dir=outputs/mine" in given
-        given += ["tracking.picture_share=0"] if reported else ["tracking=summary"]
-    return given
+        arguments = ["train", *arguments]
+        if not any("training.epochs" in argument for argument in arguments):
+            arguments.append("training.epochs=2")
+        is_reported = "hydra.run.dir=outputs/mine" in arguments
+        arguments += ["tracking.picture_share=0"] if is_reported else ["tracking=summary"]
+    return arguments
 
 
 @pytest.mark.slow
 def test_every_command_of_the_readme_runs_shortened():
-    """The campaign runs them as they stand, and exports."""
+    """The campaign runs them unchanged, and those that export."""
     write_files_of_the_readme()
     for line in commands_of_the_readme():
         if "--plugin" in line:
-            cli_run(*shortened(line))  # its parts stay registered
+            cli_run(*shortened(line))  # a plugin's components stay registered
         elif not line.startswith(".venv/bin/mlplab export"):
             assert main(shortened(line)) == 0, line
 
@@ -334,10 +335,10 @@ def test_every_command_of_the_readme_runs():
         line = line.replace("./scripts/train", f"{sys.executable} -m mlplab train").replace(
             ".venv/bin/mlplab", f"{sys.executable} -m mlplab"
         )
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ}
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert process.returncode == 0, f"{line}\n{process.stdout}\n{process.stderr}"
 
 
 def test_the_python_of_the_readme_runs(capfd):

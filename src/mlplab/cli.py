@@ -1,7 +1,7 @@
-"""The command `mlplab`. It imports nothing heavy: torch comes with the first thing that trains.
+"""The command `mlplab`. It imports nothing heavy: torch is loaded only by commands that train.
 
-Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged; 128 and the number of the signal (130 for
-Ctrl-C, 143 for SIGTERM) interrupted.
+Exit codes: 0 done, 1 failed, 2 refused input, 3 diverged; 128 plus the number of the signal if
+interrupted (130 for Ctrl-C, 143 for SIGTERM).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted"
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:
-    """How the command ends for a run or a sweep with this summary."""
+    """Return the exit code for a run or sweep with this summary."""
     status = str(summary["status"])
     return (
         128 + int(summary["signal"])
@@ -30,7 +30,7 @@ def exit_code(summary: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its usage, its line of help, and the function (arguments -> exit code) as
+    """A subcommand: its usage, its help line, and its function (arguments -> exit code) as
     "module:name".
     """
 
@@ -47,62 +47,62 @@ COMMANDS = {
     ),
     "plan": Command(
         "plan [KEY=VALUE ...]",
-        "print the jobs of a sweep, its populations and what they would cost; run nothing",
+        "print the jobs and populations of a sweep and their cost; run nothing",
         "mlplab.commands.plan:plan",
     ),
     "resume": Command(
         "resume DIR",
-        "finish an interrupted run or sweep; with training.epochs=N make a run longer",
+        "finish an interrupted run or sweep; training.epochs=N extends a run",
         "mlplab.commands.resume:resume",
     ),
     "work": Command(
         "work DIR",
-        "help with a sweep that is under way; what sweep.workers and clusters start",
+        "run one worker of a sweep (normally started for you)",
         "mlplab.commands.work:work",
     ),
     "evaluate": Command(
         "evaluate RUN [FILE]",
-        "metrics with intervals on the test part or a file, beside plain baselines",
+        "measure a run on its test split or a file, next to baselines",
         "mlplab.commands.evaluate:evaluate",
     ),
     "predict": Command(
         "predict DIR FILE -o OUT",
-        "predictions for new rows, of a run or the mean of a sweep",
+        "predict new rows with a run, or with the mean of a sweep",
         "mlplab.commands.predict:predict",
     ),
     "export": Command(
         "export DIR",
-        "a model as one file: raw columns in, predictions out; ONNX or torch.export",
+        "export a model with its preprocessing to ONNX or torch.export",
         "mlplab.commands.export:export",
     ),
     "rerun": Command(
         "rerun RUN [KEY=VALUE ...]",
-        "the run again, changed, or with --check compared with itself",
+        "repeat a run, optionally changed; --check verifies that it reproduces",
         "mlplab.commands.rerun:rerun",
     ),
     "runs": Command(
         "runs [FOLDER]",
-        "what there is below outputs/; `runs compare A B`, `runs remove FOLDER`",
+        "list, compare and remove runs",
         "mlplab.commands.runs:runs",
     ),
     "report": Command(
         "report DIR",
-        "of a run: its pictures and a page that plays it back; of a sweep: its results again",
+        "redraw a run's pictures and playback page, or rebuild a sweep's report",
         "mlplab.commands.report:report",
     ),
     "rebuild-events": Command(
         "rebuild-events RUN",
-        "the TensorBoard file of a run again, from metrics.csv",
+        "regenerate a run's TensorBoard file from metrics.csv",
         "mlplab.commands.rebuild_events:rebuild_events",
     ),
     "draw": Command(
         "draw WHAT",
-        "the lecture's figures: activations, losses, schedules, initializers, optimizers",
+        "draw a figure of the lecture, such as activations or optimizers",
         "mlplab.commands.draw:draw",
     ),
     "list": Command(
         "list [GROUP [NAME]]",
-        "every choice with its meaning; with a name, its keys, defaults and ranges",
+        "list all choices, or the keys, defaults and ranges of one choice",
         "mlplab.commands.list_choices:list_choices",
     ),
 }
@@ -126,20 +126,21 @@ MLPLAB_DEBUG=1 shows tracebacks.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. What goes wrong ends in one paragraph on the
-    error stream.
+    """Run the command line and return its exit code.
+
+    Errors are printed as one paragraph on the error stream.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    command_line = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _dispatch(given)
+        code = _dispatch(command_line)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
         number = getattr(stop, "signal", 2)
-        _complain("interrupted.", "interrupted")
+        _print_error("interrupted.", "interrupted")
         return 128 + int(number)
     except Exception as error:
         if os.environ.get("MLPLAB_DEBUG") == "1":
@@ -147,15 +148,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
         if isinstance(error, MlplabError):
-            return _complain(str(error), "refused")
-        return _complain(
+            return _print_error(str(error), "refused")
+        return _print_error(
             f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)",
             "failed",
         )
 
 
-def _dispatch(given: list[str]) -> int:
-    name, rest = (given[0], given[1:]) if given else ("--help", [])
+def _dispatch(arguments: list[str]) -> int:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("-h", "--help", "help"):
         width = max(len(command.usage) for command in COMMANDS.values())
         print(
@@ -169,8 +170,8 @@ def _dispatch(given: list[str]) -> int:
     if name == "--version":
         print(version())
         return 0
-    if name in ("-sc", "--shell-completion"):  # what the shell calls while a command line is typed
-        name, rest = "train", given
+    if name in ("-sc", "--shell-completion"):  # the shell asks for completions
+        name, rest = "train", arguments
     if name not in COMMANDS:
         raise _unknown_command(name, rest)
     module, _, function = COMMANDS[name].function.partition(":")
@@ -179,7 +180,7 @@ def _dispatch(given: list[str]) -> int:
 
 
 def version() -> str:
-    """ "mlplab 0.1.0"."""
+    """Return the name and version, such as "mlplab 0.1.0"."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -192,17 +193,17 @@ def version() -> str:
 def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
     from mlplab.config.suggestions import did_you_mean
 
-    near = (
+    suggestion = (
         f"Did you mean `mlplab train {' '.join([name, *rest])}`? "
         if "=" in name
         else did_you_mean(name, COMMANDS, "`mlplab {}`")
     )
     return ConfigError(
-        f"There is no command `{name}`. {near}Commands: {', '.join(COMMANDS)}. `mlplab --help`"
-        " explains them."
+        f"There is no command `{name}`. {suggestion}Commands: {', '.join(COMMANDS)}."
+        " `mlplab --help` describes them."
     )
 
 
-def _complain(text: str, status: str) -> int:
+def _print_error(text: str, status: str) -> int:
     print(f"mlplab: {' '.join(text.split())}", file=sys.stderr)
     return EXIT_CODES[status]

@@ -1,3 +1,3 @@
-"""Composition is not what these tests are about."""
+"""These tests do not test composition, so configurations are composed once."""
 
 from composing import composed_once  # noqa: F401

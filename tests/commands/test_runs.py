@@ -45,19 +45,19 @@ def lines(capsys):
 def test_the_list_is_newest_first(three, capsys):
     os.utime("outputs/runs/one/a/summary.json", (1, 1))
     assert main(["runs"]) == 0
-    shown = lines(capsys)
-    assert shown[0].split() == ["folder", "status", "when", "seed", "epochs", "result"]
-    assert [line.split()[0] for line in shown[1:-1]] == [
+    output = lines(capsys)
+    assert output[0].split() == ["folder", "status", "when", "seed", "epochs", "result"]
+    assert [line.split()[0] for line in output[1:-1]] == [
         "outputs/sweeps/s/c",
         "outputs/runs/two/b",
         "outputs/runs/one/a",
     ]
-    assert "sweep, 2 jobs" in shown[1]
-    assert shown[-1] == "3 of 3"
+    assert "sweep, 2 jobs" in output[1]
+    assert output[-1] == "3 of 3"
 
 
 @pytest.mark.parametrize(
-    ("conditions", "found"),
+    ("conditions", "groups"),
     [
         (["optimizer=momentum"], ["two"]),
         (["optimizer!=momentum", "status=done"], ["one", "sweeps"]),
@@ -69,55 +69,61 @@ def test_the_list_is_newest_first(three, capsys):
         (["model.hidden=[4]"], ["one", "two"]),
     ],
 )
-def test_conditions(three, conditions, found, capsys):
+def test_conditions(three, conditions, groups, capsys):
     assert (
-        main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+        main(
+            ["runs", *(argument for condition in conditions for argument in ("--where", condition))]
+        )
+        == 0
     )
-    shown = lines(capsys)[1:-1] if found else []
+    output = lines(capsys)[1:-1] if groups else []
     if conditions == ["optimizer!=momentum", "status=done"]:
-        found = ["one"]  # a sweep has no configuration of its own
-    assert sorted(line.split("/")[2] for line in shown) == sorted(found)
+        groups = ["one"]  # a sweep has no configuration of its own
+    assert sorted(line.split("/")[2] for line in output) == sorted(groups)
     # from the index now
     assert (
-        main(["runs", *(word for condition in conditions for word in ("--where", condition))]) == 0
+        main(
+            ["runs", *(argument for condition in conditions for argument in ("--where", condition))]
+        )
+        == 0
     )
-    assert lines(capsys)[-1].startswith(f"{len(found)} of ")
+    assert lines(capsys)[-1].startswith(f"{len(groups)} of ")
 
 
 def test_sorted_by_a_metric_with_the_jobs(three, capsys):
     assert main(["runs", "--sort", "train/loss"]) == 0
-    shown = lines(capsys)
-    values = [float(line.split()[-1]) for line in shown[1:-1]]
+    output = lines(capsys)
+    values = [float(line.split()[-1]) for line in output[1:-1]]
     assert values == sorted(values)
     assert len(values) == 4
-    assert any("outputs/sweeps/s/c/jobs/" in line for line in shown)
+    assert any("outputs/sweeps/s/c/jobs/" in line for line in output)
     assert main(["runs", "--sort", "train/accuracy", "--limit", "2"]) == 0
-    shown = lines(capsys)
-    values = [float(line.split()[-1]) for line in shown[1:-1]]
+    output = lines(capsys)
+    values = [float(line.split()[-1]) for line in output[1:-1]]
     assert values == sorted(values, reverse=True)
-    assert shown[-1] == "4 of 4, 2 shown (--limit)" or shown[-1].startswith("4 of ")
+    assert output[-1] == "4 of 4, 2 shown (--limit)" or output[-1].startswith("4 of ")
 
 
 def test_two_side_by_side(three, capsys):
     assert main(["runs", "compare", "outputs/runs/one/a", "outputs/runs/two/b"]) == 0
-    shown = {line.split()[0]: line.split()[1:] for line in lines(capsys)[1:]}
-    assert shown["optimizer"] == ["adam", "momentum"]
-    assert shown["seed"] == ["1", "2"]
-    assert "dataset.noise" not in shown
+    output = {line.split()[0]: line.split()[1:] for line in lines(capsys)[1:]}
+    assert output["optimizer"] == ["adam", "momentum"]
+    assert output["seed"] == ["1", "2"]
+    assert "dataset.noise" not in output
     one, two = (run.metrics["train/loss"] for run in three)
-    assert float(shown["train/loss"][2]) == pytest.approx(two - one, rel=1e-3)
+    assert float(output["train/loss"][2]) == pytest.approx(two - one, rel=1e-3)
 
 
 def test_remove_asks(three, capsys):
     assert main(["runs", "remove", "outputs/runs/one/a"]) == 2  # nobody is there to be asked
     assert "--yes" in capsys.readouterr().err
     for answer, left in (("\n", True), ("y\n", False)):
-        ours, theirs = pty.openpty()
-        process = start("runs", "remove", "outputs/runs/one/a", stdin=theirs)
-        os.write(ours, answer.encode())
+        controller, terminal = pty.openpty()
+        process = start("runs", "remove", "outputs/runs/one/a", stdin=terminal)
+        os.write(controller, answer.encode())
         process.communicate(timeout=30)
-        os.close(ours)
-        os.close(theirs)
+        os.close(controller)
+        os.close(terminal)
         assert Path("outputs/runs/one/a").exists() == left
     assert [path.name for path in Path("outputs/runs/one").iterdir()] == []
     assert main(["runs", "remove", "outputs/runs/two/b", "outputs/sweeps/s/c", "--yes"]) == 0
@@ -139,7 +145,7 @@ def test_remove_takes_nothing_else(three, capsys):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["nowhere"],
         ["--where", "x"],
@@ -149,16 +155,16 @@ def test_remove_takes_nothing_else(three, capsys):
         ["--wher", "a=b"],
     ],
 )
-def test_what_is_refused(words, capsys):
-    assert main(["runs", *words]) == 2
+def test_what_is_refused(arguments, capsys):
+    assert main(["runs", *arguments]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_rerun_gives_the_same_numbers(three, capsys):
     assert main(["rerun", "outputs/runs/one/a", "--check", "--out", "again"]) == 0
-    shown = lines(capsys)
-    assert "identical: every metric of every epoch, to the last bit" in shown
-    assert shown[-1] == "again"
+    output = lines(capsys)
+    assert "identical: every metric of every epoch, to the last bit" in output
+    assert output[-1] == "again"
     assert (
         Path("again/weights.safetensors").read_bytes()
         == Path("outputs/runs/one/a/weights.safetensors").read_bytes()
@@ -206,7 +212,7 @@ def test_rerun_with_changes(three):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "changes",
     [
         ["optimizer.lrr=1"],
         ["optimizer=adm"],
@@ -216,8 +222,8 @@ def test_rerun_with_changes(three):
         ["--check", "seed=3"],
     ],
 )
-def test_rerun_refuses(words, three, capsys):
-    assert main(["rerun", "outputs/runs/one/a", *words]) == 2
+def test_rerun_refuses(changes, three, capsys):
+    assert main(["rerun", "outputs/runs/one/a", *changes]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 

@@ -197,13 +197,13 @@ def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
     ("words", "said"),
     [
         (["run", "--pages"], "--pages is for a sweep"),
-        (["nowhere"], "no folder"),
-        (["empty"], "no sweep and no run"),
+        (["nowhere"], "not a folder"),
+        (["empty"], "neither a sweep nor a run"),
         (["scalars"], "tracking=full"),
         (["changed"], "not what they were"),
         (["failed"], "without weights"),
-        (["run", "--gig"], "It is `mlplab report DIR`"),
-        ([], "It is `mlplab report DIR`"),
+        (["run", "--gig"], "Usage: `mlplab report DIR`"),
+        ([], "Usage: `mlplab report DIR`"),
     ],
 )
 def test_what_report_refuses(words, said, trained, capsys):

@@ -245,7 +245,7 @@ def test_a5_a_signal_ends_it_between_two_steps(name, undisturbed):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert output.splitlines()[-2:] == ["go on with: mlplab resume run", "run"]
+    assert output.splitlines()[-2:] == ["continue with: mlplab resume run", "run"]
     summary = json.loads(Path("run/summary.json").read_text())
     assert (summary["status"], summary["signal"]) == ("interrupted", number)
     assert f"{name}: stopped after step {paused.step}" in Path("run/log.txt").read_text()

@@ -493,7 +493,7 @@ def test_b22_many_runs_are_listed(capfd):
         for _ in range(2):  # the second time from the index
             assert main(["runs", *arguments, "--limit", "1"]) == 0
             captured = capfd.readouterr()
-            assert "5 with a damaged summary.json left out" in captured.err
+            assert "skipped 5 with a damaged summary.json" in captured.err
             assert "145 of 150" in captured.out
     assert main(["runs", "--where", "optimizer=sgd"]) == 0
     assert "0 of 150" in capfd.readouterr().out

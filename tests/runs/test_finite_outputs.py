@@ -113,7 +113,7 @@ def test_a_run_whose_weights_are_not_finite_predicts_nothing(run, work_dir, capf
         assert "t.csv, row 1: the output of the network is nan" in refusal(
             capfd, "predict", run, "t.csv", "-o", out
         )
-    assert "the test part of" in refusal(capfd, "evaluate", run)
+    assert "the test split of" in refusal(capfd, "evaluate", run)
     assert "t.csv, row 1: " in refusal(capfd, "evaluate", run, "t.csv")
     assert not Path(run, "evaluation.json").exists()
     loaded_run = mlplab.load(run)
@@ -151,7 +151,7 @@ def test_a_training_that_is_done_is_not_failed_by_its_evaluation(work_dir, capfd
 
     poison(work_dir / "classes")
     evaluate.print_test_metrics(mlplab.load("classes"), DataCache())
-    assert "no evaluation: the test part of classes, row 1: " in capfd.readouterr().err
+    assert "no evaluation: the test split of classes, row 1: " in capfd.readouterr().err
     assert not Path("classes/evaluation.json").exists()
 
 
@@ -162,9 +162,9 @@ def test_a_cross_validation_makes_no_classes_of_nothing(monkeypatch, capfd, tmp_
         return np.full((len(scaled_NF), 2), np.nan)
 
     monkeypatch.setattr(Run, "scores", scores)
-    overrides = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
-    mlplab.sweep([*overrides, "validation=kfold", "validation.folds=2"], "k")
-    assert "no cross-validation: the test part of k/jobs/0, row 1: " in capfd.readouterr().err
+    words = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
+    mlplab.sweep([*words, "validation=kfold", "validation.folds=2"], "k")
+    assert "no cross-validation: the test split of k/jobs/0, row 1: " in capfd.readouterr().err
     assert Path("k/results.csv").exists()
     assert not Path("k/predictions.csv").exists()
 

@@ -1,5 +1,5 @@
-"""What a sweep shows: statistics, order, tables, and a page that runs nothing of the user's and
-asks for nothing.
+"""The reports of a sweep: statistics, order, tables, and a page that runs no code of users and
+makes no requests.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mlplab.sweeps.report import html_page, results
+from mlplab.sweeps.report import html_page
 from mlplab.sweeps.report.charts import axes, band, curves, read_columns
-from mlplab.sweeps.report.results import JobResult, Results, to_frame, write
+from mlplab.sweeps.report.results import JobResult, Results, to_frame
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.sweeps.report.summary_md import summary
 from mlplab.sweeps.report.text_table import best_command, lines, print_table, reasons
+from mlplab.sweeps.report.write import write_results
 from mlplab.tracking import bulk_metrics, read_metrics
 
 NASTY = "<script>alert(1)</script>"
@@ -32,20 +33,20 @@ NASTY = "<script>alert(1)</script>"
 
 def job(number, values, metrics=None, status="done", reason=""):
     folder = Path("jobs", str(number))
-    words = tuple(f"{key}={value}" for key, value in values.items())
+    overrides = tuple(f"{key}={value}" for key, value in values.items())
     return JobResult(
         number,
         status,
         reason,
         values,
         metrics or {},
-        words,
+        overrides,
         folder,
         {"epochs": 3, "best_epoch": 2, "seconds": 1.5},
     )
 
 
-def made(metric="auto", name="mine"):
+def sample_results(metric="auto", name="mine"):
     random, jobs = np.random.default_rng(0), []
     for lr in (0.001, 0.01, 0.1):
         for activation in ("tanh", "relu"):
@@ -55,7 +56,7 @@ def made(metric="auto", name="mine"):
                     np.clip(0.6 + 0.1 * math.log10(lr * 1000) + 0.02 * random.normal(), 0, 1)
                 )
                 bad = lr == 0.1 and seed < (4 if activation == "relu" else 1)
-                found = {
+                metrics = {
                     "train/loss": 1 - score,
                     "val/loss": 1 - score,
                     "val/accuracy": score,
@@ -66,7 +67,7 @@ def made(metric="auto", name="mine"):
                     job(
                         len(jobs),
                         values,
-                        {} if bad else found,
+                        {} if bad else metrics,
                         "diverged" if bad else "done",
                         reason,
                     )
@@ -76,47 +77,48 @@ def made(metric="auto", name="mine"):
 
 def test_statistics_are_those_of_scipy():
     values = [0.5, 0.75, 0.9, 0.95, 0.2]
-    found = Statistics.of(values)
+    statistics = Statistics.of(values)
     interval = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert found.mean == pytest.approx(np.mean(values), abs=1e-12)
-    assert found.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
-        interval, abs=1e-12
-    )
-    assert found.median == np.median(values)
+    assert statistics.mean == pytest.approx(np.mean(values), abs=1e-12)
+    assert statistics.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert (
+        statistics.mean - statistics.half_width,
+        statistics.mean + statistics.half_width,
+    ) == pytest.approx(interval, abs=1e-12)
+    assert statistics.median == np.median(values)
     assert Statistics.of([1.0]) == Statistics(1, 1.0, None, None, 1.0, 1.0, 1.0)
     assert Statistics.of([]) == Statistics(0)
     assert Statistics.of([1.0, math.nan]).n == 1
 
 
-def test_groups_are_ranked_by_the_validation_part_and_the_mostly_failed_come_last():
-    found = made()
-    assert found.headline == "val/accuracy"
-    order = [(group.values["optimizer.lr"], group.values["activation"]) for group in found.groups]
+def test_groups_are_ranked_by_the_validation_split_and_the_mostly_failed_come_last():
+    results = sample_results()
+    assert results.headline == "val/accuracy"
+    order = [(group.values["optimizer.lr"], group.values["activation"]) for group in results.groups]
     assert order[0] == (0.1, "tanh")
     assert order[-1] == (0.1, "relu")  # four of five diverged, though the fifth is the best of all
-    assert found.groups[-1].failures == 4
-    assert [group.statistics("val/accuracy").n for group in found.groups] == [4, 5, 5, 5, 5, 1]
-    assert made("val/loss").groups[0].values == found.groups[0].values
-    assert not made("val/loss").higher_is_better
+    assert results.groups[-1].failures == 4
+    assert [group.statistics("val/accuracy").n for group in results.groups] == [4, 5, 5, 5, 5, 1]
+    assert sample_results("val/loss").groups[0].values == results.groups[0].values
+    assert not sample_results("val/loss").higher_is_better
 
 
 def test_regression_is_ranked_by_rmse():
     jobs = [
         job(i, {"lr": lr}, {"val/rmse": lr, "val/r2": 1 - lr}) for i, lr in enumerate((0.3, 0.1))
     ]
-    found = Results("r", Path(), jobs)
-    assert (found.headline, found.higher_is_better) == ("val/rmse", False)
-    assert found.groups[0].values == {"lr": 0.1}
+    results = Results("r", Path(), jobs)
+    assert (results.headline, results.higher_is_better) == ("val/rmse", False)
+    assert results.groups[0].values == {"lr": 0.1}
 
 
 def test_the_csv_is_exact_and_safe():
-    found = made()
-    found = Results(
+    results = sample_results()
+    results = Results(
         "=cmd()",
         Path(),
         [
-            *found.jobs,
+            *results.jobs,
             job(
                 30,
                 {"optimizer.lr": [6, 4], "activation": "=1+1", "seed": True},
@@ -124,18 +126,18 @@ def test_the_csv_is_exact_and_safe():
             ),
         ],
     )
-    write(found)
+    write_results(results)
     table = pd.read_csv("results.csv")
     assert list(table.columns[:5]) == ["job", "status", "optimizer.lr", "activation", "seed"]
     assert table["val/accuracy"].dropna().tolist() == [
-        row.metrics["val/accuracy"] for row in found.jobs if row.metrics
+        row.metrics["val/accuracy"] for row in results.jobs if row.metrics
     ]
     assert (table["optimizer.lr"][30], table["activation"][30], table["seed"][30]) == (
         "[6,4]",
         "'=1+1",
         "true",
     )
-    frame = to_frame(found)
+    frame = to_frame(results)
     assert list(frame.columns) == list(table.columns)
     assert len(frame) == 31
     first = (
@@ -143,7 +145,7 @@ def test_the_csv_is_exact_and_safe():
         Path("summary.md").read_bytes(),
         Path("report.html").read_bytes(),
     )
-    write(found)
+    write_results(results)
     assert (
         Path("results.csv").read_bytes(),
         Path("summary.md").read_bytes(),
@@ -151,9 +153,9 @@ def test_the_csv_is_exact_and_safe():
     ) == first
 
 
-def test_the_table_tells_what_to_type():
-    found = made()
-    text = lines(found)
+def test_the_table_shows_the_command_of_the_best():
+    results = sample_results()
+    text = lines(results)
     assert text[0].split() == [
         "optimizer.lr",
         "activation",
@@ -169,63 +171,63 @@ def test_the_table_tells_what_to_type():
     ]
     assert text[1].split()[:2] == ["0.1", "tanh"]
     assert text[-1] == "best: mlplab train optimizer.lr=0.1 activation=tanh seed=1"
-    assert reasons(found) == [("diverged: not finite at step …", 5, 20)]
+    assert reasons(results) == [("diverged: not finite at step …", 5, 20)]
     stream = io.StringIO()
-    print_table(found, stream)
+    print_table(results, stream)
     assert "\x1b" not in stream.getvalue()
-    assert max(map(len, lines(found, 60))) <= max(60, len(text[-1]))
+    assert max(map(len, lines(results, 60))) <= max(60, len(text[-1]))
     assert "nan" not in stream.getvalue()
     many = Results("m", Path(), [job(i, {"x": i}, {"val/accuracy": 0.5}) for i in range(50)])
     assert "... and 30 more" in "\n".join(lines(many))
 
 
 def test_a_command_is_quoted_for_a_shell():
-    found = Results(
+    results = Results(
         "q", Path(), [job(0, {"model.hidden": "[6,4]", "name": "a b"}, {"val/accuracy": 1.0})]
     )
-    assert best_command(found) == "mlplab train 'model.hidden=[6,4]' 'name=a b'"
+    assert best_command(results) == "mlplab train 'model.hidden=[6,4]' 'name=a b'"
     assert best_command(Results("q", Path(), [job(0, {}, {}, "failed", "x")])) == ""
 
 
 def test_the_summary_lists_everything():
-    text = summary(made(name=NASTY))
+    text = summary(sample_results(name=NASTY))
     assert NASTY not in text
     assert text.count("\n| 0.") == 6
     assert text.count("](jobs/") == 5
-    assert "test part never chooses" in text
+    assert "test split never affects the order" in text
 
 
 def test_a_band_is_mean_and_interval_of_those_that_go_on():
     x = np.arange(5.0)
     series = [(x, x), (x, x + 1), (x[:2], x[:2] + 5)]
-    found = band(series)
-    assert found["x"] == x.tolist()  # two of three go on to the end
-    assert found["mean"][0] == pytest.approx((0 + 1 + 5) / 3, rel=1e-4)
-    assert found["mean"][4] == 4.5
+    curve = band(series)
+    assert curve["x"] == x.tolist()  # two of three continue to the end
+    assert curve["mean"][0] == pytest.approx((0 + 1 + 5) / 3, rel=1e-4)
+    assert curve["mean"][4] == 4.5
     half = stats.t.ppf(0.975, 1) * np.std([4, 5], ddof=1) / math.sqrt(2)
-    assert found["high"][4] == pytest.approx(4.5 + half, rel=1e-4)
+    assert curve["high"][4] == pytest.approx(4.5 + half, rel=1e-4)
     assert band([(x, x), (x[:2], x[:2]), (x[:2], x[:2])])["x"] == [0, 1]
     assert len(band([(np.arange(5000.0), np.arange(5000.0))])["x"]) == 200
 
 
 def test_curves_are_read_as_they_were_written():
-    found = made()
-    for row in found.jobs:
+    results = sample_results()
+    for row in results.jobs:
         row.folder.mkdir(parents=True)
         bulk_metrics(
             row.folder / "metrics.csv",
             ("val/accuracy", "val/loss"),
             [(e, e * 4, 0.1 * e + row.number / 100, math.nan) for e in range(4)],
         )
-    own = read_columns(found.jobs[3].folder / "metrics.csv", ["val/accuracy"])
+    columns = read_columns(results.jobs[3].folder / "metrics.csv", ["val/accuracy"])
     assert (
-        own["val/accuracy"].tolist()
-        == read_metrics(found.jobs[3].folder / "metrics.csv")["val/accuracy"]
+        columns["val/accuracy"].tolist()
+        == read_metrics(results.jobs[3].folder / "metrics.csv")["val/accuracy"]
     )
-    drawn = curves(found)
-    assert drawn["metrics"][0] == "val/accuracy"
+    chart = curves(results)
+    assert chart["metrics"][0] == "val/accuracy"
     best = next(
-        row for row in drawn["groups"] if row["name"] == "optimizer.lr=0.1, activation=tanh"
+        group for group in chart["groups"] if group["name"] == "optimizer.lr=0.1, activation=tanh"
     )
     assert best["curves"]["val/accuracy"]["mean"][2] == pytest.approx(
         0.2 + np.mean([21, 22, 23, 24]) / 100, rel=1e-4
@@ -247,14 +249,14 @@ def test_the_axes_decide_the_chart(keys, kind):
     for i in range(2**keys):
         values = {name: levels[name][i >> k & 1] for k, name in enumerate(names)} | {"seed": 0}
         jobs.append(job(i, values, {"val/accuracy": i / 10}))
-    found = axes(Results("a", Path(), jobs))
-    assert (found and found["kind"]) == kind
+    chart = axes(Results("a", Path(), jobs))
+    assert (chart and chart["kind"]) == kind
     if kind == "points":
-        assert (found["x"], found["mean"], found["log"]) == ([0.001, 0.1], [0.1, 0.0], True)
+        assert (chart["x"], chart["mean"], chart["log"]) == ([0.001, 0.1], [0.1, 0.0], True)
     if kind == "heat":
-        assert found["z"] == [[0.1, 0.3], [0.0, 0.2]]
+        assert chart["z"] == [[0.1, 0.3], [0.0, 0.2]]
     if kind == "parallel":
-        assert found["dimensions"][0]["ticktext"] == ["0.001", "0.1"]
+        assert chart["dimensions"][0]["ticktext"] == ["0.001", "0.1"]
 
 
 class Page(HTMLParser):
@@ -306,11 +308,16 @@ def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(|https?:", text)
 
 
+def test_the_page_explains_its_order():
+    text = html_page.page(sample_results(), "")
+    assert "confidence interval of the mean over seeds. Failed and diverged jobs" in text
+
+
 def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):
     import sys
 
     monkeypatch.setitem(sys.modules, "plotly", None)
-    write(made())
+    write_results(sample_results())
     assert "plotly" in capsys.readouterr().err
     assert not Path("report.html").exists()
     assert Path("results.csv").exists()
@@ -318,14 +325,14 @@ def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_the_page_works_in_a_browser():
-    for row in (found := made()).jobs:
+    for row in (results := sample_results()).jobs:
         row.folder.mkdir(parents=True)
         bulk_metrics(
             row.folder / "metrics.csv",
             ("val/accuracy", "val/loss"),
             [(e, e, 0.5, 0.5) for e in range(4)],
         )
-    write(found)
+    write_results(results)
     probe = """
     <script>
       const button = [...document.querySelectorAll("#groups th button")].find((b) => b.textContent === "std");
@@ -357,8 +364,8 @@ def test_the_page_works_in_a_browser():
         "--v=0",
     ]
     command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{os.getcwd()}/probe.html"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    title = re.search(r"<title>(.*?)</title>", process.stdout, re.DOTALL)[1]
     seen = json.loads(title.replace("&quot;", '"').replace("&amp;", "&"))
     numbers = [float(cell) for cell in seen["up"] if cell != "-"]
     assert len(numbers) == 5
@@ -369,9 +376,9 @@ def test_the_page_works_in_a_browser():
     assert seen["charts"] >= 2
     assert [name for name in seen["requests"] if not name.startswith(("data:", "blob:"))] == []
     assert "CONSOLE" not in "\n".join(
-        line for line in done.stderr.splitlines() if "WebGL" not in line
+        line for line in process.stderr.splitlines() if "WebGL" not in line
     )
 
 
 def test_the_metric_may_be_chosen():
-    assert results.Results("x", Path(), made().jobs, "test/accuracy").headline == "test/accuracy"
+    assert sample_results("test/accuracy").headline == "test/accuracy"

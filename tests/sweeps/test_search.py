@@ -1,5 +1,5 @@
-"""Searches: spaces and their conditions, trials as populations, pruning with its rungs, several
-objectives, kills, what is refused.
+"""Searches: spaces and their conditions, trials as populations, pruning at rungs, several
+objectives, kills, and invalid searches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tiers import in_campaign
 from mlplab.cli import main
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
-from mlplab.sweeps.search.space import choose, dimensions, overrides
+from mlplab.sweeps.search.space import choose, dimensions, trial_overrides
 
 optuna = pytest.importorskip("optuna")
 FAST = [
@@ -33,10 +33,10 @@ FAST = [
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def space(*typed, **written):
+def space(*overrides, **nodes):
     return dimensions(
-        parse_overrides(list(typed)),
-        {key.replace("__", "."): value for key, value in written.items()},
+        parse_overrides(list(overrides)),
+        {key.replace("__", "."): value for key, value in nodes.items()},
     )
 
 
@@ -60,7 +60,7 @@ def search(*more, folder="s"):
 
 
 def test_hydra_s_syntax_becomes_a_space():
-    found = {
+    by_name = {
         d.name: d
         for d in space(
             "a=1,b",
@@ -71,16 +71,21 @@ def test_hydra_s_syntax_becomes_a_space():
             "f=range(0.1,0.5,0.2)",
         )
     }
-    assert found["a"].choices == ("1", "b")
-    assert (found["b"].low, found["b"].high, found["b"].step, found["b"].whole) == (2, 8, 2, True)
-    assert (found["c"].low, found["c"].high, found["c"].log) == (0.5, 2, False)
-    assert found["d"].log
-    assert (found["e"].whole, found["e"].high) == (True, 5)
-    assert found["f"].high == pytest.approx(0.3)
+    assert by_name["a"].choices == ("1", "b")
+    assert (by_name["b"].low, by_name["b"].high, by_name["b"].step, by_name["b"].is_integer) == (
+        2,
+        8,
+        2,
+        True,
+    )
+    assert (by_name["c"].low, by_name["c"].high, by_name["c"].log) == (0.5, 2, False)
+    assert by_name["d"].log
+    assert (by_name["e"].is_integer, by_name["e"].high) == (True, 5)
+    assert by_name["f"].high == pytest.approx(0.3)
 
 
 def test_conditions_decide_what_exists_and_names_fill_in():
-    written = {
+    nodes = {
         "$w2": {"values": "range(2,9)", "when": {"model.hidden": "{w1}-{w2}"}},
         "$w1": "range(2,9)",
         "model.hidden": ["{w1}", "{w1}-{w2}"],
@@ -90,26 +95,26 @@ def test_conditions_decide_what_exists_and_names_fill_in():
             "when": {"optimizer": ["momentum", "nag"]},
         },
     }
-    made = dimensions([], written)
-    names = [d.name for d in made]
+    sorted_dimensions = dimensions([], nodes)
+    names = [d.name for d in sorted_dimensions]
     assert names.index("model.hidden") < names.index("$w2")
-    deep = choose(made, lambda d: d.choices[-1] if d.choices else d.high)
+    deep = choose(sorted_dimensions, lambda d: d.choices[-1] if d.choices else d.high)
     assert deep["$w2"] == 8
-    assert overrides({**deep, "$w1": 3, "$w2": 5}) == (
+    assert trial_overrides({**deep, "$w1": 3, "$w2": 5}) == (
         "model.hidden=3-5",
         "optimizer=momentum",
         "optimizer.momentum=0.9",
     )
-    flat = choose(made, lambda d: d.choices[0] if d.choices else d.low)
+    flat = choose(sorted_dimensions, lambda d: d.choices[0] if d.choices else d.low)
     assert "$w2" not in flat
     assert "optimizer.momentum" not in flat
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("nodes", "message"),
     [
-        ({}, "nothing to choose"),
-        ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not chosen"),
+        ({}, "has no dimensions"),
+        ({"a": {"values": "choice(1,2)", "when": {"b": 1}}}, "`b` is not a dimension"),
         (
             {"a": {"values": [1, 2], "when": {"b": 1}}, "b": {"values": [1], "when": {"a": 1}}},
             "circle",
@@ -120,16 +125,16 @@ def test_conditions_decide_what_exists_and_names_fill_in():
         ({"a": "interval(2,1)"}, "ends before"),
     ],
 )
-def test_a_wrong_space_is_refused(written, said):
-    with pytest.raises(ConfigError, match=said):
-        dimensions([], written)
+def test_a_wrong_space_is_refused(nodes, message):
+    with pytest.raises(ConfigError, match=message):
+        dimensions([], nodes)
 
 
 @pytest.mark.slow
 def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(capsys):
     assert search("optimizer=adam,sgd") == 0
-    shown = capsys.readouterr().out
-    assert "12 trials: 12 complete" in shown
+    output = capsys.readouterr().out
+    assert "12 trials: 12 complete" in output
     table = pd.read_csv("s/results.csv")
     assert len(table) == 12
     assert sorted(table["optimizer"].unique()) == ["adam", "sgd"]
@@ -138,7 +143,7 @@ def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(ca
         assert trial.values == [pytest.approx(summary["metrics"]["val/accuracy"])]
         lr = table["optimizer.lr"][trial.number]
         assert trial.params["optimizer.lr"] == pytest.approx(lr)
-    again = next(line for line in shown.splitlines() if line.startswith("again: "))
+    again = next(line for line in output.splitlines() if line.startswith("again: "))
     assert main([*again.removeprefix("again: mlplab ").split(), "hydra.run.dir=again"]) == 0
     best = max(table["val/accuracy"])
     assert json.loads(Path("again/summary.json").read_text())["metrics"][
@@ -149,6 +154,13 @@ def test_a_search_leaves_a_folder_a_trial_and_a_study_that_knows_their_values(ca
     assert "Slices" in page
     assert main(["resume", "s"]) == 0
     assert len(trials()) == 12
+    reports = [Path("s", name) for name in ("search.md", "search.html", "summary.md")]
+    for path in reports:
+        path.unlink()
+    capsys.readouterr()
+    assert main(["report", "s"]) == 0
+    assert "12 trials: 12 complete" in capsys.readouterr().out
+    assert all(path.is_file() for path in reports)
 
 
 @pytest.mark.parametrize("pruning", ["halving", "hyperband"])
@@ -170,7 +182,7 @@ def test_losers_leave_at_their_rung_and_the_best_trains_to_its_end(pruning):
     assert set(pruned.epochs) <= {1, 3}
     assert pruned.reason.str.match(r"pruned at rung [12] \(epoch [13]\): val/accuracy").all()
     if pruning == "halving":
-        # of 12 a third goes on, of these 4 again a third, rounded up
+        # of 12 a third continues, of these 4 again a third, rounded up
         assert (pruned.epochs == 1).sum() == 8
         assert (pruned.epochs == 3).sum() == 2
     states = [trial.state.name for trial in trials()]
@@ -191,14 +203,14 @@ def test_a_trial_that_is_not_pruned_has_the_weights_of_a_run_by_itself():
         == 0
     )
     alone, member = (
-        json.loads(Path(f"{place}/summary.json").read_text())["metrics"]
-        for place in ("alone", f"s/jobs/{job}")
+        json.loads(Path(f"{folder}/summary.json").read_text())["metrics"]
+        for folder in ("alone", f"s/jobs/{job}")
     )
     assert alone == {name: pytest.approx(value, abs=1e-4) for name, value in member.items()}
 
 
-def test_a_diverged_trial_is_told_as_such_and_ends_nothing():
-    words = [
+def test_a_diverged_trial_is_recorded_and_does_not_end_the_search():
+    overrides = [
         "dataset=quadratic",
         "optimizer=sgd",
         "optimizer.lr=1e-3,1e9",
@@ -207,11 +219,11 @@ def test_a_diverged_trial_is_told_as_such_and_ends_nothing():
         "training.epochs=20",
         "tracking=summary",
     ]
-    assert main(["train", "-m", *words, "hydra.sweep.dir=s"]) == 0
-    found = {trial.params["optimizer.lr"]: trial for trial in trials()}
-    assert found["1000000000.0"].state.name == "FAIL"
-    assert found["1000000000.0"].user_attrs["status"] == "diverged"
-    assert found["0.001"].state.name == "COMPLETE"
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=s"]) == 0
+    by_lr = {trial.params["optimizer.lr"]: trial for trial in trials()}
+    assert by_lr["1000000000.0"].state.name == "FAIL"
+    assert by_lr["1000000000.0"].user_attrs["status"] == "diverged"
+    assert by_lr["0.001"].state.name == "COMPLETE"
 
 
 def test_a_grid_ends_where_its_values_end():
@@ -270,7 +282,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     """By default once, in the campaign five times."""
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/searched.yaml").write_text(SEARCHED.replace("TRIALS", str(TRIALS)))
-    words = [
+    arguments = [
         "--config-dir",
         "conf",
         "experiment=searched",
@@ -287,16 +299,16 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     for number in range(KILLS):
         name = f"paused_{number}"
         plugins += pause(checkpoints=2 + number, name=name)
-        begin = ["train", *words] if number == 0 else ["resume", "s"]
-        process = start(*begin, *plugins)
+        command = ["train", *arguments] if number == 0 else ["resume", "s"]
+        process = start(*command, *plugins)
         wait_until_paused(process, name)
         process.kill()
         process.wait()
     run("resume", "s", *plugins)
-    found = trials()
-    assert len(found) == TRIALS
-    assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
-    assert any(trial.state.name == "COMPLETE" for trial in found)
+    states = [trial.state.name for trial in trials()]
+    assert len(states) == TRIALS
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    assert "COMPLETE" in states
     jobs = pd.read_csv("s/results.csv")
     assert set(jobs.status) <= {"done", "pruned"}
     assert (jobs.status == "pruned").any() == (pruning == "halving")
@@ -306,7 +318,7 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["sweep.sampler=grid"], "optimizer.lr is an interval"),
         (["seeds=3"], "are for sweeps"),
@@ -317,14 +329,14 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
         (["sweep.pruning=halving", "sweep.objectives=test/mcc"], "measured after each epoch"),
         (["sweep.pruning=halving", "sweep.workers=2"], "sweep.pruning=none"),
         (["sweep.pruning=halving", "sweep.cluster={minutes:1}"], "sweep.pruning=none"),
-        (["sweep.objectives=goodness"], "is no metric"),
+        (["sweep.objectives=goodness"], "is neither a metric"),
         (["sweep.sampler=magic"], "sweep.sampler"),
         (["optimizer.lx=0.1,0.2"], "lx"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_before_anything_is_made(more, said, capsys):
+def test_what_cannot_be_searched_is_refused_before_anything_is_made(more, message, capsys):
     assert search(*more) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not Path("s/jobs").exists()
 
 

@@ -1,1 +1,1 @@
-"""The subcommands of `mlplab`, one module each; nothing heavy is imported before it is needed."""
+"""The subcommands of `mlplab`, one module each. Heavy imports happen inside functions."""

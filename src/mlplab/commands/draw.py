@@ -1,4 +1,4 @@
-"""`mlplab draw WHAT`: the lecture's figures that need no run."""
+"""`mlplab draw WHAT`: the figures of the lecture that need no run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FIGURES = {
     "initializers": "mlplab.pictures.lecture.initializers",
     "optimizers": "mlplab.pictures.lecture.optimizers",
 }
-MOVING = ("optimizers",)
+ANIMATED = ("optimizers",)
 
 
 def draw(arguments: Sequence[str]) -> int:
     """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers,
-    optimizers, or all. With --gif, those that move as an animation too.
+    optimizers, or all. With --gif, also write animations of the figures that have one.
     """
     parser = Parser(
         "draw", draw.__doc__ or "", f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all"
@@ -33,21 +33,21 @@ def draw(arguments: Sequence[str]) -> int:
         metavar="DIR",
         type=Path,
         default=Path("outputs/pictures"),
-        help="where to put the files (default: outputs/pictures)",
+        help="folder for the files (default: outputs/pictures)",
     )
     parser.add_argument(
-        "--gif", action="store_true", help="write the moving ones as an animation too"
+        "--gif", action="store_true", help="also write animations of the figures that have one"
     )
-    given = parser.parse_args(list(arguments))
-    if given.what != "all" and given.what not in FIGURES:
+    args = parser.parse_args(list(arguments))
+    if args.what != "all" and args.what not in FIGURES:
         raise ConfigError(
-            f"There is no figure `{given.what}`."
-            f" {did_you_mean(given.what, FIGURES, '`mlplab draw {}`')}Figures:"
+            f"There is no figure `{args.what}`."
+            f" {did_you_mean(args.what, FIGURES, '`mlplab draw {}`')}Figures:"
             f" {', '.join(FIGURES)}, all."
         )
-    require("Drawing", "pictures", "matplotlib", *(["PIL"] if given.gif else []))
-    for name in FIGURES if given.what == "all" else [given.what]:
-        _write(name, given.out, given.gif)
+    require("Drawing", "pictures", "matplotlib", *(["PIL"] if args.gif else []))
+    for name in FIGURES if args.what == "all" else [args.what]:
+        _write(name, args.out, args.gif)
     return 0
 
 
@@ -62,16 +62,16 @@ def _write(name: str, folder: Path, gif: bool) -> None:
     with style():
         write_bytes_atomic(folder / f"{name}.png", png(function()))
     print(folder / f"{name}.png")
-    if gif and name in MOVING:
+    if gif and name in ANIMATED:
         from mlplab.pictures.animation import write_gif
         from mlplab.pictures.lecture.optimizers import STEPS, optimizers
         from mlplab.terminal.progress import Progress
 
-        moments = [*range(0, 30), *range(30, STEPS + 1, 3)]
-        with Progress(len(moments), f"{name}.gif", unit="frames") as bar:
+        steps = [*range(0, 30), *range(30, STEPS + 1, 3)]
+        with Progress(len(steps), f"{name}.gif", unit="frames") as bar:
             write_gif(
                 folder / f"{name}.gif",
-                (optimizers(upto) for upto in moments),
+                (optimizers(step) for step in steps),
                 lambda done: bar.update(done),
                 dpi=55,
             )

@@ -1,4 +1,4 @@
-"""`mlplab evaluate RUN [FILE]`: how good a run is, with intervals and beside plain baselines."""
+"""`mlplab evaluate RUN [FILE]`: metrics of a run with intervals, next to simple baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
 
-MOST_CELLS = 2_000_000  # of the train part, for what is measured unasked
+MAX_TRAIN_CELLS = 2_000_000
+"""Size of the train split up to which `mlplab train` evaluates without being asked."""
 
 if TYPE_CHECKING:
     from mlplab.data.preparation.examples import Prepared
@@ -20,32 +21,32 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    """Measure a run on its test part, or on a file with the target: metrics with bootstrap
-    intervals, beside those of plain models.
+    """Measure a run on its test split, or on a file with the target: metrics with bootstrap
+    intervals, next to those of simple baselines.
 
     Writes evaluation.json into the run's folder.
     """
-    given = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
-    if kind(given.folder) != "run":
+    args = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
+    if kind(args.folder) != "run":
         raise ConfigError(
-            f"{given.folder} holds a sweep: evaluate takes a run, such as {given.folder}/jobs/0."
+            f"{args.folder} holds a sweep: evaluate needs a run, such as {args.folder}/jobs/0."
         )
-    load_plugins(given.folder, given.plugin)
+    load_plugins(args.folder, args.plugin)
     from mlplab.runs.run import load
     from mlplab.training import prepare_members
 
-    run = load(given.folder)
+    run = load(args.folder)
     prepared = prepare_members([run.settings])[0].prepared
-    rows, what = (
-        _own_part(run, prepared, given.part) if given.file is None else _file(run, given.file)
+    rows, description = (
+        _split_rows(run, prepared, args.split) if args.file is None else _file_rows(run, args.file)
     )
-    tell(run, prepared, rows, what)
-    print(given.folder)
+    print_evaluation(run, prepared, rows, description)
+    print(args.folder)
     return 0
 
 
-def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
-    """Measure, print the table, and keep it in the run's folder. Raises NotFiniteError."""
+def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str) -> None:
+    """Measure a run, print the table, and store it in the run's folder. Raises NotFiniteError."""
     from mlplab.finite import check_finite_outputs
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals
@@ -53,38 +54,37 @@ def tell(run: Run, prepared: Prepared, rows: Rows, what: str) -> None:
 
     scores = run.scores(rows.x_NF)
     check_finite_outputs(scores, rows.source)
-    found = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
-    plain = baselines(prepared, rows)
+    metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
+    baseline_metrics = baselines(prepared, rows)
     names = _shown_names(run)
-    lines = [["", "this run", "95 % interval", *plain]]
-    for name, score in found.items():
+    lines = [["", "this run", "95 % interval", *baseline_metrics]]
+    for name, score in metrics.items():
         interval = f"{score.low:.4g} to {score.high:.4g}"
         lines.append(
             [
                 names.get(name, name),
                 f"{score.value:.4g}",
                 interval,
-                *(f"{own[name]:.4g}" for own in plain.values()),
+                *(f"{values[name]:.4g}" for values in baseline_metrics.values()),
             ]
         )
-    print(what)
+    print(description)
     print("\n".join(aligned(lines)))
     write_json(
         run.folder / "evaluation.json",
         {
-            "rows": what,
-            "metrics": {name: vars(score) for name, score in found.items()},
-            "baselines": plain,
+            "rows": description,
+            "metrics": {name: vars(score) for name, score in metrics.items()},
+            "baselines": baseline_metrics,
             "classes": list(run.preprocessing.class_names),
         },
     )
 
 
 def print_test_metrics(run: Run, cache: DataCache) -> None:
-    """After a training on somebody's own table, whose data are in the cache: its test part, with
-    intervals and beside plain models.
+    """Evaluate a run that has just been trained on the user's table, whose data is in the cache.
 
-    Left out where that would take long.
+    Does nothing for other datasets, and for tables that would take long.
     """
     from mlplab.data.tabular.table_options import TabularDataset
 
@@ -99,10 +99,10 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
     from mlplab.training import prepare_members
 
     prepared = prepare_members([run.settings], cache)[0].prepared
-    if prepared.test is not None and prepared.train.x.size <= MOST_CELLS:
+    if prepared.test is not None and prepared.train.x.size <= MAX_TRAIN_CELLS:
         try:
-            tell(run, prepared, *_own_part(run, prepared, "test"))
-        except NotFiniteError as error:  # of a training that is done
+            print_evaluation(run, prepared, *_split_rows(run, prepared, "test"))
+        except NotFiniteError as error:  # the training itself succeeded
             note(f"no evaluation: {error}")
 
 
@@ -112,13 +112,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         nargs="?",
-        help="rows with the target; without it, a part of the run's own data",
+        help="rows with the target; without it, a split of the run's data is measured",
     )
     parser.add_argument(
         "--part",
+        dest="split",
         choices=("test", "val", "train"),
         default="test",
-        help="which part of its own data (test)",
+        help="the split of the run's data to measure (default: test)",
     )
 
 
@@ -128,35 +129,40 @@ def _shown_names(run: Run) -> dict[str, str]:
     }
 
 
-def _own_part(run: Run, prepared: Prepared, part: str) -> tuple[Rows, str]:
-    """The part as training made it. Data that were made again must be those of the run."""
+def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
+    """Return the rows of a split as training used them, and their description.
+
+    Raises DataError if the data changed since the training.
+    """
     import json
 
     from mlplab.errors import DataError
     from mlplab.runs.evaluate import Rows
 
-    examples = getattr(prepared, part)
+    examples = getattr(prepared, split)
     if examples is None:
         raise DataError(
-            f"{run.folder} has no {part} part; --part train or a file with the target can be"
-            " measured."
+            f"{run.folder} has no {split} split: measure --part train, or a file with the target."
         )
     examples = examples.real()
-    known = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get(
+    stored_hash = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get(
         "data_hash"
     )
-    if known != prepared.data_hash:
+    if stored_hash != prepared.data_hash:
         raise DataError(
-            f"The data of {run.folder} changed since it was trained: its {part} part is not the one"
-            " that it was kept from. Name a file with rows to measure."
+            f"The data of {run.folder} changed since it was trained: its {split} split may contain"
+            " rows that it was trained on. Name a file with rows to measure."
         )
     y = examples.y if prepared.task.classifies else prepared.target_scaler.invert(examples.y)
-    source = f"the {part} part of {run.folder}"
-    return Rows(examples.x, y, prepared.task, source), f"{len(examples)} rows of the {part} part"
+    source = f"the {split} split of {run.folder}"
+    return Rows(examples.x, y, prepared.task, source), f"{len(examples)} rows of the {split} split"
 
 
-def _file(run: Run, path: Path) -> tuple[Rows, str]:
-    """Rows of a file, checked as those of the training were."""
+def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
+    """Return the rows of a file, checked like those of the training, and their description.
+
+    Raises DataError.
+    """
     import numpy as np
 
     from mlplab.data.tabular import roles
@@ -167,34 +173,35 @@ def _file(run: Run, path: Path) -> tuple[Rows, str]:
     from mlplab.runs.ensemble import plain_features
     from mlplab.runs.evaluate import Rows
 
-    own = run.preprocessing
+    preprocessing = run.preprocessing
     frame = read(path).frame
     frame.columns = [str(name) for name in frame.columns]
-    for name in own.target_names:
+    for name in preprocessing.target_names:
         need(name, list(frame.columns), str(path), "target")
     raw = (
-        own.encoder.apply(frame, str(path))
-        if own.encoder is not None
-        else plain_features(frame, own.feature_names, str(path))
+        preprocessing.encoder.apply(frame, str(path))
+        if preprocessing.encoder is not None
+        else plain_features(frame, preprocessing.feature_names, str(path))
     )
-    x_NF = own.feature_scaler.apply(raw)
-    if not own.task.classifies:
+    x_NF = preprocessing.feature_scaler.apply(raw)
+    if not preprocessing.task.classifies:
         return (
             Rows(
                 x_NF,
-                roles.regression_targets(frame, own.target_names, str(path)),
-                own.task,
+                roles.regression_targets(frame, preprocessing.target_names, str(path)),
+                preprocessing.task,
                 str(path),
             ),
             f"{len(frame)} rows of {path}",
         )
-    words = frame[own.target_names[0]].map(category_text)
-    unknown = ~words.isin(own.class_names).to_numpy()
-    if unknown.any():
-        row = int(unknown.argmax())
+    labels = frame[preprocessing.target_names[0]].map(category_text)
+    is_unknown = ~labels.isin(preprocessing.class_names).to_numpy()
+    if is_unknown.any():
+        row = int(is_unknown.argmax())
         raise DataError(
-            f"{path}, target '{own.target_names[0]}', row {row + 1}: '{words.iloc[row]}' is no"
-            f" class of this run ({', '.join(own.class_names)}); {int(unknown.sum())} such cell(s)."
+            f"{path}, target '{preprocessing.target_names[0]}', row {row + 1}:"
+            f" '{labels.iloc[row]}' is not a class of this run"
+            f" ({', '.join(preprocessing.class_names)}); {int(is_unknown.sum())} such cell(s)."
         )
-    y = words.map({name: c for c, name in enumerate(own.class_names)}).to_numpy(np.int64)
-    return Rows(x_NF, y, own.task, str(path)), f"{len(frame)} rows of {path}"
+    y = labels.map({name: c for c, name in enumerate(preprocessing.class_names)}).to_numpy(np.int64)
+    return Rows(x_NF, y, preprocessing.task, str(path)), f"{len(frame)} rows of {path}"

@@ -1,4 +1,4 @@
-"""The flags of `mlplab train`: Hydra's own, and --plugin."""
+"""The flags of `mlplab train`: those of Hydra, and --plugin."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 @dataclass(frozen=True)
 class Flags:
-    """What was typed, sorted."""
+    """The arguments of `mlplab train`, sorted by kind."""
 
     overrides: list[str]
     config_dirs: list[str]
     plugins: list[str]
     multirun: bool
-    hydra: list[str]  # flags that only Hydra answers: --help, --cfg, --info, ...
+    hydra: list[str]  # flags that only Hydra handles: --help, --cfg, --info, ...
     version: bool
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        known = [
+        flags = [
             option
             for action in self._actions
             for option in action.option_strings
             if option.startswith("--")
         ]
-        wrong = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        if wrong in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
+        flag = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        if flag in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
             raise ConfigError(
-                f"{wrong} is not offered by mlplab: its primary configuration is fixed. Choose an"
-                " experiment with experiment=WORD; --config-dir adds a folder of yours."
+                f"mlplab does not support {flag}: its primary configuration is fixed. Choose an"
+                " experiment with experiment=NAME; --config-dir adds a folder with your own files."
             )
-        if wrong:
-            name, equals, value = wrong.lstrip("-").partition("=")
-            near = did_you_mean("--" + name, known) or (
+        if flag:
+            name, equals, value = flag.lstrip("-").partition("=")
+            suggestion = did_you_mean("--" + name, flags) or (
                 f"Keys are set without dashes: {name}={value}. " if equals else ""
             )
-            raise ConfigError(f"There is no flag `{wrong}`. {near}Flags: {', '.join(known)}.")
+            raise ConfigError(f"There is no flag `{flag}`. {suggestion}Flags: {', '.join(flags)}.")
         raise ConfigError(
             f"{message[0].upper()}{message[1:]}. `mlplab train --help` shows the configuration,"
             " `mlplab train --hydra-help` the flags."
@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> Flags:
-    """Sort the arguments of `mlplab train`. Raises ConfigError."""
+    """Return the parsed arguments of `mlplab train`. Raises ConfigError."""
     parser = _Parser(prog="mlplab train", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
@@ -70,23 +70,21 @@ def parse(arguments: Sequence[str]) -> Flags:
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--package", "-p")
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
-    found = parser.parse_intermixed_args(list(arguments))
+    args = parser.parse_intermixed_args(list(arguments))
     hydra = [
         f"--{name.replace('_', '-')}"
         for name in ("help", "hydra_help", "resolve", "shell_completion")
-        if getattr(found, name)
+        if getattr(args, name)
     ]
     for name in ("cfg", "package", "info"):
-        if value := getattr(found, name):
+        if value := getattr(args, name):
             hydra += [f"--{name}", value]
-    if found.package and not found.cfg:
+    if args.package and not args.cfg:
         raise ConfigError(
-            "--package chooses what --cfg prints, as in --cfg job --package optimizer."
+            "--package selects what --cfg prints, as in --cfg job --package optimizer."
         )
-    if found.resolve and not (found.cfg or found.help):
+    if args.resolve and not (args.cfg or args.help):
         raise ConfigError(
-            "--resolve belongs to --cfg or --help: it prints values in the place of interpolations."
+            "--resolve needs --cfg or --help: it replaces interpolations by their values."
         )
-    return Flags(
-        found.overrides, found.config_dir, found.plugin, found.multirun, hydra, found.version
-    )
+    return Flags(args.overrides, args.config_dir, args.plugin, args.multirun, hydra, args.version)

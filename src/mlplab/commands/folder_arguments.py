@@ -1,4 +1,4 @@
-"""Commands that take the folder of a run or a sweep."""
+"""The arguments of commands that take the folder of a run or a sweep."""
 
 from __future__ import annotations
 
@@ -12,61 +12,67 @@ from mlplab.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one paragraph like all others."""
+    """An argument parser whose errors are ConfigErrors of one paragraph."""
 
     def __init__(self, name: str, meaning: str, usage: str) -> None:
         super().__init__(prog=f"mlplab {name}", description=meaning)
         self._usage = usage
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line."""
-        raise ConfigError(f"`{self.prog}`: {message}. It is {self._usage}; --help lists the rest.")
+        """Raise ConfigError with the message and the usage."""
+        raise ConfigError(
+            f"`{self.prog}`: {message}. Usage: {self._usage}; --help lists all options."
+        )
 
 
 def parse(
     name: str,
     meaning: str,
     arguments: Sequence[str],
-    more: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+    add_options: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
 ) -> argparse.Namespace:
-    """`folder`, `plugin`, and what `more` adds. Raises ConfigError."""
+    """Return `folder`, `plugin` and the arguments that `add_options` adds. Raises ConfigError."""
     parser = Parser(name, meaning, f"`mlplab {name} DIR`, with the folder of a run or a sweep")
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument(
-        "--plugin", action="append", default=[], help="file with parts of your own that were used"
+        "--plugin",
+        action="append",
+        default=[],
+        help="Python file with plugins that the run or sweep used; may be repeated",
     )
-    more(parser)
+    add_options(parser)
     return parser.parse_intermixed_args(list(arguments))
 
 
 def kind(folder: Path) -> str:
-    """ "sweep" or "run". Raises ConfigError for any other folder."""
+    """Return "sweep" or "run", the kind of a folder. Raises ConfigError for any other folder."""
     if (folder / "plan.yaml").is_file() or (folder / "search.yaml").is_file():
         return "sweep"
     if (folder / "config.yaml").is_file():
         return "run"
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder (looked for {folder.resolve()}).")
+        raise ConfigError(f"{folder} is not a folder (looked for {folder.resolve()}).")
     raise ConfigError(
-        f"{folder} holds no sweep and no run: there is no plan.yaml and no config.yaml in it."
+        f"{folder} holds neither a sweep nor a run: it has no plan.yaml and no config.yaml."
         " `mlplab train` prints the folder as its last line."
     )
 
 
 def load_plugins(folder: Path, files: Sequence[str]) -> None:
-    """Load the plugins that are named on this command line. Those which a sweep's folder names are
-    not: a folder must not choose what code runs.
+    """Load the plugins that the command line names.
+
+    Plugins that only the sweep's folder names are not loaded, since a folder must not decide which
+    code runs. Raises ConfigError if the sweep used plugins that the command line does not name.
     """
     plugins.load(list(files))
     if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
         return
     from mlplab.sweeps.plan.plan_file import used_plugins
 
-    named = {Path(path).resolve() for path in files}  # a worker has them as absolute paths
-    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in named]
+    given_paths = {Path(path).resolve() for path in files}  # workers receive absolute paths
+    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in given_paths]
     if missing:
         flags = " ".join(f"--plugin {path}" for path in missing)
         raise ConfigError(
-            f"The sweep in {folder} was started with parts of your own. Name their files again:"
-            f" {flags}."
+            f"The sweep in {folder} was started with plugins. Name their files again: {flags}."
         )

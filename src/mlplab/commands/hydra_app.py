@@ -1,7 +1,7 @@
-"""What Hydra's own command line answers: --help, --hydra-help, --cfg, --info, tab completion.
+"""Flags that Hydra handles: --help, --hydra-help, --cfg, --info, tab completion.
 
-Hydra sees a command line only after ours has checked it, so that its errors are ours and nothing
-that it would load is the user's.
+Hydra sees a command line only after mlplab has checked it, so that errors are those of mlplab, and
+Hydra loads nothing that the user names.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
 
 def run(flags: Flags) -> int:
-    """Hand the command line to Hydra, once it is checked; the exit code."""
+    """Check the command line and pass it to Hydra; return the exit code. Raises ConfigError."""
     if "--shell-completion" in flags.hydra:
         return _complete(flags)
     if flags.multirun:
-        raise ConfigError(f"-m trains, and {flags.hydra[0]} only prints: leave one of them out.")
+        raise ConfigError(f"-m trains, and {flags.hydra[0]} only prints: omit one of them.")
     composed = compose(flags.overrides, flags.config_dirs)
-    typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    parsed = parse_overrides(typed)
-    named = "--cfg" not in flags.hydra or any(word.key_or_group == "name" for word in parsed)
-    # that of the run, where Hydra knows null
-    shown_name = [] if named else [f"name='{composed.config['name']}'"]
+    overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
+    parsed = parse_overrides(overrides)
+    has_name = "--cfg" not in flags.hydra or any(
+        override.key_or_group == "name" for override in parsed
+    )
+    # the name of the run, which would be null for Hydra
+    name_override = [] if has_name else [f"name='{composed.config['name']}'"]
     _hydra(
         [
-            *shown_name,
+            *name_override,
             *to_hydra(parsed),
             *hydra_search_path(config_folders(dirs)),
             *flags.hydra,
@@ -47,38 +49,38 @@ def run(flags: Flags) -> int:
 
 
 def _complete(flags: Flags) -> int:
-    """Hydra completes `mlplab KEY=VALUE`; the shell has `mlplab train KEY=VALUE`."""
+    """Complete a command line: Hydra expects `mlplab KEY=VALUE`, without `train`."""
     if "COMP_LINE" in os.environ:
         os.environ["COMP_LINE"] = re.sub(r"^(\S+)\s+train(?=\s)", r"\1", os.environ["COMP_LINE"])
     _hydra([*flags.overrides, *flags.hydra])
     return 0
 
 
-def _nothing(config: DictConfig) -> None:
-    """Stands for the job, which Hydra does not come to where it only prints."""
+def _no_job(config: DictConfig) -> None:
+    """Do nothing: Hydra never runs the job when it only prints."""
 
 
 def _hydra(arguments: Sequence[str]) -> None:
-    """Hydra's main on these arguments. Its errors come out as exceptions."""
+    """Call Hydra's main with these arguments; its errors are raised as exceptions."""
     import hydra
 
     prepare()
     with _argv(arguments):
         try:
             hydra.main(config_path=str(shipped_folder()), config_name="config", version_base="1.3")(
-                _nothing
+                _no_job
             )()
-        except SystemExit as end:  # Hydra ends --help by leaving the program
+        except SystemExit as end:  # Hydra exits the process after --help
             if end.code not in (0, None):
                 raise ConfigError(
-                    f"Hydra refused `{' '.join(arguments)}`; its reason stands above."
+                    f"Hydra refused `{' '.join(arguments)}`; its reason is printed above."
                 ) from end
 
 
 @contextlib.contextmanager
 def _argv(arguments: Sequence[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, and says what went wrong itself unless told to raise."""
-    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    """Set sys.argv, which Hydra reads, and make Hydra raise its errors instead of printing them."""
+    argv, previous_full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -86,5 +88,5 @@ def _argv(arguments: Sequence[str]) -> Iterator[None]:
     finally:
         sys.argv = argv
         del os.environ["HYDRA_FULL_ERROR"]
-        if full is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        if previous_full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = previous_full_error

@@ -1,5 +1,5 @@
-"""`mlplab list`: what there is to choose, from the comments of the YAML files; no part is
-imported.
+"""`mlplab list`: the choices of each group, read from the comments of the YAML files without
+importing any component.
 """
 
 from __future__ import annotations
@@ -20,32 +20,35 @@ Rows = list[tuple[str, ...]]
 
 
 def list_choices(arguments: Sequence[str]) -> int:
-    """`mlplab list [GROUP [NAME]]`, with --config-dir and --plugin as in `mlplab train`."""
+    """List the choices of `mlplab list [GROUP [NAME]]`; return the exit code.
+
+    --config-dir and --plugin work as in `mlplab train`. Raises ConfigError for unknown names.
+    """
     names, config_dirs, plugin_files = _sort(arguments)
     plugins.load(plugin_files)
-    where = config_folders(config_dirs)
+    folders = config_folders(config_dirs)
     if not names:
-        _print_groups(where)
+        _print_groups(folders)
         return 0
-    group, _, word = names[0].partition("=")
-    word = word or (names[1] if len(names) > 1 else "")
+    group, _, name = names[0].partition("=")
+    name = name or (names[1] if len(names) > 1 else "")
     if group not in GROUPS:
         raise ConfigError(
             f"There is no group `{group}`. {did_you_mean(group, GROUPS, '`mlplab list {}`')}Groups:"
             f" {', '.join(GROUPS)}."
         )
-    choices = catalog.choices(group, where)
-    if not word:
+    choices = catalog.choices(group, folders)
+    if not name:
         print(f"{group}: {_default(group)}")
         _print_table([(choice.name, choice.meaning) for choice in choices.values()])
         return 0
-    if word not in choices:
+    if name not in choices:
         raise ConfigError(
-            f"There is no {group} `{word}`."
-            f" {did_you_mean(word, choices, f'`mlplab list {group} {{}}`')}Choices of {group}:"
+            f"There is no {group} `{name}`."
+            f" {did_you_mean(name, choices, f'`mlplab list {group} {{}}`')}Choices of {group}:"
             f" {', '.join(choices) or 'none yet'}."
         )
-    _print_choice(choices[word])
+    _print_choice(choices[name])
     return 0
 
 
@@ -57,8 +60,8 @@ def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     flags = parse(arguments)
     if flags.hydra or flags.multirun or len(flags.overrides) > 2:
         raise ConfigError(
-            f"`mlplab list {' '.join(arguments)}` cannot be read: it is `mlplab list [GROUP"
-            " [NAME]]`, with --config-dir and --plugin at most."
+            f"`mlplab list {' '.join(arguments)}` cannot be parsed. Usage: `mlplab list [GROUP"
+            " [NAME]]`, optionally with --config-dir and --plugin."
         )
     return flags.overrides, flags.config_dirs, flags.plugins
 
@@ -67,15 +70,15 @@ def _default(group: str) -> str:
     return f"{DEFAULTS[group]} by default" if DEFAULTS[group] else "none by default"
 
 
-def _print_groups(where: Sequence[Path]) -> None:
-    print("Groups, chosen with GROUP=WORD; `mlplab list GROUP` explains the words:")
+def _print_groups(folders: Sequence[Path]) -> None:
+    print("Groups, chosen with GROUP=NAME; `mlplab list GROUP` explains the choices:")
     _print_table(
         [
-            (group, _default(group), ", ".join(catalog.choice_names(group, where)))
+            (group, _default(group), ", ".join(catalog.choice_names(group, folders)))
             for group in GROUPS
         ]
     )
-    print("\nKeys beside them, set with KEY=VALUE:")
+    print("\nOther keys, set with KEY=VALUE:")
     _print_table([(key.name, key.default, key.meaning) for key in catalog.root_keys()])
 
 
@@ -99,7 +102,7 @@ def _width() -> int:
 
 
 def _print_table(rows: Rows) -> None:
-    """Columns side by side: in colors and wrapped on a terminal, plain lines in a pipe."""
+    """Print aligned columns: colored and wrapped on a terminal, plain lines in a pipe."""
     if sys.stdout.isatty():
         _print_rich(rows)
         return

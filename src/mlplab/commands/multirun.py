@@ -1,5 +1,5 @@
-"""`mlplab train -m`: Hydra's multirun around our task. All jobs are composed and checked before
-anything is made.
+"""`mlplab train -m`: Hydra's multirun with mlplab's task. All jobs are composed and checked before
+any folder is created.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from mlplab.sweeps.search.definition import Search
 from mlplab.terminal.output import note, say
 
 
-def run(flags: Flags, one_is_a_run: bool = False) -> int:
-    """Train every job of a sweep; the exit code. The last line printed is the sweep's folder.
+def run(flags: Flags, allow_single_run: bool = False) -> int:
+    """Train every job of a sweep or search, and return the exit code.
 
-    `one_is_a_run`: an experiment asked for the sweep, not the user, and words that leave one job of
-    it mean a plain run.
+    The last line printed is the sweep's folder. With `allow_single_run`, a sweep of one job becomes
+    a plain run: an experiment requested the sweep, and the user's overrides left one job of it.
+    Raises ConfigError for invalid jobs.
     """
-    from mlplab.training.distributed import read_rank as among
+    from mlplab.training.distributed import read_rank
 
-    if among() is not None:
+    if read_rank() is not None:
         raise ConfigError(
-            "torchrun, or srun with several tasks, trains one network by several processes. A sweep"
-            " is shared out with sweep.workers=N."
+            "torchrun, or srun with several tasks, trains one network in several processes. To"
+            " distribute a sweep, set sweep.workers=N."
         )
-    typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    if search.wanted(typed, dirs):
-        return _search(Search(typed, dirs, flags.plugins))
-    task = Task(typed, dirs, flags.plugins)
-    if one_is_a_run and len(task.jobs) == 1:
+    overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
+    if search.is_search(overrides, dirs):
+        return _run_search(Search(overrides, dirs, flags.plugins))
+    task = Task(overrides, dirs, flags.plugins)
+    if allow_single_run and len(task.jobs) == 1:
         from mlplab.commands.single_run import train_one
 
         return train_one(task.first)
@@ -58,8 +59,8 @@ def run(flags: Flags, one_is_a_run: bool = False) -> int:
     )
 
 
-def _search(task: Search) -> int:
-    """The same for a search, whose jobs are not known before."""
+def _run_search(task: Search) -> int:
+    """Run a search, and return the exit code."""
     folder = Path(str(task.first.sweep_dir))
     if not run_sweep.can_join(folder):
         check_folder(folder, "hydra.sweep.dir")
@@ -68,30 +69,32 @@ def _search(task: Search) -> int:
     return conclude_search(task.ended, folder)
 
 
-def conclude_search(ended: Sweep, folder: Path) -> int:
-    """Print what was found; the exit code. A trial that failed or diverged fails no search."""
+def conclude_search(sweep: Sweep, folder: Path) -> int:
+    """Print search.md and return the exit code.
+
+    A search succeeds if any trial is done; failed or diverged trials do not matter.
+    """
     for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
         say(line, sys.stdout, strict=True)
-    if ended.status == "interrupted":
-        print(f"go on with: mlplab resume {folder}")
+    if sweep.status == "interrupted":
+        print(f"continue with: mlplab resume {folder}")
     print(folder)
-    done = any(job.status == "done" for job in ended.results.jobs)
+    done = any(job.status == "done" for job in sweep.results.jobs)
     return exit_code(
         {
             "status": (
-                ended.status if ended.status == "interrupted" else "done" if done else "failed"
+                sweep.status if sweep.status == "interrupted" else "done" if done else "failed"
             ),
-            "signal": ended.signal,
+            "signal": sweep.signal,
         }
     )
 
 
 def launch(task: Any, folder: Path) -> None:
-    """Hydra's multirun, its sweeper and launcher as the command line chooses them; Ctrl-C ends in
-    the task's own status.
+    """Run Hydra's multirun with the sweeper and launcher that the command line chooses.
 
-    Every configuration that Hydra composes, the jobs' among them, is checked before anything is
-    made of it.
+    The result is in `task.ended`, its status `interrupted` after Ctrl-C. Every configuration that
+    Hydra composes, those of jobs included, is checked before it is used.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -99,21 +102,21 @@ def launch(task: Any, folder: Path) -> None:
     from mlplab.config.guarded_loader import GuardedLoader
 
     prepare()
-    # The folder's name holds a time and random digits, so it is fixed here for whoever composes
-    # again.
-    place = (
+    # The folder's name contains the time and random digits, so it is fixed here for all later
+    # compositions.
+    sweep_dir = (
         os.path.abspath(folder) if isinstance(task, Task) and task.foreign_launcher else str(folder)
     )
-    quoted = place.replace("\\", "\\\\").replace("'", "\\'")
-    typed = [
-        word
-        for word in parse_overrides(task.overrides)
-        if word.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
+    quoted = sweep_dir.replace("\\", "\\\\").replace("'", "\\'")
+    overrides = [
+        override
+        for override in parse_overrides(task.overrides)
+        if override.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     ]
     if isinstance(task, Search):
-        typed = [word for word in typed if word.key_or_group != "hydra/sweeper"] + list(
-            parse_overrides(["hydra/sweeper=mlplab_search"])
-        )
+        overrides = [
+            override for override in overrides if override.key_or_group != "hydra/sweeper"
+        ] + list(parse_overrides(["hydra/sweeper=mlplab_search"]))
     fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *hydra_search_path(task.where)]
     with initialize_config_dir(
         config_dir=str(task.where[0]), job_name="mlplab", version_base="1.3"
@@ -127,35 +130,35 @@ def launch(task: Any, folder: Path) -> None:
             hydra.multirun(
                 config_name="config",
                 task_function=task,
-                overrides=[*to_hydra(typed), *fixed],
+                overrides=[*to_hydra(overrides), *fixed],
             )
         except KeyboardInterrupt:
             if task.ended is None:
                 raise
         except ConfigError:
             raise
-        # of another launcher: a process of it that died, a cluster that takes no jobs
+        # from another launcher: one of its processes died, or the cluster accepts no jobs
         except Exception as error:
             if task.ended is None:
                 raise
             note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
 
 
-def conclude(ended: Sweep, folder: Path) -> int:
-    """Print the results; the exit code."""
-    for line in ended.cross_validation_lines:
+def conclude(sweep: Sweep, folder: Path) -> int:
+    """Print the results of a sweep and return the exit code."""
+    for line in sweep.cross_validation_lines:
         say(line, sys.stdout, strict=True)
-    if not ended.cross_validation_lines:
-        print_table(ended.results)
+    if not sweep.cross_validation_lines:
+        print_table(sweep.results)
     print(
         ", ".join(
             [
-                f"{len(ended.results.jobs)} jobs",
-                *(f"{number} {status}" for status, number in ended.counts.items()),
+                f"{len(sweep.results.jobs)} jobs",
+                *(f"{number} {status}" for status, number in sweep.counts.items()),
             ]
         )
     )
-    if ended.status == "interrupted" or "missing" in ended.counts:
-        print(f"finish it with: mlplab resume {ended.folder}")
+    if sweep.status == "interrupted" or "missing" in sweep.counts:
+        print(f"finish it with: mlplab resume {sweep.folder}")
     print(folder)
-    return exit_code({"status": ended.status, "signal": ended.signal})
+    return exit_code({"status": sweep.status, "signal": sweep.signal})

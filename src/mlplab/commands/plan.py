@@ -1,5 +1,5 @@
-"""`mlplab plan`: the jobs and populations of a command line, what they would cost, and nothing run
-or written.
+"""`mlplab plan`: print the jobs and populations of a command line and their cost, without running
+or writing anything.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_ROWS = 20
 
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print the plan; 0, or 2 where something in it is refused."""
+    """Print the plan and return 0. Raises ConfigError for invalid jobs."""
     flags = flags_module.parse(arguments)
     if flags.hydra:
         raise ConfigError(
-            "`mlplab plan` prints the jobs of a command line and does not know"
+            "`mlplab plan` prints the jobs of a command line and does not support"
             f" {listing(flags.hydra)}."
         )
     plugins.load(flags.plugins)
@@ -29,55 +29,60 @@ def plan(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.plan import plan as planning
     from mlplab.sweeps.plan.cost import estimate
 
-    typed, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    task = Task(typed, dirs, flags.plugins)
-    made = planning.make_plan(task.settings(task.jobs), task.options, typed, flags.plugins)
-    _print_jobs(made)
+    overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
+    task = Task(overrides, dirs, flags.plugins)
+    sweep_plan = planning.make_plan(
+        task.settings(task.jobs), task.options, overrides, flags.plugins
+    )
+    _print_jobs(sweep_plan)
     print()
-    costs = estimate(made)
-    rows = [["population", "jobs", "parameters", "updates", "memory", "time", "what it is"]]
-    for population, cost in zip(made.populations, costs, strict=True):
-        what = f"{population.apart}; {population.alone}" if population.alone else population.apart
-        pieces = (
-            f" in {cost.work_units} pieces" if cost.work_units > 1 and not population.alone else ""
+    costs = estimate(sweep_plan)
+    rows = [["population", "jobs", "parameters", "updates", "memory", "time", "description"]]
+    for population, cost in zip(sweep_plan.populations, costs, strict=True):
+        description = (
+            f"{population.apart}; {population.alone}" if population.alone else population.apart
+        )
+        chunks = (
+            f" in {cost.work_units} chunks" if cost.work_units > 1 and not population.alone else ""
         )
         rows.append(
             [
                 str(population.number),
-                f"{population.jobs}{pieces}",
+                f"{population.jobs}{chunks}",
                 f"{population.num_parameters:,}",
                 f"{population.num_steps:,}",
                 cost.memory,
                 cost.time,
-                what,
+                description,
             ]
         )
-    _print_table(rows, left=(6,))
+    _print_table(rows, left_aligned=(6,))
     total = sum(cost.seconds for cost in costs)
-    print(
-        f"{_count(len(made.jobs), 'job')} in {_count(len(made.populations), 'population')}, about"
-        f" {_duration(total)} here. Nothing was run."
-    )
+    jobs = _count(len(sweep_plan.jobs), "job")
+    populations = _count(len(sweep_plan.populations), "population")
+    print(f"{jobs} in {populations}, about {_duration(total)} here. Nothing was run.")
     return 0
 
 
-def _print_jobs(made: object) -> None:
+def _print_jobs(sweep_plan: object) -> None:
     from mlplab.sweeps.plan.plan import Plan, value_of
 
-    assert isinstance(made, Plan)
-    population_of = {number: piece.population for piece in made.work_units for number in piece.jobs}
-    rows = [["job", *made.keys, "population"]]
-    for job in made.jobs[:MAX_ROWS]:
+    assert isinstance(sweep_plan, Plan)
+    population_of = {
+        number: unit.population for unit in sweep_plan.work_units for number in unit.jobs
+    }
+    rows = [["job", *sweep_plan.keys, "population"]]
+    for job in sweep_plan.jobs[:MAX_ROWS]:
         rows.append(
             [
                 str(job.number),
-                *(_cell(value_of(job, key)) for key in made.keys),
+                *(_cell(value_of(job, key)) for key in sweep_plan.keys),
                 str(population_of[job.number]),
             ]
         )
     _print_table(rows)
-    if len(made.jobs) > MAX_ROWS:
-        print(f"... and {len(made.jobs) - MAX_ROWS} more")
+    if len(sweep_plan.jobs) > MAX_ROWS:
+        print(f"... and {len(sweep_plan.jobs) - MAX_ROWS} more")
 
 
 def _cell(value: object) -> str:
@@ -90,11 +95,11 @@ def _cell(value: object) -> str:
     )
 
 
-def _print_table(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> None:
+def _print_table(rows: Sequence[Sequence[str]], left_aligned: Sequence[int] = ()) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
+            f"{cell:<{width}}" if i in left_aligned else f"{cell:>{width}}"
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")

@@ -1,4 +1,4 @@
-"""`mlplab predict DIR FILE -o OUT`: predictions for new rows."""
+"""`mlplab predict DIR FILE -o OUT`: predict new rows."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
     The predictions are written in the order of the rows: classes with probabilities, or values. The
-    file is read piece by piece.
+    file is read in chunks.
     """
-    given = parse("predict", predict.__doc__ or "", arguments, _options)
-    kind(given.folder)
-    out: Path = given.out
+    args = parse("predict", predict.__doc__ or "", arguments, _options)
+    kind(args.folder)
+    out: Path = args.out
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}.")
-    if out.exists() and not given.force:
-        raise ConfigError(
-            f"{out} is there already: choose another name, or replace it with --force."
-        )
+    if out.exists() and not args.force:
+        raise ConfigError(f"{out} already exists: choose another name, or replace it with --force.")
     if not out.parent.is_dir():
         raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
-    if given.best is not None and given.best < 1:
-        raise ConfigError(f"--best {given.best}: at least one job is needed.")
+    if args.best is not None and args.best < 1:
+        raise ConfigError(f"--best {args.best}: at least one job is needed.")
     require("A data file", "files", "pandas", "pyarrow")
-    load_plugins(given.folder, given.plugin)
+    load_plugins(args.folder, args.plugin)
     from mlplab.runs.ensemble import Predictor
 
-    predictor = Predictor.from_folder(given.folder, given.best)
-    rows = _write(out, _tables(predictor, given.file, given.id))
+    predictor = Predictor.from_folder(args.folder, args.best)
+    rows = _write(out, _tables(predictor, args.file, args.id))
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
     print(f"{rows} rows predicted by {members}")
     print(out)
@@ -51,7 +49,10 @@ def predict(arguments: Sequence[str]) -> int:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", metavar="FILE", type=Path, help="rows to predict, with the columns of the training"
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="rows to predict, with the columns of the training data",
     )
     parser.add_argument(
         "-o",
@@ -59,40 +60,43 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         type=Path,
         required=True,
-        help="where to write, as .csv or .parquet",
+        help="file for the predictions, .csv or .parquet",
     )
     parser.add_argument(
         "--id",
         metavar="COLUMN",
         help=(
-            "column to repeat beside each prediction (that of dataset.id_column, where the file"
-            " has it)"
+            "column to copy next to the predictions (default: dataset.id_column, if the file has"
+            " it)"
         ),
     )
     parser.add_argument(
         "--best",
         metavar="N",
         type=int,
-        help="of a sweep: only the N best jobs by their validation loss",
+        help="for a sweep: only the N best jobs by validation loss",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
 def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
-    """Predictions piece by piece, each row with its identifier or its number from 1."""
+    """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import need
     from mlplab.data.tabular.sniffing import Format
     from mlplab.data.tabular.streaming import pieces
 
     first = predictor.runs[0]
-    own = getattr(first.settings.dataset, "id_column", None)
+    trained_id_column = getattr(first.settings.dataset, "id_column", None)
     start = 0
     for frame in pieces(
-        path, Format(), first.preprocessing.encoder, [name for name in (id_column, own) if name]
+        path,
+        Format(),
+        first.preprocessing.encoder,
+        [name for name in (id_column, trained_id_column) if name],
     ):
         if id_column is not None:
             need(id_column, list(frame.columns), str(path), "id column")
-        name = id_column or (own if own in frame.columns else None)
+        name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
         table = predictor.table(frame.set_axis(range(start, start + len(frame))), f"{path}")
         identifier = (
             frame[name].to_numpy() if name is not None else range(start + 1, start + len(frame) + 1)
@@ -103,7 +107,7 @@ def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.Da
 
 
 def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
-    """Aside first: what fails in the middle leaves nothing."""
+    """Write atomically, so that a failure leaves no file; return the number of rows."""
     with open_atomic(out) as (_, file):
         return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
 
@@ -124,10 +128,10 @@ def _write_parquet(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
     writer, rows = None, 0
     try:
         for table in tables:
-            piece = pa.Table.from_pandas(table, preserve_index=False)
+            chunk = pa.Table.from_pandas(table, preserve_index=False)
             if writer is None:
-                writer = pq.ParquetWriter(file, piece.schema)
-            writer.write_table(piece.cast(writer.schema))
+                writer = pq.ParquetWriter(file, chunk.schema)
+            writer.write_table(chunk.cast(writer.schema))
             rows += len(table)
     finally:
         if writer is not None:
@@ -136,19 +140,19 @@ def _write_parquet(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
 
 
 def safe(table: pd.DataFrame) -> pd.DataFrame:
-    """Texts so that no spreadsheet runs them as formulas."""
+    """Return a copy whose strings no spreadsheet runs as formulas."""
     from pandas.api import types
 
     from mlplab.tracking.metrics_file import FORMULA_PREFIXES
 
-    found = table.copy(deep=False)
-    for name in found.columns:
-        if not types.is_numeric_dtype(found[name]) and not types.is_bool_dtype(found[name]):
-            found[name] = found[name].map(
+    escaped = table.copy(deep=False)
+    for name in escaped.columns:
+        if not types.is_numeric_dtype(escaped[name]) and not types.is_bool_dtype(escaped[name]):
+            escaped[name] = escaped[name].map(
                 lambda value: (
                     f"'{value}"
                     if isinstance(value, str) and value.startswith(FORMULA_PREFIXES)
                     else value
                 )
             )
-    return found
+    return escaped

@@ -1,4 +1,4 @@
-"""`mlplab rebuild-events RUN`: the TensorBoard file of a run again, from metrics.csv."""
+"""`mlplab rebuild-events RUN`: regenerate a run's TensorBoard file from metrics.csv."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from mlplab.errors import ConfigError
 
 
 def rebuild_events(arguments: Sequence[str]) -> int:
-    """Write the event file of a run again from metrics.csv, config.yaml and summary.json. The old
-    files are kept under names that TensorBoard passes over.
+    """Regenerate the event file of a run from metrics.csv, config.yaml and summary.json. Old event
+    files are renamed so that TensorBoard ignores them.
     """
-    given = parse("rebuild-events", rebuild_events.__doc__ or "", arguments)
-    if kind(given.folder) != "run":
+    args = parse("rebuild-events", rebuild_events.__doc__ or "", arguments)
+    if kind(args.folder) != "run":
         raise ConfigError(
-            f"{given.folder} holds a sweep: rebuild-events takes a run, such as"
-            f" {given.folder}/jobs/0."
+            f"{args.folder} holds a sweep: rebuild-events needs a run, such as"
+            f" {args.folder}/jobs/0."
         )
-    if not (given.folder / "metrics.csv").is_file():
+    if not (args.folder / "metrics.csv").is_file():
         raise ConfigError(
-            f"{given.folder} has no metrics.csv, from which its events could be rebuilt"
-            " (tracking=off keeps none)."
+            f"{args.folder} has no metrics.csv to rebuild its events from (tracking=off writes"
+            " none)."
         )
-    load_plugins(given.folder, given.plugin)
+    load_plugins(args.folder, args.plugin)
     from mlplab import runs
 
-    with runs.RunFolder(given.folder) as owner:
+    with runs.RunFolder(args.folder) as owner:
         owner.lock()
-        rows = rebuild(given.folder)
-    print(f"{rows} rows; pictures come back with `mlplab report {given.folder}`")
-    print(given.folder)
+        rows = rebuild(args.folder)
+    print(f"{rows} rows; to restore pictures, run `mlplab report {args.folder}`")
+    print(args.folder)
     return 0
 
 
 def rebuild(folder: Path) -> int:
-    """The number of rows. Times are those of the start and as many seconds as the run took, evenly
-    apart: metrics.csv has none.
+    """Rebuild the event file of a run; return the number of its rows.
+
+    metrics.csv has no times, so the rows are spaced evenly over the duration of the run.
     """
     from mlplab.config import settings_of_folder
     from mlplab.runs.hparams import HParams, final_scalars
@@ -55,14 +56,12 @@ def rebuild(folder: Path) -> int:
     )
     steps = [int(step) for step in columns.pop("step")]
     epochs = columns.pop("epoch")
-    old = sorted(path for path in folder.glob("events.out.tfevents.*") if path.is_file())
-    unfinished_checkpoints = _started(folder)
-    apart = float(summary.get("seconds") or 0.0) / max(len(steps), 1)
+    old_paths = sorted(path for path in folder.glob("events.out.tfevents.*") if path.is_file())
+    start_time = _start_time(folder)
+    interval = float(summary.get("seconds") or 0.0) / max(len(steps), 1)
     with EventWriter(folder) as events:
         write_event_header(events, settings, HParams.of_run(settings, tuple(columns)))
-        events.history(
-            steps, columns, [unfinished_checkpoints + i * apart for i in range(len(steps))]
-        )
+        events.history(steps, columns, [start_time + i * interval for i in range(len(steps))])
         metrics = {
             name: value
             for name, value in (summary.get("metrics") or {}).items()
@@ -76,14 +75,15 @@ def rebuild(folder: Path) -> int:
             for step, values in final_scalars(tuple(columns), metrics, best, steps[-1]):
                 events.scalars(step, values)
         events.hparams_end(str(summary.get("status")))
-    for path in old:
+    for path in old_paths:
         os.replace(
             path, path.with_name(path.name.replace("events.out.tfevents.", "replaced-events-"))
         )
     return len(steps)
 
 
-def _started(folder: Path) -> float:
+def _start_time(folder: Path) -> float:
+    """Return when the run started, in seconds since the epoch."""
     try:
         return datetime.fromisoformat(
             json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["started"]

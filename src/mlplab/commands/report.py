@@ -1,4 +1,4 @@
-"""`mlplab report DIR`: what came of a run or a sweep, to look at."""
+"""`mlplab report DIR`: redraw the pictures and pages of a run, or rebuild the report of a sweep."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from mlplab.extras import require
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Of a run: draw its pictures and write report.html, a page that plays the training back. Of a
-    sweep: write its results again, and print the table.
+    """For a run: draw its pictures and write report.html, a page that plays back the training. For
+    a sweep or search: rewrite its reports and print the table.
     """
-    given = parse("report", report.__doc__ or "", arguments, _options)
-    what = kind(given.folder)
-    if given.gif and what == "sweep":
+    args = parse("report", report.__doc__ or "", arguments, _options)
+    folder_kind = kind(args.folder)
+    if args.gif and folder_kind == "sweep":
         raise ConfigError(
-            f"{given.folder} holds a sweep: --gif is for a run, such as {given.folder}/jobs/0."
+            f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}/jobs/0."
         )
-    if given.pages is not None and what == "run":
-        raise ConfigError(f"{given.folder} holds a run: --pages is for a sweep.")
-    load_plugins(given.folder, given.plugin)
-    if what == "run":
-        report_run(given.folder, given.gif)
-        print(given.folder)
+    if args.pages is not None and folder_kind == "run":
+        raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
+    load_plugins(args.folder, args.plugin)
+    if folder_kind == "run":
+        report_run(args.folder, args.gif)
+        print(args.folder)
     else:
-        _report_sweep(given.folder, given.pages)
+        _report_sweep(args.folder, args.pages)
     return 0
 
 
@@ -36,7 +36,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gif",
         action="store_true",
-        help="of a run: write the training as an animation too, animation.gif",
+        help="for a run: also write the training as an animation, animation.gif",
     )
     parser.add_argument(
         "--pages",
@@ -44,12 +44,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="?",
         const=0,
-        help="of a sweep: write the playback pages of the N best jobs; without a number, of all",
+        help="for a sweep: write the playback pages of the N best jobs, or of all without a number",
     )
 
 
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
-    """Pictures, the playback page and, if asked for, the animation."""
+    """Write the pictures and the playback page of a run, with `gif` also the animation.
+
+    Raises ConfigError if the run has no weights, MissingExtraError without matplotlib.
+    """
     _require_drawable(folder, gif)
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
@@ -80,24 +83,28 @@ def _require_drawable(folder: Path, gif: bool) -> None:
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
     if not (folder / "weights.safetensors").is_file():
         raise ConfigError(
-            f"{folder} holds a run without weights: it has not ended, or it failed. Its log.txt"
-            " says what happened."
+            f"{folder} holds a run without weights: it has not finished, or it failed. See its"
+            " log.txt."
         )
 
 
 def _report_sweep(folder: Path, pages: int | None) -> None:
-    from mlplab.commands.multirun import conclude
+    from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.sweeps import run_sweep
     from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.search import search
 
     plan = read_plan(folder)
     if pages is not None:
         _write_pages(run_sweep.write_reports(plan, folder).results, pages)
-    conclude(run_sweep.write_reports(plan, folder), folder)
+    if (folder / search.FILE).is_file():
+        conclude_search(search.rewrite_reports(folder), folder)
+    else:
+        conclude(run_sweep.write_reports(plan, folder), folder)
 
 
 def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]
-    """The pages of the best jobs, before the sweep's own page links to those that are there."""
+    """Write the pages of the best jobs, to which the page of the sweep can link afterwards."""
     from mlplab.errors import PlaybackError
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit

@@ -1,5 +1,5 @@
-"""`mlplab rerun RUN`: the run again from its frozen configuration, changed or to see whether the
-numbers come out the same.
+"""`mlplab rerun RUN`: repeat a run from its stored configuration, optionally changed or checked for
+reproducibility.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 
 def rerun(arguments: Sequence[str]) -> int:
-    """Train the configuration of a run folder again, with words of your own on top, into a new
-    folder. --check compares all numbers: exit code 1 where they differ.
+    """Train the configuration of a run again in a new folder, with optional overrides. --check
+    compares all numbers with those of the run: the exit code is 1 if they differ.
     """
-    given = parse("rerun", rerun.__doc__ or "", arguments, _options)
-    if kind(given.folder) != "run":
+    args = parse("rerun", rerun.__doc__ or "", arguments, _options)
+    if kind(args.folder) != "run":
         raise ConfigError(
-            f"{given.folder} holds a sweep: rerun takes a run, such as {given.folder}/jobs/0."
+            f"{args.folder} holds a sweep: rerun needs a run, such as {args.folder}/jobs/0."
         )
-    if given.check and given.changes:
+    if args.check and args.changes:
         raise ConfigError(
-            "--check compares a run with itself, so no key can be changed: leave the words out, or"
+            "--check compares a run with itself, so no key can be changed: omit the overrides or"
             " --check."
         )
-    load_plugins(given.folder, given.plugin)
+    load_plugins(args.folder, args.plugin)
     from mlplab.config.run_dir import check_folder
 
-    if given.out is not None:
-        check_folder(given.out, "--out")
-    settings = stored_settings(given.folder, given.changes)
+    if args.out is not None:
+        check_folder(args.out, "--out")
+    settings = stored_settings(args.folder, args.changes)
     from mlplab import cli, experiment
     from mlplab.terminal.results import print_result
 
-    run = experiment.run(settings, given.out)
+    run = experiment.run(settings, args.out)
     print_result(run.summary)
     code = cli.exit_code(run.summary)
-    if given.check:
+    if args.check:
         from mlplab.runs.compare import compare_histories
 
-        same, lines = compare_histories(given.folder, run.folder)
+        same, lines = compare_histories(args.folder, run.folder)
         print("\n".join(lines))
         code = code or int(not same)
     print(run.folder)
@@ -58,19 +58,22 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "changes",
         metavar="KEY=VALUE",
         nargs="*",
-        help="what to change, as in optimizer.lr=0.01 or optimizer=adam",
+        help="overrides, such as optimizer.lr=0.01 or optimizer=adam",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="compare every metric of every epoch with those of the run",
+        help="compare every metric of every epoch with the original run",
     )
-    parser.add_argument("--out", type=Path, help="the new folder")
+    parser.add_argument(
+        "--out", type=Path, help="the new folder (default: a unique one below outputs/)"
+    )
 
 
 def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
-    """The settings of a run folder with words on top; the words that are kept with them begin with
-    those that made the old run.
+    """Return the settings of a run with changes applied.
+
+    Their overrides are those of the original run, followed by the changes.
     """
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import apply_overrides

@@ -1,4 +1,4 @@
-"""`mlplab runs`: what there is below outputs/; two of them side by side; those that can go."""
+"""`mlplab runs`: list, compare and remove runs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _USAGE = (
 
 
 def runs(arguments: Sequence[str]) -> int:
-    """List runs and sweeps, newest first; `compare A B` shows two side by side; `remove FOLDER ...`
-    deletes after asking.
+    """List runs and sweeps, newest first. `compare A B` shows two runs side by side; `remove FOLDER
+    ...` deletes folders after confirmation.
     """
     first, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if first == "compare":
@@ -54,7 +54,11 @@ def _parse(
 
 def _list_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path("outputs"), help="where to look (outputs)"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("outputs"),
+        help="folder to search (default: outputs)",
     )
     parser.add_argument(
         "--where",
@@ -64,37 +68,41 @@ def _list_options(parser: argparse.ArgumentParser) -> None:
         help="status=done, val/accuracy>0.9, optimizer=adam, optimizer.lr<0.1",
     )
     parser.add_argument(
-        "--sort", metavar="METRIC", help="best first by this metric, such as test/accuracy"
+        "--sort", metavar="METRIC", help="sort by this metric, such as test/accuracy, best first"
     )
-    parser.add_argument("--jobs", action="store_true", help="the jobs of sweeps too")
-    parser.add_argument("--limit", type=int, default=50, help="show so many (50); 0 shows all")
+    parser.add_argument("--jobs", action="store_true", help="include the jobs of sweeps")
+    parser.add_argument(
+        "--limit", type=int, default=50, help="the number of rows (default: 50); 0 shows all"
+    )
 
 
 def _list(arguments: Sequence[str]) -> int:
-    given = _parse("runs", arguments, _list_options)
-    if not given.folder.is_dir():
+    args = _parse("runs", arguments, _list_options)
+    if not args.folder.is_dir():
         raise ConfigError(
-            f"{given.folder} is no folder (looked for {given.folder.resolve()}): there are no runs"
-            " in it."
+            f"{args.folder} is not a folder (looked for {args.folder.resolve()}): there are no"
+            " runs to list."
         )
-    conditions = [_condition(text) for text in given.where]
-    index = ConfigIndex(given.folder)
-    found = entries(given.folder, given.jobs or bool(given.sort))
-    damaged = [entry for entry in found if entry.damaged]
-    kept = [
+    conditions = [_condition(text) for text in args.where]
+    index = ConfigIndex(args.folder)
+    all_entries = entries(args.folder, args.jobs or bool(args.sort))
+    damaged = [entry for entry in all_entries if entry.damaged]
+    matching = [
         entry
-        for entry in found
+        for entry in all_entries
         if not entry.damaged and all(condition(entry, index) for condition in conditions)
     ]
     index.save()
-    if given.sort:
+    if args.sort:
         from mlplab.metrics import better
 
-        named = [entry for entry in kept if isinstance(_metric(entry, given.sort), (int, float))]
-        sign = -1 if better(given.sort.partition("/")[2]) == "max" else 1
-        kept = sorted(named, key=lambda entry: sign * (_metric(entry, given.sort) or 0.0))
-    shown = kept[: given.limit] if given.limit else kept
-    if shown:
+        measured = [
+            entry for entry in matching if isinstance(_metric(entry, args.sort), (int, float))
+        ]
+        sign = -1 if better(args.sort.partition("/")[2]) == "max" else 1
+        matching = sorted(measured, key=lambda entry: sign * (_metric(entry, args.sort) or 0.0))
+    displayed = matching[: args.limit] if args.limit else matching
+    if displayed:
         from mlplab.terminal.table import aligned
 
         print(
@@ -102,19 +110,18 @@ def _list(arguments: Sequence[str]) -> int:
                 aligned(
                     [
                         ["folder", "status", "when", "seed", "epochs", "result"],
-                        *(_row(entry, given.sort) for entry in shown),
+                        *(_row(entry, args.sort) for entry in displayed),
                     ]
                 )
             )
         )
     print(
-        f"{len(kept)} of {len(found)}"
-        + (f", {len(shown)} shown (--limit)" if len(shown) < len(kept) else "")
+        f"{len(matching)} of {len(all_entries)}"
+        + (f", {len(displayed)} shown (--limit)" if len(displayed) < len(matching) else "")
     )
     if damaged:
         print(
-            f"{len(damaged)} with a damaged summary.json left out, the first is"
-            f" {damaged[0].folder}",
+            f"skipped {len(damaged)} with a damaged summary.json, the first is {damaged[0].folder}",
             file=sys.stderr,
         )
     return 0
@@ -154,14 +161,17 @@ def _metric(entry: Entry, name: str) -> Any:
 
 
 def _condition(text: str) -> Callable[[Entry, Mapping[Path, dict[str, Any]] | ConfigIndex], bool]:
-    """A test of a run: its summary's keys and metrics first, then its configuration's."""
+    """Return the predicate of a condition on a run.
+
+    Its key is a metric, a key of the summary, or else a configuration key. Raises ConfigError.
+    """
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"--where {text!r} is no condition: write KEY=VALUE, KEY!=VALUE, KEY<NUMBER or"
+            f"--where {text!r} is not a condition: write KEY=VALUE, KEY!=VALUE, KEY<NUMBER or"
             " KEY>NUMBER, as in val/accuracy>0.9."
         )
-    key, sign, wanted = match.groups()
+    key, operator, operand = match.groups()
 
     def holds(entry: Entry, index: Any) -> bool:
         summary = entry.summary
@@ -171,18 +181,18 @@ def _condition(text: str) -> Callable[[Entry, Mapping[Path, dict[str, Any]] | Co
             value = summary[key]
         else:
             value = index[entry.folder].get(key) if entry.kind != "sweep" else None
-        return _compares(value, sign, wanted)
+        return _compares(value, operator, operand)
 
     return holds
 
 
-def _compares(value: Any, sign: str, wanted: str) -> bool:
+def _compares(value: Any, operator: str, operand: str) -> bool:
     try:
-        a, b = float(value), float(wanted)
+        a, b = float(value), float(operand)
     except (TypeError, ValueError):
         return (
-            (str(value) == wanted) == (sign in ("=", "=="))
-            if sign in ("=", "==", "!=") and value is not None
+            (str(value) == operand) == (operator in ("=", "=="))
+            if operator in ("=", "==", "!=") and value is not None
             else False
         )
     return {
@@ -193,56 +203,58 @@ def _compares(value: Any, sign: str, wanted: str) -> bool:
         ">": a > b,
         "<=": a <= b,
         ">=": a >= b,
-    }[sign]
+    }[operator]
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    given = _parse(
+    args = _parse(
         "runs compare", arguments, lambda parser: parser.add_argument("folder", nargs=2, type=Path)
     )
-    for folder in given.folder:
+    for folder in args.folder:
         if kind(folder) != "run":
             raise ConfigError(
-                f"{folder} holds a sweep: two runs can be compared, such as {folder}/jobs/0."
+                f"{folder} holds a sweep: compare needs two runs, such as {folder}/jobs/0."
             )
     from mlplab.runs.compare import side_by_side
 
-    print("\n".join(side_by_side(*given.folder)))
+    print("\n".join(side_by_side(*args.folder)))
     return 0
 
 
 def _remove(arguments: Sequence[str]) -> int:
     def options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("folder", nargs="+", type=Path)
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
-    given = _parse("runs remove", arguments, options)
-    for folder in given.folder:
+    args = _parse("runs remove", arguments, options)
+    for folder in args.folder:
         if folder.is_symlink():
             raise ConfigError(f"{folder} is a symbolic link: name the folder itself.")
         kind(folder)
-    if not given.yes and not _sure(given.folder):
+    if not args.yes and not _confirm(args.folder):
         print("nothing was removed")
         return 1
-    for folder in given.folder:
+    for folder in args.folder:
         _delete(folder)
         print(f"removed {folder}")
     return 0
 
 
-def _sure(folders: Sequence[Path]) -> bool:
+def _confirm(folders: Sequence[Path]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"Nobody can be asked whether {', '.join(map(str, folders))} may be deleted: say so"
-            " with --yes."
+            f"Cannot ask for confirmation to delete {', '.join(map(str, folders))}, since the"
+            " input is not a terminal: confirm with --yes."
         )
-    answer = input(f"Delete {', '.join(map(str, folders))} for good? [y/N] ")
+    answer = input(f"Delete {', '.join(map(str, folders))} permanently? [y/N] ")
     return answer.strip().lower() in ("y", "yes")
 
 
 def _delete(folder: Path) -> None:
-    """Under its lock, and renamed first: one that is in use is refused, and none is left half there
-    under its name.
+    """Delete a folder under its lock.
+
+    It is renamed first, so that an interruption leaves no partial folder under its name. Raises
+    FolderInUseError.
     """
     with RunFolder(folder) as owner:
         owner.lock()

@@ -10,10 +10,13 @@ from mlplab.config.run_dir import check_folder
 
 
 def train_one(composed: Composed) -> int:
-    """One run. The last line printed is its folder."""
-    place = Path(composed.run_dir) if composed.run_dir else None
-    if place is not None:
-        check_folder(place)
+    """Train one run, print its result and its folder as the last line; return the exit code.
+
+    Raises ConfigError if the folder is in use or the configuration is invalid.
+    """
+    folder = Path(composed.run_dir) if composed.run_dir else None
+    if folder is not None:
+        check_folder(folder)
     from mlplab.config.builder import build
 
     settings = build(composed)
@@ -28,10 +31,10 @@ def train_one(composed: Composed) -> int:
             note(warning)
             break
     cache = DataCache()
-    run = experiment.run(settings, place, cache=cache)
+    run = experiment.run(settings, folder, cache=cache)
     print_result(run.summary)
     print_test_metrics(run, cache)
     if run.status == "interrupted":
-        print(f"go on with: mlplab resume {run.folder}")
+        print(f"continue with: mlplab resume {run.folder}")
     print(run.folder)
     return exit_code(run.summary)

@@ -1,4 +1,4 @@
-"""`mlplab train`: one run by our own hands; Hydra's flags, and sweeps, by Hydra's."""
+"""`mlplab train`: trains a single run directly, and passes sweeps and Hydra's flags to Hydra."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mlplab.commands.single_run import train_one
 from mlplab.config import plugins
 from mlplab.config.composition import compose
 
-_HYDRA_SWITCH = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
+_HYDRA_ALLOWLIST_VARIABLE = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train what the arguments say; the exit code."""
+    """Train the run, sweep or search of the arguments; return the exit code. Raises ConfigError."""
     flags = flags_module.parse(arguments)
     if flags.version:
         print(version())
         return 0
-    if os.environ.pop(_HYDRA_SWITCH, None) is not None:
+    if os.environ.pop(_HYDRA_ALLOWLIST_VARIABLE, None) is not None:
         print(
-            f"mlplab: {_HYDRA_SWITCH} is set and has no effect here: no class that a configuration"
-            " names is ever called.",
+            f"mlplab: {_HYDRA_ALLOWLIST_VARIABLE} is set but has no effect: mlplab never calls"
+            " classes that a configuration names.",
             file=sys.stderr,
         )
     plugins.load(flags.plugins)
@@ -34,21 +34,21 @@ def train(arguments: Sequence[str]) -> int:
         return hydra_app.run(flags)
     composed = (
         None
-        if flags.multirun or _searches(flags.overrides)
+        if flags.multirun or _is_search(flags.overrides)
         else compose(flags.overrides, flags.config_dirs)
     )
     if composed is None or composed.is_sweep:
         from mlplab.commands import multirun
 
         return multirun.run(
-            flags, one_is_a_run=composed is not None and composed.sweep.has_several_jobs
+            flags, allow_single_run=composed is not None and composed.sweep.has_several_jobs
         )
     return train_one(composed)
 
 
-def _searches(overrides: Sequence[str]) -> bool:
-    """Whether the words ask for a search, in which a key may have an interval."""
+def _is_search(overrides: Sequence[str]) -> bool:
+    """Return whether the overrides request a search, in which a key may have an interval."""
     return any(
-        word.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search"))
-        for word in overrides
+        override.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search"))
+        for override in overrides
     )

@@ -1,5 +1,5 @@
-"""`mlplab work DIR`: one worker of a sweep. `sweep.workers` and the engines start it; by hand it
-helps a sweep that is under way.
+"""`mlplab work DIR`: one worker of a sweep. `sweep.workers` and the engines start it; started by
+hand, it adds a worker to a running sweep.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from mlplab.errors import ConfigError
 
 
 def work(arguments: Sequence[str]) -> int:
-    """Train pieces of the plan in a sweep's folder, its own shard first, until nothing is left.
-    Writes job folders and no report.
+    """Train work units of the plan in a sweep's folder, this worker's share first, until none is
+    left. Writes job folders but no report.
     """
-    given = parse("work", work.__doc__ or "", arguments, _options)
-    if kind(given.folder) != "sweep" or not (given.folder / "plan.yaml").is_file():
+    args = parse("work", work.__doc__ or "", arguments, _options)
+    if kind(args.folder) != "sweep" or not (args.folder / "plan.yaml").is_file():
         raise ConfigError(
-            f"{given.folder} holds no sweep with a plan: there is nothing to work on."
+            f"{args.folder} holds no sweep with a plan, so there is nothing to work on."
         )
-    if given.of < 1 or given.number < 0:
+    if args.of < 1 or args.number < 0:
         raise ConfigError(
-            f"--number {given.number} --of {given.of}: a worker has a number from 0, of at least"
-            " one."
+            f"--number {args.number} --of {args.of}: --number counts workers from 0, and --of is"
+            " at least 1."
         )
-    load_plugins(given.folder, given.plugin)
+    load_plugins(args.folder, args.plugin)
     from mlplab.sweeps.execution.progress import SweepProgress
     from mlplab.sweeps.execution.runner import Runner
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.plan.scheduling import cost, order
 
-    plan = read_plan(given.folder)
-    costs = [cost(plan, piece) for piece in plan.work_units]
+    plan = read_plan(args.folder)
+    costs = [cost(plan, unit) for unit in plan.work_units]
     runner = Runner(
         plan,
-        given.folder,
+        args.folder,
         SweepProgress(plan, quiet=True),
-        order(costs, given.of, given.number),
-        given.since,
+        order(costs, args.of, args.number),
+        args.since,
     )
     runner.run()
     return 128 + (runner.signals.received or 2) if runner.status == "interrupted" else 0
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--number", type=int, default=0, help="which worker this is, from 0")
-    parser.add_argument("--of", type=int, default=1, help="how many there are")
+    parser.add_argument("--number", type=int, default=0, help="the number of this worker, from 0")
+    parser.add_argument("--of", type=int, default=1, help="the number of workers")
     parser.add_argument(
         "--since",
         type=float,
-        help="seconds since 1970: a job that failed after that moment is not tried again",
+        help="seconds since 1970: jobs that failed after this time are not tried again",
     )

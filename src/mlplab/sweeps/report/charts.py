@@ -1,5 +1,5 @@
-"""What the report draws: curves with bands over seeds, and the headline metric along what was
-swept.
+"""The charts of the report: curves with bands over seeds, and the headline metric along the swept
+keys.
 
 Shapes: N jobs of a configuration, E evaluations.
 """
@@ -19,37 +19,37 @@ from mlplab.sweeps.report.results import Group, Results
 from mlplab.sweeps.report.statistics import student
 from mlplab.sweeps.report.text_table import value_text
 
-MOST_CURVES = 8
+MAX_CURVES = 8
 MAX_POINTS = 200
 Floats = NDArray[np.float64]
 
 
 def curves(results: Results) -> dict[str, Any]:
-    """Mean and 95 % band over seeds against epochs, for the best configurations, each metric of
-    interest.
+    """Return the curves of the best configurations: mean and 95 % band over seeds by epoch.
+
+    The metrics are the headline metric and its counterparts and the loss on train and val.
     """
-    best = [group for group in results.groups if group.statistics(results.headline).n][:MOST_CURVES]
-    measured = results.headline.partition("/")[2]
-    wanted = list(
+    best = [group for group in results.groups if group.statistics(results.headline).n][:MAX_CURVES]
+    metric = results.headline.partition("/")[2]
+    names = list(
         dict.fromkeys(
-            [results.headline, *(f"{s}/{m}" for m in ("loss", measured) for s in ("val", "train"))]
+            [results.headline, *(f"{s}/{m}" for m in ("loss", metric) for s in ("val", "train"))]
         )
     )
-    drawn = []
+    curve_groups = []
     for group in best:
         tables = [
             table
             for job in group.jobs
-            if job.counts
-            and (table := read_columns(job.folder / "metrics.csv", wanted)) is not None
+            if job.counts and (table := read_columns(job.folder / "metrics.csv", names)) is not None
         ]
-        found = {
+        group_curves = {
             name: curve
-            for name in wanted
+            for name in names
             if (curve := band([(table["epoch"], table[name]) for table in tables if name in table]))
         }
-        if found:
-            drawn.append(
+        if group_curves:
+            curve_groups.append(
                 {
                     "name": (
                         ", ".join(
@@ -57,48 +57,51 @@ def curves(results: Results) -> dict[str, Any]:
                         )
                         or results.name
                     ),
-                    "curves": found,
+                    "curves": group_curves,
                 }
             )
-    metrics = [name for name in wanted if any(name in group["curves"] for group in drawn)]
-    said = (
-        f"Mean over seeds with its 95 % band, for {_which(len(drawn), len(results.groups))}. A"
-        " curve ends where fewer than half of its jobs go on."
+    metrics = [name for name in names if any(name in group["curves"] for group in curve_groups)]
+    caption = (
+        "Mean over seeds with its 95 % band, for"
+        f" {_scope(len(curve_groups), len(results.groups))}. A curve ends when fewer than half of"
+        " its jobs continue."
     )
-    if not drawn:
-        said = (
-            "No curves: at this level of tracking the jobs keep no metrics.csv, or none was trained"
-            " to its end."
+    if not curve_groups:
+        caption = (
+            "No curves: at this level of tracking the jobs write no metrics.csv, or no job was"
+            " trained to its end."
         )
-    return {"metrics": metrics, "groups": drawn, "said": said}
+    return {"metrics": metrics, "groups": curve_groups, "said": caption}
 
 
-def _which(drawn: int, total: int) -> str:
-    return (
-        "every configuration" if drawn == total else f"the {drawn} best of {total} configurations"
-    )
+def _scope(num_drawn: int, total: int) -> str:
+    if num_drawn == total:
+        return "every configuration"
+    return f"the {num_drawn} best of {total} configurations"
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
-    """Columns of a metrics.csv, and `epoch`; None where there is no such file. Our own files quote
-    nothing in these columns.
+    """Return columns of a metrics.csv, `epoch` among them, each [E]; None if the file is missing.
+
+    These columns contain no quoted cells.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     head = lines[0].split(",")
-    places = {name: head.index(name) for name in ["epoch", *names] if name in head}
+    indices = {name: head.index(name) for name in ["epoch", *names] if name in head}
     cells = [line.split(",") for line in lines[1:]]
     return {
-        name: np.array([float(row[place] or "nan") for row in cells])
-        for name, place in places.items()
+        name: np.array([float(row[index] or "nan") for row in cells])
+        for name, index in indices.items()
     }
 
 
 def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None]] | None:
-    """x, mean and the 95 % interval of the mean over the jobs that still go on; thinned to a few
-    hundred points.
+    """Return x, the mean and its 95 % interval over the jobs that continue; None without series.
+
+    `series` holds (epochs [E], values [E]) of each job. At most MAX_POINTS points are returned.
     """
     if not series:
         return None
@@ -108,14 +111,19 @@ def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None
         row[np.searchsorted(epochs_E, epoch)] = value
     values_NE[~np.isfinite(values_NE)] = np.nan
     count_E = np.isfinite(values_NE).sum(0)
-    kept = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
-    if len(kept) > MAX_POINTS:
-        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MAX_POINTS).round().astype(int))]
-    values_NE, count_E = values_NE[:, kept], count_E[kept]
+    selected = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
+    if len(selected) > MAX_POINTS:
+        selected = selected[
+            np.unique(np.linspace(0, len(selected) - 1, MAX_POINTS).round().astype(int))
+        ]
+    values_NE, count_E = values_NE[:, selected], count_E[selected]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one job has no spread
+        warnings.simplefilter("ignore", RuntimeWarning)  # a single job has no spread
         mean_E, std_E = np.nanmean(values_NE, 0), np.nanstd(values_NE, 0, ddof=1)
-    found: dict[str, list[float | None]] = {"x": epochs_E[kept].tolist(), "mean": _short(mean_E)}
+    curve: dict[str, list[float | None]] = {
+        "x": epochs_E[selected].tolist(),
+        "mean": _short(mean_E),
+    }
     if len(series) > 1:
         half_E = (
             np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
@@ -123,8 +131,8 @@ def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None
             / np.sqrt(count_E)
         )
         half_E = np.nan_to_num(half_E)
-        found |= {"low": _short(mean_E - half_E), "high": _short(mean_E + half_E)}
-    return found
+        curve |= {"low": _short(mean_E - half_E), "high": _short(mean_E + half_E)}
+    return curve
 
 
 def _short(values_E: Floats) -> list[float | None]:
@@ -132,8 +140,10 @@ def _short(values_E: Floats) -> list[float | None]:
 
 
 def axes(results: Results) -> dict[str, Any] | None:
-    """The headline metric along what was swept beside seeds: points for one axis, a heat map for
-    two, parallel coordinates for more.
+    """Return the chart of the headline metric along the swept keys other than seeds.
+
+    It shows points for one key, a heat map for two and parallel coordinates for more; None if
+    there is nothing to compare.
     """
     groups = [
         group for group in results.groups if group.statistics(results.headline).mean is not None
@@ -151,7 +161,7 @@ def axes(results: Results) -> dict[str, Any] | None:
 
 
 def _ordered(groups: Sequence[Group], key: str) -> list[Any]:
-    """The values along an axis: numbers by size, else in the order of the jobs."""
+    """Return the values along an axis: numbers sorted, others in the order of the jobs."""
     first = sorted(groups, key=lambda group: group.jobs[0].number)
     values = list({value_text(group.values[key]): group.values[key] for group in first}.values())
     return sorted(values) if all(_numeric(value) for value in values) else values
@@ -166,19 +176,19 @@ def _logarithmic(values: Sequence[float]) -> bool:
 
 
 def _hover(results: Results, group: Group) -> str:
-    found = group.statistics(results.headline)
-    interval = f" ± {found.half_width:.2g}" if found.half_width is not None else ""
-    return f"{found.mean:.4g}{interval}, n = {found.n}" + (
+    statistics = group.statistics(results.headline)
+    interval = f" ± {statistics.half_width:.2g}" if statistics.half_width is not None else ""
+    return f"{statistics.mean:.4g}{interval}, n = {statistics.n}" + (
         f", {group.failures} failed" if group.failures else ""
     )
 
 
 def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
     values = _ordered(groups, keys[0])
-    place = {value_text(group.values[keys[0]]): group for group in groups}
-    found = [place[value_text(value)] for value in values]
+    by_value = {value_text(group.values[keys[0]]): group for group in groups}
+    ordered_groups = [by_value[value_text(value)] for value in values]
     numeric = all(_numeric(value) for value in values)
-    statistics = [group.statistics(results.headline) for group in found]
+    statistics = [group.statistics(results.headline) for group in ordered_groups]
     return {
         "kind": "points",
         "keys": keys,
@@ -188,15 +198,15 @@ def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[
         "x": values if numeric else [value_text(value) for value in values],
         "mean": [s.mean for s in statistics],
         "half": [s.half_width or 0.0 for s in statistics],
-        "text": [_hover(results, group) for group in found],
+        "text": [_hover(results, group) for group in ordered_groups],
     }
 
 
 def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
     rows, columns = (_ordered(groups, key) for key in keys)
-    place = {tuple(value_text(group.values[key]) for key in keys): group for group in groups}
+    by_values = {tuple(value_text(group.values[key]) for key in keys): group for group in groups}
     cells = [
-        [place.get((value_text(row), value_text(column))) for column in columns] for row in rows
+        [by_values.get((value_text(row), value_text(column))) for column in columns] for row in rows
     ]
     labels = [[value_text(value) for value in values] for values in (rows, columns)]
 
@@ -208,7 +218,7 @@ def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[st
         "keys": keys,
         "y": labels[0],
         "x": labels[1],
-        "said": "; point at a field for its interval",
+        "said": "; hover over a cell for its interval",
         "z": [
             [cell.statistics(results.headline).mean if cell else None for cell in line]
             for line in cells
@@ -231,11 +241,11 @@ def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dic
         texts = [value_text(value) for value in values]
         numeric = all(_numeric(value) for value in values)
         ticks = [math.log10(value) for value in values] if numeric else list(range(len(values)))
-        at = dict(zip(texts, ticks, strict=True))
+        tick_of = dict(zip(texts, ticks, strict=True))
         dimensions.append(
             {
                 "label": key,
-                "values": [at[value_text(group.values[key])] for group in groups],
+                "values": [tick_of[value_text(group.values[key])] for group in groups],
                 "tickvals": ticks,
                 "ticktext": texts,
             }
@@ -246,5 +256,5 @@ def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dic
         "keys": keys,
         "dimensions": dimensions,
         "color": means,
-        "said": "; drag along an axis to pick",
+        "said": "; drag along an axis to select",
     }

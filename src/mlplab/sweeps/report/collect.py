@@ -1,4 +1,4 @@
-"""The results of a sweep, read from the folders of its jobs: whoever trained them, and whenever."""
+"""The results of a sweep, read from its job folders, independent of which process trained them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 
 
 def collect(plan: Plan, folder: Path) -> Results:
-    """One result a job of the plan, in its order; a job without a folder is `missing`."""
-    ledger = JobStore(folder)
-    jobs = [result(plan, job, ledger) for job in plan.jobs]
+    """Return the results of all jobs of a plan; a job without a folder has status `missing`."""
+    job_store = JobStore(folder)
+    jobs = [result(plan, job, job_store) for job in plan.jobs]
     return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
 
 
@@ -26,23 +26,23 @@ def _folds(job: Job) -> dict[str, int]:
     return {"folds": kfold.folds} if isinstance(kfold, KFold) else {}
 
 
-def result(plan: Plan, job: Job, ledger: JobStore) -> JobResult:
-    """Of one job, as its folder tells it."""
-    found: Mapping[str, Any] = ledger.summary(job.number) or {
+def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
+    """Return the result of one job, read from its folder."""
+    summary: Mapping[str, Any] = job_store.summary(job.number) or {
         "status": "missing",
         "reason": "not trained yet",
     }
     metrics = {
         name: float("nan") if value is None else float(value)
-        for name, value in (found.get("metrics") or {}).items()
+        for name, value in (summary.get("metrics") or {}).items()
     }
     return JobResult(
         number=job.number,
-        status=str(found["status"]),
-        reason="" if found["status"] == "done" else str(found.get("reason", "")),
+        status=str(summary["status"]),
+        reason="" if summary["status"] == "done" else str(summary.get("reason", "")),
         values={key: value_of(job, key) for key in plan.keys},
         metrics=metrics,
         overrides=job.overrides,
-        folder=ledger.job_folder(job.number),
-        facts={**{key: found[key] for key in _FACTS if key in found}, **_folds(job)},
+        folder=job_store.job_folder(job.number),
+        facts={**{key: summary[key] for key in _FACTS if key in summary}, **_folds(job)},
     )

@@ -1,7 +1,7 @@
-"""The cross-validation of one configuration: its metrics over the folds beside plain baselines, and
-what each fold predicts for rows it never saw.
+"""The cross-validation of one configuration: its metrics over the folds next to simple baselines,
+and the predictions of each fold for its held-out rows.
 
-Shapes: N rows of a fold's test part, C classes, T targets.
+Shapes: N rows of a fold's test split, C classes, T targets.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from mlplab.tracking.metrics_file import table_bytes
 from mlplab.training import DataCache
 from mlplab.validation import KFold
 
-# of all folds together: beyond it the baselines would take longer than the networks
-MOST_CELLS = 50_000_000
+MAX_BASELINE_CELLS = 50_000_000
+"""Train cells of all folds together up to which baselines are fitted; beyond it they would take
+longer than the networks.
+"""
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Metric -> statistics over the folds: of the networks, and the mean of each baseline."""
+    """The statistics of each metric over the folds, and the mean metrics of each baseline."""
 
     metrics: Mapping[str, Statistics]
     baselines: Mapping[str, Mapping[str, float]]
@@ -42,36 +44,37 @@ class CrossValidation:
     classes: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """The table that a person reads."""
-        shown = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
+        """Return the lines of the printed table."""
+        labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
         rows = [
             [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest", *self.baselines]
         ]
-        for name, found in self.metrics.items():
-            numbers = (found.mean, found.half_width, found.std, found.low, found.high)
-            plain = [f"{own[name]:.4g}" for own in self.baselines.values()]
+        for name, stats in self.metrics.items():
+            numbers = (stats.mean, stats.half_width, stats.std, stats.low, stats.high)
+            baseline_cells = [f"{scores[name]:.4g}" for scores in self.baselines.values()]
             rows.append(
                 [
-                    shown.get(name, name),
+                    labels.get(name, name),
                     *("-" if number is None else f"{number:.4g}" for number in numbers),
-                    *plain,
+                    *baseline_cells,
                 ]
             )
         return aligned(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the content of cross_validation.json."""
         return {
             "folds": self.folds,
-            "metrics": {name: vars(found) for name, found in self.metrics.items()},
+            "metrics": {name: vars(stats) for name, stats in self.metrics.items()},
             "baselines": self.baselines,
             "classes": self.classes,
         }
 
 
 def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
-    """Measure and write; the table's lines. Nothing where the sweep is no cross-validation of one
-    configuration, or not at its end.
+    """Measure the folds, write predictions.csv and cross_validation.json; return the table's lines.
+
+    Empty if the sweep is not a finished cross-validation of a single configuration.
     """
     first = plan.jobs[0].settings.validation
     if (
@@ -80,8 +83,8 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         or any(job.status != "done" for job in results.jobs)
     ):
         return []
-    found: list[dict[str, float]] = []
-    plain: list[Mapping[str, Mapping[str, float]]] = []
+    fold_metrics: list[dict[str, float]] = []
+    fold_baselines: list[Mapping[str, Mapping[str, float]]] = []
     table: list[list[Any]] = []
     names: tuple[str, ...] = ()
     for job, result in zip(plan.jobs, results.jobs, strict=True):
@@ -91,20 +94,26 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         except NotFiniteError as error:
             note(f"no cross-validation: {error}")
             return []
-        found.append(compute_metrics(scores, rows.y, rows.task))
-        if len(plan.jobs) * prepared.train.x.size <= MOST_CELLS:
-            plain.append(baselines(prepared, rows))
+        fold_metrics.append(compute_metrics(scores, rows.y, rows.task))
+        if len(plan.jobs) * prepared.train.x.size <= MAX_BASELINE_CELLS:
+            fold_baselines.append(baselines(prepared, rows))
         table = table or [_header(prepared)]
         table += _predictions(job, prepared, rows, scores)
         names = prepared.class_names
     overlap = 1 / (first.folds - 1)
     cross = CrossValidation(
-        {name: Statistics.of([own[name] for own in found], overlap) for name in found[0]},
         {
-            model: {name: float(np.mean([own[model][name] for own in plain])) for name in found[0]}
-            for model in (plain[0] if plain else {})
+            name: Statistics.of([metrics[name] for metrics in fold_metrics], overlap)
+            for name in fold_metrics[0]
         },
-        len(found),
+        {
+            model: {
+                name: float(np.mean([models[model][name] for models in fold_baselines]))
+                for name in fold_metrics[0]
+            }
+            for model in (fold_baselines[0] if fold_baselines else {})
+        },
+        len(fold_metrics),
         names,
     )
     write_bytes_atomic(results.folder / "predictions.csv", table_bytes(table))
@@ -113,8 +122,9 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
 
 
 def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
-    """The rows that the fold tests on, and what its network says of them. Raises
-    NotFiniteError.
+    """Return the held-out rows of a fold, and its network's scores [N, C or T] for them.
+
+    Raises NotFiniteError.
     """
     assert prepared.test is not None
     test = prepared.test.real()
@@ -124,36 +134,38 @@ def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
         else prepared.target_scaler.invert(np.asarray(test.y, np.float64))
     )
     scores = load(folder).scores(test.x)
-    check_finite_outputs(scores, f"the test part of {folder}")
+    check_finite_outputs(scores, f"the test split of {folder}")
     return Rows(test.x, y, prepared.task), scores
 
 
 def _header(prepared: Prepared) -> list[str]:
-    own = [*(f"P({name})" for name in prepared.class_names)] if prepared.task.classifies else []
+    probabilities = (
+        [*(f"P({name})" for name in prepared.class_names)] if prepared.task.classifies else []
+    )
     predicted = (
         ["prediction"]
         if prepared.task.classifies
         else [f"{name} predicted" for name in prepared.target_names]
     )
-    return ["row", "seed", "repeat", "fold", *prepared.target_names, *predicted, *own]
+    return ["row", "seed", "repeat", "fold", *prepared.target_names, *predicted, *probabilities]
 
 
 def _predictions(job: Job, prepared: Prepared, rows: Rows, scores: np.ndarray) -> list[list[Any]]:
-    """A line a row, which the table numbers from 1."""
-    kfold, places = job.settings.validation, prepared.test_rows
+    """Return one line per held-out row; rows are numbered from 1."""
+    kfold, indices = job.settings.validation, prepared.test_rows
     assert isinstance(kfold, KFold)
-    assert places is not None
+    assert indices is not None
     repeat, fold = divmod(kfold.fold or 0, kfold.folds)
     head = [job.settings.seed, repeat, fold]
     if not prepared.task.classifies:
         return [
-            [int(place) + 1, *head, *y, *own]
-            for place, y, own in zip(places, rows.y.tolist(), scores.tolist(), strict=True)
+            [int(index) + 1, *head, *y, *outputs]
+            for index, y, outputs in zip(indices, rows.y.tolist(), scores.tolist(), strict=True)
         ]
-    words, chosen = prepared.class_names, scores.argmax(1)
+    class_names, predicted = prepared.class_names, scores.argmax(1)
     return [
-        [int(place) + 1, *head, words[y], words[c], *own]
-        for place, y, c, own in zip(
-            places, rows.y.tolist(), chosen.tolist(), scores.tolist(), strict=True
+        [int(index) + 1, *head, class_names[y], class_names[c], *probabilities]
+        for index, y, c, probabilities in zip(
+            indices, rows.y.tolist(), predicted.tolist(), scores.tolist(), strict=True
         )
     ]

@@ -1,4 +1,4 @@
-"""report.html: the results of a sweep as one page that needs no server and makes no request."""
+"""report.html: the results of a sweep as a standalone page that makes no requests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _ASSETS = Path(__file__).parent / "assets"
 
 
 def write_report(results: Results) -> None:
-    """Put report.html into the sweep's folder; without plotly, which draws it, only say so."""
+    """Write report.html into the sweep's folder; without plotly, print a note instead."""
     if not installed("plotly"):
         note(
             f"no report.html: {missing('the page', 'sweep', 'plotly')}; results.csv and summary.md"
-            " are there"
+            " are written"
         )
         return
     from plotly.offline import get_plotlyjs
@@ -33,14 +33,17 @@ def write_report(results: Results) -> None:
 
 
 def page(results: Results, plotly: str) -> str:
-    """The whole page. What comes from users stands in it as text, never as markup or script."""
+    """Return the HTML of the page, with the source of the plotly library inlined.
+
+    Strings from users appear as text, never as markup or script.
+    """
     data = _data(results)
     failures = len(data["failures"]["rows"])
-    metric = "".join(
+    metric_options = "".join(
         f"<option{' selected' if name == results.headline else ''}>{_text(name)}</option>"
         for name in data["curves"]["metrics"]
     )
-    parts = [
+    sections = [
         f"<h1>{_text(results.name)}</h1>",
         f'<p class="soft">{_counts(results)}</p>',
         _best(results),
@@ -51,7 +54,7 @@ def page(results: Results, plotly: str) -> str:
         f'<p class="soft">{_text(data["curves"]["said"])}</p>',
         (
             '<div class="controls"><label>metric <select id="metric">'
-            + metric
+            + metric_options
             + '</select></label><label><input type="checkbox" id="log"> logarithmic</label></div>'
             '<div id="curves" class="chart"></div>'
             if data["curves"]["groups"]
@@ -64,7 +67,7 @@ def page(results: Results, plotly: str) -> str:
             ' autocomplete="off"></label></div><div id="jobs"></div>'
         ),
     ]
-    text = (
+    data_json = (
         json.dumps(data, allow_nan=False, separators=(",", ":"))
         .replace("<", "\\u003c")
         .replace(">", "\\u003e")
@@ -82,8 +85,8 @@ def page(results: Results, plotly: str) -> str:
                 ' rel="icon" href="data:,">'
             ),
             f"<style>{(_ASSETS / 'report.css').read_text(encoding='utf-8')}</style></head>",
-            f"<body><main>{''.join(parts)}</main>",
-            f'<script type="application/json" id="data">{text}</script>',
+            f"<body><main>{''.join(sections)}</main>",
+            f'<script type="application/json" id="data">{data_json}</script>',
             f"<script>{plotly}</script>",
             f"<script>{(_ASSETS / 'report.js').read_text(encoding='utf-8')}</script></body></html>",
             "",
@@ -108,13 +111,13 @@ def _best(results: Results) -> str:
     command = best_command(results)
     if not command:
         return '<div class="best">No job was trained to its end.</div>'
-    found = results.groups[0].statistics(results.headline)
-    assert found.mean is not None
-    interval = f" ± {found.half_width:.2g}" if found.half_width is not None else ""
+    statistics = results.groups[0].statistics(results.headline)
+    assert statistics.mean is not None
+    interval = f" ± {statistics.half_width:.2g}" if statistics.half_width is not None else ""
     return (
         f'<div class="best"><p><strong>Best</strong>: {_text(results.headline)}'
-        f" {found.mean:.4g}{interval} over {found.n}"
-        f" {results.replicates[:-1] if found.n == 1 else results.replicates}</p><div"
+        f" {statistics.mean:.4g}{interval} over {statistics.n}"
+        f" {results.replicates[:-1] if statistics.n == 1 else results.replicates}</p><div"
         f' class="row"><code id="command">{_text(command)}</code><button type="button"'
         ' id="copy">copy</button></div></div>'
     )
@@ -122,24 +125,24 @@ def _best(results: Results) -> str:
 
 def _order(results: Results) -> str:
     split = results.headline.partition("/")[0]
-    honest = "The test part never chooses. " if split != "test" else ""
+    note_on_test = "The test split never affects the order. " if split != "test" else ""
     return (
         f"Best first by the mean of {_text(results.headline)}"
-        f" ({'higher' if results.higher_is_better else 'lower'} is better). {honest}± is the half"
-        " width of the 95 % confidence interval of the mean over {results.replicates}"
-        " ({noun}). Failed and diverged jobs are counted, not averaged."
+        f" ({'higher' if results.higher_is_better else 'lower'} is better). {note_on_test}± is the"
+        f" half width of the 95 % confidence interval of the mean over {results.replicates}. Failed"
+        " and diverged jobs are counted, not averaged."
     )
 
 
-def _axes_section(results: Results, found: dict[str, Any] | None) -> str:
-    if found is None:
+def _axes_section(results: Results, chart: dict[str, Any] | None) -> str:
+    if chart is None:
         return ""
     title = {"points": "Along the axis", "heat": "Over both axes", "parallel": "All axes at once"}[
-        found["kind"]
+        chart["kind"]
     ]
     return (
         f'<h2>{title}</h2><p class="soft">Mean of {_text(results.headline)} over'
-        f' seeds{found["said"]}.</p><div id="axes" class="chart"></div>'
+        f' seeds{chart["said"]}.</p><div id="axes" class="chart"></div>'
     )
 
 

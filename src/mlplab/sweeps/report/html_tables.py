@@ -1,4 +1,4 @@
-"""The tables of the report as plain values; the page draws and sorts them.
+"""The tables of the report as plain values, which the page renders and sorts.
 
 A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]]}; a
 cell is a value, or {shown, value, href?}.
@@ -10,17 +10,18 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from mlplab.sweeps.report.results import Group, Results, shown
+from mlplab.sweeps.report.results import Group, Results, cell_value
 from mlplab.sweeps.report.text_table import value_text
 
 Column = dict[str, Any]
-_IN_JOBS = ("loss", "accuracy", "rmse", "r2")
+_JOB_TABLE_METRICS = ("loss", "accuracy", "rmse", "r2")
 
 
 def group_table(results: Results) -> dict[str, Any]:
-    """A row a configuration, best first."""
-    twin = "test/" + results.headline.partition("/")[2]
-    twins = [twin] if twin in results.metric_names and twin != results.headline else []
+    """Return the table of configurations, best first."""
+    test_metric = "test/" + results.headline.partition("/")[2]
+    is_distinct = test_metric in results.metric_names and test_metric != results.headline
+    test_metrics = [test_metric] if is_distinct else []
     high = "high" if results.higher_is_better else "low"
     columns = [
         *_swept(results, results.axes),
@@ -29,37 +30,39 @@ def group_table(results: Results) -> dict[str, Any]:
         _real("median", high),
         _number("n", "high"),
         _number("failed", "low"),
-        *(_real(name, high) for name in twins),
+        *(_real(name, high) for name in test_metrics),
     ]
     return _table(
-        "configurations", columns, [_group_row(results, group, twins) for group in results.groups]
+        "configurations",
+        columns,
+        [_group_row(results, group, test_metrics) for group in results.groups],
     )
 
 
-def _group_row(results: Results, group: Group, twins: list[str]) -> list[Any]:
-    found = group.statistics(results.headline)
+def _group_row(results: Results, group: Group, test_metrics: list[str]) -> list[Any]:
+    statistics = group.statistics(results.headline)
     text = (
         "-"
-        if found.mean is None
-        else f"{found.mean:.4g}"
-        + (f" ± {found.half_width:.2g}" if found.half_width is not None else "")
+        if statistics.mean is None
+        else f"{statistics.mean:.4g}"
+        + (f" ± {statistics.half_width:.2g}" if statistics.half_width is not None else "")
     )
     values = [_cell(group.values[key]) for key in results.axes]
-    mean = {"shown": text, "value": found.mean}
+    mean = {"shown": text, "value": statistics.mean}
     return [
         *values,
         mean,
-        found.std,
-        found.median,
-        found.n,
+        statistics.std,
+        statistics.median,
+        statistics.n,
         group.failures,
-        *(group.statistics(name).mean for name in twins),
+        *(group.statistics(name).mean for name in test_metrics),
     ]
 
 
 def job_table(results: Results) -> dict[str, Any]:
-    """A row a job, in the order of their numbers, with the metrics that a person looks at first."""
-    names = [name for name in results.metric_names if name.partition("/")[2] in _IN_JOBS]
+    """Return the table of jobs by number, with the most important metrics."""
+    names = [name for name in results.metric_names if name.partition("/")[2] in _JOB_TABLE_METRICS]
     columns = [
         _number("job"),
         _text("status"),
@@ -81,8 +84,8 @@ def job_table(results: Results) -> dict[str, Any]:
 
 
 def failure_table(results: Results) -> dict[str, Any]:
-    """A row a job that failed or diverged, with its reason."""
-    columns = [_number("job"), _text("status"), _text("words", "long"), _text("reason", "long")]
+    """Return the table of jobs that failed or diverged, with their reasons."""
+    columns = [_number("job"), _text("status"), _text("overrides", "long"), _text("reason", "long")]
     rows = [
         [_link(results, job.number), job.status, " ".join(job.overrides), job.reason]
         for job in results.jobs
@@ -119,12 +122,12 @@ def _is_number(value: object) -> bool:
 
 
 def _cell(value: Any) -> dict[str, Any]:
-    """A swept value, sorted as a number where it is one."""
-    return {"shown": value_text(value), "value": shown(value)}
+    """Return the cell of a swept value; numbers sort as numbers."""
+    return {"shown": value_text(value), "value": cell_value(value)}
 
 
 def _link(results: Results, number: int) -> dict[str, Any]:
-    """To the job's playback page where it has one, else to its folder."""
+    """Return a link to the job's playback page if it has one, or else to its folder."""
     page = f"jobs/{number}/report.html"
     return {
         "shown": str(number),

@@ -1,4 +1,4 @@
-"""The results of a sweep: a row a job, and its files results.csv, summary.md and report.html."""
+"""The results of a sweep: one row per job, and groups of jobs that differ only in seeds."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SEEDS = ("seed", "dataset.seed", "validation.fold")
-"""What only repeats an experiment."""
+"""Keys that only repeat an experiment."""
 
 FACTS = ("epochs", "best_epoch", "seconds")
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """One job. `values` has the same keys for every job of a sweep, in the same order; `metrics` is
-    empty where it failed.
+    """The result of one job.
+
+    `values` has the same keys in the same order for every job of a sweep; `metrics` is empty if
+    the job failed.
     """
 
     number: int
     status: str  # done, diverged, failed, interrupted, missing
     reason: str
     values: Mapping[str, Any]
-    metrics: Mapping[str, float]  # of the chosen weights, "<split>/<metric>"
+    metrics: Mapping[str, float]  # of the selected weights, "<split>/<metric>"
     overrides: tuple[str, ...]
     folder: Path
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:
-        """Whether its metrics enter means: a diverged or failed job's do not."""
+        """Whether its metrics enter means; those of a diverged or failed job do not."""
         return self.status == "done"
 
     @property
@@ -48,7 +50,7 @@ class JobResult:
 
 @dataclass(frozen=True)
 class Group:
-    """The jobs that differ in nothing but seeds."""
+    """The jobs of one configuration, which differ only in seeds."""
 
     values: Mapping[str, Any]
     jobs: tuple[JobResult, ...]
@@ -58,7 +60,7 @@ class Group:
         return sum(job.fails for job in self.jobs)
 
     def statistics(self, metric: str) -> Statistics:
-        """Of the jobs that were trained to their end."""
+        """Return the statistics of a metric over the jobs that were trained to their end."""
         folds = self.jobs[0].facts.get("folds")
         overlap = 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
         return Statistics.of(
@@ -67,10 +69,8 @@ class Group:
         )
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The overrides of its first job that was trained to its end, seed included: they repeat
-        that job.
-        """
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides of the first job that was trained to its end, including its seed."""
         return next((job.overrides for job in self.jobs if job.counts), self.jobs[0].overrides)
 
 
@@ -85,12 +85,12 @@ class Results:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What was swept."""
+        """The swept keys."""
         return tuple(self.jobs[0].values) if self.jobs else ()
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What was swept but for seeds."""
+        """The swept keys without seeds."""
         return tuple(key for key in self.keys if key not in SEEDS)
 
     @cached_property
@@ -99,8 +99,10 @@ class Results:
 
     @cached_property
     def headline(self) -> str:
-        """The metric that ranks: on the validation part, or train where there is none. The test
-        part never chooses, unless it was asked to.
+        """The metric that ranks configurations.
+
+        It is measured on the validation split, or on train if there is none; on test only for a
+        cross-validation or if `metric` says so.
         """
         if self.metric != "auto":
             return self.metric
@@ -115,14 +117,12 @@ class Results:
 
     @property
     def cross_validates(self) -> bool:
-        """Whether each row is tested on in one of the folds, so that the test parts are what
-        configurations are compared by.
-        """
+        """Whether the jobs are folds, so that configurations are compared by their test splits."""
         return any(job.facts.get("folds") for job in self.jobs)
 
     @property
     def replicates(self) -> str:
-        """What only repeats an experiment, in a word."""
+        """The name of the repetitions, "folds" or "seeds"."""
         return "folds" if self.cross_validates else "seeds"
 
     @property
@@ -131,15 +131,17 @@ class Results:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Best first: by the mean of the headline metric; those of which more than half failed come
-        after the others, the unmeasured last.
+        """The configurations, best mean of the headline metric first.
+
+        Those with more than half of their jobs failed follow, and those without the metric are
+        last.
         """
-        found: dict[str, list[JobResult]] = {}
+        jobs_by_values: dict[str, list[JobResult]] = {}
         for job in self.jobs:
-            found.setdefault(repr([job.values[key] for key in self.axes]), []).append(job)
+            jobs_by_values.setdefault(repr([job.values[key] for key in self.axes]), []).append(job)
         groups = [
             Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs))
-            for jobs in found.values()
+            for jobs in jobs_by_values.values()
         ]
         return sorted(groups, key=self._rank)
 
@@ -152,8 +154,8 @@ class Results:
         )
 
 
-def shown(value: Any) -> Any:
-    """A value in a cell: numbers and texts as they are, flags and lists as they are typed."""
+def cell_value(value: Any) -> Any:
+    """Return a swept value for a cell; booleans and lists become strings as in an override."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return (
@@ -164,17 +166,17 @@ def shown(value: Any) -> Any:
 
 
 def columns(results: Results) -> list[str]:
-    """The columns of results.csv."""
+    """Return the names of the columns of results.csv."""
     return ["job", "status", *results.keys, *results.metric_names, *FACTS, "reason"]
 
 
 def rows(results: Results) -> list[list[Any]]:
-    """The cells of results.csv; None where a job has no such number."""
+    """Return the cells of results.csv; None if a job lacks a value."""
     return [
         [
             job.number,
             job.status,
-            *(shown(job.values[key]) for key in results.keys),
+            *(cell_value(job.values[key]) for key in results.keys),
             *(job.metrics.get(name) for name in results.metric_names),
             *(job.facts.get(key) for key in FACTS),
             job.reason,
@@ -184,7 +186,7 @@ def rows(results: Results) -> list[list[Any]]:
 
 
 def to_frame(results: Results) -> DataFrame:
-    """A row a job, the columns of results.csv. Raises MissingExtraError without pandas."""
+    """Return the table of results.csv, one row per job. Raises MissingExtraError without pandas."""
     require("A sweep as a DataFrame", "sweep", "pandas")
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Mean, spread and interval of a metric over seeds."""
+"""Mean, spread and confidence interval of a metric over seeds or folds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of n numbers; what n does not suffice for is None: nothing for n = 0, a mean without spread
-    for n = 1.
+    """Statistics of n numbers.
 
-    `half_width` is that of the 95 % confidence interval of the mean, mean +- t * std / sqrt(n),
-    with the 97.5 % point t of Student's distribution with n - 1 degrees of freedom; it supposes
-    that the numbers are roughly normal. `std` divides by n - 1.
+    Values that need more numbers are None: all for n = 0; `std` and `half_width` for n = 1.
 
-    The folds of a cross-validation share train rows, so their numbers are not independent: there
-    the half width is t * std * sqrt(1 / n + overlap) with overlap = test rows / train rows of a
-    fold. Source: Nadeau, Bengio 2003; Bouckaert, Frank 2004.
+    `half_width` is half the width of the 95 % confidence interval of the mean,
+    mean +- t * std / sqrt(n), with t the 97.5 % quantile of Student's distribution with n - 1
+    degrees of freedom. It assumes roughly normal numbers. `std` divides by n - 1.
+
+    The folds of a cross-validation share train rows, so their numbers are not independent. For
+    them the half width is t * std * sqrt(1 / n + overlap), with overlap = test rows / train rows
+    of a fold. Source: Nadeau, Bengio 2003; Bouckaert, Frank 2004.
     """
 
     n: int
@@ -33,7 +34,7 @@ class Statistics:
 
     @classmethod
     def of(cls, values: Sequence[float], overlap: float = 0.0) -> Statistics:
-        """Numbers that are not finite are left out, and not counted in n."""
+        """Return the statistics of the finite values; others are not counted in n."""
         finite = [value for value in values if math.isfinite(value)]
         n = len(finite)
         if n == 0:
@@ -55,7 +56,7 @@ class Statistics:
 
 @cache
 def student(degrees: int) -> float:
-    """The 97.5 % point of Student's t distribution."""
+    """Return the 97.5 % quantile of Student's t distribution."""
     from scipy.stats import t
 
     return float(t.ppf(0.975, degrees))

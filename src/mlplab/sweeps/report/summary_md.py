@@ -12,14 +12,14 @@ from mlplab.terminal.output import plain
 
 
 def write_summary(results: Results) -> None:
-    """Put summary.md into the sweep's folder."""
+    """Write summary.md into the sweep's folder."""
     write_text_atomic(results.folder / "summary.md", summary(results))
 
 
 def summary(results: Results) -> str:
-    """What it was, the best configuration, every configuration, every failure."""
+    """Return the Markdown of counts, the best configuration, all configurations and failures."""
     counts = Counter(job.status for job in results.jobs)
-    parts = [
+    sections = [
         f"# {_plain(results.name)}",
         (
             f"{len(results.jobs)} jobs:"
@@ -28,8 +28,8 @@ def summary(results: Results) -> str:
         ),
     ]
     if best := best_command(results):
-        parts += ["The best configuration:", f"```sh\n{best}\n```"]
-    parts += [
+        sections += ["The best configuration:", f"```sh\n{best}\n```"]
+    sections += [
         "## Configurations",
         _how_to_read(results),
         _table(header(results), [cells(results, group) for group in results.groups]),
@@ -40,34 +40,34 @@ def summary(results: Results) -> str:
             [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
             for job in failures
         ]
-        parts += ["## Failures", _table(["job", "status", "words", "reason"], rows)]
-    return "\n\n".join(parts) + "\n"
+        sections += ["## Failures", _table(["job", "status", "overrides", "reason"], rows)]
+    return "\n\n".join(sections) + "\n"
 
 
 def _how_to_read(results: Results) -> str:
     split = results.headline.partition("/")[0]
-    chosen = {
-        "val": "of the validation part; the test part never chooses",
-        "train": "of the training part, since there is no validation part",
+    source = {
+        "val": "on the validation split; the test split never affects the order",
+        "train": "on the training split, since there is no validation split",
         "test": (
-            "of the folds' test parts, in which each row is once a repeat; for the best of many it"
-            " flatters"
+            "on the test splits of the folds, which contain each row once per repeat; for the best"
+            " of many configurations it is optimistic"
             if results.cross_validates
-            else "of the test part, as asked; it is no honest estimate for the best any more"
+            else "on the test split, as requested; for the best it is no longer an honest estimate"
         ),
     }.get(split, "")
     corrected = (
-        ", widened for the train rows that folds share (Nadeau, Bengio 2003)"
+        ", widened because folds share train rows (Nadeau, Bengio 2003)"
         if results.cross_validates
         else ""
     )
     return (
         f"Best first, by the mean of `{results.headline}` over {results.replicates}"
-        f" ({'higher' if results.higher_is_better else 'lower'} is better), {chosen}. `±` is the"
+        f" ({'higher' if results.higher_is_better else 'lower'} is better), {source}. `±` is the"
         f" half width of the 95 % confidence interval of the mean (Student's t{corrected}), `std`"
         f" the standard deviation over the `n` {results.replicates} that were trained to their end."
-        " Jobs that failed or diverged are counted and not averaged; configurations of which more"
-        " than half failed come last."
+        " Jobs that failed or diverged are counted, not averaged; configurations with more than"
+        " half of their jobs failed come last."
     )
 
 

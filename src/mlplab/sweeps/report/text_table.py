@@ -1,5 +1,5 @@
-"""The results of a sweep as a person reads them: one row a configuration, best first, then what
-failed, then what to type.
+"""The results of a sweep as text: one row per configuration, best first, then the failures and the
+best command line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from mlplab.sweeps.report.results import Group, Results, shown
+from mlplab.sweeps.report.results import Group, Results, cell_value
 from mlplab.terminal.output import digits, is_terminal, plain, say
 
 MAX_ROWS = 20
@@ -20,82 +20,93 @@ _NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
 def header(results: Results) -> list[str]:
-    """The names of the columns of `cells`."""
+    """Return the names of the columns of `cells`."""
     return [
         *results.axes,
         f"{results.headline} (mean ± 95 %)",
         "std",
         "n",
         "failed",
-        *_besides(results),
+        *_test_metrics(results),
     ]
 
 
 def cells(results: Results, group: Group) -> list[str]:
-    """A configuration: its values, the headline metric with its interval and spread over n seeds,
-    failures, and the test part's metric.
+    """Return the cells of a configuration.
+
+    They are its values, the headline metric with its interval and spread over n seeds, the number
+    of failures, and the same metric on the test split.
     """
-    found = group.statistics(results.headline)
+    statistics = group.statistics(results.headline)
     interval = (
         "-"
-        if found.mean is None
-        else digits(found.mean)
-        + (f" ± {_two(found.half_width)}" if found.half_width is not None else "")
+        if statistics.mean is None
+        else digits(statistics.mean)
+        + (f" ± {_two_digits(statistics.half_width)}" if statistics.half_width is not None else "")
     )
-    std = "-" if found.std is None else _two(found.std)
-    others = [group.statistics(name).mean for name in _besides(results)]
+    std = "-" if statistics.std is None else _two_digits(statistics.std)
+    others = [group.statistics(name).mean for name in _test_metrics(results)]
     values = [value_text(group.values[key]) for key in results.axes]
     return [
         *values,
         interval,
         std,
-        str(found.n),
+        str(statistics.n),
         str(group.failures),
         *("-" if mean is None else digits(mean) for mean in others),
     ]
 
 
-def _besides(results: Results) -> list[str]:
-    """The same metric on the test part, which is shown and never chooses."""
-    twin = "test/" + results.headline.partition("/")[2]
-    return [twin] if twin in results.metric_names and twin != results.headline else []
+def _test_metrics(results: Results) -> list[str]:
+    """The headline metric on the test split, which is shown but never affects the order."""
+    test_metric = "test/" + results.headline.partition("/")[2]
+    return (
+        [test_metric]
+        if test_metric in results.metric_names and test_metric != results.headline
+        else []
+    )
 
 
 def value_text(value: object) -> str:
-    """A swept value in a cell."""
-    cell = shown(value)
+    """Return a swept value as the text of a cell."""
+    cell = cell_value(value)
     return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
 
 
-def _two(value: float | None) -> str:
+def _two_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.2g}"
 
 
 def reasons(results: Results) -> list[tuple[str, int, int]]:
-    """(status: reason, how many jobs, the first of them), the most frequent first. Reasons that
-    differ in numbers only are one, with dots for them.
+    """Return ("status: reason", number of jobs, number of the first job), most frequent first.
+
+    Reasons that differ only in numbers are merged, with dots for the numbers.
     """
-    found: dict[str, list[tuple[str, int]]] = {}
+    jobs_by_reason: dict[str, list[tuple[str, int]]] = {}
     for job in results.jobs:
         if job.fails:
             text = f"{job.status}: {plain(job.reason)}"
-            found.setdefault(_NUMBER.sub("…", text), []).append((text, job.number))
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+            jobs_by_reason.setdefault(_NUMBER.sub("…", text), []).append((text, job.number))
+    ordered = sorted(jobs_by_reason.items(), key=lambda item: -len(item[1]))
     return [(key if len(jobs) > 1 else jobs[0][0], len(jobs), jobs[0][1]) for key, jobs in ordered]
 
 
 def best_command(results: Results) -> str:
-    """The command line that trains the best configuration; empty where no job was done."""
+    """Return the command line that trains the best configuration; empty if no job is done."""
     if not results.groups or results.groups[0].statistics(results.headline).mean is None:
         return ""
     return command(
-        [word for word in results.groups[0].words if not word.startswith("validation.fold=")]
+        [
+            override
+            for override in results.groups[0].overrides
+            if not override.startswith("validation.fold=")
+        ]
     )
 
 
-def command(words: Sequence[str]) -> str:
-    """A command line for a POSIX shell."""
-    return " ".join(["mlplab", "train", *map(shlex.quote, words)])
+def command(overrides: Sequence[str]) -> str:
+    """Return the command line that trains these overrides, quoted for a POSIX shell."""
+    return " ".join(["mlplab", "train", *map(shlex.quote, overrides)])
 
 
 def print_table(results: Results, stream: TextIO | None = None) -> None:
@@ -106,35 +117,35 @@ def print_table(results: Results, stream: TextIO | None = None) -> None:
 
 
 def lines(results: Results, width: int | None = None) -> list[str]:
-    """The table in lines of at most `width` signs."""
+    """Return the lines of the table, its rows cut to `width` characters."""
     table = [header(results), *(cells(results, group) for group in results.groups[:MAX_ROWS])]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    texts = {
+    text_columns = {
         i
         for i, _ in enumerate(results.axes)
         if any(isinstance(group.values[results.axes[i]], str) for group in results.groups)
     }
-    out = []
+    output = []
     for row in table:
         line = "  ".join(
-            f"{cell:<{w}}" if i in texts else f"{cell:>{w}}"
+            f"{cell:<{w}}" if i in text_columns else f"{cell:>{w}}"
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
-        out.append(
+        output.append(
             line.rstrip() if width is None or len(line) <= width else line[: width - 1] + "…"
         )
     if (more := len(results.groups) - MAX_ROWS) > 0:
-        out.append(f"... and {more} more in {results.folder / 'summary.md'}")
+        output.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
     for text, number, first in failures[:MAX_REASONS]:
-        out.append(
+        output.append(
             f"{number} {'job' if number == 1 else 'jobs'} {text}"
             + (f" (the first is job {first})" if number > 1 else f" (job {first})")
         )
     if len(failures) > MAX_REASONS:
-        out.append(
+        output.append(
             f"... and {len(failures) - MAX_REASONS} more reasons in {results.folder / 'summary.md'}"
         )
     if best := best_command(results):
-        out.append(f"best: {best}")
-    return out
+        output.append(f"best: {best}")
+    return output

@@ -10,9 +10,7 @@ from mlplab.tracking.metrics_file import table_bytes
 
 
 def write_results(results: Results) -> None:
-    """Put results.csv, summary.md and report.html into the sweep's folder, each whole or not at
-    all.
-    """
+    """Write results.csv, summary.md and report.html into the sweep's folder, each atomically."""
     write_bytes_atomic(
         results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
     )

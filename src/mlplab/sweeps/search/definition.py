@@ -1,4 +1,4 @@
-"""What a search is asked for: its space, objectives, trials and pruning."""
+"""The definition of a search: its space, objectives, trials and pruning."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
-from mlplab.sweeps.search.space import dimensions, overrides
-from mlplab.sweeps.search.study import need
+from mlplab.sweeps.search.space import dimensions, trial_overrides
+from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
 
@@ -25,24 +25,25 @@ TRIALS = 64
 
 
 FACTS = ("num_parameters", "steps", "epochs", "seconds")
-"""What an objective may be beside a metric."""
+"""Facts of a run that an objective may name instead of a metric."""
 
 
 class Search:
-    """What a command line asks for. It is the task that Hydra's multirun carries to its sweeper.
-    Raises ConfigError.
+    """The search that a command line requests; Hydra's multirun passes it to its sweeper as task.
+
+    Raises ConfigError for an invalid search, MissingExtraError without Optuna.
     """
 
     def __init__(
         self,
-        typed: Sequence[str],
+        overrides: Sequence[str],
         dirs: Sequence[str | Path],
         plugin_files: Sequence[str],
         quiet: bool = False,
     ) -> None:
-        need()
+        require_optuna()
         self.overrides, self.dirs, self.plugin_files, self.quiet = (
-            tuple(typed),
+            tuple(overrides),
             tuple(dirs),
             tuple(plugin_files),
             quiet,
@@ -50,23 +51,29 @@ class Search:
         self.where = tuple(config_folders(dirs))
         parsed = parse_overrides(self.overrides)
         check_overrides(parsed, self.where, multirun=True)
-        own = [word for word in parsed if not word.is_hydra_override()]
+        config_overrides = [
+            override
+            for override in parsed
+            if not override.is_hydra_override() and not _is_sweep_key(override)
+        ]
         self.base = tuple(
-            word.input_line or ""
-            for word in own
-            if not _of_sweep(word) and not word.is_sweep_override()
+            override.input_line or ""
+            for override in config_overrides
+            if not override.is_sweep_override()
         )
-        beside = [
-            word.input_line or "" for word in parsed if _of_sweep(word) or word.is_hydra_override()
+        sweep_lines = [
+            override.input_line or ""
+            for override in parsed
+            if _is_sweep_key(override) or override.is_hydra_override()
         ]
         self.first = compose(
-            [*self.base, *(line for line in beside if not line.startswith("hydra/sweeper="))],
+            [*self.base, *(line for line in sweep_lines if not line.startswith("hydra/sweeper="))],
             self.dirs,
         )
         self.sweep = self.first.sweep
-        need(self.sweep.sampler)
+        require_optuna(self.sweep.sampler)
         engines.need(self.sweep.engine)
-        self.space = dimensions([word for word in own if not _of_sweep(word)], self.sweep.space)
+        self.space = dimensions(config_overrides, self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.jobs: list[tuple[str, ...]] = []
@@ -80,8 +87,8 @@ class Search:
     def _check(self) -> None:
         if self.sweep.seeds is not None or self.sweep.grid or self.sweep.zip or self.sweep.blocks:
             raise ConfigError(
-                "A search chooses its jobs by itself: sweep.grid, zip, blocks and seeds are for"
-                " sweeps; give sweep.space and sweep.trials."
+                "A search proposes its own jobs: sweep.grid, zip, blocks and seeds are for"
+                " sweeps; set sweep.space and sweep.trials instead."
             )
         if self.sweep.pruning != "none" and len(self.objectives) > 1:
             raise ConfigError(
@@ -90,8 +97,8 @@ class Search:
             )
         if self.sweep.pruning != "none" and not self.options.single_process:
             raise ConfigError(
-                "sweep.pruning compares trials while they train, which one process does: leave"
-                " sweep.workers, sweep.engine and sweep.cluster out, or take sweep.pruning=none."
+                "sweep.pruning compares trials during training, which needs a single process: omit"
+                " sweep.workers, sweep.engine and sweep.cluster, or set sweep.pruning=none."
             )
         if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in (
             "loss",
@@ -102,62 +109,69 @@ class Search:
         ):
             raise ConfigError(
                 "sweep.pruning needs a metric that is measured after each epoch, such as val/loss"
-                f" or val/accuracy, and not {self.objectives[0]}."
+                f" or val/accuracy, not {self.objectives[0]}."
             )
 
-    def settings(self, chosen: Sequence[Mapping[str, Any]]) -> list[Settings]:
-        """Of the jobs of trials that chose this; of a trial that chose nothing, those of the
-        configuration itself.
+    def settings(self, params: Sequence[Mapping[str, Any]]) -> list[Settings]:
+        """Return the settings of a job for each trial's parameters.
+
+        Empty parameters give the settings of the base configuration.
         """
-        return build_many([self.composer.compose((*self.base, *overrides(own))) for own in chosen])
+        return build_many(
+            [self.composer.compose((*self.base, *trial_overrides(values))) for values in params]
+        )
 
     def rungs(self, number: int, training: Any) -> Rungs:
-        """Where trial `number`, of that training, is compared with others. Hyperband's brackets
-        take turns.
+        """Return the rungs at which trial `number` with this training is compared with others.
+
+        Trials alternate between the brackets of Hyperband. Raises ConfigError if the training is
+        measured in steps.
         """
         if training.steps is not None:
             raise ConfigError(
-                "sweep.pruning counts epochs: give training.epochs instead of training.steps."
+                "sweep.pruning counts epochs: set training.epochs instead of training.steps."
             )
         length, reduction = self.length, self.sweep.reduction
-        # halving has one bracket, which must not judge too early
+        # halving has a single bracket, which must not prune too early
         depth = 3 if self.sweep.pruning == "hyperband" else 2
-        least = self.sweep.least or max(1, round(length / reduction**depth))
-        whole = Rungs.of(length, least, reduction, self.objectives[0], training.evaluate_every)
-        own = Rungs.of(
-            training.epochs, least, reduction, self.objectives[0], training.evaluate_every
+        min_epochs = self.sweep.least or max(1, round(length / reduction**depth))
+        base_rungs = Rungs.of(
+            length, min_epochs, reduction, self.objectives[0], training.evaluate_every
+        )
+        rungs = Rungs.of(
+            training.epochs, min_epochs, reduction, self.objectives[0], training.evaluate_every
         )
         return (
-            own.from_rung(number // self.sweep.parallel % (len(whole.epochs) + 1))
+            rungs.from_rung(number // self.sweep.parallel % (len(base_rungs.epochs) + 1))
             if self.sweep.pruning == "hyperband"
-            else own
+            else rungs
         )
 
-    def values(self, facts: Mapping[str, Any], measured: Mapping[str, float]) -> list[float]:
-        """The objectives of a trial, NaN where it has none."""
-        found = {**facts, **measured}
-        return [float(found.get(objective, float("nan"))) for objective in self.objectives]
+    def values(self, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[float]:
+        """Return the objectives of a trial; NaN for each that it lacks."""
+        available = {**facts, **metrics}
+        return [float(available.get(objective, float("nan"))) for objective in self.objectives]
 
 
-def _of_sweep(word: Any) -> bool:
-    key = str(word.key_or_group)
+def _is_sweep_key(override: Any) -> bool:
+    key = str(override.key_or_group)
     return key == "seeds" or key.partition(".")[0] == "sweep"
 
 
 def _objectives(sweep: Any, first: Settings) -> tuple[str, ...]:
-    """What was named; else the metric that ranks a sweep."""
-    named = sweep.objectives
-    if named in (None, "auto", []):
-        named = [sweep.metric] if sweep.metric != "auto" else None
-    if named is None:
+    """Return the objectives of `sweep.objectives`, or else the metric that ranks a sweep."""
+    names = sweep.objectives
+    if names in (None, "auto", []):
+        names = [sweep.metric] if sweep.metric != "auto" else None
+    if names is None:
         prepared = prepare_members([first])[0].prepared
         split = "val" if prepared.val is not None else "train"
-        named = [f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"]
-    named = [named] if isinstance(named, str) else list(named)
-    for one in named:
-        if "/" not in one and one not in FACTS:
+        names = [f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"]
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if "/" not in name and name not in FACTS:
             raise ConfigError(
-                f"`sweep.objectives`: {one!r} is no metric such as val/accuracy, and none of"
-                f" {', '.join(FACTS)}."
+                f"`sweep.objectives`: {name!r} is neither a metric, such as val/accuracy, nor one"
+                f" of {', '.join(FACTS)}."
             )
-    return tuple(named)
+    return tuple(names)

@@ -1,9 +1,9 @@
-"""A search whose losers leave early: at each rung the losing trials leave their tensor, and their
-places go to new ones at once.
+"""A pruned search: at each rung the losing trials leave their population, and new trials take
+over the freed capacity at once.
 
-What is known lies in the sweep's folder: what each rung has seen in .search/rungs.json, populations
-under way as checkpoints. After a kill trials go on where they were saved; the others of the study
-that have no folder yet begin anew.
+The state is stored in the sweep's folder: the scores of each rung in .search/rungs.json, training
+populations as checkpoints. After a kill, saved trials continue from their checkpoints; the other
+trials of the study that have no job folder yet start again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mlplab.sweeps.search.successive_halving import Rungs, RungScores
 from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
 from mlplab.terminal.output import note
 
-PIECE = 0
-"""Where the checkpoints of a search lie among those of a sweep's pieces."""
-SHARE = 8
-"""New trials come where a place in so many is free: one at a time they would be proposed slowly and
-join slowly.
+WORK_UNIT = 0
+"""The index of the work unit under which a search stores its checkpoints."""
+FREE_CAPACITY_DIVISOR = 8
+"""New trials are requested once 1 / FREE_CAPACITY_DIVISOR of the capacity is free, since proposing
+and admitting them one at a time is slow.
 """
 
 
@@ -41,255 +41,282 @@ RequestedTrial: TypeAlias = tuple[Job, Rungs]
 
 @dataclass
 class Entry:
-    """A cohort with who saves it, and the places where it was saved before its members changed."""
+    """A population, its checkpoint callback, and the checkpoint folders of its earlier members."""
 
-    cohort: TrialPopulation
-    keeper: CheckpointCallback
-    began: float
-    older: list[Path]
+    population: TrialPopulation
+    checkpointer: CheckpointCallback
+    start_time: float
+    outdated_folders: list[Path]
 
 
 class PrunedSearch:
-    """`ask(number)` gives new jobs with their rungs, fewer where there are no more; `tell(jobs)` is
-    called with those that have their folders.
+    """Trains and prunes trials, at most `capacity` at a time.
+
+    `ask(number)` returns up to that many new jobs with their rungs; `tell(jobs)` is called with
+    jobs whose folders have been written.
     """
 
     def __init__(
         self,
         runner: Runner,
-        places: int,
+        capacity: int,
         ask: Callable[[int], Sequence[RequestedTrial]],
         tell: Callable[[Sequence[Job]], None],
     ) -> None:
-        self.runner, self.places, self.ask, self.tell = runner, places, ask, tell
+        self.runner, self.capacity, self.ask, self.tell = runner, capacity, ask, tell
         self.file = runner.job_store.folder / ".search" / "rungs.json"
-        self.tally = RungScores(
+        self.rung_scores = RungScores(
             json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
         )
         self.entries: list[Entry] = []
 
     def run(self, waiting: Sequence[RequestedTrial]) -> None:
-        """From the trials that an earlier process left (`waiting`) until there are no more."""
+        """Train `waiting`, the trials left by an earlier process, then new ones until the end."""
         with self.runner.at_work():
-            self.runner.work_unit = self.runner.plan.work_units[PIECE]
+            self.runner.work_unit = self.runner.plan.work_units[WORK_UNIT]
             try:
-                self._go_on(waiting)
-                self._judge()  # some were saved at their rung, before it was their turn
+                self._resume(waiting)
+                self._judge()  # some were saved at a rung, before they were compared
                 while self._round():
                     pass
-            except KeyboardInterrupt:  # whoever was at work has saved its population
+            except KeyboardInterrupt:  # the population that was training has been saved already
                 for entry in self.entries:
-                    entry.keeper.save(entry.cohort.loop)
+                    entry.checkpointer.save(entry.population.loop)
                 raise
             finally:
                 for entry in self.entries:
-                    entry.keeper.close()
+                    entry.checkpointer.close()
 
     def _round(self) -> bool:
-        """New trials where there are places, every population to its next event; False where there
-        is nothing left to do.
+        """Admit new trials and train every population to its next event.
+
+        Returns False if nothing is left to do.
         """
-        room = self.places - sum(len(entry.cohort.trials) for entry in self.entries)
-        if room >= max(1, self.places // SHARE):
-            self._admit(self.ask(room))
-        while not self.entries:  # what was asked for may have failed before it began
-            if not (asked := self.ask(self.places)):
+        free_capacity = self.capacity - sum(len(entry.population.trials) for entry in self.entries)
+        if free_capacity >= max(1, self.capacity // FREE_CAPACITY_DIVISOR):
+            self._admit(self.ask(free_capacity))
+        while not self.entries:  # requested trials may have failed before training
+            if not (requested := self.ask(self.capacity)):
                 return False
-            self._admit(asked)
+            self._admit(requested)
         for entry in list(self.entries):
             self._advance(entry)
         self._judge()
         return True
 
-    def _go_on(self, waiting: Sequence[RequestedTrial]) -> None:
-        """The populations that were saved, then the trials that are in none of them."""
+    def _resume(self, waiting: Sequence[RequestedTrial]) -> None:
+        """Restore the saved populations, then admit the waiting trials that are in none of them."""
         rungs_of = {str(job.number): rungs for job, rungs in waiting}
-        found: list[tuple[str, Path, Saved]] = []
-        for place in self.runner.job_store.unfinished_checkpoints(PIECE):
+        checkpoints: list[tuple[str, Path, Saved]] = []
+        for folder in self.runner.job_store.unfinished_checkpoints(WORK_UNIT):
             try:
-                saved, _ = newest(place)
+                saved, _ = newest(folder)
             except CheckpointError as error:
-                note(f"{error} What it held is trained again.")
+                note(f"{error} The trials saved in it are trained again.")
                 saved = None
             if saved is None:
-                self.runner.job_store.forget(place)
+                self.runner.job_store.forget(folder)
             else:
-                found.append((str(saved.manifest["saved"]), place, saved))
-        for _, place, saved in sorted(found, key=lambda one: (one[0], one[2].step), reverse=True):
-            if not self._restored(place, saved, rungs_of):
-                self.runner.job_store.forget(place)
-        racing = self._racing()
-        if racing and not self.runner.display.quiet:
-            note(f"{len(racing)} trials go on from their checkpoints")
-        self._admit([(job, rungs) for job, rungs in waiting if str(job.number) not in racing])
+                checkpoints.append((str(saved.manifest["saved"]), folder, saved))
+        for _, folder, saved in sorted(
+            checkpoints, key=lambda item: (item[0], item[2].step), reverse=True
+        ):
+            if not self._restore(folder, saved, rungs_of):
+                self.runner.job_store.forget(folder)
+        in_training = self._jobs_in_training()
+        if in_training and not self.runner.display.quiet:
+            note(f"{len(in_training)} trials continue from their checkpoints")
+        self._admit([(job, rungs) for job, rungs in waiting if str(job.number) not in in_training])
 
-    def _racing(self) -> set[str]:
-        return {str(trial.job.number) for entry in self.entries for trial in entry.cohort.trials}
+    def _jobs_in_training(self) -> set[str]:
+        return {
+            str(trial.job.number) for entry in self.entries for trial in entry.population.trials
+        }
 
-    def _restored(self, place: Path, saved: Saved, rungs_of: Mapping[str, Rungs]) -> bool:
-        """Whether the cohort of a checkpoint goes on. Those of its members that have a folder by
-        now leave it.
+    def _restore(self, folder: Path, saved: Saved, rungs_of: Mapping[str, Rungs]) -> bool:
+        """Restore the population of a checkpoint; return whether it was possible.
+
+        Members that have a job folder by now are removed.
         """
-        planned = {str(job.number): job for job in self.runner.plan.jobs}
+        jobs_by_number = {str(job.number): job for job in self.runner.plan.jobs}
         hashes = saved.manifest["jobs"]
-        if set(hashes) & self._racing() or not set(hashes) & set(rungs_of):
+        if set(hashes) & self._jobs_in_training() or not set(hashes) & set(rungs_of):
             return False
-        if any(name not in planned or planned[name].hash != own for name, own in hashes.items()):
+        if any(
+            name not in jobs_by_number or jobs_by_number[name].hash != digest
+            for name, digest in hashes.items()
+        ):
             return False
-        nothing = Rungs((), 2, "")  # for those that have ended
+        no_rungs = Rungs((), 2, "")  # for members that have ended
         trials = [
-            Trial(planned[name], member, rungs_of.get(name, nothing))
+            Trial(jobs_by_number[name], member, rungs_of.get(name, no_rungs))
             for name in hashes
-            if (member := self.runner.member(planned[name])) is not None
+            if (member := self.runner.member(jobs_by_number[name])) is not None
         ]
         if len(trials) < len(hashes):
             return False
-        entry = self._entry(TrialPopulation(trials), place)
+        entry = self._entry(TrialPopulation(trials), folder)
         try:
-            entry.keeper.restore(entry.cohort.loop, saved)
+            entry.checkpointer.restore(entry.population.loop, saved)
         except (StateError, CheckpointError) as error:
-            note(f"{error} What it held is trained again.")
+            note(f"{error} The trials saved in it are trained again.")
             return False
-        for k in range(entry.cohort.loop.now.num_members):
-            if str(entry.cohort.member(k).job.number) not in rungs_of:
-                entry.cohort.prune(k, "ended before")
+        for k in range(entry.population.loop.now.num_members):
+            if str(entry.population.member(k).job.number) not in rungs_of:
+                entry.population.prune(k, "ended before")
         self.entries.append(entry)
-        self._leave(entry)
+        self._remove_ended(entry)
         return True
 
-    def _admit(self, asked: Sequence[RequestedTrial]) -> None:
-        """Each to the cohort of its structure, or to a new one; an optimizer that trains one
-        network at a time has one of its own.
+    def _admit(self, requested: Sequence[RequestedTrial]) -> None:
+        """Add each trial to the population of its structure, or to a new population.
+
+        A trial whose optimizer trains one network at a time gets a separate population.
         """
         groups: dict[Hashable, list[Trial]] = {}
-        for job, rungs in asked:
+        for job, rungs in requested:
             member = self.runner.member(job)
             if member is None:
                 self.tell([job])
                 continue
             trial = Trial(job, member, rungs)
-            groups.setdefault(trial.kind, []).append(trial)
-        known = {entry.cohort.trials[0].kind: entry for entry in self.entries if entry.cohort.open}
+            groups.setdefault(trial.population_key, []).append(trial)
+        by_key = {
+            entry.population.trials[0].population_key: entry
+            for entry in self.entries
+            if entry.population.accepts_trials
+        }
         for key, trials in groups.items():
-            if key in known:
-                entry = known[key]
-                entry.cohort.admit(trials)
-                self._changed(entry)
+            if key in by_key:
+                entry = by_key[key]
+                entry.population.admit(trials)
+                self._replace_checkpointer(entry)
             else:
                 self.entries.append(self._entry(TrialPopulation(trials)))
 
-    def _entry(self, cohort: TrialPopulation, place: Path | None = None) -> Entry:
-        entry = Entry(cohort, self._keeper(cohort, place), time.monotonic(), [])
-        cohort.loop.after_step = entry.keeper
+    def _entry(self, population: TrialPopulation, folder: Path | None = None) -> Entry:
+        entry = Entry(population, self._make_checkpointer(population, folder), time.monotonic(), [])
+        population.loop.after_step = entry.checkpointer
         return entry
 
-    def _keeper(self, cohort: TrialPopulation, place: Path | None = None) -> CheckpointCallback:
-        first, ledger = cohort.trials[0].member, self.runner.job_store
+    def _make_checkpointer(
+        self, population: TrialPopulation, folder: Path | None = None
+    ) -> CheckpointCallback:
+        first, job_store = population.trials[0].member, self.runner.job_store
         identity = {
-            "jobs": {str(trial.job.number): trial.job.hash for trial in cohort.trials},
+            "jobs": {str(trial.job.number): trial.job.hash for trial in population.trials},
             "data_hash": first.prepared.data_hash,
             "fingerprint": fingerprint(
-                cohort.loop.now.theta_KP.device, first.settings.dtype, len(cohort.trials)
+                population.loop.now.theta_KP.device, first.settings.dtype, len(population.trials)
             ),
         }
-        place = place or ledger.checkpoints(PIECE, [trial.job.number for trial in cohort.trials])
+        folder = folder or job_store.checkpoints(
+            WORK_UNIT, [trial.job.number for trial in population.trials]
+        )
         return CheckpointCallback(
-            Checkpoints(place, identity, ledger.folder),
+            Checkpoints(folder, identity, job_store.folder),
             first.settings.tracking,
             self.runner.signals,
         )
 
-    def _changed(self, entry: Entry) -> None:
-        """Other members are saved in another place; what was saved of them before stays until
-        then.
+    def _replace_checkpointer(self, entry: Entry) -> None:
+        """Save a population whose members changed into another folder.
+
+        The previous checkpoint stays until the first new one is written.
         """
-        before = entry.keeper
-        if before.has_saved and before.checkpoints is not None:
-            entry.older.append(before.checkpoints.folder)
-        before.close()
-        entry.keeper = self._keeper(entry.cohort)
-        entry.keeper.inherit_schedule(before)
-        entry.cohort.loop.after_step = entry.keeper
+        previous = entry.checkpointer
+        if previous.has_saved and previous.checkpoints is not None:
+            entry.outdated_folders.append(previous.checkpoints.folder)
+        previous.close()
+        entry.checkpointer = self._make_checkpointer(entry.population)
+        entry.checkpointer.inherit_schedule(previous)
+        entry.population.loop.after_step = entry.checkpointer
 
     def _advance(self, entry: Entry) -> None:
-        """To its next event. A population that raises is trained by the runner's own means, which
-        find the culprit, and its trials to their ends.
+        """Train a population to its next event.
+
+        If it raises, the runner isolates the failing trial and trains the others to completion.
         """
         try:
-            entry.cohort.advance()
+            entry.population.advance()
         except Exception:
-            self._forget(entry)
-            self.runner.train_members([(trial.job, trial.member) for trial in entry.cohort.trials])
-            self.tell([trial.job for trial in entry.cohort.trials])
+            self._discard(entry)
+            self.runner.train_members(
+                [(trial.job, trial.member) for trial in entry.population.trials]
+            )
+            self.tell([trial.job for trial in entry.population.trials])
             return
-        if entry.keeper.has_saved:
-            for place in entry.older:
-                self.runner.job_store.forget(place)
-            entry.older = []
+        if entry.checkpointer.has_saved:
+            for folder in entry.outdated_folders:
+                self.runner.job_store.forget(folder)
+            entry.outdated_folders = []
 
     def _judge(self) -> None:
-        """All that came to a rung in this round are compared together, whichever population they
-        train in; who loses or has ended leaves.
+        """Compare all trials that reached a rung in this round, across populations.
+
+        Losing trials and those that have ended are removed.
         """
         groups: dict[tuple[Rungs, int], list[tuple[Entry, int, float]]] = {}
         for entry in self.entries:
-            for k, epoch, value in entry.cohort.at_rungs():
-                groups.setdefault((entry.cohort.member(k).rungs, epoch), []).append(
+            for k, epoch, value in entry.population.at_rungs():
+                groups.setdefault((entry.population.member(k).rungs, epoch), []).append(
                     (entry, k, value)
                 )
-        for (rungs, epoch), arrived in groups.items():
-            numbers = [entry.cohort.member(k).job.number for entry, k, _ in arrived]
-            stay, needed = self.tally.judge(
+        for (rungs, epoch), members in groups.items():
+            numbers = [entry.population.member(k).job.number for entry, k, _ in members]
+            survivors, threshold = self.rung_scores.judge(
                 rungs,
                 epoch,
-                {number: value for number, (*_, value) in zip(numbers, arrived, strict=True)},
+                {number: value for number, (*_, value) in zip(numbers, members, strict=True)},
             )
             rung = f"rung {rungs.epochs.index(epoch) + 1} (epoch {epoch})"
-            for number, (entry, k, value) in zip(numbers, arrived, strict=True):
-                if number not in stay:
-                    found, least = (
-                        f"{rungs.metric} {rungs.sign * value:.6g}",
-                        f"{rungs.sign * needed:.6g}",
-                    )
-                    entry.cohort.prune(
-                        k, f"pruned at {rung}: {found}, and {least} was needed to go on"
+            for number, (entry, k, value) in zip(numbers, members, strict=True):
+                if number not in survivors:
+                    entry.population.prune(
+                        k,
+                        f"pruned at {rung}: {rungs.metric} {rungs.sign * value:.6g}, and"
+                        f" {rungs.sign * threshold:.6g} was needed to continue",
                     )
         if groups:
-            write_json(self.file, self.tally.plain())
+            write_json(self.file, self.rung_scores.plain())
         for entry in list(self.entries):
-            self._leave(entry)
+            self._remove_ended(entry)
 
-    def _leave(self, entry: Entry) -> None:
-        """A folder for each member that has ended; the study is told."""
-        left = entry.cohort.leave()
-        if not left:
+    def _remove_ended(self, entry: Entry) -> None:
+        """Write the folder of each member that has ended, and report it to the study."""
+        removed = entry.population.leave()
+        if not removed:
             return
-        outcomes = [outcome for _, outcome in left]
-        device = str(entry.cohort.loop.now.theta_KP.device)
+        outcomes = [outcome for _, outcome in removed]
+        device = str(entry.population.loop.now.theta_KP.device)
         writer = JobFolders(
             self.runner.plan,
-            [trial.member for trial, _ in left],
+            [trial.member for trial, _ in removed],
             outcomes,
             device,
-            time.monotonic() - entry.began,
+            time.monotonic() - entry.start_time,
         )
-        for k, (trial, outcome) in enumerate(left):
+        for k, (trial, outcome) in enumerate(removed):
             self.runner.commit(writer, trial.job, k, outcome)
-        self.tell([trial.job for trial, _ in left])
+        self.tell([trial.job for trial, _ in removed])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes
         ):
             raise Stopped
-        if entry.cohort.trials:
-            self._changed(entry)
+        if entry.population.trials:
+            self._replace_checkpointer(entry)
         else:
-            self._forget(entry)
+            self._discard(entry)
 
-    def _forget(self, entry: Entry) -> None:
-        entry.keeper.close()
+    def _discard(self, entry: Entry) -> None:
+        entry.checkpointer.close()
         self.entries.remove(entry)
-        for place in [
-            *entry.older,
-            *([entry.keeper.checkpoints.folder] if entry.keeper.checkpoints is not None else []),
+        for folder in [
+            *entry.outdated_folders,
+            *(
+                [entry.checkpointer.checkpoints.folder]
+                if entry.checkpointer.checkpoints is not None
+                else []
+            ),
         ]:
-            self.runner.job_store.forget(place)
+            self.runner.job_store.forget(folder)

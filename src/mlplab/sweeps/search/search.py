@@ -1,9 +1,8 @@
-"""A search: trials proposed by a study, trained as populations, wave by wave, in the folder of a
-sweep.
+"""A search in the folder of a sweep: a study proposes trials, which train as populations.
 
-What is known of a search lies in that folder: search.yaml (what was asked), study.db (what was
-proposed and told), plan.yaml and jobs/ (what was trained). A trial that was proposed and not told
-when the process ended is trained, or read from its job's folder, when the search goes on.
+The folder stores the whole state: search.yaml (the request), study.db (trials and their results),
+plan.yaml and jobs/ (what was trained). A trial that was still running when the process ended is
+trained, or read from its job folder, when the search resumes.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
@@ -27,55 +27,66 @@ from mlplab.sweeps.search.trial_loop import run_trials
 FILE = "search.yaml"
 
 
-def wanted(typed: Sequence[str], dirs: Sequence[str | Path]) -> bool:
-    """Whether the words ask for a search: the sweeper by name, or a number of trials, typed or in
-    an experiment's file.
+def is_search(overrides: Sequence[str], dirs: Sequence[str | Path]) -> bool:
+    """Return whether the overrides, or the experiment they choose, request a search.
+
+    The sweeper mlplab_search or a number of trials requests one.
     """
-    keys = {word.lstrip("+").partition("=")[0]: word.partition("=")[2] for word in typed}
-    if keys.get("hydra/sweeper") == "mlplab_search" or "sweep.trials" in keys:
+    values = {line.lstrip("+").partition("=")[0]: line.partition("=")[2] for line in overrides}
+    if values.get("hydra/sweeper") == "mlplab_search" or "sweep.trials" in values:
         return (
-            keys.get("hydra/sweeper", "mlplab_search") == "mlplab_search"
-            and keys.get("sweep.trials") != "null"
+            values.get("hydra/sweeper", "mlplab_search") == "mlplab_search"
+            and values.get("sweep.trials") != "null"
         )
-    if "experiment" not in keys or "," in keys["experiment"]:
+    if "experiment" not in values or "," in values["experiment"]:
         return False
     return (
-        compose([f"experiment={keys['experiment']}"], dirs, complete=False).sweep.trials is not None
+        compose([f"experiment={values['experiment']}"], dirs, complete=False).sweep.trials
+        is not None
     )
 
 
 def run_search(search: Search, folder: Path) -> Sweep:
-    """Until the study has its trials. May be called again on the same folder."""
+    """Train until the study has all of its trials, and write the reports.
+
+    May be called again on the same folder to resume. Raises FolderError if the folder holds
+    something else, or another process runs the search.
+    """
     run_sweep.create_or_join(folder)
     with RunFolder(make_folder(folder / ".search")) as owner:
-        owner.lock()  # two processes would propose twice
+        owner.lock()  # two processes would propose the same trials twice
         if not (folder / FILE).is_file():
             write_yaml(
                 folder / FILE,
                 {
                     "typed": list(search.overrides),
-                    "dirs": [str(Path(one).resolve()) for one in search.dirs],
+                    "dirs": [str(Path(folder).resolve()) for folder in search.dirs],
                     "plugins": list(search.plugin_files),
                 },
             )
-        study = Study(
-            folder,
-            search.objectives,
-            search.space,
-            search.sweep.sampler,
-            int(search.first.config.get("seed") or 0),
-        )
+        study = open_study(search, folder)
         search.ended = run_trials(search, folder, study)
         write_search(folder, study, search.ended.results)
     return search.ended
 
 
+def open_study(search: Search, folder: Path) -> Study:
+    """Return the study of a search, with the trials that the folder already stores."""
+    return Study(
+        folder,
+        search.objectives,
+        search.space,
+        search.sweep.sampler,
+        int(search.first.config.get("seed") or 0),
+    )
+
+
 def sweep(task: Any, config: Any) -> list[Any]:
-    """What Hydra's sweeper calls."""
+    """Run the search; Hydra's sweeper calls this. Raises KeyboardInterrupt if interrupted."""
     if not isinstance(task, Search):
         raise ConfigError(
-            "hydra/sweeper=mlplab_search trains mlplab's own configurations; another application"
-            " takes its own sweeper."
+            "hydra/sweeper=mlplab_search trains only configurations of mlplab; another application"
+            " needs a different sweeper."
         )
     run_search(task, Path(str(config.hydra.sweep.dir)))
     if task.ended is not None and task.ended.status == "interrupted":
@@ -84,13 +95,35 @@ def sweep(task: Any, config: Any) -> list[Any]:
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
-    """Go on with the search in a folder, to the number of trials that it was started with."""
+    """Continue the search in a folder until it has the number of trials that it was started with.
+
+    Raises ConfigError if search.yaml is damaged.
+    """
+    return run_search(read_search(folder, quiet), folder)
+
+
+def rewrite_reports(folder: Path) -> Sweep:
+    """Rewrite all reports of the search in a folder from the trials that are stored there.
+
+    Raises ConfigError if search.yaml is damaged or the search has no plan yet.
+    """
+    search = read_search(folder)
+    sweep = run_sweep.write_reports(read_plan(folder), folder)
+    write_search(folder, open_study(search, folder), sweep.results)
+    return sweep
+
+
+def read_search(folder: Path, quiet: bool = False) -> Search:
+    """Return the search that a folder stores in search.yaml.
+
+    Raises ConfigError if the file is damaged.
+    """
     raw = parse_yaml((folder / FILE).read_text(encoding="utf-8"))
     try:
-        typed, dirs, files = (
-            [str(one) for one in raw[key]] for key in ("typed", "dirs", "plugins")
+        lines, dirs, plugin_files = (
+            [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")
         )
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{folder / FILE} is damaged and cannot be read: {error}") from error
-    plain, more = split_search_path(typed, dirs)
-    return run_search(Search(plain, more, files, quiet), folder)
+    overrides, config_dirs = split_search_path(lines, dirs)
+    return Search(overrides, config_dirs, plugin_files, quiet)

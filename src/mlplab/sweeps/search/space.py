@@ -1,9 +1,8 @@
-"""What a search may choose: dimensions in Hydra's own syntax, and the conditions under which they
-exist.
+"""The search space: dimensions in Hydra's syntax, and the conditions under which they exist.
 
-`choice(a,b)`, `range(2,17)`, `interval(1e-4,1)`, `tag(log, interval(...))`, `tag(int,
-interval(...))`. A dimension whose name starts with $ is no key of the configuration: values of
-others may contain it in braces, as in `model.hidden: ["{w1}", "{w1}-{w2}"]`.
+The syntax is `choice(a,b)`, `range(2,17)`, `interval(1e-4,1)`, `tag(log, interval(...))` and
+`tag(int, interval(...))`. A dimension whose name starts with $ is not a configuration key: other
+dimensions use its value in braces, as in `model.hidden: ["{w1}", "{w1}-{w2}"]`.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from mlplab.errors import ConfigError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-_INSIDE = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One thing to choose: a text of several, or a number between two. `when`: key -> the values of
-    it under which this one is chosen at all.
+    """One dimension: a choice among strings, or a number from `low` to `high`, both included.
+
+    `when` maps the names of other dimensions to their values for which this one exists.
     """
 
     name: str
@@ -37,68 +37,72 @@ class Dimension:
     high: float = 0.0
     step: float | None = None
     log: bool = False
-    whole: bool = False
+    is_integer: bool = False
     when: Mapping[str, tuple[str, ...]] | None = None
 
     @property
-    def needs(self) -> set[str]:
-        """The dimensions that must be chosen before: those of its conditions."""
+    def dependencies(self) -> set[str]:
+        """The names of the dimensions in its conditions, which must get values first."""
         return set(self.when or ())
 
     @property
     def is_continuous(self) -> bool:
-        """An interval, of which not every value can be tried."""
-        return not self.choices and not self.whole and self.step is None
+        """Whether it is an interval, whose values cannot be enumerated."""
+        return not self.choices and not self.is_integer and self.step is None
 
     def values(self) -> list[Any]:
-        """All of them, of a dimension that is not endless."""
+        """Return all values of a dimension that is not continuous."""
         if self.choices:
             return list(self.choices)
         step = self.step or 1
         numbers = [
             self.low + i * step for i in range(int((self.high - self.low) / step + 1e-9) + 1)
         ]
-        return [int(number) for number in numbers] if self.whole else numbers
+        return [int(number) for number in numbers] if self.is_integer else numbers
 
-    def exists(self, chosen: Mapping[str, Any]) -> bool:
-        """Whether the conditions hold. A dimension whose condition is not chosen itself does not
-        exist.
+    def exists(self, params: Mapping[str, Any]) -> bool:
+        """Return whether the conditions hold.
+
+        They do not hold if a dimension that they name does not exist itself.
         """
         return all(
-            key in chosen and text(chosen[key]) in allowed
+            key in params and text(params[key]) in allowed
             for key, allowed in (self.when or {}).items()
         )
 
 
 def text(value: Any) -> str:
-    """A chosen value as it is typed."""
+    """Return a parameter's value as it is written in an override."""
     return value if isinstance(value, str) else override_value(value)
 
 
-def dimensions(typed: Sequence[Override], written: Mapping[str, Any]) -> list[Dimension]:
-    """Those of the command line, and those of `sweep.space` that are not typed; each after the ones
-    that it depends on. Raises ConfigError.
+def dimensions(overrides: Sequence[Override], space: Mapping[str, Any]) -> list[Dimension]:
+    """Return the dimensions of the overrides and of `sweep.space`, each after its dependencies.
+
+    An override takes precedence over the entry of `sweep.space` with the same key. Raises
+    ConfigError for an invalid or empty space.
     """
-    found = {
-        word.key_or_group: _parsed(word.key_or_group, word)
-        for word in typed
-        if word.is_sweep_override()
+    by_name = {
+        override.key_or_group: _from_override(override.key_or_group, override)
+        for override in overrides
+        if override.is_sweep_override()
     }
-    for name, node in written.items():
-        if name not in found and name not in {word.key_or_group for word in typed}:
-            found[name] = _written(str(name), node)
-    if not found:
+    for name, node in space.items():
+        if name not in by_name and name not in {override.key_or_group for override in overrides}:
+            by_name[name] = _from_yaml(str(name), node)
+    if not by_name:
         raise ConfigError(
-            "This search has nothing to choose. Give a key several values, as in"
+            "This search has no dimensions. Give a key several values, as in"
             " 'optimizer.lr=tag(log,interval(1e-4,1))' or optimizer=sgd,adam, or write sweep.space"
             " in an experiment's file."
         )
-    return _ordered(found)
+    return _sort_by_dependency(by_name)
 
 
-def _written(name: str, node: Any) -> Dimension:
-    """From YAML: a list, a text in Hydra's syntax, or {values: ..., when: {key: value or
-    [values]}}.
+def _from_yaml(name: str, node: Any) -> Dimension:
+    """Return the dimension of a YAML node.
+
+    A node is a list, a string in Hydra's syntax, or {values: ..., when: {key: value or [values]}}.
     """
     when = None
     if isinstance(node, Mapping):
@@ -122,118 +126,126 @@ def _written(name: str, node: Any) -> Dimension:
         return Dimension(name, tuple(text(value) for value in node), when=when)
     if not isinstance(node, str):
         raise ConfigError(
-            f"`sweep.space.{name}` is neither a list of values nor a text such as interval(0.1,1)."
+            f"`sweep.space.{name}` is neither a list of values nor a string such as"
+            " interval(0.1,1)."
         )
-    word = parse_overrides([f"{name.lstrip('$')}={node}"])[0]
-    if not word.is_sweep_override():
+    override = parse_overrides([f"{name.lstrip('$')}={node}"])[0]
+    if not override.is_sweep_override():
         return Dimension(name, (node,), when=when)
-    return _parsed(name, word, when)
+    return _from_override(name, override, when)
 
 
-def _parsed(
-    name: str, word: Override, when: Mapping[str, tuple[str, ...]] | None = None
+def _from_override(
+    name: str, override: Override, when: Mapping[str, tuple[str, ...]] | None = None
 ) -> Dimension:
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 
-    value: Any = word.value()
+    value: Any = override.value()
     if isinstance(value, RangeSweep):
         start, stop, step = float(value.start or 0), float(value.stop or 0), float(value.step)
-        whole = all(
+        is_integer = all(
             isinstance(number, int) for number in (value.start or 0, value.stop, value.step)
         )
-        # the end is no value of Hydra's range
+        # Hydra's range excludes its end
         high = start + math.ceil((stop - start) / step - 1 - 1e-9) * step
-        return _between(Dimension(name, (), start, high, step, whole=whole, when=when), word)
+        return _check_range(
+            Dimension(name, (), start, high, step, is_integer=is_integer, when=when), override
+        )
     if isinstance(value, IntervalSweep):
-        whole, log = "int" in value.tags, "log" in value.tags
-        return _between(
+        is_integer, log = "int" in value.tags, "log" in value.tags
+        return _check_range(
             Dimension(
                 name,
                 (),
                 float(value.start or 0),
                 float(value.end or 0),
                 log=log,
-                whole=whole,
+                is_integer=is_integer,
                 when=when,
             ),
-            word,
+            override,
         )
     assert isinstance(value, ChoiceSweep)
-    return Dimension(name, tuple(word.sweep_string_iterator()), when=when)
+    return Dimension(name, tuple(override.sweep_string_iterator()), when=when)
 
 
-def _between(dimension: Dimension, word: Override) -> Dimension:
+def _check_range(dimension: Dimension, override: Override) -> Dimension:
     if dimension.low > dimension.high or (dimension.log and dimension.low <= 0):
-        fault = (
-            "a logarithmic range begins above 0" if dimension.log else "it ends before it begins"
+        reason = (
+            "a logarithmic range must begin above 0"
+            if dimension.log
+            else "it ends before it begins"
         )
-        raise ConfigError(f"`{word.input_line}` has no values: {fault}.")
+        raise ConfigError(f"`{override.input_line}` has no values: {reason}.")
     return dimension
 
 
-def _ordered(found: Mapping[str, Dimension]) -> list[Dimension]:
-    """Conditions first."""
+def _sort_by_dependency(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
+    """Sort the dimensions so that each follows those in its conditions."""
     order: list[Dimension] = []
-    placed: set[str] = set()
-    left = dict(found)
-    while left:
-        ready = [name for name, dimension in left.items() if dimension.needs <= placed]
-        for name, dimension in left.items():
-            for key in dimension.needs - set(found):
+    sorted_names: set[str] = set()
+    remaining = dict(dimensions)
+    while remaining:
+        ready = [
+            name for name, dimension in remaining.items() if dimension.dependencies <= sorted_names
+        ]
+        for name, dimension in remaining.items():
+            for key in dimension.dependencies - set(dimensions):
                 raise ConfigError(
-                    f"`sweep.space.{name}.when`: `{key}` is not chosen by this search."
-                    f" {did_you_mean(key, found)}"
+                    f"`sweep.space.{name}.when`: `{key}` is not a dimension of this search."
+                    f" {did_you_mean(key, dimensions)}"
                 )
         if not ready:
             raise ConfigError(
-                f"`sweep.space`: the conditions of {', '.join(left)} go round in a circle."
+                f"`sweep.space`: the conditions of {', '.join(remaining)} form a circle."
             )
         for name in ready:
-            order.append(left.pop(name))
-            placed.add(name)
+            order.append(remaining.pop(name))
+            sorted_names.add(name)
     return order
 
 
 def choose(space: Iterable[Dimension], suggest: Callable[[Dimension], Any]) -> dict[str, Any]:
-    """What a trial chooses: name -> text or number; a dimension that does not exist here is left
-    out.
+    """Return the parameters of a trial: name -> string or number.
+
+    Dimensions whose conditions do not hold are left out.
     """
-    chosen: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for dimension in space:
-        if dimension.exists(chosen):
-            chosen[dimension.name] = suggest(dimension)
-    return chosen
+        if dimension.exists(params):
+            params[dimension.name] = suggest(dimension)
+    return params
 
 
 def combinations(
-    space: Sequence[Dimension], chosen: Mapping[str, Any] | None = None
+    space: Sequence[Dimension], params: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Everything that there is to choose, the last dimension fastest."""
-    chosen = dict(chosen or {})
+    """Yield all parameters of a finite space; the last dimension varies fastest."""
+    params = dict(params or {})
     if not space:
-        yield chosen
-    elif not space[0].exists(chosen):
-        yield from combinations(space[1:], chosen)
+        yield params
+    elif not space[0].exists(params):
+        yield from combinations(space[1:], params)
     else:
         for value in space[0].values():
-            yield from combinations(space[1:], {**chosen, space[0].name: value})
+            yield from combinations(space[1:], {**params, space[0].name: value})
 
 
-def overrides(chosen: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words of the job."""
-    helpers = {name[1:]: text(value) for name, value in chosen.items() if name.startswith("$")}
+def trial_overrides(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the overrides of a trial's job. Raises ConfigError for an undefined name in braces."""
+    helpers = {name[1:]: text(value) for name, value in params.items() if name.startswith("$")}
 
     def filled(value: str, name: str) -> str:
-        missing = [inner for inner in _INSIDE.findall(value) if inner not in helpers]
+        missing = [inner for inner in _PLACEHOLDER.findall(value) if inner not in helpers]
         if missing:
             raise ConfigError(
                 f"`sweep.space.{name}`: {value!r} contains {{{missing[0]}}}, and this trial has no"
                 f" dimension ${missing[0]}."
             )
-        return _INSIDE.sub(lambda match: helpers[match[1]], value)
+        return _PLACEHOLDER.sub(lambda match: helpers[match[1]], value)
 
     return tuple(
         f"{name}={filled(text(value), name)}"
-        for name, value in chosen.items()
+        for name, value in params.items()
         if not name.startswith("$")
     )

@@ -1,5 +1,5 @@
-"""An Optuna study in a sweep's folder: proposes trials, is told how they ended, and survives
-whatever ends the process. Optuna is imported here only.
+"""An Optuna study in a sweep's folder: it proposes trials, receives their results, and persists
+both. Optuna is imported here only.
 """
 
 from __future__ import annotations
@@ -21,27 +21,25 @@ FILE = "study.db"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 
 
-def need(sampler: str = "tpe") -> None:
-    """Raise MissingExtraError where Optuna, or what this sampler needs beside it, is not
-    installed.
-    """
+def require_optuna(sampler: str = "tpe") -> None:
+    """Raise MissingExtraError if Optuna, or another package this sampler needs, is missing."""
     require("A search", "search", "optuna")
     if sampler == "cmaes":
         require("sweep.sampler=cmaes", "search", "cmaes")
 
 
 def direction(objective: str) -> Literal["maximize", "minimize"]:
-    """ "maximize" or "minimize"."""
+    """Return the direction of an objective, "maximize" or "minimize"."""
     return "maximize" if metrics.better(objective) == "max" else "minimize"
 
 
 class Study:
-    """Trials by their numbers. Opening the same folder again finds what was there, trials in flight
-    among it.
+    """The trials of a search, by number. Opening the same folder again restores them all, those
+    in flight included.
 
-    The samplers work on a copy in memory, since they read all trials for every number that they
-    propose; the data base gets each trial as it is proposed and as it is told, and is what counts
-    after a kill.
+    The samplers work on a copy in memory, since they read all trials for every value that they
+    propose. The database receives each trial when it is proposed and when it ends, and is the
+    source of truth after a kill.
     """
 
     def __init__(
@@ -52,8 +50,8 @@ class Study:
         sampler: str,
         seed: int,
     ) -> None:
-        need(sampler)
-        # SQLite would write through them
+        require_optuna(sampler)
+        # SQLite would write through links
         refuse_links(folder / f"{FILE}{suffix}" for suffix in ("", "-journal", "-wal", "-shm"))
         import optuna
 
@@ -61,64 +59,67 @@ class Study:
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            named: dict[str, Any] = {
+            options: dict[str, Any] = {
                 "study_name": "mlplab",
-                "directions": [direction(one) for one in objectives],
+                "directions": [direction(objective) for objective in objectives],
             }
-            self._kept = optuna.create_study(
-                storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **named
+            self._stored_study = optuna.create_study(
+                storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
             )
-            before = self._kept.get_trials(deepcopy=False)
-            # A sampler begins anew when the study is opened again: with the seed alone it would
-            # draw what it drew before.
-            own = _sampler(sampler, self.space, (seed + 7919 * len(before)) % 2**32)
+            stored_trials = self._stored_study.get_trials(deepcopy=False)
+            # A sampler starts afresh when the study is opened again: the seed alone would repeat
+            # its earlier proposals.
+            optuna_sampler = _sampler(
+                sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32
+            )
             self._study = optuna.create_study(
-                storage=optuna.storages.InMemoryStorage(), sampler=own, **named
+                storage=optuna.storages.InMemoryStorage(), sampler=optuna_sampler, **options
             )
-            self._study.add_trials(before)
+            self._study.add_trials(stored_trials)
 
     def trials(self) -> list[Any]:
-        """All, in the order of their numbers."""
+        """Return all trials, in the order of their numbers."""
         return list(self._study.get_trials(deepcopy=False))
 
     def in_flight(self) -> dict[int, dict[str, Any]]:
-        """Trials that were proposed and not told, with what they chose."""
+        """Return the parameters of each trial that was proposed and has not ended, by number."""
         import optuna
 
         running = [
             trial for trial in self.trials() if trial.state == optuna.trial.TrialState.RUNNING
         ]
         return {
-            trial.number: self._chosen(self._handle(self._study, trial.number)) for trial in running
+            trial.number: self._params(self._open_trial(self._study, trial.number))
+            for trial in running
         }
 
     def ask(self, number: int) -> dict[int, dict[str, Any]]:
-        """So many new trials: number -> what it chose. Fewer where a grid is at its end."""
+        """Propose up to `number` new trials: number -> parameters; fewer at the end of a grid."""
         if self._grid:
-            known = len(self.trials())
-            rest = list(itertools.islice(combinations(self.space), known, known + number))
-            for chosen in rest:
-                self._study.enqueue_trial(chosen)
-            number = len(rest)
-        return dict(self._asked() for _ in range(number))
+            start = len(self.trials())
+            grid_points = list(itertools.islice(combinations(self.space), start, start + number))
+            for params in grid_points:
+                self._study.enqueue_trial(params)
+            number = len(grid_points)
+        return dict(self._ask_one() for _ in range(number))
 
-    def _asked(self) -> tuple[int, dict[str, Any]]:
+    def _ask_one(self) -> tuple[int, dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trial = self._study.ask()
-            chosen = self._chosen(trial)
-            self._kept.add_trial(self.trials()[trial.number])
-        return trial.number, chosen
+            params = self._params(trial)
+            self._stored_study.add_trial(self.trials()[trial.number])
+        return trial.number, params
 
     @staticmethod
-    def _handle(study: Any, number: int) -> Any:
+    def _open_trial(study: Any, number: int) -> Any:
         import optuna
 
         return optuna.trial.Trial(
             study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
         )
 
-    def _chosen(self, trial: Any) -> dict[str, Any]:
+    def _params(self, trial: Any) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return choose(self.space, lambda dimension: _suggest(trial, dimension))
@@ -126,10 +127,11 @@ class Study:
     def tell(
         self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0
     ) -> None:
-        """How a trial ended: done with its objectives; pruned with the metric at its last epoch;
-        anything else is a failure, which teaches nothing and ends nothing.
+        """Record how a trial ended: done with its objectives, or pruned with the metric at `epoch`.
+
+        Any other status is recorded as a failure, which samplers ignore.
         """
-        for study in (self._kept, self._study):
+        for study in (self._stored_study, self._study):
             self._tell(study, number, status, values, reason, epoch)
 
     def _tell(
@@ -137,30 +139,33 @@ class Study:
     ) -> None:
         import optuna
 
-        trial = self._handle(study, number)
+        trial = self._open_trial(study, number)
         trial.set_user_attr("status", status)
         if reason:
             trial.set_user_attr("reason", reason)
-        whole = bool(values) and all(math.isfinite(value) for value in values)
+        finite = bool(values) and all(math.isfinite(value) for value in values)
         states = optuna.trial.TrialState
-        if status == "done" and whole:
+        if status == "done" and finite:
             study.tell(number, list(values), skip_if_finished=True)
         elif status == "pruned":
-            if whole and len(values) == 1:
+            if finite and len(values) == 1:
                 trial.report(values[0], epoch)
             study.tell(number, state=states.PRUNED, skip_if_finished=True)
         else:
             study.tell(number, state=states.FAIL, skip_if_finished=True)
 
     def counts(self) -> dict[str, int]:
-        """State -> how many trials."""
-        found: dict[str, int] = {}
+        """Return the number of trials in each state."""
+        counts: dict[str, int] = {}
         for trial in self.trials():
-            found[trial.state.name.lower()] = found.get(trial.state.name.lower(), 0) + 1
-        return found
+            counts[trial.state.name.lower()] = counts.get(trial.state.name.lower(), 0) + 1
+        return counts
 
     def best(self) -> list[int]:
-        """The best trial, or of several objectives those of the Pareto front."""
+        """Return the number of the best trial, or with several objectives the Pareto front.
+
+        Empty if no trial is complete.
+        """
         if len(self.objectives) > 1:
             return sorted(trial.number for trial in self._study.best_trials)
         if not any(trial.state.name == "COMPLETE" for trial in self.trials()):
@@ -168,54 +173,54 @@ class Study:
         return [int(self._study.best_trial.number)]
 
     def values(self, numbers: Iterable[int]) -> dict[int, list[float]]:
-        """Objectives of finished trials."""
+        """Return the objectives of these trials; empty for a trial that has none."""
         return {number: list(self.trials()[number].values or ()) for number in numbers}
 
     def figures(self) -> Mapping[str, Any]:
-        """Heading -> plotly figure, as far as there is something to draw."""
+        """Return the plotly figures by heading, omitting those without enough data."""
         from optuna import visualization
 
         several = len(self.objectives) > 1
-        makers: dict[str, Any] = (
+        plotters: dict[str, Any] = (
             {"Course": visualization.plot_optimization_history}
             if not several
             else {"Pareto front": visualization.plot_pareto_front}
         )
-        makers |= {
+        plotters |= {
             "Importance": visualization.plot_param_importances,
             "Slices": visualization.plot_slice,
         }
-        found = {}
-        for heading, make in makers.items():
-            for place, objective in enumerate(self.objectives):
-                own: dict[str, Any] = (
+        figures = {}
+        for heading, plot in plotters.items():
+            for i, objective in enumerate(self.objectives):
+                target: dict[str, Any] = (
                     {"target_names": list(self.objectives)}
                     if heading == "Pareto front"
                     else {"target_name": objective}
                 )
                 if several and heading != "Pareto front":
-                    own["target"] = lambda trial, place=place: trial.values[place]
+                    target["target"] = lambda trial, i=i: trial.values[i]
                 try:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
-                        found[
+                        figures[
                             (
                                 heading
                                 if not several or heading == "Pareto front"
                                 else f"{heading}: {objective}"
                             )
-                        ] = make(self._study, **own)
+                        ] = plot(self._study, **target)
                 except (ValueError, RuntimeError):
-                    continue  # too few trials, or nothing that varies
+                    continue  # too few trials, or no parameter varies
                 if heading == "Pareto front":
                     break
-        return found
+        return figures
 
 
 def _suggest(trial: Any, dimension: Dimension) -> Any:
     if dimension.choices:
         return trial.suggest_categorical(dimension.name, list(dimension.choices))
-    if dimension.whole:
+    if dimension.is_integer:
         step = {} if dimension.log else {"step": int(dimension.step or 1)}
         return int(
             trial.suggest_int(
@@ -232,13 +237,13 @@ def _suggest(trial: Any, dimension: Dimension) -> Any:
 def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
     from optuna import samplers
 
-    is_continuous = [dimension.name for dimension in space if dimension.is_continuous]
-    if name == "grid" and is_continuous:
+    continuous = [dimension.name for dimension in space if dimension.is_continuous]
+    if name == "grid" and continuous:
         raise ConfigError(
-            f"sweep.sampler=grid tries every value, and {is_continuous[0]} is an interval: give it"
-            " values, or another sampler."
+            f"sweep.sampler=grid tries every value, and {continuous[0]} is an interval: give it"
+            " values, or choose another sampler."
         )
-    if name in ("random", "grid"):  # a grid's trials are put into the study as they are
+    if name in ("random", "grid"):  # the points of a grid are enqueued in the study
         return samplers.RandomSampler(seed=seed)
     if name == "cmaes":
         return samplers.CmaEsSampler(seed=seed)

@@ -1,8 +1,8 @@
-"""Rungs of a search: at these epochs a trial is compared with all that came as far, and one in
-`reduction` goes on.
+"""The rungs of a search: the epochs at which a trial is compared with all trials that got as far,
+and one in `reduction` continues.
 
-Asynchronous successive halving (Li et al. 2020, ASHA), by several brackets Hyperband (Li et al.
-2017).
+One bracket is asynchronous successive halving (Li et al. 2020, ASHA); several brackets are
+Hyperband (Li et al. 2017).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlplab import metrics
 
 @dataclass(frozen=True)
 class Rungs:
-    """The epochs at which a trial is compared, and how many stay: one in `reduction`."""
+    """The epochs at which a trial is compared; one in `reduction` trials continues."""
 
     epochs: tuple[int, ...]
     reduction: int
@@ -24,63 +24,68 @@ class Rungs:
     bracket: int = 0
 
     @classmethod
-    def of(cls, last: int, least: int, reduction: int, metric: str, every: int = 1) -> Rungs:
-        """From `least` epochs on, each rung `reduction` times the one before, below `last`. An
-        evaluation every so many epochs moves them up to one.
+    def of(
+        cls, num_epochs: int, min_epochs: int, reduction: int, metric: str, every: int = 1
+    ) -> Rungs:
+        """Return rungs from `min_epochs` on, growing by the factor `reduction`, below `num_epochs`.
+
+        Each is rounded up to an epoch with an evaluation, of which there is one in `every` epochs.
         """
-        found, epoch = [], -(-least // every) * every
-        while epoch < last:
-            found.append(epoch)
+        epochs, epoch = [], -(-min_epochs // every) * every
+        while epoch < num_epochs:
+            epochs.append(epoch)
             epoch *= reduction
-        return cls(tuple(found), reduction, metric)
+        return cls(tuple(epochs), reduction, metric)
 
     def from_rung(self, bracket: int) -> Rungs:
-        """Hyperband's bracket: without the first rungs. Trials of another bracket are no measure
-        for its own.
+        """Return a bracket of Hyperband, which omits the first `bracket` rungs.
+
+        Trials are compared within their bracket only.
         """
         return Rungs(self.epochs[bracket:], self.reduction, self.metric, bracket)
 
     @property
     def sign(self) -> int:
-        """1 where lower is better, -1 where higher is."""
+        """1 if a lower metric is better, -1 if a higher one is."""
         return -1 if metrics.better(self.metric) == "max" else 1
 
 
 class RungScores:
-    """What the trials were worth that came to each rung, lower is better, by their numbers and in
-    the order of their coming.
+    """The scores of the trials that reached each rung, by trial number in order of arrival.
+
+    Lower scores are better.
     """
 
-    def __init__(self, known: Mapping[str, Mapping[str, float | None]] | None = None) -> None:
+    def __init__(self, stored: Mapping[str, Mapping[str, float | None]] | None = None) -> None:
         self._values = {
-            rung: {int(number): _number(value) for number, value in own.items()}
-            for rung, own in (known or {}).items()
+            rung: {int(number): _number(value) for number, value in scores.items()}
+            for rung, scores in (stored or {}).items()
         }
 
     def judge(
         self, rungs: Rungs, epoch: int, values: Mapping[int, float]
     ) -> tuple[set[int], float]:
-        """Which of those that come to the rung now go on: the best share of all that ever came; and
-        the value that was needed.
+        """Return the numbers of the arriving trials that continue, and the score they had to reach.
 
-        Of equal ones the newest: a metric of few rows has many, and whoever came first would close
-        the rung to all that come later.
+        The best 1 / `reduction` of all trials that ever reached the rung continue. The newest wins
+        a tie: a metric over few rows has many ties, and the first arrivals would block the rung
+        for all later ones.
         """
         pool = self._values.setdefault(f"{rungs.bracket}/{epoch}", {})
         pool |= values
         keep = max(1, math.ceil(len(pool) / rungs.reduction))
-        came = {number: place for place, number in enumerate(pool)}
-        best = sorted(pool, key=lambda number: (pool[number], -came[number]))[:keep]
+        arrival = {number: i for i, number in enumerate(pool)}
+        best = sorted(pool, key=lambda number: (pool[number], -arrival[number]))[:keep]
         return set(best) & set(values), pool[best[-1]]
 
     def plain(self) -> dict[str, dict[str, float | None]]:
-        """As JSON has it: None for what was no number."""
+        """Return the scores as JSON values; None stands for a score that is not finite."""
         return {
             rung: {
                 str(number): value if math.isfinite(value) else None
-                for number, value in own.items()
+                for number, value in scores.items()
             }
-            for rung, own in self._values.items()
+            for rung, scores in self._values.items()
         }
 
 

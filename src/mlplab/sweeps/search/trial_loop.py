@@ -1,5 +1,5 @@
-"""The trials of a search on their way: from the study into the plan, through training, and back
-with what they came to.
+"""The loop over the trials of a search: from the study into the plan, through training, and back
+to the study with their results.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
 
 
 def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
-    """Until the study has its trials, or a signal comes."""
-    course = _TrialLoop(search, folder, study)
+    """Train until the study has all of its trials, or a signal arrives."""
+    loop = _TrialLoop(search, folder, study)
     try:
-        return course.waves() if search.sweep.pruning == "none" else course.race()
+        return loop.run_in_waves() if search.sweep.pruning == "none" else loop.run_pruned()
     finally:
-        if course.display is not None:
-            course.display.close()
+        if loop.display is not None:
+            loop.display.close()
 
 
 class _TrialLoop:
     def __init__(self, search: Search, folder: Path, study: Study) -> None:
         self.search, self.folder, self.study = search, folder, study
         self.plan: Plan | None = read_plan(folder) if (folder / NAME).is_file() else None
-        self.display: _Trials | None = None
-        self.runner: Runner | None = None  # of a race, which goes on while the plan grows
-        self.told_before = len(study.trials()) - len(study.in_flight())
-        # of a job under way -> of its trials: those of the same words have one job
-        self.numbers: dict[int, list[int]] = {}
+        self.display: _TrialsProgress | None = None
+        self.runner: Runner | None = None  # of a pruned search, whose plan grows during training
+        self.num_reported_before = len(study.trials()) - len(study.in_flight())
+        # job number -> numbers of its trials; trials with the same overrides share a job
+        self.trial_numbers: dict[int, list[int]] = {}
 
     @cached_property
-    def ledger(self) -> JobStore:
-        """Made when there is a plan: it makes the folder of the jobs."""
+    def job_store(self) -> JobStore:
+        """The job store, created lazily, since it creates the folder of the jobs."""
         return JobStore(self.folder)
 
-    def waves(self) -> Sweep:
-        """So many trials at a time, each wave to its end."""
-        while asked := self.study.in_flight() or self._more(self.search.sweep.parallel):
-            jobs = self._planned(asked)
+    def run_in_waves(self) -> Sweep:
+        """Train `sweep.parallel` trials at a time, each wave to completion."""
+        while requested := self.study.in_flight() or self._more(self.search.sweep.parallel):
+            jobs = self._add_to_plan(requested)
             assert self.plan is not None
-            runner = run_sweep.make_executor(self.plan, self.folder, self._shown())
+            runner = run_sweep.make_executor(self.plan, self.folder, self._display())
             runner.run()
             self._tell(jobs)
             if runner.status == "interrupted":
@@ -68,52 +68,56 @@ class _TrialLoop:
                 break
         return self._end()
 
-    def race(self) -> Sweep:
-        """Losers leave, and their places go to new trials."""
-        asked = self.study.in_flight() or self._more(self.search.sweep.parallel)
-        if asked:
-            waiting = self._to_race(asked)
+    def run_pruned(self) -> Sweep:
+        """Prune losing trials during training, and replace them with new ones."""
+        requested = self.study.in_flight() or self._more(self.search.sweep.parallel)
+        if requested:
+            waiting = self._untrained(requested)
             assert self.plan is not None
-            runner = self.runner = Runner(self.plan, self.folder, self._shown())
+            runner = self.runner = Runner(self.plan, self.folder, self._display())
             PrunedSearch(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
             if runner.status == "interrupted":
                 return self._end(runner)
         return self._end()
 
     def _more(self, room: int) -> dict[int, dict[str, Any]]:
-        """New trials, as many as there is room for and the search still wants."""
+        """Propose new trials, up to `room` and to the number that the search still lacks."""
         number = min(room, self.search.trials - len(self.study.trials()))
         return self.study.ask(number) if number > 0 else {}
 
     def _ask(self, room: int) -> list[RequestedTrial]:
-        """New ones to train; trials whose job is known already are told, or wait for it."""
-        while asked := self._more(room):
-            if found := self._to_race(asked):
-                return found
+        """Return new trials to train.
+
+        A trial whose job is already finished is reported at once; one whose job is in training
+        waits for it.
+        """
+        while requested := self._more(room):
+            if trials := self._untrained(requested):
+                return trials
         return []
 
-    def _to_race(self, asked: Mapping[int, Mapping[str, Any]]) -> list[RequestedTrial]:
-        new = self._planned(asked)
-        left = set(self.ledger.missing(job.number for job in new))
-        self._tell([job for job in new if job.number not in left])
+    def _untrained(self, requested: Mapping[int, Mapping[str, Any]]) -> list[RequestedTrial]:
+        """Plan the trials; report those whose jobs are finished, and return the others."""
+        new = self._add_to_plan(requested)
+        missing = set(self.job_store.missing(job.number for job in new))
+        self._tell([job for job in new if job.number not in missing])
         return [
-            (job, self.search.rungs(self.numbers[job.number][0], job.settings.training))
+            (job, self.search.rungs(self.trial_numbers[job.number][0], job.settings.training))
             for job in new
-            if job.number in left
+            if job.number in missing
         ]
 
-    def _planned(self, asked: Mapping[int, Mapping[str, Any]]) -> list[Job]:
-        """The jobs of these trials that are not under way, in the plan."""
-        made: list[Settings] = self.search.settings(list(asked.values()))
-        hashes = [job_hash(one) for one in made]
-        unique = list(dict(zip(hashes, made, strict=True)).values())
-        own = self.search
+    def _add_to_plan(self, requested: Mapping[int, Mapping[str, Any]]) -> list[Job]:
+        """Add the jobs of these trials to the plan; return those that are not in progress."""
+        all_settings: list[Settings] = self.search.settings(list(requested.values()))
+        hashes = [job_hash(settings) for settings in all_settings]
+        unique = list(dict(zip(hashes, all_settings, strict=True)).values())
         self.plan = run_sweep.write_sweep_plan(
             self.folder,
             unique,
-            own.options,
-            own.overrides,
-            own.plugin_files,
+            self.search.options,
+            self.search.overrides,
+            self.search.plugin_files,
             extend=self.plan is not None,
             quiet=True,
         )
@@ -123,56 +127,56 @@ class _TrialLoop:
             self.display.plan = self.plan
         by_hash = {job.hash: job for job in self.plan.jobs}
         new: dict[int, Job] = {}
-        for number, text in zip(asked, hashes, strict=True):
-            job = by_hash[text]
-            if job.number not in self.numbers:
+        for number, digest in zip(requested, hashes, strict=True):
+            job = by_hash[digest]
+            if job.number not in self.trial_numbers:
                 new[job.number] = job
-            self.numbers.setdefault(job.number, []).append(number)
+            self.trial_numbers.setdefault(job.number, []).append(number)
         return list(new.values())
 
-    def _shown(self) -> _Trials:
+    def _display(self) -> _TrialsProgress:
         assert self.plan is not None
-        self.display = self.display or _Trials(
-            self.plan, self.search.quiet, self.search.trials, self.told_before
+        self.display = self.display or _TrialsProgress(
+            self.plan, self.search.quiet, self.search.trials, self.num_reported_before
         )
         self.display.plan = self.plan
         return self.display
 
     def _result(self, job: Job) -> Any:
         assert self.plan is not None
-        return collect.result(self.plan, job, self.ledger)
+        return collect.result(self.plan, job, self.job_store)
 
     def _tell(self, jobs: Sequence[Job]) -> None:
-        """The study, of trials whose jobs have come to an end."""
+        """Report to the study the trials whose jobs have ended."""
         for job in jobs:
             result = self._result(job)
             if result.status in ("missing", "interrupted"):
                 continue
             values = self.search.values(result.facts, result.metrics)
-            for number in self.numbers.pop(job.number, []):
+            for number in self.trial_numbers.pop(job.number, []):
                 self.study.tell(
                     number, result.status, values, result.reason, int(result.facts.get("epochs", 0))
                 )
 
     def _end(self, interrupted: Runner | WorkerPool | None = None) -> Sweep:
         assert self.plan is not None
-        ended = run_sweep.write_reports(self.plan, self.folder, interrupted is not None)
+        sweep = run_sweep.write_reports(self.plan, self.folder, interrupted is not None)
         return (
-            dataclasses.replace(ended, signal=interrupted.signals.received or 0)
+            dataclasses.replace(sweep, signal=interrupted.signals.received or 0)
             if interrupted is not None
-            else ended
+            else sweep
         )
 
 
-class _Trials(SweepProgress):
-    """One bar for all of them."""
+class _TrialsProgress(SweepProgress):
+    """One progress bar over all trials."""
 
     def __init__(self, plan: Plan, quiet: bool, total: int, done: int) -> None:
         super().__init__(plan, quiet)
         self._done_before = done
         self.bar = Progress(total - done, plan.name, quiet=quiet, unit="trials")
         if done and not quiet:
-            note(f"{done} of {total} trials are done already")
+            note(f"{done} of {total} trials are already done")
 
     def start(self, done: int) -> None:
-        """The bar goes on."""
+        """Keep the bar as it is when another wave starts."""

@@ -1,5 +1,5 @@
-"""Trials of one structure in one tensor, each at its own epoch: some come, some leave, the others
-do not notice. Shapes: K members.
+"""Trials of one structure in one tensor, each at a different epoch. Trials can join and leave
+without affecting the others. Shapes: K members.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from mlplab.training.stopping import PRUNED, RUNNING
 
 @dataclass(frozen=True)
 class Trial:
-    """A job of a search, its data, and the rungs that it has to pass."""
+    """A job of a search, its prepared data, and the rungs that it has to pass."""
 
     job: Job
     member: PreparedMember
     rungs: Rungs
 
     @property
-    def kind(self) -> Hashable:
-        """What trials of one tensor share; an optimizer that trains one network at a time shares
-        with nobody.
+    def population_key(self) -> Hashable:
+        """The key that trials of one population share.
+
+        It is unique to the trial if its optimizer trains one network at a time.
         """
         settings = self.member.settings
         return structure_key(settings, self.member.prepared), (
@@ -34,14 +35,16 @@ class Trial:
         )
 
     @property
-    def last(self) -> int:
-        """Its length in epochs."""
+    def num_epochs(self) -> int:
+        """The number of epochs of the whole training."""
         return self.member.settings.training.epochs
 
 
 class TrialPopulation:
-    """`trials` are the members of the population, in their order. Trained from event to event: an
-    epoch at which one comes to a rung, or to its end.
+    """A population of trials, trained from event to event.
+
+    An event is an epoch at which a trial reaches a rung or its end. `trials` are the members that
+    were admitted and have not been removed, in the order of their indices.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -50,7 +53,7 @@ class TrialPopulation:
 
     @property
     def starts(self) -> list[int]:
-        """The epoch of the population's clock at which each member began."""
+        """The epoch of the population at which each member started."""
         return self.loop.journal.starts or [0] * len(self.trials)
 
     def member(self, k: int) -> Trial:
@@ -58,9 +61,9 @@ class TrialPopulation:
         return self.trials[int(self.loop.now.members[k])]
 
     @property
-    def open(self) -> bool:
-        """Whether others may come: it has begun, and stands between two epochs, behind an
-        evaluation. One that was restored may not.
+    def accepts_trials(self) -> bool:
+        """Whether trials can be admitted: training has started and is between two epochs, right
+        after an evaluation. A population that was just restored accepts none.
         """
         loop = self.loop
         return (
@@ -70,16 +73,16 @@ class TrialPopulation:
         )
 
     def admit(self, trials: Sequence[Trial]) -> None:
-        """These begin now, at epoch 0 of their own."""
-        before, everyone = self.loop.now, [*self.trials, *trials]
-        device = before.theta_KP.device
+        """Add trials, which start at their epoch 0 now."""
+        previous, all_trials = self.loop.now, [*self.trials, *trials]
+        device = previous.theta_KP.device
         built = [
-            build([t.member.settings for t in some], [t.member.prepared for t in some], device)
-            for some in (trials, everyone)
+            build([t.member.settings for t in group], [t.member.prepared for t in group], device)
+            for group in (trials, all_trials)
         ]
         new = beginning(built[0], self.loop.epoch, len(self.trials))
-        self.loop.admit(new, joined(built[1], before, new))
-        self.trials = everyone
+        self.loop.admit(new, joined(built[1], previous, new))
+        self.trials = all_trials
 
     def advance(self) -> None:
         """Train to the next event."""
@@ -87,53 +90,53 @@ class TrialPopulation:
         self.loop.run()
 
     def _next(self) -> int | None:
-        """The first epoch behind this one at which a member comes to a rung or to its end, moved up
-        to an evaluation.
+        """Return the next epoch at which a member reaches a rung or its end, rounded up to an
+        evaluation; None if there is no such epoch.
         """
-        # the epoch in whose middle it was saved is still to come to its end
-        now = self.loop.epoch if self.open else self.loop.epoch - 1
+        # a checkpoint saved in the middle of an epoch has not completed that epoch
+        now = self.loop.epoch if self.accepts_trials else self.loop.epoch - 1
         every = self.loop.now.training.evaluate_every
-        found = [
+        events = [
             start + epoch
             for start, trial in zip(self.starts, self.trials, strict=True)
-            for epoch in (*trial.rungs.epochs, trial.last)
+            for epoch in (*trial.rungs.epochs, trial.num_epochs)
         ]
-        return min((-(-epoch // every) * every for epoch in found if epoch > now), default=None)
+        return min((-(-epoch // every) * every for epoch in events if epoch > now), default=None)
 
     def at_rungs(self) -> list[tuple[int, int, float]]:
-        """Members that have just come to a rung and still train: (row k, its epoch, what it is
-        worth: lower is better, inf for no number).
+        """Return (row k, epoch, score) of each training member that has just reached a rung.
 
-        None in the middle of an epoch.
+        Lower scores are better; a score that is not finite is inf. Empty in the middle of an
+        epoch.
         """
-        if not self.open:
+        if not self.accepts_trials:
             return []
         self.loop.read()
         rows, names = self.loop.journal.rows, self.loop.journal.names
-        found = []
-        for k, (place, state) in enumerate(
+        arrivals = []
+        for k, (index, state) in enumerate(
             zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)
         ):
-            rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[place]
+            rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[index]
             if state == RUNNING and epoch in rungs.epochs:
-                # the last may be of members that have just come
-                row = next(row for row in reversed(rows) if place in row.members)
+                # the last row may contain only members that have just joined
+                row = next(row for row in reversed(rows) if index in row.members)
                 value = rungs.sign * float(
-                    row.values[names.index(rungs.metric), row.members == place].item()
+                    row.values[names.index(rungs.metric), row.members == index].item()
                 )
-                found.append((k, epoch, value if math.isfinite(value) else math.inf))
-        return found
+                arrivals.append((k, epoch, value if math.isfinite(value) else math.inf))
+        return arrivals
 
-    def prune(self, k: int, why: str) -> None:
-        """Member k of the population, as `at_rungs` counts, leaves at the next `leave`."""
+    def prune(self, k: int, reason: str) -> None:
+        """Mark row k of the population, as in `at_rungs`, to be removed by the next `leave`."""
         state_K = self.loop.now.watch.state_K.clone()
         state_K[k] = PRUNED
         self.loop.now.watch.state_K = state_K
-        self.loop.pruned[int(self.loop.now.members[k])] = why
+        self.loop.pruned[int(self.loop.now.members[k])] = reason
 
     def leave(self) -> list[tuple[Trial, Outcome]]:
-        """Those that have ended, out of the tensor."""
-        found = self.loop.leave()
-        left = [(self.trials[place], outcome) for place, outcome in sorted(found.items())]
-        self.trials = [trial for place, trial in enumerate(self.trials) if place not in found]
-        return left
+        """Remove the members that have ended, and return them with their outcomes."""
+        outcomes = self.loop.leave()
+        removed = [(self.trials[index], outcome) for index, outcome in sorted(outcomes.items())]
+        self.trials = [trial for index, trial in enumerate(self.trials) if index not in outcomes]
+        return removed

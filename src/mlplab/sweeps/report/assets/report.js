@@ -1,6 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f"];  // Okabe and Ito, for all eyes
+const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f"];  // Okabe and Ito: colors that color-blind people can tell apart
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash"];
 
 const digits = (value, real) => {
@@ -13,13 +13,13 @@ const digits = (value, real) => {
 };
 
 function element(name, text, attributes) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
-  return made;
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
+  return node;
 }
 
-// A table of {columns: [{name, kind}], rows: [[cell]]}. A cell is a value, or {shown, value, href}. Sorted by its header; long ones grow on demand.
+// A table of {columns: [{name, kind}], rows: [[cell]]}. A cell is a value, or {shown, value, href}. Headers sort the rows; long tables expand on demand.
 class SortedTable {
   constructor(host, table, limit) {
     this.table = table; this.limit = limit; this.filter = ""; this.column = null; this.down = false;
@@ -65,11 +65,11 @@ class SortedTable {
       const line = element("tr");
       row.forEach((cell, i) => {
         const column = this.table.columns[i], rich = cell !== null && typeof cell === "object";
-        const made = element("td", rich && cell.href ? undefined : rich ? cell.shown : column.kind === "number" ? digits(cell, column.real) : cell ?? "-");
-        if (rich && cell.href) made.append(element("a", cell.shown, {href: cell.href}));
-        made.className = column.kind === "number" ? "" : column.kind;
-        if (cell === "failed" || cell === "diverged") made.classList.add("bad");
-        line.append(made);
+        const node = element("td", rich && cell.href ? undefined : rich ? cell.shown : column.kind === "number" ? digits(cell, column.real) : cell ?? "-");
+        if (rich && cell.href) node.append(element("a", cell.shown, {href: cell.href}));
+        node.className = column.kind === "number" ? "" : column.kind;
+        if (cell === "failed" || cell === "diverged") node.classList.add("bad");
+        line.append(node);
       });
       return line;
     }));
@@ -112,18 +112,18 @@ function curves() {
 }
 
 function axes() {
-  const found = data.axes, title = data.headline, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const colorscale = dark ? [[0, "#7b6fd6"], [0.5, "#39b3a0"], [1, "#f6d743"]] : "Viridis";  // Viridis begins too dark for a dark page
-  if (found.kind === "points") {
-    return [[{x: found.x, y: found.mean, error_y: {type: "data", array: found.half, visible: true}, mode: found.numeric ? "markers+lines" : "markers", marker: {size: 9, color: PALETTE[0]}, line: {color: PALETTE[0]}, text: found.text, hovertemplate: "%{x}: %{y:.4g}<br>%{text}<extra></extra>"}],
-      {xaxis: {title: {text: found.keys[0]}, type: !found.numeric ? "category" : found.log ? "log" : "linear"}, yaxis: {title: {text: title}}}];
+  const figure = data.axes, title = data.headline, dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const colorscale = dark ? [[0, "#7b6fd6"], [0.5, "#39b3a0"], [1, "#f6d743"]] : "Viridis";  // the dark end of Viridis is invisible on a dark page
+  if (figure.kind === "points") {
+    return [[{x: figure.x, y: figure.mean, error_y: {type: "data", array: figure.half, visible: true}, mode: figure.numeric ? "markers+lines" : "markers", marker: {size: 9, color: PALETTE[0]}, line: {color: PALETTE[0]}, text: figure.text, hovertemplate: "%{x}: %{y:.4g}<br>%{text}<extra></extra>"}],
+      {xaxis: {title: {text: figure.keys[0]}, type: !figure.numeric ? "category" : figure.log ? "log" : "linear"}, yaxis: {title: {text: title}}}];
   }
-  if (found.kind === "heat") {
-    const few = found.x.length * found.y.length <= 120;
-    return [[{type: "heatmap", text: found.z.map((line) => line.map((z) => z === null ? "" : digits(z, true))), texttemplate: few ? "%{text}" : "", hovertext: found.text, x: found.x, y: found.y, z: found.z, colorscale, reversescale: !data.higher, hovertemplate: "%{hovertext}<extra></extra>", colorbar: {title: {text: title}}, xgap: 2, ygap: 2}],
-      {xaxis: {title: {text: found.keys[1]}, type: "category"}, yaxis: {title: {text: found.keys[0]}, type: "category"}}];
+  if (figure.kind === "heat") {
+    const few = figure.x.length * figure.y.length <= 120;
+    return [[{type: "heatmap", text: figure.z.map((line) => line.map((z) => z === null ? "" : digits(z, true))), texttemplate: few ? "%{text}" : "", hovertext: figure.text, x: figure.x, y: figure.y, z: figure.z, colorscale, reversescale: !data.higher, hovertemplate: "%{hovertext}<extra></extra>", colorbar: {title: {text: title}}, xgap: 2, ygap: 2}],
+      {xaxis: {title: {text: figure.keys[1]}, type: "category"}, yaxis: {title: {text: figure.keys[0]}, type: "category"}}];
   }
-  return [[{type: "parcoords", dimensions: found.dimensions, line: {color: found.color, colorscale, reversescale: !data.higher, showscale: true, colorbar: {title: {text: title}}}}], {margin: {l: 80, r: 60, t: 60, b: 30}}];
+  return [[{type: "parcoords", dimensions: figure.dimensions, line: {color: figure.color, colorscale, reversescale: !data.higher, showscale: true, colorbar: {title: {text: title}}}}], {margin: {l: 80, r: 60, t: 60, b: 30}}];
 }
 
 function start() {
