@@ -282,7 +282,7 @@ def test_misfits_are_said_in_words() -> None:
     assert weighted.incompatibility(two) is None
     assert (
         weighted.incompatibility(three)
-        == "needs one class weight for each class (2 given), the dataset has 3 classes"
+        == "needs one class weight per class (got 2), the dataset has 3 classes"
     )
     for word in WORDS:
         kinds = LOSSES[word].tasks
@@ -293,7 +293,7 @@ def test_misfits_are_said_in_words() -> None:
 
 def test_what_the_caller_must_know() -> None:
     assert {word for word, part in LOSSES.items() if part.reduction == "sum"} == {"nll"}
-    assert {word for word, part in LOSSES.items() if part.own_units} == {
+    assert {word for word, part in LOSSES.items() if part.original_units} == {
         "mape",
         "smape",
         "msle",

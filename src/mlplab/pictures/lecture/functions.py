@@ -78,7 +78,7 @@ def losses() -> Figure:
 def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
     """x, loss, derivative, and what x is."""
     if isinstance(loss, RegressionLoss):
-        target = 0.0 if loss.target_range == "any" and not loss.own_units else 2.0
+        target = 0.0 if loss.target_range == "any" and not loss.original_units else 2.0
         x = torch.linspace(
             target - REACH, target + REACH, 401, dtype=torch.float64
         ).requires_grad_()

@@ -56,7 +56,7 @@ class Representatives:
             getattr(settings.validation, "folds", None),
             getattr(settings.validation, "repeats", None),
         )
-        kind = repr((type(dataset), fixed, settings.loss.own_units, fold_spec))
+        kind = repr((type(dataset), fixed, settings.loss.original_units, fold_spec))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(kind, settings))
         except ValueError:
