@@ -22,7 +22,7 @@ def test_it_is_the_plain_product(monkeypatch, inputs, outputs, bias, to_input):
     g = torch.randn(3, 30, outputs, generator=generator, dtype=torch.float64)
     found = []
     for large in (0, 1 << 40):
-        monkeypatch.setattr(module, "LARGE", large)
+        monkeypatch.setattr(module, "MIN_ELEMENTS", large)
         own = [
             h.clone().requires_grad_(to_input),
             w.clone().requires_grad_(),
@@ -39,7 +39,7 @@ def test_it_is_the_plain_product(monkeypatch, inputs, outputs, bias, to_input):
 
 
 def test_a_lone_network_takes_the_plain_way(monkeypatch):
-    monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(module, "MIN_ELEMENTS", 0)
     monkeypatch.setattr(module, "_product", None)
     h, w = torch.randn(1, 30, 4), torch.randn(1, 4, 2)
     assert torch.equal(affine(h, w, None), torch.bmm(h, w))
