@@ -6,7 +6,7 @@ from harness import FULL
 
 from mlplab.pictures import style
 from mlplab.pictures.gallery import pictures
-from mlplab.pictures.registry import _found
+from mlplab.pictures.registry import _registered
 
 DPI = style.DPI if FULL else 40
 
@@ -20,4 +20,4 @@ def draw_only(monkeypatch, *names: str) -> None:
     """Leave out all other pictures, where a test needs a run that has some."""
     for picture in pictures():
         if picture.name not in names:
-            monkeypatch.delitem(_found, picture.name)
+            monkeypatch.delitem(_registered, picture.name)

@@ -90,7 +90,7 @@ def test_hover_tells_the_formula(opened, folder):
     opened.locator('.unit[data-unit="1.0"]').hover()
     text = opened.locator("#tip").inner_text()
     study = revisit(folder)[1]
-    weight, bias = study.weights(study.chosen)[0]
+    weight, bias = study.weights(study.best_frame)[0]
     unit = opened.evaluate("playback.data.columns[1].names[0]")
     assert text.startswith(
         f"{unit} = {study.settings.layers[0].activation.__class__.__name__.lower()}("

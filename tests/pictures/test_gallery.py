@@ -16,7 +16,7 @@ from mlplab.data.table import Dataset, class_table, value_table
 from mlplab.pictures.colors import palette
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.gallery.health import flat_and_dead
-from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
 
@@ -135,10 +135,10 @@ def test_a_new_picture_is_one_function():
         return drawn
 
     try:
-        encoded = draw(study_of(), _found["mine"])
+        encoded = draw(study_of(), _registered["mine"])
         assert Image.open(io.BytesIO(encoded)).format == "PNG"
     finally:
-        del _found["mine"]
+        del _registered["mine"]
 
 
 def test_classes_called_by_colors_have_them():
@@ -153,7 +153,7 @@ def test_dead_units_are_counted():
     views = study.network.layout.layers(study.network.layout.split(frames.theta_RP))
     views[0].weight[:, :, 0] = 0.0
     views[0].bias[:, :, 0] = -1.0  # never above zero
-    flat, dead = flat_and_dead(study, study.points("train").x, [0, study.chosen])
+    flat, dead = flat_and_dead(study, study.points("train").x, [0, study.best_frame])
     assert (dead[0] >= 0.25).all()
     assert (flat[0] >= dead[0]).all()
     assert flat_and_dead(study_of(activation="identity"), study.points("train").x, [0])[0][0] == 0.0

@@ -108,9 +108,9 @@ def test_plain_descent_halts_at_the_saddle():
 def test_the_lowest_points_are_lowest(surface):
     import torch
 
-    for best in surface.best:
+    for minimum in surface.minima:
         x, y = (
-            torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in best
+            torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in minimum
         )
         slopes = torch.autograd.grad(surface.value(x, y), (x, y))
         assert max(abs(slope.item()) for slope in slopes) < 1e-9

@@ -10,7 +10,7 @@ from drawing import draw_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
-from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering import time_budget
 from mlplab.pictures.rendering.final_figures import spread
 from mlplab.pictures.rendering.time_budget import Budget
@@ -110,7 +110,7 @@ def test_a_picture_that_fails_costs_nothing(tmp_path, monkeypatch):
     try:
         run = mlplab.run([*QUICK, "tracking.picture_share=1"], tmp_path / "run")
     finally:
-        del _found["broken"]
+        del _registered["broken"]
     assert run.status == "done"
     assert "this picture cannot be drawn" in (run.folder / "log.txt").read_text()
     assert (run.folder / "pictures" / "health.png").exists()
@@ -122,7 +122,7 @@ def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(final_figures.board, "network_graph", interrupt)
+    monkeypatch.setattr(final_figures.tensorboard_extras, "network_graph", interrupt)
     run = mlplab.run(QUICK, tmp_path / "run")
     assert run.status == "done"
     assert mlplab.load(run.folder).metrics == run.metrics

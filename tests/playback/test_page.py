@@ -110,7 +110,7 @@ def test_weights_and_points_are_the_run_s():
             )
             np.testing.assert_allclose(array(f"bias.{i}")[frame], bias, rtol=1e-6)
     assert description["parts"] == ["train", "test"]
-    places = study.plane.place(study.points("test", 250).x)
+    places = study.plane.project(study.points("test", 250).x)
     np.testing.assert_allclose(array("place.test"), places, rtol=1e-6)
     two = study.layers(study.points("test", 250).x, range(len(study.frames)))[1].numpy()
     np.testing.assert_allclose(array("space.2.test"), two, atol=0.0021 * (two.max() - two.min()))
@@ -137,7 +137,7 @@ def test_large_networks_are_thinned_and_it_is_said():
     description, _ = payload(study)
     assert [len(column["names"]) for column in description["columns"]] == [8, 8, 8, 8, 8, 8, 8, 10]
     assert "6 of 9 hidden layers" in description["left_out"]
-    assert "main directions" in study.plane.said
+    assert "main directions" in study.plane.note
 
 
 def test_the_page_makes_no_request_and_escapes_names(trained):

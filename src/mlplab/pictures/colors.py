@@ -25,7 +25,7 @@ COLORS = (
     "#4D4D4D",
 )
 # A class that is called by a color has that color, as far as readers can tell it from the others.
-NAMED = {
+NAMED_COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
     "green": "#009E73",
@@ -41,8 +41,8 @@ def palette(names: Sequence[str]) -> tuple[str, ...]:
     """A color for each class: its own where all classes are called by colors, else one after the
     other.
     """
-    if names and all(name in NAMED for name in names):
-        return tuple(NAMED[name] for name in names)
+    if names and all(name in NAMED_COLORS for name in names):
+        return tuple(NAMED_COLORS[name] for name in names)
     return tuple(color(c) for c in range(len(names)))
 
 
@@ -50,6 +50,6 @@ def color(index: int) -> str:
     return COLORS[index % len(COLORS)]
 
 
-def rgb(word: str) -> Floats:
+def rgb(hex_color: str) -> Floats:
     """Red, green, blue in [0, 1]."""
-    return np.array([int(word[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.array([int(hex_color[i : i + 2], 16) / 255 for i in (1, 3, 5)])

@@ -29,22 +29,22 @@ class Plane:
     names: tuple[str, ...]
     low: Floats  # of each coordinate
     high: Floats
-    said: str  # what a reader must know; empty where the features are drawn as they are
+    note: str  # what a reader must know; empty where the features are drawn as they are
 
     @property
     def dimensions(self) -> int:
         return len(self.axes_2F)
 
-    def place(self, scaled_NF: Floats) -> Floats:
+    def project(self, scaled_NF: Floats) -> Floats:
         """Coordinates [N, 1 or 2] of scaled features."""
         x_NF = self.scaler.invert(scaled_NF) if self.kind == "features" else scaled_NF
         return (x_NF - self.origin_F) @ self.axes_2F.T
 
-    def lift(self, places_N2: Floats) -> Floats:
+    def lift(self, points_N2: Floats) -> Floats:
         """Scaled features [N, F] of coordinates: the point of the plane in the space of the
         features.
         """
-        x_NF = places_N2 @ self.axes_2F + self.origin_F
+        x_NF = points_N2 @ self.axes_2F + self.origin_F
         return self.scaler.apply(x_NF) if self.kind == "features" else x_NF
 
     def grid(self, size: int) -> Floats:
@@ -66,7 +66,7 @@ class Plane:
         return float(self.low[0]), float(self.high[0]), float(self.low[-1]), float(self.high[-1])
 
 
-def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane:
+def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane:
     """The plane of these points; they and a margin around them are drawn."""
     num_features = scaled_NF.shape[1]
     if num_features <= 2:
@@ -81,17 +81,17 @@ def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane
             "",
         )
     else:
-        axes_2F, share = principal_axes(scaled_NF, 2)
-        said = (
+        axes_2F, variance_fraction = principal_axes(scaled_NF, 2)
+        note = (
             f"{num_features} features on the plane of their 2 main directions, which hold"
-            f" {share:.0%} of the variance"
+            f" {variance_fraction:.0%} of the variance"
         )
         labels = ("1st main direction", "2nd main direction")
         plane = Plane(
-            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), said
+            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), note
         )
-    places = plane.place(scaled_NF)
-    low, high = places.min(0), places.max(0)
+    positions = plane.project(scaled_NF)
+    low, high = positions.min(0), positions.max(0)
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
     return Plane(
         plane.kind,
@@ -101,7 +101,7 @@ def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane
         plane.names,
         low - margin,
         high + margin,
-        plane.said,
+        plane.note,
     )
 
 

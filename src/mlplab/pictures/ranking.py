@@ -34,8 +34,10 @@ class Ranking:
     @property
     def precision(self) -> Floats:
         """1 where nothing is called positive."""
-        called = self.true_positives + self.false_positives
-        return np.where(called > 0, self.true_positives / np.maximum(called, 1), 1.0)
+        predicted_positive = self.true_positives + self.false_positives
+        return np.where(
+            predicted_positive > 0, self.true_positives / np.maximum(predicted_positive, 1), 1.0
+        )
 
     @property
     def area(self) -> float:
@@ -48,7 +50,7 @@ class Ranking:
         return float((np.diff(self.true_positive_rate) * self.precision[1:]).sum())
 
 
-def rank(positive_N: NDArray[np.bool_], score_N: Floats) -> Ranking:
+def rank_scores(positive_N: NDArray[np.bool_], score_N: Floats) -> Ranking:
     """Both kinds must be there."""
     order = np.argsort(-score_N, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score_N[order])), len(order) - 1)

@@ -13,14 +13,14 @@ from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
 
 
 def scatter_classes(
-    axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
+    axes: Any, study: Study, points_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
 ) -> None:
     """Classes beyond the tenth share colors and markers with the first ones."""
     for c in np.unique(classes_N).tolist():
-        own = places_N2[classes_N == c]
+        class_points = points_N2[classes_N == c]
         axes.scatter(
-            own[:, 0],
-            own[:, 1],
+            class_points[:, 0],
+            class_points[:, 1],
             s=size,
             color=study.colors[c],
             marker=MARKERS[c % len(MARKERS)],
@@ -30,7 +30,7 @@ def scatter_classes(
         )
 
 
-def legend_of_classes(axes: Any, study: Study) -> None:
+def class_legend(axes: Any, study: Study) -> None:
     """A legend with every class, also those without a point here."""
     from matplotlib.lines import Line2D
 
@@ -59,12 +59,12 @@ def legend_of_classes(axes: Any, study: Study) -> None:
 
 
 def scatter_values(
-    axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]
+    axes: Any, points_N2: Floats, values_N: Floats, limits: tuple[float, float]
 ) -> Any:
     """Points colored by a value; what a color bar needs."""
     return axes.scatter(
-        places_N2[:, 0],
-        places_N2[:, 1],
+        points_N2[:, 0],
+        points_N2[:, 1],
         c=values_N,
         cmap="viridis",
         vmin=limits[0],
@@ -76,11 +76,11 @@ def scatter_values(
     )
 
 
-def ring(axes: Any, places_N2: Floats) -> None:
+def ring_points(axes: Any, points_N2: Floats) -> None:
     """Mark points, as those that are predicted wrongly."""
     axes.scatter(
-        places_N2[:, 0],
-        places_N2[:, 1],
+        points_N2[:, 0],
+        points_N2[:, 1],
         s=46,
         facecolors="none",
         edgecolors=INK,
@@ -89,7 +89,7 @@ def ring(axes: Any, places_N2: Floats) -> None:
     )
 
 
-def frame_plane(axes: Any, study: Study) -> None:
+def set_plane_axes(axes: Any, study: Study) -> None:
     """Limits and names of the plane."""
     left, right, bottom, top = study.plane.extent
     axes.set_xlim(left, right)
@@ -101,7 +101,7 @@ def frame_plane(axes: Any, study: Study) -> None:
             axes.set_box_aspect((top - bottom) / (right - left))
 
 
-def number_shown(points: Points) -> str:
+def example_count(points: Points) -> str:
     """How many examples a panel shows."""
     return (
         f"{len(points):,}"

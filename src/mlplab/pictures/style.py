@@ -57,8 +57,8 @@ def style() -> Any:
         for key, value in rcParamsDefault.items()
         if not key.startswith(("backend", "interactive"))
     }
-    chosen: Any = {**defaults, **_STYLE}
-    return rc_context(chosen)
+    settings: Any = {**defaults, **_STYLE}
+    return rc_context(settings)
 
 
 def figure(
@@ -76,29 +76,29 @@ def figure(
     The places are given, not worked out: matplotlib's layout engines take longer than the drawing,
     and would move a picture from step to step.
     """
-    made = Figure(figsize=(width, height))
-    made.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
-    made.subplots_adjust(wspace=gap / 3, hspace=gap / 2)
-    FigureCanvasAgg(made)
-    return made
+    fig = Figure(figsize=(width, height))
+    fig.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    fig.subplots_adjust(wspace=gap / 3, hspace=gap / 2)
+    FigureCanvasAgg(fig)
+    return fig
 
 
-def png(drawn: Figure, dpi: int = DPI) -> bytes:
+def png(fig: Figure, dpi: int = DPI) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    drawn.savefig(
+    fig.savefig(
         buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3}
     )
     return buffer.getvalue()
 
 
-def headline(drawn: Figure, title: str, *remarks: str) -> None:
+def headline(fig: Figure, title: str, *remarks: str) -> None:
     """What is seen, and at the bottom in small what a reader must know."""
-    height = drawn.get_figheight()
-    drawn.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
-    if said := "; ".join(remark for remark in remarks if remark):
-        text = textwrap.fill(said, int(13 * drawn.get_figwidth()))
-        drawn.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
+    height = fig.get_figheight()
+    fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
+    if remark_text := "; ".join(remark for remark in remarks if remark):
+        text = textwrap.fill(remark_text, int(13 * fig.get_figwidth()))
+        fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
 
 
 def logarithmic(axes: Any) -> None:
@@ -124,7 +124,7 @@ def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:
     num_classes = probabilities_NC.shape[1]
     winner = probabilities_NC.argmax(1)
     sure = (probabilities_NC.max(1) - 1 / num_classes) / (1 - 1 / num_classes)
-    colors = np.array([rgb(word) for word in colors_C])[winner]
+    colors = np.array([rgb(hex_color) for hex_color in colors_C])[winner]
     return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colors))
 
 
@@ -136,10 +136,10 @@ def map_picture(values: Floats, reach: float | None = None) -> Floats:
     return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / max(reach, 1e-12), -1, 1)))[..., :3]
 
 
-def shorten(words: Sequence[str], most: int = 6) -> list[str]:
+def shorten(names: Sequence[str], max_names: int = 6) -> list[str]:
     """The first few words and how many more there are."""
     return (
-        list(words)
-        if len(words) <= most
-        else [*words[: most - 1], f"and {len(words) - most + 1} more"]
+        list(names)
+        if len(names) <= max_names
+        else [*names[: max_names - 1], f"and {len(names) - max_names + 1} more"]
     )

@@ -37,7 +37,7 @@ def page(run: Run, study: Study) -> str:
         "facts": _facts(run),
         "command": command,
         "config": yaml_text(run.settings.config),
-        "said": "; ".join(filter(None, [study.plane.said, description["left_out"]])),
+        "said": "; ".join(filter(None, [study.plane.note, description["left_out"]])),
     }.items():
         body = body.replace("{{" + key + "}}", html.escape(value))
     return "\n".join(
@@ -67,10 +67,10 @@ def page(run: Run, study: Study) -> str:
 
 def repeat_command(run: Run) -> str:
     """The command line that trains the run again."""
-    words = list(typed_overrides(run.folder))
-    if not any(word.startswith("seed=") for word in words):
-        words.append(f"seed={run.settings.seed}")
-    return "mlplab train " + " ".join(shlex.quote(word) for word in words)
+    overrides = list(typed_overrides(run.folder))
+    if not any(override.startswith("seed=") for override in overrides):
+        overrides.append(f"seed={run.settings.seed}")
+    return "mlplab train " + " ".join(shlex.quote(override) for override in overrides)
 
 
 def _script(value: Any) -> str:
@@ -79,12 +79,12 @@ def _script(value: Any) -> str:
 
 
 def _facts(run: Run) -> str:
-    wanted = [
+    names = [
         name
         for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse")
         if name in run.metrics
     ][:3]
-    numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in wanted)
+    numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in names)
     summary = run.summary
     return (
         f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} ·"

@@ -19,14 +19,16 @@ def revisit(folder: Path) -> tuple[Run, Study]:
     """
     run = load(folder)
     try:
-        frames, chosen = load_frames(folder)
+        frames, best_frame = load_frames(folder)
     except FileNotFoundError as error:
         raise PlaybackError(str(error)) from None
     member = prepare_members([run.settings])[0]
-    recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
-    if recorded and recorded != member.prepared.data_hash:
+    recorded_hash = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get(
+        "data_hash"
+    )
+    if recorded_hash and recorded_hash != member.prepared.data_hash:
         raise PlaybackError(
             f"The data of {folder} are not what they were when it was trained"
             f" (dataset={run.settings.word('dataset')}): it cannot be drawn."
         )
-    return run, Study(member.settings, member.prepared, frames, chosen, run.history)
+    return run, Study(member.settings, member.prepared, frames, best_frame, run.history)

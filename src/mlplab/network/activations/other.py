@@ -64,9 +64,7 @@ class Softshrink(Activation):
     derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
     output_range: ClassVar[str] = "(-inf, inf)"
 
-    lambd: Number = number(
-        0.5, "distance that values move; smaller values become 0", at_least=0
-    )
+    lambd: Number = number(0.5, "distance that values move; smaller values become 0", at_least=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
         if isinstance(self.lambd, Tensor):

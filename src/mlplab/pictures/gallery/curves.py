@@ -22,8 +22,8 @@ def curves(study: Study, frame: int) -> Figure | None:
     history = study.history
     if not len(history):
         return None
-    drawn = figure(9.4, 4.1, bottom=0.7, top=0.5)
-    panels = drawn.subplots(1, 2)
+    fig = figure(9.4, 4.1, bottom=0.7, top=0.5)
+    panels = fig.subplots(1, 2)
     for axes, metric in zip(
         panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True
     ):
@@ -43,18 +43,18 @@ def curves(study: Study, frame: int) -> Figure | None:
             metric,
             [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names],
         )
-        best = int(study.frames.epoch[study.chosen])
+        best = int(study.frames.epoch[study.best_frame])
         axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         faint_grid(axes)
     panels[0].legend(loc="best")
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: loss and"
         f" {'accuracy' if study.classifies else 'root mean squared error'} while training",
     )
-    return drawn
+    return fig
 
 
 def _limits(axes: Any, metric: str, columns: list[Any]) -> None:

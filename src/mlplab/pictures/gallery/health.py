@@ -16,12 +16,12 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
-FLAT = 0.1  # |f'(z)| below which an activation passes hardly any gradient
-DEAD = 0.01  # ... on every example: the unit cannot learn any more
-MOST_FRAMES = 25
+FLAT_SLOPE = 0.1  # |f'(z)| below which an activation passes hardly any gradient
+DEAD_SLOPE = 0.01  # ... on every example: the unit cannot learn any more
+MAX_FRAMES = 25
 MAX_EXAMPLES = 200
-MOST_LAYERS = 12
-MAX_NUMBERS = 4_000_000
+MAX_LAYERS = 12
+MAX_VALUES = 4_000_000
 
 
 @picture()
@@ -31,38 +31,43 @@ def health(study: Study, frame: int) -> Figure | None:
     """
     if not len(study.history):
         return None
-    drawn = figure(11.5, 7.4, right=1.3)
-    panels = drawn.subplots(2, 2)
+    fig = figure(11.5, 7.4, right=1.3)
+    panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = list(range(1, num_layers + 1))
-    if num_layers > MOST_LAYERS:
+    if num_layers > MAX_LAYERS:
         layers = sorted(
-            {1 + round(i * (num_layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)}
+            {1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)}
         )
-    tint = {
+    layer_colors = {
         layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
         for i, layer in enumerate(layers)
     }
-    _activations(panels[0, 0], study, layers, tint)
-    _norms(panels[0, 1], study, layers, tint, "gradient_norm", "gradient norm")
+    _activations(panels[0, 0], study, layers, layer_colors)
+    _norms(panels[0, 1], study, layers, layer_colors, "gradient_norm", "gradient norm")
     _norms(
-        panels[1, 0], study, layers, tint, "update_ratio", "size of an update / size of the weights"
+        panels[1, 0],
+        study,
+        layers,
+        layer_colors,
+        "update_ratio",
+        "size of an update / size of the weights",
     )
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
-    _spread(panels[1, 1], study, layers, tint, frame)
+    _spread(panels[1, 1], study, layers, layer_colors, frame)
     handles = panels[0, 1].get_legend_handles_labels()
-    drawn.legend(*handles, loc="upper right")
+    fig.legend(*handles, loc="upper right")
     left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: health of the training",
         "dotted in the update ratios: 1e-3, a usual size",
         left_out,
     )
-    return drawn
+    return fig
 
 
-def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any]) -> None:
+def _activations(axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any]) -> None:
     """Share of flat activations (lines) and of dead units (dots) over the training."""
     axes.set_title("flat activations (lines), dead units (dots)")
     axes.set_xlabel("epoch")
@@ -82,31 +87,38 @@ def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any
         )
         return
     x = study.points("train", MAX_EXAMPLES).x
-    numbers = len(x) * sum(layer.units for layer in study.network.layers[:-1])
-    most = int(np.clip(MAX_NUMBERS // max(numbers, 1), 2, MOST_FRAMES))
-    rows = np.unique(np.linspace(0, len(study.frames) - 1, most).round().astype(int)).tolist()
+    values_per_frame = len(x) * sum(layer.units for layer in study.network.layers[:-1])
+    max_frames = int(np.clip(MAX_VALUES // max(values_per_frame, 1), 2, MAX_FRAMES))
+    rows = np.unique(np.linspace(0, len(study.frames) - 1, max_frames).round().astype(int)).tolist()
     flat, dead = flat_and_dead(study, x, rows)
     for layer in hidden:
-        axes.plot(study.frames.epoch[rows], flat[layer - 1], color=tint[layer], linewidth=1.5)
-        axes.plot(study.frames.epoch[rows], dead[layer - 1], ".", color=tint[layer], markersize=6)
+        axes.plot(
+            study.frames.epoch[rows], flat[layer - 1], color=layer_colors[layer], linewidth=1.5
+        )
+        axes.plot(
+            study.frames.epoch[rows], dead[layer - 1], ".", color=layer_colors[layer], markersize=6
+        )
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
     """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1,
     and of units with |f'(z)| < 0.01 on every example.
     """
-    found = [study.slopes(x_NF, [row]) for row in rows]
-    layers = range(len(found[0]))
-    flat = [np.array([(slopes[layer] < FLAT).mean() for slopes in found]) for layer in layers]
+    slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
+    layers = range(len(slopes_by_frame[0]))
+    flat = [
+        np.array([(slopes[layer] < FLAT_SLOPE).mean() for slopes in slopes_by_frame])
+        for layer in layers
+    ]
     dead = [
-        np.array([(slopes[layer] < DEAD).all(axis=1).mean() for slopes in found])
+        np.array([(slopes[layer] < DEAD_SLOPE).all(axis=1).mean() for slopes in slopes_by_frame])
         for layer in layers
     ]
     return flat, dead
 
 
 def _norms(
-    axes: Any, study: Study, layers: list[int], tint: dict[int, Any], name: str, title: str
+    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], name: str, title: str
 ) -> None:
     last = len(study.network.layers)
     for layer in layers:
@@ -115,7 +127,7 @@ def _norms(
         axes.plot(
             study.history.epoch,
             values,
-            color=tint[layer],
+            color=layer_colors[layer],
             linewidth=1.2,
             label="output layer" if layer == last else f"layer {layer}",
         )
@@ -125,13 +137,15 @@ def _norms(
     faint_grid(axes)
 
 
-def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], frame: int) -> None:
+def _spread(
+    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], frame: int
+) -> None:
     """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the
     chosen network.
     """
-    first, chosen = study.weights(0), study.weights(frame)
-    for place, layer in enumerate(layers):
-        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, chosen, 0.9)):
+    first, current = study.weights(0), study.weights(frame)
+    for position, layer in enumerate(layers):
+        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, current, 0.9)):
             values = np.sort(weights[layer - 1][0].ravel())
             stats = dict(
                 zip(
@@ -140,10 +154,10 @@ def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], fr
                     strict=True,
                 )
             )
-            box = {"facecolor": tint[layer], "alpha": alpha, "edgecolor": INK}
+            box = {"facecolor": layer_colors[layer], "alpha": alpha, "edgecolor": INK}
             axes.bxp(
                 [stats],
-                positions=[place + shift],
+                positions=[position + shift],
                 widths=0.3,
                 showfliers=False,
                 patch_artist=True,

@@ -17,7 +17,7 @@ from mlplab.pictures.style import png, style
 def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
     """One picture as PNG; None where the run has no such picture."""
     with style():
-        drawn = picture.draw(study, study.chosen if frame is None else frame)
+        drawn = picture.draw(study, study.best_frame if frame is None else frame)
         return None if drawn is None else png(drawn)
 
 

@@ -12,9 +12,9 @@ class Budget:
     pictures is hardly slower than one without.
     """
 
-    def __init__(self, share: float, expected: float) -> None:
+    def __init__(self, fraction: float, expected: float) -> None:
         # seconds that the next piece of work is thought to take
-        self.share, self.expected = share, expected
+        self.fraction, self.expected = fraction, expected
         self.started, self.spent = time.monotonic(), 0.0
 
     @property
@@ -23,7 +23,7 @@ class Budget:
 
     def allows(self) -> bool:
         """Whether another piece of work fits."""
-        return self.spent + self.expected <= self.share * self.elapsed
+        return self.spent + self.expected <= self.fraction * self.elapsed
 
     @contextlib.contextmanager
     def spend(self) -> Iterator[None]:
