@@ -76,9 +76,9 @@ def test_slider_play_and_keyboard(opened):
 
 def test_points_and_discretise(opened):
     shown = pixels(opened, "#map")
-    opened.locator("#part").uncheck()
+    opened.locator("#split").uncheck()
     assert pixels(opened, "#map") != shown
-    opened.locator("#part").check()
+    opened.locator("#split").check()
     assert pixels(opened, "#map") == shown
     if opened.evaluate("playback.data.plane.dimensions") == 2:
         opened.locator("body").press("d")
@@ -109,7 +109,7 @@ def test_hover_tells_the_formula(opened, folder):
 def test_the_focus_of_the_keyboard_tells_it_too(opened):
     opened.locator('.unit[data-unit="1.0"]').focus()
     assert opened.locator("#tip").is_visible()
-    assert "large" in opened.locator("#map-title").inner_text()
+    assert "Unit" in opened.locator("#map-title").inner_text()
 
 
 def test_the_maps_are_what_the_run_predicts(opened, folder):

@@ -109,9 +109,9 @@ def test_weights_and_points_are_the_run_s():
                 array(f"weight.{i}")[frame].reshape(weight.shape), weight, rtol=1e-6
             )
             np.testing.assert_allclose(array(f"bias.{i}")[frame], bias, rtol=1e-6)
-    assert description["parts"] == ["train", "test"]
+    assert description["splits"] == ["train", "test"]
     places = study.plane.project(study.points("test", 250).x)
-    np.testing.assert_allclose(array("place.test"), places, rtol=1e-6)
+    np.testing.assert_allclose(array("position.test"), places, rtol=1e-6)
     two = study.layers(study.points("test", 250).x, range(len(study.frames)))[1].numpy()
     np.testing.assert_allclose(array("space.2.test"), two, atol=0.0021 * (two.max() - two.min()))
 
@@ -137,7 +137,7 @@ def test_large_networks_are_thinned_and_it_is_said():
     description, _ = payload(study)
     assert [len(column["names"]) for column in description["columns"]] == [8, 8, 8, 8, 8, 8, 8, 10]
     assert "6 of 9 hidden layers" in description["left_out"]
-    assert "main directions" in study.plane.note
+    assert "principal components" in study.plane.note
 
 
 def test_the_page_makes_no_request_and_escapes_names(trained):
@@ -200,7 +200,7 @@ def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
         (["nowhere"], "no folder"),
         (["empty"], "no sweep and no run"),
         (["scalars"], "tracking=full"),
-        (["changed"], "not what they were"),
+        (["changed"], "changed since it was trained"),
         (["failed"], "without weights"),
         (["run", "--gig"], "It is `mlplab report DIR`"),
         ([], "It is `mlplab report DIR`"),

@@ -1,4 +1,4 @@
-"""Figures one after the other as an animated GIF."""
+"""Writes a sequence of figures as an animated GIF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRAME_MILLISECONDS = 90
-LAST_FRAME_MILLISECONDS = 2000  # the end stands still before it begins again
+LAST_FRAME_MILLISECONDS = 2000  # pause before the animation restarts
 
 
 def write_gif(
@@ -23,7 +23,10 @@ def write_gif(
     progress: Callable[[int], None] = lambda done: None,
     dpi: int = 70,
 ) -> None:
-    """Each frame is a figure, or several side by side."""
+    """Write one frame per figure, or per list of figures placed side by side.
+
+    `progress` is called with the number of frames drawn so far; `dpi` is in dots per inch.
+    """
     frames: list[Any] = []
     with style():
         for done, figure in enumerate(figures, 1):

@@ -1,7 +1,8 @@
-"""Which part of a network is drawn as a diagram, and where: units and layers are thinned where
-there are too many.
+"""Selection of the layers and units of a network that are drawn as a diagram.
 
-Shapes: G fields of the grid.
+Large networks are reduced to a limited number of layers and units.
+
+Shapes: R frames, G grid points.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from mlplab.pictures.study import Study
 
 @dataclass(frozen=True)
 class Column:
-    """One layer of the diagram: its place in the network (0 is the input), the units that are
-    shown, and of how many.
+    """One layer of the diagram.
+
+    `layer` is its index in the network (0 is the input), `units` are the indices of the units
+    shown, and `total` is the number of units of the layer.
     """
 
     layer: int
@@ -31,15 +34,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Diagram:
-    """The columns from left to right; `note` tells what was left out."""
+    """The columns from left to right; `note` describes what is not shown."""
 
     columns: tuple[Column, ...]
     note: str
 
 
 def build_diagram(study: Study, max_units: int = 8, max_layers: int = 6) -> Diagram:
-    """The input, at most so many hidden layers (the first and the last ones), the output; of each
-    layer the units with the largest weights onwards.
+    """Return the diagram of a network: the input, hidden layers and the output.
+
+    If there are too many hidden layers, the first and the last ones are shown. If a layer has too
+    many units, those with the largest outgoing weights are shown.
     """
     weights = [weight for weight, _ in study.weights(study.best_frame)]
     num_hidden = len(weights) - 1
@@ -57,14 +62,14 @@ def build_diagram(study: Study, max_units: int = 8, max_layers: int = 6) -> Diag
         columns.append(
             Column(layer, _largest(size, max_units if layer <= num_hidden else 10), total)
         )
-    left_out = []
+    omissions = []
     if len(hidden) < num_hidden:
-        left_out.append(f"{len(hidden)} of {num_hidden} hidden layers")
+        omissions.append(f"{len(hidden)} of {num_hidden} hidden layers")
     if any(len(column.units) < column.total for column in columns):
-        left_out.append(
-            f"of each layer at most {max_units} units, those with the largest weights onwards"
+        omissions.append(
+            f"at most {max_units} units per layer, those with the largest outgoing weights"
         )
-    return Diagram(tuple(columns), f"shown: {' and '.join(left_out)}" if left_out else "")
+    return Diagram(tuple(columns), f"shown: {' and '.join(omissions)}" if omissions else "")
 
 
 def _largest(size: Floats, max_count: int) -> tuple[int, ...]:
@@ -74,8 +79,9 @@ def _largest(size: Floats, max_count: int) -> tuple[int, ...]:
 def unit_maps(
     study: Study, diagram: Diagram, grid_GF: Floats, rows: list[int]
 ) -> list[list[Floats]]:
-    """For each column the values of each shown unit over the grid: [R, G]. The input's are the
-    features, the output's what the network predicts.
+    """Return for each column the values of each shown unit on the grid, [R, G].
+
+    The values of the input are the features, those of the output are the predictions.
     """
     layers = study.layers(grid_GF, rows)
     predicted = study.outputs(grid_GF, rows)
@@ -98,7 +104,7 @@ def unit_maps(
 
 
 def formula(study: Study, layer: int, unit: int, frame: int, max_count: int = 6) -> str:
-    """The formula of a unit with its numbers: "tanh(0.52 x1 - 1.3 x2 + 0.4)"."""
+    """Return the formula of a unit with its weights, such as "tanh(0.52 x1 -1.3 x2 +0.4)"."""
     weight, bias = study.weights(frame)[layer - 1]
     names = (
         study.prepared.feature_names

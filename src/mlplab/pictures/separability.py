@@ -1,5 +1,4 @@
-"""How easily a linear model reads the answer from a representation: what hidden layers are for, as
-a number.
+"""How well a linear model predicts the target from a hidden representation.
 
 Shapes: N examples, H units of a layer, C classes.
 """
@@ -15,20 +14,20 @@ from mlplab.pictures.study import Points, Study
 
 MAX_EXAMPLES = 1000
 MAX_UNITS = 64
-MAX_PARAMETERS = 640  # that a linear model may have: its Newton steps cost the third power
+MAX_PARAMETERS = 640  # of a linear model; the cost of a Newton step grows with the third power
 MAX_ITERATIONS = 25
 TOLERANCE = 1e-5
-PENALTY = 1e-5  # keeps the weights finite where the classes can be parted
+PENALTY = 1e-5  # keeps the weights finite if the classes are separable
 
 
 def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
-    """For each layer (0 is the input) the score of a linear model on its outputs: fitted on the
-    train part, judged on the judged part.
+    """Return for each layer (0 is the input) the score of a linear model on its outputs.
 
-    Accuracy of multinomial logistic regression for classes, R2 of least squares for values, on at
-    most 1,000 examples. Layers of more than 64 units (fewer with many classes) are read through
-    their main directions. scikit-learn's models say the same, a test compares them; but only to
-    import them takes longer than all pictures of a small run.
+    The model is fitted on at most 1,000 training examples and scored on at most 1,000 of the
+    evaluation split. The score is the accuracy of multinomial logistic regression for classes and
+    R2 of least squares for values. Layers with more than 64 units (fewer with many classes) are
+    reduced to their principal components. scikit-learn would give the same scores, but importing it
+    takes longer than drawing all pictures of a small run.
     """
     train_points, eval_points = (
         study.points("train", MAX_EXAMPLES),
@@ -54,9 +53,7 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
 
 
 def _scaled(a_NH: Floats, b_NH: Floats, max_units: int) -> tuple[Floats, Floats]:
-    """Standardized by the first, its main directions where there are many units, with a column of
-    ones.
-    """
+    """Standardize both by the first, reduce many units to principal components, append ones."""
     mean, std = a_NH.mean(0), a_NH.std(0)
     std = np.where(std > 1e-12, std, 1.0)
     a_NH, b_NH = (a_NH - mean) / std, (b_NH - mean) / std
@@ -74,8 +71,9 @@ def _accuracy(
 
 
 def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) -> Floats:
-    """Weights [H, C] of multinomial logistic regression with a slight L2 penalty: Newton's method,
-    each step halved until it helps.
+    """Return the weights [H, C] of multinomial logistic regression with a slight L2 penalty.
+
+    Uses Newton's method; each step is halved until the objective decreases.
     """
     num_examples, num_units = x_NH.shape
     target_NC = np.eye(num_classes)[y_N]
@@ -109,7 +107,7 @@ def logistic_regression(x_NH: Floats, y_N: NDArray[np.int64], num_classes: int) 
 
 
 def _objective(x_NH: Floats, target_NC: Floats, weight_HC: Floats) -> tuple[float, Floats]:
-    """Mean cross-entropy with the penalty, and the class probabilities."""
+    """Return the mean cross-entropy plus the penalty, and the class probabilities [N, C]."""
     scores_NC = x_NH @ weight_HC
     scores_NC -= scores_NC.max(1, keepdims=True)
     log_NC = scores_NC - np.log(np.exp(scores_NC).sum(1, keepdims=True))
@@ -119,7 +117,7 @@ def _objective(x_NH: Floats, target_NC: Floats, weight_HC: Floats) -> tuple[floa
 
 
 def _hessian(x_NH: Floats, probability_NC: Floats) -> Floats:
-    """[C * H, C * H]: block (a, b) is X' diag(p_a (1[a = b] - p_b)) X / N."""
+    """Return the Hessian [C * H, C * H]; block (a, b) is X' diag(p_a (1[a = b] - p_b)) X / N."""
     num_examples, num_units = x_NH.shape
     num_classes = probability_NC.shape[1]
     blocks = np.empty((num_classes, num_units, num_classes, num_units))

@@ -1,5 +1,4 @@
-"""What every picture of a run is drawn from: the network at some moments of its training, with the
-data it learned from.
+"""The data of all pictures of a run: its network at some frames of the training, and its examples.
 
 Shapes: R frames, N examples, F features, H units of a layer, C classes or targets.
 """
@@ -27,18 +26,19 @@ from mlplab.training import Frames, History
 
 MAX_POINTS = 1000
 MAX_EXAMPLES = 20_000
-MAX_VALUES = 8_000_000  # of one layer that are held at once
+MAX_VALUES = 8_000_000  # elements of one layer's outputs per chunk
 
 
 @dataclass(frozen=True)
 class Points:
-    """Some examples of one part: scaled features [N, F], and classes int64 [N] or values in the
-    target's units [N, T].
+    """A sample of one split: scaled features [N, F] and targets.
+
+    Targets are classes, int64 [N], or values in their original units, [N, T].
     """
 
     x: Floats
     y: NDArray[np.float64] | NDArray[np.int64]
-    total: int  # of which these were picked
+    total: int  # number of examples in the split
 
     def __len__(self) -> int:
         return len(self.x)
@@ -46,7 +46,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Study:
-    """A run to look at. `best_frame` is the frame of the weights that the run ended with."""
+    """A run to draw. `best_frame` is the index of the frame with the final weights of the run."""
 
     settings: Settings
     prepared: Prepared
@@ -92,18 +92,18 @@ class Study:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The parts of the data that have examples."""
+        """The splits of the data that have examples."""
         return tuple(
             split for split in ("train", "val", "test") if getattr(self.prepared, split) is not None
         )
 
     @property
     def eval_split(self) -> str:
-        """The part that a finished network is judged on: test, else val, else train."""
+        """The split on which a finished network is evaluated: test, else val, else train."""
         return self.splits[-1]
 
     def points(self, split: str, max_points: int = MAX_POINTS) -> Points:
-        """Examples of a part, at most so many, always the same ones."""
+        """Return at most `max_points` examples of a split, the same ones on every call."""
         if (split, max_points) not in self._samples:
             examples = getattr(self.prepared, split).real()
             rows = np.arange(len(examples))
@@ -120,9 +120,7 @@ class Study:
         return self._samples[split, max_points]
 
     def evaluate(self, frame: int) -> tuple[Points, Floats]:
-        """Up to 20,000 examples of the judged part, and what the network at a frame says of
-        them.
-        """
+        """Return up to 20,000 examples of the evaluation split and the predictions at a frame."""
         points = self.points(self.eval_split, MAX_EXAMPLES)
         if frame not in self._predictions:
             self._predictions[frame] = self.outputs(points.x, [frame])[0]
@@ -133,8 +131,9 @@ class Study:
         return {}
 
     def with_frames(self, frames: Frames, history: History | None = None) -> Study:
-        """The same run at other moments, the last of them chosen. What was worked out for the data
-        is kept.
+        """Return the same run at other frames; the last one becomes the best frame.
+
+        What was computed from the data is reused.
         """
         other = replace(
             self,
@@ -147,8 +146,9 @@ class Study:
         return other
 
     def outputs(self, x_NF: Floats, rows: Sequence[int]) -> Floats:
-        """Class probabilities [R, N, C], or values in the target's units [R, N, T], of scaled
-        features.
+        """Return the predictions for scaled features at the given frames.
+
+        Class probabilities [R, N, C], or values in the original units of the target [R, N, T].
         """
         predicted = self.loss.predict(self.layers(x_NF, rows)[-1]).double().numpy()
         return (
@@ -159,8 +159,9 @@ class Study:
 
     @torch.no_grad()
     def layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
-        """What each layer puts out, the output layer included: each [R, N, H]. The frames are run
-        as the members of a population.
+        """Return the outputs of each layer, including the output layer: each [R, N, H].
+
+        The frames are evaluated as the members of a population.
         """
         widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
         chunk_size = max(1, MAX_VALUES // (widest * max(1, len(x_NF))))
@@ -185,9 +186,7 @@ class Study:
         return self.network.hidden(views, x_RNF, frames.buffers)
 
     def slopes(self, x_NF: Floats, rows: Sequence[int]) -> list[Floats]:
-        """How steep each hidden layer's activation is where its signals lie, |f'(z)|: each [R, N,
-        H].
-        """
+        """Return the slope |f'(z)| of each hidden activation at its inputs: each [R, N, H]."""
         frames = self.frames.at(rows)
         views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
         h: Tensor = (
@@ -206,7 +205,7 @@ class Study:
         return slopes
 
     def weights(self, frame: int) -> list[tuple[Floats, Floats | None]]:
-        """Weight [I, O] and bias [O] of each layer at a frame."""
+        """Return the weight [I, O] and bias [O] of each layer at a frame."""
         views = self.network.layout.layers(self.network.layout.split(self.frames.theta_RP[[frame]]))
         return [
             (

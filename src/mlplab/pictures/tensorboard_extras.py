@@ -1,5 +1,7 @@
-"""What TensorBoard shows of a network beside curves and images: distributions while it trains; its
-graph, vectors and precision-recall curves once.
+"""TensorBoard dashboards beyond curves and images.
+
+Distributions are written during the training; the graph, the vectors of the projector and the
+precision-recall curves once.
 
 Shapes: N examples, H units of a layer.
 """
@@ -26,7 +28,7 @@ MAX_CLASSES = 10
 
 
 def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
-    """Train and validation in one chart, and the layers of a network in one chart."""
+    """Write a layout that combines train and validation curves, and the curves of all layers."""
     metrics = list(
         dict.fromkeys(
             name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))
@@ -41,9 +43,7 @@ def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
 
 
 def distributions(events: EventWriter, study: Study, population: Population, step: int) -> None:
-    """Histograms of the weights, biases, gradients and activations of each layer as they are
-    now.
-    """
+    """Write histograms of the current weights, biases, gradients and activations of each layer."""
     layout = population.network.layout
     for prefix, theta_KP in (
         ("", population.theta_KP),
@@ -65,7 +65,7 @@ def distributions(events: EventWriter, study: Study, population: Population, ste
 
 
 def network_graph(events: EventWriter, study: Study) -> None:
-    """The network, layer by layer, with shapes and the configuration of each part."""
+    """Write the graph of the network, layer by layer, with shapes and configurations."""
     settings = study.settings
     nodes = [Node("input", "Placeholder", shape=(-1, study.network.num_features))]
     fan_in = study.network.num_features
@@ -86,7 +86,7 @@ def network_graph(events: EventWriter, study: Study) -> None:
 
 
 def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: int) -> list[Node]:
-    """The nodes of one layer, in the order of computation; `input_name` is the name of its input."""
+    """Return the nodes of one layer in the order of computation."""
     shape = (-1, units)
     initializer = {"initializer": repr(layer.initializer)}
     nodes = [Node(f"{name}/weight", "Variable", facts=initializer, shape=(fan_in, units))]
@@ -110,7 +110,7 @@ def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: i
 
 
 def recall_curves(events: EventWriter, study: Study, step: int) -> None:
-    """Precision against recall on the judged part, each class against the others."""
+    """Write precision-recall curves on the evaluation split, each class against the others."""
     points, probabilities = study.evaluate(study.best_frame)
     for c, name in enumerate(study.classes[:MAX_CLASSES]):
         events.add(
@@ -122,8 +122,9 @@ def recall_curves(events: EventWriter, study: Study, step: int) -> None:
 
 
 def vectors(folder: Path, study: Study) -> None:
-    """What each layer makes of the judged part, for the Projector; with small pictures where the
-    examples are pictures.
+    """Write the layer outputs on the evaluation split for the projector.
+
+    If the examples are images, they are included as thumbnails.
     """
     points = study.points(study.eval_split, MAX_VECTORS)
     outputs = study.layers(points.x, [study.best_frame])
@@ -157,7 +158,7 @@ def vectors(folder: Path, study: Study) -> None:
 
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
-    """Square pictures [N, side, side] in [0, 1], where the features are called as pixels."""
+    """Return square images [N, side, side] in [0, 1] if the features are named pixel..."""
     names = study.prepared.feature_names
     side = math.isqrt(len(names))
     if side < 4 or side * side != len(names) or not all(name.startswith("pixel") for name in names):

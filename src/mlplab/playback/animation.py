@@ -1,4 +1,4 @@
-"""The training as an animated GIF: the network and what it says, frame by frame."""
+"""The training as an animated GIF: the network and its predictions, frame by frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ MAX_FRAMES = 60
 def write_animation(
     study: Study, path: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """`units` beside `decision`, at most 60 frames."""
+    """Write the pictures `units` and `decision` side by side, in at most 60 frames.
+
+    `progress` is called with the number of frames drawn so far and their total.
+    """
     rows = np.unique(np.linspace(0, len(study.frames) - 1, MAX_FRAMES).round().astype(int)).tolist()
     drawn_pictures = [picture for picture in pictures() if picture.name in ("units", "decision")]
 

@@ -1,6 +1,4 @@
-"""report.html of a run: one page that plays its training back. It needs no server and makes no
-request.
-"""
+"""report.html of a run: one page that replays its training, without a server or any request."""
 
 from __future__ import annotations
 
@@ -20,14 +18,14 @@ _ASSETS = Path(__file__).parent / "assets"
 
 
 def write_page(run: Run, study: Study) -> Path:
-    """Write report.html into the run's folder."""
+    """Write report.html into the folder of the run and return its path."""
     path = run.folder / "report.html"
     write_text_atomic(path, page(run, study))
     return path
 
 
 def page(run: Run, study: Study) -> str:
-    """The whole page. What comes from users stands in it as text, never as markup or script."""
+    """Return the page as HTML. Text from users is always escaped, never markup or script."""
     description, arrays = payload(study)
     description["name"] = run.settings.name
     command = repeat_command(run)
@@ -37,7 +35,7 @@ def page(run: Run, study: Study) -> str:
         "facts": _facts(run),
         "command": command,
         "config": yaml_text(run.settings.config),
-        "said": "; ".join(filter(None, [study.plane.note, description["left_out"]])),
+        "note": "; ".join(filter(None, [study.plane.note, description["left_out"]])),
     }.items():
         body = body.replace("{{" + key + "}}", html.escape(value))
     return "\n".join(
@@ -66,7 +64,7 @@ def page(run: Run, study: Study) -> str:
 
 
 def repeat_command(run: Run) -> str:
-    """The command line that trains the run again."""
+    """Return the command line that trains the run again."""
     overrides = list(typed_overrides(run.folder))
     if not any(override.startswith("seed=") for override in overrides):
         overrides.append(f"seed={run.settings.seed}")

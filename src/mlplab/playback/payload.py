@@ -1,7 +1,6 @@
-"""What the playback page draws from: numbers packed into bytes, and a table that says where each
-array lies.
+"""The data of the playback page: arrays packed into bytes, and a table of their offsets.
 
-Shapes: R frames, N points, G fields of the grid, U units that are shown, E weights that are shown.
+Shapes: R frames, N points, G grid points.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from mlplab.pictures.study import Study
 
 MAX_POINTS = 250
 MAX_CURVE_POINTS = 400
-MAX_SCORED_FRAMES = 17  # frames whose layers a linear model reads
-MAX_BYTES = 12 << 20  # of maps, before they are compressed
+MAX_SCORED_FRAMES = 17  # frames at which linear models are fitted to the layers
+MAX_BYTES = 12 << 20  # of maps before compression
 
 
 class Pack:
-    """Arrays one after the other, each on a multiple of 4 bytes."""
+    """Arrays in one buffer, each aligned to 4 bytes."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self.table: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, values: NDArray[Any]) -> None:
-        """An array as it is: float32, uint8 or int16."""
+        """Add a float32, uint8 or int16 array unchanged."""
         self._bytes += b"\0" * (-len(self._bytes) % 4)
         self.table[name] = {
             "at": len(self._bytes),
@@ -44,19 +43,19 @@ class Pack:
         self._bytes += np.ascontiguousarray(values).tobytes()
 
     def add_steps(self, name: str, values: Floats, low: float, high: float) -> None:
-        """Numbers between low and high in 255 steps: off by 0.2 % of the range at most."""
+        """Add numbers between low and high in 255 steps; the error is at most 0.2 % of the range."""
         span = max(high - low, 1e-12)
         steps = np.clip(np.round((values - low) / span * 255), 0, 255)
         self.add(name, steps.astype(np.uint8))
         self.table[name] |= {"low": low, "high": low + span}
 
     def text(self) -> str:
-        """Deflated, in base64."""
+        """Return the buffer, deflated and encoded in base64."""
         return base64.b64encode(zlib.compress(bytes(self._bytes), 9)).decode()
 
 
 def payload(study: Study) -> tuple[dict[str, Any], str]:
-    """A description of the study as plain values, and the packed arrays."""
+    """Return a description of the study as JSON values, and the packed arrays."""
     diagram, pack = build_diagram(study), Pack()
     size, rows = _resolution(study, diagram)
     shown = study.with_frames(study.frames.at(rows))
@@ -81,11 +80,11 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
             "dimensions": study.plane.dimensions,
             "names": list(study.plane.names),
             "extent": list(study.plane.extent),
-            "said": study.plane.note,
+            "note": study.plane.note,
         },
         "columns": _columns(study, diagram),
         "left_out": diagram.note,
-        "parts": splits,
+        "splits": splits,
         "spaces": spaces,
         "curves": _curves(study),
         "arrays": pack.table,
@@ -94,7 +93,7 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
 
 
 def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
-    """Fields a side of the grid, and the frames: fewer of both where there are many units."""
+    """Return the side length of the grid and the frames; fewer of both if there are many units."""
     units = max(1, sum(len(column.units) for column in diagram.columns[1:]))
     rows = list(range(len(study.frames)))
     if study.plane.dimensions == 1:
@@ -123,8 +122,9 @@ def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
 
 
 def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
-    """For each column but the input: the weights from the column before, where that is the layer
-    before, and the biases.
+    """Add for each column but the input its biases and its weights.
+
+    The weights are left out if the previous layer is not shown.
     """
     per_frame = [study.weights(row) for row in range(len(study.frames))]
     for i, (left, right) in enumerate(
@@ -146,20 +146,21 @@ def _points(pack: Pack, study: Study, splits: list[str]) -> None:
     for split in splits:
         points = study.points(split, MAX_POINTS)
         positions = study.plane.project(points.x)
-        pack.add(f"place.{split}", positions.astype(np.float32))
-        answers = points.y if study.classifies else points.y[:, 0]
-        pack.add(f"answer.{split}", answers.astype(np.float32))
+        pack.add(f"position.{split}", positions.astype(np.float32))
+        targets = points.y if study.classifies else points.y[:, 0]
+        pack.add(f"target.{split}", targets.astype(np.float32))
 
 
 def _spaces(
     pack: Pack, study: Study, diagram: Diagram, splits: list[str], best_frame: int
 ) -> list[dict[str, Any]]:
-    """Where the points lie after each hidden layer that is shown: 1 to 3 coordinates as they are,
-    else the main directions of the chosen frame.
+    """Add the positions of the points after each hidden layer shown, and return their description.
+
+    Up to 3 units are coordinates; more are projected onto principal components of the best frame.
     """
     hidden = [column.layer for column in diagram.columns[1:-1]]
     rows = list(range(len(study.frames)))
-    inside = {split: study.layers(study.points(split, MAX_POINTS).x, rows) for split in splits}
+    outputs = {split: study.layers(study.points(split, MAX_POINTS).x, rows) for split in splits}
     scored = np.unique(
         np.append(np.linspace(0, len(rows) - 1, MAX_SCORED_FRAMES).round().astype(int), best_frame)
     ).tolist()
@@ -168,26 +169,31 @@ def _spaces(
         {"layer": 0, "scored": scored, "scores": _rounded(scores[:, 0])}
     ]
     for index, layer in enumerate(hidden, 1):
-        found = {split: values[layer - 1].double().numpy() for split, values in inside.items()}
-        width, note = found[splits[0]].shape[2], ""
+        coordinates = {
+            split: values[layer - 1].double().numpy() for split, values in outputs.items()
+        }
+        width, note = coordinates[splits[0]].shape[2], ""
         if width > 3:
-            basis = found[splits[0]][best_frame]
+            basis = coordinates[splits[0]][best_frame]
             axes, variance_fraction = principal_axes(basis, 2)
-            found = {split: (values - basis.mean(0)) @ axes.T for split, values in found.items()}
+            coordinates = {
+                split: (values - basis.mean(0)) @ axes.T for split, values in coordinates.items()
+            }
             note = (
-                f"2 main directions of epoch {int(study.frames.epoch[best_frame])}, {variance_fraction:.0%} of its"
-                " variance"
+                f"2 principal components of epoch {int(study.frames.epoch[best_frame])},"
+                f" {variance_fraction:.0%} of its variance"
             )
         low, high = (
-            float(edge([edge(values) for values in found.values()])) for edge in (np.min, np.max)
+            float(edge([edge(values) for values in coordinates.values()]))
+            for edge in (np.min, np.max)
         )
-        for split, values in found.items():
+        for split, values in coordinates.items():
             pack.add_steps(f"space.{layer}.{split}", values, low, high)
         spaces.append(
             {
                 "layer": layer,
                 "units": width,
-                "said": note,
+                "note": note,
                 "scored": scored,
                 "scores": _rounded(scores[:, index]),
             }
@@ -196,7 +202,7 @@ def _spaces(
 
 
 def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    columns: list[dict[str, Any]] = []
     last = len(diagram.columns) - 1
     for i, column in enumerate(diagram.columns):
         if i == 0:
@@ -206,7 +212,7 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
         else:
             names = [f"h{column.layer}.{unit + 1}" for unit in column.units]
         layer = study.settings.layers[column.layer - 1] if i else None
-        found.append(
+        columns.append(
             {
                 "layer": column.layer,
                 "total": column.total,
@@ -219,7 +225,7 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
                 ),
             }
         )
-    return found
+    return columns
 
 
 def _curves(study: Study) -> Mapping[str, Any]:

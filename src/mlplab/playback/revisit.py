@@ -1,4 +1,4 @@
-"""A study of a run that lies in a folder: its data are made again, its frames are read."""
+"""Loads the study of a saved run: its data is prepared again, its frames are read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlplab.training import prepare_members
 
 
 def revisit(folder: Path) -> tuple[Run, Study]:
-    """The run and what its pictures are drawn from.
+    """Return the run in a folder and the study that its pictures are drawn from.
 
-    Raises PlaybackError if there are no frames or the data has changed since.
+    Raises PlaybackError if the folder has no frames, or if the data changed since the training.
     """
     run = load(folder)
     try:
@@ -28,7 +28,7 @@ def revisit(folder: Path) -> tuple[Run, Study]:
     )
     if recorded_hash and recorded_hash != member.prepared.data_hash:
         raise PlaybackError(
-            f"The data of {folder} are not what they were when it was trained"
-            f" (dataset={run.settings.word('dataset')}): it cannot be drawn."
+            f"The data of {folder} changed since it was trained"
+            f" (dataset={run.settings.word('dataset')}): its pictures cannot be drawn."
         )
     return run, Study(member.settings, member.prepared, frames, best_frame, run.history)

@@ -1,4 +1,4 @@
-"""How the training went."""
+"""The progress of the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS = ("train", "val")
 
 @picture()
 def curves(study: Study, frame: int) -> Figure | None:
-    """Loss and metric of the train and validation parts over the epochs, the best epoch marked."""
+    """Loss and metric of the train and validation splits over the epochs, with the best epoch."""
     history = study.history
     if not len(history):
         return None
@@ -52,15 +52,13 @@ def curves(study: Study, frame: int) -> Figure | None:
     headline(
         fig,
         f"{study.settings.name}: loss and"
-        f" {'accuracy' if study.classifies else 'root mean squared error'} while training",
+        f" {'accuracy' if study.classifies else 'root mean squared error'} during the training",
     )
     return fig
 
 
 def _limits(axes: Any, metric: str, columns: list[Any]) -> None:
-    """Logarithmic where values span more than two powers of ten; a few huge first values do not
-    hide the rest.
-    """
+    """Use a logarithmic axis if the values span a factor of more than 50."""
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     if metric == "accuracy":

@@ -1,4 +1,4 @@
-"""The examples themselves."""
+"""The examples of the data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlplab.pictures.style import figure, headline
 
 @picture()
 def data(study: Study, frame: int) -> Figure | None:
-    """The examples of the train, validation and test parts, side by side."""
+    """The examples of the train, validation and test splits, side by side."""
     fig = figure(3.3 * len(study.splits) + 1.9, 4.2, right=1.3)
     panels = np.atleast_1d(fig.subplots(1, len(study.splits), sharex=True, sharey=True))
     limits = None if study.classifies else value_limits(study.points("train").y[:, 0].astype(float))
@@ -65,5 +65,5 @@ def data(study: Study, frame: int) -> Figure | None:
         if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1
         else "colored by the first target"
     )
-    headline(fig, f"The data of {study.settings.name}", study.plane.note, remark)
+    headline(fig, f"{study.settings.name}: the data", study.plane.note, remark)
     return fig

@@ -1,4 +1,4 @@
-"""What the network says about every place of the plane."""
+"""The predictions of the network over the plane."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LINE_SIZE = 400
 
 @picture(moving=True)
 def decision(study: Study, frame: int) -> Figure | None:
-    """P(class | x) over the plane, or the fitted curve or surface, with the points of the part that
-    the network is judged on.
+    """P(class | x) over the plane, or the fitted curve or surface, with the points of the
+    evaluation split.
     """
     draw = (
         _values
@@ -42,7 +42,7 @@ def decision(study: Study, frame: int) -> Figure | None:
     epoch = int(study.frames.epoch[frame])
     headline(
         fig,
-        f"{study.settings.name}: what the network says, epoch {epoch}",
+        f"{study.settings.name}: predictions at epoch {epoch}",
         remark,
         study.plane.note,
     )
@@ -92,7 +92,7 @@ def _binary_colormap(study: Study) -> Any:
 
 
 def _boundaries(axes: Any, probabilities: Any, extent: tuple[float, float, float, float]) -> None:
-    """Where two classes are equally probable."""
+    """Draw lines where two classes are equally probable."""
     left, right, bottom, top = extent
     across, up = (
         low + (np.arange(GRID_SIZE) + 0.5) / GRID_SIZE * (high - low)
@@ -117,9 +117,9 @@ def _eval_points(axes: Any, study: Study, frame: int) -> str:
     ring_points(axes, positions[wrong])
     count = f"{len(points):,} {study.eval_split} points"
     return (
-        f"{count}, the {int(wrong.sum())} that are predicted wrongly ringed"
+        f"{count}, the {int(wrong.sum())} misclassified ones ringed"
         if wrong.any()
-        else f"{count}, all predicted rightly"
+        else f"{count}, all classified correctly"
     )
 
 
@@ -181,7 +181,7 @@ def _values_1d(study: Study, frame: int, fig: Figure) -> str:
     return (
         ""
         if len(names) == len(study.prepared.target_names)
-        else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+        else f"only the first {len(names)} of {len(study.prepared.target_names)} targets"
     )
 
 
@@ -207,5 +207,5 @@ def _values_2d(study: Study, frame: int, fig: Figure) -> str:
     )
     set_plane_axes(axes, study)
     fig.colorbar(shown, ax=axes, label=study.prepared.target_names[0], shrink=0.9)
-    first = "" if len(study.prepared.target_names) == 1 else ", the first target"
-    return f"surface: the network; points: {len(points):,} of the {study.eval_split} data{first}"
+    first = "" if len(study.prepared.target_names) == 1 else "; only the first target"
+    return f"surface: the network; points: {len(points):,} {study.eval_split} points{first}"

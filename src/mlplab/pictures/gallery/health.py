@@ -1,5 +1,7 @@
-"""Whether the network can learn at all: saturated and dead units, vanishing gradients, steps too
-small or too large, weights that run away.
+"""Signs of training problems.
+
+These are saturated and dead units, vanishing gradients, steps that are too small or too large, and
+diverging weights.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
-FLAT_SLOPE = 0.1  # |f'(z)| below which an activation passes hardly any gradient
-DEAD_SLOPE = 0.01  # ... on every example: the unit cannot learn any more
+FLAT_SLOPE = 0.1  # |f'(z)| below which an activation transmits hardly any gradient
+DEAD_SLOPE = 0.01  # |f'(z)| below which on all examples a unit no longer learns
 MAX_FRAMES = 25
 MAX_EXAMPLES = 200
 MAX_LAYERS = 12
@@ -26,8 +28,8 @@ MAX_VALUES = 4_000_000
 
 @picture()
 def health(study: Study, frame: int) -> Figure | None:
-    """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and
-    how the weights are spread.
+    """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
+    over the training.
     """
     if not len(study.history):
         return None
@@ -51,27 +53,27 @@ def health(study: Study, frame: int) -> Figure | None:
         layers,
         layer_colors,
         "update_ratio",
-        "size of an update / size of the weights",
+        "update norm / weight norm",
     )
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
     _spread(panels[1, 1], study, layers, layer_colors, frame)
     handles = panels[0, 1].get_legend_handles_labels()
     fig.legend(*handles, loc="upper right")
-    left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
+    left_out = f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
     headline(
         fig,
         f"{study.settings.name}: health of the training",
-        "dotted in the update ratios: 1e-3, a usual size",
+        "dotted line in the update ratios: 1e-3, a typical value",
         left_out,
     )
     return fig
 
 
 def _activations(axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any]) -> None:
-    """Share of flat activations (lines) and of dead units (dots) over the training."""
+    """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
     axes.set_title("flat activations (lines), dead units (dots)")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("share")
+    axes.set_ylabel("fraction")
     axes.set_ylim(-0.03, 1.03)
     faint_grid(axes)
     hidden = [layer for layer in layers if layer < len(study.network.layers)]
@@ -101,8 +103,9 @@ def _activations(axes: Any, study: Study, layers: list[int], layer_colors: dict[
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
-    """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1,
-    and of units with |f'(z)| < 0.01 on every example.
+    """Return the fractions of flat activations and of dead units, each [R] per hidden layer.
+
+    An activation is flat if |f'(z)| < 0.1; a unit is dead if |f'(z)| < 0.01 on every example.
     """
     slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
     layers = range(len(slopes_by_frame[0]))
@@ -140,8 +143,8 @@ def _norms(
 def _spread(
     axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], frame: int
 ) -> None:
-    """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the
-    chosen network.
+    """Draw quartiles (boxes) and 2 % to 98 % (whiskers) of the weights, at the start and at a
+    frame.
     """
     first, current = study.weights(0), study.weights(frame)
     for position, layer in enumerate(layers):
@@ -166,5 +169,5 @@ def _spread(
             )
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set_xlabel("layer")
-    axes.set_title("weights at the start (pale) and chosen (full)")
+    axes.set_title("weights at the start (pale) and at the best epoch (full)")
     faint_grid(axes)

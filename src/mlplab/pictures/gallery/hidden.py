@@ -1,4 +1,4 @@
-"""Where the examples lie after each layer."""
+"""The positions of the examples after each layer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MAX_LINES = 8
 
 @picture(moving=True)
 def hidden(study: Study, frame: int) -> Figure | None:
-    """The space after each hidden layer, with the lines of the next layer where they are lines, and
-    how well a linear model reads it.
+    """The space after each hidden layer, the zero lines of the next layer in two dimensions, and
+    the score of a linear model.
     """
     if not study.has_hidden:
         return None
@@ -53,7 +53,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
         else ""
     )
     lines = (
-        "lines: where a unit of the next layer is zero"
+        "lines: a unit of the next layer is zero"
         if any(space.shape[1] == 2 for space in spaces[1:])
         else ""
     )
@@ -69,7 +69,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
 
 
 def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, frame: int) -> str:
-    """One panel; what its title adds."""
+    """Draw one panel; returns an addition to its title."""
     width = space.shape[1]
     if width == 3 and layer:
         _scatter_3d(axes, study, space, points)
@@ -89,7 +89,7 @@ def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, f
     else:
         rows, variance_fraction = principal_axes(space, 2)
         positions = (space - space.mean(0)) @ rows.T
-        remark += f"\n2 main directions, {variance_fraction:.0%}"
+        remark += f"\n2 principal components, {variance_fraction:.0%}"
     _scatter(axes, study, positions, points)
     if width == 2 and layer and study.settings.layers[layer].normalization == "none":
         _lines(axes, study, layer, frame, positions)
@@ -126,16 +126,14 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
 
 
 def _lines(axes: Any, study: Study, layer: int, frame: int, positions: Floats) -> None:
-    """Where the units of the next layer are zero; for two classes with two logits, where these are
-    equal.
-    """
+    """Draw where the units of the next layer are zero, or where two logits are equal."""
     weight, bias = study.weights(frame)[layer]
     bias = np.zeros(weight.shape[1]) if bias is None else bias
     is_last = layer == len(study.network.layers) - 1
     if is_last and study.classifies and weight.shape[1] == 2:
         weight, bias = weight[:, [1]] - weight[:, [0]], bias[[1]] - bias[[0]]
     elif is_last and study.classifies and weight.shape[1] > 1:
-        return  # with more classes no single line of a unit parts anything
+        return  # with more classes the line of a single unit separates nothing
     low, high = positions.min(0), positions.max(0)
     margin = 0.08 * np.maximum(high - low, 1e-6)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])

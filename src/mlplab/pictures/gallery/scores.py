@@ -1,4 +1,4 @@
-"""How right the chosen network is, example by example."""
+"""Predictions compared with the true classes or values."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ MAX_CLASSES = 20
 
 def _remark(study: Study, shown: int, total: int) -> str:
     return (
-        f"{study.eval_split} part, {shown:,} examples"
+        f"{study.eval_split} split, {shown:,} examples"
         if shown == total
-        else f"{study.eval_split} part, {shown:,} of {total:,} examples"
+        else f"{study.eval_split} split, {shown:,} of {total:,} examples"
     )
 
 
 @picture()
 def confusion(study: Study, frame: int) -> Figure | None:
-    """How many examples of each class were taken for which: rows are the true classes, columns the
-    predicted ones.
-    """
+    """Confusion matrix: rows are the true classes, columns the predicted ones."""
     if not study.classifies:
         return None
     points, probabilities = study.evaluate(frame)
@@ -36,14 +34,14 @@ def confusion(study: Study, frame: int) -> Figure | None:
     table = np.zeros((len(study.classes), len(study.classes)), int)
     np.add.at(table, (points.y.astype(int), predicted), 1)
     table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()
-    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    fraction = table / np.maximum(table.sum(1, keepdims=True), 1)
     side = max(3.6, 0.55 * count + 1.8)
     room = 0.25 + 0.09 * max(len(name[:14]) for name in study.classes)
     fig = figure(
         side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55
     )
     axes = fig.subplots()
-    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    shown = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     for (i, j), number in np.ndenumerate(table):
         if number:
             axes.text(
@@ -53,7 +51,7 @@ def confusion(study: Study, frame: int) -> Figure | None:
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if share[i, j] > 0.55 else "black",
+                color="white" if fraction[i, j] > 0.55 else "black",
             )
     names = [name if len(name) < 14 else name[:13] + "…" for name in study.classes[:count]]
     axes.set_xticks(
@@ -65,10 +63,10 @@ def confusion(study: Study, frame: int) -> Figure | None:
     axes.set_yticks(range(count), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    fig.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
+    fig.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.8)
     accuracy = float((predicted == points.y).mean())
     left_out = (
-        f"the first {count} of {len(study.classes)} classes, {outside:,} examples outside"
+        f"only the first {count} of {len(study.classes)} classes, {outside:,} examples not shown"
         if count < len(study.classes)
         else ""
     )
@@ -127,10 +125,11 @@ def roc(study: Study, frame: int) -> Figure | None:
             axes.legend(loc="best", fontsize=8)
     remarks = [_remark(study, len(points), points.total)]
     if len(study.classes) > len(COLORS):
-        remarks.append(f"the first {len(COLORS)} of {len(study.classes)} classes")
+        remarks.append(f"only the first {len(COLORS)} of {len(study.classes)} classes")
     if skipped:
         remarks.append(
-            f"not drawn, since the part has none or only these: {', '.join(skipped[:5])}"
+            "not drawn, since the split has no examples or only examples of:"
+            f" {', '.join(skipped[:5])}"
         )
     headline(fig, f"{study.settings.name}: ROC and precision-recall", *remarks)
     return fig
@@ -138,7 +137,7 @@ def roc(study: Study, frame: int) -> Figure | None:
 
 @picture()
 def residuals(study: Study, frame: int) -> Figure | None:
-    """Predicted against true values, and what is left over."""
+    """Predicted against true values, and the residuals."""
     if study.classifies:
         return None
     points, predicted = study.evaluate(frame)
@@ -148,7 +147,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
         fig.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True
     ):
         true, predictions = points.y[:, target].astype(float), predicted[:, target]
-        left = true - predictions
+        residual = true - predictions
         panels[0].plot(true, predictions, ".", color=color(0), alpha=0.5, markersize=4)
         panels[0].axline(
             (float(true.mean()), float(true.mean())),
@@ -158,10 +157,10 @@ def residuals(study: Study, frame: int) -> Figure | None:
             linestyle=":",
         )
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
-        panels[1].plot(predictions, left, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.5, markersize=4)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
         panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
-        panels[2].hist(left, bins=30, color=color(0), alpha=0.8)
+        panels[2].hist(residual, bins=30, color=color(0), alpha=0.8)
         panels[2].set(xlabel="true - predicted", ylabel="examples")
         panels[2].locator_params(axis="x", nbins=5)
         for axes in panels:
@@ -170,7 +169,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
     targets_note = (
         ""
         if len(names) == len(study.prepared.target_names)
-        else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+        else f"only the first {len(names)} of {len(study.prepared.target_names)} targets"
     )
     headline(
         fig,

@@ -1,4 +1,4 @@
-"""The network itself: every unit with what it responds to, and the weights between them."""
+"""The network as a diagram: the output of every unit over the plane, and the weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
 
 MAP_SIZE = 40
-NODE_SIZE = 0.82  # of the distance between two units
+NODE_SIZE = 0.82  # relative to the distance between two units
 LAYER_DISTANCE = 2.2  # between two layers, in units
 
 
 @picture(moving=True)
 def units(study: Study, frame: int) -> Figure | None:
-    """The network as a diagram: each unit shows its output over the plane, each line a weight
-    (width: size, color: sign).
+    """The network as a diagram: units show their output over the plane, lines the weights (width:
+    magnitude, color: sign).
     """
     diagram = build_diagram(study)
     tallest = max(len(column.units) for column in diagram.columns)
@@ -58,12 +58,12 @@ def units(study: Study, frame: int) -> Figure | None:
     axes.set_aspect("equal")
     epoch = int(study.frames.epoch[frame])
     key = (
-        "units: blue above zero, white zero, orange below; lines: blue positive, orange negative,"
-        " the thicker the larger"
+        "units: blue is positive, white zero, orange negative; lines: weights, blue positive,"
+        " orange negative, thicker if larger"
     )
     headline(
         fig,
-        f"{study.settings.name}: what each unit responds to, epoch {epoch}",
+        f"{study.settings.name}: the output of each unit at epoch {epoch}",
         key,
         diagram.note,
         study.plane.note,
@@ -120,7 +120,7 @@ def _weights(
 
 
 def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
-    """One unit. An output shows the color of its class, or values around their mean."""
+    """Draw one unit; an output unit shows the color of its class, or values relative to their mean."""
     half = NODE_SIZE / 2
     axes.add_patch(
         Rectangle(

@@ -1,4 +1,4 @@
-"""What becomes of a signal on its way through an untrained network, by initializer."""
+"""Propagation of a signal through an untrained network, by initializer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ FLOOR = 1e-8
 
 
 def initializers() -> Figure:
-    """The size of the hidden vectors through 20 layers of 128 units, with tanh and with ReLU:
-    vanishing, steady or exploding.
+    """Draw the magnitude of the hidden vectors through 20 layers of 128 units with tanh and ReLU.
+
+    It shows which initializers let the signal vanish, keep it steady or let it explode.
     """
     fig, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
     for axes, initializer_class in zip(panels, INITIALIZERS.values(), strict=True):
@@ -39,16 +40,17 @@ def initializers() -> Figure:
     panels[0].legend(loc="lower left", fontsize=7)
     remark = (
         f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH}"
-        f" untrained layers of {WIDTH} units: median, 10 % to 90 %; below {FLOOR:g} is drawn as"
-        " that"
+        f" untrained layers of {WIDTH} units: median and 10 % to 90 %; values are clipped at"
+        f" {FLOOR:g}"
     )
     headline(fig, "Initializers: the signal through depth", remark)
     return fig
 
 
 def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
-    """The size of the hidden vectors after each layer, 10 %, 50 % and 90 % of the examples: [3,
-    DEPTH + 1], the input first.
+    """Return the root mean square of the hidden vectors after each layer, [3, DEPTH + 1].
+
+    Rows are the 10 %, 50 % and 90 % quantiles over the examples; the first column is the input.
     """
     generator = torch.Generator().manual_seed(0)
     h_NH = torch.randn(EXAMPLES, WIDTH, generator=generator, dtype=torch.float64)

@@ -1,5 +1,7 @@
-"""Paths of the optimizers on surfaces of two parameters: momentum overshoots, Nesterov corrects,
-plain descent halts at the saddle.
+"""Paths of the optimizers on functions of two parameters.
+
+Momentum overshoots, Nesterov momentum overshoots less, and plain gradient descent stalls at the
+saddle point.
 
 Shapes: K = 1 member, P = 2 parameters.
 """
@@ -23,13 +25,15 @@ from mlplab.pictures.style import INK, figure, headline
 
 STEPS = 120
 LINE_STYLES = ("-", "-", "-", (0, (4, 2)), "-", "-")
-NUM_LEVELS = 14  # levels of a surface
+NUM_LEVELS = 14  # contour levels of a surface
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A function of two parameters, where to start, its lowest points, the part that is drawn, and
-    step sizes: plain descent's and the scaled methods'.
+    """A function of two parameters and how it is drawn.
+
+    `limits` are (left, right, bottom, top); `lr` is the learning rate of plain gradient descent,
+    `lr_scaled` that of the adaptive methods.
     """
 
     name: str
@@ -39,11 +43,11 @@ class Surface:
     limits: tuple[float, float, float, float]
     lr: float
     lr_scaled: float
-    step_multiplier: int = 1  # steps that are drawn as one
+    step_multiplier: int = 1  # optimizer steps per step of the animation
 
 
 def _beale(x: Tensor, y: Tensor) -> Tensor:
-    """Beale 1958; its minimum is 0 at (3, 0.5)."""
+    """Return the function of Beale 1958; its minimum is 0 at (3, 0.5)."""
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
@@ -94,9 +98,7 @@ def _methods(surface: Surface) -> dict[str, Optimizer]:
 
 
 def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
-    """The parameters after 0, 1, ... steps: [steps + 1, 2]; the optimizer is the one that trains
-    networks.
-    """
+    """Return the parameters after 0, 1, ... steps, [steps + 1, 2]."""
     theta_KP = torch.tensor([surface.start], dtype=torch.float64)
     state, trajectory = optimizer.init(theta_KP), [theta_KP[0].clone()]
 
@@ -122,8 +124,9 @@ def _paths(surface: Surface) -> dict[str, Floats]:
 
 
 def optimizers(upto: int = STEPS) -> Figure:
-    """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's
-    function.
+    """Draw the paths of six optimizers on five surfaces up to step `upto`.
+
+    The surfaces are a bowl, a ravine, Rosenbrock's function, a saddle and Beale's function.
     """
     fig = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
     panels = list(fig.subplots(2, 3).flat)
@@ -152,8 +155,8 @@ def optimizers(upto: int = STEPS) -> Figure:
     handles, labels = fig.axes[0].get_legend_handles_labels()
     last.legend(handles, labels, loc="upper left", fontsize=12)
     text = (
-        "momentum runs past the lowest point and swings back; nag looks ahead and swings less;"
-        " plain descent stays longest at the saddle, which the scaled methods pass by"
+        "momentum overshoots the minimum and swings back; nag looks ahead and overshoots less;"
+        " plain descent stays longest at the saddle, which the adaptive methods pass quickly"
     )
     last.text(
         0.02,
@@ -166,8 +169,8 @@ def optimizers(upto: int = STEPS) -> Figure:
     )
     headline(
         fig,
-        "Optimizers on surfaces of two parameters, from the same place",
-        "white cross: start; star: lowest point; learning rates differ by surface and method",
+        "Optimizers on functions of two parameters, from the same start",
+        "white cross: start; star: minimum; learning rates differ by surface and method",
     )
     return fig
 

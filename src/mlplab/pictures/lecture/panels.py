@@ -1,4 +1,4 @@
-"""Many small panels, one a word of a group."""
+"""A grid of small panels, one per component of a group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlplab.pictures.style import SOFT, figure
 def grid_of_panels(
     names: list[str], columns: int, width: float = 2.45, height: float = 2.3
 ) -> tuple[Figure, list[Any]]:
-    """A figure with an axes for each word, titled by it."""
+    """Return a figure and one titled axes per name; sizes are in inches per panel."""
     rows = -(-len(names) // columns)
     fig = figure(
         columns * width + 0.4, rows * height + 1.3, left=0.55, right=0.2, bottom=1.0, top=0.8
@@ -31,7 +31,7 @@ def grid_of_panels(
 
 
 def caption(axes: Any, text: str) -> None:
-    """A small line below a panel."""
+    """Add small text below a panel."""
     axes.text(
         0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT
     )

@@ -1,4 +1,4 @@
-"""What is drawn of a run that has ended: its pictures, and what TensorBoard shows once."""
+"""Draws a finished run: its pictures, and the TensorBoard data that is written once."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from mlplab.tracking import EventWriter
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
 
-MIN_IMAGES, MAX_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
+MIN_IMAGES, MAX_IMAGES = 3, 40  # per run; at least the start, the end and one in between
 
 
 @contextlib.contextmanager
 def safely(log: logging.Logger, subject: str) -> Iterator[None]:
-    """A picture that fails is told in the log, and costs nothing else."""
+    """Log a picture that fails instead of raising its error."""
     try:
         yield
     except Exception:
-        log.exception("%s could not be drawn; the run's results are not touched by it", subject)
+        log.exception("could not draw %s; the results of the run are not affected", subject)
 
 
 def write_chart_layout(events: EventWriter, names: Sequence[str], log: logging.Logger) -> None:
-    """Which curves share a chart."""
+    """Write which curves share a chart; errors are logged."""
     with safely(log, "the layout of charts"):
         tensorboard_extras.chart_layout(events, names)
 
 
 class FinalFigures:
-    """Draws a finished run. `budget` and `step_images` are those of its training, where somebody looked
-    on.
+    """Draws a finished run.
+
+    `budget` and `step_images` are those of the training if it was drawn live.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class FinalFigures:
     ) -> None:
         self.folder, self.events, self.log, self.step_images = folder, events, log, step_images
         self.budget = Budget(0.0, 0.0) if budget is None else budget
-        # tracking.picture_share=0 asks for no images over the steps
+        # tracking.picture_share=0 disables images over the steps.
         self.draws_images = budget is None or budget.fraction > 0
 
     def draw(self, study: Study, quiet: bool = False) -> None:
-        """Everything; without matplotlib, what needs none."""
+        """Draw everything; without matplotlib, only what does not need it."""
         with safely(self.log, "the graph"):
             tensorboard_extras.network_graph(self.events, study)
         with safely(self.log, "precision and recall"):
@@ -81,8 +82,9 @@ class FinalFigures:
                 bar.update(done)
 
     def _images(self, study: Study) -> None:
-        """The decision at moments that went by too fast: the start, the end, and what lies between,
-        as long as the time allows.
+        """Draw the decision at frames that the live plotter skipped, as far as the budget allows.
+
+        At least the start, the end and one frame in between are drawn.
         """
         from mlplab.pictures.rendering.step_images import StepImages
 
@@ -99,7 +101,7 @@ class FinalFigures:
 
 
 def spread(count: int) -> Iterator[int]:
-    """0, the last, the middle, the quarters ...: each next one in the largest gap."""
+    """Yield the indices below `count` so that each one halves a gap: 0, the last, the middle, ..."""
     yielded: set[int] = set()
     intervals = 1
     while len(yielded) < count:

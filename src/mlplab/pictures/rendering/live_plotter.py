@@ -1,8 +1,7 @@
-"""Looks on while a network trains, and draws: now and then during the training, everything when it
-has ended.
+"""Draws a network while it trains: some pictures during the training, all of them at its end.
 
-It only copies what it sees. Nothing that it does changes a number of the training, and nothing that
-fails in it costs a result.
+The plotter only copies the state of the training. It never changes a number of the training, and
+its errors do not affect the results.
 """
 
 from __future__ import annotations
@@ -26,13 +25,15 @@ from mlplab.training.population import Population
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
 
-IMPORT_SECONDS = (
-    0.5  # seconds that the first picture is thought to take, matplotlib's import with it
-)
+IMPORT_SECONDS = 0.5  # estimate for the first picture, including the import of matplotlib
 
 
 class LivePlotter:
-    """`observe` goes to the loop; `conclude` when the run's results are written."""
+    """Draws a run in training.
+
+    The training loop calls `observe` at each evaluation; `conclude` is called once the results of
+    the run are written.
+    """
 
     def __init__(
         self,
@@ -61,9 +62,7 @@ class LivePlotter:
         write_chart_layout(events, names, log)
 
     def observe(self, population: Population, epoch: int, step: int) -> None:
-        """Every evaluation: keep a frame; where the budgets allow it, distributions and one
-        picture.
-        """
+        """Record a frame; if the budgets allow it, also write distributions and one picture."""
         self.recorder(population, epoch, step)
         if self.histogram_budget.allows():
             with self.histogram_budget.spend(), safely(self.log, "distributions"):
@@ -98,14 +97,12 @@ class LivePlotter:
         return self._step_images
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> None:
-        """The frames, then all pictures, the rest of the images over the steps, and what
-        TensorBoard shows once. Ctrl-C leaves the rest out.
-        """
+        """Save the frames and draw everything that is still missing; Ctrl-C skips the rest."""
         try:
             self._draw_all(outcome, quiet)
         except KeyboardInterrupt:
             self.log.info(
-                "interrupted while drawing: some pictures are missing; mlplab report draws them"
+                "interrupted while drawing: some pictures are missing; `mlplab report` draws them"
             )
 
     def _draw_all(self, outcome: Outcome, quiet: bool) -> None:
