@@ -43,7 +43,7 @@ class Pack:
         self._bytes += np.ascontiguousarray(values).tobytes()
 
     def add_steps(self, name: str, values: Floats, low: float, high: float) -> None:
-        """Add numbers between low and high in 255 steps; the error is at most 0.2 % of the range."""
+        """Add numbers between low and high in 255 steps, with an error of at most 0.2 %."""
         span = max(high - low, 1e-12)
         steps = np.clip(np.round((values - low) / span * 255), 0, 255)
         self.add(name, steps.astype(np.uint8))

@@ -169,5 +169,5 @@ def _spread(
             )
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set_xlabel("layer")
-    axes.set_title("weights at the start (pale) and at the best epoch (full)")
+    axes.set_title("weights: start (pale), best epoch (full)")
     faint_grid(axes)

@@ -120,7 +120,7 @@ def _weights(
 
 
 def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
-    """Draw one unit; an output unit shows the color of its class, or values relative to their mean."""
+    """Draw one unit; an output shows the color of its class, or values relative to their mean."""
     half = NODE_SIZE / 2
     axes.add_patch(
         Rectangle(

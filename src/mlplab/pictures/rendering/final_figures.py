@@ -101,7 +101,7 @@ class FinalFigures:
 
 
 def spread(count: int) -> Iterator[int]:
-    """Yield the indices below `count` so that each one halves a gap: 0, the last, the middle, ..."""
+    """Yield the indices below `count` in bisecting order: 0, the last, the middle, ..."""
     yielded: set[int] = set()
     intervals = 1
     while len(yielded) < count:
