@@ -1,4 +1,4 @@
-"""Each loss of classes against torch's own or the formula written out in probabilities.
+"""Each classification loss against torch or its explicit formula in probabilities.
 
 Shapes: K members, B examples, N = K * B, C classes.
 """

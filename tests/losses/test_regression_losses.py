@@ -219,7 +219,7 @@ def test_poisson_goes_on_as_its_tangent() -> None:
 def test_what_a_constant_prediction_converges_to(
     name: str, numbers: dict[str, Any], expected: float
 ) -> None:
-    """The best constant among 0, 1, ..., 100 for targets 1, 2, 3, 4, 100: median, mean, quantile."""
+    """The best constant in 0, 1, ..., 100 for targets 1, 2, 3, 4, 100: median, mean, quantile."""
     targets_KBT = torch.tensor([1.0, 2.0, 3.0, 4.0, 100.0], dtype=torch.float64).view(1, 5, 1)
     loss = CLASSES[name](**numbers)
     totals = [

@@ -1,5 +1,4 @@
-"""Every activation against its formula: value, gradient, far values, stated range, torch's own
-bits.
+"""Every activation against its formula, its documented range and torch's implementation.
 
 The formulas are written from the lecture's tables and the papers. Shapes: [1, B, H], B examples in
 the batch, H hidden units.
@@ -55,7 +54,7 @@ def mish_slope(x: Tensor) -> Tensor:
 
 
 def piecewise(x: Tensor, *cases: tuple[Tensor, Tensor | float]) -> Tensor:
-    """The first case whose condition holds, else 0."""
+    """The value of the first case whose condition holds, else 0."""
     result = torch.zeros_like(x)
     for condition, value in reversed(cases):
         result = torch.where(condition, value, result)
@@ -66,7 +65,7 @@ ALWAYS = torch.tensor(True)
 LAMBDA, ALPHA = 1.0507009873554805, 1.6732632423543772  # of selu
 ODD = torch.arange(7) % 2 == 1  # units 1, 3, 5 of the grid below
 
-# word -> [(fields, f(x), f'(x))], written from the lecture's tables and the papers.
+# name -> [(fields, f(x), f'(x))], from the tables of the lecture and the papers.
 CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "identity": [({}, lambda x: x, torch.ones_like)],
     "binary_step": [
@@ -237,7 +236,7 @@ CASES = [
 
 
 def grid(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Numbers from -8 to 8, none of them a kink: [1, 40, 7]."""
+    """Numbers from -8 to 8, none at a kink, [1, 40, 7]."""
     return torch.linspace(-8.0131, 8.0177, 280, dtype=dtype).view(1, 40, 7)
 
 
@@ -259,7 +258,7 @@ def test_value_and_gradient_are_the_closed_forms(
 ) -> None:
     y, dy = value_and_slope(build(name, **fields), grid())
     assert_close(y, formula(grid()), rtol=1e-12, atol=1e-12)
-    # torch writes its 1/6 as a float32 number
+    # torch rounds 1/6 to float32
     torchs_slope = 5e-9 if name == "hardsigmoid" else 1e-12
     assert_close(dy, slope(grid()), rtol=1e-12, atol=torchs_slope)
 
@@ -328,5 +327,5 @@ def test_output_stays_in_its_stated_range(name: str) -> None:
     assert y.max() <= high
     assert y.min() < low + 0.05 or low == -math.inf
     assert y.max() > high - 0.05 or high == math.inf
-    assert high < math.inf or y.max() > 3  # an unbounded side is not a bounded one in disguise
+    assert high < math.inf or y.max() > 3  # an infinite limit must not hide a bounded side
     assert low > -math.inf or y.min() < -0.2

@@ -39,7 +39,7 @@ MEMBERS = {"min_val": (-2.0, -1.0, -0.5), "max_val": (0.5, 1.0, 3.0)}
 
 
 def grid(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Numbers from -8 to 8, none of them a kink: [1, 40, 7]."""
+    """Numbers from -8 to 8, none at a kink, [1, 40, 7]."""
     return torch.linspace(-8.0131, 8.0177, 280, dtype=dtype).view(1, 40, 7)
 
 
@@ -50,7 +50,7 @@ def value_and_slope(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Te
 
 
 def single_members(name: str) -> list[Activation]:
-    """Three members that differ in every number of the activation."""
+    """Three members that differ in every parameter of the activation."""
     varying = [key for key, rule in rules(ACTIVATIONS[name]).items() if rule.varies]
     choices = [{key: MEMBERS.get(key, (0.3, 1.0, 2.6))[i] for key in varying} for i in range(3)]
     return [build(name, **fields) for fields in choices]

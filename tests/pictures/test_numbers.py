@@ -1,4 +1,4 @@
-"""The numbers in the pictures agree with scikit-learn and with what a run predicts."""
+"""The numbers in the pictures agree with scikit-learn and with the predictions of a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pairs = st.lists(
     st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])),
     min_size=2,
     max_size=60,
-).filter(lambda found: 0 < sum(kind for kind, _ in found) < len(found))
+).filter(lambda pairs: 0 < sum(kind for kind, _ in pairs) < len(pairs))
 
 
 @settings(deadline=None, max_examples=60)
 @given(pairs)
-def test_rankings_are_those_of_scikit_learn(found):
-    truth, score = np.array([kind for kind, _ in found]), np.array([value for _, value in found])
+def test_rankings_are_those_of_scikit_learn(pairs):
+    truth, score = np.array([kind for kind, _ in pairs]), np.array([value for _, value in pairs])
     ranking = rank_scores(truth, score)
     assert ranking.area == pytest.approx(metrics.roc_auc_score(truth, score), abs=1e-12)
     assert ranking.mean_precision == pytest.approx(
@@ -56,11 +56,13 @@ def test_the_linear_model_is_that_of_scikit_learn(load):
     x = np.column_stack([x, np.ones(len(x))])
     other = LogisticRegression(C=1e5 / len(x), fit_intercept=False, max_iter=5000, tol=1e-8).fit(
         x, y
-    )  # the penalty of ours, 1e-5 an example
+    )  # the penalty of our model, 1e-5 per example
     scores = x @ logistic_regression(x, y, int(y.max()) + 1)
-    shares = torch.from_numpy(scores).softmax(1).numpy()
-    assert (shares.argmax(1) == y).mean() == pytest.approx(other.score(x, y), abs=0.004)
-    assert log_loss(y, shares) == pytest.approx(log_loss(y, other.predict_proba(x)), abs=2e-3)
+    probabilities = torch.from_numpy(scores).softmax(1).numpy()
+    assert (probabilities.argmax(1) == y).mean() == pytest.approx(other.score(x, y), abs=0.004)
+    assert log_loss(y, probabilities) == pytest.approx(
+        log_loss(y, other.predict_proba(x)), abs=2e-3
+    )
 
 
 def test_hidden_layers_make_the_lecture_s_rings_separable():
@@ -82,8 +84,8 @@ def test_the_score_of_values_is_that_of_least_squares():
     study = study_of(dataset="diabetes", hidden=(5,), activation="tanh")
     fit, judge = study.points("train"), study.points("test")
     inside = [study.layers(points.x, [study.best_frame])[0][0].numpy() for points in (fit, judge)]
-    wanted = LinearRegression().fit(inside[0], fit.y).score(inside[1], judge.y)
-    assert linear_scores(study, [1], study.best_frame)[0] == pytest.approx(wanted, abs=1e-6)
+    expected = LinearRegression().fit(inside[0], fit.y).score(inside[1], judge.y)
+    assert linear_scores(study, [1], study.best_frame)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_plane_of_many_features_is_that_of_pca():
@@ -127,14 +129,14 @@ def test_scalers_of_a_constant_column_draw():
 def test_slopes_are_the_derivatives():
     study = study_of(hidden=(4, 3), activation="sigmoid")
     x = study.points("train").x[:7]
-    found = study.slopes(x, [0, study.best_frame])
+    slopes = study.slopes(x, [0, study.best_frame])
     outputs = study.layers(x, [0, study.best_frame])
     for layer in (0, 1):
         h = outputs[layer].numpy()
-        np.testing.assert_allclose(found[layer], h * (1 - h), atol=1e-12)
+        np.testing.assert_allclose(slopes[layer], h * (1 - h), atol=1e-12)
 
 
-def test_a_study_says_what_the_run_says(tmp_path, monkeypatch):
+def test_a_study_predicts_what_the_run_predicts(tmp_path, monkeypatch):
     draw_only(monkeypatch, "decision")
     import mlplab
     from mlplab.playback.revisit import revisit
