@@ -1,4 +1,4 @@
-"""TensorBoard shows what runs leave: each dashboard loads without an error."""
+"""Each TensorBoard dashboard of the runs loads without an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from harness import FULL
 from tiers import in_campaign
 
-# What TensorBoard itself complains of in a browser without a GPU or a network, whatever it shows.
+# Errors of TensorBoard itself in a browser without a GPU or a network.
 TENSORBOARD_ERRORS = (
     "WebGL",
     "GPU stall",
@@ -36,7 +36,7 @@ def fetch(address, path, **query):
 
 
 def fetch_json(address, path, body):
-    """What TensorBoard answers to a request with a body."""
+    """Post a JSON body to TensorBoard and return its response."""
     request = urllib.request.Request(
         f"{address}/data/{path}",
         data=json.dumps(body).encode(),
@@ -47,10 +47,10 @@ def fetch_json(address, path, body):
 
 
 def opens(page, address, tab, text):
-    """The dashboard shows this text, and the page complains of nothing."""
+    """Check that the dashboard shows this text and the page has no errors."""
     page.goto(f"{address}/#{tab}")
     page.reload()
-    # The projector is a page in a page in a page.
+    # The projector is nested in two frames.
     inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
     inside.get_by_text(re.compile(text)).first.wait_for(state="attached", timeout=60_000)
     page.wait_for_timeout(500)
