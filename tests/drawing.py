@@ -1,4 +1,4 @@
-"""Pictures in few dots: where a test looks at what is drawn, not at how finely."""
+"""Low-resolution pictures for tests that do not depend on the resolution."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from harness import FULL
 
 from mlplab.pictures import style
 from mlplab.pictures.gallery import pictures
-from mlplab.pictures.registry import _found
+from mlplab.pictures.registry import _registered
 
 DPI = style.DPI if FULL else 40
 
 
 def use_few_dots(monkeypatch) -> None:
-    """Save pictures at DPI; a campaign saves them as a user has them."""
+    """Save pictures at a low DPI; campaigns use the default resolution."""
     monkeypatch.setattr(style.png, "__defaults__", (DPI,))
 
 
 def draw_only(monkeypatch, *names: str) -> None:
-    """Leave out all other pictures, where a test needs a run that has some."""
+    """Draw only the named pictures."""
     for picture in pictures():
         if picture.name not in names:
-            monkeypatch.delitem(_found, picture.name)
+            monkeypatch.delitem(_registered, picture.name)

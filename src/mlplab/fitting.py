@@ -331,7 +331,7 @@ def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None
     """
     if y.ndim == 1:
         return identity(1)
-    if settings.loss.own_units:
+    if settings.loss.original_units:
         return identity(y.shape[1])
     if weights is None:
         return fit_scaler(y, "standard", "target")

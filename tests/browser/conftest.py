@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by Playwright; without either, these tests are skipped."""
+"""A headless Chromium driven by Playwright; without them, these tests are skipped."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def chromium():
 
 
 class Faults(list):
-    """What a page complained of: errors on its console, exceptions, requests that failed or left
-    this machine.
-    """
+    """Errors of a page: console errors, exceptions, failed requests."""
 
     def watch(self, page):
         page.on(
@@ -58,7 +56,7 @@ class Faults(list):
             lambda message: self.append(message.text) if message.type == "error" else None,
         )
         page.on("pageerror", lambda error: self.append(str(error)))
-        # A reload breaks off what was under way: that is no fault.
+        # A reload aborts pending requests, which is not an error.
         page.on(
             "requestfailed",
             lambda request: (
@@ -85,21 +83,21 @@ SMALL_DIGITS = ["dataset=digits", "model.hidden=16", "training.epochs=3"]
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
-    """Two runs and a sweep, as a user's outputs/ holds them."""
+    """Two runs and a sweep in an outputs/ folder."""
     from drawing import use_few_dots
 
-    place = tmp_path_factory.mktemp("outputs")
+    root = tmp_path_factory.mktemp("outputs")
     runs = {
         "radial_6_6": ["experiment=radial_6_6", f"training.epochs={size(10, 20)}"],
-        # Images over the steps are looked at in the first alone.
+        # Only the first run draws images over the steps.
         "digits": [*SMALL_DIGITS, "tracking.picture_share=0"],
     }
     if FULL:
         runs["sine_100"] = ["experiment=sine_100", "training.epochs=20", "tracking.picture_share=0"]
     with pytest.MonkeyPatch.context() as patch:
         use_few_dots(patch)
-        for name, words in runs.items():
-            mlplab.run(words, place / "runs" / name / "a")
+        for name, overrides in runs.items():
+            mlplab.run(overrides, root / "runs" / name / "a")
     mlplab.sweep(
         [
             "experiment=xor_mlp",
@@ -108,14 +106,14 @@ def outputs(tmp_path_factory):
             "seed=0,1",
             "tracking=scalars",
         ],
-        place / "sweeps" / "xor" / "a",
+        root / "sweeps" / "xor" / "a",
     )
-    return place
+    return root
 
 
 @contextlib.contextmanager
 def serve(folder, expected):
-    """The address of a TensorBoard that serves a folder, once it lists a run of that name."""
+    """The address of a TensorBoard that serves a folder, once it lists the expected run."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -150,7 +148,7 @@ def tensorboard(outputs):
 
 @pytest.fixture(scope="session")
 def sixty_jobs(tmp_path_factory):
-    """A sweep of sixty jobs: scalars by default, everything that a run writes in the campaign."""
+    """A sweep of sixty jobs, with scalars by default and full tracking in the campaign."""
     folder = tmp_path_factory.mktemp("sixty") / "sweep"
     level = "full" if FULL else "scalars"
     overrides = ["experiment=xor_mlp", "training.epochs=4", f"tracking={level}"]

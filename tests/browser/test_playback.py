@@ -1,6 +1,4 @@
-"""The playback page as a person uses it: slider, play, hover, keyboard, on a wide screen and on a
-phone.
-"""
+"""The playback page in use: slider, play, hover, keyboard, on a wide screen and on a phone."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ def test_slider_play_and_keyboard(opened):
     assert frame(opened) == 0
     assert opened.locator("#epoch").inner_text().startswith("epoch 0")
     before = pixels(opened, "#map")
-    # on a busy machine it would come to its end before the second click
+    # slow, so that it does not end before the second click on a busy machine
     opened.locator("#speed").select_option("4")
     opened.locator("#play").click()
     opened.wait_for_function("playback.state.frame > 0")
@@ -74,23 +72,23 @@ def test_slider_play_and_keyboard(opened):
     opened.locator("body").press(" ")
 
 
-def test_points_and_discretise(opened):
+def test_points_and_discretize(opened):
     shown = pixels(opened, "#map")
-    opened.locator("#part").uncheck()
+    opened.locator("#split").uncheck()
     assert pixels(opened, "#map") != shown
-    opened.locator("#part").check()
+    opened.locator("#split").check()
     assert pixels(opened, "#map") == shown
     if opened.evaluate("playback.data.plane.dimensions") == 2:
         opened.locator("body").press("d")
         assert pixels(opened, "#map") != shown
 
 
-def test_hover_tells_the_formula(opened, folder):
+def test_hovering_shows_the_formula(opened, folder):
     opened.evaluate("playback.go(playback.data.chosen)")
     opened.locator('.unit[data-unit="1.0"]').hover()
     text = opened.locator("#tip").inner_text()
     study = revisit(folder)[1]
-    weight, bias = study.weights(study.chosen)[0]
+    weight, bias = study.weights(study.best_frame)[0]
     unit = opened.evaluate("playback.data.columns[1].names[0]")
     assert text.startswith(
         f"{unit} = {study.settings.layers[0].activation.__class__.__name__.lower()}("
@@ -106,10 +104,10 @@ def test_hover_tells_the_formula(opened, folder):
     )
 
 
-def test_the_focus_of_the_keyboard_tells_it_too(opened):
+def test_keyboard_focus_shows_it_too(opened):
     opened.locator('.unit[data-unit="1.0"]').focus()
     assert opened.locator("#tip").is_visible()
-    assert "large" in opened.locator("#map-title").inner_text()
+    assert "Unit" in opened.locator("#map-title").inner_text()
 
 
 def test_the_maps_are_what_the_run_predicts(opened, folder):
@@ -118,29 +116,29 @@ def test_the_maps_are_what_the_run_predicts(opened, folder):
     last = opened.evaluate("playback.data.columns.length - 1")
     grid = study.plane.grid(opened.evaluate("playback.data.grid"))
     raw = run.preprocessing.feature_scaler.invert(grid)
-    wanted = run.predict_proba(raw) if study.classifies else run.predict(raw)
-    span = 1.0 if study.classifies else wanted.max() - wanted.min()
-    for output in range(wanted.shape[1]):
+    expected = run.predict_proba(raw) if study.classifies else run.predict(raw)
+    span = 1.0 if study.classifies else expected.max() - expected.min()
+    for output in range(expected.shape[1]):
         name = f"map.{last}.{output}"
-        found = opened.evaluate(
+        values = opened.evaluate(
             f"Array.from(playback.arrays.frame('{name}', {chosen}), (s) =>"
             f" playback.arrays.value('{name}', s))"
         )
-        assert np.abs(np.array(found) - wanted[:, output]).max() <= 0.01 * span
+        assert np.abs(np.array(values) - expected[:, output]).max() <= 0.01 * span
 
 
 def test_the_canvas_shows_these_maps(opened, folder):
-    """The colors of a unit of the output, field by field, against the probabilities."""
+    """The colors of an output unit, cell by cell, against the probabilities."""
     run, study = mlplab.load(folder), revisit(folder)[1]
     if not study.classifies or study.plane.dimensions == 1:
         pytest.skip("for maps of classes")
     size, last = opened.evaluate("[playback.data.grid, playback.data.columns.length - 1]")
-    seen = opened.evaluate(
+    pixel_values = opened.evaluate(
         f"""(() => {{ playback.go(playback.data.chosen);
             const picture = fieldPicture({size}, unitColors({last}, 0));
             return Array.from(picture.getContext("2d").getImageData(0, 0, {size}, {size}).data); }})()"""  # noqa: E501
     )
-    shown = np.array(seen).reshape(size, size, 4)[::-1, :, :3].reshape(-1, 3)
+    shown = np.array(pixel_values).reshape(size, size, 4)[::-1, :, :3].reshape(-1, 3)
     probability = run.predict_proba(
         run.preprocessing.feature_scaler.invert(study.plane.grid(size))
     )[:, 0]

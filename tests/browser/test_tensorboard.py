@@ -1,4 +1,4 @@
-"""TensorBoard shows what runs leave: each dashboard loads without an error."""
+"""Each TensorBoard dashboard of the runs loads without an error."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from harness import FULL
 from tiers import in_campaign
 
-# What TensorBoard itself complains of in a browser without a GPU or a network, whatever it shows.
-OWN = (
+# Errors of TensorBoard itself in a browser without a GPU or a network.
+TENSORBOARD_ERRORS = (
     "WebGL",
     "GPU stall",
     "Failed to load resource: net::ERR_INTERNET_DISCONNECTED",
@@ -24,41 +24,41 @@ OWN = (
 IMAGE_TAGS = ("decision", "units", "hidden")
 
 
-def own_faults(page):
-    return [fault for fault in page.faults if not any(word in fault for word in OWN)]
+def page_faults(page):
+    return [fault for fault in page.faults if not any(text in fault for text in TENSORBOARD_ERRORS)]
 
 
 def fetch(address, path, **query):
     with urllib.request.urlopen(
         f"{address}/data/{path}?{urllib.parse.urlencode(query)}", timeout=30
-    ) as answer:
-        return json.loads(answer.read())
+    ) as response:
+        return json.loads(response.read())
 
 
 def fetch_json(address, path, body):
-    """What TensorBoard answers to a request with a body."""
+    """Post a JSON body to TensorBoard and return its response."""
     request = urllib.request.Request(
         f"{address}/data/{path}",
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read())
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.loads(response.read())
 
 
-def opens(page, address, tab, seen):
-    """The dashboard shows this text, and the page complains of nothing."""
+def opens(page, address, tab, text):
+    """Check that the dashboard shows this text and the page has no errors."""
     page.goto(f"{address}/#{tab}")
     page.reload()
-    # The projector is a page in a page in a page.
+    # The projector is nested in two frames.
     inside = page.frame_locator("iframe").frame_locator("iframe") if tab == "projector" else page
-    inside.get_by_text(re.compile(seen)).first.wait_for(state="attached", timeout=60_000)
+    inside.get_by_text(re.compile(text)).first.wait_for(state="attached", timeout=60_000)
     page.wait_for_timeout(500)
-    assert own_faults(page) == []
+    assert page_faults(page) == []
 
 
 @pytest.mark.parametrize(
-    ("tab", "seen"),
+    ("tab", "text"),
     [
         ("scalars", "gradient_norm"),
         ("images", "decision"),
@@ -72,13 +72,13 @@ def opens(page, address, tab, seen):
         in_campaign("cluster", "pr_curves", "precision_recall|precision"),
     ],
 )
-def test_a_dashboard_loads(page, tensorboard, tab, seen):
-    opens(page, tensorboard, tab, seen)
+def test_a_dashboard_loads(page, tensorboard, tab, text):
+    opens(page, tensorboard, tab, text)
 
 
 @pytest.mark.campaign("cluster", small=True)
 @pytest.mark.parametrize(
-    ("tab", "seen"),
+    ("tab", "text"),
     [
         ("scalars", "gradient_norm"),
         ("hparams", "TABLE VIEW|Hyperparameters"),
@@ -86,8 +86,8 @@ def test_a_dashboard_loads(page, tensorboard, tab, seen):
         *([("projector", "Dimension")] if FULL else []),
     ],
 )
-def test_a_dashboard_loads_with_a_sweep_of_sixty(page, sweep_tensorboard, tab, seen):
-    opens(page, sweep_tensorboard, tab, seen)
+def test_a_dashboard_loads_with_a_sweep_of_sixty(page, sweep_tensorboard, tab, text):
+    opens(page, sweep_tensorboard, tab, text)
 
 
 def test_all_of_sixty_jobs_have_curves_and_hyperparameters(sweep_tensorboard):
@@ -142,14 +142,14 @@ def test_the_slider_is_there(page, tensorboard):
 
 def test_distributions_of_every_kind_are_there(tensorboard):
     tags = fetch(tensorboard, "plugin/distributions/tags")
-    found = set(next(tags[name] for name in tags if "radial_6_6" in name))
+    values = set(next(tags[name] for name in tags if "radial_6_6" in name))
     for layer in (1, 2, 3):
         assert {
             f"weights/layer_{layer}",
             f"biases/layer_{layer}",
             f"gradients/layer_{layer}/weights",
-        } <= found
-    assert {"activations/layer_1", "activations/layer_2"} <= found
+        } <= values
+    assert {"activations/layer_1", "activations/layer_2"} <= values
 
 
 def test_the_graph_is_that_of_the_network(tensorboard):
@@ -195,7 +195,7 @@ def test_train_and_validation_are_in_one_chart(tensorboard):
     assert set(loss["multiline"]["tag"]) == {"^train/loss$", "^val/loss$"}
 
 
-def test_recall_curves_say_what_scikit_learn_says(tensorboard, outputs):
+def test_recall_curves_agree_with_scikit_learn(tensorboard, outputs):
     import numpy as np
     from sklearn.metrics import precision_score, recall_score
 
@@ -210,8 +210,8 @@ def test_recall_curves_say_what_scikit_learn_says(tensorboard, outputs):
         tensorboard, "plugin/pr_curves/pr_curves", run=name, tag="test/precision_recall/blue"
     )[name]
     at = int(np.abs(np.array(curves[-1]["thresholds"]) - 0.5).argmin())
-    found = sorted(
+    values = sorted(
         zip(curves[-1]["precision"], curves[-1]["recall"], strict=True), key=lambda pair: pair[1]
     )
-    wanted = (precision_score(test.y == 1, called), recall_score(test.y == 1, called))
-    assert any(np.allclose(pair, wanted, atol=1e-5) for pair in found), (at, wanted)
+    expected = (precision_score(test.y == 1, called), recall_score(test.y == 1, called))
+    assert any(np.allclose(pair, expected, atol=1e-5) for pair in values), (at, expected)

@@ -39,7 +39,9 @@ print(json.dumps({"predicted": run.predict(rows).tolist(), "metrics": run.metric
 
 
 def raw_features(run, split="test"):
-    prepared = prepare(run.settings.dataset, run.settings.seed, not run.settings.loss.own_units)
+    prepared = prepare(
+        run.settings.dataset, run.settings.seed, not run.settings.loss.original_units
+    )
     return prepared.feature_scaler.invert(getattr(prepared, split).x)
 
 

@@ -1,4 +1,4 @@
-"""Each loss of classes against torch's own or the formula written out in probabilities.
+"""Each classification loss against torch or its explicit formula in probabilities.
 
 Shapes: K members, B examples, N = K * B, C classes.
 """
@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from mlplab.losses import LOSSES, ClassificationLoss, CrossEntropy, KlDivergence, Loss
 
 Formula = Callable[[Tensor, int], Tensor]
-SPLITS: dict[str, Any] = dict(LOSSES)
+CLASSES: dict[str, Any] = dict(LOSSES)
 
 
 def assert_tight(actual: Tensor, expected: Tensor) -> None:
@@ -71,33 +71,36 @@ def binary(z: Tensor, y: int, pos_weight: float = 1.0) -> Tensor:
 
 
 FORMULAS: list[tuple[Loss, Formula]] = [
-    (SPLITS["cross_entropy"](), lambda z, y: -softmax(z)[y].log()),
+    (CLASSES["cross_entropy"](), lambda z, y: -softmax(z)[y].log()),
     (
-        SPLITS["cross_entropy"](label_smoothing=0.2),
+        CLASSES["cross_entropy"](label_smoothing=0.2),
         lambda z, y: -(smoothed(y, 0.2, len(z)) * softmax(z).log()).sum(),
     ),
-    (SPLITS["nll"](), lambda z, y: -z[y] + z.exp().sum().log()),
-    (SPLITS["focal"](), lambda z, y: -((1 - softmax(z)[y]) ** 2) * softmax(z)[y].log()),
-    (SPLITS["focal"](gamma=0.5), lambda z, y: -((1 - softmax(z)[y]) ** 0.5) * softmax(z)[y].log()),
-    (SPLITS["kl_divergence"](), lambda z, y: kl(onehot(y, len(z)), softmax(z))),
-    (SPLITS["kl_divergence"](smoothing=0.3), lambda z, y: kl(smoothed(y, 0.3, len(z)), softmax(z))),
-    (SPLITS["mse_onehot"](), lambda z, y: ((z - onehot(y, len(z))) ** 2).mean()),
-    (SPLITS["brier"](), lambda z, y: ((softmax(z) - onehot(y, len(z))) ** 2).sum()),
-    (SPLITS["hinge"](), crammer_singer),
-    (SPLITS["hinge"](margin=2.5), lambda z, y: crammer_singer(z, y, 2.5)),
-    (SPLITS["squared_hinge"](), lambda z, y: crammer_singer(z, y) ** 2),
-    (SPLITS["hinge"](multiclass="one_vs_rest"), one_vs_rest),
-    (SPLITS["squared_hinge"](multiclass="one_vs_rest"), lambda z, y: one_vs_rest(z, y, 2)),
+    (CLASSES["nll"](), lambda z, y: -z[y] + z.exp().sum().log()),
+    (CLASSES["focal"](), lambda z, y: -((1 - softmax(z)[y]) ** 2) * softmax(z)[y].log()),
+    (CLASSES["focal"](gamma=0.5), lambda z, y: -((1 - softmax(z)[y]) ** 0.5) * softmax(z)[y].log()),
+    (CLASSES["kl_divergence"](), lambda z, y: kl(onehot(y, len(z)), softmax(z))),
+    (
+        CLASSES["kl_divergence"](smoothing=0.3),
+        lambda z, y: kl(smoothed(y, 0.3, len(z)), softmax(z)),
+    ),
+    (CLASSES["mse_onehot"](), lambda z, y: ((z - onehot(y, len(z))) ** 2).mean()),
+    (CLASSES["brier"](), lambda z, y: ((softmax(z) - onehot(y, len(z))) ** 2).sum()),
+    (CLASSES["hinge"](), crammer_singer),
+    (CLASSES["hinge"](margin=2.5), lambda z, y: crammer_singer(z, y, 2.5)),
+    (CLASSES["squared_hinge"](), lambda z, y: crammer_singer(z, y) ** 2),
+    (CLASSES["hinge"](multiclass="one_vs_rest"), one_vs_rest),
+    (CLASSES["squared_hinge"](multiclass="one_vs_rest"), lambda z, y: one_vs_rest(z, y, 2)),
 ]
 BINARY: list[tuple[Loss, Formula]] = [
-    (SPLITS["bce"](), binary),
-    (SPLITS["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
-    (SPLITS["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
+    (CLASSES["bce"](), binary),
+    (CLASSES["bce"](pos_weight=3.0), lambda z, y: binary(z, y, 3.0)),
+    (CLASSES["hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0)),
     (
-        SPLITS["hinge"](margin=0.5, multiclass="one_vs_rest"),
+        CLASSES["hinge"](margin=0.5, multiclass="one_vs_rest"),
         lambda z, y: (0.5 - (2 * y - 1) * z[0]).clamp(min=0),
     ),
-    (SPLITS["squared_hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0) ** 2),
+    (CLASSES["squared_hinge"](), lambda z, y: (1 - (2 * y - 1) * z[0]).clamp(min=0) ** 2),
 ]
 
 
@@ -127,7 +130,9 @@ def test_value_and_gradient_of_one_output(loss: Loss, formula: Formula) -> None:
 
 def test_every_loss_of_classes_has_its_formula_here() -> None:
     written = {type(loss) for loss, _ in FORMULAS + BINARY}
-    assert written == {part for part in LOSSES.values() if part.tasks == ("classification",)}
+    assert written == {
+        loss_class for loss_class in LOSSES.values() if loss_class.tasks == ("classification",)
+    }
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
@@ -140,17 +145,19 @@ def test_agreement_with_torch_and_scikit_learn(num_classes: int) -> None:
             CrossEntropy(label_smoothing=smoothing)(outputs_KBC, targets_KB).mean(), theirs
         )
     theirs = F.nll_loss(outputs_NC.log_softmax(-1), targets_N, reduction="sum")
-    assert_tight(SPLITS["nll"]()(outputs_KBC, targets_KB).sum(), theirs)
+    assert_tight(CLASSES["nll"]()(outputs_KBC, targets_KB).sum(), theirs)
     if num_classes > 2:
         theirs = hinge_loss(targets_N.numpy(), outputs_NC.numpy())
-        assert SPLITS["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(
+        assert CLASSES["hinge"]()(outputs_KBC, targets_KB).mean().item() == pytest.approx(
             theirs, rel=1e-12
         )
     else:
         theirs = F.binary_cross_entropy_with_logits(
             outputs_NC[:, 0], targets_N.double(), pos_weight=torch.tensor(2.0)
         )
-        assert_tight(SPLITS["bce"](pos_weight=2.0)(outputs_KBC[..., :1], targets_KB).mean(), theirs)
+        assert_tight(
+            CLASSES["bce"](pos_weight=2.0)(outputs_KBC[..., :1], targets_KB).mean(), theirs
+        )
 
 
 def test_the_lectures_negative_log_likelihood_written_out() -> None:
@@ -164,7 +171,7 @@ def test_the_lectures_negative_log_likelihood_written_out() -> None:
         total += sum(
             (-scores[j] + math.log(sum(map(math.exp, scores)))) for j in range(3) if y[i] == j
         )
-    loss_KB = SPLITS["nll"]()((x @ beta).double()[None], y[None])
+    loss_KB = CLASSES["nll"]()((x @ beta).double()[None], y[None])
     assert loss_KB.sum().item() == pytest.approx(total, rel=1e-5)
     assert LOSSES["nll"].reduction == "sum"
 
@@ -212,12 +219,12 @@ def test_weighted_cross_entropy_is_torchs(weights: str | list[float]) -> None:
 
 def test_balanced_is_scikit_learns_and_means_one() -> None:
     targets_N = torch.tensor([0] * 7 + [1] * 2 + [2] * 11)
-    for word, part in LOSSES.items():
-        if not issubclass(part, ClassificationLoss):
-            assert LOSSES[word]().class_weights_C(targets_N, 3) is None
+    for name, loss_class in LOSSES.items():
+        if not issubclass(loss_class, ClassificationLoss):
+            assert LOSSES[name]().class_weights_C(targets_N, 3) is None
             continue
-        assert part().class_weights_C(targets_N, 3) is None
-        weight_C = part(class_weights="balanced").class_weights_C(targets_N, 3)
+        assert loss_class().class_weights_C(targets_N, 3) is None
+        weight_C = loss_class(class_weights="balanced").class_weights_C(targets_N, 3)
         assert weight_C is not None
         theirs = compute_class_weight("balanced", classes=np.arange(3), y=targets_N.numpy())
         assert_tight(weight_C, torch.from_numpy(theirs))
@@ -228,7 +235,7 @@ def test_balanced_is_scikit_learns_and_means_one() -> None:
 
 
 def test_the_nearest_point_of_the_simplex() -> None:
-    predict = SPLITS["mse_onehot"]().predict
+    predict = CLASSES["mse_onehot"]().predict
     inside = torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]], dtype=torch.float64)
     assert_tight(predict(inside), inside)
     outside = torch.tensor(
@@ -253,12 +260,13 @@ def test_the_nearest_point_of_the_simplex() -> None:
 def test_focal_without_focus_is_cross_entropy() -> None:
     outputs_KBC, targets_KB = examples(3)
     assert_tight(
-        SPLITS["focal"](gamma=0.0)(outputs_KBC, targets_KB), CrossEntropy()(outputs_KBC, targets_KB)
+        CLASSES["focal"](gamma=0.0)(outputs_KBC, targets_KB),
+        CrossEntropy()(outputs_KBC, targets_KB),
     )
 
 
 def test_bce_is_cross_entropy_of_two_logits() -> None:
     outputs_KB1, targets_KB = examples(2, num_outputs=1)
     two_KB2 = torch.cat((torch.zeros_like(outputs_KB1), outputs_KB1), -1)
-    assert_tight(SPLITS["bce"]()(outputs_KB1, targets_KB), CrossEntropy()(two_KB2, targets_KB))
-    assert_tight(SPLITS["bce"]().predict(outputs_KB1), two_KB2.softmax(-1))
+    assert_tight(CLASSES["bce"]()(outputs_KB1, targets_KB), CrossEntropy()(two_KB2, targets_KB))
+    assert_tight(CLASSES["bce"]().predict(outputs_KB1), two_KB2.softmax(-1))

@@ -1,4 +1,4 @@
-"""What holds for every word of the table, for one and for many members.
+"""Properties of every loss, for one and for many members.
 
 Shapes: K members, B examples, C outputs, T targets.
 """
@@ -27,39 +27,37 @@ TASKS = {
     "3 classes": Task("classification", num_classes=3),
     "10 classes": Task("classification", num_classes=10),
 }
-SPLITS: dict[str, Any] = dict(LOSSES)
-WORDS = [word for word in LOSSES if word != "auto"]
+CLASSES: dict[str, Any] = dict(LOSSES)
+NAMES = [name for name in LOSSES if name != "auto"]
 FITTING = [
-    (word, size)
-    for word in WORDS
+    (name, size)
+    for name in NAMES
     for size, task in TASKS.items()
-    if SPLITS[word]().incompatibility(task) is None
+    if CLASSES[name]().incompatibility(task) is None
 ]
 VARYING = [
-    (word, key) for word in WORDS for key, rule in rules(LOSSES[word]).items() if rule.varies
+    (name, key) for name in NAMES for key, rule in rules(LOSSES[name]).items() if rule.varies
 ]
 EXTREMES = (-1e4, 1e4, 0.0)
 
 
-def variants(word: str) -> list[Loss]:
-    """The loss with its defaults, and with each word of each choice, each flag turned and each
-    number moved.
-    """
-    loss = SPLITS[word]()
+def variants(name: str) -> list[Loss]:
+    """The loss with its defaults, and with each option, each flag set and each number changed."""
+    loss = CLASSES[name]()
     changes: list[dict[str, object]] = [{}]
     for key, rule in rules(loss).items():
         changes += [{key: option} for option in rule.options]
         changes += [{key: True}] if rule.kind == "flag" else []
-        changes += [{key: value} for value in legal(word, key)] if rule.varies else []
+        changes += [{key: value} for value in legal(name, key)] if rule.varies else []
     return [dataclasses.replace(loss, **change) for change in changes]
 
 
-def legal(word: str, key: str) -> list[float]:
-    """Values inside the range of a number, its special ones among them."""
+def legal(name: str, key: str) -> list[float]:
+    """Valid values of a number, including special ones."""
     accepted = []
     for value in (0.0, 0.05, 0.3, 0.9, 1.0, 2.5):
         try:
-            accepted.append(getattr(SPLITS[word](**{key: value}), key))
+            accepted.append(getattr(CLASSES[name](**{key: value}), key))
         except FieldError:
             continue
     return accepted
@@ -95,17 +93,18 @@ def test_the_table_is_complete() -> None:
     assert len(LOSSES) >= 20
     assert len(set(LOSSES.values())) == len(LOSSES)
     assert all(
-        meaning(part).endswith(".") and len(meaning(part)) <= 100 for part in LOSSES.values()
+        meaning(loss_class).endswith(".") and len(meaning(loss_class)) <= 100
+        for loss_class in LOSSES.values()
     )
 
 
-@pytest.mark.parametrize(("word", "size"), FITTING)
+@pytest.mark.parametrize(("name", "size"), FITTING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_number_an_example_in_the_dtype_of_the_outputs(
-    word: str, size: str, dtype: torch.dtype
+    name: str, size: str, dtype: torch.dtype
 ) -> None:
     task = TASKS[size]
-    for loss in variants(word):
+    for loss in variants(name):
         outputs_KBC, targets = batch(task, loss.num_outputs(task), dtype=dtype)
         loss_KB, gradient_KBC = value_and_gradient(loss, outputs_KBC, targets)
         assert loss_KB.shape == (3, 7)
@@ -113,11 +112,11 @@ def test_one_number_an_example_in_the_dtype_of_the_outputs(
         assert gradient_KBC.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("word", "size"), FITTING)
+@pytest.mark.parametrize(("name", "size"), FITTING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_finite_at_extreme_outputs(word: str, size: str, dtype: torch.dtype) -> None:
+def test_finite_at_extreme_outputs(name: str, size: str, dtype: torch.dtype) -> None:
     task = TASKS[size]
-    for loss in variants(word):
+    for loss in variants(name):
         num_outputs = loss.num_outputs(task)
         patterns = torch.cartesian_prod(
             *[torch.tensor(EXTREMES, dtype=dtype)] * min(num_outputs, 6)
@@ -139,11 +138,11 @@ def test_finite_at_extreme_outputs(word: str, size: str, dtype: torch.dtype) -> 
             assert gradient_KBC.isfinite().all()
 
 
-@pytest.mark.parametrize(("word", "size"), FITTING)
+@pytest.mark.parametrize(("name", "size"), FITTING)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_broken_member_leaves_its_neighbors_alone(word: str, size: str, poison: float) -> None:
+def test_a_broken_member_leaves_its_neighbors_alone(name: str, size: str, poison: float) -> None:
     task = TASKS[size]
-    for loss in variants(word):
+    for loss in variants(name):
         outputs_KBC, targets = batch(task, loss.num_outputs(task), dtype=torch.float32)
         sound_KB, sound_gradient_KBC = value_and_gradient(loss, outputs_KBC, targets)
         outputs_KBC[1] = poison
@@ -155,55 +154,59 @@ def test_a_broken_member_leaves_its_neighbors_alone(word: str, size: str, poison
             assert loss_KB[1].isnan().all()
 
 
-@pytest.mark.parametrize(("word", "key"), VARYING)
+@pytest.mark.parametrize(("name", "key"), VARYING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_number_and_a_column_of_it_give_the_same_bits(
-    word: str, key: str, dtype: torch.dtype
+    name: str, key: str, dtype: torch.dtype
 ) -> None:
-    for value in legal(word, key):
-        lone = SPLITS[word](**{key: value})
-        column = dataclasses.replace(lone, **{key: torch.full((3, 1), value, dtype=torch.float64)})
-        for size in [size for other, size in FITTING if other == word]:
-            outputs_KBC, targets = batch(TASKS[size], lone.num_outputs(TASKS[size]), dtype=dtype)
+    for value in legal(name, key):
+        single = CLASSES[name](**{key: value})
+        column = dataclasses.replace(
+            single, **{key: torch.full((3, 1), value, dtype=torch.float64)}
+        )
+        for size in [size for other, size in FITTING if other == name]:
+            outputs_KBC, targets = batch(TASKS[size], single.num_outputs(TASKS[size]), dtype=dtype)
             of_number, of_column = (
-                value_and_gradient(loss, outputs_KBC, targets) for loss in (lone, column)
+                value_and_gradient(loss, outputs_KBC, targets) for loss in (single, column)
             )
             assert torch.equal(of_number[0], of_column[0])
             assert torch.equal(of_number[1], of_column[1])
 
 
-@pytest.mark.parametrize(("word", "key"), VARYING)
-def test_members_with_their_own_numbers_match_lone_ones(word: str, key: str) -> None:
-    parts = [SPLITS[word](**{key: value}) for value in legal(word, key)]
-    stacked = stack(parts)
-    assert getattr(stacked, key).shape == (len(parts), 1)
-    for size in [size for other, size in FITTING if other == word]:
-        outputs_KBC, targets = batch(TASKS[size], stacked.num_outputs(TASKS[size]), len(parts))
+@pytest.mark.parametrize(("name", "key"), VARYING)
+def test_members_with_different_numbers_match_single_ones(name: str, key: str) -> None:
+    members = [CLASSES[name](**{key: value}) for value in legal(name, key)]
+    stacked = stack(members)
+    assert getattr(stacked, key).shape == (len(members), 1)
+    for size in [size for other, size in FITTING if other == name]:
+        outputs_KBC, targets = batch(TASKS[size], stacked.num_outputs(TASKS[size]), len(members))
         loss_KB, gradient_KBC = value_and_gradient(stacked, outputs_KBC, targets)
-        assert not torch.equal(loss_KB, parts[0](outputs_KBC, targets))
-        for k, part in enumerate(parts):
+        assert not torch.equal(loss_KB, members[0](outputs_KBC, targets))
+        for k, member in enumerate(members):
             row = slice(k, k + 1)
-            lone_KB, lone_gradient_KBC = value_and_gradient(part, outputs_KBC[row], targets[row])
-            assert_close(loss_KB[row], lone_KB, rtol=1e-12, atol=1e-12)
-            assert_close(gradient_KBC[row], lone_gradient_KBC, rtol=1e-12, atol=1e-12)
+            single_KB, single_gradient_KBC = value_and_gradient(
+                member, outputs_KBC[row], targets[row]
+            )
+            assert_close(loss_KB[row], single_KB, rtol=1e-12, atol=1e-12)
+            assert_close(gradient_KBC[row], single_gradient_KBC, rtol=1e-12, atol=1e-12)
             assert_close(
                 select(stacked, torch.tensor([k]))(outputs_KBC[row], targets[row]),
-                lone_KB,
+                single_KB,
                 rtol=1e-12,
                 atol=1e-12,
             )
             assert_close(
                 stacked.predict(outputs_KBC)[row],
-                part.predict(outputs_KBC[row]),
+                member.predict(outputs_KBC[row]),
                 rtol=1e-12,
                 atol=1e-12,
             )
 
 
-@pytest.mark.parametrize(("word", "size"), FITTING)
+@pytest.mark.parametrize(("name", "size"), FITTING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: torch.dtype) -> None:
-    task, loss = TASKS[size], SPLITS[word]()
+def test_predictions_are_probabilities_or_values(name: str, size: str, dtype: torch.dtype) -> None:
+    task, loss = TASKS[size], CLASSES[name]()
     outputs_KBC, _ = batch(task, loss.num_outputs(task), dtype=dtype)
     outputs_KBC[0, 0], outputs_KBC[0, 1], outputs_KBC[0, 2] = (
         1e4,
@@ -230,15 +233,15 @@ def test_predictions_are_probabilities_or_values(word: str, size: str, dtype: to
         assert torch.equal(predictions[..., 1] > 0.5, outputs_KBC.squeeze(-1) > 0)
 
 
-def largest_by_default(word: str, size: str) -> bool:
-    """Ten classes are the campaign's, as are smaller tasks than the largest other one."""
-    own = [other for name, other in FITTING if name == word and other != "10 classes"]
-    return size == own[-1]
+def largest_by_default(name: str, size: str) -> bool:
+    """Only the largest task of a loss except for ten classes runs by default."""
+    sizes = [other for fitting, other in FITTING if fitting == name and other != "10 classes"]
+    return size == sizes[-1]
 
 
-@pytest.mark.parametrize(("word", "size"), subset_by_default("fuzz", FITTING, largest_by_default))
-def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str) -> None:
-    task, loss = TASKS[size], SPLITS[word]()
+@pytest.mark.parametrize(("name", "size"), subset_by_default("fuzz", FITTING, largest_by_default))
+def test_gradient_descent_on_the_outputs_finds_the_targets(name: str, size: str) -> None:
+    task, loss = TASKS[size], CLASSES[name]()
     outputs_KBC, targets = batch(task, loss.num_outputs(task))
     if loss.target_range == "share":
         targets = (
@@ -246,7 +249,7 @@ def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str)
             if float(targets.min()) >= 0
             else (targets / 10).sigmoid()
         )
-    # smape is flat where output and target differ in sign, so values start above 0.
+    # smape is flat if output and target differ in sign, so values start above 0.
     outputs_KBC = (
         outputs_KBC * 0.1 if task.classifies else 1 + outputs_KBC.abs() * 0.1
     ).requires_grad_()
@@ -262,55 +265,63 @@ def test_gradient_descent_on_the_outputs_finds_the_targets(word: str, size: str)
         assert (predictions - targets).abs().max() < 0.1
 
 
-def test_misfits_are_said_in_words() -> None:
+def test_incompatibilities_are_explained() -> None:
     three, two, values = TASKS["3 classes"], TASKS["2 classes"], TASKS["3 values"]
     assert (
-        SPLITS["mse"]().incompatibility(three)
+        CLASSES["mse"]().incompatibility(three)
         == "needs values to predict, the dataset has 3 classes"
     )
     assert (
-        SPLITS["cross_entropy"]().incompatibility(values)
+        CLASSES["cross_entropy"]().incompatibility(values)
         == "needs classes to predict, the dataset has 3 value(s)"
     )
-    assert SPLITS["bce"]().incompatibility(three) == "needs 2 classes, the dataset has 3"
-    assert SPLITS["bce"]().incompatibility(two) is None
+    assert CLASSES["bce"]().incompatibility(three) == "needs 2 classes, the dataset has 3"
+    assert CLASSES["bce"]().incompatibility(two) is None
     assert (
-        SPLITS["bce"]().incompatibility(values)
+        CLASSES["bce"]().incompatibility(values)
         == "needs classes to predict, the dataset has 3 value(s)"
     )
-    weighted = SPLITS["cross_entropy"](class_weights=[1.0, 2.0])
+    weighted = CLASSES["cross_entropy"](class_weights=[1.0, 2.0])
     assert weighted.incompatibility(two) is None
     assert (
         weighted.incompatibility(three)
-        == "needs one class weight for each class (2 given), the dataset has 3 classes"
+        == "needs one class weight per class (got 2), the dataset has 3 classes"
     )
-    for word in WORDS:
-        kinds = LOSSES[word].tasks
+    for name in NAMES:
+        kinds = LOSSES[name].tasks
         assert {
-            task.kind for task in TASKS.values() if SPLITS[word]().incompatibility(task) is None
+            task.kind for task in TASKS.values() if CLASSES[name]().incompatibility(task) is None
         } == set(kinds)
 
 
-def test_what_the_caller_must_know() -> None:
-    assert {word for word, part in LOSSES.items() if part.reduction == "sum"} == {"nll"}
-    assert {word for word, part in LOSSES.items() if part.own_units} == {
+def test_class_attributes() -> None:
+    assert {name for name, loss_class in LOSSES.items() if loss_class.reduction == "sum"} == {"nll"}
+    assert {name for name, loss_class in LOSSES.items() if loss_class.original_units} == {
         "mape",
         "smape",
         "msle",
         "poisson",
         "bernoulli",
     }
-    assert {word for word, part in LOSSES.items() if part.target_range == "share"} == {"bernoulli"}
-    assert {word for word, part in LOSSES.items() if part.target_range == "non-negative"} == {
+    assert {name for name, loss_class in LOSSES.items() if loss_class.target_range == "share"} == {
+        "bernoulli"
+    }
+    assert {
+        name for name, loss_class in LOSSES.items() if loss_class.target_range == "non-negative"
+    } == {
         "msle",
         "poisson",
     }
-    assert {part.reduction for part in LOSSES.values()} == {"mean", "sum"}
-    assert {part.target_range for part in LOSSES.values()} == {"any", "non-negative", "share"}
+    assert {loss_class.reduction for loss_class in LOSSES.values()} == {"mean", "sum"}
+    assert {loss_class.target_range for loss_class in LOSSES.values()} == {
+        "any",
+        "non-negative",
+        "share",
+    }
 
 
 def test_auto_is_resolved_by_the_task() -> None:
-    auto = SPLITS["auto"]()
+    auto = CLASSES["auto"]()
     assert type(auto.resolve(TASKS["3 classes"])) is LOSSES["cross_entropy"]
     assert type(auto.resolve(TASKS["1 value"])) is LOSSES["mse"]
     assert all(auto.incompatibility(task) is None for task in TASKS.values())
@@ -320,7 +331,7 @@ def test_auto_is_resolved_by_the_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "key", "value"),
+    ("name", "key", "value"),
     [
         ("cross_entropy", "label_smoothing", 1.0),
         ("cross_entropy", "label_smoothing", -0.1),
@@ -333,6 +344,6 @@ def test_auto_is_resolved_by_the_task() -> None:
         ("gaussian_nll", "min_variance", 0.0),
     ],
 )
-def test_values_out_of_range_are_refused(word: str, key: str, value: object) -> None:
+def test_values_out_of_range_are_refused(name: str, key: str, value: object) -> None:
     with pytest.raises(FieldError, match=key):
-        SPLITS[word](**{key: value})
+        CLASSES[name](**{key: value})

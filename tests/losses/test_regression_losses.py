@@ -1,4 +1,4 @@
-"""Each loss of values against its formula and derivative written out.
+"""Each regression loss against its explicit formula and derivative.
 
 Shapes: K members, B examples, T targets.
 """
@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from mlplab.losses import LOSSES
 
 Formula = Callable[[float, float], float]
-SPLITS: dict[str, Any] = dict(LOSSES)
+CLASSES: dict[str, Any] = dict(LOSSES)
 
 
 def sign(x: float) -> float:
@@ -30,7 +30,7 @@ def smape_slope(f: float, y: float) -> float:
     return sign(f - y) / size - abs(f - y) * sign(f) / 2 / size**2
 
 
-# word, numbers, loss of (output f, target y), its derivative by f
+# name, parameters, loss of (output f, target y), its derivative by f
 FORMULAS: list[tuple[str, dict[str, Any], Formula, Formula]] = [
     ("mse", {}, lambda f, y: (f - y) ** 2, lambda f, y: 2 * (f - y)),
     ("half_mse", {}, lambda f, y: (f - y) ** 2 / 2, lambda f, y: f - y),
@@ -93,13 +93,13 @@ def by_hand(formula: Formula, outputs_KBT: Tensor, targets_KBT: Tensor) -> Tenso
 
 
 @pytest.mark.parametrize("num_targets", [1, 3])
-@pytest.mark.parametrize(("word", "numbers", "formula", "slope"), CASES)
+@pytest.mark.parametrize(("name", "numbers", "formula", "slope"), CASES)
 def test_value_and_gradient(
-    word: str, numbers: dict[str, Any], formula: Formula, slope: Formula, num_targets: int
+    name: str, numbers: dict[str, Any], formula: Formula, slope: Formula, num_targets: int
 ) -> None:
     outputs_KBT, targets_KBT = examples(num_targets)
     outputs_KBT.requires_grad_()
-    loss_KB = SPLITS[word](**numbers)(outputs_KBT, targets_KBT)
+    loss_KB = CLASSES[name](**numbers)(outputs_KBT, targets_KBT)
     (gradient_KBT,) = torch.autograd.grad(loss_KB.sum(), outputs_KBT)
     assert_close(
         loss_KB.detach(),
@@ -113,12 +113,14 @@ def test_value_and_gradient(
 
 
 def test_every_loss_of_values_has_its_formula_here() -> None:
-    written = {word for word, *_ in FORMULAS} | {"gaussian_nll"}
-    assert written == {word for word, part in LOSSES.items() if part.tasks == ("regression",)}
+    written = {name for name, *_ in FORMULAS} | {"gaussian_nll"}
+    assert written == {
+        name for name, loss_class in LOSSES.items() if loss_class.tasks == ("regression",)
+    }
 
 
 @pytest.mark.parametrize(
-    ("word", "numbers", "theirs"),
+    ("name", "numbers", "theirs"),
     [
         ("mse", {}, F.mse_loss),
         ("mae", {}, F.l1_loss),
@@ -128,11 +130,11 @@ def test_every_loss_of_values_has_its_formula_here() -> None:
     ],
 )
 def test_the_mean_is_torchs(
-    word: str, numbers: dict[str, Any], theirs: Callable[[Tensor, Tensor], Tensor]
+    name: str, numbers: dict[str, Any], theirs: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     outputs_KBT, targets_KBT = examples(2)
     assert_close(
-        SPLITS[word](**numbers)(outputs_KBT, targets_KBT).mean(),
+        CLASSES[name](**numbers)(outputs_KBT, targets_KBT).mean(),
         theirs(outputs_KBT, targets_KBT),
         rtol=1e-12,
         atol=1e-12,
@@ -147,13 +149,13 @@ def test_the_lectures_forms_over_n_examples() -> None:
         half_mse = 1 / (2 * n) * sum((y[i] - y_hat[i]) ** 2 for i in range(n))
         mape = 1 / n * sum(abs(y_hat[i] - y[i]) / abs(y[i]) for i in range(n))
         assert_close(
-            SPLITS["half_mse"]()(outputs_KBT, targets_KBT)[k].mean(),
+            CLASSES["half_mse"]()(outputs_KBT, targets_KBT)[k].mean(),
             half_mse,
             rtol=1e-12,
             atol=1e-12,
         )
         assert_close(
-            SPLITS["mape"]()(outputs_KBT, targets_KBT)[k].mean(), mape, rtol=1e-12, atol=1e-12
+            CLASSES["mape"]()(outputs_KBT, targets_KBT)[k].mean(), mape, rtol=1e-12, atol=1e-12
         )
 
 
@@ -161,11 +163,11 @@ def test_the_lectures_forms_over_n_examples() -> None:
 @pytest.mark.parametrize("num_targets", [1, 3])
 def test_gaussian_nll_is_torchs_with_a_softplus_variance(full: bool, num_targets: int) -> None:
     outputs_KBC, _ = examples(2 * num_targets)
-    # raw variances of 20 and more, where torch's own softplus gives up digits
+    # raw variances of 20 and more, where torch's softplus loses digits
     outputs_KBC[..., -1] *= 8
     _, targets_KBT = examples(num_targets)
     outputs_KBC.requires_grad_()
-    loss = SPLITS["gaussian_nll"](min_variance=1e-3, full=full)
+    loss = CLASSES["gaussian_nll"](min_variance=1e-3, full=full)
     loss_KB = loss(outputs_KBC, targets_KBT)
     mean_KBT, raw_KBT = outputs_KBC[..., :num_targets], outputs_KBC[..., num_targets:]
     variance_KBT = (1 + raw_KBT.exp()).log() + 1e-3
@@ -183,19 +185,19 @@ def test_gaussian_nll_is_torchs_with_a_softplus_variance(full: bool, num_targets
 
 def test_predictions_in_the_targets_units() -> None:
     outputs_KBT, targets_KBT = examples(2)
-    assert torch.equal(SPLITS["poisson"]().predict(outputs_KBT), outputs_KBT.exp())
-    msle = SPLITS["msle"]()
+    assert torch.equal(CLASSES["poisson"]().predict(outputs_KBT), outputs_KBT.exp())
+    msle = CLASSES["msle"]()
     usual_KB = ((1 + msle.predict(outputs_KBT)).log() - (1 + targets_KBT).log()).square().mean(-1)
     assert_close(msle(outputs_KBT, targets_KBT), usual_KB, rtol=1e-11, atol=1e-12)
-    for word in ("mse", "half_mse", "mae", "mape", "smape", "huber", "log_cosh", "quantile"):
-        assert torch.equal(SPLITS[word]().predict(outputs_KBT), outputs_KBT)
+    for name in ("mse", "half_mse", "mae", "mape", "smape", "huber", "log_cosh", "quantile"):
+        assert torch.equal(CLASSES[name]().predict(outputs_KBT), outputs_KBT)
 
 
 def test_poisson_goes_on_as_its_tangent() -> None:
     outputs = torch.tensor(
         [[[29.999999], [30.000001], [40.0]]], dtype=torch.float64, requires_grad=True
     )
-    rate = SPLITS["poisson"]().predict(outputs)
+    rate = CLASSES["poisson"]().predict(outputs)
     (slope,) = torch.autograd.grad(rate.sum(), outputs)
     top = math.exp(30)
     below, above = top * (1 - 1e-6), top * (1 + 1e-6)
@@ -211,17 +213,15 @@ def test_poisson_goes_on_as_its_tangent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "numbers", "expected"),
+    ("name", "numbers", "expected"),
     [("mae", {}, 3.0), ("mse", {}, 22.0), ("quantile", {"tau": 0.75}, 4.0)],
 )
 def test_what_a_constant_prediction_converges_to(
-    word: str, numbers: dict[str, Any], expected: float
+    name: str, numbers: dict[str, Any], expected: float
 ) -> None:
-    """Median, mean, quantile: of the candidates 0, 1, ..., 100 the best constant for the targets 1,
-    2, 3, 4, 100.
-    """
+    """The best constant in 0, 1, ..., 100 for targets 1, 2, 3, 4, 100: median, mean, quantile."""
     targets_KBT = torch.tensor([1.0, 2.0, 3.0, 4.0, 100.0], dtype=torch.float64).view(1, 5, 1)
-    loss = SPLITS[word](**numbers)
+    loss = CLASSES[name](**numbers)
     totals = [
         loss(torch.full_like(targets_KBT, float(c)), targets_KBT).sum().item() for c in range(101)
     ]

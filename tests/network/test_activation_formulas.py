@@ -1,5 +1,4 @@
-"""Every activation against its formula: value, gradient, far values, stated range, torch's own
-bits.
+"""Every activation against its formula, its documented range and torch's implementation.
 
 The formulas are written from the lecture's tables and the papers. Shapes: [1, B, H], B examples in
 the batch, H hidden units.
@@ -54,8 +53,8 @@ def mish_slope(x: Tensor) -> Tensor:
     return t + x * (1 - t * t) * sigmoid(x)
 
 
-def pieces(x: Tensor, *cases: tuple[Tensor, Tensor | float]) -> Tensor:
-    """The first case whose condition holds, else 0."""
+def piecewise(x: Tensor, *cases: tuple[Tensor, Tensor | float]) -> Tensor:
+    """The value of the first case whose condition holds, else 0."""
     result = torch.zeros_like(x)
     for condition, value in reversed(cases):
         result = torch.where(condition, value, result)
@@ -66,15 +65,15 @@ ALWAYS = torch.tensor(True)
 LAMBDA, ALPHA = 1.0507009873554805, 1.6732632423543772  # of selu
 ODD = torch.arange(7) % 2 == 1  # units 1, 3, 5 of the grid below
 
-# word -> [(fields, f(x), f'(x))], written from the lecture's tables and the papers.
+# name -> [(fields, f(x), f'(x))], from the tables of the lecture and the papers.
 CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "identity": [({}, lambda x: x, torch.ones_like)],
     "binary_step": [
-        ({}, lambda x: pieces(x, (x >= 0, 1.0)), torch.zeros_like),
+        ({}, lambda x: piecewise(x, (x >= 0, 1.0)), torch.zeros_like),
         (
             {"straight_through": True},
-            lambda x: pieces(x, (x >= 0, 1.0)),
-            lambda x: pieces(x, (x.abs() <= 1, 1.0)),
+            lambda x: piecewise(x, (x >= 0, 1.0)),
+            lambda x: piecewise(x, (x.abs() <= 1, 1.0)),
         ),
     ],
     "sigmoid": [
@@ -90,10 +89,10 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "sqnl": [
         (
             {},
-            lambda x: pieces(
+            lambda x: piecewise(
                 x, (x > 2, 1.0), (x >= 0, x - x**2 / 4), (x >= -2, x + x**2 / 4), (ALWAYS, -1.0)
             ),
-            lambda x: pieces(x, (x.abs() > 2, 0.0), (x >= 0, 1 - x / 2), (ALWAYS, 1 + x / 2)),
+            lambda x: piecewise(x, (x.abs() > 2, 0.0), (x >= 0, 1 - x / 2), (ALWAYS, 1 + x / 2)),
         )
     ],
     "arctan": [({}, torch.arctan, lambda x: 1 / (x**2 + 1))],
@@ -110,58 +109,58 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "isrlu": [
         (
             {"alpha": 3.0},
-            lambda x: pieces(x, (x >= 0, x), (ALWAYS, x / sqrt(1 + 3 * x**2))),
-            lambda x: pieces(x, (x >= 0, 1.0), (ALWAYS, (1 / sqrt(1 + 3 * x**2)) ** 3)),
+            lambda x: piecewise(x, (x >= 0, x), (ALWAYS, x / sqrt(1 + 3 * x**2))),
+            lambda x: piecewise(x, (x >= 0, 1.0), (ALWAYS, (1 / sqrt(1 + 3 * x**2)) ** 3)),
         )
     ],
-    "relu": [({}, lambda x: pieces(x, (x > 0, x)), lambda x: pieces(x, (x > 0, 1.0)))],
+    "relu": [({}, lambda x: piecewise(x, (x > 0, x)), lambda x: piecewise(x, (x > 0, 1.0)))],
     "brelu": [
         (
             {},
-            lambda x: torch.where(ODD, -pieces(-x, (-x > 0, -x)), pieces(x, (x > 0, x))),
-            lambda x: torch.where(ODD, pieces(x, (-x > 0, 1.0)), pieces(x, (x > 0, 1.0))),
+            lambda x: torch.where(ODD, -piecewise(-x, (-x > 0, -x)), piecewise(x, (x > 0, x))),
+            lambda x: torch.where(ODD, piecewise(x, (-x > 0, 1.0)), piecewise(x, (x > 0, 1.0))),
         )
     ],
     "leaky_relu": [
         (
             {"negative_slope": 0.2},
-            lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.2 * x)),
-            lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.2)),
+            lambda x: piecewise(x, (x > 0, x), (ALWAYS, 0.2 * x)),
+            lambda x: piecewise(x, (x > 0, 1.0), (ALWAYS, 0.2)),
         )
     ],
     "prelu": [
         (
             {"initial": 0.3},
-            lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.3 * x)),
-            lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.3)),
+            lambda x: piecewise(x, (x > 0, x), (ALWAYS, 0.3 * x)),
+            lambda x: piecewise(x, (x > 0, 1.0), (ALWAYS, 0.3)),
         )
     ],
     "relu6": [
         (
             {},
-            lambda x: pieces(x, (x > 6, 6.0), (x > 0, x)),
-            lambda x: pieces(x, (x >= 6, 0.0), (x > 0, 1.0)),
+            lambda x: piecewise(x, (x > 6, 6.0), (x > 0, x)),
+            lambda x: piecewise(x, (x >= 6, 0.0), (x > 0, 1.0)),
         )
     ],
     "elu": [
         (
             {"alpha": 0.7},
-            lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.7 * (exp(x) - 1))),
-            lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, 0.7 * exp(x))),
+            lambda x: piecewise(x, (x > 0, x), (ALWAYS, 0.7 * (exp(x) - 1))),
+            lambda x: piecewise(x, (x > 0, 1.0), (ALWAYS, 0.7 * exp(x))),
         )
     ],
     "selu": [
         (
             {},
-            lambda x: LAMBDA * pieces(x, (x > 0, x), (ALWAYS, ALPHA * (exp(x) - 1))),
-            lambda x: LAMBDA * pieces(x, (x > 0, 1.0), (ALWAYS, ALPHA * exp(x))),
+            lambda x: LAMBDA * piecewise(x, (x > 0, x), (ALWAYS, ALPHA * (exp(x) - 1))),
+            lambda x: LAMBDA * piecewise(x, (x > 0, 1.0), (ALWAYS, ALPHA * exp(x))),
         )
     ],
     "celu": [
         (
             {"alpha": 0.7},
-            lambda x: pieces(x, (x > 0, x), (ALWAYS, 0.7 * (exp(x / 0.7) - 1))),
-            lambda x: pieces(x, (x > 0, 1.0), (ALWAYS, exp(x / 0.7))),
+            lambda x: piecewise(x, (x > 0, x), (ALWAYS, 0.7 * (exp(x / 0.7) - 1))),
+            lambda x: piecewise(x, (x > 0, 1.0), (ALWAYS, exp(x / 0.7))),
         )
     ],
     "gelu": [
@@ -180,22 +179,22 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "hardtanh": [
         (
             {"min_val": -0.5, "max_val": 2.0},
-            lambda x: pieces(x, (x < -0.5, -0.5), (x > 2, 2.0), (ALWAYS, x)),
-            lambda x: pieces(x, (x <= -0.5, 0.0), (x >= 2, 0.0), (ALWAYS, 1.0)),
+            lambda x: piecewise(x, (x < -0.5, -0.5), (x > 2, 2.0), (ALWAYS, x)),
+            lambda x: piecewise(x, (x <= -0.5, 0.0), (x >= 2, 0.0), (ALWAYS, 1.0)),
         )
     ],
     "hardsigmoid": [
         (
             {},
-            lambda x: pieces(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 6 + 0.5)),
-            lambda x: pieces(x, (x.abs() < 3, 1 / 6)),
+            lambda x: piecewise(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 6 + 0.5)),
+            lambda x: piecewise(x, (x.abs() < 3, 1 / 6)),
         )
     ],
     "hardswish": [
         (
             {},
-            lambda x: pieces(x, (x < -3, 0.0), (x > 3, x), (ALWAYS, x * (x + 3) / 6)),
-            lambda x: pieces(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 3 + 0.5)),
+            lambda x: piecewise(x, (x < -3, 0.0), (x > 3, x), (ALWAYS, x * (x + 3) / 6)),
+            lambda x: piecewise(x, (x < -3, 0.0), (x > 3, 1.0), (ALWAYS, x / 3 + 0.5)),
         )
     ],
     "logsigmoid": [({}, lambda x: torch.log(1 / (1 + exp(-x))), lambda x: 1 - 1 / (1 + exp(-x)))],
@@ -203,15 +202,15 @@ CLOSED_FORMS: dict[str, list[tuple[dict[str, Any], Formula, Formula]]] = {
     "softshrink": [
         (
             {"lambd": 0.8},
-            lambda x: pieces(x, (x > 0.8, x - 0.8), (x < -0.8, x + 0.8)),
-            lambda x: pieces(x, (x.abs() > 0.8, 1.0)),
+            lambda x: piecewise(x, (x > 0.8, x - 0.8), (x < -0.8, x + 0.8)),
+            lambda x: piecewise(x, (x.abs() > 0.8, 1.0)),
         )
     ],
     "hardshrink": [
         (
             {"lambd": 0.8},
-            lambda x: pieces(x, (x.abs() > 0.8, x)),
-            lambda x: pieces(x, (x.abs() > 0.8, 1.0)),
+            lambda x: piecewise(x, (x.abs() > 0.8, x)),
+            lambda x: piecewise(x, (x.abs() > 0.8, 1.0)),
         )
     ],
     "gaussian": [({}, lambda x: exp(-(x**2)), lambda x: -2 * x * exp(-(x**2)))],
@@ -237,7 +236,7 @@ CASES = [
 
 
 def grid(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Numbers from -8 to 8, none of them a kink: [1, 40, 7]."""
+    """Numbers from -8 to 8, none at a kink, [1, 40, 7]."""
     return torch.linspace(-8.0131, 8.0177, 280, dtype=dtype).view(1, 40, 7)
 
 
@@ -259,7 +258,7 @@ def test_value_and_gradient_are_the_closed_forms(
 ) -> None:
     y, dy = value_and_slope(build(name, **fields), grid())
     assert_close(y, formula(grid()), rtol=1e-12, atol=1e-12)
-    # torch writes its 1/6 as a float32 number
+    # torch rounds 1/6 to float32
     torchs_slope = 5e-9 if name == "hardsigmoid" else 1e-12
     assert_close(dy, slope(grid()), rtol=1e-12, atol=torchs_slope)
 
@@ -310,21 +309,23 @@ def test_torch_functions_keep_their_bits() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_output_stays_in_its_stated_range(name: str) -> None:
-    part = build(name)
-    y = part(torch.linspace(-50, 50, 20001, dtype=torch.float64).view(1, -1, 1).repeat(1, 1, 2))
-    if part.output_range == "{0, 1}":
+    activation = build(name)
+    y = activation(
+        torch.linspace(-50, 50, 20001, dtype=torch.float64).view(1, -1, 1).repeat(1, 1, 2)
+    )
+    if activation.output_range == "{0, 1}":
         assert set(y.flatten().tolist()) == {0.0, 1.0}
         return
     names: dict[str, Any] = {
         "inf": math.inf,
         "pi": math.pi,
         "sqrt": math.sqrt,
-        **{key: getattr(part, key) for key in rules(part)},
+        **{key: getattr(activation, key) for key in rules(activation)},
     }
-    low, high = (eval(side, {}, names) for side in part.output_range[1:-1].split(", "))
+    low, high = (eval(side, {}, names) for side in activation.output_range[1:-1].split(", "))
     assert low - 1e-3 <= y.min()
     assert y.max() <= high
     assert y.min() < low + 0.05 or low == -math.inf
     assert y.max() > high - 0.05 or high == math.inf
-    assert high < math.inf or y.max() > 3  # an unbounded side is not a bounded one in disguise
+    assert high < math.inf or y.max() > 3  # an infinite limit must not hide a bounded side
     assert low > -math.inf or y.min() < -0.2

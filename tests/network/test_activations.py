@@ -1,5 +1,4 @@
-"""Every activation: members against lone runs, gradcheck, finiteness, torch's modules, learned
-slopes, refusals.
+"""Every activation: stacked members, gradients, finiteness, torch modules, learned slopes, errors.
 
 Shapes: K members, B examples in the batch, H hidden units.
 """
@@ -35,12 +34,12 @@ def build(name: str, **fields: Any) -> Activation:
     return ACTIVATIONS[name](**fields)
 
 
-# The numbers that three members differ in; a field not listed gets 0.3, 1.0 and 2.6.
+# The values of three members; a field that is not listed gets 0.3, 1.0 and 2.6.
 MEMBERS = {"min_val": (-2.0, -1.0, -0.5), "max_val": (0.5, 1.0, 3.0)}
 
 
 def grid(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Numbers from -8 to 8, none of them a kink: [1, 40, 7]."""
+    """Numbers from -8 to 8, none at a kink, [1, 40, 7]."""
     return torch.linspace(-8.0131, 8.0177, 280, dtype=dtype).view(1, 40, 7)
 
 
@@ -50,32 +49,32 @@ def value_and_slope(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Te
     return y.detach(), torch.autograd.grad(y.sum(), x)[0]
 
 
-def lone_parts(name: str) -> list[Activation]:
-    """Three members that differ in every number of the activation."""
+def single_members(name: str) -> list[Activation]:
+    """Three members that differ in every parameter of the activation."""
     varying = [key for key, rule in rules(ACTIVATIONS[name]).items() if rule.varies]
     choices = [{key: MEMBERS.get(key, (0.3, 1.0, 2.6))[i] for key in varying} for i in range(3)]
     return [build(name, **fields) for fields in choices]
 
 
-# whose gradient is a convention
+# The gradient of binary_step is a convention.
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "binary_step"])
 def test_gradcheck(name: str) -> None:
     z_KBH = grid()[:, ::8].clone().requires_grad_()
     assert torch.autograd.gradcheck(build(name), z_KBH)
-    parts = lone_parts(name)
-    assert torch.autograd.gradcheck(stack(parts), z_KBH.detach().repeat(3, 1, 1).requires_grad_())
+    members = single_members(name)
+    assert torch.autograd.gradcheck(stack(members), z_KBH.detach().repeat(3, 1, 1).requires_grad_())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NAMES)
-def test_stacked_members_equal_their_lone_runs(name: str, dtype: torch.dtype) -> None:
-    parts = lone_parts(name)
-    stacked = stack(parts)
+def test_stacked_members_equal_single_ones(name: str, dtype: torch.dtype) -> None:
+    members = single_members(name)
+    stacked = stack(members)
     z_KBH = torch.cat([grid(dtype), grid(dtype).flip(1), 30 * grid(dtype)])
     y_KBH, dy_KBH = value_and_slope(stacked, z_KBH)
     tolerance = 1e-12 if dtype == torch.float64 else 1e-6
-    for k, part in enumerate(parts):
-        y, dy = value_and_slope(part, z_KBH[k : k + 1])
+    for k, activation in enumerate(members):
+        y, dy = value_and_slope(activation, z_KBH[k : k + 1])
         assert y.dtype == y_KBH.dtype == dtype
         assert dy.dtype == dy_KBH.dtype == dtype
         assert_close(y_KBH[k : k + 1], y, rtol=tolerance, atol=tolerance)
@@ -84,22 +83,22 @@ def test_stacked_members_equal_their_lone_runs(name: str, dtype: torch.dtype) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_selected_member_keeps_its_numbers(name: str) -> None:
-    parts = lone_parts(name)
-    chosen = select(stack(parts), torch.tensor([2, 0]))
-    y_KBH = chosen(grid().repeat(2, 1, 1))
-    assert_close(y_KBH, torch.cat([parts[2](grid()), parts[0](grid())]), rtol=1e-12, atol=1e-12)
+    members = single_members(name)
+    selected = select(stack(members), torch.tensor([2, 0]))
+    y_KBH = selected(grid().repeat(2, 1, 1))
+    assert_close(y_KBH, torch.cat([members[2](grid()), members[0](grid())]), rtol=1e-12, atol=1e-12)
 
 
 def test_hardtanh_with_one_stacked_limit() -> None:
-    parts = [build("hardtanh", min_val=low) for low in (-3.0, -0.5)]
-    y_KBH, dy_KBH = value_and_slope(stack(parts), grid(torch.float32).repeat(2, 1, 1))
+    members = [build("hardtanh", min_val=low) for low in (-3.0, -0.5)]
+    y_KBH, dy_KBH = value_and_slope(stack(members), grid(torch.float32).repeat(2, 1, 1))
     assert y_KBH.dtype == torch.float32
-    for k, part in enumerate(parts):
-        y, dy = value_and_slope(part, grid(torch.float32))
+    for k, activation in enumerate(members):
+        y, dy = value_and_slope(activation, grid(torch.float32))
         assert_close((y_KBH[k : k + 1], dy_KBH[k : k + 1]), (y, dy), rtol=0, atol=0)
 
 
-# Where a formula bends: the stacked form must choose the same side as torch.
+# At a kink, the stacked form must take the same side as torch.
 KINKS = {
     "leaky_relu": [0.0],
     "prelu": [0.0],
@@ -114,13 +113,13 @@ KINKS = {
 
 
 @pytest.mark.parametrize("name", KINKS)
-def test_stacked_members_take_the_lone_side_of_a_kink(name: str) -> None:
-    lone = build(name)
-    first = next(iter(rules(lone)))
-    other = build(name, **{first: getattr(lone, first) / 2 + 0.01})
+def test_stacked_members_take_torchs_side_of_a_kink(name: str) -> None:
+    single = build(name)
+    first = next(iter(rules(single)))
+    other = build(name, **{first: getattr(single, first) / 2 + 0.01})
     x = torch.tensor(KINKS[name], dtype=torch.float64).view(1, -1, 1)
-    y, dy = value_and_slope(lone, x)
-    y_KBH, dy_KBH = value_and_slope(stack([lone, other]), x.repeat(2, 1, 1))
+    y, dy = value_and_slope(single, x)
+    y_KBH, dy_KBH = value_and_slope(stack([single, other]), x.repeat(2, 1, 1))
     assert_close((y_KBH[:1], dy_KBH[:1]), (y, dy), rtol=0, atol=0)
 
 
@@ -131,8 +130,8 @@ def test_finite_far_out(name: str, dtype: torch.dtype) -> None:
         1, -1, 1
     )
     x = torch.cat([x, x.clone()], dim=2)  # an even and an odd unit
-    for part, z_KBH in ((build(name), x), (stack(lone_parts(name)), x.repeat(3, 1, 1))):
-        y, dy = value_and_slope(part, z_KBH)
+    for activation, z_KBH in ((build(name), x), (stack(single_members(name)), x.repeat(3, 1, 1))):
+        y, dy = value_and_slope(activation, z_KBH)
         assert y.shape == z_KBH.shape
         assert y.isfinite().all()
         assert dy.isfinite().all()
@@ -143,23 +142,23 @@ def test_finite_far_out(name: str, dtype: torch.dtype) -> None:
 def test_not_a_number_stays_visible(name: str) -> None:
     z_KBH = torch.full((2, 3, 2), torch.nan)
     assert build(name)(z_KBH).isnan().all()
-    assert stack(lone_parts(name)[:2])(z_KBH).isnan().all()
+    assert stack(single_members(name)[:2])(z_KBH).isnan().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_module_is_the_same_function(name: str) -> None:
-    for part in (build(name), *lone_parts(name)):
-        module = part.module()
-        y, dy = value_and_slope(part, grid(torch.float32))
+    for activation in (build(name), *single_members(name)):
+        module = activation.module()
+        y, dy = value_and_slope(activation, grid(torch.float32))
         z_BH = grid(torch.float32)[0]
         module_y, module_dy = value_and_slope(module, z_BH)
         assert_close((module_y, module_dy), (y[0], dy[0]), rtol=1e-6, atol=1e-6)
         assert not any(isinstance(value, Tensor) for value in vars(module).values())
 
 
-def test_module_is_torchs_own_class_where_torch_has_one() -> None:
-    own = {name for name in NAMES if isinstance(build(name).module(), Elementwise)}
-    assert own == {
+def test_module_is_torchs_class_if_it_exists() -> None:
+    custom = {name for name in NAMES if isinstance(build(name).module(), Elementwise)}
+    assert custom == {
         "binary_step",
         "sqnl",
         "arctan",
@@ -177,12 +176,12 @@ def test_module_is_torchs_own_class_where_torch_has_one() -> None:
 
 
 def test_prelu_learns_one_slope_a_member() -> None:
-    part = Prelu()
-    assert part.num_parameters() == 1
-    assert part.initial_parameters() == [0.25]
+    activation = Prelu()
+    assert activation.num_parameters() == 1
+    assert activation.initial_parameters() == [0.25]
     z_KBH = grid().repeat(3, 1, 1)
     slopes_K1Q = torch.tensor([[[0.1]], [[0.5]], [[-0.2]]], dtype=torch.float64, requires_grad=True)
-    y_KBH = part(z_KBH, slopes_K1Q)
+    y_KBH = activation(z_KBH, slopes_K1Q)
     for k, slope in enumerate(slopes_K1Q.detach().flatten()):
         assert_close(y_KBH[k], F.prelu(z_KBH[k], slope.view(1)), rtol=0, atol=0)
     (gradient_K1Q,) = torch.autograd.grad(y_KBH.sum(), slopes_K1Q)
@@ -194,9 +193,11 @@ def test_prelu_learns_one_slope_a_member() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "prelu"])
 def test_others_learn_nothing_and_ignore_parameters(name: str) -> None:
-    part = build(name)
-    assert (part.num_parameters(), part.initial_parameters()) == (0, [])
-    assert torch.equal(part(grid(), torch.ones(1, 1, 1, dtype=torch.float64)), part(grid()))
+    activation = build(name)
+    assert (activation.num_parameters(), activation.initial_parameters()) == (0, [])
+    assert torch.equal(
+        activation(grid(), torch.ones(1, 1, 1, dtype=torch.float64)), activation(grid())
+    )
 
 
 def test_brelu_alternates_from_the_first_unit() -> None:
@@ -235,11 +236,11 @@ def test_bad_numbers_are_refused(name: str, fields: dict[str, Any], key: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_class_says_what_it_is(name: str) -> None:
-    part = ACTIVATIONS[name]
-    first = meaning(part)
+def test_each_class_is_documented(name: str) -> None:
+    activation = ACTIVATIONS[name]
+    first = meaning(activation)
     assert first.endswith((".", ")."))
     assert len(first) < 110
-    assert part.formula
-    assert part.derivative
-    assert part.output_range
+    assert activation.formula
+    assert activation.derivative
+    assert activation.output_range

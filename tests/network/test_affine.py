@@ -1,4 +1,4 @@
-"""The fast order of factors equals the plain one, values and gradients."""
+"""The fast order of factors gives the same values and gradients as the plain one."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def test_it_is_the_plain_product(monkeypatch, inputs, outputs, bias, to_input):
         for shape in ((3, 30, inputs), (3, inputs, outputs), (3, 1, outputs))
     )
     g = torch.randn(3, 30, outputs, generator=generator, dtype=torch.float64)
-    found = []
+    results = []
     for large in (0, 1 << 40):
-        monkeypatch.setattr(module, "LARGE", large)
-        own = [
+        monkeypatch.setattr(module, "MIN_ELEMENTS", large)
+        arguments = [
             h.clone().requires_grad_(to_input),
             w.clone().requires_grad_(),
             b.clone().requires_grad_() if bias else None,
         ]
-        out = affine(*own)
+        out = affine(*arguments)
         with torch.no_grad():
-            torch.testing.assert_close(affine(*own), out, rtol=1e-12, atol=1e-12)
-        leaves = [one for one in own if one is not None and one.requires_grad]
-        found.append((out.detach(), *torch.autograd.grad([out], leaves, [g])))
-    for fast, plain in zip(*found, strict=True):
+            torch.testing.assert_close(affine(*arguments), out, rtol=1e-12, atol=1e-12)
+        leaves = [tensor for tensor in arguments if tensor is not None and tensor.requires_grad]
+        results.append((out.detach(), *torch.autograd.grad([out], leaves, [g])))
+    for fast, plain in zip(*results, strict=True):
         assert fast.shape == plain.shape
         torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
 
 
-def test_a_lone_network_takes_the_plain_way(monkeypatch):
-    monkeypatch.setattr(module, "LARGE", 0)
+def test_a_single_network_uses_the_plain_product(monkeypatch):
+    monkeypatch.setattr(module, "MIN_ELEMENTS", 0)
     monkeypatch.setattr(module, "_product", None)
     h, w = torch.randn(1, 30, 4), torch.randn(1, 4, 2)
     assert torch.equal(affine(h, w, None), torch.bmm(h, w))

@@ -1,5 +1,4 @@
-"""Every initializer: the stated spread, torch's own numbers from the same generator, gain, bias and
-determinism.
+"""Every initializer: spread, equality with torch for the same generator, gain, bias, determinism.
 
 Shapes: O outputs and I inputs of the layer.
 """
@@ -34,15 +33,17 @@ def seeded(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def weights(part: Initializer, shape: tuple[int, int] = (OUTPUTS, INPUTS), seed: int = 7) -> Tensor:
+def weights(
+    initializer: Initializer, shape: tuple[int, int] = (OUTPUTS, INPUTS), seed: int = 7
+) -> Tensor:
     weight_OI = torch.full(shape, torch.nan, dtype=torch.float64)
-    part.fill(weight_OI, seeded(seed))
+    initializer.fill(weight_OI, seeded(seed))
     return weight_OI
 
 
-def biases(part: Initializer, size: int = 5000, fan_in: int = INPUTS) -> Tensor:
+def biases(initializer: Initializer, size: int = 5000, fan_in: int = INPUTS) -> Tensor:
     bias_O = torch.full((size,), torch.nan, dtype=torch.float64)
-    part.fill_bias(bias_O, fan_in, seeded())
+    initializer.fill_bias(bias_O, fan_in, seeded())
     return bias_O
 
 
@@ -52,12 +53,12 @@ def test_the_table_holds_every_initializer() -> None:
 
 
 def truncation(limit: float = 2.0) -> float:
-    """Standard deviation of N(0, 1) cut at +-limit."""
+    """Standard deviation of N(0, 1) truncated at +-limit."""
     density = math.exp(-(limit**2) / 2) / math.sqrt(2 * math.pi)
     return math.sqrt(1 - 2 * limit * density / math.erf(limit / math.sqrt(2)))
 
 
-# word -> (fields, standard deviation, largest size or None)
+# name -> (fields, standard deviation, largest magnitude or None)
 SPREADS: dict[str, tuple[dict[str, Any], float, float | None]] = {
     "normal": ({"std": 0.3}, 0.3, None),
     "uniform": ({"low": -0.4, "high": 0.4}, 0.8 / math.sqrt(12), 0.4),
@@ -82,7 +83,7 @@ def test_every_drawing_initializer_has_a_spread() -> None:
 def test_spread_is_the_formula(name: str) -> None:
     fields, std, limit = SPREADS[name]
     weight_OI = weights(build(name, **fields))
-    # 120 000 numbers: standard error 0.2 % for the normal ones
+    # 120,000 numbers: a standard error of 0.2 % for normal ones
     assert weight_OI.std().item() == pytest.approx(std, rel=0.01)
     assert abs(weight_OI.mean().item()) < 5 * std / math.sqrt(weight_OI.numel())
     if limit is not None:
@@ -141,9 +142,9 @@ def test_torch_default_is_nn_linear() -> None:
         torch.empty(20, 30, dtype=torch.float64),
         torch.empty(20, dtype=torch.float64),
     )
-    part = build("torch_default")
-    part.fill(weight_OI, generator)
-    part.fill_bias(bias_O, 30, generator)
+    initializer = build("torch_default")
+    initializer.fill(weight_OI, generator)
+    initializer.fill_bias(bias_O, 30, generator)
     assert torch.equal(weight_OI, linear.weight.detach())
     assert torch.equal(bias_O, linear.bias.detach())
 
@@ -206,21 +207,21 @@ def test_gain_multiplies(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_generator_alone_decides(name: str) -> None:
-    part = build(name)
+    initializer = build(name)
     before = torch.random.get_rng_state()
-    first_OI, again_OI = weights(part, (20, 30)), weights(part, (20, 30))
+    first_OI, again_OI = weights(initializer, (20, 30)), weights(initializer, (20, 30))
     assert torch.equal(first_OI, again_OI)
     # nothing was drawn from the global generator
     assert torch.equal(torch.random.get_rng_state(), before)
     if name in RANDOM:
-        assert not torch.equal(first_OI, weights(part, (20, 30), seed=8))
+        assert not torch.equal(first_OI, weights(initializer, (20, 30), seed=8))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (6, 2)])
 @pytest.mark.parametrize("name", NAMES)
-def test_small_layers_are_filled_in_place(name: str, shape: tuple[int, int]) -> None:
+def test_small_layers_are_filled_inplace(name: str, shape: tuple[int, int]) -> None:
     storage_IO = torch.full(shape[::-1], torch.nan, dtype=torch.float64)
-    # a transposed view: the engine keeps its weights as [I, O]
+    # a transposed view, since the engine stores weights as [I, O]
     build(name).fill(storage_IO.T, seeded())
     assert storage_IO.isfinite().all()
     assert torch.equal(storage_IO.T, weights(build(name), shape))
@@ -244,7 +245,7 @@ def test_bad_numbers_are_refused(name: str, fields: dict[str, Any], key: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_class_says_what_it_is(name: str) -> None:
+def test_each_class_is_documented(name: str) -> None:
     first = meaning(INITIALIZERS[name])
     assert first.endswith(".")
     assert len(first) < 110

@@ -1,6 +1,4 @@
-"""The plain way, to compare with: nn.Sequential, torch.optim, torch's losses, one network, one
-batch after another.
-"""
+"""The reference implementation: one nn.Sequential trained with torch.optim and torch losses."""
 
 from __future__ import annotations
 
@@ -19,8 +17,9 @@ def train_plain(
     clip_norm: float | None = None,
     clip_value: float | None = None,
 ) -> nn.Sequential:
-    """`batches` yields the batches of one epoch after another; the scheduler steps after each
-    epoch.
+    """Train and return the model. `batches` yields the batches of each epoch.
+
+    The scheduler steps after each epoch.
     """
     model.train()
     for epoch in batches:

@@ -1,4 +1,4 @@
-"""Pictures of the default tier have few dots, which halves what they cost."""
+"""Pictures have a low resolution in the default tier, which halves their cost."""
 
 from __future__ import annotations
 

@@ -17,5 +17,5 @@ def study_of(epochs: int = 3, **fields: Any) -> Study:
     loop.observers.append(recorder)
     loop.run()
     outcome = loop.outcomes()[0]
-    frames, chosen = select_frames(recorder, outcome)
-    return Study(member.settings, member.prepared, frames, chosen, outcome.history)
+    frames, best_frame = select_frames(recorder, outcome)
+    return Study(member.settings, member.prepared, frames, best_frame, outcome.history)

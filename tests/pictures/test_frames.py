@@ -41,23 +41,23 @@ def test_frames_are_evenly_apart_and_never_too_many(epochs, most):
         assert torch.equal(last.theta_RP[0], outcome.last_theta_P)
 
 
-def test_looking_changes_no_number():
+def test_recording_changes_no_number():
     settings = [make_settings(epochs=5, layer={"normalization": "batch", "dropout": 0.1})]
-    plain, watched = trained(None, settings)[0], trained(FrameRecorder(), settings)[0]
-    assert torch.equal(plain.theta_P, watched.theta_P)
-    assert plain.metrics == watched.metrics
+    plain, recorded = trained(None, settings)[0], trained(FrameRecorder(), settings)[0]
+    assert torch.equal(plain.theta_P, recorded.theta_P)
+    assert plain.metrics == recorded.metrics
 
 
 def test_the_best_weights_are_among_the_frames():
     recorder = FrameRecorder(most=4)
     outcome = trained(recorder, [make_settings(epochs=30)])[0]
-    frames, chosen = select_frames(recorder, outcome)
-    assert frames.step[chosen] == outcome.best_step
-    assert torch.equal(frames.theta_RP[chosen], outcome.theta_P)
+    frames, best_frame = select_frames(recorder, outcome)
+    assert frames.step[best_frame] == outcome.best_step
+    assert torch.equal(frames.theta_RP[best_frame], outcome.theta_P)
     assert (np.diff(frames.step) > 0).all()
 
 
-def test_members_of_a_population_have_the_frames_of_a_lone_run():
+def test_members_of_a_population_have_the_frames_of_a_single_run():
     several = [
         make_settings(seed=seed, epochs=epochs)
         for seed, epochs in ((0, 12), (1, 4), (2, 12), (3, 4))
@@ -65,13 +65,13 @@ def test_members_of_a_population_have_the_frames_of_a_lone_run():
     recorder = FrameRecorder()
     outcomes = trained(recorder, several)
     for member, settings in enumerate(several):
-        alone = FrameRecorder()
-        outcome = trained(alone, [settings])[0]
-        found, chosen = select_frames(recorder, outcomes[member], member)
-        wanted, own = select_frames(alone, outcome)
-        assert found.step.tolist() == wanted.step.tolist()
-        assert chosen == own
-        torch.testing.assert_close(found.theta_RP, wanted.theta_RP, rtol=0, atol=1e-10)
+        single_recorder = FrameRecorder()
+        outcome = trained(single_recorder, [settings])[0]
+        frames, best_frame = select_frames(recorder, outcomes[member], member)
+        single_frames, single_best = select_frames(single_recorder, outcome)
+        assert frames.step.tolist() == single_frames.step.tolist()
+        assert best_frame == single_best
+        torch.testing.assert_close(frames.theta_RP, single_frames.theta_RP, rtol=0, atol=1e-10)
 
 
 def test_memory_is_bounded():
@@ -91,8 +91,8 @@ def test_the_file_gives_back_what_was_saved(tmp_path):
     recorder = FrameRecorder()
     trained(recorder, [make_settings(epochs=3, layer={"normalization": "batch"})])
     save_frames(tmp_path, recorder.frames(), 2)
-    frames, chosen = load_frames(tmp_path)
-    assert chosen == 2
+    frames, best_frame = load_frames(tmp_path)
+    assert best_frame == 2
     assert frames.step.tolist() == recorder.frames().step.tolist()
     assert torch.equal(frames.theta_RP, recorder.frames().theta_RP)
     assert {name: value.shape for name, value in frames.buffers.items()} == {
@@ -103,6 +103,6 @@ def test_the_file_gives_back_what_was_saved(tmp_path):
     }
 
 
-def test_without_a_file_it_says_why(tmp_path):
+def test_a_missing_file_is_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match="tracking=full"):
         load_frames(tmp_path)

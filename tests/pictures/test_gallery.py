@@ -1,4 +1,4 @@
-"""Every picture of every kind of run; odd runs too."""
+"""Every picture of every kind of run, including unusual ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlplab.data.table import Dataset, class_table, value_table
 from mlplab.pictures.colors import palette
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.gallery.health import flat_and_dead
-from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering.drawing import draw, draw_all
 from mlplab.pictures.scatter import value_limits
 
@@ -24,8 +24,8 @@ CLASSES = {"data", "decision", "units", "hidden", "curves", "confusion", "roc", 
 VALUES = {"data", "decision", "units", "hidden", "curves", "residuals", "health"}
 
 
-def given(table, **fields):
-    """A dataset that makes this table."""
+def dataset_of(table, **fields):
+    """A dataset that returns this table."""
     kind = type(
         "Given", (Dataset,), {"task_kind": table.task.kind, "make": lambda self, rng: table}
     )
@@ -40,8 +40,8 @@ def random_classes(count, features=2, names=None, rows=200):
     )
 
 
-def looked_at(study, tmp_path):
-    """All pictures are drawn, open as pictures and are not blank; their names."""
+def drawn_names(study, tmp_path):
+    """Draw all pictures, check that they are valid images and not blank, and return their names."""
     names = [name for name, _ in draw_all(study, tmp_path)]
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
@@ -50,13 +50,13 @@ def looked_at(study, tmp_path):
     return set(names)
 
 
-# What has no counterpart in the default tier is drawn in the campaign.
+# Cases without a counterpart in the default tier are drawn in the campaign.
 ODD = pytest.mark.campaign("fuzz")
 
 
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
-    ("fields", "wanted"),
+    ("fields", "expected"),
     [
         ({}, CLASSES),
         pytest.param({"hidden": (2,)}, CLASSES, marks=ODD),
@@ -84,11 +84,11 @@ ODD = pytest.mark.campaign("fuzz")
             CLASSES,
             marks=ODD,
         ),
-        pytest.param({"dataset": given(random_classes(26))}, CLASSES, marks=ODD),
-        pytest.param({"dataset": given(random_classes(2, features=1))}, CLASSES, marks=ODD),
+        pytest.param({"dataset": dataset_of(random_classes(26))}, CLASSES, marks=ODD),
+        pytest.param({"dataset": dataset_of(random_classes(2, features=1))}, CLASSES, marks=ODD),
         pytest.param(
             {
-                "dataset": given(
+                "dataset": dataset_of(
                     random_classes(
                         3, names=["$a$", "a name that is far too long to be written", "<b>"]
                     )
@@ -99,7 +99,7 @@ ODD = pytest.mark.campaign("fuzz")
         ),
         pytest.param(
             {
-                "dataset": given(
+                "dataset": dataset_of(
                     value_table(np.ones((40, 2)), np.full(40, 3.0)),
                     scaling="none",
                     target_scaling="none",
@@ -113,21 +113,25 @@ ODD = pytest.mark.campaign("fuzz")
         "-".join(str(v)[:24] for v in value.values()) if isinstance(value, dict) else ""
     ),
 )
-def test_every_kind_of_run_has_its_pictures(fields, wanted, tmp_path):
-    assert looked_at(study_of(**fields), tmp_path) == wanted
+def test_every_kind_of_run_has_its_pictures(fields, expected, tmp_path):
+    assert drawn_names(study_of(**fields), tmp_path) == expected
 
 
-def test_pictures_come_in_the_order_of_looking():
-    names = [found.name for found in pictures()]
+def test_pictures_come_in_reading_order():
+    names = [entry.name for entry in pictures()]
     assert names[:5] == ["data", "decision", "units", "hidden", "curves"]
-    assert {found.name for found in pictures() if found.moving} == {"decision", "units", "hidden"}
-    assert all(found.meaning.endswith(".") for found in pictures())
+    assert {entry.name for entry in pictures() if entry.moving} == {
+        "decision",
+        "units",
+        "hidden",
+    }
+    assert all(entry.meaning.endswith(".") for entry in pictures())
 
 
 def test_a_new_picture_is_one_function():
     @picture()
-    def mine(study, frame):
-        """Mine."""
+    def new_picture(study, frame):
+        """A new picture."""
         from mlplab.pictures.style import figure
 
         drawn = figure(3, 3)
@@ -135,10 +139,10 @@ def test_a_new_picture_is_one_function():
         return drawn
 
     try:
-        encoded = draw(study_of(), _found["mine"])
+        encoded = draw(study_of(), _registered["new_picture"])
         assert Image.open(io.BytesIO(encoded)).format == "PNG"
     finally:
-        del _found["mine"]
+        del _registered["new_picture"]
 
 
 def test_classes_called_by_colors_have_them():
@@ -153,7 +157,7 @@ def test_dead_units_are_counted():
     views = study.network.layout.layers(study.network.layout.split(frames.theta_RP))
     views[0].weight[:, :, 0] = 0.0
     views[0].bias[:, :, 0] = -1.0  # never above zero
-    flat, dead = flat_and_dead(study, study.points("train").x, [0, study.chosen])
+    flat, dead = flat_and_dead(study, study.points("train").x, [0, study.best_frame])
     assert (dead[0] >= 0.25).all()
     assert (flat[0] >= dead[0]).all()
     assert flat_and_dead(study_of(activation="identity"), study.points("train").x, [0])[0][0] == 0.0
@@ -169,9 +173,9 @@ def test_a_user_s_matplotlibrc_changes_nothing(tmp_path):
     import matplotlib
 
     study = study_of()
-    wanted = draw(study, pictures()[1])
+    expected = draw(study, pictures()[1])
     with matplotlib.rc_context({"figure.facecolor": "red", "font.size": 30, "axes.grid": True}):
-        assert draw(study, pictures()[1]) == wanted
+        assert draw(study, pictures()[1]) == expected
         assert matplotlib.rcParams["font.size"] == 30
 
 

@@ -1,4 +1,4 @@
-"""The lecture's figures that need no run, and that they show what the lecture says."""
+"""The figures of the lecture that need no run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlplab.commands.draw import FIGURES
 from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS
 from mlplab.optimizers import Adam, Momentum, Nag, Sgd
-from mlplab.pictures.lecture import optimizers as moving
+from mlplab.pictures.lecture import optimizers as optimizer_figure
 from mlplab.pictures.lecture.initializers import signal
 from mlplab.pictures.lecture.optimizers import SURFACES, path
 
@@ -26,11 +26,11 @@ BOWL, RAVINE, ROSENBROCK, SADDLE, BEALE = SURFACES
 
 @pytest.fixture
 def short_paths(monkeypatch):
-    """Paths of 12 steps: those of 120 are the campaign's."""
-    monkeypatch.setattr(moving, "STEPS", size(12, moving.STEPS))
-    moving._paths.cache_clear()
+    """Paths of 12 steps; the campaign draws 120."""
+    monkeypatch.setattr(optimizer_figure, "STEPS", size(12, optimizer_figure.STEPS))
+    optimizer_figure._paths.cache_clear()
     yield
-    moving._paths.cache_clear()
+    optimizer_figure._paths.cache_clear()
 
 
 @pytest.mark.campaign("lecture", small=True)
@@ -50,52 +50,53 @@ def test_the_optimizers_move():
 
 
 def test_the_animation_has_a_frame_for_each_moment(monkeypatch):
-    """With a cheap figure in place of the paths, which the campaign draws."""
-    moments = []
+    """Uses a cheap figure instead of the paths, which the campaign draws."""
+    steps = []
 
-    def cheap(upto=moving.STEPS):
-        moments.append(upto)
+    def cheap(upto=optimizer_figure.STEPS):
+        steps.append(upto)
         drawn = Figure((1, 1))
-        drawn.add_artist(Line2D([0, 1], [0, upto / moving.STEPS]))
+        drawn.add_artist(Line2D([0, 1], [0, upto / optimizer_figure.STEPS]))
         return drawn
 
-    monkeypatch.setattr(moving, "optimizers", cheap)
+    monkeypatch.setattr(optimizer_figure, "optimizers", cheap)
     assert main(["draw", "optimizers", "--out", "figures", "--gif"]) == 0
-    assert moments[0] == moving.STEPS  # the picture
-    assert moments[1] == 0
-    assert moments[1:] == sorted(set(moments))
-    assert moments[-1] == moving.STEPS
+    assert steps[0] == optimizer_figure.STEPS  # the picture
+    assert steps[1] == 0
+    assert steps[1:] == sorted(set(steps))
+    assert steps[-1] == optimizer_figure.STEPS
     with Image.open("figures/optimizers.gif") as image:
-        assert image.n_frames == len(moments) - 1 > 40
+        assert image.n_frames == len(steps) - 1 > 40
 
 
 def test_at_a_moment_only_the_steps_until_then_are_drawn(short_paths):
     for upto in (0, 7):
-        axes = moving.optimizers(upto).axes[0]
-        paths = [line for line in axes.lines if line.get_label() in moving._methods(BOWL)]
+        axes = optimizer_figure.optimizers(upto).axes[0]
+        paths = [line for line in axes.lines if line.get_label() in optimizer_figure._methods(BOWL)]
         assert {len(line.get_xdata()) for line in paths} == {upto + 1}
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["optimisers"], "optimizers"), ([], "WHAT"), (["all", "--bad"], "draw")]
+    ("arguments", "message"),
+    [(["optimisers"], "optimizers"), ([], "WHAT"), (["all", "--bad"], "draw")],
 )
-def test_what_is_refused(words, said, capsys):
-    assert main(["draw", *words]) == 2
-    assert said in capsys.readouterr().err
+def test_what_is_refused(arguments, message, capsys):
+    assert main(["draw", *arguments]) == 2
+    assert message in capsys.readouterr().err
     assert not Path("outputs").exists()
 
 
 def test_plain_descent_on_the_bowl_is_the_formula():
-    found = path(BOWL, Sgd(lr=0.1), 10)
-    np.testing.assert_allclose(found, np.outer(0.8 ** np.arange(11), BOWL.start))
+    trajectory = path(BOWL, Sgd(lr=0.1), 10)
+    np.testing.assert_allclose(trajectory, np.outer(0.8 ** np.arange(11), BOWL.start))
 
 
 def test_momentum_overshoots_and_nesterov_corrects():
     plain, heavy, nesterov = (
         path(BOWL, method, 200) for method in (Sgd(lr=0.02), Momentum(lr=0.02), Nag(lr=0.02))
     )
-    beyond = [found[:, 0].max() for found in (plain, heavy, nesterov)]
-    assert beyond[0] <= 0 < beyond[2] < beyond[1]
+    overshoots = [trajectory[:, 0].max() for trajectory in (plain, heavy, nesterov)]
+    assert overshoots[0] <= 0 < overshoots[2] < overshoots[1]
 
 
 def test_plain_descent_halts_at_the_saddle():
@@ -108,16 +109,19 @@ def test_plain_descent_halts_at_the_saddle():
 def test_the_lowest_points_are_lowest(surface):
     import torch
 
-    for best in surface.best:
+    for minimum in surface.minima:
         x, y = (
-            torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in best
+            torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in minimum
         )
         slopes = torch.autograd.grad(surface.value(x, y), (x, y))
         assert max(abs(slope.item()) for slope in slopes) < 1e-9
 
 
 def test_signals_vanish_stay_or_explode():
-    sizes = {word: signal(part(), Relu())[1] for word, part in INITIALIZERS.items()}
+    sizes = {
+        name: signal(initializer_class(), Relu())[1]
+        for name, initializer_class in INITIALIZERS.items()
+    }
     assert sizes["he_normal"][-1] > 0.1
     assert sizes["xavier_normal"][-1] < 0.01 * sizes["he_normal"][-1]
     assert sizes["zeros"][-1] == 1e-8

@@ -1,4 +1,4 @@
-"""The numbers in the pictures agree with scikit-learn and with what a run predicts."""
+"""The numbers in the pictures agree with scikit-learn and with the predictions of a run."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mlplab.data import Scaler
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.scaling import fit_scaler
 from mlplab.optimizers import Adam
-from mlplab.pictures.plane import plane_of, principal_axes
-from mlplab.pictures.ranking import rank
+from mlplab.pictures.plane import fit_plane, principal_axes
+from mlplab.pictures.ranking import rank_scores
 from mlplab.pictures.separability import linear_scores, logistic_regression
 
 pairs = st.lists(
     st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])),
     min_size=2,
     max_size=60,
-).filter(lambda found: 0 < sum(kind for kind, _ in found) < len(found))
+).filter(lambda pairs: 0 < sum(kind for kind, _ in pairs) < len(pairs))
 
 
 @settings(deadline=None, max_examples=60)
 @given(pairs)
-def test_rankings_are_those_of_scikit_learn(found):
-    truth, score = np.array([kind for kind, _ in found]), np.array([value for _, value in found])
-    ranking = rank(truth, score)
+def test_rankings_are_those_of_scikit_learn(pairs):
+    truth, score = np.array([kind for kind, _ in pairs]), np.array([value for _, value in pairs])
+    ranking = rank_scores(truth, score)
     assert ranking.area == pytest.approx(metrics.roc_auc_score(truth, score), abs=1e-12)
     assert ranking.mean_precision == pytest.approx(
         metrics.average_precision_score(truth, score), abs=1e-12
@@ -56,11 +56,13 @@ def test_the_linear_model_is_that_of_scikit_learn(load):
     x = np.column_stack([x, np.ones(len(x))])
     other = LogisticRegression(C=1e5 / len(x), fit_intercept=False, max_iter=5000, tol=1e-8).fit(
         x, y
-    )  # the penalty of ours, 1e-5 an example
+    )  # the penalty of our model, 1e-5 per example
     scores = x @ logistic_regression(x, y, int(y.max()) + 1)
-    shares = torch.from_numpy(scores).softmax(1).numpy()
-    assert (shares.argmax(1) == y).mean() == pytest.approx(other.score(x, y), abs=0.004)
-    assert log_loss(y, shares) == pytest.approx(log_loss(y, other.predict_proba(x)), abs=2e-3)
+    probabilities = torch.from_numpy(scores).softmax(1).numpy()
+    assert (probabilities.argmax(1) == y).mean() == pytest.approx(other.score(x, y), abs=0.004)
+    assert log_loss(y, probabilities) == pytest.approx(
+        log_loss(y, other.predict_proba(x)), abs=2e-3
+    )
 
 
 def test_hidden_layers_make_the_lecture_s_rings_separable():
@@ -69,7 +71,7 @@ def test_hidden_layers_make_the_lecture_s_rings_separable():
     )
     at_start, at_end = (
         linear_scores(study, [0, 1, 2], 0),
-        linear_scores(study, [0, 1, 2], study.chosen),
+        linear_scores(study, [0, 1, 2], study.best_frame),
     )
     assert at_start[0] == at_end[0] < 0.65
     assert at_end[2] > 0.9
@@ -81,22 +83,22 @@ def test_the_score_of_values_is_that_of_least_squares():
 
     study = study_of(dataset="diabetes", hidden=(5,), activation="tanh")
     fit, judge = study.points("train"), study.points("test")
-    inside = [study.layers(points.x, [study.chosen])[0][0].numpy() for points in (fit, judge)]
-    wanted = LinearRegression().fit(inside[0], fit.y).score(inside[1], judge.y)
-    assert linear_scores(study, [1], study.chosen)[0] == pytest.approx(wanted, abs=1e-6)
+    inside = [study.layers(points.x, [study.best_frame])[0][0].numpy() for points in (fit, judge)]
+    expected = LinearRegression().fit(inside[0], fit.y).score(inside[1], judge.y)
+    assert linear_scores(study, [1], study.best_frame)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_plane_of_many_features_is_that_of_pca():
     x = load_iris().data
     scaler = fit_scaler(x, "standard", "feature")
     scaled = scaler.apply(x)
-    plane, other = plane_of(scaled, scaler, ("a", "b", "c", "d")), PCA(2).fit(scaled)
+    plane, other = fit_plane(scaled, scaler, ("a", "b", "c", "d")), PCA(2).fit(scaled)
     np.testing.assert_allclose(
-        np.abs(plane.place(scaled)), np.abs(other.transform(scaled)), atol=1e-9
+        np.abs(plane.project(scaled)), np.abs(other.transform(scaled)), atol=1e-9
     )
-    assert f"{other.explained_variance_ratio_.sum():.0%}" in plane.said
+    assert f"{other.explained_variance_ratio_.sum():.0%}" in plane.note
     np.testing.assert_allclose(
-        plane.place(plane.lift(plane.place(scaled))), plane.place(scaled), atol=1e-9
+        plane.project(plane.lift(plane.project(scaled))), plane.project(scaled), atol=1e-9
     )
 
 
@@ -104,8 +106,8 @@ def test_the_plane_of_many_features_is_that_of_pca():
 def test_the_plane_of_few_features_is_the_features(num_features):
     x = np.random.default_rng(0).normal(3.0, 2.0, (50, num_features))
     scaler = fit_scaler(x, "standard", "feature")
-    plane = plane_of(scaler.apply(x), scaler, ("a", "b")[:num_features])
-    np.testing.assert_allclose(plane.place(scaler.apply(x)), x, atol=1e-12)
+    plane = fit_plane(scaler.apply(x), scaler, ("a", "b")[:num_features])
+    np.testing.assert_allclose(plane.project(scaler.apply(x)), x, atol=1e-12)
     grid = scaler.invert(plane.grid(10))
     assert len(grid) == 10**num_features
     assert (grid.min(0) < x.min(0)).all()
@@ -120,21 +122,21 @@ def test_the_share_of_the_variance_needs_no_variance():
 
 def test_scalers_of_a_constant_column_draw():
     scaler = Scaler(np.zeros(2), np.ones(2))
-    plane = plane_of(np.zeros((4, 2)), scaler, ("a", "b"))
+    plane = fit_plane(np.zeros((4, 2)), scaler, ("a", "b"))
     assert plane.extent[0] < plane.extent[1]
 
 
 def test_slopes_are_the_derivatives():
     study = study_of(hidden=(4, 3), activation="sigmoid")
     x = study.points("train").x[:7]
-    found = study.slopes(x, [0, study.chosen])
-    outputs = study.layers(x, [0, study.chosen])
+    slopes = study.slopes(x, [0, study.best_frame])
+    outputs = study.layers(x, [0, study.best_frame])
     for layer in (0, 1):
         h = outputs[layer].numpy()
-        np.testing.assert_allclose(found[layer], h * (1 - h), atol=1e-12)
+        np.testing.assert_allclose(slopes[layer], h * (1 - h), atol=1e-12)
 
 
-def test_a_study_says_what_the_run_says(tmp_path, monkeypatch):
+def test_a_study_predicts_what_the_run_predicts(tmp_path, monkeypatch):
     draw_only(monkeypatch, "decision")
     import mlplab
     from mlplab.playback.revisit import revisit
@@ -152,8 +154,8 @@ def test_a_study_says_what_the_run_says(tmp_path, monkeypatch):
     points = study.points("test")
     raw = run.preprocessing.feature_scaler.invert(points.x)
     np.testing.assert_allclose(
-        study.outputs(points.x, [study.chosen])[0], run.predict(raw), rtol=1e-5, atol=1e-3
+        study.outputs(points.x, [study.best_frame])[0], run.predict(raw), rtol=1e-5, atol=1e-3
     )
     assert float(
-        np.sqrt(((points.y - study.outputs(points.x, [study.chosen])[0]) ** 2).mean())
+        np.sqrt(((points.y - study.outputs(points.x, [study.best_frame])[0]) ** 2).mean())
     ) == pytest.approx(run.metrics["test/rmse"], rel=1e-5)

@@ -1,4 +1,4 @@
-"""Runs that draw: what they leave, what it costs, and that nothing in it can harm a result."""
+"""Runs that draw: their pictures and costs, and that drawing cannot affect a result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drawing import draw_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
-from mlplab.pictures.registry import _found, picture
+from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering import time_budget
 from mlplab.pictures.rendering.final_figures import spread
 from mlplab.pictures.rendering.time_budget import Budget
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
     )
 
 
-def test_a_run_leaves_its_pictures(run):
+def test_a_run_writes_its_pictures(run):
     assert {path.stem for path in (run.folder / "pictures").iterdir()} == {
         "data",
         "decision",
@@ -45,8 +45,8 @@ def test_a_run_leaves_its_pictures(run):
 
 
 def test_images_come_over_the_steps(run):
-    found = events(run.folder)
-    steps = [image.step for image in found.Images("decision")]
+    images = events(run.folder).Images("decision")
+    steps = [image.step for image in images]
     assert len(steps) == len(set(steps)) >= 3
     assert {0, run.summary["steps"]} <= set(steps)
 
@@ -54,8 +54,8 @@ def test_images_come_over_the_steps(run):
 def test_distributions_are_those_of_the_weights(run):
     from mlplab.playback.revisit import revisit
 
-    found, study = events(run.folder), revisit(run.folder)[1]
-    first = found.Tensors("weights/layer_1")[0]
+    study = revisit(run.folder)[1]
+    first = events(run.folder).Tensors("weights/layer_1")[0]
     assert first.step == 0
     rows = np.frombuffer(first.tensor_proto.tensor_content).reshape(-1, 3)
     weight = study.weights(0)[0][0]
@@ -71,8 +71,8 @@ def test_the_projector_s_files_fit_together(run):
         assert len((folder / f"{name}.tsv").read_text().splitlines()) == len(labels) - 1
         assert f'"projector/{name}.tsv"' in (run.folder / "projector_config.pbtxt").read_text()
     predicted = [line.split("\t")[1:] for line in labels[1:]]
-    share = np.mean([verdict == "right" for _, verdict in predicted])
-    assert share == pytest.approx(run.metrics["test/accuracy"])
+    accuracy = np.mean([verdict == "right" for _, verdict in predicted])
+    assert accuracy == pytest.approx(run.metrics["test/accuracy"])
 
 
 @pytest.mark.parametrize("level", ["scalars", "summary", "off"])
@@ -110,7 +110,7 @@ def test_a_picture_that_fails_costs_nothing(tmp_path, monkeypatch):
     try:
         run = mlplab.run([*QUICK, "tracking.picture_share=1"], tmp_path / "run")
     finally:
-        del _found["broken"]
+        del _registered["broken"]
     assert run.status == "done"
     assert "this picture cannot be drawn" in (run.folder / "log.txt").read_text()
     assert (run.folder / "pictures" / "health.png").exists()
@@ -122,7 +122,7 @@ def test_ctrl_c_while_drawing_keeps_the_run(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(final_figures.board, "network_graph", interrupt)
+    monkeypatch.setattr(final_figures.tensorboard_extras, "network_graph", interrupt)
     run = mlplab.run(QUICK, tmp_path / "run")
     assert run.status == "done"
     assert mlplab.load(run.folder).metrics == run.metrics

@@ -1,4 +1,4 @@
-"""The playback page: what stands in it, how large it is, and what `mlplab report` refuses."""
+"""The playback page: its contents and size, and the errors of `mlplab report`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK = ["experiment=xor_mlp", "training.epochs=5"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that tests read, or copy before they change it."""
+    """A run that tests read, or copy before changing it."""
     with pytest.MonkeyPatch.context() as patch:
         draw_only(patch, "decision", "units")
         return mlplab.run(
@@ -55,13 +55,13 @@ def unpacked(study: Study):
     def array(name):
         entry = description["arrays"][name]
         kind = np.dtype(entry["kind"])
-        found = np.frombuffer(data, kind, int(np.prod(entry["shape"])), entry["at"]).reshape(
+        values = np.frombuffer(data, kind, int(np.prod(entry["shape"])), entry["at"]).reshape(
             entry["shape"]
         )
         return (
-            found
+            values
             if kind != np.uint8
-            else entry["low"] + (entry["high"] - entry["low"]) * found / 255
+            else entry["low"] + (entry["high"] - entry["low"]) * values / 255
         )
 
     return description, array
@@ -84,19 +84,19 @@ def test_maps_are_what_the_network_predicts_at_every_frame(fields):
     study = study_of(epochs=6, **fields)
     description, array = unpacked(study)
     grid = study.plane.grid(description["grid"])
-    wanted = study.outputs(grid, range(len(study.frames)))
+    expected = study.outputs(grid, range(len(study.frames)))
     last = len(description["columns"]) - 1
-    for output in range(wanted.shape[2]):
-        own = wanted[:, :, output]
-        span = 1.0 if study.classifies else own.max() - own.min()
-        assert np.abs(array(f"map.{last}.{output}") - own).max() <= 0.0021 * span
+    for output in range(expected.shape[2]):
+        values = expected[:, :, output]
+        span = 1.0 if study.classifies else values.max() - values.min()
+        assert np.abs(array(f"map.{last}.{output}") - values).max() <= 0.0021 * span
     layers = study.layers(grid, range(len(study.frames)))
     for i, column in enumerate(description["columns"][1:-1], 1):
         units = [int(name.partition(".")[2]) - 1 for name in column["names"]]
         for j, unit in enumerate(units):
-            own = layers[column["layer"] - 1][:, :, unit].double().numpy()
-            assert np.abs(array(f"map.{i}.{j}") - own).max() <= 0.0021 * max(
-                own.max() - own.min(), 1e-9
+            values = layers[column["layer"] - 1][:, :, unit].double().numpy()
+            assert np.abs(array(f"map.{i}.{j}") - values).max() <= 0.0021 * max(
+                values.max() - values.min(), 1e-9
             )
 
 
@@ -109,9 +109,9 @@ def test_weights_and_points_are_the_run_s():
                 array(f"weight.{i}")[frame].reshape(weight.shape), weight, rtol=1e-6
             )
             np.testing.assert_allclose(array(f"bias.{i}")[frame], bias, rtol=1e-6)
-    assert description["parts"] == ["train", "test"]
-    places = study.plane.place(study.points("test", 250).x)
-    np.testing.assert_allclose(array("place.test"), places, rtol=1e-6)
+    assert description["splits"] == ["train", "test"]
+    positions = study.plane.project(study.points("test", 250).x)
+    np.testing.assert_allclose(array("position.test"), positions, rtol=1e-6)
     two = study.layers(study.points("test", 250).x, range(len(study.frames)))[1].numpy()
     np.testing.assert_allclose(array("space.2.test"), two, atol=0.0021 * (two.max() - two.min()))
 
@@ -122,7 +122,7 @@ def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path, two_pic
         [
             "experiment=radial_6_6",
             "training.epochs=100",
-            "dataset.num_samples=1200",  # of each set the page has 250 at most
+            "dataset.num_samples=1200",  # the page shows at most 250 per split
             "tracking.picture_share=0",
         ],
         tmp_path / "run",
@@ -132,12 +132,12 @@ def test_a_hundred_frames_of_a_plane_stay_below_five_megabytes(tmp_path, two_pic
     assert len(page(run, study).encode()) < 5_000_000
 
 
-def test_large_networks_are_thinned_and_it_is_said():
+def test_large_networks_are_reduced_with_a_note():
     study = study_of(epochs=1, hidden=(9,) * 9, dataset="digits")
     description, _ = payload(study)
     assert [len(column["names"]) for column in description["columns"]] == [8, 8, 8, 8, 8, 8, 8, 10]
     assert "6 of 9 hidden layers" in description["left_out"]
-    assert "main directions" in study.plane.said
+    assert "principal components" in study.plane.note
 
 
 def test_the_page_makes_no_request_and_escapes_names(trained):
@@ -155,22 +155,22 @@ def test_the_page_makes_no_request_and_escapes_names(trained):
 
 
 def test_the_command_repeats_the_run(tmp_path, two_pictures):
-    words = [*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"]
-    run = mlplab.run([*words, "training.epochs=2"], tmp_path / "run")
+    arguments = [*QUICK, "model.hidden=[3,2]", "seed=4", "tracking.picture_share=0"]
+    run = mlplab.run([*arguments, "training.epochs=2"], tmp_path / "run")
     overrides = run.folder / "overrides.yaml"
     overrides.write_text(overrides.read_text() + f"- hydra.run.dir={run.folder}\n")
     command = repeat_command(mlplab.load(run.folder))
-    words = shlex.split(command)
-    assert not any("hydra" in word for word in words)
-    assert words[:2] == ["mlplab", "train"]
-    assert mlplab.run(words[2:], tmp_path / "again").metrics == run.metrics
+    arguments = shlex.split(command)
+    assert not any("hydra" in argument for argument in arguments)
+    assert arguments[:2] == ["mlplab", "train"]
+    assert mlplab.run(arguments[2:], tmp_path / "again").metrics == run.metrics
 
 
 def test_report_draws_again_what_was_deleted(folder, capsys, two_pictures):
-    kept = (folder / "pictures" / "decision.png").read_bytes()
+    original = (folder / "pictures" / "decision.png").read_bytes()
     (folder / "pictures" / "decision.png").unlink()
     assert main(["report", str(folder)]) == 0
-    assert (folder / "pictures" / "decision.png").read_bytes() == kept
+    assert (folder / "pictures" / "decision.png").read_bytes() == original
     assert capsys.readouterr().out.splitlines() == [str(folder / "report.html"), str(folder)]
 
 
@@ -194,21 +194,21 @@ def test_the_pages_of_a_sweep_are_linked(capsys, two_pictures):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["run", "--pages"], "--pages is for a sweep"),
         (["nowhere"], "not a folder"),
         (["empty"], "neither a sweep nor a run"),
         (["scalars"], "tracking=full"),
-        (["changed"], "not what they were"),
+        (["changed"], "changed since it was trained"),
         (["failed"], "without weights"),
         (["run", "--gig"], "Usage: `mlplab report DIR`"),
         ([], "Usage: `mlplab report DIR`"),
     ],
 )
-def test_what_report_refuses(words, said, trained, capsys):
+def test_report_errors(arguments, message, trained, capsys):
     Path("empty").mkdir()
-    name = words[0] if words else ""
+    name = arguments[0] if arguments else ""
     if name == "scalars":
         mlplab.run([*QUICK, "tracking=scalars"], name)
     elif name in ("run", "changed", "failed"):
@@ -219,5 +219,5 @@ def test_what_report_refuses(words, said, trained, capsys):
         text = Path("changed/config.yaml").read_text()
         Path("changed/config.yaml").write_text(re.sub(r"noise: .*", "noise: 0.77", text))
     capsys.readouterr()
-    assert main(["report", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert main(["report", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -37,11 +37,12 @@ REFUSED = ("checkpoints", "pictures", "projector", "log.txt", "checkpoints/histo
 
 def draw_one(monkeypatch):
     """Only the picture that is drawn quickest."""
-    gallery = importlib.import_module("mlplab.pictures.registry")
-    [one] = (picture for picture in gallery.pictures() if picture.name == "curves")
-    monkeypatch.setattr(gallery, "_found", {"curves": one})
+    registry = importlib.import_module("mlplab.pictures.registry")
+    gallery = importlib.import_module("mlplab.pictures.gallery")
+    [curves] = (picture for picture in gallery.pictures() if picture.name == "curves")
+    monkeypatch.setattr(registry, "_registered", {"curves": curves})
     monkeypatch.setattr(
-        "mlplab.pictures.rendering.final_figures.Finish._images", lambda self, study: None
+        "mlplab.pictures.rendering.final_figures.FinalFigures._images", lambda self, study: None
     )
 
 

@@ -87,7 +87,7 @@ def train_an_estimator():
 def look_at_frames():
     """What a regressor predicted at several moments of its training."""
     study = study_of(dataset="sine")
-    study.judge(0)
+    study.evaluate(0)
 
 
 def test_tensors_have_the_shapes_that_their_names_say():

@@ -1,6 +1,4 @@
-"""Losses: what training makes small, one number per example, and the output layer that it asks
-for.
-"""
+"""Losses that training minimizes, and the registry of their names."""
 
 from mlplab.losses.auto import Auto, resolve_auto_loss
 from mlplab.losses.base import ClassificationLoss, Loss, RegressionLoss

@@ -1,4 +1,4 @@
-"""The loss that chooses itself by the task."""
+"""The loss that is selected by the task."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlplab.task import Task
 class Auto(Loss):
     """Cross-entropy for classes, mean squared error for values.
 
-    It is resolved once the task is known; calling it, or `predict`, before that raises
-    NotImplementedError.
+    `resolve` returns the actual loss once the task is known; calling this one, or its `predict`,
+    raises NotImplementedError.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def resolve(self, task: Task) -> Loss:
-        """The loss itself, with its default numbers."""
+        """The loss for the task, with its default parameters."""
         return CrossEntropy() if task.classifies else Mse()
 
     def num_outputs(self, task: Task) -> int:
@@ -30,5 +30,5 @@ class Auto(Loss):
 
 
 def resolve_auto_loss(loss: Loss, task: Task) -> Loss:
-    """The loss to train with: what `auto` resolves to, any other as it is."""
+    """The loss to train with: `auto` is resolved, any other loss is returned unchanged."""
     return loss.resolve(task) if isinstance(loss, Auto) else loss

@@ -1,10 +1,10 @@
-"""What a loss is: one number per example, and the output layer that it asks for.
+"""Base classes of losses: one number per example, and the output layer that the loss needs.
 
-A loss never averages over examples: the caller joins them, with example weights where it has some,
+A loss never averages over examples. The caller reduces them, with example weights if there are any,
 so the same call serves training, evaluation, weighting and any number of members.
 
-Shapes: K members, B examples of the batch, N examples, C outputs or classes, T targets.
-KB are leading dimensions that `predict` takes in any number.
+Shapes: K members, B examples in the batch, N examples, C outputs or classes, T targets.
+`predict` accepts any number of leading dimensions in place of K and B.
 """
 
 from __future__ import annotations
@@ -21,23 +21,21 @@ from mlplab.task import Task
 
 @dataclass(frozen=True)
 class Loss(Component):
-    """What training makes small."""
+    """The function that training minimizes."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
-    """The kinds of task it serves: "classification", "regression"."""
+    """The kinds of task that the loss supports: "classification", "regression"."""
     reduction: ClassVar[str] = "mean"
-    """How the caller joins the examples of a batch: "mean" is sum w l / sum w, "sum" is sum w l."""
-    own_units: ClassVar[bool] = False
-    """True where the loss means something only in the target's own units: the target is then not
+    """How the caller reduces a batch: "mean" is sum w l / sum w, "sum" is sum w l."""
+    original_units: ClassVar[bool] = False
+    """True if the loss is only meaningful in the original units of the target, which is then not
     standardized.
     """
     target_range: ClassVar[str] = "any"
-    """The values that a target may have: "any", "non-negative" or "share" (from 0 to 1)."""
+    """Allowed target values: "any", "non-negative" or "share" (from 0 to 1)."""
 
     def incompatibility(self, task: Task) -> str | None:
-        """Why this loss does not serve the task, as "needs ..., the dataset has ..."; None where it
-        does.
-        """
+        """Return why the loss does not fit the task ("needs ..., the dataset has ..."), or None."""
         if task.kind in self.tasks:
             return None
         return (
@@ -46,18 +44,20 @@ class Loss(Component):
         )
 
     def num_outputs(self, task: Task) -> int:
-        """Units of the output layer."""
+        """The number of units in the output layer."""
         raise NotImplementedError
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each example [K, B]. Targets are int64 [K, B] for classes, and of the
-        outputs' dtype [K, B, T] for values.
+        """The loss of each example, [K, B].
+
+        Targets are int64 [K, B] for classes, and [K, B, T] in the dtype of the outputs for values.
         """
         raise NotImplementedError
 
     def decide(self, outputs_KBC: Tensor) -> Tensor:
-        """The most probable class of each example, int64 [...]: what `predict` says, without
-        computing probabilities.
+        """The most probable class of each example, int64 [...].
+
+        Agrees with `predict` without computing probabilities.
         """
         return (
             (outputs_KBC[..., 0] > 0).long()
@@ -66,21 +66,22 @@ class Loss(Component):
         )
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
-        """What the outputs say: class probabilities [..., classes] that sum to 1, or values [...,
-        T].
+        """Predictions from the outputs: class probabilities [..., classes] that sum to 1, or values
+        [..., T].
         """
         raise NotImplementedError
 
     def class_weights_C(self, targets_N: Tensor, num_classes: int) -> Tensor | None:
-        """The weight of each class, float64, or None where all examples count alike. The caller
-        makes example weights of it.
+        """The weight of each class, float64 [C], or None if all examples count equally.
+
+        The caller turns class weights into example weights.
         """
         return None
 
 
 @dataclass(frozen=True)
 class RegressionLoss(Loss):
-    """A loss of values: the mean over the targets of one number per value."""
+    """A regression loss: one number per value, averaged over the targets."""
 
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
 
@@ -89,11 +90,11 @@ class RegressionLoss(Loss):
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         loss_KBT = self.per_value(outputs_KBC, targets)
-        # a view is cheaper than a mean of one
+        # A view is cheaper than the mean of one number.
         return loss_KBT.squeeze(-1) if loss_KBT.shape[-1] == 1 else loss_KBT.mean(-1)
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
-        """The loss of each value [K, B, T]."""
+        """The loss of each value, [K, B, T]."""
         raise NotImplementedError
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
@@ -102,16 +103,18 @@ class RegressionLoss(Loss):
 
 @dataclass(frozen=True)
 class ClassificationLoss(Loss):
-    """A loss of classes: one output for each class, of which the softmax is the prediction, unless
-    a subclass says otherwise.
+    """A classification loss.
+
+    Unless a subclass overrides it, there is one output per class and the prediction is their
+    softmax.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     class_weights: list[float] | str | None = numbers(
         None,
-        "weight of each class; balanced makes every class count alike, whatever its number of"
-        " examples; null weighs no class",
+        "weight of each class; balanced makes every class count equally, whatever its number of"
+        " examples; null weights all examples equally",
         above=0,
         literals=("balanced",),
         optional=True,
@@ -125,7 +128,7 @@ class ClassificationLoss(Loss):
             and len(self.class_weights) != task.num_classes
         ):
             return (
-                f"needs one class weight for each class ({len(self.class_weights)} given), the"
+                f"needs one class weight per class (got {len(self.class_weights)}), the"
                 f" dataset has {task}"
             )
         return reason
@@ -137,13 +140,14 @@ class ClassificationLoss(Loss):
         return outputs_KBC.softmax(-1)
 
     def class_weights_C(self, targets_N: Tensor, num_classes: int) -> Tensor | None:
-        """The weight of each class, float64 [C], or None.
+        """The weight of each class, float64 [C], or None if all examples count equally.
 
             balanced: weight_c = N / (C * count_c)      the mean weight of the N examples is then 1
 
-        torch's weighted cross-entropy is sum w l / sum w of these. Source: King, Zeng 2001; the
-        same as scikit-learn's "balanced", except that a class without examples, where scikit-learn
-        raises, counts as if it had one, and so stays finite on the other parts.
+        torch's weighted cross-entropy is sum w l / sum w with these weights. Source: King, Zeng
+        2001. This is scikit-learn's "balanced", except for a class without training examples:
+        scikit-learn raises an error, while here the class counts as if it had one example, so that
+        its weight is finite on the other splits.
         """
         if self.class_weights is None:
             return None
@@ -154,8 +158,9 @@ class ClassificationLoss(Loss):
 
 
 def one_hot(targets_KB: Tensor, outputs_KBC: Tensor) -> Tensor:
-    """1 at the target class and 0 elsewhere, [K, B, C] in the dtype of the outputs. Unlike
-    F.one_hot it does not read values back.
+    """1 at the target class and 0 elsewhere, [K, B, C] in the dtype of the outputs.
+
+    Unlike F.one_hot, it does not synchronize with the device to read values.
     """
     classes_C = torch.arange(outputs_KBC.shape[-1], device=outputs_KBC.device)
     return (targets_KB.unsqueeze(-1) == classes_C).to(outputs_KBC.dtype)

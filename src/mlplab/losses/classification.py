@@ -1,9 +1,9 @@
-"""Losses of classes by probability: cross-entropy and its relatives, and squared distances.
+"""Classification losses on probabilities: cross-entropy, its relatives and squared distances.
 
-z are the outputs, p = softmax(z), y the target class. All logarithms of probabilities come from
-log-softmax, never from log(softmax).
+z are the outputs, p = softmax(z), y is the target class. All log-probabilities are computed with
+log-softmax, never as log(softmax).
 
-Shapes: K members, B examples of the batch, C classes (1 output where bce serves two classes).
+Shapes: K members, B examples in the batch, C classes (bce has a single output).
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from mlplab.schema import Number, number
 from mlplab.stacking import fit
 from mlplab.task import Task
 
-# Rows beyond which torch's softmax over few classes is faster with the classes in the middle
-# dimension, where it vectorizes over the examples: 2.5 times at 256 members, batches of 32 and 2
-# classes; below, the transposition costs more than it saves.
-_WIDE = 1024
+# Above this number of rows, torch's softmax over few classes is faster with the classes in the
+# middle dimension, where it vectorizes over the examples (2.5 times faster with 256 members,
+# batches of 32 and 2 classes). Below it, the transposition costs more than it saves.
+_MIN_TRANSPOSED_ROWS = 1024
 
 
 def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number = 0.0) -> Tensor:
-    """Cross-entropy to (1 - smoothing) * onehot + smoothing / C: torch's own, or torch's formula
-    where members differ.
+    """Cross-entropy with label smoothing, one loss per example [K, B].
+
+    The target distribution is (1 - smoothing) * onehot + smoothing / C. A float smoothing uses
+    torch's function; a [K, 1] tensor uses the same formula written out.
     """
     if not isinstance(smoothing, Tensor):
-        if targets_KB.numel() > _WIDE:
+        if targets_KB.numel() > _MIN_TRANSPOSED_ROWS:
             return F.cross_entropy(
                 logits_KBC.transpose(1, 2), targets_KB, reduction="none", label_smoothing=smoothing
             )
@@ -47,9 +49,9 @@ def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number =
     hard_KB = F.nll_loss(log_p_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none").view(
         targets_KB.shape
     )
-    share = smoothing / logits_KBC.shape[-1]
-    # torch's order: the same bits
-    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(share, hard_KB)
+    per_class = smoothing / logits_KBC.shape[-1]
+    # The same order of operations as in torch, for bit-identical results.
+    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(per_class, hard_KB)
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ class CrossEntropy(ClassificationLoss):
 
         - sum_c q_c log p_c,      q = (1 - s) * onehot(y) + s / C      in [0, inf)
 
-    s is the label smoothing of Szegedy et al. 2016. torch's cross_entropy; class weights turn its
-    mean into sum w l / sum w. torch weighs the terms of the smoothing sum by class c; here a weight
-    belongs to the whole example.
+    s is the label smoothing of Szegedy et al. 2016. This is torch's cross_entropy; with class
+    weights the mean becomes sum w l / sum w. torch weights each term of the smoothing sum by its
+    class c; here a weight applies to the whole example.
     """
 
     label_smoothing: Number = number(
-        0.0, "share of the target spread evenly over all classes", at_least=0, below=1
+        0.0, "fraction of the target spread evenly over all classes", at_least=0, below=1
     )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -73,12 +75,12 @@ class CrossEntropy(ClassificationLoss):
 
 @dataclass(frozen=True)
 class Nll(ClassificationLoss):
-    """Negative log-likelihood summed over the examples, as the lecture writes it.
+    """Negative log-likelihood, summed over the examples as in the lecture.
 
         - z_y + log sum_j exp(z_j)      in [0, inf);      over n examples the sum, not the mean
 
-    The gradient grows with the batch: a learning rate means batch_size times what it means with
-    cross_entropy. The outputs are logits; torch's nll_loss expects log-probabilities.
+    The gradient grows with the batch: the same learning rate takes steps batch_size times as large
+    as with cross_entropy. The outputs are logits; torch's nll_loss expects log-probabilities.
     """
 
     reduction: ClassVar[str] = "sum"
@@ -89,12 +91,12 @@ class Nll(ClassificationLoss):
 
 @dataclass(frozen=True)
 class Bce(ClassificationLoss):
-    """Binary cross-entropy: two classes, one output (the logit of class 1).
+    """Binary cross-entropy for two classes with one output, the logit of class 1.
 
         - w y log p - (1 - y) log(1 - p),      p = sigmoid(z), y in {0, 1}      in [0, inf)
 
-    w is pos_weight. torch's binary_cross_entropy_with_logits. It is cross_entropy of the two logits
-    (0, z).
+    w is pos_weight. This is torch's binary_cross_entropy_with_logits, and equals cross_entropy of
+    the two logits (0, z).
     """
 
     pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
@@ -126,18 +128,21 @@ class Bce(ClassificationLoss):
 
 
 def binary_probabilities(logits_KB1: Tensor) -> Tensor:
-    """(1 - p, p) of one logit; as two sigmoids, so that neither loses digits near 1."""
+    """Probabilities (1 - p, p) of two classes from one logit, [K, B, 2].
+
+    Computed as two sigmoids, so that neither loses digits near 1.
+    """
     return torch.cat((-logits_KB1, logits_KB1), -1).sigmoid()
 
 
 @dataclass(frozen=True)
 class Focal(ClassificationLoss):
-    """Focal loss: cross-entropy in which well classified examples count less.
+    """Focal loss: cross-entropy in which well-classified examples count less.
 
         - (1 - p_y)^gamma log p_y      in [0, inf)
 
-    Source: Lin et al. 2017, in its softmax form; their alpha is class_weights. gamma = 0 is
-    cross_entropy. torchvision's sigmoid_focal_loss is the sum of this over classes seen as
+    Source: Lin et al. 2017, in the softmax form; their alpha is class_weights here. gamma = 0 gives
+    cross_entropy. torchvision's sigmoid_focal_loss sums this loss over classes treated as
     independent.
     """
 
@@ -148,7 +153,7 @@ class Focal(ClassificationLoss):
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
         log_p_KBC, index_KB1 = outputs_KBC.log_softmax(-1), targets.unsqueeze(-1)
         log_p_KB = log_p_KBC.gather(-1, index_KB1).squeeze(-1)
-        # log(1 - p_y) as the log-sum of the other classes: neither value nor gradient breaks where
+        # log(1 - p_y) as the log-sum-exp of the other classes: value and gradient stay finite when
         # p_y rounds to 1.
         log_rest_KB = log_p_KBC.scatter(-1, index_KB1, -math.inf).logsumexp(-1)
         return (log_rest_KB * fit(self.gamma, log_rest_KB)).exp() * -log_p_KB
@@ -160,13 +165,13 @@ class KlDivergence(ClassificationLoss):
 
         sum_c q_c (log q_c - log p_c)      in [0, inf)
 
-    Targets are classes, q = (1 - s) * onehot(y) + s / C with s the smoothing (s = 0:
-    cross-entropy), or distributions q [K, B, C] as they are. torch's kl_div takes
-    log-probabilities, and its reduction "batchmean" is this loss; its "mean" divides by C too.
+    Targets are either classes, with q = (1 - s) * onehot(y) + s / C and s the smoothing (s = 0
+    gives cross-entropy), or distributions q [K, B, C]. torch's kl_div takes log-probabilities; its
+    reduction "batchmean" equals this loss, and its "mean" also divides by C.
     """
 
     smoothing: Number = number(
-        0.0, "share of a class target spread evenly over all classes", at_least=0, below=1
+        0.0, "fraction of a class target spread evenly over all classes", at_least=0, below=1
     )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -178,7 +183,7 @@ class KlDivergence(ClassificationLoss):
         return loss_KB - fit(self._entropy(outputs_KBC.shape[-1]), loss_KB)
 
     def _entropy(self, num_classes: int) -> Number:
-        """Entropy of the smoothed target."""
+        """Entropy of the smoothed target distribution."""
         spread = torch.as_tensor(self.smoothing, dtype=torch.float64) / num_classes
         top = 1 - spread * (num_classes - 1)
         entropy = -(torch.xlogy(top, top) + torch.xlogy(spread, spread) * (num_classes - 1))
@@ -187,12 +192,12 @@ class KlDivergence(ClassificationLoss):
 
 @dataclass(frozen=True)
 class MseOnehot(ClassificationLoss):
-    """Mean squared error between the outputs and the one-hot target: least squares as a classifier.
+    """Mean squared error between the outputs and the one-hot target (least-squares classifier).
 
         1 / C * sum_c (z_c - [c = y])^2      in [0, inf)
 
-    The outputs are linear. The prediction is the nearest point of the probability simplex: the same
-    order of classes, sum 1.
+    The outputs are linear. The prediction is the nearest point of the probability simplex, which
+    keeps the order of the classes and sums to 1.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -203,10 +208,11 @@ class MseOnehot(ClassificationLoss):
 
 
 def onto_simplex(values_KBC: Tensor) -> Tensor:
-    """The point of the probability simplex nearest to the values: max(v - threshold, 0). Source:
-    Duchi et al. 2008, figure 1.
+    """Euclidean projection of the values [..., C] onto the probability simplex.
+
+    The result is max(v - threshold, 0). Source: Duchi et al. 2008, figure 1.
     """
-    # at most 0: no digits lost to large values
+    # Shifting the maximum to 0 avoids losing digits to large values.
     below_top_KBC = values_KBC - values_KBC.amax(-1, keepdim=True)
     sorted_KBC = below_top_KBC.sort(-1, descending=True).values
     rank_C = torch.arange(
@@ -223,7 +229,7 @@ class Brier(ClassificationLoss):
 
         sum_c (p_c - [c = y])^2      in [0, 2]
 
-    Source: Brier 1950. For two classes scikit-learn's brier_score_loss is half of it.
+    Source: Brier 1950. For two classes, scikit-learn's brier_score_loss is half of this value.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:

@@ -1,19 +1,19 @@
-"""Margin losses: hinge and squared hinge, for two classes by one score and for more by one score a
-class.
+"""Margin losses: hinge and squared hinge, with one score for two classes and C scores for more.
 
-z are the scores, m the margin. Two classes: y = -1 for class 0 and 1 for class 1, shortfall =
-max(0, m - y z). More classes, with the field multiclass:
+z are the scores, m is the margin. With two classes, y = -1 for class 0 and 1 for class 1, and the
+shortfall is max(0, m - y z). With more classes it depends on the field `multiclass`:
 
-    crammer_singer:  max(0, m + max_{j != y} z_j - z_y)        one shortfall, to the strongest
-    rival; Crammer, Singer 2001 one_vs_rest:     max(0, m - s_c z_c) for each class c      s_c = 1
-    where c = y, else -1; the losses of the C classes are summed
+    crammer_singer:  max(0, m + max_{j != y} z_j - z_y)      one shortfall, to the strongest rival
+                                                             (Crammer, Singer 2001)
+    one_vs_rest:     max(0, m - s_c z_c) for each class c    s_c = 1 if c = y, else -1; the losses
+                                                             of the C classes are summed
 
-A score is not a log-odds: the predicted probabilities (sigmoid or softmax of the scores) have the
-right order and are not calibrated. Frameworks disagree: Keras' categorical_hinge is crammer_singer;
+Scores are not log-odds: the predicted probabilities (sigmoid or softmax of the scores) have the
+right order but are not calibrated. Frameworks differ: Keras' categorical_hinge is crammer_singer;
 torch's multi_margin_loss sums over all rivals and divides by C (Weston, Watkins 1999);
-scikit-learn's LinearSVC is one_vs_rest with squared hinge, and has crammer_singer.
+scikit-learn's LinearSVC uses one_vs_rest with squared hinge by default, and offers crammer_singer.
 
-Shapes: K members, B examples of the batch, C scores, X shortfalls of an example (1 or C).
+Shapes: K members, B examples in the batch, C scores, X shortfalls of an example (1 or C).
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from mlplab.task import Task
 
 @dataclass(frozen=True)
 class MarginLoss(ClassificationLoss):
-    """What the margin losses share."""
+    """Base class of the margin losses."""
 
-    margin: Number = number(1.0, "how far the score of the right class must lead", above=0)
+    margin: Number = number(1.0, "margin by which the score of the true class must lead", above=0)
     multiclass: str = choice(
         "crammer_singer",
         ("crammer_singer", "one_vs_rest"),
-        "how more than two classes are compared",
+        "how the scores of more than two classes are compared",
     )
 
     def num_outputs(self, task: Task) -> int:
         return 1 if task.num_classes == 2 else task.num_classes
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
-        """Uncalibrated probabilities: sigmoid of the one score, or softmax of the scores."""
+        """Uncalibrated probabilities: sigmoid of a single score, or softmax of several."""
         return (
             binary_probabilities(outputs_KBC)
             if outputs_KBC.shape[-1] == 1
@@ -53,7 +53,7 @@ class MarginLoss(ClassificationLoss):
         )
 
     def shortfall(self, scores_KBC: Tensor, targets_KB: Tensor) -> Tensor:
-        """By how much each margin is missed: [K, B, X], at least 0."""
+        """The amount by which each margin is missed, [K, B, X], at least 0."""
         if scores_KBC.shape[-1] == 1:
             lead_KBX = scores_KBC * (targets_KB.unsqueeze(-1) * 2 - 1)
         elif self.multiclass == "one_vs_rest":
@@ -67,12 +67,12 @@ class MarginLoss(ClassificationLoss):
 
 @dataclass(frozen=True)
 class Hinge(MarginLoss):
-    """Hinge loss: linear in how much the margin is missed, 0 beyond it.
+    """Hinge loss: linear in the amount by which the margin is missed, 0 beyond the margin.
 
         shortfall, summed over classes for one_vs_rest      in [0, inf)
 
-    The lecture names it; it is the support vector machine's loss. The gradient at the margin itself
-    is 0.
+    The loss of the support vector machine, mentioned in the lecture. The gradient at the margin
+    itself is 0.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
@@ -81,11 +81,11 @@ class Hinge(MarginLoss):
 
 @dataclass(frozen=True)
 class SquaredHinge(MarginLoss):
-    """Squared hinge loss: smooth at the margin, harder on large misses.
+    """Squared hinge loss: smooth at the margin, and penalizes large misses more.
 
         shortfall^2, summed over classes for one_vs_rest      in [0, inf)
 
-    The default of scikit-learn's LinearSVC.
+    The default loss of scikit-learn's LinearSVC.
     """
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:

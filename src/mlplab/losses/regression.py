@@ -1,10 +1,10 @@
-"""Losses of values: squared, absolute, robust, relative, and likelihoods.
+"""Regression losses: squared, absolute, robust, relative, and likelihoods.
 
-f is the output, y the target; a loss is the mean over the targets of an example. Stacked numbers
-never divide or sit in an exponent, so that a float and a [K, 1] tensor give the same bits on every
-device.
+f is the output, y is the target; the loss of an example is the mean over its targets. Stacked
+hyperparameters are never divisors or exponents, so that a float and a [K, 1] tensor give
+bit-identical results on every device.
 
-Shapes: K members, B examples of the batch, T targets, C outputs (T, or 2T for gaussian_nll).
+Shapes: K members, B examples in the batch, T targets, C outputs (T, or 2T for gaussian_nll).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Mse(RegressionLoss):
 
         (f - y)^2      in [0, inf)
 
-    Predicts the mean. torch, Keras and scikit-learn's metric agree; the lecture has half of it
-    (half_mse).
+    The optimal prediction is the mean. torch, Keras and scikit-learn's metric agree; the lecture
+    uses half of it (half_mse).
     """
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -39,12 +39,12 @@ class Mse(RegressionLoss):
 
 @dataclass(frozen=True)
 class HalfMse(RegressionLoss):
-    """Half the mean squared error, as the lecture writes it.
+    """Half the mean squared error, as in the lecture.
 
         (f - y)^2 / 2      in [0, inf);      over n examples: 1 / 2n * sum (y - f)^2
 
-    The gradient is f - y, so that a learning rate means twice what it means with mse in torch.
-    scikit-learn's MLPRegressor has this one.
+    The gradient is f - y, half that of mse, so the same learning rate takes steps half as large.
+    scikit-learn's MLPRegressor uses this loss.
     """
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Mae(RegressionLoss):
 
         |f - y|      in [0, inf)
 
-    Predicts the median. The gradient at f = y is 0, as in torch's l1_loss.
+    The optimal prediction is the median. The gradient at f = y is 0, as in torch's l1_loss.
     """
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -66,17 +66,17 @@ class Mae(RegressionLoss):
 
 @dataclass(frozen=True)
 class Mape(RegressionLoss):
-    """Mean absolute percentage error, as a fraction of the target (the lecture).
+    """Mean absolute percentage error, as a fraction of the target.
 
         |f - y| / max(|y|, eps)      in [0, inf)
 
-    The lecture has no eps, and no value at y = 0. Keras multiplies by 100 and has eps = 1e-7;
-    scikit-learn has 2.2e-16 and no 100.
+    Source: lecture, without eps and thus undefined at y = 0. Keras multiplies by 100 and uses
+    eps = 1e-7; scikit-learn uses eps = 2.2e-16 and no factor of 100.
     """
 
-    own_units: ClassVar[bool] = True
+    original_units: ClassVar[bool] = True
     eps: Number = number(
-        1e-7, "smallest size of a target: a target nearer to 0 counts as this one", above=0
+        1e-7, "smallest magnitude of a target; targets closer to 0 count as this value", above=0
     )
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -90,14 +90,16 @@ class Smape(RegressionLoss):
 
         |f - y| / max((|f| + |y|) / 2, eps)      in [0, 2]
 
-    Where output and target differ in sign it is 2 whatever their size: the gradient is 0, so a
-    network that starts there does not learn. Source: Makridakis 1993. Others leave out the 1/2
-    (range [0, 1]) or multiply by 100.
+    If output and target differ in sign, the loss is 2 whatever their magnitude: the gradient is 0,
+    so a network that starts there does not learn. Source: Makridakis 1993. Other definitions omit
+    the 1/2 (range [0, 1]) or multiply by 100.
     """
 
-    own_units: ClassVar[bool] = True
+    original_units: ClassVar[bool] = True
     eps: Number = number(
-        1e-7, "smallest mean size of output and target: nearer to 0 it counts as this one", above=0
+        1e-7,
+        "smallest mean magnitude of output and target; anything below counts as this value",
+        above=0,
     )
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -109,16 +111,16 @@ class Smape(RegressionLoss):
 
 @dataclass(frozen=True)
 class Msle(RegressionLoss):
-    """Mean squared logarithmic error, of targets >= 0; the network outputs log(1 + value).
+    """Mean squared logarithmic error for targets >= 0; the network outputs log(1 + value).
 
         (f - log(1 + y))^2      in [0, inf);      prediction exp(f) - 1
 
-    It is the usual (log(1 + prediction) - log(1 + y))^2, with the prediction as the network's own
-    exponential. Keras reads the output as the prediction and cuts it off at 0, where the gradient
-    dies; scikit-learn has the metric only.
+    This is the usual (log(1 + prediction) - log(1 + y))^2 with prediction = exp(f) - 1. Keras takes
+    the output itself as the prediction and clips it at 0, where the gradient vanishes; scikit-learn
+    only has the metric.
     """
 
-    own_units: ClassVar[bool] = True
+    original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "non-negative"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -132,18 +134,18 @@ class Msle(RegressionLoss):
 class Huber(RegressionLoss):
     """Huber loss: squared near the target, absolute far from it.
 
-        e^2 / 2                        where e = |f - y| < delta
-        delta * (e - delta / 2)        beyond      in [0, inf)
+        e^2 / 2                        if e = |f - y| < delta
+        delta * (e - delta / 2)        otherwise      in [0, inf)
 
     Source: Huber 1964. torch's smooth_l1_loss is this divided by delta.
     """
 
-    delta: Number = number(1.0, "error where the loss turns from squared to absolute", above=0)
+    delta: Number = number(1.0, "error at which the loss changes from squared to absolute", above=0)
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         error_KBT = (outputs_KBC - targets_KBT).abs()
         near_KBT = error_KBT.clamp(max=fit(self.delta, error_KBT))
-        # both cases at once; torch's huber_loss rounds its gradient otherwise
+        # Both cases in one expression; torch's huber_loss rounds its gradient differently.
         return near_KBT * (error_KBT - near_KBT * 0.5)
 
 
@@ -163,15 +165,15 @@ class LogCosh(RegressionLoss):
 
 @dataclass(frozen=True)
 class Quantile(RegressionLoss):
-    """Quantile (pinball) loss: predicts the value that a share tau of the targets lies below.
+    """Quantile (pinball) loss: predicts the value below which a fraction tau of the targets lies.
 
-        tau * e         where e = y - f >= 0
-        (tau - 1) * e   where e < 0      in [0, inf)
+        tau * e         if e = y - f >= 0
+        (tau - 1) * e   if e < 0      in [0, inf)
 
-    tau = 0.5 is half of mae. Source: Koenker, Bassett 1978; as scikit-learn's mean_pinball_loss.
+    tau = 0.5 gives half of mae. Source: Koenker, Bassett 1978; scikit-learn's mean_pinball_loss.
     """
 
-    tau: Number = number(0.5, "share of the targets below the prediction", above=0, below=1)
+    tau: Number = number(0.5, "fraction of the targets below the prediction", above=0, below=1)
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         error_KBT = targets_KBT - outputs_KBC
@@ -180,37 +182,38 @@ class Quantile(RegressionLoss):
 
 @dataclass(frozen=True)
 class Poisson(RegressionLoss):
-    """Poisson likelihood of counts, of targets >= 0; the network outputs the logarithm of the rate.
+    """Poisson likelihood of counts (targets >= 0); the network outputs the logarithm of the rate.
 
-        exp(f) - y * f      in (-inf, inf), least at f = log y;      prediction exp(f)
+        exp(f) - y * f      in (-inf, inf), minimal at f = log y;      prediction exp(f)
 
-    The constant log y! is left out, as in torch's poisson_nll_loss(full=False). Above f = 30, a
-    rate of 1e13, the exponential goes on as its tangent, so that loss and prediction stay finite.
+    The constant log y! is omitted, as in torch's poisson_nll_loss(full=False). Above f = 30, a rate
+    of 1e13, the exponential continues as its tangent, so that loss and prediction stay finite.
     """
 
-    own_units: ClassVar[bool] = True
+    original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "non-negative"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         return self.predict(outputs_KBC) - targets_KBT * outputs_KBC
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
-        usual_KBC = outputs_KBC.clamp(max=30.0)
-        rate_KBC = usual_KBC.exp()
-        return rate_KBC + rate_KBC * (outputs_KBC - usual_KBC)  # the bracket is exactly 0 up to 30
+        clamped_KBC = outputs_KBC.clamp(max=30.0)
+        rate_KBC = clamped_KBC.exp()
+        # The parenthesis is exactly 0 up to 30.
+        return rate_KBC + rate_KBC * (outputs_KBC - clamped_KBC)
 
 
 @dataclass(frozen=True)
 class Bernoulli(RegressionLoss):
-    """Bernoulli likelihood of targets in [0, 1], each for itself: shares, or labels that may go
-    together.
+    """Bernoulli likelihood of independent targets in [0, 1]: fractions, or labels of several
+    classes.
 
         log(1 + exp(f)) - y * f      in [0, inf);      prediction 1 / (1 + exp(-f))
 
-    torch's binary_cross_entropy_with_logits. Source: Bishop 2006, section 5.2.
+    This is torch's binary_cross_entropy_with_logits. Source: Bishop 2006, section 5.2.
     """
 
-    own_units: ClassVar[bool] = True
+    original_units: ClassVar[bool] = True
     target_range: ClassVar[str] = "share"
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
@@ -226,11 +229,11 @@ class Bernoulli(RegressionLoss):
 class GaussianNll(RegressionLoss):
     """Gaussian likelihood: the network predicts a mean and a variance for each target.
 
-        (log v + (m - y)^2 / v) / 2 [+ log(2 pi) / 2],      v = softplus(s) + min_variance      in
-        (-inf, inf)
+        (log v + (m - y)^2 / v) / 2 [+ log(2 pi) / 2]      in (-inf, inf)
+        v = softplus(s) + min_variance
 
     Outputs: the T means m, then the T raw variances s. Source: Nix, Weigend 1994. torch's
-    GaussianNLLLoss is the same formula of a given variance, which it cuts off at its eps instead of
+    GaussianNLLLoss has the same formula for a given variance, which it clips at its eps instead of
     adding min_variance.
     """
 
@@ -244,12 +247,12 @@ class GaussianNll(RegressionLoss):
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         mean_KBT, raw_KBT = outputs_KBC.chunk(2, -1)
-        # From the threshold on torch's softplus is the identity: its default of 20 is off by 2e-9,
-        # 40 is exact in float64.
+        # Above the threshold torch's softplus is the identity. Its default of 20 has an error of
+        # 2e-9; 40 is exact in float64.
         variance_KBT = F.softplus(raw_KBT, threshold=40.0) + fit(self.min_variance, raw_KBT)
         loss_KBT = (variance_KBT.log() + (mean_KBT - targets_KBT).square() / variance_KBT) * 0.5
         return loss_KBT + 0.5 * math.log(2 * math.pi) if self.full else loss_KBT
 
     def predict(self, outputs_KBC: Tensor) -> Tensor:
-        """The means [..., T]."""
+        """The predicted means, [..., T]."""
         return outputs_KBC.chunk(2, -1)[0]

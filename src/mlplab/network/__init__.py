@@ -1,6 +1,4 @@
-"""Feed-forward networks: structure, activations, initial weights, and the way out to plain
-PyTorch.
-"""
+"""Feed-forward networks: structure, activations, initial weights, and export to plain PyTorch."""
 
 from mlplab.network.activations import ACTIVATIONS, Activation
 from mlplab.network.initializers import INITIALIZERS, Initializer

@@ -1,9 +1,10 @@
-"""The affine map of K layers at once, h W + b, in the order of factors that the library multiplies
-fastest.
+"""The affine map h W + b of K layers at once, in the fastest order of factors.
 
-A batched product with a narrow factor (the output layer of a few classes) is several times as slow
-as the product of the transposed matrices, and the bias costs less added in place than as a batch of
-matrices. Shapes: K members, B examples, I inputs, O outputs of the layer.
+A batched product with a narrow factor (such as an output layer with few classes) is several times
+slower than the product of the transposed matrices, and adding the bias in place is cheaper than
+passing it as a batch of matrices.
+
+Shapes: K members, B examples, I inputs, O outputs of the layer.
 """
 
 from __future__ import annotations
@@ -13,30 +14,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LARGE = 1 << 17
-"""Numbers in the larger of input and output from which this pays: below, a function of Python's own
-costs more than it saves.
+MIN_ELEMENTS = 1 << 17
+"""Size of the larger of input and output from which this is faster; below it, the overhead of a
+Python autograd function exceeds the savings.
 """
-NARROW = 16
+MAX_NARROW_WIDTH = 16
 
 
 def affine(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor:
-    """h W + b: [K, B, O]."""
+    """Return h W + b, [K, B, O]."""
     members, examples, inputs = h_KBI.shape
-    if members == 1 or members * examples * max(inputs, weight_KIO.shape[2]) < LARGE:
+    if members == 1 or members * examples * max(inputs, weight_KIO.shape[2]) < MIN_ELEMENTS:
         return (
             torch.bmm(h_KBI, weight_KIO)
             if bias_K1O is None
             else torch.baddbmm(bias_K1O, h_KBI, weight_KIO)
         )
     if torch.is_grad_enabled() and (weight_KIO.requires_grad or h_KBI.requires_grad):
-        found: Tensor = _Affine.apply(h_KBI, weight_KIO, bias_K1O)  # type: ignore[no-untyped-call]
-        return found
+        output: Tensor = _Affine.apply(h_KBI, weight_KIO, bias_K1O)  # type: ignore[no-untyped-call]
+        return output
     return _product(h_KBI, weight_KIO, bias_K1O)
 
 
 def _product(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor:
-    narrow = weight_KIO.shape[2] < NARROW
+    narrow = weight_KIO.shape[2] < MAX_NARROW_WIDTH
     out_KBO = (
         torch.bmm(weight_KIO.mT.contiguous(), h_KBI.mT).mT.contiguous()
         if narrow
@@ -54,7 +55,7 @@ class _Affine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient_KBO: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         h_KBI, weight_KIO = ctx.saved_tensors
-        narrow = weight_KIO.shape[2] < NARROW
+        narrow = weight_KIO.shape[2] < MAX_NARROW_WIDTH
         to_weight = (
             torch.bmm(gradient_KBO.mT.contiguous(), h_KBI).mT
             if narrow

@@ -1,8 +1,9 @@
-"""Initializers: how the weights and biases of a layer are drawn. One member at a time, each from
-its own generator.
+"""Initializers of the weights and biases of a layer.
 
-Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix is [O, I], torch's
-convention, in float64.
+Members are initialized one at a time, each from its own generator.
+
+Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix is [O, I], as in
+torch, in float64.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mlplab.schema import Component, number
 
 @dataclass(frozen=True)
 class Initializer(Component):
-    """How one layer starts."""
+    """The initial values of one layer."""
 
     bias: float = number(0.0, "value of every bias")
 
@@ -34,11 +35,11 @@ class Initializer(Component):
 
 @dataclass(frozen=True)
 class RandomInitializer(Initializer):
-    """An initializer that draws. A subclass writes `draw`, its standard scheme; the gain multiplies
-    what that gives.
+    """An initializer that draws random weights.
 
-    torch fills a tensor in the order of its memory, so the draw has a tensor of its own: a
-    transposed view gets the same weights.
+    A subclass implements `draw`, its standard scheme; the gain multiplies the result. torch fills a
+    tensor in memory order, so the weights are drawn into a separate contiguous tensor: a transposed
+    view then gets the same weights.
     """
 
     gain: float = number(1.0, "factor on the drawn weights", above=0)
@@ -50,16 +51,15 @@ class RandomInitializer(Initializer):
             weight_OI.copy_(drawn_OI.mul_(self.gain))
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
-        """Write the weights of gain 1 in place, in a contiguous matrix."""
+        """Write the weights for gain 1 into a contiguous matrix, in place."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """Every weight 0.
+    """All weights are 0.
 
-    All units of a hidden layer then stay equal, so only a network without hidden layers can learn
-    from here.
+    The units of a hidden layer then stay equal, so only a network without hidden layers can learn.
     """
 
     def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -68,9 +68,9 @@ class Zeros(Initializer):
 
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every weight the same number.
+    """All weights are the same number.
 
-    The units of a hidden layer receive equal gradients and stay equal, so they work as one unit.
+    The units of a hidden layer receive equal gradients and stay equal, so they act as one unit.
     """
 
     value: float = number(0.1, "value of every weight")
@@ -83,9 +83,9 @@ class Constant(Initializer):
 class Normal(RandomInitializer):
     """Normal numbers near zero: w ~ N(0, std^2).
 
-    Source: the lecture's "random numbers near 0", without a figure. std = 0.1 keeps A h + b where
-    sigmoid and tanh are steep, yet sets the units of a small layer apart. torch's normal_ defaults
-    to 1, Keras to 0.05.
+    Source: the lecture's "random numbers near 0", which gives no value. std = 0.1 keeps A h + b in
+    the steep range of sigmoid and tanh, yet is large enough to differentiate the units of a small
+    layer. torch's normal_ defaults to std = 1, Keras to 0.05.
     """
 
     std: float = number(0.1, "standard deviation", above=0)
@@ -98,8 +98,8 @@ class Normal(RandomInitializer):
 class Uniform(RandomInitializer):
     """Uniform numbers near zero: w ~ U(low, high).
 
-    Source: the lecture's "random numbers near 0", without a figure. torch's uniform_ defaults to
-    [0, 1], Keras to [-0.05, 0.05].
+    Source: the lecture's "random numbers near 0", which gives no value. torch's uniform_ defaults
+    to [0, 1], Keras to [-0.05, 0.05].
     """
 
     low: float = number(-0.1, "lower limit")
@@ -115,10 +115,10 @@ class Uniform(RandomInitializer):
 
 @dataclass(frozen=True)
 class TruncatedNormal(RandomInitializer):
-    """Normal numbers, drawn again beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
+    """Normal numbers, redrawn if beyond two standard deviations: w ~ N(0, std^2), |w| <= 2 std.
 
-    The standard deviation after truncation is 0.8796 std. The limits follow std as in Keras;
-    torch's are -2 and 2 whatever std is.
+    The standard deviation after truncation is 0.8796 std. The limits scale with std as in Keras;
+    torch's defaults are -2 and 2 whatever std is.
     """
 
     std: float = number(0.1, "standard deviation before truncation", above=0)
@@ -133,8 +133,8 @@ class TruncatedNormal(RandomInitializer):
 class XavierNormal(RandomInitializer):
     """Xavier (Glorot), normal: std = sqrt(2 / (fan_in + fan_out)), for sigmoid and tanh.
 
-    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; Glorot, Bengio 2010. Keras
-    truncates at two deviations.
+    Source: lecture, where the second argument of N(0, sqrt(...)) is the standard deviation; Glorot,
+    Bengio 2010. Keras truncates at two deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -156,8 +156,8 @@ class XavierUniform(RandomInitializer):
 class HeNormal(RandomInitializer):
     """He (Kaiming), normal: std = sqrt(2 / fan_in), for relu.
 
-    Source: lecture, whose N(0, sqrt(...)) names the standard deviation; He et al. 2015. Keras
-    truncates at two deviations.
+    Source: lecture, where the second argument of N(0, sqrt(...)) is the standard deviation; He et
+    al. 2015. Keras truncates at two deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -179,8 +179,8 @@ class HeUniform(RandomInitializer):
 class LecunNormal(RandomInitializer):
     """LeCun, normal: std = sqrt(1 / fan_in), for selu and near-linear units.
 
-    Source: LeCun et al. 1998 ("Efficient BackProp"). It is He's scheme without the factor for relu.
-    Keras truncates at two deviations.
+    Source: LeCun et al. 1998 ("Efficient BackProp"). This is He's scheme without the factor for
+    relu. Keras truncates at two standard deviations.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -191,8 +191,8 @@ class LecunNormal(RandomInitializer):
 class LecunUniform(RandomInitializer):
     """LeCun, uniform: |w| <= sqrt(3 / fan_in), for selu and near-linear units.
 
-    Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in and leave the
-    distribution open.
+    Source: LeCun et al. 1998 ("Efficient BackProp"), who give the variance 1 / fan_in but do not
+    specify the distribution.
     """
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
@@ -201,7 +201,7 @@ class LecunUniform(RandomInitializer):
 
 @dataclass(frozen=True)
 class Orthogonal(RandomInitializer):
-    """Orthonormal rows, or columns where there are more outputs than inputs; gain is their length.
+    """Orthonormal rows, or columns if there are more outputs than inputs; gain is their length.
 
     Source: Saxe, McClelland, Ganguli 2014.
     """
@@ -212,16 +212,17 @@ class Orthogonal(RandomInitializer):
 
 @dataclass(frozen=True)
 class Sparse(RandomInitializer):
-    """Normal numbers, with a fraction of each input's outgoing weights set to zero.
+    """Normal numbers, with a fraction of the outgoing weights of each input set to zero.
 
-    ceil(sparsity * fan_out) weights of each column are 0, but one at least is kept: a layer of one
-    unit would else see nothing. Written out because torch's sparse_ keeps none then, and chooses
-    the zeros with the global generator. Source: Martens 2010, who thins the incoming weights of a
-    unit, torch the outgoing ones of an input. torch's std defaults to 0.01.
+    ceil(sparsity * fan_out) weights of each column are 0, but at least one is kept, since a layer
+    of one unit would otherwise receive no input. torch's sparse_ is not used because it keeps none
+    in that case and selects the zeros with the global generator. Source: Martens 2010, who zeroes
+    incoming weights of a unit, while torch zeroes outgoing weights of an input. torch's std
+    defaults to 0.01.
     """
 
     sparsity: float = number(0.5, "fraction of weights set to zero", at_least=0, below=1)
-    std: float = number(0.1, "standard deviation of the weights that are kept", above=0)
+    std: float = number(0.1, "standard deviation of the nonzero weights", above=0)
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
         nn.init.normal_(weight_OI, 0.0, self.std, generator=generator)
@@ -233,13 +234,13 @@ class Sparse(RandomInitializer):
 
 @dataclass(frozen=True)
 class TorchDefault(RandomInitializer):
-    """What torch's nn.Linear does: weights and biases uniform, at most 1 / sqrt(fan_in) in size.
+    """The default of torch's nn.Linear: weights and biases uniform, |w| <= 1 / sqrt(fan_in).
 
-    For the weights this is He's uniform scheme for a leaky relu of slope sqrt(5). The gain leaves
-    the biases as they are.
+    For the weights this is He's uniform scheme for a leaky relu with slope sqrt(5). The gain does
+    not affect the biases.
     """
 
-    bias: float = number(0.0, "added to every bias, which is drawn like the weights")
+    bias: float = number(0.0, "offset added to every bias; biases are drawn like the weights")
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
         nn.init.kaiming_uniform_(weight_OI, math.sqrt(5), generator=generator)

@@ -11,14 +11,15 @@ from mlplab.schema import Number
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: affine map, then normalization, activation and dropout. The output layer has no
-    activation and units = 0 (the loss decides).
+    """One layer: affine map, then normalization, activation and dropout.
+
+    The output layer has no activation and units = 0; the loss determines its number of units.
     """
 
     units: int
     activation: Activation | None
     initializer: Initializer
-    bias_initializer: Initializer | None = None  # None: the constant initializer.bias
+    bias_initializer: Initializer | None = None  # None: constant, initializer.bias
     bias: bool = True
     normalization: str = "none"
     dropout: Number = 0.0

@@ -1,8 +1,9 @@
-"""Where each parameter stands in theta: names, shapes and offsets; the rest of the network sees
-views, never indices.
+"""Layout of the parameters in the flat vector theta: names, shapes and offsets.
+
+The rest of the network uses views and never indexes theta directly.
 
 Shapes: K members, P parameters of one member, I inputs and O outputs of a layer, Q learnable
-numbers of an activation.
+parameters of an activation, L layers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter of one layer: `shape` is that of a member, two dimensions always."""
+    """One parameter tensor of one layer. `shape` is that of one member, always two-dimensional."""
 
     layer: int
     name: str  # weight [I, O], bias [1, O], norm_scale [1, O], norm_shift [1, O], slopes [1, Q]
@@ -28,8 +29,9 @@ class Entry:
 
 @dataclass
 class LayerViews:
-    """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q];
-    None where the layer has none.
+    """The parameters of one layer as views of theta: weight [K, I, O], the others [K, 1, O or Q].
+
+    A parameter that the layer does not have is None.
     """
 
     weight: Tensor
@@ -49,28 +51,30 @@ class Layout:
         self.num_layers = 1 + max(entry.layer for entry in entries)
 
     def split(self, theta_KP: Tensor) -> list[Tensor]:
-        """Views [K, rows, columns] of theta, one an entry."""
-        pieces = torch.split(theta_KP, self.sizes, dim=1)
+        """Return one view [K, rows, columns] of theta per entry."""
+        segments = torch.split(theta_KP, self.sizes, dim=1)
         return [
-            piece.view(-1, *entry.shape) for piece, entry in zip(pieces, self.entries, strict=True)
+            segment.view(-1, *entry.shape)
+            for segment, entry in zip(segments, self.entries, strict=True)
         ]
 
     def layers(self, views: list[Tensor]) -> list[LayerViews]:
-        """The same views, gathered by layer."""
+        """Return the views grouped by layer."""
         gathered: list[dict[str, Tensor]] = [{} for _ in range(self.num_layers)]
         for entry, view in zip(self.entries, views, strict=True):
             gathered[entry.layer][entry.name] = view
-        return [LayerViews(**parts) for parts in gathered]
+        return [LayerViews(**by_name) for by_name in gathered]
 
     def mask(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """1 where theta holds an entry of this name, else 0: [P]."""
+        """Return 1 at the entries of this name and 0 elsewhere, [P]."""
         return torch.cat(
             [torch.full((entry.size,), float(entry.name == name)) for entry in self.entries]
         ).to(device, dtype)
 
     def membership(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """1 where parameter p belongs to layer l, else 0: [P, L]. `squares_KP @ membership` sums
-        the squares by layer.
+        """Return 1 if parameter p belongs to layer l, else 0, [P, L].
+
+        `squares_KP @ membership` sums the squares per layer.
         """
         layer_of = torch.cat([torch.full((entry.size,), entry.layer) for entry in self.entries])
         return torch.nn.functional.one_hot(layer_of, self.num_layers).to(device, dtype)

@@ -1,5 +1,4 @@
-"""K feed-forward networks of one structure: h <- f(h W + b), layer by layer, as batched matrix
-products.
+"""K feed-forward networks of the same structure, h <- f(h W + b), as batched matrix products.
 
 Shapes: K members, B examples, F features, H units of a layer, C outputs, P parameters.
 """
@@ -27,7 +26,7 @@ Buffers = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PopulationLayer:
-    """One layer of K members: numbers may be [K, 1] tensors."""
+    """One layer of K members; hyperparameters may be [K, 1] tensors."""
 
     units: int
     activation: Activation | None
@@ -37,14 +36,16 @@ class PopulationLayer:
 
 
 class Dropout:
-    """Masks of inverted dropout, a function of (seed, step, layer): drop with probability p, scale
-    the rest by 1 / (1 - p).
+    """Inverted dropout: drop with probability p, scale the rest by 1 / (1 - p).
+
+    The mask is a function of (seed, step, layer), so that it does not depend on earlier draws.
     """
 
     def __init__(self, keys_K1: Tensor, num_layers: int) -> None:
         self.keys_K1, self.num_layers = keys_K1, num_layers
         self.step: int | Tensor = 0
-        self.first = 0  # place of the first example in its batch, where a process has a part of it
+        # Index of the first example in the full batch if a process holds only a share of it.
+        self.first = 0
 
     def __call__(self, h_KBH: Tensor, rate: Number, layer: int) -> Tensor:
         index = torch.arange(h_KBH[0].numel(), device=h_KBH.device) + self.first * h_KBH.shape[2]
@@ -56,7 +57,7 @@ class Dropout:
 
 
 class MLP:
-    """The structure that K members share, and what each has of its own beside theta."""
+    """The structure shared by K members, and the per-member hyperparameters of its layers."""
 
     def __init__(self, num_features: int, layers: Sequence[PopulationLayer]) -> None:
         self.num_features, self.layers = num_features, tuple(layers)
@@ -70,17 +71,17 @@ class MLP:
         )
 
     def buffers(self, num_members: int, dtype: torch.dtype, device: torch.device) -> Buffers:
-        """Fresh running statistics: means 0, variances 1."""
-        found: Buffers = {}
+        """Return initial running statistics: means 0, variances 1."""
+        buffers: Buffers = {}
         for i, layer in enumerate(self.layers):
             if layer.normalization == "batch":
-                found[f"{i}.mean"] = torch.zeros(
+                buffers[f"{i}.mean"] = torch.zeros(
                     num_members, layer.units, dtype=dtype, device=device
                 )
-                found[f"{i}.variance"] = torch.ones(
+                buffers[f"{i}.variance"] = torch.ones(
                     num_members, layer.units, dtype=dtype, device=device
                 )
-        return found
+        return buffers
 
     def forward(
         self,
@@ -90,14 +91,14 @@ class MLP:
         training: bool = False,
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Outputs [K, B, C]. Dropout acts only where `dropout` is given."""
+        """Return the outputs, [K, B, C]. Dropout is applied only if `dropout` is not None."""
         h = x_KBF
         for i, view in enumerate(views):
             h = self._layer(i, view, h, buffers, training, dropout)
         return h
 
     def hidden(self, views: Sequence[LayerViews], x_KBF: Tensor, buffers: Buffers) -> list[Tensor]:
-        """What each layer in turn puts out, the output layer included: each [K, B, H]."""
+        """Return the outputs of each layer, including the output layer: each [K, B, H]."""
         outputs = [x_KBF]
         for i, view in enumerate(views):
             outputs.append(self._layer(i, view, outputs[-1], buffers, False, None))
@@ -123,8 +124,9 @@ class MLP:
     def signal(
         self, i: int, view: LayerViews, h: Tensor, buffers: Buffers, training: bool = False
     ) -> Tensor:
-        """What enters the activation of layer i, given what entered the layer: the affine map,
-        normalized where the layer does so. [K, B, H].
+        """Return the pre-activations of layer i for the inputs h of the layer, [K, B, H].
+
+        This is the affine map, followed by the normalization if the layer has one.
         """
         layer = self.layers[i]
         h = affine(h, view.weight, view.bias)
@@ -133,7 +135,7 @@ class MLP:
         )
 
     def select(self, rows: Tensor) -> MLP:
-        """The structure for some of the members."""
+        """Return the structure for a subset of the members."""
         layers = [
             PopulationLayer(
                 layer.units,
@@ -154,7 +156,7 @@ class MLP:
 def stack_layers(
     members: Sequence[Sequence[Layer]], num_outputs: int, device: torch.device
 ) -> list[PopulationLayer]:
-    """The layers of K members, position by position. Raises ValueError where structures differ."""
+    """Return the stacked layers of K members. Raises ValueError if their structures differ."""
     stacked = []
     for position in zip(*members, strict=True):
         first = position[0]
@@ -179,16 +181,16 @@ def stack_layers(
 
 
 def initial_theta(layout: Layout, layers: Sequence[Layer], seed: int) -> Tensor:
-    """One member's initial parameters: float64 [P] on the CPU.
+    """Return the initial parameters of one member, float64 [P] on the CPU.
 
-    Weights and biases of each layer have generators of their own, so that a change in one layer
-    leaves the others as they were.
+    The weights and the biases of each layer have separate generators, so that changing one layer
+    does not change the initial values of the others.
     """
-    pieces = [
+    values = [
         _initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1)
         for entry in layout.entries
     ]
-    return torch.cat(pieces)
+    return torch.cat(values)
 
 
 def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Tensor:

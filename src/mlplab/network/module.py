@@ -1,5 +1,5 @@
-"""A member leaves as plain PyTorch: an ordinary nn.Sequential that needs nothing of ours to
-predict, train on or be saved.
+"""Export of a member as plain PyTorch: an nn.Sequential that predicts, trains and is saved without
+mlplab.
 
 Shapes: P parameters of one member, H units of a layer.
 """
@@ -18,11 +18,11 @@ from mlplab.network.layout import LayerViews, Layout
 def as_module(
     layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]
 ) -> nn.Sequential:
-    """One member as nn.Sequential (Linear, normalization, activation, Dropout a layer), in
-    evaluation mode, with copies of its weights.
+    """Return one member as an nn.Sequential in evaluation mode, with copies of its weights.
 
-    `buffers` holds the member's running statistics, each [H]. The output layer gives what the loss
-    takes: logits or scaled values.
+    Each layer becomes Linear, normalization, activation and Dropout, as far as it has them.
+    `buffers` holds the running statistics of the member, each [H]. The output layer returns what
+    the loss takes: logits or scaled values.
     """
     steps: list[nn.Module] = []
     views = layout.layers(layout.split(theta_P.detach().unsqueeze(0)))
@@ -40,29 +40,28 @@ def as_module(
 def stacked_states(
     layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, buffers: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The state_dict of `as_module` for K members at once: name -> [K, ...]. `buffers` are those of
-    all members, each [K, H].
+    """Return the state_dict of `as_module` for K members at once: name -> [K, ...].
 
-    A module that is filled with the places of the numbers, instead of the numbers, says where each
-    one goes.
+    `buffers` are those of all members, each [K, H]. One module is filled with the indices of the
+    values instead of the values; its state_dict then maps each entry to its source.
     """
     values_KQ = torch.cat([theta_KP, *buffers.values()], dim=1)
     sizes = [theta_KP.shape[1], *(values_KH.shape[1] for values_KH in buffers.values())]
-    places = torch.split(torch.arange(values_KQ.shape[1], dtype=torch.float64), sizes)
-    module = as_module(layout, layers, places[0], dict(zip(buffers, places[1:], strict=True)))
+    indices = torch.split(torch.arange(values_KQ.shape[1], dtype=torch.float64), sizes)
+    module = as_module(layout, layers, indices[0], dict(zip(buffers, indices[1:], strict=True)))
     return {
         name: (
-            values_KQ[:, place.long().flatten()].view(-1, *place.shape)
-            if place.is_floating_point()
-            else place.expand(len(theta_KP), *place.shape)
+            values_KQ[:, index.long().flatten()].view(-1, *index.shape)
+            if index.is_floating_point()
+            else index.expand(len(theta_KP), *index.shape)
         )
-        for name, place in module.state_dict().items()
+        for name, index in module.state_dict().items()
     }
 
 
 def _linear(view: LayerViews) -> nn.Linear:
     weight_OI = view.weight[0].T
-    # on no device: its own initial weights would be drawn from the global generator
+    # On the meta device, since the default initialization would draw from the global generator.
     linear = nn.Linear(
         weight_OI.shape[1],
         weight_OI.shape[0],

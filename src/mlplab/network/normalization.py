@@ -1,5 +1,4 @@
-"""Batch and layer normalization for K members at once, by torch's own functions, with torch's
-defaults (eps 1e-5, momentum 0.1).
+"""Batch and layer normalization of K members at once, with torch's functions and defaults.
 
 Shapes: K members, B examples, H units.
 Source: Ioffe and Szegedy 2015 (batch), Ba, Kiros and Hinton 2016 (layer).
@@ -21,11 +20,10 @@ def batch_norm(
     variance_KH: Tensor,
     training: bool,
 ) -> Tensor:
-    """Each unit of each member over the batch; running statistics are updated in place while
-    training.
+    """Normalize each unit of each member over the batch, [K, B, H].
 
-    Members lie side by side as columns, so that no member's statistics meet another's. Training
-    needs B >= 2.
+    Running statistics are updated in place while training, which needs B >= 2. The units of all
+    members are laid out as separate columns, so that members do not share statistics.
     """
     members, examples, units = z_KBH.shape
     columns = z_KBH.transpose(0, 1).reshape(examples, members * units)
@@ -43,5 +41,5 @@ def batch_norm(
 
 
 def layer_norm(z_KBH: Tensor, scale_K1H: Tensor, shift_K1H: Tensor) -> Tensor:
-    """Each example over its units."""
+    """Normalize each example over its units, [K, B, H]."""
     return F.layer_norm(z_KBH, z_KBH.shape[-1:], eps=EPS) * scale_K1H + shift_K1H

@@ -1,1 +1,1 @@
-"""Pictures of what a network learned. Importing this imports no matplotlib; drawing does."""
+"""Pictures of what a network learned. Only drawing imports matplotlib, not this package."""

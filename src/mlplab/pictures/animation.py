@@ -1,4 +1,4 @@
-"""Figures one after the other as an animated GIF."""
+"""Writes a sequence of figures as an animated GIF."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mlplab.pictures.style import png, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MILLISECONDS = 90
-LAST = 2000  # the end stands still before it begins again
+FRAME_MILLISECONDS = 90
+LAST_FRAME_MILLISECONDS = 2000  # pause before the animation restarts
 
 
 def write_gif(
@@ -23,18 +23,24 @@ def write_gif(
     progress: Callable[[int], None] = lambda done: None,
     dpi: int = 70,
 ) -> None:
-    """Each frame is a figure, or several side by side."""
+    """Write one frame per figure, or per list of figures placed side by side.
+
+    `progress` is called with the number of frames drawn so far; `dpi` is in dots per inch.
+    """
     frames: list[Any] = []
     with style():
         for done, figure in enumerate(figures, 1):
             frames.append(
-                _beside(
-                    [png(one, dpi) for one in (figure if isinstance(figure, list) else [figure])]
+                _side_by_side(
+                    [
+                        png(image, dpi)
+                        for image in (figure if isinstance(figure, list) else [figure])
+                    ]
                 )
             )
             progress(done)
     buffer = io.BytesIO()
-    durations = [MILLISECONDS] * (len(frames) - 1) + [LAST]
+    durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
     frames[0].save(
         buffer,
         "GIF",
@@ -47,10 +53,10 @@ def write_gif(
     write_bytes_atomic(path, buffer.getvalue())
 
 
-def _beside(encoded: list[bytes]) -> Any:
+def _side_by_side(images: list[bytes]) -> Any:
     from PIL import Image
 
-    panels = [Image.open(io.BytesIO(one)).convert("RGB") for one in encoded]
+    panels = [Image.open(io.BytesIO(image)).convert("RGB") for image in images]
     frame = Image.new(
         "RGB",
         (sum(panel.width for panel in panels), max(panel.height for panel in panels)),

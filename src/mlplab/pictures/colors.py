@@ -1,5 +1,6 @@
-"""The colors of classes and lines. Needs no matplotlib, so that what is computed for a picture can
-be computed where nothing is drawn.
+"""The colors of classes and lines.
+
+This module does not need matplotlib, so that the data of a picture can be computed without drawing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Okabe and Ito 2008, "Color Universal Design"; black stands last, since it is ink too.
+# Okabe and Ito 2008, "Color Universal Design". Black comes last, since text and axes use it too.
 COLORS = (
     "#0072B2",
     "#E69F00",
@@ -24,8 +25,8 @@ COLORS = (
     "#8B5A2B",
     "#4D4D4D",
 )
-# A class that is called by a color has that color, as far as readers can tell it from the others.
-NAMED = {
+# A class named after a color gets that color, in a shade that is distinguishable from the others.
+NAMED_COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
     "green": "#009E73",
@@ -38,18 +39,20 @@ NAMED = {
 
 
 def palette(names: Sequence[str]) -> tuple[str, ...]:
-    """A color for each class: its own where all classes are called by colors, else one after the
-    other.
+    """Return one color per class.
+
+    If all classes are named after colors, they get these colors; otherwise the standard sequence.
     """
-    if names and all(name in NAMED for name in names):
-        return tuple(NAMED[name] for name in names)
+    if names and all(name in NAMED_COLORS for name in names):
+        return tuple(NAMED_COLORS[name] for name in names)
     return tuple(color(c) for c in range(len(names)))
 
 
 def color(index: int) -> str:
+    """Return the color of the line or class with this index; colors repeat after the tenth."""
     return COLORS[index % len(COLORS)]
 
 
-def rgb(word: str) -> Floats:
-    """Red, green, blue in [0, 1]."""
-    return np.array([int(word[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+def rgb(hex_color: str) -> Floats:
+    """Return red, green and blue in [0, 1] of a color such as #0072B2."""
+    return np.array([int(hex_color[i : i + 2], 16) / 255 for i in (1, 3, 5)])

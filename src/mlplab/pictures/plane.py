@@ -1,7 +1,9 @@
-"""The plane on which inputs are drawn: the features themselves where there are one or two, else the
-two main directions of the data.
+"""The plane on which inputs are drawn.
 
-Shapes: N examples, F features, G fields of the grid.
+With one or two features it is spanned by the features, otherwise by the first two principal
+components of the data.
+
+Shapes: N examples, F features.
 """
 
 from __future__ import annotations
@@ -18,38 +20,38 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An affine map between scaled features and what is drawn. With one feature it is a line: its
-    second coordinate is left to the target.
+    """An affine map between scaled features and drawn coordinates.
+
+    With one feature it is a line, and the second coordinate is free for the target.
     """
 
     kind: str  # features, pca
-    origin_F: Floats  # in the features' own units, or scaled for pca
+    origin_F: Floats  # in the original units of the features, or scaled for pca
     axes_2F: Floats  # orthonormal rows; one row for one feature
     scaler: Scaler
     names: tuple[str, ...]
     low: Floats  # of each coordinate
     high: Floats
-    said: str  # what a reader must know; empty where the features are drawn as they are
+    note: str  # explanation for the reader; empty if the features are drawn directly
 
     @property
     def dimensions(self) -> int:
         return len(self.axes_2F)
 
-    def place(self, scaled_NF: Floats) -> Floats:
-        """Coordinates [N, 1 or 2] of scaled features."""
+    def project(self, scaled_NF: Floats) -> Floats:
+        """Return the coordinates [N, 1 or 2] of scaled features."""
         x_NF = self.scaler.invert(scaled_NF) if self.kind == "features" else scaled_NF
         return (x_NF - self.origin_F) @ self.axes_2F.T
 
-    def lift(self, places_N2: Floats) -> Floats:
-        """Scaled features [N, F] of coordinates: the point of the plane in the space of the
-        features.
-        """
-        x_NF = places_N2 @ self.axes_2F + self.origin_F
+    def lift(self, points_N2: Floats) -> Floats:
+        """Return the scaled features [N, F] of coordinates on the plane."""
+        x_NF = points_N2 @ self.axes_2F + self.origin_F
         return self.scaler.apply(x_NF) if self.kind == "features" else x_NF
 
     def grid(self, size: int) -> Floats:
-        """Scaled features of an even grid: [size, F] on a line, [size * size, F] row by row from
-        below on a plane; fields' centers.
+        """Return the scaled features at the cell centers of an even grid.
+
+        [size, F] on a line; [size * size, F] on a plane, row by row from the bottom.
         """
         lines = [
             low + (np.arange(size) + 0.5) / size * (high - low)
@@ -62,12 +64,12 @@ class Plane:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """left, right, bottom, top."""
+        """The limits (left, right, bottom, top) of the drawn area."""
         return float(self.low[0]), float(self.high[0]), float(self.low[-1]), float(self.high[-1])
 
 
-def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane:
-    """The plane of these points; they and a margin around them are drawn."""
+def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane:
+    """Return the plane of these points, with limits that include a margin around them."""
     num_features = scaled_NF.shape[1]
     if num_features <= 2:
         plane = Plane(
@@ -81,17 +83,17 @@ def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane
             "",
         )
     else:
-        axes_2F, share = principal_axes(scaled_NF, 2)
-        said = (
-            f"{num_features} features on the plane of their 2 main directions, which hold"
-            f" {share:.0%} of the variance"
+        axes_2F, variance_fraction = principal_axes(scaled_NF, 2)
+        note = (
+            f"{num_features} features projected onto their first 2 principal components, which"
+            f" explain {variance_fraction:.0%} of the variance"
         )
-        labels = ("1st main direction", "2nd main direction")
+        labels = ("1st principal component", "2nd principal component")
         plane = Plane(
-            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), said
+            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), note
         )
-    places = plane.place(scaled_NF)
-    low, high = places.min(0), places.max(0)
+    positions = plane.project(scaled_NF)
+    low, high = positions.min(0), positions.max(0)
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
     return Plane(
         plane.kind,
@@ -101,13 +103,15 @@ def plane_of(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plane
         plane.names,
         low - margin,
         high + margin,
-        plane.said,
+        plane.note,
     )
 
 
 def principal_axes(x_NF: Floats, count: int) -> tuple[Floats, float]:
-    """The first main directions [count, F] as orthonormal rows, and the share of the variance that
-    they hold. Signs are fixed: the largest entry is positive.
+    """Return the first principal directions [count, F] and the fraction of the variance they
+    explain.
+
+    The directions are orthonormal rows. Their signs are fixed: the largest entry is positive.
     """
     centered = x_NF - x_NF.mean(0)
     values, vectors = np.linalg.eigh(centered.T @ centered)

@@ -1,5 +1,4 @@
-"""What a score tells when it ranks examples: the points of the ROC curve and of precision against
-recall.
+"""The ROC curve and the precision-recall curve of a score.
 
 Shapes: N examples, D distinct scores.
 """
@@ -16,8 +15,10 @@ from mlplab.pictures.colors import Floats
 
 @dataclass(frozen=True)
 class Ranking:
-    """Counts when all examples from the highest score down to each distinct score are called
-    positive: each [D + 1], the first with none.
+    """Counts of true and false positives at each threshold, each [D + 1].
+
+    At the first threshold no example is predicted positive; then all examples with at least the
+    highest, second highest, ... distinct score.
     """
 
     true_positives: Floats
@@ -25,31 +26,35 @@ class Ranking:
 
     @property
     def true_positive_rate(self) -> Floats:
+        """Recall at each threshold, [D + 1]."""
         return np.asarray(self.true_positives / self.true_positives[-1])
 
     @property
     def false_positive_rate(self) -> Floats:
+        """False positive rate at each threshold, [D + 1]."""
         return np.asarray(self.false_positives / self.false_positives[-1])
 
     @property
     def precision(self) -> Floats:
-        """1 where nothing is called positive."""
-        called = self.true_positives + self.false_positives
-        return np.where(called > 0, self.true_positives / np.maximum(called, 1), 1.0)
+        """Precision at each threshold, [D + 1]; 1 if no example is predicted positive."""
+        predicted_positive = self.true_positives + self.false_positives
+        return np.where(
+            predicted_positive > 0, self.true_positives / np.maximum(predicted_positive, 1), 1.0
+        )
 
     @property
     def area(self) -> float:
-        """Under the ROC curve."""
+        """Area under the ROC curve."""
         return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
 
     @property
     def mean_precision(self) -> float:
-        """Average precision: sum of (recall step) x precision."""
+        """Average precision: the sum of (increase of recall) * precision."""
         return float((np.diff(self.true_positive_rate) * self.precision[1:]).sum())
 
 
-def rank(positive_N: NDArray[np.bool_], score_N: Floats) -> Ranking:
-    """Both kinds must be there."""
+def rank_scores(positive_N: NDArray[np.bool_], score_N: Floats) -> Ranking:
+    """Return the ranking of N examples; both positives and negatives must occur."""
     order = np.argsort(-score_N, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score_N[order])), len(order) - 1)
     true = np.cumsum(positive_N[order])[ends].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a picture of a run is. A new one is a function in a module of `gallery/`."""
+"""Registry of the pictures of a run. A new picture is a function in a module of `gallery/`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ Draw = Callable[["Study", int], "Figure | None"]
 
 @dataclass(frozen=True)
 class Picture:
-    """A function (study, frame) -> figure, or None where the run has no such picture. `moving` ones
-    change over the training.
+    """A registered picture.
+
+    `draw` maps (study, frame) to a figure, or to None if the picture does not apply to the run.
+    A `moving` picture changes during the training.
     """
 
     name: str
-    meaning: str  # the first line of the function's docstring
+    meaning: str  # the first paragraph of the function's docstring
     draw: Draw
     moving: bool
 
@@ -32,9 +34,7 @@ _registered: dict[str, Picture] = {}
 
 
 def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
-    """Register a function of the gallery under its own name, which is that of the file below
-    pictures/.
-    """
+    """Register a function of the gallery under its name, which is also the name of its PNG file."""
 
     def register(draw: Draw) -> Draw:
         name = draw.__name__
@@ -45,5 +45,5 @@ def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
 
 
 def registered() -> tuple[Picture, ...]:
-    """The pictures whose modules have been imported."""
+    """Return the pictures whose modules have been imported."""
     return tuple(_registered.values())

@@ -1,4 +1,4 @@
-"""Examples as points on a plane, told apart by color and marker."""
+"""Examples as points on a plane, distinguished by color and marker."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
 
 
 def scatter_classes(
-    axes: Any, study: Study, places_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
+    axes: Any, study: Study, points_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
 ) -> None:
-    """Classes beyond the tenth share colors and markers with the first ones."""
+    """Draw points in the color and marker of their class; colors repeat after the tenth class."""
     for c in np.unique(classes_N).tolist():
-        own = places_N2[classes_N == c]
+        class_points = points_N2[classes_N == c]
         axes.scatter(
-            own[:, 0],
-            own[:, 1],
+            class_points[:, 0],
+            class_points[:, 1],
             s=size,
             color=study.colors[c],
             marker=MARKERS[c % len(MARKERS)],
@@ -30,8 +30,8 @@ def scatter_classes(
         )
 
 
-def legend_of_classes(axes: Any, study: Study) -> None:
-    """A legend with every class, also those without a point here."""
+def class_legend(axes: Any, study: Study) -> None:
+    """Add a legend of all classes, including those without points in this panel."""
     from matplotlib.lines import Line2D
 
     names = study.classes
@@ -59,12 +59,12 @@ def legend_of_classes(axes: Any, study: Study) -> None:
 
 
 def scatter_values(
-    axes: Any, places_N2: Floats, values_N: Floats, limits: tuple[float, float]
+    axes: Any, points_N2: Floats, values_N: Floats, limits: tuple[float, float]
 ) -> Any:
-    """Points colored by a value; what a color bar needs."""
+    """Draw points colored by a value; returns the mappable for a color bar."""
     return axes.scatter(
-        places_N2[:, 0],
-        places_N2[:, 1],
+        points_N2[:, 0],
+        points_N2[:, 1],
         c=values_N,
         cmap="viridis",
         vmin=limits[0],
@@ -76,11 +76,11 @@ def scatter_values(
     )
 
 
-def ring(axes: Any, places_N2: Floats) -> None:
-    """Mark points, as those that are predicted wrongly."""
+def ring_points(axes: Any, points_N2: Floats) -> None:
+    """Draw rings around points, such as the misclassified ones."""
     axes.scatter(
-        places_N2[:, 0],
-        places_N2[:, 1],
+        points_N2[:, 0],
+        points_N2[:, 1],
         s=46,
         facecolors="none",
         edgecolors=INK,
@@ -89,8 +89,8 @@ def ring(axes: Any, places_N2: Floats) -> None:
     )
 
 
-def frame_plane(axes: Any, study: Study) -> None:
-    """Limits and names of the plane."""
+def set_plane_axes(axes: Any, study: Study) -> None:
+    """Set the limits and labels of the axes to those of the plane."""
     left, right, bottom, top = study.plane.extent
     axes.set_xlim(left, right)
     axes.set_xlabel(study.plane.names[0])
@@ -101,8 +101,8 @@ def frame_plane(axes: Any, study: Study) -> None:
             axes.set_box_aspect((top - bottom) / (right - left))
 
 
-def number_shown(points: Points) -> str:
-    """How many examples a panel shows."""
+def example_count(points: Points) -> str:
+    """Return how many examples a panel shows, such as "500 of 2,000"."""
     return (
         f"{len(points):,}"
         if len(points) == points.total
@@ -111,12 +111,13 @@ def number_shown(points: Points) -> str:
 
 
 def value_limits(values: Floats) -> tuple[float, float]:
-    """Limits of a color scale that a few extremes do not rule."""
+    """Return the limits of a color scale, which ignore a few extreme values."""
     low, high = np.percentile(values, [1, 99])
     return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
 
 
 def faint_grid(axes: Any) -> None:
+    """Draw thin grid lines behind the data."""
     axes.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=SOFT)

@@ -1,5 +1,4 @@
-"""What every picture of a run is drawn from: the network at some moments of its training, with the
-data it learned from.
+"""The data of all pictures of a run: its network at some frames of the training, and its examples.
 
 Shapes: R frames, N examples, F features, H units of a layer, C classes or targets.
 """
@@ -21,24 +20,25 @@ from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
 from mlplab.network.mlp import MLP
 from mlplab.pictures.colors import palette
-from mlplab.pictures.plane import Floats, Plane, plane_of
+from mlplab.pictures.plane import Floats, Plane, fit_plane
 from mlplab.settings import Settings
 from mlplab.training import Frames, History
 
 MAX_POINTS = 1000
 MAX_EXAMPLES = 20_000
-MAX_NUMBERS = 8_000_000  # of one layer that are held at once
+MAX_VALUES = 8_000_000  # elements of one layer's outputs per chunk
 
 
 @dataclass(frozen=True)
 class Points:
-    """Some examples of one part: scaled features [N, F], and classes int64 [N] or values in the
-    target's units [N, T].
+    """A sample of one split: scaled features [N, F] and targets.
+
+    Targets are classes, int64 [N], or values in their original units, [N, T].
     """
 
     x: Floats
     y: NDArray[np.float64] | NDArray[np.int64]
-    total: int  # of which these were picked
+    total: int  # number of examples in the split
 
     def __len__(self) -> int:
         return len(self.x)
@@ -46,12 +46,12 @@ class Points:
 
 @dataclass(frozen=True)
 class Study:
-    """A run to look at. `chosen` is the frame of the weights that the run ended with."""
+    """A run to draw. `best_frame` is the index of the frame with the final weights of the run."""
 
     settings: Settings
     prepared: Prepared
     frames: Frames
-    chosen: int
+    best_frame: int
     history: History
 
     @cached_property
@@ -82,71 +82,73 @@ class Study:
 
     @cached_property
     def plane(self) -> Plane:
-        return plane_of(
+        return fit_plane(
             self.points("train").x, self.prepared.feature_scaler, self.prepared.feature_names
         )
 
     @cached_property
-    def _picked(self) -> dict[tuple[str, int], Points]:
+    def _samples(self) -> dict[tuple[str, int], Points]:
         return {}
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts of the data that have examples."""
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the data that have examples."""
         return tuple(
-            part for part in ("train", "val", "test") if getattr(self.prepared, part) is not None
+            split for split in ("train", "val", "test") if getattr(self.prepared, split) is not None
         )
 
     @property
-    def judged(self) -> str:
-        """The part that a finished network is judged on: test, else val, else train."""
-        return self.parts[-1]
+    def eval_split(self) -> str:
+        """The split on which a finished network is evaluated: test, else val, else train."""
+        return self.splits[-1]
 
-    def points(self, part: str, most: int = MAX_POINTS) -> Points:
-        """Examples of a part, at most so many, always the same ones."""
-        if (part, most) not in self._picked:
-            examples = getattr(self.prepared, part).real()
+    def points(self, split: str, max_points: int = MAX_POINTS) -> Points:
+        """Return at most `max_points` examples of a split, the same ones on every call."""
+        if (split, max_points) not in self._samples:
+            examples = getattr(self.prepared, split).real()
             rows = np.arange(len(examples))
-            if len(rows) > most:
-                rows = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))
+            if len(rows) > max_points:
+                rows = np.sort(
+                    np.random.default_rng(0).choice(len(rows), max_points, replace=False)
+                )
             y = (
                 examples.y[rows]
                 if self.classifies
                 else self.prepared.target_scaler.invert(examples.y[rows])
             )
-            self._picked[part, most] = Points(examples.x[rows], y, len(examples))
-        return self._picked[part, most]
+            self._samples[split, max_points] = Points(examples.x[rows], y, len(examples))
+        return self._samples[split, max_points]
 
-    def judge(self, frame: int) -> tuple[Points, Floats]:
-        """Up to 20,000 examples of the judged part, and what the network at a frame says of
-        them.
-        """
-        points = self.points(self.judged, MAX_EXAMPLES)
-        if frame not in self._said:
-            self._said[frame] = self.outputs(points.x, [frame])[0]
-        return points, self._said[frame]
+    def evaluate(self, frame: int) -> tuple[Points, Floats]:
+        """Return up to 20,000 examples of the evaluation split and the predictions at a frame."""
+        points = self.points(self.eval_split, MAX_EXAMPLES)
+        if frame not in self._predictions:
+            self._predictions[frame] = self.outputs(points.x, [frame])[0]
+        return points, self._predictions[frame]
 
     @cached_property
-    def _said(self) -> dict[int, Floats]:
+    def _predictions(self) -> dict[int, Floats]:
         return {}
 
     def with_frames(self, frames: Frames, history: History | None = None) -> Study:
-        """The same run at other moments, the last of them chosen. What was worked out for the data
-        is kept.
+        """Return the same run at other frames; the last one becomes the best frame.
+
+        What was computed from the data is reused.
         """
         other = replace(
             self,
             frames=frames,
-            chosen=len(frames) - 1,
+            best_frame=len(frames) - 1,
             history=self.history if history is None else history,
         )
-        for name in ("preprocessing", "network", "plane", "_picked"):
+        for name in ("preprocessing", "network", "plane", "_samples"):
             other.__dict__[name] = getattr(self, name)
         return other
 
     def outputs(self, x_NF: Floats, rows: Sequence[int]) -> Floats:
-        """Class probabilities [R, N, C], or values in the target's units [R, N, T], of scaled
-        features.
+        """Return the predictions for scaled features at the given frames.
+
+        Class probabilities [R, N, C], or values in the original units of the target [R, N, T].
         """
         predicted = self.loss.predict(self.layers(x_NF, rows)[-1]).double().numpy()
         return (
@@ -157,18 +159,20 @@ class Study:
 
     @torch.no_grad()
     def layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
-        """What each layer puts out, the output layer included: each [R, N, H]. The frames are run
-        as the members of a population.
+        """Return the outputs of each layer, including the output layer: each [R, N, H].
+
+        The frames are evaluated as the members of a population.
         """
         widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
-        step = max(1, MAX_NUMBERS // (widest * max(1, len(x_NF))))
-        pieces = [
-            self._layers(x_NF, rows[start : start + step]) for start in range(0, len(rows), step)
+        chunk_size = max(1, MAX_VALUES // (widest * max(1, len(x_NF))))
+        chunks = [
+            self._layers(x_NF, rows[start : start + chunk_size])
+            for start in range(0, len(rows), chunk_size)
         ]
         return (
-            pieces[0]
-            if len(pieces) == 1
-            else [torch.cat(layer) for layer in zip(*pieces, strict=True)]
+            chunks[0]
+            if len(chunks) == 1
+            else [torch.cat(layer) for layer in zip(*chunks, strict=True)]
         )
 
     def _layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
@@ -182,9 +186,7 @@ class Study:
         return self.network.hidden(views, x_RNF, frames.buffers)
 
     def slopes(self, x_NF: Floats, rows: Sequence[int]) -> list[Floats]:
-        """How steep each hidden layer's activation is where its signals lie, |f'(z)|: each [R, N,
-        H].
-        """
+        """Return the slope |f'(z)| of each hidden activation at its inputs: each [R, N, H]."""
         frames = self.frames.at(rows)
         views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
         h: Tensor = (
@@ -192,18 +194,18 @@ class Study:
             .to(frames.theta_RP.dtype)
             .expand(len(rows), -1, -1)
         )
-        found = []
+        slopes = []
         for i, view in enumerate(views[:-1]):
             activation = self.network.layers[i].activation
             assert activation is not None
             z = self.network.signal(i, view, h, frames.buffers).detach().requires_grad_()
             h = activation(z, view.slopes)
-            found.append(torch.autograd.grad(h.sum(), z)[0].abs().double().numpy())
+            slopes.append(torch.autograd.grad(h.sum(), z)[0].abs().double().numpy())
             h = h.detach()
-        return found
+        return slopes
 
     def weights(self, frame: int) -> list[tuple[Floats, Floats | None]]:
-        """Weight [I, O] and bias [O] of each layer at a frame."""
+        """Return the weight [I, O] and bias [O] of each layer at a frame."""
         views = self.network.layout.layers(self.network.layout.split(self.frames.theta_RP[[frame]]))
         return [
             (

@@ -1,5 +1,5 @@
-"""How our pictures look: colors that color-blind readers tell apart, sizes that stay readable as
-a thumbnail and in print.
+"""The style of the pictures: colors for color-blind readers, sizes readable as thumbnail and in
+print.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DPI = 110
 _STYLE = {
     "font.size": 10.0,
     "axes.titlesize": 10.5,
-    "axes.titley": 1.0,  # given, so that nothing measures every tick to find it
+    "axes.titley": 1.0,  # fixed, since computing it would measure every tick label
     "axes.labelsize": 10.0,
     "axes.edgecolor": SOFT,
     "axes.labelcolor": INK,
@@ -40,16 +40,14 @@ _STYLE = {
     "text.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 9.0,
-    "text.parse_math": False,  # names come from users: a dollar is a dollar
+    "text.parse_math": False,  # names come from users and may contain dollar signs
     "xtick.labelsize": 9.0,
     "ytick.labelsize": 9.0,
 }
 
 
 def style() -> Any:
-    """A context in which figures are made and drawn in our style, whatever the user's matplotlibrc
-    says.
-    """
+    """Return a context that applies this style, regardless of the user's matplotlibrc."""
     from matplotlib import rc_context, rcParamsDefault
 
     defaults: dict[str, Any] = {
@@ -57,8 +55,8 @@ def style() -> Any:
         for key, value in rcParamsDefault.items()
         if not key.startswith(("backend", "interactive"))
     }
-    chosen: Any = {**defaults, **_STYLE}
-    return rc_context(chosen)
+    settings: Any = {**defaults, **_STYLE}
+    return rc_context(settings)
 
 
 def figure(
@@ -71,38 +69,38 @@ def figure(
     top: float = 0.7,
     gap: float = 0.75,
 ) -> Figure:
-    """An empty figure with room for its panels: all in inches, `gap` between two panels' axes.
+    """Return an empty figure with margins and the gap between panels in inches.
 
-    The places are given, not worked out: matplotlib's layout engines take longer than the drawing,
-    and would move a picture from step to step.
+    The layout is fixed: matplotlib's layout engines take longer than the drawing, and would shift
+    the panels between the steps of a training.
     """
-    made = Figure(figsize=(width, height))
-    made.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
-    made.subplots_adjust(wspace=gap / 3, hspace=gap / 2)
-    FigureCanvasAgg(made)
-    return made
+    fig = Figure(figsize=(width, height))
+    fig.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    fig.subplots_adjust(wspace=gap / 3, hspace=gap / 2)
+    FigureCanvasAgg(fig)
+    return fig
 
 
-def png(drawn: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file."""
+def png(fig: Figure, dpi: int = DPI) -> bytes:
+    """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    drawn.savefig(
+    fig.savefig(
         buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3}
     )
     return buffer.getvalue()
 
 
-def headline(drawn: Figure, title: str, *remarks: str) -> None:
-    """What is seen, and at the bottom in small what a reader must know."""
-    height = drawn.get_figheight()
-    drawn.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
-    if said := "; ".join(remark for remark in remarks if remark):
-        text = textwrap.fill(said, int(13 * drawn.get_figwidth()))
-        drawn.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
+def headline(fig: Figure, title: str, *remarks: str) -> None:
+    """Add a title, and the nonempty remarks in small print at the bottom."""
+    height = fig.get_figheight()
+    fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
+    if remark_text := "; ".join(remark for remark in remarks if remark):
+        text = textwrap.fill(remark_text, int(13 * fig.get_figwidth()))
+        fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
 
 
 def logarithmic(axes: Any) -> None:
-    """A logarithmic vertical axis whose ticks are plain numbers."""
+    """Make the vertical axis logarithmic, with ticks labeled as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")
@@ -114,32 +112,34 @@ def logarithmic(axes: Any) -> None:
             lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"
         )
     )
-    axes.yaxis.set_minor_locator(NullLocator())  # ticks are most of the time that a drawing takes
+    axes.yaxis.set_minor_locator(NullLocator())  # ticks take most of the drawing time
 
 
 def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:
-    """A color for each field [N, 3]: that of the most probable class, paler the less sure it
-    is.
+    """Return the color of the most probable class at each grid point, [N, 3].
+
+    The lower its probability, the paler the color.
     """
     num_classes = probabilities_NC.shape[1]
     winner = probabilities_NC.argmax(1)
     sure = (probabilities_NC.max(1) - 1 / num_classes) / (1 - 1 / num_classes)
-    colors = np.array([rgb(word) for word in colors_C])[winner]
+    colors = np.array([rgb(hex_color) for hex_color in colors_C])[winner]
     return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colors))
 
 
 def map_picture(values: Floats, reach: float | None = None) -> Floats:
-    """A color for each value [..., 3]: white at zero, blue above, orange below, full at
-    `reach`.
+    """Return a color for each value, [..., 3]: white at zero, blue above, orange below.
+
+    Colors are saturated at magnitude `reach`, by default the largest one.
     """
     reach = reach if reach is not None else float(np.abs(values).max(initial=1e-12))
     return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / max(reach, 1e-12), -1, 1)))[..., :3]
 
 
-def shorten(words: Sequence[str], most: int = 6) -> list[str]:
-    """The first few words and how many more there are."""
+def shorten(names: Sequence[str], max_names: int = 6) -> list[str]:
+    """Return the first names, with the last entry counting the others."""
     return (
-        list(words)
-        if len(words) <= most
-        else [*words[: most - 1], f"and {len(words) - most + 1} more"]
+        list(names)
+        if len(names) <= max_names
+        else [*names[: max_names - 1], f"and {len(names) - max_names + 1} more"]
     )

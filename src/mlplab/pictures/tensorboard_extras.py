@@ -1,5 +1,7 @@
-"""What TensorBoard shows of a network beside curves and images: distributions while it trains; its
-graph, vectors and precision-recall curves once.
+"""TensorBoard dashboards beyond curves and images.
+
+Distributions are written during the training; the graph, the vectors of the projector and the
+precision-recall curves once.
 
 Shapes: N examples, H units of a layer.
 """
@@ -26,26 +28,24 @@ MAX_CLASSES = 10
 
 
 def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
-    """Train and validation in one chart, and the layers of a network in one chart."""
-    measured = list(
+    """Write a layout that combines train and validation curves, and the curves of all layers."""
+    metrics = list(
         dict.fromkeys(
             name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))
         )
     )
     pairs = {
         metric: [f"{split}/{metric}" for split in ("train", "val") if f"{split}/{metric}" in names]
-        for metric in measured
+        for metric in metrics
     }
     layers = {kind: [f"{kind}/layer_.*"] for kind in ("gradient_norm", "update_ratio")}
     events.add(charts({"train and validation": pairs, "layers": layers}))
 
 
 def distributions(events: EventWriter, study: Study, population: Population, step: int) -> None:
-    """Histograms of the weights, biases, gradients and activations of each layer as they are
-    now.
-    """
+    """Write histograms of the current weights, biases, gradients and activations of each layer."""
     layout = population.network.layout
-    for noun, theta_KP in (
+    for prefix, theta_KP in (
         ("", population.theta_KP),
         ("gradients/", population.objective.gradient_KP),
     ):
@@ -53,8 +53,8 @@ def distributions(events: EventWriter, study: Study, population: Population, ste
             if entry.name in ("weight", "bias"):
                 kind = {"weight": "weights", "bias": "biases"}[entry.name]
                 tag = (
-                    f"{noun}{kind}/layer_{entry.layer + 1}"
-                    if not noun
+                    f"{prefix}{kind}/layer_{entry.layer + 1}"
+                    if not prefix
                     else f"gradients/layer_{entry.layer + 1}/{kind}"
                 )
                 events.histogram(tag, step, view.cpu().numpy())
@@ -65,14 +65,16 @@ def distributions(events: EventWriter, study: Study, population: Population, ste
 
 
 def network_graph(events: EventWriter, study: Study) -> None:
-    """The network, layer by layer, with shapes and the configuration of each part."""
+    """Write the graph of the network, layer by layer, with shapes and configurations."""
     settings = study.settings
     nodes = [Node("input", "Placeholder", shape=(-1, study.network.num_features))]
     fan_in = study.network.num_features
-    for i, (layer, sized) in enumerate(zip(settings.layers, study.network.layers, strict=True), 1):
+    for i, (layer, stacked) in enumerate(
+        zip(settings.layers, study.network.layers, strict=True), 1
+    ):
         name = f"layer_{i}" if i < len(settings.layers) else "output_layer"
-        nodes += _layer_nodes(name, layer, nodes[-1].name, fan_in, sized.units)
-        fan_in = sized.units
+        nodes += _layer_nodes(name, layer, nodes[-1].name, fan_in, stacked.units)
+        fan_in = stacked.units
     target = Node("target", "Placeholder", shape=(-1,))
     loss = Node(
         "loss",
@@ -83,16 +85,16 @@ def network_graph(events: EventWriter, study: Study) -> None:
     events.graph(graph([*nodes, target, loss]))
 
 
-def _layer_nodes(name: str, layer: Layer, before: str, fan_in: int, units: int) -> list[Node]:
-    """The nodes of one layer, in the order of computation; `before` is the name of its input."""
+def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: int) -> list[Node]:
+    """Return the nodes of one layer in the order of computation."""
     shape = (-1, units)
     initializer = {"initializer": repr(layer.initializer)}
     nodes = [Node(f"{name}/weight", "Variable", facts=initializer, shape=(fan_in, units))]
-    leads = [before, f"{name}/weight"]
+    inputs = [input_name, f"{name}/weight"]
     if layer.bias:
         nodes.append(Node(f"{name}/bias", "Variable", shape=(units,)))
-        leads.append(f"{name}/bias")
-    nodes.append(Node(f"{name}/affine", "MatMul", leads, shape=shape))
+        inputs.append(f"{name}/bias")
+    nodes.append(Node(f"{name}/affine", "MatMul", inputs, shape=shape))
 
     def add(step: str, kind: str, facts: dict[str, str]) -> None:
         nodes.append(Node(f"{name}/{step}", kind, [nodes[-1].name], facts, shape))
@@ -108,39 +110,42 @@ def _layer_nodes(name: str, layer: Layer, before: str, fan_in: int, units: int) 
 
 
 def recall_curves(events: EventWriter, study: Study, step: int) -> None:
-    """Precision against recall on the judged part, each class against the others."""
-    points, probabilities = study.judge(study.chosen)
+    """Write precision-recall curves on the evaluation split, each class against the others."""
+    points, probabilities = study.evaluate(study.best_frame)
     for c, name in enumerate(study.classes[:MAX_CLASSES]):
         events.add(
             precision_recall(
-                f"{study.judged}/precision_recall/{name}", points.y == c, probabilities[:, c]
+                f"{study.eval_split}/precision_recall/{name}", points.y == c, probabilities[:, c]
             ),
             step,
         )
 
 
 def vectors(folder: Path, study: Study) -> None:
-    """What each layer makes of the judged part, for the Projector; with small pictures where the
-    examples are pictures.
+    """Write the layer outputs on the evaluation split for the projector.
+
+    If the examples are images, they are included as thumbnails.
     """
-    points = study.points(study.judged, MAX_VECTORS)
-    inside = study.layers(points.x, [study.chosen])
-    named: dict[str, Floats] = {"input": points.x}
-    named |= {f"layer_{i}": outputs[0].double().numpy() for i, outputs in enumerate(inside[:-1], 1)}
-    named["output"] = inside[-1][0].double().numpy()
-    named = {
-        name: matrix if matrix.shape[1] > 1 else np.column_stack([matrix, np.zeros(len(matrix))])
-        for name, matrix in named.items()
+    points = study.points(study.eval_split, MAX_VECTORS)
+    outputs = study.layers(points.x, [study.best_frame])
+    matrices: dict[str, Floats] = {"input": points.x}
+    matrices |= {
+        f"layer_{i}": outputs[0].double().numpy() for i, outputs in enumerate(outputs[:-1], 1)
     }
-    predicted = study.outputs(points.x, [study.chosen])[0]
+    matrices["output"] = outputs[-1][0].double().numpy()
+    matrices = {
+        name: matrix if matrix.shape[1] > 1 else np.column_stack([matrix, np.zeros(len(matrix))])
+        for name, matrix in matrices.items()
+    }
+    predicted = study.outputs(points.x, [study.best_frame])[0]
     if study.classifies:
-        guess = predicted.argmax(1)
+        predictions = predicted.argmax(1)
         labels = {
             "class": [study.classes[int(c)] for c in points.y],
-            "predicted": [study.classes[int(c)] for c in guess],
+            "predicted": [study.classes[int(c)] for c in predictions],
             "right": [
                 "right" if a == b else "wrong"
-                for a, b in zip(points.y.tolist(), guess.tolist(), strict=True)
+                for a, b in zip(points.y.tolist(), predictions.tolist(), strict=True)
             ],
         }
     else:
@@ -149,11 +154,11 @@ def vectors(folder: Path, study: Study) -> None:
             name: [f"{value:.6g}" for value in points.y[:, 0]],
             f"predicted {name}": [f"{value:.6g}" for value in predicted[:, 0]],
         }
-    write_projector(folder, named, labels, _sprites(study, points.x))
+    write_projector(folder, matrices, labels, _sprites(study, points.x))
 
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
-    """Square pictures [N, side, side] in [0, 1], where the features are called as pixels."""
+    """Return square images [N, side, side] in [0, 1] if the features are named pixel..."""
     names = study.prepared.feature_names
     side = math.isqrt(len(names))
     if side < 4 or side * side != len(names) or not all(name.startswith("pixel") for name in names):

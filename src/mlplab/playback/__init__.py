@@ -1,3 +1,1 @@
-"""The playback page: a training to watch again, frame by frame, in a browser and without a
-server.
-"""
+"""The playback page: replays a training frame by frame in a browser, without a server."""

@@ -1,4 +1,4 @@
-"""The training as an animated GIF: the network and what it says, frame by frame."""
+"""The training as an animated GIF: the network and its predictions, frame by frame."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from mlplab.pictures.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_FRAMES = 60
+MAX_FRAMES = 60
 
 
 def write_animation(
     study: Study, path: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """`units` beside `decision`, at most 60 frames."""
-    rows = np.unique(
-        np.linspace(0, len(study.frames) - 1, MOST_FRAMES).round().astype(int)
-    ).tolist()
-    kinds = [picture for picture in pictures() if picture.name in ("units", "decision")]
+    """Write the pictures `units` and `decision` side by side, in at most 60 frames.
+
+    `progress` is called with the number of frames drawn so far and their total.
+    """
+    rows = np.unique(np.linspace(0, len(study.frames) - 1, MAX_FRAMES).round().astype(int)).tolist()
+    drawn_pictures = [picture for picture in pictures() if picture.name in ("units", "decision")]
 
     def figures() -> Iterator[list[Figure]]:
         for row in rows:
-            yield [figure for kind in kinds if (figure := kind.draw(study, row)) is not None]
+            yield [
+                figure
+                for picture in drawn_pictures
+                if (figure := picture.draw(study, row)) is not None
+            ]
 
     write_gif(path, figures(), lambda done: progress(done, len(rows)))

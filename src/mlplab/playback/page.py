@@ -1,6 +1,4 @@
-"""report.html of a run: one page that plays its training back. It needs no server and makes no
-request.
-"""
+"""report.html of a run: one page that replays its training, without a server or any request."""
 
 from __future__ import annotations
 
@@ -20,14 +18,14 @@ _ASSETS = Path(__file__).parent / "assets"
 
 
 def write_page(run: Run, study: Study) -> Path:
-    """Write report.html into the run's folder."""
+    """Write report.html into the folder of the run and return its path."""
     path = run.folder / "report.html"
     write_text_atomic(path, page(run, study))
     return path
 
 
 def page(run: Run, study: Study) -> str:
-    """The whole page. What comes from users stands in it as text, never as markup or script."""
+    """Return the page as HTML. Text from users is always escaped, never markup or script."""
     description, arrays = payload(study)
     description["name"] = run.settings.name
     command = repeat_command(run)
@@ -37,7 +35,7 @@ def page(run: Run, study: Study) -> str:
         "facts": _facts(run),
         "command": command,
         "config": yaml_text(run.settings.config),
-        "said": "; ".join(filter(None, [study.plane.said, description["left_out"]])),
+        "note": "; ".join(filter(None, [study.plane.note, description["left_out"]])),
     }.items():
         body = body.replace("{{" + key + "}}", html.escape(value))
     return "\n".join(
@@ -66,11 +64,11 @@ def page(run: Run, study: Study) -> str:
 
 
 def repeat_command(run: Run) -> str:
-    """The command line that trains the run again."""
-    words = list(user_overrides(run.folder))
-    if not any(word.startswith("seed=") for word in words):
-        words.append(f"seed={run.settings.seed}")
-    return "mlplab train " + " ".join(shlex.quote(word) for word in words)
+    """Return the command line that trains the run again."""
+    overrides = list(user_overrides(run.folder))
+    if not any(override.startswith("seed=") for override in overrides):
+        overrides.append(f"seed={run.settings.seed}")
+    return "mlplab train " + " ".join(shlex.quote(override) for override in overrides)
 
 
 def _script(value: Any) -> str:
@@ -79,12 +77,12 @@ def _script(value: Any) -> str:
 
 
 def _facts(run: Run) -> str:
-    wanted = [
+    names = [
         name
         for name in ("test/accuracy", "test/rmse", "test/loss", "val/accuracy", "val/rmse")
         if name in run.metrics
     ][:3]
-    numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in wanted)
+    numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in names)
     summary = run.summary
     return (
         f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} ·"

@@ -1,7 +1,6 @@
-"""What the playback page draws from: numbers packed into bytes, and a table that says where each
-array lies.
+"""The data of the playback page: arrays packed into bytes, and a table of their offsets.
 
-Shapes: R frames, N points, G fields of the grid, U units that are shown, E weights that are shown.
+Shapes: R frames, N points, G grid points.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.diagram import Diagram, diagram_of, unit_maps
+from mlplab.pictures.diagram import Diagram, build_diagram, unit_maps
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Study
 
 MAX_POINTS = 250
-MOST_CURVE = 400
-MOST_SCORED = 17  # frames whose layers a linear model reads
-MAX_BYTES = 12 << 20  # of maps, before they are compressed
+MAX_CURVE_POINTS = 400
+MAX_SCORED_FRAMES = 17  # frames at which linear models are fitted to the layers
+MAX_BYTES = 12 << 20  # of maps before compression
 
 
 class Pack:
-    """Arrays one after the other, each on a multiple of 4 bytes."""
+    """Arrays in one buffer, each aligned to 4 bytes."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self.table: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, values: NDArray[Any]) -> None:
-        """An array as it is: float32, uint8 or int16."""
+        """Add a float32, uint8 or int16 array unchanged."""
         self._bytes += b"\0" * (-len(self._bytes) % 4)
         self.table[name] = {
             "at": len(self._bytes),
@@ -44,29 +43,29 @@ class Pack:
         self._bytes += np.ascontiguousarray(values).tobytes()
 
     def add_steps(self, name: str, values: Floats, low: float, high: float) -> None:
-        """Numbers between low and high in 255 steps: off by 0.2 % of the range at most."""
+        """Add numbers between low and high in 255 steps, with an error of at most 0.2 %."""
         span = max(high - low, 1e-12)
         steps = np.clip(np.round((values - low) / span * 255), 0, 255)
         self.add(name, steps.astype(np.uint8))
         self.table[name] |= {"low": low, "high": low + span}
 
     def text(self) -> str:
-        """Deflated, in base64."""
+        """Return the buffer, deflated and encoded in base64."""
         return base64.b64encode(zlib.compress(bytes(self._bytes), 9)).decode()
 
 
 def payload(study: Study) -> tuple[dict[str, Any], str]:
-    """A description of the study as plain values, and the packed arrays."""
-    diagram, pack = diagram_of(study), Pack()
+    """Return a description of the study as JSON values, and the packed arrays."""
+    diagram, pack = build_diagram(study), Pack()
     size, rows = _resolution(study, diagram)
     shown = study.with_frames(study.frames.at(rows))
-    chosen = rows.index(study.chosen)
+    best_frame = rows.index(study.best_frame)
     _maps(pack, shown, diagram, size)
     _weights(pack, shown, diagram)
-    parts = [part for part in ("train", study.judged) if part in study.parts]
-    parts = list(dict.fromkeys(parts))
-    _points(pack, shown, parts)
-    spaces = _spaces(pack, shown, diagram, parts, chosen)
+    splits = [split for split in ("train", study.eval_split) if split in study.splits]
+    splits = list(dict.fromkeys(splits))
+    _points(pack, shown, splits)
+    spaces = _spaces(pack, shown, diagram, splits, best_frame)
     description = {
         "task": "classes" if study.classifies else "values",
         "classes": list(study.classes),
@@ -75,17 +74,17 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
         "features": list(study.prepared.feature_names),
         "epochs": shown.frames.epoch.tolist(),
         "steps": shown.frames.step.tolist(),
-        "chosen": chosen,
+        "chosen": best_frame,
         "grid": size,
         "plane": {
             "dimensions": study.plane.dimensions,
             "names": list(study.plane.names),
             "extent": list(study.plane.extent),
-            "said": study.plane.said,
+            "note": study.plane.note,
         },
         "columns": _columns(study, diagram),
-        "left_out": diagram.said,
-        "parts": parts,
+        "left_out": diagram.note,
+        "splits": splits,
         "spaces": spaces,
         "curves": _curves(study),
         "arrays": pack.table,
@@ -94,7 +93,7 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
 
 
 def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
-    """Fields a side of the grid, and the frames: fewer of both where there are many units."""
+    """Return the side length of the grid and the frames; fewer of both if there are many units."""
     units = max(1, sum(len(column.units) for column in diagram.columns[1:]))
     rows = list(range(len(study.frames)))
     if study.plane.dimensions == 1:
@@ -102,11 +101,11 @@ def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
     for size in (48, 40, 32, 24):
         if size * size * units * len(rows) <= MAX_BYTES:
             return size, rows
-    most = max(2, MAX_BYTES // (24 * 24 * units))
-    picked = np.unique(
-        np.append(np.linspace(0, len(rows) - 1, most).round().astype(int), study.chosen)
+    max_frames = max(2, MAX_BYTES // (24 * 24 * units))
+    frame_rows = np.unique(
+        np.append(np.linspace(0, len(rows) - 1, max_frames).round().astype(int), study.best_frame)
     )
-    return 24, picked.tolist()
+    return 24, frame_rows.tolist()
 
 
 def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
@@ -118,13 +117,14 @@ def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
             if i == last and study.classifies:
                 pack.add_steps(f"map.{i}.{j}", values_RG, 0.0, 1.0)
             else:
-                own = values_RG[:1] if i == 0 else values_RG
-                pack.add_steps(f"map.{i}.{j}", own, float(own.min()), float(own.max()))
+                values = values_RG[:1] if i == 0 else values_RG
+                pack.add_steps(f"map.{i}.{j}", values, float(values.min()), float(values.max()))
 
 
 def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
-    """For each column but the input: the weights from the column before, where that is the layer
-    before, and the biases.
+    """Add for each column but the input its biases and its weights.
+
+    The weights are left out if the previous layer is not shown.
     """
     per_frame = [study.weights(row) for row in range(len(study.frames))]
     for i, (left, right) in enumerate(
@@ -142,59 +142,67 @@ def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
             pack.add(f"bias.{i}", biases.astype(np.float32))
 
 
-def _points(pack: Pack, study: Study, parts: list[str]) -> None:
-    for part in parts:
-        points = study.points(part, MAX_POINTS)
-        places = study.plane.place(points.x)
-        pack.add(f"place.{part}", places.astype(np.float32))
-        answers = points.y if study.classifies else points.y[:, 0]
-        pack.add(f"answer.{part}", answers.astype(np.float32))
+def _points(pack: Pack, study: Study, splits: list[str]) -> None:
+    for split in splits:
+        points = study.points(split, MAX_POINTS)
+        positions = study.plane.project(points.x)
+        pack.add(f"position.{split}", positions.astype(np.float32))
+        targets = points.y if study.classifies else points.y[:, 0]
+        pack.add(f"target.{split}", targets.astype(np.float32))
 
 
 def _spaces(
-    pack: Pack, study: Study, diagram: Diagram, parts: list[str], chosen: int
+    pack: Pack, study: Study, diagram: Diagram, splits: list[str], best_frame: int
 ) -> list[dict[str, Any]]:
-    """Where the points lie after each hidden layer that is shown: 1 to 3 coordinates as they are,
-    else the main directions of the chosen frame.
+    """Add the positions of the points after each hidden layer shown, and return their description.
+
+    Up to 3 units are coordinates; more are projected onto principal components of the best frame.
     """
     hidden = [column.layer for column in diagram.columns[1:-1]]
     rows = list(range(len(study.frames)))
-    inside = {part: study.layers(study.points(part, MAX_POINTS).x, rows) for part in parts}
+    outputs = {split: study.layers(study.points(split, MAX_POINTS).x, rows) for split in splits}
     scored = np.unique(
-        np.append(np.linspace(0, len(rows) - 1, MOST_SCORED).round().astype(int), chosen)
+        np.append(np.linspace(0, len(rows) - 1, MAX_SCORED_FRAMES).round().astype(int), best_frame)
     ).tolist()
     scores = np.array([linear_scores(study, [0, *hidden], row) for row in scored])
-    spaces: list[dict[str, Any]] = [{"layer": 0, "scored": scored, "scores": _short(scores[:, 0])}]
-    for place, layer in enumerate(hidden, 1):
-        found = {part: values[layer - 1].double().numpy() for part, values in inside.items()}
-        width, said = found[parts[0]].shape[2], ""
+    spaces: list[dict[str, Any]] = [
+        {"layer": 0, "scored": scored, "scores": _rounded(scores[:, 0])}
+    ]
+    for index, layer in enumerate(hidden, 1):
+        coordinates = {
+            split: values[layer - 1].double().numpy() for split, values in outputs.items()
+        }
+        width, note = coordinates[splits[0]].shape[2], ""
         if width > 3:
-            basis = found[parts[0]][chosen]
-            axes, share = principal_axes(basis, 2)
-            found = {part: (values - basis.mean(0)) @ axes.T for part, values in found.items()}
-            said = (
-                f"2 main directions of epoch {int(study.frames.epoch[chosen])}, {share:.0%} of its"
-                " variance"
+            basis = coordinates[splits[0]][best_frame]
+            axes, variance_fraction = principal_axes(basis, 2)
+            coordinates = {
+                split: (values - basis.mean(0)) @ axes.T for split, values in coordinates.items()
+            }
+            note = (
+                f"2 principal components of epoch {int(study.frames.epoch[best_frame])},"
+                f" {variance_fraction:.0%} of its variance"
             )
         low, high = (
-            float(edge([edge(values) for values in found.values()])) for edge in (np.min, np.max)
+            float(edge([edge(values) for values in coordinates.values()]))
+            for edge in (np.min, np.max)
         )
-        for part, values in found.items():
-            pack.add_steps(f"space.{layer}.{part}", values, low, high)
+        for split, values in coordinates.items():
+            pack.add_steps(f"space.{layer}.{split}", values, low, high)
         spaces.append(
             {
                 "layer": layer,
                 "units": width,
-                "said": said,
+                "note": note,
                 "scored": scored,
-                "scores": _short(scores[:, place]),
+                "scores": _rounded(scores[:, index]),
             }
         )
     return spaces
 
 
 def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    columns: list[dict[str, Any]] = []
     last = len(diagram.columns) - 1
     for i, column in enumerate(diagram.columns):
         if i == 0:
@@ -204,7 +212,7 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
         else:
             names = [f"h{column.layer}.{unit + 1}" for unit in column.units]
         layer = study.settings.layers[column.layer - 1] if i else None
-        found.append(
+        columns.append(
             {
                 "layer": column.layer,
                 "total": column.total,
@@ -217,13 +225,13 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
                 ),
             }
         )
-    return found
+    return columns
 
 
 def _curves(study: Study) -> Mapping[str, Any]:
     history = study.history
     rows = (
-        np.unique(np.linspace(0, max(len(history) - 1, 0), MOST_CURVE).round().astype(int))
+        np.unique(np.linspace(0, max(len(history) - 1, 0), MAX_CURVE_POINTS).round().astype(int))
         if len(history)
         else np.zeros(0, int)
     )
@@ -237,9 +245,9 @@ def _curves(study: Study) -> Mapping[str, Any]:
     return {
         "epoch": history.epoch[rows].tolist(),
         "metrics": list(metrics),
-        "columns": {name: _short(history[name][rows]) for name in columns},
+        "columns": {name: _rounded(history[name][rows]) for name in columns},
     }
 
 
-def _short(values: Floats) -> list[float | None]:
+def _rounded(values: Floats) -> list[float | None]:
     return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values.tolist()]

@@ -1,4 +1,4 @@
-"""A study of a run that lies in a folder: its data are made again, its frames are read."""
+"""Loads the study of a saved run: its data is prepared again, its frames are read."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from mlplab.training import prepare_members
 
 
 def revisit(folder: Path) -> tuple[Run, Study]:
-    """The run and what its pictures are drawn from.
+    """Return the run in a folder and the study that its pictures are drawn from.
 
-    Raises PlaybackError if there are no frames or the data has changed since.
+    Raises PlaybackError if the folder has no frames, or if the data changed since the training.
     """
     run = load(folder)
     try:
-        frames, chosen = load_frames(folder)
+        frames, best_frame = load_frames(folder)
     except FileNotFoundError as error:
         raise PlaybackError(str(error)) from None
     member = prepare_members([run.settings])[0]
-    recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("data_hash")
-    if recorded and recorded != member.prepared.data_hash:
+    recorded_hash = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get(
+        "data_hash"
+    )
+    if recorded_hash and recorded_hash != member.prepared.data_hash:
         raise PlaybackError(
-            f"The data of {folder} are not what they were when it was trained"
-            f" (dataset={run.settings.choice('dataset')}): it cannot be drawn."
+            f"The data of {folder} changed since it was trained"
+            f" (dataset={run.settings.choice('dataset')}): its pictures cannot be drawn."
         )
-    return run, Study(member.settings, member.prepared, frames, chosen, run.history)
+    return run, Study(member.settings, member.prepared, frames, best_frame, run.history)

@@ -50,7 +50,7 @@ class DataCache:
                 type(settings.dataset),
                 dataclasses.astuple(settings.dataset),
                 seed,
-                settings.loss.own_units,
+                settings.loss.original_units,
                 fold_spec,
             )
         )
@@ -64,16 +64,16 @@ class DataCache:
 
 def _made(settings: Settings, kfold: KFold | None) -> list[Prepared]:
     """One, or one a fold."""
-    own_units = settings.loss.own_units
+    original_units = settings.loss.original_units
     if kfold is None:
-        return [prepare(settings.dataset, settings.seed, target_scaling_default=not own_units)]
+        return [prepare(settings.dataset, settings.seed, target_scaling_default=not original_units)]
     if kfold.fold is None:
         raise IncompatibleSettingsError(
             "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep"
             " train all of them together."
         )
     return prepare_folds(
-        settings.dataset, settings.seed, kfold, target_scaling_default=not own_units
+        settings.dataset, settings.seed, kfold, target_scaling_default=not original_units
     )
 
 

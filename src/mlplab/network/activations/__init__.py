@@ -1,4 +1,4 @@
-"""Activations: the word typed by users -> the class."""
+"""Activations, and the registry of their names."""
 
 from __future__ import annotations
 

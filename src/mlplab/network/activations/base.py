@@ -1,7 +1,6 @@
-"""What an activation is: an elementwise function of the hidden vectors of all members, with its
-formula in words.
+"""Base class of activations: elementwise functions of the hidden vectors of all members.
 
-Shapes: K members, B examples in the batch, H hidden units, Q learnable numbers a layer.
+Shapes: K members, B examples in the batch, H hidden units, Q learnable parameters per layer.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from mlplab.schema import Component
 class Activation(Component):
     """An elementwise function between two layers.
 
-    A subclass writes `value`; a number of it is a float, or a [K, 1] tensor where members differ,
-    and both give the same results. At a kink the gradient is that of torch's own function, which is
-    the lecture's: relu'(0) = 0.
+    A subclass implements `value`. A hyperparameter is a float, or a [K, 1] tensor if members differ
+    in it; both give the same results. At a kink the gradient is that of torch's function, which
+    agrees with the lecture: relu'(0) = 0.
     """
 
     formula: ClassVar[str]
@@ -28,36 +27,35 @@ class Activation(Component):
     output_range: ClassVar[str]
 
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
-        """The hidden vectors: [K, B, H] as it came, in its dtype. Only an activation that learns
-        uses the parameters.
+        """Return the hidden vectors, [K, B, H] in the dtype of z.
+
+        Only an activation with learnable parameters uses `parameters_K1Q`.
         """
         return self.value(z_KBH)
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        """The function itself."""
+        """Return the function values, [K, B, H]."""
         raise NotImplementedError
 
     def module(self) -> nn.Module:
-        """The same function for one member, as a plain torch module: torch's own class wherever
-        torch has one.
-        """
+        """Return the function of one member as a torch module, torch's class if it has one."""
         return Elementwise(self)
 
     def num_parameters(self) -> int:
-        """How many numbers of a layer this activation learns."""
+        """The number of parameters that the activation learns per layer."""
         return 0
 
     def initial_parameters(self) -> list[float]:
-        """What these numbers are before training."""
+        """The values of these parameters before training."""
         return []
 
     def warning(self) -> str | None:
-        """A sentence that the user should read before training, or None."""
+        """A warning for the user before training, or None."""
         return None
 
 
 class Elementwise(nn.Module):
-    """The torch module of an activation for which torch has no class: x [..., H] -> [..., H]."""
+    """Torch module of an activation for which torch has no class: x [..., H] -> [..., H]."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Activations with bounded output: the step and the sigmoids.
+"""Activations with bounded output: the binary step and sigmoids.
 
 Shapes: K members, B examples in the batch, H hidden units.
 """
@@ -22,10 +22,10 @@ from mlplab.stacking import fit
 class BinaryStep(Activation):
     """Binary step, the threshold unit: 0 below zero, 1 from zero on.
 
-    Range {0, 1}, C^-1. The lecture leaves f'(0) open; here it is 0 as everywhere else, so nothing
-    below this layer trains. The straight-through gradient is 1 for |x| <= 1 and 0 beyond, as if the
-    step were the clipped line. Source: lecture; Rosenblatt 1958; straight-through: Bengio, Leonard,
-    Courville 2013, clipped as by Hubara et al. 2016.
+    Range {0, 1}, C^-1. The lecture does not define f'(0); here it is 0 as everywhere else, so this
+    layer and those before it do not train. The straight-through gradient is 1 for |x| <= 1 and 0
+    beyond, as if the step were the identity clipped to [-1, 1]. Source: lecture; Rosenblatt 1958;
+    straight-through: Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
     """
 
     formula: ClassVar[str] = "0 if x < 0, 1 if x >= 0"
@@ -38,7 +38,7 @@ class BinaryStep(Activation):
 
     def value(self, z_KBH: Tensor) -> Tensor:
         line_KBH = z_KBH.clamp(-1, 1)
-        # 0 with the gradient of the line; NaN stays NaN, so divergence is seen
+        # 0 with the gradient of the line. NaN stays NaN, so that divergence is detected.
         zero_KBH = line_KBH - line_KBH.detach()
         return (z_KBH >= 0).to(z_KBH.dtype) + (zero_KBH if self.straight_through else 0 * zero_KBH)
 
@@ -46,7 +46,7 @@ class BinaryStep(Activation):
         if self.straight_through:
             return None
         return (
-            "binary_step has gradient 0 everywhere: its own layer and all layers before it keep"
+            "binary_step has gradient 0 everywhere: its layer and all layers before it keep"
             " their initial weights; straight_through=true trains them with a substitute gradient."
         )
 
@@ -55,8 +55,8 @@ class BinaryStep(Activation):
 class Sigmoid(Activation):
     """Logistic sigmoid, also called soft step.
 
-    Range (0, 1), C^inf. Its gradient is at most 1/4, so it fades through many layers. Source:
-    lecture; Han, Moraga 1995.
+    Range (0, 1), C^inf. Its derivative is at most 1/4, so gradients vanish through many layers.
+    Source: lecture; Han, Moraga 1995.
     """
 
     formula: ClassVar[str] = "1 / (1 + exp(-x))"
@@ -90,11 +90,11 @@ class Tanh(Activation):
 
 @dataclass(frozen=True)
 class Sqnl(Activation):
-    """Square nonlinearity: a sigmoid made of two parabolas (the lecture's SQLN).
+    """Square nonlinearity: a sigmoid composed of two parabolas (the lecture's SQLN).
 
-    Range [-1, 1]. Source: lecture; Wuraola, Patel 2018, whose name for it is SQNL. The lecture's
-    table says C^2, but the second derivative jumps from +1/2 to -1/2 at 0: the function is C^1. The
-    derivative is 0 beyond |x| = 2, which the table leaves out.
+    Range [-1, 1], C^1. Source: lecture; Wuraola, Patel 2018, who call it SQNL. The lecture's table
+    gives C^2, but the second derivative jumps from +1/2 to -1/2 at 0. The derivative is 0 beyond
+    |x| = 2, which the table omits.
     """
 
     formula: ClassVar[str] = "x - x * |x| / 4 if |x| <= 2, sign(x) beyond"
@@ -191,10 +191,10 @@ class Hardtanh(Activation):
 
 @dataclass(frozen=True)
 class Hardsigmoid(Activation):
-    """Hard sigmoid: three straight pieces in place of the sigmoid.
+    """Hard sigmoid: a piecewise linear approximation of the sigmoid.
 
-    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as torch and Keras 3. Keras 2 had
-    slope 0.2, Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient
+    Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as in torch and Keras 3. Keras 2
+    has slope 0.2, Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient
     rounds to float32 even in float64.
     """
 

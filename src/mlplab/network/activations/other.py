@@ -1,4 +1,4 @@
-"""The identity, shrinkage functions, the bell and periodic functions.
+"""The identity, shrinkage functions, the Gaussian bell and periodic functions.
 
 Shapes: K members, B examples in the batch, H hidden units.
 """
@@ -21,7 +21,7 @@ from mlplab.stacking import fit
 class Identity(Activation):
     """Identity: a layer without nonlinearity.
 
-    Range (-inf, inf), C^inf. Layers joined by it are together one linear layer. Source: lecture.
+    Range (-inf, inf), C^inf. Consecutive layers with it act as one linear layer. Source: lecture.
     """
 
     formula: ClassVar[str] = "x"
@@ -37,7 +37,7 @@ class Identity(Activation):
 
 @dataclass(frozen=True)
 class Tanhshrink(Activation):
-    """What tanh leaves of the identity: flat at zero, linear far out.
+    """Tanh shrinkage, the identity minus tanh: flat at zero, linear far from it.
 
     Range (-inf, inf), C^inf. Source: torch's Tanhshrink.
     """
@@ -55,7 +55,7 @@ class Tanhshrink(Activation):
 
 @dataclass(frozen=True)
 class Softshrink(Activation):
-    """Soft shrinkage: moves every value towards zero, small ones to zero.
+    """Soft shrinkage: moves every value toward zero, and small values to zero.
 
     Range (-inf, inf), C^0. Source: Donoho 1995 (soft thresholding).
     """
@@ -64,7 +64,7 @@ class Softshrink(Activation):
     derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
     output_range: ClassVar[str] = "(-inf, inf)"
 
-    lambd: Number = number(0.5, "how far values move; smaller ones become 0", at_least=0)
+    lambd: Number = number(0.5, "distance that values move; smaller values become 0", at_least=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
         if isinstance(self.lambd, Tensor):
@@ -78,7 +78,7 @@ class Softshrink(Activation):
 
 @dataclass(frozen=True)
 class Hardshrink(Activation):
-    """Hard shrinkage: the identity, with small values set to zero.
+    """Hard shrinkage: the identity with small values set to zero.
 
     Range (-inf, inf), C^-1. Source: Donoho, Johnstone 1994 (hard thresholding).
     """
@@ -87,7 +87,7 @@ class Hardshrink(Activation):
     derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
     output_range: ClassVar[str] = "(-inf, inf)"
 
-    lambd: Number = number(0.5, "values up to this size become 0", at_least=0)
+    lambd: Number = number(0.5, "values up to this magnitude become 0", at_least=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
         if isinstance(self.lambd, Tensor):
@@ -136,8 +136,8 @@ class Sine(Activation):
 class Snake(Activation):
     """Snake: the identity with ripples, which can continue a periodic function.
 
-    Range (-inf, inf), C^inf. The frequency is fixed here; the paper (its letter is a) can also
-    learn it. Source: Ziyin, Hartwig, Ueda 2020.
+    Range (-inf, inf), C^inf. The frequency is fixed here; in the paper, where it is called a, it
+    can also be learned. Source: Ziyin, Hartwig, Ueda 2020.
     """
 
     formula: ClassVar[str] = "x + sin(frequency * x)^2 / frequency"
@@ -147,8 +147,8 @@ class Snake(Activation):
     frequency: Number = number(1.0, "angular frequency of the ripples", above=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        # The reciprocal is formed in float64, so that a float and a stacked frequency round alike
-        # on every device.
+        # The reciprocal is computed in float64, so that a float and a stacked frequency round
+        # identically on every device.
         return z_KBH + torch.sin(z_KBH * fit(self.frequency, z_KBH)).square() * fit(
             1 / self.frequency, z_KBH
         )

@@ -1,6 +1,6 @@
 """Activations that are the identity on one side: relu and its relatives.
 
-Shapes: K members, B examples in the batch, H hidden units, Q learnable numbers a layer.
+Shapes: K members, B examples in the batch, H hidden units, Q learnable parameters per layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlplab.stacking import fit
 class Relu(Activation):
     """Rectified linear unit (ReLU).
 
-    Range [0, inf), C^0; the lecture's first table writes (0, inf), its second the exact range.
+    Range [0, inf), C^0; the lecture's first table gives (0, inf), the second one the exact range.
     f'(0) = 0 as in both tables. Source: lecture; Nair, Hinton 2010.
     """
 
@@ -38,7 +38,7 @@ class Relu(Activation):
 
 @dataclass(frozen=True)
 class Brelu(Activation):
-    """Bipolar rectified linear unit (BReLU): every second unit rectifies the other side.
+    """Bipolar rectified linear unit (BReLU): every second unit rectifies the opposite side.
 
     Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes,
     Nokland 2017.
@@ -58,8 +58,8 @@ class Brelu(Activation):
 class LeakyRelu(Activation):
     """Leaky ReLU: a small slope below zero keeps the gradient alive.
 
-    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. Default slope as torch
-    0.01; Keras 0.3, TensorFlow 0.2.
+    Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. The default slope is
+    that of torch, 0.01; Keras uses 0.3, TensorFlow 0.2.
     """
 
     formula: ClassVar[str] = "x if x > 0, negative_slope * x if x <= 0"
@@ -79,11 +79,11 @@ class LeakyRelu(Activation):
 
 @dataclass(frozen=True)
 class Prelu(Activation):
-    """Parametric ReLU: a leaky ReLU whose slope is learned, one a layer.
+    """Parametric ReLU: a leaky ReLU whose slope is learned, one per layer.
 
-    Range (-inf, inf), C^0. The slope is parameters [K, 1, 1]; without parameters it is the initial
-    one. Source: He et al. 2015, who also learn one slope a channel; Keras learns one a unit and
-    starts at 0.
+    Range (-inf, inf), C^0. The slope is passed as parameters [K, 1, 1]; without parameters it is
+    the initial value. Source: He et al. 2015, who also learn one slope per channel; Keras learns
+    one per unit and starts at 0.
     """
 
     formula: ClassVar[str] = "x if x > 0, slope * x if x <= 0"
@@ -152,7 +152,7 @@ class Elu(Activation):
 
 @dataclass(frozen=True)
 class Selu(Activation):
-    """Scaled ELU, which keeps mean 0 and variance 1 from layer to layer with lecun_normal weights.
+    """Scaled ELU, which preserves mean 0 and variance 1 across layers with lecun_normal weights.
 
     Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale =
     1.0507009873554805. Source: Klambauer et al. 2017.
@@ -173,9 +173,9 @@ class Selu(Activation):
 class Celu(Activation):
     """Continuously differentiable ELU (CELU).
 
-    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values are those of torch's
-    celu, whose gradient is not used: it rounds 1 / alpha to float32, so that in float64 it is exact
-    for few alpha only.
+    Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values agree with torch's
+    celu, which is not used since its gradient rounds 1 / alpha to float32 and is therefore inexact
+    in float64 for most alpha.
     """
 
     formula: ClassVar[str] = "x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0"

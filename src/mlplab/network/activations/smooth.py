@@ -1,4 +1,4 @@
-"""Smooth relatives of relu, and smooth functions without bounds.
+"""Smooth relatives of relu, and smooth unbounded functions.
 
 Shapes: K members, B examples in the batch, H hidden units.
 """
@@ -22,8 +22,8 @@ class Gelu(Activation):
     """Gaussian error linear unit (GELU).
 
     Phi is the standard normal distribution function, phi its density. Range about [-0.17, inf),
-    C^inf. `tanh` replaces Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as the first
-    transformers did. Source: Hendrycks, Gimpel 2016.
+    C^inf. approximate=tanh replaces Phi(x) by (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, as
+    in the first transformers. Source: Hendrycks, Gimpel 2016.
     """
 
     formula: ClassVar[str] = "x * Phi(x)"
@@ -82,8 +82,8 @@ class Mish(Activation):
 class Softplus(Activation):
     """Softplus, the smooth ReLU.
 
-    Range (0, inf), C^inf. Like torch, this is x itself where beta * x > 20, which is off by less
-    than 2.1e-9 / beta. Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
+    Range (0, inf), C^inf. As in torch, the value is x itself if beta * x > 20, with an error of
+    less than 2.1e-9 / beta. Source: Dugas et al. 2000; Glorot, Bordes, Bengio 2011.
     """
 
     formula: ClassVar[str] = "log(1 + exp(beta * x)) / beta"
@@ -123,7 +123,7 @@ class Isrlu(Activation):
 
 @dataclass(frozen=True)
 class Hardswish(Activation):
-    """Hard swish: SiLU with the hard sigmoid in place of the sigmoid.
+    """Hard swish: SiLU with the hard sigmoid instead of the sigmoid.
 
     Range [-0.375, inf), C^0. Source: Howard et al. 2019 (MobileNetV3).
     """
@@ -159,10 +159,10 @@ class LogSigmoid(Activation):
 
 @dataclass(frozen=True)
 class Arsinh(Activation):
-    """Inverse hyperbolic sine: linear near zero, a logarithm far out.
+    """Inverse hyperbolic sine: linear near zero, logarithmic far from it.
 
-    Range (-inf, inf), C^inf. The lecture's formula cancels for large negative x; torch's function
-    does not. Source: lecture.
+    Range (-inf, inf), C^inf. The lecture's formula suffers from cancellation for large negative x;
+    torch's function does not. Source: lecture.
     """
 
     formula: ClassVar[str] = "ln(x + sqrt(x^2 + 1))"

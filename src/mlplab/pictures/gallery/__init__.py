@@ -1,4 +1,4 @@
-"""The pictures of a run: one function each, registered when its module is imported."""
+"""The pictures of a run. Each is a function that is registered when its module is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlplab.pictures.registry import Picture, registered
 
 
 def pictures() -> tuple[Picture, ...]:
-    """All pictures, in the order in which a person would look at them."""
+    """Return all pictures in the order in which a reader would look at them."""
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return tuple(sorted(registered(), key=lambda picture: _order(picture.name)))

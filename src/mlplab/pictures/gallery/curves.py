@@ -1,4 +1,4 @@
-"""How the training went."""
+"""The progress of the training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SPLITS = ("train", "val")
 
 @picture()
 def curves(study: Study, frame: int) -> Figure | None:
-    """Loss and metric of the train and validation parts over the epochs, the best epoch marked."""
+    """Loss and metric of the train and validation splits over the epochs, with the best epoch."""
     history = study.history
     if not len(history):
         return None
-    drawn = figure(9.4, 4.1, bottom=0.7, top=0.5)
-    panels = drawn.subplots(1, 2)
+    fig = figure(9.4, 4.1, bottom=0.7, top=0.5)
+    panels = fig.subplots(1, 2)
     for axes, metric in zip(
         panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True
     ):
@@ -43,24 +43,22 @@ def curves(study: Study, frame: int) -> Figure | None:
             metric,
             [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names],
         )
-        best = int(study.frames.epoch[study.chosen])
+        best = int(study.frames.epoch[study.best_frame])
         axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         faint_grid(axes)
     panels[0].legend(loc="best")
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: loss and"
-        f" {'accuracy' if study.classifies else 'root mean squared error'} while training",
+        f" {'accuracy' if study.classifies else 'root mean squared error'} during the training",
     )
-    return drawn
+    return fig
 
 
 def _limits(axes: Any, metric: str, columns: list[Any]) -> None:
-    """Logarithmic where values span more than two powers of ten; a few huge first values do not
-    hide the rest.
-    """
+    """Use a logarithmic axis if the values span a factor of more than 50."""
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     if metric == "accuracy":

@@ -1,5 +1,7 @@
-"""Whether the network can learn at all: saturated and dead units, vanishing gradients, steps too
-small or too large, weights that run away.
+"""Signs of training problems.
+
+These are saturated and dead units, vanishing gradients, steps that are too small or too large, and
+diverging weights.
 """
 
 from __future__ import annotations
@@ -16,57 +18,62 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
-FLAT = 0.1  # |f'(z)| below which an activation passes hardly any gradient
-DEAD = 0.01  # ... on every example: the unit cannot learn any more
-MOST_FRAMES = 25
+FLAT_SLOPE = 0.1  # |f'(z)| below which an activation transmits hardly any gradient
+DEAD_SLOPE = 0.01  # |f'(z)| below which on all examples a unit no longer learns
+MAX_FRAMES = 25
 MAX_EXAMPLES = 200
-MOST_LAYERS = 12
-MAX_NUMBERS = 4_000_000
+MAX_LAYERS = 12
+MAX_VALUES = 4_000_000
 
 
 @picture()
 def health(study: Study, frame: int) -> Figure | None:
-    """Over the training, layer by layer: flat and dead units, gradient norms, update ratios; and
-    how the weights are spread.
+    """Flat and dead units, gradient norms, update ratios and weight distributions of each layer
+    over the training.
     """
     if not len(study.history):
         return None
-    drawn = figure(11.5, 7.4, right=1.3)
-    panels = drawn.subplots(2, 2)
+    fig = figure(11.5, 7.4, right=1.3)
+    panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = list(range(1, num_layers + 1))
-    if num_layers > MOST_LAYERS:
+    if num_layers > MAX_LAYERS:
         layers = sorted(
-            {1 + round(i * (num_layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)}
+            {1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)}
         )
-    tint = {
+    layer_colors = {
         layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
         for i, layer in enumerate(layers)
     }
-    _activations(panels[0, 0], study, layers, tint)
-    _norms(panels[0, 1], study, layers, tint, "gradient_norm", "gradient norm")
+    _activations(panels[0, 0], study, layers, layer_colors)
+    _norms(panels[0, 1], study, layers, layer_colors, "gradient_norm", "gradient norm")
     _norms(
-        panels[1, 0], study, layers, tint, "update_ratio", "size of an update / size of the weights"
+        panels[1, 0],
+        study,
+        layers,
+        layer_colors,
+        "update_ratio",
+        "update norm / weight norm",
     )
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
-    _spread(panels[1, 1], study, layers, tint, frame)
+    _spread(panels[1, 1], study, layers, layer_colors, frame)
     handles = panels[0, 1].get_legend_handles_labels()
-    drawn.legend(*handles, loc="upper right")
-    left_out = f"{len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
+    fig.legend(*handles, loc="upper right")
+    left_out = f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: health of the training",
-        "dotted in the update ratios: 1e-3, a usual size",
+        "dotted line in the update ratios: 1e-3, a typical value",
         left_out,
     )
-    return drawn
+    return fig
 
 
-def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any]) -> None:
-    """Share of flat activations (lines) and of dead units (dots) over the training."""
+def _activations(axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any]) -> None:
+    """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
     axes.set_title("flat activations (lines), dead units (dots)")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("share")
+    axes.set_ylabel("fraction")
     axes.set_ylim(-0.03, 1.03)
     faint_grid(axes)
     hidden = [layer for layer in layers if layer < len(study.network.layers)]
@@ -82,31 +89,39 @@ def _activations(axes: Any, study: Study, layers: list[int], tint: dict[int, Any
         )
         return
     x = study.points("train", MAX_EXAMPLES).x
-    numbers = len(x) * sum(layer.units for layer in study.network.layers[:-1])
-    most = int(np.clip(MAX_NUMBERS // max(numbers, 1), 2, MOST_FRAMES))
-    rows = np.unique(np.linspace(0, len(study.frames) - 1, most).round().astype(int)).tolist()
+    values_per_frame = len(x) * sum(layer.units for layer in study.network.layers[:-1])
+    max_frames = int(np.clip(MAX_VALUES // max(values_per_frame, 1), 2, MAX_FRAMES))
+    rows = np.unique(np.linspace(0, len(study.frames) - 1, max_frames).round().astype(int)).tolist()
     flat, dead = flat_and_dead(study, x, rows)
     for layer in hidden:
-        axes.plot(study.frames.epoch[rows], flat[layer - 1], color=tint[layer], linewidth=1.5)
-        axes.plot(study.frames.epoch[rows], dead[layer - 1], ".", color=tint[layer], markersize=6)
+        axes.plot(
+            study.frames.epoch[rows], flat[layer - 1], color=layer_colors[layer], linewidth=1.5
+        )
+        axes.plot(
+            study.frames.epoch[rows], dead[layer - 1], ".", color=layer_colors[layer], markersize=6
+        )
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
-    """For each hidden layer, at each of the frames: the share of activations with |f'(z)| < 0.1,
-    and of units with |f'(z)| < 0.01 on every example.
+    """Return the fractions of flat activations and of dead units, each [R] per hidden layer.
+
+    An activation is flat if |f'(z)| < 0.1; a unit is dead if |f'(z)| < 0.01 on every example.
     """
-    found = [study.slopes(x_NF, [row]) for row in rows]
-    layers = range(len(found[0]))
-    flat = [np.array([(slopes[layer] < FLAT).mean() for slopes in found]) for layer in layers]
+    slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
+    layers = range(len(slopes_by_frame[0]))
+    flat = [
+        np.array([(slopes[layer] < FLAT_SLOPE).mean() for slopes in slopes_by_frame])
+        for layer in layers
+    ]
     dead = [
-        np.array([(slopes[layer] < DEAD).all(axis=1).mean() for slopes in found])
+        np.array([(slopes[layer] < DEAD_SLOPE).all(axis=1).mean() for slopes in slopes_by_frame])
         for layer in layers
     ]
     return flat, dead
 
 
 def _norms(
-    axes: Any, study: Study, layers: list[int], tint: dict[int, Any], name: str, title: str
+    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], name: str, title: str
 ) -> None:
     last = len(study.network.layers)
     for layer in layers:
@@ -115,7 +130,7 @@ def _norms(
         axes.plot(
             study.history.epoch,
             values,
-            color=tint[layer],
+            color=layer_colors[layer],
             linewidth=1.2,
             label="output layer" if layer == last else f"layer {layer}",
         )
@@ -125,13 +140,15 @@ def _norms(
     faint_grid(axes)
 
 
-def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], frame: int) -> None:
-    """Quartiles (boxes), 2 % to 98 % (whiskers) of each layer's weights at the start and in the
-    chosen network.
+def _spread(
+    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], frame: int
+) -> None:
+    """Draw quartiles (boxes) and 2 % to 98 % (whiskers) of the weights, at the start and at a
+    frame.
     """
-    first, chosen = study.weights(0), study.weights(frame)
-    for place, layer in enumerate(layers):
-        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, chosen, 0.9)):
+    first, current = study.weights(0), study.weights(frame)
+    for position, layer in enumerate(layers):
+        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, current, 0.9)):
             values = np.sort(weights[layer - 1][0].ravel())
             stats = dict(
                 zip(
@@ -140,10 +157,10 @@ def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], fr
                     strict=True,
                 )
             )
-            box = {"facecolor": tint[layer], "alpha": alpha, "edgecolor": INK}
+            box = {"facecolor": layer_colors[layer], "alpha": alpha, "edgecolor": INK}
             axes.bxp(
                 [stats],
-                positions=[place + shift],
+                positions=[position + shift],
                 widths=0.3,
                 showfliers=False,
                 patch_artist=True,
@@ -152,5 +169,5 @@ def _spread(axes: Any, study: Study, layers: list[int], tint: dict[int, Any], fr
             )
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set_xlabel("layer")
-    axes.set_title("weights at the start (pale) and chosen (full)")
+    axes.set_title("weights: start (pale), best epoch (full)")
     faint_grid(axes)

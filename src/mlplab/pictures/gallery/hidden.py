@@ -1,4 +1,4 @@
-"""Where the examples lie after each layer."""
+"""The positions of the examples after each layer."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from matplotlib.figure import Figure
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.plane import principal_axes
 from mlplab.pictures.registry import picture
-from mlplab.pictures.scatter import legend_of_classes, scatter_classes, scatter_values, value_limits
+from mlplab.pictures.scatter import class_legend, scatter_classes, scatter_values, value_limits
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import INK, figure, headline
 
-MOST_LAYERS = 4
-MOST_LINES = 8
+MAX_LAYERS = 4
+MAX_LINES = 8
 
 
 @picture(moving=True)
 def hidden(study: Study, frame: int) -> Figure | None:
-    """The space after each hidden layer, with the lines of the next layer where they are lines, and
-    how well a linear model reads it.
+    """The space after each hidden layer, the zero lines of the next layer in two dimensions, and
+    the score of a linear model.
     """
     if not study.has_hidden:
         return None
     num_hidden = len(study.network.layers) - 1
     shown = list(range(1, num_hidden + 1))
-    if num_hidden > MOST_LAYERS:
-        shown = [1, 2, *shown[-(MOST_LAYERS - 2) :]]
-    points = study.points(study.judged, 500)
+    if num_hidden > MAX_LAYERS:
+        shown = [1, 2, *shown[-(MAX_LAYERS - 2) :]]
+    points = study.points(study.eval_split, 500)
     scores = linear_scores(study, [0, *shown], frame)
-    inside = study.layers(points.x, [frame])
-    drawn = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
+    outputs = study.layers(points.x, [frame])
+    fig = figure(3.3 * (len(shown) + 1) + 1.6, 4.5, top=1.1, right=1.2, gap=0.7)
     spaces: list[Floats] = [
-        study.plane.place(points.x),
-        *(inside[layer - 1][0].double().numpy() for layer in shown),
+        study.plane.project(points.x),
+        *(outputs[layer - 1][0].double().numpy() for layer in shown),
     ]
-    noun = "linear accuracy" if study.classifies else "linear R²"
+    score_name = "linear accuracy" if study.classifies else "linear R²"
     for i, (layer, space, score) in enumerate(zip([0, *shown], spaces, scores, strict=True)):
-        three = space.shape[1] == 3 and layer > 0
-        axes = drawn.add_subplot(1, len(spaces), i + 1, projection="3d" if three else None)
+        is_3d = space.shape[1] == 3 and layer > 0
+        axes = fig.add_subplot(1, len(spaces), i + 1, projection="3d" if is_3d else None)
         remark = _space(axes, study, layer, space, points, frame)
         name = "input" if layer == 0 else f"after layer {layer}"
-        axes.set_title(f"{name}{remark}\n{noun} {score:.3f}", fontsize=10)
-    _key(drawn, axes, study)
+        axes.set_title(f"{name}{remark}\n{score_name} {score:.3f}", fontsize=10)
+    _legend(fig, axes, study)
     epoch = int(study.frames.epoch[frame])
     left_out = (
         f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
@@ -53,59 +53,59 @@ def hidden(study: Study, frame: int) -> Figure | None:
         else ""
     )
     lines = (
-        "lines: where a unit of the next layer is zero"
+        "lines: a unit of the next layer is zero"
         if any(space.shape[1] == 2 for space in spaces[1:])
         else ""
     )
     headline(
-        drawn,
-        f"{study.settings.name}: {len(points):,} {study.judged} points after each layer, epoch"
+        fig,
+        f"{study.settings.name}: {len(points):,} {study.eval_split} points after each layer, epoch"
         f" {epoch}",
         lines,
         left_out,
-        study.plane.said,
+        study.plane.note,
     )
-    return drawn
+    return fig
 
 
 def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, frame: int) -> str:
-    """One panel; what its title adds."""
+    """Draw one panel; returns an addition to its title."""
     width = space.shape[1]
     if width == 3 and layer:
-        _three(axes, study, space, points)
+        _scatter_3d(axes, study, space, points)
         return ", 3 units"
     remark = f", {width} units" if layer else ""
-    places: Floats
+    positions: Floats
     if width == 1:
         axis: Floats = (
             np.random.default_rng(0).uniform(-1, 1, len(space))
             if study.classifies
             else points.y[:, 0].astype(float)
         )
-        places = np.column_stack([space[:, 0], axis])
+        positions = np.column_stack([space[:, 0], axis])
         axes.set_yticks([]) if study.classifies else axes.set_ylabel(study.prepared.target_names[0])
     elif width == 2:
-        places = space
+        positions = space
     else:
-        rows, share = principal_axes(space, 2)
-        places = (space - space.mean(0)) @ rows.T
-        remark += f"\n2 main directions, {share:.0%}"
-    _scatter(axes, study, places, points)
+        rows, variance_fraction = principal_axes(space, 2)
+        positions = (space - space.mean(0)) @ rows.T
+        remark += f"\n2 principal components, {variance_fraction:.0%}"
+    _scatter(axes, study, positions, points)
     if width == 2 and layer and study.settings.layers[layer].normalization == "none":
-        _lines(axes, study, layer, frame, places)
+        _lines(axes, study, layer, frame, positions)
     axes.tick_params(labelsize=8)
     return remark
 
 
-def _scatter(axes: Any, study: Study, places: Floats, points: Points) -> None:
+def _scatter(axes: Any, study: Study, positions: Floats, points: Points) -> None:
     if study.classifies:
-        scatter_classes(axes, study, places, points.y.astype(np.int64))
+        scatter_classes(axes, study, positions, points.y.astype(np.int64))
     else:
         values = points.y[:, 0].astype(float)
-        scatter_values(axes, places, values, value_limits(values))
+        scatter_values(axes, positions, values, value_limits(values))
 
 
-def _three(axes: Any, study: Study, space: Floats, points: Points) -> None:
+def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
     if study.classifies:
         for c in np.unique(points.y).tolist():
             axes.scatter(
@@ -125,22 +125,20 @@ def _three(axes: Any, study: Study, space: Floats, points: Points) -> None:
     axes.tick_params(labelsize=7)
 
 
-def _lines(axes: Any, study: Study, layer: int, frame: int, places: Floats) -> None:
-    """Where the units of the next layer are zero; for two classes with two logits, where these are
-    equal.
-    """
+def _lines(axes: Any, study: Study, layer: int, frame: int, positions: Floats) -> None:
+    """Draw where the units of the next layer are zero, or where two logits are equal."""
     weight, bias = study.weights(frame)[layer]
     bias = np.zeros(weight.shape[1]) if bias is None else bias
     is_last = layer == len(study.network.layers) - 1
     if is_last and study.classifies and weight.shape[1] == 2:
         weight, bias = weight[:, [1]] - weight[:, [0]], bias[[1]] - bias[[0]]
     elif is_last and study.classifies and weight.shape[1] > 1:
-        return  # with more classes no single line of a unit parts anything
-    low, high = places.min(0), places.max(0)
+        return  # with more classes the line of a single unit separates nothing
+    low, high = positions.min(0), positions.max(0)
     margin = 0.08 * np.maximum(high - low, 1e-6)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
-    for unit in range(min(weight.shape[1], MOST_LINES)):
+    for unit in range(min(weight.shape[1], MAX_LINES)):
         (a, b), c = weight[:, unit], bias[unit]
         normal = np.array([a, b]) / max(a * a + b * b, 1e-18)
         axes.axline(
@@ -152,17 +150,17 @@ def _lines(axes: Any, study: Study, layer: int, frame: int, places: Floats) -> N
         )
 
 
-def _key(drawn: Figure, axes: Any, study: Study) -> None:
+def _legend(fig: Figure, axes: Any, study: Study) -> None:
     if study.classifies:
-        legend_of_classes(axes, study)
+        class_legend(axes, study)
     else:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        limits = value_limits(study.points(study.judged, 500).y[:, 0].astype(float))
-        drawn.colorbar(
+        limits = value_limits(study.points(study.eval_split, 500).y[:, 0].astype(float))
+        fig.colorbar(
             ScalarMappable(Normalize(*limits), "viridis"),
-            ax=drawn.axes,
+            ax=fig.axes,
             label=study.prepared.target_names[0],
             shrink=0.8,
         )

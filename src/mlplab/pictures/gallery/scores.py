@@ -1,4 +1,4 @@
-"""How right the chosen network is, example by example."""
+"""Predictions compared with the true classes or values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import COLORS, color
-from mlplab.pictures.ranking import rank
+from mlplab.pictures.ranking import rank_scores
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
@@ -17,33 +17,31 @@ MAX_CLASSES = 20
 
 def _remark(study: Study, shown: int, total: int) -> str:
     return (
-        f"{study.judged} part, {shown:,} examples"
+        f"{study.eval_split} split, {shown:,} examples"
         if shown == total
-        else f"{study.judged} part, {shown:,} of {total:,} examples"
+        else f"{study.eval_split} split, {shown:,} of {total:,} examples"
     )
 
 
 @picture()
 def confusion(study: Study, frame: int) -> Figure | None:
-    """How many examples of each class were taken for which: rows are the true classes, columns the
-    predicted ones.
-    """
+    """Confusion matrix: rows are the true classes, columns the predicted ones."""
     if not study.classifies:
         return None
-    points, probabilities = study.judge(frame)
+    points, probabilities = study.evaluate(frame)
     predicted = probabilities.argmax(1)
     count = min(len(study.classes), MAX_CLASSES)
     table = np.zeros((len(study.classes), len(study.classes)), int)
     np.add.at(table, (points.y.astype(int), predicted), 1)
     table, outside = table[:count, :count], table.sum() - table[:count, :count].sum()
-    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    fraction = table / np.maximum(table.sum(1, keepdims=True), 1)
     side = max(3.6, 0.55 * count + 1.8)
     room = 0.25 + 0.09 * max(len(name[:14]) for name in study.classes)
-    drawn = figure(
+    fig = figure(
         side + 0.8 + room, side + room, left=0.6 + room, bottom=0.95 + room * 0.8, top=0.55
     )
-    axes = drawn.subplots()
-    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes = fig.subplots()
+    shown = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     for (i, j), number in np.ndenumerate(table):
         if number:
             axes.text(
@@ -53,7 +51,7 @@ def confusion(study: Study, frame: int) -> Figure | None:
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if share[i, j] > 0.55 else "black",
+                color="white" if fraction[i, j] > 0.55 else "black",
             )
     names = [name if len(name) < 14 else name[:13] + "…" for name in study.classes[:count]]
     axes.set_xticks(
@@ -65,20 +63,20 @@ def confusion(study: Study, frame: int) -> Figure | None:
     axes.set_yticks(range(count), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    drawn.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
+    fig.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.8)
     accuracy = float((predicted == points.y).mean())
     left_out = (
-        f"the first {count} of {len(study.classes)} classes, {outside:,} examples outside"
+        f"only the first {count} of {len(study.classes)} classes, {outside:,} examples not shown"
         if count < len(study.classes)
         else ""
     )
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: accuracy {accuracy:.3f}",
         _remark(study, len(points), points.total),
         left_out,
     )
-    return drawn
+    return fig
 
 
 @picture()
@@ -88,27 +86,27 @@ def roc(study: Study, frame: int) -> Figure | None:
     """
     if not study.classifies:
         return None
-    points, probabilities = study.judge(frame)
-    drawn = figure(10.4, 4.7, top=0.5)
-    left, right = drawn.subplots(1, 2)
-    chosen = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLORS)))
-    missing = []
-    for c in chosen:
+    points, probabilities = study.evaluate(frame)
+    fig = figure(10.4, 4.7, top=0.5)
+    left, right = fig.subplots(1, 2)
+    class_indices = [1] if len(study.classes) == 2 else range(min(len(study.classes), len(COLORS)))
+    skipped = []
+    for c in class_indices:
         truth, score = points.y == c, probabilities[:, c]
         if truth.all() or not truth.any():
-            missing.append(study.classes[c])
+            skipped.append(study.classes[c])
             continue
-        found = rank(truth, score)
+        ranking = rank_scores(truth, score)
         left.plot(
-            found.false_positive_rate,
-            found.true_positive_rate,
+            ranking.false_positive_rate,
+            ranking.true_positive_rate,
             color=study.colors[c],
-            label=f"{study.classes[c]}: area {found.area:.3f}",
+            label=f"{study.classes[c]}: area {ranking.area:.3f}",
         )
-        label = f"{study.classes[c]}: mean precision {found.mean_precision:.3f}"
+        label = f"{study.classes[c]}: mean precision {ranking.mean_precision:.3f}"
         right.step(
-            found.true_positive_rate,
-            found.precision,
+            ranking.true_positive_rate,
+            ranking.precision,
             where="pre",
             color=study.colors[c],
             label=label,
@@ -127,29 +125,30 @@ def roc(study: Study, frame: int) -> Figure | None:
             axes.legend(loc="best", fontsize=8)
     remarks = [_remark(study, len(points), points.total)]
     if len(study.classes) > len(COLORS):
-        remarks.append(f"the first {len(COLORS)} of {len(study.classes)} classes")
-    if missing:
+        remarks.append(f"only the first {len(COLORS)} of {len(study.classes)} classes")
+    if skipped:
         remarks.append(
-            f"not drawn, since the part has none or only these: {', '.join(missing[:5])}"
+            "not drawn, since the split has no examples or only examples of:"
+            f" {', '.join(skipped[:5])}"
         )
-    headline(drawn, f"{study.settings.name}: ROC and precision-recall", *remarks)
-    return drawn
+    headline(fig, f"{study.settings.name}: ROC and precision-recall", *remarks)
+    return fig
 
 
 @picture()
 def residuals(study: Study, frame: int) -> Figure | None:
-    """Predicted against true values, and what is left over."""
+    """Predicted against true values, and the residuals."""
     if study.classifies:
         return None
-    points, predicted = study.judge(frame)
+    points, predicted = study.evaluate(frame)
     names = study.prepared.target_names[:4]
-    drawn = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
+    fig = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
     for panels, name, target in zip(
-        drawn.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True
+        fig.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True
     ):
-        true, guess = points.y[:, target].astype(float), predicted[:, target]
-        left = true - guess
-        panels[0].plot(true, guess, ".", color=color(0), alpha=0.5, markersize=4)
+        true, predictions = points.y[:, target].astype(float), predicted[:, target]
+        residual = true - predictions
+        panels[0].plot(true, predictions, ".", color=color(0), alpha=0.5, markersize=4)
         panels[0].axline(
             (float(true.mean()), float(true.mean())),
             slope=1,
@@ -158,24 +157,24 @@ def residuals(study: Study, frame: int) -> Figure | None:
             linestyle=":",
         )
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
-        panels[1].plot(guess, left, ".", color=color(0), alpha=0.5, markersize=4)
+        panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.5, markersize=4)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
         panels[1].set(xlabel=f"predicted {name}", ylabel="true - predicted")
-        panels[2].hist(left, bins=30, color=color(0), alpha=0.8)
+        panels[2].hist(residual, bins=30, color=color(0), alpha=0.8)
         panels[2].set(xlabel="true - predicted", ylabel="examples")
         panels[2].locator_params(axis="x", nbins=5)
         for axes in panels:
             faint_grid(axes)
     rmse = float(np.sqrt(((points.y - predicted) ** 2).mean()))
-    more = (
+    targets_note = (
         ""
         if len(names) == len(study.prepared.target_names)
-        else f"the first {len(names)} of {len(study.prepared.target_names)} targets"
+        else f"only the first {len(names)} of {len(study.prepared.target_names)} targets"
     )
     headline(
-        drawn,
+        fig,
         f"{study.settings.name}: root mean squared error {rmse:.4g}",
         _remark(study, len(points), points.total),
-        more,
+        targets_note,
     )
-    return drawn
+    return fig

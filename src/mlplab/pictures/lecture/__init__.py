@@ -1,1 +1,1 @@
-"""The lecture's figures that need no run: drawn by `mlplab draw NAME`."""
+"""Figures of the lecture that need no run, drawn by `mlplab draw NAME`."""

@@ -1,5 +1,6 @@
-"""Activations, losses and schedules as curves: what is drawn is what trains, with its gradient by
-autograd.
+"""Activations, losses and schedules as curves.
+
+The curves are computed with the functions that train networks, their derivatives with autograd.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
 from mlplab.schema import meaning
 from mlplab.task import Task
 
-REACH = 4.0
+X_LIMIT = 4.0
 
 
 def activations() -> Figure:
-    """Every activation with its derivative, formula and range."""
-    drawn, panels = grid_of_panels(list(ACTIVATIONS), 7)
-    for axes, activation in zip(panels, (part() for part in ACTIVATIONS.values()), strict=True):
-        x = torch.linspace(-REACH, REACH, 801, dtype=torch.float64).requires_grad_()
+    """Draw every activation with its derivative, formula and range."""
+    fig, panels = grid_of_panels(list(ACTIVATIONS), 7)
+    for axes, activation in zip(panels, (kind() for kind in ACTIVATIONS.values()), strict=True):
+        x = torch.linspace(-X_LIMIT, X_LIMIT, 801, dtype=torch.float64).requires_grad_()
         y, second = activation(x.view(1, -1, 1).expand(1, -1, 2))[0].unbind(-1)
         slope = (
             torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
@@ -35,12 +36,12 @@ def activations() -> Figure:
         )
         line = x.detach().numpy()
         axes.plot(line, y.detach().numpy(), color=POSITIVE, linewidth=1.8)
-        if not torch.equal(y, second):  # bipolar ones treat every second unit differently
+        if not torch.equal(y, second):  # bipolar activations treat odd units differently
             axes.plot(line, second.detach().numpy(), color=POSITIVE, linewidth=1.4, linestyle=":")
         axes.plot(line, slope.numpy(), color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.axvline(0, color=SOFT, linewidth=0.5)
-        axes.set_xlim(-REACH, REACH)
+        axes.set_xlim(-X_LIMIT, X_LIMIT)
         axes.set_ylim(-2.2, 2.2)
         caption(
             axes,
@@ -48,78 +49,82 @@ def activations() -> Figure:
             + f"\nrange {type(activation).output_range}",
         )
     headline(
-        drawn,
+        fig,
         "Activations",
-        "solid: f(x) (dotted: of every second unit, where it differs); dashed: f'(x); parameters at"
-        " their defaults",
+        "solid: f(x) (dotted: f(x) of every second unit if different); dashed: f'(x);"
+        " default parameters",
     )
-    return drawn
+    return fig
 
 
 def losses() -> Figure:
-    """Every loss as a function of what the network puts out, with its derivative."""
-    kinds = {word: part() for word, part in LOSSES.items() if not issubclass(part, Auto)}
-    drawn, panels = grid_of_panels(list(kinds), 5, height=2.4)
-    for axes, loss in zip(panels, kinds.values(), strict=True):
-        x, y, slope, said = _loss_curve(loss)
+    """Draw every loss as a function of the network's output, with its derivative."""
+    by_name = {name: kind() for name, kind in LOSSES.items() if not issubclass(kind, Auto)}
+    fig, panels = grid_of_panels(list(by_name), 5, height=2.4)
+    for axes, loss in zip(panels, by_name.values(), strict=True):
+        x, y, slope, text = _loss_curve(loss)
         axes.plot(x, y, color=POSITIVE, linewidth=1.8)
         axes.plot(x, slope, color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.set_ylim(-3.2, 5.2)
-        caption(axes, said)
+        caption(axes, text)
     remark = (
-        "solid: the loss of one example; dashed: its derivative; parameters at their defaults;"
-        " values: one target, classes: two, the true one is the second"
+        "solid: the loss of one example; dashed: its derivative; default parameters;"
+        " regression: one target; classification: two classes, the second one is true"
     )
-    headline(drawn, "Losses", remark)
-    return drawn
+    headline(fig, "Losses", remark)
+    return fig
 
 
 def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
-    """x, loss, derivative, and what x is."""
+    """Return x, the loss, its derivative, and a description of x."""
     if isinstance(loss, RegressionLoss):
-        target = 0.0 if loss.target_range == "any" and not loss.own_units else 2.0
+        target = 0.0 if loss.target_range == "any" and not loss.original_units else 2.0
         x = torch.linspace(
-            target - REACH, target + REACH, 401, dtype=torch.float64
+            target - X_LIMIT, target + X_LIMIT, 401, dtype=torch.float64
         ).requires_grad_()
         width = loss.num_outputs(Task("regression", num_targets=1))
         outputs = torch.stack([x, *[torch.zeros_like(x)] * (width - 1)], dim=-1)
         y = loss(outputs.unsqueeze(0), torch.full((1, len(x), 1), target, dtype=torch.float64))[0]
-        said = f"output, for the target {target:g}"
+        text = f"output for the target {target:g}"
     else:
-        x = torch.linspace(-REACH, REACH, 401, dtype=torch.float64).requires_grad_()
+        x = torch.linspace(-X_LIMIT, X_LIMIT, 401, dtype=torch.float64).requires_grad_()
         width = loss.num_outputs(Task("classification", num_classes=2))
         outputs = x.unsqueeze(-1) if width == 1 else torch.stack([-x / 2, x / 2], dim=-1)
         y = loss(outputs.unsqueeze(0), torch.ones(1, len(x), dtype=torch.int64))[0]
-        said = "output for the true class" if width == 1 else "lead of the true class's output"
+        text = "output for the true class" if width == 1 else "margin of the true class"
     slope: Tensor = torch.autograd.grad(y.sum(), x)[0]
-    return x.detach().numpy(), y.detach().numpy(), slope.numpy(), said
+    return x.detach().numpy(), y.detach().numpy(), slope.numpy(), text
 
 
 def schedules() -> Figure:
-    """The factor of every schedule over 100 units of time."""
+    """Draw the factor of every schedule over 100 epochs or steps."""
     total = 100
-    drawn, panels = grid_of_panels(list(SCHEDULES), 5, width=2.6)
-    for axes, part in zip(panels, SCHEDULES.values(), strict=True):
-        schedule = _example(part)
+    fig, panels = grid_of_panels(list(SCHEDULES), 5, width=2.6)
+    for axes, schedule_class in zip(panels, SCHEDULES.values(), strict=True):
+        schedule = _example(schedule_class)
         axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
         axes.set_ylim(-0.05, 1.1)
-        said = "for a metric that stops improving at 30" if schedule.stateful else meaning(part)
-        caption(axes, textwrap.fill(said, 46, max_lines=2, placeholder=" ..."))
-    headline(drawn, "Schedules: the learning rate's factor over 100 epochs or steps")
-    return drawn
+        text = (
+            "for a metric that stops improving at 30"
+            if schedule.stateful
+            else meaning(schedule_class)
+        )
+        caption(axes, textwrap.fill(text, 46, max_lines=2, placeholder=" ..."))
+    headline(fig, "Schedules: the learning rate's factor over 100 epochs or steps")
+    return fig
 
 
-def _example(part: type[Schedule]) -> Schedule:
-    """The schedule with numbers that show its shape within the time."""
-    if part is MultiStep:
+def _example(schedule_class: type[Schedule]) -> Schedule:
+    """Return the schedule with parameters that show its shape within 100 steps."""
+    if schedule_class is MultiStep:
         return MultiStep(milestones=[30, 60, 80])
-    return Plateau(gamma=0.3, patience=8) if part is Plateau else part()
+    return Plateau(gamma=0.3, patience=8) if schedule_class is Plateau else schedule_class()
 
 
 def _factors(schedule: Schedule, total: int) -> list[float]:
-    state, found = schedule.init(1), []
+    state, factors = schedule.init(1), []
     for t in range(total):
-        found.append(float(schedule.factor(t, float(total))) * float(schedule.current(state)))
+        factors.append(float(schedule.factor(t, float(total))) * float(schedule.current(state)))
         state = schedule.observe(state, torch.tensor([max(1.0 - t / 30, 0.1)], dtype=torch.float64))
-    return found
+    return factors

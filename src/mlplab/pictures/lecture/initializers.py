@@ -1,4 +1,4 @@
-"""What becomes of a signal on its way through an untrained network, by initializer."""
+"""Propagation of a signal through an untrained network, by initializer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from mlplab.pictures.lecture.panels import grid_of_panels
 from mlplab.pictures.style import NEGATIVE, POSITIVE, headline, logarithmic
 
 WIDTH, DEPTH, EXAMPLES = 128, 20, 200
-SMALLEST = 1e-8
+FLOOR = 1e-8
 
 
 def initializers() -> Figure:
-    """The size of the hidden vectors through 20 layers of 128 units, with tanh and with ReLU:
-    vanishing, steady or exploding.
+    """Draw the magnitude of the hidden vectors through 20 layers of 128 units with tanh and ReLU.
+
+    It shows which initializers let the signal vanish, keep it steady or let it explode.
     """
-    drawn, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
-    for axes, part in zip(panels, INITIALIZERS.values(), strict=True):
+    fig, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
+    for axes, initializer_class in zip(panels, INITIALIZERS.values(), strict=True):
         for activation, color in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
-            bands = signal(part(), activation)
+            bands = signal(initializer_class(), activation)
             axes.fill_between(
                 range(DEPTH + 1), bands[0], bands[2], color=color, alpha=0.25, linewidth=0
             )
@@ -34,25 +35,26 @@ def initializers() -> Figure:
                 linewidth=1.8,
                 label=type(activation).__name__.lower(),
             )
-        axes.set_ylim(SMALLEST, 1e4)
+        axes.set_ylim(FLOOR, 1e4)
         logarithmic(axes)
     panels[0].legend(loc="lower left", fontsize=7)
     remark = (
         f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH}"
-        f" untrained layers of {WIDTH} units: median, 10 % to 90 %; below {SMALLEST:g} is drawn as"
-        " that"
+        f" untrained layers of {WIDTH} units: median and 10 % to 90 %; values are clipped at"
+        f" {FLOOR:g}"
     )
-    headline(drawn, "Initializers: the signal through depth", remark)
-    return drawn
+    headline(fig, "Initializers: the signal through depth", remark)
+    return fig
 
 
 def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
-    """The size of the hidden vectors after each layer, 10 %, 50 % and 90 % of the examples: [3,
-    DEPTH + 1], the input first.
+    """Return the root mean square of the hidden vectors after each layer, [3, DEPTH + 1].
+
+    Rows are the 10 %, 50 % and 90 % quantiles over the examples; the first column is the input.
     """
     generator = torch.Generator().manual_seed(0)
     h_NH = torch.randn(EXAMPLES, WIDTH, generator=generator, dtype=torch.float64)
-    found = [_band(h_NH)]
+    bands = [_band(h_NH)]
     for _ in range(DEPTH):
         weight_OI, bias_O = (
             torch.empty(WIDTH, WIDTH, dtype=torch.float64),
@@ -61,8 +63,8 @@ def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
         initializer.fill(weight_OI, generator)
         initializer.fill_bias(bias_O, WIDTH, generator)
         h_NH = activation((h_NH @ weight_OI.T + bias_O).unsqueeze(0))[0]
-        found.append(_band(h_NH))
-    return np.asarray(np.clip(np.array(found).T, SMALLEST, 1e30))
+        bands.append(_band(h_NH))
+    return np.asarray(np.clip(np.array(bands).T, FLOOR, 1e30))
 
 
 def _band(h_NH: torch.Tensor) -> Floats:

@@ -1,5 +1,7 @@
-"""Paths of the optimizers on surfaces of two parameters: momentum overshoots, Nesterov corrects,
-plain descent halts at the saddle.
+"""Paths of the optimizers on functions of two parameters.
+
+Momentum overshoots, Nesterov momentum overshoots less, and plain gradient descent stalls at the
+saddle point.
 
 Shapes: K = 1 member, P = 2 parameters.
 """
@@ -22,28 +24,30 @@ from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.style import INK, figure, headline
 
 STEPS = 120
-LINES = ("-", "-", "-", (0, (4, 2)), "-", "-")
-SATURATION = 14  # levels of a surface
+LINE_STYLES = ("-", "-", "-", (0, (4, 2)), "-", "-")
+NUM_LEVELS = 14  # contour levels of a surface
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A function of two parameters, where to start, its lowest points, the part that is drawn, and
-    step sizes: plain descent's and the scaled methods'.
+    """A function of two parameters and how it is drawn.
+
+    `limits` are (left, right, bottom, top); `lr` is the learning rate of plain gradient descent,
+    `lr_scaled` that of the adaptive methods.
     """
 
     name: str
     value: Callable[[Tensor, Tensor], Tensor]
     start: tuple[float, float]
-    best: tuple[tuple[float, float], ...]
-    box: tuple[float, float, float, float]
+    minima: tuple[tuple[float, float], ...]
+    limits: tuple[float, float, float, float]
     lr: float
     lr_scaled: float
-    pace: int = 1  # steps that are drawn as one
+    step_multiplier: int = 1  # optimizer steps per step of the animation
 
 
 def _beale(x: Tensor, y: Tensor) -> Tensor:
-    """Beale 1958; its minimum is 0 at (3, 0.5)."""
+    """Return the function of Beale 1958; its minimum is 0 at (3, 0.5)."""
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
@@ -94,89 +98,93 @@ def _methods(surface: Surface) -> dict[str, Optimizer]:
 
 
 def path(surface: Surface, optimizer: Optimizer, steps: int = STEPS) -> Floats:
-    """The parameters after 0, 1, ... steps: [steps + 1, 2]; the optimizer is the one that trains
-    networks.
-    """
+    """Return the parameters after 0, 1, ... steps, [steps + 1, 2]."""
     theta_KP = torch.tensor([surface.start], dtype=torch.float64)
-    state, found = optimizer.init(theta_KP), [theta_KP[0].clone()]
+    state, trajectory = optimizer.init(theta_KP), [theta_KP[0].clone()]
 
-    def objective(at_KP: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(point_KP: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            leaf = at_KP.detach().clone().requires_grad_()
+            leaf = point_KP.detach().clone().requires_grad_()
             loss = surface.value(leaf[:, 0], leaf[:, 1])
             return loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
 
     with torch.no_grad():
         for step in range(1, steps + 1):
             theta_KP, state, _ = optimizer.step(theta_KP, objective, state, step, optimizer.lr)
-            found.append(theta_KP[0].clone())
-    return np.asarray(torch.stack(found).numpy())
+            trajectory.append(theta_KP[0].clone())
+    return np.asarray(torch.stack(trajectory).numpy())
 
 
 @cache
 def _paths(surface: Surface) -> dict[str, Floats]:
     return {
-        name: path(surface, optimizer, STEPS * surface.pace)
+        name: path(surface, optimizer, STEPS * surface.step_multiplier)
         for name, optimizer in _methods(surface).items()
     }
 
 
 def optimizers(upto: int = STEPS) -> Figure:
-    """The paths of six optimizers on a bowl, a ravine, Rosenbrock's valley, a saddle and Beale's
-    function.
+    """Draw the paths of six optimizers on five surfaces up to step `upto`.
+
+    The surfaces are a bowl, a ravine, Rosenbrock's function, a saddle and Beale's function.
     """
-    drawn = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
-    panels = list(drawn.subplots(2, 3).flat)
+    fig = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
+    panels = list(fig.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
-        for i, (name, whole) in enumerate(_paths(surface).items()):
-            places = whole[: upto * surface.pace + 1]
+        for i, (name, full_trajectory) in enumerate(_paths(surface).items()):
+            trajectory = full_trajectory[: upto * surface.step_multiplier + 1]
             axes.plot(
-                places[:, 0],
-                places[:, 1],
+                trajectory[:, 0],
+                trajectory[:, 1],
                 color=COLORS[i],
                 linewidth=2.6 - 0.25 * i,
-                linestyle=LINES[i],
+                linestyle=LINE_STYLES[i],
                 label=name,
             )
             axes.plot(
-                *places[-1], "o", color=COLORS[i], markeredgecolor="white", markersize=7, zorder=5
+                *trajectory[-1],
+                "o",
+                color=COLORS[i],
+                markeredgecolor="white",
+                markersize=7,
+                zorder=5,
             )
     last = panels[len(SURFACES)]
     last.set_axis_off()
-    handles, labels = drawn.axes[0].get_legend_handles_labels()
+    handles, labels = fig.axes[0].get_legend_handles_labels()
     last.legend(handles, labels, loc="upper left", fontsize=12)
-    said = (
-        "momentum runs past the lowest point and swings back; nag looks ahead and swings less;"
-        " plain descent stays longest at the saddle, which the scaled methods pass by"
+    text = (
+        "momentum overshoots the minimum and swings back; nag looks ahead and overshoots less;"
+        " plain descent stays longest at the saddle, which the adaptive methods pass quickly"
     )
     last.text(
         0.02,
         0.3,
-        textwrap.fill(said, 44),
+        textwrap.fill(text, 44),
         transform=last.transAxes,
         fontsize=10,
         va="top",
         color=INK,
     )
     headline(
-        drawn,
-        "Optimizers on surfaces of two parameters, from the same place",
-        "white cross: start; star: lowest point; learning rates differ by surface and method",
+        fig,
+        "Optimizers on functions of two parameters, from the same start",
+        "white cross: start; star: minimum; learning rates differ by surface and method",
     )
-    return drawn
+    return fig
 
 
 def _surface(axes: Any, surface: Surface) -> None:
-    left, right, bottom, top = surface.box
+    left, right, bottom, top = surface.limits
     xs, ys = np.meshgrid(np.linspace(left, right, 160), np.linspace(bottom, top, 160))
     values = surface.value(torch.from_numpy(xs), torch.from_numpy(ys)).numpy()
     shown = np.log1p(values - values.min())
-    axes.contourf(xs, ys, shown, levels=SATURATION, cmap="Greys", alpha=0.55)
-    axes.contour(xs, ys, shown, levels=SATURATION, colors="white", linewidths=0.5)
+    axes.contourf(xs, ys, shown, levels=NUM_LEVELS, cmap="Greys", alpha=0.55)
+    axes.contour(xs, ys, shown, levels=NUM_LEVELS, colors="white", linewidths=0.5)
     axes.plot(*surface.start, "X", color="white", markeredgecolor=INK, markersize=9, zorder=6)
-    for best in surface.best:
-        axes.plot(*best, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
+    for minimum in surface.minima:
+        axes.plot(*minimum, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    axes.set_title(f"{surface.name}, {STEPS * surface.pace:,} steps")
+    axes.set_title(f"{surface.name}, {STEPS * surface.step_multiplier:,} steps")

@@ -1,1 +1,1 @@
-"""Pictures drawn of a run: while it trains, at its end, and on demand."""
+"""Draws the pictures of a run: while it trains, at its end, and on demand."""

@@ -15,23 +15,26 @@ from mlplab.pictures.style import png, style
 
 
 def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | None:
-    """One picture as PNG; None where the run has no such picture."""
+    """Return one picture as PNG bytes, or None if it does not apply to the run.
+
+    The default frame is the best one.
+    """
     with style():
-        drawn = picture.draw(study, study.chosen if frame is None else frame)
-        return None if drawn is None else png(drawn)
+        figure = picture.draw(study, study.best_frame if frame is None else frame)
+        return None if figure is None else png(figure)
 
 
 def write_picture(study: Study, picture: Picture, folder: Path) -> bool:
-    """Write NAME.png into the folder, unless the run has no such picture; whether it has."""
-    drawn = draw(study, picture)
-    if drawn is not None:
+    """Write NAME.png into the folder; returns False if the picture does not apply to the run."""
+    png_bytes = draw(study, picture)
+    if png_bytes is not None:
         make_folder(folder)
-        write_bytes_atomic(folder / f"{picture.name}.png", drawn)
-    return drawn is not None
+        write_bytes_atomic(folder / f"{picture.name}.png", png_bytes)
+    return png_bytes is not None
 
 
 def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:
-    """Write every picture that the run has; the name of each and the seconds it took."""
+    """Write every picture that applies to the run; yields its name and drawing time in seconds."""
     for picture in pictures():
         started = time.monotonic()
         if write_picture(study, picture, folder):

@@ -1,4 +1,4 @@
-"""What is drawn of a run that has ended: its pictures, and what TensorBoard shows once."""
+"""Draws a finished run: its pictures, and the TensorBoard data that is written once."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from mlplab.tracking import EventWriter
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
 
-LEAST_IMAGES, MOST_IMAGES = 3, 40  # of one kind; a short run has the start, the end and one between
+MIN_IMAGES, MAX_IMAGES = 3, 40  # per run; at least the start, the end and one in between
 
 
 @contextlib.contextmanager
-def safely(log: logging.Logger, noun: str) -> Iterator[None]:
-    """A picture that fails is told in the log, and costs nothing else."""
+def safely(log: logging.Logger, subject: str) -> Iterator[None]:
+    """Log a picture that fails instead of raising its error."""
     try:
         yield
     except Exception:
-        log.exception("%s could not be drawn; the run's results are not touched by it", noun)
+        log.exception("could not draw %s; the results of the run are not affected", subject)
 
 
-def lay_charts(events: EventWriter, names: Sequence[str], log: logging.Logger) -> None:
-    """Which curves share a chart."""
+def write_chart_layout(events: EventWriter, names: Sequence[str], log: logging.Logger) -> None:
+    """Write which curves share a chart; errors are logged."""
     with safely(log, "the layout of charts"):
         tensorboard_extras.chart_layout(events, names)
 
 
 class FinalFigures:
-    """Draws a finished run. `budget` and `moments` are those of its training, where somebody looked
-    on.
+    """Draws a finished run.
+
+    `budget` and `step_images` are those of the training if it was drawn live.
     """
 
     def __init__(
@@ -48,27 +49,27 @@ class FinalFigures:
         events: EventWriter,
         log: logging.Logger,
         budget: Budget | None = None,
-        moments: StepImages | None = None,
+        step_images: StepImages | None = None,
     ) -> None:
-        self.folder, self.events, self.log, self.moments = folder, events, log, moments
+        self.folder, self.events, self.log, self.step_images = folder, events, log, step_images
         self.budget = Budget(0.0, 0.0) if budget is None else budget
-        # tracking.picture_share=0 asks for no images over the steps
-        self.wanted = budget is None or budget.share > 0
+        # tracking.picture_share=0 disables images over the steps.
+        self.draws_images = budget is None or budget.fraction > 0
 
     def draw(self, study: Study, quiet: bool = False) -> None:
-        """Everything; without matplotlib, what needs none."""
+        """Draw everything; without matplotlib, only what does not need it."""
         with safely(self.log, "the graph"):
             tensorboard_extras.network_graph(self.events, study)
         with safely(self.log, "precision and recall"):
             tensorboard_extras.recall_curves(
-                self.events, study, int(study.frames.step[study.chosen])
+                self.events, study, int(study.frames.step[study.best_frame])
             )
         if not installed("matplotlib"):
             return
         with safely(self.log, "the projector's vectors"):
             tensorboard_extras.vectors(self.folder, study)
         self._pictures(study, quiet)
-        if self.wanted:
+        if self.draws_images:
             self._images(study)
 
     def _pictures(self, study: Study, quiet: bool) -> None:
@@ -81,31 +82,32 @@ class FinalFigures:
                 bar.update(done)
 
     def _images(self, study: Study) -> None:
-        """The decision at moments that went by too fast: the start, the end, and what lies between,
-        as long as the time allows.
+        """Draw the decision at frames that the live plotter skipped, as far as the budget allows.
+
+        At least the start, the end and one frame in between are drawn.
         """
         from mlplab.pictures.rendering.step_images import StepImages
 
-        moments = StepImages(self.events) if self.moments is None else self.moments
-        picture = next(p for p in moments.moving if p.name == "decision")
-        drawn = moments.drawn[picture.name]
+        step_images = StepImages(self.events) if self.step_images is None else self.step_images
+        picture = next(p for p in step_images.moving if p.name == "decision")
+        drawn_steps = step_images.drawn_steps[picture.name]
         for count, frame in enumerate(spread(len(study.frames))):
-            enough = count >= LEAST_IMAGES and not self.budget.allows()
-            if enough or len(drawn) >= MOST_IMAGES:
+            enough = count >= MIN_IMAGES and not self.budget.allows()
+            if enough or len(drawn_steps) >= MAX_IMAGES:
                 return
-            if int(study.frames.step[frame]) not in drawn:
+            if int(study.frames.step[frame]) not in drawn_steps:
                 with self.budget.spend(), safely(self.log, "a picture over the steps"):
-                    moments.draw(picture, study, frame)
+                    step_images.draw(picture, study, frame)
 
 
 def spread(count: int) -> Iterator[int]:
-    """0, the last, the middle, the quarters ...: each next one in the largest gap."""
-    seen: set[int] = set()
-    parts = 1
-    while len(seen) < count:
-        for i in range(parts + 1):
-            place = round(i * (count - 1) / parts)
-            if place not in seen:
-                seen.add(place)
-                yield place
-        parts *= 2
+    """Yield the indices below `count` in bisecting order: 0, the last, the middle, ..."""
+    yielded: set[int] = set()
+    intervals = 1
+    while len(yielded) < count:
+        for i in range(intervals + 1):
+            index = round(i * (count - 1) / intervals)
+            if index not in yielded:
+                yielded.add(index)
+                yield index
+        intervals *= 2

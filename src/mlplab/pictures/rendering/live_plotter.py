@@ -1,8 +1,7 @@
-"""Looks on while a network trains, and draws: now and then during the training, everything when it
-has ended.
+"""Draws a network while it trains: some pictures during the training, all of them at its end.
 
-It only copies what it sees. Nothing that it does changes a number of the training, and nothing that
-fails in it costs a result.
+The plotter only copies the state of the training. It never changes a number of the training, and
+its errors do not affect the results.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.extras import installed, missing
-from mlplab.pictures.rendering.final_figures import FinalFigures, lay_charts, safely
+from mlplab.pictures.rendering.final_figures import FinalFigures, safely, write_chart_layout
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
@@ -26,11 +25,15 @@ from mlplab.training.population import Population
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
 
-IMPORT = 0.5  # seconds that the first picture is thought to take, matplotlib's import with it
+IMPORT_SECONDS = 0.5  # estimate for the first picture, including the import of matplotlib
 
 
 class LivePlotter:
-    """`observe` goes to the loop; `conclude` when the run's results are written."""
+    """Draws a run in training.
+
+    The training loop calls `observe` at each evaluation; `conclude` is called once the results of
+    the run are written.
+    """
 
     def __init__(
         self,
@@ -42,72 +45,79 @@ class LivePlotter:
         quiet: bool = False,
     ) -> None:
         self.folder, self.member, self.events, self.log = folder, member, events, log
-        share = member.settings.tracking.picture_share
+        fraction = member.settings.tracking.picture_share
         self.recorder = FrameRecorder()
-        self.drawing, self.numbers = Budget(0.7 * share, IMPORT), Budget(0.3 * share, 0.0)
-        self.able = installed("matplotlib")
+        self.picture_budget, self.histogram_budget = (
+            Budget(0.7 * fraction, IMPORT_SECONDS),
+            Budget(0.3 * fraction, 0.0),
+        )
+        self.has_matplotlib = installed("matplotlib")
         self._study: Study | None = None
-        self._moments: StepImages | None = None
-        if not self.able:
+        self._step_images: StepImages | None = None
+        if not self.has_matplotlib:
             text = f"no pictures: {missing('drawing', 'pictures', 'matplotlib')}"
             log.warning(text)
             if not quiet:
                 note(text)
-        lay_charts(events, names, log)
+        write_chart_layout(events, names, log)
 
     def observe(self, population: Population, epoch: int, step: int) -> None:
-        """Every evaluation: keep a frame; where the budgets allow it, distributions and one
-        picture.
-        """
+        """Record a frame; if the budgets allow it, also write distributions and one picture."""
         self.recorder(population, epoch, step)
-        if self.numbers.allows():
-            with self.numbers.spend(), safely(self.log, "distributions"):
+        if self.histogram_budget.allows():
+            with self.histogram_budget.spend(), safely(self.log, "distributions"):
                 from mlplab.pictures.tensorboard_extras import distributions
 
-                distributions(self.events, self._seen(population, epoch, step), population, step)
-        if self.able and self.drawing.share > 0 and self.drawing.allows():
-            with self.drawing.spend(), safely(self.log, "a picture while training"):
-                study = self._seen(population, epoch, step)
+                distributions(
+                    self.events, self._current_study(population, epoch, step), population, step
+                )
+        if (
+            self.has_matplotlib
+            and self.picture_budget.fraction > 0
+            and self.picture_budget.allows()
+        ):
+            with self.picture_budget.spend(), safely(self.log, "a picture while training"):
+                study = self._current_study(population, epoch, step)
                 if study.frames.theta_RP.isfinite().all():
-                    self._over_steps().draw_next(study, 0)
+                    self._open_step_images().draw_next(study, 0)
 
-    def _seen(self, population: Population, epoch: int, step: int) -> Study:
+    def _current_study(self, population: Population, epoch: int, step: int) -> Study:
         frames = snapshot(population, epoch, step)
         if self._study is None:
             self._study = Study(
-                self.member.settings, self.member.prepared, frames, 0, _no_history()
+                self.member.settings, self.member.prepared, frames, 0, _empty_history()
             )
         return self._study.with_frames(frames)
 
-    def _over_steps(self) -> StepImages:
-        if self._moments is None:
+    def _open_step_images(self) -> StepImages:
+        if self._step_images is None:
             from mlplab.pictures.rendering.step_images import StepImages
 
-            self._moments = StepImages(self.events)
-        return self._moments
+            self._step_images = StepImages(self.events)
+        return self._step_images
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> None:
-        """The frames, then all pictures, the rest of the images over the steps, and what
-        TensorBoard shows once. Ctrl-C leaves the rest out.
-        """
+        """Save the frames and draw everything that is still missing; Ctrl-C skips the rest."""
         try:
-            self._write_final_scalars(outcome, quiet)
+            self._draw_all(outcome, quiet)
         except KeyboardInterrupt:
             self.log.info(
-                "interrupted while drawing: some pictures are missing; mlplab report draws them"
+                "interrupted while drawing: some pictures are missing; `mlplab report` draws them"
             )
 
-    def _write_final_scalars(self, outcome: Outcome, quiet: bool) -> None:
-        frames, chosen = select_frames(self.recorder, outcome)
-        save_frames(self.folder, frames, chosen)
-        study = Study(self.member.settings, self.member.prepared, frames, chosen, outcome.history)
-        FinalFigures(self.folder, self.events, self.log, self.drawing, self._moments).draw(
-            study, quiet
+    def _draw_all(self, outcome: Outcome, quiet: bool) -> None:
+        frames, best_frame = select_frames(self.recorder, outcome)
+        save_frames(self.folder, frames, best_frame)
+        study = Study(
+            self.member.settings, self.member.prepared, frames, best_frame, outcome.history
         )
+        FinalFigures(
+            self.folder, self.events, self.log, self.picture_budget, self._step_images
+        ).draw(study, quiet)
 
 
-def _no_history() -> History:
+def _empty_history() -> History:
     import numpy as np
 
-    none = np.zeros(0)
-    return History((), none.astype(int), none.astype(int), none, np.zeros((0, 0)))
+    empty = np.zeros(0)
+    return History((), empty.astype(int), empty.astype(int), empty, np.zeros((0, 0)))

@@ -1,4 +1,4 @@
-"""Pictures over the steps of a training, for TensorBoard's slider."""
+"""Pictures over the steps of a training, for the image slider of TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ DPI = 80
 
 
 class StepImages:
-    """Draws moving pictures into an event file, in turn."""
+    """Draws the moving pictures in turn into an event file."""
 
     def __init__(self, events: EventWriter) -> None:
         self.events = events
         self.moving = [picture for picture in pictures() if picture.moving]
-        self.drawn: dict[str, set[int]] = {picture.name: set() for picture in self.moving}  # steps
+        self.drawn_steps: dict[str, set[int]] = {
+            picture.name: set() for picture in self.moving
+        }  # steps
 
     def draw_next(self, study: Study, frame: int) -> None:
-        """The picture that was drawn least often so far."""
-        picture = min(self.moving, key=lambda p: len(self.drawn[p.name]))
+        """Draw the picture that was drawn least often so far."""
+        picture = min(self.moving, key=lambda p: len(self.drawn_steps[p.name]))
         self.draw(picture, study, frame)
 
     def draw(self, picture: Picture, study: Study, frame: int) -> None:
-        """One picture at one frame; a kind that the run does not have is forgotten."""
+        """Draw one picture at one frame; a picture that does not apply to the run is dropped."""
         with style():
             figure = picture.draw(study, frame)
             if figure is None:
                 self.moving.remove(picture)
                 return
-            encoded = png(figure, DPI)
+            png_bytes = png(figure, DPI)
         step = int(study.frames.step[frame])
-        width, height = struct.unpack(">II", encoded[16:24])
-        self.events.image(picture.name, step, encoded, width, height)
-        self.drawn[picture.name].add(step)
+        width, height = struct.unpack(">II", png_bytes[16:24])
+        self.events.image(picture.name, step, png_bytes, width, height)
+        self.drawn_steps[picture.name].add(step)

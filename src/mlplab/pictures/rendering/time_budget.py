@@ -1,4 +1,4 @@
-"""How much time pictures may take while a network trains."""
+"""Limit on the time that drawing may take while a network trains."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """A share of the time since its making. What does not fit is left out, so that a run with
-    pictures is hardly slower than one without.
+    """A fraction of the time since its creation.
+
+    Work that does not fit is skipped, so that a run with pictures is hardly slower than one
+    without. `fraction` is in [0, 1]; `expected` is the estimated duration of the next work in
+    seconds.
     """
 
-    def __init__(self, share: float, expected: float) -> None:
-        # seconds that the next piece of work is thought to take
-        self.share, self.expected = share, expected
+    def __init__(self, fraction: float, expected: float) -> None:
+        self.fraction, self.expected = fraction, expected
         self.started, self.spent = time.monotonic(), 0.0
 
     @property
     def elapsed(self) -> float:
+        """Seconds since the creation of the budget."""
         return time.monotonic() - self.started
 
     def allows(self) -> bool:
-        """Whether another piece of work fits."""
-        return self.spent + self.expected <= self.share * self.elapsed
+        """Return whether the next work fits into the budget."""
+        return self.spent + self.expected <= self.fraction * self.elapsed
 
     @contextlib.contextmanager
     def spend(self) -> Iterator[None]:
-        """Count the time of a piece of work."""
+        """Count the time spent in this context, which is also the estimate for the next work."""
         started = time.monotonic()
         try:
             yield

@@ -1,5 +1,5 @@
 "use strict";
-// The numbers of the page: described in JSON, packed as deflated bytes.
+// The arrays of the page: described in JSON, packed as deflated bytes.
 const data = JSON.parse(document.getElementById("data").textContent);
 
 async function unpack() {
@@ -11,25 +11,25 @@ async function unpack() {
 
 class Arrays {
   constructor(buffer) {
-    this.found = {};
+    this.entries = {};
     for (const [name, entry] of Object.entries(data.arrays)) {
       const count = entry.shape.reduce((a, b) => a * b, 1);
       const kind = entry.kind === "float32" ? Float32Array : Uint8Array;
-      this.found[name] = { ...entry, count, values: new kind(buffer, entry.at, count) };
+      this.entries[name] = { ...entry, count, values: new kind(buffer, entry.at, count) };
     }
   }
-  has(name) { return name in this.found; }
-  // The numbers of one frame. What does not move has one frame only.
+  has(name) { return name in this.entries; }
+  // The values of one frame. Arrays that do not change have a single frame.
   frame(name, frame) {
-    const entry = this.found[name];
+    const entry = this.entries[name];
     const size = entry.count / entry.shape[0];
     const row = Math.min(frame, entry.shape[0] - 1);
     return entry.values.subarray(row * size, (row + 1) * size);
   }
-  all(name) { return this.found[name]; }
-  // A stored step as the number that it stands for.
+  all(name) { return this.entries[name]; }
+  // The number that a stored step represents.
   value(name, step) {
-    const entry = this.found[name];
+    const entry = this.entries[name];
     return entry.kind === "uint8" ? entry.low + ((entry.high - entry.low) * step) / 255 : step;
   }
 }

@@ -1,23 +1,23 @@
 "use strict";
 // Colors and canvases.
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const rgb = (word) => [1, 3, 5].map((i) => parseInt(word.slice(i, i + 2), 16));
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 const mix = (a, b, t) => a.map((v, i) => v + (b[i] - v) * t);
 const BLUE = rgb("#0072B2"), ORANGE = rgb("#D55E00"), WHITE = [255, 255, 255];
 const VIRIDIS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"].map(rgb);
 
-function diverging(v) { // -1 ... 1
+function diverging(v) { // v from -1 to 1
   const t = Math.max(-1, Math.min(1, v));
   return mix(WHITE, t < 0 ? ORANGE : BLUE, Math.abs(t));
 }
 
-function sequential(t) { // 0 ... 1
-  const place = Math.max(0, Math.min(1, t)) * (VIRIDIS.length - 1);
-  const i = Math.min(VIRIDIS.length - 2, Math.floor(place));
-  return mix(VIRIDIS[i], VIRIDIS[i + 1], place - i);
+function sequential(t) { // t from 0 to 1
+  const position = Math.max(0, Math.min(1, t)) * (VIRIDIS.length - 1);
+  const i = Math.min(VIRIDIS.length - 2, Math.floor(position));
+  return mix(VIRIDIS[i], VIRIDIS[i + 1], position - i);
 }
 
-// A canvas sized for the screen; its context, in CSS pixels.
+// Fit a canvas to the screen resolution and return its context, in CSS pixels.
 function prepare(canvas) {
   const ratio = window.devicePixelRatio || 1, box = canvas.getBoundingClientRect();
   const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
@@ -28,7 +28,7 @@ function prepare(canvas) {
   return { context, width: box.width, height: box.height };
 }
 
-// A field of size x size colors as a small picture; rows come from below.
+// A canvas of size x size colored cells; rows are numbered from the bottom.
 function fieldPicture(size, colorAt) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
@@ -69,11 +69,11 @@ function short(value) {
   return size !== 0 && (size < 0.001 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
 }
 
-// Round ticks between two numbers.
+// Round tick values between two numbers.
 function ticks(low, high, count = 5) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-  const found = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + 1e-9 * step; t += step) found.push(Number(t.toPrecision(10)));
-  return found;
+  const values = [];
+  for (let t = Math.ceil(low / step) * step; t <= high + 1e-9 * step; t += step) values.push(Number(t.toPrecision(10)));
+  return values;
 }

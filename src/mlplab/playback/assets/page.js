@@ -2,18 +2,18 @@
 const $ = (id) => document.getElementById(id);
 const classes = data.task === "classes", plane = data.plane, G = data.grid, last = data.columns.length - 1;
 const colors = data.colors.map(rgb);
-const state = { frame: 0, part: data.parts[data.parts.length - 1], discretise: false, unit: null, playing: 0, turn: [0.6, 0.4] };
+const state = { frame: 0, split: data.splits[data.splits.length - 1], discretize: false, unit: null, playing: 0, turn: [0.6, 0.4] };
 let arrays;
 
 // ---- the network -----------------------------------------------------------------------------------------------------------
-let places = [], buttons = [];
+let positions = [], buttons = [];
 
 function layNetwork() {
   const box = $("network"), width = box.clientWidth, tallest = Math.max(...data.columns.map((c) => c.names.length));
   const node = Math.max(26, Math.min(58, (width / data.columns.length) * 0.62, 560 / tallest - 14));
   const top = 34, pitch = node + 16;
   box.style.height = `${top + tallest * pitch}px`;
-  places = data.columns.map((column, i) => column.names.map((_, j) => ({
+  positions = data.columns.map((column, i) => column.names.map((_, j) => ({
     x: ((i + 0.5) * width) / data.columns.length,
     y: top + (tallest * pitch) / 2 + (j - (column.names.length - 1) / 2) * pitch - 6,
   })));
@@ -30,7 +30,7 @@ function layNetwork() {
 }
 
 function addUnit(box, i, j, name, node, room) {
-  const button = document.createElement("button"), canvas = document.createElement("canvas"), at = places[i][j];
+  const button = document.createElement("button"), canvas = document.createElement("canvas"), at = positions[i][j];
   button.type = "button"; button.className = "unit"; button.dataset.unit = `${i}.${j}`;
   button.setAttribute("aria-label", `${i === 0 ? "input" : i === last ? "output" : "unit"} ${name}`);
   Object.assign(button.style, { left: `${at.x - node / 2}px`, top: `${at.y - node / 2}px`, width: `${node}px`, height: `${node}px` });
@@ -41,8 +41,8 @@ function addUnit(box, i, j, name, node, room) {
   box.append(button);
   if (i === 0 || i === last) {
     const label = document.createElement("div");
-    const words = document.createElement("span");
-    words.textContent = name; label.className = "name"; label.append(words);
+    const text = document.createElement("span");
+    text.textContent = name; label.className = "name"; label.append(text);
     Object.assign(label.style, { left: `${at.x - room / 2}px`, top: `${at.y + node / 2 + 1}px`, width: `${room}px` });
     box.append(label);
   }
@@ -56,7 +56,7 @@ function choose(unit, button) {
   drawMap();
 }
 
-// A unit's numbers stand beside the diagram where the window is wide, and below the unit's neighbors otherwise.
+// The numbers of a unit are shown next to the diagram if the window is wide, otherwise below it.
 function besideNetwork(button) {
   const diagram = $("network").getBoundingClientRect(), unit = button.getBoundingClientRect();
   if (window.innerWidth - diagram.right > 360) return { left: diagram.right, right: diagram.right, top: unit.top, bottom: unit.top };
@@ -64,7 +64,7 @@ function besideNetwork(button) {
   return bottom > unit.bottom ? { left: diagram.left, right: diagram.left, top: unit.top, bottom } : unit;
 }
 
-// The formula of a unit with the numbers of this frame, and the range of what it puts out.
+// The formula of a unit with the weights of this frame, and the range of its output.
 function unitText(i, j) {
   const column = data.columns[i], name = `map.${i}.${j}`, range = outputRange(name);
   if (i === 0) return `${column.names[j]}: an input`;
@@ -73,7 +73,7 @@ function unitText(i, j) {
     const before = data.columns[i - 1], weights = arrays.frame(`weight.${i}`, state.frame), wide = column.names.length;
     inside = before.names.map((from, a) => [weights[a * wide + j], from]).map(([w, from]) => `${w < 0 ? "- " : "+ "}${short(Math.abs(w))} ${from}`).join(" ");
     if (before.names.length < before.total) inside += ` ... (${before.total - before.names.length} more)`;
-  } else inside = "... (layers between are not shown)";
+  } else inside = "... (previous layers are not shown)";
   if (arrays.has(`bias.${i}`)) { const b = arrays.frame(`bias.${i}`, state.frame)[j]; inside += ` ${b < 0 ? "-" : "+"} ${short(Math.abs(b))}`; }
   inside = inside.replace(/^\+ /, "");
   if (column.normalization) inside = `${column.normalization}_norm(${inside})`;
@@ -88,17 +88,17 @@ function outputRange(name) {
   return [arrays.value(name, low), arrays.value(name, high)];
 }
 
-// The color of each field of a unit's map.
+// The color of each cell of a unit's map.
 function unitColors(i, j) {
   const name = `map.${i}.${j}`, steps = arrays.frame(name, state.frame), table = [];
   const [low, high] = outputRange(name);
   const reach = Math.max(Math.abs(low), Math.abs(high), 1e-12), middle = i === last && !classes ? (low + high) / 2 : 0;
   for (let step = 0; step < 256; step++) {
     const value = arrays.value(name, step);
-    if (i === last && classes) table.push(mix(WHITE, colors[j], state.discretise ? Math.round(value) : value));
+    if (i === last && classes) table.push(mix(WHITE, colors[j], state.discretize ? Math.round(value) : value));
     else {
       const scaled = (value - middle) / (middle ? Math.max((high - low) / 2, 1e-12) : reach);
-      table.push(diverging(state.discretise ? Math.sign(scaled) * 0.8 : scaled));
+      table.push(diverging(state.discretize ? Math.sign(scaled) * 0.8 : scaled));
     }
   }
   return (field) => table[steps[field]];
@@ -109,13 +109,13 @@ function drawNetwork() {
   for (let i = 1; i <= last; i++) {
     if (!arrays.has(`weight.${i}`)) {
       context.fillStyle = css("--soft"); context.font = "20px sans-serif";
-      context.fillText("...", (places[i - 1][0].x + places[i][0].x) / 2 - 8, $("network").clientHeight / 2);
+      context.fillText("...", (positions[i - 1][0].x + positions[i][0].x) / 2 - 8, $("network").clientHeight / 2);
       continue;
     }
     const weights = arrays.frame(`weight.${i}`, state.frame), wide = data.columns[i].names.length;
     let largest = 1e-12;
     for (const w of weights) largest = Math.max(largest, Math.abs(w));
-    places[i - 1].forEach((from, a) => places[i].forEach((to, b) => {
+    positions[i - 1].forEach((from, a) => positions[i].forEach((to, b) => {
       const w = weights[a * wide + b];
       if (!Number.isFinite(w)) return;
       context.globalAlpha = 0.6;
@@ -166,8 +166,8 @@ function axesOf(context, scale, names) {
   context.fillText(names[1] || "", 0, 0); context.restore();
 }
 
-// Class and certainty at a field: [class, certainty 0 ... 1].
-function verdict(frame, field) {
+// Class and certainty in a grid cell: [class, certainty from 0 to 1].
+function predictedClass(frame, field) {
   let best = 0, most = -1;
   for (let c = 0; c < data.columns[last].names.length; c++) {
     const p = arrays.frame(`map.${last}.${c}`, frame)[field] / 255;
@@ -180,54 +180,54 @@ function verdict(frame, field) {
 function drawMap() {
   const { context, width, height } = prepare($("map"));
   const unit = state.unit;
-  $("map-title").textContent = unit ? `${data.columns[unit[0]].names[unit[1]]}, large` : "What the network says";
+  $("map-title").textContent = unit ? `Unit ${data.columns[unit[0]].names[unit[1]]}` : "Predictions";
   if (plane.dimensions === 1) { drawLine(context, width, height, unit); return; }
   const scale = mapScale(width, height);
   let picture;
   if (unit) picture = fieldPicture(G, unitColors(...unit));
   else if (classes) {
     picture = fieldPicture(G, (field) => {
-      const [best, sure] = verdict(state.frame, field);
-      return mix(WHITE, colors[best], state.discretise ? 0.6 : 0.05 + 0.65 * sure);
+      const [best, sure] = predictedClass(state.frame, field);
+      return mix(WHITE, colors[best], state.discretize ? 0.6 : 0.05 + 0.65 * sure);
     });
   } else {
-    const entry = arrays.all(`map.${last}.0`), steps = arrays.frame(`map.${last}.0`, state.frame), [low, high] = answerRange();
+    const entry = arrays.all(`map.${last}.0`), steps = arrays.frame(`map.${last}.0`, state.frame), [low, high] = targetRange();
     picture = fieldPicture(G, (field) => {
       let t = (arrays.value(`map.${last}.0`, steps[field]) - low) / (high - low);
-      if (state.discretise) t = (Math.floor(Math.max(0, Math.min(0.999, t)) * 6) + 0.5) / 6;
+      if (state.discretize) t = (Math.floor(Math.max(0, Math.min(0.999, t)) * 6) + 0.5) / 6;
       return sequential(t);
     });
     void entry;
   }
-  context.imageSmoothingEnabled = !state.discretise;
+  context.imageSmoothingEnabled = !state.discretize;
   context.drawImage(picture, margin.left, margin.top, ...scale.inner);
   axesOf(context, scale, plane.names);
-  const where = arrays.all(`place.${state.part}`).values, answers = arrays.all(`answer.${state.part}`).values, [low, high] = answerRange();
-  for (let n = 0; n < answers.length; n++) {
+  const where = arrays.all(`position.${state.split}`).values, targets = arrays.all(`target.${state.split}`).values, [low, high] = targetRange();
+  for (let n = 0; n < targets.length; n++) {
     const [x, y] = [where[2 * n], where[2 * n + 1]];
     const [x0, x1, y0, y1] = plane.extent;
     if (x < x0 || x > x1 || y < y0 || y > y1) continue;
-    dot(context, scale.x(x), scale.y(y), answerColor(answers[n], low, high));
+    dot(context, scale.x(x), scale.y(y), targetColor(targets[n], low, high));
   }
 }
 
-function answerRange() {
-  const values = Float32Array.from(arrays.all("answer.train").values).sort();
+function targetRange() {
+  const values = Float32Array.from(arrays.all("target.train").values).sort();
   const low = values[Math.floor(0.01 * (values.length - 1))], high = values[Math.ceil(0.99 * (values.length - 1))];
   return high > low ? [low, high] : [low - 0.5, high + 0.5];
 }
 
-const answerColor = (answer, low, high) => css_rgb(classes ? colors[answer] : sequential((answer - low) / (high - low)));
+const targetColor = (target, low, high) => css_rgb(classes ? colors[target] : sequential((target - low) / (high - low)));
 
 function drawLine(context, width, height, unit) {
-  const answers = arrays.all(`answer.${state.part}`).values, where = arrays.all(`place.${state.part}`).values;
+  const targets = arrays.all(`target.${state.split}`).values, where = arrays.all(`position.${state.split}`).values;
   const [i, j] = unit || [last, 0], name = `map.${i}.${j}`, entry = arrays.all(name);
-  let low = classes || unit ? entry.low : Math.min(...answers), high = classes || unit ? entry.high : Math.max(...answers);
+  let low = classes || unit ? entry.low : Math.min(...targets), high = classes || unit ? entry.high : Math.max(...targets);
   const room = 0.08 * Math.max(high - low, 1e-9); low -= room; high += room;
   const scale = mapScale(width, height, low, high), span = plane.extent[1] - plane.extent[0];
   axesOf(context, scale, [plane.names[0], unit ? data.columns[i].names[j] : classes ? "P(class | x)" : data.targets[0]]);
   context.save(); context.beginPath(); context.rect(margin.left, margin.top, ...scale.inner); context.clip();
-  if (!unit && !classes) for (let n = 0; n < answers.length; n++) dot(context, scale.x(where[n]), scale.y(answers[n]), "#56B4E9");
+  if (!unit && !classes) for (let n = 0; n < targets.length; n++) dot(context, scale.x(where[n]), scale.y(targets[n]), "#56B4E9");
   const drawn = !unit && classes ? data.classes.map((_, c) => c) : [j];
   for (const c of drawn) {
     const steps = arrays.frame(`map.${i}.${c}`, state.frame), xs = Array.from(steps, (_, k) => scale.x(plane.extent[0] + ((k + 0.5) / steps.length) * span));
@@ -243,11 +243,11 @@ function pointAt(event) {
   if (column < 0 || column >= G || (plane.dimensions === 2 && (row < 0 || row >= G))) { $("tip").hidden = true; return; }
   const field = plane.dimensions === 2 ? row * G + column : column;
   const here = plane.dimensions === 2 ? `${plane.names[0]} ${short(x)}, ${plane.names[1]} ${short(y)}` : `${plane.names[0]} ${short(x)}`;
-  const said = data.columns[last].names.slice(0, 6).map((name, c) => {
+  const values = data.columns[last].names.slice(0, 6).map((name, c) => {
     const value = arrays.value(`map.${last}.${c}`, arrays.frame(`map.${last}.${c}`, state.frame)[field]);
     return classes ? `P(${name}) ${value.toFixed(2)}` : `${name} ${short(value)}`;
   });
-  tip([here, ...said].join("\n"), { left: event.clientX, right: event.clientX + 10, top: event.clientY, bottom: event.clientY + 14 });
+  tip([here, ...values].join("\n"), { left: event.clientX, right: event.clientX + 10, top: event.clientY, bottom: event.clientY + 14 });
 }
 
 // ---- hidden spaces -----------------------------------------------------------------------------------------------------------
@@ -268,28 +268,28 @@ function laySpaces() {
 const drawSpaces = () => document.querySelectorAll("#spaces figure").forEach((figure, k) => drawSpace(figure.children[0], figure.children[1], data.spaces[k]));
 
 function drawSpace(canvas, caption, space) {
-  const { context, width, height } = prepare(canvas), answers = arrays.all(`answer.${state.part}`).values, [low, high] = answerRange();
+  const { context, width, height } = prepare(canvas), targets = arrays.all(`target.${state.split}`).values, [low, high] = targetRange();
   const dims = space.layer === 0 ? plane.dimensions : Math.min(space.units, 3) === space.units ? space.units : 2;
-  const name = space.layer === 0 ? `place.${state.part}` : `space.${space.layer}.${state.part}`;
+  const name = space.layer === 0 ? `position.${state.split}` : `space.${space.layer}.${state.split}`;
   const raw = space.layer === 0 ? arrays.all(name).values : Array.from(arrays.frame(name, state.frame), (step) => arrays.value(name, step));
   const spots = [], around = dims === 3 ? middleOf(raw) : null;
-  for (let n = 0; n < answers.length; n++) {
+  for (let n = 0; n < targets.length; n++) {
     const p = Array.from({ length: dims }, (_, d) => raw[n * dims + d]);
-    spots.push(dims === 3 ? turned(p, around) : dims === 2 ? p : [p[0], classes ? ((n * 0.618) % 1) : answers[n]]);
+    spots.push(dims === 3 ? turned(p, around) : dims === 2 ? p : [p[0], classes ? ((n * 0.618) % 1) : targets[n]]);
   }
   const xs = spots.map((p) => p[0]), ys = spots.map((p) => p[1]);
   let box = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   if (dims === 3) box = [-1, 1, -1, 1];
   const pad = 14, sx = (width - 2 * pad) / Math.max(box[1] - box[0], 1e-9), sy = (height - 2 * pad) / Math.max(box[3] - box[2], 1e-9);
   const order = spots.map((_, n) => n).sort((a, b) => (spots[a][2] || 0) - (spots[b][2] || 0));
-  for (const n of order) dot(context, pad + (xs[n] - box[0]) * sx, height - pad - (ys[n] - box[2]) * sy, answerColor(answers[n], low, high));
+  for (const n of order) dot(context, pad + (xs[n] - box[0]) * sx, height - pad - (ys[n] - box[2]) * sy, targetColor(targets[n], low, high));
   let near = 0;
   space.scored.forEach((frame, k) => { if (Math.abs(frame - state.frame) < Math.abs(space.scored[near] - state.frame)) near = k; });
   const noun = classes ? "linear accuracy" : "linear R²", title = space.layer === 0 ? "input" : `after layer ${space.layer}, ${space.units} units${space.units === 3 ? " (drag to turn)" : ""}`;
-  caption.textContent = `${title}: ${noun} ${space.scores[near] === null ? "-" : space.scores[near].toFixed(3)} (epoch ${data.epochs[space.scored[near]]})${space.said ? `; ${space.said}` : ""}`;
+  caption.textContent = `${title}: ${noun} ${space.scores[near] === null ? "-" : space.scores[near].toFixed(3)} (epoch ${data.epochs[space.scored[near]]})${space.note ? `; ${space.note}` : ""}`;
 }
 
-// The middle of points in space, and half of their largest extent.
+// The center of 3D points, and half of their largest extent.
 function middleOf(raw) {
   const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
   for (let n = 0; n < raw.length; n++) { low[n % 3] = Math.min(low[n % 3], raw[n]); high[n % 3] = Math.max(high[n % 3], raw[n]); }
@@ -326,9 +326,9 @@ function drawCurves() {
   line(context, [x(data.epochs[data.chosen]), x(data.epochs[data.chosen])], [12, height - 34], css("--soft"), 1, [2, 3]);
   line(context, [x(data.epochs[state.frame]), x(data.epochs[state.frame])], [12, height - 34], css("--accent"), 2);
   drawn.forEach(([split], k) => {
-    const words = `${split} ${metric}`, wide = context.measureText(words).width;
+    const text = `${split} ${metric}`, wide = context.measureText(text).width;
     context.fillStyle = css("--paper"); context.fillRect(width - 20 - wide, 12 + 14 * k, wide + 8, 14);
-    context.fillStyle = ["#0072B2", "#E69F00"][k]; context.textAlign = "right"; context.fillText(words, width - 16, 22 + 14 * k);
+    context.fillStyle = ["#0072B2", "#E69F00"][k]; context.textAlign = "right"; context.fillText(text, width - 16, 22 + 14 * k);
   });
   $("curves").onclick = (event) => {
     const e = epochs[0] + ((event.offsetX - 52) / (width - 64)) * (epochs[epochs.length - 1] - epochs[0]);
@@ -377,7 +377,7 @@ function toggle(id) { $(id).checked = !$(id).checked; $(id).dispatchEvent(new Ev
 
 const KEYS = {
   " ": () => play(!state.playing), ArrowLeft: () => { play(false); go(state.frame - 1); }, ArrowRight: () => { play(false); go(state.frame + 1); },
-  Home: () => go(0), End: () => go(data.epochs.length - 1), b: () => go(data.chosen), t: () => toggle("part"), d: () => toggle("steps"),
+  Home: () => go(0), End: () => go(data.epochs.length - 1), b: () => go(data.chosen), t: () => toggle("split"), d: () => toggle("steps"),
 };
 
 function listen() {
@@ -385,12 +385,12 @@ function listen() {
   $("slider").addEventListener("input", () => { play(false); go(Number($("slider").value)); });
   $("play").addEventListener("click", () => play(!state.playing));
   $("speed").addEventListener("change", () => { if (state.playing) play(true); });
-  const judged = data.parts[data.parts.length - 1];
-  $("part-label").hidden = data.parts.length < 2;
-  $("part-label").querySelector("span").textContent = `${judged} points`;
-  $("part").checked = true;
-  $("part").addEventListener("change", () => { state.part = $("part").checked ? judged : data.parts[0]; draw(); });
-  $("steps").addEventListener("change", () => { state.discretise = $("steps").checked; draw(); });
+  const evalSplit = data.splits[data.splits.length - 1];
+  $("split-label").hidden = data.splits.length < 2;
+  $("split-label").querySelector("span").textContent = `${evalSplit} points`;
+  $("split").checked = true;
+  $("split").addEventListener("change", () => { state.split = $("split").checked ? evalSplit : data.splits[0]; draw(); });
+  $("steps").addEventListener("change", () => { state.discretize = $("steps").checked; draw(); });
   $("metric").replaceChildren(...data.curves.metrics.map((metric) => new Option(metric)));
   $("metric").addEventListener("change", drawCurves);
   $("map").addEventListener("pointermove", pointAt);
@@ -412,7 +412,7 @@ function drawKey() {
     mark.style.background = css_rgb(colors[c]); entry.append(mark, name); return entry;
   }) : [];
   if (!classes && plane.dimensions === 2) {
-    const [low, high] = answerRange(), bar = document.createElement("b"), entry = document.createElement("span");
+    const [low, high] = targetRange(), bar = document.createElement("b"), entry = document.createElement("span");
     bar.style.background = `linear-gradient(90deg, ${VIRIDIS.map(css_rgb).join(", ")})`;
     entry.append(`${data.targets[0]} ${short(low)}`, bar, short(high)); entries.push(entry);
   }
@@ -423,7 +423,7 @@ unpack().then((buffer) => {
   arrays = new Arrays(buffer);
   window.playback = { data, arrays, state, go, play };
   layNetwork(); laySpaces(); drawKey(); listen();
-  const wanted = /frame=(\d+)/.exec(location.hash);
-  go(wanted ? Number(wanted[1]) : data.chosen);
+  const match = /frame=(\d+)/.exec(location.hash);
+  go(match ? Number(match[1]) : data.chosen);
   document.body.dataset.ready = "yes";
-}, (error) => { $("said").textContent = `This browser cannot show the page: ${error}`; });
+}, (error) => { $("note").textContent = `This browser cannot show the page: ${error}`; });

@@ -152,11 +152,11 @@ class JobFolders:
         def draw(events: EventWriter) -> None:
             if "tracking=full" not in member.settings.overrides:
                 return
-            from mlplab.pictures.rendering.final_figures import FinalFigures, lay_charts
+            from mlplab.pictures.rendering.final_figures import FinalFigures, write_chart_layout
             from mlplab.pictures.study import Study
 
             log = logging.getLogger("mlplab.sweeps")
-            lay_charts(events, outcome.history.names, log)
+            write_chart_layout(events, outcome.history.names, log)
             FinalFigures(folder, events, log).draw(
                 Study(member.settings, member.prepared, frames, best_frame, outcome.history),
                 quiet=True,

@@ -56,7 +56,7 @@ class Representatives:
             getattr(settings.validation, "folds", None),
             getattr(settings.validation, "repeats", None),
         )
-        data_key = repr((type(dataset), fixed, settings.loss.own_units, fold_spec))
+        data_key = repr((type(dataset), fixed, settings.loss.original_units, fold_spec))
         try:
             prepared: Prepared = self._cache.prepared(self._first.get(data_key, settings))
         except ValueError:
