@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from mlplab.io.files import write_text_atomic, yaml_text
+from mlplab.io.html import render
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
 from mlplab.runs.run import Run
@@ -28,38 +26,16 @@ def page(run: Run, study: Study) -> str:
     """Return the page as HTML. Text from users is always escaped, never markup or script."""
     description, arrays = payload(study)
     description["name"] = run.settings.name
-    command = repeat_command(run)
-    body = (_ASSETS / "page.html").read_text(encoding="utf-8")
-    for key, value in {
-        "name": run.settings.name,
-        "facts": _facts(run),
-        "command": command,
-        "config": yaml_text(run.settings.config),
-        "note": "; ".join(filter(None, [study.plane.note, description["left_out"]])),
-    }.items():
-        body = body.replace("{{" + key + "}}", html.escape(value))
-    return "\n".join(
-        [
-            "<!doctype html>",
-            (
-                '<html lang="en"><head><meta'
-                f' charset="utf-8"><title>{html.escape(run.settings.name)} · mlplab</title>'
-            ),
-            (
-                '<meta name="viewport" content="width=device-width, initial-scale=1"><link'
-                ' rel="icon" href="data:,">'
-            ),
-            f"<style>{(_ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head>",
-            f"<body>{body}",
-            f'<script type="application/json" id="data">{_script(description)}</script>',
-            f'<script type="text/plain" id="arrays">{arrays}</script>',
-            *(
-                f"<script>{(_ASSETS / name).read_text(encoding='utf-8')}</script>"
-                for name in ("arrays.js", "draw.js", "page.js")
-            ),
-            "</body></html>",
-            "",
-        ]
+    return render(
+        _ASSETS,
+        "page.html",
+        name=run.settings.name,
+        facts=_facts(run),
+        command=repeat_command(run),
+        config=yaml_text(run.settings.config),
+        note="; ".join(filter(None, [study.plane.note, description["left_out"]])),
+        description=description,
+        arrays=arrays,
     )
 
 
@@ -69,11 +45,6 @@ def repeat_command(run: Run) -> str:
     if not any(override.startswith("seed=") for override in overrides):
         overrides.append(f"seed={run.settings.seed}")
     return "mlplab train " + " ".join(shlex.quote(override) for override in overrides)
-
-
-def _script(value: Any) -> str:
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _facts(run: Run) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mlplab.extras import installed
 from mlplab.io.files import write_text_atomic
+from mlplab.io.html import render
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.text_table import command
 from mlplab.sweeps.search.space import trial_overrides
 from mlplab.sweeps.search.study import Study
 from mlplab.terminal.table import aligned
 
+_ASSETS = Path(__file__).parent / "assets"
 MAX_ROWS = 20
 # A figure is as wide as the page, and scrolls on pages narrower than this fraction of the width
 # that Optuna requests.
@@ -27,37 +29,24 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
         return
     import plotly.io
 
-    sections: list[str] = []
+    figures: list[dict[str, Any]] = []
     for heading, figure in study.figures().items():
         figure.update_layout(
             template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50}
         )
         min_width = round(MIN_WIDTH_FRACTION * (figure.layout.width or 0))
         figure.layout.width = None
-        figure_html = plotly.io.to_html(
+        drawing = plotly.io.to_html(
             figure,
             full_html=False,
-            include_plotlyjs="inline" if not sections else False,
+            include_plotlyjs="inline" if not figures else False,
             config={"responsive": True},
         )
-        sections.append(
-            f'<h2>{html.escape(heading)}</h2><div class="figure"><div'
-            f' style="min-width:{min_width}px">{figure_html}</div></div>'
-        )
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0"
-        " 1rem}.figure{overflow-x:auto}"
-        "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f6f6;padding:1rem}"
-    )
-    table_text = html.escape("\n".join(lines(study, results)))
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(results.name)}</title><style>{style}</style></head><body>"
-    )
+        figures.append({"heading": heading, "min_width": min_width, "drawing": drawing})
+    summary = "\n".join(lines(study, results))
     write_text_atomic(
         folder / "search.html",
-        f"{page}<h1>{html.escape(results.name)}</h1><pre>{table_text}</pre>{''.join(sections)}"
-        "</body></html>\n",
+        render(_ASSETS, "search.html", name=results.name, summary=summary, figures=figures),
     )
 
 
