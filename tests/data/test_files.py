@@ -147,7 +147,7 @@ def test_without_a_header_columns_are_numbered():
     Path("plain.csv").write_text("1.5,2,a\n2.5,3,b\n" * 20)
     found = read("plain.csv")
     assert list(found.frame.columns) == ["x1", "x2", "x3"]
-    assert "no header" in found.told[0]
+    assert "no header" in found.notes[0]
     assert list(read("plain.csv", Format(header=True)).frame.columns) == ["1.5", "2", "a"]
 
 
@@ -285,7 +285,7 @@ def test_d3_an_empty_target(task, capfd):
         capfd,
         f"target '{target}'",
         "row 4",
-        "1 are",
+        "1 of 120 cells are",
     )
 
 
@@ -393,7 +393,7 @@ def test_labels_are_kept_whatever_they_are(labels):
     [
         ("a,b,y\n1,2,p\n1,2\n3,4,q\n", "2 cells, not 3"),
         ("a,b,y\n1,2,p\n1,2,3,q\n3,4,q\n", "4 cells, not 3"),
-        ("a,a,y\n1,2,p\n3,4,q\n", "'a' is there 2 times"),
+        ("a,a,y\n1,2,p\n3,4,q\n", "'a' occurs 2 times"),
         ("a,,y\n1,2,p\n3,4,q\n", "column 2 has no name"),
     ],
 )
@@ -420,7 +420,7 @@ def test_d12_types_that_are_no_data(capfd):
     frame = people().assign(number=lambda f: 2**30 + np.arange(len(f)) * 7 % 1000)
     frame.to_csv("people.csv", index=False)
     prepared = prepare(file(), 0, True)
-    assert any("Single precision" in finding.done for finding in prepared.report.findings)
+    assert any("Single precision" in finding.consequence for finding in prepared.report.findings)
 
 
 @row("D13")
@@ -431,7 +431,7 @@ def test_d13_constant_columns(tmp_path):
     prepared = prepare(file(), 0, True)
     assert np.isfinite(prepared.train.x).all()
     assert any(
-        finding.column == "same" and "always the same" in finding.what
+        finding.column == "same" and "always the same" in finding.observation
         for finding in prepared.report.findings
     )
 
@@ -450,17 +450,20 @@ def test_what_is_odd_is_told():
     frame = pd.concat([frame, frame.iloc[:15]], ignore_index=True)
     frame.to_csv("people.csv", index=False)
     findings = prepare(file(), 0, True).report.findings
-    told = {(finding.column, finding.what.split(",")[0]) for finding in findings}
+    told = {(finding.column, finding.observation.split(",")[0]) for finding in findings}
     assert ("leak", "predicts the target almost by itself") in told
-    assert any("repeat another one" in finding.what for finding in findings)
-    assert any("have the features of a train row" in finding.what for finding in findings)
+    assert any("repeat another one" in finding.observation for finding in findings)
+    assert any("have the features of a train row" in finding.observation for finding in findings)
     fresh = people(200).assign(code=np.arange(200) + 1000)
     fresh.to_csv("people.csv", index=False)
-    assert any("identifier" in finding.what for finding in prepare(file(), 0, True).report.findings)
+    assert any(
+        "identifier" in finding.observation for finding in prepare(file(), 0, True).report.findings
+    )
     rare = people(400).assign(churn=lambda f: np.where(f.index < 12, "yes", "no"))
     rare.to_csv("people.csv", index=False)
     assert any(
-        "3.0% of the rows" in finding.what for finding in prepare(file(), 0, True).report.findings
+        "3.0% of the rows" in finding.observation
+        for finding in prepare(file(), 0, True).report.findings
     )
 
 

@@ -20,7 +20,7 @@ def frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, p
     """All at once; in sections; how many tables were parsed for the second."""
     whole = read(path).frame
     parsed, table = [], csv._table
-    monkeypatch.setattr(csv, "SECTION", 512)
+    monkeypatch.setattr(csv, "SECTION_BYTES", 512)
     monkeypatch.setattr(
         csv, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more)
     )
@@ -92,7 +92,7 @@ def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(
     path.write_text("\n".join(lines(**{f"row_{ROWS - 5}": "1,2"})))
     with pytest.raises(DataError) as whole:
         read(path)
-    monkeypatch.setattr(csv, "SECTION", 512)
+    monkeypatch.setattr(csv, "SECTION_BYTES", 512)
     with pytest.raises(DataError) as sections:
         read(path)
     assert str(whole.value) == str(sections.value)
@@ -106,8 +106,8 @@ def test_a_large_file_is_not_held_twice(tmp_path: Path, monkeypatch: pytest.Monk
     path, rows, columns = tmp_path / "a.csv", 60_000, 12
     values = np.random.default_rng(0).normal(size=(rows, columns)).round(12)
     pd.DataFrame(values, columns=[f"x{i}" for i in range(columns)]).to_csv(path, index=False)
-    monkeypatch.setattr(csv, "SECTION", 1 << 20)
-    assert path.stat().st_size > 8 * csv.SECTION
+    monkeypatch.setattr(csv, "SECTION_BYTES", 1 << 20)
+    assert path.stat().st_size > 8 * csv.SECTION_BYTES
     usual = pa.default_memory_pool()
     watched = pa.proxy_memory_pool(usual)
     pa.set_memory_pool(watched)

@@ -95,8 +95,8 @@ def test_a_row_that_overflows_is_refused_with_its_number_and_its_file(run, out, 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_the_number_of_a_row_counts_through_the_pieces_of_a_file(kind, place, monkeypatch, capfd):
     table(place / "long.csv", 3000, at=2345)
-    monkeypatch.setattr(streaming, "BLOCK", 1 << 14)
-    monkeypatch.setattr(streaming, "ROWS", 500)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 500)
     if kind == "parquet":
         pd.read_csv("long.csv").to_parquet("long.parquet")
     errors = refusal(capfd, "predict", "classes", f"long.{kind}", "-o", "o.csv")
