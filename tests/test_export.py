@@ -18,7 +18,7 @@ import mlplab
 from mlplab.cli import main
 from mlplab.export import files
 from mlplab.export.checking import difference, random_rows
-from mlplab.export.columns import coded, inputs, raw
+from mlplab.export.columns import coded_inputs, inputs, raw_inputs
 from mlplab.export.pipeline import Pipeline
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.runs.ensemble import Predictor
@@ -118,7 +118,7 @@ def test_ten_thousand_rows_agree(exported, target, more, form):
     frame = random_rows(run, 10_000, seed=7)
     assert frame.isna().sum().gt(500)[["a", "when", "town of birth"]].all()
     assert (frame["town of birth"] == "never met").sum() > 500
-    ask = files.ask_onnx if form == "onnx" else files.ask_torch
+    ask = files.predict_onnx if form == "onnx" else files.predict_torch
     found = ask(out, inputs([run]), frame)
     assert difference([run], predictor.scores(frame, "rows")[0], found) <= (
         1e-8 if run.settings.dtype == "float64" else 1e-5
@@ -148,12 +148,12 @@ def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path, exp
         "ok",
     ]
     frame = table(tmp_path / "again.csv", rows=57)
-    label, probabilities = session.run(["label", "probabilities"], raw(inputs([run]), frame))
+    label, probabilities = session.run(["label", "probabilities"], raw_inputs(inputs([run]), frame))
     mine = Predictor((run,)).table(frame, "rows")
     assert list(label) == list(mine.prediction)
     assert np.abs(probabilities - mine[["P(down)", "P(flat)", "P(up)"]].to_numpy()).max() < 1e-5
     one = session.run(
-        ["label"], {name: values[:1] for name, values in raw(inputs([run]), frame).items()}
+        ["label"], {name: values[:1] for name, values in raw_inputs(inputs([run]), frame).items()}
     )[0]
     assert one[0] == label[0]
 
@@ -200,8 +200,9 @@ def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
     run = mlplab.run([*words, f"hydra.run.dir={tmp_path}/run"])
     columns, frame = inputs([run]), random_rows(run, 50)
     with torch.no_grad():
-        said = Pipeline([run]).eval()(*map(torch.from_numpy, coded(columns, raw(columns, frame))))
-    assert difference([run], Predictor((run,)).scores(frame, "rows")[0], said[0].numpy()) <= 1e-5
+        arrays = coded_inputs(columns, raw_inputs(columns, frame))
+        scores = Pipeline([run]).eval()(*map(torch.from_numpy, arrays))[0].numpy()
+    assert difference([run], Predictor((run,)).scores(frame, "rows")[0], scores) <= 1e-5
 
 
 def test_folds_that_met_different_words_are_one_module(tmp_path):
@@ -216,9 +217,10 @@ def test_folds_that_met_different_words_are_one_module(tmp_path):
     rows, columns = random_rows(predictor.runs[0], 50), inputs(predictor.runs)
     with torch.no_grad():
         module = Pipeline(predictor.runs).eval()
-        said = module(*map(torch.from_numpy, coded(columns, raw(columns, rows))))[0].numpy()
+        arrays = coded_inputs(columns, raw_inputs(columns, rows))
+        scores = module(*map(torch.from_numpy, arrays))[0].numpy()
     assert len(predictor.runs) == 3
-    assert difference(predictor.runs, predictor.scores(rows, "rows")[0], said) <= 1e-5
+    assert difference(predictor.runs, predictor.scores(rows, "rows")[0], scores) <= 1e-5
 
 
 @pytest.mark.campaign("fuzz")

@@ -92,8 +92,8 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
         row = int(wrong.argmax())
         raise DataError(
             f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
-            f" valid weight; {int(wrong.sum())} such cell(s). Weights are numbers >= 0, at least one"
-            " of them above 0."
+            f" valid weight; {int(wrong.sum())} such cell(s). Weights are numbers >= 0 that are not"
+            " all 0."
         )
     return np.asarray(numbers, np.float64)
 
