@@ -24,7 +24,7 @@ def held_out_rows(
 
     Args:
         table: a Table or RawTable.
-        groups: the group of each row [N], if whole groups must stay together.
+        groups: the group of each row [N], if groups must not be divided.
         kfold: the numbers of folds and repeats.
         rng: the source of the shuffling.
 

@@ -35,9 +35,11 @@ def split_rows(
     Raises:
         DataError: if there are too few rows, in all or of a class.
     """
-    given = dict(table.given_split or {"train": np.arange(len(table.x))})
-    pool_N = given["train"]
-    sizes = {name: 0 if name in given else _size(fractions[name], len(pool_N)) for name in HELD_OUT}
+    predefined = dict(table.given_split or {"train": np.arange(len(table.x))})
+    pool_N = predefined["train"]
+    sizes = {
+        name: 0 if name in predefined else _size(fractions[name], len(pool_N)) for name in HELD_OUT
+    }
     needed = table.task.num_classes if table.task.classifies else 1
     if len(pool_N) - sum(sizes.values()) < needed:
         raise DataError(
@@ -53,7 +55,9 @@ def split_rows(
     )
     drawn = {name: order_N[split_N == index] for index, name in enumerate(SPLITS)}
     return {
-        name: given[name].astype(np.int64) if name in given and name != "train" else drawn[name]
+        name: predefined[name].astype(np.int64)
+        if name in predefined and name != "train"
+        else drawn[name]
         for name in SPLITS
     }
 

@@ -48,10 +48,10 @@ def _by_group(
 
     A predefined split keeps its rows.
     """
-    given = dict(table.given_split or {})
-    pool = given.pop("train", np.arange(len(table.y)))
+    predefined = dict(table.given_split or {})
+    pool = predefined.pop("train", np.arange(len(table.y)))
     groups, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
-    sizes = {**_sizes(len(codes), fractions), **dict.fromkeys(given, 0)}
+    sizes = {**_sizes(len(codes), fractions), **dict.fromkeys(predefined, 0)}
     splits_needed = 1 + sum(size > 0 for size in sizes.values())
     if len(groups) < splits_needed:
         raise DataError(
@@ -68,7 +68,7 @@ def _by_group(
             split_of_group[group] = SPLITS.index(split)
             num_rows += counts[group]
     return {
-        split: given[split] if split in given else pool[split_of_group[codes] == i]
+        split: predefined[split] if split in predefined else pool[split_of_group[codes] == i]
         for i, split in enumerate(SPLITS)
     }
 
