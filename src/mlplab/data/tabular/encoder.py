@@ -86,7 +86,7 @@ class ColumnEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a JSON file, without loss of precision."""
-        stored = {
+        stored: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
             "fill": self.fill,
