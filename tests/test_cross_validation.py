@@ -248,8 +248,8 @@ def test_the_interval_of_folds_is_wider_than_that_of_seeds():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"dataset.time_column": "x0"}, "came later"),
-        ({"dataset.test_path": "t.csv"}, "a split of its own"),
+        ({"dataset.time_column": "x0"}, "rows that are later"),
+        ({"dataset.test_path": "t.csv"}, "a predefined split"),
         ({"validation.folds": 104}, "too few for validation.folds=104"),
         ({"validation.folds": 1}, "validation.folds"),
         ({"validation.fold": 5}, "out of range"),

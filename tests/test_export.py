@@ -1,5 +1,6 @@
-"""Exported models say what the run says: raw columns in, with empty cells and words that training
-never met.
+"""Exported models predict like their runs from raw columns.
+
+The columns include empty cells and categories that training never saw.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import mlplab
 from mlplab.cli import main
 from mlplab.export import files
 from mlplab.export.checking import difference, random_rows
-from mlplab.export.columns import coded, inputs, raw
+from mlplab.export.columns import coded_inputs, inputs, raw_inputs
 from mlplab.export.pipeline import Pipeline
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.runs.ensemble import Predictor
@@ -58,7 +59,7 @@ TARGETS = {"t": "[v,w]", "v": "[t,w]", "[v,w]": "[t]"}
 
 def trained(folder, target, **more):
     table(folder / "t.csv")
-    own = {
+    overrides = {
         "dataset": "file",
         "dataset.path": str(folder / "t.csv"),
         "dataset.target": target,
@@ -69,25 +70,25 @@ def trained(folder, target, **more):
         "tracking": "summary",
         "hydra.run.dir": str(folder / "run"),
     }
-    return mlplab.run([f"{key}={value}" for key, value in {**own, **more}.items()])
+    return mlplab.run([f"{key}={value}" for key, value in {**overrides, **more}.items()])
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A run, the file of it, and by how much the file is off; made once a module."""
-    made = {}
+    """Return a run, its exported file and the largest difference, exported once per module."""
+    exports = {}
 
-    def export(target, more, form):
-        key = (target, *more.items(), form)
-        if key not in made:
+    def export(target, more, file_format):
+        key = (target, *more.items(), file_format)
+        if key not in exports:
             folder = tmp_path_factory.mktemp("exported")
             run = trained(folder, target, **more)
-            made[key] = (
+            exports[key] = (
                 run,
                 folder / "model",
-                files.export(Predictor((run,)), form, folder / "model"),
+                files.export(Predictor((run,)), file_format, folder / "model"),
             )
-        return made[key]
+        return exports[key]
 
     return export
 
@@ -98,40 +99,42 @@ MODELS = [
     ("v", {"dataset.scaling": "quantile"}),
     ("[v,w]", {"dataset.scaling": "minmax", "dtype": "float64"}),
 ]
-FORMS = {"t": "onnx", "[v,w]": "torch"}
-"""In which form a target is exported by default; the campaign exports all in both."""
+DEFAULT_FORMATS = {"t": "onnx", "[v,w]": "torch"}
+"""Target -> the format it is exported in by default; the campaign exports all in both."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("target", "more", "form"),
+    ("target", "more", "file_format"),
     subset_by_default(
         "fuzz",
-        [(*model, form) for model in MODELS for form in ("onnx", "torch")],
-        lambda target, more, form: form == FORMS.get(target) and "dataset.encode" not in more,
+        [(*model, file_format) for model in MODELS for file_format in ("onnx", "torch")],
+        lambda target, more, file_format: (
+            file_format == DEFAULT_FORMATS.get(target) and "dataset.encode" not in more
+        ),
     ),
 )
-def test_ten_thousand_rows_agree(exported, target, more, form):
-    run, out, off = exported(target, more, form)
+def test_ten_thousand_rows_agree(exported, target, more, file_format):
+    run, out, largest = exported(target, more, file_format)
     predictor = Predictor((run,))
-    assert off <= 1e-5
+    assert largest <= 1e-5
     frame = random_rows(run, 10_000, seed=7)
     assert frame.isna().sum().gt(500)[["a", "when", "town of birth"]].all()
     assert (frame["town of birth"] == "never met").sum() > 500
-    ask = files.ask_onnx if form == "onnx" else files.ask_torch
-    found = ask(out, inputs([run]), frame)
-    assert difference([run], predictor.scores(frame, "rows")[0], found) <= (
+    predict = files.predict_onnx if file_format == "onnx" else files.predict_torch
+    scores = predict(out, inputs([run]), frame)
+    assert difference([run], predictor.scores(frame, "rows")[0], scores) <= (
         1e-8 if run.settings.dtype == "float64" else 1e-5
     )
 
 
 @pytest.mark.slow
-def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path, exported):
+def test_the_onnx_file_describes_its_inputs_and_returns_labels(tmp_path, exported):
     run, path, _ = exported("t", MODELS[0][1], "onnx")
     session = ort.InferenceSession(str(path))
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["classes"]) == ["down", "flat", "up"]
-    assert [one["kind"] for one in json.loads(told["inputs"])] == [
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == ["down", "flat", "up"]
+    assert [one["kind"] for one in json.loads(metadata["inputs"])] == [
         "number",
         "number",
         "date",
@@ -139,7 +142,7 @@ def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path, exp
         "category",
         "boolean",
     ]
-    assert [given.name for given in session.get_inputs()] == [
+    assert [model_input.name for model_input in session.get_inputs()] == [
         "a",
         "count",
         "when",
@@ -148,21 +151,21 @@ def test_the_onnx_file_alone_says_what_to_give_it_and_gives_labels(tmp_path, exp
         "ok",
     ]
     frame = table(tmp_path / "again.csv", rows=57)
-    label, probabilities = session.run(["label", "probabilities"], raw(inputs([run]), frame))
-    mine = Predictor((run,)).table(frame, "rows")
-    assert list(label) == list(mine.prediction)
-    assert np.abs(probabilities - mine[["P(down)", "P(flat)", "P(up)"]].to_numpy()).max() < 1e-5
+    label, probabilities = session.run(["label", "probabilities"], raw_inputs(inputs([run]), frame))
+    expected = Predictor((run,)).table(frame, "rows")
+    assert list(label) == list(expected.prediction)
+    assert np.abs(probabilities - expected[["P(down)", "P(flat)", "P(up)"]].to_numpy()).max() < 1e-5
     one = session.run(
-        ["label"], {name: values[:1] for name, values in raw(inputs([run]), frame).items()}
+        ["label"], {name: values[:1] for name, values in raw_inputs(inputs([run]), frame).items()}
     )[0]
     assert one[0] == label[0]
 
 
 @pytest.mark.slow
 def test_every_activation_is_exported(tmp_path):
-    words = sorted(set(ACTIVATIONS) - {"binary_step"})
-    hidden = ",".join(f"{{units:4,activation:{word}}}" for word in words)
-    own = [
+    names = sorted(set(ACTIVATIONS) - {"binary_step"})
+    hidden = ",".join(f"{{units:4,activation:{name}}}" for name in names)
+    overrides = [
         "dataset=iris",
         f"model.hidden=[{hidden}]",
         "initializer=he_normal",
@@ -170,7 +173,7 @@ def test_every_activation_is_exported(tmp_path):
         "tracking=off",
         f"hydra.run.dir={tmp_path}/run",
     ]
-    run = mlplab.run(own)
+    run = mlplab.run(overrides)
     assert files.export(Predictor((run,)), "onnx", tmp_path / "m.onnx") <= 1e-5
 
 
@@ -179,7 +182,7 @@ LOSSES = ["bce", "mse_onehot", "brier", "focal", "squared_hinge"]
 
 @pytest.mark.campaign("fuzz")
 @pytest.mark.parametrize("loss", LOSSES)
-def test_what_a_loss_makes_of_outputs_is_exported(tmp_path, loss):
+def test_the_predictions_of_a_loss_are_exported(tmp_path, loss):
     run = mlplab.run(
         [
             "dataset=moons",
@@ -194,40 +197,42 @@ def test_what_a_loss_makes_of_outputs_is_exported(tmp_path, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_what_a_loss_makes_of_outputs_is_inside(tmp_path, loss):
-    """The module that is exported says what the run says; the campaign writes the files."""
-    words = ["dataset=moons", f"loss={loss}", "training.epochs=2", "tracking=off"]
-    run = mlplab.run([*words, f"hydra.run.dir={tmp_path}/run"])
+def test_the_predictions_of_a_loss_are_in_the_module(tmp_path, loss):
+    """The exported module predicts like the run; the campaign writes the files."""
+    overrides = ["dataset=moons", f"loss={loss}", "training.epochs=2", "tracking=off"]
+    run = mlplab.run([*overrides, f"hydra.run.dir={tmp_path}/run"])
     columns, frame = inputs([run]), random_rows(run, 50)
     with torch.no_grad():
-        said = Pipeline([run]).eval()(*map(torch.from_numpy, coded(columns, raw(columns, frame))))
-    assert difference([run], Predictor((run,)).scores(frame, "rows")[0], said[0].numpy()) <= 1e-5
+        arrays = coded_inputs(columns, raw_inputs(columns, frame))
+        scores = Pipeline([run]).eval()(*map(torch.from_numpy, arrays))[0].numpy()
+    assert difference([run], Predictor((run,)).scores(frame, "rows")[0], scores) <= 1e-5
 
 
-def test_folds_that_met_different_words_are_one_module(tmp_path):
-    """As the file of the campaign: each fold has codes of its own for the words of a category."""
+def test_folds_with_different_categories_are_one_module(tmp_path):
+    """Like the test of the campaign: each fold has different codes for the categories."""
     frame = table("t.csv", rows=120)
     frame.loc[3, "town of birth"] = "once"
     frame.to_csv("t.csv", index=False)
-    words = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]"]
-    own = ["dataset.missing=impute", "training.epochs=2", "tracking=off"]
-    mlplab.sweep([*words, *own, "validation=kfold", "validation.folds=3"], "kf")
+    overrides = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]"]
+    overrides += ["dataset.missing=impute", "training.epochs=2", "tracking=off"]
+    mlplab.sweep([*overrides, "validation=kfold", "validation.folds=3"], "kf")
     predictor = Predictor.from_folder(Path("kf"))
     rows, columns = random_rows(predictor.runs[0], 50), inputs(predictor.runs)
     with torch.no_grad():
         module = Pipeline(predictor.runs).eval()
-        said = module(*map(torch.from_numpy, coded(columns, raw(columns, rows))))[0].numpy()
+        arrays = coded_inputs(columns, raw_inputs(columns, rows))
+        scores = module(*map(torch.from_numpy, arrays))[0].numpy()
     assert len(predictor.runs) == 3
-    assert difference(predictor.runs, predictor.scores(rows, "rows")[0], said) <= 1e-5
+    assert difference(predictor.runs, predictor.scores(rows, "rows")[0], scores) <= 1e-5
 
 
 @pytest.mark.campaign("fuzz")
-def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, capsys):
+def test_folds_with_different_categories_are_one_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     frame = table("t.csv")
     frame.loc[3, "town of birth"] = "once"
     frame.to_csv("t.csv", index=False)
-    own = [
+    overrides = [
         "dataset=file",
         "dataset.path=t.csv",
         "dataset.target=t",
@@ -238,7 +243,7 @@ def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, cap
         main(
             [
                 "train",
-                *own,
+                *overrides,
                 "validation=kfold",
                 "training.epochs=2",
                 "tracking=off",
@@ -248,8 +253,8 @@ def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, cap
         == 0
     )
     capsys.readouterr()
-    for form in ("onnx", "torch"):
-        assert main(["export", "kf", "--format", form]) == 0
+    for file_format in ("onnx", "torch"):
+        assert main(["export", "kf", "--format", file_format]) == 0
         out = capsys.readouterr().out
         assert "the mean of 5 runs" in out
         assert "town of birth: category" in out
@@ -258,15 +263,15 @@ def test_folds_that_met_different_words_are_one_model(tmp_path, monkeypatch, cap
     assert main(["export", "kf", "--force", "--best", "2"]) == 0
 
 
-def test_a_file_that_would_say_something_else_is_not_written(tmp_path, monkeypatch):
+def test_a_file_with_other_predictions_is_not_written(tmp_path, monkeypatch):
     run = mlplab.run(
         ["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
     )
-    right = Pipeline.forward
+    forward = Pipeline.forward
 
     def wrong(self, *columns):
-        scores, place = right(self, *columns)
-        return scores * 0.999, place
+        scores, index = forward(self, *columns)
+        return scores * 0.999, index
 
     monkeypatch.setattr(Pipeline, "forward", wrong)
     with pytest.raises(ValueError, match="was not written"):
@@ -274,7 +279,7 @@ def test_a_file_that_would_say_something_else_is_not_written(tmp_path, monkeypat
     assert not list(tmp_path.glob("*m.pt2*"))
 
 
-def test_without_the_extra_one_paragraph_says_what_to_install(tmp_path, monkeypatch, capsys):
+def test_without_the_extra_the_error_names_what_to_install(tmp_path, monkeypatch, capsys):
     run = mlplab.run(
         ["dataset=moons", "training.epochs=1", "tracking=off", f"hydra.run.dir={tmp_path}/run"]
     )
@@ -284,7 +289,7 @@ def test_without_the_extra_one_paragraph_says_what_to_install(tmp_path, monkeypa
     assert not (run.folder / "model.onnx").exists()
 
 
-def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monkeypatch):
+def test_a_batched_ensemble_predicts_like_single_networks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = mlplab.sweep(
         [
@@ -300,34 +305,34 @@ def test_many_networks_predict_together_what_each_predicts_alone(tmp_path, monke
     )
     predictor = Predictor.from_folder(Path(frame.attrs["folder"]))
     rows = random_rows(predictor.runs[0], 50)
-    alone = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
+    single = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
     mean, spread = predictor.scores(rows, "rows")
-    assert np.allclose(mean, alone.mean(0), atol=1e-6)
-    assert np.allclose(spread, alone.std(0), atol=1e-6)
+    assert np.allclose(mean, single.mean(0), atol=1e-6)
+    assert np.allclose(spread, single.std(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("word", sorted(ACTIVATIONS))
-def test_every_activation_predicts_in_a_population(word, moons):
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_every_activation_predicts_in_a_population(activation, moons):
     from mlplab.runs.stacked_models import StackedModels
 
-    kind = ACTIVATIONS[word]
+    kind = ACTIVATIONS[activation]
     runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]
     assert len(runs) == 2
     x = np.random.default_rng(0).normal(size=(20, 2))
-    found = StackedModels(runs).predict([x])
-    for run, own in zip(runs, found, strict=True):
-        assert np.allclose(own, run.scores(x), atol=1e-6)
+    batched = StackedModels(runs).predict([x])
+    for run, scores in zip(runs, batched, strict=True):
+        assert np.allclose(scores, run.scores(x), atol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def moons(tmp_path_factory):
-    """Two runs of each activation, trained as one sweep."""
+    """Return two runs of each activation, trained as one sweep."""
     folder = tmp_path_factory.mktemp("moons") / "sweep"
-    words = ["dataset=moons", "training.steps=2", "tracking=off", "seed=0,1"]
+    overrides = ["dataset=moons", "training.steps=2", "tracking=off", "seed=0,1"]
     hidden = [
-        f"[{{units:6,activation:{word}}},{{units:6,activation:{word}}}]" for word in ACTIVATIONS
+        f"[{{units:6,activation:{name}}},{{units:6,activation:{name}}}]" for name in ACTIVATIONS
     ]
-    mlplab.sweep([*words, f"model.hidden={','.join(hidden)}"], folder)
+    mlplab.sweep([*overrides, f"model.hidden={','.join(hidden)}"], folder)
     return [mlplab.load(path) for path in sorted((folder / "jobs").iterdir())]
 
 
@@ -350,16 +355,15 @@ def test_the_exported_program_runs_without_mlplab(tmp_path):
         "row = torch.tensor([[5.1, 3.5, 1.4, 0.2]], dtype=torch.float64)\n"
         "print(program.module()(row)[0].tolist())"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         check=True,
     )
-    classes, found = done.stdout.strip().splitlines()
+    classes, probabilities = process.stdout.strip().splitlines()
     assert "setosa" in classes
-    assert np.allclose(
-        json.loads(found)[0], run.predict_proba(np.array([[5.1, 3.5, 1.4, 0.2]]))[0], atol=1e-6
-    )
+    expected = run.predict_proba(np.array([[5.1, 3.5, 1.4, 0.2]]))[0]
+    assert np.allclose(json.loads(probabilities)[0], expected, atol=1e-6)
     assert torch.__version__

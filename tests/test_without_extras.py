@@ -1,5 +1,6 @@
-"""mlplab as `pip install mlplab` leaves it, without any extra: everything works, or is refused with
-the name of the extra that it needs.
+"""mlplab without any extra, as installed by `pip install mlplab`.
+
+Every command works, or is refused with the name of the extra that it needs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FOR_USERS = {
+OPTIONAL = {
     Requirement(line).name
     for extra, lines in PROJECT["optional-dependencies"].items()
     if extra not in ("test", "dev")
@@ -52,7 +53,7 @@ from pathlib import Path
 from mlplab.cli import COMMANDS, main
 
 TINY = ["experiment=xor_mlp", "training.epochs=2", "dataset.num_samples=60"]
-LINES = [  # and the extra that each needs
+LINES = [  # arguments and the extra that they need
     (["train", *TINY, "hydra.run.dir=run"], None),
     (["train", *TINY, "-m", "seed=0,1", "hydra.sweep.dir=sweep"], None),
     (["plan", *TINY, "seed=0,1"], None),
@@ -80,14 +81,14 @@ LINES = [  # and the extra that each needs
     (["train", *TINY, "-m", "seed=0,1", "sweep.engine=slurm", "hydra.sweep.dir=x"], "slurm"),
 ]
 assert {line[0] for line, _ in LINES} == set(COMMANDS)
-found = []
+results = []
 for line, extra in LINES:
     before = set(map(str, Path().rglob("*")))
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         code = main(line)
     left = sorted(set(map(str, Path().rglob("*"))) - before) if extra else []
-    found.append([line, extra, code, errors.getvalue(), left])
+    results.append([line, extra, code, errors.getvalue(), left])
 
 import mlplab
 from mlplab.errors import MlplabError
@@ -100,49 +101,56 @@ for name, extra, call in [
     except Exception as error:
         code = 2 if isinstance(error, MlplabError) else 1
         left = ["y"] if Path("y").exists() else []
-        found.append([[name], extra, code, str(error), left])
+        results.append([[name], extra, code, str(error), left])
     else:
-        found.append([[name], extra, 0, "", []])
-Path("found.json").write_text(json.dumps(found))
+        results.append([[name], extra, 0, "", []])
+Path("results.json").write_text(json.dumps(results))
 """
 
 
 def modules(names) -> set[str]:
-    """The modules of these distributions, installed or not."""
-    known = importlib.metadata.packages_distributions()
-    wanted = {canonicalize_name(name) for name in names}
-    return wanted | {
+    """Return the modules of these distributions, installed or not."""
+    distributions = {canonicalize_name(name) for name in names}
+    return distributions | {
         module
-        for module, owners in known.items()
-        if {canonicalize_name(owner) for owner in owners} & wanted
+        for module, providers in importlib.metadata.packages_distributions().items()
+        if {canonicalize_name(provider) for provider in providers} & distributions
     }
 
 
-def test_the_extras_that_are_hidden_are_those_of_the_project():
-    assert modules(FOR_USERS) >= {"matplotlib", "pandas", "PIL", "pyarrow", "plotly", "onnx", "ray"}
-    assert modules(FOR_USERS) >= {"onnxruntime", "onnxscript", "optuna", "cmaes", "submitit"}
+def test_the_hidden_packages_are_the_extras_of_the_project():
+    assert modules(OPTIONAL) >= {
+        "matplotlib",
+        "pandas",
+        "PIL",
+        "pyarrow",
+        "plotly",
+        "onnx",
+        "ray",
+    }
+    assert modules(OPTIONAL) >= {"onnxruntime", "onnxscript", "optuna", "cmaes", "submitit"}
 
 
 def at_import(path: Path) -> set[str]:
-    """The modules that this one imports when it is imported itself."""
-    found, waiting = set(), list(ast.parse(path.read_text()).body)
+    """Return the modules that a file imports when it is imported itself."""
+    imported, waiting = set(), list(ast.parse(path.read_text()).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting += node.orelse
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             waiting += [
                 child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)
             ]
-    return found
+    return imported
 
 
-def test_only_what_draws_imports_an_extra_at_its_top():
-    """The others import it inside functions, where something can say what is missing."""
+def test_only_drawing_modules_import_an_extra_at_the_top():
+    """Other modules import an extra inside functions, after checking that it is installed."""
     source = ROOT / "src"
     imported = {
         ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): (
@@ -150,11 +158,13 @@ def test_only_what_draws_imports_an_extra_at_its_top():
         )
         for path in (source / "mlplab").rglob("*.py")
     }
-    hidden = modules(FOR_USERS)
+    hidden = modules(OPTIONAL)
     needing = {
-        name for name, own in imported.items() if {one.partition(".")[0] for one in own} & hidden
+        name
+        for name, targets in imported.items()
+        if {module.partition(".")[0] for module in targets} & hidden
     }
-    while more := {name for name, own in imported.items() if own & needing} - needing:
+    while more := {name for name, targets in imported.items() if targets & needing} - needing:
         needing |= more
     allowed = {"drawing", "moments", "animation", "look", "scatter"}
     assert {
@@ -170,8 +180,8 @@ def test_only_what_draws_imports_an_extra_at_its_top():
 @pytest.mark.slow
 def test_every_command_works_or_names_its_extra(tmp_path):
     (tmp_path / "t.csv").write_text(TABLE)
-    code = f"HIDDEN = {modules(FOR_USERS)!r}\n{HIDE}{EVERY_COMMAND}"
-    done = subprocess.run(
+    code = f"HIDDEN = {modules(OPTIONAL)!r}\n{HIDE}{EVERY_COMMAND}"
+    process = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -180,17 +190,19 @@ def test_every_command_works_or_names_its_extra(tmp_path):
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    told = {}
-    for line, extra, code, errors, left in json.loads((tmp_path / "found.json").read_text()):
-        told[" ".join(line)] = errors
+    assert process.returncode == 0, process.stderr
+    errors_of_line = {}
+    for line, extra, code, errors, left in json.loads((tmp_path / "results.json").read_text()):
+        errors_of_line[" ".join(line)] = errors
         assert "Traceback" not in errors, line
         assert "ModuleNotFoundError" not in errors, line
         assert code == (2 if extra else 0), (line, errors)
         assert not extra or f"pip install 'mlplab[{extra}]'" in errors, (line, errors)
-        assert left == [], line  # a refusal leaves nothing
-    assert "Traceback" not in done.stderr
-    [trained] = [errors for line, errors in told.items() if line.endswith("hydra.run.dir=run")]
+        assert left == [], line  # a refusal creates no files
+    assert "Traceback" not in process.stderr
+    [trained] = [
+        errors for line, errors in errors_of_line.items() if line.endswith("hydra.run.dir=run")
+    ]
     assert trained.count("pip install 'mlplab[pictures]'") == 1
     assert (tmp_path / "run" / "frames.safetensors").is_file()
     assert not (tmp_path / "run" / "pictures").exists()
@@ -198,9 +210,9 @@ def test_every_command_works_or_names_its_extra(tmp_path):
 
 
 def base_distributions(metadata: str) -> list[importlib.metadata.Distribution]:
-    """What pip would install for these requirements, without an extra."""
+    """Return the distributions that pip would install for these requirements without an extra."""
     lines = re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)
-    waiting, found = [(Requirement(line), {""}) for line in lines], {}
+    waiting, distributions = [(Requirement(line), {""}) for line in lines], {}
     seen = set()
     while waiting:
         requirement, extras = waiting.pop()
@@ -212,17 +224,19 @@ def base_distributions(metadata: str) -> list[importlib.metadata.Distribution]:
         if (name, frozenset(requirement.extras)) in seen:
             continue
         seen.add((name, frozenset(requirement.extras)))
-        found[name] = importlib.metadata.distribution(name)
+        distributions[name] = importlib.metadata.distribution(name)
         waiting += [
-            (Requirement(line), {"", *requirement.extras}) for line in found[name].requires or ()
+            (Requirement(line), {"", *requirement.extras})
+            for line in distributions[name].requires or ()
         ]
-    return list(found.values())
+    return list(distributions.values())
 
 
 @pytest.fixture(scope="module")
 def installed_wheel(tmp_path_factory) -> tuple[Path, Path]:
-    """The wheel, and a folder with it and its base dependencies alone, as links to those that are
-    installed here.
+    """Return the wheel, and a folder with only it and its base dependencies.
+
+    The dependencies are links to the installed ones.
     """
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
@@ -245,8 +259,8 @@ def installed_wheel(tmp_path_factory) -> tuple[Path, Path]:
     return wheel, site
 
 
-def bare(site: Path, code: str, folder: Path) -> subprocess.CompletedProcess:
-    """Python with the standard library and this folder alone."""
+def run_isolated(site: Path, code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run Python code with only the standard library and this folder."""
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(site)!r})\n{code}"],
         cwd=folder,
@@ -258,11 +272,11 @@ def bare(site: Path, code: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_the_wheel_has_its_configs_and_its_types(installed_wheel):
+def test_the_wheel_contains_configs_and_types(installed_wheel):
     wheel, site = installed_wheel
     names = zipfile.ZipFile(wheel).namelist()
-    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {f"mlplab/{name}" for name in own} <= set(names)
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {f"mlplab/{name}" for name in configs} <= set(names)
     assert "mlplab/py.typed" in names
     assert "hydra_plugins/mlplab_launcher/__init__.py" in names
     assert not {name.partition("/")[0] for name in names} - {
@@ -277,9 +291,9 @@ def test_the_wheel_has_its_configs_and_its_types(installed_wheel):
 def test_the_bare_wheel_trains_in_an_empty_folder(installed_wheel, tmp_path):
     line = ["train", "experiment=xor_mlp", "training.epochs=2", "hydra.run.dir=run"]
     code = f"from mlplab.cli import main; sys.exit(main({line!r}))"
-    done = bare(installed_wheel[1], code, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "run"
-    assert "pip install 'mlplab[pictures]'" in done.stderr
+    process = run_isolated(installed_wheel[1], code, tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "run"
+    assert "pip install 'mlplab[pictures]'" in process.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert (tmp_path / "run" / "weights.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""Optional dependencies: check that an extra is installed, and say which one is missing.
+"""Check that optional dependencies are installed, and name the extra that is missing.
 
 Optional packages are imported inside functions, after `require`. A module that imports one at the
 top level must itself be imported only after `require`.
@@ -10,13 +10,13 @@ from importlib.util import find_spec
 
 from mlplab.errors import MissingExtraError
 
-_PACKAGES = {"PIL": "pillow"}
-"""Module -> the name of its distribution, where they differ."""
+_DISTRIBUTIONS = {"PIL": "pillow"}
+"""Module -> the name of its distribution, where the names differ."""
 
 
 def installed(*modules: str) -> bool:
-    """Whether all of these modules can be imported. Does not import them."""
-    return not _absent(modules)
+    """Return whether all of these modules can be imported, without importing them."""
+    return not _missing_modules(modules)
 
 
 def require(purpose: str, extra: str, *modules: str) -> None:
@@ -24,26 +24,29 @@ def require(purpose: str, extra: str, *modules: str) -> None:
 
     The message says that `purpose` needs them and that `extra` installs them.
     """
-    if _absent(modules):
+    if _missing_modules(modules):
         raise MissingExtraError(f"{missing(purpose, extra, *modules)}.")
 
 
 def missing(purpose: str, extra: str, *modules: str) -> str:
-    """ "Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'"."""
-    absent = [_PACKAGES.get(name, name) for name in _absent(modules)]
-    *others, last = absent
+    """Return the message that `purpose` needs the modules that are missing, and how to get them.
+
+    Example: Drawing needs matplotlib, which is not installed: pip install 'mlplab[pictures]'
+    """
+    distributions = [_DISTRIBUTIONS.get(name, name) for name in _missing_modules(modules)]
+    *others, last = distributions
     return (
         f"{purpose} needs {', '.join(others)}{' and ' if others else ''}{last}, which"
         f" {'are' if others else 'is'} not installed: pip install 'mlplab[{extra}]'"
     )
 
 
-def _absent(modules: tuple[str, ...]) -> list[str]:
+def _missing_modules(modules: tuple[str, ...]) -> list[str]:
     return [name for name in modules if not _importable(name)]
 
 
 def _importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):  # a module that is blocked, or None in sys.modules
+    except (ImportError, ValueError):  # the module is blocked, or None in sys.modules
         return False

@@ -23,12 +23,12 @@ def check_finite_outputs(outputs: np.ndarray, source: str, first: int = 1, by: s
     if finite_N.all():
         return
     row = int((~finite_N).argmax())
-    wrong = outputs[row][~np.isfinite(outputs[row])].flat[0]
-    counted = " (counted from 0)" if first == 0 else ""
+    value = outputs[row][~np.isfinite(outputs[row])].flat[0]
+    counting = " (counted from 0)" if first == 0 else ""
     network = f"the network in {by}" if by else "the network"
     raise NotFiniteError(
-        f"{source}, row {first + row}{counted}: the output of {network}"
-        f" is {wrong}, so there is no prediction; {int((~finite_N).sum())} such row(s). Either the"
+        f"{source}, row {first + row}{counting}: the output of {network}"
+        f" is {value}, so there is no prediction; {int((~finite_N).sum())} such row(s). Either the"
         " row has numbers far outside the training data: correct it or leave it out. Or the"
         " weights are not finite: train again with a smaller learning rate."
     )

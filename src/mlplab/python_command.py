@@ -1,7 +1,7 @@
 """Start Python without the working folder on its module path.
 
-`python -m` puts the working folder first on the module path, so a `yaml.py` in a sweep folder that
-somebody else sent would run in every worker. PYTHONPATH still applies.
+`python -m` puts the working folder first on the module path, so a `yaml.py` in a sweep folder from
+an untrusted source would run in every worker. PYTHONPATH still applies.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import sys
 from collections.abc import Iterator, Mapping
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""Equivalent to -P, and inherited by every Python process that a child starts."""
+"""Equivalent to the option -P, but inherited by the Python processes that a child starts."""
 
 
 def python_command(*arguments: str) -> list[str]:
-    """The command line that runs this interpreter with these arguments."""
+    """Return the command line that runs this interpreter with these arguments."""
     return [sys.executable, "-P", *arguments]
 
 
 def safe_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A copy of the environment with these variables and PYTHONSAFEPATH set."""
+    """Return a copy of the environment with the variables `more` and PYTHONSAFEPATH set."""
     return {**os.environ, **(more or {}), **SAFE_PATH}
 
 
 @contextlib.contextmanager
 def safe_path() -> Iterator[None]:
-    """Set PYTHONSAFEPATH while a library starts processes that inherit our environment."""
+    """Set PYTHONSAFEPATH while a library starts processes that inherit the environment."""
     before = {name: os.environ.get(name) for name in SAFE_PATH}
     os.environ.update(SAFE_PATH)
     try:

@@ -78,7 +78,7 @@ def values(run_of_values):
 
 @pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
 def test_predictions_keep_order_and_identifiers(out, classes, monkeypatch):
-    monkeypatch.setattr(streaming, "BLOCK", 1024)  # several chunks
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1024)  # several chunks
     table(400, 1).drop(columns=["kind", "value"]).to_csv("new.csv", index=False)
     assert main(["predict", "run", "new.csv", "-o", out]) == 0
     predictions = pd.read_csv(out) if out.endswith("csv") else pd.read_parquet(out)
@@ -190,9 +190,9 @@ def test_a_network_of_a_bundled_set_predicts_too():
 def test_training_reads_the_file_once_and_evaluates_its_test_split(
     overrides, baseline, monkeypatch, capsys
 ):
-    calls, parsed = [], csv.parsed
+    calls, parsed = [], csv.parse_csv
     monkeypatch.setattr(
-        readers, "parsed", lambda *args, **options: calls.append(1) or parsed(*args, **options)
+        readers, "parse_csv", lambda *args, **options: calls.append(1) or parsed(*args, **options)
     )
     table().to_csv("table.csv", index=False)
     assert main(["train", *OVERRIDES, *overrides, "hydra.run.dir=run"]) == 0

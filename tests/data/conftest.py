@@ -1,3 +1,3 @@
-"""Composition is not what these tests are about."""
+"""Compose configurations only once: these tests are not about composition."""
 
 from composing import composed_once  # noqa: F401

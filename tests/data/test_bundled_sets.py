@@ -1,4 +1,4 @@
-"""The data sets inside scikit-learn arrive whole, in their own units, with their names."""
+"""The data sets of scikit-learn are complete, unscaled and named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlplab.data.preparation.registry import DATASETS
 
 
 @pytest.mark.parametrize(
-    ("word", "shape", "outputs", "options"),
+    ("name", "shape", "outputs", "options"),
     [
         ("iris", (150, 4), 3, {}),
         ("wine", (178, 13), 3, {}),
@@ -21,10 +21,10 @@ from mlplab.data.preparation.registry import DATASETS
     ],
 )
 def test_same_as_sklearn(
-    word: str, shape: tuple[int, int], outputs: int, options: dict[str, bool]
+    name: str, shape: tuple[int, int], outputs: int, options: dict[str, bool]
 ) -> None:
-    table = DATASETS[word]().make(np.random.default_rng(0))
-    x, y = getattr(datasets, f"load_{word}")(return_X_y=True, **options)
+    table = DATASETS[name]().make(np.random.default_rng(0))
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **options)
     assert table.x.shape == shape
     np.testing.assert_array_equal(table.x, x)
     np.testing.assert_array_equal(table.y, y if table.task.classifies else y.reshape(len(y), -1))
@@ -33,7 +33,7 @@ def test_same_as_sklearn(
 
 def test_names() -> None:
     rng = np.random.default_rng(0)
-    iris, digits, linnerud = (DATASETS[word]().make(rng) for word in ("iris", "digits", "linnerud"))
+    iris, digits, linnerud = (DATASETS[name]().make(rng) for name in ("iris", "digits", "linnerud"))
     assert iris.class_names == ("setosa", "versicolor", "virginica")
     assert iris.feature_names[0] == "sepal length (cm)"
     assert digits.class_names == tuple("0123456789")

@@ -1,4 +1,4 @@
-"""Regression sets against their formulas, written out here or in scikit-learn."""
+"""Regression sets equal their formulas, restated here or taken from scikit-learn."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CURVES = [
 ]
 
 
-@pytest.mark.parametrize(("part", "function", "low", "high", "num_samples"), CURVES)
+@pytest.mark.parametrize(("curve", "function", "low", "high", "num_samples"), CURVES)
 def test_curves(
-    part: type[curves.Curve], function: Any, low: float, high: float, num_samples: int
+    curve: type[curves.Curve], function: Any, low: float, high: float, num_samples: int
 ) -> None:
-    table = make(part())
+    table = make(curve())
     assert table.x.shape == table.y.shape == (num_samples, 1)
     np.testing.assert_allclose(
         table.y[:, 0], [function(x) for x in table.x[:, 0]], rtol=1e-12, atol=1e-14
@@ -40,7 +40,7 @@ def test_curves(
     width = high - low
     assert low <= table.x.min() < low + 0.1 * width
     assert high - 0.1 * width < table.x.max() <= high
-    noisy = make(part(noise=0.3))
+    noisy = make(curve(noise=0.3))
     assert (noisy.y - table.y).std() == pytest.approx(0.3, rel=0.25)
 
 
@@ -78,8 +78,8 @@ def test_swiss_roll_lies_where_sklearn_rolls_it() -> None:
         assert low == pytest.approx(high, abs=0.1)
 
 
-class Given:
-    """A generator that hands out given uniform numbers."""
+class FixedGenerator:
+    """A generator that returns the uniform numbers it was made with, and no noise."""
 
     def __init__(self, x: Floats) -> None:
         self.x = x
@@ -93,6 +93,6 @@ class Given:
 
 def test_friedman1_is_that_of_sklearn() -> None:
     x, y = make_friedman1(50, 10, noise=0, random_state=0)
-    table = curves.Friedman1(num_samples=50).make(Given(x))  # type: ignore[arg-type]
+    table = curves.Friedman1(num_samples=50).make(FixedGenerator(x))  # type: ignore[arg-type]
     np.testing.assert_array_equal(table.x, x)
     np.testing.assert_allclose(table.y[:, 0], y, rtol=1e-12)

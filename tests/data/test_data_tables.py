@@ -1,4 +1,4 @@
-"""A table that exists is valid, and its hash tells tables apart."""
+"""Tables are validated when they are built, and their hashes identify their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlplab.data import Table, class_table, value_table
 from mlplab.errors import DataError
 from mlplab.task import Task
 
-# the new process finds the same mlplab, whatever folder the tests run in
+# lets a new process import the same mlplab from any working folder
 SOURCE = Path(mlplab.data.__file__).parents[2]
 
 
@@ -44,7 +44,7 @@ def test_helpers_make_the_documented_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "changes", "words"),
+    ("make", "changes", "message"),
     [
         (classes, {"x": np.array([[0, 1], [np.nan, 3], [4, 5]])}, "Row 1 of feature 'x1' is nan"),
         (classes, {"x": np.array([[0, 1], [2, 3], [4, np.inf]])}, "Row 2 of feature 'x2' is inf"),
@@ -82,8 +82,8 @@ def test_helpers_make_the_documented_types() -> None:
         ),
     ],
 )
-def test_refuses_bad_tables(make: Any, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(DataError, match=words):
+def test_refuses_bad_tables(make: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         make(**changes)
 
 
@@ -105,7 +105,7 @@ def test_hash_changes_with_any_cell_or_name(change: dict[str, Any]) -> None:
     assert classes(**change).content_hash() != classes().content_hash()
 
 
-def test_hash_tells_shapes_apart() -> None:
+def test_the_hash_depends_on_shapes() -> None:
     wide, tall = (
         value_table([[1.0, 2.0, 3.0, 4.0]], [0.0]),
         value_table([[1.0, 2.0], [3.0, 4.0]], [0.0, 0.0]),

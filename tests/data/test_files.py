@@ -1,4 +1,4 @@
-"""A user's own table: what is read, what is refused and how, what is measured on train alone."""
+"""dataset=file: what is read, what is refused and with which message, and what train determines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 
 
 def people(n=120, seed=0):
-    """Numbers, a flag, a category, a date, and a target that follows from them."""
+    """Return numbers, a boolean, a category, a date, and a target that depends on them."""
     rng = np.random.default_rng(seed)
     age, income, city = (
         rng.uniform(18, 80, n),
@@ -59,9 +59,9 @@ def csv():
     return Path("people.csv")
 
 
-def refuses(words, capfd, *texts):
+def refuses(overrides, capfd, *texts):
     capfd.readouterr()
-    assert main(["train", "dataset=file", "training.epochs=2", "tracking=off", *words]) == 2
+    assert main(["train", "dataset=file", "training.epochs=2", "tracking=off", *overrides]) == 2
     errors = capfd.readouterr().err
     assert len(errors.strip().splitlines()) == 1, errors
     for text in texts:
@@ -105,29 +105,29 @@ def test_every_kind_of_file_gives_the_same_table(kind):
             encoding=encoding,
             lineterminator="\r\n" if kind == "crlf" else "\n",
         )
-    found = read(path).frame
-    assert list(found.columns) == list(frame.columns)
-    np.testing.assert_allclose(found["income"], frame["income"], rtol=1e-12)
-    assert found["city"].tolist() == frame["city"].tolist()
-    assert found["member"].tolist() == frame["member"].tolist()
-    assert pd.to_datetime(found["start"]).tolist() == frame["start"].tolist()
+    result = read(path).frame
+    assert list(result.columns) == list(frame.columns)
+    np.testing.assert_allclose(result["income"], frame["income"], rtol=1e-12)
+    assert result["city"].tolist() == frame["city"].tolist()
+    assert result["member"].tolist() == frame["member"].tolist()
+    assert pd.to_datetime(result["start"]).tolist() == frame["start"].tolist()
 
 
 def test_numpy_and_idx_files():
     x, y = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)
     np.savez("a.npz", x=x, y=y)
-    found = read("a.npz").frame
-    np.testing.assert_array_equal(found[["x1", "x2", "x3"]], x)
-    np.testing.assert_array_equal(found["y"], y)
+    frame = read("a.npz").frame
+    np.testing.assert_array_equal(frame[["x1", "x2", "x3"]], x)
+    np.testing.assert_array_equal(frame["y"], y)
     images = RNG.integers(0, 256, (30, 4, 4)).astype(np.uint8)
     header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
     Path("train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
     Path("train-labels-idx1-ubyte.gz").write_bytes(
         gzip.compress(b"\0\0\x08\x01" + (30).to_bytes(4, "big") + bytes(range(10)) * 3)
     )
-    found = read("train-images-idx3-ubyte.gz").frame
-    np.testing.assert_array_equal(found.drop(columns="y"), images.reshape(30, 16))
-    assert found["y"].tolist() == list(range(10)) * 3
+    frame = read("train-images-idx3-ubyte.gz").frame
+    np.testing.assert_array_equal(frame.drop(columns="y"), images.reshape(30, 16))
+    assert frame["y"].tolist() == list(range(10)) * 3
     Path("t10k-images-idx3-ubyte").write_bytes((header + images.tobytes())[:-1])
     with pytest.raises(DataError, match="cut off"):
         read("t10k-images-idx3-ubyte")
@@ -135,7 +135,7 @@ def test_numpy_and_idx_files():
 
 @row("C16")
 def test_pickles_in_data_files_are_refused():
-    # written as an attacker would; the reader, which must refuse it, is what is tested
+    # what an attacker would write; the test is that the reader refuses it
     np.save("objects.npy", np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
     np.savez("objects.npz", x=np.array([print], dtype=object), y=np.zeros(1))
     for name in ("objects.npy", "objects.npz"):
@@ -145,14 +145,14 @@ def test_pickles_in_data_files_are_refused():
 
 def test_without_a_header_columns_are_numbered():
     Path("plain.csv").write_text("1.5,2,a\n2.5,3,b\n" * 20)
-    found = read("plain.csv")
-    assert list(found.frame.columns) == ["x1", "x2", "x3"]
-    assert "no header" in found.told[0]
+    result = read("plain.csv")
+    assert list(result.frame.columns) == ["x1", "x2", "x3"]
+    assert "no header" in result.notes[0]
     assert list(read("plain.csv", Format(header=True)).frame.columns) == ["1.5", "2", "a"]
 
 
 def test_a_run_from_a_file(csv, capfd):
-    words = [
+    overrides = [
         "dataset=file",
         "dataset.path=people.csv",
         "dataset.target=churn",
@@ -161,10 +161,10 @@ def test_a_run_from_a_file(csv, capfd):
         "model.hidden=16-16",
         "tracking=summary",
     ]
-    assert main(["train", *words, "hydra.run.dir=run"]) == 0
-    told = capfd.readouterr().err
-    assert "comma between cells" in told
-    assert "target churn: 2 classes" in told
+    assert main(["train", *overrides, "hydra.run.dir=run"]) == 0
+    printed = capfd.readouterr().err
+    assert "comma between cells" in printed
+    assert "target churn: 2 classes" in printed
     run = mlplab.load("run")
     assert run.preprocessing.class_names == ("no", "yes")
     assert run.metrics["train/accuracy"] > 0.95
@@ -184,9 +184,9 @@ def test_scaling_is_that_of_scikit_learn_measured_on_train(scaling, csv):
     column = prepared.feature_names.index("income")
     raw = prepared.feature_scaler.invert(prepared.train.x)[:, column]
     every = prepared.feature_scaler.invert(prepared.test.x)[:, column]
-    if scaling == "quantile":  # by rank: the train part reaches from 0 to 1, ties aside evenly
-        own = np.sort(prepared.train.x[:, column])
-        np.testing.assert_allclose(own, np.linspace(0, 1, len(own)), atol=1e-9)
+    if scaling == "quantile":  # ranks of the train split are evenly spaced from 0 to 1
+        ranks = np.sort(prepared.train.x[:, column])
+        np.testing.assert_allclose(ranks, np.linspace(0, 1, len(ranks)), atol=1e-9)
         return
     theirs = {
         "standard": sk.StandardScaler(),
@@ -229,16 +229,16 @@ def test_d1_empty_cells_are_refused_or_filled(where, capfd):
         )
     frame.to_csv("people.csv", index=False)
     more = ["dataset.val_path=val.csv"] if where == "validation" else []
-    words = ["dataset.path=people.csv", "dataset.target=churn", *more]
+    overrides = ["dataset.path=people.csv", "dataset.target=churn", *more]
     expected = {"one cell": "row 8", "a column": "no value at all", "validation": "row 125"}[where]
-    refuses(words, capfd, "column 'age'", expected, "dataset.ignore=[age]")
+    refuses(overrides, capfd, "column 'age'", expected, "dataset.ignore=[age]")
     code = main(
         [
             "train",
             "dataset=file",
             "training.epochs=2",
             "tracking=summary",
-            *words,
+            *overrides,
             "dataset.missing=impute",
             "hydra.run.dir=run",
         ]
@@ -285,22 +285,22 @@ def test_d3_an_empty_target(task, capfd):
         capfd,
         f"target '{target}'",
         "row 4",
-        "1 are",
+        "1 of 120 cells are",
     )
 
 
 @row("D4")
-@pytest.mark.parametrize("word", ["abc", "1,5", "12:30"])
-def test_d4_a_word_among_numbers(word, capfd):
+@pytest.mark.parametrize("text", ["abc", "1,5", "12:30"])
+def test_d4_text_among_numbers(text, capfd):
     frame = people().astype({"age": object})
-    frame.loc[10, "age"] = word
+    frame.loc[10, "age"] = text
     frame.to_csv("people.csv", index=False)
     refuses(
         ["dataset.path=people.csv", "dataset.target=churn"],
         capfd,
         "column 'age'",
         "row 11",
-        word,
+        text,
         "1 such cell(s)",
         "dataset.ignore=[age]",
     )
@@ -322,7 +322,7 @@ def test_d4_a_word_among_numbers(word, capfd):
 
 @row("D5")
 @pytest.mark.parametrize(("name", "near"), [("chrun", "churn"), ("Churn", "churn"), ("x99", "age")])
-def test_d5_a_target_that_is_not_there(name, near, csv, capfd):
+def test_d5_a_target_that_does_not_exist(name, near, csv, capfd):
     refuses(
         ["dataset.path=people.csv", f"dataset.target={name}"],
         capfd,
@@ -334,7 +334,7 @@ def test_d5_a_target_that_is_not_there(name, near, csv, capfd):
 
 @row("D6")
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "empty"),
         ("\ufeff", "no rows"),
@@ -343,9 +343,9 @@ def test_d5_a_target_that_is_not_there(name, near, csv, capfd):
         ("y\n1\n2\n3\n1\n2\n", "no feature column"),
     ],
 )
-def test_d6_empty_files(text, told, capfd):
+def test_d6_empty_files(text, message, capfd):
     Path("empty.csv").write_text(text, encoding="utf-8")
-    refuses(["dataset.path=empty.csv"], capfd, "empty.csv", told)
+    refuses(["dataset.path=empty.csv"], capfd, "empty.csv", message)
 
 
 @row("D7")
@@ -367,10 +367,10 @@ def test_d9_a_class_that_is_not_trained(capfd):
     frame.loc[0, "churn"] = "maybe"
     frame.to_csv("people.csv", index=False)
     refuses(["dataset.path=people.csv", "dataset.target=churn"], capfd, "'maybe'", "1 example(s)")
-    frame["part"] = ["test"] + ["train"] * 119
+    frame["split"] = ["test"] + ["train"] * 119
     frame.to_csv("people.csv", index=False)
     refuses(
-        ["dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=part"],
+        ["dataset.path=people.csv", "dataset.target=churn", "dataset.split_column=split"],
         capfd,
         "'maybe'",
         "1 row(s), all in test",
@@ -389,17 +389,17 @@ def test_labels_are_kept_whatever_they_are(labels):
 
 @row("D11")
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a,b,y\n1,2,p\n1,2\n3,4,q\n", "2 cells, not 3"),
         ("a,b,y\n1,2,p\n1,2,3,q\n3,4,q\n", "4 cells, not 3"),
-        ("a,a,y\n1,2,p\n3,4,q\n", "'a' is there 2 times"),
+        ("a,a,y\n1,2,p\n3,4,q\n", "'a' occurs 2 times"),
         ("a,,y\n1,2,p\n3,4,q\n", "column 2 has no name"),
     ],
 )
-def test_d11_ragged_rows_and_names_twice(text, told, capfd):
+def test_d11_ragged_rows_and_names_twice(text, message, capfd):
     Path("bad.csv").write_text(text)
-    refuses(["dataset.path=bad.csv", "dataset.target=y"], capfd, "bad.csv", told)
+    refuses(["dataset.path=bad.csv", "dataset.target=y"], capfd, "bad.csv", message)
 
 
 @row("D11")
@@ -420,7 +420,7 @@ def test_d12_types_that_are_no_data(capfd):
     frame = people().assign(number=lambda f: 2**30 + np.arange(len(f)) * 7 % 1000)
     frame.to_csv("people.csv", index=False)
     prepared = prepare(file(), 0, True)
-    assert any("Single precision" in finding.done for finding in prepared.report.findings)
+    assert any("Single precision" in finding.consequence for finding in prepared.report.findings)
 
 
 @row("D13")
@@ -431,7 +431,7 @@ def test_d13_constant_columns(tmp_path):
     prepared = prepare(file(), 0, True)
     assert np.isfinite(prepared.train.x).all()
     assert any(
-        finding.column == "same" and "always the same" in finding.what
+        finding.column == "same" and "always the same" in finding.observation
         for finding in prepared.report.findings
     )
 
@@ -443,24 +443,27 @@ def test_d25_the_digest_is_that_of_what_was_read(csv):
     assert prepare(file(), 0, True).data_hash != before
 
 
-def test_what_is_odd_is_told():
+def test_oddities_are_reported():
     frame = people(200)
     frame["code"] = np.arange(200) + 1000
     frame["leak"] = (frame["churn"] == "yes").astype(int)
     frame = pd.concat([frame, frame.iloc[:15]], ignore_index=True)
     frame.to_csv("people.csv", index=False)
     findings = prepare(file(), 0, True).report.findings
-    told = {(finding.column, finding.what.split(",")[0]) for finding in findings}
-    assert ("leak", "predicts the target almost by itself") in told
-    assert any("repeat another one" in finding.what for finding in findings)
-    assert any("have the features of a train row" in finding.what for finding in findings)
+    observations = {(finding.column, finding.observation.split(",")[0]) for finding in findings}
+    assert ("leak", "predicts the target almost by itself") in observations
+    assert any("repeat another one" in finding.observation for finding in findings)
+    assert any("have the features of a train row" in finding.observation for finding in findings)
     fresh = people(200).assign(code=np.arange(200) + 1000)
     fresh.to_csv("people.csv", index=False)
-    assert any("identifier" in finding.what for finding in prepare(file(), 0, True).report.findings)
+    assert any(
+        "identifier" in finding.observation for finding in prepare(file(), 0, True).report.findings
+    )
     rare = people(400).assign(churn=lambda f: np.where(f.index < 12, "yes", "no"))
     rare.to_csv("people.csv", index=False)
     assert any(
-        "3.0% of the rows" in finding.what for finding in prepare(file(), 0, True).report.findings
+        "3.0% of the rows" in finding.observation
+        for finding in prepare(file(), 0, True).report.findings
     )
 
 
@@ -470,34 +473,34 @@ def test_groups_stay_together_and_time_goes_forward():
     from mlplab.data.tabular.dataset import read_table
     from mlplab.data.tabular.splits import split_table
 
-    own = file(group_column="group", ignore=["start"])
-    table = read_table(own)
-    rows = split_table(table, own, np.random.default_rng(0))
-    groups = {part: set(table.frame["group"].iloc[index]) for part, index in rows.items()}
+    dataset = file(group_column="group", ignore=["start"])
+    table = read_table(dataset)
+    rows = split_table(table, dataset, np.random.default_rng(0))
+    groups = {split: set(table.frame["group"].iloc[index]) for split, index in rows.items()}
     assert sum(map(len, groups.values())) == len(set.union(*groups.values()))
     assert sum(len(index) for index in rows.values()) == 300
     assert 40 <= len(rows["test"]) <= 80
     few = file(group_column="pair", ignore=["start", "group"], test=0, val=0.5)
     frame.assign(pair=np.where(frame.index < 30, "a", "b")).to_csv("people.csv", index=False)
     rows = split_table(read_table(few), few, np.random.default_rng(0))
-    assert sorted(map(len, rows.values())) in ([0, 30, 270],)  # the last group stays to train on
+    assert sorted(map(len, rows.values())) in ([0, 30, 270],)  # the last group remains for training
     frame.to_csv("people.csv", index=False)
-    own = file(time_column="start", ignore=["group"])
-    table = read_table(own)
-    rows = split_table(table, own, np.random.default_rng(0))
+    dataset = file(time_column="start", ignore=["group"])
+    table = read_table(dataset)
+    rows = split_table(table, dataset, np.random.default_rng(0))
     moments = pd.to_datetime(table.frame["start"])
     assert moments.iloc[rows["train"]].max() <= moments.iloc[rows["val"]].min()
     assert moments.iloc[rows["val"]].max() <= moments.iloc[rows["test"]].min()
 
 
 @pytest.mark.parametrize("missing", ["refuse", "impute"])
-def test_nothing_but_train_decides_what_is_learnt(missing):
-    """Any test row changed: scalers, encoders, weights and the chosen epoch stay what they are."""
+def test_only_the_train_split_determines_what_is_learned(missing):
+    """Changing any test row leaves scalers, encoders, weights and the best epoch unchanged."""
     frame = people(150)
     if missing == "impute":
         frame.loc[::9, "age"] = np.nan
         frame.loc[::11, "city"] = None
-    frame["part"] = ["train"] * 90 + ["val"] * 30 + ["test"] * 30
+    frame["split"] = ["train"] * 90 + ["val"] * 30 + ["test"] * 30
     results = set()
     for seed in range(4):
         changed = frame.copy()
@@ -511,7 +514,7 @@ def test_nothing_but_train_decides_what_is_learnt(missing):
                 "dataset=file",
                 "dataset.path=people.csv",
                 "dataset.target=churn",
-                "dataset.split_column=part",
+                "dataset.split_column=split",
                 f"dataset.missing={missing}",
                 "training.epochs=12",
                 "tracking=off",
@@ -528,24 +531,24 @@ def test_nothing_but_train_decides_what_is_learnt(missing):
     assert len(results) == 1
 
 
-def test_weights_count_as_often_as_they_say():
-    """Whole weights are rows repeated, in full batches."""
+def test_integer_weights_equal_repeated_rows():
+    """In full batches, an integer weight is the same as repeating the row."""
     frame = (
         people(60)
         .drop(columns="start")
         .assign(
-            part=lambda f: np.where(f.index < 40, "train", "val"), weight=lambda f: 1 + f.index % 3
+            split=lambda f: np.where(f.index < 40, "train", "val"), weight=lambda f: 1 + f.index % 3
         )
     )
     frame.to_csv("weighted.csv", index=False)
     repeated = frame.loc[
-        frame.index.repeat(np.where(frame["part"] == "train", frame["weight"], 1))
+        frame.index.repeat(np.where(frame["split"] == "train", frame["weight"], 1))
     ].assign(weight=1)
     repeated.to_csv("repeated.csv", index=False)
-    words = [
+    overrides = [
         "dataset=file",
         "dataset.target=churn",
-        "dataset.split_column=part",
+        "dataset.split_column=split",
         "dataset.scaling=none",
         "dataset.ignore=[income]",
         "training=batch",
@@ -553,8 +556,12 @@ def test_weights_count_as_often_as_they_say():
         "dtype=float64",
         "tracking=off",
     ]
-    one = mlplab.run([*words, "dataset.path=weighted.csv", "dataset.weight_column=weight"], "one")
-    two = mlplab.run([*words, "dataset.path=repeated.csv", "dataset.weight_column=weight"], "two")
+    one = mlplab.run(
+        [*overrides, "dataset.path=weighted.csv", "dataset.weight_column=weight"], "one"
+    )
+    two = mlplab.run(
+        [*overrides, "dataset.path=repeated.csv", "dataset.weight_column=weight"], "two"
+    )
     for a, b in zip(one.module().parameters(), two.module().parameters(), strict=True):
         np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-9, atol=1e-12)
 

@@ -1,5 +1,6 @@
-"""dataset=openml: fetched by scikit-learn, kept, treated as one's own table; without a connection
-one paragraph says so.
+"""dataset=openml: downloaded by scikit-learn, cached, and treated like a file.
+
+Without a connection, one paragraph says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from fake_openml import cut_off, serve
 
 from mlplab.cli import main
 
-WORDS = [
+OVERRIDES = [
     "dataset=openml",
     "dataset.cache=cache",
     "training.epochs=1",
@@ -25,41 +26,41 @@ def _here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("which", ["dataset.data_name=tiny", "dataset.data_id=77"])
-def test_it_is_fetched_once_and_kept(which, monkeypatch, capsys, tmp_path):
+def test_it_is_downloaded_once_and_cached(which, monkeypatch, capsys, tmp_path):
     serve(monkeypatch)
-    assert main(["train", *WORDS, which, "hydra.run.dir=one"]) == 0
+    assert main(["train", *OVERRIDES, which, "hydra.run.dir=one"]) == 0
     shown = capsys.readouterr()
     assert "target bought: 2 classes" in shown.out + shown.err
     report = (tmp_path / "one" / "data_report.md").read_text()
     assert "| color | category |" in report
     cut_off(monkeypatch)
-    assert main(["train", *WORDS, which, "hydra.run.dir=two"]) == 0
+    assert main(["train", *OVERRIDES, which, "hydra.run.dir=two"]) == 0
     assert (tmp_path / "one" / "weights.safetensors").read_bytes() == (
         tmp_path / "two" / "weights.safetensors"
     ).read_bytes()
-    assert main(["train", *WORDS, which, "dataset.target=size", "hydra.run.dir=three"]) == 0
+    assert main(["train", *OVERRIDES, which, "dataset.target=size", "hydra.run.dir=three"]) == 0
 
 
 def test_without_a_connection_one_paragraph_says_so(monkeypatch, capsys, tmp_path):
     cut_off(monkeypatch)
-    assert main(["train", *WORDS, "dataset.data_name=adult"]) == 2
+    assert main(["train", *OVERRIDES, "dataset.data_name=adult"]) == 2
     error = capsys.readouterr().err
     assert "openml adult is not in the cache and openml.org cannot be reached" in error
     assert not (tmp_path / "outputs").exists()
 
 
-def test_an_unknown_set_is_named(monkeypatch, capsys):
+def test_an_unknown_data_set_is_named(monkeypatch, capsys):
     serve(monkeypatch)
-    assert main(["train", *WORDS, "dataset.data_name=nothing"]) == 2
+    assert main(["train", *OVERRIDES, "dataset.data_name=nothing"]) == 2
     assert "nothing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["dataset.data_name=tiny", "dataset.data_id=77"]])
-def test_one_of_name_and_number_is_needed(words, capsys):
-    assert main(["train", *WORDS, *words]) == 2
+@pytest.mark.parametrize("overrides", [[], ["dataset.data_name=tiny", "dataset.data_id=77"]])
+def test_one_of_name_and_number_is_needed(overrides, capsys):
+    assert main(["train", *OVERRIDES, *overrides]) == 2
     assert "one of the two" in capsys.readouterr().err
 
 
-def test_the_key_of_the_word_leads_to_the_right_one(capsys):
+def test_the_key_name_leads_to_data_name(capsys):
     assert main(["train", "dataset=openml", "dataset.name=adult"]) == 2
     assert "dataset.data_name=NAME" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""The Playground's rules, written out again here: ranges, padding, where labels are read, what
-noise does.
-"""
+"""The Playground's rules, restated here: ranges, padding, noisy labels and the effect of noise."""
 
 from __future__ import annotations
 
@@ -83,9 +81,9 @@ def test_multi_gauss() -> None:
     assert table.y.max() > 0.8
 
 
-@pytest.mark.parametrize("part", [playground.PlaygroundCircle, playground.PlaygroundXor])
-def test_noise_flips_labels_and_leaves_points(part: type[playground.Playground]) -> None:
-    clean, some, most = (make(part(noise=noise, num_samples=2000)) for noise in (0, 10, 50))
+@pytest.mark.parametrize("dataset", [playground.PlaygroundCircle, playground.PlaygroundXor])
+def test_noise_flips_labels_and_leaves_points(dataset: type[playground.Playground]) -> None:
+    clean, some, most = (make(dataset(noise=noise, num_samples=2000)) for noise in (0, 10, 50))
     np.testing.assert_array_equal(clean.x, most.x)
     flipped = [(clean.y != noisy.y).mean() for noisy in (some, most)]
     assert 0 <= flipped[0] < flipped[1]

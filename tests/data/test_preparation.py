@@ -1,6 +1,4 @@
-"""Splitting and scaling: sizes, strata, streams, and that nothing of val or test reaches what is
-trained.
-"""
+"""Splitting and scaling: sizes, strata, random streams, and no leak into training."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def numbered(counts: list[int], **changes: Any) -> Table:
-    """A table whose one feature is the row number, with so many rows a class, in mixed order."""
+    """Return a table whose feature is the row number, with counts[c] rows of class c, shuffled."""
     y = rng(7).permutation(np.repeat(np.arange(len(counts)), counts))
     table = class_table(
         np.arange(len(y), dtype=float)[:, None], y, [f"c{i}" for i in range(len(counts))]
@@ -38,9 +36,9 @@ def numbered(counts: list[int], **changes: Any) -> Table:
     return dataclasses.replace(table, **changes)
 
 
-def assert_same(a: Prepared, b: Prepared, part: str) -> None:
-    np.testing.assert_array_equal(getattr(a, part).x, getattr(b, part).x)
-    np.testing.assert_array_equal(getattr(a, part).y, getattr(b, part).y)
+def assert_same(a: Prepared, b: Prepared, split: str) -> None:
+    np.testing.assert_array_equal(getattr(a, split).x, getattr(b, split).x)
+    np.testing.assert_array_equal(getattr(a, split).y, getattr(b, split).y)
 
 
 # Splits
@@ -53,21 +51,21 @@ def assert_same(a: Prepared, b: Prepared, part: str) -> None:
     test=st.sampled_from([0.0, 0.15, 0.2, 0.4]),
     seed=st.integers(0, 5),
 )
-def test_every_row_is_in_one_part_and_classes_in_proportion(
+def test_every_row_is_in_one_split_and_classes_in_proportion(
     counts: list[int], val: float, test: float, seed: int
 ) -> None:
     table = numbered(counts)
     num_rows, num_classes = len(table.x), len(counts)
     rows = split_rows(table, {"val": val, "test": test}, rng(seed))
     assert sorted(np.concatenate(list(rows.values()))) == list(range(num_rows))
-    for part, fraction in (("val", val), ("test", test)):
-        wanted = max(1, int(fraction * num_rows + 0.5)) if fraction else 0
-        assert len(rows[part]) == wanted
-        held = np.bincount(table.y[rows[part]], minlength=num_classes)
-        quota = np.array(counts) * wanted / num_rows
-        if quota.min() >= 1 or wanted < num_classes:
+    for split, fraction in (("val", val), ("test", test)):
+        size = max(1, int(fraction * num_rows + 0.5)) if fraction else 0
+        assert len(rows[split]) == size
+        held = np.bincount(table.y[rows[split]], minlength=num_classes)
+        quota = np.array(counts) * size / num_rows
+        if quota.min() >= 1 or size < num_classes:
             assert np.abs(held - quota).max() < 1
-        if wanted >= num_classes:
+        if size >= num_classes:
             assert held.min() >= 1
     assert np.bincount(table.y[rows["train"]], minlength=num_classes).min() >= 1
 
@@ -75,33 +73,33 @@ def test_every_row_is_in_one_part_and_classes_in_proportion(
 def test_largest_remainder() -> None:
     table = numbered([47, 33, 20])
     rows = split_rows(table, {"val": 0.1, "test": 0.1}, rng())
-    for part in ("val", "test"):  # quotas 4.7, 3.3, 2.0
-        assert np.bincount(table.y[rows[part]]).tolist() == [5, 3, 2]
+    for split in ("val", "test"):  # quotas 4.7, 3.3, 2.0
+        assert np.bincount(table.y[rows[split]]).tolist() == [5, 3, 2]
 
 
 def test_sizes_do_not_depend_on_the_classes() -> None:
     sizes = {
-        tuple(len(own) for own in split_rows(numbered(counts), FRACTIONS, rng()).values())
+        tuple(map(len, split_rows(numbered(counts), FRACTIONS, rng()).values()))
         for counts in ([50, 47], [30, 67], [10, 40, 47])
     }
     assert sizes == {(59, 19, 19)}
 
 
-def test_test_part_does_not_depend_on_val() -> None:
+def test_the_test_split_does_not_depend_on_val() -> None:
     for table in (numbered([30, 50, 20]), value_table(np.arange(100.0)[:, None], np.zeros(100))):
         first, second = (split_rows(table, {"val": val, "test": 0.2}, rng()) for val in (0.0, 0.3))
         np.testing.assert_array_equal(first["test"], second["test"])
         assert set(second["val"]) <= set(first["train"])
 
 
-def test_parts_are_in_random_order() -> None:
+def test_splits_are_in_random_order() -> None:
     for table in (numbered([60, 60]), value_table(np.arange(120.0)[:, None], np.zeros(120))):
         rows = split_rows(table, FRACTIONS, rng())
-        for own in rows.values():
-            assert not np.array_equal(own, np.sort(own))
+        for row_numbers in rows.values():
+            assert not np.array_equal(row_numbers, np.sort(row_numbers))
         assert all(
-            not np.array_equal(rows[part], split_rows(table, FRACTIONS, rng(1))[part])
-            for part in rows
+            not np.array_equal(rows[split], split_rows(table, FRACTIONS, rng(1))[split])
+            for split in rows
         )
 
 
@@ -110,16 +108,16 @@ def test_missing_class_is_named() -> None:
         DataError, match=r"Class 'c1' has 2 example\(s\), but train, val, test need"
     ):
         split_rows(numbered([30, 2]), FRACTIONS, rng())
-    # two parts, two rows: enough
+    # two splits and two rows of the class are enough
     assert len(split_rows(numbered([30, 2]), {"val": 0.0, "test": 0.2}, rng())["test"]) == 6
     with pytest.raises(DataError, match="Class 'c1' has 0"):
         split_rows(numbered([30, 0]), {"val": 0.0, "test": 0.0}, rng())
 
 
-def test_a_rare_class_is_in_every_part() -> None:
+def test_a_rare_class_is_in_every_split() -> None:
     table = numbered([200, 3])
     rows = split_rows(table, FRACTIONS, rng())
-    assert [int((table.y[own] == 1).sum()) for own in rows.values()] == [1, 1, 1]
+    assert [int((table.y[row_numbers] == 1).sum()) for row_numbers in rows.values()] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("counts", "val", "test"), [([1, 1], 0.4, 0.4), ([2, 2], 0.4, 0.25)])
@@ -132,8 +130,8 @@ def test_too_few_rows_for_regression() -> None:
     with pytest.raises(DataError, match=r"Of 2 example\(s\), 1 go to val and 1 to test"):
         split_rows(value_table([[1.0], [2.0]], [1.0, 2.0]), FRACTIONS, rng())
     assert [
-        len(own)
-        for own in split_rows(
+        len(row_numbers)
+        for row_numbers in split_rows(
             value_table(np.zeros((3, 1)), np.zeros(3)), {"val": 0.1, "test": 0.1}, rng()
         ).values()
     ] == [
@@ -143,7 +141,7 @@ def test_too_few_rows_for_regression() -> None:
     ]
 
 
-def test_given_split_is_honored() -> None:
+def test_a_predefined_split_is_kept() -> None:
     split = {"train": np.arange(0, 60), "val": np.arange(60, 70), "test": np.arange(70, 100)}
     rows = split_rows(numbered([50, 50], given_split=split), FRACTIONS, rng())
     np.testing.assert_array_equal(np.sort(rows["train"]), split["train"])
@@ -151,7 +149,7 @@ def test_given_split_is_honored() -> None:
     np.testing.assert_array_equal(rows["test"], split["test"])
 
 
-def test_what_a_given_split_lacks_comes_from_its_train_part() -> None:
+def test_splits_that_are_not_predefined_are_drawn_from_the_train_rows() -> None:
     split = {"train": np.arange(0, 60), "test": np.arange(70, 100)}
     rows = split_rows(numbered([50, 50], given_split=split), FRACTIONS, rng())
     assert len(rows["val"]) == 12
@@ -162,16 +160,16 @@ def test_what_a_given_split_lacks_comes_from_its_train_part() -> None:
 # Seeds and streams
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_seed_decides(part: str) -> None:
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_seed_decides(split: str) -> None:
     first, again, other = (prepare(XOR(), seed, True) for seed in (3, 3, 4))
-    assert_same(first, again, part)
+    assert_same(first, again, split)
     assert first.data_hash == again.data_hash != other.data_hash
-    assert not np.array_equal(getattr(first, part).x, getattr(other, part).x)
+    assert not np.array_equal(getattr(first, split).x, getattr(other, split).x)
 
 
-def test_the_split_has_a_stream_of_its_own() -> None:
-    dataset = DATASETS["iris"]()  # the same rows whatever the seed
+def test_the_split_has_a_separate_random_stream() -> None:
+    dataset = DATASETS["iris"]()  # the same rows for every seed
     prepared, other = prepare(dataset, 3, True), prepare(dataset, 4, True)
     assert prepared.data_hash == other.data_hash
     assert not np.array_equal(prepared.train.x, other.train.x)
@@ -182,29 +180,29 @@ def test_the_split_has_a_stream_of_its_own() -> None:
     )
 
 
-def test_own_seed_counts_before_that_of_the_run() -> None:
+def test_the_seed_of_the_dataset_precedes_that_of_the_run() -> None:
     fixed, again, free = (
         prepare(XOR(seed=5), 0, True),
         prepare(XOR(seed=5), 1, True),
         prepare(XOR(), 5, True),
     )
     assert fixed.data_hash == again.data_hash == free.data_hash
-    for part in ("train", "val", "test"):
-        assert_same(fixed, again, part)
-        assert_same(fixed, free, part)
+    for split in ("train", "val", "test"):
+        assert_same(fixed, again, split)
+        assert_same(fixed, free, split)
 
 
 def test_split_does_not_depend_on_what_the_data_drew() -> None:
-    # The same rows go to the same parts whether a table took many random numbers or few: blobs'
-    # centers come first.
+    # The split must not depend on how many random numbers the table used; blobs draw their centers
+    # first.
     few, many = (
         prepare(toy.Blobs(num_features=size, scaling="none", noise=0.0), 0, True) for size in (1, 9)
     )
-    for part in ("train", "val", "test"):
-        np.testing.assert_array_equal(getattr(few, part).y, getattr(many, part).y)
+    for split in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(few, split).y, getattr(many, split).y)
 
 
-def test_data_do_not_depend_on_the_split() -> None:
+def test_the_data_does_not_depend_on_the_split() -> None:
     assert (
         len(
             {
@@ -222,19 +220,19 @@ def test_data_do_not_depend_on_the_split() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    word=st.sampled_from(["friedman1", "xor"]),
+    name=st.sampled_from(["friedman1", "xor"]),
     scaling=st.sampled_from(["standard", "minmax", "none"]),
-    part=st.sampled_from(["val", "test"]),
+    split=st.sampled_from(["val", "test"]),
     row=st.integers(0, 9),
     value=st.floats(-1e12, 1e12),
 )
 def test_held_out_rows_change_nothing_in_training(
-    word: str, scaling: str, part: str, row: int, value: float
+    name: str, scaling: str, split: str, row: int, value: float
 ) -> None:
     keys: dict[str, Any] = {"num_samples": 50, "scaling": scaling}
-    dataset = DATASETS[word](**keys)
+    dataset = DATASETS[name](**keys)
     table = dataset.make(rng())
-    changed_row = split_rows(table, FRACTIONS, rng(1))[part][row]
+    changed_row = split_rows(table, FRACTIONS, rng(1))[split][row]
     x, y = table.x.copy(), table.y.copy()
     x[changed_row] = value
     if not table.task.classifies:
@@ -244,9 +242,9 @@ def test_held_out_rows_change_nothing_in_training(
     assert before.data_hash != after.data_hash
     assert before.feature_scaler.to_dict() == after.feature_scaler.to_dict()
     assert before.target_scaler.to_dict() == after.target_scaler.to_dict()
-    for same in {"train", "val", "test"} - {part}:
+    for same in {"train", "val", "test"} - {split}:
         assert_same(before, after, same)
-    assert not np.array_equal(getattr(before, part).x, getattr(after, part).x)
+    assert not np.array_equal(getattr(before, split).x, getattr(after, split).x)
 
 
 def test_standard_and_minmax() -> None:
@@ -335,7 +333,7 @@ def test_scaler_survives_a_file() -> None:
     np.testing.assert_array_equal(again.scale, scaler.scale)
 
 
-def test_parts_without_rows_are_none() -> None:
+def test_splits_without_rows_are_none() -> None:
     prepared = prepare(SINE(val=0.0, test=0.0), 0, True)
     assert prepared.val is None
     assert prepared.test is None

@@ -1,5 +1,6 @@
-"""A large text file in sections: the same frame as all at once, whatever stands in its later
-sections.
+"""A large text file read in sections gives the same frame as read at once.
+
+This holds whatever the later sections contain.
 """
 
 from pathlib import Path
@@ -17,18 +18,18 @@ ROWS = 400
 
 
 def frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """All at once; in sections; how many tables were parsed for the second."""
+    """Return the frame read at once, that read in sections, and the number of tables parsed."""
     whole = read(path).frame
-    parsed, table = [], csv._table
-    monkeypatch.setattr(csv, "SECTION", 512)
+    parsed, parse_table = [], csv._table
+    monkeypatch.setattr(csv, "SECTION_BYTES", 512)
     monkeypatch.setattr(
-        csv, "_table", lambda *given, **more: parsed.append(1) or table(*given, **more)
+        csv, "_table", lambda *args, **kwargs: parsed.append(1) or parse_table(*args, **kwargs)
     )
     return whole, read(path).frame, len(parsed)
 
 
 def lines(**changes: str) -> list[str]:
-    """A header and rows `number,fraction,word,empty`; `changes`: a row's text by `row_7`."""
+    """Return a header and rows of number, fraction, category, empty; `row_7=...` replaces a row."""
     return [
         "n,f,w,e",
         *(changes.get(f"row_{i}", f"{i},{i / 7:.4f},{'ab'[i % 2]},") for i in range(ROWS)),
@@ -63,7 +64,7 @@ def test_in_sections_the_frame_is_that_of_the_whole_file(
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_marks_of_order_and_ends_of_lines_are_no_cells(
+def test_byte_order_marks_and_line_endings_are_not_cells(
     start: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.csv"
@@ -85,14 +86,14 @@ def test_without_a_header_the_first_line_is_a_row(
     pd.testing.assert_frame_equal(whole, sections)
 
 
-def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(
+def test_a_bad_row_of_a_late_section_gives_the_same_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines(**{f"row_{ROWS - 5}": "1,2"})))
     with pytest.raises(DataError) as whole:
         read(path)
-    monkeypatch.setattr(csv, "SECTION", 512)
+    monkeypatch.setattr(csv, "SECTION_BYTES", 512)
     with pytest.raises(DataError) as sections:
         read(path)
     assert str(whole.value) == str(sections.value)
@@ -100,20 +101,18 @@ def test_a_bad_row_of_a_late_section_is_refused_in_the_same_words(
 
 
 def test_a_large_file_is_not_held_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pyarrow allocates at any time: the table and a few sections, not the text of the file
-    beside it.
-    """
+    """pyarrow allocates the table and a few sections at a time, but not all text of the file."""
     path, rows, columns = tmp_path / "a.csv", 60_000, 12
     values = np.random.default_rng(0).normal(size=(rows, columns)).round(12)
     pd.DataFrame(values, columns=[f"x{i}" for i in range(columns)]).to_csv(path, index=False)
-    monkeypatch.setattr(csv, "SECTION", 1 << 20)
-    assert path.stat().st_size > 8 * csv.SECTION
-    usual = pa.default_memory_pool()
-    watched = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(watched)
+    monkeypatch.setattr(csv, "SECTION_BYTES", 1 << 20)
+    assert path.stat().st_size > 8 * csv.SECTION_BYTES
+    default = pa.default_memory_pool()
+    proxy = pa.proxy_memory_pool(default)
+    pa.set_memory_pool(proxy)
     try:
         assert read(path).frame.shape == (rows, columns)
-        most = watched.max_memory()
+        peak = proxy.max_memory()
     finally:
-        pa.set_memory_pool(usual)
-    assert rows * columns * 8 <= most < rows * columns * 8 + (4 << 20)
+        pa.set_memory_pool(default)
+    assert rows * columns * 8 <= peak < rows * columns * 8 + (4 << 20)

@@ -1,4 +1,4 @@
-"""Geometric truth: without noise, labels are recomputed here from the coordinates alone."""
+"""Without noise, labels equal those recomputed here from the coordinates alone."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def test_xor_is_four_clouds() -> None:
 def test_radial_alternates_around_one_ring(num_sectors: int, gap: float) -> None:
     table = make(toy.Radial(num_sectors=num_sectors, gap=gap, num_samples=3000))
     radius, angle = polar(table)
-    place = angle / (2 * np.pi / num_sectors)
-    np.testing.assert_array_equal(table.y, np.floor(place).astype(int) % 2)
-    assert np.ptp(np.bincount(place.astype(int))) <= 1
-    assert gap / 2 <= (place % 1).min() < gap / 2 + 0.05
-    assert 1 - gap / 2 - 0.05 < (place % 1).max() <= 1 - gap / 2
+    position = angle / (2 * np.pi / num_sectors)
+    np.testing.assert_array_equal(table.y, np.floor(position).astype(int) % 2)
+    assert np.ptp(np.bincount(position.astype(int))) <= 1
+    assert gap / 2 <= (position % 1).min() < gap / 2 + 0.05
+    assert 1 - gap / 2 - 0.05 < (position % 1).max() <= 1 - gap / 2
     assert radius.min() >= 0.5
     assert radius.max() <= 1
     # half of the ring's area
@@ -101,7 +101,7 @@ def test_two_layer_radial_alternates_around_and_inwards(gap: float) -> None:
     np.testing.assert_array_equal(table.y, (sector + outer) % 2)
     assert radius.max() <= 2
     assert outer.mean() == 0.75
-    for inside in (0.5, 1.5):  # the share of points follows the area
+    for inside in (0.5, 1.5):  # the fraction of points follows the area
         assert (radius < inside).mean() == pytest.approx(inside**2 / 4, abs=0.02)
     assert np.ptp(np.bincount(6 * outer + sector).reshape(2, 6), axis=1).max() <= 1
 

@@ -97,8 +97,8 @@ def test_the_number_of_a_row_counts_through_the_chunks_of_a_file(
     kind, work_dir, monkeypatch, capfd
 ):
     table(work_dir / "long.csv", 3000, at=2345)
-    monkeypatch.setattr(streaming, "BLOCK", 1 << 14)
-    monkeypatch.setattr(streaming, "ROWS", 500)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 500)
     if kind == "parquet":
         pd.read_csv("long.csv").to_parquet("long.parquet")
     errors = refusal(capfd, "predict", "classes", f"long.{kind}", "-o", "o.csv")

@@ -166,7 +166,7 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
     import numpy as np
 
     from mlplab.data.tabular import roles
-    from mlplab.data.tabular.columns import need
+    from mlplab.data.tabular.columns import require_column
     from mlplab.data.tabular.encoder import category_text
     from mlplab.data.tabular.readers import read
     from mlplab.errors import DataError
@@ -177,7 +177,7 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
     frame = read(path).frame
     frame.columns = [str(name) for name in frame.columns]
     for name in preprocessing.target_names:
-        need(name, list(frame.columns), str(path), "target")
+        require_column(name, list(frame.columns), str(path), "target")
     raw = (
         preprocessing.encoder.apply(frame, str(path))
         if preprocessing.encoder is not None

@@ -81,21 +81,21 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
-    from mlplab.data.tabular.columns import need
+    from mlplab.data.tabular.columns import require_column
     from mlplab.data.tabular.sniffing import Format
-    from mlplab.data.tabular.streaming import pieces
+    from mlplab.data.tabular.streaming import read_chunks
 
     first = predictor.runs[0]
     trained_id_column = getattr(first.settings.dataset, "id_column", None)
     start = 0
-    for frame in pieces(
+    for frame in read_chunks(
         path,
         Format(),
         first.preprocessing.encoder,
         [name for name in (id_column, trained_id_column) if name],
     ):
         if id_column is not None:
-            need(id_column, list(frame.columns), str(path), "id column")
+            require_column(id_column, list(frame.columns), str(path), "id column")
         name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
         table = predictor.table(frame.set_axis(range(start, start + len(frame))), f"{path}")
         identifier = (

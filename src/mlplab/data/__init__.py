@@ -1,4 +1,4 @@
-"""Data: tables, the datasets that make them, and how they are split and scaled."""
+"""Tables, the datasets that produce them, and how they are split and scaled."""
 
 from mlplab.data.scaling import Scaler as Scaler
 from mlplab.data.table import Dataset as Dataset

@@ -1,5 +1,6 @@
-"""The real data sets that come inside scikit-learn: no download. scikit-learn is imported when one
-is made, not before.
+"""Real data sets that come with scikit-learn and need no download.
+
+scikit-learn is imported only when a table is made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mlplab.data.table import Dataset, Table, class_table, value_table
 
 @dataclass(frozen=True, kw_only=True)
 class Bundled(Dataset):
-    """A data set inside scikit-learn. Its rows are always the same: only the split is random."""
+    """A data set that comes with scikit-learn: its rows are fixed, and only the split is random."""
 
     loader: ClassVar[str]
     options: ClassVar[dict[str, bool]] = {}
@@ -43,7 +44,7 @@ class Wine(Bundled):
 
 @dataclass(frozen=True, kw_only=True)
 class BreastCancer(Bundled):
-    """Breast cancer (Wisconsin): malignant or benign, 569 tumours from 30 measurements of cell
+    """Breast cancer (Wisconsin): malignant or benign, 569 tumors from 30 measurements of cell
     nuclei.
     """
 
@@ -61,19 +62,19 @@ class Digits(Bundled):
 
 @dataclass(frozen=True, kw_only=True)
 class Diabetes(Bundled):
-    """Diabetes: progress of the disease after a year in 442 patients from 10 measurements, in their
-    own units.
+    """Diabetes: progression of the disease after a year in 442 patients from 10 measurements, in
+    the original units.
     """
 
     task_kind: ClassVar[str] = "regression"
     loader: ClassVar[str] = "load_diabetes"
-    # scikit-learn's default is scaled by all rows, those of the test among them
+    # scikit-learn's default scales by all rows, including those of the test split
     options: ClassVar[dict[str, bool]] = {"scaled": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linnerud(Bundled):
-    """Linnerud: weight, waist and pulse (three targets) of 20 men from what they did in three
+    """Linnerud: weight, waist and pulse (three targets) of 20 men from their results in three
     exercises.
     """
 
@@ -92,6 +93,6 @@ def _load(loader: str, task_kind: str, options: tuple[tuple[str, bool], ...]) ->
     else:
         targets = [str(name) for name in getattr(bunch, "target_names", ["progression"])]
         table = value_table(bunch.data, bunch.target, targets, features)
-    table.x.setflags(write=False)  # one table serves every run of the process
+    table.x.setflags(write=False)  # all runs of the process share this table
     table.y.setflags(write=False)
     return table

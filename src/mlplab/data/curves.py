@@ -1,6 +1,6 @@
-"""Regression sets: curves y = f(x) of one feature, and two standard functions of more.
+"""Regression sets: curves y = f(x) of one feature, and two standard functions of several features.
 
-`noise` is the standard deviation of what is added; it is drawn last and even at 0, so that it
+`noise` is the standard deviation of the noise. It is drawn last and even at 0, so that changing it
 changes nothing else. Shapes: N examples.
 """
 
@@ -18,12 +18,12 @@ from mlplab.schema import Number, integer, number
 
 @dataclass(frozen=True, kw_only=True)
 class Curve(Dataset):
-    """A curve y = f(x), x uniform between low and high."""
+    """A curve y = f(x) with x uniform between low and high."""
 
     task_kind: ClassVar[str] = "regression"
 
-    num_samples: int = integer(200, "examples, all parts together", at_least=2)
-    noise: Number = number(0.0, "standard deviation of what is added to y", at_least=0)
+    num_samples: int = integer(200, "number of examples in all splits together", at_least=2)
+    noise: Number = number(0.0, "standard deviation of the noise added to y", at_least=0)
     low: Number = number(-1.0, "smallest x")
     high: Number = number(1.0, "largest x")
 
@@ -33,7 +33,7 @@ class Curve(Dataset):
             raise FieldError("low", self.low, f"is not below high = {self.high!r}")
 
     def curve(self, x_N: Floats) -> Floats:
-        """f(x)."""
+        """Return f(x), float64 [N]."""
         raise NotImplementedError
 
     def make(self, rng: np.random.Generator) -> Table:
@@ -46,7 +46,7 @@ class Curve(Dataset):
 class Quadratic(Curve):
     """The lecture's parabola: y = x^2, x in [-1, 1], 100 examples."""
 
-    num_samples: int = integer(100, "examples, all parts together", at_least=2)
+    num_samples: int = integer(100, "number of examples in all splits together", at_least=2)
 
     def curve(self, x_N: Floats) -> Floats:
         return np.square(x_N)
@@ -57,7 +57,9 @@ class Sine(Curve):
     """The lecture's sine: y = sin(2 pi x), x in [-1, 1], which is two periods."""
 
     num_samples: int = integer(
-        100, "examples, all parts together; the lecture compares 100 and 1000", at_least=2
+        100,
+        "number of examples in all splits together; the lecture compares 100 and 1000",
+        at_least=2,
     )
 
     def curve(self, x_N: Floats) -> Floats:
@@ -66,7 +68,7 @@ class Sine(Curve):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Curve):
-    """A jump: y = 0 for x < 0, else 1; x in [-1, 1]."""
+    """A step: y = 0 for x < 0, else 1; x in [-1, 1]."""
 
     def curve(self, x_N: Floats) -> Floats:
         return np.where(x_N < 0, 0.0, 1.0)
@@ -101,7 +103,7 @@ class Cubic(Curve):
 
 @dataclass(frozen=True, kw_only=True)
 class SwissRoll(Dataset):
-    """The place t along a rolled-up sheet, from a point (t cos t, h, t sin t) on it in space.
+    """The position t along a rolled-up sheet, from a point (t cos t, h, t sin t) on it in space.
 
     t uniform in [1.5 pi, 4.5 pi], h in [0, 21]: scikit-learn's make_swiss_roll, with its `t` as the
     target.
@@ -109,9 +111,9 @@ class SwissRoll(Dataset):
 
     task_kind: ClassVar[str] = "regression"
 
-    num_samples: int = integer(1000, "examples, all parts together", at_least=2)
+    num_samples: int = integer(1000, "number of examples in all splits together", at_least=2)
     noise: Number = number(
-        0.0, "standard deviation of what is added to the three coordinates", at_least=0
+        0.0, "standard deviation of the noise added to the three coordinates", at_least=0
     )
 
     def make(self, rng: np.random.Generator) -> Table:
@@ -125,15 +127,17 @@ class SwissRoll(Dataset):
 class Friedman1(Dataset):
     """Friedman's first function of ten features, of which only five matter.
 
-    y = 10 sin(pi x1 x2) + 20 (x3 - 1/2)^2 + 10 x4 + 5 x5 + noise, x uniform in [0, 1].  Source:
+    y = 10 sin(pi x1 x2) + 20 (x3 - 1/2)^2 + 10 x4 + 5 x5 + noise, x uniform in [0, 1]. Source:
     Friedman 1991; Breiman 1996.
     """
 
     task_kind: ClassVar[str] = "regression"
 
-    num_samples: int = integer(1000, "examples, all parts together", at_least=2)
-    noise: Number = number(1.0, "standard deviation of what is added to y", at_least=0)
-    num_features: int = integer(10, "features; those after the fifth do not matter", at_least=5)
+    num_samples: int = integer(1000, "number of examples in all splits together", at_least=2)
+    noise: Number = number(1.0, "standard deviation of the noise added to y", at_least=0)
+    num_features: int = integer(
+        10, "number of features; those after the fifth do not matter", at_least=5
+    )
 
     def make(self, rng: np.random.Generator) -> Table:
         x_NF = rng.uniform(0, 1, (self.num_samples, self.num_features))

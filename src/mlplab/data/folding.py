@@ -1,7 +1,6 @@
-"""Cross-validation: which rows each fold holds out, and examples of every fold in equal shapes, so
-that all folds train as one population.
+"""Cross-validation: the rows that each fold holds out, and padding to equal shapes.
 
-Shapes: N examples, F features.
+With equal shapes all folds train as one population. Shapes: N examples.
 """
 
 from __future__ import annotations
@@ -18,14 +17,22 @@ from mlplab.errors import DataError
 from mlplab.validation import KFold
 
 
-def held_out(
+def held_out_rows(
     table: Any, groups: np.ndarray | None, kfold: KFold, rng: np.random.Generator
 ) -> list[Ints]:
-    """The rows that each fold of each repeat tests on, by scikit-learn's splitters. `table`: a
-    Table or RawTable. Raises DataError.
+    """Return the test rows of each fold of each repeat, drawn by scikit-learn's splitters.
+
+    Args:
+        table: a Table or RawTable.
+        groups: the group of each row [N], if groups must not be divided.
+        kfold: the numbers of folds and repeats.
+        rng: the source of the shuffling.
+
+    Raises:
+        DataError: if the table has a predefined split or too few rows, groups or rows of a class.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
-    from sklearn.model_selection import KFold as Plain
+    from sklearn.model_selection import KFold as UnstratifiedKFold
 
     _check(table, groups, kfold.folds)
     rows, labels = np.arange(len(table.y)), table.y if table.task.classifies else None
@@ -35,27 +42,27 @@ def held_out(
         if groups is not None
         else StratifiedKFold
         if labels is not None
-        else Plain
+        else UnstratifiedKFold
     )
-    found = []
+    folds = []
     for _ in range(kfold.repeats):
         splitter = kind(n_splits=kfold.folds, shuffle=True, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
-            # a class with fewer rows than folds is in some of them
+            # a class with fewer rows than folds is missing from some test splits
             warnings.simplefilter("ignore", UserWarning)
-            found += [
+            folds += [
                 np.asarray(test, np.int64) for _, test in splitter.split(rows, labels, groups)
             ]
-    return found
+    return folds
 
 
 def _check(table: Any, groups: np.ndarray | None, folds: int) -> None:
     source = getattr(table, "source", "This data set")
     if table.given_split is not None:
         raise DataError(
-            f"{source} brings a split of its own, and validation=kfold splits all rows by itself."
-            " Leave the files or the column of the parts out; `mlplab evaluate` measures the"
-            " finished networks on any file."
+            f"{source} comes with a predefined split, but validation=kfold splits all rows itself."
+            " Leave out the files or the column that define the split; `mlplab evaluate` measures"
+            " the finished networks on any file."
         )
     number, noun = (
         (len(table.y), "row(s)") if groups is None else (len(np.unique(groups)), "group(s)")
@@ -67,42 +74,48 @@ def _check(table: Any, groups: np.ndarray | None, folds: int) -> None:
         if counts.min() < 2:
             label = table.class_names[int(counts.argmin())]
             raise DataError(
-                f"Class '{label}' has {counts.min()} row(s), and cross-validation needs two: the"
-                " fold that tests on it has none to train on."
+                f"Class '{label}' has {counts.min()} row(s), but cross-validation needs two: the"
+                " fold that tests on its only row has none to train on."
             )
 
 
-def pool(num_rows: int, test: Ints) -> Ints:
-    """The rows that a fold does not hold out."""
-    kept = np.ones(num_rows, dtype=bool)
-    kept[test] = False
-    return np.flatnonzero(kept)
+def remaining_rows(num_rows: int, test: Ints) -> Ints:
+    """Return the numbers of the rows that a fold does not hold out."""
+    remaining = np.ones(num_rows, dtype=bool)
+    remaining[test] = False
+    return np.flatnonzero(remaining)
 
 
-def of_fold(table: Table, test: Ints) -> Table:
-    """The table with a split given: the fold is its test part."""
-    return dataclasses.replace(table, given_split={"train": pool(len(table.y), test), "test": test})
+def with_test_rows(table: Table, test: Ints) -> Table:
+    """Return the table with a predefined split whose test split is the fold."""
+    given_split = {"train": remaining_rows(len(table.y), test), "test": test}
+    return dataclasses.replace(table, given_split=given_split)
 
 
-def pad_to_same_width(parts: Sequence[Any]) -> list[Any]:
-    """Examples of the same part of each fold, filled up to the longest with rows of their own that
-    count nothing; None stays None.
+def pad_to_same_length(folds: Sequence[Any]) -> list[Any]:
+    """Pad the Examples of each fold to the longest with repeated rows that a mask excludes.
+
+    `folds` holds the same split (train, val or test) of each fold; None stays None.
     """
-    longest = max((len(part.y) for part in parts if part is not None), default=0)
+    longest = max((len(examples.y) for examples in folds if examples is not None), default=0)
     return [
         (
-            _filled(part, longest)
-            if part is not None and any(len(p.y) < longest for p in parts)
-            else part
+            _padded(examples, longest)
+            if examples is not None and any(len(other.y) < longest for other in folds)
+            else examples
         )
-        for part in parts
+        for examples in folds
     ]
 
 
-def _filled(part: Any, size: int) -> Any:
-    number = len(part.y)
+def _padded(examples: Any, size: int) -> Any:
+    number = len(examples.y)
     rows = np.concatenate([np.arange(number), np.arange(size - number) % number])
-    weights = part.weights[rows] if part.weights is not None else None
+    weights = examples.weights[rows] if examples.weights is not None else None
     return dataclasses.replace(
-        part, x=part.x[rows], y=part.y[rows], weights=weights, mask=np.arange(size) < number
+        examples,
+        x=examples.x[rows],
+        y=examples.y[rows],
+        weights=weights,
+        mask=np.arange(size) < number,
     )

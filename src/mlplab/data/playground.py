@@ -1,9 +1,9 @@
-"""The six sets of the TensorFlow Playground, with its own ranges, padding and noise. Source:
-tensorflow/playground, src/dataset.ts.
+"""The six sets of the TensorFlow Playground, with its ranges, padding and noise.
 
-Noise is its slider, 0 to 50 percent. In most sets it moves the place where the label is read, not
-the point: noisy sets have wrong labels. The Playground's labels 1 and -1 are the classes 1 (blue)
-and 0 (orange). It leaves features unscaled and trains on half of the points.
+Source: tensorflow/playground, src/dataset.ts. Noise is the Playground's slider, 0 to 50 percent. In
+most sets the label is computed at a noisy position while the point itself stays, so noisy sets have
+wrong labels. The Playground's labels 1 and -1 are the classes 1 (blue) and 0 (orange). The
+Playground leaves features unscaled and trains on half of the points.
 
 Shapes: N examples.
 """
@@ -31,17 +31,15 @@ GAUSSIANS = np.array(
 class Playground(Dataset):
     """A set of the TensorFlow Playground."""
 
-    num_samples: int = integer(500, "examples, all parts together", at_least=2)
+    num_samples: int = integer(500, "number of examples in all splits together", at_least=2)
     noise: Number = number(0.0, "percent, as on the Playground's slider", at_least=0, at_most=50)
 
     def fraction(self) -> float:
-        """The noise as the Playground computes with it: 0 to 0.5."""
+        """Return the noise as a fraction, 0 to 0.5."""
         return float(self.noise) / 100
 
-    def reading(self, x_N2: Floats, radius: float, rng: np.random.Generator) -> Floats:
-        """Where the labels are read: the points, moved by up to noise * radius along each
-        coordinate.
-        """
+    def noisy_points(self, x_N2: Floats, radius: float, rng: np.random.Generator) -> Floats:
+        """Return the points [N, 2], moved by up to noise * radius along each coordinate."""
         return x_N2 + rng.uniform(-radius, radius, x_N2.shape) * self.fraction()
 
 
@@ -50,7 +48,7 @@ class PlaygroundCircle(Playground):
     """Playground's circle: a disc of radius 2.5 (blue) and a ring from 3.5 to 5 (orange); radii,
     not areas, are uniform.
 
-    A point whose noisy place is closer than 2.5 to the origin is blue.
+    A point whose noisy position is closer than 2.5 to the origin is blue.
     """
 
     task_kind: ClassVar[str] = "classification"
@@ -60,16 +58,16 @@ class PlaygroundCircle(Playground):
         radius_N = rng.uniform(
             np.where(inside_N, 0, 0.7 * RADIUS), np.where(inside_N, 0.5 * RADIUS, RADIUS)
         )
-        x_N2 = _clock(radius_N, rng.uniform(0, 2 * np.pi, self.num_samples))
+        x_N2 = _polar_from_second_axis(radius_N, rng.uniform(0, 2 * np.pi, self.num_samples))
         return class_table(
-            x_N2, np.hypot(*self.reading(x_N2, RADIUS, rng).T) < 0.5 * RADIUS, CLASSES
+            x_N2, np.hypot(*self.noisy_points(x_N2, RADIUS, rng).T) < 0.5 * RADIUS, CLASSES
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundXor(Playground):
-    """Playground's exclusive or: a square of half-width 5, its quadrants moved 0.3 outwards; blue
-    where x1 x2 >= 0 at the noisy place.
+    """Playground's exclusive or: a square of half-width 5, its quadrants moved 0.3 outward; blue
+    where x1 x2 >= 0 at the noisy position.
     """
 
     task_kind: ClassVar[str] = "classification"
@@ -77,7 +75,7 @@ class PlaygroundXor(Playground):
     def make(self, rng: np.random.Generator) -> Table:
         x_N2 = rng.uniform(-RADIUS, RADIUS, (self.num_samples, 2))
         x_N2 += np.where(x_N2 > 0, PADDING, -PADDING)
-        return class_table(x_N2, self.reading(x_N2, RADIUS, rng).prod(1) >= 0, CLASSES)
+        return class_table(x_N2, self.noisy_points(x_N2, RADIUS, rng).prod(1) >= 0, CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +100,8 @@ class PlaygroundSpiral(Playground):
     """Playground's spiral: two arms of 1.75 turns out to radius 5, points evenly spaced along the
     angle.
 
-    x = r (sin t, cos t),  r = 5 i / n,  t = 3.5 pi i / n (+ pi on the orange arm).  Noise moves
-    points by up to noise * 1.
+    x = r (sin t, cos t), r = 5 i / n, t = 3.5 pi i / n (+ pi on the orange arm). Here the noise
+    moves the points themselves, by up to noise * 1.
     """
 
     task_kind: ClassVar[str] = "classification"
@@ -112,24 +110,26 @@ class PlaygroundSpiral(Playground):
         blue_N = _first_half(self.num_samples)
         num_blue = blue_N.sum()
         step_N = np.arange(self.num_samples) - np.where(blue_N, 0, num_blue)
-        along_N = step_N / np.where(blue_N, num_blue, self.num_samples - num_blue)
-        x_N2 = _clock(RADIUS * along_N, 3.5 * np.pi * along_N + np.where(blue_N, 0, np.pi))
-        return class_table(self.reading(x_N2, 1, rng), blue_N, CLASSES)
+        fraction_N = step_N / np.where(blue_N, num_blue, self.num_samples - num_blue)
+        x_N2 = _polar_from_second_axis(
+            RADIUS * fraction_N, 3.5 * np.pi * fraction_N + np.where(blue_N, 0, np.pi)
+        )
+        return class_table(self.noisy_points(x_N2, 1, rng), blue_N, CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaygroundPlane(Playground):
-    """Playground's plane (regression): y = (x1 + x2) / 10, read at the noisy place; x in a square
-    of half-width 6.
+    """Playground's plane (regression): y = (x1 + x2) / 10 at the noisy position; x in a square of
+    half-width 6.
     """
 
     task_kind: ClassVar[str] = "regression"
 
-    num_samples: int = integer(1200, "examples, all parts together", at_least=2)
+    num_samples: int = integer(1200, "number of examples in all splits together", at_least=2)
 
     def make(self, rng: np.random.Generator) -> Table:
         x_N2 = rng.uniform(-PLANE_RADIUS, PLANE_RADIUS, (self.num_samples, 2))
-        return value_table(x_N2, self.reading(x_N2, PLANE_RADIUS, rng).sum(1) / 10)
+        return value_table(x_N2, self.noisy_points(x_N2, PLANE_RADIUS, rng).sum(1) / 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,18 +137,18 @@ class PlaygroundMultiGauss(Playground):
     """Playground's multi-Gaussian (regression): six cones of height +-1 and radius 2; x in a square
     of half-width 6.
 
-    y = s max(0, 1 - d / 2) for the nearest center, at distance d and with sign s, read at the noisy
-    place.
+    y = s max(0, 1 - d / 2) for the nearest center, at distance d from the noisy position and with
+    sign s.
     """
 
     task_kind: ClassVar[str] = "regression"
 
-    num_samples: int = integer(1200, "examples, all parts together", at_least=2)
+    num_samples: int = integer(1200, "number of examples in all splits together", at_least=2)
 
     def make(self, rng: np.random.Generator) -> Table:
         x_N2 = rng.uniform(-PLANE_RADIUS, PLANE_RADIUS, (self.num_samples, 2))
-        place_N12 = self.reading(x_N2, PLANE_RADIUS, rng)[:, None]
-        distance_N6 = np.linalg.norm(place_N12 - GAUSSIANS[:, :2], axis=2)
+        point_N12 = self.noisy_points(x_N2, PLANE_RADIUS, rng)[:, None]
+        distance_N6 = np.linalg.norm(point_N12 - GAUSSIANS[:, :2], axis=2)
         nearest_N = distance_N6.argmin(1)
         return value_table(
             x_N2, GAUSSIANS[nearest_N, 2] * np.maximum(0, 1 - distance_N6.min(1) / 2)
@@ -159,6 +159,6 @@ def _first_half(num_samples: int) -> NDArray[np.bool_]:
     return np.arange(num_samples) < (num_samples + 1) // 2
 
 
-def _clock(radius_N: Floats, angle_N: Floats) -> Floats:
-    """The Playground measures angles from the second axis, as a clock does."""
+def _polar_from_second_axis(radius_N: Floats, angle_N: Floats) -> Floats:
+    """Return points [N, 2]; the Playground measures angles clockwise from the second axis."""
     return np.stack([radius_N * np.sin(angle_N), radius_N * np.cos(angle_N)], axis=1)

@@ -1,8 +1,8 @@
-"""Which rows train, which validate, which test.
+"""Split the rows of a table into train, val and test.
 
-Part sizes depend on the number of rows alone, so that members of a population with different data
-have equal shapes. The test part does not depend on the fraction for validation, unless a class is
-down to its last rows. Shapes: N examples, C classes.
+Split sizes depend only on the number of rows, so that members of a population with different data
+have equal shapes. The test split does not depend on the validation fraction, unless a class has
+almost no rows left. Shapes: N examples, C classes.
 """
 
 from __future__ import annotations
@@ -20,32 +20,45 @@ HELD_OUT = ("test", "val")
 def split_rows(
     table: Table, fractions: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, Ints]:
-    """Row numbers of train, val and test, each in random order; `fractions` are those of val and
-    test.
+    """Return the row numbers of train, val and test, each in random order.
 
-    A fraction above 0 gives at least one row. Classes are stratified: each part holds them in
-    proportion, by largest remainder, and every part with a row for each class has them all; train
-    always has. A split that the data brings is honored; parts missing from it are drawn from its
-    train part. Raises DataError where there are too few rows.
+    A fraction above 0 gives at least one row. Classes are stratified by largest remainder: each
+    split holds them in proportion, and a split with at least as many rows as there are classes
+    holds every class; train always does. A predefined split of the table is kept; val or test, if
+    missing from it, are drawn from its train rows.
+
+    Args:
+        table: the examples, with their task and predefined split.
+        fractions: the fractions of val and test.
+        rng: the source of the random order.
+
+    Raises:
+        DataError: if there are too few rows, in all or of a class.
     """
-    given = dict(table.given_split or {"train": np.arange(len(table.x))})
-    pool_N = given["train"]
-    sizes = {part: 0 if part in given else _size(fractions[part], len(pool_N)) for part in HELD_OUT}
+    predefined = dict(table.given_split or {"train": np.arange(len(table.x))})
+    pool_N = predefined["train"]
+    sizes = {
+        name: 0 if name in predefined else _size(fractions[name], len(pool_N)) for name in HELD_OUT
+    }
     needed = table.task.num_classes if table.task.classifies else 1
     if len(pool_N) - sum(sizes.values()) < needed:
         raise DataError(
             f"Of {len(pool_N)} example(s), {sizes['val']} go to val and {sizes['test']} to test,"
-            f" and fewer than {needed} remain to train on{', one a class' if needed > 1 else ''}."
-            " Give more examples, or set val=0 or test=0."
+            f" and fewer than {needed} remain to train on{', one per class' if needed > 1 else ''}."
+            " Provide more examples, or set val=0 or test=0."
         )
     order_N = rng.permutation(pool_N).astype(np.int64)
-    parts_N = (
-        _stratified(table, order_N, sizes) if table.task.classifies else _plain(len(order_N), sizes)
+    split_N = (
+        _stratified(table, order_N, sizes)
+        if table.task.classifies
+        else _consecutive(len(order_N), sizes)
     )
-    drawn = {part: order_N[parts_N == number] for number, part in enumerate(SPLITS)}
+    drawn = {name: order_N[split_N == index] for index, name in enumerate(SPLITS)}
     return {
-        part: given[part].astype(np.int64) if part in given and part != "train" else drawn[part]
-        for part in SPLITS
+        name: predefined[name].astype(np.int64)
+        if name in predefined and name != "train"
+        else drawn[name]
+        for name in SPLITS
     }
 
 
@@ -53,48 +66,49 @@ def _size(fraction: float, num_rows: int) -> int:
     return max(1, int(np.floor(fraction * num_rows + 0.5))) if fraction > 0 else 0
 
 
-def _plain(num_rows: int, sizes: Mapping[str, int]) -> Ints:
-    """The part number of each position of the random order."""
-    parts_N = np.full(num_rows, SPLITS.index("train"))
-    parts_N[: sizes["test"]] = SPLITS.index("test")
-    parts_N[sizes["test"] : sizes["test"] + sizes["val"]] = SPLITS.index("val")
-    return parts_N
+def _consecutive(num_rows: int, sizes: Mapping[str, int]) -> Ints:
+    """Return the index in SPLITS of each position: first test, then val, then train."""
+    split_N = np.full(num_rows, SPLITS.index("train"))
+    split_N[: sizes["test"]] = SPLITS.index("test")
+    split_N[sizes["test"] : sizes["test"] + sizes["val"]] = SPLITS.index("val")
+    return split_N
 
 
 def _stratified(table: Table, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
-    """The same, class by class."""
+    """Return the index in SPLITS of each row of `order_N`, assigned class by class."""
     y_N, num_classes = table.y[order_N], table.task.num_classes
     counts_C = np.bincount(y_N.astype(np.int64), minlength=num_classes)
-    least = {part: int(sizes[part] >= num_classes) for part in HELD_OUT}
-    _check_counts(table, counts_C, least)
-    test_C = _apportion(counts_C, sizes["test"], least["test"], counts_C - 1 - least["val"])
-    val_C = _apportion(counts_C, sizes["val"], least["val"], counts_C - 1 - test_C)
-    parts_N = np.empty(len(order_N), dtype=np.int64)
+    minimum = {name: int(sizes[name] >= num_classes) for name in HELD_OUT}
+    _check_counts(table, counts_C, minimum)
+    test_C = _apportion(counts_C, sizes["test"], minimum["test"], counts_C - 1 - minimum["val"])
+    val_C = _apportion(counts_C, sizes["val"], minimum["val"], counts_C - 1 - test_C)
+    split_N = np.empty(len(order_N), dtype=np.int64)
     for label in range(num_classes):
-        own = {"test": int(test_C[label]), "val": int(val_C[label])}
-        parts_N[y_N == label] = _plain(int(counts_C[label]), own)
-    return parts_N
+        class_sizes = {"test": int(test_C[label]), "val": int(val_C[label])}
+        split_N[y_N == label] = _consecutive(int(counts_C[label]), class_sizes)
+    return split_N
 
 
-def _apportion(counts_C: Ints, total: int, least: int, most_C: Ints) -> Ints:
-    """`total` seats shared in proportion to the counts by largest remainder, each class within its
-    limits.
+def _apportion(counts_C: Ints, total: int, minimum: int, maximum_C: Ints) -> Ints:
+    """Divide `total` rows among the classes in proportion to their counts by largest remainder.
+
+    Each class gets at least `minimum` and at most `maximum_C` rows.
     """
     quota_C = counts_C * total / counts_C.sum()
-    seats_C: Ints = np.clip(np.floor(quota_C).astype(np.int64), least, most_C)
-    while seats_C.sum() < total:
-        seats_C[np.where(seats_C < most_C, quota_C - seats_C, -np.inf).argmax()] += 1
-    while seats_C.sum() > total:
-        seats_C[np.where(seats_C > least, seats_C - quota_C, -np.inf).argmax()] -= 1
-    return seats_C
+    rows_C: Ints = np.clip(np.floor(quota_C).astype(np.int64), minimum, maximum_C)
+    while rows_C.sum() < total:
+        rows_C[np.where(rows_C < maximum_C, quota_C - rows_C, -np.inf).argmax()] += 1
+    while rows_C.sum() > total:
+        rows_C[np.where(rows_C > minimum, rows_C - quota_C, -np.inf).argmax()] -= 1
+    return rows_C
 
 
-def _check_counts(table: Table, counts_C: Ints, least: Mapping[str, int]) -> None:
-    needing = ["train", *(part for part in ("val", "test") if least[part])]
+def _check_counts(table: Table, counts_C: Ints, minimum: Mapping[str, int]) -> None:
+    needing = ["train", *(name for name in ("val", "test") if minimum[name])]
     scarce = int(counts_C.argmin())
     if counts_C[scarce] < len(needing):
         raise DataError(
             f"Class '{table.class_names[scarce]}' has {counts_C[scarce]} example(s), but"
-            f" {', '.join(needing)} need(s) one each. Give more examples of it, leave the class"
+            f" {', '.join(needing)} need(s) one each. Provide more examples of it, leave the class"
             " out, or set val=0 or test=0."
         )

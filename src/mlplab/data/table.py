@@ -1,6 +1,6 @@
-"""What data is: a checked table of examples, and the dataset, the configured part that makes one.
+"""A validated table of examples, and the dataset: the configured component that produces one.
 
-Shapes: N examples, F features, T targets. This module and the datasets know NumPy only, so that
+Shapes: N examples, F features, T targets. This module and the datasets import NumPy only, so that
 listing them stays cheap.
 """
 
@@ -27,11 +27,13 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Examples as they are in the world: unscaled, unsplit. A table that exists is valid.
+    """Examples before splitting and scaling. Building a table validates it: raises DataError.
 
-    x is float64 [N, F]. y is int64 [N] with labels 0 .. C-1 (classification) or float64 [N, T]
-    (regression). given_split holds row numbers under the keys train, val, test where the data comes
-    with a split of its own; train is required there.
+    Attributes:
+        x: float64 [N, F].
+        y: int64 [N] with labels 0 .. C-1 (classification) or float64 [N, T] (regression).
+        given_split: row numbers under the keys train, val, test if the data comes with a
+            predefined split; train is required in it.
     """
 
     x: Floats
@@ -52,8 +54,9 @@ class Table:
             _check_split(self.given_split, len(self.x))
 
     def content_hash(self) -> str:
-        """SHA-256 of the cells, shapes and names, as hexadecimal: equal on every machine, changed
-        by any changed cell.
+        """SHA-256 of the cells, shapes and names in hexadecimal.
+
+        It is the same on every machine and changes with any cell.
         """
         names = (
             self.task.kind,
@@ -65,7 +68,7 @@ class Table:
         )
         digest = hashlib.sha256(json.dumps(names).encode())
         for cells, dtype in ((self.x, "<f8"), (self.y, "<i8" if self.task.classifies else "<f8")):
-            # + 0: the two zeros of floating point are one number
+            # + 0 turns -0.0 into 0.0, so that both hash alike
             digest.update((cells + 0).astype(dtype).tobytes())
         return digest.hexdigest()
 
@@ -73,7 +76,10 @@ class Table:
 def class_table(
     x: Any, y: Any, class_names: Sequence[str], feature_names: Sequence[str] | None = None
 ) -> Table:
-    """A classification table from anything array-like. Features without names are x1, x2, ..."""
+    """Return a classification table from array-likes x [N, F] and y [N].
+
+    Features without names are called x1, x2, ... Raises DataError if the table is invalid.
+    """
     x_NF = np.asarray(x, dtype=np.float64)
     names = _default_names("x", feature_names, x_NF)
     return Table(
@@ -89,8 +95,9 @@ def class_table(
 def value_table(
     x: Any, y: Any, target_names: Sequence[str] = ("y",), feature_names: Sequence[str] | None = None
 ) -> Table:
-    """A regression table from anything array-like; y is [N] or [N, T]. Features without names are
-    x1, x2, ...
+    """Return a regression table from array-likes x [N, F] and y [N] or [N, T].
+
+    Features without names are called x1, x2, ... Raises DataError if the table is invalid.
     """
     x_NF, y_NT = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     y_NT = y_NT[:, None] if y_NT.ndim == 1 else y_NT
@@ -100,22 +107,20 @@ def value_table(
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Component):
-    """Where examples come from, and how they are split and scaled. Every dataset has these
-    fields.
-    """
+    """Where examples come from, and how they are split and scaled: the fields of every dataset."""
 
-    task_kind: ClassVar[str]  # "classification" or "regression": known before anything is loaded
+    task_kind: ClassVar[str]  # "classification" or "regression", before any data is loaded
 
     val: float = number(
         0.2,
-        "fraction of the examples for validation; 0 has no such part",
+        "fraction of the examples for validation; 0 for no validation split",
         varies=False,
         at_least=0,
         below=1,
     )
     test: float = number(
         0.2,
-        "fraction of the examples for the test; 0 has no such part",
+        "fraction of the examples for testing; 0 for no test split",
         varies=False,
         at_least=0,
         below=1,
@@ -124,23 +129,23 @@ class Dataset(Component):
         "standard",
         ("standard", "minmax", "none"),
         "features to mean 0 and deviation 1 (standard) or to [0, 1] (minmax), as measured on the"
-        " train part",
+        " train split",
     )
     target_scaling: str = choice(
         "auto",
         ("auto", "standard", "none"),
-        "for regression targets; auto is standard unless the loss works in their own units",
+        "for regression targets; auto is standard unless the loss needs the original units",
     )
     seed: int | None = integer(
         None,
-        "fixes data and split, whatever the seed of the run; null follows the run's seed",
+        "fixes data and split independently of the seed of the run; null uses the run's seed",
         at_least=0,
         optional=True,
         varies=True,
     )
 
     def make(self, rng: np.random.Generator) -> Table:
-        """The whole table. Everything random in it comes from rng."""
+        """Return the complete table; all randomness comes from `rng`."""
         raise NotImplementedError
 
     def check(self) -> None:
@@ -190,7 +195,7 @@ def _check_labels(table: Table) -> None:
         )
     if num_classes < 2 or len(table.class_names) != num_classes or len(table.target_names) != 1:
         raise DataError(
-            "A classification needs two classes or more, a name for each and one target: got"
+            "A classification needs two classes or more, a name for each, and one target, but got"
             f" {num_classes} classes, the names {table.class_names} and the targets"
             f" {table.target_names}."
         )
@@ -216,8 +221,8 @@ def _check_targets(table: Table) -> None:
         )
     if len(table.target_names) != num_targets or table.class_names:
         raise DataError(
-            f"A regression of {num_targets} targets needs as many target names and no class names:"
-            f" got {table.target_names}."
+            f"A regression of {num_targets} targets needs as many target names and no class names,"
+            f" but got {table.target_names}."
         )
     _check_finite(y_NT.astype(np.float64, copy=False), "target", table.target_names)
 
@@ -236,22 +241,22 @@ def _check_split(split: Mapping[str, Ints], num_rows: int) -> None:
     unknown = sorted(set(split) - set(SPLITS))
     if unknown or "train" not in split or len(split["train"]) == 0:
         raise DataError(
-            "A given split has a non-empty train part, and val or test if any: got"
+            "A predefined split needs a non-empty train split and may have val and test, but got"
             f" {', '.join(split) or 'nothing'}."
         )
-    for part, rows in split.items():
+    for name, rows in split.items():
         if (
             not np.issubdtype(rows.dtype, np.integer)
             or rows.ndim != 1
             or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows)
         ):
             raise DataError(
-                f"The given {part} part must list row numbers from 0 to {num_rows - 1}."
+                f"The predefined {name} split must list row numbers from 0 to {num_rows - 1}."
             )
     rows = np.concatenate(list(split.values()))
     values, counts = np.unique(rows, return_counts=True)
     if len(values) != len(rows):
         raise DataError(
-            f"Row {values[counts > 1][0]} is listed more than once in the given split; parts must"
-            " not share rows."
+            f"Row {values[counts > 1][0]} is listed more than once in the predefined split; train,"
+            " val and test must not share rows."
         )

@@ -1,9 +1,8 @@
-"""Two-dimensional classification sets, drawn by geometry: the lecture's, and a few that everybody
-knows.
+"""Two-dimensional classification sets defined by geometry: the lecture's and some well-known ones.
 
-Classes are as even as the number of examples allows. `noise` moves points after they are labeled,
-so that with noise 0 the label is the geometry's, and data of one seed with two noises are the same
-points moved further. Shapes: N examples.
+Class sizes are as equal as the number of examples allows. `noise` moves points after they are
+labeled, so that without noise the label follows from the geometry, and a larger noise with the same
+seed moves the same points farther. Shapes: N examples, C classes, F features.
 """
 
 from __future__ import annotations
@@ -23,23 +22,24 @@ GATES = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "nand": (1, 1, 1, 0), "xor": (
 
 @dataclass(frozen=True, kw_only=True)
 class Toy(Dataset):
-    """A drawn classification set."""
+    """A generated classification set."""
 
     task_kind: ClassVar[str] = "classification"
 
-    num_samples: int = integer(1000, "examples, all parts together", at_least=2)
+    num_samples: int = integer(1000, "number of examples in all splits together", at_least=2)
     noise: Number = number(
-        0.0, "standard deviation of what is added to both coordinates", at_least=0
+        0.0, "standard deviation of the noise added to both coordinates", at_least=0
     )
 
-    def moved(self, x_N2: Floats, rng: np.random.Generator) -> Floats:
-        """The points with noise. The draw happens at noise 0 too, so that noise changes nothing
-        else.
+    def add_noise(self, x_NF: Floats, rng: np.random.Generator) -> Floats:
+        """Return the points [N, F] with noise.
+
+        Noise is drawn even at 0, so that changing it changes nothing else.
         """
-        return x_N2 + float(self.noise) * rng.standard_normal(x_N2.shape)
+        return x_NF + float(self.noise) * rng.standard_normal(x_NF.shape)
 
     def labels(self, num_classes: int = 2) -> Ints:
-        """Class 0, 1, ..., 0, 1, ...: as even as can be. The split shuffles."""
+        """Return the labels 0, 1, ..., 0, 1, ... int64 [N]; the split shuffles them later."""
         return np.arange(self.num_samples) % num_classes
 
 
@@ -49,42 +49,40 @@ class Linear(Toy):
     apart by a gap.
     """
 
-    num_samples: int = integer(400, "examples, all parts together", at_least=2)
+    num_samples: int = integer(400, "number of examples in all splits together", at_least=2)
     gap: Number = number(0.2, "width of the empty strip along the line", at_least=0)
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
         x_N2 = rng.uniform(-1, 1, (self.num_samples, 2))
         side_N = 2 * y_N - 1
-        # the mirror image has the other side: no point is thrown away
+        # mirroring a point changes its side, so no point needs to be discarded
         x_N2 *= (np.where(x_N2.sum(1) >= 0, 1, -1) * side_N)[:, None]
         x_N2 += (side_N * float(self.gap) / 2 / np.sqrt(2))[:, None]
-        return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boolean(Dataset):
-    """A Boolean gate: the four points (0, 0), (0, 1), (1, 0), (1, 1) and what the gate says of
-    them.
-    """
+    """A Boolean gate: the four points (0, 0), (0, 1), (1, 0), (1, 1) and the output of the gate."""
 
     task_kind: ClassVar[str] = "classification"
 
     gate: str = choice(
         "xor",
         tuple(GATES),
-        "what is computed of the two inputs; xor is the one that no line separates",
+        "function of the two inputs; xor is the one that no line separates",
     )
     val: float = number(
         0.0,
-        "fraction of the examples for validation; 0 has no such part",
+        "fraction of the examples for validation; 0 for no validation split",
         varies=False,
         at_least=0,
         below=1,
     )
     test: float = number(
         0.0,
-        "fraction of the examples for the test; 0 has no such part",
+        "fraction of the examples for testing; 0 for no test split",
         varies=False,
         at_least=0,
         below=1,
@@ -111,7 +109,7 @@ class Xor(Toy):
         y_N = self.labels()
         first_N = np.arange(self.num_samples) // 2 % 2 * 2 - 1
         x_N2 = np.stack([first_N, np.where(y_N == 1, -first_N, first_N)], axis=1)
-        return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +117,12 @@ class Radial(Toy):
     """One ring of sectors whose two classes alternate: the lecture's six regions, each for one
     hidden unit.
 
-    Radii from 0.5 to 1, uniform over the area. A line gets at most 2/3 of six sectors right.
+    Radii are from 0.5 to 1, uniform over the area. A line classifies at most 2/3 of six sectors
+    correctly.
     """
 
     num_sectors: int = integer(
-        6, "sectors of the ring; an even number, so that neighbors always differ", at_least=2
+        6, "number of sectors in the ring; even, so that neighbors always differ", at_least=2
     )
     gap: Number = number(
         0.1,
@@ -143,7 +142,7 @@ class Radial(Toy):
         y_N = self.labels()
         sector_N = _sector(y_N, 2, self.num_sectors)
         return class_table(
-            self.moved(_sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng), rng),
+            self.add_noise(_sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng), rng),
             y_N,
             TWO_CLASSES,
         )
@@ -151,14 +150,14 @@ class Radial(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class TwoLayerRadial(Toy):
-    """Two rings of six sectors, classes alternating around and inwards: the lecture's demo.
+    """Two rings of six sectors, classes alternating around and inward: the lecture's demo.
 
-    Radii up to 1 and from 1 to 2, uniform over the area. The classes of the outer ring are shifted
-    by one sector. By default the whole disc is evenly covered, so that a network that learns the
-    outer ring alone gets 3/4 right; inner_share = 0.5 makes the rings count alike.
+    Radii are up to 1 and from 1 to 2, uniform over the area. The classes of the outer ring are
+    shifted by one sector. By default the disc is evenly covered, so that a network that learns only
+    the outer ring classifies 3/4 correctly; with inner_share = 0.5 both rings count the same.
     """
 
-    num_samples: int = integer(2000, "examples, all parts together", at_least=2)
+    num_samples: int = integer(2000, "number of examples in all splits together", at_least=2)
     gap: Number = number(
         0.1,
         "fraction of each sector's angle that stays empty between neighbors",
@@ -179,16 +178,16 @@ class TwoLayerRadial(Toy):
         x_N2 = _sector_points(
             sector_N, 6, self.gap, np.where(outer_N, 1.0, 0.0), np.where(outer_N, 2.0, 1.0), rng
         )
-        return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeClasses(Toy):
-    """Three classes in a ring of six sectors, opposite sectors alike: for the lecture's network 2
-    -> 6 -> 4 -> 3.
+    """Three classes in a ring of six sectors, opposite sectors of one class: for the lecture's
+    network 2 -> 6 -> 4 -> 3.
 
-    Radii from 0.5 to 1, uniform over the area. Softmax regression fails, as a class lies on both
-    sides of the origin.
+    Radii are from 0.5 to 1, uniform over the area. Softmax regression fails because each class lies
+    on both sides of the origin.
     """
 
     gap: Number = number(
@@ -201,21 +200,21 @@ class ThreeClasses(Toy):
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(3)
         x_N2 = _sector_points(_sector(y_N, 3, 6), 6, self.gap, 0.5, 1, rng)
-        return class_table(self.moved(x_N2, rng), y_N, ("red", "green", "blue"))
+        return class_table(self.add_noise(x_N2, rng), y_N, ("red", "green", "blue"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spiral(Toy):
-    """Arms that wind around the origin, one class an arm: hard for hidden units, which see
+    """Arms that wind around the origin, one class per arm: hard for hidden units, which see
     directions.
 
-    x = r (cos a, sin a),  a = 2 pi (turns r + arm / num_arms),  r uniform in [0.1, 1]
+    x = r (cos a, sin a), a = 2 pi (turns r + arm / num_arms), r uniform in [0.1, 1].
     """
 
     noise: Number = number(
-        0.02, "standard deviation of what is added to both coordinates", at_least=0
+        0.02, "standard deviation of the noise added to both coordinates", at_least=0
     )
-    num_arms: int = integer(2, "arms, and classes", at_least=2)
+    num_arms: int = integer(2, "number of arms and classes", at_least=2)
     turns: Number = number(
         1.5, "how often an arm winds around the origin between radius 0 and 1", above=0
     )
@@ -225,7 +224,7 @@ class Spiral(Toy):
         radius_N = rng.uniform(0.1, 1, self.num_samples)
         angle_N = 2 * np.pi * (float(self.turns) * radius_N + y_N / self.num_arms)
         return class_table(
-            self.moved(_polar(radius_N, angle_N), rng),
+            self.add_noise(_polar(radius_N, angle_N), rng),
             y_N,
             [f"arm {i + 1}" for i in range(self.num_arms)],
         )
@@ -233,15 +232,15 @@ class Spiral(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Moons(Toy):
-    """Two half circles that reach into each other.
+    """Two interleaving half circles.
 
     (cos t, sin t) and (1 - cos t, 1/2 - sin t), t evenly spaced in [0, pi]: scikit-learn's
     make_moons.
     """
 
-    num_samples: int = integer(500, "examples, all parts together", at_least=2)
+    num_samples: int = integer(500, "number of examples in all splits together", at_least=2)
     noise: Number = number(
-        0.1, "standard deviation of what is added to both coordinates", at_least=0
+        0.1, "standard deviation of the noise added to both coordinates", at_least=0
     )
 
     def make(self, rng: np.random.Generator) -> Table:
@@ -249,7 +248,7 @@ class Moons(Toy):
         t_N = _evenly(y_N, np.pi, closed=True)
         x_N2 = _polar(np.ones(self.num_samples), t_N)
         x_N2 = np.where(y_N[:, None] == 0, x_N2, np.array([1, 0.5]) - x_N2)
-        return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,9 +257,9 @@ class Circles(Toy):
     make_circles.
     """
 
-    num_samples: int = integer(500, "examples, all parts together", at_least=2)
+    num_samples: int = integer(500, "number of examples in all splits together", at_least=2)
     noise: Number = number(
-        0.05, "standard deviation of what is added to both coordinates", at_least=0
+        0.05, "standard deviation of the noise added to both coordinates", at_least=0
     )
     factor: Number = number(0.5, "radius of the inner circle", at_least=0, below=1)
 
@@ -269,25 +268,25 @@ class Circles(Toy):
         x_N2 = _polar(
             np.where(y_N == 0, 1.0, float(self.factor)), _evenly(y_N, 2 * np.pi, closed=False)
         )
-        return class_table(self.moved(x_N2, rng), y_N, ("outer", "inner"))
+        return class_table(self.add_noise(x_N2, rng), y_N, ("outer", "inner"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blobs(Toy):
-    """Round clouds, one a class, whose centers are uniform in [-10, 10] along each feature; they
-    may overlap.
+    """Round clouds, one per class, with centers uniform in [-10, 10] along each feature; they may
+    overlap.
     """
 
-    num_samples: int = integer(500, "examples, all parts together", at_least=2)
+    num_samples: int = integer(500, "number of examples in all splits together", at_least=2)
     noise: Number = number(1.0, "standard deviation of each cloud", at_least=0)
-    num_classes: int = integer(3, "clouds, and classes", at_least=2)
-    num_features: int = integer(2, "dimensions", at_least=1)
+    num_classes: int = integer(3, "number of clouds and classes", at_least=2)
+    num_features: int = integer(2, "number of features", at_least=1)
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels(self.num_classes)
         centers_CF = rng.uniform(-10, 10, (self.num_classes, self.num_features))
         return class_table(
-            self.moved(centers_CF[y_N], rng),
+            self.add_noise(centers_CF[y_N], rng),
             y_N,
             [f"blob {i + 1}" for i in range(self.num_classes)],
         )
@@ -297,19 +296,19 @@ class Blobs(Toy):
 class Checkerboard(Toy):
     """Square tiles of alternating class over [-1, 1]^2; the tile at (-1, -1) is red."""
 
-    num_samples: int = integer(2000, "examples, all parts together", at_least=2)
-    num_tiles: int = integer(4, "tiles along each side", at_least=2)
+    num_samples: int = integer(2000, "number of examples in all splits together", at_least=2)
+    num_tiles: int = integer(4, "number of tiles along each side", at_least=2)
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
         tiles = np.indices((self.num_tiles, self.num_tiles)).reshape(2, -1).T
         x_N2 = np.empty((self.num_samples, 2))
         for color in (0, 1):
-            own = tiles[tiles.sum(1) % 2 == color]
+            same_color = tiles[tiles.sum(1) % 2 == color]
             rows = np.flatnonzero(y_N == color)
-            x_N2[rows] = own[np.arange(len(rows)) % len(own)]
+            x_N2[rows] = same_color[np.arange(len(rows)) % len(same_color)]
         x_N2 = (x_N2 + rng.uniform(0, 1, x_N2.shape)) * 2 / self.num_tiles - 1
-        return class_table(self.moved(x_N2, rng), y_N, TWO_CLASSES)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 def _polar(radius_N: Floats, angle_N: Floats) -> Floats:
@@ -317,8 +316,9 @@ def _polar(radius_N: Floats, angle_N: Floats) -> Floats:
 
 
 def _sector(y_N: Ints, num_classes: int, num_sectors: int) -> Ints:
-    """A sector of the right class for each example: sector s has class s mod num_classes, and all
-    get as many as can be.
+    """Return a sector of the right class for each example, [N].
+
+    Sector s has class s mod num_classes; all sectors get about the same number of examples.
     """
     turn_N = np.arange(len(y_N)) // num_classes % (num_sectors // num_classes)
     return num_classes * turn_N + y_N
@@ -332,20 +332,22 @@ def _sector_points(
     outer: Floats | float,
     rng: np.random.Generator,
 ) -> Floats:
-    """Points uniform over the area of their sector between two radii; sector s spans 2 pi [s, s +
-    1] / num_sectors less the gap.
+    """Return points [N, 2], uniform over the area of their sector between two radii.
+
+    Sector s spans the angles 2 pi [s, s + 1] / num_sectors minus the gap.
     """
-    share = 1 - float(gap)
+    covered = 1 - float(gap)
     angle_N = (
-        2 * np.pi / num_sectors * (sector_N + 0.5 + share * rng.uniform(-0.5, 0.5, len(sector_N)))
+        2 * np.pi / num_sectors * (sector_N + 0.5 + covered * rng.uniform(-0.5, 0.5, len(sector_N)))
     )
     radius_N = np.sqrt(rng.uniform(np.square(inner), np.square(outer), len(sector_N)))
     return _polar(radius_N, angle_N)
 
 
 def _evenly(y_N: Ints, end: float, closed: bool) -> Floats:
-    """Evenly spaced angles from 0 to `end` (itself included if closed) within each of two classes,
-    for labels 0, 1, 0, 1, ...
+    """Return evenly spaced angles from 0 to `end` within each of two classes, [N].
+
+    `closed` includes `end` itself. The labels must be 0, 1, 0, 1, ...
     """
     counts = np.bincount(y_N, minlength=2)
     return np.arange(len(y_N)) // 2 * end / np.maximum(counts[y_N] - closed, 1)

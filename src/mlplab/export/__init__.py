@@ -1,3 +1,4 @@
-"""A trained model as one file for other programs: raw columns in, predictions out, encoders and
-scalers inside.
+"""Export a trained model as one file for other programs.
+
+The file maps raw columns to predictions and contains the encoders and scalers.
 """

@@ -1,5 +1,6 @@
-"""Rows on which an exported model must say what the run says: random ones, the edges of what may
-come, and what training never met.
+"""Rows on which an exported model must agree with its run.
+
+They are random and include edge cases and values that training never saw.
 """
 
 from __future__ import annotations
@@ -9,65 +10,69 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.tabular.columns import CATEGORY, DATE, FLAG
+from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
 from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# runtimes approximate tanh and exp also in double precision
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
-"""Largest difference: of probabilities, or of values in standard deviations of the target."""
+"""Largest difference allowed: of probabilities, or of values in standard deviations of the target.
 
-EMPTY = 0.1  # of the cells, where they may be
-UNKNOWN = 0.1
+Runtimes approximate tanh and exp, in double precision too.
+"""
+
+EMPTY_FRACTION = 0.1  # of the cells, where empty cells are allowed
+UNKNOWN_FRACTION = 0.1  # of the categories
 
 
 def random_rows(run: Run, number: int, seed: int = 0) -> pd.DataFrame:
-    """Rows with the columns that the run takes: within and beyond the ranges of training, empty
-    cells where allowed, unknown words.
+    """Return `number` random rows with the columns that the run takes.
+
+    Numbers lie within and beyond the ranges of training; there are empty cells where they are
+    allowed, and unknown categories.
     """
     import pandas as pd
 
     rng = np.random.default_rng(seed)
-    own = run.preprocessing
-    shift, scale = own.feature_scaler.shift, own.feature_scaler.scale
-    if own.encoder is None:
+    preprocessing = run.preprocessing
+    shift, scale = preprocessing.feature_scaler.shift, preprocessing.feature_scaler.scale
+    if preprocessing.encoder is None:
         return pd.DataFrame(
             shift + scale * 3 * rng.normal(size=(number, len(shift))),
-            columns=list(own.feature_names),
+            columns=list(preprocessing.feature_names),
         )
-    found, at = {}, 0
-    for column in own.encoder.columns:
-        found[column.name] = _column(column, shift[at], scale[at], number, rng)
-        at += len(column.features)
-    return pd.DataFrame(found)
+    columns, start = {}, 0
+    for column in preprocessing.encoder.columns:
+        columns[column.name] = _random_column(column, shift[start], scale[start], number, rng)
+        start += len(column.features)
+    return pd.DataFrame(columns)
 
 
-def _column(
+def _random_column(
     column: ColumnEncoder, shift: float, scale: float, number: int, rng: np.random.Generator
 ) -> Any:
     import pandas as pd
 
     if column.kind == CATEGORY:
-        words = [word for word in column.words if word != MISSING_CATEGORY]
+        categories = [name for name in column.categories if name != MISSING_CATEGORY]
         values = (
-            np.array(words, dtype=object)[rng.integers(0, len(words), number)]
-            if words
+            np.array(categories, dtype=object)[rng.integers(0, len(categories), number)]
+            if categories
             else np.full(number, "?", dtype=object)
         )
-        values[rng.random(number) < UNKNOWN] = "never met"
-        allowed = MISSING_CATEGORY in column.words or column.fill is not None
-        values[(rng.random(number) < EMPTY) & allowed] = None
+        values[rng.random(number) < UNKNOWN_FRACTION] = "never met"
+        allowed = MISSING_CATEGORY in column.categories or column.fill is not None
+        values[(rng.random(number) < EMPTY_FRACTION) & allowed] = None
         return values
     if column.kind == DATE:
         moments = pd.Timestamp("1890-01-01") + pd.to_timedelta(
             rng.integers(0, 250 * 365 * 86400, number), unit="s"
         )
         dates = pd.Series(moments)
-        return dates.mask((rng.random(number) < EMPTY) & (column.fill is not None))
-    if column.kind == FLAG:
+        return dates.mask((rng.random(number) < EMPTY_FRACTION) & (column.fill is not None))
+    if column.kind == BOOLEAN:
         numbers = rng.integers(0, 2, number).astype(float)
     elif column.quantiles:
         low, high = column.quantiles[0], column.quantiles[-1]
@@ -77,13 +82,13 @@ def _column(
         ]
     else:
         numbers = shift + scale * 3 * rng.normal(size=number)
-    numbers[(rng.random(number) < EMPTY) & (column.fill is not None)] = np.nan
+    numbers[(rng.random(number) < EMPTY_FRACTION) & (column.fill is not None)] = np.nan
     return numbers
 
 
-def difference(runs: Sequence[Run], expected: np.ndarray, found: np.ndarray) -> float:
-    """The largest, in the unit of TOLERANCE."""
+def difference(runs: Sequence[Run], expected: np.ndarray, actual: np.ndarray) -> float:
+    """Return the largest difference in the units of TOLERANCE; infinite if one is not finite."""
     scaler = runs[0].preprocessing.target_scaler
     scale = 1.0 if runs[0].preprocessing.task.classifies or scaler is None else scaler.scale
-    gap = np.abs(np.asarray(expected, np.float64) - np.asarray(found, np.float64)) / scale
-    return float(gap.max()) if np.isfinite(gap).all() else float("inf")
+    differences = np.abs(np.asarray(expected, np.float64) - np.asarray(actual, np.float64)) / scale
+    return float(differences.max()) if np.isfinite(differences).all() else float("inf")

@@ -1,5 +1,6 @@
-"""The columns that an exported model takes, and rows of a data frame as these columns. Shapes: N
-rows, F features.
+"""The inputs of an exported model, and the conversion of data frames to these inputs.
+
+Shapes: N rows, F features.
 """
 
 from __future__ import annotations
@@ -12,51 +13,58 @@ import numpy as np
 
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import ColumnEncoder, category_text, parse_numbers
-from mlplab.export.pipeline import codes, vocabulary
+from mlplab.export.pipeline import all_categories, category_codes
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLAIN = "x"
+FEATURES_INPUT = "x"
+"""The name of the one input of a network that was not trained on a file."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input: its name, its kind (number, boolean, category, date; `features` for the one of a
-    network without a file), its width, its words.
+    """One input of an exported model.
+
+    Attributes:
+        name: the name of the column.
+        kind: number, boolean, category or date; `features` for a network that was not trained on a
+            file.
+        width: the number of values per row.
+        column: the encoder of the first run, if the network was trained on a file.
+        categories: the categories that have a code, if it is a category.
     """
 
     name: str
     kind: str
     width: int = 1
     column: ColumnEncoder | None = None
-    words: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
-    def about(self) -> dict[str, Any]:
-        """What a caller has to know, as plain values."""
-        empty = (
-            "allowed"
-            if self.column is not None and (self.column.fill is not None or "" in codes(self.words))
-            else "not allowed"
+    def metadata(self) -> dict[str, Any]:
+        """Return the description of the input for the metadata of the file."""
+        empty_allowed = self.column is not None and (
+            self.column.fill is not None or "" in category_codes(self.categories)
         )
+        empty = "allowed" if empty_allowed else "not allowed"
         return {"name": self.name, "kind": self.kind, "width": self.width, "empty cells": empty}
 
 
 def inputs(runs: Sequence[Run]) -> list[Input]:
-    """The inputs of one run, or of the mean of several, in their order."""
-    own = runs[0].preprocessing
-    if own.encoder is None:
-        return [Input(PLAIN, "features", len(own.feature_names))]
-    words = vocabulary(runs)
+    """Return the inputs of one run, or of the mean of several, in order."""
+    preprocessing = runs[0].preprocessing
+    if preprocessing.encoder is None:
+        return [Input(FEATURES_INPUT, "features", len(preprocessing.feature_names))]
+    categories = all_categories(runs)
     return [
-        Input(column.name, column.kind, 1, column, words.get(column.name, ()))
-        for column in own.encoder.columns
+        Input(column.name, column.kind, 1, column, categories.get(column.name, ()))
+        for column in preprocessing.encoder.columns
     ]
 
 
-def texts(values: pd.Series) -> np.ndarray:
-    """Categories as texts, "" where empty: object [N, 1]."""
+def category_strings(values: pd.Series) -> np.ndarray:
+    """Return categories as strings, "" for empty cells: object [N, 1]."""
     return np.array(
         [
             ["" if missing else category_text(value)]
@@ -66,9 +74,10 @@ def texts(values: pd.Series) -> np.ndarray:
     )
 
 
-def seconds(values: pd.Series) -> np.ndarray:
-    """Dates as seconds since 1970-01-01 00:00 of their own clock, NaN where empty: float64 [N,
-    1].
+def date_seconds(values: pd.Series) -> np.ndarray:
+    """Return dates as seconds since 1970-01-01 00:00 in their own time zone: float64 [N, 1].
+
+    Empty cells become NaN.
     """
     import pandas as pd
 
@@ -80,34 +89,36 @@ def seconds(values: pd.Series) -> np.ndarray:
     ]
 
 
-def raw(wanted: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """A frame's columns as an exported ONNX model takes them: float64 [N, 1], or texts as object
-    [N, 1].
+def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the columns of a frame as an exported ONNX model takes them.
+
+    Each is float64 [N, 1], or strings as object [N, 1]; a network that was not trained on a file
+    takes x, float64 [N, F].
     """
-    if wanted[0].column is None:
-        return {PLAIN: frame.to_numpy(np.float64)}
-    found = {}
-    for one in wanted:
+    if columns[0].column is None:
+        return {FEATURES_INPUT: frame.to_numpy(np.float64)}
+    arrays = {}
+    for one in columns:
         values = frame[one.name]
-        found[one.name] = (
-            texts(values)
+        arrays[one.name] = (
+            category_strings(values)
             if one.kind == CATEGORY
-            else seconds(values)
+            else date_seconds(values)
             if one.kind == DATE
             else parse_numbers(values, "")[:, None]
         )
-    return found
+    return arrays
 
 
-def coded(wanted: Sequence[Input], columns: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The same with codes in the place of texts, as the torch module takes them."""
-    found = []
-    for one in wanted:
-        values = columns[one.name]
+def coded_inputs(columns: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return raw inputs with codes instead of strings, as the torch module takes them."""
+    coded = []
+    for one in columns:
+        values = arrays[one.name]
         if one.column is not None and one.kind == CATEGORY:
-            known, other = codes(one.words), len(one.words)
+            codes, unknown = category_codes(one.categories), len(one.categories)
             values = np.array(
-                [[known.get(word, other)] for (word,) in values], dtype=np.int64
+                [[codes.get(category, unknown)] for (category,) in values], dtype=np.int64
             ).reshape(-1, 1)
-        found.append(np.array(values))  # a copy that torch may hold
-    return found
+        coded.append(np.array(values))  # a writable copy, as torch needs one
+    return coded

@@ -1,5 +1,6 @@
-"""The file of an exported model, and what is read back from it. Each writer checks what it wrote:
-the file is loaded anew and asked. Shapes: N rows.
+"""Write exported models, and compute predictions with the written files.
+
+Every file is loaded again and checked before it is kept. Shapes: N rows, C classes, T targets.
 """
 
 from __future__ import annotations
@@ -19,64 +20,77 @@ import torch
 from mlplab.data.tabular.columns import CATEGORY
 from mlplab.errors import DataError
 from mlplab.export.checking import TOLERANCE, difference, random_rows
-from mlplab.export.columns import Input, coded, inputs, raw
-from mlplab.export.pipeline import Pipeline, codes
+from mlplab.export.columns import Input, coded_inputs, inputs, raw_inputs
+from mlplab.export.pipeline import Pipeline, category_codes
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
 from mlplab.runs.ensemble import Predictor
 from mlplab.runs.run import Run
 
-ROWS = 1000
-EXAMPLE = 3  # rows that the module is traced with
+ROWS = 1000  # that the file is checked on
+TRACE_ROWS = 3  # that the module is traced with
 
 
 def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> float:
-    """Write the runs of a predictor as one file; the largest difference from what they say
-    themselves on random and edge rows.
+    """Write the runs of a predictor as one file and check it on random rows and edge cases.
 
-    form: onnx or torch. Raises DataError where the file would say something else, and leaves none
-    then.
+    Args:
+        predictor: the run, or the runs whose mean is exported.
+        form: onnx or torch.
+        out: the path of the file.
+        rows: the number of rows to check it on.
+
+    Returns:
+        The largest difference between the file and the predictor, in the units of TOLERANCE.
+
+    Raises:
+        DataError: if the predictions of the file differ by more than TOLERANCE; `out` is then not
+            written.
+        MissingExtraError: if a package for the format is not installed.
     """
-    need(form)
+    require_packages(form)
     runs = predictor.runs
     frame = random_rows(runs[0], rows)
     expected = predictor.scores(frame, "the random rows")[0]
     write: Callable[[Sequence[Run], BinaryIO], Any] = write_onnx if form == "onnx" else write_torch
-    ask: Callable[[Path, Sequence[Input], Any], np.ndarray] = (
-        ask_onnx if form == "onnx" else ask_torch
+    predict: Callable[[Path, Sequence[Input], Any], np.ndarray] = (
+        predict_onnx if form == "onnx" else predict_torch
     )
-    wanted = inputs(runs)
     with open_atomic(out) as (staging_dir, file):
         write(runs, file)
         file.flush()
-        found = difference(runs, expected, ask(staging_dir, wanted, frame))
+        largest = difference(runs, expected, predict(staging_dir, inputs(runs), frame))
         limit = TOLERANCE[runs[0].settings.dtype]
-        if not found <= limit:
+        if not largest <= limit:
             raise DataError(
-                f"The exported model differs from the run by {found:.3g}, and {limit:g} is allowed:"
-                f" {out} was not written."
+                f"The exported model differs from the run by {largest:.3g}, but at most {limit:g}"
+                f" is allowed: {out} was not written."
             )
-    return found
+    return largest
 
 
-def need(form: str) -> None:
-    """Raise MissingExtraError where what writes this format, and checks it, is not installed."""
+def require_packages(form: str) -> None:
+    """Raise MissingExtraError unless the packages that write and check this format exist."""
     extra = ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ()
     require(f"--format {form}", "export", "pandas", *extra)
 
 
-def about(runs: Sequence[Run]) -> dict[str, str]:
-    """What the file says of itself: texts by key."""
-    own = runs[0].preprocessing
+def metadata(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the metadata of the file: strings, most of them JSON, by key."""
+    preprocessing = runs[0].preprocessing
     return {
         "mlplab": _version(),
-        "task": own.task.kind,
-        "classes": json.dumps(own.class_names),
-        "targets": json.dumps(own.target_names),
-        "features": json.dumps(own.feature_names),
-        "inputs": json.dumps([one.about() for one in inputs(runs)]),
+        "task": preprocessing.task.kind,
+        "classes": json.dumps(preprocessing.class_names),
+        "targets": json.dumps(preprocessing.target_names),
+        "features": json.dumps(preprocessing.feature_names),
+        "inputs": json.dumps([one.metadata() for one in inputs(runs)]),
         "codes": json.dumps(
-            {one.name: codes(one.words) for one in inputs(runs) if one.kind == CATEGORY}
+            {
+                one.name: category_codes(one.categories)
+                for one in inputs(runs)
+                if one.kind == CATEGORY
+            }
         ),
         "models": str(len(runs)),
     }
@@ -88,44 +102,50 @@ def _version() -> str:
     return version()
 
 
-def _traced(runs: Sequence[Run]) -> tuple[Pipeline, tuple[torch.Tensor, ...], list[Input]]:
-    """The module and rows to trace it with."""
-    wanted = inputs(runs)
-    rows = coded(wanted, raw(wanted, random_rows(runs[0], EXAMPLE)))
-    return Pipeline(runs).eval(), tuple(map(torch.from_numpy, rows)), wanted
+def _module_and_rows(
+    runs: Sequence[Run],
+) -> tuple[Pipeline, tuple[torch.Tensor, ...], list[Input]]:
+    """Return the module, the rows to trace it with, and its inputs."""
+    columns = inputs(runs)
+    rows = coded_inputs(columns, raw_inputs(columns, random_rows(runs[0], TRACE_ROWS)))
+    return Pipeline(runs).eval(), tuple(map(torch.from_numpy, rows)), columns
 
 
 def write_torch(runs: Sequence[Run], file: BinaryIO) -> None:
-    """A program of torch.export: positional inputs in the order of `inputs`, categories as codes;
-    both stand in its extra file about.json.
+    """Write a program of torch.export.
+
+    It takes positional inputs in the order of `inputs`, with categories as codes; its extra file
+    about.json lists both.
     """
-    pipeline, rows, _ = _traced(runs)
+    pipeline, rows, _ = _module_and_rows(runs)
     batch = torch.export.Dim("rows", min=1)
     with _quiet(), torch.no_grad():
         program = torch.export.export(
             pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)}
         )
-        torch.export.save(program, file, extra_files={"about.json": json.dumps(about(runs))})
+        torch.export.save(program, file, extra_files={"about.json": json.dumps(metadata(runs))})
 
 
-def ask_torch(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
-    """What the file says of rows: probabilities or values [N, ...]."""
+def predict_torch(path: Path, columns: Sequence[Input], frame: Any) -> np.ndarray:
+    """Return the probabilities [N, C] or values [N, T] that a torch file computes for a frame."""
     with _quiet(), open(path, "rb") as file:
         module = torch.export.load(file).module()
+    arrays = coded_inputs(columns, raw_inputs(columns, frame))
     with torch.no_grad():
-        return np.asarray(module(*map(torch.from_numpy, coded(wanted, raw(wanted, frame))))[0])
+        return np.asarray(module(*map(torch.from_numpy, arrays))[0])
 
 
 def write_onnx(runs: Sequence[Run], file: BinaryIO) -> None:
-    """An ONNX model: an input a column, by its name, [N, 1]; outputs `label` and `probabilities`,
-    or `values`.
-    """
-    from mlplab.export.onnx_graph import finished
+    """Write an ONNX model with one input [N, 1] per column, named like it.
 
-    pipeline, rows, wanted = _traced(runs)
+    The outputs are `label` and `probabilities`, or `values`.
+    """
+    from mlplab.export.onnx_graph import complete_model
+
+    pipeline, rows, columns = _module_and_rows(runs)
     batch = torch.export.Dim("rows", min=1)
     names = [f"column_{i}" for i in range(len(rows))]
-    outputs = ["probabilities", "place"] if pipeline.classifies else ["values"]
+    outputs = ["probabilities", "class_index"] if pipeline.classifies else ["values"]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             pipeline,
@@ -139,30 +159,30 @@ def write_onnx(runs: Sequence[Run], file: BinaryIO) -> None:
             external_data=False,
         )
     assert program is not None
-    model = finished(
+    model = complete_model(
         program.model_proto,
-        dict(zip(names, wanted, strict=True)),
+        dict(zip(names, columns, strict=True)),
         runs[0].preprocessing.class_names,
-        about(runs),
+        metadata(runs),
     )
     file.write(model.SerializeToString())
 
 
-def ask_onnx(path: Path, wanted: Sequence[Input], frame: Any) -> np.ndarray:
-    """What the file says of rows, by onnxruntime."""
+def predict_onnx(path: Path, columns: Sequence[Input], frame: Any) -> np.ndarray:
+    """Return the probabilities [N, C] or values [N, T] that onnxruntime computes for a frame."""
     runtime = import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return np.asarray(
         session.run(
-            ["probabilities" if "probabilities" in names else "values"], raw(wanted, frame)
+            ["probabilities" if "probabilities" in names else "values"], raw_inputs(columns, frame)
         )[0]
     )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters tell of their own inner life."""
+    """Silence the log messages and warnings of the exporters."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,5 +1,7 @@
-"""What an ONNX graph gets beside what torch traced: texts as inputs in the place of codes, names of
-columns, and labels as texts.
+"""Complete an ONNX graph that torch traced.
+
+Inputs get the names of columns, categories become strings instead of codes, and the label becomes a
+string.
 """
 
 from __future__ import annotations
@@ -9,78 +11,90 @@ from typing import Any
 
 from mlplab.data.tabular.columns import CATEGORY
 from mlplab.export.columns import Input
-from mlplab.export.pipeline import codes
+from mlplab.export.pipeline import category_codes
 
 ML_DOMAIN = "ai.onnx.ml"
 ML_VERSION = 3
 
 
-def finished(
-    model: Any, wanted: Mapping[str, Input], classes: Sequence[str], about: Mapping[str, str]
+def complete_model(
+    model: Any, inputs: Mapping[str, Input], classes: Sequence[str], metadata: Mapping[str, str]
 ) -> Any:
-    """The model proto with inputs named like the columns, words translated by a LabelEncoder, and
-    the label beside the probabilities. Checked.
+    """Complete a traced model in place and check it.
+
+    Inputs are named like the columns, a LabelEncoder translates categories to codes, and the output
+    `label` is added to the probabilities.
+
+    Args:
+        model: the model proto.
+        inputs: traced name -> the input.
+        classes: the class names; empty for regression.
+        metadata: the metadata of the file.
+
+    Returns:
+        The model proto.
     """
     import onnx
     from onnx import helper
 
-    graph, first = model.graph, []
-    for given in list(graph.input):
-        one = wanted[given.name]
-        name = _free(one.name, graph)
+    graph, input_nodes = model.graph, []
+    for traced in list(graph.input):
+        one = inputs[traced.name]
+        name = _unused_name(one.name, graph)
         if one.kind == CATEGORY:
-            known = codes(one.words) or {"": 0}
-            first.append(
+            codes = category_codes(one.categories) or {"": 0}
+            input_nodes.append(
                 helper.make_node(
                     "LabelEncoder",
                     [name],
-                    [given.name],
+                    [traced.name],
                     f"codes of {one.name}",
                     domain=ML_DOMAIN,
-                    keys_strings=list(known),
-                    values_int64s=list(known.values()),
-                    default_int64=len(one.words),
+                    keys_strings=list(codes),
+                    values_int64s=list(codes.values()),
+                    default_int64=len(one.categories),
                 )
             )
             kind = onnx.TensorProto.STRING
         else:
-            first.append(helper.make_node("Identity", [name], [given.name]))
+            input_nodes.append(helper.make_node("Identity", [name], [traced.name]))
             kind = onnx.TensorProto.DOUBLE
-        given.CopyFrom(helper.make_tensor_value_info(name, kind, ["rows", one.width]))
-    for i, node in enumerate(first):
+        traced.CopyFrom(helper.make_tensor_value_info(name, kind, ["rows", one.width]))
+    for i, node in enumerate(input_nodes):
         graph.node.insert(i, node)
     if classes:
-        _label(graph, classes)
+        _add_label(graph, classes)
     model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
     model.producer_name, model.graph.name = "mlplab", "mlplab"
-    model.doc_string = "Raw columns in, predictions out. The metadata says what the columns are."
+    model.doc_string = "Maps raw columns to predictions. The metadata describes the columns."
     del graph.value_info[:]
-    helper.set_model_props(model, dict(about))
+    helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     return model
 
 
-def _free(name: str, graph: Any) -> str:
-    """The name of the column, which nothing inside the graph has."""
-    taken = {output for node in graph.node for output in node.output} | {
-        own.name for own in graph.initializer
+def _unused_name(name: str, graph: Any) -> str:
+    """Return the name of the column, with a suffix if the graph uses that name internally."""
+    used = {output for node in graph.node for output in node.output} | {
+        initializer.name for initializer in graph.initializer
     }
-    return name if name not in taken and name else f"{name} (column)"
+    return name if name not in used and name else f"{name} (column)"
 
 
-def _label(graph: Any, classes: Sequence[str]) -> None:
-    """The place of the most probable class becomes its word: the first output. The place -1, of
-    a row without a prediction, is the last: the empty text.
+def _add_label(graph: Any, classes: Sequence[str]) -> None:
+    """Replace the output `class_index` by the output `label`, the first one.
+
+    The index -1, of a row without a prediction, selects the last label: the empty string.
     """
     import onnx
     from onnx import helper
 
-    words: Any = [word.encode() for word in (*classes, "")]
+    labels: Any = [name.encode() for name in (*classes, "")]
     graph.initializer.append(
-        helper.make_tensor("class words", onnx.TensorProto.STRING, [len(words)], words)
+        helper.make_tensor("class names", onnx.TensorProto.STRING, [len(labels)], labels)
     )
-    graph.node.append(helper.make_node("Gather", ["class words", "place"], ["label"], axis=0))
-    kept = [output for output in graph.output if output.name != "place"]
+    graph.node.append(helper.make_node("Gather", ["class names", "class_index"], ["label"], axis=0))
+    other_outputs = [output for output in graph.output if output.name != "class_index"]
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("label", onnx.TensorProto.STRING, ["rows"]))
-    graph.output.extend(kept)
+    graph.output.extend(other_outputs)

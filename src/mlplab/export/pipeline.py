@@ -1,10 +1,9 @@
-"""From raw columns to predictions as one torch module, which torch.export and ONNX can trace: what
-`Run.predict` computes, step by step.
+"""The computation of `Run.predict` as one torch module that torch.export and ONNX can trace.
 
-Each column comes as a tensor [N, 1]: numbers and truth values as float64 with NaN where empty;
-dates as seconds since 1970-01-01 00:00 of their own clock, float64, NaN where empty; categories as
-int64 codes, as `codes` has them. A network that did not learn from a file takes one tensor x,
-float64 [N, F]. Shapes: N rows, F features, C classes, T targets, M models, Q quantiles.
+Each column is a tensor [N, 1]: numbers and booleans are float64 with NaN for empty cells, dates are
+float64 seconds since 1970-01-01 00:00 in their own time zone with NaN for empty cells, and
+categories are the int64 codes of `category_codes`. A network that was not trained on a file takes
+one tensor x, float64 [N, F]. Shapes: N rows, F features, C classes, T targets, Q quantiles.
 """
 
 from __future__ import annotations
@@ -20,23 +19,21 @@ from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.losses import resolve_auto_loss
 from mlplab.runs.run import Run
 
-DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
 
 
 class EncodeNumber(nn.Module):
-    """A number or truth value: filled in, by rank where it is so scaled, and whether it was
-    missing.
-    """
+    """Encode a number or boolean: impute, scale by rank and append the indicator as configured."""
 
-    up: Tensor
-    down: Tensor
+    ascending_Q: Tensor
+    descending_Q: Tensor
 
     def __init__(self, column: ColumnEncoder) -> None:
         super().__init__()
         self.column = column
         quantiles = torch.tensor(column.quantiles, dtype=torch.float64)
-        self.register_buffer("up", quantiles)
-        self.register_buffer("down", -quantiles.flip(0))
+        self.register_buffer("ascending_Q", quantiles)
+        self.register_buffer("descending_Q", -quantiles.flip(0))
 
     def forward(self, x_N1: Tensor) -> Tensor:
         missing = x_N1.isnan()
@@ -44,56 +41,62 @@ class EncodeNumber(nn.Module):
             torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
         )
         if self.column.quantiles:
-            ranks = 0.5 * (self._ranks(filled, self.up) + 1 - self._ranks(-filled, self.down))
-            # an empty cell where none was allowed stays visible
+            from_below = self._ranks(filled, self.ascending_Q)
+            from_above = self._ranks(-filled, self.descending_Q)
+            ranks = 0.5 * (from_below + 1 - from_above)
+            # an empty cell that training did not allow stays NaN
             filled = torch.where(filled.isnan(), filled, ranks)
         return torch.cat([filled, missing.double()], 1) if self.column.indicator else filled
 
     @staticmethod
     def _ranks(x_N1: Tensor, quantiles_Q: Tensor) -> Tensor:
-        """Linear interpolation of the ranks from 0 to 1 at the quantiles, which may repeat."""
+        """Interpolate ranks from 0 to 1 linearly between the quantiles, which may repeat."""
         last = len(quantiles_Q) - 1
         if last < 1:
             return torch.zeros_like(x_N1)
-        # the last quantile that is not above x
-        below_N1 = (quantiles_Q <= x_N1).sum(1, keepdim=True) - 1
-        left_N = below_N1.clamp(0, last - 1).squeeze(1)
+        # the index of the last quantile that is not above x
+        index_N1 = (quantiles_Q <= x_N1).sum(1, keepdim=True) - 1
+        left_N = index_N1.clamp(0, last - 1).squeeze(1)
         low_N1, high_N1 = quantiles_Q[left_N].unsqueeze(1), quantiles_Q[left_N + 1].unsqueeze(1)
         width_N1 = high_N1 - low_N1
-        share_N1 = torch.where(
+        fraction_N1 = torch.where(
             width_N1 > 0, (x_N1 - low_N1) / torch.where(width_N1 > 0, width_N1, 1.0), 0.0
         )
-        inside_N1 = (left_N.unsqueeze(1).double() + share_N1) / last
-        return torch.where(below_N1 < 0, 0.0, torch.where(below_N1 >= last, 1.0, inside_N1))
+        inside_N1 = (left_N.unsqueeze(1).double() + fraction_N1) / last
+        return torch.where(index_N1 < 0, 0.0, torch.where(index_N1 >= last, 1.0, inside_N1))
 
 
 class EncodeCategory(nn.Module):
-    """A code as a feature a word, the last for words that training did not meet; or as one number.
+    """Encode a code as one feature per category plus one for unknown ones, or as one number.
 
-    `words` are those that the codes stand for: what any of several models has met. Each model has
-    places of its own for them.
+    `categories` are those that the codes enumerate: all that any of several models saw in training.
+    Each model translates a code to the index that it uses itself.
     """
 
-    places: Tensor
+    indices: Tensor
     translation: Tensor
 
-    def __init__(self, column: ColumnEncoder, words: Sequence[str]) -> None:
+    def __init__(self, column: ColumnEncoder, categories: Sequence[str]) -> None:
         super().__init__()
         self.ordinal = column.ordinal
-        own = {word: i for i, word in enumerate(column.words)}
-        self.register_buffer("places", torch.arange(len(own) + 1))
+        index_of = {category: i for i, category in enumerate(column.categories)}
+        unknown = len(index_of)
+        self.register_buffer("indices", torch.arange(unknown + 1))
         self.register_buffer(
-            "translation", torch.tensor([own.get(word, len(own)) for word in words] + [len(own)])
+            "translation",
+            torch.tensor([index_of.get(category, unknown) for category in categories] + [unknown]),
         )
 
     def forward(self, code_N1: Tensor) -> Tensor:
-        place_N1 = self.translation[code_N1.squeeze(1)].unsqueeze(1)
-        return place_N1.double() if self.ordinal else (place_N1 == self.places).double()
+        index_N1 = self.translation[code_N1.squeeze(1)].unsqueeze(1)
+        return index_N1.double() if self.ordinal else (index_N1 == self.indices).double()
 
 
 class EncodeDate(nn.Module):
-    """Seconds since 1970 as parts of the calendar. Source of the day count: Hinnant 2013, days from
-    civil, for the proleptic Gregorian calendar.
+    """Encode seconds since 1970 as calendar fields.
+
+    Source: Hinnant 2013, "chrono-Compatible Low-Level Date Algorithms", civil_from_days, for the
+    proleptic Gregorian calendar.
     """
 
     def __init__(self, column: ColumnEncoder) -> None:
@@ -103,18 +106,18 @@ class EncodeDate(nn.Module):
     def forward(self, seconds_N1: Tensor) -> Tensor:
         missing = seconds_N1.isnan()
         seconds_N1 = torch.where(missing, 0.0, seconds_N1)
-        parts = self._parts(seconds_N1)
-        medians = self.column.quantiles or (0.0,) * len(self.column.parts)
-        found = [
-            torch.where(missing, median, parts[part])
-            for part, median in zip(self.column.parts, medians, strict=True)
+        values = self._calendar_fields(seconds_N1)
+        medians = self.column.date_medians or (0.0,) * len(self.column.date_fields)
+        features = [
+            torch.where(missing, median, values[date_field])
+            for date_field, median in zip(self.column.date_fields, medians, strict=True)
         ]
-        return torch.cat([*found, missing.double()] if self.column.indicator else found, 1)
+        return torch.cat([*features, missing.double()] if self.column.indicator else features, 1)
 
     @staticmethod
-    def _parts(seconds: Tensor) -> dict[str, Tensor]:
-        days = torch.floor(seconds / DAY)
-        from_march = days + 719468.0  # days since 0000-03-01: a leap day is the last of its year
+    def _calendar_fields(seconds: Tensor) -> dict[str, Tensor]:
+        days = torch.floor(seconds / SECONDS_PER_DAY)
+        from_march = days + 719468.0  # days since 0000-03-01, so that a leap day ends its year
         era = torch.floor(from_march / 146097.0)
         day_of_era = from_march - era * 146097.0
         year_of_era = torch.floor(
@@ -137,74 +140,76 @@ class EncodeDate(nn.Module):
             "day": day_of_year - torch.floor((153.0 * month_from_march + 2.0) / 5.0) + 1.0,
             # 1970-01-01 was a Thursday
             "day_of_week": days + 3.0 - torch.floor((days + 3.0) / 7.0) * 7.0,
-            "hour": torch.floor((seconds - days * DAY) / 3600.0),
+            "hour": torch.floor((seconds - days * SECONDS_PER_DAY) / 3600.0),
         }
 
 
 class Scale(nn.Module):
-    """(x - shift) / scale, or back."""
+    """Apply (x - shift) / scale to [N, F], or its inverse."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, scaler: Scaler, back: bool = False) -> None:
+    def __init__(self, scaler: Scaler, inverse: bool = False) -> None:
         super().__init__()
-        self.back = back
+        self.inverse = inverse
         self.register_buffer("shift", torch.from_numpy(scaler.shift))
         self.register_buffer("scale", torch.from_numpy(scaler.scale))
 
     def forward(self, x_NF: Tensor) -> Tensor:
-        return x_NF * self.scale + self.shift if self.back else (x_NF - self.shift) / self.scale
+        return x_NF * self.scale + self.shift if self.inverse else (x_NF - self.shift) / self.scale
 
 
 class Model(nn.Module):
-    """One run: columns in, class probabilities [N, C] or values [N, T] in the target's own units
-    out, float64.
+    """One run as a module from columns to predictions.
+
+    Returns class probabilities [N, C], or values [N, T] in the units of the target, as float64.
     """
 
-    def __init__(self, run: Run, words: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, run: Run, categories: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
-        own = run.preprocessing
-        columns = own.encoder.columns if own.encoder is not None else ()
+        preprocessing = run.preprocessing
+        columns = preprocessing.encoder.columns if preprocessing.encoder is not None else ()
         self.encoders = nn.ModuleList(
-            [_encoder(column, words.get(column.name, ())) for column in columns]
+            [_encoder(column, categories.get(column.name, ())) for column in columns]
         )
         self.spare = [column.spare for column in columns]
-        self.scale = Scale(own.feature_scaler)
+        self.scale = Scale(preprocessing.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
-        self.loss = resolve_auto_loss(run.settings.loss, own.task)
-        plain = own.task.classifies or own.target_scaler is None
+        self.loss = resolve_auto_loss(run.settings.loss, preprocessing.task)
+        target_scaler = preprocessing.target_scaler
         self.restore = (
             nn.Identity()
-            if plain or own.target_scaler is None
-            else Scale(own.target_scaler, back=True)
+            if preprocessing.task.classifies or target_scaler is None
+            else Scale(target_scaler, inverse=True)
         )
 
     def forward(self, columns: Sequence[Tensor]) -> Tensor:
         x_NF = columns[0]
         if len(self.encoders):
-            pieces = []
+            features = []
             for encode, spare, column_N1 in zip(self.encoders, self.spare, columns, strict=True):
-                pieces.append(encode(column_N1))
+                features.append(encode(column_N1))
                 if spare:
-                    pieces.append(torch.zeros_like(pieces[-1][:, :1]).expand(-1, spare))
-            x_NF = torch.cat(pieces, 1)
+                    features.append(torch.zeros_like(features[-1][:, :1]).expand(-1, spare))
+            x_NF = torch.cat(features, 1)
         outputs_NC = self.network(self.scale(x_NF).to(self.dtype))
         predicted: Tensor = self.restore(self.loss.predict(outputs_NC.unsqueeze(0))[0].double())
         return predicted
 
 
 class Pipeline(nn.Module):
-    """The mean over several models: (probabilities [N, C], place of the most probable class [N]),
-    or (values [N, T],). A graph cannot refuse a row: one whose probabilities are not finite keeps
-    them, and the place -1.
+    """The mean over the models of several runs.
+
+    Returns (probabilities [N, C], index of the most probable class [N]) or (values [N, T],). A
+    graph cannot refuse a row, so the index is -1 for a row whose probabilities are not finite.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
-        words = vocabulary(runs)
-        self.models = nn.ModuleList([Model(run, words) for run in runs]).eval()
+        categories = all_categories(runs)
+        self.models = nn.ModuleList([Model(run, categories) for run in runs]).eval()
         self.classifies = runs[0].preprocessing.task.classifies
 
     def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:
@@ -218,27 +223,31 @@ class Pipeline(nn.Module):
         return scores, torch.where(scores.isfinite().all(1), scores.argmax(1), -1)
 
 
-def vocabulary(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
-    """The words that any of the runs has met in each column of categories."""
-    found: dict[str, dict[str, None]] = {}
+def all_categories(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """Return the categories of each column that any of the runs saw in training, sorted."""
+    categories: dict[str, dict[str, None]] = {}
     for run in runs:
         for column in (
             run.preprocessing.encoder.columns if run.preprocessing.encoder is not None else ()
         ):
             if column.kind == CATEGORY:
-                found.setdefault(column.name, {}).update(dict.fromkeys(column.words))
-    return {name: tuple(sorted(words)) for name, words in found.items()}
+                names = dict.fromkeys(column.categories)
+                categories.setdefault(column.name, {}).update(names)
+    return {name: tuple(sorted(names)) for name, names in categories.items()}
 
 
-def codes(words: Sequence[str]) -> dict[str, int]:
-    """Word -> code; every other word is len(words). The empty text stands for an empty cell."""
-    found = {word: i for i, word in enumerate(words)}
-    if MISSING_CATEGORY in found:
-        found[""] = found[MISSING_CATEGORY]
-    return found
+def category_codes(categories: Sequence[str]) -> dict[str, int]:
+    """Return category -> code; the code of any other category is len(categories).
+
+    The empty string stands for an empty cell if training allowed one.
+    """
+    codes = {category: i for i, category in enumerate(categories)}
+    if MISSING_CATEGORY in codes:
+        codes[""] = codes[MISSING_CATEGORY]
+    return codes
 
 
-def _encoder(column: ColumnEncoder, words: Sequence[str]) -> nn.Module:
+def _encoder(column: ColumnEncoder, categories: Sequence[str]) -> nn.Module:
     if column.kind == CATEGORY:
-        return EncodeCategory(column, words)
+        return EncodeCategory(column, categories)
     return EncodeDate(column) if column.kind == DATE else EncodeNumber(column)

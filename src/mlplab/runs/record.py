@@ -209,11 +209,12 @@ def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None
         return
     write_text_atomic(folder / "data_report.md", report.to_markdown())
     if not quiet:
-        for line in report.told:
+        for line in report.notes:
             note(line)
         for finding in report.findings:
             note(
-                f"{finding.column + ': ' if finding.column else ''}{finding.what}. {finding.done}."
+                f"{finding.column + ': ' if finding.column else ''}{finding.observation}."
+                f" {finding.consequence}."
             )
 
 

@@ -1,1 +1,1 @@
-"""From a dataset to examples a network can train on."""
+"""Turn a dataset into examples that a network can train on."""

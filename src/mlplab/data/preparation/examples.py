@@ -1,5 +1,6 @@
-"""From a dataset to arrays a network can learn from: made, split, scaled. Shapes: N examples, F
-features, T targets.
+"""Turn a dataset into arrays for training: make the table, split it and scale it.
+
+Shapes: N examples, F features, T targets.
 """
 
 from __future__ import annotations
@@ -27,20 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """One part: x float64 [N, F], scaled; y int64 [N] (classes) or float64 [N, T] (values,
-    scaled).
+    """The scaled examples of one split (train, val or test).
+
+    Attributes:
+        x: features, float64 [N, F].
+        y: labels int64 [N] (classification) or scaled values float64 [N, T] (regression).
+        weights: the weight of each example [N].
+        mask: bool [N], False for padding rows.
     """
 
     x: Floats
     y: Floats | Ints
-    weights: Floats | None = None  # [N]: how much each counts
-    mask: NDArray[np.bool_] | None = None  # [N]: False for rows that only fill up the shape
+    weights: Floats | None = None
+    mask: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def real(self) -> Examples:
-        """Without rows that fill up."""
+        """Return the examples without padding rows."""
         if self.mask is None:
             return self
         return Examples(
@@ -52,10 +58,15 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What training sees. A part without examples is None.
+    """The data that training sees; a split without examples is None.
 
-    target_scaler.invert undoes the scaling of regression targets; for classes it is the identity.
-    data_hash is that of the table before splitting and scaling.
+    Attributes:
+        target_scaler: its `invert` undoes the scaling of regression targets; the identity for
+            classes.
+        data_hash: the hash of the table before splitting and scaling.
+        encoder: from the columns of a file to features, if the data comes from one.
+        report: observations about the file, if the data comes from one.
+        test_rows: in a cross-validation, the row numbers of the fold's test split in the table.
     """
 
     task: Task
@@ -68,9 +79,9 @@ class Prepared:
     target_names: tuple[str, ...]
     class_names: tuple[str, ...]
     data_hash: str
-    encoder: Encoder | None = None  # from the columns of a file to features
-    report: DataReport | None = None  # what was found in a file
-    test_rows: Ints | None = None  # of a fold: the places of its test rows in the table
+    encoder: Encoder | None = None
+    report: DataReport | None = None
+    test_rows: Ints | None = None
 
     @property
     def num_features(self) -> int:
@@ -78,10 +89,15 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepared:
-    """Make, split and scale. The dataset's own seed counts before `seed`.
+    """Make the table of a dataset, split it and scale it.
 
-    target_scaling_default says what target_scaling=auto means: True standardizes regression
-    targets.
+    Args:
+        dataset: the configured dataset; its seed, if set, takes precedence over `seed`.
+        seed: the seed of the run.
+        target_scaling_default: whether target_scaling=auto standardizes regression targets.
+
+    Raises:
+        DataError: if the data cannot be read, split or scaled.
     """
     # imports torch, which listing datasets does not need
     from mlplab.randomness import numpy_generator
@@ -96,18 +112,21 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
 def prepare_table(
     table: Table, dataset: Dataset, split_rng: np.random.Generator, target_scaling_default: bool
 ) -> Prepared:
-    """Split and scale a table as the dataset's fields say. Nothing of val or test reaches the
-    scalers.
+    """Split and scale a table as configured in `dataset`, measuring the scalers on train only.
+
+    Raises DataError if there are too few rows or scaling overflows.
     """
     rows = split_rows(table, {"val": dataset.val, "test": dataset.test}, split_rng)
-    return _parted(table, rows, dataset, target_scaling_default, table.content_hash())
+    return _scaled_splits(table, rows, dataset, target_scaling_default, table.content_hash())
 
 
 def prepare_folds(
     dataset: Dataset, seed: int, kfold: KFold, target_scaling_default: bool
 ) -> list[Prepared]:
-    """The data of every fold, in equal shapes: its test part, and train and val drawn from the
-    other rows. Each is scaled by its own train part.
+    """Return the data of every fold, padded to equal shapes.
+
+    Train and val of a fold are drawn from the rows that are not in its test split, and each fold is
+    scaled by its train split. Raises DataError if the table cannot be folded.
     """
     from mlplab.data import folding
     from mlplab.randomness import numpy_generator
@@ -116,26 +135,24 @@ def prepare_folds(
     table: Any = dataset.make(numpy_generator(seed, "data"))
     rng = numpy_generator(seed, "folds")
     if isinstance(table, Table):
-        data_hash, made = table.content_hash(), []
-        for test in folding.held_out(table, None, kfold, rng):
-            rows = split_rows(folding.of_fold(table, test), {"val": dataset.val, "test": 0.0}, rng)
-            made.append(
-                dataclasses.replace(
-                    _parted(table, rows, dataset, target_scaling_default, data_hash), test_rows=test
-                )
-            )
+        data_hash, folds = table.content_hash(), []
+        for test in folding.held_out_rows(table, None, kfold, rng):
+            fold_table = folding.with_test_rows(table, test)
+            rows = split_rows(fold_table, {"val": dataset.val, "test": 0.0}, rng)
+            fold = _scaled_splits(table, rows, dataset, target_scaling_default, data_hash)
+            folds.append(dataclasses.replace(fold, test_rows=test))
     else:
-        made = _raw_folds(table, dataset, kfold, rng, target_scaling_default)
-    parts = {
-        part: folding.pad_to_same_width([getattr(one, part) for one in made]) for part in SPLITS
+        folds = _prepare_raw_folds(table, dataset, kfold, rng, target_scaling_default)
+    padded = {
+        name: folding.pad_to_same_length([getattr(fold, name) for fold in folds]) for name in SPLITS
     }
     return [
-        dataclasses.replace(one, **{part: parts[part][i] for part in SPLITS})
-        for i, one in enumerate(made)
+        dataclasses.replace(fold, **{name: padded[name][i] for name in SPLITS})
+        for i, fold in enumerate(folds)
     ]
 
 
-def _raw_folds(
+def _prepare_raw_folds(
     table: RawTable,
     dataset: Any,
     kfold: KFold,
@@ -147,14 +164,14 @@ def _raw_folds(
     data_hash = table.content_hash()
     return [
         dataclasses.replace(
-            _raw_parted(table, parted, dataset, target_scaling_default, data_hash),
-            test_rows=parted.rows["test"],
+            _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash),
+            test_rows=split.rows["test"],
         )
-        for parted in split_folds(table, dataset, kfold, rng)
+        for split in split_folds(table, dataset, kfold, rng)
     ]
 
 
-def _parted(
+def _scaled_splits(
     table: Table,
     rows: Mapping[str, Ints],
     dataset: Dataset,
@@ -165,16 +182,17 @@ def _parted(
     target_scaler = _target_scaler(
         table, rows["train"], dataset.target_scaling, target_scaling_default
     )
-    parts = {
-        part: _examples(table, own, feature_scaler, target_scaler) for part, own in rows.items()
+    examples = {
+        name: _examples(table, row_numbers, feature_scaler, target_scaler)
+        for name, row_numbers in rows.items()
     }
-    train = parts["train"]
-    assert train is not None  # split_rows leaves something to train on
+    train = examples["train"]
+    assert train is not None  # split_rows leaves rows to train on
     return Prepared(
         task=table.task,
         train=train,
-        val=parts["val"],
-        test=parts["test"],
+        val=examples["val"],
+        test=examples["test"],
         feature_scaler=feature_scaler,
         target_scaler=target_scaler,
         feature_names=table.feature_names,
@@ -187,49 +205,49 @@ def _parted(
 def _prepare_raw(
     table: RawTable, dataset: Any, split_rng: np.random.Generator, target_scaling_default: bool
 ) -> Prepared:
-    """The same for the columns of a file, which become numbers after they are split: the encoder
-    too is measured on the train part alone.
+    """Split, encode and scale the columns of a file.
+
+    Splitting comes first, so that the encoder, too, is measured on the train split only.
     """
-    from mlplab.data.tabular.table_builder import split
+    from mlplab.data.tabular.table_builder import split_and_encode
 
     data_hash = table.content_hash()
-    return _raw_parted(
-        table, split(table, dataset, split_rng), dataset, target_scaling_default, data_hash
-    )
+    split = split_and_encode(table, dataset, split_rng)
+    return _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash)
 
 
-def _raw_parted(
-    table: RawTable, parted: Split, dataset: Any, target_scaling_default: bool, data_hash: str
+def _scaled_raw_splits(
+    table: RawTable, split: Split, dataset: Any, target_scaling_default: bool, data_hash: str
 ) -> Prepared:
     target_scaler = _target_scaler(
-        table, parted.rows["train"], dataset.target_scaling, target_scaling_default
+        table, split.rows["train"], dataset.target_scaling, target_scaling_default
     )
-    whole = Encoded(parted.encoded_NF, table.y, table.task, table.weights)
-    parts = {
-        part: _examples(whole, own, parted.scaler, target_scaler)
-        for part, own in parted.rows.items()
+    encoded = EncodedTable(split.encoded_NF, table.y, table.task, table.weights)
+    examples = {
+        name: _examples(encoded, rows, split.scaler, target_scaler)
+        for name, rows in split.rows.items()
     }
-    train = parts["train"]
+    train = examples["train"]
     assert train is not None
     return Prepared(
         table.task,
         train,
-        parts["val"],
-        parts["test"],
-        parted.scaler,
+        examples["val"],
+        examples["test"],
+        split.scaler,
         target_scaler,
-        parted.encoder.feature_names,
+        split.encoder.feature_names,
         table.target_names,
         table.class_names,
         data_hash,
-        parted.encoder,
-        parted.report,
+        split.encoder,
+        split.report,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """The rows of a file as numbers."""
+class EncodedTable:
+    """The rows of a file as numbers: x float64 [N, F], y int64 [N] or float64 [N, T]."""
 
     x: Floats
     y: Floats | Ints
@@ -246,12 +264,12 @@ def _target_scaler(table: Table | RawTable, train_rows: Ints, how: str, default:
 
 
 def _examples(
-    table: Table | Encoded, rows: Ints, feature_scaler: Scaler, target_scaler: Scaler
+    table: Table | EncodedTable, rows: Ints, feature_scaler: Scaler, target_scaler: Scaler
 ) -> Examples | None:
     if len(rows) == 0:
         return None
     with np.errstate(over="ignore"):
-        x_NF = table.x[rows]  # a copy, scaled in place
+        x_NF = table.x[rows]  # indexing copies, so scaling in place is safe
         x_NF -= feature_scaler.shift
         x_NF /= feature_scaler.scale
         y = (
@@ -261,7 +279,7 @@ def _examples(
         )
     if not (np.isfinite(x_NF).all() and np.isfinite(y).all()):
         raise DataError(
-            "Scaling made some numbers infinite: a column hardly varies in the train part and is"
+            "Scaling made some numbers infinite: a column hardly varies in the train split and is"
             " huge elsewhere. Turn scaling off."
         )
     weights = getattr(table, "weights", None)

@@ -1,4 +1,4 @@
-"""The word of each dataset: what is typed after `dataset=`."""
+"""The registry of datasets: choice (the value of `dataset=`) -> class."""
 
 from __future__ import annotations
 

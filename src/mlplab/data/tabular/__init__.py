@@ -1,3 +1,3 @@
-"""A user's own table: read from a file, its columns decided, checked, split and encoded."""
+"""A user's own table: read from a file, its columns classified, checked, split and encoded."""
 
 from mlplab.data.tabular.dataset import File as File

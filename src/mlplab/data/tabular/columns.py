@@ -1,5 +1,6 @@
-"""What each column of a table is: numbers, truth values, categories, dates, or text, which is
-refused; and what its missing cells mean.
+"""Classify the columns of a table: numbers, booleans, categories, dates, or text.
+
+Text is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from mlplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBER, FLAG, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
-MOST_CATEGORIES = 100
-"""A column of words with more different ones than this, or than half of its rows, is text and no
-category.
-"""
+NUMBER, BOOLEAN, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
+MAX_CATEGORIES = 100
+"""A column of strings with more distinct values than this, or than half of its rows, is text."""
 
 
 @dataclass(frozen=True)
@@ -31,77 +30,86 @@ class Column:
 
 
 def kind_of(values: pd.Series) -> str:
-    """What a column holds, by its type and by how many different words there are."""
+    """Return the kind of a column, from its type and its number of distinct values.
+
+    Raises DataError for complex numbers.
+    """
     from pandas.api import types
 
     if types.is_bool_dtype(values):
-        return FLAG
+        return BOOLEAN
     if values.isna().all():
         return NUMBER
     if types.is_numeric_dtype(values):
         if types.is_complex_dtype(values):
             raise DataError(
-                f"The column '{values.name}' holds complex numbers, which no network here takes."
+                f"The column '{values.name}' holds complex numbers, which are not supported."
             )
         return NUMBER
     if types.is_datetime64_any_dtype(values) or _first_is_date(values):
         return DATE
-    known = values.dropna()
-    if len(known) and known.map(type).eq(bool).all():
-        return FLAG
-    distinct = known.nunique()
-    return CATEGORY if distinct <= min(MOST_CATEGORIES, max(2, len(known) // 2)) else TEXT
+    present = values.dropna()
+    if len(present) and present.map(type).eq(bool).all():
+        return BOOLEAN
+    distinct = present.nunique()
+    return CATEGORY if distinct <= min(MAX_CATEGORIES, max(2, len(present) // 2)) else TEXT
 
 
 def _first_is_date(values: pd.Series) -> bool:
     import datetime
 
-    known = values.dropna()
-    return len(known) > 0 and isinstance(known.iloc[0], datetime.date)
+    present = values.dropna()
+    return len(present) > 0 and isinstance(present.iloc[0], datetime.date)
 
 
 def feature_columns(
     frame: pd.DataFrame, names: Sequence[str], categories: Sequence[str], source: str
 ) -> list[Column]:
-    """The feature columns with their kinds; `categories` are columns that are categories whatever
-    they look like. Text is refused.
+    """Return the feature columns with their kinds.
+
+    Args:
+        frame: the rows.
+        names: the names of the feature columns.
+        categories: the names of columns to treat as categories regardless of their content.
+        source: the name of the file, for messages.
+
+    Raises:
+        DataError: if a column is text or has numbers that are infinite or too large.
     """
-    found = []
+    columns = []
     for name in names:
         kind = CATEGORY if name in categories else kind_of(frame[name])
         if kind == TEXT:
-            raise DataError(_text_refusal(frame[name], source))
+            raise DataError(_text_message(frame[name], source))
         if kind == NUMBER:
             check_numbers(frame[name].to_numpy(np.float64, na_value=np.nan), name, source)
-        found.append(Column(name, kind))
-    return found
+        columns.append(Column(name, kind))
+    return columns
 
 
-def _text_refusal(values: pd.Series, source: str) -> str:
-    known = values.dropna()
-    numeric = known.map(_number)
+def _text_message(values: pd.Series, source: str) -> str:
+    present = values.dropna()
+    numeric = present.map(_number)
     if numeric.notna().mean() > 0.5:
         row = int(numeric.isna().to_numpy().argmax())
         count = int(numeric.isna().sum())
-        place = known.index[row]
         return (
-            f"{source}, column '{values.name}', row {place + 1}: '{known.iloc[row]}' is no number"
-            f" ({count} such cell(s) in a column of numbers). Correct them, leave the column out"
-            f" (dataset.ignore=[{values.name}]), or take it as words"
-            f" (dataset.categories=[{values.name}])."
+            f"{source}, column '{values.name}', row {present.index[row] + 1}:"
+            f" '{present.iloc[row]}' is not a number ({count} such cell(s) in a column of numbers)."
+            f" Correct them, leave the column out (dataset.ignore=[{values.name}]), or treat it as"
+            f" categories (dataset.categories=[{values.name}])."
         )
     return (
-        f"{source}, column '{values.name}': {known.nunique()} different texts in {len(known)} rows,"
-        f" such as {str(known.iloc[0])[:40]!r}: text is not learnt from."
-        f" {_if_identifier(values)}Leave it out (dataset.ignore=[{values.name}]), take it as words"
-        f" (dataset.categories=[{values.name}]), or make numbers of it first."
+        f"{source}, column '{values.name}': {present.nunique()} different strings in"
+        f" {len(present)} rows, such as {str(present.iloc[0])[:40]!r}; text cannot be learned from."
+        f" {_identifier_hint(values)}Leave it out (dataset.ignore=[{values.name}]), treat it as"
+        f" categories (dataset.categories=[{values.name}]), or convert it to numbers first."
     )
 
 
-def _if_identifier(values: pd.Series) -> str:
-    """A different text in each row names the row."""
+def _identifier_hint(values: pd.Series) -> str:
     return (
-        f"If it names the rows, say so (dataset.id_column={values.name}). "
+        f"If it identifies the rows, set dataset.id_column={values.name}. "
         if values.nunique() == len(values)
         else ""
     )
@@ -115,8 +123,9 @@ def _number(value: Any) -> float | None:
 
 
 def check_numbers(values: np.ndarray, name: str, source: str) -> None:
-    """Refuse infinite numbers, and those that are infinite in single precision. Missing ones are
-    the encoder's business.
+    """Raise DataError for numbers that are infinite, also in single precision.
+
+    NaN passes: the encoder handles missing cells.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         wrong = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
@@ -133,29 +142,33 @@ def check_numbers(values: np.ndarray, name: str, source: str) -> None:
         )
 
 
-def choose(
+def select_feature_names(
     available: Sequence[str],
-    wanted: Sequence[str] | None,
+    requested: Sequence[str] | None,
     ignored: Sequence[str],
-    taken: Sequence[str],
+    reserved: Sequence[str],
     source: str,
 ) -> list[str]:
-    """The names of the feature columns: those wanted, or all but the ignored ones and those with
-    another role. Unknown names are refused.
+    """Return the names of the feature columns.
+
+    These are the requested columns, or all of them, without ignored columns and those reserved for
+    another role. Raises DataError for unknown names, or if no column is left.
     """
-    for name in [*(wanted or ()), *ignored]:
-        need(name, available, source)
-    names = [name for name in wanted or available if name not in ignored and name not in taken]
+    for name in [*(requested or ()), *ignored]:
+        require_column(name, available, source)
+    names = [
+        name for name in requested or available if name not in ignored and name not in reserved
+    ]
     if not names:
         raise DataError(
-            f"{source} leaves no feature column: it has {', '.join(available)}, of which"
-            f" {', '.join([*taken, *ignored]) or 'none'} are taken or ignored."
+            f"{source} leaves no feature column: of its columns {', '.join(available)},"
+            f" {', '.join([*reserved, *ignored]) or 'none'} are reserved or ignored."
         )
     return names
 
 
-def need(name: str, available: Sequence[str], source: str, role: str = "column") -> None:
-    """Refuse a name that no column has, with the nearest and all."""
+def require_column(name: str, available: Sequence[str], source: str, role: str = "column") -> None:
+    """Raise DataError, with the nearest name and a list of all, unless the column exists."""
     if name in available:
         return
     import difflib

@@ -1,8 +1,8 @@
-"""Delimited text as a data frame, by pyarrow, strictly: a row with more or fewer cells than the
-header is an error and not a row with holes.
+"""Parse delimited text into a data frame with pyarrow.
 
-A large file is read in sections. pyarrow keeps the parsed text of all that it reads at once, which
-for a whole file is as much again as its numbers.
+Parsing is strict: a row with more or fewer cells than the header is an error, not a row with
+missing cells. A large file is read in sections, because pyarrow keeps the parsed text of everything
+that it reads at once, which for a whole file takes as much memory again as its numbers.
 """
 
 from __future__ import annotations
@@ -20,58 +20,63 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SECTION = 1 << 26  # bytes
-BLOCK = 1 << 20  # bytes that a thread parses
+SECTION_BYTES = 1 << 26
+THREAD_CHUNK_BYTES = 1 << 20  # parsed by one thread at a time
 
 
-def parsed(place: Path, found: SniffResult, plain: bool) -> pd.DataFrame:
-    """All rows. `plain`: not compressed. Raises DataError."""
-    utf8 = found.encoding in ("utf-8", "utf-8-sig")
-    in_sections = plain and utf8 and place.stat().st_size > 2 * SECTION
-    table = _joined(place, found) if in_sections else None
+def parse_csv(path: Path, dialect: SniffResult, compressed: bool) -> pd.DataFrame:
+    """Return all rows of a delimited text file.
+
+    Raises DataError for a row with a wrong number of cells or a file without rows.
+    """
+    utf8 = dialect.encoding in ("utf-8", "utf-8-sig")
+    in_sections = not compressed and utf8 and path.stat().st_size > 2 * SECTION_BYTES
+    table = _parse_in_sections(path, dialect) if in_sections else None
     if table is None:
-        table = _whole(
-            place,
-            found,
+        table = _parse_at_once(
+            path,
+            dialect,
             (
-                str(place)
+                str(path)
                 if utf8
-                else io.BytesIO(_unpacked(place, plain).decode(found.encoding).encode())
+                else io.BytesIO(_decompressed(path, compressed).decode(dialect.encoding).encode())
             ),
         )
     if table.num_rows == 0:
-        raise DataError(f"{place} holds a header and no rows.")
+        raise DataError(f"{path} has a header but no rows.")
     return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
-def release() -> None:
-    """Give back to the system what pyarrow's allocator holds and does not use."""
+def release_unused_memory() -> None:
+    """Return the unused memory of pyarrow's allocator to the operating system."""
     import pyarrow
 
     pyarrow.default_memory_pool().release_unused()
 
 
 def arrow_module(module: str) -> Any:
-    """A part of pyarrow, imported when it is needed."""
+    """Import and return a submodule of pyarrow."""
     from importlib import import_module
 
     return import_module(f"pyarrow.{module}")
 
 
-def _joined(place: Path, found: SniffResult) -> pa.Table | None:
-    """Section by section, with the types of the first; None where a later one does not fit them, or
-    is not well formed: then the whole file decides.
+def _parse_in_sections(path: Path, dialect: SniffResult) -> pa.Table | None:
+    """Parse section by section, with the column types of the first section.
+
+    Returns None if a later section does not fit these types or is malformed: then the whole file
+    must be parsed at once.
     """
     import pyarrow as pa
 
     tables: list[pa.Table] = []
     types: dict[str, pa.DataType] = {}
-    for section in _sections(place):
+    for section in _sections(path):
         try:
             table = _table(
                 pa.BufferReader(pa.py_buffer(section)),
-                found,
-                skipped=found.header and not tables,
+                dialect,
+                skip_header=dialect.header and not tables,
                 types=types,
             )
         except pa.ArrowException:
@@ -81,75 +86,91 @@ def _joined(place: Path, found: SniffResult) -> pa.Table | None:
     return pa.concat_tables(tables)
 
 
-def _sections(place: Path) -> Iterator[bytes]:
-    """The file in pieces of whole lines."""
-    with open(place, "rb") as file:
-        while piece := file.read(SECTION):
-            yield piece + file.readline()
+def _sections(path: Path) -> Iterator[bytes]:
+    """Yield the file in sections of whole lines."""
+    with open(path, "rb") as file:
+        while section := file.read(SECTION_BYTES):
+            yield section + file.readline()
 
 
-def _whole(place: Path, found: SniffResult, source: Any) -> pa.Table:
-    """All at once."""
-    bad: list[str] = []
+def _parse_at_once(path: Path, dialect: SniffResult, source: Any) -> pa.Table:
+    first_bad_row: list[str] = []
 
-    def invalid(row: Any) -> str:
-        if not bad:
-            bad.append(_ragged(row, int(found.header)))
+    def on_invalid_row(row: Any) -> str:
+        if not first_bad_row:
+            first_bad_row.append(_describe_bad_row(row, int(dialect.header)))
         return "error"
 
     try:
-        return _table(source, found, found.header, {}, invalid)
+        return _table(source, dialect, dialect.header, {}, on_invalid_row)
     except Exception as error:
-        if bad:
-            raise DataError(f"{place}: {bad[0]}") from error
+        if first_bad_row:
+            raise DataError(f"{path}: {first_bad_row[0]}") from error
         raise
 
 
 def _table(
     source: Any,
-    found: SniffResult,
-    skipped: bool,
+    dialect: SniffResult,
+    skip_header: bool,
     types: dict[str, pa.DataType],
-    invalid: Any = None,
+    on_invalid_row: Any = None,
 ) -> pa.Table:
-    options = options_of(
-        found, types, invalid, skip_rows=int(skipped), use_threads=True, block_size=BLOCK
+    options = arrow_options(
+        dialect,
+        types,
+        on_invalid_row,
+        skip_rows=int(skip_header),
+        use_threads=True,
+        block_size=THREAD_CHUNK_BYTES,
     )
     return arrow_module("csv").read_csv(source, **options)
 
 
-def options_of(
-    found: SniffResult, types: dict[str, pa.DataType], invalid: Any = None, **reading: Any
+def arrow_options(
+    dialect: SniffResult,
+    types: dict[str, pa.DataType],
+    on_invalid_row: Any = None,
+    **read_options: Any,
 ) -> dict[str, Any]:
-    """How a file is written and its cells are to be understood, in pyarrow's words. `types`: of
-    columns whose kind is not to be found out.
+    """Return the keyword arguments for pyarrow's CSV readers.
+
+    Args:
+        dialect: how the file is written.
+        types: the types of columns whose type must not be inferred.
+        on_invalid_row: called for a row with a wrong number of cells.
+        **read_options: further arguments of pyarrow's ReadOptions.
     """
     arrow = arrow_module("csv")
     return {
-        "read_options": arrow.ReadOptions(column_names=found.names, **reading),
+        "read_options": arrow.ReadOptions(column_names=dialect.names, **read_options),
         "parse_options": arrow.ParseOptions(
-            delimiter=found.delimiter, invalid_row_handler=invalid, newlines_in_values=False
+            delimiter=dialect.delimiter,
+            invalid_row_handler=on_invalid_row,
+            newlines_in_values=False,
         ),
         "convert_options": arrow.ConvertOptions(
             null_values=list(MISSING),
             strings_can_be_null=True,
-            decimal_point=found.decimal,
+            decimal_point=dialect.decimal,
             column_types=types,
         ),
     }
 
 
-def _ragged(row: Any, skipped: int) -> str:
-    where = f"line {row.number}, row {row.number - skipped}" if row.number is not None else "a row"
+def _describe_bad_row(row: Any, header_lines: int) -> str:
+    where = (
+        f"line {row.number}, row {row.number - header_lines}" if row.number is not None else "a row"
+    )
     return f"{where} has {row.actual_columns} cells, not {row.expected_columns}: {row.text[:80]!r}"
 
 
-def _unpacked(place: Path, plain: bool) -> bytes:
+def _decompressed(path: Path, compressed: bool) -> bytes:
     import bz2
     import lzma
 
-    if plain:
-        return place.read_bytes()
+    if not compressed:
+        return path.read_bytes()
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers[place.suffix.lower()](place, "rb") as file:
+    with openers[path.suffix.lower()](path, "rb") as file:
         return bytes(file.read())

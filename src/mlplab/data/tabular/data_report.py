@@ -1,29 +1,25 @@
-"""What was noticed about a table: printed before training and written into data_report.md."""
+"""Observations about a table: printed before training and written to data_report.md."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """Lines about the file, a row a column, and the findings."""
+    """Notes on the file, one row per column, and the findings."""
 
     source: str
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
     findings: tuple[Finding, ...]
 
     def to_markdown(self) -> str:
-        """data_report.md."""
+        """Return the text of data_report.md."""
         lines = [
             f"# {self.source}",
             "",
-            *(f"- {line}" for line in self.told),
+            *(f"- {line}" for line in self.notes),
             "",
             "| column | kind | different | missing | range |",
             "|---|---|---|---|---|",
@@ -31,12 +27,12 @@ class DataReport:
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in self.columns]
         lines += [
             "",
-            "## Worth knowing" if self.findings else "Nothing else worth knowing was found.",
+            "## Findings" if self.findings else "No other findings.",
             "",
         ]
         lines += [
-            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.what)}."
-            f" {_cell(finding.done)}."
+            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.observation)}."
+            f" {_cell(finding.consequence)}."
             for finding in self.findings
         ]
         return "\n".join(lines) + "\n"
@@ -44,11 +40,11 @@ class DataReport:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know. `column` is empty for what concerns the whole table."""
+    """An observation and its consequence; `column` is empty if it concerns the whole table."""
 
     column: str
-    what: str
-    done: str
+    observation: str
+    consequence: str
 
 
 def _cell(text: str) -> str:

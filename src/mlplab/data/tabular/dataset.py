@@ -1,4 +1,4 @@
-"""dataset=file: a table of one's own."""
+"""dataset=file: a user's own table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mlplab.data.table import Ints
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
-from mlplab.data.tabular.table_builder import table_of
+from mlplab.data.tabular.table_builder import build_table
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 from mlplab.schema import choice, text
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class File(TabularDataset):
-    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, truth values,
-    categories and dates become features; text is refused.
+    """A table of your own: CSV, TSV, Parquet, Feather, NumPy or IDX. Numbers, booleans, categories
+    and dates become features; text is refused.
     """
 
-    path: str = text(None, "the file, relative to the folder of the command")
+    path: str = text(None, "the file, relative to the working folder of the command")
     val_path: str | None = text(
-        None, "a file of its own for validation; its rows never train", optional=True
+        None, "separate file for validation; its rows are never trained on", optional=True
     )
-    test_path: str | None = text(None, "a file of its own for the test", optional=True)
-    delimiter: str | None = text(None, "between cells; null is found out", optional=True)
+    test_path: str | None = text(None, "separate file for testing", optional=True)
+    delimiter: str | None = text(None, "between cells; null detects it", optional=True)
     encoding: str | None = text(
-        None, "of a text file, such as utf-8 or latin-1; null is found out", optional=True
+        None, "of a text file, such as utf-8 or latin-1; null detects it", optional=True
     )
-    decimal: str | None = text(None, "point or comma in numbers; null is found out", optional=True)
+    decimal: str | None = text(
+        None, "decimal sign, a point or a comma; null detects it", optional=True
+    )
     header: str = choice(
         "auto",
         ("auto", "yes", "no"),
@@ -45,13 +47,14 @@ class File(TabularDataset):
     )
 
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
-        """The columns as they are in the file; they become numbers once they are split."""
+        """Return the columns as they are in the file; they are encoded after splitting."""
         return read_table(self)
 
 
 def read_table(dataset: File) -> RawTable:
-    """Read the file, or files, decide what its columns are, and refuse what cannot be learnt from.
-    Raises DataError.
+    """Read the file or files of a dataset and classify the columns.
+
+    Raises DataError if a file cannot be read or a column cannot be learned from.
     """
     form = Format(
         dataset.delimiter,
@@ -59,35 +62,36 @@ def read_table(dataset: File) -> RawTable:
         dataset.decimal,
         None if dataset.header == "auto" else dataset.header == "yes",
     )
-    reading = read(dataset.path, form)
-    frame, told, parts = reading.frame, list(reading.told), None
+    result = read(dataset.path, form)
+    frame, notes, given_split = result.frame, list(result.notes), None
     frame.columns = [str(name) for name in frame.columns]
-    others = {
-        part: path
-        for part, path in (("val", dataset.val_path), ("test", dataset.test_path))
+    other_paths = {
+        split: path
+        for split, path in (("val", dataset.val_path), ("test", dataset.test_path))
         if path
     }
-    if others:
-        frame, parts, more = _joined(frame, others, form, str(dataset.path))
-        told += more
-    return table_of(dataset, frame, str(dataset.path), parts, told)
+    if other_paths:
+        frame, given_split, more = _concatenate(frame, other_paths, form, str(dataset.path))
+        notes += more
+    return build_table(dataset, frame, str(dataset.path), given_split, notes)
 
 
-def _joined(
-    frame: pd.DataFrame, others: Mapping[str, str], form: Format, source: str
+def _concatenate(
+    frame: pd.DataFrame, other_paths: Mapping[str, str], form: Format, source: str
 ) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
-    """The rows of all files, and which come from where."""
+    """Return the rows of all files, the row numbers of each split, and notes on the other files."""
     import pandas as pd
 
-    frames, parts, told, start = [frame], {"train": np.arange(len(frame))}, [], len(frame)
-    for part, path in others.items():
-        reading = read(path, form)
-        reading.frame.columns = [str(name) for name in reading.frame.columns]
-        absent = sorted(set(frame.columns) - set(reading.frame.columns))
+    frames, given_split, notes = [frame], {"train": np.arange(len(frame))}, []
+    start = len(frame)
+    for split, path in other_paths.items():
+        result = read(path, form)
+        result.frame.columns = [str(name) for name in result.frame.columns]
+        absent = sorted(set(frame.columns) - set(result.frame.columns))
         if absent:
             raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {source}.")
-        frames.append(reading.frame[list(frame.columns)])
-        parts[part] = np.arange(start, start + len(reading.frame))
-        start += len(reading.frame)
-        told += reading.told
-    return pd.concat(frames, ignore_index=True), parts, told
+        frames.append(result.frame[list(frame.columns)])
+        given_split[split] = np.arange(start, start + len(result.frame))
+        start += len(result.frame)
+        notes += result.notes
+    return pd.concat(frames, ignore_index=True), given_split, notes

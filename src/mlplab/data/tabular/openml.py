@@ -1,5 +1,6 @@
-"""dataset=openml: a table from openml.org, by scikit-learn, which keeps what it fetched below
-~/scikit_learn_data.
+"""dataset=openml: a table from openml.org.
+
+scikit-learn downloads it and caches it below ~/scikit_learn_data.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.data.tabular.table_builder import table_of
+from mlplab.data.tabular.table_builder import build_table
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError, FieldError
 from mlplab.schema import integer, text
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenML(TabularDataset):
-    """A table of openml.org, by its name or number; it is fetched once and kept. Columns are
-    treated as those of dataset=file.
+    """A table of openml.org, by its name or number, downloaded once and cached. Columns are treated
+    like those of dataset=file.
     """
 
     data_name: str | None = text(
-        None, "the set's name there, such as adult or credit-g", optional=True
+        None, "name of the data set on openml.org, such as adult or credit-g", optional=True
     )
     data_id: int | None = integer(
-        None, "or its number there, which no later version changes", at_least=1, optional=True
+        None, "or its number on openml.org, which fixes the version", at_least=1, optional=True
     )
     version: int | None = integer(
-        None, "of the named set; null takes the active one", at_least=1, optional=True
+        None, "version of the named data set; null takes the active one", at_least=1, optional=True
     )
     cache: str | None = text(
-        None, "folder for what is fetched; null is scikit-learn's own", optional=True
+        None, "folder for downloads; null takes scikit-learn's default", optional=True
     )
 
     def check(self) -> None:
@@ -43,40 +44,44 @@ class OpenML(TabularDataset):
             raise FieldError(
                 "data_name",
                 self.data_name,
-                f"and data_id = {self.data_id!r}: one of the two says which set is meant",
+                f"and data_id = {self.data_id!r}: set exactly one of the two",
             )
 
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
-        """The columns as OpenML has them; its default target is the target where none is named."""
-        frame, target, source = self._fetched()
-        return table_of(
-            self if self.target is not None or target is None else self.aiming(target),
+        """Return the columns of the data set; without `target`, the target is OpenML's default.
+
+        Raises DataError if the data set is unknown, or neither cached nor reachable.
+        """
+        frame, target, source = self._fetch()
+        return build_table(
+            self if self.target is not None or target is None else self.with_target(target),
             frame,
             source,
         )
 
-    def _fetched(self) -> tuple[Any, str | None, str]:
+    def _fetch(self) -> tuple[Any, str | None, str]:
+        """Return the frame, the default target if there is exactly one, and the source."""
         import warnings
         from urllib.error import URLError
 
         from sklearn.datasets import fetch_openml
 
         source = f"openml {self.data_name or self.data_id}"
-        which = (
+        query = (
             {"data_id": self.data_id}
             if self.data_id
             else {"name": self.data_name, "version": self.version or "active"}
         )
         try:
             with warnings.catch_warnings():
-                # several active versions: the oldest is taken, as the site itself does
+                # if several versions are active, the oldest is taken, as the site does
                 warnings.simplefilter("ignore")
-                bunch = fetch_openml(**which, as_frame=True, parser="auto", data_home=self.cache)
+                bunch = fetch_openml(**query, as_frame=True, parser="auto", data_home=self.cache)
         except (URLError, ConnectionError, TimeoutError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise DataError(
-                f"{source} is not in the cache and openml.org cannot be reached: {reason}. With a"
-                " connection it is fetched once and kept; a file of your own needs none:"
+                f"{source} is not in the cache and openml.org cannot be reached: {reason}. Connect"
+                " to the internet once to download and cache it, or use a local file:"
                 " dataset=file dataset.path=..."
             ) from error
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""A table as it was read, and what training needs of it.
+"""A table as read from a file, and its split and encoded form.
 
 Shapes: N rows, F features, T targets.
 """
@@ -25,8 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Rows of a file. y is int64 [N] (classes) or float64 [N, T]; `parts` says which file or word a
-    row's part comes from, where one does.
+    """The rows of a file with their column kinds, targets and roles.
+
+    Attributes:
+        frame: all columns of the file.
+        columns: the feature columns.
+        y: labels int64 [N] (classification) or values float64 [N, T] (regression).
+        given_split: row numbers of each split, if files or a column define the split.
+        weights: the weight of each row [N].
+        source: the name of the file or data set, for messages.
+        notes: how the file is written.
+        dropped: the number of rows left out because of empty cells.
+        x: a placeholder with the length of the table; the columns are encoded after splitting.
     """
 
     frame: pd.DataFrame
@@ -35,20 +45,15 @@ class RawTable:
     task: Task
     target_names: tuple[str, ...]
     class_names: tuple[str, ...]
-    parts: Mapping[str, Ints] | None
+    given_split: Mapping[str, Ints] | None
     weights: Floats | None
     source: str
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     dropped: int = 0
     x: Sequence[object] = field(default=(), repr=False)
 
-    @property
-    def given_split(self) -> Mapping[str, Ints] | None:
-        """Row numbers by part, where the file brings them."""
-        return self.parts
-
     def content_hash(self) -> str:
-        """SHA-256 of cells, targets and names."""
+        """Return the SHA-256 of cells, targets and names in hexadecimal."""
         from pandas.util import hash_pandas_object
 
         digest = hashlib.sha256(
@@ -71,8 +76,14 @@ class RawTable:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What `prepare` needs of a raw table: rows by part, the encoder and scaler measured on train,
-    the encoded features [N, F].
+    """A raw table after splitting and encoding.
+
+    Attributes:
+        rows: the row numbers of train, val and test.
+        encoder: from columns to features, measured on the train split.
+        scaler: the scaling of the features, measured on the train split.
+        encoded_NF: the encoded, unscaled features of all rows.
+        report: observations about the table.
     """
 
     rows: Mapping[str, Ints]

@@ -1,121 +1,130 @@
-"""Files as data frames: what kind of file it is, and how a text file is written, is found out and
-told. Nothing here unpickles.
+"""Read data files of all supported formats as data frames, without unpickling anything.
+
+The format follows from the suffix; how a text file is written is detected and noted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.data.tabular.arrays import idx_frame, numpy_frame
-from mlplab.data.tabular.csv import arrow_module, parsed, release
-from mlplab.data.tabular.sniffing import Format, sniff, word
+from mlplab.data.tabular.csv import arrow_module, parse_csv, release_unused_memory
+from mlplab.data.tabular.sniffing import Format, delimiter_name, sniff
 from mlplab.errors import DataError
 from mlplab.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXT = (".csv", ".tsv", ".txt", ".tab", ".data")
-KINDS = (
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".data")
+SUPPORTED_FORMATS = (
     "CSV and TSV (also .gz, .bz2, .xz), Parquet (.parquet), Feather (.feather), NumPy (.npz, .npy),"
     " IDX (-ubyte, also .gz)"
 )
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What was read, and what was found out on the way, in words."""
+class ReadResult:
+    """The rows of a file, and notes on how the file is written."""
 
     frame: pd.DataFrame
     path: Path
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def read(path: str | Path, form: Format | None = None, columns: list[str] | None = None) -> Reading:
-    """The file as a data frame; its suffix says what it is. Raises DataError."""
-    place, form = Path(path), form or Format()
-    pandas()
-    if place.is_dir():
-        raise DataError(f"{place} is a folder; a data file is needed.")
-    if not place.is_file():
+def read(
+    path: str | Path, form: Format | None = None, columns: list[str] | None = None
+) -> ReadResult:
+    """Read a file of the format that its suffix names.
+
+    Args:
+        path: the file.
+        form: how a text file is written; what it leaves open is detected.
+        columns: the columns to read of a Parquet or Feather file; None reads all.
+
+    Raises:
+        DataError: if the file is missing, empty, of an unknown format, or damaged.
+    """
+    path, form = Path(path), form or Format()
+    require_pandas()
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but a data file is needed.")
+    if not path.is_file():
         raise DataError(
-            f"{place} does not exist (looked for {place.resolve()}; paths are relative to the"
-            f" folder of the command).{_near(place)}"
+            f"{path} does not exist (looked for {path.resolve()}; paths are relative to the"
+            f" working folder of the command).{_similar_files(path)}"
         )
-    if place.stat().st_size == 0:
-        raise DataError(f"{place} is empty (0 bytes).")
-    inner, outer = suffixes(place)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes).")
+    inner, outer = suffixes(path)
     try:
         if inner == ".parquet":
-            return Reading(
-                arrow_module("parquet").read_table(place, columns=columns).to_pandas(), place
+            return ReadResult(
+                arrow_module("parquet").read_table(path, columns=columns).to_pandas(), path
             )
         if inner in (".feather", ".arrow"):
-            return Reading(
-                arrow_module("feather").read_table(place, columns=columns).to_pandas(), place
+            return ReadResult(
+                arrow_module("feather").read_table(path, columns=columns).to_pandas(), path
             )
         if inner in (".npz", ".npy"):
-            return Reading(numpy_frame(place), place)
-        if place.name.removesuffix(".gz").endswith("ubyte") or inner in (
+            return ReadResult(numpy_frame(path), path)
+        if path.name.removesuffix(".gz").endswith("ubyte") or inner in (
             ".idx",
             ".idx1-ubyte",
             ".idx3-ubyte",
         ):
-            return Reading(idx_frame(place, outer == ".gz"), place)
-        if inner in TEXT:
-            return _text(place, form)
+            return ReadResult(idx_frame(path, outer == ".gz"), path)
+        if inner in TEXT_SUFFIXES:
+            return _read_text(path, form)
     except DataError:
         raise
-    except Exception as error:  # the readers raise whatever they like for a damaged file
+    except Exception as error:  # readers raise all kinds of exceptions for a damaged file
         raise DataError(
-            f"{place} cannot be read as {inner.removeprefix('.') or 'data'}: {_first(error)}"
+            f"{path} cannot be read as {inner.removeprefix('.') or 'data'}: {_one_line(error)}"
         ) from error
+    kind = f"type {''.join(path.suffixes[-2:])}" if path.suffixes else "a type without a suffix"
     raise DataError(
-        f"{place}: files of the kind {''.join(place.suffixes[-2:]) or 'without a suffix'} are not"
-        f" known. There are {KINDS}."
+        f"{path}: files of {kind} are not supported. Supported formats: {SUPPORTED_FORMATS}."
     )
 
 
-def pandas() -> Any:
-    """The library, or a clear word about the extra that brings it."""
+def require_pandas() -> None:
+    """Raise MissingExtraError if pandas or pyarrow is not installed."""
     require("A data file", "files", "pandas", "pyarrow")
-    import pandas as module
-
-    return module
 
 
-def _first(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _near(place: Path) -> str:
-    """The files of the same folder with the nearest names."""
+def _similar_files(path: Path) -> str:
+    """A sentence that lists files with similar names in the same folder, or an empty string."""
     import difflib
 
-    folder = place.parent
-    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    near = difflib.get_close_matches(place.name, names, n=3, cutoff=0.5)
-    return f" There is {', '.join(near)}." if near else ""
+    folder = path.parent
+    names = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f" Similar file(s) there: {', '.join(near)}." if near else ""
 
 
-def suffixes(place: Path) -> tuple[str, str]:
-    """(.csv, .gz) of x.csv.gz."""
-    outer = place.suffix.lower()
+def suffixes(path: Path) -> tuple[str, str]:
+    """Return the suffix of the format and that of the compression: (.csv, .gz) for x.csv.gz."""
+    outer = path.suffix.lower()
     if outer in (".gz", ".bz2", ".xz", ".zip"):
-        return place.with_suffix("").suffix.lower(), outer
+        return path.with_suffix("").suffix.lower(), outer
     return outer, ""
 
 
-def _text(place: Path, form: Format) -> Reading:
-    found = sniff(place, form)
-    frame = parsed(place, found, plain=suffixes(place)[1] == "")
-    release()
-    told = [
-        f"{place}: {word(found.delimiter)} between cells,"
-        f" {'comma' if found.decimal == ',' else 'point'} in numbers, encoding {found.encoding},"
-        f" {'a header' if found.header else 'no header'}; {len(frame)} rows, {len(found.names)}"
-        " columns"
+def _read_text(path: Path, form: Format) -> ReadResult:
+    dialect = sniff(path, form)
+    frame = parse_csv(path, dialect, compressed=suffixes(path)[1] != "")
+    release_unused_memory()
+    notes = [
+        f"{path}: {delimiter_name(dialect.delimiter)} between cells, decimal"
+        f" {'comma' if dialect.decimal == ',' else 'point'}, encoding {dialect.encoding},"
+        f" {'a header' if dialect.header else 'no header'}; {len(frame)} rows,"
+        f" {len(dialect.names)} columns"
     ]
-    return Reading(frame, place, told)
+    return ReadResult(frame, path, notes)

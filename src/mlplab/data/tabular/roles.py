@@ -1,4 +1,4 @@
-"""The columns with a role of their own: targets, split, weights, groups, time, identifiers."""
+"""Columns with a special role: targets, split, weights, groups, time, identifiers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.table import Floats, Ints
-from mlplab.data.tabular.columns import check_numbers, need
+from mlplab.data.table import SPLITS, Floats, Ints
+from mlplab.data.tabular.columns import check_numbers, require_column
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlplab.data.tabular.table_options import TabularDataset
 
-_WORDS = {
+_SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -26,38 +26,39 @@ _WORDS = {
     "test": "test",
     "testing": "test",
 }
+"""Cell of a split column, in lower case -> split."""
 
 
 def targets(dataset: TabularDataset, available: Sequence[str], source: str) -> list[str]:
-    """The target columns: those named, else `y`, else the last one."""
+    """Return the target columns: the configured ones, else `y`, else the last column."""
     named = dataset.targets
     if named is None:
         return ["y"] if "y" in available else [available[-1]]
     for name in named:
-        need(name, available, source, "target")
+        require_column(name, available, source, "target")
     return list(named)
 
 
 def reserved_columns(
     dataset: TabularDataset, targets: Sequence[str], available: Sequence[str], source: str
 ) -> list[str]:
-    """The columns that are not learnt from because they have another role."""
-    found = list(targets)
+    """Return the columns that are not features because they have another role."""
+    reserved = list(targets)
     for key in ("split_column", "group_column", "weight_column", "id_column"):
         name = getattr(dataset, key)
         if name is not None:
-            need(name, available, source, key.replace("_", " "))
-            found.append(name)
-    # the order of the rows; what the date says may be learnt from only where it is asked for
+            require_column(name, available, source, key.replace("_", " "))
+            reserved.append(name)
+    # the time column orders the rows and is a feature only on request
     if dataset.time_column is not None:
-        need(dataset.time_column, available, source, "time column")
+        require_column(dataset.time_column, available, source, "time column")
         if dataset.features is None or dataset.time_column not in dataset.features:
-            found.append(dataset.time_column)
-    return found
+            reserved.append(dataset.time_column)
+    return reserved
 
 
 def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -> Floats:
-    """float64 [N, T]."""
+    """Return the targets as float64 [N, T]. Raises DataError for cells that are not numbers."""
     import pandas as pd
 
     columns = []
@@ -67,8 +68,9 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no number;"
-                f" {int(wrong.sum())} such cell(s). Are these classes? dataset.task=classification."
+                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
+                f" number; {int(wrong.sum())} such cell(s). If these are classes, set"
+                " dataset.task=classification."
             )
         check_numbers(numbers, name, source)
         columns.append(numbers)
@@ -76,7 +78,10 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
 
 
 def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None:
-    """How much each row counts: finite, not negative, not all zero."""
+    """Return the weight of each row, float64 [N], or None without a weight column.
+
+    Raises DataError if a weight is not finite or is negative, or all are zero.
+    """
     if name is None:
         return None
     import pandas as pd
@@ -86,23 +91,27 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
     if wrong.any() or not numbers.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is no"
-            f" weight; {int(wrong.sum())} are not. Weights are numbers >= 0, some above."
+            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
+            f" valid weight; {int(wrong.sum())} such cell(s). Weights are numbers >= 0 that are not"
+            " all 0."
         )
     return np.asarray(numbers, np.float64)
 
 
 def split_from_column(values: pd.Series, source: str) -> dict[str, Ints]:
-    """Rows by what a column says of their part."""
-    words = values.astype(str).str.strip().str.lower().map(_WORDS)
-    wrong = words.isna().to_numpy()
+    """Return the row numbers of each split that a column names.
+
+    Raises DataError if a cell names no split, or no row is for training.
+    """
+    splits = values.astype(str).str.strip().str.lower().map(_SPLIT_NAMES)
+    wrong = splits.isna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
             f"{source}, split column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not"
             f" train, val or test; {int(wrong.sum())} such cell(s)."
         )
-    parts = {part: np.flatnonzero((words == part).to_numpy()) for part in ("train", "val", "test")}
-    if not len(parts["train"]):
-        raise DataError(f"{source}, split column '{values.name}': no row says train.")
-    return {part: rows for part, rows in parts.items() if len(rows)}
+    rows_of_split = {name: np.flatnonzero((splits == name).to_numpy()) for name in SPLITS}
+    if not len(rows_of_split["train"]):
+        raise DataError(f"{source}, split column '{values.name}': no cell is train.")
+    return {name: rows for name, rows in rows_of_split.items() if len(rows)}

@@ -1,4 +1,4 @@
-"""How a text file is written: found out from its first lines."""
+"""Detect how a text file is written from its first lines."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 from mlplab.errors import DataError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#N/A")
-"""Texts that are taken for a missing value."""
+"""Strings that count as a missing value."""
+
 DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE = 1 << 18
-_LEAST_LINES = 2
+_SAMPLE_BYTES = 1 << 18
+_MIN_LINES = 2  # a header and a row
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a text file is written; None is found out."""
+    """What the user says about how a text file is written; None is detected."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -30,7 +31,7 @@ class Format:
 
 @dataclass(frozen=True)
 class SniffResult:
-    """How a text file is written."""
+    """How a text file is written, with the names of its columns."""
 
     delimiter: str
     encoding: str
@@ -39,41 +40,42 @@ class SniffResult:
     names: list[str]
 
 
-def sniff(place: Path, form: Format) -> SniffResult:
-    """Find out how a text file is written, from its first lines; what the format says is taken.
-    Raises DataError.
+def sniff(path: Path, form: Format) -> SniffResult:
+    """Detect how a text file is written; fields that are set in `form` are taken as they are.
+
+    Raises DataError if the file is not in the encoding, has no rows, or has missing or repeated
+    column names.
     """
-    head = _sample(place)
+    head = _sample(path)
     encoding = form.encoding or _encoding(head)
     try:
-        sample = head.decode(encoding, errors="ignore" if len(head) == _SAMPLE else "strict")
+        sample = head.decode(encoding, errors="ignore" if len(head) == _SAMPLE_BYTES else "strict")
     except (UnicodeDecodeError, LookupError) as error:
         raise DataError(
-            f"{place} is not in the encoding {encoding}: {error}. Say which it is with"
-            " dataset.encoding=latin-1, or another."
+            f"{path} is not in the encoding {encoding}: {error}. Name its encoding, such as"
+            " dataset.encoding=latin-1."
         ) from error
     lines = [line for line in sample.splitlines()[:200] if line.strip()]
     delimiter = form.delimiter or _delimiter(lines)
     decimal = form.decimal or _decimal(lines, delimiter)
     header = _header(lines, delimiter, decimal) if form.header is None else form.header
-    return SniffResult(
-        delimiter, encoding, decimal, header, _names(place, lines, delimiter, header)
-    )
+    return SniffResult(delimiter, encoding, decimal, header, _names(path, lines, delimiter, header))
 
 
-def word(delimiter: str) -> str:
+def delimiter_name(delimiter: str) -> str:
+    """Return the name of a delimiter for messages."""
     return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}.get(
         delimiter, repr(delimiter)
     )
 
 
-def _sample(place: Path) -> bytes:
+def _sample(path: Path) -> bytes:
     import bz2
     import lzma
 
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers.get(place.suffix.lower(), open)(place, "rb") as file:
-        return bytes(file.read(_SAMPLE))
+    with openers.get(path.suffix.lower(), open)(path, "rb") as file:
+        return bytes(file.read(_SAMPLE_BYTES))
 
 
 def _encoding(head: bytes) -> str:
@@ -85,7 +87,7 @@ def _encoding(head: bytes) -> str:
         if head.startswith(mark):
             return name
     try:
-        head[: -4 if len(head) == _SAMPLE else None].decode("utf-8")
+        head[: -4 if len(head) == _SAMPLE_BYTES else None].decode("utf-8")
         return "utf-8"
     except UnicodeDecodeError as error:
         return "cp1252" if error.start < len(head) - 8 else "utf-8"
@@ -96,15 +98,15 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The one that cuts most lines into the same number of cells, of at least two."""
-    best, chosen = 0.0, ","
+    """The delimiter that splits most lines into the same number of cells, at least two."""
+    best_agreement, best_delimiter = 0.0, ","
     for delimiter in DELIMITERS:
         counts = Counter(len(_cells(line, delimiter)) for line in lines)
         size, times = counts.most_common(1)[0] if counts else (1, 0)
         agreement = times / max(len(lines), 1) + 0.001 * size
-        if size > 1 and agreement > best:
-            best, chosen = agreement, delimiter
-    return chosen
+        if size > 1 and agreement > best_agreement:
+            best_agreement, best_delimiter = agreement, delimiter
+    return best_delimiter
 
 
 def _decimal(lines: list[str], delimiter: str) -> str:
@@ -125,31 +127,31 @@ def _is_number(cell: str) -> bool:
 
 
 def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
-    """No cell of the first line is a number, or a word for a missing one."""
+    """Whether the first line is a header: none of its cells is a number or a missing value."""
     first = _cells(lines[0], delimiter) if lines else []
-    plain = [cell.replace(decimal, ".") for cell in first]
+    with_points = [cell.replace(decimal, ".") for cell in first]
     return (
         any(first)
-        and not any(_is_number(cell) for cell in plain)
+        and not any(_is_number(cell) for cell in with_points)
         and all(not cell or cell not in MISSING for cell in first)
     )
 
 
-def _names(place: Path, lines: list[str], delimiter: str, header: bool) -> list[str]:
+def _names(path: Path, lines: list[str], delimiter: str, header: bool) -> list[str]:
     if not lines:
-        raise DataError(f"{place} holds no rows: only empty lines.")
+        raise DataError(f"{path} has no rows, only empty lines.")
     first = _cells(lines[0].lstrip("\ufeff"), delimiter)
     if not header:
         return [f"x{i + 1}" for i in range(len(first))]
-    if len(lines) < _LEAST_LINES:
-        raise DataError(f"{place} holds a header and no rows.")
-    twice = [name for name, count in Counter(first).items() if count > 1]
-    if twice:
-        places = [i + 1 for i, name in enumerate(first) if name == twice[0]]
+    if len(lines) < _MIN_LINES:
+        raise DataError(f"{path} has a header but no rows.")
+    repeated = [name for name, count in Counter(first).items() if count > 1]
+    if repeated:
+        numbers = [i + 1 for i, name in enumerate(first) if name == repeated[0]]
         raise DataError(
-            f"{place}, line 1: the column '{twice[0]}' is there {len(places)} times (columns"
-            f" {', '.join(map(str, places))}). Give each a name of its own."
+            f"{path}, line 1: the column name '{repeated[0]}' occurs {len(numbers)} times (columns"
+            f" {', '.join(map(str, numbers))}). Give each column a different name."
         )
     if "" in first:
-        raise DataError(f"{place}, line 1: column {first.index('') + 1} has no name.")
+        raise DataError(f"{path}, line 1: column {first.index('') + 1} has no name.")
     return first

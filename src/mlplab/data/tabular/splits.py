@@ -1,5 +1,6 @@
-"""Which rows of a file train, validate and test: as the file says, by group, by time, or at
-random.
+"""Split the rows of a file into train, val and test.
+
+The split is predefined, by group, by time, or random.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 def split_table(
     table: RawTable, dataset: TabularDataset, rng: np.random.Generator
 ) -> dict[str, Ints]:
-    """Row numbers of train, val and test."""
+    """Return the row numbers of train, val and test.
+
+    Raises DataError if there are too few rows or groups, or a group or time cell is empty.
+    """
     fractions = {"val": dataset.val, "test": dataset.test}
     if dataset.group_column is not None:
         return _by_group(table, dataset.group_column, fractions, rng)
@@ -32,44 +36,45 @@ def split_table(
 
 def _sizes(num_rows: int, fractions: Mapping[str, float]) -> dict[str, int]:
     return {
-        part: max(1, round(fraction * num_rows)) if fraction > 0 else 0
-        for part, fraction in fractions.items()
+        split: max(1, round(fraction * num_rows)) if fraction > 0 else 0
+        for split, fraction in fractions.items()
     }
 
 
 def _by_group(
     table: RawTable, name: str, fractions: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, Ints]:
-    """Whole groups, in random order, until a part has its share of the rows. A part that is given
-    stays as it is.
+    """Assign whole groups in random order until each split has its fraction of the rows.
+
+    A predefined split keeps its rows.
     """
-    given = dict(table.parts or {})
-    pool = given.pop("train", np.arange(len(table.y)))
-    known, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
-    wanted = {**_sizes(len(codes), fractions), **dict.fromkeys(given, 0)}
-    splits_needed = 1 + sum(size > 0 for size in wanted.values())
-    if len(known) < splits_needed:
+    predefined = dict(table.given_split or {})
+    pool = predefined.pop("train", np.arange(len(table.y)))
+    groups, codes = np.unique(group_codes(table, name)[pool], return_inverse=True)
+    sizes = {**_sizes(len(codes), fractions), **dict.fromkeys(predefined, 0)}
+    splits_needed = 1 + sum(size > 0 for size in sizes.values())
+    if len(groups) < splits_needed:
         raise DataError(
-            f"{table.source}, group column '{name}' has {len(known)} group(s), and {splits_needed}"
-            " parts need one each."
+            f"{table.source}, group column '{name}' has {len(groups)} group(s), but {splits_needed}"
+            " splits need at least one each."
         )
-    counts, part_of = np.bincount(codes), np.full(len(known), SPLITS.index("train"))
-    order = list(rng.permutation(len(known)))
-    # later: the parts that need a group after this one
-    for part, later in (("test", 1 + (wanted["val"] > 0)), ("val", 1)):
-        reached = 0
-        while reached < wanted[part] and len(order) > later:
+    counts, split_of_group = np.bincount(codes), np.full(len(groups), SPLITS.index("train"))
+    order = list(rng.permutation(len(groups)))
+    # reserved: the number of splits after this one that still need a group
+    for split, reserved in (("test", 1 + (sizes["val"] > 0)), ("val", 1)):
+        num_rows = 0
+        while num_rows < sizes[split] and len(order) > reserved:
             group = order.pop()
-            part_of[group] = SPLITS.index(part)
-            reached += counts[group]
+            split_of_group[group] = SPLITS.index(split)
+            num_rows += counts[group]
     return {
-        part: given[part] if part in given else pool[part_of[codes] == i]
-        for i, part in enumerate(SPLITS)
+        split: predefined[split] if split in predefined else pool[split_of_group[codes] == i]
+        for i, split in enumerate(SPLITS)
     }
 
 
 def group_codes(table: RawTable, name: str) -> Ints:
-    """The number of each row's group. Raises DataError for an empty cell."""
+    """Return the group number of each row, int64 [N]. Raises DataError for an empty cell."""
     values = table.frame[name]
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax())
@@ -79,23 +84,25 @@ def group_codes(table: RawTable, name: str) -> Ints:
 
 
 def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:
-    """The latest rows are the test part, those before it validate. Rows of one moment stay in the
-    order of the file.
+    """Take the latest rows for test and those before them for val.
+
+    Rows with equal times keep the order of the file.
     """
     values = table.frame[name]
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax())
         raise DataError(f"{table.source}, time column '{name}', row {row + 1}: the cell is empty.")
     order = np.argsort(values.to_numpy(), kind="stable")
-    wanted = _sizes(len(order), fractions)
-    cut = len(order) - wanted["test"]
-    if cut - wanted["val"] < 1:
+    sizes = _sizes(len(order), fractions)
+    test_start = len(order) - sizes["test"]
+    val_start = test_start - sizes["val"]
+    if val_start < 1:
         raise DataError(
-            f"{table.source} has {len(order)} rows, too few for parts of {wanted['val']} and"
-            f" {wanted['test']}."
+            f"{table.source} has {len(order)} rows, too few for {sizes['val']} val and"
+            f" {sizes['test']} test rows."
         )
     return {
-        "train": order[: cut - wanted["val"]],
-        "val": order[cut - wanted["val"] : cut],
-        "test": order[cut:],
+        "train": order[:val_start],
+        "val": order[val_start:test_start],
+        "test": order[test_start:],
     }

@@ -1,4 +1,4 @@
-"""A large file piece by piece, as data frames whose columns have the kinds that training met."""
+"""Read a large file chunk by chunk, as data frames whose columns have the kinds of the training."""
 
 from __future__ import annotations
 
@@ -7,73 +7,85 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.data.tabular.columns import CATEGORY, NUMBER
-from mlplab.data.tabular.csv import arrow_module, options_of
+from mlplab.data.tabular.csv import arrow_module, arrow_options
 from mlplab.data.tabular.encoder import Encoder
-from mlplab.data.tabular.readers import TEXT, pandas, read, suffixes
+from mlplab.data.tabular.readers import TEXT_SUFFIXES, read, require_pandas, suffixes
 from mlplab.data.tabular.sniffing import Format, sniff
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK = 1 << 22  # bytes of a text file read at once
-ROWS = 1 << 16  # rows of a Parquet file read at once
+CHUNK_BYTES = 1 << 22  # of a text file
+CHUNK_ROWS = 1 << 16  # of a Parquet file
 
 
-def pieces(
-    path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str] = ()
+def read_chunks(
+    path: Path, form: Format, encoder: Encoder | None, text_columns: Sequence[str] = ()
 ) -> Iterator[pd.DataFrame]:
-    """The rows of a file in their order, the columns of the encoder and `kept` among them. Raises
-    DataError.
+    """Yield the rows of a file in order, chunk by chunk.
+
+    Args:
+        path: the file; text and Parquet files are streamed, others are read at once.
+        form: how a text file is written; what it leaves open is detected.
+        encoder: the encoder whose columns must have the kinds of the training.
+        text_columns: further columns, such as an identifier, to read as text.
+
+    Raises:
+        DataError: if the file is missing, empty or cannot be read.
     """
-    pandas()
+    require_pandas()
     if not path.is_file() or path.stat().st_size == 0:
-        read(path, form)  # says what is wrong
+        read(path, form)  # raises with the reason
     inner, _ = suffixes(path)
     try:
         if inner == ".parquet":
-            for batch in arrow_module("parquet").ParquetFile(path).iter_batches(ROWS):
-                yield _named(batch.to_pandas())
+            for batch in arrow_module("parquet").ParquetFile(path).iter_batches(CHUNK_ROWS):
+                yield _with_string_names(batch.to_pandas())
             return
-        if inner in TEXT:
-            yield from _text_pieces(path, form, encoder, kept)
+        if inner in TEXT_SUFFIXES:
+            yield from _text_chunks(path, form, encoder, text_columns)
             return
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
-    yield _named(read(path, form).frame)
+    yield _with_string_names(read(path, form).frame)
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_string_names(frame: pd.DataFrame) -> pd.DataFrame:
     frame.columns = [str(name) for name in frame.columns]
     return frame
 
 
-def _text_pieces(
-    path: Path, form: Format, encoder: Encoder | None, kept: Sequence[str]
+def _text_chunks(
+    path: Path, form: Format, encoder: Encoder | None, text_columns: Sequence[str]
 ) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
 
-    found = sniff(path, form)
-    # pyarrow streams UTF-8 only; others are small in practice
-    if found.encoding not in ("utf-8", "utf-8-sig"):
-        yield _named(read(path, form).frame)
+    dialect = sniff(path, form)
+    # pyarrow streams UTF-8 only; files in other encodings are small in practice
+    if dialect.encoding not in ("utf-8", "utf-8-sig"):
+        yield _with_string_names(read(path, form).frame)
         return
     kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
     types: dict[str, Any] = {
-        name: pa.float64() for name, kind in kinds.items() if kind == NUMBER and name in found.names
+        name: pa.float64()
+        for name, kind in kinds.items()
+        if kind == NUMBER and name in dialect.names
     }
     types |= {
         name: pa.string()
         for name, kind in kinds.items()
-        if kind == CATEGORY and name in found.names
+        if kind == CATEGORY and name in dialect.names
     }
-    types |= {name: pa.string() for name in kept if name in found.names and name not in types}
-    options = options_of(
-        found, types, skip_rows=int(found.header), block_size=BLOCK, use_threads=False
+    types |= {
+        name: pa.string() for name in text_columns if name in dialect.names and name not in types
+    }
+    options = arrow_options(
+        dialect, types, skip_rows=int(dialect.header), block_size=CHUNK_BYTES, use_threads=False
     )
     reader = arrow_module("csv").open_csv(str(path), **options)
     for batch in reader:
         if batch.num_rows:
-            yield _named(batch.to_pandas())
+            yield _with_string_names(batch.to_pandas())

@@ -1,4 +1,5 @@
-"""A table as it was read: its columns and their roles, its targets, and how it becomes examples.
+"""Build a raw table from a data frame, then split and encode it.
+
 Shapes: N rows, F features, T targets.
 """
 
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.folding import held_out, pool
+from mlplab.data.folding import held_out_rows, remaining_rows
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import SPLITS, Floats, Ints
 from mlplab.data.tabular import roles
-from mlplab.data.tabular.columns import choose, feature_columns, need
+from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.encoder import Encoder, category_text, fit_encoder, pad_to_same_width
 from mlplab.data.tabular.raw_table import RawTable, Split
@@ -32,40 +33,52 @@ MIN_ROWS = 3
 MAX_CLASS_VALUES = 20
 
 
-def table_of(
+def build_table(
     dataset: TabularDataset,
     frame: pd.DataFrame,
     source: str,
-    parts: Mapping[str, Ints] | None = None,
-    told: Sequence[str] = (),
+    given_split: Mapping[str, Ints] | None = None,
+    notes: Sequence[str] = (),
 ) -> RawTable:
-    """Decide what the columns of a frame are, and refuse what cannot be learnt from."""
+    """Classify the columns of a frame and encode its targets.
+
+    Args:
+        dataset: the roles and options of the columns.
+        frame: the rows, with strings as column names.
+        source: the name of the file or data set, for messages.
+        given_split: the row numbers of each split, if files define it.
+        notes: how the file is written.
+
+    Raises:
+        DataError: if a named column does not exist, a column or target cannot be learned from, or
+            there are too few rows.
+    """
     available = list(frame.columns)
     targets = roles.targets(dataset, available, source)
-    taken = roles.reserved_columns(dataset, targets, available, source)
-    names = choose(
+    reserved = roles.reserved_columns(dataset, targets, available, source)
+    names = select_feature_names(
         available,
         list(dataset.features) if dataset.features is not None else None,
         list(dataset.ignore),
-        taken,
+        reserved,
         source,
     )
     for name in dataset.categories:
-        need(name, available, source)
-    before = len(frame)
+        require_column(name, available, source)
+    num_rows_read = len(frame)
     if dataset.missing == "drop":
-        kept = frame[[*names, *targets]].notna().all(axis=1).to_numpy()
-        frame, parts = frame[kept].reset_index(drop=True), _kept(parts, kept)
+        complete_N = frame[[*names, *targets]].notna().all(axis=1).to_numpy()
+        frame = frame[complete_N].reset_index(drop=True)
+        given_split = _renumbered(given_split, complete_N)
     if len(frame) < MIN_ROWS:
+        complete = " without empty cells" if num_rows_read > len(frame) else ""
         raise DataError(
-            f"{source} has {len(frame)}"
-            f" row(s){' without empty cells' if before > len(frame) else ''}; at least {MIN_ROWS}"
-            " are needed."
+            f"{source} has {len(frame)} row(s){complete}; at least {MIN_ROWS} are needed."
         )
     columns = feature_columns(frame, names, dataset.categories, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
-        parts = roles.split_from_column(frame[dataset.split_column], source)
+        given_split = roles.split_from_column(frame[dataset.split_column], source)
     return RawTable(
         frame,
         tuple(columns),
@@ -73,26 +86,29 @@ def table_of(
         task,
         tuple(targets),
         classes,
-        parts,
+        given_split,
         roles.weights(frame, dataset.weight_column, source),
         source,
-        tuple(told),
-        before - len(frame),
+        tuple(notes),
+        num_rows_read - len(frame),
         range(len(frame)),
     )
 
 
-def _kept(parts: Mapping[str, Ints] | None, kept: np.ndarray) -> dict[str, Ints] | None:
-    if parts is None:
+def _renumbered(
+    given_split: Mapping[str, Ints] | None, remaining_N: np.ndarray
+) -> dict[str, Ints] | None:
+    """Return the split in the row numbers that hold after dropping all but the remaining rows."""
+    if given_split is None:
         return None
-    place = np.cumsum(kept) - 1
-    return {part: place[rows[kept[rows]]] for part, rows in parts.items()}
+    new_number_N = np.cumsum(remaining_N) - 1
+    return {split: new_number_N[rows[remaining_N[rows]]] for split, rows in given_split.items()}
 
 
 def _targets(
     frame: pd.DataFrame, names: Sequence[str], task: str, source: str
 ) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
-    """Targets as numbers, the task, and the names of the classes as they stand in the file."""
+    """Return the targets as numbers, the task, and the class names as written in the file."""
     import pandas as pd
     from pandas.api import types
 
@@ -100,16 +116,18 @@ def _targets(
         missing = frame[name].isna().to_numpy()
         if missing.any():
             raise DataError(
-                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty;"
-                f" {int(missing.sum())} are. A row without a target teaches nothing: leave these"
-                " rows out (dataset.missing=drop)."
+                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty"
+                f" ({int(missing.sum())} of {len(missing)} cells are). A row without a target"
+                " cannot be learned from: leave these rows out (dataset.missing=drop)."
             )
     values = frame[names[0]]
     numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
-    whole = numeric and bool((values % 1 == 0).all())
-    few = whole and values.nunique() <= min(MAX_CLASS_VALUES, max(2, len(values) // 10))
+    all_integers = numeric and bool((values % 1 == 0).all())
+    few_integers = all_integers and values.nunique() <= min(
+        MAX_CLASS_VALUES, max(2, len(values) // 10)
+    )
     classify = task == "classification" or (
-        task == "auto" and len(names) == 1 and (not numeric or few)
+        task == "auto" and len(names) == 1 and (not numeric or few_integers)
     )
     if not classify:
         return (
@@ -119,41 +137,41 @@ def _targets(
         )
     if len(names) > 1:
         raise DataError(
-            f"{source}: several targets ({', '.join(names)}) can be values, not classes. Give one"
-            " target, or dataset.task=regression."
+            f"{source}: several targets ({', '.join(names)}) must be values, not classes. Name one"
+            " target, or set dataset.task=regression."
         )
     code_N, distinct = pd.factorize(values)
-    word_of_code = [category_text(value) for value in distinct]
-    order = sorted(
-        set(word_of_code),
-        key=(lambda word: (0, float(word), "")) if numeric else (lambda word: (1, 0.0, word)),
+    name_of_code = [category_text(value) for value in distinct]
+    class_names = sorted(
+        set(name_of_code),
+        key=(lambda name: (0, float(name), "")) if numeric else (lambda name: (1, 0.0, name)),
     )
-    if len(order) < 2:
+    if len(class_names) < 2:
         raise DataError(
-            f"{source}, target '{names[0]}': all {len(values)} rows are of one class, '{order[0]}';"
-            " there is nothing to tell apart."
+            f"{source}, target '{names[0]}': all {len(values)} rows are of one class,"
+            f" '{class_names[0]}'; a classification needs at least two."
         )
-    if len(order) > max(2, len(values) // 2):
+    if len(class_names) > max(2, len(values) // 2):
         raise DataError(
-            f"{source}, target '{names[0]}': {len(order)} different values in {len(values)} rows"
-            " are no classes. If they are quantities: dataset.task=regression."
+            f"{source}, target '{names[0]}': {len(class_names)} different values in {len(values)}"
+            " rows are too many for classes. If they are quantities, set dataset.task=regression."
         )
-    place = {word: i for i, word in enumerate(order)}
+    label_of_name = {name: label for label, name in enumerate(class_names)}
     return (
-        np.array([place[word] for word in word_of_code], np.int64)[code_N],
-        Task("classification", len(order)),
-        tuple(order),
+        np.array([label_of_name[name] for name in name_of_code], np.int64)[code_N],
+        Task("classification", len(class_names)),
+        tuple(class_names),
     )
 
 
-def split(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) -> Split:
-    """Part the rows, look at what there is, measure the encoder and the scaler on the train part
-    alone, and encode all rows.
+def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) -> Split:
+    """Split the rows, inspect the table, fit encoder and scaler on train, and encode all rows.
 
-    The columns leave the table as they are encoded.
+    Each column is removed from the table's frame once it is encoded. Raises DataError if the rows
+    cannot be split or a column cannot be encoded.
     """
-    if table.parts is not None:
-        _check_trained_classes(table, table.parts)
+    if table.given_split is not None:
+        _check_trained_classes(table, table.given_split)
     rows = split_table(table, dataset, rng)
     _check_trained_classes(table, rows)
     report = inspect(table, rows, dataset)
@@ -179,23 +197,25 @@ def split(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) ->
 def split_folds(
     table: RawTable, dataset: TabularDataset, kfold: KFold, rng: np.random.Generator
 ) -> list[Split]:
-    """The same for each fold of a cross-validation: its own encoder and scaler, all with the same
-    number of features.
+    """Split and encode the table for each fold, with a separate encoder and scaler per fold.
+
+    All folds have the same number of features. Raises DataError if the table cannot be folded.
     """
     if dataset.time_column is not None:
         raise DataError(
-            "validation=kfold would train on what came later than the rows that it tests:"
-            " dataset.time_column and it exclude each other."
+            "validation=kfold cannot be combined with dataset.time_column: folds would train on"
+            " rows that are later than those they are tested on."
         )
     groups = group_codes(table, dataset.group_column) if dataset.group_column is not None else None
     seed = int(rng.integers(2**31))
-    parts = []
-    for test in held_out(table, groups, kfold, rng):
-        given = replace(table, parts={"train": pool(len(table.y), test), "test": test})
-        rows = split_table(given, dataset, rng)
-        _check_trained_classes(given, rows)
-        parts.append(rows)
-    report = inspect(table, parts[0], dataset)
+    rows_of_folds = []
+    for test in held_out_rows(table, groups, kfold, rng):
+        given_split = {"train": remaining_rows(len(table.y), test), "test": test}
+        fold_table = replace(table, given_split=given_split)
+        rows = split_table(fold_table, dataset, rng)
+        _check_trained_classes(fold_table, rows)
+        rows_of_folds.append(rows)
+    report = inspect(table, rows_of_folds[0], dataset)
     encoders = pad_to_same_width(
         [
             fit_encoder(
@@ -207,13 +227,13 @@ def split_folds(
                 dataset.scaling,
                 seed,
             )
-            for rows in parts
+            for rows in rows_of_folds
         ]
     )
-    found = []
-    for rows, encoder in zip(parts, encoders, strict=True):
+    splits = []
+    for rows, encoder in zip(rows_of_folds, encoders, strict=True):
         encoded_NF = encoder.apply(table.frame, table.source)
-        found.append(
+        splits.append(
             Split(
                 rows,
                 encoder,
@@ -222,19 +242,20 @@ def split_folds(
                 report,
             )
         )
-    return found
+    return splits
 
 
 def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
-    """Measured quantities are scaled; ones and zeros, and what is scaled by rank already, stay. A
-    column at a time, which spares memory.
+    """Fit the scaler of quantities; zeros and ones, and numbers scaled by rank, stay unchanged.
+
+    Columns are fitted one at a time, which saves memory.
     """
     scaler = identity(encoded_NF.shape[1])
     if how in ("none", "quantile"):
         return scaler
     for i in np.flatnonzero(encoder.numeric()):
-        own = fit_scaler(encoded_NF[train, i, None], how, "feature")
-        scaler.shift[i], scaler.scale[i] = own.shift[0], own.scale[0]
+        fitted = fit_scaler(encoded_NF[train, i, None], how, "feature")
+        scaler.shift[i], scaler.scale[i] = fitted.shift[0], fitted.scale[0]
     return scaler
 
 
@@ -245,13 +266,13 @@ def _check_trained_classes(table: RawTable, rows: Mapping[str, Ints]) -> None:
     if (counts == 0).any():
         label = int((counts == 0).argmax())
         where = [
-            part
-            for part in SPLITS
-            if part != "train" and part in rows and (table.y[rows[part]] == label).any()
+            split
+            for split in SPLITS
+            if split != "train" and split in rows and (table.y[rows[split]] == label).any()
         ]
         number = int((table.y == label).sum())
         raise DataError(
             f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in"
-            f" {' and '.join(where)}, and none to train on. Move some of them to the train part, or"
-            " leave the class out."
+            f" {' and '.join(where)}, and none to train on. Move some of them to the train split,"
+            " or leave the class out."
         )

@@ -1,27 +1,23 @@
-"""The options that every dataset read from a table shares."""
+"""The options shared by all datasets that are read from a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from mlplab.data.table import Dataset
 from mlplab.errors import FieldError
 from mlplab.schema import anything, choice, flag, text
-
-if TYPE_CHECKING:
-    pass
-
 
 SCALINGS = ("standard", "minmax", "robust", "quantile", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabularDataset(Dataset):
-    """A table whose columns are looked at before they are learnt from."""
+    """A table whose columns are classified and checked before training."""
 
-    task_kind: ClassVar[str] = ""  # known when the table is read
+    task_kind: ClassVar[str] = ""  # unknown until the table is read
 
     target: Any = anything(
         None, "column to predict, or a list of columns of numbers; null takes `y`, or the last one"
@@ -29,45 +25,50 @@ class TabularDataset(Dataset):
     task: str = choice(
         "auto",
         ("auto", "classification", "regression"),
-        "auto decides by the target: words, truth values and few whole numbers are classes",
+        "auto decides by the target: strings, booleans and few distinct integers are classes",
     )
-    features: Any = anything(None, "list of the columns to learn from; null takes all others")
+    features: Any = anything(
+        None, "list of the feature columns; null takes all that have no other role"
+    )
     ignore: Any = anything([], "list of columns to leave out")
     categories: Any = anything(
-        [], "list of columns that are categories though they look like numbers or text"
+        [], "list of columns to treat as categories although they look like numbers or text"
     )
     encode: str = choice(
         "onehot",
         ("onehot", "ordinal"),
-        "categories as a feature each, or as one number; unknown ones have a place of their own",
+        "one feature per category, or one number; unknown categories are encoded separately",
     )
     missing: str = choice(
         "refuse",
         ("refuse", "impute", "drop"),
-        "empty cells: an error; the median with a feature that says so; leave the rows out",
+        "empty cells: refuse is an error, impute fills in the median and adds an indicator feature,"
+        " drop leaves the rows out",
     )
-    split_column: str | None = text(None, "column that says train, val or test", optional=True)
+    split_column: str | None = text(
+        None, "column whose cells are train, val or test", optional=True
+    )
     group_column: str | None = text(
-        None, "column whose rows of one value stay together in one part", optional=True
+        None, "column of groups; rows of a group stay in one split", optional=True
     )
     time_column: str | None = text(
         None,
-        "column to sort by: the latest rows are the test, those before validate",
+        "column to sort by: the latest rows are for testing, those before them for validation",
         optional=True,
     )
     weight_column: str | None = text(
-        None, "column that says how much a row counts in training", optional=True
+        None, "column with the weight of each row in training", optional=True
     )
     id_column: str | None = text(
-        None, "column that names a row; not learnt from, repeated beside predictions", optional=True
+        None, "column that identifies rows; not a feature, but copied to predictions", optional=True
     )
     scaling: str = choice(
         "standard",
         SCALINGS,
-        "numbers to mean 0 and deviation 1, to [0, 1], by median and quartiles, by rank, or as they"
-        " are; measured on the train part",
+        "numbers to mean 0 and deviation 1 (standard), to [0, 1] (minmax), by median and quartiles"
+        " (robust), by rank (quantile), or unchanged (none); measured on the train split",
     )
-    report: bool = flag(True, "write data_report.md into the folder of the run")
+    report: bool = flag(True, "write data_report.md to the run folder")
 
     def check(self) -> None:
         super().check()
@@ -86,19 +87,20 @@ class TabularDataset(Dataset):
             raise FieldError(
                 "target", self.target, "is neither the name of a column nor a list of such names"
             )
-        chosen = [
+        split_keys = [
             key for key in ("split_column", "group_column", "time_column") if getattr(self, key)
         ]
-        if len(chosen) > 1:
+        if len(split_keys) > 1:
             raise FieldError(
-                chosen[1],
-                getattr(self, chosen[1]),
-                f"and {chosen[0]} = {getattr(self, chosen[0])!r} cannot both decide the split",
+                split_keys[1],
+                getattr(self, split_keys[1]),
+                f"and {split_keys[0]} = {getattr(self, split_keys[0])!r} cannot both determine the"
+                " split",
             )
 
     @property
     def targets(self) -> Sequence[str] | None:
-        """The target columns that were named."""
+        """The configured target columns; None if there are none."""
         return (
             None
             if self.target is None
@@ -107,6 +109,6 @@ class TabularDataset(Dataset):
             else list(self.target)
         )
 
-    def aiming(self, target: str) -> Self:
-        """The same with this target."""
+    def with_target(self, target: str) -> Self:
+        """Return a copy with this target."""
         return replace(self, target=target)
