@@ -135,7 +135,7 @@ def test_it_trains_two_steps(group, word, monkeypatch):
     alone = train_population([settings])
     members = (
         [settings]
-        if settings.optimizer.alone
+        if settings.optimizer.single_network
         else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
     )
     for outcome in [*alone, *train_population(members)]:

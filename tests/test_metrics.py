@@ -21,8 +21,8 @@ from torch.testing import assert_close
 
 from mlplab.metrics import (
     HIGHER_IS_BETTER,
-    better,
     classification_metrics,
+    direction,
     final_classification_metrics,
     final_regression_metrics,
     regression_metrics,
@@ -264,7 +264,7 @@ def test_directions() -> None:
         (predictions_KNT + values_KNT) / 2, values_KNT
     )
     for name in worse:
-        assert (good[name] > worse[name]).all() == (better(name) == "max")
-        assert (good[name] < worse[name]).all() == (better(f"val/{name}") == "min")
+        assert (good[name] > worse[name]).all() == (direction(name) == "max")
+        assert (good[name] < worse[name]).all() == (direction(f"val/{name}") == "min")
     assert set(worse) >= HIGHER_IS_BETTER
-    assert better("test/loss") == "min"
+    assert direction("test/loss") == "min"

@@ -121,7 +121,7 @@ def test_it_is_the_engine_of_runs():
     from building import make_settings
 
     from mlplab.data.preparation.examples import prepare
-    from mlplab.training import Loop, PreparedMember, build_populations
+    from mlplab.training import Loop, PreparedMember, build_population
 
     settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)
     prepared = prepare(settings.dataset, 5, True)
@@ -142,7 +142,7 @@ def test_it_is_the_engine_of_runs():
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
     loop = Loop(
-        build_populations(
+        build_population(
             [
                 PreparedMember(
                     dataclasses.replace(

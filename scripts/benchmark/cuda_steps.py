@@ -41,8 +41,8 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Population, PreparedMember, build_populations
-from mlplab.training.threads import suited
+from mlplab.training import Population, PreparedMember, build_population
+from mlplab.training.threads import limit_threads
 from mlplab.training_options import STYLES
 
 LR = 0.01
@@ -121,7 +121,7 @@ def population_of(network: Network, num_members: int, device: str) -> Population
     """
     prepared = data(network)
     distinct = min(num_members, DISTINCT)
-    population, _ = build_populations(
+    population, _ = build_population(
         [member(network, k, device, prepared) for k in range(distinct)]
     )
     rows = torch.arange(num_members, device=population.theta_KP.device) % distinct
@@ -242,7 +242,7 @@ def measure(
     cpu = Eager(population_of(network, num_members, "cpu"))
     sizes = [entry.size for entry in cpu.population.network.layout.entries]
     # the number of threads that the training loop chooses
-    with suited(num_members * network.batch_size * max(sizes)):
+    with limit_threads(num_members * network.batch_size * max(sizes)):
         row["cpu"] = microseconds(cpu, "cpu", seconds, rounds)
     if cuda:
         eager = Eager(population_of(network, num_members, "cuda"))

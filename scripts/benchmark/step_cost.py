@@ -25,7 +25,7 @@ from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 
 NUM_POINTS, BATCH = 500, 32
 WORDS = [
@@ -73,7 +73,7 @@ def ours(num_members: int, epochs: int) -> None:
     """Train and, for one member, record as a run does."""
     settings = [settings_from_overrides([*WORDS, f"training.epochs={epochs}"])]
     members = [s for s in settings for _ in range(num_members)]
-    population, _ = build_populations(prepare_members(members))
+    population, _ = build_population(prepare_members(members))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(population)
         record = Record(
@@ -81,7 +81,7 @@ def ours(num_members: int, epochs: int) -> None:
             settings[0],
             Preprocessing.of(prepare(settings[0].dataset, 0, True)),
             "",
-            loop.journal,
+            loop.history_buffer,
         )
         if num_members == 1:
             loop.listener = record.rows

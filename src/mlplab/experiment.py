@@ -30,7 +30,7 @@ from mlplab.runs.run import Run, load
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.terminal.progress import Progress
-from mlplab.training import DataCache, Loop, PreparedMember, Row, build_populations, prepare_members
+from mlplab.training import DataCache, Loop, PreparedMember, Row, build_population, prepare_members
 from mlplab.training.determinism import determinism
 from mlplab.training.distributed import ProcessGroup, process_group
 
@@ -58,10 +58,10 @@ def run(
     ):
         member = prepare_members([settings], cache)[0]
         loop, reason = _loop(member, across)
-        if across is not None and not across.here.first:
+        if across is not None and not across.rank_info.first:
             run_rank(loop, across, signals)
         with _folder(settings, place) as folder, log_to(folder) as log:
-            log.info("device %s: %s", loop.now.theta_KP.device, reason)
+            log.info("device %s: %s", loop.population.theta_KP.device, reason)
             return _carry_out(folder, member, loop, signals, log, quiet)
 
 
@@ -84,7 +84,7 @@ def resume(
         determinism(settings.deterministic),
         process_group() as across,
     ):
-        if across is not None and not across.here.first:
+        if across is not None and not across.rank_info.first:
             resume_rank(folder, settings, signals, across, step, allowed)
         with _owned(folder):
             return _resume(folder, settings, quiet, step, allowed, signals, across)
@@ -105,7 +105,7 @@ def _resume(
     member = prepare_members([settings])[0]
     loop, reason = _loop(member, across)
     with log_to(folder) as log:
-        log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
+        log.info("resumed; device %s: %s", loop.population.theta_KP.device, reason)
         for complaint in complaints:
             log.warning(complaint)
         check_compatible(folder, saved, member, loop, allowed, log)
@@ -134,7 +134,12 @@ def _carry_out(
     if saved is not None:
         keeper.restore(loop, saved)
     record = Record(
-        folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed
+        folder,
+        member.settings,
+        preprocessing,
+        member.prepared.data_hash,
+        loop.history_buffer,
+        resumed,
     )
     try:
         onlooker = _onlooker(record, member, log, quiet)
@@ -142,7 +147,9 @@ def _carry_out(
             loop.observers.append(onlooker.observe)
             keeper.watch(onlooker.recorder, saved)
         loop.after_step = (
-            keeper if loop.across is None else sync_signals(loop.across, signals, keeper)
+            keeper
+            if loop.process_group is None
+            else sync_signals(loop.process_group, signals, keeper)
         )
         _train(loop, record, member, signals, quiet)
         outcome = loop.outcomes()[0]
@@ -156,7 +163,7 @@ def _carry_out(
             )
         )
         stopped_by = signals.received if outcome.status == "interrupted" else None
-        device = str(loop.now.theta_KP.device)
+        device = str(loop.population.theta_KP.device)
         summary = record.finish(
             outcome, best, last, device, keeper.elapsed, keeper.exact, stopped_by
         )
@@ -174,11 +181,11 @@ def _carry_out(
 
 
 def _loop(member: PreparedMember, across: ProcessGroup | None) -> tuple[Loop, str]:
-    population, reason = build_populations([member])
+    population, reason = build_population([member])
     loop = Loop(population)
     if across is not None:
         check_distributed_support(member.settings)
-        loop.across, reason = across, f"{reason}; one of {across.here.size} processes"
+        loop.process_group, reason = across, f"{reason}; one of {across.rank_info.size} processes"
     return loop, reason
 
 
@@ -197,7 +204,7 @@ def _train(
     loop: Loop, record: Record, member: PreparedMember, signals: Signals, quiet: bool
 ) -> None:
     """Until the end or a signal, whichever comes first; what was reached is kept either way."""
-    total = max(loop.now.watch.last_step_K.tolist())
+    total = max(loop.population.early_stopping.last_step_K.tolist())
     with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
 
         def listen(rows: Sequence[Row], names: tuple[str, ...]) -> None:

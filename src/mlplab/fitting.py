@@ -26,7 +26,7 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Loop, PreparedMember, build_populations
+from mlplab.training import Loop, PreparedMember, build_population
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
 
@@ -186,7 +186,7 @@ class _Curve:
     def __call__(self, loop: Loop) -> None:
         assert loop.objective_K is not None
         self._seen = loop.step
-        batches = loop.now.batches
+        batches = loop.population.batches
         size = min(batches.portion, batches.used - (loop.batch - 1) * batches.portion)
         self._sums.append(loop.objective_K * size)
         if loop.batch == batches.per_epoch:
@@ -297,17 +297,17 @@ def fit_more(
 
 def _continue(loop: Loop, before: Fitted) -> None:
     """Put weights, optimizer and step count of the last call into a loop over other rows."""
-    population = loop.now
+    population = loop.population
     if before.state is not None:
         tree = before.state
         per_epoch = population.batches.per_epoch
-        population.watch.last_step_K = torch.full_like(
-            population.watch.last_step_K, int(tree["step"]) + per_epoch
+        population.early_stopping.last_step_K = torch.full_like(
+            population.early_stopping.last_step_K, int(tree["step"]) + per_epoch
         )
         restore(loop, {**tree, "objectives": []}, [])
         loop.batch = 0
-        loop.now.watch.state_K.zero_()
-        loop.expect({int(tree["step"]) + per_epoch})
+        loop.population.early_stopping.state_K.zero_()
+        loop.set_last_steps({int(tree["step"]) + per_epoch})
         return
     dtype = population.theta_KP.dtype
     population.theta_KP = (
@@ -321,7 +321,7 @@ def _continue(loop: Loop, before: Fitted) -> None:
 
 
 def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    population, _ = build_populations([PreparedMember(own, prepared) for own in settings])
+    population, _ = build_population([PreparedMember(own, prepared) for own in settings])
     return Loop(population)
 
 

@@ -19,7 +19,7 @@ HIGHER_IS_BETTER = frozenset(
 )
 
 
-def better(metric: str) -> str:
+def direction(metric: str) -> str:
     """The direction of a metric, "max" or "min". A split in front of the name, as in val/accuracy,
     is allowed.
     """

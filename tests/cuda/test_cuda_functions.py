@@ -18,7 +18,7 @@ from mlplab.losses import LOSSES, resolve_auto_loss
 from mlplab.network import ACTIVATIONS, INITIALIZERS, Dropout
 from mlplab.stacking import stack
 from mlplab.task import Task
-from mlplab.training import build_populations, prepare_members
+from mlplab.training import build_population, prepare_members
 from mlplab.training_options import STYLES
 
 # One call, without steps that amplify: both devices round each operation to the same precision, and
@@ -165,9 +165,9 @@ def test_initial_weights_are_bit_equal(name, dtype, device_under_test):
         for seed in range(8)
     ]
     theta_KP = [
-        build_populations(
-            prepare_members([dataclasses.replace(s, device=device) for s in members])
-        )[0].theta_KP
+        build_population(prepare_members([dataclasses.replace(s, device=device) for s in members]))[
+            0
+        ].theta_KP
         for device in (device_under_test, REFERENCE)
     ]
     assert theta_KP[0].device.type == device_under_test
@@ -189,7 +189,7 @@ def test_batches_are_bit_equal(name, shuffle, device_under_test):
 
         def batches(device, members=members):
             own = [dataclasses.replace(settings, device=device) for settings in members]
-            population = build_populations(prepare_members(own))[0]
+            population = build_population(prepare_members(own))[0]
             return [batch for epoch in (1, 2) for batch in population.batches.epoch(epoch)]
 
         own, reference = batches(device_under_test), batches(REFERENCE)

@@ -28,7 +28,7 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.training.determinism import determinism
 
-SHARED = [name for name, kind in OPTIMIZERS.items() if not kind.alone]
+SHARED = [name for name, kind in OPTIMIZERS.items() if not kind.single_network]
 
 
 def with_own_numbers(k, **fields):

@@ -16,7 +16,7 @@ from comparing import assert_bit_equal, assert_close, needs_configuration, varie
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs import tree_file
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EPOCHS = 10
@@ -29,7 +29,7 @@ class Stop(Exception):
 
 def new_loop(members, device):
     own = [dataclasses.replace(settings, device=device) for settings in members]
-    return Loop(build_populations(prepare_members(own))[0])
+    return Loop(build_population(prepare_members(own))[0])
 
 
 def checkpoint_at(step, members, device):
@@ -44,14 +44,14 @@ def checkpoint_at(step, members, device):
     with pytest.raises(Stop):
         loop.run()
     loop.read()
-    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.journal.rows)})
+    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.history_buffer.rows)})
 
 
 def resumed(data, members, device):
     loop = new_loop(members, device)
     tree = tree_file.parse(data)
     restore(loop, tree["state"], unpack_rows(tree["rows"]))
-    assert loop.now.theta_KP.device.type == device
+    assert loop.population.theta_KP.device.type == device
     loop.run()
     return loop.outcomes()
 
@@ -78,7 +78,9 @@ def with_own_numbers(k, optimizer, schedule="cosine", **fields):
     return dataclasses.replace(settings, layers=(*hidden, settings.layers[-1]))
 
 
-@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if not kind.alone])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in OPTIMIZERS.items() if not kind.single_network]
+)
 def test_every_optimizer_resumes(name, device_under_test):
     assert_resumes([with_own_numbers(k, name) for k in range(4)], device_under_test)
 

@@ -19,8 +19,8 @@ from comparing import assert_close, needs_configuration
 
 import mlplab
 from mlplab.data.preparation.examples import prepare
-from mlplab.training import build_populations, prepare_members
-from mlplab.training.device import choose
+from mlplab.training import build_population, prepare_members
+from mlplab.training.device import choose_device
 
 QUICK = ["tracking=summary", "dtype=float64", "training.epochs=10"]
 CLASSIFICATION = ["dataset=two_layer_radial", "dataset.num_samples=200", *QUICK]
@@ -102,11 +102,11 @@ def test_pictures_and_frames_of_a_run(tmp_path, device_under_test):
 
 def test_auto_takes_cuda_where_there_is_enough_work():
     available = torch.cuda.is_available()
-    large, small = choose("auto", 1000, 10_000, 100), choose("auto", 1, 10, 10)
+    large, small = choose_device("auto", 1000, 10_000, 100), choose_device("auto", 1, 10, 10)
     assert large[0].type == ("cuda" if available else "cpu")
     assert small[0].type == "cpu"
     settings = make_settings(hidden=(1024, 1024), training="batch", epochs=1)
-    population, reason = build_populations(
+    population, reason = build_population(
         prepare_members([dataclasses.replace(settings, device="auto")])
     )
     assert population.theta_KP.device.type == large[0].type, reason

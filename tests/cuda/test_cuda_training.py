@@ -85,7 +85,7 @@ def optimizer_of_member(name, flags, k):
     [
         pytest.param(name, flags, id="-".join([name, *(flag for flag in flags if flags[flag])]))
         for name, kind in OPTIMIZERS.items()
-        if not kind.alone
+        if not kind.single_network
         for flags in flag_combinations(kind)
     ],
 )

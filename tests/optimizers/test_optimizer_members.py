@@ -19,7 +19,7 @@ from mlplab.schema import Component, rules
 from mlplab.stacking import select, stack
 
 STEPS = 40
-SHARED = [word for word, kind in OPTIMIZERS.items() if not kind.alone]
+SHARED = [word for word, kind in OPTIMIZERS.items() if not kind.single_network]
 
 # What three members take for each field; the second member switches off what can be off.
 MEMBERS = {

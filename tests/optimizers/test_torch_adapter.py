@@ -109,7 +109,7 @@ def test_follows_a_theta_that_moved_to_other_memory(problem):
 
 
 def test_is_alone_and_keeps_its_dtype(problem):
-    assert [word for word, kind in OPTIMIZERS.items() if kind.alone] == ["torch"]
+    assert [word for word, kind in OPTIMIZERS.items() if kind.single_network] == ["torch"]
     theta_KP = problem.start(1, dtype=torch.float32)
     optimizer = TorchOptimizer()
     theta_KP, _, loss_K = optimizer.step(

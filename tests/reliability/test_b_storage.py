@@ -30,7 +30,7 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import restore
 
 WORDS = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -331,7 +331,7 @@ def test_b14_saved_on_another_machine(strict, place, capfd):
 def test_b14_another_type_of_numbers(place):
     saved = newest(place / "checkpoints")[0]
     settings = build(compose([*WORDS, "dtype=float64"]))
-    loop = Loop(build_populations(prepare_members([settings]))[0])
+    loop = Loop(build_population(prepare_members([settings]))[0])
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
         restore(loop, saved.tree["loop"], [])

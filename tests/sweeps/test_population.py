@@ -13,7 +13,7 @@ from harness import size
 
 from mlplab.network import INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.training import build_populations, prepare_members, train_population
+from mlplab.training import build_population, prepare_members, train_population
 
 STEPS = 200
 
@@ -56,17 +56,19 @@ def test_64_members_that_differ_in_every_number_equal_their_lone_runs_after_200_
 
 def test_64_members_start_bit_equal():
     members = [different(k) for k in range(64)]
-    together = build_populations(prepare_members(members))[0]
+    together = build_population(prepare_members(members))[0]
     batches = next(together.batches.epoch(2))
     for k, settings in enumerate(members):
-        alone = build_populations(prepare_members([settings]))[0]
+        alone = build_population(prepare_members([settings]))[0]
         assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
         for own, shared in zip(next(alone.batches.epoch(2))[:2], batches[:2], strict=True):
             assert torch.equal(own[0], shared[k])
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
+@pytest.mark.parametrize(
+    "word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].single_network]
+)
 def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(word):
     """By default one of the three is sick, another one for each optimizer, for two epochs."""
 

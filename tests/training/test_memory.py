@@ -8,7 +8,7 @@ import pytest
 PAGES = """
 import ctypes, resource
 import torch
-from mlplab.training.memory import M_MMAP_THRESHOLD, keep_freed
+from mlplab.training.memory import M_MMAP_THRESHOLD, retain_freed_memory
 libc = ctypes.CDLL(None)
 libc.prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a page is a page
 # What glibc begins with, and mostly comes back to; by itself it raises the limit in some processes,
@@ -25,7 +25,7 @@ def faults():
         step()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 8
 print(faults())
-assert keep_freed()
+assert retain_freed_memory()
 print(faults())
 """
 

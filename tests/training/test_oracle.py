@@ -17,7 +17,7 @@ from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS, as_module
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_populations, prepare_members, train_population
+from mlplab.training import Loop, build_population, prepare_members, train_population
 
 EPOCHS = 50  # 200 points, 120 of them to train on, batches of 32: 4 steps an epoch, 200 steps
 
@@ -56,7 +56,7 @@ def _torch_keeps_its_own_numbers_in_float64():
 def start_and_batches(settings):
     """The initial network as a module, and the batches of every epoch, of a lone member."""
     member = prepare_members([settings])[0]
-    population, _ = build_populations([member])
+    population, _ = build_population([member])
     layers = [
         dataclasses.replace(layer, units=stacked.units)
         for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
@@ -190,7 +190,9 @@ def with_lr(settings, k):
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
+@pytest.mark.parametrize(
+    "word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].single_network]
+)
 def test_a_member_of_32_equals_its_lone_run_for_every_optimizer(word):
     base = make_settings(optimizer=word, epochs=size(10, EPOCHS))
     base = dataclasses.replace(
@@ -285,10 +287,10 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical():
 
 def test_the_start_is_bit_equal_alone_and_together():
     members = [make_settings(seed=seed, dtype="float32") for seed in range(8)]
-    together = build_populations(prepare_members(members))[0]
+    together = build_population(prepare_members(members))[0]
     first = next(together.batches.epoch(3))
     for k, settings in enumerate(members):
-        alone = build_populations(prepare_members([settings]))[0]
+        alone = build_population(prepare_members([settings]))[0]
         assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
         x, y, _ = next(alone.batches.epoch(3))
         assert torch.equal(x[0], first[0][k])
@@ -296,7 +298,7 @@ def test_the_start_is_bit_equal_alone_and_together():
 
 
 def test_an_interrupted_loop_has_outcomes():
-    loop = Loop(build_populations(prepare_members([make_settings(epochs=1000)]))[0])
+    loop = Loop(build_population(prepare_members([make_settings(epochs=1000)]))[0])
 
     def interrupt(rows, names):
         if rows[-1].epoch >= 3:

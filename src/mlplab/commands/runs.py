@@ -88,10 +88,10 @@ def _list(arguments: Sequence[str]) -> int:
     ]
     index.keep()
     if given.sort:
-        from mlplab.metrics import better
+        from mlplab.metrics import direction
 
         named = [entry for entry in kept if isinstance(_metric(entry, given.sort), (int, float))]
-        sign = -1 if better(given.sort.partition("/")[2]) == "max" else 1
+        sign = -1 if direction(given.sort.partition("/")[2]) == "max" else 1
         kept = sorted(named, key=lambda entry: sign * (_metric(entry, given.sort) or 0.0))
     shown = kept[: given.limit] if given.limit else kept
     if shown:

@@ -50,7 +50,7 @@ class TorchOptimizer(Optimizer):
         },
     )
 
-    alone: ClassVar[bool] = True
+    single_network: ClassVar[bool] = True
 
     def check(self) -> None:
         allowed = self._check_names()

@@ -38,7 +38,7 @@ class Optimizer(Component):
 
     lr: Number = number(0.01, "step size", above=0)
 
-    alone: ClassVar[bool] = False  # True: cannot share a population with others
+    single_network: ClassVar[bool] = False  # True: cannot share a population with others
 
     def init(self, theta_KP: Tensor) -> State:
         """The state before the first step."""

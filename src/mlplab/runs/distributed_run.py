@@ -13,7 +13,7 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.resume_checks import find, is_finished
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import restore, unpack_rows
 from mlplab.training.distributed import ProcessGroup
 
@@ -40,7 +40,10 @@ def sync_signals(
 
     def look_in(loop: Loop) -> None:
         own = signals.received
-        across.received, signals.received = own or across.received, across.agreed or None
+        across.received_signal, signals.received = (
+            own or across.received_signal,
+            across.agreed_signal or None,
+        )
         keeper(loop)
         signals.received = own or signals.received  # a signal may have come meanwhile
 
@@ -53,16 +56,16 @@ def run_rank(loop: Loop, across: ProcessGroup, signals: Signals) -> NoReturn:
     """
 
     def look_in(loop: Loop) -> None:
-        across.received = signals.received or across.received
-        if across.agreed:
-            raise Interrupted(across.agreed)
+        across.received_signal = signals.received or across.received_signal
+        if across.agreed_signal:
+            raise Interrupted(across.agreed_signal)
 
     loop.after_step = look_in
     signals.at_once = False
     try:
         loop.run()
     except KeyboardInterrupt:
-        raise RankFinished(128 + (across.agreed or 2)) from None
+        raise RankFinished(128 + (across.agreed_signal or 2)) from None
     raise RankFinished(0)
 
 
@@ -80,8 +83,8 @@ def resume_rank(
         raise RankFinished(0)
     check_distributed_support(settings)
     saved, _ = find(folder, step)
-    loop = Loop(build_populations([prepare_members([settings])[0]])[0])
-    loop.across = across
+    loop = Loop(build_population([prepare_members([settings])[0]])[0])
+    loop.process_group = across
     if saved is not None:
         try:
             restore(loop, saved.tree["loop"], unpack_rows(saved.history))

@@ -34,7 +34,7 @@ from mlplab.training import (
     Loop,
     Outcome,
     PreparedMember,
-    build_populations,
+    build_population,
     prepare_members,
     structure_key,
 )
@@ -276,7 +276,7 @@ class Runner:
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
+            "fingerprint": fingerprint(loop.population.theta_KP.device, first.dtype, len(members)),
         }
         keeper = CheckpointCallback(
             Checkpoints(self._place(members), identity, self.ledger.folder),
@@ -306,7 +306,7 @@ class Runner:
     def _train_now(
         self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None
     ) -> None:
-        population, _ = build_populations([member for _, member in members])
+        population, _ = build_population([member for _, member in members])
         loop = Loop(population)
         recorder = (
             FrameRecorder()
@@ -315,7 +315,7 @@ class Runner:
         )
         if recorder is not None:
             loop.observers.append(recorder)
-        last = max(population.watch.last_step_K.tolist())
+        last = max(population.early_stopping.last_step_K.tolist())
         loop.listener = lambda rows, names: self.display.progress(
             rows[-1].step / last * len(members)
         )

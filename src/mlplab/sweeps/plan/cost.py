@@ -10,8 +10,8 @@ from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_a_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
-from mlplab.training import build_populations
-from mlplab.training.rehearsal import time_steps
+from mlplab.training import build_population
+from mlplab.training.step_timing import time_steps
 
 WRITING = 0.006
 """Seconds to write a job's folder, roughly."""
@@ -56,7 +56,7 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
     ]
     if not members:
         return Cost(len(pieces), 0.0, 0)
-    built, _ = build_populations(members)
+    built, _ = build_population(members)
     an_update, an_evaluation = time_steps(built)
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
     full = sum(len(piece.jobs) for piece in pieces) / len(largest.jobs)

@@ -97,7 +97,7 @@ def _alone(member: PreparedMember | None) -> str:
         return "the data could not be made when this was planned"
     return (
         f"optimizer={member.settings.word('optimizer')} trains one network at a time"
-        if member.settings.optimizer.alone
+        if member.settings.optimizer.single_network
         else ""
     )
 

@@ -150,7 +150,7 @@ class PrunedSearch:
         except (StateError, CheckpointError) as error:
             note(f"{error} What it held is trained again.")
             return False
-        for k in range(entry.cohort.loop.now.num_members):
+        for k in range(entry.cohort.loop.population.num_members):
             if str(entry.cohort.member(k).job.number) not in rungs_of:
                 entry.cohort.prune(k, "ended before")
         self.entries.append(entry)
@@ -189,7 +189,7 @@ class PrunedSearch:
             "jobs": {str(trial.job.number): trial.job.hash for trial in cohort.trials},
             "data_hash": first.prepared.data_hash,
             "fingerprint": fingerprint(
-                cohort.loop.now.theta_KP.device, first.settings.dtype, len(cohort.trials)
+                cohort.loop.population.theta_KP.device, first.settings.dtype, len(cohort.trials)
             ),
         }
         place = place or ledger.checkpoints(PIECE, [trial.job.number for trial in cohort.trials])
@@ -265,7 +265,7 @@ class PrunedSearch:
         if not left:
             return
         outcomes = [outcome for _, outcome in left]
-        device = str(entry.cohort.loop.now.theta_KP.device)
+        device = str(entry.cohort.loop.population.theta_KP.device)
         writer = JobFolders(
             self.runner.plan,
             [trial.member for trial, _ in left],

@@ -32,7 +32,7 @@ def need(sampler: str = "tpe") -> None:
 
 def direction(objective: str) -> Literal["maximize", "minimize"]:
     """ "maximize" or "minimize"."""
-    return "maximize" if metrics.better(objective) == "max" else "minimize"
+    return "maximize" if metrics.direction(objective) == "max" else "minimize"
 
 
 class Study:

@@ -43,7 +43,7 @@ class Rungs:
     @property
     def sign(self) -> int:
         """1 where lower is better, -1 where higher is."""
-        return -1 if metrics.better(self.metric) == "max" else 1
+        return -1 if metrics.direction(self.metric) == "max" else 1
 
 
 class RungScores:

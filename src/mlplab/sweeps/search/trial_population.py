@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs
-from mlplab.training import Loop, Outcome, PreparedMember, build, build_populations, structure_key
-from mlplab.training.joining import beginning, joined
+from mlplab.training import Loop, Outcome, PreparedMember, build, build_population, structure_key
+from mlplab.training.membership import join_populations, start_at
 from mlplab.training.stopping import PRUNED, RUNNING
 
 
@@ -30,7 +30,7 @@ class Trial:
         """
         settings = self.member.settings
         return structure_key(settings, self.member.prepared), (
-            self.job.number if settings.optimizer.alone else None
+            self.job.number if settings.optimizer.single_network else None
         )
 
     @property
@@ -46,16 +46,16 @@ class TrialPopulation:
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = list(trials)
-        self.loop = Loop(build_populations([trial.member for trial in trials])[0])
+        self.loop = Loop(build_population([trial.member for trial in trials])[0])
 
     @property
     def starts(self) -> list[int]:
         """The epoch of the population's clock at which each member began."""
-        return self.loop.journal.starts or [0] * len(self.trials)
+        return self.loop.history_buffer.starts or [0] * len(self.trials)
 
     def member(self, k: int) -> Trial:
         """The trial in row k of the population."""
-        return self.trials[int(self.loop.now.members[k])]
+        return self.trials[int(self.loop.population.members[k])]
 
     @property
     def open(self) -> bool:
@@ -64,21 +64,21 @@ class TrialPopulation:
         """
         loop = self.loop
         return (
-            bool(loop.journal.rows)
-            and loop.batch in (0, loop.now.batches.per_epoch)
+            bool(loop.history_buffer.rows)
+            and loop.batch in (0, loop.population.batches.per_epoch)
             and not loop.objectives
         )
 
     def admit(self, trials: Sequence[Trial]) -> None:
         """These begin now, at epoch 0 of their own."""
-        before, everyone = self.loop.now, [*self.trials, *trials]
+        before, everyone = self.loop.population, [*self.trials, *trials]
         device = before.theta_KP.device
         built = [
             build([t.member.settings for t in some], [t.member.prepared for t in some], device)
             for some in (trials, everyone)
         ]
-        new = beginning(built[0], self.loop.epoch, len(self.trials))
-        self.loop.admit(new, joined(built[1], before, new))
+        new = start_at(built[0], self.loop.epoch, len(self.trials))
+        self.loop.admit(new, join_populations(built[1], before, new))
         self.trials = everyone
 
     def advance(self) -> None:
@@ -92,7 +92,7 @@ class TrialPopulation:
         """
         # the epoch in whose middle it was saved is still to come to its end
         now = self.loop.epoch if self.open else self.loop.epoch - 1
-        every = self.loop.now.training.evaluate_every
+        every = self.loop.population.training.evaluate_every
         found = [
             start + epoch
             for start, trial in zip(self.starts, self.trials, strict=True)
@@ -109,10 +109,14 @@ class TrialPopulation:
         if not self.open:
             return []
         self.loop.read()
-        rows, names = self.loop.journal.rows, self.loop.journal.names
+        rows, names = self.loop.history_buffer.rows, self.loop.history_buffer.names
         found = []
         for k, (place, state) in enumerate(
-            zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)
+            zip(
+                self.loop.population.members.tolist(),
+                self.loop.population.early_stopping.state_K.tolist(),
+                strict=True,
+            )
         ):
             rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[place]
             if state == RUNNING and epoch in rungs.epochs:
@@ -126,14 +130,14 @@ class TrialPopulation:
 
     def prune(self, k: int, why: str) -> None:
         """Member k of the population, as `at_rungs` counts, leaves at the next `leave`."""
-        state_K = self.loop.now.watch.state_K.clone()
+        state_K = self.loop.population.early_stopping.state_K.clone()
         state_K[k] = PRUNED
-        self.loop.now.watch.state_K = state_K
-        self.loop.pruned[int(self.loop.now.members[k])] = why
+        self.loop.population.early_stopping.state_K = state_K
+        self.loop.pruned[int(self.loop.population.members[k])] = why
 
     def leave(self) -> list[tuple[Trial, Outcome]]:
         """Those that have ended, out of the tensor."""
-        found = self.loop.leave()
+        found = self.loop.remove_ended()
         left = [(self.trials[place], outcome) for place, outcome in sorted(found.items())]
         self.trials = [trial for place, trial in enumerate(self.trials) if place not in found]
         return left

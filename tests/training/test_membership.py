@@ -14,11 +14,11 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
 from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
-from mlplab.training import Loop, build_populations, prepare_members, train_population
+from mlplab.training import Loop, build_population, prepare_members, train_population
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EXACT = {"rtol": 0, "atol": 1e-10}
-TOGETHER = [word for word, kind in OPTIMIZERS.items() if not kind.alone]
+TOGETHER = [word for word, kind in OPTIMIZERS.items() if not kind.single_network]
 
 
 def trials(settings, *epochs):
@@ -155,11 +155,11 @@ def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
     cohort.admit(trials(settings[2:], 2))
     cohort.advance()
     cohort.loop.read()
-    tree, rows = capture(cohort.loop), unpack_rows(pack_rows(cohort.loop.journal.rows))
+    tree, rows = capture(cohort.loop), unpack_rows(pack_rows(cohort.loop.history_buffer.rows))
     tree = torch.utils._pytree.tree_map(
         lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree
     )
-    other = Loop(build_populations(prepare_members(settings))[0])
+    other = Loop(build_population(prepare_members(settings))[0])
     restore(other, tree, rows)
     cohort.loop.pause_epoch = None
     for loop in (cohort.loop, other):
