@@ -52,7 +52,7 @@ class Optimizer(Component):
         raise NotImplementedError
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
-        """The point where the gradient is taken: theta, except for the lecture's Nesterov method."""
+        """The point where the gradient is taken: theta, except in the lecture's Nesterov method."""
         return theta_KP
 
     def step(

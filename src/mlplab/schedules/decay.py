@@ -33,7 +33,7 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """Multiplies the learning rate by gamma at each milestone: gamma^n, with n milestones passed."""
+    """Multiplies the learning rate by gamma at each milestone: gamma^n after n milestones."""
 
     milestones: list[float] = numbers(
         [30, 80], "units at which the learning rate drops, increasing", above=0
@@ -63,9 +63,8 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A straight line from the learning rate to end_factor times it over the whole run.
-
-    1 + (end_factor - 1) * t / total
+    """A straight line from the learning rate to end_factor times it over the whole run:
+    1 + (end_factor - 1) * t / total.
     """
 
     end_factor: Number = number(0.0, "factor at the end of the run", at_least=0)
