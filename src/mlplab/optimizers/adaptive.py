@@ -111,7 +111,7 @@ class Rmsprop(Optimizer):
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     eps_inside: bool = flag(False, "add eps inside the root, as the lecture does")
     centered: bool = flag(False, "divide by an estimate of the standard deviation")
-    momentum: Number = number(0.0, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.0, "fraction of the last step that is kept", at_least=0, below=1)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
     def init(self, theta_KP: Tensor) -> State:

@@ -40,7 +40,7 @@ class Sgd(Optimizer):
     """
 
     lr: Number = number(0.001, "step size", above=0)
-    momentum: Number = number(0.0, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.0, "fraction of the last step that is kept", at_least=0, below=1)
     dampening: Number = number(
         0.0, "fraction of the gradient that does not enter the momentum", at_least=0, at_most=1
     )
@@ -95,7 +95,7 @@ class Momentum(Optimizer):
     a schedule, the steps already in v keep the learning rate they were made with.
     """
 
-    momentum: Number = number(0.9, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.9, "fraction of the last step that is kept", at_least=0, below=1)
 
     def init(self, theta_KP: Tensor) -> State:
         return {"velocity": torch.zeros_like(theta_KP)}
