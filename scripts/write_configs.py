@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write configs/ from the classes: run it after changing a component's fields, defaults or meanings.
+"""Write configs/ from the classes; run it after changing fields, defaults or meanings.
 
 python scripts/write_configs.py            # writes
 python scripts/write_configs.py --check    # lists what differs; exit code 1 if anything does

@@ -1,4 +1,4 @@
-"""Settings made from Python, without the configuration: what the tests of the engine train."""
+"""Settings built in Python without a configuration, for the tests of the training engine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mlplab.settings import Settings, Tracking
 from mlplab.training_options import STYLES
 
 
-def part(table: dict[str, Any], word: str | Any, **fields: Any) -> Any:
-    return table[word](**fields) if isinstance(word, str) else word
+def build_component(table: dict[str, Any], component: str | Any, **fields: Any) -> Any:
+    return table[component](**fields) if isinstance(component, str) else component
 
 
 def make_settings(
@@ -34,14 +34,15 @@ def make_settings(
     layer: dict[str, Any] | None = None,
     **training_fields: Any,
 ) -> Settings:
-    """`layer` gives fields of every hidden layer; words may be parts instead."""
+    """Return settings. `layer` has fields of every hidden layer; components may replace names."""
     if isinstance(dataset, str):
         dataset = DATASETS[dataset](
             **({"num_samples": 200} if "num_samples" in field_names(DATASETS[dataset]) else {})
         )
-    init = part(INITIALIZERS, initializer)
+    init = build_component(INITIALIZERS, initializer)
     layers = [
-        Layer(units, part(ACTIVATIONS, activation), init, **(layer or {})) for units in hidden
+        Layer(units, build_component(ACTIVATIONS, activation), init, **(layer or {}))
+        for units in hidden
     ]
     return Settings(
         name="test",
@@ -50,14 +51,14 @@ def make_settings(
         dtype=dtype,
         dataset=dataset,
         layers=(*layers, Layer(0, None, init)),
-        loss=part(LOSSES, loss),
-        optimizer=part(OPTIMIZERS, optimizer),
-        schedule=part(SCHEDULES, schedule),
-        training=part(STYLES, training, **training_fields),
+        loss=build_component(LOSSES, loss),
+        optimizer=build_component(OPTIMIZERS, optimizer),
+        schedule=build_component(SCHEDULES, schedule),
+        training=build_component(STYLES, training, **training_fields),
         tracking=Tracking(level="off"),
         config={},
     )
 
 
-def field_names(part_class: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(part_class)}
+def field_names(component_class: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(component_class)}

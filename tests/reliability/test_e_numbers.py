@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 from harness import FULL, QUICK, digest, row, size, told
 
 import mlplab
@@ -83,7 +83,7 @@ def test_e7_all_members_dead():
     settings = [
         make_settings(
             seed=s,
-            optimizer=part(OPTIMIZERS, "sgd", lr=1e30),
+            optimizer=build_component(OPTIMIZERS, "sgd", lr=1e30),
             activation="relu",
             epochs=1000,
             dtype="float32",
@@ -138,7 +138,9 @@ def prefix_words(kind, word):
         epochs=25,
         patience=None,
         schedule=(
-            part(SCHEDULES, word, **SCHEDULED.get(word, {})) if kind == "schedule" else "constant"
+            build_component(SCHEDULES, word, **SCHEDULED.get(word, {}))
+            if kind == "schedule"
+            else "constant"
         ),
         dtype="float32",
         layer={"dropout": 0.2, "normalization": "batch"},
@@ -222,9 +224,9 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
     settings = [
         make_settings(
             seed=s,
-            optimizer=part(OPTIMIZERS, "adam", lr=1e30 if s == 1 else 0.01),
+            optimizer=build_component(OPTIMIZERS, "adam", lr=1e30 if s == 1 else 0.01),
             activation="relu",
-            schedule=part(SCHEDULES, "plateau", patience=1),
+            schedule=build_component(SCHEDULES, "plateau", patience=1),
             dtype="float32",
             steps=7 + 9 * s,
             patience=2 if s == 4 else None,
@@ -314,7 +316,7 @@ def test_every_component_of_the_state_is_needed(name, drop):
     settings = make_settings(
         seed=1,
         optimizer="adam",
-        schedule=part(SCHEDULES, "plateau", patience=1, threshold=0.5),
+        schedule=build_component(SCHEDULES, "plateau", patience=1, threshold=0.5),
         epochs=12,
         patience=9,
         dtype="float32",

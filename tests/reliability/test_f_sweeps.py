@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 from harness import FULL, QUICK, digest, row, run, size, start, told
 from pauses import pause, plugin, wait_until_paused
 
@@ -274,7 +274,9 @@ def test_f13_a_large_population_with_members_that_leave():
             hidden=(4,),
             dtype="float64",
             activation="relu",
-            optimizer=part(OPTIMIZERS, "adam", lr=1e300 if draw.random() < 0.1 else 0.01),
+            optimizer=build_component(
+                OPTIMIZERS, "adam", lr=1e300 if draw.random() < 0.1 else 0.01
+            ),
             training="batch",
             epochs=draw.randint(5, epochs) if draw.random() < 0.9 else epochs,
         )

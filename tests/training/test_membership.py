@@ -1,5 +1,5 @@
-"""Members that come while others train, and those that leave: nobody notices, to 1e-10 in
-float64.
+"""Members that are added to or removed from a population in training do not change the others, to
+1e-10 in float64.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import make_settings, part
+from building import build_component, make_settings
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
@@ -18,7 +18,7 @@ from mlplab.training import Loop, build_population, prepare_members, train_popul
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EXACT = {"rtol": 0, "atol": 1e-10}
-TOGETHER = [word for word, kind in OPTIMIZERS.items() if not kind.single_network]
+STACKABLE = [choice for choice, kind in OPTIMIZERS.items() if not kind.single_network]
 
 
 def trials(settings, *epochs):
@@ -27,80 +27,84 @@ def trials(settings, *epochs):
     ]
 
 
-def raced(first, later, at=(2,), change=lambda cohort: None):
-    """Outcomes of members of which some come at an event at epoch `at`; whoever ends leaves at
-    once.
+def train_with_late_members(first, later, at=(2,), change=lambda population: None):
+    """Outcomes of members, of which `later` are added at an event at epoch `at`.
+
+    Ended members are removed at once.
     """
-    cohort, found = TrialPopulation(trials(first, *at)), {}
+    population, outcomes = TrialPopulation(trials(first, *at)), {}
     waiting = trials(later, *at)
-    while cohort.trials or waiting:
-        cohort.advance()
-        change(cohort)
-        found |= {trial.member.settings.seed: outcome for trial, outcome in cohort.leave()}
-        if waiting and cohort.trials:
-            cohort.admit(waiting)
+    while population.trials or waiting:
+        population.advance()
+        change(population)
+        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in population.leave()}
+        if waiting and population.trials:
+            population.admit(waiting)
             waiting = []
-    return found
+    return outcomes
 
 
-def assert_like_alone(found, settings):
-    for own in settings:
-        alone, outcome = train_population([own])[0], found[own.seed]
-        torch.testing.assert_close(outcome.last_theta_P, alone.last_theta_P, **EXACT)
-        torch.testing.assert_close(outcome.theta_P, alone.theta_P, **EXACT)
+def assert_equal_single_runs(outcomes, settings):
+    for member in settings:
+        single, outcome = train_population([member])[0], outcomes[member.seed]
+        torch.testing.assert_close(outcome.last_theta_P, single.last_theta_P, **EXACT)
+        torch.testing.assert_close(outcome.theta_P, single.theta_P, **EXACT)
         assert (outcome.status, outcome.epochs, outcome.steps) == (
-            alone.status,
-            alone.epochs,
-            alone.steps,
+            single.status,
+            single.epochs,
+            single.steps,
         )
-        assert (outcome.best_epoch, outcome.best_step) == (alone.best_epoch, alone.best_step)
-        assert outcome.history.epoch.tolist() == alone.history.epoch.tolist()
-        assert outcome.history.step.tolist() == alone.history.step.tolist()
+        assert (outcome.best_epoch, outcome.best_step) == (single.best_epoch, single.best_step)
+        assert outcome.history.epoch.tolist() == single.history.epoch.tolist()
+        assert outcome.history.step.tolist() == single.history.step.tolist()
         torch.testing.assert_close(
             torch.from_numpy(outcome.history.values),
-            torch.from_numpy(alone.history.values),
+            torch.from_numpy(single.history.values),
             rtol=1e-8,
             atol=1e-8,
         )
 
 
-@pytest.mark.parametrize("word", TOGETHER)
-def test_who_comes_late_equals_its_lone_run_for_every_optimizer(word):
-    settings = [
-        make_settings(
-            seed=seed, optimizer=part(OPTIMIZERS, word, lr=0.01), epochs=6, schedule="cosine"
-        )
-        for seed in range(5)
-    ]
-    assert_like_alone(raced(settings[:3], settings[3:]), settings)
-
-
-@pytest.mark.parametrize("word", SCHEDULES)
-def test_who_comes_late_equals_its_lone_run_for_every_schedule(word):
-    schedule = part(SCHEDULES, word, warmup=2.0)
+@pytest.mark.parametrize("choice", STACKABLE)
+def test_a_late_member_equals_its_single_run_for_every_optimizer(choice):
     settings = [
         make_settings(
             seed=seed,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.01),
+            optimizer=build_component(OPTIMIZERS, choice, lr=0.01),
+            epochs=6,
+            schedule="cosine",
+        )
+        for seed in range(5)
+    ]
+    assert_equal_single_runs(train_with_late_members(settings[:3], settings[3:]), settings)
+
+
+@pytest.mark.parametrize("choice", SCHEDULES)
+def test_a_late_member_equals_its_single_run_for_every_schedule(choice):
+    schedule = build_component(SCHEDULES, choice, warmup=2.0)
+    settings = [
+        make_settings(
+            seed=seed,
+            optimizer=build_component(OPTIMIZERS, "adam", lr=0.01),
             epochs=6 + seed,
             schedule=schedule,
         )
         for seed in range(4)
     ]
-    assert_like_alone(raced(settings[:2], settings[2:]), settings)
+    assert_equal_single_runs(train_with_late_members(settings[:2], settings[2:]), settings)
 
 
-def test_dropout_and_running_statistics_follow_each_member_s_own_time():
+def test_dropout_and_running_statistics_follow_the_time_of_each_member():
     layer = {"dropout": 0.2, "normalization": "batch"}
     settings = [make_settings(seed=seed, layer=layer, epochs=6) for seed in range(4)]
-    assert_like_alone(raced(settings[:2], settings[2:]), settings)
+    assert_equal_single_runs(train_with_late_members(settings[:2], settings[2:]), settings)
 
 
-def test_each_may_have_its_own_numbers_length_and_patience():
-    def own(seed):
+def test_members_may_differ_in_numbers_length_and_patience():
+    def member(seed):
         base = make_settings(
             seed=seed,
-            optimizer=part(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
+            optimizer=build_component(OPTIMIZERS, "adam", lr=0.003 * (1 + seed)),
             epochs=4 + 3 * seed,
             patience=2 + seed,
         )
@@ -108,91 +112,100 @@ def test_each_may_have_its_own_numbers_length_and_patience():
             base, dataset=dataclasses.replace(base.dataset, noise=0.01 * seed)
         )
 
-    settings = [own(seed) for seed in range(6)]
-    assert_like_alone(raced(settings[:3], settings[3:], at=(2, 4)), settings)
+    settings = [member(seed) for seed in range(6)]
+    assert_equal_single_runs(
+        train_with_late_members(settings[:3], settings[3:], at=(2, 4)), settings
+    )
 
 
-def test_one_that_diverges_late_costs_its_neighbors_nothing():
+def test_a_late_member_that_diverges_does_not_change_the_others():
     settings = [
-        make_settings(seed=seed, optimizer=part(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
+        make_settings(seed=seed, optimizer=build_component(OPTIMIZERS, "sgd", lr=0.1), epochs=6)
         for seed in range(4)
     ]
-    sick = make_settings(seed=9, optimizer=part(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
-    found = raced(settings[:2], [*settings[2:], sick])
-    alone = train_population([sick])[0]
-    assert (found[9].status, found[9].reason, found[9].steps) == (
-        alone.status,
-        alone.reason,
-        alone.steps,
+    sick = make_settings(seed=9, optimizer=build_component(OPTIMIZERS, "sgd", lr=1e308), epochs=6)
+    outcomes = train_with_late_members(settings[:2], [*settings[2:], sick])
+    single = train_population([sick])[0]
+    assert (outcomes[9].status, outcomes[9].reason, outcomes[9].steps) == (
+        single.status,
+        single.reason,
+        single.steps,
     )
-    assert_like_alone(found, settings)
+    assert_equal_single_runs(outcomes, settings)
 
 
-def test_who_is_pruned_leaves_with_what_it_was_and_the_others_go_on():
+def test_a_pruned_member_leaves_and_the_others_continue():
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
 
-    def prune(cohort):
-        for k, epoch, _ in cohort.at_rungs():
-            if cohort.member(k).member.settings.seed == 1:
-                cohort.prune(k, f"at epoch {epoch}")
+    def prune(population):
+        for k, epoch, _ in population.at_rungs():
+            if population.member(k).member.settings.seed == 1:
+                population.prune(k, f"at epoch {epoch}")
 
-    found = raced(settings[:3], settings[3:], change=prune)
-    assert (found[1].status, found[1].reason, found[1].epochs) == ("pruned", "at epoch 2", 2)
-    assert found[1].history.epoch.tolist() == [0, 1, 2]
-    assert_like_alone(
-        {seed: outcome for seed, outcome in found.items() if seed != 1},
+    outcomes = train_with_late_members(settings[:3], settings[3:], change=prune)
+    assert (outcomes[1].status, outcomes[1].reason, outcomes[1].epochs) == (
+        "pruned",
+        "at epoch 2",
+        2,
+    )
+    assert outcomes[1].history.epoch.tolist() == [0, 1, 2]
+    assert_equal_single_runs(
+        {seed: outcome for seed, outcome in outcomes.items() if seed != 1},
         [settings[0], *settings[2:]],
     )
 
 
-def test_a_checkpoint_of_members_at_different_epochs_goes_on_to_the_same_bits():
+def test_a_checkpoint_of_members_at_different_epochs_continues_to_the_same_bits():
     settings = [
         make_settings(seed=seed, epochs=6, dtype="float32", layer={"dropout": 0.1})
         for seed in range(4)
     ]
-    cohort = TrialPopulation(trials(settings[:2], 2))
-    cohort.advance()
-    cohort.admit(trials(settings[2:], 2))
-    cohort.advance()
-    cohort.loop.read()
-    tree, rows = capture(cohort.loop), unpack_rows(pack_rows(cohort.loop.history_buffer.rows))
+    population = TrialPopulation(trials(settings[:2], 2))
+    population.advance()
+    population.admit(trials(settings[2:], 2))
+    population.advance()
+    population.loop.read()
+    tree, rows = (
+        capture(population.loop),
+        unpack_rows(pack_rows(population.loop.history_buffer.rows)),
+    )
     tree = torch.utils._pytree.tree_map(
         lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree
     )
     other = Loop(build_population(prepare_members(settings))[0])
     restore(other, tree, rows)
-    cohort.loop.pause_epoch = None
-    for loop in (cohort.loop, other):
+    population.loop.pause_epoch = None
+    for loop in (population.loop, other):
         loop.run()
-    for mine, theirs in zip(cohort.loop.outcomes(), other.outcomes(), strict=True):
+    for mine, theirs in zip(population.loop.outcomes(), other.outcomes(), strict=True):
         assert torch.equal(mine.last_theta_P, theirs.last_theta_P)
         assert mine.history.values.tobytes() == theirs.history.values.tobytes()
         assert mine.history.epoch.tolist() == theirs.history.epoch.tolist()
 
 
-def test_who_stands_at_a_rung_is_told_also_after_others_came():
-    """So a cohort may be found that was saved after new members came and before its next step."""
+def test_members_at_a_rung_are_reported_after_others_were_added():
+    """A checkpoint may be saved after new members were added and before the next step."""
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
-    cohort = TrialPopulation(trials(settings[:3], 2))
-    cohort.advance()
-    before = cohort.at_rungs()
+    population = TrialPopulation(trials(settings[:3], 2))
+    population.advance()
+    before = population.at_rungs()
     assert [(k, epoch) for k, epoch, _ in before] == [(0, 2), (1, 2), (2, 2)]
-    cohort.admit(trials(settings[3:], 2))
-    assert cohort.at_rungs() == before
+    population.admit(trials(settings[3:], 2))
+    assert population.at_rungs() == before
 
 
-def test_a_rung_keeps_the_best_share_of_all_that_ever_came():
-    tally, rungs = RungScores(), Rungs.of(40, 4, 3, "val/accuracy")
+def test_a_rung_promotes_the_best_fraction_of_all_trials():
+    scores, rungs = RungScores(), Rungs.of(40, 4, 3, "val/accuracy")
     assert rungs.epochs == (4, 12, 36)
-    stay, needed = tally.judge(rungs, 4, {n: float(n) for n in range(9)})
-    assert (stay, needed) == ({0, 1, 2}, 2.0)
-    stay, _ = tally.judge(rungs, 4, {9: 0.5, 10: 5.0, 11: float("inf")})
-    assert stay == {9}  # of twelve the best four are 0, 9, 1, 2
-    again = RungScores(tally.plain())
-    assert again.plain() == tally.plain()
-    assert again.judge(rungs, 4, {9: 0.5})[0] == {9}  # told twice, counted once
+    promoted, needed = scores.judge(rungs, 4, {n: float(n) for n in range(9)})
+    assert (promoted, needed) == ({0, 1, 2}, 2.0)
+    promoted, _ = scores.judge(rungs, 4, {9: 0.5, 10: 5.0, 11: float("inf")})
+    assert promoted == {9}  # of twelve the best four are 0, 9, 1, 2
+    again = RungScores(scores.plain())
+    assert again.plain() == scores.plain()
+    assert again.judge(rungs, 4, {9: 0.5})[0] == {9}  # reported twice, counted once
     assert again.judge(rungs.from_rung(1), 12, {20: 7.0})[0] == {20}
 
 
-def test_rungs_lie_where_there_is_an_evaluation():
+def test_rungs_are_at_evaluations():
     assert Rungs.of(40, 4, 3, "val/loss", every=5).epochs == (5, 15)
