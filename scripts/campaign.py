@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Run the mass proofs of the tests, part by part; `scripts/test campaign [PART ...]` calls it.
+"""Run the campaign suites of the tests; `scripts/test campaign [SUITE ...]` calls this script.
 
-A test that has passed is not run again on the same code: an interrupted campaign goes on where it
-was. Passed tests, reports and measured figures are in outputs/campaign/<state of the code>/; with
-every part passed, `scripts/reliability_record.py` writes them to docs/reliability.md.
+A test that has passed is not repeated on the same code, so an interrupted campaign continues.
+Passed tests, reports and measured figures are in outputs/campaign/<code version>/. After all suites
+have passed, `scripts/reliability_record.py` writes them to docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SPLITS = {
+SUITES = {
     "kills": "processes killed and interrupted at every moment",
-    "lecture": "what the lecture claims, over all seeds",
-    "fuzz": "whole products of choices, and fuzzed input",
-    "timing": "assertions on seconds, memory and file counts; wants an idle machine",
-    "cluster": "torchrun, and a Slurm and a Ray of their own, skipped where they are missing",
+    "lecture": "the claims of the lecture, over all seeds",
+    "fuzz": "full products of choices, and fuzzed input",
+    "timing": "assertions on seconds, memory and file counts; needs an idle machine",
+    "cluster": "torchrun, Slurm and Ray, started by the tests; skipped if not installed",
 }
 NO_TESTS = 5
-"""pytest's exit code where nothing was selected: everything has passed before."""
+"""pytest's exit code if no test was selected: all of them have passed before."""
 
 
-def state_of_the_code() -> str:
-    """The commit, and a digest of what differs from it."""
+def code_version() -> str:
+    """The commit, and a digest of the uncommitted changes."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
@@ -40,49 +40,49 @@ def state_of_the_code() -> str:
     return f"{commit}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else commit
 
 
-def run_part(part: str, folder: Path, arguments: list[str]) -> tuple[int, float]:
-    """pytest's exit code and the seconds it took."""
-    began = time.monotonic()
+def run_suite(suite: str, folder: Path, arguments: list[str]) -> tuple[int, float]:
+    """Run one suite, and return pytest's exit code and the seconds it took."""
+    start = time.monotonic()
     environment = {**os.environ, "MLPLAB_RECORD": str(folder / "figures.jsonl")}
-    # Tests of time run one by one.
-    parallel = ["-n", "0"] if part == "timing" else ["-n", "auto", "--dist", "worksteal"]
-    # A report of its own for each start: those of a campaign that was continued belong together.
-    report = folder / f"{part}-{time.strftime('%H%M%S')}.xml"
+    # tests that measure time run one by one
+    parallel = ["-n", "0"] if suite == "timing" else ["-n", "auto", "--dist", "worksteal"]
+    # one report per start: a continued campaign has several
+    report = folder / f"{suite}-{time.strftime('%H%M%S')}.xml"
     command = [
-        *(sys.executable, "-m", "pytest", f"--campaign={part}", *parallel),
-        *(f"--campaign-record={folder / f'{part}.passed'}", f"--junitxml={report}"),
+        *(sys.executable, "-m", "pytest", f"--campaign={suite}", *parallel),
+        *(f"--campaign-record={folder / f'{suite}.passed'}", f"--junitxml={report}"),
         *("--durations=10", *arguments),
     ]
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-    return (0 if code == NO_TESTS else code), time.monotonic() - began
+    return (0 if code == NO_TESTS else code), time.monotonic() - start
 
 
 def main() -> int:
-    parts = "\n".join(f"  {name:8} {meaning}" for name, meaning in SPLITS.items())
+    suites = "\n".join(f"  {name:8} {meaning}" for name, meaning in SUITES.items())
     parser = argparse.ArgumentParser(
         prog="scripts/test campaign",
-        description=f"Run the mass proofs of the tests, all or the named parts:\n{parts}",
-        epilog="Arguments behind -- go to pytest.",
+        description=f"Run all campaign suites of the tests, or the named ones:\n{suites}",
+        epilog="Arguments after -- are passed to pytest.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(SPLITS))
-    parser.add_argument("--fresh", action="store_true", help="run again what has passed")
-    own, rest = _split(sys.argv[1:])
-    arguments = parser.parse_args(own)
-    if unknown := set(arguments.parts) - set(SPLITS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; parts: {', '.join(SPLITS)}")
-    folder = ROOT / "outputs" / "campaign" / state_of_the_code()
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
+    parser.add_argument("--fresh", action="store_true", help="repeat tests that have passed")
+    script_arguments, pytest_arguments = _split(sys.argv[1:])
+    arguments = parser.parse_args(script_arguments)
+    if unknown := set(arguments.suites) - set(SUITES):
+        parser.error(f"there is no suite {', '.join(sorted(unknown))}; suites: {', '.join(SUITES)}")
+    folder = ROOT / "outputs" / "campaign" / code_version()
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
         for path in folder.iterdir():
             path.unlink()
     results = {}
-    for part in arguments.parts or SPLITS:
-        print(f"== {part}: {SPLITS[part]}", flush=True)
-        results[part] = run_part(part, folder, rest)
+    for suite in arguments.suites or SUITES:
+        print(f"== {suite}: {SUITES[suite]}", flush=True)
+        results[suite] = run_suite(suite, folder, pytest_arguments)
     print(f"\ncampaign, {folder.relative_to(ROOT)}:")
-    for part, (code, seconds) in results.items():
-        print(f"  {part:8} {'passed' if code == 0 else 'FAILED'}, {seconds / 60:.1f} min")
+    for suite, (code, seconds) in results.items():
+        print(f"  {suite:8} {'passed' if code == 0 else 'FAILED'}, {seconds / 60:.1f} min")
     return max(code for code, _ in results.values())
 
 

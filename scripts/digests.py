@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Record or check the digests of ten runs and three sweeps: what a restructuring must not change.
+"""Record or check the digests of ten runs and three sweeps, which a refactoring must not change.
 
     scripts/digests.py record     # writes tests/digests.json
-    scripts/digests.py check      # trains again and compares; exit code 1 where anything differs
+    scripts/digests.py check      # trains again and compares; exit code 1 if anything differs
 
 A digest covers the bytes of weights.safetensors and metrics.csv and the content of summary.json
-apart from times. Bits depend on the processor and on the version of torch, so the file has a
-section for each machine that recorded; on another machine only the metrics are compared, to 1e-3.
+except times. Bits depend on the processor and on the version of torch, so the file has a section
+for each machine that recorded; on another machine only the metrics are compared, to 1e-3.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SWEEPS = {
 
 
 def write_table() -> None:
-    """table.csv: numbers, categories, dates and empty cells."""
+    """Write table.csv, with numbers, categories, dates and empty cells."""
     rng = np.random.default_rng(0)
     lines = ["x,color,day,label,value"]
     for i in range(160):
@@ -77,15 +77,15 @@ def write_table() -> None:
 def digest(folder: Path) -> dict[str, Any]:
     """The digests of one run folder, and its metrics."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    kept = {key: value for key, value in summary.items() if key not in TIMES}
+    compared = {key: value for key, value in summary.items() if key not in TIMES}
     files = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "metrics.csv")}
-    files["summary.json"] = json.dumps(kept, sort_keys=True).encode()
+    files["summary.json"] = json.dumps(compared, sort_keys=True).encode()
     hashes = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in files.items()}
-    return {**hashes, "metrics": kept["metrics"]}
+    return {**hashes, "metrics": compared["metrics"]}
 
 
 def machine() -> str:
-    """What the bits of a training depend on."""
+    """The processor and the versions of torch and numpy, on which the bits of a training depend."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -99,7 +99,7 @@ def machine() -> str:
 
 
 def train_all() -> dict[str, dict[str, Any]]:
-    """Name of the run, or sweep/job, -> its digests."""
+    """Train everything, and return {run name or sweep/job: its digests}."""
     before = Path.cwd()
     torch.set_num_threads(1)
     digests: dict[str, dict[str, Any]] = {}
@@ -128,7 +128,7 @@ def differences(recorded: dict[str, Any], trained: dict[str, Any], exact: bool) 
         if exact:
             lines += [f"{name}: {key} differs" for key in old if old[key] != new[key]]
         elif old["metrics"].keys() != new["metrics"].keys():
-            lines.append(f"{name}: has other metrics")
+            lines.append(f"{name}: has different metrics")
         else:
             lines += [
                 f"{name}: {key} {value} -> {new['metrics'][key]}"
@@ -139,7 +139,7 @@ def differences(recorded: dict[str, Any], trained: dict[str, Any], exact: bool) 
 
 
 def check() -> list[str]:
-    """Train everything and compare it with the record."""
+    """Train everything, and return the differences from the record."""
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
     here = machine()
     exact = here in recorded

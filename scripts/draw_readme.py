@@ -1,5 +1,6 @@
-"""The pictures of the README and of docs/pictures.md, from real runs. Run: python
-scripts/draw_readme.py
+"""Draw the pictures of the README and of docs/pictures.md from real runs.
+
+Run: python scripts/draw_readme.py
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PANELS = [
     ("radial_6_6", "hidden layers of 6 and 6"),
     ("spiral_raw", "hidden layers of 6 and 6"),
 ]
-GALLERY = {  # experiment -> the pictures of it that docs/pictures.md shows
+GALLERY = {  # experiment -> its pictures in docs/pictures.md
     "radial_6_6": ("data", "decision", "units", "hidden", "curves", "confusion", "roc", "health"),
     "radial_3_3": ("units", "hidden"),
     "three_classes_6_4": ("decision",),
@@ -39,17 +40,24 @@ def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
     run = mlplab.run([f"experiment={experiment}"], folder / experiment)
     prepared = prepare(run.settings.dataset, run.settings.seed, True)
     points, classes = prepared.feature_scaler.invert(prepared.test.x), prepared.test.y
-    reach = 1.1 * np.abs(points).max()
-    line = np.linspace(-reach, reach, 240)
+    limit = 1.1 * np.abs(points).max()
+    line = np.linspace(-limit, limit, 240)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     probabilities = run.predict_proba(grid)
-    sure = (probabilities.max(1) - 1 / probabilities.shape[1]) / (1 - 1 / probabilities.shape[1])
-    words = palette(prepared.class_names)
-    colors = np.array([rgb(word) for word in words])[probabilities.argmax(1)]
-    picture = 1 - (0.15 + 0.55 * sure)[:, None] * (1 - colors)
-    axes.imshow(picture.reshape(240, 240, 3), extent=(-reach, reach, -reach, reach), origin="lower")
+    confidence = (probabilities.max(1) - 1 / probabilities.shape[1]) / (
+        1 - 1 / probabilities.shape[1]
+    )
+    color_names = palette(prepared.class_names)
+    colors = np.array([rgb(name) for name in color_names])[probabilities.argmax(1)]
+    picture = 1 - (0.15 + 0.55 * confidence)[:, None] * (1 - colors)
+    axes.imshow(picture.reshape(240, 240, 3), extent=(-limit, limit, -limit, limit), origin="lower")
     axes.scatter(
-        *points.T, c=classes, cmap=ListedColormap(words), s=9, edgecolors="white", linewidths=0.4
+        *points.T,
+        c=classes,
+        cmap=ListedColormap(color_names),
+        s=9,
+        edgecolors="white",
+        linewidths=0.4,
     )
     axes.set_title(f"{experiment}\n{structure}", fontsize=10)
     axes.set_xlabel(f"test accuracy {run.metrics['test/accuracy']:.2f}", fontsize=10)
@@ -58,7 +66,7 @@ def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """A copy with 128 colors: a third of the size."""
+    """Copy a picture with 128 colors, which is a third of the size."""
     from PIL import Image
 
     with Image.open(source) as image:
@@ -66,7 +74,7 @@ def shrink(source: Path, target: Path) -> None:
 
 
 def draw_gallery(folder: Path) -> None:
-    """What runs leave in pictures/, and what `mlplab draw` draws."""
+    """Draw the pictures that runs write to pictures/, and those of `mlplab draw`."""
     for experiment, names in GALLERY.items():
         run = mlplab.run(
             [f"experiment={experiment}", "tracking.picture_share=0"],
@@ -87,7 +95,7 @@ def main() -> None:
             draw(axes, experiment, structure, Path(folder))
         draw_gallery(Path(folder))
     figure.suptitle(
-        "Which class a network predicts (darker: surer), and the points of the test part",
+        "Predicted class of each network (darker: more certain), and the points of the test split",
         fontsize=12,
     )
     figure.savefig(TARGET / "experiments.png", dpi=110)

@@ -1,5 +1,6 @@
-"""Writes tests/reliability/golden/<version>: a run that was interrupted, and what it comes to when
-it is continued. Once a release.
+"""Write tests/reliability/golden/<version>: an interrupted run, and its result when continued.
+
+Run once per release.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mlplab.config.builder import build  # noqa: E402
 from mlplab.config.composition import compose  # noqa: E402
 from mlplab.runs.checkpoint_callback import CheckpointCallback  # noqa: E402
 
-WORDS = [
+OVERRIDES = [
     "experiment=xor_mlp",
     "tracking=summary",
     "tracking.checkpoint_seconds=0",
@@ -39,8 +40,8 @@ WORDS = [
 
 
 def main() -> None:
-    """Interrupt at step 40, keep the folder, continue a copy."""
-    place = (
+    """Interrupt a run at step 40, and record the result of continuing a copy of its folder."""
+    golden = (
         ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
     )
     real = CheckpointCallback.__call__
@@ -51,14 +52,14 @@ def main() -> None:
         real(self, loop)
 
     CheckpointCallback.__call__ = stop  # type: ignore[method-assign]
-    experiment.run(build(compose(WORDS)), place, quiet=True)
+    experiment.run(build(compose(OVERRIDES)), golden, quiet=True)
     CheckpointCallback.__call__ = real  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copytree(place, Path(folder) / "copy"))
+        copy = Path(shutil.copytree(golden, Path(folder) / "copy"))
         run = experiment.resume(copy, settings_of_folder(copy), quiet=True)
-        wanted = {"train/loss": float(run.history["train/loss"][-1]), "digest": digest(copy)}
-    (place / "wanted.json").write_text(json.dumps(wanted, indent=2) + "\n")
-    (place / ".lock").unlink()
+        expected = {"train/loss": float(run.history["train/loss"][-1]), "digest": digest(copy)}
+    (golden / "wanted.json").write_text(json.dumps(expected, indent=2) + "\n")
+    (golden / ".lock").unlink()
 
 
 if __name__ == "__main__":

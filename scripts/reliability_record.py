@@ -1,5 +1,4 @@
-"""Writes docs/reliability.md: the fault matrix with its tests and their last results, and what the
-campaigns measured.
+"""Write docs/reliability.md: the fault matrix with tests and last results, and campaign figures.
 
 .venv/bin/python scripts/reliability_record.py outputs/campaign/STATE
 """
@@ -30,8 +29,8 @@ TITLES = {
 
 
 def outcomes(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Test -> (passed, failed, skipped), the cases of one test added up."""
-    found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    """Return {test: (passed, failed, skipped)}, summed over the cases of each test."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         name = (
             case.attrib["classname"].replace(".", "/")
@@ -39,24 +38,24 @@ def outcomes(path: Path) -> dict[str, tuple[int, int, int]]:
             + case.attrib["name"].partition("[")[0]
         )
         kinds = {child.tag for child in case}
-        found[name][1 if kinds & {"failure", "error"} else 2 if "skipped" in kinds else 0] += 1
-    return {name: (a, b, c) for name, (a, b, c) in found.items()}
+        counts[name][1 if kinds & {"failure", "error"} else 2 if "skipped" in kinds else 0] += 1
+    return {name: (a, b, c) for name, (a, b, c) in counts.items()}
 
 
-def result(tests: list[str], known: dict[str, tuple[int, int, int]]) -> str:
+def result(tests: list[str], results: dict[str, tuple[int, int, int]]) -> str:
     """ "12 passed", over all cases of the tests."""
-    numbers = [known[test] for test in tests if test in known]
+    numbers = [results[test] for test in tests if test in results]
     if not numbers:
         return "with the suite"
     passed, failed, skipped = (sum(column) for column in zip(*numbers, strict=True))
     return ", ".join(
-        f"{n} {word}"
-        for n, word in ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped"))
+        f"{n} {status}"
+        for n, status in ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped"))
         if n
     )
 
 
-def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
+def rows(results: dict[str, tuple[int, int, int]]) -> list[str]:
     """The matrix as Markdown."""
     lines, tests, section = [], marked(), ""
     for name, entry in MATRIX.items():
@@ -69,12 +68,12 @@ def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
                 "| row | what happens | what is expected | tier | test | last result |",
                 "|---|---|---|---|---|---|",
             ]
-        own = tests.get(name, []) + entry.get("tests", [])
+        row_tests = tests.get(name, []) + entry.get("tests", [])
         shown = "<br>".join(
-            f"`{test.removeprefix('tests/').removeprefix('reliability/')}`" for test in own
+            f"`{test.removeprefix('tests/').removeprefix('reliability/')}`" for test in row_tests
         )
         remark = f" ({entry['note']})" if "note" in entry else ""
-        last = result(own, known) if own else f"no test: {entry['not']}"
+        last = result(row_tests, results) if row_tests else f"no test: {entry['not']}"
         lines.append(
             f"| {name} | {entry['fault']} | {entry['expected']}{remark} | {entry.get('tier', '')} |"
             f" {shown} | {last} |"
@@ -83,7 +82,7 @@ def rows(known: dict[str, tuple[int, int, int]]) -> list[str]:
 
 
 def campaigns(path: Path) -> list[str]:
-    """What was measured, a line each."""
+    """The latest record of each campaign, one line each."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     latest: dict[str, dict[str, object]] = {}
     steps = [record for record in records if record["campaign"] == "stop and resume at each step"]
@@ -109,32 +108,32 @@ def campaigns(path: Path) -> list[str]:
 
 
 def main() -> None:
-    """Put the record between the markers of docs/reliability.md."""
+    """Insert the record between the markers of docs/reliability.md."""
     folder = Path(sys.argv[1])
-    record, results = folder / "figures.jsonl", sorted(folder.glob("*.xml"))
-    known: dict[str, tuple[int, int, int]] = {}
-    for path in results:  # a test that was run again counts with its last run
-        known |= outcomes(path)
+    record, reports = folder / "figures.jsonl", sorted(folder.glob("*.xml"))
+    results: dict[str, tuple[int, int, int]] = {}
+    for path in reports:  # the last run of a test counts
+        results |= outcomes(path)
     import torch
 
-    place = ROOT / "docs" / "reliability.md"
-    before, _, rest = place.read_text().partition("<!-- record -->")
+    target = ROOT / "docs" / "reliability.md"
+    before, _, rest = target.read_text().partition("<!-- record -->")
     _, _, after = rest.partition("<!-- end of record -->")
-    where = (
+    circumstances = (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, 2 cores, no GPU,"
         f" Python {platform.python_version()}, torch {torch.__version__}"
     )
-    head = ["<!-- record -->", "", f"Last run in full: {where}.", "", "## Campaigns", ""]
+    head = ["<!-- record -->", "", f"Last run in full: {circumstances}.", "", "## Campaigns", ""]
     text = [
         *head,
         *campaigns(record),
         "",
         "## The fault matrix",
-        *rows(known),
+        *rows(results),
         "",
         "<!-- end of record -->",
     ]
-    place.write_text(before + "\n".join(text) + after)
+    target.write_text(before + "\n".join(text) + after)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-# Sourced by the scripts beside it: `setup KIND REQUIREMENT` makes .venv hold the project with these requirements.
-# What was installed is stamped with the digest of what it was installed from, so that a ready .venv costs a few milliseconds.
+# Sourced by the other scripts here: `setup KIND REQUIREMENT` installs the project with these requirements into .venv.
+# A stamp file holds a digest of the requirements, so that an up-to-date .venv takes a few milliseconds.
 
 setup() {
     local kind="$1" requirement="$2" venv="$root/.venv" stamp
     stamp="$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum) $root"
-    # The dev requirements contain the base ones.
+    # The dev requirements include the base ones.
     for ready in "$kind" dev; do
         if [ -f "$venv/.ready-$ready" ] && [ "$(cat "$venv/.ready-$ready")" = "$stamp" ]; then return 0; fi
     done
     local python="${PYTHON:-python3}"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-        echo "mlplab needs Python 3.11 or newer; $("$python" --version) was found. Set PYTHON to another one." >&2
+        echo "mlplab needs Python 3.11 or newer; $("$python" --version) is too old. Set PYTHON to another one." >&2
         exit 2
     }
-    # One at a time: two commands started together would install into the same folder.
+    # Locked, since two commands started at once would install into the same folder.
     exec 9>"$root/.venv.lock"
     if command -v flock >/dev/null; then flock 9; fi
     if ! { [ -f "$venv/.ready-$kind" ] && [ "$(cat "$venv/.ready-$kind")" = "$stamp" ]; }; then

@@ -1,10 +1,8 @@
 #!/usr/bin/env python
-"""Write configs/ again from the classes: run it after changing a part's fields, their defaults or
-their meanings.
+"""Write configs/ from the classes; run it after changing fields, defaults or meanings.
 
-python scripts/write_configs.py            writes; files of words that are gone are removed python
-scripts/write_configs.py --check    writes nothing, names what differs, exit code 1 where something
-does
+python scripts/write_configs.py            # writes
+python scripts/write_configs.py --check    # lists what differs; exit code 1 if anything does
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from mlplab.config.root import COMPONENT_GROUPS  # noqa: E402
 
 def main(check: bool) -> int:
     folder = ROOT / "configs"
-    wanted = dict(shipped_files())
+    expected = dict(shipped_files())
     stale = [
         path
         for group in COMPONENT_GROUPS
         for path in (folder / group).glob("*.yaml")
-        if path.relative_to(folder).as_posix() not in wanted
+        if path.relative_to(folder).as_posix() not in expected
     ]
     changed = [
         name
-        for name, text in wanted.items()
+        for name, text in expected.items()
         if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
     ]
     for name in [*changed, *(path.relative_to(folder).as_posix() for path in stale)]:
@@ -40,7 +38,7 @@ def main(check: bool) -> int:
             path.unlink()
         for name in changed:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(wanted[name], encoding="utf-8")
+            (folder / name).write_text(expected[name], encoding="utf-8")
     return int(check and bool(changed or stale))
 
 

@@ -35,7 +35,7 @@ def call(self, loop):
     real_call(self, loop)
     if saves < AFTER_CHECKPOINTS or loop.step < AFTER_STEP or ONCE.exists():
         return
-    last_step = int(loop.now.watch.last_step_K.max())
+    last_step = int(loop.population.early_stopping.last_step_K.max())
     aside = ONCE.with_suffix(".tmp")
     aside.write_text(json.dumps({{"pid": os.getpid(), "step": loop.step, "last_step": last_step}}))
     aside.rename(ONCE)

@@ -139,7 +139,7 @@ def test_it_trains_two_steps(group, name, monkeypatch):
     single = train_population([settings])
     members = (
         [settings]
-        if settings.optimizer.alone
+        if settings.optimizer.single_network
         else [dataclasses.replace(settings, seed=seed) for seed in range(3)]
     )
     for outcome in [*single, *train_population(members)]:

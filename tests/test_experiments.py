@@ -1,6 +1,6 @@
-"""What the lecture claims, and each experiment shows.
+"""The claims of the lecture that each experiment demonstrates.
 
-Medians over seeds 0-9, trained together; over seeds 0-3 by default.
+Medians over seeds 0-9, trained as one population; over seeds 0-3 by default.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.campaign("lecture", small=True)
 SEEDS = range(size(4, 10))
 
 
-def over_seeds(name, metric, *words):
-    base = settings_from_overrides([f"experiment={name}", *words])
+def over_seeds(name, metric, *overrides):
+    base = settings_from_overrides([f"experiment={name}", *overrides])
     outcomes = train_population([dataclasses.replace(base, seed=seed) for seed in SEEDS])
     assert {outcome.status for outcome in outcomes} == {"done"}
     return [outcome.metrics[metric] for outcome in outcomes]
@@ -72,9 +72,9 @@ def test_xor_gate_stays_at_three_of_four_points():
     assert max(over_seeds("and_gate", "train/accuracy", "dataset.gate=xor")) <= 0.75
 
 
-def first_gradient(*words):
+def first_gradient(*overrides):
     settings = settings_from_overrides(
-        ["experiment=vanishing_gradient", "training.epochs=1", *words]
+        ["experiment=vanishing_gradient", "training.epochs=1", *overrides]
     )
     outcomes = train_population([dataclasses.replace(settings, seed=seed) for seed in SEEDS])
     return median(outcome.history["gradient_norm/layer_1"][0] for outcome in outcomes)

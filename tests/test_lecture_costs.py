@@ -1,4 +1,4 @@
-"""What the lecture says of cost."""
+"""The claims of the lecture about cost."""
 
 from __future__ import annotations
 

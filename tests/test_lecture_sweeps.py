@@ -1,6 +1,7 @@
-"""The lecture's comparisons: what it claims can be read from the medians of each sweep.
+"""The comparisons of the lecture: its claims hold for the medians of each sweep.
 
-By default the values that a claim is about, with four seeds; in the campaign the whole sweeps.
+By default only the values of a claim are trained, with four seeds; the campaign trains the whole
+sweeps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ pytestmark = [
 def medians(experiment, *keys, small, metric="test/accuracy"):
     """The median over seeds of each configuration.
 
-    By default `small` narrows the sweep; a key with a single value is no column of its table.
+    By default `small` narrows the sweep. A key with a single value is not a column of its table.
     """
     narrowed = [] if FULL else ["sweep.seeds=4", *small]
     table = mlplab.sweep([f"experiment={experiment}", "tracking=summary", *narrowed])
@@ -52,7 +53,7 @@ def test_layers_without_a_non_linear_activation_add_nothing_and_sigmoid_is_slow(
         assert accuracy["sigmoid"] < min(accuracy[name] for name in ("tanh", "relu", "gelu"))
 
 
-def test_momentum_speeds_descent_up_and_adaptive_steps_want_a_smaller_rate():
+def test_momentum_speeds_descent_up_and_adaptive_steps_need_a_smaller_rate():
     loss = medians(
         *("optimizers_compared", "optimizer", "optimizer.lr"),
         small=["optimizer=sgd,momentum", "optimizer.lr=0.03,0.1,1.0"],
@@ -91,7 +92,7 @@ def test_an_epoch_is_worth_more_the_smaller_its_batches():
         assert loss["sgd"] < 0.6 * loss["minibatch"]
 
 
-def test_more_data_fit_better():
+def test_more_data_fits_better():
     rmse = medians(
         *("sample_size", "dataset.num_samples"),
         small=["dataset.num_samples=30,100", "training.evaluate_every=20"],

@@ -1,4 +1,4 @@
-"""Every metric against scikit-learn, member by member.
+"""Every metric compared with scikit-learn, member by member.
 
 Shapes: K members, N examples, C classes, T targets.
 """
@@ -21,8 +21,8 @@ from torch.testing import assert_close
 
 from mlplab.metrics import (
     HIGHER_IS_BETTER,
-    better,
     classification_metrics,
+    direction,
     final_classification_metrics,
     final_regression_metrics,
     regression_metrics,
@@ -30,7 +30,7 @@ from mlplab.metrics import (
 )
 
 
-def scikit_learn_says(probabilities_NC: Tensor, targets_N: Tensor) -> dict[str, float]:
+def scikit_learn_metrics(probabilities_NC: Tensor, targets_N: Tensor) -> dict[str, float]:
     p, y = probabilities_NC.numpy(), targets_N.numpy()
     num_classes = p.shape[1]
     labels, guess = np.arange(num_classes), p.argmax(1)
@@ -59,12 +59,10 @@ def draw(
     rare: bool = False,
     skill: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Three members; `digits` rounds the logits, which makes ties; `rare` gives class 0 most of the
-    examples.
-    """
+    """Draw three members; `digits` rounds logits to make ties, `rare` makes class 0 frequent."""
     random = np.random.default_rng(seed)
-    share = np.r_[10.0 if rare else 1.0, np.ones(num_classes - 1)]
-    targets_KN = random.choice(num_classes, (3, num_examples), p=share / share.sum())
+    weights = np.r_[10.0 if rare else 1.0, np.ones(num_classes - 1)]
+    targets_KN = random.choice(num_classes, (3, num_examples), p=weights / weights.sum())
     logits_KNC = (
         random.normal(size=(3, num_examples, num_classes)) + skill * np.eye(num_classes)[targets_KN]
     )
@@ -75,7 +73,7 @@ def draw(
 def check(probabilities_KNC: Tensor, targets_KN: Tensor, tolerance: float) -> None:
     ours = final_classification_metrics(probabilities_KNC, targets_KN)
     for k in range(len(targets_KN)):
-        theirs = scikit_learn_says(probabilities_KNC[k], targets_KN[k])
+        theirs = scikit_learn_metrics(probabilities_KNC[k], targets_KN[k])
         assert set(ours) == set(theirs)
         for name, value in theirs.items():
             assert ours[name].shape == (len(targets_KN),)
@@ -106,7 +104,7 @@ def test_classification_is_scikit_learns(num_classes: int, digits: int | None, r
     seed=st.integers(0, 10**6),
     digits=st.sampled_from([0, 1, None]),
 )
-def test_small_parts_with_ties_and_absent_classes(
+def test_small_splits_with_ties_and_absent_classes(
     num_examples: int, num_classes: int, seed: int, digits: int | None
 ) -> None:
     check(*draw(num_examples, num_classes, seed, digits=digits, rare=True), 1e-10)
@@ -139,7 +137,7 @@ def test_auroc_of_ties_counts_pairs() -> None:
         )
 
 
-def test_where_a_class_is_absent() -> None:
+def test_a_class_is_absent() -> None:
     probabilities_KNC, _ = draw(20, 3, seed=0)
     targets_KN = torch.arange(20).remainder(2).repeat(3, 1)
     metrics = final_classification_metrics(probabilities_KNC, targets_KN)
@@ -148,28 +146,28 @@ def test_where_a_class_is_absent() -> None:
     check(probabilities_KNC, targets_KN, 1e-10)
 
 
-def test_portions_change_nothing() -> None:
+def test_chunks_change_nothing() -> None:
     probabilities_KNC, targets_KN = draw(50, 4, seed=1)
     whole = final_classification_metrics(probabilities_KNC, targets_KN)
     for max_entries in (1, 2 * 50 * 4):
-        portions = final_classification_metrics(probabilities_KNC, targets_KN, max_entries)
-        assert all(torch.equal(whole[name], portions[name]) for name in whole)
+        chunks = final_classification_metrics(probabilities_KNC, targets_KN, max_entries)
+        assert all(torch.equal(whole[name], chunks[name]) for name in whole)
 
 
 @pytest.mark.parametrize("metrics", [classification_metrics, final_classification_metrics])
 @pytest.mark.parametrize("num_classes", [2, 5])
-def test_members_are_measured_alone(
+def test_members_are_measured_independently(
     metrics: Callable[[Tensor, Tensor], dict[str, Tensor]], num_classes: int
 ) -> None:
     probabilities_KNC, targets_KN = draw(40, num_classes, seed=2)
-    together = metrics(probabilities_KNC, targets_KN)
+    batched = metrics(probabilities_KNC, targets_KN)
     for k in range(3):
-        alone = metrics(probabilities_KNC[k : k + 1], targets_KN[k : k + 1])
-        for name, metric_K in together.items():
-            assert_close(metric_K[k : k + 1], alone[name], rtol=1e-14, atol=0)
+        single = metrics(probabilities_KNC[k : k + 1], targets_KN[k : k + 1])
+        for name, metric_K in batched.items():
+            assert_close(metric_K[k : k + 1], single[name], rtol=1e-14, atol=0)
     probabilities_KNC[1, 7, 0] = math.nan
     broken = metrics(probabilities_KNC, targets_KN)
-    for name, metric_K in together.items():
+    for name, metric_K in batched.items():
         assert broken[name][1].isnan()
         assert torch.equal(broken[name][::2], metric_K[::2])
 
@@ -264,7 +262,7 @@ def test_directions() -> None:
         (predictions_KNT + values_KNT) / 2, values_KNT
     )
     for name in worse:
-        assert (good[name] > worse[name]).all() == (better(name) == "max")
-        assert (good[name] < worse[name]).all() == (better(f"val/{name}") == "min")
+        assert (good[name] > worse[name]).all() == (direction(name) == "max")
+        assert (good[name] < worse[name]).all() == (direction(f"val/{name}") == "min")
     assert set(worse) >= HIGHER_IS_BETTER
-    assert better("test/loss") == "min"
+    assert direction("test/loss") == "min"

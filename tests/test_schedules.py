@@ -1,4 +1,4 @@
-"""Every schedule against torch's, alone and stacked, with and without warm-up.
+"""Every schedule compared with torch's, single and stacked, with and without warm-up.
 
 Shapes: K members.
 """
@@ -21,7 +21,7 @@ from mlplab.stacking import select, stack
 
 TOTAL = 60
 
-# word -> fields, torch's class and arguments; ten words, each as (fields, build)
+# (name, fields, function that builds torch's scheduler)
 CASES = [
     ("constant", {}, lambda o: lr_scheduler.LambdaLR(o, lambda t: 1.0)),
     ("step", {"step_size": 7, "gamma": 0.5}, lambda o: lr_scheduler.StepLR(o, 7, 0.5)),
@@ -79,9 +79,9 @@ CASES = [
     ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, TOTAL, 2.0)),
     ("polynomial", {"power": 0.5}, lambda o: lr_scheduler.PolynomialLR(o, TOTAL, 0.5)),
 ]
-IDS = [f"{word}-{number}" for number, (word, _, _) in enumerate(CASES)]
+IDS = [f"{choice}-{number}" for number, (choice, _, _) in enumerate(CASES)]
 
-# What three members take for each field.
+# The value of each field for three members.
 MEMBERS = {
     "warmup": (0.0, 5.0, 2.5),
     "warmup_start": (0.1, 0.0, 0.5),
@@ -112,22 +112,22 @@ def torch_factors(build, num=TOTAL):
     return factors
 
 
-def members(word):
-    kind = SCHEDULES[word]
+def members(choice):
+    kind = SCHEDULES[choice]
     return [
         kind(**{name: MEMBERS[name][k] for name, rule in rules(kind).items() if rule.varies})
         for k in range(3)
     ]
 
 
-def test_every_word_is_compared_with_torch():
+def test_every_choice_is_compared_with_torch():
     assert len(SCHEDULES) >= 8
-    assert {word for word, _, _ in CASES} | {"plateau"} == set(SCHEDULES)
+    assert {choice for choice, _, _ in CASES} | {"plateau"} == set(SCHEDULES)
 
 
-@pytest.mark.parametrize(("word", "fields", "build"), CASES, ids=IDS)
-def test_equals_torchs(word, fields, build):
-    schedule = SCHEDULES[word](**fields)
+@pytest.mark.parametrize(("choice", "fields", "build"), CASES, ids=IDS)
+def test_equals_torchs(choice, fields, build):
+    schedule = SCHEDULES[choice](**fields)
     ours = [schedule.factor(t, TOTAL) for t in range(TOTAL)]
     assert all(isinstance(factor, float) for factor in ours)
     assert_close(ours, torch_factors(build), rtol=0, atol=1e-12)
@@ -141,28 +141,28 @@ def test_equals_torchs(word, fields, build):
         20.0,
     ],
 )
-@pytest.mark.parametrize("word", SCHEDULES)
-def test_members_together_equal_members_alone(word, total):
-    parts = members(word)
-    together, alone = (
-        stack(parts),
+@pytest.mark.parametrize("choice", SCHEDULES)
+def test_stacked_members_equal_single_members(choice, total):
+    schedules = members(choice)
+    stacked, single = (
+        stack(schedules),
         [total] * 3 if isinstance(total, float) else total[:, 0].tolist(),
     )
     for t in range(TOTAL):
-        factor_K1 = torch.as_tensor(together.factor(t, total))
+        factor_K1 = torch.as_tensor(stacked.factor(t, total))
         assert factor_K1.dtype == torch.float64
         assert factor_K1.shape == (3, 1)
         assert_close(
             factor_K1[:, 0].tolist(),
-            [part.factor(t, alone[k]) for k, part in enumerate(parts)],
+            [schedule.factor(t, single[k]) for k, schedule in enumerate(schedules)],
             rtol=0,
             atol=1e-12,
         )
 
 
-@pytest.mark.parametrize("word", SCHEDULES)
-def test_equal_members_of_unequal_length(word):
-    schedule, totals = SCHEDULES[word](), [60, 20, 7]
+@pytest.mark.parametrize("choice", SCHEDULES)
+def test_equal_members_of_unequal_length(choice):
+    schedule, totals = SCHEDULES[choice](), [60, 20, 7]
     for t in range(TOTAL):
         factor_K1 = torch.as_tensor(
             schedule.factor(t, torch.tensor(totals).unsqueeze(1)), dtype=torch.float64
@@ -177,23 +177,23 @@ def test_equal_members_of_unequal_length(word):
 
 @pytest.mark.parametrize("warmup", [0.0, 3.0, 100.0])
 @pytest.mark.parametrize("total", [1, 2, 3, 10])
-@pytest.mark.parametrize("word", SCHEDULES)
-def test_factors_are_finite_and_never_negative_even_after_the_end(word, total, warmup):
-    schedule = SCHEDULES[word](warmup=warmup)
+@pytest.mark.parametrize("choice", SCHEDULES)
+def test_factors_are_finite_and_never_negative_even_after_the_end(choice, total, warmup):
+    schedule = SCHEDULES[choice](warmup=warmup)
     for t in range(3 * total):
         assert 0 <= schedule.factor(t, total) <= 1 + 1e-12
 
 
 @pytest.mark.parametrize(
-    "word", [word for word in SCHEDULES if word not in ("one_cycle", "plateau")]
+    "choice", [choice for choice in SCHEDULES if choice not in ("one_cycle", "plateau")]
 )
-def test_warm_up_is_torchs_in_front_of_any(word):
-    fields, build = next((fields, build) for name, fields, build in CASES if name == word)
-    schedule = SCHEDULES[word](**fields, warmup=8, warmup_start=0.25)
+def test_warm_up_equals_torchs(choice):
+    fields, build = next((fields, build) for name, fields, build in CASES if name == choice)
+    schedule = SCHEDULES[choice](**fields, warmup=8, warmup_start=0.25)
 
     def sequence(optimizer):
-        parts = [lr_scheduler.LinearLR(optimizer, 0.25, 1.0, 8), build(optimizer)]
-        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[8])
+        schedules = [lr_scheduler.LinearLR(optimizer, 0.25, 1.0, 8), build(optimizer)]
+        return lr_scheduler.SequentialLR(optimizer, schedules, milestones=[8])
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SequentialLR calls what torch deprecates
@@ -223,19 +223,19 @@ def test_the_peak_of_one_cycle_is_the_learning_rate():
 
 
 @pytest.mark.parametrize("multiplier", [2, 3, 7])
-def test_restarts_start_again_at_exactly_1_a_long_way_out(multiplier):
-    """Rounding puts log(3^5) / log(3) below 5, where a period must not end one unit late."""
+def test_late_restarts_start_at_exactly_1(multiplier):
+    """Rounding gives log(3^5) / log(3) < 5, but the period must not end one unit late."""
     schedule = SCHEDULES["cosine_restarts"](period=2, multiplier=multiplier)
-    together = stack([schedule, replace(schedule, multiplier=1)])
+    stacked = stack([schedule, replace(schedule, multiplier=1)])
     start, length = 0, 2
     while start < 10**7:
         assert schedule.factor(start, 1) == 1.0
-        assert together.factor(start, 1)[0].item() == 1.0
+        assert stacked.factor(start, 1)[0].item() == 1.0
         assert schedule.factor(start + length - 1, 1) < 0.51
         start, length = start + length, length * multiplier
 
 
-# A metric that falls, wavers, breaks down, and stands still a hair better than before.
+# A metric that falls, wavers, is not finite, and then is constant and slightly better than before.
 METRICS = [math.sin(t * 1.3) * 0.2 + max(3 - 0.2 * t, 1.0) for t in range(40)]
 METRICS += [0.5, math.nan, math.nan, math.inf] + [0.4999] * 12 + [math.nan] * 9
 
@@ -260,22 +260,24 @@ def test_plateau_equals_torchs(mode, k):
 
 
 def test_plateau_members_together_equal_members_alone():
-    parts = members("plateau")
-    together, states = stack(parts), [part.init(1) for part in parts]
-    state = together.init(3)
+    schedules = members("plateau")
+    stacked, states = stack(schedules), [schedule.init(1) for schedule in schedules]
+    state = stacked.init(3)
     for t, metric in enumerate(METRICS):
         metric_K = torch.tensor([metric, -metric / 10 + 1, METRICS[-1 - t]], dtype=torch.float64)
-        state = together.observe(state, metric_K.unsqueeze(1) if t % 2 else metric_K)
-        states = [part.observe(states[k], metric_K[k : k + 1]) for k, part in enumerate(parts)]
+        state = stacked.observe(state, metric_K.unsqueeze(1) if t % 2 else metric_K)
+        states = [
+            schedule.observe(states[k], metric_K[k : k + 1]) for k, schedule in enumerate(schedules)
+        ]
         for name, value_K1 in state.items():
             assert value_K1.dtype == torch.float64
-            assert torch.equal(value_K1, torch.cat([lone[name] for lone in states]))
+            assert torch.equal(value_K1, torch.cat([single[name] for single in states]))
     rows = torch.tensor([0, 2])
-    kept = select(together, rows).observe(
+    remaining = select(stacked, rows).observe(
         {name: value[rows] for name, value in state.items()}, torch.tensor([1.0, 2.0])
     )
     assert torch.equal(
-        kept["factor"], together.observe(state, torch.tensor([1.0, 5.0, 2.0]))["factor"][rows]
+        remaining["factor"], stacked.observe(state, torch.tensor([1.0, 5.0, 2.0]))["factor"][rows]
     )
 
 
@@ -287,23 +289,23 @@ def test_plateau_counts_nan_as_no_improvement_from_the_first_on():
         assert schedule.current(state).item() == expected
 
 
-def test_plateau_observes_without_touching_its_argument():
+def test_plateau_does_not_change_its_argument():
     schedule = SCHEDULES["plateau"](patience=0)
     state = schedule.init(2)
     schedule.observe(state, torch.tensor([1.0, math.nan]))
     assert all(torch.equal(value, schedule.init(2)[name]) for name, value in state.items())
 
 
-@pytest.mark.parametrize("word", SCHEDULES)
-def test_callers_need_no_branch(word):
-    schedule = SCHEDULES[word]()
+@pytest.mark.parametrize("choice", SCHEDULES)
+def test_callers_need_no_branch(choice):
+    schedule = SCHEDULES[choice]()
     state = schedule.observe(schedule.init(3), torch.ones(3))
     assert torch.as_tensor(schedule.current(state)).max() == 1
     assert bool(state) == schedule.stateful
 
 
 @pytest.mark.parametrize(
-    ("word", "fields", "key"),
+    ("choice", "fields", "key"),
     [
         ("step", {"step_size": 0}, "step_size"),
         ("step", {"gamma": -1.0}, "gamma"),
@@ -318,7 +320,7 @@ def test_callers_need_no_branch(word):
         ("plateau", {"gamma": 1.0}, "gamma"),
     ],
 )
-def test_refuses(word, fields, key):
+def test_invalid_fields_are_rejected(choice, fields, key):
     with pytest.raises(FieldError) as caught:
-        SCHEDULES[word](**fields)
+        SCHEDULES[choice](**fields)
     assert caught.value.key == key

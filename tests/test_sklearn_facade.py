@@ -1,4 +1,4 @@
-"""The estimators for scikit-learn: its own checks, its tools, and that it is the same engine."""
+"""The scikit-learn estimators: scikit-learn's checks and tools, and equality with the engine."""
 
 from __future__ import annotations
 
@@ -27,43 +27,44 @@ EPOCHS = {"MLPClassifier": 30, "MLPRegressor": 30}
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 def test_it_passes_the_checks_of_scikit_learn(name):
-    """With as few epochs as pass; the campaign compares with what scikit-learn's own passes."""
+    """With the fewest epochs that pass; the campaign compares with scikit-learn's MLP."""
     mine = check_estimator(getattr(ours, name)(epochs=EPOCHS[name]), on_fail=None, on_skip=None)
-    assert [found["check_name"] for found in mine if found["status"] == "failed"] == []
-    assert sum(found["status"] == "passed" for found in mine) > 40
+    assert [check["check_name"] for check in mine if check["status"] == "failed"] == []
+    assert sum(check["status"] == "passed" for check in mine) > 40
 
 
 @pytest.mark.campaign("fuzz")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
-def test_it_passes_all_checks_that_scikit_learn_s_own_passes(name):
+def test_it_passes_all_checks_that_scikit_learns_mlp_passes(name):
     mine = check_estimator(getattr(ours, name)(epochs=120), on_fail=None, on_skip=None)
-    own = check_estimator(getattr(theirs, name)(max_iter=20), on_fail=None, on_skip=None)
-    status = {found["check_name"]: found["status"] for found in mine}
-    assert [check for check, found in status.items() if found == "failed"] == []
-    passed = {found["check_name"] for found in own if found["status"] == "passed"}
+    reference = check_estimator(getattr(theirs, name)(max_iter=20), on_fail=None, on_skip=None)
+    status = {check["check_name"]: check["status"] for check in mine}
+    assert [name for name, result in status.items() if result == "failed"] == []
+    passed = {check["check_name"] for check in reference if check["status"] == "passed"}
     assert {check for check in passed if status.get(check) != "passed"} == set()
     if name == "MLPClassifier":
         assert sum("multilabel" in check for check in passed) == 3
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_several_labels_a_row_are_learnt_each_for_itself():
+def test_multilabel_targets_are_learned():
     X, Y = make_multilabel_classification(600, 10, n_classes=4, random_state=0)
     model = make_pipeline(
         StandardScaler(), ours.MLPClassifier((32,), lr=0.01, epochs=60, random_state=0)
     )
-    found = model.fit(X[:400], Y[:400]).predict(X[400:])
+    predicted = model.fit(X[:400], Y[:400]).predict(X[400:])
     their_model = make_pipeline(
         StandardScaler(),
         theirs.MLPClassifier((32,), learning_rate_init=0.01, max_iter=60, random_state=0),
     )
     other = their_model.fit(X[:400], Y[:400]).predict(X[400:])
-    assert found.shape == (200, 4)
+    assert predicted.shape == (200, 4)
     assert (
-        f1_score(Y[400:], found, average="micro") > f1_score(Y[400:], other, average="micro") - 0.02
+        f1_score(Y[400:], predicted, average="micro")
+        > f1_score(Y[400:], other, average="micro") - 0.02
     )
-    assert ((model.predict_proba(X[400:]) > 0.5) == found).all()
+    assert ((model.predict_proba(X[400:]) > 0.5) == predicted).all()
     again = ours.MLPClassifier((8,), random_state=0)
     for _ in range(3):
         again.partial_fit(X, Y)
@@ -116,12 +117,12 @@ def test_clone_and_pickle(early):
 
 
 def test_it_is_the_engine_of_runs():
-    """The same weights, to the last bit, as the engine trains from settings."""
+    """The weights are bit-identical to those that the engine trains from settings."""
     import torch
     from building import make_settings
 
     from mlplab.data.preparation.examples import prepare
-    from mlplab.training import Loop, PreparedMember, build_populations
+    from mlplab.training import Loop, PreparedMember, build_population
 
     settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)
     prepared = prepare(settings.dataset, 5, True)
@@ -142,7 +143,7 @@ def test_it_is_the_engine_of_runs():
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
     loop = Loop(
-        build_populations(
+        build_population(
             [
                 PreparedMember(
                     dataclasses.replace(
@@ -159,23 +160,25 @@ def test_it_is_the_engine_of_runs():
 
 def test_an_ensemble_is_its_members():
     X, y = moons()
-    many = ours.MLPClassifier(
+    ensemble = ours.MLPClassifier(
         hidden=(8,), epochs=30, lr=0.01, n_members=5, random_state=10, dtype="float64"
     ).fit(X, y)
-    alone = [
+    single_fits = [
         ours.MLPClassifier(
             hidden=(8,), epochs=30, lr=0.01, random_state=10 + k, dtype="float64"
         ).fit(X, y)
         for k in range(5)
     ]
     np.testing.assert_allclose(
-        many.predict_proba(X), np.mean([m.predict_proba(X) for m in alone], axis=0), atol=1e-9
+        ensemble.predict_proba(X),
+        np.mean([m.predict_proba(X) for m in single_fits], axis=0),
+        atol=1e-9,
     )
-    assert many.n_members_ == 5
+    assert ensemble.n_members_ == 5
 
 
 @pytest.mark.parametrize(
-    ("given", "members", "dtype", "trained"),
+    ("input_dtype", "members", "dtype", "trained"),
     [
         (np.float64, 1, "auto", "float64"),
         (np.float32, 1, "auto", "float32"),
@@ -184,10 +187,12 @@ def test_an_ensemble_is_its_members():
         (np.float64, 1, "float32", "float32"),
     ],
 )
-def test_the_precision_is_that_of_x_and_single_for_an_ensemble(given, members, dtype, trained):
+def test_the_precision_is_that_of_x_and_single_for_an_ensemble(
+    input_dtype, members, dtype, trained
+):
     X, y = moons(60)
     model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(
-        X.astype(given), y
+        X.astype(input_dtype), y
     )
     assert model.fitted_.theta_KP.dtype == trained
     assert model.fitted_.settings.dtype == trained
@@ -195,7 +200,7 @@ def test_the_precision_is_that_of_x_and_single_for_an_ensemble(given, members, d
 
 @pytest.fixture
 def one_thread():
-    """Costs in processor time, which a busy machine does not change."""
+    """One thread, so that processor time measures the cost even on a busy machine."""
     import torch
 
     before = torch.get_num_threads()
@@ -208,7 +213,7 @@ def test_an_ensemble_is_better_than_its_median():
     X, y = moons(800, 1)
     X, X_test, y, y_test = train_test_split(X, y, train_size=400, random_state=0)
     fields = {"hidden": (16, 16), "epochs": 40, "lr": 0.01, "batch_size": 64}
-    together = ours.MLPClassifier(**fields, n_members=16, random_state=2).fit(X, y)
+    ensemble = ours.MLPClassifier(**fields, n_members=16, random_state=2).fit(X, y)
     losses = [
         log_loss(
             y_test,
@@ -219,7 +224,7 @@ def test_an_ensemble_is_better_than_its_median():
         )
         for k in range(5)
     ]
-    assert log_loss(y_test, together.predict_proba(X_test)) <= np.median(losses)
+    assert log_loss(y_test, ensemble.predict_proba(X_test)) <= np.median(losses)
 
 
 @pytest.mark.campaign("timing")
@@ -233,7 +238,7 @@ def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread
         ours.MLPClassifier(**fields, random_state=round_number).fit(X, y)
         one = time.process_time() - began
         began = time.process_time()
-        many = ours.MLPClassifier(**fields, n_members=32, random_state=round_number).fit(X, y)
+        ensemble = ours.MLPClassifier(**fields, n_members=32, random_state=round_number).fit(X, y)
         ratios.append((time.process_time() - began) / one)
     losses = [
         log_loss(
@@ -245,15 +250,15 @@ def test_an_ensemble_of_32_costs_little_and_is_better_than_its_median(one_thread
         )
         for k in range(5)
     ]
-    assert log_loss(y_test, many.predict_proba(X_test)) <= np.median(losses)
-    # 32 times the work; what is saved is what a small network wastes. The record, of larger ones
-    # too, is in docs/benchmarks.md.
+    assert log_loss(y_test, ensemble.predict_proba(X_test)) <= np.median(losses)
+    # 32 times the work, but the overhead of a small network is paid once. docs/benchmarks.md has
+    # the record, also of larger networks.
     assert np.median(ratios) <= 4
 
 
 @pytest.mark.parametrize("optimizer", ["adam", {"name": "momentum", "momentum": 0.8}, "nag"])
-def test_partial_fits_are_a_fit_in_pieces(optimizer):
-    """As many partial fits on the same rows, in one batch each, as epochs of a fit."""
+def test_partial_fits_equal_one_fit(optimizer):
+    """One partial fit per epoch of a fit, on the same rows in one batch."""
     X, y = moons(60)
     fields = {
         "hidden": (6,),
@@ -265,12 +270,12 @@ def test_partial_fits_are_a_fit_in_pieces(optimizer):
         "dtype": "float64",
     }
     whole = ours.MLPClassifier(**fields, epochs=12).fit(X, y)
-    pieces = ours.MLPClassifier(**fields)
+    partial = ours.MLPClassifier(**fields)
     for _ in range(12):
-        pieces.partial_fit(X, y, classes=[0, 1])
-    np.testing.assert_allclose(pieces.predict_proba(X), whole.predict_proba(X), rtol=1e-9)
-    assert pieces.n_iter_ == 12
-    pieces.partial_fit(X[:7], y[:7])  # other rows, and fewer
+        partial.partial_fit(X, y, classes=[0, 1])
+    np.testing.assert_allclose(partial.predict_proba(X), whole.predict_proba(X), rtol=1e-9)
+    assert partial.n_iter_ == 12
+    partial.partial_fit(X[:7], y[:7])  # other rows, and fewer
 
 
 def test_partial_fits_of_values_learn():
@@ -281,7 +286,7 @@ def test_partial_fits_of_values_learn():
     assert values.score(X, X[:, 0] * 100) > 0.9
 
 
-def test_partial_fit_refuses_new_classes():
+def test_partial_fit_rejects_new_classes():
     X, y = moons(60)
     with pytest.raises(ValueError, match="class 7"):
         ours.MLPClassifier().partial_fit(X, y).partial_fit(X, y + 7)
@@ -319,7 +324,7 @@ def test_several_values_keep_their_columns():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"activation": "rellu"}, "there is no such activation"),
         ({"optimizer": {"name": "adam", "momentum": 1}}, "has no key 'momentum'"),
@@ -333,13 +338,13 @@ def test_several_values_keep_their_columns():
         ({"l2": -1}, "l2"),
     ],
 )
-def test_what_is_refused(fields, told):
+def test_invalid_parameters_are_rejected(fields, message):
     X, y = moons(40)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         ours.MLPClassifier(**fields).fit(X, y)
 
 
-def test_divergence_is_told():
+def test_divergence_is_reported():
     X = np.random.default_rng(0).normal(size=(50, 2)) * 1e150
     with pytest.raises(ValueError, match="diverged"):
         ours.MLPRegressor(lr=1e300, optimizer="sgd", activation="relu").fit(X, X[:, 0])

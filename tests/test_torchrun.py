@@ -1,5 +1,5 @@
-"""One network over several processes: the numbers of one, checkpoints for any number of them, a
-process that is lost.
+"""One network on several processes: the numbers of one process, checkpoints for any number of
+processes, and a lost process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tiers import in_campaign
 from mlplab.runs.checkpoints import newest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-WORDS = [
+OVERRIDES = [
     "dataset=moons",
     "dataset.num_samples=300",
     "model.hidden=12-8",
@@ -32,7 +32,7 @@ WORDS = [
 
 
 def start_ranks(size, *arguments):
-    """The command as so many ranks, in the environment that torchrun would give them."""
+    """Start the command as `size` ranks, in the environment that torchrun would set."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -44,7 +44,7 @@ def start_ranks(size, *arguments):
 
 
 def finish(ranks):
-    """Exit codes, and what all of them printed and complained of."""
+    """Wait for the ranks, and return exit codes, joined output and joined errors."""
     texts = [process.communicate(timeout=120) for process in ranks]
     output, errors = ("".join(column) for column in zip(*texts, strict=True))
     return [process.returncode for process in ranks], output, errors
@@ -57,12 +57,12 @@ def run_ranks(size, *arguments):
 
 
 def gap(one, other):
-    """Largest difference of the weights, the best and the last."""
-    found = 0.0
+    """The largest difference of the best or the last weights."""
+    largest = 0.0
     for name in ("weights.safetensors", "checkpoints/last.safetensors"):
         mine, theirs = load_file(f"{one}/{name}"), load_file(f"{other}/{name}")
-        found = max(found, *(float((mine[key] - theirs[key]).abs().max()) for key in mine))
-    return found
+        largest = max(largest, *(float((mine[key] - theirs[key]).abs().max()) for key in mine))
+    return largest
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def gap(one, other):
     ],
 )
 def test_four_processes_train_the_network_of_one(more, limit):
-    arguments = ["train", *WORDS, "training.epochs=6", *more]
+    arguments = ["train", *OVERRIDES, "training.epochs=6", *more]
     run(*arguments, "hydra.run.dir=one")
     output = run_ranks(4, *arguments, "hydra.run.dir=four")
     assert output.count("four\n") == 1  # only the main rank reports
@@ -102,8 +102,8 @@ def test_four_processes_train_the_network_of_one(more, limit):
     assert four == {name: pytest.approx(value, abs=100 * limit) for name, value in one.items()}
 
 
-def test_a_checkpoint_goes_on_with_another_number_of_processes():
-    arguments = ["train", *WORDS, "dtype=float64"]
+def test_a_checkpoint_continues_with_another_number_of_processes():
+    arguments = ["train", *OVERRIDES, "dtype=float64"]
     run(*arguments, "training.epochs=6", "hydra.run.dir=whole")
     run_ranks(3, *arguments, "training.epochs=3", "hydra.run.dir=run")
     run_ranks(2, "resume", "run", "training.epochs=6")
@@ -113,13 +113,13 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes():
     assert gap("longer", "run") <= 1e-10
 
 
-INTERRUPTED = ["train", *WORDS, "dtype=float64", "training.epochs=60", "hydra.run.dir=run"]
+INTERRUPTED = ["train", *OVERRIDES, "dtype=float64", "training.epochs=60", "hydra.run.dir=run"]
 EACH_EPOCH = "tracking.checkpoint_epochs=1"
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_a_lost_process_ends_the_others_and_the_run_goes_on(lost):
-    """Held after a checkpoint, so that the lost rank dies in the middle of the training."""
+def test_a_lost_process_ends_the_others_and_the_run_can_resume(lost):
+    """The rank is killed in the middle of the training, which is paused after a checkpoint."""
     ranks = start_ranks(3, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
     # Only the main rank saves; the others wait for it in the next all-reduce.
     wait_until_paused(ranks[0])
@@ -138,7 +138,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(lost):
 
 
 def test_a_signal_stops_all_after_the_same_step():
-    """It comes to a rank that does not save, and the main rank learns of it with the gradients."""
+    """A rank that does not save receives it, and passes it to the main rank with the gradients."""
     ranks = start_ranks(2, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
     wait_until_paused(ranks[0])
     ranks[1].send_signal(signal.SIGTERM)
@@ -150,21 +150,21 @@ def test_a_signal_stops_all_after_the_same_step():
     assert not list(Path("run").rglob(".tmp-*"))
 
 
-def test_what_cannot_be_shared_is_refused():
-    codes, _, errors = finish(start_ranks(2, "train", *WORDS, "model.normalization=batch"))
+def test_unsupported_settings_are_rejected():
+    codes, _, errors = finish(start_ranks(2, "train", *OVERRIDES, "model.normalization=batch"))
     assert 0 not in codes
     assert "model.normalization=layer" in errors
     assert not Path("outputs").exists()
-    codes, _, errors = finish(start_ranks(2, "train", "-m", *WORDS, "optimizer.lr=0.1,0.2"))
+    codes, _, errors = finish(start_ranks(2, "train", "-m", *OVERRIDES, "optimizer.lr=0.1,0.2"))
     assert 0 not in codes
     assert "sweep.workers=N" in errors
 
 
 @pytest.mark.campaign("cluster")
 def test_torchrun_itself_starts_and_ends_the_ranks():
-    """With the elastic agent: the numbers of one process, and a rank that is killed."""
+    """With torchrun's elastic agent: the numbers of one process, and a killed rank."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    train = ["-m", "mlplab", "train", *WORDS, "dtype=float64", "training.epochs=6"]
+    train = ["-m", "mlplab", "train", *OVERRIDES, "dtype=float64", "training.epochs=6"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start_torchrun(*arguments):

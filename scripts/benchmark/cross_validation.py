@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""What 5 folds x 3 repeats cost against one fit of the same configuration, at 2,000 rows: pairs of
-one and the other, median of the ratios.
+"""Compare the cost of 5 folds x 3 repeats with one fit of the same configuration, at 2,000 rows.
+
+The result is the median ratio over pairs of measurements.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def main() -> None:
             )
             for i in range(15)
         ]
-        seconds(one), seconds(folds)  # warm
+        seconds(one), seconds(folds)  # warm-up
         ratios = [seconds(folds) / seconds(one) for _ in range(pairs)]
         print(
             f"hidden {hidden:>6}: 15 folds cost {statistics.median(ratios):.2f} fits (pairs:"

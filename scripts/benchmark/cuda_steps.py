@@ -1,13 +1,13 @@
-"""What one training step costs on CUDA: eager and as a captured graph, beside the CPU.
+"""Compare the cost of a training step on CUDA, eager and as a captured graph, with the CPU.
 
 Two networks, float32, cross-entropy, Adam: the lecture's 2-6-6-2 with batches of 32, in populations
 of 1 to 16384 members, and 784-256-128-10 with batches of 128, in populations of 1 to 64. A step is
 the next batch, gradient and update; nothing is evaluated or recorded. Times are medians.
 
 The captured graph is an experiment: training itself is eager. It replays the same step from static
-buffers, without the cost of launching each kernel from Python. "difference" is how far its weights
-are from those of the eager steps after as many steps; it belongs to the result, since a graph that
-computes something else is worth nothing.
+buffers, without the cost of launching each kernel from Python. "difference" is the largest
+difference between its weights and those of the eager steps after as many steps; it shows whether
+the graph computes the same.
 
 The file is not called cuda.py, which would hide NVIDIA's package `cuda` from torch.
 
@@ -41,14 +41,14 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Population, PreparedMember, build_populations
-from mlplab.training.threads import suited
+from mlplab.training import Population, PreparedMember, build_population
+from mlplab.training.threads import limit_threads
 from mlplab.training_options import STYLES
 
 LR = 0.01
-WARM_UP = 5  # steps in front of a measurement, and of a capture
-CHECKED = 50  # steps after which graph and eager are compared
-DISTINCT = 64  # members that are built; a larger population repeats them
+WARM_UP = 5  # steps before a measurement, and before a capture
+COMPARED_STEPS = 50  # steps after which graph and eager are compared
+MAX_DISTINCT = 64  # members that are built; a larger population repeats them
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def member(network: Network, seed: int, device: str, prepared: Prepared) -> Prep
 
 
 def data(network: Network) -> Prepared:
-    """Random features, and classes that a linear function of them decides."""
+    """Random features, and classes determined by a linear function of them."""
     rng = np.random.default_rng(0)
     num_features, num_classes = network.widths[0], network.widths[-1]
     x_NF = rng.normal(size=(network.num_examples, num_features))
@@ -116,12 +116,13 @@ def data(network: Network) -> Prepared:
 
 
 def population_of(network: Network, num_members: int, device: str) -> Population:
-    """Members beyond DISTINCT repeat the first ones: a step costs the same, and drawing 16384
-    initial networks takes longer than all the rest.
+    """Build a population whose members beyond MAX_DISTINCT repeat the first ones.
+
+    A step costs the same, and drawing 16384 initial networks would dominate the run time.
     """
     prepared = data(network)
-    distinct = min(num_members, DISTINCT)
-    population, _ = build_populations(
+    distinct = min(num_members, MAX_DISTINCT)
+    population, _ = build_population(
         [member(network, k, device, prepared) for k in range(distinct)]
     )
     rows = torch.arange(num_members, device=population.theta_KP.device) % distinct
@@ -129,7 +130,7 @@ def population_of(network: Network, num_members: int, device: str) -> Population
 
 
 class Eager:
-    """Steps as the training loop makes them."""
+    """Steps like those of the training loop."""
 
     def __init__(self, population: Population) -> None:
         self.population, self.step = population, 0
@@ -154,9 +155,10 @@ class Eager:
 
 
 class Captured(Eager):
-    """The same step as a CUDA graph. What changes between two replays lies in tensors: the batch in
-    buffers that are filled before each replay, the number of the step in one that the graph counts
-    up.
+    """The same step as a CUDA graph.
+
+    What changes between two replays is in tensors: the batch in buffers that are filled before each
+    replay, and the step number in a tensor that the graph increments.
     """
 
     def __init__(self, population: Population) -> None:
@@ -167,18 +169,18 @@ class Captured(Eager):
         self.batches = self._batches()
         self.x_KBF, self.y_KB = x_KBF.clone(), y_KB.clone()
         population.objective.batch = (self.x_KBF, self.y_KB, None)
-        # Allocations and libraries are warmed up on a stream of their own, as capturing needs it.
+        # capturing needs allocations and libraries to be warmed up on a separate stream
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 self._fill()
-                self._counted()
+                self._step_counted()
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         theta_KP = population.theta_KP
         with torch.cuda.graph(self.graph):
-            self._counted()
+            self._step_counted()
         if population.theta_KP.data_ptr() != theta_KP.data_ptr():
             raise RuntimeError("the update is not in place, so a replay would repeat one step")
         self.step = WARM_UP
@@ -188,7 +190,7 @@ class Captured(Eager):
         self.x_KBF.copy_(x_KBF)
         self.y_KB.copy_(y_KB)
 
-    def _counted(self) -> None:
+    def _step_counted(self) -> None:
         self.step_K1.add_(1)
         self._update(self.step_K1)
 
@@ -204,7 +206,7 @@ def synchronize(device: str) -> None:
 
 
 def microseconds(step: Callable[[], None], device: str, seconds: float, rounds: int) -> float:
-    """Median time of one step; a round takes about so many seconds."""
+    """The median time of one step; a round takes about `seconds`."""
     for _ in range(WARM_UP):
         step()
     synchronize(device)
@@ -223,12 +225,12 @@ def microseconds(step: Callable[[], None], device: str, seconds: float, rounds: 
 
 
 def difference(network: Network, num_members: int) -> float:
-    """The largest difference of a weight after CHECKED steps, eager and captured."""
+    """The largest difference of a weight between eager and captured after COMPARED_STEPS steps."""
     eager = Eager(population_of(network, num_members, "cuda"))
     captured = Captured(population_of(network, num_members, "cuda"))
-    for _ in range(CHECKED):
+    for _ in range(COMPARED_STEPS):
         eager()
-    while captured.step < CHECKED:
+    while captured.step < COMPARED_STEPS:
         captured()
     return float((eager.population.theta_KP - captured.population.theta_KP).abs().max())
 
@@ -237,12 +239,12 @@ def difference(network: Network, num_members: int) -> float:
 def measure(
     network: Network, num_members: int, cuda: bool, seconds: float, rounds: int
 ) -> dict[str, Any]:
-    """One row: microseconds of a step, and of a step of one network."""
+    """One row of the table: microseconds per step, and per step and network."""
     row: dict[str, Any] = {"network": network.name, "num_members": num_members}
     cpu = Eager(population_of(network, num_members, "cpu"))
     sizes = [entry.size for entry in cpu.population.network.layout.entries]
-    # the number of threads that the training loop chooses
-    with suited(num_members * network.batch_size * max(sizes)):
+    # the number of threads that the training loop uses
+    with limit_threads(num_members * network.batch_size * max(sizes)):
         row["cpu"] = microseconds(cpu, "cpu", seconds, rounds)
     if cuda:
         eager = Eager(population_of(network, num_members, "cuda"))
@@ -251,7 +253,7 @@ def measure(
             captured = Captured(population_of(network, num_members, "cuda"))
             row["graph"] = microseconds(captured, "cuda", seconds, rounds)
             row["difference"] = difference(network, num_members)
-        except RuntimeError as error:  # a failed experiment leaves the other numbers as they are
+        except RuntimeError as error:  # if the experiment fails, the other numbers are still valid
             row["graph_error"] = str(error).splitlines()[0]
     for name in ("cpu", "eager", "graph"):
         if name in row:
@@ -280,8 +282,8 @@ def line(row: dict[str, Any]) -> str:
         return f"{row[key]:12.2f}" if key in row else f"{'-':>12s}"
 
     def ratio(first: str, second: str, width: int) -> str:
-        known = first in row and second in row
-        return f"{row[first] / row[second]:{width}.2f}" if known else f"{'-':>{width}s}"
+        measured = first in row and second in row
+        return f"{row[first] / row[second]:{width}.2f}" if measured else f"{'-':>{width}s}"
 
     values = "".join(cell(key) for _, key in COLUMNS)
     last = f"{row['difference']:.1e}" if "difference" in row else row.get("graph_error", "-")
@@ -307,12 +309,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="run for a few seconds, as a check")
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu measures no graphs"
     )
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
+    parser.add_argument("--rounds", type=int, default=3, help="the result is their median")
     parser.add_argument("--output", type=Path, help="a JSON file for the numbers")
     arguments = parser.parse_args()
     cuda = arguments.device == "cuda"

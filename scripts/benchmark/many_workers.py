@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Simulated workers on the real plan: how much of their time is work, with 1,000,000 jobs,
-different speeds, and workers that die.
+"""Simulate workers on a real plan of 1,000,000 jobs, and report the fraction of time spent working.
 
-The pieces, their costs and the shards are those of mlplab.sweeps; a worker takes its own shard,
-then the dearest that is left anywhere, as `mlplab work` does. A worker that dies loses what it did
-since its last checkpoint, is replaced after a while, and its piece goes on where it was saved. What
-is not in it: the file system, on which a thousand workers look for pieces at once.
+Workers differ in speed and may crash. Work units, their costs and the shards are those of
+mlplab.sweeps: as in `mlplab work`, a worker processes its shard, then the most expensive unit left
+anywhere. A crashed worker loses the work since its last checkpoint and is replaced after a pause;
+its unit continues from the checkpoint. Not simulated: the file system, on which a thousand workers
+look for units at once.
 """
 
 from __future__ import annotations
@@ -23,115 +23,121 @@ from mlplab.sweeps.plan.scheduling import bands, cost, shards
 
 
 def plan(jobs: int, workers: int, groups: int) -> Plan:
-    """A plan of `groups` structures; of a job only its number matters here."""
+    """A plan with `groups` structures; only the numbers of the jobs matter here."""
     nothing: Any = None
     sizes = [jobs // groups] * groups
     populations = [
         Population(i, size, "", "", 20_000 * (1 + i % 5), 2_000 * (1 + i % 3))
         for i, size in enumerate(sizes)
     ]
-    pieces, at = [], 0
+    units, start = [], 0
     for i, size in enumerate(sizes):
-        for positions in split_work(range(at, at + size), 256, workers, MIN_SHARED):
-            pieces.append(WorkUnit(len(pieces), i, tuple(positions)))
-        at += size
+        for positions in split_work(range(start, start + size), 256, workers, MIN_SHARED):
+            units.append(WorkUnit(len(units), i, tuple(positions)))
+        start += size
     return Plan(
         "simulated",
         (),
-        tuple(Job(n, "", nothing) for n in range(at)),
-        tuple(pieces),
+        tuple(Job(n, "", nothing) for n in range(start)),
+        tuple(units),
         tuple(populations),
     )
 
 
-class Left:
-    """The pieces that nobody has taken, band by band: the next one at or behind a place, without
-    looking at those that are gone.
-    """
+class FreeUnits:
+    """The work units not yet taken, by band; finds the next one at or after an index quickly."""
 
     def __init__(self, costs: Sequence[float]) -> None:
         self.bands = bands(costs)
-        self._place = {
-            piece: (b, at) for b, band in enumerate(self.bands) for at, piece in enumerate(band)
+        self._band_and_index = {
+            unit: (b, i) for b, band in enumerate(self.bands) for i, unit in enumerate(band)
         }
-        # of each place, one nearer to the next free place
+        # for each index of a band, an index closer to the next free one (a disjoint-set forest)
         self._next = [list(range(len(band) + 1)) for band in self.bands]
         self.taken = bytearray(len(costs))
 
-    def take(self, piece: int) -> None:
-        self.taken[piece] = 1
-        band, at = self._place[piece]
-        self._next[band][at] = at + 1
+    def take(self, unit: int) -> None:
+        self.taken[unit] = 1
+        band, index = self._band_and_index[unit]
+        self._next[band][index] = index + 1
 
-    def _free(self, band: int, at: int) -> int:
-        following, end = self._next[band], at
+    def _next_free(self, band: int, index: int) -> int:
+        following, end = self._next[band], index
         while following[end] != end:
             end = following[end]
-        while following[at] != end:
-            following[at], at = end, following[at]
+        while following[index] != end:
+            following[index], index = end, following[index]
         return end
 
-    def dearest(self, number: int, workers: int) -> int | None:
-        """What a worker comes to that is through with its own shard: the order of
-        mlplab.sweeps.plan.scheduling.
-        """
+    def most_expensive(self, number: int, workers: int) -> int | None:
+        """The next unit of a worker whose shard is done, as in mlplab.sweeps.plan.scheduling."""
         for b, band in enumerate(self.bands):
-            at = self._free(b, len(band) * number // workers)
-            at = self._free(b, 0) if at == len(band) else at
-            if at < len(band):
-                return band[at]
+            index = self._next_free(b, len(band) * number // workers)
+            index = self._next_free(b, 0) if index == len(band) else index
+            if index < len(band):
+                return band[index]
         return None
 
 
 def simulate(
-    made: Plan, workers: int, seed: int, spread: float, deaths: float, interval: float, pause: float
+    sweep: Plan,
+    workers: int,
+    seed: int,
+    spread: float,
+    crash_rate: float,
+    interval: float,
+    pause: float,
 ) -> tuple[float, int]:
-    """(work / time of all workers, how many died). `deaths`: expected deaths of a worker in the
-    whole; interval and pause as parts of the ideal time.
+    """Return (work / time of all workers, number of crashes).
+
+    `crash_rate`: expected crashes per worker; `interval` (of checkpoints) and `pause` (before a
+    replacement) are fractions of the ideal time.
     """
     rng = random.Random(seed)
-    costs = [cost(made, piece) for piece in made.work_units]
+    costs = [cost(sweep, unit) for unit in sweep.work_units]
     speed = [rng.uniform(1 - spread, 1 + spread) for _ in range(workers)]
-    work = [own * rng.lognormvariate(0, 0.2) for own in costs]  # the plan's costs are estimates
+    work = [
+        estimate * rng.lognormvariate(0, 0.2) for estimate in costs
+    ]  # the plan's costs are estimates
     ideal = sum(work) / sum(speed)
-    # the next piece is the last of the list
-    own = [list(reversed(shard)) for shard in shards(costs, workers)]
-    left, open_pieces, died, end = Left(costs), len(costs), 0, 0.0
+    # reversed, so that the next unit is the last of the list
+    queues = [list(reversed(shard)) for shard in shards(costs, workers)]
+    free_units, num_open, crashes, end = FreeUnits(costs), len(costs), 0, 0.0
     free = [(0.0, number) for number in range(workers)]
-    # pieces whose worker died: (free from, piece, what is left of it)
+    # units whose worker crashed: (available from, unit, remaining work)
     waiting: list[tuple[float, int, float]] = []
-    while open_pieces:
+    while num_open:
         now, number = heapq.heappop(free)
         if waiting and waiting[0][0] <= now:
-            _, piece, rest = heapq.heappop(waiting)
+            _, unit, rest = heapq.heappop(waiting)
         else:
-            found = next_piece(own[number], left, number, workers)
-            if found is None:
+            next_unit = take_next(queues[number], free_units, number, workers)
+            if next_unit is None:
                 if waiting:
                     heapq.heappush(free, (waiting[0][0], number))
                 continue
-            left.take(found)
-            piece, rest = found, work[found]
-        took = rest / speed[number]
-        death = rng.expovariate(deaths / ideal) if deaths else float("inf")
-        if death < took:
-            died += 1
-            kept = max(0.0, death - rng.uniform(0, interval * ideal)) * speed[number]
-            heapq.heappush(waiting, (now + death, piece, rest - min(rest, kept)))
-            heapq.heappush(free, (now + death + pause * ideal, number))
+            free_units.take(next_unit)
+            unit, rest = next_unit, work[next_unit]
+        duration = rest / speed[number]
+        crash = rng.expovariate(crash_rate / ideal) if crash_rate else float("inf")
+        if crash < duration:
+            crashes += 1
+            saved = max(0.0, crash - rng.uniform(0, interval * ideal)) * speed[number]
+            heapq.heappush(waiting, (now + crash, unit, rest - min(rest, saved)))
+            heapq.heappush(free, (now + crash + pause * ideal, number))
             continue
-        open_pieces -= 1
-        end = max(end, now + took)
-        heapq.heappush(free, (now + took, number))
-    return ideal / end, died
+        num_open -= 1
+        end = max(end, now + duration)
+        heapq.heappush(free, (now + duration, number))
+    return ideal / end, crashes
 
 
-def next_piece(own: list[int], left: Left, number: int, workers: int) -> int | None:
-    """Of the worker's own shard, else the dearest that is left."""
-    while own:
-        if not left.taken[piece := own.pop()]:
-            return piece
-    return left.dearest(number, workers)
+def take_next(queue: list[int], free_units: FreeUnits, number: int, workers: int) -> int | None:
+    """The next unit of the worker's shard, else the most expensive one left."""
+    while queue:
+        if not free_units.taken[unit := queue.pop()]:
+            return unit
+    return free_units.most_expensive(number, workers)
 
 
 def main() -> None:
@@ -139,28 +145,29 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true")
-    given = parser.parse_args()
-    jobs, rounds = (10_000, 1) if given.smoke else (given.jobs, given.rounds)
-    for workers in (10, 100) if given.smoke else (10, 100, 1_000, 10_000):
-        began = time.perf_counter()
-        made = plan(jobs, workers, 10)
-        planned = time.perf_counter() - began
-        for label, spread, deaths in (
+    args = parser.parse_args()
+    jobs, rounds = (10_000, 1) if args.smoke else (args.jobs, args.rounds)
+    for workers in (10, 100) if args.smoke else (10, 100, 1_000, 10_000):
+        start = time.perf_counter()
+        sweep = plan(jobs, workers, 10)
+        planned = time.perf_counter() - start
+        for label, spread, crash_rate in (
             ("equal", 0.0, 0.0),
             ("speeds 0.5 to 1.5", 0.5, 0.0),
-            ("speeds 0.5 to 1.5, each dies 0.2 times", 0.5, 0.2),
+            ("speeds 0.5 to 1.5, 0.2 crashes per worker", 0.5, 0.2),
         ):
-            found = [
-                simulate(made, workers, seed, spread, deaths, 0.01, 0.01) for seed in range(rounds)
+            results = [
+                simulate(sweep, workers, seed, spread, crash_rate, 0.01, 0.01)
+                for seed in range(rounds)
             ]
-            least, died = (
-                min(efficiency for efficiency, _ in found),
-                max(number for _, number in found),
+            efficiency, crashes = (
+                min(efficiency for efficiency, _ in results),
+                max(number for _, number in results),
             )
-            who = f"{jobs:,} jobs, {len(made.work_units):,} pieces, {workers:,} workers, {label}"
+            case = f"{jobs:,} jobs, {len(sweep.work_units):,} units, {workers:,} workers, {label}"
             print(
-                f"{who}: efficiency {least:.3f} (least of {rounds}), {died} died; planned in"
-                f" {planned:.1f} s",
+                f"{case}: efficiency {efficiency:.3f} (minimum of {rounds}), {crashes} crashes;"
+                f" planned in {planned:.1f} s",
                 flush=True,
             )
 

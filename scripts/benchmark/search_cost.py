@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""A search with conditions and pruning against random search of as many full trials, on
-two_layer_radial: the best found, and the updates trained.
+"""Compare a conditional search with pruning with random search of as many full trials.
+
+On two_layer_radial; reports the best validation accuracy and the number of updates.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SPACE = {
 }
 
 
-def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
+def study(overrides: list[str], trials: int, seed: int) -> tuple[float, int, float]:
     """Best validation accuracy, updates of all trials, seconds."""
     space = json.dumps(SPACE).replace('"', "'").replace(" ", "")
     experiment = Path(tempfile.mkdtemp())
@@ -37,23 +38,23 @@ def study(words: list[str], trials: int, seed: int) -> tuple[float, int, float]:
         "sweep:\n"
         "  space: " + space.replace("'", '"') + "\n"
     )
-    typed = [
+    all_overrides = [
         "experiment=searched",
         f"seed={seed}",
         "dataset.seed=0",
         "tracking=off",
         "device=cpu",
         f"sweep.trials={trials}",
-        *words,
+        *overrides,
     ]
-    unfinished_checkpoints = time.perf_counter()
-    ended = Search(typed, [experiment], (), quiet=True).run(experiment / "sweep")
-    jobs = ended.results.jobs
+    start = time.perf_counter()
+    sweep = Search(all_overrides, [experiment], (), quiet=True).run(experiment / "sweep")
+    jobs = sweep.results.jobs
     best = max(job.metrics["val/accuracy"] for job in jobs if job.status == "done")
     return (
         best,
         sum(int(job.facts["steps"]) for job in jobs),
-        time.perf_counter() - unfinished_checkpoints,
+        time.perf_counter() - start,
     )
 
 
@@ -62,28 +63,28 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=5)
     parser.add_argument("--trials", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=40)
-    given = parser.parse_args()
-    ways = {
+    args = parser.parse_args()
+    variants = {
         "random, full trials": ["sweep.sampler=random", "sweep.parallel=256"],
         "tpe, halving": ["sweep.pruning=halving"],
         "tpe, hyperband": ["sweep.pruning=hyperband"],
     }
-    found: dict[str, list[tuple[float, int, float]]] = {way: [] for way in ways}
-    for seed in range(given.studies):
-        for way, words in ways.items():
-            found[way].append(
-                study([*words, f"training.epochs={given.epochs}"], given.trials, seed)
+    studies: dict[str, list[tuple[float, int, float]]] = {variant: [] for variant in variants}
+    for seed in range(args.studies):
+        for variant, overrides in variants.items():
+            studies[variant].append(
+                study([*overrides, f"training.epochs={args.epochs}"], args.trials, seed)
             )
-            best, steps, seconds = found[way][-1]
+            best, steps, seconds = studies[variant][-1]
             print(
-                f"study {seed}: {way:20s} best val/accuracy {best:.4f}, {steps:10,} updates,"
+                f"study {seed}: {variant:20s} best val/accuracy {best:.4f}, {steps:10,} updates,"
                 f" {seconds:6.1f} s",
                 flush=True,
             )
-    for way, own in found.items():
-        best, steps, seconds = (statistics.median(column) for column in zip(*own, strict=True))
+    for variant, values in studies.items():
+        best, steps, seconds = (statistics.median(column) for column in zip(*values, strict=True))
         print(
-            f"median:  {way:20s} best val/accuracy {best:.4f}, {steps:10,.0f} updates,"
+            f"median:  {variant:20s} best val/accuracy {best:.4f}, {steps:10,.0f} updates,"
             f" {seconds:6.1f} s"
         )
 

@@ -1,9 +1,8 @@
-"""What one training step of one network costs: mlplab against plain PyTorch, interleaved in one
-run.
+"""Compare the cost of a training step of one network: mlplab and plain PyTorch, interleaved.
 
 The workload: 500 points in 2-D, a 2-6-6-2 tanh network, cross-entropy, Adam, batches of 32, one
 thread. mlplab's times include the evaluation of every epoch and the writing of metrics.csv and the
-event file; the peers only train. Run: python scripts/benchmark/step_cost.py [--smoke]
+event file; the others only train. Run: python scripts/benchmark/step_cost.py [--smoke]
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 
 NUM_POINTS, BATCH = 500, 32
-WORDS = [
+OVERRIDES = [
     "dataset=circles",
     f"dataset.num_samples={NUM_POINTS}",
     "dataset.val=0",
@@ -70,10 +69,10 @@ def resident(x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
 
 
 def ours(num_members: int, epochs: int) -> None:
-    """Train and, for one member, record as a run does."""
-    settings = [settings_from_overrides([*WORDS, f"training.epochs={epochs}"])]
+    """Train with mlplab and, if there is one member, record the results like a run."""
+    settings = [settings_from_overrides([*OVERRIDES, f"training.epochs={epochs}"])]
     members = [s for s in settings for _ in range(num_members)]
-    population, _ = build_populations(prepare_members(members))
+    population, _ = build_population(prepare_members(members))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(population)
         record = Record(
@@ -81,7 +80,7 @@ def ours(num_members: int, epochs: int) -> None:
             settings[0],
             Preprocessing.of(prepare(settings[0].dataset, 0, True)),
             "",
-            loop.journal,
+            loop.history_buffer,
         )
         if num_members == 1:
             loop.listener = record.rows
@@ -104,7 +103,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="run for a few seconds, as a check")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -137,16 +136,16 @@ def main() -> None:
             1024,
         ),
     ]
-    found: dict[str, list[float]] = {name: [] for name, *_ in contenders}
+    microseconds: dict[str, list[float]] = {name: [] for name, *_ in contenders}
     for round_ in range(rounds + 1):
         for name, call, steps, num_members in contenders:
             value = measure(name, call, steps, num_members)[1]
             if round_:  # the first round warms up
-                found[name].append(value)
-    medians = {name: statistics.median(values) for name, values in found.items()}
+                microseconds[name].append(value)
+    medians = {name: statistics.median(values) for name, values in microseconds.items()}
     loader, lean = medians["torch, DataLoader"], medians["torch, resident tensors, fused Adam"]
     print(
-        f"{'microseconds a step and a network, medians of ' + str(rounds):48s}  time   of"
+        f"{'microseconds per step and network, medians of ' + str(rounds):48s}  time   of"
         " DataLoader   of resident"
     )
     for name, value in medians.items():

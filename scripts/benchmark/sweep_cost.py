@@ -1,9 +1,8 @@
-"""What a sweep costs as whole processes: mlplab against Hydra's basic launcher around a plain
-PyTorch script (plain/train.py).
+"""Compare the cost of a whole sweep: mlplab, and Hydra's basic launcher with plain/train.py.
 
 The workload: two_layer_radial, a 2-6-6-2 tanh network, Adam, batches of 32, 100 epochs, learning
 rate x seed; folders, event files and report included. The plain sweep is measured on 32 jobs and
-scaled; its start is counted once. Run: python scripts/benchmark/sweep_cost.py [--jobs 1024]
+extrapolated; its start is counted once. Run: python scripts/benchmark/sweep_cost.py [--jobs 1024]
 [--rounds 3] [--scaling] [--smoke]
 """
 
@@ -32,8 +31,8 @@ def rates(count: int) -> str:
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
-    """Seconds and peak memory (GiB) of a command."""
-    before = time.perf_counter()
+    """Run a command, and return its seconds and its peak memory (GiB)."""
+    start = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -42,7 +41,7 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
         env={**os.environ, "HYDRA_FULL_ERROR": "1"},
     )
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - before
+    seconds = time.perf_counter() - start
     if status:
         assert process.stderr is not None
         raise SystemExit(process.stderr.read().decode())
@@ -51,7 +50,7 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 
 def mlplab_sweep(jobs: int, epochs: int, folder: Path) -> tuple[float, float]:
     seeds = min(64, jobs)
-    words = [
+    overrides = [
         "dataset=two_layer_radial",
         f"dataset.num_samples={POINTS}",
         "dataset.val=0.2",
@@ -62,22 +61,29 @@ def mlplab_sweep(jobs: int, epochs: int, folder: Path) -> tuple[float, float]:
         f"seed=range({seeds})",
         "hydra.sweep.dir=sweep",
     ]
-    seconds, memory = timed([sys.executable, "-m", "mlplab", "train", "-m", *words], folder)
-    found = sum(1 for _ in (folder / "sweep" / "jobs").glob("*/summary.json"))
-    assert found == jobs, f"{found} of {jobs} jobs"
+    seconds, memory = timed([sys.executable, "-m", "mlplab", "train", "-m", *overrides], folder)
+    num_done = sum(1 for _ in (folder / "sweep" / "jobs").glob("*/summary.json"))
+    assert num_done == jobs, f"{num_done} of {jobs} jobs"
     assert (folder / "sweep" / "report.html").is_file()
     return seconds, memory
 
 
 def plain_sweep(jobs: int, epochs: int, folder: Path) -> float:
-    """Seconds of one job, the start of the program left out."""
-    words = [f"epochs={epochs}", f"num_samples={POINTS}", f"hydra.sweep.dir={folder / 'sweep'}"]
+    """Seconds of one job, without the start of the program."""
+    overrides = [f"epochs={epochs}", f"num_samples={POINTS}", f"hydra.sweep.dir={folder / 'sweep'}"]
     start = timed(
-        [sys.executable, str(PLAIN), *words, "epochs=0", f"hydra.run.dir={folder / 'start'}"],
+        [sys.executable, str(PLAIN), *overrides, "epochs=0", f"hydra.run.dir={folder / 'start'}"],
         folder,
     )[0]
     whole = timed(
-        [sys.executable, str(PLAIN), "-m", *words, f"lr={rates(2)}", f"seed=range({jobs // 2})"],
+        [
+            sys.executable,
+            str(PLAIN),
+            "-m",
+            *overrides,
+            f"lr={rates(2)}",
+            f"seed=range({jobs // 2})",
+        ],
         folder,
     )[0]
     return (whole - start) / jobs
@@ -92,37 +98,37 @@ def main() -> None:
     parser.add_argument(
         "--scaling",
         action="store_true",
-        help="cost a job from 64 to 4,096 jobs, without the plain sweep",
+        help="cost per job from 64 to 4,096 jobs, without the plain sweep",
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="128 jobs of 5 epochs: seconds, no ratio is claimed"
+        "--smoke", action="store_true", help="128 jobs of 5 epochs, as a check; prints no ratio"
     )
-    given = parser.parse_args()
-    if given.smoke:
-        given.jobs, given.epochs, given.rounds, given.plain_jobs = 128, 5, 1, 4
+    args = parser.parse_args()
+    if args.smoke:
+        args.jobs, args.epochs, args.rounds, args.plain_jobs = 128, 5, 1, 4
     print(
         f"{platform.platform()}, {os.cpu_count()} cores, python {platform.python_version()}, torch"
         f" {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    sizes = [64, 256, 1024, 4096] if given.scaling else [given.jobs]
+    sizes = [64, 256, 1024, 4096] if args.scaling else [args.jobs]
     results = []
-    for _ in range(given.rounds):
+    for _ in range(args.rounds):
         for jobs in sizes:
             folder = Path(tempfile.mkdtemp())
-            seconds, memory = mlplab_sweep(jobs, given.epochs, folder)
+            seconds, memory = mlplab_sweep(jobs, args.epochs, folder)
             row = {
                 "jobs": jobs,
                 "seconds": round(seconds, 2),
                 "ms a job": round(1000 * seconds / jobs, 2),
                 "peak GiB": round(memory, 2),
             }
-            if not given.scaling:
+            if not args.scaling:
                 plain = (
-                    plain_sweep(given.plain_jobs, given.epochs, folder / "plain")
+                    plain_sweep(args.plain_jobs, args.epochs, folder / "plain")
                     if (folder / "plain").mkdir() is None
                     else 0.0
                 )
-                if not given.smoke:  # of four short jobs it would be noise
+                if not args.smoke:  # the ratio of four short jobs is noise
                     row |= {
                         "plain ms a job": round(1000 * plain, 1),
                         "ratio": round(plain * jobs / seconds, 1),

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""Throughput of two workers against one, in turn, on a sweep of populations; and what an engine
-adds to the same sweep, its start included.
+"""Compare two workers with one, in turn, on a sweep of populations.
+
+With --engine, measure what the engine adds to the same sweep, including its start.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import time
 from pathlib import Path
 
 
-def seconds(words: list[str], threads: int | None, place: Path) -> float:
-    """Of the whole command."""
+def seconds(overrides: list[str], threads: int | None, folder: Path) -> float:
+    """The seconds of a whole `mlplab train -m` command."""
     env = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "mlplab", "train", "-m", *words],
-        cwd=place,
+    result = subprocess.run(
+        [sys.executable, "-m", "mlplab", "train", "-m", *overrides],
+        cwd=folder,
         env=env,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(done.stderr)
+    if result.returncode:
+        raise SystemExit(result.stderr)
     return time.perf_counter() - start
 
 
@@ -38,46 +39,46 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=128)
     parser.add_argument(
-        "--engine", help="slurm or ray: what it adds to two workers of this machine"
+        "--engine", help="slurm or ray: measure what it adds to two workers on this machine"
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     base = [
         "dataset=two_layer_radial",
         "model.hidden=16-16",
-        f"training.epochs={given.epochs}",
-        f"seeds={given.jobs}",
+        f"training.epochs={args.epochs}",
+        f"seeds={args.jobs}",
     ]
     base += ["optimizer.lr=0.003,0.01", "tracking=summary", "device=cpu"]
-    ways: dict[str, tuple[list[str], int | None]] = {
+    variants: dict[str, tuple[list[str], int | None]] = {
         "one worker": ([], None),
         "one worker, one thread": ([], 1),
         "two workers": (["sweep.workers=2"], None),
     }
-    if given.engine:
-        ways = {
+    if args.engine:
+        variants = {
             "local": (["sweep.workers=2"], None),
-            given.engine: (["sweep.workers=2", f"sweep.engine={given.engine}"], None),
+            args.engine: (["sweep.workers=2", f"sweep.engine={args.engine}"], None),
         }
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(given.rounds):
-        for way, (words, threads) in ways.items():
-            with tempfile.TemporaryDirectory() as place:
-                found[way].append(seconds([*base, *words], threads, Path(place)))
-            print(f"{way}: {found[way][-1]:.1f} s", flush=True)
-    for way, own in found.items():
-        print(f"median {way}: {statistics.median(own):.1f} s")
-    *others, last = found
-    for way in others:
-        ratios = [a / b for a, b in zip(found[way], found[last], strict=True)]
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
+    for _ in range(args.rounds):
+        for variant, (overrides, threads) in variants.items():
+            with tempfile.TemporaryDirectory() as folder:
+                times[variant].append(seconds([*base, *overrides], threads, Path(folder)))
+            print(f"{variant}: {times[variant][-1]:.1f} s", flush=True)
+    for variant, values in times.items():
+        print(f"median {variant}: {statistics.median(values):.1f} s")
+    *others, last = times
+    for variant in others:
+        ratios = [a / b for a, b in zip(times[variant], times[last], strict=True)]
         print(
-            f"{way} / {last}: {statistics.median(ratios):.2f}"
+            f"{variant} / {last}: {statistics.median(ratios):.2f}"
             f" ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
         )
-    if given.engine:
-        more = [b - a for a, b in zip(found["local"], found[last], strict=True)]
+    if args.engine:
+        extra = [b - a for a, b in zip(times["local"], times[last], strict=True)]
         print(
-            f"{given.engine} adds {statistics.median(more):.1f} s to each of its two shards"
-            f" ({', '.join(f'{one:.1f}' for one in more)})"
+            f"{args.engine} adds {statistics.median(extra):.1f} s to each of its two shards"
+            f" ({', '.join(f'{value:.1f}' for value in extra)})"
         )
 
 

@@ -1,6 +1,4 @@
-"""One page that tells the whole run: data, network, loss, optimizer, train, record. And the same,
-from a checkpoint on.
-"""
+"""A run from start to end: data, network, loss, optimizer, training, results; or its resumption."""
 
 from __future__ import annotations
 
@@ -30,39 +28,49 @@ from mlplab.runs.run import Run, load
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings
 from mlplab.terminal.progress import Progress
-from mlplab.training import DataCache, Loop, PreparedMember, Row, build_populations, prepare_members
+from mlplab.training import (
+    DataCache,
+    Loop,
+    Outcome,
+    PreparedMember,
+    Row,
+    build_population,
+    prepare_members,
+)
 from mlplab.training.determinism import determinism
 from mlplab.training.distributed import ProcessGroup, process_group
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mlplab.pictures.rendering.live_plotter import LivePlotter
 
 
 def run(
     settings: Settings,
-    place: Path | None = None,
+    folder: Path | None = None,
     quiet: bool = False,
     cache: DataCache | None = None,
 ) -> Run:
-    """Train one network and leave its folder (at `place`, or a new one below outputs/). Whoever
-    needs its data afterwards finds them in `cache`.
+    """Train one network and write its run folder: `folder`, or a new one below outputs/.
 
-    Raises DataError, IncompatibleSettingsError or FolderError for input that is refused, before a
-    folder is made. A run that diverges or is interrupted returns with that status; one that raises
-    leaves a folder with status `failed`.
+    Returns the finished run; one that diverged or was interrupted has that status. The prepared
+    data is left in `cache` for the caller. Raises DataError, IncompatibleSettingsError or
+    FolderError for invalid input, before a folder is created. If training raises, the folder has
+    the status `failed`.
     """
     with (
         Signals(raise_immediately=True) as signals,
         determinism(settings.deterministic),
-        process_group() as across,
+        process_group() as group,
     ):
         member = prepare_members([settings], cache)[0]
-        loop, reason = _loop(member, across)
-        if across is not None and not across.here.first:
-            run_rank(loop, across, signals)
-        with _folder(settings, place) as folder, log_to(folder) as log:
-            log.info("device %s: %s", loop.now.theta_KP.device, reason)
-            return _carry_out(folder, member, loop, signals, log, quiet)
+        loop, reason = _loop(member, group)
+        if group is not None and not group.rank_info.first:
+            run_rank(loop, group, signals)
+        with _create_folder(settings, folder) as path, log_to(path) as log:
+            log.info("device %s: %s", loop.population.theta_KP.device, reason)
+            return _train_and_record(path, member, loop, signals, log, quiet)
 
 
 def resume(
@@ -72,22 +80,21 @@ def resume(
     step: int | None = None,
     allowed: Sequence[str] = (),
 ) -> Run:
-    """Finish the run in a folder with these settings, from its newest good checkpoint, or that of
-    `step`; what is done is returned as it is.
+    """Finish the run in a folder, from its newest valid checkpoint or that of `step`.
 
-    `allowed`: the keys that may differ from those of the checkpoint. Raises ValueError
-    (CheckpointError, StateError, FolderError) where the checkpoint cannot be trusted, or is of
-    another run.
+    A finished run is returned unchanged. The keys in `allowed` may differ from the checkpoint's
+    settings. Raises CheckpointError, StateError or FolderError (all ValueErrors) if the checkpoint
+    is damaged or belongs to another run.
     """
     with (
         Signals(raise_immediately=True) as signals,
         determinism(settings.deterministic),
-        process_group() as across,
+        process_group() as group,
     ):
-        if across is not None and not across.here.first:
-            resume_rank(folder, settings, signals, across, step, allowed)
-        with _owned(folder):
-            return _resume(folder, settings, quiet, step, allowed, signals, across)
+        if group is not None and not group.rank_info.first:
+            resume_rank(folder, settings, signals, group, step, allowed)
+        with _locked(folder):
+            return _resume(folder, settings, quiet, step, allowed, signals, group)
 
 
 def _resume(
@@ -97,22 +104,22 @@ def _resume(
     step: int | None,
     allowed: Sequence[str],
     signals: Signals,
-    across: ProcessGroup | None,
+    group: ProcessGroup | None,
 ) -> Run:
     if step is None and is_finished(folder, allowed):
         return load(folder)
-    saved, complaints = find_checkpoint(folder, step)
+    saved, warnings = find_checkpoint(folder, step)
     member = prepare_members([settings])[0]
-    loop, reason = _loop(member, across)
+    loop, reason = _loop(member, group)
     with log_to(folder) as log:
-        log.info("resumed; device %s: %s", loop.now.theta_KP.device, reason)
-        for complaint in complaints:
-            log.warning(complaint)
+        log.info("resumed; device %s: %s", loop.population.theta_KP.device, reason)
+        for warning in warnings:
+            log.warning(warning)
         check_compatible(folder, saved, member, loop, allowed, log)
-        return _carry_out(folder, member, loop, signals, log, quiet, saved, resumed=True)
+        return _train_and_record(folder, member, loop, signals, log, quiet, saved, resumed=True)
 
 
-def _carry_out(
+def _train_and_record(
     folder: Path,
     member: PreparedMember,
     loop: Loop,
@@ -122,7 +129,7 @@ def _carry_out(
     saved: Saved | None = None,
     resumed: bool = False,
 ) -> Run:
-    """Train and record, from the start or from what was saved."""
+    """Train, and write the results; from the start, or from a checkpoint."""
     if not signals.installed:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
@@ -130,41 +137,43 @@ def _carry_out(
     refuse_links(folder / name for name in ("pictures", "projector"))
     write_data_report(folder, member, quiet)
     checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
-    keeper = CheckpointCallback(checkpoints, member.settings.tracking, signals, log=log)
+    checkpointer = CheckpointCallback(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:
-        keeper.restore(loop, saved)
+        checkpointer.restore(loop, saved)
     record = Record(
-        folder, member.settings, preprocessing, member.prepared.data_hash, loop.journal, resumed
+        folder,
+        member.settings,
+        preprocessing,
+        member.prepared.data_hash,
+        loop.history_buffer,
+        resumed,
     )
     try:
-        onlooker = _onlooker(record, member, log, quiet)
-        if onlooker is not None:
-            loop.observers.append(onlooker.observe)
-            keeper.attach_recorder(onlooker.recorder, saved)
+        live_plotter = _live_plotter(record, member, log, quiet)
+        if live_plotter is not None:
+            loop.observers.append(live_plotter.observe)
+            checkpointer.attach_recorder(live_plotter.recorder, saved)
         loop.after_step = (
-            keeper if loop.across is None else sync_signals(loop.across, signals, keeper)
+            checkpointer
+            if loop.process_group is None
+            else sync_signals(loop.process_group, signals, checkpointer)
         )
         _train(loop, record, member, signals, quiet)
         outcome = loop.outcomes()[0]
         if outcome.status == "done" and member.settings.tracking.level != "off":
-            keeper.save(loop)
-        best, last = (
-            to_module(member.settings, preprocessing, theta, buffers, member.settings.loss)
-            for theta, buffers in (
-                (outcome.theta_P, outcome.buffers),
-                (outcome.last_theta_P, outcome.last_buffers),
-            )
-        )
+            checkpointer.save(loop)
+        best, last = _modules(member.settings, preprocessing, outcome)
         stopped_by = signals.received if outcome.status == "interrupted" else None
-        device = str(loop.now.theta_KP.device)
+        device = str(loop.population.theta_KP.device)
         summary = record.finish(
-            outcome, best, last, device, keeper.elapsed, keeper.exact, stopped_by
+            outcome, best, last, device, checkpointer.elapsed, checkpointer.exact, stopped_by
         )
         log.info("%s: %s", outcome.status, outcome.reason)
-        if onlooker is not None and signals.received is None:
-            # the results are written; a signal only costs pictures now
-            signals.raise_immediately = True
-            onlooker.conclude(outcome, quiet)
+        if live_plotter is not None and signals.received is None:
+            signals.raise_immediately = (
+                True  # the results are written; a signal can only cost pictures
+            )
+            live_plotter.conclude(outcome, quiet)
         return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
     except BaseException:
         record.fail(traceback.format_exc())
@@ -174,19 +183,33 @@ def _carry_out(
         checkpoints.close()
 
 
-def _loop(member: PreparedMember, across: ProcessGroup | None) -> tuple[Loop, str]:
-    population, reason = build_populations([member])
+def _modules(
+    settings: Settings, preprocessing: Preprocessing, outcome: Outcome
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """The network with its best and with its last weights."""
+    best, last = (
+        to_module(settings, preprocessing, theta, buffers, settings.loss)
+        for theta, buffers in (
+            (outcome.theta_P, outcome.buffers),
+            (outcome.last_theta_P, outcome.last_buffers),
+        )
+    )
+    return best, last
+
+
+def _loop(member: PreparedMember, group: ProcessGroup | None) -> tuple[Loop, str]:
+    population, reason = build_population([member])
     loop = Loop(population)
-    if across is not None:
+    if group is not None:
         check_distributed_support(member.settings)
-        loop.across, reason = across, f"{reason}; one of {across.here.size} processes"
+        loop.process_group, reason = group, f"{reason}; one of {group.rank_info.size} processes"
     return loop, reason
 
 
-def _onlooker(
+def _live_plotter(
     record: Record, member: PreparedMember, log: logging.Logger, quiet: bool
 ) -> LivePlotter | None:
-    """Who draws, at the level of tracking that has pictures."""
+    """The callback that draws pictures, if the tracking level has pictures."""
     if member.settings.tracking.level != "full" or record.events is None:
         return None
     from mlplab.pictures.rendering.live_plotter import LivePlotter
@@ -197,8 +220,8 @@ def _onlooker(
 def _train(
     loop: Loop, record: Record, member: PreparedMember, signals: Signals, quiet: bool
 ) -> None:
-    """Until the end or a signal, whichever comes first; what was reached is kept either way."""
-    total = max(loop.now.watch.last_step_K.tolist())
+    """Train until the end or a signal; the results so far are recorded in both cases."""
+    total = max(loop.population.early_stopping.last_step_K.tolist())
     with Progress(total, member.settings.name, quiet=quiet, unit="steps") as bar:
 
         def listen(rows: Sequence[Row], names: tuple[str, ...]) -> None:
@@ -206,17 +229,17 @@ def _train(
             bar.update(rows[-1].step, dict(zip(names, rows[-1].values[:, 0].tolist(), strict=True)))
 
         loop.listener = listen
-        signals.raise_immediately = False  # from here on a signal is honored between two steps
+        signals.raise_immediately = False  # from now on a signal takes effect between two steps
         with contextlib.suppress(KeyboardInterrupt):
             signals.check()
             loop.run()
 
 
 @contextlib.contextmanager
-def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
+def _create_folder(settings: Settings, path: Path | None) -> Iterator[Path]:
     folder = (
-        runs.create(place)
-        if place is not None
+        runs.create(path)
+        if path is not None
         else runs.create_unique(runs.default_folder(Path("outputs"), settings.name))
     )
     try:
@@ -226,7 +249,7 @@ def _folder(settings: Settings, place: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    with runs.RunFolder(folder) as owner:
-        owner.lock()
+def _locked(folder: Path) -> Iterator[None]:
+    with runs.RunFolder(folder) as run_folder:
+        run_folder.lock()
         yield

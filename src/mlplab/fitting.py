@@ -1,4 +1,4 @@
-"""Arrays in, a fitted population out: the engine without configuration files and run folders.
+"""Fit a population to arrays, without configuration files and run folders.
 
 Shapes: N rows, F features, C classes, T targets, K members, P parameters.
 """
@@ -26,22 +26,23 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Loop, PreparedMember, build_populations
+from mlplab.training import Loop, PreparedMember, build_population
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
 
-Component: TypeAlias = "str | Mapping[str, Any]"
-"""A word, or a mapping with `name` and keys."""
+ComponentChoice: TypeAlias = "str | Mapping[str, Any]"
+"""The name of a component, or a mapping with `name` and keys."""
 
-BATCH = 200
-EVALUATIONS = 10
-BLOCK = 1 << 22
+MAX_AUTO_BATCH_SIZE = 200
+NUM_EVALUATIONS = 10  # of a fit without early stopping
+CHUNK_SIZE = 1 << 22  # numbers of a layer computed at once when predicting
 
 
 @dataclass
 class Fitted:
-    """Networks as they were fitted: weights [K, P], the best by validation loss where there was
-    one; and what predicting needs.
+    """Fitted networks and what they need to predict.
+
+    The weights [K, P] are the best by validation loss after early stopping, else the last.
     """
 
     settings: Settings
@@ -53,29 +54,26 @@ class Fitted:
     seeds: list[int]
     epochs: list[int]
     history: dict[str, list[float]]
-    state: Tree | None = None  # to go on from: after partial fits
+    state: Tree | None = None  # to continue from, after partial fits
 
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
-        """Mean over the members of class probabilities [N, C], or of values [N, T] in the target's
-        own units.
-        """
-        # what a row is predicted must not depend on the rows beside it
+        """Return the members' mean class probabilities [N, C], or values [N, T] in target units."""
+        # in float64, so that the prediction of a row does not depend on the other rows
         network, dtype = self._network(), torch.float64
         theta_KP = torch.from_numpy(self.theta_KP).to(dtype)
         buffers = {name: torch.from_numpy(value).to(dtype) for name, value in self.buffers.items()}
         members = len(theta_KP)
         views = network.layout.layers(network.layout.split(theta_KP))
         widest = max(network.num_features, *(layer.units for layer in network.layers))
-        rows = max(1, BLOCK // (members * widest))
-        found = []
+        rows = max(1, CHUNK_SIZE // (members * widest))
+        chunks = []
         with torch.no_grad():
             for start in range(0, len(x_NF), rows):
-                x_NF_part = torch.from_numpy(np.ascontiguousarray(x_NF[start : start + rows])).to(
-                    dtype
-                )
-                outputs = network.forward(views, x_NF_part.expand(members, -1, -1), buffers)
-                found.append(self.settings.loss.predict(outputs).mean(0))
-        scores = torch.cat(found).numpy()
+                chunk_NF = np.ascontiguousarray(x_NF[start : start + rows])
+                x_KNF = torch.from_numpy(chunk_NF).to(dtype).expand(members, -1, -1)
+                outputs = network.forward(views, x_KNF, buffers)
+                chunks.append(self.settings.loss.predict(outputs).mean(0))
+        scores = torch.cat(chunks).numpy()
         return np.asarray(scores if self.task.classifies else self.target_scaler.invert(scores))
 
     def _network(self) -> MLP:
@@ -85,30 +83,33 @@ class Fitted:
         return MLP(self.num_features, layers)
 
 
-def part(group: str, chosen: Component, **more: Any) -> Any:
-    """The part that a word or a mapping names; `more` are keys that it takes where it has them.
-    Raises ValueError.
+def make_component(group: str, choice: ComponentChoice, **defaults: Any) -> Any:
+    """Return the component of a group that is named by a string or a mapping.
+
+    `defaults` are values for keys that the choice leaves open; keys that the component does not
+    have are ignored. Raises ValueError for an unknown name, key or value.
     """
-    written = dict(chosen) if isinstance(chosen, Mapping) else {"name": chosen}
-    word = written.pop("name", None)
-    known = table(group)
-    if not isinstance(word, str) or word not in known:
+    overrides = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
+    name = overrides.pop("name", None)
+    classes = table(group)
+    if not isinstance(name, str) or name not in classes:
         raise ValueError(
-            f"{group} = {chosen!r}: there is no such {group}; there are {', '.join(sorted(known))}"
+            f"{group} = {choice!r}: there is no such {group}; choose one of"
+            f" {', '.join(sorted(classes))}"
         )
-    names = {field.name for field in dataclasses.fields(known[word])}
+    fields = {field.name for field in dataclasses.fields(classes[name])}
     keys = {
-        **{key: value for key, value in more.items() if key in names and value is not None},
-        **written,
+        **{key: value for key, value in defaults.items() if key in fields and value is not None},
+        **overrides,
     }
-    unknown = sorted(set(keys) - names)
+    unknown = sorted(set(keys) - fields)
     if unknown:
         raise ValueError(
-            f"{group} = {chosen!r}: {word} has no key {unknown[0]!r}; it has"
-            f" {', '.join(sorted(names)) or 'none'}"
+            f"{group} = {choice!r}: {name} has no key {unknown[0]!r}; its keys are"
+            f" {', '.join(sorted(fields)) or 'none'}"
         )
     try:
-        return known[word](**keys)
+        return classes[name](**keys)
     except FieldError as error:
         raise ValueError(f"{group}: {error}") from error
 
@@ -116,23 +117,24 @@ def part(group: str, chosen: Component, **more: Any) -> Any:
 def settings_of(
     params: Mapping[str, Any], seed: int, dtype: str, num_rows: int, task: Task
 ) -> Settings:
-    """The settings of one member."""
-    initializer = part("initializer", params["initializer"])
-    activation = part("activation", params["activation"])
+    """Build the settings of one member. Raises ValueError for invalid parameters."""
+    initializer = make_component("initializer", params["initializer"])
+    activation = make_component("activation", params["activation"])
     layer = {"dropout": params["dropout"], "normalization": params["normalization"]}
     if params["normalization"] not in ("none", "batch", "layer"):
         raise ValueError(
-            f"normalization = {params['normalization']!r} is none of none, batch, layer"
+            f"normalization = {params['normalization']!r} is not one of none, batch, layer"
         )
     layers = [Layer(int(units), activation, initializer, **layer) for units in params["hidden"]]
-    size = min(BATCH, num_rows) if params["batch_size"] == "auto" else int(params["batch_size"])
-    loss = resolve_auto_loss(part("loss", params["loss"]), task)
+    auto_size = min(MAX_AUTO_BATCH_SIZE, num_rows)
+    size = auto_size if params["batch_size"] == "auto" else int(params["batch_size"])
+    loss = resolve_auto_loss(make_component("loss", params["loss"]), task)
     if reason := loss.incompatibility(task):
         raise ValueError(f"loss = {params['loss']!r} {reason}")
     try:
         training = STYLES["minibatch"](
             epochs=int(params["epochs"]),
-            evaluate_every=_every(params),
+            evaluate_every=_evaluate_every(params),
             batch_size=size,
             shuffle=params["shuffle"],
             patience=int(params["patience"]) if params["early_stopping"] else None,
@@ -151,43 +153,39 @@ def settings_of(
         dataset=None,  # type: ignore[arg-type]
         layers=(*layers, Layer(0, None, initializer)),
         loss=loss,
-        optimizer=part("optimizer", params["optimizer"], lr=params["lr"]),
-        schedule=part("schedule", params["schedule"]),
+        optimizer=make_component("optimizer", params["optimizer"], lr=params["lr"]),
+        schedule=make_component("schedule", params["schedule"]),
         training=training,
         tracking=Tracking(level="off"),
         config={},
     )
 
 
-def _every(params: Mapping[str, Any]) -> int:
-    """Epochs between two evaluations on all rows. They decide when to stop; without that a few are
-    enough to notice divergence.
-    """
-    return 1 if params["early_stopping"] else max(1, int(params["epochs"]) // EVALUATIONS)
+def _evaluate_every(params: Mapping[str, Any]) -> int:
+    """Epochs between two evaluations: early stopping needs each epoch, divergence only a few."""
+    return 1 if params["early_stopping"] else max(1, int(params["epochs"]) // NUM_EVALUATIONS)
 
 
-class _Curve:
-    """The mean objective of each epoch's batches, and of the members that still train: what
-    scikit-learn calls loss_curve_.
-    """
+class _LossCurve:
+    """The objective of each epoch, averaged over batches and members in training: loss_curve_."""
 
     def __init__(self, loop: Loop) -> None:
         self.values: list[float] = []
         self._sums: list[Tensor] = []
-        self._seen = loop.step
+        self._last_step = loop.step
         loop.after_step = self
 
     def run(self, loop: Loop) -> None:
-        """Train; the loop leaves at its last step without a call."""
+        """Train; the loop does not call `after_step` after its last step."""
         loop.run()
-        if loop.step != self._seen:
+        if loop.step != self._last_step:
             self(loop)
 
     def __call__(self, loop: Loop) -> None:
         assert loop.objective_K is not None
-        self._seen = loop.step
-        batches = loop.now.batches
-        size = min(batches.portion, batches.used - (loop.batch - 1) * batches.portion)
+        self._last_step = loop.step
+        batches = loop.population.batches
+        size = min(batches.batch_size, batches.used - (loop.batch - 1) * batches.batch_size)
         self._sums.append(loop.objective_K * size)
         if loop.batch == batches.per_epoch:
             self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
@@ -206,27 +204,25 @@ def fit(
     weights: np.ndarray | None,
     weights_val: np.ndarray | None,
 ) -> Fitted:
-    """Train one network a seed, as one population. y is int64 [N] for classes, float64 [N, T] for
-    values (num_classes = 0).
+    """Train one network per seed, as one population.
+
+    y is int64 [N] for classes, or float64 [N, T] for values (num_classes = 0). Members that
+    diverge are left out with a warning; raises ValueError if all do.
     """
-    task = (
-        Task("classification", num_classes)
-        if num_classes
-        else Task("regression", num_targets=y.shape[1])
-    )
+    task = _task(num_classes, y)
     settings = [settings_of(params, seed, dtype, len(x), task) for seed in seeds]
     scaler = _target_scaler(settings[0], y, weights)
     prepared = _prepared(
         task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
     )
     loop = _loop(settings, prepared)
-    curve = _Curve(loop)
+    curve = _LossCurve(loop)
     curve.run(loop)
     outcomes = loop.outcomes()
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
         raise ValueError(
-            f"the network diverged: {outcomes[0].reason}. Scale the features, or lower lr"
+            f"the network diverged: {outcomes[0].reason}. Scale the features or reduce lr"
         )
     if len(healthy) < len(outcomes):
         warnings.warn(
@@ -234,7 +230,7 @@ def fit(
             stacklevel=4,
         )
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
-    kept = [
+    weights_and_buffers = [
         (o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers)
         for o in outcomes
     ]
@@ -243,7 +239,7 @@ def fit(
         task,
         x.shape[1],
         scaler,
-        kept,
+        weights_and_buffers,
         list(seeds),
         [o.epochs for o in outcomes],
         _history(outcomes, curve),
@@ -260,24 +256,23 @@ def fit_more(
     weights: np.ndarray | None,
     before: Fitted | None,
 ) -> Fitted:
-    """One more epoch on these rows, from the state in which the last call ended."""
-    task = (
-        Task("classification", num_classes)
-        if num_classes
-        else Task("regression", num_targets=y.shape[1])
-    )
-    known = list(seeds) if seeds is not None else before.seeds if before is not None else []
-    own = {**params, "epochs": 1, "early_stopping": False}
+    """Train one more epoch on these rows, from the state after the last call.
+
+    The first call passes `seeds`; later calls pass the result of the last one as `before`.
+    """
+    task = _task(num_classes, y)
+    member_seeds = list(seeds) if seeds is not None else before.seeds if before is not None else []
+    one_epoch = {**params, "epochs": 1, "early_stopping": False}
     settings = [
-        settings_of(own, seed, before.settings.dtype if before else dtype, len(x), task)
-        for seed in known
+        settings_of(one_epoch, seed, before.settings.dtype if before else dtype, len(x), task)
+        for seed in member_seeds
     ]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
     loop = _loop(settings, _prepared(task, scaler, (x, y, weights), None))
     done = len(before.history["train/loss"]) if before is not None else 0
     if before is not None:
         _continue(loop, before)
-    curve = _Curve(loop)
+    curve = _LossCurve(loop)
     curve.run(loop)
     outcomes = loop.outcomes()
     history = _history(outcomes, curve)
@@ -287,48 +282,49 @@ def fit_more(
             for name, values in before.history.items()
             if name in history
         }
-    kept = [(o.last_theta_P, o.last_buffers) for o in outcomes]
+    weights_and_buffers = [(o.last_theta_P, o.last_buffers) for o in outcomes]
+    epochs = [done + 1] * len(member_seeds)
     fitted = _fitted(
-        settings[0], task, x.shape[1], scaler, kept, known, [done + 1] * len(known), history
+        settings[0], task, x.shape[1], scaler, weights_and_buffers, member_seeds, epochs, history
     )
     fitted.state = copy.deepcopy(capture(loop))
     return fitted
 
 
+def _task(num_classes: int, y: np.ndarray) -> Task:
+    if num_classes:
+        return Task("classification", num_classes)
+    return Task("regression", num_targets=y.shape[1])
+
+
 def _continue(loop: Loop, before: Fitted) -> None:
-    """Put weights, optimizer and step count of the last call into a loop over other rows."""
-    population = loop.now
+    """Restore weights, optimizer and step count of the last call to a loop over other rows."""
+    population = loop.population
     if before.state is not None:
         tree = before.state
         per_epoch = population.batches.per_epoch
-        population.watch.last_step_K = torch.full_like(
-            population.watch.last_step_K, int(tree["step"]) + per_epoch
+        population.early_stopping.last_step_K = torch.full_like(
+            population.early_stopping.last_step_K, int(tree["step"]) + per_epoch
         )
         restore(loop, {**tree, "objectives": []}, [])
         loop.batch = 0
-        loop.now.watch.state_K.zero_()
-        loop.expect({int(tree["step"]) + per_epoch})
+        loop.population.early_stopping.state_K.zero_()
+        loop.set_last_steps({int(tree["step"]) + per_epoch})
         return
-    dtype = population.theta_KP.dtype
-    population.theta_KP = (
-        torch.from_numpy(before.theta_KP).to(population.theta_KP.device, dtype).clone()
-    )
+    device, dtype = population.theta_KP.device, population.theta_KP.dtype
+    population.theta_KP = torch.from_numpy(before.theta_KP).to(device, dtype).clone()
     for name, value in before.buffers.items():
-        population.buffers[name] = (
-            torch.from_numpy(value).to(population.theta_KP.device, dtype).clone()
-        )
+        population.buffers[name] = torch.from_numpy(value).to(device, dtype).clone()
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
 def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    population, _ = build_populations([PreparedMember(own, prepared) for own in settings])
+    population, _ = build_population([PreparedMember(s, prepared) for s in settings])
     return Loop(population)
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:
-    """Mean 0 and deviation 1 of the targets; a row counts by its weight, so that a weight of two is
-    a row given twice.
-    """
+    """Scale targets to mean 0 and deviation 1; a row with weight 2 counts as two rows."""
     if y.ndim == 1:
         return identity(1)
     if settings.loss.original_units:
@@ -364,18 +360,19 @@ def _prepared(
     )
 
 
-def _history(outcomes: Sequence[Any], curve: _Curve) -> dict[str, list[float]]:
-    """An entry an epoch: the train loss of the batches, and where rows were held out the mean of
-    theirs over the members that were still there.
+def _history(outcomes: Sequence[Any], curve: _LossCurve) -> dict[str, list[float]]:
+    """One entry per epoch: the train loss of the batches and, with held-out rows, their loss.
+
+    The latter is the mean over the members still in training.
     """
-    found = {"train/loss": curve.values}
+    history = {"train/loss": curve.values}
     if "val/loss" in outcomes[0].history.names:
         longest = max(len(outcome.history) for outcome in outcomes)
-        found["val/loss"] = [
+        history["val/loss"] = [
             float(np.mean([o.history["val/loss"][e] for o in outcomes if len(o.history) > e]))
             for e in range(1, longest)
         ]
-    return found
+    return history
 
 
 def _fitted(
@@ -383,20 +380,15 @@ def _fitted(
     task: Task,
     num_features: int,
     scaler: Scaler,
-    kept: Sequence[tuple[Tensor, dict[str, Tensor]]],
+    weights_and_buffers: Sequence[tuple[Tensor, dict[str, Tensor]]],
     seeds: list[int],
     epochs: list[int],
     history: dict[str, list[float]],
 ) -> Fitted:
-    buffers = {name: np.stack([own[name].numpy() for _, own in kept]) for name in kept[0][1]}
-    return Fitted(
-        settings,
-        task,
-        num_features,
-        scaler,
-        np.stack([theta.numpy() for theta, _ in kept]),
-        buffers,
-        seeds,
-        epochs,
-        history,
-    )
+    thetas, member_buffers = zip(*weights_and_buffers, strict=True)
+    buffers = {
+        name: np.stack([values[name].numpy() for values in member_buffers])
+        for name in member_buffers[0]
+    }
+    theta_KP = np.stack([theta.numpy() for theta in thetas])
+    return Fitted(settings, task, num_features, scaler, theta_KP, buffers, seeds, epochs, history)

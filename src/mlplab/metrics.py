@@ -1,8 +1,8 @@
-"""What tells how good a prediction is: a number for each member, on the device, in float64.
+"""Metrics of predictions, one value per member, computed on the device in float64.
 
 The cheap metrics are for every evaluation, the `final_` ones for the end of a run. All agree with
-scikit-learn; where it has no value, the number here is NaN. A member whose predictions hold a NaN
-gets NaN for its metrics, its neighbors are untouched.
+scikit-learn; where it is undefined, the metric here is NaN. A member whose predictions contain a
+NaN has NaN metrics; other members are not affected.
 
 Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """
@@ -19,9 +19,10 @@ HIGHER_IS_BETTER = frozenset(
 )
 
 
-def better(metric: str) -> str:
-    """The direction of a metric, "max" or "min". A split in front of the name, as in val/accuracy,
-    is allowed.
+def direction(metric: str) -> str:
+    """Return whether to maximize ("max") or minimize ("min") a metric.
+
+    The name may start with a split, as in val/accuracy.
     """
     return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
 
@@ -32,34 +33,34 @@ def classification_metrics(
     classes_KN: Tensor | None = None,
     mask_KN: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """accuracy: the share of examples whose most probable class is the target; of equal
-    probabilities the first class wins.
+    """Return accuracy [K]: the fraction of examples whose most probable class is the target.
 
-    `classes_KN`, where the caller knows them, are the classes decided for; then any scores will do
-    in the place of probabilities. `mask_KN` is False for examples that do not count.
+    Ties go to the first class. If `classes_KN` is passed, it has the predicted classes, and any
+    scores may be passed instead of probabilities. `mask_KN` is False for examples that do not
+    count.
     """
     hits_KN = (probabilities_KNC.argmax(-1) if classes_KN is None else classes_KN) == targets_KN
-    share_K = (
+    accuracy_K = (
         hits_KN.double().mean(1)
         if mask_KN is None
         else (hits_KN & mask_KN).sum(1).double() / mask_KN.sum(1)
     )
-    return {"accuracy": _spread_nan(share_K, probabilities_KNC)}
+    return {"accuracy": _spread_nan(accuracy_K, probabilities_KNC)}
 
 
 def final_classification_metrics(
     probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22
 ) -> dict[str, Tensor]:
-    """Every classification metric: accuracy, balanced_accuracy, f1, mcc, auroc, average_precision,
-    log_loss, brier.
+    """Return all classification metrics, each [K].
 
-    Members go in portions of about `max_entries` probabilities, which bounds the memory of sorting
-    and changes no number.
+    These are accuracy, balanced_accuracy, f1, mcc, auroc, average_precision, log_loss and brier.
+    Members are processed in chunks of about `max_entries` probabilities, which bounds the memory of
+    sorting and does not change the results.
     """
     rows = max(1, max_entries // max(1, probabilities_KNC[0].numel()))
     pairs = zip(torch.split(probabilities_KNC, rows), torch.split(targets_KN, rows), strict=True)
-    portions = [_all_classification_metrics(*pair) for pair in pairs]
-    return {name: torch.cat([portion[name] for portion in portions]) for name in portions[0]}
+    chunks = [_all_classification_metrics(*pair) for pair in pairs]
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
@@ -78,11 +79,11 @@ def _spread_nan(metric_K: Tensor, probabilities_KNC: Tensor) -> Tensor:
 def _confusion_metrics(
     predicted_KN: Tensor, targets_KN: Tensor, num_classes: int
 ) -> dict[str, Tensor]:
-    """Metrics of the table of counts.
+    """Metrics of the confusion matrix.
 
-    balanced_accuracy: mean recall of the classes that occur among the targets. f1: unweighted mean
-    over the classes that occur among targets or predictions. mcc: Matthews' correlation in
-    Gorodkin's form for many classes (2004), 0 where targets or predictions are all one class.
+    balanced_accuracy: mean recall of the classes that occur in the targets. f1: unweighted mean
+    over the classes that occur in targets or predictions. mcc: Matthews' correlation coefficient,
+    generalized to many classes by Gorodkin (2004); 0 if targets or predictions have one class.
     """
     num_members = len(targets_KN)
     member_K1 = torch.arange(num_members, device=targets_KN.device).unsqueeze(1)
@@ -111,7 +112,8 @@ def _confusion_metrics(
 def _ranking_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
     """Areas under the ROC and the precision-recall curve.
 
-    Two classes: that of class 1. More: the unweighted mean of each class against the rest.
+    With two classes they are those of class 1, else the unweighted mean of one class against the
+    rest.
     """
     num_classes = probabilities_KNC.shape[-1]
     classes = [1] if num_classes == 2 else range(num_classes)
@@ -121,14 +123,15 @@ def _ranking_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str,
 
 
 def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
-    """AUROC and average precision of one class, [K] each; equal scores are one threshold.
+    """AUROC and average precision of one class, [K] each; equal scores share a threshold.
 
-        auroc = (sum of the positives' midranks - P (P + 1) / 2) / (P * (N - P))          P
-        positives; Mann, Whitney 1947 average precision = mean over the positives i of  (positives
-        scored >= i) / (examples scored >= i)
+        auroc = (sum of the positives' midranks - P (P + 1) / 2) / (P * (N - P))
+        average precision = mean over the positives i of
+                            (positives scored >= i) / (examples scored >= i)
 
-    Without positives or negatives auroc is NaN; without positives average precision is 0, as
-    scikit-learn has it.
+    P is the number of positives; auroc is the statistic of Mann and Whitney (1947). Without
+    positives or negatives auroc is NaN; without positives average precision is 0, as in
+    scikit-learn.
     """
     num_examples = scores_KN.shape[1]
     sorted_KN, order_KN = scores_KN.sort(1)
@@ -140,7 +143,7 @@ def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
     auroc_K = (ranks_K - positives_K * (positives_K + 1) / 2) / (
         positives_K * (num_examples - positives_K)
     )
-    # Counts are integers: CUDA has no deterministic cumsum of floats.
+    # integer counts, since CUDA has no deterministic cumsum of floats
     counts_KN = positive_KN.long().flip(1).cumsum(1).flip(1)
     # the clamp is for NaN scores only
     reached_KN = counts_KN.gather(1, below_KN.clamp(max=num_examples - 1)).double()
@@ -150,12 +153,12 @@ def _areas(scores_KN: Tensor, positive_KN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    """log_loss: mean of -log p of the target, with p kept eps (of the dtype) away from 0 and 1, as
-    scikit-learn does.
+    """Proper scoring rules.
 
-    brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2]; for two classes half of
-    it, (p_1 - [1 = target])^2 in [0, 1]. Both are what scikit-learn's brier_score_loss gives by
-    default.
+    log_loss: mean of -log p of the target, with p clipped to [eps, 1 - eps] of the dtype, as in
+    scikit-learn. brier: mean over examples of sum_c (p_c - [c = target])^2, in [0, 2]; for two
+    classes half of it, (p_1 - [1 = target])^2 in [0, 1]. Both agree with scikit-learn's
+    brier_score_loss.
     """
     eps = torch.finfo(probabilities_KNC.dtype).eps
     index_KN1 = targets_KN.unsqueeze(-1)
@@ -168,8 +171,9 @@ def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[
 
 
 def total_squares(targets_KNT: Tensor) -> Tensor:
-    """Sum of squares about the mean, float64 [K, T]: what r2 compares with. It depends on the
-    targets only, so a caller may keep it.
+    """Return the sum of squares about the mean, float64 [K, T], with which r2 compares.
+
+    It depends only on the targets, so callers may compute it once.
     """
     targets_KNT = targets_KNT.double()
     return (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
@@ -181,14 +185,15 @@ def regression_metrics(
     total_KT: Tensor | None = None,
     mask_KN: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """mae, rmse and r2; of several targets each is computed alone and the results are averaged.
+    """Return mae, rmse and r2, each [K]: the mean over the targets of each target's metric.
 
-        mae = mean |f - y|      rmse = sqrt(mean (f - y)^2)      r2 = 1 - sum (f - y)^2 / sum (y -
-        mean y)^2
+        mae = mean |f - y|
+        rmse = sqrt(mean (f - y)^2)
+        r2 = 1 - sum (f - y)^2 / sum (y - mean y)^2
 
-    `total_KT` is `total_squares(targets_KNT)`, computed here when not given. r2 of a constant
-    target is 1 where the prediction is exact and else 0, r2 of fewer than two examples is NaN.
-    `mask_KN` is False for examples that do not count.
+    `total_KT` is `total_squares(targets_KNT)`, computed here by default. r2 of a constant target is
+    1 if the prediction is exact, else 0; r2 of fewer than two examples is NaN. `mask_KN` is False
+    for examples that do not count.
     """
     if mask_KN is not None:
         return _masked_regression_metrics(
@@ -233,8 +238,9 @@ def _r2(squares_KT: Tensor, total_KT: Tensor, num_examples: int) -> Tensor:
 def final_regression_metrics(
     predictions_KNT: Tensor, targets_KNT: Tensor, total_KT: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Every regression metric: mae, rmse, r2, and mape = mean |f - y| / max(|y|, 2.2e-16), a
-    fraction, as in scikit-learn.
+    """Return all regression metrics, each [K]: mae, rmse, r2 and mape.
+
+    mape = mean |f - y| / max(|y|, 2.2e-16) is a fraction, as in scikit-learn.
     """
     metrics = regression_metrics(predictions_KNT, targets_KNT, total_KT)
     targets_KNT = targets_KNT.double()

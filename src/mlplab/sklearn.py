@@ -4,10 +4,10 @@ GridSearchCV, cross_val_score, clone and pickle.
     from mlplab.sklearn import MLPClassifier
     model = MLPClassifier(hidden=(16, 16), activation="tanh", n_members=32).fit(X, y)
 
-Every part is chosen by its name, or by a mapping of its name and keys: optimizer={"name":
-"momentum", "momentum": 0.95}. Features are taken as they are (put a scaler in front); the targets
-of a regression are standardized inside and given back in their own units. With `n_members` networks
-that differ in their seeds train as one population and predict as their mean.
+Every component is chosen by its name, or by a mapping of its name and keys: optimizer={"name":
+"momentum", "momentum": 0.95}. Features are not scaled (put a scaler in front); the targets of a
+regression are standardized internally, and predictions are in the original units. With `n_members`,
+networks that differ in their seeds train as one population, and their mean is predicted.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from mlplab.fitting import Component, fit_more
+from mlplab.fitting import ComponentChoice, fit_more
 from mlplab.sklearn_base import Estimator, dense
 
 
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
-    """A feed-forward network that tells classes apart.
+    """A feed-forward network that predicts classes.
 
     `hidden`: units of each hidden layer, () for softmax regression. `activation`, `initializer`,
-    `loss`, `optimizer`, `schedule`: words of `mlplab list`, or mappings. `batch_size`: "auto" is
-    min(200, rows). `early_stopping` holds `validation_fraction` of the rows out, stops after
-    `patience` epochs without improvement, and keeps the best weights. `dtype`: "float32", half the
-    cost, "float64", or "auto", that of X, and single precision for several members; predictions are
-    worked out in double. `class_weight`: None, "balanced", or {class: weight}. `n_members`:
-    networks that predict as their mean.
+    `loss`, `optimizer`, `schedule`: names shown by `mlplab list`, or mappings. `batch_size`: "auto"
+    is min(200, rows). `early_stopping` holds out `validation_fraction` of the rows, stops after
+    `patience` epochs without improvement, and uses the best weights. `dtype`: "float32" (half the
+    cost), "float64", or "auto", the dtype of X, but float32 for several members; predictions are
+    computed in float64. `class_weight`: None, "balanced", or {class: weight}. `n_members`: number
+    of networks whose mean is predicted.
 
     Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_,
     n_members_.
@@ -43,12 +43,12 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def __init__(
         self,
         hidden: Sequence[int] = (100,),
-        activation: Component = "relu",
-        initializer: Component = "xavier_uniform",
-        loss: Component = "auto",
-        optimizer: Component = "adam",
+        activation: ComponentChoice = "relu",
+        initializer: ComponentChoice = "xavier_uniform",
+        loss: ComponentChoice = "auto",
+        optimizer: ComponentChoice = "adam",
         lr: float = 0.001,
-        schedule: Component = "constant",
+        schedule: ComponentChoice = "constant",
         dropout: float = 0.0,
         normalization: str = "none",
         l1: float = 0.0,
@@ -95,11 +95,10 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 that do not exclude
-        each other.
+        """Fit to X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 (multilabel).
 
-        `sample_weight` [N] says how much each row counts. Raises ValueError for input that is
-        refused.
+        `sample_weight` [N] weights the rows. Returns the estimator. Raises ValueError for invalid
+        input.
         """
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
@@ -110,13 +109,14 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             self._fit(X, codes, self._weights(X, y, sample_weight), 0)
             return self
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]}: there is nothing to tell apart")
+            raise ValueError(f"y has one class, {self.classes_[0]}: at least two are needed")
         self._fit(X, codes, self._weights(X, y, sample_weight), len(self.classes_))
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One more epoch on these rows, from where the last call ended. The first call names all
-        `classes`, unless y has them all.
+        """Train one more epoch on these rows, from the state after the last call.
+
+        The first call must name all `classes` unless y has them all. Returns the estimator.
         """
         first = not hasattr(self, "fitted_")
         X, y = validate_data(
@@ -129,11 +129,11 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             multi_output=True,
         )
         X = dense(X)
-        codes = self._more_codes(y, classes, first)
+        codes = self._partial_fit_codes(y, classes, first)
         weights = self._weights(X, y, sample_weight)
         if first:
             self._check()
-        self._take(
+        self._set_fitted(
             fit_more(
                 self._parameters(),
                 self._seeds() if first else None,
@@ -148,12 +148,12 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self
 
     def _parameters(self) -> dict[str, Any]:
-        """Labels that do not exclude each other are values between 0 and 1 to the engine."""
-        found = super()._parameters()
+        """Multilabel targets are trained as values between 0 and 1, with the bernoulli loss."""
+        params = super()._parameters()
         return (
-            {**found, "loss": "bernoulli"}
-            if self.multilabel_ and found["loss"] == "auto"
-            else found
+            {**params, "loss": "bernoulli"}
+            if self.multilabel_ and params["loss"] == "auto"
+            else params
         )
 
     def _codes(self, y: Any) -> np.ndarray:
@@ -166,8 +166,8 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         return np.asarray(codes.reshape(-1), np.int64)
 
-    def _more_codes(self, y: Any, classes: Any, first: bool) -> np.ndarray:
-        """Of the classes, or the number of labels, that the first call named."""
+    def _partial_fit_codes(self, y: Any, classes: Any, first: bool) -> np.ndarray:
+        """The codes of y by the classes, or the number of labels, of the first call."""
         if type_of_target(y) == "multilabel-indicator" or (not first and self.multilabel_):
             labels = dense(y)
             if not first and (
@@ -194,7 +194,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> np.ndarray | None:
         if self.multilabel_ and self.class_weight is not None:
             raise ValueError(
-                "class_weight is for classes that exclude each other, not for several labels a row"
+                "class_weight is for one class per row, not for several labels per row"
             )
         if sample_weight is None and self.class_weight is None:
             return None
@@ -206,20 +206,22 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities [N, C], columns in the order of classes_, or the probability of each
-        label [N, L]; of several members their mean. A row of which the network's output is not
-        finite has NaN.
+        """Return the probabilities of classes_ [N, C], or of each label [N, L].
+
+        They are the mean over the members. Rows for which the network's output is not finite are
+        NaN.
         """
         return self._scores(X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Their logarithms."""
+        """Return the logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row [N], or its labels [N, L] as 0 and 1. Raises
-        ValueError where the network's output is not finite.
+        """Return the most probable class of each row [N], or its labels [N, L] as 0 and 1.
+
+        Raises ValueError if the network's output is not finite.
         """
         scores = self._finite_scores(X)
         if self.multilabel_:
@@ -235,31 +237,33 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts one value or several.
 
-    The parameters are those of MLPClassifier, but for `class_weight`. Targets are standardized
-    inside, unless the loss works in their own units.
+    The parameters are those of MLPClassifier, except `class_weight`. Targets are standardized
+    internally, unless the loss needs their original units.
 
     Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_,
     validation_loss_curve_, n_members_.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from X [N, F] and values y [N] or [N, T]; `sample_weight` [N] says how much each
-        row counts.
+        """Fit to X [N, F] and values y [N] or [N, T]; `sample_weight` [N] weights the rows.
+
+        Returns the estimator. Raises ValueError for invalid input.
         """
         X, targets, weights = self._checked(X, y, sample_weight, True)
         self._fit(X, targets, weights, 0)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One more epoch on these rows, from where the last call ended. The targets keep the scale
-        of the first call.
+        """Train one more epoch on these rows, from the state after the last call.
+
+        The scaling of the targets is that of the first call. Returns the estimator.
         """
         first = not hasattr(self, "fitted_")
         X, targets, weights = self._checked(X, y, sample_weight, first)
         if first:
             self._check()
         seeds = self._seeds() if first else None
-        self._take(
+        self._set_fitted(
             fit_more(
                 self.get_params(deep=False),
                 seeds,
@@ -304,8 +308,9 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return dense(X), targets, weights
 
     def predict(self, X: Any) -> np.ndarray:
-        """Values [N], or [N, T] where y had columns; of several members their mean. Raises
-        ValueError where one is not finite.
+        """Return the predicted values [N], or [N, T] if y had columns: the mean over the members.
+
+        Raises ValueError if a value is not finite.
         """
         scores = self._finite_scores(X)
         return scores[:, 0] if self.one_dimensional_ else scores

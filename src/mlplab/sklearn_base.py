@@ -1,6 +1,4 @@
-"""What the estimators of mlplab.sklearn share: their parameters, seeds, the fit, and what
-scikit-learn asks of them.
-"""
+"""The base class of the estimators of mlplab.sklearn: parameters, seeds, fitting and tags."""
 
 from __future__ import annotations
 
@@ -15,23 +13,23 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlplab.finite import check_finite_outputs
-from mlplab.fitting import Component, Fitted, fit
+from mlplab.fitting import ComponentChoice, Fitted, fit
 
-_SEEDS = 2**31
+_NUM_SEEDS = 2**31
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
-    """What classifier and regressor share."""
+    """The base class of classifier and regressor."""
 
     def __init__(
         self,
         hidden: Sequence[int] = (100,),
-        activation: Component = "relu",
-        initializer: Component = "xavier_uniform",
-        loss: Component = "auto",
-        optimizer: Component = "adam",
+        activation: ComponentChoice = "relu",
+        initializer: ComponentChoice = "xavier_uniform",
+        loss: ComponentChoice = "auto",
+        optimizer: ComponentChoice = "adam",
         lr: float = 0.001,
-        schedule: Component = "constant",
+        schedule: ComponentChoice = "constant",
         dropout: float = 0.0,
         normalization: str = "none",
         l1: float = 0.0,
@@ -78,39 +76,40 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self._check()
         seeds = self._seeds()
-        parts: tuple[Any, ...] = (X, None, y, None, weights, None)
+        train_and_val: tuple[Any, ...] = (X, None, y, None, weights, None)
         if self.early_stopping:
             held_out = train_test_split(
                 np.arange(len(X)),
                 test_size=self.validation_fraction,
-                random_state=seeds[0] % _SEEDS,
+                random_state=seeds[0] % _NUM_SEEDS,
                 stratify=y if num_classes else None,
             )[1]
-            kept = np.setdiff1d(np.arange(len(X)), held_out)
-            parts = (
-                X[kept],
+            train = np.setdiff1d(np.arange(len(X)), held_out)
+            train_and_val = (
+                X[train],
                 X[held_out],
-                y[kept],
+                y[train],
                 y[held_out],
-                *(weights[rows] if weights is not None else None for rows in (kept, held_out)),
+                *(weights[rows] if weights is not None else None for rows in (train, held_out)),
             )
-        self._take(fit(self._parameters(), seeds, self._dtype(X), num_classes, *parts))
+        self._set_fitted(
+            fit(self._parameters(), seeds, self._dtype(X), num_classes, *train_and_val)
+        )
 
     def _parameters(self) -> dict[str, Any]:
-        """What the engine is told."""
+        """The parameters passed to `fit` and `fit_more`."""
         return dict(self.get_params(deep=False))
 
     def _check(self) -> None:
         for name in ("n_members", "epochs", "patience"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} = {value!r} is not a whole number of at least 1")
+                raise ValueError(f"{name} = {value!r} is not an integer of at least 1")
         if self.batch_size != "auto" and (
             not isinstance(self.batch_size, Integral) or self.batch_size < 1
         ):
             raise ValueError(
-                f"batch_size = {self.batch_size!r} is neither 'auto' nor a whole number of at"
-                " least 1"
+                f"batch_size = {self.batch_size!r} is neither 'auto' nor an integer of at least 1"
             )
         if self.early_stopping and not 0 < self.validation_fraction < 1:
             raise ValueError(
@@ -118,26 +117,31 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
 
     def _seeds(self) -> list[int]:
-        """One a member. An int gives neighboring seeds, so that the members of an ensemble are the
-        networks one would fit alone.
+        """One seed per member.
+
+        An integer random_state gives consecutive seeds, so that the members of an ensemble equal
+        networks fitted one by one.
         """
         if isinstance(self.random_state, Integral):
             return [int(self.random_state) + k for k in range(self.n_members)]
         return [
             int(seed)
-            for seed in check_random_state(self.random_state).randint(_SEEDS, size=self.n_members)
+            for seed in check_random_state(self.random_state).randint(
+                _NUM_SEEDS, size=self.n_members
+            )
         ]
 
     def _dtype(self, X: np.ndarray) -> str:
-        """That of X, as scikit-learn's networks do; single where members, which differ by far more
-        than it rounds, would cost twice as much.
+        """For "auto", the dtype of X, as in scikit-learn, or float32 for several members.
+
+        Members differ far more than float32 rounds, and float64 would cost twice as much.
         """
         if self.dtype != "auto":
             return self.dtype
         return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"
 
-    def _take(self, fitted: Fitted) -> None:
-        """What scikit-learn's own networks tell of a fit."""
+    def _set_fitted(self, fitted: Fitted) -> None:
+        """Set the attributes that scikit-learn's networks have after a fit."""
         self.fitted_ = fitted
         self.n_iter_ = max(fitted.epochs)
         self.n_members_ = len(fitted.epochs)
@@ -157,7 +161,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True  # taken, and made dense: a network reads every cell
+        tags.input_tags.sparse = True  # accepted and converted to dense: a network reads every cell
         tags.non_deterministic = False
         return tags
 

@@ -1,14 +1,14 @@
-"""Members that differ in every number, and how close two trainings must be.
+"""Members that differ in every number, and the tolerances of comparisons between devices.
 
 Tolerances are relative to the largest absolute value of what is compared (a member's weights, a
 column of its history), after about 30 steps.
 
-float64: 1e-9. The devices add in different orders, so a step differs in the last of 16 digits; the
-rest is room for the steps in between to amplify that.
+float64: 1e-9. The devices add in different orders, so a step differs in the last of 16 digits, and
+later steps amplify the difference.
 
-float32: 1e-2. A step differs in the last of 7 digits, and there are functions with kinks (relu) and
-signs (rprop, lion): where a value is within 1e-7 of one, the devices may take different sides. One
-such step moves a weight by up to twice the learning rate. A wrong formula is off by far more.
+float32: 1e-2. A step differs in the last of 7 digits. If a value is within 1e-7 of a kink (relu) or
+a change of sign (rprop, lion), the devices may take different sides, and such a step moves a weight
+by up to twice the learning rate. A wrong formula has a far larger error.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ EPOCHS = 8  # of 4 steps each
 TOLERANCE = {"float64": 1e-9, "float32": 1e-2}
 DTYPES = tuple(TOLERANCE)
 
-# Machines with CUDA that are lent for a check often have torch and little else; the engine needs no
-# more.
+# Test machines with CUDA often have torch and little else; the engine needs no more.
 needs_configuration = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("hydra", "tensorboard")),
     reason="Hydra or TensorBoard is not installed",
@@ -43,7 +42,7 @@ needs_configuration = pytest.mark.skipif(
 
 
 def varied(component: type[Component], k: int, **fields: Any) -> Any:
-    """The component of member k: each number that members may differ in does, but for `fields`."""
+    """The component of member k: every number that may vary differs by member, except `fields`."""
     numbers = {
         name: _number(getattr(component, name), rule, k)
         for name, rule in rules(component).items()
@@ -53,9 +52,7 @@ def varied(component: type[Component], k: int, **fields: Any) -> Any:
 
 
 def _number(default: float, rule: Rule, k: int) -> float:
-    """Near the default, and inside the range. Below it rather than above: what decays must not
-    grow.
-    """
+    """A number in the range near the default, rather below it, so that decays stay decays."""
     if rule.kind == "integer":
         return int(default) + k
     number = default * (1 - k / 50) if default else k / 100
@@ -81,7 +78,7 @@ def train_on(device: str, members: Sequence[Settings]) -> list[Outcome]:
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
-    """Equal to `tolerance` times the largest absolute finite value; NaN and infinity must agree."""
+    """Close to `tolerance` times the largest absolute finite value; NaN and infinity must agree."""
     actual, expected = _array(actual), _array(expected)
     finite = expected[np.isfinite(expected)]
     scale = np.abs(finite).max(initial=0.0)
@@ -99,9 +96,9 @@ def _array(values: Any) -> np.ndarray:
 def assert_same_outcome(actual: Outcome, expected: Outcome, tolerance: float) -> None:
     """The same length, history and last weights.
 
-    Accuracy is left out: it jumps where two outputs are equal, and it has a test of its own. The
-    best weights are too: they may be of either of two evaluations that are equal up to rounding. In
-    float32 so is the size of the updates: some optimizers divide a gradient near 0 by its own size.
+    Accuracy is not compared, since it jumps if two outputs are equal; a separate test covers it.
+    The best weights are not compared either: two evaluations may be equal up to rounding. In
+    float32, nor is the size of the updates: some optimizers divide a gradient near 0 by its size.
     """
     ignored = ("accuracy",) if tolerance < 1e-6 else ("accuracy", "update_ratio")
     assert (actual.status, actual.steps) == (expected.status, expected.steps)
@@ -112,7 +109,7 @@ def assert_same_outcome(actual: Outcome, expected: Outcome, tolerance: float) ->
             assert_close(actual.history[name], expected.history[name], tolerance, name)
     assert_close(actual.last_theta_P, expected.last_theta_P, tolerance, "weights")
     for name, values in expected.last_buffers.items():
-        # Outputs of a layer are about 1 in size, and their mean may be a small remainder.
+        # outputs of a layer are of order 1, but their mean may be much smaller
         np.testing.assert_allclose(
             _array(actual.last_buffers[name]), _array(values), rtol=0, atol=tolerance, err_msg=name
         )
@@ -121,17 +118,17 @@ def assert_same_outcome(actual: Outcome, expected: Outcome, tolerance: float) ->
 def assert_same_training(
     device: str, members: Sequence[Settings], tolerance: float | None = None
 ) -> None:
-    """The members trained together on the CPU, and on the device."""
+    """Compare the members, trained as one population on the CPU and on the device."""
     tolerance = TOLERANCE[members[0].dtype] if tolerance is None else tolerance
     expected = train_on(REFERENCE, members)
     actual = train_on(device, members)
-    for own, reference in zip(actual, expected, strict=True):
+    for outcome, reference in zip(actual, expected, strict=True):
         assert reference.last_theta_P.isfinite().all()
-        assert_same_outcome(own, reference, tolerance)
+        assert_same_outcome(outcome, reference, tolerance)
 
 
 def assert_bit_equal(actual: Outcome, expected: Outcome) -> None:
-    """Nothing differs, in any bit."""
+    """Every bit is equal."""
     assert (actual.status, actual.steps, actual.best_step) == (
         expected.status,
         expected.steps,

@@ -1,12 +1,12 @@
-"""The CPU against CUDA: the same networks, trained on both.
+"""Comparison of CUDA with the CPU: the same networks, trained on both.
 
-Every test in this folder is marked `cuda` and skipped where torch finds no CUDA device. The tests
-never name the device themselves, they ask for the fixture `device_under_test`. To run every test
+Every test in this folder is marked `cuda` and skipped if torch finds no CUDA device. The tests
+never name the device themselves; they use the fixture `device_under_test`. To run every test
 body on a machine without CUDA, name another device:
 
     MLPLAB_CUDA_TESTS_DEVICE=cpu python -m pytest tests/cuda
 
-That compares the CPU with itself: it proves that the tests run, and nothing about CUDA.
+That compares the CPU with itself: it shows that the tests run, but nothing about CUDA.
 
 The components are read from the tables ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES, INITIALIZERS and
 STYLES, so a new one is compared without a change here.

@@ -1,5 +1,5 @@
-"""Members of one population on the device: each equals the same network alone, whoever trains,
-leaves, joins or diverges beside it.
+"""Members of one population on the device: each equals the same network trained separately, even if
+others leave, join or diverge.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.training.determinism import determinism
 
-SHARED = [name for name, kind in OPTIMIZERS.items() if not kind.alone]
+STACKABLE = [name for name, kind in OPTIMIZERS.items() if not kind.single_network]
 
 
-def with_own_numbers(k, **fields):
-    """Member k: data, dropout, optimizer, penalties, clipping, schedule and length of its own."""
+def with_varied_numbers(k, **fields):
+    """Member k: data, dropout, optimizer, penalties, clipping, schedule and length differ."""
     base = make_settings(
         seed=k,
         optimizer=varied(OPTIMIZERS["adamw"], k, lr=0.01),
@@ -51,19 +51,19 @@ def with_own_numbers(k, **fields):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_members_with_own_numbers_and_lengths(dtype, device_under_test):
-    """Half of them end early, so that the population is made smaller while it trains."""
-    members = [with_own_numbers(k, dtype=dtype) for k in range(32)]
+def test_members_with_different_numbers_and_lengths(dtype, device_under_test):
+    """Half of the members end early, so the population shrinks during training."""
+    members = [with_varied_numbers(k, dtype=dtype) for k in range(32)]
     assert_same_training(device_under_test, members)
-    together = train_on(device_under_test, members)
-    assert len({outcome.steps for outcome in together}) > 4
+    batched = train_on(device_under_test, members)
+    assert len({outcome.steps for outcome in batched}) > 4
     for k in (0, 5, 17, 31):
-        alone = train_on(device_under_test, [members[k]])[0]
-        assert_same_outcome(together[k], alone, TOLERANCE[dtype])
+        single = train_on(device_under_test, [members[k]])[0]
+        assert_same_outcome(batched[k], single, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("name", SHARED)
-def test_a_member_equals_its_lone_run_for_every_optimizer(name, device_under_test):
+@pytest.mark.parametrize("name", STACKABLE)
+def test_a_member_equals_its_single_run_for_every_optimizer(name, device_under_test):
     members = [
         make_settings(
             seed=k,
@@ -73,9 +73,9 @@ def test_a_member_equals_its_lone_run_for_every_optimizer(name, device_under_tes
         )
         for k in range(NUM_MEMBERS)
     ]
-    together = train_on(device_under_test, members)
-    alone = train_on(device_under_test, members[-1:])[0]
-    assert_same_outcome(together[-1], alone, TOLERANCE["float64"])
+    batched = train_on(device_under_test, members)
+    single = train_on(device_under_test, members[-1:])[0]
+    assert_same_outcome(batched[-1], single, TOLERANCE["float64"])
 
 
 def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test):
@@ -104,7 +104,7 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test
 
 
 def test_members_that_join_later(device_under_test):
-    """As a search admits new trials while others train."""
+    """New trials are added while others train, as in a search."""
     from mlplab.sweeps.search.successive_halving import Rungs
     from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
     from mlplab.training import prepare_members
@@ -120,14 +120,16 @@ def test_members_that_join_later(device_under_test):
         )
         for seed in range(6)
     ]
-    own = [dataclasses.replace(s, device=device_under_test) for s in settings]
-    trials = [Trial(None, member, Rungs((2,), 3, "train/loss")) for member in prepare_members(own)]
-    cohort, waiting, outcomes = TrialPopulation(trials[:3]), trials[3:], {}
-    while cohort.trials:
-        cohort.advance()
-        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in cohort.leave()}
-        if waiting and cohort.trials:
-            cohort.admit(waiting)
+    on_device = [dataclasses.replace(s, device=device_under_test) for s in settings]
+    trials = [
+        Trial(None, member, Rungs((2,), 3, "train/loss")) for member in prepare_members(on_device)
+    ]
+    population, waiting, outcomes = TrialPopulation(trials[:3]), trials[3:], {}
+    while population.trials:
+        population.advance()
+        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in population.leave()}
+        if waiting and population.trials:
+            population.admit(waiting)
             waiting = []
     for seed, expected in enumerate(train_on("cpu", settings)):
         assert_same_outcome(outcomes[seed], expected, TOLERANCE["float64"])
@@ -140,13 +142,13 @@ def deterministic_cases():
     for name, loss in LOSSES.items():
         dataset = "two_layer_radial" if "classification" in loss.tasks else "quadratic"
         yield pytest.param({"loss": name, "dataset": dataset}, id=f"loss-{name}")
-    for name in SHARED:
+    for name in STACKABLE:
         yield pytest.param({"optimizer": name}, id=f"optimizer-{name}")
 
 
 @pytest.mark.parametrize("fields", [*deterministic_cases()])
 def test_deterministic_trainings_repeat_bit_by_bit(fields, device_under_test):
-    """With `deterministic=true`, torch raises for an operation that has no deterministic kernel."""
+    """With `deterministic=true`, torch raises for operations without a deterministic kernel."""
     layer = {"dropout": 0.1, "normalization": "batch"}
     members = with_seeds(
         make_settings(layer=layer, dtype="float32", clip_norm=1.0, epochs=2, **fields), 4
@@ -160,10 +162,10 @@ def test_deterministic_trainings_repeat_bit_by_bit(fields, device_under_test):
 def test_a_large_population(device_under_test):
     """Kernels with many blocks: 1024 members."""
     members = with_seeds(make_settings(training="batch", epochs=5), 1024)
-    together = train_on(device_under_test, members)
+    batched = train_on(device_under_test, members)
     for k in (0, 511, 1023):
-        alone = train_on("cpu", [members[k]])[0]
-        assert_same_outcome(together[k], alone, TOLERANCE["float64"])
-    thetas_KP = torch.stack([outcome.last_theta_P for outcome in together])
+        single = train_on("cpu", [members[k]])[0]
+        assert_same_outcome(batched[k], single, TOLERANCE["float64"])
+    thetas_KP = torch.stack([outcome.last_theta_P for outcome in batched])
     assert thetas_KP.isfinite().all()
     assert len(thetas_KP.unique(dim=0)) == 1024

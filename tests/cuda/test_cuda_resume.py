@@ -1,6 +1,4 @@
-"""A training that is interrupted on the device and resumed there equals the undisturbed one, bit by
-bit.
-"""
+"""A training that is interrupted and resumed on the device equals an undisturbed one bit by bit."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from comparing import assert_bit_equal, assert_close, needs_configuration, varie
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs import tree_file
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 EPOCHS = 10
@@ -28,8 +26,8 @@ class Stop(Exception):
 
 
 def new_loop(members, device):
-    own = [dataclasses.replace(settings, device=device) for settings in members]
-    return Loop(build_populations(prepare_members(own))[0])
+    on_device = [dataclasses.replace(settings, device=device) for settings in members]
+    return Loop(build_population(prepare_members(on_device))[0])
 
 
 def checkpoint_at(step, members, device):
@@ -44,14 +42,14 @@ def checkpoint_at(step, members, device):
     with pytest.raises(Stop):
         loop.run()
     loop.read()
-    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.journal.rows)})
+    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.history_buffer.rows)})
 
 
 def resumed(data, members, device):
     loop = new_loop(members, device)
     tree = tree_file.parse(data)
     restore(loop, tree["state"], unpack_rows(tree["rows"]))
-    assert loop.now.theta_KP.device.type == device
+    assert loop.population.theta_KP.device.type == device
     loop.run()
     return loop.outcomes()
 
@@ -62,11 +60,11 @@ def assert_resumes(members, device, steps=(2, 23)):
     undisturbed = loop.outcomes()
     for step in steps:
         outcomes = resumed(checkpoint_at(step, members, device), members, device)
-        for own, expected in zip(outcomes, undisturbed, strict=True):
-            assert_bit_equal(own, expected)
+        for actual, expected in zip(outcomes, undisturbed, strict=True):
+            assert_bit_equal(actual, expected)
 
 
-def with_own_numbers(k, optimizer, schedule="cosine", **fields):
+def with_varied_numbers(k, optimizer, schedule="cosine", **fields):
     settings = make_settings(
         seed=k,
         layer=LAYER,
@@ -78,9 +76,11 @@ def with_own_numbers(k, optimizer, schedule="cosine", **fields):
     return dataclasses.replace(settings, layers=(*hidden, settings.layers[-1]))
 
 
-@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if not kind.alone])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in OPTIMIZERS.items() if not kind.single_network]
+)
 def test_every_optimizer_resumes(name, device_under_test):
-    assert_resumes([with_own_numbers(k, name) for k in range(4)], device_under_test)
+    assert_resumes([with_varied_numbers(k, name) for k in range(4)], device_under_test)
 
 
 @pytest.mark.parametrize("class_name", ["LBFGS", "Adam", "SGD"])
@@ -92,24 +92,24 @@ def test_optimizers_of_torch_resume(class_name, device_under_test):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_resumes(name, device_under_test):
-    members = [with_own_numbers(k, "sgd", schedule=name) for k in range(3)]
+    members = [with_varied_numbers(k, "sgd", schedule=name) for k in range(3)]
     assert_resumes(members, device_under_test)
 
 
-def test_a_population_that_was_made_smaller_resumes(device_under_test):
-    """Most members have ended, and have left, before the checkpoint."""
-    members = [with_own_numbers(k, "adam", epochs=EPOCHS if k % 4 == 0 else 3) for k in range(8)]
+def test_a_population_that_has_shrunk_resumes(device_under_test):
+    """Most members have ended and left before the checkpoint."""
+    members = [with_varied_numbers(k, "adam", epochs=EPOCHS if k % 4 == 0 else 3) for k in range(8)]
     assert_resumes(members, device_under_test, steps=(23,))
 
 
-def test_a_checkpoint_of_the_device_goes_on_on_the_cpu(device_under_test):
-    """To other bits, and to the same numbers."""
-    members = [with_own_numbers(k, "sgd") for k in range(4)]
+def test_a_checkpoint_of_the_device_continues_on_the_cpu(device_under_test):
+    """The bits differ, but the numbers are close."""
+    members = [with_varied_numbers(k, "sgd") for k in range(4)]
     outcomes = resumed(checkpoint_at(23, members, device_under_test), members, "cpu")
     loop = new_loop(members, "cpu")
     loop.run()
-    for own, expected in zip(outcomes, loop.outcomes(), strict=True):
-        assert_close(own.last_theta_P, expected.last_theta_P, 1e-9)
+    for actual, expected in zip(outcomes, loop.outcomes(), strict=True):
+        assert_close(actual.last_theta_P, expected.last_theta_P, 1e-9)
 
 
 @needs_configuration
@@ -136,10 +136,10 @@ def test_a_run_that_was_interrupted_by_a_signal(
     undisturbed = experiment.run(settings, tmp_path / "undisturbed", quiet=True)
     save_when_due = CheckpointCallback.__call__
 
-    def interrupt(keeper, loop):
+    def interrupt(checkpointer, loop):
         if loop.step == 14:
             os.kill(os.getpid(), signal.SIGTERM)
-        save_when_due(keeper, loop)
+        save_when_due(checkpointer, loop)
 
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointCallback, "__call__", interrupt)
@@ -148,13 +148,16 @@ def test_a_run_that_was_interrupted_by_a_signal(
     run = experiment.resume(tmp_path / "run", settings, quiet=True)
     assert run.status == undisturbed.status == "done"
     for name in ("metrics.csv", "weights.safetensors", "checkpoints/last.safetensors"):
-        own, expected = (run.folder / name).read_bytes(), (undisturbed.folder / name).read_bytes()
-        assert own == expected, name
+        actual, expected = (
+            (run.folder / name).read_bytes(),
+            (undisturbed.folder / name).read_bytes(),
+        )
+        assert actual == expected, name
     assert "not bit-exact" not in (run.folder / "log.txt").read_text()
 
 
 def test_the_default_dtype_stays(device_under_test):
-    """torch.optim keeps numbers of its own in the default dtype: no test may change it."""
+    """torch.optim stores numbers in the default dtype, so no test may change it."""
     settings = make_settings(optimizer=build_component(OPTIMIZERS, "adam", lr=0.01), epochs=1)
     new_loop([settings], device_under_test).run()
     assert torch.get_default_dtype() == torch.float32

@@ -1,6 +1,4 @@
-"""Runs, sweeps and estimators that train on the device, and what is done with them on a machine
-without one.
-"""
+"""Runs, sweeps and estimators trained on the device, and loaded on a machine without one."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ from comparing import assert_close, needs_configuration
 
 import mlplab
 from mlplab.data.preparation.examples import prepare
-from mlplab.training import build_populations, prepare_members
-from mlplab.training.device import choose
+from mlplab.training import build_population, prepare_members
+from mlplab.training.device import choose_device
 
 QUICK = ["tracking=summary", "dtype=float64", "training.epochs=10"]
 CLASSIFICATION = ["dataset=two_layer_radial", "dataset.num_samples=200", *QUICK]
@@ -46,25 +44,25 @@ def raw_features(run, split="test"):
 
 
 @needs_configuration
-@pytest.mark.parametrize("words", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
-def test_a_run_equals_that_of_the_cpu(words, tmp_path, device_under_test):
-    own, reference = (
-        mlplab.run([*words, f"device={device}"], tmp_path / f"run{number}")
+@pytest.mark.parametrize("overrides", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
+def test_a_run_equals_that_of_the_cpu(overrides, tmp_path, device_under_test):
+    actual, reference = (
+        mlplab.run([*overrides, f"device={device}"], tmp_path / f"run{number}")
         for number, device in enumerate((device_under_test, "cpu"))
     )
-    assert torch.device(own.summary["device"]).type == device_under_test
-    assert next(own.module().parameters()).device.type == "cpu"
+    assert torch.device(actual.summary["device"]).type == device_under_test
+    assert next(actual.module().parameters()).device.type == "cpu"
     for name, value in reference.metrics.items():
-        assert own.metrics[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
-    rows = raw_features(own)
-    assert_close(own.predict(rows), reference.predict(rows), 1e-7)
+        assert actual.metrics[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
+    rows = raw_features(actual)
+    assert_close(actual.predict(rows), reference.predict(rows), 1e-7)
 
 
 @needs_configuration
-@pytest.mark.parametrize("words", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
-def test_a_run_is_loaded_where_there_is_no_cuda(words, tmp_path, device_under_test):
-    """In a process that sees no device, as on another machine."""
-    run = mlplab.run([*words, f"device={device_under_test}"], tmp_path / "run")
+@pytest.mark.parametrize("overrides", [CLASSIFICATION, REGRESSION], ids=["classes", "values"])
+def test_a_run_is_loaded_without_cuda(overrides, tmp_path, device_under_test):
+    """In a process without visible devices, as on another machine."""
+    run = mlplab.run([*overrides, f"device={device_under_test}"], tmp_path / "run")
     rows = raw_features(run)
     source = Path(mlplab.__file__).parents[1]
     done = subprocess.run(
@@ -81,8 +79,8 @@ def test_a_run_is_loaded_where_there_is_no_cuda(words, tmp_path, device_under_te
 
 
 @needs_configuration
-def test_a_configuration_of_the_device_is_loaded_where_there_is_none(tmp_path, monkeypatch):
-    """The same without a second process: device=cuda is what the folder says."""
+def test_a_configuration_of_the_device_is_loaded_without_one(tmp_path, monkeypatch):
+    """The same without a second process: the folder's configuration has device=cuda."""
     run = mlplab.run([*CLASSIFICATION, "device=cpu"], tmp_path / "run")
     config = run.folder / "config.yaml"
     config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
@@ -94,21 +92,21 @@ def test_a_configuration_of_the_device_is_loaded_where_there_is_none(tmp_path, m
 @needs_configuration
 def test_pictures_and_frames_of_a_run(tmp_path, device_under_test):
     pytest.importorskip("matplotlib")
-    words = ["experiment=xor_mlp", "tracking=full", "training.epochs=5"]
-    run = mlplab.run([*words, f"device={device_under_test}"], tmp_path / "run")
+    overrides = ["experiment=xor_mlp", "tracking=full", "training.epochs=5"]
+    run = mlplab.run([*overrides, f"device={device_under_test}"], tmp_path / "run")
     assert run.status == "done"
     assert any((run.folder / "pictures").iterdir())
     assert (run.folder / "frames.safetensors").is_file()
     assert "Traceback" not in (run.folder / "log.txt").read_text()
 
 
-def test_auto_takes_cuda_where_there_is_enough_work():
+def test_auto_selects_cuda_for_large_work():
     available = torch.cuda.is_available()
-    large, small = choose("auto", 1000, 10_000, 100), choose("auto", 1, 10, 10)
+    large, small = choose_device("auto", 1000, 10_000, 100), choose_device("auto", 1, 10, 10)
     assert large[0].type == ("cuda" if available else "cpu")
     assert small[0].type == "cpu"
     settings = make_settings(hidden=(1024, 1024), training="batch", epochs=1)
-    population, reason = build_populations(
+    population, reason = build_population(
         prepare_members([dataclasses.replace(settings, device="auto")])
     )
     assert population.theta_KP.device.type == large[0].type, reason
@@ -116,7 +114,7 @@ def test_auto_takes_cuda_where_there_is_enough_work():
 
 @needs_configuration
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["optimizer.lr=0.003,0.01", "seed=range(3)", "training.epochs=4,9"],
         ["validation=kfold", "validation.folds=3", "model.dropout=0.1"],
@@ -124,17 +122,17 @@ def test_auto_takes_cuda_where_there_is_enough_work():
     ],
     ids=["population", "folds", "one by one"],
 )
-def test_a_sweep_equals_that_of_the_cpu(words, tmp_path, device_under_test):
+def test_a_sweep_equals_that_of_the_cpu(overrides, tmp_path, device_under_test):
     pytest.importorskip("pandas")
-    own, reference = (
-        mlplab.sweep([*CLASSIFICATION, *words, f"device={device}"], tmp_path / f"sweep{number}")
+    actual, reference = (
+        mlplab.sweep([*CLASSIFICATION, *overrides, f"device={device}"], tmp_path / f"sweep{number}")
         for number, device in enumerate((device_under_test, "cpu"))
     )
-    assert len(own) == len(reference) > 1
-    assert set(own["status"]) == {"done"}
-    for name in (column for column in own.columns if str(column).endswith("/loss")):
-        np.testing.assert_allclose(own[name], reference[name], rtol=1e-6, err_msg=name)
-    for summary in Path(own.attrs["folder"]).glob("jobs/*/summary.json"):
+    assert len(actual) == len(reference) > 1
+    assert set(actual["status"]) == {"done"}
+    for name in (column for column in actual.columns if str(column).endswith("/loss")):
+        np.testing.assert_allclose(actual[name], reference[name], rtol=1e-6, err_msg=name)
+    for summary in Path(actual.attrs["folder"]).glob("jobs/*/summary.json"):
         assert torch.device(json.loads(summary.read_text())["device"]).type == device_under_test
 
 
@@ -164,11 +162,11 @@ def test_the_classifier_equals_that_of_the_cpu(normalization, n_members, device_
         )
         model.fit(X, y, sample_weight)
         fitted = model.predict_proba(X)
-        model.partial_fit(X, y)  # one more epoch, which goes on from the weights and statistics
+        model.partial_fit(X, y)  # one more epoch, which continues from the weights and statistics
         model.partial_fit(X, y)
         probabilities.append((fitted, model.predict_proba(X)))
-    for own, reference in zip(*probabilities, strict=True):
-        assert_close(own, reference, 1e-7)
+    for actual, reference in zip(*probabilities, strict=True):
+        assert_close(actual, reference, 1e-7)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -177,7 +175,7 @@ def test_the_regressor_equals_that_of_the_cpu(early_stopping, device_under_test)
 
     X, _ = moons()
     y = np.stack([X[:, 0] * X[:, 1], X.sum(1)], axis=1)
-    own, reference = (
+    actual, reference = (
         MLPRegressor(
             hidden=(16, 8),
             epochs=10,
@@ -190,10 +188,10 @@ def test_the_regressor_equals_that_of_the_cpu(early_stopping, device_under_test)
         .predict(X)
         for device in (device_under_test, "cpu")
     )
-    assert_close(own, reference, 1e-7)
+    assert_close(actual, reference, 1e-7)
 
 
-def test_an_estimate_of_memory_is_made_on_the_device(device_under_test):
+def test_memory_is_estimated_on_the_device(device_under_test):
     from mlplab.sweeps.plan.memory import max_population
 
     member = prepare_members([make_settings(epochs=1)])[0]

@@ -1,4 +1,4 @@
-"""Every component, trained for about 30 steps on both devices by members that differ in seeds and
+"""Every component, trained for about 30 steps on both devices with members that differ in seeds and
 numbers.
 """
 
@@ -29,7 +29,7 @@ from mlplab.schedules import SCHEDULES
 from mlplab.schema import rules
 from mlplab.training_options import STYLES
 
-LARGEST_LR = 0.005  # larger steps amplify rounding until no comparison is possible
+MAX_LR = 0.005  # larger steps amplify rounding too much for a comparison
 
 
 def dataset_for(loss):
@@ -72,7 +72,7 @@ def test_every_loss(name, dtype, device_under_test):
 
 def optimizer_of_member(name, flags, k):
     kind = OPTIMIZERS[name]
-    fields = {"lr": min(kind.lr, LARGEST_LR) * (1 + k / 50), **flags}
+    fields = {"lr": min(kind.lr, MAX_LR) * (1 + k / 50), **flags}
     if flags.get("nesterov") and "momentum" in rules(kind):
         fields |= {"momentum": 0.5 + k / 50}
         fields |= {"dampening": 0.0} if "dampening" in rules(kind) else {}
@@ -85,7 +85,7 @@ def optimizer_of_member(name, flags, k):
     [
         pytest.param(name, flags, id="-".join([name, *(flag for flag in flags if flags[flag])]))
         for name, kind in OPTIMIZERS.items()
-        if not kind.alone
+        if not kind.single_network
         for flags in flag_combinations(kind)
     ],
 )
@@ -107,15 +107,17 @@ def torch_optimizers():
     """The classes of torch.optim that the adapter accepts."""
     for class_name in available():
         try:
-            yield OPTIMIZERS["torch"](class_name=class_name, lr=LARGEST_LR)
+            yield OPTIMIZERS["torch"](class_name=class_name, lr=MAX_LR)
         except FieldError:  # such as SparseAdam, whose gradients are not dense
             continue
 
 
-@pytest.mark.parametrize("optimizer", [*torch_optimizers()], ids=lambda part: part.class_name)
+@pytest.mark.parametrize(
+    "optimizer", [*torch_optimizers()], ids=lambda optimizer: optimizer.class_name
+)
 def test_every_optimizer_of_torch(optimizer, device_under_test):
     """Few steps and a wide tolerance: L-BFGS divides by differences of gradients, which amplifies
-    rounding, and a step of it is 20 iterations.
+    rounding, and each step has 20 iterations.
     """
     settings = make_settings(optimizer=optimizer, training="batch", epochs=4)
     assert_same_training(device_under_test, [settings], tolerance=1e-7)
@@ -139,7 +141,7 @@ def test_every_schedule(name, unit, device_under_test):
 
 @pytest.mark.parametrize("name", [name for name, kind in SCHEDULES.items() if kind.stateful])
 def test_schedules_that_react_to_the_metric(name, device_under_test):
-    """With so high a threshold, hardly any evaluation counts as an improvement."""
+    """With such a high threshold, hardly any evaluation counts as an improvement."""
     members = [
         make_settings(
             seed=k,
@@ -191,7 +193,7 @@ def test_penalties_and_clipping(device_under_test):
     assert_same_training(device_under_test, members)
 
 
-@pytest.mark.parametrize("class_weights", ["balanced", [1.0, 3.0]], ids=["balanced", "own"])
+@pytest.mark.parametrize("class_weights", ["balanced", [1.0, 3.0]], ids=["balanced", "custom"])
 @pytest.mark.parametrize(
     "name", [name for name, kind in LOSSES.items() if "class_weights" in rules(kind)]
 )
@@ -207,7 +209,7 @@ def test_class_weights(name, class_weights, device_under_test):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_wide_layers(dtype, device_under_test):
-    """Layers so large that the affine map takes its other path: see network/affine.py."""
+    """Layers so large that the affine map takes its second path; see network/affine.py."""
     settings = make_settings(
         hidden=(64, 64),
         activation="relu",
@@ -227,18 +229,18 @@ def test_a_deep_network(device_under_test):
 
 
 def test_metrics_and_best_weights(device_under_test):
-    """What the other comparisons leave out: accuracy, and the weights that validation chose."""
+    """Accuracy, and the weights selected by validation, which other comparisons leave out."""
     members = with_seeds(
         make_settings(optimizer=build_component(OPTIMIZERS, "adam", lr=0.01), epochs=EPOCHS)
     )
     expected = train_on("cpu", members)
-    for own, reference in zip(train_on(device_under_test, members), expected, strict=True):
-        assert own.best_step == reference.best_step
-        assert own.metrics.keys() == reference.metrics.keys()
+    for outcome, reference in zip(train_on(device_under_test, members), expected, strict=True):
+        assert outcome.best_step == reference.best_step
+        assert outcome.metrics.keys() == reference.metrics.keys()
         for name, value in reference.metrics.items():
-            assert own.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+            assert outcome.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
         accuracy = reference.history["val/accuracy"]
-        assert own.history["val/accuracy"].tolist() == accuracy.tolist()
+        assert outcome.history["val/accuracy"].tolist() == accuracy.tolist()
 
 
 def test_patience_ends_members_at_the_same_epoch(device_under_test):
@@ -254,4 +256,4 @@ def test_patience_ends_members_at_the_same_epoch(device_under_test):
     expected = train_on("cpu", members)
     actual = train_on(device_under_test, members)
     assert len({outcome.steps for outcome in expected}) > 1
-    assert [own.steps for own in actual] == [reference.steps for reference in expected]
+    assert [outcome.steps for outcome in actual] == [reference.steps for reference in expected]

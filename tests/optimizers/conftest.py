@@ -1,5 +1,4 @@
-"""The objective on which optimizers are tried: not quadratic, another one at each step, as
-mini-batches are.
+"""The objective of the optimizer tests: not quadratic, and different at each step.
 
 Shapes: K members, P parameters.
 """
@@ -40,7 +39,7 @@ def problem() -> Problem:
 
 @pytest.fixture
 def default_float64():
-    """torch keeps some of its optimizers' own numbers in the default dtype."""
+    """torch stores some numbers of its optimizers in the default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield

@@ -1,6 +1,4 @@
-"""The lecture's forms, and what torch does not have, against their formulas written out for one
-number at a time.
-"""
+"""The lecture's forms, and optimizers that torch lacks, compared with scalar formulas."""
 
 from __future__ import annotations
 
@@ -134,8 +132,8 @@ CASES = {
 
 @pytest.mark.parametrize("formula", CASES, ids=lambda formula: formula.__name__)
 def test_equals_its_formula(formula, problem):
-    word, fields = CASES[formula]
-    optimizer, theta_KP = OPTIMIZERS[word](lr=LR, **fields), problem.start(1, P)
+    choice, fields = CASES[formula]
+    optimizer, theta_KP = OPTIMIZERS[choice](lr=LR, **fields), problem.start(1, P)
     expected = torch.tensor(
         [[formula(x, p) for p, x in enumerate(theta_KP[0].tolist())]], dtype=torch.float64
     )
@@ -148,15 +146,15 @@ def test_equals_its_formula(formula, problem):
 
 
 def test_the_lectures_forms_are_not_torchs(problem):
-    """The options change something: a test that compares two equal forms would prove nothing."""
-    for word, fields in (
+    """The options have an effect: a comparison of two equal forms would prove nothing."""
+    for choice, fields in (
         ("adam", {"bias_correction": False}),
         ("adam", {"eps_inside": True}),
         ("rmsprop", {"eps_inside": True}),
     ):
         results = []
         for options in ({}, fields):
-            optimizer, theta_KP = OPTIMIZERS[word](eps=1e-2, **options), problem.start(1)
+            optimizer, theta_KP = OPTIMIZERS[choice](eps=1e-2, **options), problem.start(1)
             state = optimizer.init(theta_KP)
             results.append(optimizer.update(theta_KP, problem(theta_KP, 1)[1], state, 1, 0.1)[0])
         assert (results[0] - results[1]).abs().max() > 1e-4
@@ -171,7 +169,7 @@ def test_nag_reports_the_loss_of_the_point_ahead(problem):
     assert_close(loss_K, problem(ahead_KP, 2)[0], rtol=0, atol=1e-14)
 
 
-def test_rprop_halves_the_step_and_stands_still_after_a_change_of_sign():
+def test_rprop_halves_the_step_and_pauses_after_a_change_of_sign():
     optimizer, theta_KP = (
         OPTIMIZERS["rprop"](lr=1.0, eta_minus=0.5, eta_plus=1.2),
         torch.zeros(1, 1, dtype=torch.float64),

@@ -1,4 +1,4 @@
-"""What every optimizer owes the population: members that do not touch each other, dtypes kept, no
+"""What a population requires of every optimizer: independent members, constant dtypes, and no
 hidden state.
 """
 
@@ -19,9 +19,9 @@ from mlplab.schema import Component, rules
 from mlplab.stacking import select, stack
 
 STEPS = 40
-SHARED = [word for word, kind in OPTIMIZERS.items() if not kind.alone]
+SHARED = [choice for choice, kind in OPTIMIZERS.items() if not kind.single_network]
 
-# What three members take for each field; the second member switches off what can be off.
+# The value of each field for three members; the second one switches off what can be off.
 MEMBERS = {
     "momentum": (0.9, 0.0, 0.5),
     "dampening": (0.2, 0.5, 0.0),
@@ -50,16 +50,16 @@ def structures(kind: type[Component]):
 
 CASES = [
     pytest.param(
-        word, structure, id="-".join([word, *(name for name, on in structure.items() if on)])
+        choice, structure, id="-".join([choice, *(name for name, on in structure.items() if on)])
     )
-    for word in SHARED
-    for structure in structures(OPTIMIZERS[word])
+    for choice in SHARED
+    for structure in structures(OPTIMIZERS[choice])
 ]
 
 
-def members(word, structure):
+def members(choice, structure):
     """Three optimizers that differ in every number that may differ."""
-    kind, parts = OPTIMIZERS[word], []
+    kind, optimizers = OPTIMIZERS[choice], []
     for number in range(3):
         fields = {
             name: MEMBERS[name][number]
@@ -68,8 +68,8 @@ def members(word, structure):
         }
         if structure.get("nesterov"):
             fields |= {"momentum": (0.9, 0.1, 0.5)[number], "dampening": 0.0}
-        parts.append(kind(lr=kind.lr * (1.0, 3.0, 0.5)[number], **fields, **structure))
-    return parts
+        optimizers.append(kind(lr=kind.lr * (1.0, 3.0, 0.5)[number], **fields, **structure))
+    return optimizers
 
 
 def train(problem, optimizer, theta_KP, steps=STEPS, counter=int, first=1, state=None):
@@ -83,22 +83,25 @@ def train(problem, optimizer, theta_KP, steps=STEPS, counter=int, first=1, state
     return theta_KP, state
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
-def test_members_together_equal_members_alone(word, structure, problem):
-    parts = members(word, structure)
-    together_KP, _ = train(problem, stack(parts), problem.start(3))
-    for k, part in enumerate(parts):
+@pytest.mark.parametrize(("choice", "structure"), CASES)
+def test_stacked_members_equal_single_members(choice, structure, problem):
+    optimizers = members(choice, structure)
+    stacked_KP, _ = train(problem, stack(optimizers), problem.start(3))
+    for k, optimizer in enumerate(optimizers):
         assert_close(
-            together_KP[k : k + 1], train(problem, part, problem.start(1))[0], rtol=0, atol=1e-12
+            stacked_KP[k : k + 1],
+            train(problem, optimizer, problem.start(1))[0],
+            rtol=0,
+            atol=1e-12,
         )
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
+@pytest.mark.parametrize(("choice", "structure"), CASES)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64], ids=["int64", "float64"])
-def test_the_step_may_be_a_tensor(word, structure, dtype, problem):
+def test_the_step_may_be_a_tensor(choice, structure, dtype, problem):
     for optimizer, num_members in (
-        (stack(members(word, structure)), 3),
-        (members(word, structure)[0], 1),
+        (stack(members(choice, structure)), 3),
+        (members(choice, structure)[0], 1),
     ):
         by_int_KP, _ = train(problem, optimizer, problem.start(num_members), steps=20)
         counter = lambda step, k=num_members: torch.full((k, 1), step, dtype=dtype)  # noqa: E731
@@ -108,21 +111,27 @@ def test_the_step_may_be_a_tensor(word, structure, dtype, problem):
         assert_close(by_tensor_KP, by_int_KP, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
-def test_float32_stays_float32_and_near_float64(word, structure, problem):
-    parts = members(word, structure)
-    theta_KP, state = train(problem, stack(parts), problem.start(3, dtype=torch.float32), steps=10)
-    exact_KP, _ = train(problem, stack(parts), problem.start(3), steps=10)
+@pytest.mark.parametrize(("choice", "structure"), CASES)
+def test_float32_stays_float32_and_near_float64(choice, structure, problem):
+    optimizers = members(choice, structure)
+    theta_KP, state = train(
+        problem, stack(optimizers), problem.start(3, dtype=torch.float32), steps=10
+    )
+    exact_KP, _ = train(problem, stack(optimizers), problem.start(3), steps=10)
     assert theta_KP.dtype == torch.float32
     assert all(value.dtype == torch.float32 or value.shape == (3, 1) for value in state.values())
     assert_close(theta_KP.double(), exact_KP, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
+@pytest.mark.parametrize(("choice", "structure"), CASES)
 @pytest.mark.parametrize("harm", ["lr", "nan", "inf"])
-def test_a_broken_member_leaves_the_others_bit_identical(word, structure, harm, problem):
-    parts = members(word, structure)
-    broken = [parts[0], replace(parts[1], lr=1e30) if harm == "lr" else parts[1], parts[2]]
+def test_a_broken_member_leaves_the_others_bit_identical(choice, structure, harm, problem):
+    optimizers = members(choice, structure)
+    broken = [
+        optimizers[0],
+        replace(optimizers[1], lr=1e30) if harm == "lr" else optimizers[1],
+        optimizers[2],
+    ]
 
     def objective(theta_KP, step):
         loss_K, gradient_KP = problem(theta_KP, step)
@@ -130,32 +139,32 @@ def test_a_broken_member_leaves_the_others_bit_identical(word, structure, harm, 
             gradient_KP[1] = float(harm)
         return loss_K, gradient_KP
 
-    healthy_KP, healthy_state = train(problem, stack(parts), problem.start(3), steps=20)
+    healthy_KP, healthy_state = train(problem, stack(optimizers), problem.start(3), steps=20)
     theta_KP, state = train(objective, stack(broken), problem.start(3), steps=20)
     for k in (0, 2):
         assert torch.equal(theta_KP[k], healthy_KP[k])
         assert all(torch.equal(state[name][k], healthy_state[name][k]) for name in state)
     if harm == "nan":
         assert theta_KP[1].isnan().all()
-    if harm == "lr" and word != "rprop":  # whose step_max holds
+    if harm == "lr" and choice != "rprop":  # limited by step_max
         assert not (theta_KP[1].abs() < 1e20).all()
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
-def test_members_can_leave(word, structure, problem):
-    optimizer, rows = stack(members(word, structure)), torch.tensor([0, 2])
+@pytest.mark.parametrize(("choice", "structure"), CASES)
+def test_members_can_leave(choice, structure, problem):
+    optimizer, rows = stack(members(choice, structure)), torch.tensor([0, 2])
     whole_KP, _ = train(problem, optimizer, problem.start(3), steps=20)
     theta_KP, state = train(problem, optimizer, problem.start(3), steps=10)
-    kept = {name: value[rows] for name, value in state.items()}
+    remaining = {name: value[rows] for name, value in state.items()}
     theta_KP, _ = train(
-        problem, select(optimizer, rows), theta_KP[rows], steps=10, first=11, state=kept
+        problem, select(optimizer, rows), theta_KP[rows], steps=10, first=11, state=remaining
     )
     assert_close(theta_KP, whole_KP[rows], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("word", "structure"), CASES)
-def test_state_is_tensors_of_its_own(word, structure, problem):
-    optimizer, theta_KP = stack(members(word, structure)), problem.start(3)
+@pytest.mark.parametrize(("choice", "structure"), CASES)
+def test_state_shares_no_memory(choice, structure, problem):
+    optimizer, theta_KP = stack(members(choice, structure)), problem.start(3)
     before_KP = theta_KP.clone()
     state = optimizer.init(theta_KP)
     assert torch.equal(theta_KP, before_KP)
@@ -172,9 +181,9 @@ def test_state_is_tensors_of_its_own(word, structure, problem):
     assert len(set(addresses)) == len(addresses)
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_the_part_keeps_no_state(word, problem):
-    optimizer = OPTIMIZERS[word]()
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_the_component_has_no_state(choice, problem):
+    optimizer = OPTIMIZERS[choice]()
     before = copy.deepcopy(vars(optimizer))
     first_KP, _ = train(problem, optimizer, problem.start(1), steps=10)
     second_KP, _ = train(problem, optimizer, problem.start(1), steps=10)
@@ -182,15 +191,15 @@ def test_the_part_keeps_no_state(word, problem):
     assert vars(optimizer) == before
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_training_goes_on_from_an_exported_state(word, problem):
-    optimizer = OPTIMIZERS[word]()
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_training_continues_from_an_exported_state(choice, problem):
+    optimizer = OPTIMIZERS[choice]()
     whole_KP, _ = train(problem, optimizer, problem.start(1), steps=20)
     theta_KP, state = train(problem, optimizer, problem.start(1), steps=10)
     file = io.BytesIO()
     torch.save(optimizer.export_state(state), file)
     half_KP = theta_KP.clone()
-    # must not reach into what was exported
+    # must not change the exported state
     train(problem, optimizer, theta_KP, steps=3, first=11, state=state)
     file.seek(0)
     state = optimizer.import_state(half_KP, torch.load(file, weights_only=True))
@@ -199,17 +208,17 @@ def test_training_goes_on_from_an_exported_state(word, problem):
     )
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_an_exported_state_is_a_copy(word, problem):
-    optimizer = OPTIMIZERS[word]()
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_an_exported_state_is_a_copy(choice, problem):
+    optimizer = OPTIMIZERS[choice]()
     theta_KP, state = train(problem, optimizer, problem.start(1), steps=10)
     exported = optimizer.export_state(state)
-    kept = copy.deepcopy(exported)
+    copied = copy.deepcopy(exported)
     train(problem, optimizer, theta_KP, steps=3, first=11, state=state)
-    assert_close(exported, kept, rtol=0, atol=0)
+    assert_close(exported, copied, rtol=0, atol=0)
 
 
-# Step sizes with which each is at home on these two functions; others try 0.05.
+# Step sizes that suit the optimizers on these two functions; the default is 0.05.
 QUADRATIC_LR = {"adadelta": 10.0, "adagrad": 0.5, "radam": 0.2, "torch": 1.0}
 ROSENBROCK_LR = {
     "sgd": 1e-3,
@@ -221,8 +230,8 @@ ROSENBROCK_LR = {
 }
 
 
-def minimize(word, objective, theta_KP, lr, steps):
-    optimizer = OPTIMIZERS[word](lr=lr)
+def minimize(choice, objective, theta_KP, lr, steps):
+    optimizer = OPTIMIZERS[choice](lr=lr)
     state = optimizer.init(theta_KP)
     for step in range(1, steps + 1):
         theta_KP, state, _ = optimizer.step(
@@ -231,20 +240,20 @@ def minimize(word, objective, theta_KP, lr, steps):
     return objective(theta_KP)[0]
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_solves_a_quadratic(word):
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_solves_a_quadratic(choice):
     curvature_P = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
 
     def quadratic(x):
         return (curvature_P * x.square()).sum(1) / 2, curvature_P * x
 
     start_KP = torch.tensor([[1.0, -2.0, 1.5]], dtype=torch.float64)
-    loss_K = minimize(word, quadratic, start_KP.clone(), QUADRATIC_LR.get(word, 0.05), 400)
+    loss_K = minimize(choice, quadratic, start_KP.clone(), QUADRATIC_LR.get(choice, 0.05), 400)
     assert loss_K < 1e-3 * quadratic(start_KP)[0]
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_descends_rosenbrocks_valley(word):
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_descends_rosenbrocks_valley(choice):
     def rosenbrock(x):
         a, b = x[:, 0], x[:, 1]
         return (1 - a) ** 2 + 100 * (b - a**2) ** 2, torch.stack(
@@ -252,12 +261,12 @@ def test_descends_rosenbrocks_valley(word):
         )
 
     start_KP = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
-    loss_K = minimize(word, rosenbrock, start_KP.clone(), ROSENBROCK_LR.get(word, 0.02), 500)
+    loss_K = minimize(choice, rosenbrock, start_KP.clone(), ROSENBROCK_LR.get(choice, 0.02), 500)
     assert loss_K < 0.25 * rosenbrock(start_KP)[0]
 
 
 @pytest.mark.parametrize(
-    ("word", "fields", "key"),
+    ("choice", "fields", "key"),
     [
         ("sgd", {"nesterov": True}, "nesterov"),
         ("sgd", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "nesterov"),
@@ -271,9 +280,9 @@ def test_descends_rosenbrocks_valley(word):
         ("rmsprop", {"lr": -0.1}, "lr"),
     ],
 )
-def test_refuses(word, fields, key):
+def test_invalid_fields_are_rejected(choice, fields, key):
     with pytest.raises(FieldError) as caught:
-        OPTIMIZERS[word](**fields)
+        OPTIMIZERS[choice](**fields)
     assert caught.value.key == key
 
 

@@ -1,5 +1,5 @@
-"""Every optimizer that torch has, in every combination of its options, against torch.optim on the
-same gradients.
+"""Every optimizer that torch also has, with every combination of its options, compared with
+torch.optim on the same gradients.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from mlplab.optimizers import OPTIMIZERS
 
 STEPS = 200
-# Fields of ours that are one tuple of torch's, and other names.
+# Arguments that are a tuple in torch and separate fields here, and arguments with other names.
 TUPLES = {
     "betas": ("beta1", "beta2"),
     "etas": ("eta_minus", "eta_plus"),
@@ -35,8 +35,8 @@ CLASSES = {
     "rprop": torch.optim.Rprop,
 }
 DECAY = {"weight_decay": [0.0, 0.05]}
-# Numbers that are always in force vary together; what switches a term on or off is combined with
-# all else.
+# Numbers that are always active vary together; options that switch a term on or off are combined
+# with all others.
 MOMENTS = {"beta1 beta2 eps": [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-2)]}
 OPTIONS = {
     "sgd": {"momentum": [0.0, 0.9], "dampening": [0.0, 0.3], "nesterov": [False, True], **DECAY},
@@ -70,10 +70,10 @@ OPTIONS = {
 }
 
 
-def combinations(word):
-    for values in itertools.product(*OPTIONS[word].values()):
+def combinations(choice):
+    for values in itertools.product(*OPTIONS[choice].values()):
         fields = {}
-        for names, value in zip(OPTIONS[word], values, strict=True):
+        for names, value in zip(OPTIONS[choice], values, strict=True):
             fields |= (
                 dict(zip(names.split(), value, strict=True))
                 if isinstance(value, tuple)
@@ -84,25 +84,25 @@ def combinations(word):
         yield fields
 
 
-ALL = [(word, fields) for word in OPTIONS for fields in combinations(word)]
+ALL = [(choice, fields) for choice in OPTIONS for fields in combinations(choice)]
 """All are in the campaign, every third by default."""
 CASES = [
     pytest.param(
-        word,
+        choice,
         fields,
-        id=f"{word}-{number}",
+        id=f"{choice}-{number}",
         marks=() if number % 3 == 0 else (pytest.mark.campaign("fuzz"),),
     )
-    for word in OPTIONS
-    for number, fields in enumerate(combinations(word))
+    for choice in OPTIONS
+    for number, fields in enumerate(combinations(choice))
 ]
 
 
 def torch_arguments(fields):
     arguments = dict(fields)
-    for name, parts in TUPLES.items():
-        if parts[0] in arguments:
-            arguments[name] = tuple(arguments.pop(part) for part in parts)
+    for name, keys in TUPLES.items():
+        if keys[0] in arguments:
+            arguments[name] = tuple(arguments.pop(key) for key in keys)
     return {NAMES.get(name, name): value for name, value in arguments.items()}
 
 
@@ -129,42 +129,42 @@ def by_us(problem, optimizer, theta_KP):
 
 
 @pytest.mark.usefixtures("default_float64")
-@pytest.mark.parametrize(("word", "fields"), CASES)
-def test_equals_torch_for_200_steps_with_a_changing_lr(word, fields, problem):
-    lr = 1.0 if word == "adadelta" else 0.02
+@pytest.mark.parametrize(("choice", "fields"), CASES)
+def test_equals_torch_for_200_steps_with_a_changing_lr(choice, fields, problem):
+    lr = 1.0 if choice == "adadelta" else 0.02
     parameter_P = torch.nn.Parameter(problem.start(1)[0])
     theirs_P = by_torch(
-        problem, CLASSES[word]([parameter_P], lr=lr, **torch_arguments(fields)), parameter_P
+        problem, CLASSES[choice]([parameter_P], lr=lr, **torch_arguments(fields)), parameter_P
     )
-    ours_KP = by_us(problem, OPTIMIZERS[word](lr=lr, **fields), problem.start(1))
+    ours_KP = by_us(problem, OPTIMIZERS[choice](lr=lr, **fields), problem.start(1))
     assert (ours_KP[0] - problem.start(1)[0]).abs().max() > 0.01
     assert_close(ours_KP[0], theirs_P, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("word", OPTIONS)
-def test_every_value_of_an_option_is_in_the_default_tier(word):
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_every_value_of_an_option_is_in_the_default_tier(choice):
     every, some = (
         {pair for fields in cases for pair in fields.items()}
-        for cases in (list(combinations(word)), list(combinations(word))[::3])
+        for cases in (list(combinations(choice)), list(combinations(choice))[::3])
     )
     assert some == every
 
 
-@pytest.mark.parametrize("word", CLASSES)
-def test_defaults_are_torchs(word):
-    ours = OPTIMIZERS[word]()
-    theirs = CLASSES[word]([torch.nn.Parameter(torch.zeros(2))]).param_groups[0]
+@pytest.mark.parametrize("choice", CLASSES)
+def test_defaults_are_torchs(choice):
+    ours = OPTIMIZERS[choice]()
+    theirs = CLASSES[choice]([torch.nn.Parameter(torch.zeros(2))]).param_groups[0]
     for name, value in torch_arguments(
-        {name: getattr(ours, name) for name in ["lr", *next(combinations(word))]}
+        {name: getattr(ours, name) for name in ["lr", *next(combinations(choice))]}
     ).items():
         assert theirs[name] == value, name
 
 
-def test_every_class_of_torch_that_is_a_word_is_compared():
+def test_every_choice_that_torch_has_is_compared():
     ours = {
-        word
-        for word in OPTIMIZERS
-        if word in {name.lower() for name in dir(torch.optim) if name[0].isupper()}
+        choice
+        for choice in OPTIMIZERS
+        if choice in {name.lower() for name in dir(torch.optim) if name[0].isupper()}
     }
     assert ours == set(CLASSES)
     assert len(OPTIMIZERS) >= 14

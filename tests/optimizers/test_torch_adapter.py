@@ -14,7 +14,7 @@ UNFIT = ("Muon", "SparseAdam")
 
 
 class Reusing:
-    """An objective that hands out the same memory at every call, as the training objective does."""
+    """An objective that returns the same memory at every call, like the training objective."""
 
     def __init__(self, problem, step=1):
         self.problem, self.step, self.calls, self.memory_KP = problem, step, 0, None
@@ -80,7 +80,7 @@ def test_every_class_that_fits_equals_itself(name, problem):
     assert_close(theta_KP[0], parameter_P.detach(), rtol=0, atol=1e-12)
 
 
-def test_equals_our_own_adam_by_update_and_by_step(problem):
+def test_equals_mlplabs_adam_by_update_and_by_step(problem):
     adam = OPTIMIZERS["adam"](lr=0.02, beta1=0.8, beta2=0.9)
     adapted = TorchOptimizer(class_name="Adam", lr=0.02, options={"betas": [0.8, 0.9]})
     thetas = [problem.start(1) for _ in range(3)]
@@ -108,8 +108,8 @@ def test_follows_a_theta_that_moved_to_other_memory(problem):
     assert torch.equal(theta_KP, problem.start(1))
 
 
-def test_is_alone_and_keeps_its_dtype(problem):
-    assert [word for word, kind in OPTIMIZERS.items() if kind.alone] == ["torch"]
+def test_trains_one_network_and_keeps_its_dtype(problem):
+    assert [choice for choice, kind in OPTIMIZERS.items() if kind.single_network] == ["torch"]
     theta_KP = problem.start(1, dtype=torch.float32)
     optimizer = TorchOptimizer()
     theta_KP, _, loss_K = optimizer.step(
@@ -121,7 +121,7 @@ def test_is_alone_and_keeps_its_dtype(problem):
 
 
 @pytest.mark.parametrize(
-    ("fields", "key", "words"),
+    ("fields", "key", "message"),
     [
         ({"class_name": "adm"}, "class_name", "Adam"),
         ({"class_name": "Optimizer"}, "class_name", "torch.optim"),
@@ -137,13 +137,13 @@ def test_is_alone_and_keeps_its_dtype(problem):
         ({"class_name": "Adam", "options": {"betas": [0.9, 1.5]}}, "options", "beta"),
     ],
 )
-def test_refuses_before_training(fields, key, words):
-    with pytest.raises(FieldError, match=words) as caught:
+def test_invalid_fields_are_rejected(fields, key, message):
+    with pytest.raises(FieldError, match=message) as caught:
         TorchOptimizer(**fields)
     assert caught.value.key == key
 
 
-def test_lbfgs_refuses_a_gradient_without_its_objective(problem):
+def test_lbfgs_rejects_a_gradient_without_its_objective(problem):
     optimizer, theta_KP = TorchOptimizer(), problem.start(1)
     with pytest.raises(TypeError, match="step"):
         optimizer.update(theta_KP, theta_KP.clone(), optimizer.init(theta_KP), 1, 1.0)

@@ -7,13 +7,13 @@ from typing import Any
 from building import make_settings
 
 from mlplab.pictures.study import Study
-from mlplab.training import FrameRecorder, Loop, build_populations, prepare_members, select_frames
+from mlplab.training import FrameRecorder, Loop, build_population, prepare_members, select_frames
 
 
 def study_of(epochs: int = 3, **fields: Any) -> Study:
     """A small network, trained a little."""
     member = prepare_members([make_settings(epochs=epochs, **fields)])[0]
-    loop, recorder = Loop(build_populations([member])[0]), FrameRecorder()
+    loop, recorder = Loop(build_population([member])[0]), FrameRecorder()
     loop.observers.append(recorder)
     loop.run()
     outcome = loop.outcomes()[0]

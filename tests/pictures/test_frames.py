@@ -12,14 +12,14 @@ from mlplab.training import (
     FrameRecorder,
     Frames,
     Loop,
-    build_populations,
+    build_population,
     prepare_members,
     select_frames,
 )
 
 
 def trained(recorder, settings):
-    loop = Loop(build_populations(prepare_members(settings))[0])
+    loop = Loop(build_population(prepare_members(settings))[0])
     if recorder is not None:
         loop.observers.append(recorder)
     loop.run()
@@ -28,7 +28,7 @@ def trained(recorder, settings):
 
 @pytest.mark.parametrize(("epochs", "most"), [(7, 101), (100, 101), (101, 101), (57, 10), (3, 3)])
 def test_frames_are_evenly_apart_and_never_too_many(epochs, most):
-    recorder = FrameRecorder(most=most)
+    recorder = FrameRecorder(max_frames=most)
     outcome = trained(recorder, [make_settings(epochs=epochs)])[0]
     frames = recorder.frames()
     assert len(frames) <= max(most, 3)
@@ -49,7 +49,7 @@ def test_recording_changes_no_number():
 
 
 def test_the_best_weights_are_among_the_frames():
-    recorder = FrameRecorder(most=4)
+    recorder = FrameRecorder(max_frames=4)
     outcome = trained(recorder, [make_settings(epochs=30)])[0]
     frames, best_frame = select_frames(recorder, outcome)
     assert frames.step[best_frame] == outcome.best_step
@@ -75,7 +75,7 @@ def test_members_of_a_population_have_the_frames_of_a_single_run():
 
 
 def test_memory_is_bounded():
-    recorder = FrameRecorder(most_bytes=8 * 74 * 10)
+    recorder = FrameRecorder(max_bytes=8 * 74 * 10)
     trained(recorder, [make_settings(epochs=50)])
     assert 3 <= len(recorder.frames()) <= 10
 

@@ -30,7 +30,7 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import restore
 
 OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -332,7 +332,7 @@ def test_b14_saved_on_another_machine(strict, run_dir, capfd):
 def test_b14_another_type_of_numbers(run_dir):
     saved = newest(run_dir / "checkpoints")[0]
     settings = build(compose([*OVERRIDES, "dtype=float64"]))
-    loop = Loop(build_populations(prepare_members([settings]))[0])
+    loop = Loop(build_population(prepare_members([settings]))[0])
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
         restore(loop, saved.tree["loop"], [])

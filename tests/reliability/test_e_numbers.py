@@ -25,7 +25,7 @@ from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Signals
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Tracking
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 from mlplab.training.determinism import determinism
 from mlplab.training.stopping import RUNNING, EarlyStopping
@@ -90,7 +90,7 @@ def test_e7_all_members_dead():
         )
         for s in range(6)
     ]
-    loop = Loop(build_populations(prepare_members(settings))[0])
+    loop = Loop(build_population(prepare_members(settings))[0])
     loop.run()
     assert {outcome.status for outcome in loop.outcomes()} == {"diverged"}
     assert loop.epoch <= 4
@@ -175,18 +175,18 @@ def every_step(settings, stops):
             if loop.step == stop:
                 loop.read()
                 kept["state"] = tree_file.dump(
-                    {"loop": capture(loop), "rows": pack_rows(loop.journal.rows)}
+                    {"loop": capture(loop), "rows": pack_rows(loop.history_buffer.rows)}
                 )
                 raise Stop
 
-        loop = Loop(build_populations(members)[0])
+        loop = Loop(build_population(members)[0])
         loop.after_step = halt
         with contextlib.suppress(Stop):
             loop.run()
         if "state" not in kept:
             continue  # the last step: it is done
         tree = tree_file.parse(kept["state"])
-        loop = Loop(build_populations(members)[0])
+        loop = Loop(build_population(members)[0])
         restore(loop, tree["loop"], unpack_rows(tree["rows"]))
         yield stop, loop
 
@@ -207,7 +207,7 @@ def every_step(settings, stops):
 def test_stop_and_resume_at_each_step(kind, choice):
     """Level D1: 100 steps, stopped and resumed at each of them: the same bits as never stopped."""
     settings = component_settings(kind, choice)
-    whole = Loop(build_populations(prepare_members([settings]))[0])
+    whole = Loop(build_population(prepare_members([settings]))[0])
     expected, history = finish(whole)
     assert whole.step == 100
     # By default one stop inside the first epochs and one later, others for each name.
@@ -240,7 +240,7 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
         )
         for s in range(6)
     ]
-    loop = Loop(build_populations(prepare_members(settings))[0])
+    loop = Loop(build_population(prepare_members(settings))[0])
     loop.run()
     expected = loop.outcomes()
     assert {outcome.status for outcome in expected} == {"done", "diverged"}
@@ -330,7 +330,7 @@ def test_every_component_of_the_state_is_needed(name, drop):
         evaluate_every=2,
         min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
     )
-    whole = Loop(build_populations(prepare_members([settings]))[0])
+    whole = Loop(build_population(prepare_members([settings]))[0])
     expected, history = finish(whole)
     from mlplab.runs import tree_file
 
@@ -340,18 +340,18 @@ def test_every_component_of_the_state_is_needed(name, drop):
         if loop.step == 14:
             loop.read()
             kept["state"] = tree_file.dump(
-                {"loop": capture(loop), "rows": pack_rows(loop.journal.rows)}
+                {"loop": capture(loop), "rows": pack_rows(loop.history_buffer.rows)}
             )
             raise KeyboardInterrupt
 
-    loop = Loop(build_populations(prepare_members([settings]))[0])
+    loop = Loop(build_population(prepare_members([settings]))[0])
     loop.after_step = halt
     with pytest.raises(KeyboardInterrupt):
         loop.run()
     interrupted = loop
     tree = tree_file.parse(kept["state"])
     drop(tree["loop"])
-    loop = Loop(build_populations(prepare_members([settings]))[0])
+    loop = Loop(build_population(prepare_members([settings]))[0])
     try:
         restore(loop, tree["loop"], unpack_rows(tree["rows"]))
         if name == "last weights":  # they count where it ends before the next evaluation
@@ -449,7 +449,7 @@ def test_checkpoints_cost_little(tmp_path):
     settings = build(
         compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"])
     )
-    loop = Loop(build_populations(prepare_members([settings]))[0])
+    loop = Loop(build_population(prepare_members([settings]))[0])
     loop.run()
     (tmp_path / "c").mkdir()
     keeper = CheckpointCallback(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())

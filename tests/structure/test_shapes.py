@@ -58,7 +58,7 @@ def train_with_every_component():
     """Every optimizer, activation, initializer and loss, one of each kind at a time."""
     losses = [("two_layer_radial", name) for name in names_of(LOSSES, ClassificationLoss)]
     losses += [("absolute", name) for name in names_of(LOSSES, RegressionLoss)]
-    optimizers = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.alone]
+    optimizers = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.single_network]
     kinds = [losses, optimizers, list(ACTIVATIONS), list(INITIALIZERS)]
     for i in range(max(map(len, kinds))):
         (dataset, loss), optimizer, activation, initializer = (

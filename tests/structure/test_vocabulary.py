@@ -27,7 +27,7 @@ def components(identifier: str) -> list[str]:
 
 
 def contains(identifier: str, phrase: str) -> bool:
-    """Whether the tokens of the phrase follow each other in the identifier, in singular or plural."""
+    """Whether the identifier has the tokens of the phrase in a row, in singular or plural."""
     tokens, phrase_tokens = components(identifier), phrase.split("_")
     plural = [*phrase_tokens[:-1], f"{phrase_tokens[-1]}s"]
     runs = (tokens[i : i + len(phrase_tokens)] for i in range(len(tokens)))

@@ -13,7 +13,7 @@ from harness import size
 
 from mlplab.network import INITIALIZERS
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.training import build_populations, prepare_members, train_population
+from mlplab.training import build_population, prepare_members, train_population
 
 STEPS = 200
 
@@ -56,17 +56,19 @@ def test_64_members_that_differ_in_every_number_equal_single_runs_after_200_step
 
 def test_64_members_start_bit_equal():
     members = [different(k) for k in range(64)]
-    batched = build_populations(prepare_members(members))[0]
+    batched = build_population(prepare_members(members))[0]
     batches = next(batched.batches.epoch(2))
     for k, settings in enumerate(members):
-        single = build_populations(prepare_members([settings]))[0]
+        single = build_population(prepare_members([settings]))[0]
         assert torch.equal(single.theta_KP[0], batched.theta_KP[k])
         for expected, shared in zip(next(single.batches.epoch(2))[:2], batches[:2], strict=True):
             assert torch.equal(expected[0], shared[k])
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if not OPTIMIZERS[name].alone])
+@pytest.mark.parametrize(
+    "optimizer", [name for name in OPTIMIZERS if not OPTIMIZERS[name].single_network]
+)
 def test_a_member_with_an_absurd_learning_rate_leaves_63_bit_identical(optimizer):
     """By default one of three members diverges, which depends on the optimizer, for two epochs."""
 

@@ -387,7 +387,7 @@ def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(plugin):
 
 @pytest.mark.slow
 def test_out_of_memory_halves(monkeypatch):
-    real, sizes = runner.build_populations, []
+    real, sizes = runner.build_population, []
 
     def small(members):
         sizes.append(len(members))
@@ -395,7 +395,7 @@ def test_out_of_memory_halves(monkeypatch):
             raise MemoryError
         return real(members)
 
-    monkeypatch.setattr(runner, "build_populations", small)
+    monkeypatch.setattr(runner, "build_population", small)
     table = mlplab.sweep([*QUICK, "seed=range(10)"], "sweep")
     assert list(table["status"]) == ["done"] * 10
     assert sizes[:3] == [10, 5, 2]
@@ -554,7 +554,7 @@ import os, time
 from pathlib import Path
 from mlplab.sweeps.execution import runner
 
-build_populations = runner.build_populations
+build_population = runner.build_population
 
 
 def meet(members):
@@ -563,10 +563,10 @@ def meet(members):
     while len(list(Path().glob("trains-*"))) < 2:
         assert time.monotonic() < deadline, "no other driver trains"
         time.sleep(0.005)
-    return build_populations(members)
+    return build_population(members)
 
 
-runner.build_populations, runner.WAIT = meet, 0.05
+runner.build_population, runner.WAIT = meet, 0.05
 """
 """A driver that trains jobs waits until another one trains some too, however fast it is."""
 

@@ -1,4 +1,4 @@
-"""Backward by the engine itself, and by torch's public functions."""
+"""The backward pass by autograd's engine, and by torch's public functions."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from mlplab.training import backward
 
 
 def tape(seed: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Losses of 3 members on 5 examples, what each counts, and the leaves."""
+    """Losses of 3 members on 5 examples, the outer gradients, and the leaves."""
     generator = torch.Generator().manual_seed(seed)
     x, w, b = (torch.randn(size, generator=generator) for size in ((3, 5, 2), (3, 2, 4), (3, 1, 4)))
     leaves = [w.requires_grad_(), b.requires_grad_()]
@@ -22,27 +22,27 @@ def tape(seed: int) -> tuple[Tensor, Tensor, list[Tensor]]:
     )
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_gradients_are_those_of_torch(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not there:
+@pytest.mark.parametrize("available", [True, False])
+def test_the_gradients_are_those_of_torch(available: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not available:
         monkeypatch.setattr(backward, "_engine", lambda: None)
-    assert (backward._engine() is not None) is there
+    assert (backward._engine() is not None) is available
     loss, outer, leaves = tape(0)
-    wanted = torch.autograd.grad((loss * outer).sum(), leaves)
+    expected = torch.autograd.grad((loss * outer).sum(), leaves)
     loss, outer, leaves = tape(0)
-    for mine, theirs in zip(backward.gradients(loss, outer, leaves), wanted, strict=True):
+    for mine, theirs in zip(backward.gradients(loss, outer, leaves), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
     loss, outer, leaves = tape(0)
-    kept = [torch.ones_like(leaf) for leaf in leaves]
-    for leaf, own in zip(leaves, kept, strict=True):
-        leaf.grad = own
+    gradients = [torch.ones_like(leaf) for leaf in leaves]
+    for leaf, mine in zip(leaves, gradients, strict=True):
+        leaf.grad = mine
     backward.accumulate(loss, outer)
-    for leaf, own, theirs in zip(leaves, kept, wanted, strict=True):
-        assert leaf.grad is own  # added where it belongs
-        torch.testing.assert_close(own, 1 + theirs)
+    for leaf, mine, theirs in zip(leaves, gradients, expected, strict=True):
+        assert leaf.grad is mine  # accumulated in place
+        torch.testing.assert_close(mine, 1 + theirs)
 
 
-def test_an_engine_that_changed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_engine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Changed:
         def run_backward(self, tensors: object) -> None:
             raise AssertionError("it takes other arguments")
@@ -53,10 +53,10 @@ def test_an_engine_that_changed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
-    """Half a second of every process."""
-    words = (
+    """The import would cost each process half a second."""
+    code = (
         "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2'], 'run');"
         " print('sympy' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"

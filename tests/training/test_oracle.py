@@ -1,5 +1,5 @@
-"""A lone member equals nn.Sequential + torch.optim from the same weights and batches; a member of
-32 equals its lone run.
+"""A single member equals nn.Sequential + torch.optim from the same weights and batches, and each of
+32 members equals its single run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS, as_module
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_populations, prepare_members, train_population
+from mlplab.training import Loop, build_population, prepare_members, train_population
 
-EPOCHS = 50  # 200 points, 120 of them to train on, batches of 32: 4 steps an epoch, 200 steps
+EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 4 steps per epoch, 200 steps
 
 TORCH_OPTIMIZERS = {
     "sgd": (
@@ -44,19 +44,17 @@ TORCH_OPTIMIZERS = {
 
 
 @pytest.fixture(autouse=True)
-def _torch_keeps_its_own_numbers_in_float64():
-    """torch.optim keeps step counts and NAdam's product of momenta in the default dtype; float32
-    would cost it the last digits.
-    """
+def _torch_default_dtype_float64():
+    """torch.optim stores step counts and NAdam's product of momenta in the default dtype."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
 def start_and_batches(settings):
-    """The initial network as a module, and the batches of every epoch, of a lone member."""
+    """The initial network as a module, and the batches of every epoch, of a single member."""
     member = prepare_members([settings])[0]
-    population, _ = build_populations([member])
+    population, _ = build_population([member])
     layers = [
         dataclasses.replace(layer, units=stacked.units)
         for layer, stacked in zip(settings.layers, population.network.layers, strict=True)
@@ -85,12 +83,12 @@ def assert_same_network(outcome, population, layers, plain):
             )
 
 
-@pytest.mark.parametrize("word", TORCH_OPTIMIZERS)
-def test_a_lone_member_equals_plain_torch(word):
-    torch_class, fields, extra = TORCH_OPTIMIZERS[word]
+@pytest.mark.parametrize("choice", TORCH_OPTIMIZERS)
+def test_a_single_member_equals_plain_torch(choice):
+    torch_class, fields, extra = TORCH_OPTIMIZERS[choice]
     ours = {key: value for key, value in fields.items() if key != "betas"}
     settings = make_settings(
-        optimizer=OPTIMIZERS[word](**ours),
+        optimizer=OPTIMIZERS[choice](**ours),
         schedule=SCHEDULES["step"](step_size=7, gamma=0.7),
         clip_norm=0.5,
         clip_value=0.3,
@@ -107,10 +105,10 @@ def test_a_lone_member_equals_plain_torch(word):
     assert_same_network(outcome, population, layers, plain)
 
 
-def test_the_list_above_has_every_optimizer_that_torch_has_too():
-    # the lecture's forms, Lion, and the adapter have tests of their own
-    own = {"momentum", "nag", "lion", "torch"}
-    assert set(TORCH_OPTIMIZERS) | own == set(OPTIMIZERS)
+def test_every_optimizer_of_torch_is_listed():
+    # the lecture's forms, Lion and the adapter are tested elsewhere
+    tested_elsewhere = {"momentum", "nag", "lion", "torch"}
+    assert set(TORCH_OPTIMIZERS) | tested_elsewhere == set(OPTIMIZERS)
 
 
 def test_lbfgs_equals_plain_torch():
@@ -172,14 +170,14 @@ def members_of_32(base, vary):
     return [vary(dataclasses.replace(base, seed=seed), seed) for seed in range(32)]
 
 
-def assert_members_equal_lone_runs(members, chosen=(0, 13, 31)):
-    together = train_population(members)
-    for k in chosen:
-        alone = train_population([members[k]])[0]
-        torch.testing.assert_close(together[k].last_theta_P, alone.last_theta_P, rtol=0, atol=1e-10)
-        torch.testing.assert_close(together[k].theta_P, alone.theta_P, rtol=0, atol=1e-10)
-        assert together[k].best_step == alone.best_step
-        assert (together[k].status, together[k].steps) == (alone.status, alone.steps)
+def assert_members_equal_single_runs(members, compared=(0, 13, 31)):
+    batched = train_population(members)
+    for k in compared:
+        single = train_population([members[k]])[0]
+        torch.testing.assert_close(batched[k].last_theta_P, single.last_theta_P, rtol=0, atol=1e-10)
+        torch.testing.assert_close(batched[k].theta_P, single.theta_P, rtol=0, atol=1e-10)
+        assert batched[k].best_step == single.best_step
+        assert (batched[k].status, batched[k].steps) == (single.status, single.steps)
 
 
 def with_lr(settings, k):
@@ -190,48 +188,50 @@ def with_lr(settings, k):
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", [word for word in OPTIMIZERS if not OPTIMIZERS[word].alone])
-def test_a_member_of_32_equals_its_lone_run_for_every_optimizer(word):
-    base = make_settings(optimizer=word, epochs=size(10, EPOCHS))
+@pytest.mark.parametrize(
+    "choice", [choice for choice in OPTIMIZERS if not OPTIMIZERS[choice].single_network]
+)
+def test_a_member_of_32_equals_its_single_run_for_every_optimizer(choice):
+    base = make_settings(optimizer=choice, epochs=size(10, EPOCHS))
     base = dataclasses.replace(
         base, optimizer=dataclasses.replace(base.optimizer, lr=min(base.optimizer.lr, 0.02))
     )
-    assert_members_equal_lone_runs(members_of_32(base, with_lr))
+    assert_members_equal_single_runs(members_of_32(base, with_lr))
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", ACTIVATIONS)
-def test_a_member_of_32_equals_its_lone_run_for_every_activation(word):
+@pytest.mark.parametrize("choice", ACTIVATIONS)
+def test_a_member_of_32_equals_its_single_run_for_every_activation(choice):
     base = make_settings(
-        activation=word,
+        activation=choice,
         epochs=size(4, 10),
         optimizer=build_component(OPTIMIZERS, "sgd", lr=0.01),
         schedule="cosine",
     )
-    assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
+    assert_members_equal_single_runs(members_of_32(base, with_lr), compared=(31,))
 
 
 @pytest.mark.campaign("fuzz", small=True)
-@pytest.mark.parametrize("word", [word for word in LOSSES if word != "auto"])
-def test_a_member_of_32_equals_its_lone_run_for_every_loss(word):
-    dataset = "two_layer_radial" if "classification" in LOSSES[word].tasks else "quadratic"
+@pytest.mark.parametrize("choice", [choice for choice in LOSSES if choice != "auto"])
+def test_a_member_of_32_equals_its_single_run_for_every_loss(choice):
+    dataset = "two_layer_radial" if "classification" in LOSSES[choice].tasks else "quadratic"
     base = make_settings(
         dataset=dataset,
-        loss=word,
+        loss=choice,
         epochs=size(4, 10),
         optimizer=build_component(OPTIMIZERS, "sgd", lr=0.001),
         clip_norm=1.0,
     )
-    assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
+    assert_members_equal_single_runs(members_of_32(base, with_lr), compared=(31,))
 
 
-@pytest.mark.parametrize("word", INITIALIZERS)
-def test_a_member_of_32_equals_its_lone_run_for_every_initializer(word):
-    base = make_settings(initializer=word, epochs=10)
-    assert_members_equal_lone_runs(members_of_32(base, with_lr), chosen=(31,))
+@pytest.mark.parametrize("choice", INITIALIZERS)
+def test_a_member_of_32_equals_its_single_run_for_every_initializer(choice):
+    base = make_settings(initializer=choice, epochs=10)
+    assert_members_equal_single_runs(members_of_32(base, with_lr), compared=(31,))
 
 
-def test_a_member_of_32_equals_its_lone_run_when_all_numbers_differ():
+def test_a_member_of_32_equals_its_single_run_when_all_numbers_differ():
     def vary(settings, k):
         dataset = dataclasses.replace(settings.dataset, noise=0.01 * (k % 5))
         layers = tuple(
@@ -254,8 +254,8 @@ def test_a_member_of_32_equals_its_lone_run_when_all_numbers_differ():
             schedule=schedule,
         )
 
-    assert_members_equal_lone_runs(
-        members_of_32(make_settings(patience=5, clip_norm=1.0), vary), chosen=(0, 5, 17, 31)
+    assert_members_equal_single_runs(
+        members_of_32(make_settings(patience=5, clip_norm=1.0), vary), compared=(0, 5, 17, 31)
     )
 
 
@@ -283,20 +283,20 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical():
             assert sick[k].history.values.tobytes() == healthy[k].history.values.tobytes()
 
 
-def test_the_start_is_bit_equal_alone_and_together():
+def test_the_start_is_bit_equal_in_a_population():
     members = [make_settings(seed=seed, dtype="float32") for seed in range(8)]
-    together = build_populations(prepare_members(members))[0]
-    first = next(together.batches.epoch(3))
+    batched = build_population(prepare_members(members))[0]
+    first = next(batched.batches.epoch(3))
     for k, settings in enumerate(members):
-        alone = build_populations(prepare_members([settings]))[0]
-        assert torch.equal(alone.theta_KP[0], together.theta_KP[k])
-        x, y, _ = next(alone.batches.epoch(3))
+        single = build_population(prepare_members([settings]))[0]
+        assert torch.equal(single.theta_KP[0], batched.theta_KP[k])
+        x, y, _ = next(single.batches.epoch(3))
         assert torch.equal(x[0], first[0][k])
         assert torch.equal(y[0], first[1][k])
 
 
 def test_an_interrupted_loop_has_outcomes():
-    loop = Loop(build_populations(prepare_members([make_settings(epochs=1000)]))[0])
+    loop = Loop(build_population(prepare_members([make_settings(epochs=1000)]))[0])
 
     def interrupt(rows, names):
         if rows[-1].epoch >= 3:

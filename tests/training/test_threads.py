@@ -1,6 +1,4 @@
-"""Small trainings have one thread, large ones those that were there; and what was set comes
-back.
-"""
+"""Small trainings use one thread, large ones as many as were set; the setting is restored."""
 
 from collections.abc import Iterator
 
@@ -8,7 +6,7 @@ import pytest
 import torch
 from building import make_settings
 
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 
 
 @pytest.fixture
@@ -20,9 +18,9 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("members", "threads"), [(1, 1), (3, 1), (300, 2)])
-def test_one_thread_where_the_work_is_small(members: int, threads: int, two_threads: None) -> None:
+def test_small_trainings_use_one_thread(members: int, threads: int, two_threads: None) -> None:
     loop = Loop(
-        build_populations(
+        build_population(
             prepare_members([make_settings(seed=seed, epochs=1) for seed in range(members)])
         )[0]
     )
@@ -33,11 +31,11 @@ def test_one_thread_where_the_work_is_small(members: int, threads: int, two_thre
     assert torch.get_num_threads() == 2
 
 
-def test_what_was_set_comes_back_after_an_error(two_threads: None) -> None:
+def test_the_setting_is_restored_after_an_error(two_threads: None) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    loop = Loop(build_populations(prepare_members([make_settings(epochs=1)]))[0])
+    loop = Loop(build_population(prepare_members([make_settings(epochs=1)]))[0])
     loop.observers.append(fail)
     with pytest.raises(RuntimeError):
         loop.run()

@@ -1,9 +1,8 @@
-"""The sweep as people write it today: Hydra's basic launcher around a PyTorch script with
-DataLoader and SummaryWriter.
+"""A conventional PyTorch script with DataLoader and SummaryWriter, for Hydra's basic launcher.
 
 It does what a run of mlplab does: two rings of points, split and scaled; a 2-6-6-2 tanh network;
 Adam; train and validation metrics of every epoch as scalars; the best weights by validation loss,
-measured on the test part and saved. Run by sweep_cost.py beside it.
+evaluated on the test split and saved. Started by ../sweep_cost.py.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
 
 
-def make_parts(seed: int, num_samples: int) -> list[TensorDataset]:
+def make_splits(seed: int, num_samples: int) -> list[TensorDataset]:
     generator = np.random.default_rng(seed)
     y = np.arange(num_samples) % 2
     radius = np.where(
@@ -39,8 +38,8 @@ def make_parts(seed: int, num_samples: int) -> list[TensorDataset]:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, part: TensorDataset, loss: nn.Module) -> tuple[float, float]:
-    x, y = part.tensors
+def evaluate(model: nn.Module, data: TensorDataset, loss: nn.Module) -> tuple[float, float]:
+    x, y = data.tensors
     logits = model(x)
     return loss(logits, y).item(), (logits.argmax(1) == y).double().mean().item()
 
@@ -48,7 +47,7 @@ def evaluate(model: nn.Module, part: TensorDataset, loss: nn.Module) -> tuple[fl
 @hydra.main(config_path=".", config_name="config", version_base="1.3")
 def main(config: DictConfig) -> None:
     torch.manual_seed(config.seed)
-    train, val, test = make_parts(config.seed, config.num_samples)
+    train, val, test = make_splits(config.seed, config.num_samples)
     model = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2))
     optimizer, loss = torch.optim.Adam(model.parameters(), lr=config.lr), nn.CrossEntropyLoss()
     loader = DataLoader(train, batch_size=config.batch_size, shuffle=True)
@@ -60,12 +59,12 @@ def main(config: DictConfig) -> None:
                 optimizer.zero_grad()
                 loss(model(x), y).backward()
                 optimizer.step()
-            for name, part in (("train", train), ("val", val)):
-                part_loss, accuracy = evaluate(model, part, loss)
-                writer.add_scalar(f"{name}/loss", part_loss, epoch)
+            for name, data in (("train", train), ("val", val)):
+                split_loss, accuracy = evaluate(model, data, loss)
+                writer.add_scalar(f"{name}/loss", split_loss, epoch)
                 writer.add_scalar(f"{name}/accuracy", accuracy, epoch)
-            if part_loss < best_loss:
-                best, best_loss = copy.deepcopy(model.state_dict()), part_loss
+            if split_loss < best_loss:
+                best, best_loss = copy.deepcopy(model.state_dict()), split_loss
         model.load_state_dict(best)
         writer.add_scalar("test/accuracy", evaluate(model, test, loss)[1], config.epochs)
     torch.save(best, folder / "best.pt")

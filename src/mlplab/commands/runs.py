@@ -94,12 +94,12 @@ def _list(arguments: Sequence[str]) -> int:
     ]
     index.save()
     if args.sort:
-        from mlplab.metrics import better
+        from mlplab.metrics import direction
 
         measured = [
             entry for entry in matching if isinstance(_metric(entry, args.sort), (int, float))
         ]
-        sign = -1 if better(args.sort.partition("/")[2]) == "max" else 1
+        sign = -1 if direction(args.sort.partition("/")[2]) == "max" else 1
         matching = sorted(measured, key=lambda entry: sign * (_metric(entry, args.sort) or 0.0))
     displayed = matching[: args.limit] if args.limit else matching
     if displayed:

@@ -1,4 +1,4 @@
-"""Optimizers: the word typed by users -> the class."""
+"""Optimizers, by the name that users choose in the configuration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Adam and its relatives: a running mean of gradients, divided by the root of a running mean of
-their squares.
+"""Adam and its variants: a running mean of gradients over the root of a running mean of squares.
 
 Shapes: K members, P parameters.
 """
@@ -35,15 +34,16 @@ def _moments(theta_KP: Tensor) -> State:
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam: momentum and RMSprop together.
+    """Adam: momentum and RMSprop combined.
 
-        m <- beta1 * m + (1 - beta1) * g;   v <- beta2 * v + (1 - beta2) * g^2 theta <- theta - lr *
-        m' / (sqrt(v') + eps)        m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)
-        eps_inside: sqrt(v' + eps);   amsgrad: the largest v so far in the place of v;
-        bias_correction off: m' = m, v' = v
+        m <- beta1 * m + (1 - beta1) * g
+        v <- beta2 * v + (1 - beta2) * g^2
+        theta <- theta - lr * m' / (sqrt(v') + eps)
+        with m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)
 
-    Source: Kingma and Ba 2015; amsgrad: Reddi et al. 2018. The lecture has no bias correction:
-    bias_correction=false.
+    Options: eps_inside divides by sqrt(v' + eps); amsgrad replaces v by the largest v so far;
+    without bias_correction, m' = m and v' = v. Source: Kingma and Ba 2015; amsgrad: Reddi et al.
+    2018. The lecture has no bias correction: bias_correction=false.
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -52,7 +52,7 @@ class Adam(Optimizer):
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     amsgrad: bool = flag(False, "divide by the largest mean square so far")
     bias_correction: bool = flag(
-        True, "undo the pull of the running means towards their start at 0; the lecture does not"
+        True, "correct the bias of the running means toward their start at 0; the lecture does not"
     )
     eps_inside: bool = flag(False, "add eps inside the root")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
@@ -74,8 +74,8 @@ class Adam(Optimizer):
             square_KP = torch.maximum(state["largest"], square_KP, out=state["largest"])
         rate, eps = lr, self.eps
         if self.bias_correction:
-            # The corrections of two tensors as two numbers: with c = sqrt(1 - beta2^step), 1 /
-            # (sqrt(v') + eps) = c / (sqrt(v) + c * eps).
+            # Correcting two numbers is cheaper than two tensors: with c = sqrt(1 - beta2^step),
+            # 1 / (sqrt(v') + eps) = c / (sqrt(v) + c * eps).
             unbias = 1 - power(self.beta2, step)
             rate = lr * unbias**0.5 / (1 - power(self.beta1, step))
             eps = eps * (unbias if self.eps_inside else unbias**0.5)
@@ -98,10 +98,11 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class Adamax(Optimizer):
-    """Adamax: Adam with the largest recent gradient in the place of the root mean square.
+    """Adamax: Adam with the largest recent gradient instead of the root mean square.
 
-        m <- beta1 * m + (1 - beta1) * g;   u <- max(beta2 * u, |g| + eps);   theta <- theta - lr /
-        (1 - beta1^step) * m / u
+        m <- beta1 * m + (1 - beta1) * g
+        u <- max(beta2 * u, |g| + eps)
+        theta <- theta - lr / (1 - beta1^step) * m / u
 
     Source: Kingma and Ba 2015, which has no eps; torch.optim.Adamax.
     """
@@ -127,14 +128,15 @@ class Adamax(Optimizer):
 
 @dataclass(frozen=True)
 class Nadam(Optimizer):
-    """Nadam: Adam with Nesterov's look ahead.
+    """Nadam: Adam with Nesterov's lookahead.
 
-        mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2);   c(t) = mu(1) * ... * mu(t);   m, v,
-        v' as Adam's theta <- theta - lr * (mu(t+1) * m / (1 - c(t+1)) + (1 - mu(t)) * g / (1 -
-        c(t))) / (sqrt(v') + eps)
+        mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2)
+        c(t) = mu(1) * ... * mu(t)
+        d = mu(t+1) * m / (1 - c(t+1)) + (1 - mu(t)) * g / (1 - c(t))
+        theta <- theta - lr * d / (sqrt(v') + eps)
 
-    Source: Dozat 2016; torch.optim.NAdam, which keeps c(t) in float32 unless torch's default dtype
-    is float64; here it is float64.
+    m, v and v' are those of Adam. Source: Dozat 2016; torch.optim.NAdam, which stores c(t) in
+    float32 unless torch's default dtype is float64. Here c(t) is always float64.
     """
 
     lr: Number = number(0.002, "step size", above=0)
@@ -179,15 +181,15 @@ class Nadam(Optimizer):
 
 @dataclass(frozen=True)
 class Radam(Optimizer):
-    """Rectified Adam: plain momentum until the running mean of squares can be trusted, Adam with a
-    growing rate after.
+    """Rectified Adam: momentum until the running mean of squares is reliable, then Adam with a
+    growing rate.
 
-        m', v' as Adam's;   n = 2 / (1 - beta2) - 1;   r(t) = n - 2 t beta2^t / (1 - beta2^t) r > 5:
-        theta <- theta - lr * sqrt((r - 4)(r - 2) n / ((n - 4)(n - 2) r)) * m' / (sqrt(v') + eps);
-        else theta - lr * m'
+        n = 2 / (1 - beta2) - 1;   r = n - 2 t beta2^t / (1 - beta2^t)
+        r > 5:  theta <- theta - lr * sqrt((r - 4)(r - 2) n / ((n - 4)(n - 2) r)) * m' / divisor
+        else:   theta <- theta - lr * m'
 
-    Source: Liu et al. 2020; torch.optim.RAdam, whose eps is added to sqrt(v) before its correction:
-    (sqrt(v) + eps) / sqrt(1 - beta2^t).
+    m' is that of Adam, and the divisor is (sqrt(v) + eps) / sqrt(1 - beta2^t), as in
+    torch.optim.RAdam. Source: Liu et al. 2020.
     """
 
     lr: Number = number(0.001, "step size", above=0)
@@ -210,15 +212,17 @@ class Radam(Optimizer):
         square_KP = average_square_(state["square"], gradient_KP, self.beta2)
         rate = lr / (1 - power(self.beta1, step))
         unbias = 1 - power(self.beta2, step)
-        longest = 2 / (1 - self.beta2) - 1
-        length = longest - 2 * count(step) * (1 - unbias) / unbias
+        max_length = 2 / (1 - self.beta2) - 1
+        length = max_length - 2 * count(step) * (1 - unbias) / unbias
         if isinstance(length, Tensor):
-            trusted_K1 = length > 5
-            factor: Number = torch.where(trusted_K1, self._rectifier(length, longest, unbias), 1.0)
-            divisor_KP = torch.where(trusted_K1, root(square_KP, self.eps, inside=False), 1.0)
+            reliable_K1 = length > 5
+            factor: Number = torch.where(
+                reliable_K1, self._rectifier(length, max_length, unbias), 1.0
+            )
+            divisor_KP = torch.where(reliable_K1, root(square_KP, self.eps, inside=False), 1.0)
         elif length > 5:
             factor, divisor_KP = (
-                self._rectifier(length, longest, unbias),
+                self._rectifier(length, max_length, unbias),
                 root(square_KP, self.eps, inside=False),
             )
         else:
@@ -226,11 +230,11 @@ class Radam(Optimizer):
         return add_ratio_(theta_KP, mean_KP, divisor_KP, -rate * factor), state
 
     @staticmethod
-    def _rectifier(length: Number, longest: Number, unbias: Number) -> Number:
+    def _rectifier(length: Number, max_length: Number, unbias: Number) -> Number:
         return (
             (length - 4)
             * (length - 2)
-            * longest
-            / ((longest - 4) * (longest - 2) * length)
+            * max_length
+            / ((max_length - 4) * (max_length - 2) * length)
             * unbias
         ) ** 0.5

@@ -21,7 +21,7 @@ from mlplab.errors import FieldError
 from mlplab.optimizers.base import Objective, Optimizer, State, Step
 from mlplab.schema import Number, Rule, number, text
 
-_OWN = ("self", "params", "lr")  # arguments of a torch optimizer that are not options
+_NOT_OPTIONS = ("self", "params", "lr")  # arguments of a torch optimizer set by this class
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class TorchOptimizer(Optimizer):
     """Any class of torch.optim by its name, such as LBFGS, ASGD or Adafactor: one network at a
     time.
 
-    The network is one flat parameter of torch's. L-BFGS evaluates the objective several times a
-    step, on one batch: use training=batch. The state is the torch optimizer itself, under "torch":
-    not a tensor, so such a network trains alone, and `export_state` and `import_state` are the way
-    to keep it.
+    The network is one flat parameter for torch. L-BFGS evaluates the objective several times per
+    step, on one batch: use training=batch. The state is the torch optimizer itself, under "torch".
+    Since it is not a tensor, such networks cannot be stacked to a population; `export_state` and
+    `import_state` convert it for checkpoints.
     """
 
     lr: Number = number(
-        1.0, "step size (1 is L-BFGS's; most others want far less)", above=0, varies=False
+        1.0, "step size (1 suits L-BFGS; most others need far less)", above=0, varies=False
     )
     class_name: str = text("LBFGS", "name of a class of torch.optim")
     options: Mapping[str, Any] = dataclasses.field(
@@ -44,13 +44,13 @@ class TorchOptimizer(Optimizer):
         metadata={
             "rule": Rule(
                 "any",
-                "keyword arguments of that class but lr, such as {max_iter: 10, line_search_fn:"
+                "keyword arguments of that class except lr, such as {max_iter: 10, line_search_fn:"
                 " strong_wolfe}",
             )
         },
     )
 
-    alone: ClassVar[bool] = True
+    single_network: ClassVar[bool] = True
 
     def check(self) -> None:
         allowed = self._check_names()
@@ -59,7 +59,7 @@ class TorchOptimizer(Optimizer):
                 raise FieldError(
                     f"options.{key}",
                     value,
-                    "is not a finite number, true, false, null, a text, or a list of these",
+                    "is not a finite number, true, false, null, a string, or a list of these",
                 )
         self._trial(
             "class_name",
@@ -69,11 +69,11 @@ class TorchOptimizer(Optimizer):
         self._trial(
             "options",
             self.options,
-            f"is refused by {self.class_name}, which has {', '.join(allowed)}",
+            f"is rejected by {self.class_name}, whose options are {', '.join(allowed)}",
         )
 
     def _check_names(self) -> list[str]:
-        """The options of the class; FieldError where there is no such class or option."""
+        """The options of the class. Raises FieldError if the class or an option does not exist."""
         classes = available()
         if self.class_name not in classes:
             raise FieldError(
@@ -86,12 +86,12 @@ class TorchOptimizer(Optimizer):
         allowed = [
             name
             for name in inspect.signature(classes[self.class_name].__init__).parameters
-            if name not in _OWN
+            if name not in _NOT_OPTIONS
         ]
         for key in self.options:
             if key not in allowed:
                 reason = (
-                    "is optimizer.lr"
+                    "is set as optimizer.lr"
                     if key == "lr"
                     else f"is not an option of {self.class_name}" + _nearest(str(key), allowed)
                 )
@@ -99,8 +99,9 @@ class TorchOptimizer(Optimizer):
         return allowed
 
     def _trial(self, key: str, options: Mapping[str, Any], reason: str) -> None:
-        """One step on a small vector: what the class refuses, it refuses here, in whatever kind of
-        exception.
+        """Try one step on a small vector.
+
+        torch's classes reject options with exceptions of any kind; they become FieldError.
         """
         theta_KP = torch.ones(1, 3)
         try:
@@ -133,11 +134,9 @@ class TorchOptimizer(Optimizer):
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
     ) -> tuple[Tensor, State]:
-        """One step from a gradient alone, for the classes that need no more of the objective than
-        that.
-        """
+        """One step from a gradient. Raises TypeError for L-BFGS, which evaluates the objective."""
         if self.class_name == "LBFGS":
-            raise TypeError("L-BFGS evaluates the objective itself: call step, not update")
+            raise TypeError("L-BFGS evaluates the objective itself: call step instead of update")
         return self.step(theta_KP, lambda x_KP: (torch.zeros(1), gradient_KP), state, step, lr)[:2]
 
     def step(
@@ -151,7 +150,7 @@ class TorchOptimizer(Optimizer):
             parameter_P.data = theta_KP.detach().view(-1)
 
         def closure() -> Tensor:
-            # torch.optim turns gradients on around a closure; the objective brings its own.
+            # torch.optim enables autograd around a closure, but the objective computes its gradient
             with torch.no_grad():
                 loss_K, gradient_KP = objective(theta_KP)
             parameter_P.grad = gradient_KP.reshape(-1)
@@ -161,7 +160,7 @@ class TorchOptimizer(Optimizer):
         return theta_KP, state, torch.as_tensor(loss).detach().reshape(1)
 
     def export_state(self, state: State) -> dict[str, object]:
-        """torch's own state_dict, copied."""
+        """A copy of torch's state_dict."""
         return copy.deepcopy(cast(torch.optim.Optimizer, state["torch"]).state_dict())
 
     def import_state(self, theta_KP: Tensor, exported: dict[str, object]) -> State:
@@ -172,10 +171,10 @@ class TorchOptimizer(Optimizer):
 
 def available() -> dict[str, type[torch.optim.Optimizer]]:
     """The optimizer classes of the installed torch."""
-    found = {name: getattr(torch.optim, name) for name in dir(torch.optim)}
+    attributes = {name: getattr(torch.optim, name) for name in dir(torch.optim)}
     return {
         name: value
-        for name, value in found.items()
+        for name, value in attributes.items()
         if isinstance(value, type)
         and issubclass(value, torch.optim.Optimizer)
         and value is not torch.optim.Optimizer
@@ -190,12 +189,12 @@ def _plain(value: object) -> bool:
     return value is None or isinstance(value, (bool, str))
 
 
-def _nearest(word: str, names: list[str]) -> str:
-    """The names closest to a word, capitals aside; all of them where none is close."""
-    lowered = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), lowered, n=3, cutoff=0.5)
+def _nearest(name: str, names: list[str]) -> str:
+    """The end of an error message: the names closest to `name`, or all if none is close."""
+    by_lowercase = {valid.lower(): valid for valid in names}
+    close = difflib.get_close_matches(name.lower(), by_lowercase, n=3, cutoff=0.5)
     return (
-        "; nearest: " + ", ".join(lowered[name] for name in close)
+        "; nearest: " + ", ".join(by_lowercase[match] for match in close)
         if close
-        else "; there are: " + ", ".join(names)
+        else "; available: " + ", ".join(names)
     )

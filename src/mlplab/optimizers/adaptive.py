@@ -32,17 +32,17 @@ from mlplab.stacking import fit
 class Adagrad(Optimizer):
     """Adagrad: divides by the root of the sum of all squared gradients.
 
-        G <- G + g^2;   theta <- theta - lr / (1 + (step - 1) * lr_decay) * g / (sqrt(G) + eps)
-        eps_inside: g / sqrt(G + eps)
+        G <- G + g^2
+        theta <- theta - lr / (1 + (step - 1) * lr_decay) * g / (sqrt(G) + eps)
 
-    Source: Duchi et al. 2011. The lecture has eps inside the root, about 1e-4; torch.optim.Adagrad
-    has it outside.
+    eps_inside divides by sqrt(G + eps). Source: Duchi et al. 2011. The lecture has eps inside the
+    root, about 1e-4; torch.optim.Adagrad has it outside.
     """
 
     eps: Number = number(1e-10, "keeps the divisor from 0", above=0)
     eps_inside: bool = flag(False, "add eps inside the root, as the lecture does")
     lr_decay: Number = number(0.0, "divides lr by 1 + (step - 1) * lr_decay", at_least=0)
-    initial_accumulator: Number = number(0.0, "what the sum of squares starts from", at_least=0)
+    initial_accumulator: Number = number(0.0, "initial value of the sum of squares", at_least=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
     def init(self, theta_KP: Tensor) -> State:
@@ -64,8 +64,10 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Adadelta: steps as large as the recent steps, relative to the recent gradients.
 
-        G <- rho * G + (1 - rho) * g^2;   d = sqrt(D + eps) / sqrt(G + eps) * g
-        D <- rho * D + (1 - rho) * d^2;   theta <- theta - lr * d
+        G <- rho * G + (1 - rho) * g^2
+        d = sqrt(D + eps) / sqrt(G + eps) * g
+        D <- rho * D + (1 - rho) * d^2
+        theta <- theta - lr * d
 
     Source: Zeiler 2012, where lr = 1; torch.optim.Adadelta.
     """
@@ -96,20 +98,20 @@ class Adadelta(Optimizer):
 class Rmsprop(Optimizer):
     """RMSprop: divides by the root of a running mean of squared gradients.
 
-        G <- alpha * G + (1 - alpha) * g^2;   d = g / (sqrt(G) + eps)        eps_inside: g / sqrt(G
-        + eps) theta <- theta - lr * d                                             momentum: v <-
-        momentum * v + d, theta <- theta - lr * v centered: G - M^2 in the place of G, with M <-
-        alpha * M + (1 - alpha) * g
+        G <- alpha * G + (1 - alpha) * g^2
+        d = g / (sqrt(G) + eps)                  eps_inside: d = g / sqrt(G + eps)
+        theta <- theta - lr * d                  momentum: v <- momentum * v + d; theta - lr * v
+        centered: G - M^2 instead of G, with M <- alpha * M + (1 - alpha) * g
 
-    Source: the lecture (gamma is alpha here, eps inside the root); Tieleman and Hinton 2012;
-    centered: Graves 2013. torch.optim.RMSprop has eps outside the root, TensorFlow inside.
+    Source: the lecture (its gamma is alpha here, and eps is inside the root); Tieleman and Hinton
+    2012; centered: Graves 2013. torch.optim.RMSprop has eps outside the root, TensorFlow inside.
     """
 
     alpha: Number = number(0.99, "decay of the running mean of squares", at_least=0, below=1)
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     eps_inside: bool = flag(False, "add eps inside the root, as the lecture does")
     centered: bool = flag(False, "divide by an estimate of the standard deviation")
-    momentum: Number = number(0.0, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.0, "fraction of the last step that is kept", at_least=0, below=1)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
     def init(self, theta_KP: Tensor) -> State:

@@ -1,5 +1,6 @@
-"""What an optimizer is: the lecture's update equations on the matrix of all parameters of all
-members.
+"""The optimizer base class, and the tensor operations that update rules are written with.
+
+An update rule works on the matrix of all parameters of all members.
 
 Shapes: K members, P parameters.
 """
@@ -16,29 +17,26 @@ from mlplab.schema import Component, Number, number
 from mlplab.stacking import fit
 
 State: TypeAlias = dict[str, Tensor]
-"""What an optimizer remembers between steps: tensors [K, P] or [K, 1]."""
+"""An optimizer's state between steps: tensors [K, P] or [K, 1]."""
 
 Objective: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """theta_KP -> (loss_K, gradient_KP) on the current batch."""
 
 Step: TypeAlias = int | Tensor
-"""The number of the update, from 1: an int, or a tensor [K, 1] (a number that stays on the
-device).
-"""
+"""The number of the update, from 1: an int, or a tensor [K, 1] that stays on the device."""
 
 
 @dataclass(frozen=True)
 class Optimizer(Component):
-    """One update rule. A subclass writes `init` and `update`; its fields are floats, or [K, 1]
-    tensors where members differ.
+    """One update rule.
 
-    `update` works in place on theta, the gradient and the state, which belong to the caller, and
-    runs without autograd.
+    A subclass implements `init` and `update`. Its fields are floats, or [K, 1] tensors if members
+    differ. `update` changes the caller's theta, gradient and state in place, without autograd.
     """
 
     lr: Number = number(0.01, "step size", above=0)
 
-    alone: ClassVar[bool] = False  # True: cannot share a population with others
+    single_network: ClassVar[bool] = False  # True: cannot share a population with others
 
     def init(self, theta_KP: Tensor) -> State:
         """The state before the first step."""
@@ -47,34 +45,32 @@ class Optimizer(Component):
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
     ) -> tuple[Tensor, State]:
-        """Parameters and state after one step. `lr` is the scheduled learning rate, in the place of
-        `self.lr`.
+        """Return parameters and state after one step.
+
+        `lr` is the scheduled learning rate and replaces `self.lr`.
         """
         raise NotImplementedError
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
-        """The point at which the gradient is taken: theta itself, but for Nesterov's method as the
-        lecture writes it.
-        """
+        """The point where the gradient is taken: theta, except in the lecture's Nesterov method."""
         return theta_KP
 
     def step(
         self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number
     ) -> tuple[Tensor, State, Tensor]:
-        """Gradient and update: (theta_KP, state, loss_K), the loss at the point where the gradient
-        was taken.
+        """Compute the gradient and update theta.
+
+        Returns (theta_KP, state, loss_K), with the loss at the point where the gradient was taken.
         """
         loss_K, gradient_KP = objective(self.lookahead(theta_KP, state))
         return *self.update(theta_KP, gradient_KP, state, step, lr), loss_K
 
     def export_state(self, state: State) -> dict[str, object]:
-        """A copy of the state made of tensors, numbers, strings, lists and dicts: what a checkpoint
-        stores.
-        """
+        """A copy of the state for a checkpoint: tensors, numbers, strings, lists and dicts."""
         return {name: value.clone() for name, value in state.items()}
 
     def import_state(self, theta_KP: Tensor, exported: dict[str, object]) -> State:
-        """The state again, from what `export_state` gave, on theta's device."""
+        """Restore a state from the result of `export_state`, on theta's device."""
         return {
             name: value.to(theta_KP.device, copy=True)
             for name, value in exported.items()
@@ -82,21 +78,17 @@ class Optimizer(Component):
         }
 
 
-# The operations below are torch's fused ones. With a float they take it as an argument; with a [K,
-# 1] tensor they give the same bits.
+# The operations below are torch's fused ones. A float is passed as their argument; a [K, 1] tensor
+# of equal values gives the same bits.
 
 
 def active(x: Number) -> bool:
-    """False for the float 0, which switches a term off; members that differ have it on, some of
-    them with 0.
-    """
+    """Whether a term is computed: not if x is the float 0; always if members differ in x."""
     return isinstance(x, Tensor) or x != 0
 
 
 def count(step: Step) -> Number:
-    """The step as a number to calculate with. (torch makes float32 of an integer tensor that meets
-    a float.)
-    """
+    """The step as an int or in float64: with a float, torch makes float32 of an int tensor."""
     return step.double() if isinstance(step, Tensor) else step
 
 
@@ -127,9 +119,7 @@ def add_ratio_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tenso
 
 
 def average_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
-    """mean <- beta * mean + (1 - beta) * x, in the form of torch: mean + (1 - beta) * (x -
-    mean).
-    """
+    """mean <- beta * mean + (1 - beta) * x, computed as mean + (1 - beta) * (x - mean)."""
     return mean_KP.lerp_(x_KP, fit(1 - beta, mean_KP))
 
 
@@ -141,9 +131,10 @@ def average_square_(mean_KP: Tensor, x_KP: Tensor, beta: Number) -> Tensor:
 def decay_(
     theta_KP: Tensor, gradient_KP: Tensor, weight_decay: Number, lr: Number, decoupled: bool = False
 ) -> None:
-    """Weight decay of every parameter, biases too, as torch has it: gradient <- gradient +
-    weight_decay * theta; decoupled: theta <- (1 - lr * weight_decay) * theta. Source of the latter:
-    Loshchilov and Hutter 2019.
+    """Weight decay of every parameter, including biases, as in torch.
+
+    gradient <- gradient + weight_decay * theta
+    decoupled: theta <- (1 - lr * weight_decay) * theta      (Loshchilov and Hutter 2019)
     """
     if not active(weight_decay):
         return
@@ -154,15 +145,16 @@ def decay_(
 
 
 def root(x_KP: Tensor, eps: Number, inside: bool) -> Tensor:
-    """sqrt(x) + eps, or sqrt(x + eps) where eps is inside: a new tensor."""
+    """sqrt(x) + eps, or sqrt(x + eps) if eps is inside: a new tensor."""
     if inside:
         return x_KP.add(fit(eps, x_KP)).sqrt_()
     return x_KP.sqrt().add_(fit(eps, x_KP))
 
 
 def sign(x_KP: Tensor) -> Tensor:
-    """-1, 0 or 1, and NaN where x is not finite. (torch's sign of NaN is 0: a member that diverged
-    would look at rest.)
+    """-1, 0 or 1, and NaN if x is not finite.
+
+    torch's sign of NaN is 0, which would hide that a member has diverged.
     """
     return x_KP.sign().add_(x_KP, alpha=0)
 

@@ -1,5 +1,6 @@
-"""Optimizers that follow the gradient, its running sum or its sign, with one step size for all
-parameters (rprop: one each).
+"""Optimizers that follow the gradient, its running sum or its sign.
+
+All parameters have the same step size, except with rprop.
 
 Shapes: K members, P parameters.
 """
@@ -34,14 +35,14 @@ class Sgd(Optimizer):
         v <- momentum * v + (1 - dampening) * g      (first step: v = g)
         theta <- theta - lr * v                      nesterov: theta - lr * (g + momentum * v)
 
-    Source: the lecture; Sutskever et al. 2013 as torch.optim.SGD writes it. The lecture's own
-    momentum has lr inside v: `momentum`, `nag`.
+    Source: the lecture; Sutskever et al. 2013 in the form of torch.optim.SGD. The lecture's
+    momentum has lr inside v; see `momentum` and `nag`.
     """
 
     lr: Number = number(0.001, "step size", above=0)
-    momentum: Number = number(0.0, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.0, "fraction of the last step that is kept", at_least=0, below=1)
     dampening: Number = number(
-        0.0, "how much of the gradient does not enter the momentum", at_least=0, at_most=1
+        0.0, "fraction of the gradient that does not enter the momentum", at_least=0, at_most=1
     )
     nesterov: bool = flag(False, "look one momentum step ahead")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
@@ -62,7 +63,7 @@ class Sgd(Optimizer):
         direction_KP = gradient_KP
         if active(self.momentum):
             velocity_KP = state["velocity"].mul_(fit(self.momentum, theta_KP))
-            add_scaled_(velocity_KP, gradient_KP, self._share(step))
+            add_scaled_(velocity_KP, gradient_KP, self._gradient_fraction(step))
             direction_KP = (
                 add_scaled_(gradient_KP, velocity_KP, self.momentum)
                 if self.nesterov
@@ -70,9 +71,10 @@ class Sgd(Optimizer):
             )
         return add_scaled_(theta_KP, direction_KP, -lr), state
 
-    def _share(self, step: Step) -> Number:
-        """The part of the gradient that enters the velocity: all of it at the first step, and for a
-        member without momentum.
+    def _gradient_fraction(self, step: Step) -> Number:
+        """The fraction of the gradient that enters the velocity.
+
+        It is 1 at the first step and for members without momentum, else 1 - dampening.
         """
         if not active(self.dampening):
             return 1.0
@@ -89,11 +91,11 @@ class Momentum(Optimizer):
     """Gradient descent with momentum as the lecture writes it: v <- momentum * v + lr * g, theta <-
     theta - v.
 
-    Source: the lecture; Polyak 1964. Equal to sgd with momentum while lr is constant; under a
-    schedule, steps already in v keep the learning rate of their time.
+    Source: the lecture; Polyak 1964. Equal to sgd with momentum while lr is constant; with
+    a schedule, the steps already in v keep the learning rate they were made with.
     """
 
-    momentum: Number = number(0.9, "how much of the last step is kept", at_least=0, below=1)
+    momentum: Number = number(0.9, "fraction of the last step that is kept", at_least=0, below=1)
 
     def init(self, theta_KP: Tensor) -> State:
         return {"velocity": torch.zeros_like(theta_KP)}
@@ -116,12 +118,11 @@ class Nag(Momentum):
         theta <- theta - v
 
     Source: the lecture; Nesterov 1983. torch's nesterov takes the gradient at theta and corrects
-    the step; the reported loss here is that of the point ahead.
+    the step; the loss reported here is that at the point ahead.
     """
 
     def init(self, theta_KP: Tensor) -> State:
-        # The point ahead has a tensor of its own: callers that prepare views of a tensor do it
-        # once.
+        # The point ahead has its own tensor, so that callers create views of it only once.
         return {"velocity": torch.zeros_like(theta_KP), "ahead": torch.zeros_like(theta_KP)}
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
@@ -161,10 +162,14 @@ class Rprop(Optimizer):
     """Resilient backpropagation: each parameter has its own step size, which grows while the
     gradient keeps its sign.
 
-        s = sign(g);   size <- clip(size * (eta_plus if s * s_last > 0, eta_minus if < 0, else 1),
-        step_min, step_max) where s * s_last < 0: s = 0;   theta <- theta - s * size
+        s = sign(g)
+        size <- clip(size * (eta_plus if s * s_last > 0, eta_minus if < 0, else 1),
+                     step_min, step_max)
+        s = 0 if s * s_last < 0
+        theta <- theta - s * size
 
-    Source: Riedmiller and Braun 1993 as torch.optim.Rprop writes it. Made for training=batch. The
+    Source: Riedmiller and Braun 1993 in the form of torch.optim.Rprop. Meant for
+    training=batch. The
     learning rate is the first step size: a schedule acts on the first step only. A gradient that is
     not finite gives NaN.
     """

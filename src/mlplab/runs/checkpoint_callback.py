@@ -89,7 +89,7 @@ class CheckpointCallback:
     def _epoch_is_due(self, loop: Loop) -> bool:
         return (
             self.epochs is not None
-            and loop.batch == loop.now.batches.per_epoch
+            and loop.batch == loop.population.batches.per_epoch
             and loop.epoch % self.epochs == 0
         )
 
@@ -103,7 +103,7 @@ class CheckpointCallback:
             "loop": capture(loop),
             "recorder": self.recorder.state() if self.recorder else None,
         }
-        rows = loop.journal.rows
+        rows = loop.history_buffer.rows
         try:
             self.checkpoints.save(
                 loop.step, loop.epoch, tree, pack_rows(rows[self.saved :]), self.elapsed
@@ -138,11 +138,11 @@ class CheckpointCallback:
                 f"The checkpoint of step {saved.step} does not belong to this training:"
                 f" {type(error).__name__}: {error}"
             ) from error
-        self.saved, self._saved_step = len(loop.journal.rows), loop.step
+        self.saved, self._saved_step = len(loop.history_buffer.rows), loop.step
         self.elapsed_before = float(saved.manifest["elapsed"])
         now = fingerprint(
-            loop.now.theta_KP.device,
-            str(loop.now.theta_KP.dtype).removeprefix("torch."),
+            loop.population.theta_KP.device,
+            str(loop.population.theta_KP.dtype).removeprefix("torch."),
             saved.manifest["fingerprint"]["members"],
         )
         self.exact = not machine_changes(saved, now)

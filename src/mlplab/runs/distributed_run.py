@@ -11,7 +11,7 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.resume_checks import find_checkpoint, is_finished
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.settings import Settings
-from mlplab.training import Loop, build_populations, prepare_members
+from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import restore, unpack_rows
 from mlplab.training.distributed import ProcessGroup
 
@@ -38,9 +38,9 @@ def sync_signals(
 
     def callback(loop: Loop) -> None:
         local_signal = signals.received
-        process_group.received, signals.received = (
-            local_signal or process_group.received,
-            process_group.agreed or None,
+        process_group.received_signal, signals.received = (
+            local_signal or process_group.received_signal,
+            process_group.agreed_signal or None,
         )
         checkpointer(loop)
         signals.received = local_signal or signals.received  # a signal may have arrived meanwhile
@@ -55,16 +55,16 @@ def run_rank(loop: Loop, process_group: ProcessGroup, signals: Signals) -> NoRet
     """
 
     def callback(loop: Loop) -> None:
-        process_group.received = signals.received or process_group.received
-        if process_group.agreed:
-            raise Interrupted(process_group.agreed)
+        process_group.received_signal = signals.received or process_group.received_signal
+        if process_group.agreed_signal:
+            raise Interrupted(process_group.agreed_signal)
 
     loop.after_step = callback
     signals.raise_immediately = False
     try:
         loop.run()
     except KeyboardInterrupt:
-        raise RankFinished(128 + (process_group.agreed or 2)) from None
+        raise RankFinished(128 + (process_group.agreed_signal or 2)) from None
     raise RankFinished(0)
 
 
@@ -82,8 +82,8 @@ def resume_rank(
         raise RankFinished(0)
     check_distributed_support(settings)
     saved, _ = find_checkpoint(folder, step)
-    loop = Loop(build_populations([prepare_members([settings])[0]])[0])
-    loop.across = process_group
+    loop = Loop(build_population([prepare_members([settings])[0]])[0])
+    loop.process_group = process_group
     if saved is not None:
         try:
             restore(loop, saved.tree["loop"], unpack_rows(saved.history))

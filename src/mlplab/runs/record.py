@@ -26,7 +26,7 @@ from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
 from mlplab.training.history import HistoryBuffer, Row
 from mlplab.training.outcome import Outcome
-from mlplab.training.together import PreparedMember
+from mlplab.training.prepare import PreparedMember
 
 LEVELS = ("off", "summary", "scalars", "full")
 

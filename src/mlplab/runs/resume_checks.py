@@ -29,7 +29,7 @@ def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
         "config": flat_result_config(member.settings.config),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
-        "fingerprint": fingerprint(loop.now.theta_KP.device, member.settings.dtype, 1),
+        "fingerprint": fingerprint(loop.population.theta_KP.device, member.settings.dtype, 1),
     }
 
 

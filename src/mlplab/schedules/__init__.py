@@ -1,4 +1,4 @@
-"""Schedules: the word typed by users -> the class."""
+"""Schedules, by the name that users choose in the configuration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a schedule is: a factor of the learning rate as a function of time, with a linear warm-up in
-front of any.
+"""The schedule base class: a learning rate factor over time, after an optional linear warm-up.
 
 Shapes: K members.
 """
@@ -16,7 +15,7 @@ from torch import Tensor
 from mlplab.schema import Component, Number, choice, number
 
 State: TypeAlias = dict[str, Tensor]
-"""What a schedule remembers of each member: float64 tensors [K, 1]."""
+"""The state of a stateful schedule: float64 tensors [K, 1]."""
 
 UNITS = ("epoch", "step")
 
@@ -25,25 +24,26 @@ UNITS = ("epoch", "step")
 class Schedule(Component):
     """The learning rate of a unit of time is optimizer.lr * factor(t, total) * current(state).
 
-    A subclass writes `shape`, and `observe` and `current` where it is stateful; its numbers are
-    floats, or [K, 1] tensors where members differ. The warm-up takes the first `warmup` units, and
-    the schedule proper the `total - warmup` units that follow:
+    A subclass implements `shape`, and `observe` and `current` if it is stateful. Its fields are
+    floats, or [K, 1] tensors if members differ. The warm-up takes the first `warmup` units; the
+    schedule itself takes the `total - warmup` units that follow:
 
-        factor(t) = (warmup_start + (1 - warmup_start) * min(t / warmup, 1)) * shape(max(t - warmup,
-        0), total - warmup)
+        factor(t) = (warmup_start + (1 - warmup_start) * min(t / warmup, 1))
+                    * shape(max(t - warmup, 0), total - warmup)
     """
 
-    warmup: Number = number(0.0, "units of linear warm-up in front", at_least=0)
+    warmup: Number = number(0.0, "units of linear warm-up before the schedule", at_least=0)
     warmup_start: Number = number(
         0.1, "factor at the first unit of the warm-up", at_least=0, at_most=1
     )
-    unit: str = choice("epoch", UNITS, "what time is counted in: the factor changes once a unit")
+    unit: str = choice("epoch", UNITS, "the unit of time: the factor changes once per unit")
 
     stateful: ClassVar[bool] = False
 
     def factor(self, t: int | Tensor, total: Number) -> Number:
-        """The factor at unit t = 0, 1, ... of `total`: a float, or float64 [K, 1] where members
-        differ in what it depends on, t among it.
+        """Return the factor at unit t = 0, 1, ... of `total`.
+
+        It is a float, or float64 [K, 1] if t, total or a field differs between members.
         """
         if isinstance(total, Tensor):
             total = total.double()
@@ -65,21 +65,19 @@ class Schedule(Component):
         return {}
 
     def observe(self, state: State, metric_K: Tensor) -> State:
-        """The state after an evaluation that found this metric, lower being better: [K] or [K,
-        1].
-        """
+        """The state after an evaluation with this metric [K] or [K, 1]; lower is better."""
         return state
 
     def current(self, state: State) -> Number:
-        """The factor that the state has come to, beside that of time: float64 [K, 1], or 1."""
+        """The factor due to the state, in addition to that of time: float64 [K, 1], or 1."""
         return 1.0
 
 
-# Arithmetic for floats and for float64 tensors [K, 1] alike.
+# Arithmetic on floats and on float64 tensors [K, 1].
 
 
 def pick(condition: bool | Tensor, yes: Number, no: Number) -> Number:
-    """`yes` where the condition holds, `no` elsewhere."""
+    """`yes` if the condition holds, else `no`; elementwise for a tensor."""
     if not isinstance(condition, Tensor):
         return yes if condition else no
     return torch.where(condition, _lift(yes, condition), _lift(no, condition))
@@ -95,13 +93,13 @@ def smallest(a: Number, b: Number) -> Number:
     return pick(a < b, a, b)
 
 
-def ratio(part: Number, whole: Number) -> Number:
-    """How much of the whole is over: part / whole, at most 1; 1 where there is no whole."""
-    return smallest(pick(whole > 0, part / pick(whole > 0, whole, 1.0), 1.0), 1.0)
+def ratio(elapsed: Number, total: Number) -> Number:
+    """The elapsed fraction: elapsed / total, at most 1; 1 if total is 0."""
+    return smallest(pick(total > 0, elapsed / pick(total > 0, total, 1.0), 1.0), 1.0)
 
 
 def floor(x: Number) -> Number:
-    """The largest whole number that is not above x."""
+    """The largest integer that is not above x."""
     return x.floor() if isinstance(x, Tensor) else float(math.floor(x))
 
 
@@ -111,8 +109,9 @@ def logarithm(x: Number) -> Number:
 
 
 def anneal(start: Number, end: Number, progress: Number) -> Number:
-    """Half a cosine from start (progress 0) to end (progress 1): end + (start - end) * (1 + cos(pi
-    * progress)) / 2.
+    """Half a cosine from start (progress 0) to end (progress 1).
+
+    end + (start - end) * (1 + cos(pi * progress)) / 2
     """
     angle = math.pi * progress
     cosine = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)

@@ -1,4 +1,4 @@
-"""Schedules that only go down: in steps, by a constant ratio, along a line or a power.
+"""Schedules that only decrease: in steps, by a constant ratio, along a line or a power.
 
 Shapes: K members.
 """
@@ -14,7 +14,7 @@ from mlplab.schema import Number, integer, number, numbers
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The learning rate stays what it is."""
+    """A constant learning rate."""
 
     def shape(self, t: Number, total: Number) -> Number:
         return 1.0
@@ -33,18 +33,16 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """Multiplies the learning rate by gamma at each milestone: gamma^(number of milestones <=
-    t).
-    """
+    """Multiplies the learning rate by gamma at each milestone: gamma^n after n milestones."""
 
     milestones: list[float] = numbers(
-        [30, 80], "units at which the learning rate drops, rising", above=0
+        [30, 80], "units at which the learning rate drops, increasing", above=0
     )
     gamma: Number = number(0.1, "factor of each drop", above=0)
 
     def check(self) -> None:
         if sorted(set(self.milestones)) != list(self.milestones):
-            raise FieldError("milestones", self.milestones, "does not rise")
+            raise FieldError("milestones", self.milestones, "does not increase")
 
     def shape(self, t: Number, total: Number) -> Number:
         passed: Number = 0.0
@@ -65,8 +63,8 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A straight line from the learning rate to end_factor times it over the whole run: 1 +
-    (end_factor - 1) * t / total.
+    """A straight line from the learning rate to end_factor times it over the whole run:
+    1 + (end_factor - 1) * t / total.
     """
 
     end_factor: Number = number(0.0, "factor at the end of the run", at_least=0)

@@ -1,5 +1,4 @@
-"""The schedule that looks at the results: each member's learning rate falls when its own metric
-stops improving.
+"""The plateau schedule: a member's learning rate drops when its monitored metric stops improving.
 
 Shapes: K members.
 """
@@ -25,7 +24,7 @@ class Plateau(Schedule):
     An evaluation improves when metric < best * (1 - threshold) (threshold_mode=rel) or metric <
     best - threshold (abs); NaN never does. After a drop, `cooldown` evaluations do not count.
     Source: torch's ReduceLROnPlateau with eps = 0, whose `factor` is gamma here. The relative
-    threshold is made for metrics that are positive.
+    threshold is meant for positive metrics.
     """
 
     gamma: Number = number(0.1, "factor of each drop", above=0, below=1)
@@ -34,12 +33,14 @@ class Plateau(Schedule):
     )
     threshold: Number = number(0.0001, "how much better counts as an improvement", at_least=0)
     threshold_mode: str = choice(
-        "rel", ("rel", "abs"), "rel: a part of the best so far; abs: in the metric's own unit"
+        "rel", ("rel", "abs"), "rel: relative to the best so far; abs: in the unit of the metric"
     )
     cooldown: Number = integer(
         0, "evaluations after a drop that do not count", at_least=0, varies=True
     )
-    min_factor: Number = number(0.0, "the least that the drops can come to", at_least=0, at_most=1)
+    min_factor: Number = number(
+        0.0, "lower bound of the factor after all drops", at_least=0, at_most=1
+    )
 
     stateful: ClassVar[bool] = True
 
@@ -72,11 +73,11 @@ class Plateau(Schedule):
             else best_K1 - self.threshold
         )
         better_K1 = metric_K1 < limit_K1
-        bad_K1 = torch.where(better_K1 | (cooling_K1 > 0), 0.0, state["bad"] + 1)
-        drops_K1 = bad_K1 > self.patience
+        stalled_K1 = torch.where(better_K1 | (cooling_K1 > 0), 0.0, state["bad"] + 1)
+        drops_K1 = stalled_K1 > self.patience
         return {
             "best": torch.where(better_K1, metric_K1, best_K1),
-            "bad": torch.where(drops_K1, 0.0, bad_K1),
+            "bad": torch.where(drops_K1, 0.0, stalled_K1),
             "cooling": torch.where(drops_K1, self.cooldown, (cooling_K1 - 1).clamp_min(0)),
             "factor": torch.where(
                 drops_K1, (state["factor"] * self.gamma).clamp_min(self.min_factor), state["factor"]

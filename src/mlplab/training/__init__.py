@@ -1,14 +1,14 @@
-"""Training: a population of K networks, from the first step to the last."""
+"""Training of a population of K networks, from the first step to the last."""
 
 from mlplab.training.frames import FrameRecorder, Frames, select_frames
 from mlplab.training.history import History, Row
 from mlplab.training.loop import Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
-from mlplab.training.together import (
+from mlplab.training.prepare import (
     DataCache,
     PreparedMember,
-    build_populations,
+    build_population,
     prepare_members,
     structure_key,
     train_population,
@@ -25,7 +25,7 @@ __all__ = [
     "PreparedMember",
     "Row",
     "build",
-    "build_populations",
+    "build_population",
     "prepare_members",
     "select_frames",
     "structure_key",

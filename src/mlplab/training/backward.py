@@ -1,9 +1,8 @@
-"""Backward through the tape of one step, by autograd's engine itself.
+"""The backward pass of one step, calling autograd's engine directly.
 
-`torch.autograd.grad` and `backward` check the shape of the outer gradients with parts of the
-compiler, whose import (sympy) takes half a second of each process that trains. Here the shapes
-agree by construction. Where the engine cannot be called as it is here, torch's own functions do the
-same.
+`torch.autograd.grad` and `backward` check the shapes of the outer gradients with code of torch's
+compiler, whose import (sympy) costs each training process half a second. Here the shapes agree by
+construction. If the engine cannot be called this way, torch's public functions are the fallback.
 
 Shapes: K members, B examples of a batch.
 """
@@ -19,10 +18,10 @@ from torch import Tensor
 
 
 def gradients(loss_KB: Tensor, outer_KB: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The gradient of sum(outer * loss) by each leaf."""
+    """The gradients of sum(outer * loss) with respect to the leaves, one tensor each."""
     if (run := _engine()) is None:
         return torch.autograd.grad([loss_KB], leaves, [outer_KB])
-    found: tuple[Tensor, ...] = run(
+    leaf_gradients: tuple[Tensor, ...] = run(
         (loss_KB,),
         (outer_KB,),
         False,
@@ -31,11 +30,11 @@ def gradients(loss_KB: Tensor, outer_KB: Tensor, leaves: Sequence[Tensor]) -> tu
         allow_unreachable=False,
         accumulate_grad=False,
     )
-    return found
+    return leaf_gradients
 
 
 def accumulate(loss_KB: Tensor, outer_KB: Tensor) -> None:
-    """Add it to the `grad` of each leaf."""
+    """Add the gradient of sum(outer * loss) to the `grad` of each leaf."""
     if (run := _engine()) is None:
         torch.autograd.backward([loss_KB], [outer_KB])
         return
@@ -44,12 +43,12 @@ def accumulate(loss_KB: Tensor, outer_KB: Tensor) -> None:
 
 @functools.cache
 def _engine() -> Any:
-    """The engine's function; None where it is not there or does not do what it does today."""
+    """The engine's function, or None if this torch lacks it or it behaves differently."""
     with torch.enable_grad():
         leaf = torch.ones(2, requires_grad=True)
         try:
             run = torch.autograd.Variable._execution_engine.run_backward
-            (found,) = run(
+            (gradient,) = run(
                 (leaf * 3,),
                 (torch.tensor([1.0, 2.0]),),
                 False,
@@ -69,7 +68,8 @@ def _engine() -> Any:
             )
         except (AttributeError, TypeError, RuntimeError):
             return None
-    right = (
-        found.tolist() == [3.0, 6.0] and leaf.grad is not None and leaf.grad.tolist() == [3.0, 6.0]
+    expected = [3.0, 6.0]
+    works = (
+        gradient.tolist() == expected and leaf.grad is not None and leaf.grad.tolist() == expected
     )
-    return run if right else None
+    return run if works else None

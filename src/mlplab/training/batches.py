@@ -1,7 +1,7 @@
-"""Data that stays on the device, and the portions of it that each update uses.
+"""Data that stays on the device, and the batches of it that the updates use.
 
-Shapes: K members, N examples, B examples of a batch, F features, T targets. Where all members see
-the same data the first dimension is 1.
+Shapes: K members, N examples, B examples of a batch, F features, T targets. The first dimension is
+1 if all members have the same data.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from mlplab import randomness
 
-BLOCK = 1 << 22  # numbers gathered or evaluated at once: bounds the memory of many members
-# numbers of a layer evaluated at once on a CPU: they stay in its caches, and no page is taken from
-# the system anew
-CPU_BLOCK = 1 << 18
+CHUNK_SIZE = 1 << 22  # numbers gathered or evaluated at once: bounds the memory of many members
+# numbers of a layer evaluated at once on a CPU: they fit into its caches, and no new pages are
+# requested from the system
+CPU_CHUNK_SIZE = 1 << 18
 
 
 @dataclass(frozen=True)
 class DeviceDataset:
-    """One part of the data (train, val or test) on the device: x [K or 1, N, F]; y [K or 1, N]
-    int64 or [K or 1, N, T]; weights [K or 1, N] or None.
+    """One split (train, val or test) on the device.
 
-    mask, bool [K, N], is False for rows that only fill up a member's share; their weight is 0.
+    x is [K or 1, N, F]; y is int64 [K or 1, N] or [K or 1, N, T]; weights are [K or 1, N] or None;
+    mask is bool [K, N] or None, and False for padding rows, whose weight is 0.
     """
 
     x: Tensor
@@ -43,7 +43,7 @@ class DeviceDataset:
         return self.x.shape[0] == 1
 
     def select(self, rows: Tensor) -> DeviceDataset:
-        """The data of some of the members."""
+        """The data of the members at `rows` (int64 indices)."""
         if self.shared:
             return self
         weights = (
@@ -55,14 +55,18 @@ class DeviceDataset:
             self.x[rows], self.y[rows], weights, self.mask[rows] if self.mask is not None else None
         )
 
-    def blocks(
+    def chunks(
         self, num_members: int, width: int
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The examples in their order for all K members, in pieces of at most (CPU_)BLOCK numbers
-        in a layer of `width` units.
+        """Yield (x, y, weights or None) of all K members in chunks of consecutive examples.
+
+        The size of a chunk is such that a layer of `width` units has at most (CPU_)CHUNK_SIZE
+        numbers.
         """
         size = max(
-            1, (CPU_BLOCK if self.x.device.type == "cpu" else BLOCK) // (num_members * width)
+            1,
+            (CPU_CHUNK_SIZE if self.x.device.type == "cpu" else CHUNK_SIZE)
+            // (num_members * width),
         )
         for start in range(0, self.num_examples, size):
             x, y = self.x[:, start : start + size], self.y[:, start : start + size]
@@ -74,46 +78,51 @@ class DeviceDataset:
             )
 
 
-def resident(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype, device: torch.device
+def device_dataset(
+    members: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype, device: torch.device
 ) -> DeviceDataset:
-    """The same part of K members' data; members whose arrays are the same objects share them."""
-    first_x, first_y = parts[0]
-    shared = all(x is first_x and y is first_y for x, y in parts)
-    chosen = parts[:1] if shared else parts
-    x, y = (torch.from_numpy(_stacked(arrays)) for arrays in zip(*chosen, strict=True))
+    """Copy the same split of K members, (x, y) each, to the device.
+
+    The data is stored once if the arrays of all members are the same objects.
+    """
+    first_x, first_y = members[0]
+    shared = all(x is first_x and y is first_y for x, y in members)
+    distinct = members[:1] if shared else members
+    x, y = (torch.from_numpy(_stacked(arrays)) for arrays in zip(*distinct, strict=True))
     x = x.to(device, dtype)
     return DeviceDataset(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """[K, ...]; one array is not copied, for there may be no room for it twice, unless torch, which
-    may write, must not share it.
+    """Stack to [K, ...]. A single writable array is not copied, to save memory.
+
+    A read-only array is copied, since torch requires writable memory.
     """
     return np.stack(arrays) if len(arrays) > 1 or not arrays[0].flags.writeable else arrays[0][None]
 
 
 class Batches:
-    """The batches of every epoch: a pure function of (seed, epoch), member by member.
+    """The batches of every epoch: a pure function of (seed, epoch) for each member.
 
-    An epoch whose last batch would be a single example leaves it out when `at_least_two` is set:
-    batch normalization has no variance of one.
+    With `at_least_two`, a last batch of a single example is left out, since batch normalization
+    needs a variance.
     """
 
     def __init__(
         self,
         data: DeviceDataset,
         keys_K1: Tensor,
-        portion: int,
+        batch_size: int,
         shuffle: bool,
         drop_last: bool,
         at_least_two: bool = False,
     ) -> None:
-        self.data, self.keys_K1, self.portion, self.shuffle = data, keys_K1, portion, shuffle
-        count, rest = divmod(data.num_examples, portion)
+        self.data, self.keys_K1 = data, keys_K1
+        self.batch_size, self.shuffle = batch_size, shuffle
+        count, rest = divmod(data.num_examples, batch_size)
         whole = rest == 0 or drop_last or (at_least_two and rest == 1 and count > 0)
         self.per_epoch = count if whole else count + 1
-        self.used = count * portion if whole else data.num_examples
+        self.used = count * batch_size if whole else data.num_examples
         self._index_N = torch.arange(data.num_examples, device=data.x.device)
 
     @property
@@ -123,25 +132,27 @@ class Batches:
     def epoch(
         self, epoch: int | Tensor, first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """(x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None) of this epoch (1-based;
-        int64 [K, 1] where members differ), from batch `first` on.
+        """Yield the batches of an epoch, starting at batch `first`.
+
+        A batch is (x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None). Epochs count from
+        1; `epoch` is int64 [K, 1] if the members are at different epochs.
         """
         order_KN = (
             randomness.permutations(self.keys_K1, epoch, self._index_N) if self.shuffle else None
         )
-        width = self.portion * max(
-            1, BLOCK // max(1, self.portion * self.num_members * self.data.x.shape[2])
+        width = self.batch_size * max(
+            1, CHUNK_SIZE // max(1, self.batch_size * self.num_members * self.data.x.shape[2])
         )
-        for start in range(first * self.portion, self.used, width):
+        for start in range(first * self.batch_size, self.used, width):
             stop = min(start + width, self.used)
             x, y, w = self._gather(order_KN, start, stop)
             yield from zip(
-                torch.split(x, self.portion, 1),
-                torch.split(y, self.portion, 1),
+                torch.split(x, self.batch_size, 1),
+                torch.split(y, self.batch_size, 1),
                 (
-                    torch.split(w, self.portion, 1)
+                    torch.split(w, self.batch_size, 1)
                     if w is not None
-                    else [None] * (-(-(stop - start) // self.portion))
+                    else [None] * (-(-(stop - start) // self.batch_size))
                 ),
                 strict=True,
             )
@@ -151,13 +162,11 @@ class Batches:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         data, members = self.data, self.num_members
         if order_KN is None:
-            parts = [
-                part[:, start:stop] if part is not None else None
-                for part in (data.x, data.y, data.weights)
-            ]
             x, y, w = (
-                part.expand(members, *part.shape[1:]) if part is not None else None
-                for part in parts
+                tensor[:, start:stop].expand(members, -1, *tensor.shape[2:])
+                if tensor is not None
+                else None
+                for tensor in (data.x, data.y, data.weights)
             )
             assert x is not None
             assert y is not None
@@ -170,7 +179,7 @@ class Batches:
         )
 
     def select(self, data: DeviceDataset, rows: Tensor) -> Batches:
-        """The batches of some of the members, unchanged."""
+        """The batches of the members at `rows`; their order does not change."""
         other = Batches.__new__(Batches)
         other.__dict__ = {**self.__dict__, "data": data, "keys_K1": self.keys_K1[rows]}
         return other

@@ -1,8 +1,7 @@
-"""The whole state of a training between two steps, as a tree of tensors and plain values, and a
-loop put back into it.
+"""Capture the complete state of a training between two steps, and restore a loop to it.
 
-Data order and dropout are functions of seed, epoch and step, so no generator is among it. Shapes: K
-members, P parameters.
+The state is a tree of tensors and plain values. It contains no random generator, since data order
+and dropout are functions of seed, epoch and step. Shapes: K members, P parameters.
 """
 
 from __future__ import annotations
@@ -19,23 +18,24 @@ from mlplab.errors import StateError
 from mlplab.training.history import Row
 from mlplab.training.loop import Loop
 from mlplab.training.population import Population
-from mlplab.training.stopping import FINISHED, RUNNING, Snapshot
+from mlplab.training.stopping import FINISHED, RUNNING, EarlyStopping, Snapshot
 
 Tree: TypeAlias = dict[str, Any]
-"""Dicts, lists, tuples, numbers, texts, None and tensors, nested."""
+"""Nested dicts, lists, tuples, numbers, strings, None and tensors."""
 
-WATCHED = {
+EARLY_STOPPING_KEYS = {
     "best_value_K": "best_value_K",
     "since_K": "evals_since_best_K",
     "state_K": "state_K",
     "diverged_step_K": "diverged_step_K",
 }
-"""Keys of the stored state of early stopping, and the attributes that they stand for."""
+"""Stored keys of the early stopping state -> the attributes of EarlyStopping."""
 
 
 def capture(loop: Loop) -> Tree:
-    """What `restore` needs, but for the rows of the journal. The tensors are the loop's own: write
-    them before the next step.
+    """Return the state that `restore` needs, except the rows of the history buffer.
+
+    The tensors are the loop's, not copies: write them before the next step.
     """
     return {
         "step": loop.step,
@@ -43,62 +43,76 @@ def capture(loop: Loop) -> Tree:
         "batch": loop.batch,
         "lr": loop.lr,
         "objectives": list(loop.objectives),
-        "starts": list(loop.journal.starts),
-        "now": _population(loop.now),
+        "starts": list(loop.history_buffer.starts),
+        "now": _population(loop.population),
         "ended": [_population(population) for population in loop.ended],
     }
 
 
 def _population(population: Population) -> Tree:
-    watch = population.watch
+    early_stopping = population.early_stopping
     return {
         "members": population.members,
         "theta": population.theta_KP,
         "buffers": population.buffers,
         "optimizer": population.optimizer.export_state(population.optimizer_state),
         "schedule": population.schedule_state,
-        "watch": {key: getattr(watch, attribute) for key, attribute in WATCHED.items()},
-        "best": _kept(watch.best),
-        "last": _kept(watch.last),
+        "watch": {
+            key: getattr(early_stopping, attribute)
+            for key, attribute in EARLY_STOPPING_KEYS.items()
+        },
+        "best": _snapshot(early_stopping.best),
+        "last": _snapshot(early_stopping.last),
     }
 
 
-def _kept(kept: Snapshot) -> Tree:
-    return {"theta": kept.theta_KP, "buffers": kept.buffers, "step": kept.step_K}
+def _snapshot(snapshot: Snapshot) -> Tree:
+    return {
+        "theta": snapshot.theta_KP,
+        "buffers": snapshot.buffers,
+        "step": snapshot.step_K,
+    }
 
 
 def restore(loop: Loop, tree: Tree, rows: Sequence[Row]) -> None:
-    """Put a loop that has not begun into the state. Raises StateError where a name, a shape or a
-    type is another.
+    """Restore the state to a loop that has not started, and its history from `rows`.
+
+    Raises StateError if a name, shape or type differs from this training's.
     """
     try:
-        whole = loop.now
+        whole = loop.population
         if tree.get("starts"):
-            loop.journal.starts, loop.journal.per_epoch = (
+            loop.history_buffer.starts, loop.history_buffer.per_epoch = (
                 [int(start) for start in tree["starts"]],
                 whole.batches.per_epoch,
             )
             whole.start_K = torch.tensor(
-                loop.journal.starts, dtype=torch.int64, device=whole.theta_KP.device
+                loop.history_buffer.starts, dtype=torch.int64, device=whole.theta_KP.device
             )
-            loop.expect(
-                set((whole.watch.last_step_K + whole.start_K * whole.batches.per_epoch).tolist())
+            loop.set_last_steps(
+                set(
+                    (
+                        whole.early_stopping.last_step_K + whole.start_K * whole.batches.per_epoch
+                    ).tolist()
+                )
             )
-        loop.now = _restored(whole, tree["now"])
-        loop.ended = [_restored(whole, part) for part in tree["ended"]]
+        loop.population = _restored(whole, tree["now"])
+        loop.ended = [_restored(whole, ended) for ended in tree["ended"]]
         loop.step, loop.epoch, loop.batch = (
             int(tree["step"]),
             int(tree["epoch"]),
             int(tree["batch"]),
         )
-        loop.lr = _moved(tree["lr"], loop.now.theta_KP)
-        loop.objectives = [_moved(value, loop.now.theta_KP) for value in tree["objectives"]]
+        loop.lr = _to_device_of(tree["lr"], loop.population.theta_KP)
+        loop.objectives = [
+            _to_device_of(value, loop.population.theta_KP) for value in tree["objectives"]
+        ]
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise StateError(
-            f"The state is not one of this training: {type(error).__name__}: {error}"
+            f"The state does not belong to this training: {type(error).__name__}: {error}"
         ) from error
     for row in rows:
-        loop.journal.append(row)
+        loop.history_buffer.append(row)
 
 
 def _restored(whole: Population, tree: Tree) -> Population:
@@ -111,7 +125,7 @@ def _restored(whole: Population, tree: Tree) -> Population:
         or members.max() >= whole.num_members
     ):
         raise StateError(
-            f"The state is of other members than the {whole.num_members} of this training."
+            f"The state has other members than the {whole.num_members} of this training."
         )
     population = whole if torch.equal(members, whole.members) else whole.select(members)
     population.theta_KP = _like(population.theta_KP, tree["theta"], "theta")
@@ -122,62 +136,71 @@ def _restored(whole: Population, tree: Tree) -> Population:
     population.optimizer_state = population.optimizer.import_state(
         population.theta_KP, tree["optimizer"]
     )
-    _same(expected, population.optimizer_state, "the optimizer's state")
+    _check_same_keys(expected, population.optimizer_state, "the optimizer's state")
     population.schedule_state = {
         name: _like(value, tree["schedule"][name], name)
         for name, value in population.schedule_state.items()
     }
-    watch = population.watch
-    for key, attribute in WATCHED.items():
-        setattr(watch, attribute, _like(getattr(watch, attribute), tree["watch"][key], key))
-    watch.best, watch.last = (
-        _as_kept(own, tree[key]) for own, key in ((watch.best, "best"), (watch.last, "last"))
-    )
-    longer_K = (watch.state_K == FINISHED) & (watch.last_step_K > watch.last.step_K)
-    # a run that is made longer goes on
-    watch.state_K = watch.state_K.masked_fill(longer_K, RUNNING)
+    _restore_early_stopping(population.early_stopping, tree)
     return population
 
 
-def _as_kept(own: Snapshot, tree: Tree) -> Snapshot:
+def _restore_early_stopping(early_stopping: EarlyStopping, tree: Tree) -> None:
+    for key, attribute in EARLY_STOPPING_KEYS.items():
+        value = _like(getattr(early_stopping, attribute), tree["watch"][key], key)
+        setattr(early_stopping, attribute, value)
+    early_stopping.best = _restored_snapshot(early_stopping.best, tree["best"])
+    early_stopping.last = _restored_snapshot(early_stopping.last, tree["last"])
+    # a member that had finished continues if the run is now longer
+    longer_K = (early_stopping.state_K == FINISHED) & (
+        early_stopping.last_step_K > early_stopping.last.step_K
+    )
+    early_stopping.state_K = early_stopping.state_K.masked_fill(longer_K, RUNNING)
+
+
+def _restored_snapshot(expected: Snapshot, tree: Tree) -> Snapshot:
     buffers = {
-        name: _like(value, tree["buffers"][name], name) for name, value in own.buffers.items()
+        name: _like(value, tree["buffers"][name], name) for name, value in expected.buffers.items()
     }
     return Snapshot(
-        _like(own.theta_KP, tree["theta"], "theta"),
+        _like(expected.theta_KP, tree["theta"], "theta"),
         buffers,
-        _like(own.step_K, tree["step"], "step"),
+        _like(expected.step_K, tree["step"], "step"),
     )
 
 
-def _like(own: Tensor, value: Any, name: str) -> Tensor:
-    """The value on the own tensor's device, where shape and type agree."""
-    if not isinstance(value, Tensor) or value.shape != own.shape or value.dtype != own.dtype:
-        found = (
+def _like(expected: Tensor, value: Any, name: str) -> Tensor:
+    """A copy of the value on the expected tensor's device; StateError if shape or type differ."""
+    if (
+        not isinstance(value, Tensor)
+        or value.shape != expected.shape
+        or value.dtype != expected.dtype
+    ):
+        description = (
             f"{value.dtype} {list(value.shape)}"
             if isinstance(value, Tensor)
             else type(value).__name__
         )
         raise StateError(
-            f"The state does not fit this network: {name} is {found}, and {own.dtype}"
-            f" {list(own.shape)} is needed."
+            f"The state does not fit this network: {name} is {description}, but {expected.dtype}"
+            f" {list(expected.shape)} is needed."
         )
-    return value.to(own.device, copy=True)
+    return value.to(expected.device, copy=True)
 
 
-def _same(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-    if expected.keys() != found.keys():
+def _check_same_keys(expected: Mapping[str, Any], restored: Mapping[str, Any], what: str) -> None:
+    if expected.keys() != restored.keys():
         raise StateError(
-            f"The state does not fit this training: {what} has {', '.join(found) or 'nothing'}, not"
-            f" {', '.join(expected)}."
+            f"The state does not fit this training: {what} has"
+            f" {', '.join(restored) or 'nothing'}, not {', '.join(expected)}."
         )
     for name, value in expected.items():
         if isinstance(value, Tensor):
-            _like(value, found[name], f"{what}, {name}")
+            _like(value, restored[name], f"{what}, {name}")
 
 
-def _require_plain(tree: Any, most: int) -> None:
-    """No tensor of a stored optimizer is larger than the parameters."""
+def _require_plain(tree: Any, max_numel: int) -> None:
+    """Raise StateError if a tensor of a stored optimizer is larger than all parameters."""
     for value in (
         tree.values()
         if isinstance(tree, Mapping)
@@ -185,50 +208,50 @@ def _require_plain(tree: Any, most: int) -> None:
         if isinstance(tree, (list, tuple))
         else ()
     ):
-        if isinstance(value, Tensor) and value.numel() > most:
+        if isinstance(value, Tensor) and value.numel() > max_numel:
             raise StateError(
-                f"The state does not fit this network: the optimizer's state has {value.numel()}"
-                " numbers in one piece."
+                "The state does not fit this network: a tensor of the optimizer's state has"
+                f" {value.numel()} numbers, more than all parameters ({max_numel})."
             )
-        _require_plain(value, most)
+        _require_plain(value, max_numel)
 
 
-def _moved(value: Any, like: Tensor) -> Any:
+def _to_device_of(value: Any, like: Tensor) -> Any:
     return value.to(like.device, copy=True) if isinstance(value, Tensor) else value
 
 
 def pack_rows(rows: Sequence[Row]) -> list[dict[str, Tensor]]:
-    """Rows as few tensors: one piece for each stretch of rows with the same number of members."""
-    pieces = []
-    for _, stretch in groupby(rows, key=lambda row: len(row.members)):
-        own = list(stretch)
-        pieces.append(
+    """Pack rows into few tensors: one record per sequence of rows with as many members."""
+    records = []
+    for _, consecutive in groupby(rows, key=lambda row: len(row.members)):
+        group = list(consecutive)
+        records.append(
             {
-                "epoch": torch.tensor([row.epoch for row in own]),
-                "step": torch.tensor([row.step for row in own]),
-                "time": torch.tensor([row.time for row in own], dtype=torch.float64),
-                "members": torch.from_numpy(np.stack([row.members for row in own])),
-                "alive": torch.from_numpy(np.stack([row.alive for row in own])),
-                "values": torch.from_numpy(np.stack([row.values for row in own])),
+                "epoch": torch.tensor([row.epoch for row in group]),
+                "step": torch.tensor([row.step for row in group]),
+                "time": torch.tensor([row.time for row in group], dtype=torch.float64),
+                "members": torch.from_numpy(np.stack([row.members for row in group])),
+                "alive": torch.from_numpy(np.stack([row.alive for row in group])),
+                "values": torch.from_numpy(np.stack([row.values for row in group])),
             }
         )
-    return pieces
+    return records
 
 
-def unpack_rows(pieces: Sequence[Mapping[str, Tensor]]) -> list[Row]:
-    """The rows again."""
+def unpack_rows(records: Sequence[Mapping[str, Tensor]]) -> list[Row]:
+    """Restore the rows from the records of `pack_rows`."""
     rows = []
-    for piece in pieces:
-        own = {name: value.numpy() for name, value in piece.items()}
-        for e in range(len(own["epoch"])):
+    for record in records:
+        columns = {name: value.numpy() for name, value in record.items()}
+        for e in range(len(columns["epoch"])):
             rows.append(
                 Row(
-                    int(own["epoch"][e]),
-                    int(own["step"][e]),
-                    float(own["time"][e]),
-                    own["members"][e].copy(),
-                    own["alive"][e].copy(),
-                    own["values"][e].copy(),
+                    int(columns["epoch"][e]),
+                    int(columns["step"][e]),
+                    float(columns["time"][e]),
+                    columns["members"][e].copy(),
+                    columns["alive"][e].copy(),
+                    columns["values"][e].copy(),
                 )
             )
     return rows

@@ -1,4 +1,4 @@
-"""Strict determinism, for as long as a training lasts."""
+"""Strict determinism for the duration of a training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 
 @contextlib.contextmanager
 def determinism(strict: bool) -> Iterator[None]:
-    """Where `strict`, an operation without a deterministic kernel raises instead of running; cuBLAS
-    gets a fixed workspace, cuDNN does not try kernels out, TensorFloat-32 is off. The settings that
-    were there before come back.
+    """Make torch deterministic if `strict`, and restore its previous settings on exit.
 
-    The CPU's kernels that a network here uses are deterministic as they are, for a given number of
-    threads.
+    Operations without a deterministic kernel then raise RuntimeError, cuBLAS gets a fixed
+    workspace, cuDNN does not benchmark kernels, and TensorFloat-32 is off. The CPU kernels used
+    here are always deterministic for a given number of threads.
     """
     if not strict:
         yield

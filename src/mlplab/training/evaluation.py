@@ -1,5 +1,4 @@
-"""The loss and the metrics of K members on one part of the data, without dropout and with running
-statistics.
+"""The loss and the metrics of K members on one split, without dropout, with running statistics.
 
 Shapes: K members, N examples, C outputs, T targets.
 """
@@ -23,8 +22,9 @@ from mlplab.training.objective import reduce_losses
 
 @dataclass(frozen=True)
 class Scoring:
-    """How outputs become numbers that a person reads: the loss, and the targets' shift and scale [K
-    or 1, 1, T], undone before measuring.
+    """How outputs are scored: the loss, and the targets' shift and scale [K or 1, 1, T].
+
+    The scaling of the targets is undone before the metrics are computed.
     """
 
     task: Task
@@ -33,8 +33,9 @@ class Scoring:
     target_scale: Tensor | None = None
 
     def metrics_of(self, outputs_KNC: Tensor, data: DeviceDataset, full: bool) -> dict[str, Tensor]:
-        """Metrics of all members: each [K]. `full` adds those that are too dear for every
-        evaluation.
+        """Return the metrics of all members, each [K].
+
+        `full` adds the metrics that are too slow for every evaluation.
         """
         if self.task.classifies:
             targets_KN = data.y.expand(outputs_KNC.shape[0], -1)
@@ -50,12 +51,12 @@ class Scoring:
             )
         predicted = self.loss.predict(outputs_KNC)
         targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
-        restored = self._restore(predicted), self._restore(targets_KNT)
+        unscaled = self._unscale(predicted), self._unscale(targets_KNT)
         if full:
-            return _member_by_member(metrics.final_regression_metrics, *restored, data.mask)
-        return metrics.regression_metrics(*restored, mask_KN=data.mask)
+            return _member_by_member(metrics.final_regression_metrics, *unscaled, data.mask)
+        return metrics.regression_metrics(*unscaled, mask_KN=data.mask)
 
-    def _restore(self, values_KNT: Tensor) -> Tensor:
+    def _unscale(self, values_KNT: Tensor) -> Tensor:
         if self.target_scale is None or self.target_shift is None:
             return values_KNT
         return values_KNT.double() * self.target_scale + self.target_shift
@@ -76,15 +77,15 @@ def _member_by_member(
     targets_KN: Tensor,
     mask_KN: Tensor | None,
 ) -> dict[str, Tensor]:
-    """All members at once; where some rows only fill up, each on the rows that it has."""
+    """Measure all members at once, or one by one if some rows of a member are padding."""
     if mask_KN is None:
         return measure(scores_KNC, targets_KN)
     masks = mask_KN.expand(len(scores_KNC), -1)
-    own = [
+    by_member = [
         measure(scores_KNC[k : k + 1, mask], targets_KN[k : k + 1, mask])
         for k, mask in enumerate(masks)
     ]
-    return {name: torch.cat([found[name] for found in own]) for name in own[0]}
+    return {name: torch.cat([values[name] for values in by_member]) for name in by_member[0]}
 
 
 def outputs(
@@ -94,10 +95,10 @@ def outputs(
     data: DeviceDataset,
     num_members: int,
 ) -> Tensor:
-    """The outputs for all examples: [K, N, C], computed in pieces that bound the memory."""
+    """The outputs for all examples, [K, N, C], computed in chunks to bound the memory."""
     width = max(network.num_features, *(layer.units for layer in network.layers))
-    pieces = [network.forward(views, x, buffers) for x, _, _ in data.blocks(num_members, width)]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+    chunks = [network.forward(views, x, buffers) for x, _, _ in data.chunks(num_members, width)]
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
 
 def evaluate(
@@ -109,8 +110,9 @@ def evaluate(
     num_members: int,
     full: bool = False,
 ) -> dict[str, Tensor]:
-    """ "loss" (mean or sum over the examples, as the loss joins them) and metrics: each float64
-    [K].
+    """Return the "loss" and the metrics of all members, each float64 [K].
+
+    The loss is the mean or the sum over the examples, whichever the loss reduces by.
     """
     outputs_KNC = outputs(network, views, buffers, data, num_members)
     y = data.y.expand(num_members, *data.y.shape[1:])

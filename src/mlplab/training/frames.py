@@ -1,5 +1,4 @@
-"""The weights at some evaluations of a training: what pictures of a network over time are drawn
-from.
+"""The weights at some evaluations of a training, from which pictures over time are drawn.
 
 Shapes: R frames, P parameters, H units of a layer.
 """
@@ -19,14 +18,15 @@ from mlplab.training.population import Population
 if TYPE_CHECKING:
     from mlplab.training.outcome import Outcome
 
-MOST_FRAMES = 101  # the start and 100 more
+MAX_FRAMES = 101  # the start and 100 more
 MAX_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Frames:
-    """One network at R evaluations, in order: theta [R, P], running statistics each [R, H]. It has
-    the form of a population of R members.
+    """One network at R evaluations, in order: theta [R, P], running statistics each [R, H].
+
+    The tensors have the shapes of a population of R members.
     """
 
     epoch: np.ndarray  # int64 [R]
@@ -38,23 +38,23 @@ class Frames:
         return len(self.step)
 
     def at(self, rows: Sequence[int]) -> Frames:
-        """Some of the frames."""
-        picked = list(rows)
+        """The frames at these indices."""
+        indices = list(rows)
         return Frames(
-            self.epoch[picked],
-            self.step[picked],
-            self.theta_RP[picked],
-            {n: v[picked] for n, v in self.buffers.items()},
+            self.epoch[indices],
+            self.step[indices],
+            self.theta_RP[indices],
+            {n: v[indices] for n, v in self.buffers.items()},
         )
 
     def finite(self) -> Frames:
-        """Without the frames of a network that had diverged."""
+        """The frames in which all weights are finite."""
         return self.at(self.theta_RP.isfinite().all(1).nonzero().flatten().tolist())
 
     def including(
         self, epoch: int, step: int, theta_P: Tensor, buffers: dict[str, Tensor]
     ) -> Frames:
-        """With one more, unless its step is there already."""
+        """These frames and one more, inserted in order; unchanged if its step is present."""
         if step in self.step:
             return self
         row = int(np.searchsorted(self.step, step))
@@ -71,10 +71,8 @@ def _insert(rows: Tensor, row: int, new: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """A population at one evaluation: members int64 [K], theta [K, P], running statistics each [K,
-    H].
-    """
+class _PopulationFrame:
+    """A population at one evaluation: members int64 [K], theta [K, P], statistics each [K, H]."""
 
     epoch: int
     step: int
@@ -84,15 +82,15 @@ class _Moment:
 
 
 class FrameRecorder:
-    """Copies the weights of a population at evaluations that are evenly apart.
+    """Copies the weights of a population at evenly spaced evaluations.
 
-    Nobody knows beforehand when a training stops. So every evaluation is kept until they are too
-    many, then every second, and so on. `most_bytes` holds for the whole population.
+    The length of a training is not known in advance. So every evaluation is recorded until there
+    are too many, then every second one, and so on. `max_bytes` limits the whole population.
     """
 
-    def __init__(self, most: int = MOST_FRAMES, most_bytes: int = MAX_BYTES) -> None:
-        self.most, self.most_bytes = most, most_bytes
-        self._kept: list[_Moment] = []
+    def __init__(self, max_frames: int = MAX_FRAMES, max_bytes: int = MAX_BYTES) -> None:
+        self.max_frames, self.max_bytes = max_frames, max_bytes
+        self._frames: list[_PopulationFrame] = []
         self._stride, self._seen = 1, 0
 
     def __call__(self, population: Population, epoch: int, step: int) -> None:
@@ -103,15 +101,17 @@ class FrameRecorder:
         buffers = {
             name: value.detach().to("cpu", copy=True) for name, value in population.buffers.items()
         }
-        self._kept.append(_Moment(epoch, step, population.members.cpu(), theta_KP, buffers))
-        size = self._kept[0].theta_KP.numel() * theta_KP.element_size()
-        while len(self._kept) > max(3, min(self.most, self.most_bytes // size)):
-            self._kept = self._kept[::2]
+        self._frames.append(
+            _PopulationFrame(epoch, step, population.members.cpu(), theta_KP, buffers)
+        )
+        size = self._frames[0].theta_KP.numel() * theta_KP.element_size()
+        while len(self._frames) > max(3, min(self.max_frames, self.max_bytes // size)):
+            self._frames = self._frames[::2]
             self._stride *= 2
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint keeps of it."""
-        kept = [
+        """The state that a checkpoint stores; `load` restores it."""
+        frames = [
             {
                 "epoch": m.epoch,
                 "step": m.step,
@@ -119,56 +119,58 @@ class FrameRecorder:
                 "theta": m.theta_KP,
                 "buffers": dict(m.buffers),
             }
-            for m in self._kept
+            for m in self._frames
         ]
-        return {"stride": self._stride, "seen": self._seen, "kept": kept}
+        return {"stride": self._stride, "seen": self._seen, "kept": frames}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a stored state."""
         self._stride, self._seen = state["stride"], state["seen"]
-        self._kept = [
-            _Moment(m["epoch"], m["step"], m["members"], m["theta"], m["buffers"])
+        self._frames = [
+            _PopulationFrame(m["epoch"], m["step"], m["members"], m["theta"], m["buffers"])
             for m in state["kept"]
         ]
 
     def frames(self, member: int = 0) -> Frames:
-        """What was kept of one member while it trained; nothing of the time after its end. Raises
-        ValueError where that is nothing.
+        """Return the recorded frames of one member, up to its end.
+
+        Raises ValueError if there are none.
         """
-        found = [
-            (moment, rows)
-            for moment in self._kept
-            if len(rows := (moment.members == member).nonzero().flatten())
+        selected = [
+            (frame, rows)
+            for frame in self._frames
+            if len(rows := (frame.members == member).nonzero().flatten())
         ]
-        if not found:
-            raise ValueError("no evaluation of this member has been seen")
+        if not selected:
+            raise ValueError(f"no evaluation of member {member} was recorded")
         return Frames(
-            np.array([moment.epoch for moment, _ in found]),
-            np.array([moment.step for moment, _ in found]),
-            torch.cat([moment.theta_KP[rows] for moment, rows in found]),
+            np.array([frame.epoch for frame, _ in selected]),
+            np.array([frame.step for frame, _ in selected]),
+            torch.cat([frame.theta_KP[rows] for frame, rows in selected]),
             {
-                name: torch.cat([moment.buffers[name][rows] for moment, rows in found])
-                for name in found[0][0].buffers
+                name: torch.cat([frame.buffers[name][rows] for frame, rows in selected])
+                for name in selected[0][0].buffers
             },
         )
 
 
 def snapshot(population: Population, epoch: int, step: int) -> Frames:
-    """The first member of a population as it is now, on the CPU."""
-    own = {
+    """One frame of the first member of a population in its current state, on the CPU."""
+    buffers = {
         name: value.detach()[:1].to("cpu", copy=True) for name, value in population.buffers.items()
     }
     return Frames(
         np.array([epoch]),
         np.array([step]),
         population.theta_KP.detach()[:1].to("cpu", copy=True),
-        own,
+        buffers,
     )
 
 
 def select_frames(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
-    """The healthy frames of a member up to its last step with its best weights among them, and
-    which frame these are.
+    """Return a member's finite frames up to its last step, and the index of the best weights.
+
+    The frame of the best weights is inserted if it was not recorded.
     """
     frames = recorder.frames(member).finite()
     frames = frames.at((frames.step <= outcome.steps).nonzero()[0].tolist())

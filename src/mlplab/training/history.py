@@ -1,4 +1,4 @@
-"""What was measured while a population trained, kept as matrices and handed out member by member.
+"""The measurements of a population in training: stored as matrices, returned member by member.
 
 Shapes: K members, M measured names, E evaluations.
 """
@@ -18,22 +18,22 @@ from mlplab.schema import Number
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the members `members` (their places in the population): values [M, K], NaN
-    where a value is not a number.
-    """
+    """One evaluation of the members with the indices `members`: values [M, K], which may be NaN."""
 
     epoch: int
     step: int
     time: float  # seconds since 1970
     members: np.ndarray  # int64 [K]
-    alive: np.ndarray  # bool [K]: False where the member had ended before
+    alive: np.ndarray  # bool [K]: False if the member had ended before
     values: np.ndarray  # float64 [M, K]
 
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """A row that still lies on the device: metrics [M', K], squared sizes of gradient, update and
-    weights [3, K, L], and the learning rate.
+    """A row whose values are still on the device.
+
+    It holds metrics [M', K], squared norms of gradient, update and weights by layer [3, K, L], and
+    the learning rate.
     """
 
     epoch: int
@@ -46,8 +46,10 @@ class DeviceRow:
     lr: Number
 
     def row(self) -> Row:
-        """Read it: metrics, learning rate, gradient norm of the whole and of each layer, |update| /
-        |weights| of each layer.
+        """Read the values to the host and derive the row's columns.
+
+        They are the metrics, the learning rate, the gradient norm of the network and of each layer,
+        and |update| / |weights| of each layer.
         """
         squares_3KL = self.squares_3KL.double().cpu().numpy()
         gradient_KL, moved_KL, size_KL = np.sqrt(squares_3KL)
@@ -72,8 +74,9 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class History:
-    """One member's evaluations, in order. `values` is [E, M]; `history["val/loss"]` is a column
-    [E].
+    """One member's evaluations, in order.
+
+    `values` is [E, M]; `history["val/loss"]` is a column [E].
     """
 
     names: tuple[str, ...]
@@ -91,7 +94,7 @@ class History:
         return len(self.epoch)
 
     def to_frame(self):  # type: ignore[no-untyped-def]
-        """The history as a pandas DataFrame, a row an evaluation. Needs the extra `sweep`."""
+        """Return a pandas DataFrame with one row per evaluation. Needs the extra `sweep`."""
         require("A history as a DataFrame", "sweep", "pandas")
         import pandas as pd
 
@@ -101,22 +104,24 @@ class History:
 
 
 class HistoryBuffer:
-    """The rows of a population while it trains."""
+    """The rows of a population in training."""
 
     def __init__(self, names: tuple[str, ...], num_members: int) -> None:
         self.names, self.num_members = names, num_members
         self.rows: list[Row] = []
-        self.starts: list[int] = []  # at which epoch each member began; empty where all did at 0
-        self.per_epoch = 0  # steps, known where there are starts
+        self.starts: list[int] = []  # epoch at which each member started; empty: all at 0
+        self.per_epoch = 0  # steps per epoch, set if there are starts
 
     def append(self, row: Row) -> None:
         self.rows.append(row)
 
     def histories(self, members: Sequence[int] | None = None) -> list[History]:
-        """One history a member, of all or of some: the rows during which it was alive, in its own
-        epochs and steps.
+        """Return one history per member, of all members or of those listed.
+
+        A history has the rows during which the member was alive. Its epochs and steps count from
+        the member's start.
         """
-        chosen = (
+        indices = (
             np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
         )
         if not self.rows:
@@ -128,19 +133,19 @@ class HistoryBuffer:
                 empty,
                 np.zeros((0, len(self.names))),
             )
-            return [none] * len(chosen)
-        place = np.full(self.num_members, -1)
-        place[chosen] = np.arange(len(chosen))
-        present = np.zeros((len(self.rows), len(chosen)), dtype=bool)
-        values = np.full((len(self.rows), len(chosen), len(self.names)), np.nan)
+            return [none] * len(indices)
+        column = np.full(self.num_members, -1)  # of each member among the histories, -1: none
+        column[indices] = np.arange(len(indices))
+        present = np.zeros((len(self.rows), len(indices)), dtype=bool)
+        values = np.full((len(self.rows), len(indices), len(self.names)), np.nan)
         for e, row in enumerate(self.rows):
-            at = place[row.members]
+            at = column[row.members]
             present[e, at[at >= 0]] = row.alive[at >= 0]
             values[e, at[at >= 0]] = row.values.T[at >= 0]
         epoch, step, time = (
             np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time")
         )
-        starts = [self.starts[member] if self.starts else 0 for member in chosen]
+        starts = [self.starts[member] if self.starts else 0 for member in indices]
         return [
             History(
                 self.names,
@@ -154,20 +159,20 @@ class HistoryBuffer:
         ]
 
     def keep(self, members: Sequence[int]) -> None:
-        """Forget all but these, which are numbered anew in this order."""
-        place = np.full(self.num_members, -1)
-        place[np.asarray(members, dtype=np.int64)] = np.arange(len(members))
-        kept = []
+        """Discard all other members, and renumber these in the given order."""
+        new_index = np.full(self.num_members, -1)
+        new_index[np.asarray(members, dtype=np.int64)] = np.arange(len(members))
+        rows = []
         for row in self.rows:
-            own = place[row.members] >= 0
-            if own.any():
-                kept.append(
+            stays = new_index[row.members] >= 0
+            if stays.any():
+                rows.append(
                     dataclasses.replace(
                         row,
-                        members=place[row.members][own],
-                        alive=row.alive[own],
-                        values=row.values[:, own],
+                        members=new_index[row.members][stays],
+                        alive=row.alive[stays],
+                        values=row.values[:, stays],
                     )
                 )
-        self.rows, self.num_members = kept, len(members)
+        self.rows, self.num_members = rows, len(members)
         self.starts = [self.starts[member] for member in members] if self.starts else []

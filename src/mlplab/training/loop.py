@@ -1,4 +1,4 @@
-"""The one training loop: K members, from their first step to their last.
+"""The training loop: K members, from their first step to their last.
 
 Shapes: K members, P parameters, L layers, S steps since the last evaluation.
 """
@@ -17,97 +17,100 @@ from mlplab.schema import Number
 from mlplab.training.distributed import Batch, ProcessGroup
 from mlplab.training.evaluation import evaluate
 from mlplab.training.history import DeviceRow, HistoryBuffer, Row
-from mlplab.training.memory import keep_freed
+from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Outcome, outcomes_of
 from mlplab.training.population import Population
-from mlplab.training.threads import suited
+from mlplab.training.threads import limit_threads
 
 Listener = Callable[[Sequence[Row], tuple[str, ...]], None]
-"""Called a few times a second with the rows that have become known on the host."""
+"""Called a few times per second with the rows newly read to the host, and the column names."""
 
 Observer = Callable[[Population, int, int], None]
-"""Called at every evaluation with the population, the epoch and the step, to look and copy: what it
-sees goes on changing.
+"""Called at every evaluation with the population, the epoch and the step.
+
+It must copy what it keeps, since the population changes in place.
 """
 
-READ_EVERY = 0.2  # seconds: reading makes a device wait, and writing costs as much as some steps
+READ_SECONDS = 0.2  # interval: reading synchronizes the device, and writing costs several steps
 
 
 class Loop:
-    """Trains a population. `outcomes()` may be asked for at any time: an interrupted run has the
-    weights of its last evaluation.
+    """Trains a population.
+
+    `outcomes()` may be called at any time: an interrupted run has the weights of its last
+    evaluation.
     """
 
     def __init__(self, population: Population, listener: Listener | None = None) -> None:
         if population.theta_KP.device.type == "cpu":
-            keep_freed()
-        self.now, self.listener = population, listener
+            retain_freed_memory()
+        self.population, self.listener = population, listener
         self.observers: list[Observer] = []
         self.num_layers = population.network.layout.num_layers
         self.membership_PL = population.network.layout.membership(
             population.theta_KP.device, population.theta_KP.dtype
         )
-        self.journal = HistoryBuffer(self._names(), population.num_members)
+        self.history_buffer = HistoryBuffer(self._names(), population.num_members)
         self.ended: list[Population] = []
-        self.step, self.epoch, self.batch = 0, 0, 0  # batch: how many of this epoch's are done
+        self.step, self.epoch, self.batch = 0, 0, 0  # batch: batches done in this epoch
         self.lr: Number = 0.0
         self.after_step: Callable[[Loop], None] | None = None
-        self.across: ProcessGroup | None = None  # the other processes that train the same network
-        self.pause_epoch: int | None = None  # where `run` returns, to be called again
-        self.pruned: dict[int, str] = {}  # member -> why it was made to leave
+        self.process_group: ProcessGroup | None = None  # if several processes train the network
+        self.pause_epoch: int | None = None  # at this epoch `run` returns, to be called again
+        self.pruned: dict[int, str] = {}  # member -> the reason for pruning it
         self.objectives: list[Tensor] = []  # of the steps since the last evaluation
         self.objective_K: Tensor | None = None  # of the last step
-        self._nobody_K = torch.zeros(1, dtype=torch.int64)
+        self._none_diverged_K = torch.zeros(1, dtype=torch.int64)
         self._pending: list[DeviceRow] = []
         self._last_read = time.monotonic()
-        self._last_steps = set(population.watch.last_step_K.tolist())
+        self._last_steps = set(population.early_stopping.last_step_K.tolist())
 
     @torch.no_grad()
     def run(self) -> None:
-        """Until every member has finished, stopped or diverged. A loop that was restored goes on
-        where it was.
+        """Train until every member has finished, stopped or diverged, or until `pause_epoch`.
+
+        A restored loop continues from its state.
         """
-        with suited(self._largest_product()):
+        with limit_threads(self._largest_product()):
             self._run()
 
     def _run(self) -> None:
-        if self.step == 0 and not self.journal.rows:
+        if self.step == 0 and not self.history_buffer.rows:
             self._evaluate_start()
-        while (num_alive := int(self.now.watch.alive_K.sum())) > 0:
-            if self.batch in (0, self.now.batches.per_epoch):
+        while (num_alive := int(self.population.early_stopping.alive_K.sum())) > 0:
+            if self.batch in (0, self.population.batches.per_epoch):
                 if self.pause_epoch is not None and self.epoch >= self.pause_epoch:
                     break
                 self._compact(num_alive)
                 self.epoch, self.batch = self.epoch + 1, 0
-                self.lr = self._lr(self.now.own(self.epoch - 1))
+                self.lr = self._lr(self.population.member_time(self.epoch - 1))
             self._epoch()
         self.read()
 
     def _largest_product(self) -> int:
-        """Multiplications, of all members that ever were here: who has left does not change how the
-        others are worked out.
-        """
-        sizes = [entry.size for entry in self.now.network.layout.entries]
-        return self.journal.num_members * self.now.batches.portion * max(sizes)
+        """The multiplications of the largest matrix product with all initial members.
 
-    def expect(self, last_steps: set[int]) -> None:
-        """Evaluate after these steps, whatever part of an epoch is done by then: some members end
-        there.
+        Members that have left still count, so that leaving does not change the number of threads.
         """
+        sizes = [entry.size for entry in self.population.network.layout.entries]
+        return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
+
+    def set_last_steps(self, last_steps: set[int]) -> None:
+        """Set the steps at which members end: they are evaluated even in the middle of an epoch."""
         self._last_steps = set(last_steps)
 
     def read(self) -> None:
-        """Bring all that was measured to the host."""
+        """Read all pending measurements to the host."""
         self._read(now=True)
 
     def _epoch(self) -> None:
-        """The rest of the epoch."""
-        population, per_epoch = self.now, self.now.batches.per_epoch
+        """Train the remaining batches of the epoch."""
+        population, per_epoch = self.population, self.population.batches.per_epoch
         by_step = population.schedule.unit == "step"
-        for batch in population.batches.epoch(population.own(self.epoch), self.batch):
-            self._hand(population, batch)
+        for batch in population.batches.epoch(population.member_time(self.epoch), self.batch):
+            self._set_batch(population, batch)
             self.step, self.batch = self.step + 1, self.batch + 1
-            step = population.own(self.step, per_epoch)
+            step = population.member_time(self.step, per_epoch)
             if by_step:
                 self.lr = self._lr(step - 1)
             if population.dropout is not None:
@@ -127,38 +130,41 @@ class Loop:
             self.objective_K = objective_K
             if before_KP is not None:
                 self._evaluate(before_KP, self.lr)
-                if self.step in self._last_steps and not self.now.watch.alive_K.any():
+                if (
+                    self.step in self._last_steps
+                    and not self.population.early_stopping.alive_K.any()
+                ):
                     return
             if self.after_step is not None:
                 self.after_step(self)
 
-    def _hand(self, population: Population, batch: Batch) -> None:
-        """The batch to the objective, or our share of it."""
+    def _set_batch(self, population: Population, batch: Batch) -> None:
+        """Pass the objective the batch, or this process's shard of it."""
         objective = population.objective
-        objective.across = self.across
-        objective.batch = batch if self.across is None else self.across.share(batch)
+        group = objective.process_group = self.process_group
+        objective.batch = batch if group is None else group.shard(batch)
         if population.dropout is not None:
-            population.dropout.first = 0 if self.across is None else self.across.offset
+            population.dropout.first = 0 if group is None else group.offset
 
     def _due(self, per_epoch: int) -> bool:
         return (
-            self.step % (per_epoch * self.now.training.evaluate_every) == 0
+            self.step % (per_epoch * self.population.training.evaluate_every) == 0
             or self.step in self._last_steps
         )
 
     def _lr(self, t: int | Tensor) -> Number:
-        population = self.now
+        population = self.population
         factor = population.schedule.factor(t, population.total_units)
         if population.schedule.stateful:
             factor = factor * population.schedule.current(population.schedule_state)
         return population.optimizer.lr * factor
 
     def _names(self) -> tuple[str, ...]:
-        measured = "accuracy" if self.now.scoring.task.classifies else "mae rmse r2"
+        measured = "accuracy" if self.population.scoring.task.classifies else "mae rmse r2"
         splits = [
             f"{split}/{name}"
             for split in ("train", "val")
-            if split in self.now.data
+            if split in self.population.data
             for name in ["loss", *measured.split()]
         ]
         layers = range(1, self.num_layers + 1)
@@ -171,18 +177,18 @@ class Loop:
         )
 
     def _evaluate_start(self) -> None:
-        """Epoch 0: the initial weights, and the gradient that the first step will meet."""
-        population = self.now
-        self._hand(population, next(population.batches.epoch(1)))
+        """Evaluate epoch 0: the initial weights, with the gradient of the first batch."""
+        population = self.population
+        self._set_batch(population, next(population.batches.epoch(1)))
         if population.dropout is not None:
             population.dropout.step = 1
         population.objective.probe(population.theta_KP)
-        self._evaluate(population.theta_KP, self._lr(0), begins=True)
+        self._evaluate(population.theta_KP, self._lr(0), initial=True)
 
-    def _evaluate(self, before_KP: Tensor, lr: Number, begins: bool = False) -> None:
-        population, members = self.now, self.now.num_members
+    def _evaluate(self, before_KP: Tensor, lr: Number, initial: bool = False) -> None:
+        population, members = self.population, self.population.num_members
         views = population.objective.bound(population.theta_KP)
-        found: dict[str, Tensor] = {}
+        metrics_by_name: dict[str, Tensor] = {}
         for split in ("train", "val"):
             if split in population.data:
                 measured = evaluate(
@@ -193,23 +199,27 @@ class Loop:
                     population.data[split],
                     members,
                 )
-                found |= {f"{split}/{name}": value_K for name, value_K in measured.items()}
-        was_alive_K = population.watch.alive_K
-        value_K = self._monitored(found)
-        step = population.own(self.step, population.batches.per_epoch)
-        own_step = step.squeeze(1) if isinstance(step, Tensor) else step
-        population.watch.observe(
+                metrics_by_name |= {
+                    f"{split}/{name}": value_K for name, value_K in measured.items()
+                }
+        was_alive_K = population.early_stopping.alive_K
+        value_K = self._monitored(metrics_by_name)
+        step = population.member_time(self.step, population.batches.per_epoch)
+        member_step = step.squeeze(1) if isinstance(step, Tensor) else step
+        population.early_stopping.observe(
             value_K,
             population.theta_KP,
             population.buffers,
-            own_step,
-            self._first_bad(found, own_step),
+            member_step,
+            self._first_bad(metrics_by_name, member_step),
         )
-        if population.schedule.stateful and not begins:
+        if population.schedule.stateful and not initial:
             population.schedule_state = population.schedule.observe(
                 population.schedule_state, value_K.unsqueeze(1)
             )
-        values_MK = torch.stack([found[name] for name in self.journal.names if name in found])
+        values_MK = torch.stack(
+            [metrics_by_name[n] for n in self.history_buffer.names if n in metrics_by_name]
+        )
         squares_3KL = self._squares(before_KP)
         self._pending.append(
             DeviceRow(
@@ -227,26 +237,28 @@ class Loop:
         for observer in self.observers:
             observer(population, self.epoch, self.step)
 
-    def _monitored(self, found: dict[str, Tensor]) -> Tensor:
-        """The value that chooses the best weights, lower is better: [K]."""
-        name = "loss" if self.now.training.monitor == "auto" else self.now.training.monitor
-        value_K = found[f"val/{name}" if "val" in self.now.data else f"train/{name}"]
-        return -value_K if metrics.better(name) == "max" else value_K
+    def _monitored(self, metrics_by_name: dict[str, Tensor]) -> Tensor:
+        """The value [K] that selects the best weights; lower is better."""
+        monitor = self.population.training.monitor
+        name = "loss" if monitor == "auto" else monitor
+        split = "val" if "val" in self.population.data else "train"
+        value_K = metrics_by_name[f"{split}/{name}"]
+        return -value_K if metrics.direction(name) == "max" else value_K
 
-    def _first_bad(self, found: dict[str, Tensor], step: int | Tensor) -> Tensor:
-        """The first step since the last evaluation, `step` the current one, whose objective was not
-        finite, or this one if loss or weights are not: [K], else 0.
+    def _first_bad(self, metrics_by_name: dict[str, Tensor], step: int | Tensor) -> Tensor:
+        """The first step since the last evaluation whose objective was not finite, or 0: [K].
 
-        Weights that are no numbers can hide behind a finite loss: an activation that selects may
-        pass them over.
+        `step` is the current step. It counts as bad if the loss or the weights are not finite: a
+        finite loss does not imply finite weights, since an activation may ignore some of them.
         """
-        theta_KP = self.now.theta_KP
-        seen_SK = torch.stack([*self.objectives, found["train/loss"].to(self.now.theta_KP.dtype)])
+        theta_KP = self.population.theta_KP
+        loss_K = metrics_by_name["train/loss"].to(theta_KP.dtype)
+        seen_SK = torch.stack([*self.objectives, loss_K])
         if seen_SK.device.type == "cpu" and math.isfinite(
             seen_SK.sum() + theta_KP.sum()
-        ):  # where looking does not wait, one sum tells that nobody diverged
+        ):  # reading is cheap on the CPU: a finite sum means that no member diverged
             self.objectives = []
-            return self._nobody_K.expand(self.now.num_members)
+            return self._none_diverged_K.expand(self.population.num_members)
         bad_SK = ~seen_SK.isfinite()
         bad_SK[-1] |= ~theta_KP.isfinite().all(1)
         step_K = torch.as_tensor(step, device=theta_KP.device)
@@ -255,80 +267,85 @@ class Loop:
         return torch.where(bad_SK.any(0), first_K.minimum(step_K).clamp_min(1), 0)
 
     def _squares(self, before_KP: Tensor) -> Tensor:
-        """Squared sizes of gradient, update and weights of each layer: [3, K, L]. What follows from
-        them is worked out when they are read.
+        """Squared norms of gradient, update and weights of each layer: [3, K, L].
+
+        The columns derived from them are computed when the row is read.
         """
-        population = self.now
+        population = self.population
         measured_3KP = torch.stack(
             [population.objective.gradient_KP, population.theta_KP - before_KP, before_KP]
         )
         return measured_3KP.square_() @ self.membership_PL
 
     def _read(self, now: bool = False) -> None:
-        """Bring the pending rows to the host and tell the listener."""
-        if not self._pending or not (now or time.monotonic() - self._last_read > READ_EVERY):
+        """Read the pending rows to the host and pass them to the listener."""
+        if not self._pending or not (now or time.monotonic() - self._last_read > READ_SECONDS):
             return
         rows = [pending.row() for pending in self._pending]
         self._pending, self._last_read = [], time.monotonic()
         for row in rows:
-            self.journal.append(row)
+            self.history_buffer.append(row)
         if self.listener is not None:
-            self.listener(rows, self.journal.names)
+            self.listener(rows, self.history_buffer.names)
 
     def _compact(self, num_alive: int) -> None:
-        """Once half of the members have ended, they leave: their neighbors go on in a smaller
-        population.
-        """
-        if num_alive <= self.now.num_members // 2:
-            alive_K = self.now.watch.alive_K
-            self.ended.append(self.now.select((~alive_K).nonzero().squeeze(1)))
-            self.now = self.now.select(alive_K.nonzero().squeeze(1))
+        """Move the ended members out once they are half: the others continue in fewer rows."""
+        if num_alive <= self.population.num_members // 2:
+            alive_K = self.population.early_stopping.alive_K
+            self.ended.append(self.population.select((~alive_K).nonzero().squeeze(1)))
+            self.population = self.population.select(alive_K.nonzero().squeeze(1))
 
     @torch.no_grad()
     def admit(self, new: Population, joined: Population) -> None:
-        """Between two epochs: members that begin now. `joined`: those that train already, and the
-        new ones behind them; see `joining.joined`.
+        """Add members that start now, between two epochs.
+
+        `joined` has the members in training, followed by the new ones; see `join_populations`.
         """
         assert joined.start_K is not None
-        self.journal.num_members += new.num_members
-        self.journal.per_epoch = new.batches.per_epoch
-        self.journal.starts = joined.start_K.tolist()
-        self.now = new
+        self.history_buffer.num_members += new.num_members
+        self.history_buffer.per_epoch = new.batches.per_epoch
+        self.history_buffer.starts = joined.start_K.tolist()
+        self.population = new
         self._evaluate_start()
-        self.now = joined
+        self.population = joined
         self.membership_PL = joined.network.layout.membership(
             joined.theta_KP.device, joined.theta_KP.dtype
         )
         self._last_steps = set(
-            (joined.watch.last_step_K + joined.start_K * joined.batches.per_epoch).tolist()
+            (joined.early_stopping.last_step_K + joined.start_K * joined.batches.per_epoch).tolist()
         )
 
-    def leave(self) -> dict[int, Outcome]:
-        """The outcomes of the members that have ended, who leave for good: those that still train
-        are numbered anew, in their order.
+    def remove_ended(self) -> dict[int, Outcome]:
+        """Remove the members that have ended, and return their outcomes keyed by their indices.
+
+        The members still in training are renumbered, in order.
         """
         self.read()
-        alive_K = self.now.watch.alive_K
-        ended = [*self.ended, self.now.select((~alive_K).nonzero().squeeze(1))]
-        places = [int(member) for population in ended for member in population.members]
-        if not places:
+        alive_K = self.population.early_stopping.alive_K
+        ended = [*self.ended, self.population.select((~alive_K).nonzero().squeeze(1))]
+        indices = [int(member) for population in ended for member in population.members]
+        if not indices:
             return {}
-        histories = dict(zip(places, self.journal.histories(places), strict=True))
-        found: dict[int, Outcome] = {}
+        histories = dict(zip(indices, self.history_buffer.histories(indices), strict=True))
+        outcomes: dict[int, Outcome] = {}
         for population in ended:
             if population.num_members:
-                found |= outcomes_of(population, histories, self.step, self.pruned)
-        stay = [int(member) for member in self.now.members[alive_K.cpu()]]
-        self.now, self.ended, self.pruned = self.now.select(alive_K.nonzero().squeeze(1)), [], {}
-        self.now.members = torch.arange(len(stay))
-        self.journal.keep(stay)
-        return found
+                outcomes |= outcomes_of(population, histories, self.step, self.pruned)
+        remaining = [int(member) for member in self.population.members[alive_K.cpu()]]
+        self.population, self.ended, self.pruned = (
+            self.population.select(alive_K.nonzero().squeeze(1)),
+            [],
+            {},
+        )
+        self.population.members = torch.arange(len(remaining))
+        self.history_buffer.keep(remaining)
+        return outcomes
 
     def outcomes(self) -> list[Outcome]:
-        """One outcome a member, in the order of the settings."""
+        """Return one outcome per member, in the order of the settings."""
         self.read()
-        histories = dict(enumerate(self.journal.histories()))
-        found: dict[int, Outcome] = {}
-        for population in [*self.ended, self.now]:
-            found |= outcomes_of(population, histories, self.step, self.pruned)
-        return [found[k] for k in range(self.journal.num_members)]
+        histories = dict(enumerate(self.history_buffer.histories()))
+        outcomes: dict[int, Outcome] = {}
+        for population in [*self.ended, self.population]:
+            outcomes |= outcomes_of(population, histories, self.step, self.pruned)
+        return [outcomes[k] for k in range(self.history_buffer.num_members)]

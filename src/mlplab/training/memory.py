@@ -1,8 +1,7 @@
-"""Memory that one step frees serves the next: the C library keeps it instead of handing its pages
-back to the system.
+"""Let the C library keep freed memory for the next step instead of returning it to the system.
 
-The layers of a population are pieces of 0.1 to 32 MB. glibc's own setting returns such pieces after
-many a step, and each page taken anew costs as much as working on it
+The layers of a population are allocations of 0.1 to 32 MB. By default glibc returns such memory
+after many steps, and each page that is requested again costs as much as computing on it
 (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html).
 """
 
@@ -16,14 +15,15 @@ import sys
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
-PIECE = 1 << 25  # bytes: the most that glibc takes for M_MMAP_THRESHOLD
-KEPT = 1 << 28  # bytes at the end of the heap
+MMAP_THRESHOLD_BYTES = 1 << 25  # the maximum that glibc accepts
+TRIM_THRESHOLD_BYTES = 1 << 28  # free memory kept at the end of the heap
 
 
 @functools.cache
-def keep_freed() -> bool:
-    """For the rest of the process, once. False where the C library has no such setting (macOS,
-    Windows, musl): nothing is changed.
+def retain_freed_memory() -> bool:
+    """Set glibc's thresholds for the rest of the process, once.
+
+    Returns False, and changes nothing, if the C library has no such setting (macOS, Windows, musl).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -31,4 +31,6 @@ def keep_freed() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, PIECE)) and bool(mallopt(M_TRIM_THRESHOLD, KEPT))
+    return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)) and bool(
+        mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
+    )

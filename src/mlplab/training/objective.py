@@ -1,4 +1,4 @@
-"""What training minimizes, and its gradient: mean loss plus penalties, clipped member by member.
+"""The training objective (mean loss plus penalties) and its gradient, clipped per member.
 
 Shapes: K members, B examples of a batch, P parameters.
 """
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 def reduce_losses(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
-    """One number a member from the losses of its examples: weighted mean (sum w l / sum w), or
-    weighted sum: [K].
+    """Reduce the losses of the examples to one number per member, [K].
+
+    This is the weighted mean, sum(w * l) / sum(w), or for reduction "sum" the weighted sum.
     """
     if reduction == "sum":
         return loss_KB.sum(1) if weights_KB is None else (weights_KB * loss_KB).sum(1)
@@ -35,9 +36,7 @@ def reduce_losses(loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) ->
 
 
 def _total(weights_KB: Tensor) -> Tensor:
-    """Sum of the weights [K]; 1 where all are 0, so that a batch of nothing costs and teaches
-    nothing.
-    """
+    """Sum of the weights [K], or 1 if all are 0: such a batch has loss and gradient 0."""
     total_K = weights_KB.sum(1)
     return torch.where(total_K > 0, total_K, 1.0)
 
@@ -46,7 +45,7 @@ class Objective:
     """theta_KP -> (loss_K, gradient_KP) on the current batch.
 
     The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is
-    clipped by value, then by norm, each member by itself.
+    clipped by value, then by norm, each member separately.
     """
 
     def __init__(
@@ -67,32 +66,33 @@ class Objective:
         )
         self.batch: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.gradient_KP = torch.zeros_like(theta_KP)
-        self._even_KB: dict[int, Tensor] = {}
+        self._equal_KB: dict[int, Tensor] = {}
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
         self._penalized = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
-        self._lone = theta_KP.shape[0] == 1
+        self._single = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
-        self.across: ProcessGroup | None = None
+        self.process_group: ProcessGroup | None = None
         self._bind(theta_KP)
 
     def _bind(self, theta_KP: Tensor) -> None:
-        """Leaves that share theta's memory: an update of theta needs no splitting anew."""
+        """Create leaves that share theta's memory, so updates of theta need no new split."""
         layout = self.network.layout
         self._leaves = [view.detach().requires_grad_() for view in layout.split(theta_KP)]
-        if self._lone:
+        if self._single:
             for leaf, gradient in zip(self._leaves, layout.split(self.gradient_KP), strict=True):
                 leaf.grad = gradient
         self._theta, self._views = theta_KP, layout.layers(self._leaves)
 
     def bound(self, theta_KP: Tensor) -> list[LayerViews]:
-        """The parameters at theta, by layer."""
+        """The parameters of theta by layer, as views that autograd tracks."""
         if theta_KP is not self._theta:
             self._bind(theta_KP)
         return self._views
 
     def __call__(self, theta_KP: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective [K] and gradient [K, P] at theta. The gradient is overwritten by the next
-        call.
+        """Return the objective [K] and the gradient [K, P] at theta.
+
+        The next call overwrites the gradient.
         """
         views = self.bound(theta_KP)
         assert self.batch is not None
@@ -100,24 +100,25 @@ class Objective:
         with torch.enable_grad():
             outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, self.dropout)
             loss_KB = self.loss(outputs_KBC, y)
-            shares_KB = self._shares(loss_KB, weights_KB)
-            self._differentiate(loss_KB, shares_KB)
+            coefficients_KB = self._coefficients(loss_KB, weights_KB)
+            self._differentiate(loss_KB, coefficients_KB)
         objective_K = reduce_losses(loss_KB.detach(), weights_KB, self.loss.reduction)
-        if self.across is not None:
-            objective_K = self.across.join(self.gradient_KP, (shares_KB * loss_KB.detach()).sum(1))
+        if self.process_group is not None:
+            shard_objective_K = (coefficients_KB * loss_KB.detach()).sum(1)
+            objective_K = self.process_group.reduce(self.gradient_KP, shard_objective_K)
         if self._penalized:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
             self._clip()
         return objective_K, self.gradient_KP
 
-    def _shares(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
-        """Weight of each example's loss in `reduce_losses`: [K, B].
+    def _coefficients(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
+        """The coefficient of each example's loss in the objective, [K, B].
 
         Passing it to autograd as the outer gradient keeps the reduction off the tape.
         """
-        if self.across is not None:
-            return self.across.shares(loss_KB, weights_KB, self.loss.reduction)
+        if self.process_group is not None:
+            return self.process_group.coefficients(loss_KB, weights_KB, self.loss.reduction)
         if weights_KB is not None:
             return (
                 weights_KB
@@ -125,28 +126,29 @@ class Objective:
                 else weights_KB / _total(weights_KB).unsqueeze(1)
             )
         size = loss_KB.shape[1]
-        if size not in self._even_KB:
-            self._even_KB[size] = torch.full_like(
+        if size not in self._equal_KB:
+            self._equal_KB[size] = torch.full_like(
                 loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False
             )
-        return self._even_KB[size]
+        return self._equal_KB[size]
 
-    def _differentiate(self, loss_KB: Tensor, shares_KB: Tensor) -> None:
-        """One backward for all members. A lone member's gradients are contiguous, so autograd adds
-        them up where they belong.
+    def _differentiate(self, loss_KB: Tensor, coefficients_KB: Tensor) -> None:
+        """Run one backward pass for all members.
+
+        The gradients of a single member are contiguous, so autograd accumulates them in place.
         """
-        if self._lone:
+        if self._single:
             self.gradient_KP.zero_()
-            accumulate(loss_KB, shares_KB)
+            accumulate(loss_KB, coefficients_KB)
             return
-        found = gradients(loss_KB, shares_KB, self._leaves)
-        torch.cat([gradient.flatten(1) for gradient in found], dim=1, out=self.gradient_KP)
+        leaf_gradients = gradients(loss_KB, coefficients_KB, self._leaves)
+        torch.cat([gradient.flatten(1) for gradient in leaf_gradients], dim=1, out=self.gradient_KP)
 
     def probe(self, theta_KP: Tensor) -> Tensor:
-        """The gradient at theta without any trace: running statistics stay as they were."""
-        kept = {name: value.clone() for name, value in self.buffers.items()}
+        """The gradient at theta, without changing the running statistics."""
+        saved = {name: value.clone() for name, value in self.buffers.items()}
         gradient_KP = self(theta_KP)[1]
-        for name, value in kept.items():
+        for name, value in saved.items():
             self.buffers[name].copy_(value)
         return gradient_KP
 
@@ -169,6 +171,5 @@ class Objective:
             torch.minimum(torch.maximum(gradient_KP, -limit), limit, out=gradient_KP)
         if norm is not None:
             size_K1 = gradient_KP.norm(dim=1, keepdim=True)
-            # torch's clip_grad_norm_ divides by (norm + 1e-6); the same here, so that the two agree
-            # to the last digit.
+            # torch's clip_grad_norm_ divides by (norm + 1e-6); doing the same gives equal bits
             gradient_KP.mul_((fit(norm, size_K1) / (size_K1 + 1e-6)).clamp_(max=1.0))

@@ -1,4 +1,4 @@
-"""How members ended, read from what a population has come to.
+"""How members ended, read from the final state of a population.
 
 Shapes: K members, P parameters.
 """
@@ -19,9 +19,7 @@ from mlplab.training.stopping import DIVERGED, PRUNED, RUNNING, STOPPED
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one member ended. theta and buffers are the best weights' and the last healthy ones', on
-    the CPU.
-    """
+    """How one member ended, with its best and its last finite weights and buffers, on the CPU."""
 
     status: str  # done, diverged, pruned, interrupted
     reason: str
@@ -40,26 +38,28 @@ class Outcome:
 def outcomes_of(
     population: Population, histories: Mapping[int, History], step: int, pruned: Mapping[int, str]
 ) -> dict[int, Outcome]:
-    """By the places of the members, of one population; `step` is where its clock stands, `pruned`
-    why members were made to leave.
+    """Return the outcomes of a population's members, keyed by the members' indices.
+
+    `histories` and `pruned` (the reasons for pruning) have the same keys; `step` is the
+    population's current step.
     """
-    watch, per_epoch = population.watch, population.batches.per_epoch
+    early_stopping, per_epoch = population.early_stopping, population.batches.per_epoch
     measured = final_metrics(population)
-    best, last = watch.best, watch.last
+    best, last = early_stopping.best, early_stopping.last
     best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
     best_buffers, last_buffers = (
-        {n: v.cpu() for n, v in kept.buffers.items()} for kept in (best, last)
+        {n: v.cpu() for n, v in snapshot.buffers.items()} for snapshot in (best, last)
     )
-    found = {}
+    outcomes = {}
     for k, (member, state) in enumerate(
-        zip(population.members.tolist(), watch.state_K.tolist(), strict=True)
+        zip(population.members.tolist(), early_stopping.state_K.tolist(), strict=True)
     ):
         status, reason, steps = _ending(
-            state, int(watch.diverged_step_K[k]), histories[member], step
+            state, int(early_stopping.diverged_step_K[k]), histories[member], step
         )
         if state == PRUNED:
             status, reason = "pruned", pruned.get(member, "pruned")
-        found[member] = Outcome(
+        outcomes[member] = Outcome(
             status,
             reason,
             -(-steps // per_epoch),
@@ -73,7 +73,7 @@ def outcomes_of(
             last_theta[k],
             {n: v[k] for n, v in last_buffers.items()},
         )
-    return found
+    return outcomes
 
 
 def _ending(state: int, diverged_step: int, history: History, step: int) -> tuple[str, str, int]:
@@ -105,10 +105,10 @@ def _ending(state: int, diverged_step: int, history: History, step: int) -> tupl
 
 
 def final_metrics(population: Population) -> dict[str, list[float]]:
-    """All metrics of the best weights on each part of the data: "<split>/<metric>" -> K numbers."""
-    best = population.watch.best
+    """All metrics of the best weights on each split: "<split>/<metric>" -> K numbers."""
+    best = population.early_stopping.best
     views = population.network.layout.layers(population.network.layout.split(best.theta_KP))
-    found: dict[str, list[float]] = {}
+    metrics: dict[str, list[float]] = {}
     with torch.no_grad():
         for split, data in population.data.items():
             measured = evaluate(
@@ -120,5 +120,5 @@ def final_metrics(population: Population) -> dict[str, list[float]]:
                 population.num_members,
                 full=True,
             )
-            found |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
-    return found
+            metrics |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
+    return metrics

@@ -1,5 +1,4 @@
-"""K networks of one structure that train as one tensor: what they are, and how a list of settings
-becomes them.
+"""A population: K networks of one structure that train as one tensor, built from K settings.
 
 Shapes: K members, N examples, P parameters, T targets.
 """
@@ -23,7 +22,7 @@ from mlplab.optimizers import Optimizer, State
 from mlplab.schedules import Schedule
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
-from mlplab.training.batches import Batches, DeviceDataset, resident
+from mlplab.training.batches import Batches, DeviceDataset, device_dataset
 from mlplab.training.evaluation import Scoring
 from mlplab.training.objective import Objective
 from mlplab.training.stopping import EarlyStopping
@@ -34,9 +33,9 @@ NEVER = 2**62
 
 @dataclass
 class Population:
-    """Everything that changes while K members train, and everything they share."""
+    """The state of K members in training, and everything they share."""
 
-    members: Tensor  # int64 [K]: the members' places in the list of settings
+    members: Tensor  # int64 [K]: the members' indices in the list of settings
     network: MLP
     theta_KP: Tensor
     buffers: Buffers
@@ -46,12 +45,12 @@ class Population:
     schedule_state: dict[str, Tensor]
     training: Training
     scoring: Scoring
-    data: dict[str, DeviceDataset]  # train, and val and test where there are such
+    data: dict[str, DeviceDataset]  # train, and val and test if the data has them
     batches: Batches
     dropout: Dropout | None
-    watch: EarlyStopping
+    early_stopping: EarlyStopping
     total_units: float | Tensor  # length of the run in the schedule's unit
-    # int64 [K]: at which epoch of the population's clock each member began; None: all at 0
+    # int64 [K]: the epoch of the population's clock at which each member started; None: all at 0
     start_K: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -71,18 +70,19 @@ class Population:
     def num_members(self) -> int:
         return self.theta_KP.shape[0]
 
-    def own(self, clock: int, each: int = 1) -> int | Tensor:
-        """The members' own time at this time of the population's clock, in units of which an epoch
-        has `each`: [K, 1], an int where all began with it.
+    def member_time(self, clock: int, units_per_epoch: int = 1) -> int | Tensor:
+        """The time since each member's start, given the population's clock, in the same units.
+
+        Returns int64 [K, 1], or an int if all members started together.
         """
-        return clock if self.start_K is None else clock - each * self.start_K.unsqueeze(1)
+        if self.start_K is None:
+            return clock
+        return clock - units_per_epoch * self.start_K.unsqueeze(1)
 
     def select(self, rows: Tensor) -> Population:
-        """The population of some of its members (int64 indices), whose numbers do not change by
-        it.
-        """
+        """The population of the members at `rows` (int64 indices); their values do not change."""
         rows = rows.to(self.theta_KP.device)
-        data = {part: examples.select(rows) for part, examples in self.data.items()}
+        data = {split: examples.select(rows) for split, examples in self.data.items()}
         dropout = (
             Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
         )
@@ -92,7 +92,7 @@ class Population:
         )
         return dataclasses.replace(
             self,
-            members=self.members[rows.cpu()],  # they lie on the CPU, whatever the device
+            members=self.members[rows.cpu()],  # on the CPU, whatever the device
             network=self.network.select(rows),
             theta_KP=self.theta_KP[rows],
             buffers={name: value[rows] for name, value in self.buffers.items()},
@@ -105,7 +105,7 @@ class Population:
             data=data,
             batches=self.batches.select(data["train"], rows),
             dropout=dropout,
-            watch=self.watch.select(rows),
+            early_stopping=self.early_stopping.select(rows),
             total_units=(
                 self.total_units[rows] if isinstance(self.total_units, Tensor) else self.total_units
             ),
@@ -116,8 +116,9 @@ class Population:
 def build(
     settings: Sequence[Settings], prepared: Sequence[Prepared], device: torch.device
 ) -> Population:
-    """One population of K settings that differ in nothing but numbers and seeds. Raises ValueError
-    where they differ in more.
+    """Build one population of K settings that differ only in numbers and seeds.
+
+    Raises ValueError if they differ in anything else.
     """
     first = settings[0]
     dtype = getattr(torch, first.dtype)
@@ -144,7 +145,7 @@ def build(
         at_least_two=network.has_batch_norm,
     )
     last_steps = [_last_step(s.training, batches.per_epoch) for s in settings]
-    watch = EarlyStopping(
+    early_stopping = EarlyStopping(
         theta_KP,
         buffers,
         torch.tensor(last_steps, device=device),
@@ -169,7 +170,7 @@ def build(
         data=data,
         batches=batches,
         dropout=_dropout(network, seeds, device),
-        watch=watch,
+        early_stopping=early_stopping,
         total_units=stack_numbers(units, device),
     )
 
@@ -181,9 +182,7 @@ def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | 
 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
-    """Lengths and patience are kept a member in the Watch; here they only would stand in the way of
-    stacking.
-    """
+    """Stack the training options; lengths and patience vary by member and are in EarlyStopping."""
     return stack(
         [dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings],
         device,
@@ -204,54 +203,54 @@ def _data(
     dtype: torch.dtype,
     device: torch.device,
 ) -> dict[str, DeviceDataset]:
-    parts = {}
+    splits = {}
     for name in ("train", "val", "test"):
         examples = [getattr(p, name) for p in prepared]
         if examples[0] is not None:
-            parts[name] = resident([(e.x, e.y) for e in examples], dtype, device)
-    for name, part in parts.items():
-        own = [getattr(p, name).weights for p in prepared]
-        if own[0] is not None:
-            chosen = own[:1] if part.shared else own
-            parts[name] = dataclasses.replace(
-                part, weights=torch.from_numpy(np.stack(chosen)).to(device, dtype)
+            splits[name] = device_dataset([(e.x, e.y) for e in examples], dtype, device)
+    for name, data in splits.items():
+        example_weights = [getattr(p, name).weights for p in prepared]
+        if example_weights[0] is not None:
+            distinct = example_weights[:1] if data.shared else example_weights
+            splits[name] = dataclasses.replace(
+                data, weights=torch.from_numpy(np.stack(distinct)).to(device, dtype)
             )
-    parts = {
-        name: _masked(part, [getattr(p, name).mask for p in prepared])
-        for name, part in parts.items()
+    splits = {
+        name: _masked(data, [getattr(p, name).mask for p in prepared])
+        for name, data in splits.items()
     }
-    weights = [
+    class_weights = [
         s.loss.class_weights_C(torch.from_numpy(p.train.real().y), p.task.num_classes)
         for s, p in zip(settings, prepared, strict=True)
     ]
-    if weights[0] is None:
-        return parts
-    return {name: _weighted(part, weights, dtype) for name, part in parts.items()}
+    if class_weights[0] is None:
+        return splits
+    return {name: _weighted(data, class_weights, dtype) for name, data in splits.items()}
 
 
-def _masked(part: DeviceDataset, masks: Sequence[np.ndarray | None]) -> DeviceDataset:
-    """Rows that fill up get the weight 0."""
+def _masked(data: DeviceDataset, masks: Sequence[np.ndarray | None]) -> DeviceDataset:
+    """Give padding rows the weight 0."""
     if all(mask is None for mask in masks):
-        return part
-    chosen = masks[:1] if part.shared else masks
-    size = part.num_examples
+        return data
+    distinct = masks[:1] if data.shared else masks
+    size = data.num_examples
     mask_KN = torch.from_numpy(
-        np.stack([mask if mask is not None else np.ones(size, bool) for mask in chosen])
-    ).to(part.x.device)
-    weights = mask_KN.to(part.x.dtype) if part.weights is None else part.weights * mask_KN
-    return dataclasses.replace(part, weights=weights, mask=mask_KN)
+        np.stack([mask if mask is not None else np.ones(size, bool) for mask in distinct])
+    ).to(data.x.device)
+    weights = mask_KN.to(data.x.dtype) if data.weights is None else data.weights * mask_KN
+    return dataclasses.replace(data, weights=weights, mask=mask_KN)
 
 
 def _weighted(
-    part: DeviceDataset, weights: Sequence[Tensor | None], dtype: torch.dtype
+    data: DeviceDataset, class_weights: Sequence[Tensor | None], dtype: torch.dtype
 ) -> DeviceDataset:
-    """Class weights become weights of the examples: [K or 1, N]."""
-    rows = [w for w in weights if w is not None]
-    shared = part.shared and all(torch.equal(w, rows[0]) for w in rows)
-    table_KC = torch.stack(rows[:1] if shared else rows).to(part.x.device, dtype)
-    by_class_KN = table_KC.gather(1, part.y.expand(table_KC.shape[0], -1))
+    """Turn class weights into weights of the examples: [K or 1, N]."""
+    rows = [w for w in class_weights if w is not None]
+    shared = data.shared and all(torch.equal(w, rows[0]) for w in rows)
+    table_KC = torch.stack(rows[:1] if shared else rows).to(data.x.device, dtype)
+    by_class_KN = table_KC.gather(1, data.y.expand(table_KC.shape[0], -1))
     return dataclasses.replace(
-        part, weights=by_class_KN if part.weights is None else by_class_KN * part.weights
+        data, weights=by_class_KN if data.weights is None else by_class_KN * data.weights
     )
 
 
@@ -260,9 +259,9 @@ def _scoring(loss: Loss, prepared: Sequence[Prepared], device: torch.device) -> 
     if scalers[0] is None:
         return Scoring(prepared[0].task, loss)
     shared = all(p is prepared[0] for p in prepared)
-    chosen = scalers[:1] if shared else scalers
+    distinct = scalers[:1] if shared else scalers
     shift, scale = (
-        torch.from_numpy(np.stack([getattr(s, key) for s in chosen])).unsqueeze(1).to(device)
+        torch.from_numpy(np.stack([getattr(s, key) for s in distinct])).unsqueeze(1).to(device)
         for key in ("shift", "scale")
     )
     return Scoring(prepared[0].task, loss, shift, scale)

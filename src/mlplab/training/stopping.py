@@ -1,5 +1,6 @@
-"""Who goes on: best weights, early stopping and divergence of each member, on the device and
-without looking at the host.
+"""Best weights, early stopping and divergence of each member, tracked on the device.
+
+Nothing here reads a value back to the host, so a CUDA device is never waited for.
 
 Shapes: K members, P parameters.
 """
@@ -19,9 +20,7 @@ RUNNING, FINISHED, STOPPED, DIVERGED, PRUNED = range(5)
 
 @dataclass
 class Snapshot:
-    """A member's weights worth keeping: theta [K, P], running statistics, and when they were
-    met.
-    """
+    """Saved weights of the members: theta [K, P], running statistics, and their steps [K]."""
 
     theta_KP: Tensor
     buffers: Buffers
@@ -34,19 +33,20 @@ class Snapshot:
             theta_KP.clone(), {name: value.clone() for name, value in buffers.items()}, zeros_K
         )
 
-    def keep(
-        self, chosen_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor
+    def update(
+        self, selected_K: Tensor, theta_KP: Tensor, buffers: Buffers, step: int | Tensor
     ) -> None:
-        """Take over the chosen members, at a step that may be each one's own, [K]. A select, never
-        a product: 0 times NaN is NaN.
+        """Replace the weights of the selected members (bool [K]); `step` may differ by member, [K].
+
+        Uses torch.where and never a product, since 0 times NaN is NaN.
         """
-        chosen_K1 = chosen_K.unsqueeze(1)
-        self.theta_KP = torch.where(chosen_K1, theta_KP, self.theta_KP)
+        selected_K1 = selected_K.unsqueeze(1)
+        self.theta_KP = torch.where(selected_K1, theta_KP, self.theta_KP)
         self.buffers = {
-            name: torch.where(chosen_K1, value, self.buffers[name])
+            name: torch.where(selected_K1, value, self.buffers[name])
             for name, value in buffers.items()
         }
-        self.step_K = torch.where(chosen_K, step, self.step_K)
+        self.step_K = torch.where(selected_K, step, self.step_K)
 
     def select(self, rows: Tensor) -> Snapshot:
         return Snapshot(
@@ -55,9 +55,7 @@ class Snapshot:
 
 
 class EarlyStopping:
-    """Follows the monitored metric of each member (lower is better) and decides when a member
-    ends.
-    """
+    """Follows each member's monitored metric (lower is better) and decides when the member ends."""
 
     def __init__(
         self,
@@ -90,10 +88,10 @@ class EarlyStopping:
         step: int | Tensor,
         first_bad_K: Tensor,
     ) -> None:
-        """One evaluation, at a step that may be each one's own, [K]. first_bad_K is the step at
-        which a member's objective ceased to be finite, 0 where it is finite.
+        """Record one evaluation and update the state of each member.
 
-        NaN is never better than anything, so it counts as no improvement.
+        `step` may differ by member, [K]. `first_bad_K` is the step at which a member's objective
+        ceased to be finite, or 0. A NaN value never counts as an improvement.
         """
         alive_K = self.alive_K
         diverged_K = alive_K & (first_bad_K > 0)
@@ -103,28 +101,28 @@ class EarlyStopping:
             (value_K < self.best_value_K - delta)
             | ((value_K < torch.inf) & (self.best_value_K == torch.inf))
         )
-        self.best.keep(better_K, theta_KP, buffers, step)
-        self.last.keep(healthy_K, theta_KP, buffers, step)
+        self.best.update(better_K, theta_KP, buffers, step)
+        self.last.update(healthy_K, theta_KP, buffers, step)
         self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
         self.evals_since_best_K = torch.where(better_K, 0, self.evals_since_best_K + 1)
         self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
         out_of_patience_K = healthy_K & (self.evals_since_best_K >= self.patience_K)
         finished_K = healthy_K & (self.last_step_K <= step)
-        for chosen_K, state in (
+        for members_K, state in (
             (out_of_patience_K, STOPPED),
             (finished_K, FINISHED),
             (diverged_K, DIVERGED),
         ):
-            self.state_K = self.state_K.masked_fill(chosen_K, state)
+            self.state_K = self.state_K.masked_fill(members_K, state)
 
     def select(self, rows: Tensor) -> EarlyStopping:
         other = EarlyStopping.__new__(EarlyStopping)
-        own = {
+        tensors = {
             name: value[rows] for name, value in self.__dict__.items() if isinstance(value, Tensor)
         }
         other.__dict__ = {
             **self.__dict__,
-            **own,
+            **tensors,
             "best": self.best.select(rows),
             "last": self.last.select(rows),
         }

@@ -1,9 +1,8 @@
-"""How many threads share an operation: one, where all operations of a training are too small to be
-shared.
+"""Limit a training to one thread if all of its operations are too small for more.
 
-torch's matrix library wakes all threads for products of a few microseconds. On an idle machine that
-gains nothing; where other programs have the cores, each product waits until the system gives the
-second thread its turn, and a training takes ten times as long.
+torch's matrix library wakes all threads for products of a few microseconds. On an idle machine this
+gains nothing. If other programs occupy the cores, each product waits until the operating system
+schedules the second thread, and training takes ten times as long.
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ from collections.abc import Iterator
 
 import torch
 
-# multiplications of the largest product of an update: about ten microseconds of one core
-SMALL = 1 << 18
+# multiplications of the largest matrix product of an update: about 10 microseconds on one core
+MAX_SINGLE_THREADED = 1 << 18
 
 
 @contextlib.contextmanager
-def suited(multiplications: int) -> Iterator[None]:
-    """One thread where the largest product has no more than SMALL multiplications; the number that
-    was set before comes back.
+def limit_threads(multiplications: int) -> Iterator[None]:
+    """Use one thread if the largest matrix product has at most MAX_SINGLE_THREADED multiplications.
+
+    The previous number of threads is restored on exit.
     """
     before = torch.get_num_threads()
-    if multiplications > SMALL or before == 1:
+    if multiplications > MAX_SINGLE_THREADED or before == 1:
         yield
         return
     torch.set_num_threads(1)

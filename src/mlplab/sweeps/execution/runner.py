@@ -34,7 +34,7 @@ from mlplab.training import (
     Loop,
     Outcome,
     PreparedMember,
-    build_populations,
+    build_population,
     prepare_members,
     structure_key,
 )
@@ -297,7 +297,7 @@ class Runner:
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint(loop.now.theta_KP.device, first.dtype, len(members)),
+            "fingerprint": fingerprint(loop.population.theta_KP.device, first.dtype, len(members)),
         }
         checkpointer = CheckpointCallback(
             Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),
@@ -327,7 +327,7 @@ class Runner:
         """Train one population, from the start or from `saved`, and write its folders. After a
         signal only the members that had already ended are written.
         """
-        population, _ = build_populations([member for _, member in members])
+        population, _ = build_population([member for _, member in members])
         loop = Loop(population)
         recorder = (
             FrameRecorder()
@@ -336,7 +336,7 @@ class Runner:
         )
         if recorder is not None:
             loop.observers.append(recorder)
-        last_step = max(population.watch.last_step_K.tolist())
+        last_step = max(population.early_stopping.last_step_K.tolist())
         loop.listener = lambda rows, names: self.display.progress(
             rows[-1].step / last_step * len(members)
         )

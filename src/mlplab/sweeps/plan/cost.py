@@ -10,8 +10,8 @@ from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
-from mlplab.training import build_populations
-from mlplab.training.rehearsal import time_steps
+from mlplab.training import build_population
+from mlplab.training.step_timing import time_steps
 
 SECONDS_PER_JOB_FOLDER = 0.006
 """Approximate time in seconds to write the folder of one job."""
@@ -57,7 +57,7 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
     ]
     if not members:
         return Cost(len(units), 0.0, 0)
-    built, _ = build_populations(members)
+    built, _ = build_population(members)
     seconds_per_update, seconds_per_evaluation = time_steps(built)
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
     num_full_units = sum(len(unit.jobs) for unit in units) / len(largest.jobs)

@@ -97,7 +97,7 @@ def _single_reason(member: PreparedMember | None) -> str:
         return "the data could not be prepared during planning"
     return (
         f"optimizer={member.settings.choice('optimizer')} trains one network at a time"
-        if member.settings.optimizer.alone
+        if member.settings.optimizer.single_network
         else ""
     )
 

@@ -127,7 +127,7 @@ class Results:
 
     @property
     def higher_is_better(self) -> bool:
-        return measures.better(self.headline.partition("/")[2]) == "max"
+        return measures.direction(self.headline.partition("/")[2]) == "max"
 
     @cached_property
     def groups(self) -> list[Group]:

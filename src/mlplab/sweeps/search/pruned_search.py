@@ -161,7 +161,7 @@ class PrunedSearch:
         except (StateError, CheckpointError) as error:
             note(f"{error} The trials saved in it are trained again.")
             return False
-        for k in range(entry.population.loop.now.num_members):
+        for k in range(entry.population.loop.population.num_members):
             if str(entry.population.member(k).job.number) not in rungs_of:
                 entry.population.prune(k, "ended before")
         self.entries.append(entry)
@@ -207,7 +207,9 @@ class PrunedSearch:
             "jobs": {str(trial.job.number): trial.job.hash for trial in population.trials},
             "data_hash": first.prepared.data_hash,
             "fingerprint": fingerprint(
-                population.loop.now.theta_KP.device, first.settings.dtype, len(population.trials)
+                population.loop.population.theta_KP.device,
+                first.settings.dtype,
+                len(population.trials),
             ),
         }
         folder = folder or job_store.checkpoints(
@@ -288,7 +290,7 @@ class PrunedSearch:
         if not removed:
             return
         outcomes = [outcome for _, outcome in removed]
-        device = str(entry.population.loop.now.theta_KP.device)
+        device = str(entry.population.loop.population.theta_KP.device)
         writer = JobFolders(
             self.runner.plan,
             [trial.member for trial, _ in removed],

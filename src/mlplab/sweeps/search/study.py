@@ -30,7 +30,7 @@ def require_optuna(sampler: str = "tpe") -> None:
 
 def direction(objective: str) -> Literal["maximize", "minimize"]:
     """Return the direction of an objective, "maximize" or "minimize"."""
-    return "maximize" if metrics.better(objective) == "max" else "minimize"
+    return "maximize" if metrics.direction(objective) == "max" else "minimize"
 
 
 class Study:

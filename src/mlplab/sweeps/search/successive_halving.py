@@ -47,7 +47,7 @@ class Rungs:
     @property
     def sign(self) -> int:
         """1 if a lower metric is better, -1 if a higher one is."""
-        return -1 if metrics.better(self.metric) == "max" else 1
+        return -1 if metrics.direction(self.metric) == "max" else 1
 
 
 class RungScores:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs
-from mlplab.training import Loop, Outcome, PreparedMember, build, build_populations, structure_key
-from mlplab.training.joining import beginning, joined
+from mlplab.training import Loop, Outcome, PreparedMember, build, build_population, structure_key
+from mlplab.training.membership import join_populations, start_at
 from mlplab.training.stopping import PRUNED, RUNNING
 
 
@@ -31,7 +31,7 @@ class Trial:
         """
         settings = self.member.settings
         return structure_key(settings, self.member.prepared), (
-            self.job.number if settings.optimizer.alone else None
+            self.job.number if settings.optimizer.single_network else None
         )
 
     @property
@@ -49,16 +49,16 @@ class TrialPopulation:
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = list(trials)
-        self.loop = Loop(build_populations([trial.member for trial in trials])[0])
+        self.loop = Loop(build_population([trial.member for trial in trials])[0])
 
     @property
     def starts(self) -> list[int]:
         """The epoch of the population at which each member started."""
-        return self.loop.journal.starts or [0] * len(self.trials)
+        return self.loop.history_buffer.starts or [0] * len(self.trials)
 
     def member(self, k: int) -> Trial:
         """The trial in row k of the population."""
-        return self.trials[int(self.loop.now.members[k])]
+        return self.trials[int(self.loop.population.members[k])]
 
     @property
     def accepts_trials(self) -> bool:
@@ -67,21 +67,21 @@ class TrialPopulation:
         """
         loop = self.loop
         return (
-            bool(loop.journal.rows)
-            and loop.batch in (0, loop.now.batches.per_epoch)
+            bool(loop.history_buffer.rows)
+            and loop.batch in (0, loop.population.batches.per_epoch)
             and not loop.objectives
         )
 
     def admit(self, trials: Sequence[Trial]) -> None:
         """Add trials, which start at their epoch 0 now."""
-        previous, all_trials = self.loop.now, [*self.trials, *trials]
+        previous, all_trials = self.loop.population, [*self.trials, *trials]
         device = previous.theta_KP.device
         built = [
             build([t.member.settings for t in group], [t.member.prepared for t in group], device)
             for group in (trials, all_trials)
         ]
-        new = beginning(built[0], self.loop.epoch, len(self.trials))
-        self.loop.admit(new, joined(built[1], previous, new))
+        new = start_at(built[0], self.loop.epoch, len(self.trials))
+        self.loop.admit(new, join_populations(built[1], previous, new))
         self.trials = all_trials
 
     def advance(self) -> None:
@@ -95,7 +95,7 @@ class TrialPopulation:
         """
         # a checkpoint saved in the middle of an epoch has not completed that epoch
         now = self.loop.epoch if self.accepts_trials else self.loop.epoch - 1
-        every = self.loop.now.training.evaluate_every
+        every = self.loop.population.training.evaluate_every
         events = [
             start + epoch
             for start, trial in zip(self.starts, self.trials, strict=True)
@@ -112,10 +112,14 @@ class TrialPopulation:
         if not self.accepts_trials:
             return []
         self.loop.read()
-        rows, names = self.loop.journal.rows, self.loop.journal.names
+        rows, names = self.loop.history_buffer.rows, self.loop.history_buffer.names
         arrivals = []
         for k, (index, state) in enumerate(
-            zip(self.loop.now.members.tolist(), self.loop.now.watch.state_K.tolist(), strict=True)
+            zip(
+                self.loop.population.members.tolist(),
+                self.loop.population.early_stopping.state_K.tolist(),
+                strict=True,
+            )
         ):
             rungs, epoch = self.member(k).rungs, self.loop.epoch - self.starts[index]
             if state == RUNNING and epoch in rungs.epochs:
@@ -129,14 +133,14 @@ class TrialPopulation:
 
     def prune(self, k: int, reason: str) -> None:
         """Mark row k of the population, as in `at_rungs`, to be removed by the next `leave`."""
-        state_K = self.loop.now.watch.state_K.clone()
+        state_K = self.loop.population.early_stopping.state_K.clone()
         state_K[k] = PRUNED
-        self.loop.now.watch.state_K = state_K
-        self.loop.pruned[int(self.loop.now.members[k])] = reason
+        self.loop.population.early_stopping.state_K = state_K
+        self.loop.pruned[int(self.loop.population.members[k])] = reason
 
     def leave(self) -> list[tuple[Trial, Outcome]]:
         """Remove the members that have ended, and return them with their outcomes."""
-        outcomes = self.loop.leave()
+        outcomes = self.loop.remove_ended()
         removed = [(self.trials[index], outcome) for index, outcome in sorted(outcomes.items())]
         self.trials = [trial for index, trial in enumerate(self.trials) if index not in outcomes]
         return removed

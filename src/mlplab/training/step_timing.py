@@ -1,5 +1,6 @@
-"""How long a population's updates and evaluations take here, by doing a few; what they did is
-thrown away with the population.
+"""Measure how long a population's updates and evaluations take on this machine.
+
+The updates change the population: build one for the measurement and discard it afterwards.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from mlplab.training.population import Population
 
 @torch.no_grad()
 def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
-    """Seconds of one update and of one evaluation."""
+    """The mean seconds of an update over `updates` of them, and the seconds of one evaluation."""
     batches = itertools.chain.from_iterable(
         population.batches.epoch(epoch) for epoch in itertools.count(1)
     )
-    _evaluate(population)  # the first one pays for what is set up once
+    _evaluate(population)  # the first evaluation includes one-time setup
     _update(population, next(batches), 1)
     started = time.perf_counter()
     for step, batch in enumerate(itertools.islice(batches, updates), 2):
         _update(population, batch, step)
     updated = time.perf_counter()
     _evaluate(population)
-    _wait(population)
+    _synchronize(population)
     return (updated - started) / updates, time.perf_counter() - updated
 
 
@@ -41,7 +42,7 @@ def _update(population: Population, batch, step: int) -> None:  # type: ignore[n
         step,
         population.optimizer.lr,
     )
-    _wait(population)
+    _synchronize(population)
 
 
 def _evaluate(population: Population) -> None:
@@ -58,6 +59,6 @@ def _evaluate(population: Population) -> None:
             )
 
 
-def _wait(population: Population) -> None:
+def _synchronize(population: Population) -> None:
     if population.theta_KP.is_cuda:
         torch.cuda.synchronize()

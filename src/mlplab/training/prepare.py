@@ -1,4 +1,4 @@
-"""From a list of settings to trained networks: one run is a list of one.
+"""Prepare a list of settings for training as one population; a single run is a list of one.
 
 Shapes: K members.
 """
@@ -16,7 +16,7 @@ from mlplab.losses import Loss, resolve_auto_loss
 from mlplab.network.layer import Layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
-from mlplab.training.device import choose
+from mlplab.training.device import choose_device
 from mlplab.training.loop import Listener, Loop
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
@@ -25,23 +25,24 @@ from mlplab.validation import KFold
 
 @dataclass(frozen=True)
 class PreparedMember:
-    """Settings whose loss is decided, with their data."""
+    """Settings with the loss resolved, and their prepared data."""
 
     settings: Settings
     prepared: Prepared
 
 
 class DataCache:
-    """Prepared data by what decides them, so that equal data are made once and shared. It forgets
-    the oldest beyond `limit` bytes.
+    """Prepared data keyed by everything that determines it, so equal data is made once and shared.
+
+    The oldest entries are dropped once the cache holds more than `limit` bytes.
     """
 
     def __init__(self, limit: int = 256 << 20) -> None:
         self.limit, self.size = limit, 0
-        self._found: dict[str, list[Prepared]] = {}
+        self._folds_by_key: dict[str, list[Prepared]] = {}
 
     def prepared(self, settings: Settings) -> Prepared:
-        """The data of these settings. Raises DataError."""
+        """Return the data of these settings, cached. Raises DataError."""
         seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
         kfold = settings.validation if isinstance(settings.validation, KFold) else None
         fold_spec = (kfold.folds, kfold.repeats) if kfold else None
@@ -54,83 +55,86 @@ class DataCache:
                 fold_spec,
             )
         )
-        if key not in self._found:
-            self._found[key] = _made(settings, kfold)
-            self.size += _num_bytes(self._found[key])
-            while self.size > self.limit and len(self._found) > 1:
-                self.size -= _num_bytes(self._found.pop(next(iter(self._found))))
-        return self._found[key][0 if kfold is None else kfold.fold or 0]
+        if key not in self._folds_by_key:
+            self._folds_by_key[key] = _prepare_folds(settings, kfold)
+            self.size += _num_bytes(self._folds_by_key[key])
+            while self.size > self.limit and len(self._folds_by_key) > 1:
+                self.size -= _num_bytes(self._folds_by_key.pop(next(iter(self._folds_by_key))))
+        return self._folds_by_key[key][0 if kfold is None else kfold.fold or 0]
 
 
-def _made(settings: Settings, kfold: KFold | None) -> list[Prepared]:
-    """One, or one a fold."""
-    original_units = settings.loss.original_units
+def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
+    """One dataset, or one per fold of a cross-validation."""
+    scale_targets = not settings.loss.original_units
     if kfold is None:
-        return [prepare(settings.dataset, settings.seed, target_scaling_default=not original_units)]
+        return [prepare(settings.dataset, settings.seed, target_scaling_default=scale_targets)]
     if kfold.fold is None:
         raise IncompatibleSettingsError(
-            "A run trains one fold: validation.fold=0, for example. `mlplab train` and mlplab.sweep"
-            " train all of them together."
+            "A single run trains one fold: set validation.fold=0, for example. `mlplab train` and"
+            " mlplab.sweep train all folds."
         )
     return prepare_folds(
-        settings.dataset, settings.seed, kfold, target_scaling_default=not original_units
+        settings.dataset, settings.seed, kfold, target_scaling_default=scale_targets
     )
 
 
 def _num_bytes(folds: Sequence[Prepared]) -> int:
-    parts = [
-        part
+    splits = [
+        examples
         for prepared in folds
-        for part in (prepared.train, prepared.val, prepared.test)
-        if part is not None
+        for examples in (prepared.train, prepared.val, prepared.test)
+        if examples is not None
     ]
-    return sum(part.x.nbytes + part.y.nbytes for part in parts)
+    return sum(examples.x.nbytes + examples.y.nbytes for examples in splits)
 
 
 def prepare_members(
     settings: Sequence[Settings], cache: DataCache | None = None
 ) -> list[PreparedMember]:
-    """Make the data and settle the loss of each. Raises DataError or IncompatibleSettingsError."""
+    """Prepare the data and resolve the loss of each settings object.
+
+    Returns one member per settings object, in order. Raises DataError or
+    IncompatibleSettingsError.
+    """
     cache = DataCache() if cache is None else cache
-    return [_ready(s, cache.prepared(s)) for s in settings]
+    return [_resolve_member(s, cache.prepared(s)) for s in settings]
 
 
-def _ready(settings: Settings, prepared: Prepared) -> PreparedMember:
+def _resolve_member(settings: Settings, prepared: Prepared) -> PreparedMember:
     loss = resolve_auto_loss(settings.loss, prepared.task)
     if reason := loss.incompatibility(prepared.task) or _out_of_range(loss, prepared):
-        words = f"loss={settings.choice('loss')} {reason}"
         raise IncompatibleSettingsError(
-            f"The loss does not fit the data: {words} (dataset={settings.choice('dataset')})."
+            f"The loss does not fit the data: loss={settings.choice('loss')} {reason}"
+            f" (dataset={settings.choice('dataset')})."
         )
     return PreparedMember(dataclasses.replace(settings, loss=loss), prepared)
 
 
 def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
-    """A loss of counts cannot take a negative target, one of shares none above 1."""
+    """Why the targets are outside the range of the loss: counts >= 0, fractions in [0, 1]."""
     if loss.target_range == "any":
         return None
-    parts = [part.y for part in (prepared.train, prepared.val, prepared.test) if part is not None]
-    lowest, highest = min(float(y.min()) for y in parts), max(float(y.max()) for y in parts)
+    targets = [s.y for s in (prepared.train, prepared.val, prepared.test) if s is not None]
+    lowest, highest = min(float(y.min()) for y in targets), max(float(y.max()) for y in targets)
     if loss.target_range == "share":
         return (
-            f"needs targets from 0 to 1, they go from {lowest:.6g} to {highest:.6g}"
+            f"needs targets from 0 to 1, but they range from {lowest:.6g} to {highest:.6g}"
             if lowest < 0 or highest > 1
             else None
         )
-    return (
-        f"needs targets that are not negative, the lowest is {lowest:.6g}" if lowest < 0 else None
-    )
+    return f"needs nonnegative targets, but the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
 def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
-    """What must agree for settings to share a population, each under its name: everything but the
-    numbers that may vary, and the seeds.
+    """Everything that settings must agree on to share a population, as (name, value) pairs.
+
+    Left out are the seeds and the numbers that may differ between members.
     """
     layers, training = (
         settings.layers,
         dataclasses.replace(settings.training, epochs=1, steps=None, patience=None),
     )
-    parts = {name: getattr(prepared, name) for name in ("train", "val", "test")}
+    splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
         ("model.hidden", tuple(layer.units for layer in layers[:-1])),
         ("activation", tuple(_kind(layer.activation) for layer in layers[:-1])),
@@ -141,42 +145,47 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("device", settings.device),
         ("dtype", settings.dtype),
         *(
-            (f"shape of the {name} data", part.x.shape if part is not None else None)
-            for name, part in parts.items()
+            (f"shape of the {name} data", examples.x.shape if examples is not None else None)
+            for name, examples in splits.items()
         ),
         ("task", (prepared.task, prepared.target_scaler is None)),
     )
 
 
-def _kind(part: Component | None) -> Hashable:
-    """The class of a part and the fields in which members cannot differ; of a number that may vary,
-    only whether it is one.
+def _kind(component: Component | None) -> Hashable:
+    """The class of a component and the fields in which members cannot differ.
+
+    Of a number that may vary, only whether it is a number counts.
     """
-    if part is None:
+    if component is None:
         return None
     fixed = tuple(
         (
             key,
             (
-                repr(getattr(part, key))
+                repr(getattr(component, key))
                 if not rule.varies
-                else isinstance(getattr(part, key), (int, float))
+                else isinstance(getattr(component, key), (int, float))
             ),
         )
-        for key, rule in rules(part).items()
+        for key, rule in rules(component).items()
     )
-    return type(part).__name__, fixed
+    return type(component).__name__, fixed
 
 
-def build_populations(members: Sequence[PreparedMember]) -> tuple[Population, str]:
-    """A population of these members and why it trains where it does."""
+def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str]:
+    """Build one population of these members.
+
+    Returns it with the reason for the choice of its device. Raises IncompatibleSettingsError if
+    the requested device is missing, and ValueError if the members cannot share a population.
+    """
     settings = [member.settings for member in members]
-    if settings[0].optimizer.alone and len(settings) > 1:
+    if settings[0].optimizer.single_network and len(settings) > 1:
         raise ValueError("this optimizer trains one network at a time")
     prepared = [member.prepared for member in members]
     portion = settings[0].training.portion(len(prepared[0].train.x))
     try:
-        device, reason = choose(
+        device, reason = choose_device(
             settings[0].device,
             len(settings),
             _num_weights(settings[0].layers, prepared[0]),
@@ -201,9 +210,10 @@ def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
 def train_population(
     settings: Sequence[Settings], listener: Listener | None = None
 ) -> list[Outcome]:
-    """Train settings that can share a population, as one. Raises ValueError where they cannot; see
-    `structure_key`.
+    """Train settings as one population and return one outcome each, in order.
+
+    Raises ValueError if they cannot share a population; see `structure_key`.
     """
-    loop = Loop(build_populations(prepare_members(settings))[0], listener)
+    loop = Loop(build_population(prepare_members(settings))[0], listener)
     loop.run()
     return loop.outcomes()
