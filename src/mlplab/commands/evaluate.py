@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
+from mlplab.io.reading import read_json
 
 MAX_TRAIN_CELLS = 2_000_000
 """Size of the train split up to which `mlplab train` evaluates without being asked."""
@@ -134,7 +135,6 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
 
     Raises DataError if the data changed since the training.
     """
-    import json
 
     from mlplab.errors import DataError
     from mlplab.runs.evaluate import Rows
@@ -145,9 +145,7 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
             f"{run.folder} has no {split} split: measure --part train, or a file with the target."
         )
     examples = examples.real()
-    stored_hash = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8")).get(
-        "data_hash"
-    )
+    stored_hash = read_json(run.folder / "provenance.json").get("data_hash")
     if stored_hash != prepared.data_hash:
         raise DataError(
             f"The data of {run.folder} changed since it was trained: its {split} split may contain"

@@ -38,6 +38,10 @@ def rerun(arguments: Sequence[str]) -> int:
         check_folder(args.out, "--out")
     settings = stored_settings(args.folder, args.changes)
     from mlplab import cli, experiment
+    from mlplab.runs.run import read_summary
+
+    if args.check:
+        read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.terminal.results import print_result
 
     run = experiment.run(settings, args.out)

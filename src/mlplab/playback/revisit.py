@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mlplab.errors import PlaybackError
+from mlplab.io.reading import read_json
 from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import load_frames
 from mlplab.runs.run import Run, load
@@ -23,9 +23,7 @@ def revisit(folder: Path) -> tuple[Run, Study]:
     except FileNotFoundError as error:
         raise PlaybackError(str(error)) from None
     member = prepare_members([run.settings])[0]
-    recorded_hash = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get(
-        "data_hash"
-    )
+    recorded_hash = read_json(folder / "provenance.json").get("data_hash")
     if recorded_hash and recorded_hash != member.prepared.data_hash:
         raise PlaybackError(
             f"The data of {folder} changed since it was trained"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlplab.io.reading import reading
 from mlplab.runs.run_index import flat_config, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
@@ -52,7 +53,12 @@ def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
     paths = [folder / "metrics.csv" for folder in (before, after)]
     if not all(path.is_file() for path in paths):
         return 0.0, "", ""
-    first, second = (read_metrics(path) for path in paths)
+    columns = []
+    for path in paths:
+        with reading(path):
+            columns.append(read_metrics(path))
+            columns[-1]["epoch"]  # every history has it
+    first, second = columns
     if list(first) != list(second):
         return np.inf, "", f"different columns: {', '.join(sorted(set(first) ^ set(second)))}"
     if len(first["epoch"]) != len(second["epoch"]):

@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlplab.config.batch_compose import build_many
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_text_atomic, yaml_text
+from mlplab.io.reading import reading
 from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit, job_hash
 
 FORMAT = "mlplab-plan-1"
 NAME = "plan.yaml"
+_REMEDY = "Restore the file from a copy, or start the sweep in a new folder."
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -165,15 +165,14 @@ def used_plugins(folder: Path) -> list[str]:
 
 
 def read_plan(folder: Path) -> Plan:
-    """Read the plan of a sweep's folder. Raises ConfigError if it is missing, damaged or edited."""
+    """Read the plan of a sweep's folder.
+
+    Raises ConfigError if it is missing or was edited, and DamagedFileError if it cannot be read.
+    """
     path = folder / NAME
     raw = _load(path)
-    try:
+    with reading(path, _REMEDY):
         return _build_plan(raw, path)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConfigError(
-            f"{path} is damaged and cannot be read: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -182,10 +181,8 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path.parent} is not a sweep: it contains no {NAME}. `mlplab train -m` prints the"
             " folder of each sweep as its last line."
         )
-    try:
+    with reading(path, _REMEDY):
         raw = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged and cannot be read: {error}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a plan of this version of mlplab (`format: {FORMAT}`).")
     return raw

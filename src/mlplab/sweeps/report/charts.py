@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.errors import DamagedFileError
+from mlplab.io.reading import reading
 from mlplab.sweeps.report.results import Group, Results
 from mlplab.sweeps.report.statistics import student
 from mlplab.sweeps.report.text_table import value_text
+from mlplab.terminal.output import note
 
 MAX_CURVES = 8
 MAX_POINTS = 200
@@ -83,19 +86,25 @@ def _scope(num_drawn: int, total: int) -> str:
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
     """Return columns of a metrics.csv, `epoch` among them, each [E]; None if the file is missing.
 
+    A damaged file counts as missing, with a note: the results of its job are in summary.json.
     These columns contain no quoted cells.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+    if not path.is_file():
         return None
-    head = lines[0].split(",")
-    indices = {name: head.index(name) for name in ["epoch", *names] if name in head}
-    cells = [line.split(",") for line in lines[1:]]
-    return {
-        name: np.array([float(row[index] or "nan") for row in cells])
-        for name, index in indices.items()
-    }
+    try:
+        with reading(path, "report.html has no curve of this job."):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            head = lines[0].split(",") if lines else []
+            indices = {"epoch": head.index("epoch")}
+            indices |= {name: head.index(name) for name in names if name in head}
+            cells = [line.split(",") for line in lines[1:]]
+            return {
+                name: np.array([float(row[index] or "nan") for row in cells])
+                for name, index in indices.items()
+            }
+    except DamagedFileError as error:
+        note(str(error))
+        return None
 
 
 def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None]] | None:

@@ -15,6 +15,7 @@ from mlplab.config.composition import compose, split_search_path
 from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
+from mlplab.io.reading import reading
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan_file import read_plan
@@ -116,14 +117,14 @@ def rewrite_reports(folder: Path) -> Sweep:
 def read_search(folder: Path, quiet: bool = False) -> Search:
     """Return the search that a folder stores in search.yaml.
 
-    Raises ConfigError if the file is damaged.
+    Raises DamagedFileError.
     """
-    raw = parse_yaml((folder / FILE).read_text(encoding="utf-8"))
-    try:
+    with reading(
+        folder / FILE, "Restore the file from a copy, or start the search in a new folder."
+    ):
+        raw = parse_yaml((folder / FILE).read_text(encoding="utf-8"))
         lines, dirs, plugin_files = (
             [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")
         )
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{folder / FILE} is damaged and cannot be read: {error}") from error
     overrides, config_dirs = split_search_path(lines, dirs)
     return Search(overrides, config_dirs, plugin_files, quiet)
