@@ -10,7 +10,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,7 +30,10 @@ from mlplab.training import Loop, PreparedMember, build_population
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
 
-ComponentChoice: TypeAlias = "str | Mapping[str, Any]"
+if TYPE_CHECKING:
+    from mlplab.training.outcome import Outcome
+
+ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 """The name of a component, or a mapping with `name` and keys."""
 
 MAX_AUTO_BATCH_SIZE = 200
@@ -83,7 +86,7 @@ class Fitted:
         return MLP(self.num_features, layers)
 
 
-def make_component(group: str, choice: ComponentChoice, **defaults: Any) -> Any:
+def make_component(group: str, choice: ComponentChoice, **defaults: object) -> Any:
     """Return the component of a group that is named by a string or a mapping.
 
     `defaults` are values for keys that the choice leaves open; keys that the component does not
@@ -360,7 +363,7 @@ def _prepared(
     )
 
 
-def _history(outcomes: Sequence[Any], curve: _LossCurve) -> dict[str, list[float]]:
+def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[float]]:
     """One entry per epoch: the train loss of the batches and, with held-out rows, their loss.
 
     The latter is the mean over the members still in training.

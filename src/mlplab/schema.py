@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from mlplab.errors import FieldError
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 Number: TypeAlias = "float | Tensor"
 """A hyperparameter: a float, or a float64 tensor [K, 1] if the members of a population differ."""
+
+
+class Limits(TypedDict, total=False):
+    """The limits that a helper below passes on to the Rule of its field."""
+
+    above: float
+    at_least: float
+    below: float
+    at_most: float
+    literals: tuple[str, ...]
+    optional: bool
 
 
 @dataclass(frozen=True)
@@ -66,13 +77,15 @@ def _format_limit(limit: float) -> str:
     return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
-def _field(default: Any, rule: Rule) -> Any:
+def _field(default: object, rule: Rule) -> Any:
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=default.copy, metadata={"rule": rule})
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
-def number(default: float | None, meaning: str, *, varies: bool = True, **limits: Any) -> Any:
+def number(
+    default: float | None, meaning: str, *, varies: bool = True, **limits: Unpack[Limits]
+) -> Any:
     """Declare a finite real number.
 
     Members of a population may have different values unless `varies=False`.
@@ -80,7 +93,9 @@ def number(default: float | None, meaning: str, *, varies: bool = True, **limits
     return _field(default, Rule("number", meaning, varies=varies, **limits))
 
 
-def integer(default: int | None, meaning: str, *, varies: bool = False, **limits: Any) -> Any:
+def integer(
+    default: int | None, meaning: str, *, varies: bool = False, **limits: Unpack[Limits]
+) -> Any:
     """Declare an integer.
 
     Members of a population may have different values only if `varies=True`.
@@ -93,7 +108,9 @@ def flag(default: bool, meaning: str) -> Any:
     return _field(default, Rule("flag", meaning))
 
 
-def choice(default: str | None, options: Sequence[str], meaning: str, **limits: Any) -> Any:
+def choice(
+    default: str | None, options: Sequence[str], meaning: str, **limits: Unpack[Limits]
+) -> Any:
     """Declare a string that must be one of the options."""
     return _field(default, Rule("choice", meaning, options=tuple(options), **limits))
 
@@ -103,7 +120,7 @@ def text(default: str | None, meaning: str, *, optional: bool = False) -> Any:
     return _field(default, Rule("text", meaning, optional=optional))
 
 
-def numbers(default: list[float] | None, meaning: str, **limits: Any) -> Any:
+def numbers(default: list[float] | None, meaning: str, **limits: Unpack[Limits]) -> Any:
     """Declare a list of finite numbers, each within the limits.
 
     With `literals=`, one of these strings is accepted instead of a list.
@@ -111,7 +128,7 @@ def numbers(default: list[float] | None, meaning: str, **limits: Any) -> Any:
     return _field(default, Rule("numbers", meaning, **limits))
 
 
-def anything(default: Any, meaning: str) -> Any:
+def anything(default: object, meaning: str) -> Any:
     """Declare a value that the component validates itself in `check`."""
     return _field(default, Rule("any", meaning))
 
@@ -141,7 +158,7 @@ class Component:
         """Raise FieldError if values contradict each other. Subclasses override this as needed."""
 
 
-def check_value(key: str, value: Any, rule: Rule) -> None:
+def check_value(key: str, value: object, rule: Rule) -> None:
     """Raise FieldError if the value violates the rule.
 
     Tensors are accepted: they are the stacked numbers of a population, which were checked before.
@@ -162,7 +179,7 @@ def check_value(key: str, value: Any, rule: Rule) -> None:
         _check_numbers(key, value, rule)
 
 
-def _check_number(key: str, value: Any, rule: Rule) -> None:
+def _check_number(key: str, value: object, rule: Rule) -> None:
     is_integer = rule.kind == "integer"
     noun = "an integer" if is_integer else "a number"
     if isinstance(value, bool) or not isinstance(value, (int,) if is_integer else (int, float)):
@@ -181,7 +198,7 @@ def _check_number(key: str, value: Any, rule: Rule) -> None:
         raise FieldError(key, value, f"is out of range: {noun} {rule.range()}")
 
 
-def _check_numbers(key: str, value: Any, rule: Rule) -> None:
+def _check_numbers(key: str, value: object, rule: Rule) -> None:
     if isinstance(value, str) and value in rule.literals:
         return
     if not isinstance(value, (list, tuple)):

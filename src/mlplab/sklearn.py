@@ -13,7 +13,7 @@ networks that differ in their seeds train as one population, and their mean is p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -23,6 +23,10 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 
 from mlplab.fitting import ComponentChoice, fit_more
 from mlplab.sklearn_base import Estimator, dense
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from sklearn.utils import Tags
 
 
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
@@ -63,7 +67,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         min_delta: float = 0.0,
         class_weight: Mapping[Any, float] | str | None = None,
         n_members: int = 1,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
@@ -94,7 +98,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 (multilabel).
 
         `sample_weight` [N] weights the rows. Returns the estimator. Raises ValueError for invalid
@@ -113,7 +117,13 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self._fit(X, codes, self._weights(X, y, sample_weight), len(self.classes_))
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: object,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one more epoch on these rows, from the state after the last call.
 
         The first call must name all `classes` unless y has them all. Returns the estimator.
@@ -147,7 +157,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
         return self
 
-    def _parameters(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, object]:
         """Multilabel targets are trained as values between 0 and 1, with the bernoulli loss."""
         params = super()._parameters()
         return (
@@ -156,7 +166,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             else params
         )
 
-    def _codes(self, y: Any) -> np.ndarray:
+    def _codes(self, y: ArrayLike) -> np.ndarray:
         check_classification_targets(y)
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
@@ -166,7 +176,9 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         return np.asarray(codes.reshape(-1), np.int64)
 
-    def _partial_fit_codes(self, y: Any, classes: Any, first: bool) -> np.ndarray:
+    def _partial_fit_codes(
+        self, y: ArrayLike, classes: ArrayLike | None, first: bool
+    ) -> np.ndarray:
         """The codes of y by the classes, or the number of labels, of the first call."""
         if type_of_target(y) == "multilabel-indicator" or (not first and self.multilabel_):
             labels = dense(y)
@@ -191,7 +203,9 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             )
         return np.asarray(np.searchsorted(self.classes_, y), np.int64)
 
-    def _weights(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> np.ndarray | None:
+    def _weights(
+        self, X: np.ndarray, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> np.ndarray | None:
         if self.multilabel_ and self.class_weight is not None:
             raise ValueError(
                 "class_weight is for one class per row, not for several labels per row"
@@ -205,7 +219,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             else weights
         )
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: object) -> np.ndarray:
         """Return the probabilities of classes_ [N, C], or of each label [N, L].
 
         They are the mean over the members. Rows for which the network's output is not finite are
@@ -213,12 +227,12 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """
         return self._scores(X)
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: object) -> np.ndarray:
         """Return the logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         """Return the most probable class of each row [N], or its labels [N, L] as 0 and 1.
 
         Raises ValueError if the network's output is not finite.
@@ -228,7 +242,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             return np.asarray(scores > 0.5, np.int64)
         return np.asarray(self.classes_[scores.argmax(1)])
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -244,7 +258,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     validation_loss_curve_, n_members_.
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to X [N, F] and values y [N] or [N, T]; `sample_weight` [N] weights the rows.
 
         Returns the estimator. Raises ValueError for invalid input.
@@ -253,7 +267,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         self._fit(X, targets, weights, 0)
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train one more epoch on these rows, from the state after the last call.
 
         The scaling of the targets is that of the first call. Returns the estimator.
@@ -278,7 +292,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return self
 
     def _checked(
-        self, X: Any, y: Any, sample_weight: Any, reset: bool
+        self, X: object, y: ArrayLike, sample_weight: ArrayLike | None, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         X, y = validate_data(
             self,
@@ -307,7 +321,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         )
         return dense(X), targets, weights
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray:
         """Return the predicted values [N], or [N, T] if y had columns: the mean over the members.
 
         Raises ValueError if a value is not finite.
@@ -315,7 +329,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         scores = self._finite_scores(X)
         return scores[:, 0] if self.one_dimensional_ else scores
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,6 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlplab.finite import check_finite_outputs
 from mlplab.fitting import ComponentChoice, Fitted, fit
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 _NUM_SEEDS = 2**31
 
@@ -43,7 +46,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         patience: int = 10,
         min_delta: float = 0.0,
         n_members: int = 1,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
@@ -96,7 +99,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             fit(self._parameters(), seeds, self._dtype(X), num_classes, *train_and_val)
         )
 
-    def _parameters(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, object]:
         """The parameters passed to `fit` and `fit_more`."""
         return dict(self.get_params(deep=False))
 
@@ -149,22 +152,22 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.validation_loss_curve_ = fitted.history.get("val/loss")
         self.n_layers_ = len(self.hidden) + 2
 
-    def _scores(self, X: Any) -> np.ndarray:
+    def _scores(self, X: object) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
         return self.fitted_.predict(dense(X))
 
-    def _finite_scores(self, X: Any) -> np.ndarray:
+    def _finite_scores(self, X: object) -> np.ndarray:
         scores = self._scores(X)
         check_finite_outputs(scores, "X", first=0)
         return scores
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True  # accepted and converted to dense: a network reads every cell
         tags.non_deterministic = False
         return tags
 
 
-def dense(X: Any) -> np.ndarray:
+def dense(X: object) -> np.ndarray:
     return np.asarray(X.toarray() if hasattr(X, "toarray") else X)

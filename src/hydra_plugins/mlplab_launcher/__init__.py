@@ -6,7 +6,6 @@ at every start, so it imports no heavy packages.
 # sys.modules, where dataclasses would look up annotations that are strings.
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -50,7 +49,7 @@ class MlplabSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         """Pass all jobs to the launcher at once."""
         from mlplab.sweeps.hydra_task import sweep
 
@@ -65,7 +64,7 @@ class MlplabSearch(Sweeper):
     ) -> None:
         self.task_function, self.config = task_function, config
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> list[object]:
         """Run the whole search."""
         from mlplab.sweeps.search.search import sweep
 

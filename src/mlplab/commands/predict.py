@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
@@ -14,6 +14,8 @@ from mlplab.io.files import open_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlplab.runs.ensemble import Predictor
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -79,7 +81,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
-def _tables(predictor: Any, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
+def _tables(predictor: Predictor, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import require_column
     from mlplab.data.tabular.sniffing import Format

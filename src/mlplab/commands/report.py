@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
 from mlplab.extras import require
+
+if TYPE_CHECKING:
+    from mlplab.sweeps.report.results import Results
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -103,7 +107,7 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
         conclude(run_sweep.write_reports(plan, folder), folder)
 
 
-def _write_pages(results, pages: int) -> None:  # type: ignore[no-untyped-def]
+def _write_pages(results: Results, pages: int) -> None:
     """Write the pages of the best jobs, to which the page of the sweep can link afterwards."""
     from mlplab.errors import PlaybackError
     from mlplab.playback.page import write_page

@@ -160,7 +160,9 @@ def _metric(entry: Entry, name: str) -> Any:
     return (entry.summary.get("metrics") or {}).get(name)
 
 
-def _condition(text: str) -> Callable[[Entry, Mapping[Path, dict[str, Any]] | ConfigIndex], bool]:
+def _condition(
+    text: str,
+) -> Callable[[Entry, Mapping[Path, dict[str, object]] | ConfigIndex], bool]:
     """Return the predicate of a condition on a run.
 
     Its key is a metric, a key of the summary, or else a configuration key. Raises ConfigError.
@@ -173,7 +175,7 @@ def _condition(text: str) -> Callable[[Entry, Mapping[Path, dict[str, Any]] | Co
         )
     key, operator, operand = match.groups()
 
-    def holds(entry: Entry, index: Any) -> bool:
+    def holds(entry: Entry, index: Mapping[Path, dict[str, object]] | ConfigIndex) -> bool:
         summary = entry.summary
         if "/" in key:
             value = _metric(entry, key)

@@ -56,7 +56,7 @@ class _CheckedOverride:
     is_group: bool
     # the keys that lead to its plain value; None if only Hydra can apply it
     path: tuple[str, ...] | None
-    value: Any = None
+    value: object = None
 
 
 class Composer:
@@ -154,7 +154,7 @@ def _path(override: Override) -> tuple[str, ...] | None:
     )
 
 
-def _value(override: Override) -> Any:
+def _value(override: Override) -> object:
     """Return the value if it is a number, a boolean, a string or a flat list of these without
     interpolations; otherwise a marker, which is this function.
     """
@@ -170,14 +170,14 @@ def _value(override: Override) -> Any:
 
 
 def _patched(
-    config: Mapping[str, Any], values: Sequence[_CheckedOverride]
-) -> dict[str, Any] | None:
+    config: Mapping[str, object], values: Sequence[_CheckedOverride]
+) -> dict[str, object] | None:
     """Return the configuration with the values set; None if an override is not that simple."""
     patched = {key: copy.copy(value) for key, value in config.items()}
     for override in values:
         if override.path is None or override.value is _value:
             return None
-        node: Any = patched
+        node: object = patched
         for key in override.path[:-1]:
             node = node.get(key) if isinstance(node, dict) else None
         if (
@@ -193,7 +193,7 @@ def _patched(
     return patched
 
 
-def _complete(config: Mapping[str, Any]) -> bool:
+def _complete(config: Mapping[str, object]) -> bool:
     """Return whether every required key has a value."""
     return not any(
         value == "???"

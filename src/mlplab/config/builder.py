@@ -19,6 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
+    from mlplab.config.model import LayerKeys
     from mlplab.network.layer import Layer
     from mlplab.settings import Settings
 
@@ -62,7 +63,7 @@ def build(composed: Composed, trains: bool = True) -> Settings:
     return settings
 
 
-def _root(config: Mapping[str, Any], composed: Composed) -> Root:
+def _root(config: Mapping[str, object], composed: Composed) -> Root:
     """Return the validated root keys. Numeric names are accepted."""
     root_rules = rules(Root)
     unknown = [key for key in config if key not in root_rules and key not in GROUPS]
@@ -90,7 +91,7 @@ def _root(config: Mapping[str, Any], composed: Composed) -> Root:
     return root
 
 
-def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
+def _check_groups(config: Mapping[str, object], composed: Composed) -> None:
     for group in COMPONENT_GROUPS:
         values = config.get(group)
         if not isinstance(values, dict):
@@ -107,7 +108,7 @@ def _check_groups(config: Mapping[str, Any], composed: Composed) -> None:
 
 
 def _layers(
-    values: Mapping[str, Any], components: Mapping[str, Any], node: ConfigNode
+    values: Mapping[str, object], components: Mapping[str, Any], node: ConfigNode
 ) -> tuple[Layer, ...]:
     """Return the hidden layers and the output layer. A layer without its activation or initializer
     takes that of the group.
@@ -142,7 +143,7 @@ def _layers(
     return (*layers, Layer(0, None, output_initializer, biases, model.bias))
 
 
-def _layer_keys(values: Mapping[str, Any], node: ConfigNode) -> Any:
+def _layer_keys(values: Mapping[str, object], node: ConfigNode) -> LayerKeys:
     from mlplab.config.model import LayerKeys
 
     keys = list(rules(LayerKeys))

@@ -40,7 +40,7 @@ class Slurm(Component):
     cpus: int = integer(1, "cores and threads per worker", at_least=1)
     gpus: int = integer(0, "whole GPUs per worker", at_least=0)
     memory_gb: int | None = integer(None, "memory per worker in GB", at_least=1, optional=True)
-    extra: Any = anything({}, "further options of sbatch by name")
+    extra: Mapping[str, object] = anything({}, "further options of sbatch by name")
 
     def check(self) -> None:
         for key in ("partition", "account", "qos"):
@@ -59,7 +59,7 @@ class Ray(Component):
     gpus: float = number(
         0, "GPUs per worker; a fraction below 1 lets several workers share one", at_least=0
     )
-    extra: Any = anything({}, "further options of a Ray task by name")
+    extra: Mapping[str, object] = anything({}, "further options of a Ray task by name")
 
     def check(self) -> None:
         if self.gpus > 1 and self.gpus != int(self.gpus):
@@ -72,7 +72,7 @@ class Ray(Component):
 ENGINES: dict[str, type[Component]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 
 
-def options(engine: str, values: Mapping[str, Any]) -> Any:
+def options(engine: str, values: Mapping[str, object]) -> Any:
     """Return `sweep.cluster` of an engine with defaults filled in: a Local, Slurm or Ray.
 
     Raises ConfigError for options that the engine does not accept.
@@ -115,7 +115,7 @@ _REFUSED_SBATCH_OPTIONS = (
 _REFUSED_RAY_OPTIONS = ("runtime_env", "runtime-env")
 
 
-def _check_extra(extra: object, refused: Sequence[str]) -> None:
+def _check_extra(extra: Mapping[str, object], refused: Sequence[str]) -> None:
     if not isinstance(extra, Mapping):
         raise FieldError("extra", extra, "is not a mapping of options to their values")
     for key, value in extra.items():

@@ -70,7 +70,7 @@ def build_component(group: str, values: Mapping[str, Any], node: ConfigNode) -> 
     return construct(classes[name], keys, node)
 
 
-def construct(component: type[P], values: Mapping[str, Any], node: ConfigNode) -> P:
+def construct(component: type[P], values: Mapping[str, object], node: ConfigNode) -> P:
     """Return the component, with integers converted where the class expects floats.
 
     Raises ConfigError for a value that the class refuses.
@@ -86,7 +86,7 @@ def construct(component: type[P], values: Mapping[str, Any], node: ConfigNode) -
         ) from error
 
 
-def _to_float(value: Any, rule: Rule) -> Any:
+def _to_float(value: object, rule: Rule) -> object:
     """Convert integers, so that 1 and 1.0 are the same configuration.
 
     Integers beyond the range of floats stay unchanged and are refused by the class.

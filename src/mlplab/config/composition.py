@@ -186,7 +186,7 @@ def resolve_tree(
     hydra_node = raw.pop("hydra")
     security.refuse_code(raw)
     security.check_hydra(hydra_node)
-    choices: Mapping[str, Any] = hydra_node["runtime"]["choices"]
+    choices: Mapping[str, object] = hydra_node["runtime"]["choices"]
     sources = Sources(
         overrides,
         {group: name for group, name in choices.items() if isinstance(name, str)},
@@ -205,7 +205,7 @@ def resolve_tree(
     return Composed(config, run_dir, sweep_dir, sources, is_sweep, sweep)
 
 
-def all_folds(config: Mapping[str, Any]) -> bool:
+def all_folds(config: Mapping[str, object]) -> bool:
     """Return whether the configuration asks for one network per fold."""
     node = config.get("validation")
     return isinstance(node, dict) and node.get("name") == "kfold" and node.get("fold") is None
@@ -239,7 +239,7 @@ def _folder(tree: DictConfig, key: str) -> str:
         raise ConfigError(f"`{key}` cannot be resolved: {str(error).splitlines()[0]}.") from error
 
 
-def _name(raw: Mapping[str, Any], choices: Mapping[str, Any]) -> object:
+def _name(raw: Mapping[str, object], choices: Mapping[str, object]) -> object:
     if raw.get("name") is not None:
         return raw["name"]
     return (
@@ -259,7 +259,7 @@ def _plain_tree(tree: DictConfig) -> dict[str, Any]:
 
 def _resolve(
     tree: DictConfig, keys: Sequence[str], sources: Sources, complete: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     from omegaconf import OmegaConf
     from omegaconf.errors import (
         InterpolationResolutionError,
@@ -267,7 +267,7 @@ def _resolve(
         OmegaConfBaseException,
     )
 
-    config: dict[str, Any] = {}
+    config: dict[str, object] = {}
     for key in keys:
         try:
             value = tree[key]

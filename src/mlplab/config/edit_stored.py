@@ -18,7 +18,7 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 
-def apply_overrides(config: dict[str, Any], overrides: Sequence[str], source: Path) -> Composed:
+def apply_overrides(config: dict[str, object], overrides: Sequence[str], source: Path) -> Composed:
     """Return the configuration of `source` with the overrides applied. Raises ConfigError.
 
     The override of a key replaces its value; that of a group replaces the whole group by its new
@@ -44,7 +44,7 @@ def apply_overrides(config: dict[str, Any], overrides: Sequence[str], source: Pa
 
 
 def _set_value(
-    config: dict[str, Any], path: Sequence[str], value: Any, line: str, source: Path
+    config: dict[str, object], path: Sequence[str], value: object, line: str, source: Path
 ) -> None:
     node: Any = config
     for i, key in enumerate(path):

@@ -28,7 +28,7 @@ def unknown_key(
     folders: Sequence[Path],
     path: str,
     origin: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
 ) -> ConfigError:
     """Return the error for `key`, which the choice `name` of the group does not have.
 
@@ -53,7 +53,7 @@ def unknown_key(
     )
 
 
-def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, Any]) -> str:
+def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, object]) -> str:
     similar = nearest(key, keys)
     if similar is None:
         return ""
@@ -95,7 +95,7 @@ def explain_failure(
 
 
 def _missing_key(
-    override: Override, tree: Mapping[str, Any], folders: Sequence[Path]
+    override: Override, tree: Mapping[str, object], folders: Sequence[Path]
 ) -> ConfigError | None:
     line, group, *path = override.input_line or "", *override.key_or_group.split(".")
     node = tree.get(group)

@@ -152,7 +152,7 @@ def _folds(job: Job, node: object) -> Iterable[Job]:
     return [(*line, f"validation.fold={fold}") for fold in range(num_networks)]
 
 
-def _pairs(lists: Mapping[str, Any]) -> list[Job]:
+def _pairs(lists: Mapping[str, object]) -> list[Job]:
     """Return pairs such as [("a=1", "b=x"), ("a=2", "b=y")]; one empty pair without lists."""
     columns = {key: _key_overrides(key, values) for key, values in lists.items()}
     lengths = {key: len(column) for key, column in columns.items()}

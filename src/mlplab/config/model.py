@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from mlplab.errors import FieldError
 from mlplab.schema import Component, Number, anything, choice, flag, integer, number
@@ -21,10 +20,10 @@ class LayerKeys(Component):
     """The keys of one hidden layer; null takes the value of the model or its group."""
 
     units: int = integer(1, "width", at_least=1)
-    activation: Any = anything(
+    activation: object = anything(
         None, "a name, or a mapping with a name; null takes that of the group activation"
     )
-    initializer: Any = anything(
+    initializer: object = anything(
         None, "a name, or a mapping with a name; null takes that of the group initializer"
     )
     dropout: Number | None = number(
@@ -40,7 +39,7 @@ class LayerKeys(Component):
         "normalization before the activation; null takes the model's",
         optional=True,
     )
-    bias: Any = anything(None, "true or false; null takes the model's")
+    bias: bool | None = anything(None, "true or false; null takes the model's")
 
     def check(self) -> None:
         if not (self.bias is None or isinstance(self.bias, bool)):
@@ -55,7 +54,7 @@ class Mlp(Component):
     normalization and bias.
     """
 
-    hidden: Any = anything(
+    hidden: object = anything(
         [6, 6],
         "widths of the hidden layers: [6, 4], 64-64-32, 64x3; [] has none; a layer may be {units:"
         " 6, activation: relu, ...}",
@@ -67,16 +66,16 @@ class Mlp(Component):
         "none", NORMALIZATIONS, "normalization before each hidden activation"
     )
     bias: bool = flag(True, "affine layers have biases")
-    bias_initializer: Any = anything(
+    bias_initializer: object = anything(
         None, "initializer of the biases, a name or a mapping; null sets them to initializer.bias"
     )
-    output_initializer: Any = anything(
+    output_initializer: object = anything(
         None,
         "initializer of the output layer, a name or a mapping; null takes that of the hidden"
         " layers",
     )
 
-    def layers(self) -> list[dict[str, Any]]:
+    def layers(self) -> list[dict[str, object]]:
         """Return the hidden layers as mappings with `units`, from any of the accepted forms.
 
         Raises FieldError if `hidden` has none of the forms.
@@ -98,7 +97,7 @@ class Mlp(Component):
         self.layers()
 
 
-def _layer(i: int, item: object) -> dict[str, Any]:
+def _layer(i: int, item: object) -> dict[str, object]:
     if isinstance(item, int) and not isinstance(item, bool):
         return {"units": item}
     if isinstance(item, dict) and "units" in item:
@@ -113,9 +112,9 @@ def _layer(i: int, item: object) -> dict[str, Any]:
     )
 
 
-def _widths(text: str) -> list[Any]:
+def _widths(text: str) -> list[object]:
     """Parse the widths: 64-64x3 -> 64, 64, 64, 64; the empty string -> no layer."""
-    widths: list[Any] = []
+    widths: list[object] = []
     if not text.strip():
         return widths
     for segment in text.strip().split("-"):

@@ -113,7 +113,7 @@ def _refuse_code(override: Override, line: str) -> None:
     for key in re.split(r"[.\[\]/@]+", f"{override.key_or_group}@{override.package or ''}"):
         if key in FORBIDDEN:
             raise forbidden(override.key_or_group, key, f"The override `{line}`")
-    stack: list[Any] = [] if override.is_sweep_override() else [override.value()]
+    stack: list[object] = [] if override.is_sweep_override() else [override.value()]
     while stack:
         value = stack.pop()
         stack += (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.config import security
 from mlplab.config.builder import build
@@ -30,7 +30,7 @@ def settings_of_folder(folder: Path) -> Settings:
     return build(Composed(stored_config(folder)), trains=False)
 
 
-def stored_config(folder: Path) -> dict[str, Any]:
+def stored_config(folder: Path) -> dict[str, object]:
     """Return the content of config.yaml in a run folder.
 
     Raises ConfigError if it is missing, is not a mapping, or has a key that could run code.

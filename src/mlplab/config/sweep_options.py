@@ -4,9 +4,8 @@ how it runs its jobs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlplab.config import cluster_options as cluster
 from mlplab.errors import FieldError
@@ -24,9 +23,13 @@ class Sweep(Component):
     replaces the same key here.
     """
 
-    grid: Any = anything({}, "key: [values], or a string in Hydra's sweep syntax; all combinations")
-    zip: Any = anything({}, "key: [values], lists of equal length whose elements are paired")
-    blocks: Any = anything([], "a list of grids; their union")
+    grid: Mapping[str, object] = anything(
+        {}, "key: [values], or a string in Hydra's sweep syntax; all combinations"
+    )
+    zip: Mapping[str, object] = anything(
+        {}, "key: [values], lists of equal length whose elements are paired"
+    )
+    blocks: Sequence[Mapping[str, object]] = anything([], "a list of grids; their union")
     seeds: int | None = integer(
         None,
         "number of consecutive seeds, starting at the configuration's seed; `seeds=64` is short for"
@@ -50,7 +53,7 @@ class Sweep(Component):
         at_most=100_000,
     )
     engine: str = choice("local", ("local", "slurm", "ray"), "where the workers run")
-    cluster: Any = anything(
+    cluster: Mapping[str, object] = anything(
         {},
         "slurm: partition, account, qos, minutes, cpus, gpus, memory_gb, extra; ray: address, cpus,"
         " gpus, extra; local: minutes",
@@ -63,7 +66,7 @@ class Sweep(Component):
         at_most=MAX_JOBS,
         optional=True,
     )
-    space: Any = anything(
+    space: Mapping[str, object] = anything(
         {},
         "search: key: [values], Hydra's syntax such as interval(0.1,1), or {values: ..., when:"
         " {KEY: VALUE}}",
@@ -71,7 +74,7 @@ class Sweep(Component):
     sampler: str = choice(
         "tpe", ("tpe", "random", "grid", "cmaes", "nsga2"), "search: method that proposes trials"
     )
-    objectives: Any = anything(
+    objectives: str | Sequence[str] | None = anything(
         "auto",
         "search: a metric, or a list of metrics for a Pareto front, which may include"
         " num_parameters; auto is sweep.metric",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from mlplab.data.table import Ints, Table
 from mlplab.errors import DataError
 from mlplab.validation import KFold
 
+if TYPE_CHECKING:
+    from mlplab.data.splitting import Splittable
+
 
 def held_out_rows(
-    table: Any, groups: np.ndarray | None, kfold: KFold, rng: np.random.Generator
+    table: Splittable, groups: np.ndarray | None, kfold: KFold, rng: np.random.Generator
 ) -> list[Ints]:
     """Return the test rows of each fold of each repeat, drawn by scikit-learn's splitters.
 
@@ -56,7 +59,7 @@ def held_out_rows(
     return folds
 
 
-def _check(table: Any, groups: np.ndarray | None, folds: int) -> None:
+def _check(table: Splittable, groups: np.ndarray | None, folds: int) -> None:
     source = getattr(table, "source", "This data set")
     if table.given_split is not None:
         raise DataError(

@@ -7,18 +7,37 @@ almost no rows left. Shapes: N examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mlplab.data.table import SPLITS, Ints, Table
+from mlplab.data.table import SPLITS, Ints
 from mlplab.errors import DataError
+
+if TYPE_CHECKING:
+    from mlplab.task import Task
 
 HELD_OUT = ("test", "val")
 
 
+class Splittable(Protocol):
+    """What is known of a table before it is split: a Table, or a RawTable of a file."""
+
+    @property
+    def x(self) -> Sized: ...
+    @property
+    def y(self) -> np.ndarray: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def given_split(self) -> Mapping[str, Ints] | None: ...
+
+
 def split_rows(
-    table: Table, fractions: Mapping[str, float], rng: np.random.Generator
+    table: Splittable, fractions: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, Ints]:
     """Return the row numbers of train, val and test, each in random order.
 
@@ -74,7 +93,7 @@ def _consecutive(num_rows: int, sizes: Mapping[str, int]) -> Ints:
     return split_N
 
 
-def _stratified(table: Table, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
+def _stratified(table: Splittable, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
     """Return the index in SPLITS of each row of `order_N`, assigned class by class."""
     y_N, num_classes = table.y[order_N], table.task.num_classes
     counts_C = np.bincount(y_N.astype(np.int64), minlength=num_classes)
@@ -103,7 +122,7 @@ def _apportion(counts_C: Ints, total: int, minimum: int, maximum_C: Ints) -> Int
     return rows_C
 
 
-def _check_counts(table: Table, counts_C: Ints, minimum: Mapping[str, int]) -> None:
+def _check_counts(table: Splittable, counts_C: Ints, minimum: Mapping[str, int]) -> None:
     needing = ["train", *(name for name in ("val", "test") if minimum[name])]
     scarce = int(counts_C.argmin())
     if counts_C[scarce] < len(needing):

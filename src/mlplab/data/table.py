@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from mlplab.errors import DataError, FieldError
 from mlplab.schema import Component, choice, integer, number
 from mlplab.task import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -74,7 +77,10 @@ class Table:
 
 
 def class_table(
-    x: Any, y: Any, class_names: Sequence[str], feature_names: Sequence[str] | None = None
+    x: ArrayLike,
+    y: ArrayLike,
+    class_names: Sequence[str],
+    feature_names: Sequence[str] | None = None,
 ) -> Table:
     """Return a classification table from array-likes x [N, F] and y [N].
 
@@ -93,7 +99,10 @@ def class_table(
 
 
 def value_table(
-    x: Any, y: Any, target_names: Sequence[str] = ("y",), feature_names: Sequence[str] | None = None
+    x: ArrayLike,
+    y: ArrayLike,
+    target_names: Sequence[str] = ("y",),
+    feature_names: Sequence[str] | None = None,
 ) -> Table:
     """Return a regression table from array-likes x [N, F] and y [N] or [N, T].
 

@@ -6,7 +6,7 @@ They are random and include edge cases and values that training never saw.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def random_rows(run: Run, number: int, seed: int = 0) -> pd.DataFrame:
 
 def _random_column(
     column: ColumnEncoder, shift: float, scale: float, number: int, rng: np.random.Generator
-) -> Any:
+) -> np.ndarray | pd.Series:
     import pandas as pd
 
     if column.kind == CATEGORY:

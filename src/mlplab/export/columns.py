@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Input:
     column: ColumnEncoder | None = None
     categories: tuple[str, ...] = ()
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """Return the description of the input for the metadata of the file."""
         empty_allowed = self.column is not None and (
             self.column.fill is not None or "" in category_codes(self.categories)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from mlplab.extras import require
 from mlplab.io.files import open_atomic
 from mlplab.runs.ensemble import Predictor
 from mlplab.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = 1000  # that the file is checked on
 TRACE_ROWS = 3  # that the module is traced with
@@ -52,8 +55,10 @@ def export(predictor: Predictor, form: str, out: Path, rows: int = ROWS) -> floa
     runs = predictor.runs
     frame = random_rows(runs[0], rows)
     expected = predictor.scores(frame, "the random rows")[0]
-    write: Callable[[Sequence[Run], BinaryIO], Any] = write_onnx if form == "onnx" else write_torch
-    predict: Callable[[Path, Sequence[Input], Any], np.ndarray] = (
+    write: Callable[[Sequence[Run], BinaryIO], object] = (
+        write_onnx if form == "onnx" else write_torch
+    )
+    predict: Callable[[Path, Sequence[Input], pd.DataFrame], np.ndarray] = (
         predict_onnx if form == "onnx" else predict_torch
     )
     with open_atomic(out) as (staging_dir, file):
@@ -126,7 +131,7 @@ def write_torch(runs: Sequence[Run], file: BinaryIO) -> None:
         torch.export.save(program, file, extra_files={"about.json": json.dumps(metadata(runs))})
 
 
-def predict_torch(path: Path, columns: Sequence[Input], frame: Any) -> np.ndarray:
+def predict_torch(path: Path, columns: Sequence[Input], frame: pd.DataFrame) -> np.ndarray:
     """Return the probabilities [N, C] or values [N, T] that a torch file computes for a frame."""
     with _quiet(), open(path, "rb") as file:
         module = torch.export.load(file).module()
@@ -168,7 +173,7 @@ def write_onnx(runs: Sequence[Run], file: BinaryIO) -> None:
     file.write(model.SerializeToString())
 
 
-def predict_onnx(path: Path, columns: Sequence[Input], frame: Any) -> np.ndarray:
+def predict_onnx(path: Path, columns: Sequence[Input], frame: pd.DataFrame) -> np.ndarray:
     """Return the probabilities [N, C] or values [N, T] that onnxruntime computes for a frame."""
     runtime = import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

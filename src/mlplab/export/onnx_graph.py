@@ -7,19 +7,25 @@ string.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.data.tabular.columns import CATEGORY
 from mlplab.export.columns import Input
 from mlplab.export.pipeline import category_codes
+
+if TYPE_CHECKING:
+    import onnx
 
 ML_DOMAIN = "ai.onnx.ml"
 ML_VERSION = 3
 
 
 def complete_model(
-    model: Any, inputs: Mapping[str, Input], classes: Sequence[str], metadata: Mapping[str, str]
-) -> Any:
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Input],
+    classes: Sequence[str],
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
     """Complete a traced model in place and check it.
 
     Inputs are named like the columns, a LabelEncoder translates categories to codes, and the output
@@ -73,7 +79,7 @@ def complete_model(
     return model
 
 
-def _unused_name(name: str, graph: Any) -> str:
+def _unused_name(name: str, graph: onnx.GraphProto) -> str:
     """Return the name of the column, with a suffix if the graph uses that name internally."""
     used = {output for node in graph.node for output in node.output} | {
         initializer.name for initializer in graph.initializer
@@ -81,7 +87,7 @@ def _unused_name(name: str, graph: Any) -> str:
     return name if name not in used and name else f"{name} (column)"
 
 
-def _add_label(graph: Any, classes: Sequence[str]) -> None:
+def _add_label(graph: onnx.GraphProto, classes: Sequence[str]) -> None:
     """Replace the output `class_index` by the output `label`, the first one.
 
     The index -1, of a row without a prediction, selects the last label: the empty string.

@@ -77,13 +77,13 @@ def write_text_atomic(path: Path, text: str, *, durable: bool = False) -> None:
     write_bytes_atomic(path, text.encode(), durable=durable)
 
 
-def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+def write_json(path: Path, value: object, *, durable: bool = False) -> None:
     """Write standard JSON atomically; NaN and infinities, which JSON lacks, become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text_atomic(path, text + "\n", durable=durable)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -93,7 +93,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def write_yaml(path: Path, value: Any, *, durable: bool = False) -> None:
+def write_yaml(path: Path, value: object, *, durable: bool = False) -> None:
     """Write dicts, lists, strings and numbers as YAML atomically, keys in their order.
 
     Reading the file gives the same values and types.
@@ -101,7 +101,7 @@ def write_yaml(path: Path, value: Any, *, durable: bool = False) -> None:
     write_text_atomic(path, yaml_text(value), durable=durable)
 
 
-def yaml_text(value: Any) -> str:
+def yaml_text(value: object) -> str:
     """Return the text that `write_yaml` writes."""
     import yaml
 

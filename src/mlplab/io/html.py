@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def render(folder: Path, template: str, **values: Any) -> str:
+def render(folder: Path, template: str, **values: object) -> str:
     """The page that a template of this folder makes of the values.
 
     A template may use `asset("page.css")`, the text of a file beside it, and the filter `json`, a
@@ -19,14 +22,14 @@ def render(folder: Path, template: str, **values: Any) -> str:
 
 
 @cache
-def _environment(folder: Path) -> Any:
+def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     def asset(name: str) -> Markup:
         return Markup((folder / name).read_text(encoding="utf-8"))
 
-    def as_json(value: Any) -> Markup:
+    def as_json(value: object) -> Markup:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
         for character in "<>&":  # so that no string can end the script element
             text = text.replace(character, f"\\u{ord(character):04x}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -12,6 +12,9 @@ from mlplab.model.preprocessing import Preprocessing
 from mlplab.network import as_module
 from mlplab.network.mlp import MLP, PopulationLayer
 from mlplab.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplab.network.layer import Layer
 
 
 def to_module(
@@ -30,7 +33,7 @@ def to_module(
     )
 
 
-def layers_with_output(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Any]:
+def layers_with_output(settings: Settings, preprocessing: Preprocessing, loss: Loss) -> list[Layer]:
     """Return the layers, the last one with the number of outputs that the loss needs."""
     return [
         *settings.layers[:-1],

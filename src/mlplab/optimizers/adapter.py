@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class TorchOptimizer(Optimizer):
         1.0, "step size (1 suits L-BFGS; most others need far less)", above=0, varies=False
     )
     class_name: str = text("LBFGS", "name of a class of torch.optim")
-    options: Mapping[str, Any] = dataclasses.field(
+    options: Mapping[str, object] = dataclasses.field(
         default_factory=dict,
         metadata={
             "rule": Rule(
@@ -98,7 +98,7 @@ class TorchOptimizer(Optimizer):
                 raise FieldError("options", key, reason)
         return allowed
 
-    def _trial(self, key: str, options: Mapping[str, Any], reason: str) -> None:
+    def _trial(self, key: str, options: Mapping[str, object], reason: str) -> None:
         """Try one step on a small vector.
 
         torch's classes reject options with exceptions of any kind; they become FieldError.
@@ -116,7 +116,7 @@ class TorchOptimizer(Optimizer):
         """The torch optimizer, on a parameter that shares theta's memory."""
         return self._build(theta_KP, self.options)
 
-    def _build(self, theta_KP: Tensor, options: Mapping[str, Any]) -> State:
+    def _build(self, theta_KP: Tensor, options: Mapping[str, object]) -> State:
         arguments = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in options.items()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.io.files import write_bytes_atomic
 from mlplab.pictures.style import png, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 FRAME_MILLISECONDS = 90
 LAST_FRAME_MILLISECONDS = 2000  # pause before the animation restarts
@@ -27,7 +28,7 @@ def write_gif(
 
     `progress` is called with the number of frames drawn so far; `dpi` is in dots per inch.
     """
-    frames: list[Any] = []
+    frames: list[Image.Image] = []
     with style():
         for done, figure in enumerate(figures, 1):
             frames.append(
@@ -53,7 +54,7 @@ def write_gif(
     write_bytes_atomic(path, buffer.getvalue())
 
 
-def _side_by_side(images: list[bytes]) -> Any:
+def _side_by_side(images: list[bytes]) -> Image.Image:
     from PIL import Image
 
     panels = [Image.open(io.BytesIO(image)).convert("RGB") for image in images]

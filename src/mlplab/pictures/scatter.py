@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,13 @@ from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
 
 def scatter_classes(
-    axes: Any, study: Study, points_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
+    axes: Axes, study: Study, points_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
 ) -> None:
     """Draw points in the color and marker of their class; colors repeat after the tenth class."""
     for c in np.unique(classes_N).tolist():
@@ -30,7 +34,7 @@ def scatter_classes(
         )
 
 
-def class_legend(axes: Any, study: Study) -> None:
+def class_legend(axes: Axes, study: Study) -> None:
     """Add a legend of all classes, including those without points in this panel."""
     from matplotlib.lines import Line2D
 
@@ -59,8 +63,8 @@ def class_legend(axes: Any, study: Study) -> None:
 
 
 def scatter_values(
-    axes: Any, points_N2: Floats, values_N: Floats, limits: tuple[float, float]
-) -> Any:
+    axes: Axes, points_N2: Floats, values_N: Floats, limits: tuple[float, float]
+) -> PathCollection:
     """Draw points colored by a value; returns the mappable for a color bar."""
     return axes.scatter(
         points_N2[:, 0],
@@ -76,7 +80,7 @@ def scatter_values(
     )
 
 
-def ring_points(axes: Any, points_N2: Floats) -> None:
+def ring_points(axes: Axes, points_N2: Floats) -> None:
     """Draw rings around points, such as the misclassified ones."""
     axes.scatter(
         points_N2[:, 0],
@@ -89,7 +93,7 @@ def ring_points(axes: Any, points_N2: Floats) -> None:
     )
 
 
-def set_plane_axes(axes: Any, study: Study) -> None:
+def set_plane_axes(axes: Axes, study: Study) -> None:
     """Set the limits and labels of the axes to those of the plane."""
     left, right, bottom, top = study.plane.extent
     axes.set_xlim(left, right)
@@ -116,7 +120,7 @@ def value_limits(values: Floats) -> tuple[float, float]:
     return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
 
 
-def faint_grid(axes: Any) -> None:
+def faint_grid(axes: Axes) -> None:
     """Draw thin grid lines behind the data."""
     axes.grid(True, linewidth=0.6)
     axes.set_axisbelow(True)

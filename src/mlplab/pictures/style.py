@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +15,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats, rgb
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
@@ -46,7 +51,7 @@ _STYLE = {
 }
 
 
-def style() -> Any:
+def style() -> AbstractContextManager[None]:
     """Return a context that applies this style, regardless of the user's matplotlibrc."""
     from matplotlib import rc_context, rcParamsDefault
 
@@ -99,7 +104,7 @@ def headline(fig: Figure, title: str, *remarks: str) -> None:
         fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
 
 
-def logarithmic(axes: Any) -> None:
+def logarithmic(axes: Axes) -> None:
     """Make the vertical axis logarithmic, with ticks labeled as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 

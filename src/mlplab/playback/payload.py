@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.diagram import Diagram, build_diagram, unit_maps
@@ -30,9 +29,9 @@ class Pack:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self.table: dict[str, dict[str, Any]] = {}
+        self.table: dict[str, dict[str, object]] = {}
 
-    def add(self, name: str, values: NDArray[Any]) -> None:
+    def add(self, name: str, values: np.ndarray) -> None:
         """Add a float32, uint8 or int16 array unchanged."""
         self._bytes += b"\0" * (-len(self._bytes) % 4)
         self.table[name] = {
@@ -153,7 +152,7 @@ def _points(pack: Pack, study: Study, splits: list[str]) -> None:
 
 def _spaces(
     pack: Pack, study: Study, diagram: Diagram, splits: list[str], best_frame: int
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Add the positions of the points after each hidden layer shown, and return their description.
 
     Up to 3 units are coordinates; more are projected onto principal components of the best frame.
@@ -165,7 +164,7 @@ def _spaces(
         np.append(np.linspace(0, len(rows) - 1, MAX_SCORED_FRAMES).round().astype(int), best_frame)
     ).tolist()
     scores = np.array([linear_scores(study, [0, *hidden], row) for row in scored])
-    spaces: list[dict[str, Any]] = [
+    spaces: list[dict[str, object]] = [
         {"layer": 0, "scored": scored, "scores": _rounded(scores[:, 0])}
     ]
     for index, layer in enumerate(hidden, 1):
@@ -201,8 +200,8 @@ def _spaces(
     return spaces
 
 
-def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
-    columns: list[dict[str, Any]] = []
+def _columns(study: Study, diagram: Diagram) -> list[dict[str, object]]:
+    columns: list[dict[str, object]] = []
     last = len(diagram.columns) - 1
     for i, column in enumerate(diagram.columns):
         if i == 0:
@@ -228,7 +227,7 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, Any]]:
     return columns
 
 
-def _curves(study: Study) -> Mapping[str, Any]:
+def _curves(study: Study) -> Mapping[str, object]:
     history = study.history
     rows = (
         np.unique(np.linspace(0, max(len(history) - 1, 0), MAX_CURVE_POINTS).round().astype(int))

@@ -8,7 +8,6 @@ import errno
 import logging
 import shutil
 import time
-from typing import Any
 
 from mlplab.errors import StateError
 from mlplab.runs.checkpoints import Checkpoints, Saved
@@ -99,7 +98,7 @@ class CheckpointCallback:
             return
         start = time.monotonic()
         loop.read()
-        tree: dict[str, Any] = {
+        tree: dict[str, object] = {
             "loop": capture(loop),
             "recorder": self.recorder.state() if self.recorder else None,
         }

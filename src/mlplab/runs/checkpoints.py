@@ -18,12 +18,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
@@ -38,7 +41,7 @@ class Saved:
 
     manifest: Mapping[str, Any]
     tree: Any
-    history: list[Any]
+    history: list[dict[str, Tensor]]
 
     @property
     def step(self) -> int:
@@ -54,13 +57,15 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, identity: Mapping[str, Any], below: Path | None = None
+        self, folder: Path, identity: Mapping[str, object], below: Path | None = None
     ) -> None:
         self.folder, self.identity, self.below = folder, dict(identity), below
         self._history: AppendFile | None = None
         self._hash, self._size = hashlib.sha256(), 0
 
-    def save(self, step: int, epoch: int, tree: Any, rows: Sequence[Any], elapsed: float) -> None:
+    def save(
+        self, step: int, epoch: int, tree: object, rows: Sequence[dict[str, Tensor]], elapsed: float
+    ) -> None:
         """Write the state and flush it to disk, then its manifest, then delete older checkpoints.
 
         `rows` are the measurements since the last save, `elapsed` the seconds of training. An
@@ -94,7 +99,7 @@ class Checkpoints:
         for older in sorted(steps(self.folder))[:-NUM_RETAINED]:
             self._remove(older)
 
-    def _append(self, rows: Sequence[Any]) -> None:
+    def _append(self, rows: Sequence[dict[str, Tensor]]) -> None:
         """Append the measurements since the last save; a failure leaves the file unchanged."""
         if self._history is None:
             path = self.folder / HISTORY
@@ -172,7 +177,7 @@ def read(folder: Path, step: int) -> Saved:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _read_verified(path: Path, entry: Mapping[str, Any]) -> bytes:
+def _read_verified(path: Path, entry: Mapping[str, object]) -> bytes:
     """The start of a file, if its size and digest are those in the manifest's entry."""
     size = entry["size"]
     if (
@@ -191,8 +196,8 @@ def _read_verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     return data
 
 
-def _parse_history(data: bytes) -> list[Any]:
-    rows: list[Any] = []
+def _parse_history(data: bytes) -> list[dict[str, Tensor]]:
+    rows: list[dict[str, Tensor]] = []
     offset = 0
     while offset < len(data):
         size = int.from_bytes(data[offset : offset + 8], "little")

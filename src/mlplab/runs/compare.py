@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -103,13 +102,13 @@ def _conditions(before: Path, after: Path) -> list[str]:
     return lines
 
 
-def _nested_value(tree: Any, path: list[str]) -> Any:
+def _nested_value(tree: object, path: list[str]) -> object:
     for key in path:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree
 
 
-def _format_change(a: Any, b: Any) -> str:
+def _format_change(a: object, b: object) -> str:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return ", ".join(
             f"{key} {a.get(key)} -> {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)
@@ -141,5 +140,5 @@ def side_by_side(before: Path, after: Path) -> list[str]:
     return aligned(lines)
 
 
-def _format_metric(value: Any) -> str:
+def _format_metric(value: object) -> str:
     return digits(float(value)) if isinstance(value, (int, float)) else "-"

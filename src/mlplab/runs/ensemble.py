@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from mlplab.runs.stacked_models import StackedModels, structure_key
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlplab.model.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Predictor:
         preprocessing = self.runs[0].preprocessing
         mean, spread = self.scores(frame, source)
         if preprocessing.task.classifies:
-            columns: dict[str, Any] = {
+            columns: dict[str, np.ndarray] = {
                 "prediction": np.array(preprocessing.class_names, dtype=object)[mean.argmax(1)]
             }
             columns |= {
@@ -174,7 +176,7 @@ def _first_row(frame: pd.DataFrame) -> int:
     return int(getattr(frame.index, "start", 0))
 
 
-def _column_names(preprocessing: Any) -> tuple[str, ...]:
+def _column_names(preprocessing: Preprocessing) -> tuple[str, ...]:
     encoder = preprocessing.encoder
     return (
         tuple(column.name for column in encoder.columns)

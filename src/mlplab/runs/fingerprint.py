@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from mlplab.runs.provenance import provenance
 
-Fingerprint = dict[str, Any]
+Fingerprint = dict[str, object]
 
 
 def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
@@ -36,7 +35,7 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
     }
 
 
-def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Return one text per value that differs: "torch 2.12.0 -> 2.13.0"."""
     return [
         f"{key} {stored.get(key)} -> {now.get(key)}"

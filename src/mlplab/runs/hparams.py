@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlplab.settings import Settings
 
@@ -20,13 +19,13 @@ class HParams:
     `choices` are the values that each key takes in the sweep; they set the types of the columns.
     """
 
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     metrics: Sequence[str]
-    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
     @classmethod
     def of_run(
-        cls, settings: Settings, names: Sequence[str], swept: Mapping[str, Any] | None = None
+        cls, settings: Settings, names: Sequence[str], swept: Mapping[str, object] | None = None
     ) -> HParams:
         """The swept keys of a run and then its headline keys. `names` are the metrics it logs."""
         return cls(
@@ -38,8 +37,8 @@ class HParams:
         )
 
 
-def _headline(settings: Settings, swept: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {group: settings.choice(group) for group in _GROUPS}
+def _headline(settings: Settings, swept: Mapping[str, object]) -> dict[str, object]:
+    values: dict[str, object] = {group: settings.choice(group) for group in _GROUPS}
     values["model.hidden"] = "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none"
     lr = getattr(settings.optimizer, "lr", None)
     if isinstance(lr, (int, float)):
@@ -48,7 +47,7 @@ def _headline(settings: Settings, swept: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in swept}
 
 
-def to_cell(value: Any) -> Any:
+def to_cell(value: object) -> bool | float | str:
     """Convert a value to a cell of the table: a boolean, a number or a string."""
     return (
         value

@@ -64,7 +64,7 @@ def _checkout() -> Path | None:
 
 
 @cache
-def _git(checkout: Path | None) -> dict[str, Any] | None:
+def _git(checkout: Path | None) -> dict[str, object] | None:
     """The commit of the checkout, and whether src or configs differ from it."""
     if checkout is None:
         return None
@@ -89,7 +89,7 @@ def _git(checkout: Path | None) -> dict[str, Any] | None:
 
 
 @cache
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "host": socket.gethostname(),

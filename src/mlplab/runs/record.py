@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -90,7 +89,7 @@ class Record:
         seconds: float,
         exact: bool = True,
         stopped_by: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Write the weights, then the summary, which marks the run as ended; return the summary.
 
         `module` has the best weights, `last` those of the last step. `exact` is False if the run
@@ -162,7 +161,7 @@ def write_member(
     outcome: Outcome,
     best: Mapping[str, Tensor],
     last: Mapping[str, Tensor],
-    summary: Mapping[str, Any],
+    summary: Mapping[str, object],
     hparams: HParams,
     log: str,
     draw: Callable[[EventWriter], None] | None = None,
@@ -236,7 +235,7 @@ def summarize(
     seconds: float,
     device: str,
     population: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the content of summary.json. `seconds` is the time of the whole population."""
     return {
         "status": outcome.status,
@@ -254,7 +253,7 @@ def summarize(
     }
 
 
-def _end(folder: Path, summary: Mapping[str, Any]) -> None:
+def _end(folder: Path, summary: Mapping[str, object]) -> None:
     if summary["status"] == "diverged":
         write_text_atomic(folder / "error.txt", f"diverged: {summary['reason']}\n")
     write_json(folder / "summary.json", summary)

@@ -33,12 +33,12 @@ def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
     }
 
 
-def flat_result_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def flat_result_config(config: Mapping[str, object]) -> dict[str, object]:
     """Return the keys of a configuration that affect its numbers: "optimizer.lr" -> 0.01."""
     return dict(sorted(flatten(result_config(config)).items()))
 
 
-def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def result_config(config: Mapping[str, object]) -> dict[str, object]:
     """Return the nodes of a configuration that affect its numbers.
 
     `validation=holdout` is left out, since older checkpoints do not have that node.
@@ -51,9 +51,9 @@ def result_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Flatten nested dicts; keys are joined by dots."""
-    flat_config: dict[str, Any] = {}
+    flat_config: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             flat_config |= flatten(value, f"{prefix}{key}.")
@@ -143,7 +143,7 @@ def check_compatible(
         log.warning(text)
 
 
-def machine_changes(saved: Saved, now: Mapping[str, Any]) -> list[str]:
+def machine_changes(saved: Saved, now: Mapping[str, object]) -> list[str]:
     """Return the differences between the conditions of the checkpoint and now, without the setting
     `deterministic`.
     """
@@ -153,7 +153,7 @@ def machine_changes(saved: Saved, now: Mapping[str, Any]) -> list[str]:
     )
 
 
-def config_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+def config_changes(stored: Mapping[str, object], now: Mapping[str, object]) -> dict[str, str]:
     """Return key -> "key: old is now new" for each key that differs."""
     missing = object()
     keys = [key for key in {**stored, **now} if stored.get(key, missing) != now.get(key, missing)]

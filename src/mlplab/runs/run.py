@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from mlplab.network import as_module
 from mlplab.settings import Settings
 from mlplab.tracking import read_metrics
 from mlplab.training.history import History
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Run:
         return resolve_auto_loss(self.settings.loss, self.preprocessing.task)
 
     @torch.no_grad()
-    def _outputs(self, x_NF: Any) -> Tensor:
+    def _outputs(self, x_NF: ArrayLike) -> Tensor:
         features = self._features(x_NF)
         num_features = len(self.preprocessing.feature_names)
         if features.ndim != 2 or features.shape[1] != num_features:
@@ -94,7 +97,7 @@ class Run:
             else scaler.invert(outputs)
         )
 
-    def _features(self, x: Any) -> np.ndarray:
+    def _features(self, x: ArrayLike) -> np.ndarray:
         """Features [N, F] from an array, or, if the run was trained on a file, from a data frame
         with the columns of that file.
         """
@@ -103,7 +106,7 @@ class Run:
             return np.asarray(x, dtype=np.float64)
         return encoder.apply(x)
 
-    def predict_proba(self, x_NF: Any) -> np.ndarray:
+    def predict_proba(self, x_NF: ArrayLike) -> np.ndarray:
         """Return class probabilities for raw features: float64 [N, C], columns in the order of
         `preprocessing.class_names`.
 
@@ -114,7 +117,7 @@ class Run:
             raise ValueError("this run predicts values, not classes: use predict")
         return np.asarray(self._outputs(x_NF).numpy())
 
-    def predict(self, x_NF: Any) -> np.ndarray:
+    def predict(self, x_NF: ArrayLike) -> np.ndarray:
         """Predict from raw features: the most probable class [N] (0 ... C - 1), or values [N, T] in
         the units of the target.
 

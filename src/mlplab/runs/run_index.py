@@ -101,7 +101,7 @@ def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
         yield from _scan(folder, jobs, kind)
 
 
-def flat_config(folder: Path) -> dict[str, Any]:
+def flat_config(folder: Path) -> dict[str, object]:
     """Return the configuration of a run with dotted keys: "optimizer.lr" -> 0.01, and the choice of
     each group: "optimizer" -> "adam".
 
@@ -137,7 +137,7 @@ def user_overrides(folder: Path) -> tuple[str, ...]:
     )
 
 
-def _flatten(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten(tree: object, prefix: str) -> Iterator[tuple[str, object]]:
     if not isinstance(tree, Mapping):
         return
     for key, value in tree.items():
@@ -162,7 +162,7 @@ class ConfigIndex:
         if not isinstance(self._cache, dict):
             self._cache = {}
 
-    def __getitem__(self, folder: Path) -> dict[str, Any]:
+    def __getitem__(self, folder: Path) -> dict[str, object]:
         """Return the configuration of a run as `flat_config` does."""
         try:
             stamp = (folder / "config.yaml").stat().st_mtime_ns
@@ -178,7 +178,7 @@ class ConfigIndex:
         ):
             self._cache[key] = cached = [stamp, flat_config(folder)]
             self._changed = True
-        config: dict[str, Any] = cached[1]
+        config: dict[str, object] = cached[1]
         return config
 
     def save(self) -> None:

@@ -15,7 +15,7 @@ FORMAT = "mlplab-tree-1"
 _MAX_HEADER_BYTES = 64 << 20
 
 
-def dump(tree: Any) -> bytes:
+def dump(tree: object) -> bytes:
     """Serialize a tree of dicts (with str or int keys), lists, tuples, tensors, numbers, strings
     and None.
 
@@ -28,7 +28,7 @@ def dump(tree: Any) -> bytes:
     return save(tensors, metadata={"format": FORMAT, "tree": tree_json})
 
 
-def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _plain(value: object, tensors: dict[str, Tensor]) -> object:
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone().contiguous()
@@ -78,7 +78,7 @@ def parse(data: bytes) -> Any:
         ) from error
 
 
-def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _rebuild(value: object, tensors: dict[str, Tensor]) -> object:
     if not isinstance(value, dict):
         if isinstance(value, list):
             raise TreeError("a list is not in a node")

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.config import plugins
 from mlplab.config.batch_compose import build_many, compose_many
@@ -106,7 +106,7 @@ class Task:
         self._settings |= dict(zip(new, build_many(compose_many(new, self.dirs)), strict=True))
         return [self._settings[tuple(job)] for job in jobs]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """State for other processes, which a launcher may start for jobs: without the settings of
         all jobs.
         """
@@ -149,7 +149,7 @@ class Task:
         return run.status, float("nan")
 
 
-def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobReturn]:
+def sweep(task: object, config: DictConfig, launcher: Launcher) -> Sequence[JobReturn]:
     """Run all jobs of the command line with any launcher, writing the plan before them and the
     reports after them.
 
@@ -193,7 +193,7 @@ def sweep(task: Any, config: DictConfig, launcher: Launcher) -> Sequence[JobRetu
         mlplab_task.ended = mlplab_task.ended or run_sweep.write_reports(plan, folder)
 
 
-def _fix_ray_config(launcher: Any) -> None:
+def _fix_ray_config(launcher: object) -> None:
     """Keep hydra-ray-launcher from setting a default size of the object store, which Ray rejects
     when it connects to a cluster.
     """
@@ -206,7 +206,7 @@ def _fix_ray_config(launcher: Any) -> None:
 
 
 def launch(
-    task: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int
+    task: object, config: DictConfig, jobs: Sequence[Sequence[str]], first: int
 ) -> Sequence[JobReturn]:
     """Train these jobs as populations and return their results in order; the return value of each
     is the metric that ranks configurations, nan if the job failed.
@@ -243,7 +243,7 @@ def launch(
     return returned
 
 
-def _require_task(task: Any) -> Task:
+def _require_task(task: object) -> Task:
     if isinstance(task, Task):
         return task
     raise ConfigError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,13 @@ from mlplab.io.files import write_bytes_atomic, write_text_atomic
 from mlplab.io.links import make_folder
 from mlplab.tracking import summaries
 
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
 _THRESHOLDS = 127
 
 
-def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
+def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary.Value:
     """Return a summary with the Custom Scalars layout: category -> title of a chart -> its tags."""
     messages = import_module("tensorboard.plugins.custom_scalar.layout_pb2")
     layout = messages.Layout()
@@ -36,7 +39,9 @@ def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
     )
 
 
-def precision_recall(tag: str, positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]) -> Any:
+def precision_recall(
+    tag: str, positive_N: NDArray[np.bool_], score_N: NDArray[np.float64]
+) -> Summary.Value:
     """Return a summary with the precision-recall curve of scores in [0, 1] at 127 even thresholds.
 
     Its rows are the counts of true positives, false positives, true negatives and false negatives,

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,10 @@ from numpy.typing import ArrayLike
 from mlplab.io.files import AppendFile
 from mlplab.tracking import summaries
 from mlplab.tracking.records import frame
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 _MAX_TAG_LENGTH = 200
 
@@ -103,7 +107,7 @@ class EventWriter:
         if finite.size:
             self._summaries(step, [summaries.histogram(clean_tag(tag), finite)])
 
-    def add(self, value: Any, step: int = 0) -> None:
+    def add(self, value: Summary.Value, step: int = 0) -> None:
         """Write a summary of another kind, built by `dashboards`."""
         self._summaries(step, [value])
 
@@ -113,9 +117,9 @@ class EventWriter:
 
     def hparams(
         self,
-        hparams: Mapping[str, Any],
+        hparams: Mapping[str, object],
         metrics: Sequence[str],
-        choices: Mapping[str, Sequence[Any]] | None = None,
+        choices: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
         """Write this run's row in TensorBoard's HParams table: its hyperparameters, and the tags
         whose last values are shown with them.
@@ -134,11 +138,11 @@ class EventWriter:
         """Write how the run ended: "done" is a success, any other status a failure."""
         self._summaries(0, [summaries.session_end(status == "done", time.time())])
 
-    def _summaries(self, step: int, values: Iterable[Any]) -> None:
+    def _summaries(self, step: int, values: Iterable[Summary.Value]) -> None:
         summary = self._summary(value=values)
         self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
 
-    def _append(self, events: Iterable[Any]) -> None:
+    def _append(self, events: Iterable[Event]) -> None:
         self._file.append(frame([event.SerializeToString() for event in events]))
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def bulk_metrics(
     write_bytes_atomic(path, _lines([("epoch", "step", *columns), *rows]))
 
 
-def table_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+def table_bytes(rows: Iterable[Sequence[object]]) -> bytes:
     """Return rows of numbers and strings, the first being the header, as CSV.
 
     Numbers are exact to the last bit; strings are quoted so that no spreadsheet runs them.
@@ -96,7 +96,7 @@ def _complete_lines(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
+def _lines(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(
         [[_cell(value) for value in row] for row in rows]
@@ -104,7 +104,7 @@ def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> object:
     """A number as int or float, whose text is the shortest that reads back the same; a string with
     a quote if a spreadsheet would run it as a formula.
     """

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.plugins.hparams.api_pb2 import HParamInfo
+
 _NUM_BINS = 30
 
 
-def text(tag: str, markdown: str) -> Any:
+def text(tag: str, markdown: str) -> Summary.Value:
     """Return a summary with Markdown text."""
     tensor = _tensor("DT_STRING", [], string_val=[markdown.encode(errors="replace")])
     return _value(tag, tensor=tensor, metadata=_metadata("text"))
 
 
-def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Any:
+def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Summary.Value:
     """Return a summary with serialized messages for a plugin that reads strings."""
     return _value(
         tag, tensor=_tensor("DT_STRING", [], string_val=list(values)), metadata=_metadata(plugin)
     )
 
 
-def numbers(tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b"") -> Any:
+def numbers(
+    tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b""
+) -> Summary.Value:
     """Return a summary with a float32 tensor for a plugin that reads one."""
     tensor = _tensor("DT_FLOAT", values.shape, tensor_content=values.astype("<f4").tobytes())
     return _value(tag, tensor=tensor, metadata=_metadata(plugin, content))
 
 
-def image(tag: str, png: bytes, width: int, height: int) -> Any:
+def image(tag: str, png: bytes, width: int, height: int) -> Summary.Value:
     """Return a summary with a PNG image of `width` x `height` pixels."""
     picture = _summary().Summary.Image(
         width=width, height=height, colorspace=4, encoded_image_string=png
@@ -39,7 +48,7 @@ def image(tag: str, png: bytes, width: int, height: int) -> Any:
     return _value(tag, image=picture)
 
 
-def histogram(tag: str, values: NDArray[np.float64]) -> Any:
+def histogram(tag: str, values: NDArray[np.float64]) -> Summary.Value:
     """Return a summary with a histogram of 30 equal bins [30, 3]: left edge, right edge, count.
 
     If all values are equal, their count is in the last bin.
@@ -56,11 +65,11 @@ def histogram(tag: str, values: NDArray[np.float64]) -> Any:
 
 
 def session_start(
-    hparams: Mapping[str, Any],
+    hparams: Mapping[str, object],
     metrics: Sequence[str],
-    choices: Mapping[str, Sequence[Any]],
+    choices: Mapping[str, Sequence[object]],
     now: float,
-) -> list[Any]:
+) -> list[Summary.Value]:
     """Return the summaries with the experiment (columns of the HParams table and their types) and
     the hyperparameters of this run.
 
@@ -82,7 +91,7 @@ def session_start(
     ]
 
 
-def session_end(success: bool, now: float) -> Any:
+def session_end(success: bool, now: float) -> Summary.Value:
     """Return the summary with the end time (seconds since 1970) and the success of the run."""
     api, plugin = _hparams()
     status = api.STATUS_SUCCESS if success else api.STATUS_FAILURE
@@ -91,18 +100,18 @@ def session_end(success: bool, now: float) -> Any:
     )
 
 
-def _to_string(value: Any) -> str:
+def _to_string(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-_FIELDS: dict[str, tuple[str, Any]] = {
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool | float | str]]] = {
     "DATA_TYPE_BOOL": ("bool_value", bool),
     "DATA_TYPE_FLOAT64": ("number_value", float),
     "DATA_TYPE_STRING": ("string_value", _to_string),
 }
 
 
-def _kind(values: Sequence[Any]) -> str:
+def _kind(values: Sequence[object]) -> str:
     """The type of a hyperparameter: boolean or number if all its values are, else string."""
     if all(isinstance(value, bool) for value in values):
         return "DATA_TYPE_BOOL"
@@ -111,7 +120,7 @@ def _kind(values: Sequence[Any]) -> str:
     return "DATA_TYPE_STRING"
 
 
-def _info(api: Any, name: str, kind: str, choices: Sequence[Any]) -> Any:
+def _info(api: ModuleType, name: str, kind: str, choices: Sequence[Any]) -> HParamInfo:
     # TensorBoard shows these columns first
     info = api.HParamInfo(name=name, type=getattr(api, kind), differs=len(choices) != 1)
     if choices and kind == "DATA_TYPE_FLOAT64":
@@ -121,7 +130,7 @@ def _info(api: Any, name: str, kind: str, choices: Sequence[Any]) -> Any:
     return info
 
 
-def _session(plugin: Any, field: str, message: Any) -> Any:
+def _session(plugin: ModuleType, field: str, message: object) -> Summary.Value:
     data = plugin.HParamsPluginData(version=0, **{field: message})
     empty = _tensor("DT_FLOAT", [0])
     return _value(
@@ -129,21 +138,21 @@ def _session(plugin: Any, field: str, message: Any) -> Any:
     )
 
 
-def _hparams() -> tuple[Any, Any]:
+def _hparams() -> tuple[ModuleType, ModuleType]:
     return import_module("tensorboard.plugins.hparams.api_pb2"), import_module(
         "tensorboard.plugins.hparams.plugin_data_pb2"
     )
 
 
-def _summary() -> Any:
+def _summary() -> ModuleType:
     return import_module("tensorboard.compat.proto.summary_pb2")
 
 
-def _value(tag: str, **content: Any) -> Any:
+def _value(tag: str, **content: object) -> Summary.Value:
     return _summary().Summary.Value(tag=tag, **content)
 
 
-def _metadata(plugin: str, content: bytes = b"") -> Any:
+def _metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
     """The plugin that shows the value. Text and histograms have no content, because their version 0
     is the default of protobuf.
     """
@@ -152,7 +161,7 @@ def _metadata(plugin: str, content: bytes = b"") -> Any:
     return messages.SummaryMetadata(plugin_data=data)
 
 
-def _tensor(dtype: str, shape: Sequence[int], **content: Any) -> Any:
+def _tensor(dtype: str, shape: Sequence[int], **content: object) -> TensorProto:
     messages = import_module("tensorboard.compat.proto.tensor_pb2")
     sizes = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
     dims = [sizes.Dim(size=size) for size in shape]

@@ -10,8 +10,7 @@ Shapes: K members, B examples of a batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,7 +41,7 @@ def accumulate(loss_KB: Tensor, outer_KB: Tensor) -> None:
 
 
 @functools.cache
-def _engine() -> Any:
+def _engine() -> Callable[..., tuple[Tensor, ...]] | None:
     """The engine's function, or None if this torch lacks it or it behaves differently."""
     with torch.enable_grad():
         leaf = torch.ones(2, requires_grad=True)

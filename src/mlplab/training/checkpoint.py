@@ -169,7 +169,7 @@ def _restored_snapshot(expected: Snapshot, tree: Tree) -> Snapshot:
     )
 
 
-def _like(expected: Tensor, value: Any, name: str) -> Tensor:
+def _like(expected: Tensor, value: object, name: str) -> Tensor:
     """A copy of the value on the expected tensor's device; StateError if shape or type differ."""
     if (
         not isinstance(value, Tensor)
@@ -188,7 +188,9 @@ def _like(expected: Tensor, value: Any, name: str) -> Tensor:
     return value.to(expected.device, copy=True)
 
 
-def _check_same_keys(expected: Mapping[str, Any], restored: Mapping[str, Any], what: str) -> None:
+def _check_same_keys(
+    expected: Mapping[str, object], restored: Mapping[str, object], what: str
+) -> None:
     if expected.keys() != restored.keys():
         raise StateError(
             f"The state does not fit this training: {what} has"
@@ -199,7 +201,7 @@ def _check_same_keys(expected: Mapping[str, Any], restored: Mapping[str, Any], w
             _like(value, restored[name], f"{what}, {name}")
 
 
-def _require_plain(tree: Any, max_numel: int) -> None:
+def _require_plain(tree: object, max_numel: int) -> None:
     """Raise StateError if a tensor of a stored optimizer is larger than all parameters."""
     for value in (
         tree.values()
@@ -216,7 +218,7 @@ def _require_plain(tree: Any, max_numel: int) -> None:
         _require_plain(value, max_numel)
 
 
-def _to_device_of(value: Any, like: Tensor) -> Any:
+def _to_device_of(value: object, like: Tensor) -> Any:
     return value.to(like.device, copy=True) if isinstance(value, Tensor) else value
 
 

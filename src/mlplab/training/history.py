@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from mlplab.extras import require
 from mlplab.schema import Number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class History:
     def __len__(self) -> int:
         return len(self.epoch)
 
-    def to_frame(self):  # type: ignore[no-untyped-def]
+    def to_frame(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per evaluation. Needs the extra `sweep`."""
         require("A history as a DataFrame", "sweep", "pandas")
         import pandas as pd

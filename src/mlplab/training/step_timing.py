@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import TYPE_CHECKING
 
 import torch
 
 from mlplab.training.evaluation import evaluate
 from mlplab.training.population import Population
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @torch.no_grad()
@@ -31,7 +35,7 @@ def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
     return (updated - started) / updates, time.perf_counter() - updated
 
 
-def _update(population: Population, batch, step: int) -> None:  # type: ignore[no-untyped-def]
+def _update(population: Population, batch: tuple[Tensor, Tensor, Tensor | None], step: int) -> None:
     population.objective.batch = batch
     if population.dropout is not None:
         population.dropout.step = step

@@ -217,7 +217,7 @@ def _prepare_raw(
 
 
 def _scaled_raw_splits(
-    table: RawTable, split: Split, dataset: Any, target_scaling_default: bool, data_hash: str
+    table: RawTable, split: Split, dataset: Dataset, target_scaling_default: bool, data_hash: str
 ) -> Prepared:
     target_scaler = _target_scaler(
         table, split.rows["train"], dataset.target_scaling, target_scaling_default

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def numpy_frame(path: Path) -> pd.DataFrame:
     )
     import pandas as pd
 
-    frame: dict[str, Any] = {}
+    frame: dict[str, np.ndarray] = {}
     rows = {len(array) for array in arrays.values() if array.ndim}
     if len(rows) != 1:
         raise DataError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from mlplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from pyarrow.csv import InvalidRow
 
 SECTION_BYTES = 1 << 26
 THREAD_CHUNK_BYTES = 1 << 20  # parsed by one thread at a time
@@ -93,10 +94,10 @@ def _sections(path: Path) -> Iterator[bytes]:
             yield section + file.readline()
 
 
-def _parse_at_once(path: Path, dialect: SniffResult, source: Any) -> pa.Table:
+def _parse_at_once(path: Path, dialect: SniffResult, source: object) -> pa.Table:
     first_bad_row: list[str] = []
 
-    def on_invalid_row(row: Any) -> str:
+    def on_invalid_row(row: InvalidRow) -> str:
         if not first_bad_row:
             first_bad_row.append(_describe_bad_row(row, int(dialect.header)))
         return "error"
@@ -110,11 +111,11 @@ def _parse_at_once(path: Path, dialect: SniffResult, source: Any) -> pa.Table:
 
 
 def _table(
-    source: Any,
+    source: object,
     dialect: SniffResult,
     skip_header: bool,
     types: dict[str, pa.DataType],
-    on_invalid_row: Any = None,
+    on_invalid_row: Callable[[InvalidRow], str] | None = None,
 ) -> pa.Table:
     options = arrow_options(
         dialect,
@@ -130,9 +131,9 @@ def _table(
 def arrow_options(
     dialect: SniffResult,
     types: dict[str, pa.DataType],
-    on_invalid_row: Any = None,
-    **read_options: Any,
-) -> dict[str, Any]:
+    on_invalid_row: Callable[[InvalidRow], str] | None = None,
+    **read_options: object,
+) -> dict[str, object]:
     """Return the keyword arguments for pyarrow's CSV readers.
 
     Args:
@@ -158,7 +159,7 @@ def arrow_options(
     }
 
 
-def _describe_bad_row(row: Any, header_lines: int) -> str:
+def _describe_bad_row(row: InvalidRow, header_lines: int) -> str:
     where = (
         f"line {row.number}, row {row.number - header_lines}" if row.number is not None else "a row"
     )

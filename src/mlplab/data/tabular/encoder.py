@@ -84,9 +84,9 @@ class ColumnEncoder:
         features_NF = self._encode(values, source)
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""
-        stored: dict[str, Any] = {
+        stored: dict[str, object] = {
             "name": self.name,
             "kind": self.kind,
             "fill": self.fill,
@@ -99,7 +99,7 @@ class ColumnEncoder:
         return {**stored, "spare": self.spare} if self.spare else stored
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> ColumnEncoder:
+    def from_dict(cls, stored: Mapping[str, object]) -> ColumnEncoder:
         """Return the encoder that `to_dict` described."""
         fields: dict[str, Any] = {
             _STORED_KEYS.get(key, key): tuple(value) if isinstance(value, list) else value
@@ -173,7 +173,7 @@ def missing_cells_message(name: str, missing: np.ndarray, source: str) -> str:
     )
 
 
-def category_text(value: Any) -> str:
+def category_text(value: object) -> str:
     """Return a category as a string; 3.0 and 3 are the same category."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
@@ -263,12 +263,12 @@ class Encoder:
             is_numeric += [scaled] * num_values + [False] * (column.indicator + column.spare)
         return np.array(is_numeric, dtype=bool)
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[dict[str, object]]:
         """Return plain values for a JSON file, without loss of precision."""
         return [column.to_dict() for column in self.columns]
 
     @classmethod
-    def from_dict(cls, stored: Sequence[Mapping[str, Any]]) -> Encoder:
+    def from_dict(cls, stored: Sequence[Mapping[str, object]]) -> Encoder:
         """Return the encoder that `to_dict` described."""
         return cls(tuple(ColumnEncoder.from_dict(column) for column in stored))
 

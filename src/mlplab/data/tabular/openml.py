@@ -6,7 +6,7 @@ scikit-learn downloads it and caches it below ~/scikit_learn_data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from mlplab.errors import DataError, FieldError
 from mlplab.schema import integer, text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlplab.data.tabular.raw_table import RawTable
 
 
@@ -59,7 +61,7 @@ class OpenML(TabularDataset):
             source,
         )
 
-    def _fetch(self) -> tuple[Any, str | None, str]:
+    def _fetch(self) -> tuple[pd.DataFrame, str | None, str]:
         """Return the frame, the default target if there is exactly one, and the source."""
         import warnings
         from urllib.error import URLError

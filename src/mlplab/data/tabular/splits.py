@@ -6,7 +6,7 @@ The split is predefined, by group, by time, or random.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def split_table(
         return _by_group(table, dataset.group_column, fractions, rng)
     if dataset.time_column is not None:
         return _by_time(table, dataset.time_column, fractions)
-    return split_rows(cast(Any, table), fractions, rng)
+    return split_rows(table, fractions, rng)
 
 
 def _sizes(num_rows: int, fractions: Mapping[str, float]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.data.tabular.columns import CATEGORY, NUMBER
 from mlplab.data.tabular.csv import arrow_module, arrow_options
@@ -69,7 +69,7 @@ def _text_chunks(
         yield _with_string_names(read(path, form).frame)
         return
     kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
-    types: dict[str, Any] = {
+    types: dict[str, pa.DataType] = {
         name: pa.float64()
         for name, kind in kinds.items()
         if kind == NUMBER and name in dialect.names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from mlplab.data.table import Dataset
 from mlplab.errors import FieldError
@@ -19,7 +19,7 @@ class TabularDataset(Dataset):
 
     task_kind: ClassVar[str] = ""  # unknown until the table is read
 
-    target: Any = anything(
+    target: str | Sequence[str] | None = anything(
         None, "column to predict, or a list of columns of numbers; null takes `y`, or the last one"
     )
     task: str = choice(
@@ -27,11 +27,11 @@ class TabularDataset(Dataset):
         ("auto", "classification", "regression"),
         "auto decides by the target: strings, booleans and few distinct integers are classes",
     )
-    features: Any = anything(
+    features: Sequence[str] | None = anything(
         None, "list of the feature columns; null takes all that have no other role"
     )
-    ignore: Any = anything([], "list of columns to leave out")
-    categories: Any = anything(
+    ignore: Sequence[str] = anything([], "list of columns to leave out")
+    categories: Sequence[str] = anything(
         [], "list of columns to treat as categories although they look like numbers or text"
     )
     encode: str = choice(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import color
+from mlplab.pictures.colors import Floats, color
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, figure, headline, logarithmic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SPLITS = ("train", "val")
 
@@ -57,7 +60,7 @@ def curves(study: Study, frame: int) -> Figure | None:
     return fig
 
 
-def _limits(axes: Any, metric: str, columns: list[Any]) -> None:
+def _limits(axes: Axes, metric: str, columns: list[Floats]) -> None:
     """Use a logarithmic axis if the values span a factor of more than 50."""
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]

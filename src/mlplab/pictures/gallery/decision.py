@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlplab.pictures.colors import color, rgb
+from mlplab.pictures.colors import Floats, color, rgb
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import (
     class_legend,
@@ -20,6 +20,10 @@ from mlplab.pictures.scatter import (
 )
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, class_picture, figure, headline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
 
 GRID_SIZE = 120
 LINE_SIZE = 400
@@ -82,7 +86,7 @@ def _classes_2d(study: Study, frame: int, fig: Figure) -> str:
     return remark
 
 
-def _binary_colormap(study: Study) -> Any:
+def _binary_colormap(study: Study) -> LinearSegmentedColormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(
@@ -91,7 +95,9 @@ def _binary_colormap(study: Study) -> Any:
     )
 
 
-def _boundaries(axes: Any, probabilities: Any, extent: tuple[float, float, float, float]) -> None:
+def _boundaries(
+    axes: Axes, probabilities: Floats, extent: tuple[float, float, float, float]
+) -> None:
     """Draw lines where two classes are equally probable."""
     left, right, bottom, top = extent
     across, up = (
@@ -109,7 +115,7 @@ def _boundaries(axes: Any, probabilities: Any, extent: tuple[float, float, float
             axes.contour(across, up, lead, levels=[0.0], colors=INK, linewidths=1.1, alpha=0.8)
 
 
-def _eval_points(axes: Any, study: Study, frame: int) -> str:
+def _eval_points(axes: Axes, study: Study, frame: int) -> str:
     points = study.points(study.eval_split, 500)
     positions, classes = study.plane.project(points.x), points.y.astype(np.int64)
     scatter_classes(axes, study, positions, classes)

@@ -6,7 +6,7 @@ diverging weights.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,12 +18,17 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 FLAT_SLOPE = 0.1  # |f'(z)| below which an activation transmits hardly any gradient
 DEAD_SLOPE = 0.01  # |f'(z)| below which on all examples a unit no longer learns
 MAX_FRAMES = 25
 MAX_EXAMPLES = 200
 MAX_LAYERS = 12
 MAX_VALUES = 4_000_000
+
+Colors: TypeAlias = dict[int, tuple[float, float, float, float]]
 
 
 @picture()
@@ -69,7 +74,7 @@ def health(study: Study, frame: int) -> Figure | None:
     return fig
 
 
-def _activations(axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any]) -> None:
+def _activations(axes: Axes, study: Study, layers: list[int], layer_colors: Colors) -> None:
     """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
     axes.set_title("flat activations (lines), dead units (dots)")
     axes.set_xlabel("epoch")
@@ -121,7 +126,7 @@ def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Flo
 
 
 def _norms(
-    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], name: str, title: str
+    axes: Axes, study: Study, layers: list[int], layer_colors: Colors, name: str, title: str
 ) -> None:
     last = len(study.network.layers)
     for layer in layers:
@@ -140,9 +145,7 @@ def _norms(
     faint_grid(axes)
 
 
-def _spread(
-    axes: Any, study: Study, layers: list[int], layer_colors: dict[int, Any], frame: int
-) -> None:
+def _spread(axes: Axes, study: Study, layers: list[int], layer_colors: Colors, frame: int) -> None:
     """Draw quartiles (boxes) and 2 % to 98 % (whiskers) of the weights, at the start and at a
     frame.
     """

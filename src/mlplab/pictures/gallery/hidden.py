@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +14,9 @@ from mlplab.pictures.scatter import class_legend, scatter_classes, scatter_value
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import INK, figure, headline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAX_LAYERS = 4
 MAX_LINES = 8
@@ -68,7 +71,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
     return fig
 
 
-def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, frame: int) -> str:
+def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, frame: int) -> str:
     """Draw one panel; returns an addition to its title."""
     width = space.shape[1]
     if width == 3 and layer:
@@ -97,7 +100,7 @@ def _space(axes: Any, study: Study, layer: int, space: Floats, points: Points, f
     return remark
 
 
-def _scatter(axes: Any, study: Study, positions: Floats, points: Points) -> None:
+def _scatter(axes: Axes, study: Study, positions: Floats, points: Points) -> None:
     if study.classifies:
         scatter_classes(axes, study, positions, points.y.astype(np.int64))
     else:
@@ -125,7 +128,7 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
     axes.tick_params(labelsize=7)
 
 
-def _lines(axes: Any, study: Study, layer: int, frame: int, positions: Floats) -> None:
+def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) -> None:
     """Draw where the units of the next layer are zero, or where two logits are equal."""
     weight, bias = study.weights(frame)[layer]
     bias = np.zeros(weight.shape[1]) if bias is None else bias
@@ -150,7 +153,7 @@ def _lines(axes: Any, study: Study, layer: int, frame: int, positions: Floats) -
         )
 
 
-def _legend(fig: Figure, axes: Any, study: Study) -> None:
+def _legend(fig: Figure, axes: Axes, study: Study) -> None:
     if study.classifies:
         class_legend(axes, study)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -14,6 +14,9 @@ from mlplab.pictures.diagram import Column, Diagram, build_diagram, unit_maps
 from mlplab.pictures.registry import picture
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAP_SIZE = 40
 NODE_SIZE = 0.82  # relative to the distance between two units
@@ -88,7 +91,7 @@ def _node_positions(column: Column, i: int) -> list[tuple[float, float]]:
 
 
 def _weights(
-    axes: Any,
+    axes: Axes,
     study: Study,
     diagram: Diagram,
     positions: list[list[tuple[float, float]]],
@@ -119,7 +122,7 @@ def _weights(
         )
 
 
-def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
+def _node(axes: Axes, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
     """Draw one unit; an output shows the color of its class, or values relative to their mean."""
     half = NODE_SIZE / 2
     axes.add_patch(
@@ -158,7 +161,7 @@ def _node(axes: Any, study: Study, values: Floats, x: float, y: float, output: i
     )
 
 
-def _names(axes: Any, study: Study, column: Column, positions: list[tuple[float, float]]) -> None:
+def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float, float]]) -> None:
     last = column.layer == len(study.network.layers)
     if column.layer and not last:
         return

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from torch import Tensor
 from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
 from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.style import INK, figure, headline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STEPS = 120
 LINE_STYLES = ("-", "-", "-", (0, (4, 2)), "-", "-")
@@ -175,7 +178,7 @@ def optimizers(upto: int = STEPS) -> Figure:
     return fig
 
 
-def _surface(axes: Any, surface: Surface) -> None:
+def _surface(axes: Axes, surface: Surface) -> None:
     left, right, bottom, top = surface.limits
     xs, ys = np.meshgrid(np.linspace(left, right, 160), np.linspace(bottom, top, 160))
     values = surface.value(torch.from_numpy(xs), torch.from_numpy(ys)).numpy()

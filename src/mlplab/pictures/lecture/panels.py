@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,10 +10,13 @@ from matplotlib.figure import Figure
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.style import SOFT, figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def grid_of_panels(
     names: list[str], columns: int, width: float = 2.45, height: float = 2.3
-) -> tuple[Figure, list[Any]]:
+) -> tuple[Figure, list[Axes]]:
     """Return a figure and one titled axes per name; sizes are in inches per panel."""
     rows = -(-len(names) // columns)
     fig = figure(
@@ -30,7 +33,7 @@ def grid_of_panels(
     return fig, all_axes[: len(names)]
 
 
-def caption(axes: Any, text: str) -> None:
+def caption(axes: Axes, text: str) -> None:
     """Add small text below a panel."""
     axes.text(
         0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT

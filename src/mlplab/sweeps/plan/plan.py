@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import ConfigError
 from mlplab.runs.resume_checks import result_config
@@ -24,6 +24,9 @@ from mlplab.sweeps.plan.grouping import (
 )
 from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
 from mlplab.training import PreparedMember
+
+if TYPE_CHECKING:
+    from mlplab.config.sweep_options import Sweep
 
 MAX_FULLY_TRACKED_JOBS = 100
 """Larger sweeps draw no pictures unless the user chooses `tracking`."""
@@ -82,7 +85,7 @@ class Options:
     detach: bool = False
 
     @classmethod
-    def of(cls, sweep: Any) -> Options:
+    def of(cls, sweep: Sweep) -> Options:
         """The options in the node `sweep`."""
         return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
 
@@ -320,11 +323,11 @@ def _split(override: str) -> tuple[str, str]:
     return key, value
 
 
-def value_of(job: Job, key: str) -> Any:
+def value_of(job: Job, key: str) -> object:
     """A job's value for a swept key: the choice of a group, or the value in the configuration; None
     if the job has none.
     """
-    node: Any = job.settings.config
+    node: object = job.settings.config
     if key == "experiment":
         return dict(_split(override) for override in job.overrides).get(key)
     for name in key.replace("/", ".").split("."):

@@ -67,11 +67,11 @@ def plan_text(plan: Plan) -> str:
     )
 
 
-def _block(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def _block(key: str, rows: Sequence[Mapping[str, object]]) -> str:
     return f"{key}:\n" + "".join(f"- {_flow(row)}\n" for row in rows) if rows else f"{key}: []\n"
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     """A value as one line of YAML: JSON, except that YAML 1.1 requires a decimal point and a signed
     exponent in a float.
     """
@@ -95,9 +95,9 @@ def _flow(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """The base configurations, and the jobs as changes to them."""
-    bases: list[dict[str, Any]] = []
+    bases: list[dict[str, object]] = []
     lines = []
     for job in plan.jobs:
         config = job.settings.config
@@ -121,11 +121,11 @@ def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, Any]], list[dict[str, An
     return bases, lines
 
 
-def _changes(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _changes(base: Mapping[str, object], config: Mapping[str, object]) -> dict[str, object] | None:
     """The values of `config` that differ from `base`; None if their keys differ."""
     if base.keys() != config.keys():
         return None
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     for key, value in config.items():
         other = base[key]
         if isinstance(value, dict) and isinstance(other, dict):
@@ -141,8 +141,8 @@ def _changes(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
     return changes
 
 
-def _apply_changes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    config = {
+def _apply_changes(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    config: dict[str, Any] = {
         key: dict(value) if isinstance(value, dict) else copy.copy(value)
         for key, value in base.items()
     }

@@ -27,7 +27,7 @@ MAX_POINTS = 200
 Floats = NDArray[np.float64]
 
 
-def curves(results: Results) -> dict[str, Any]:
+def curves(results: Results) -> dict[str, object]:
     """Return the curves of the best configurations: mean and 95 % band over seeds by epoch.
 
     The metrics are the headline metric and its counterparts and the loss on train and val.
@@ -148,7 +148,7 @@ def _short(values_E: Floats) -> list[float | None]:
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values_E.tolist()]
 
 
-def axes(results: Results) -> dict[str, Any] | None:
+def axes(results: Results) -> dict[str, object] | None:
     """Return the chart of the headline metric along the swept keys other than seeds.
 
     It shows points for one key, a heat map for two and parallel coordinates for more; None if
@@ -192,7 +192,7 @@ def _hover(results: Results, group: Group) -> str:
     )
 
 
-def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
     values = _ordered(groups, keys[0])
     by_value = {value_text(group.values[keys[0]]): group for group in groups}
     ordered_groups = [by_value[value_text(value)] for value in values]
@@ -211,7 +211,7 @@ def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[
     }
 
 
-def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
     rows, columns = (_ordered(groups, key) for key in keys)
     by_values = {tuple(value_text(group.values[key]) for key in keys): group for group in groups}
     cells = [
@@ -239,9 +239,9 @@ def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[st
     }
 
 
-def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, Any]:
+def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
     means = [group.statistics(results.headline).mean for group in groups]
-    dimensions: list[dict[str, Any]] = []
+    dimensions: list[dict[str, object]] = []
     for key in keys:
         values = _ordered(groups, key)
         if all(_numeric(value) for value in values) and not _logarithmic(values):

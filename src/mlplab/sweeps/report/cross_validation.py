@@ -6,10 +6,9 @@ Shapes: N rows of a fold's test split, C classes, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class CrossValidation:
             )
         return aligned(rows)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the content of cross_validation.json."""
         return {
             "folds": self.folds,
@@ -85,7 +84,7 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         return []
     fold_metrics: list[dict[str, float]] = []
     fold_baselines: list[Mapping[str, Mapping[str, float]]] = []
-    table: list[list[Any]] = []
+    table: list[Sequence[object]] = []
     names: tuple[str, ...] = ()
     for job, result in zip(plan.jobs, results.jobs, strict=True):
         prepared = cache.prepared(job.settings)
@@ -150,7 +149,9 @@ def _header(prepared: Prepared) -> list[str]:
     return ["row", "seed", "repeat", "fold", *prepared.target_names, *predicted, *probabilities]
 
 
-def _predictions(job: Job, prepared: Prepared, rows: Rows, scores: np.ndarray) -> list[list[Any]]:
+def _predictions(
+    job: Job, prepared: Prepared, rows: Rows, scores: np.ndarray
+) -> list[list[object]]:
     """Return one line per held-out row; rows are numbered from 1."""
     kfold, indices = job.settings.validation, prepared.test_rows
     assert isinstance(kfold, KFold)

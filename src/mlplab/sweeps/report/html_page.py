@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from mlplab.extras import installed, missing
 from mlplab.io.files import write_text_atomic
@@ -49,7 +48,7 @@ def page(results: Results, plotly: str) -> str:
     )
 
 
-def _data(results: Results) -> dict[str, Any]:
+def _data(results: Results) -> dict[str, object]:
     return {
         "headline": results.headline,
         "higher": results.higher_is_better,

@@ -7,17 +7,16 @@ cell is a value, or {shown, value, href?}.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from mlplab.sweeps.report.results import Group, Results, cell_value
 from mlplab.sweeps.report.text_table import value_text
 
-Column = dict[str, Any]
+Column = dict[str, object]
 _JOB_TABLE_METRICS = ("loss", "accuracy", "rmse", "r2")
 
 
-def group_table(results: Results) -> dict[str, Any]:
+def group_table(results: Results) -> dict[str, object]:
     """Return the table of configurations, best first."""
     test_metric = "test/" + results.headline.partition("/")[2]
     is_distinct = test_metric in results.metric_names and test_metric != results.headline
@@ -39,7 +38,7 @@ def group_table(results: Results) -> dict[str, Any]:
     )
 
 
-def _group_row(results: Results, group: Group, test_metrics: list[str]) -> list[Any]:
+def _group_row(results: Results, group: Group, test_metrics: list[str]) -> list[object]:
     statistics = group.statistics(results.headline)
     text = (
         "-"
@@ -60,7 +59,7 @@ def _group_row(results: Results, group: Group, test_metrics: list[str]) -> list[
     ]
 
 
-def job_table(results: Results) -> dict[str, Any]:
+def job_table(results: Results) -> dict[str, object]:
     """Return the table of jobs by number, with the most important metrics."""
     names = [name for name in results.metric_names if name.partition("/")[2] in _JOB_TABLE_METRICS]
     columns = [
@@ -83,7 +82,7 @@ def job_table(results: Results) -> dict[str, Any]:
     return _table("jobs", columns, rows)
 
 
-def failure_table(results: Results) -> dict[str, Any]:
+def failure_table(results: Results) -> dict[str, object]:
     """Return the table of jobs that failed or diverged, with their reasons."""
     columns = [_number("job"), _text("status"), _text("overrides", "long"), _text("reason", "long")]
     rows = [
@@ -94,7 +93,9 @@ def failure_table(results: Results) -> dict[str, Any]:
     return _table("failures", columns, rows)
 
 
-def _table(label: str, columns: Iterable[Column], rows: list[list[Any]]) -> dict[str, Any]:
+def _table(
+    label: str, columns: Iterable[Column], rows: Sequence[Sequence[object]]
+) -> dict[str, object]:
     return {"label": label, "columns": list(columns), "rows": rows}
 
 
@@ -121,12 +122,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _cell(value: Any) -> dict[str, Any]:
+def _cell(value: object) -> dict[str, object]:
     """Return the cell of a swept value; numbers sort as numbers."""
     return {"shown": value_text(value), "value": cell_value(value)}
 
 
-def _link(results: Results, number: int) -> dict[str, Any]:
+def _link(results: Results, number: int) -> dict[str, object]:
     """Return a link to the job's playback page if it has one, or else to its folder."""
     page = f"jobs/{number}/report.html"
     return {

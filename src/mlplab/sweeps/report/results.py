@@ -154,7 +154,7 @@ class Results:
         )
 
 
-def cell_value(value: Any) -> Any:
+def cell_value(value: object) -> float | str | None:
     """Return a swept value for a cell; booleans and lists become strings as in an override."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -170,7 +170,7 @@ def columns(results: Results) -> list[str]:
     return ["job", "status", *results.keys, *results.metric_names, *FACTS, "reason"]
 
 
-def rows(results: Results) -> list[list[Any]]:
+def rows(results: Results) -> list[list[object]]:
     """Return the cells of results.csv; None if a job lacks a value."""
     return [
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.config.batch_compose import Composer, build_many
 from mlplab.config.composition import compose
@@ -20,6 +20,12 @@ from mlplab.sweeps.search.space import dimensions, trial_overrides
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+    from mlplab.config.sweep_options import Sweep as SweepOptions
+    from mlplab.training_options import Training
 
 TRIALS = 64
 
@@ -112,7 +118,7 @@ class Search:
                 f" or val/accuracy, not {self.objectives[0]}."
             )
 
-    def settings(self, params: Sequence[Mapping[str, Any]]) -> list[Settings]:
+    def settings(self, params: Sequence[Mapping[str, object]]) -> list[Settings]:
         """Return the settings of a job for each trial's parameters.
 
         Empty parameters give the settings of the base configuration.
@@ -121,7 +127,7 @@ class Search:
             [self.composer.compose((*self.base, *trial_overrides(values))) for values in params]
         )
 
-    def rungs(self, number: int, training: Any) -> Rungs:
+    def rungs(self, number: int, training: Training) -> Rungs:
         """Return the rungs at which trial `number` with this training is compared with others.
 
         Trials alternate between the brackets of Hyperband. Raises ConfigError if the training is
@@ -153,14 +159,14 @@ class Search:
         return [float(available.get(objective, float("nan"))) for objective in self.objectives]
 
 
-def _is_sweep_key(override: Any) -> bool:
+def _is_sweep_key(override: Override) -> bool:
     key = str(override.key_or_group)
     return key == "seeds" or key.partition(".")[0] == "sweep"
 
 
-def _objectives(sweep: Any, first: Settings) -> tuple[str, ...]:
+def _objectives(sweep: SweepOptions, first: Settings) -> tuple[str, ...]:
     """Return the objectives of `sweep.objectives`, or else the metric that ranks a sweep."""
-    names = sweep.objectives
+    names: str | Sequence[str] | None = sweep.objectives
     if names in (None, "auto", []):
         names = [sweep.metric] if sweep.metric != "auto" else None
     if names is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mlplab.config.composition import compose, split_search_path
 from mlplab.errors import ConfigError
@@ -24,6 +24,9 @@ from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 FILE = "search.yaml"
 
@@ -82,7 +85,7 @@ def open_study(search: Search, folder: Path) -> Study:
     )
 
 
-def sweep(task: Any, config: Any) -> list[Any]:
+def sweep(task: object, config: DictConfig) -> list[object]:
     """Run the search; Hydra's sweeper calls this. Raises KeyboardInterrupt if interrupted."""
     if not isinstance(task, Search):
         raise ConfigError(

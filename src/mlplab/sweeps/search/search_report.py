@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mlplab.extras import installed
 from mlplab.io.files import write_text_atomic
@@ -29,7 +28,7 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
         return
     import plotly.io
 
-    figures: list[dict[str, Any]] = []
+    figures: list[dict[str, object]] = []
     for heading, figure in study.figures().items():
         figure.update_layout(
             template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50}

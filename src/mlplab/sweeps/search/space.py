@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.config.expand import override_value
 from mlplab.config.overrides import parse_overrides
@@ -50,17 +50,17 @@ class Dimension:
         """Whether it is an interval, whose values cannot be enumerated."""
         return not self.choices and not self.is_integer and self.step is None
 
-    def values(self) -> list[Any]:
+    def values(self) -> Sequence[object]:
         """Return all values of a dimension that is not continuous."""
         if self.choices:
             return list(self.choices)
         step = self.step or 1
-        numbers = [
+        numbers: list[float] = [
             self.low + i * step for i in range(int((self.high - self.low) / step + 1e-9) + 1)
         ]
         return [int(number) for number in numbers] if self.is_integer else numbers
 
-    def exists(self, params: Mapping[str, Any]) -> bool:
+    def exists(self, params: Mapping[str, object]) -> bool:
         """Return whether the conditions hold.
 
         They do not hold if a dimension that they name does not exist itself.
@@ -71,12 +71,12 @@ class Dimension:
         )
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return a parameter's value as it is written in an override."""
     return value if isinstance(value, str) else override_value(value)
 
 
-def dimensions(overrides: Sequence[Override], space: Mapping[str, Any]) -> list[Dimension]:
+def dimensions(overrides: Sequence[Override], space: Mapping[str, object]) -> list[Dimension]:
     """Return the dimensions of the overrides and of `sweep.space`, each after its dependencies.
 
     An override takes precedence over the entry of `sweep.space` with the same key. Raises
@@ -99,7 +99,7 @@ def dimensions(overrides: Sequence[Override], space: Mapping[str, Any]) -> list[
     return _sort_by_dependency(by_name)
 
 
-def _from_yaml(name: str, node: Any) -> Dimension:
+def _from_yaml(name: str, node: object) -> Dimension:
     """Return the dimension of a YAML node.
 
     A node is a list, a string in Hydra's syntax, or {values: ..., when: {key: value or [values]}}.
@@ -140,7 +140,7 @@ def _from_override(
 ) -> Dimension:
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 
-    value: Any = override.value()
+    value: object = override.value()
     if isinstance(value, RangeSweep):
         start, stop, step = float(value.start or 0), float(value.stop or 0), float(value.step)
         is_integer = all(
@@ -205,12 +205,12 @@ def _sort_by_dependency(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
     return order
 
 
-def choose(space: Iterable[Dimension], suggest: Callable[[Dimension], Any]) -> dict[str, Any]:
+def choose(space: Iterable[Dimension], suggest: Callable[[Dimension], object]) -> dict[str, object]:
     """Return the parameters of a trial: name -> string or number.
 
     Dimensions whose conditions do not hold are left out.
     """
-    params: dict[str, Any] = {}
+    params: dict[str, object] = {}
     for dimension in space:
         if dimension.exists(params):
             params[dimension.name] = suggest(dimension)
@@ -218,8 +218,8 @@ def choose(space: Iterable[Dimension], suggest: Callable[[Dimension], Any]) -> d
 
 
 def combinations(
-    space: Sequence[Dimension], params: Mapping[str, Any] | None = None
-) -> Iterator[dict[str, Any]]:
+    space: Sequence[Dimension], params: Mapping[str, object] | None = None
+) -> Iterator[dict[str, object]]:
     """Yield all parameters of a finite space; the last dimension varies fastest."""
     params = dict(params or {})
     if not space:
@@ -231,7 +231,7 @@ def combinations(
             yield from combinations(space[1:], {**params, space[0].name: value})
 
 
-def trial_overrides(params: Mapping[str, Any]) -> tuple[str, ...]:
+def trial_overrides(params: Mapping[str, object]) -> tuple[str, ...]:
     """Return the overrides of a trial's job. Raises ConfigError for an undefined name in braces."""
     helpers = {name[1:]: text(value) for name, value in params.items() if name.startswith("$")}
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlplab import metrics
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.space import Dimension, choose, combinations
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, Trial
+    from plotly.graph_objects import Figure
 
 FILE = "study.db"
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
@@ -77,11 +83,11 @@ class Study:
             )
             self._study.add_trials(stored_trials)
 
-    def trials(self) -> list[Any]:
+    def trials(self) -> list[FrozenTrial]:
         """Return all trials, in the order of their numbers."""
         return list(self._study.get_trials(deepcopy=False))
 
-    def in_flight(self) -> dict[int, dict[str, Any]]:
+    def in_flight(self) -> dict[int, dict[str, object]]:
         """Return the parameters of each trial that was proposed and has not ended, by number."""
         import optuna
 
@@ -93,7 +99,7 @@ class Study:
             for trial in running
         }
 
-    def ask(self, number: int) -> dict[int, dict[str, Any]]:
+    def ask(self, number: int) -> dict[int, dict[str, object]]:
         """Propose up to `number` new trials: number -> parameters; fewer at the end of a grid."""
         if self._grid:
             start = len(self.trials())
@@ -103,7 +109,7 @@ class Study:
             number = len(grid_points)
         return dict(self._ask_one() for _ in range(number))
 
-    def _ask_one(self) -> tuple[int, dict[str, Any]]:
+    def _ask_one(self) -> tuple[int, dict[str, object]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trial = self._study.ask()
@@ -112,14 +118,14 @@ class Study:
         return trial.number, params
 
     @staticmethod
-    def _open_trial(study: Any, number: int) -> Any:
+    def _open_trial(study: optuna.Study, number: int) -> Trial:
         import optuna
 
         return optuna.trial.Trial(
             study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
         )
 
-    def _params(self, trial: Any) -> dict[str, Any]:
+    def _params(self, trial: Trial) -> dict[str, object]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return choose(self.space, lambda dimension: _suggest(trial, dimension))
@@ -135,7 +141,13 @@ class Study:
             self._tell(study, number, status, values, reason, epoch)
 
     def _tell(
-        self, study: Any, number: int, status: str, values: Sequence[float], reason: str, epoch: int
+        self,
+        study: optuna.Study,
+        number: int,
+        status: str,
+        values: Sequence[float],
+        reason: str,
+        epoch: int,
     ) -> None:
         import optuna
 
@@ -176,12 +188,12 @@ class Study:
         """Return the objectives of these trials; empty for a trial that has none."""
         return {number: list(self.trials()[number].values or ()) for number in numbers}
 
-    def figures(self) -> Mapping[str, Any]:
+    def figures(self) -> Mapping[str, Figure]:
         """Return the plotly figures by heading, omitting those without enough data."""
         from optuna import visualization
 
         several = len(self.objectives) > 1
-        plotters: dict[str, Any] = (
+        plotters: dict[str, Callable[..., Figure]] = (
             {"Course": visualization.plot_optimization_history}
             if not several
             else {"Pareto front": visualization.plot_pareto_front}
@@ -217,7 +229,7 @@ class Study:
         return figures
 
 
-def _suggest(trial: Any, dimension: Dimension) -> Any:
+def _suggest(trial: Trial, dimension: Dimension) -> object:
     if dimension.choices:
         return trial.suggest_categorical(dimension.name, list(dimension.choices))
     if dimension.is_integer:
@@ -234,7 +246,7 @@ def _suggest(trial: Any, dimension: Dimension) -> Any:
     )
 
 
-def _sampler(name: str, space: Sequence[Dimension], seed: int) -> Any:
+def _sampler(name: str, space: Sequence[Dimension], seed: int) -> BaseSampler:
     from optuna import samplers
 
     continuous = [dimension.name for dimension in space if dimension.is_continuous]

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
@@ -26,6 +26,7 @@ from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
 if TYPE_CHECKING:
+    from mlplab.sweeps.report.results import JobResult
     from mlplab.sweeps.search.definition import Search
 
 
@@ -80,7 +81,7 @@ class _TrialLoop:
                 return self._end(runner)
         return self._end()
 
-    def _more(self, room: int) -> dict[int, dict[str, Any]]:
+    def _more(self, room: int) -> dict[int, dict[str, object]]:
         """Propose new trials, up to `room` and to the number that the search still lacks."""
         number = min(room, self.search.trials - len(self.study.trials()))
         return self.study.ask(number) if number > 0 else {}
@@ -96,7 +97,7 @@ class _TrialLoop:
                 return trials
         return []
 
-    def _untrained(self, requested: Mapping[int, Mapping[str, Any]]) -> list[RequestedTrial]:
+    def _untrained(self, requested: Mapping[int, Mapping[str, object]]) -> list[RequestedTrial]:
         """Plan the trials; report those whose jobs are finished, and return the others."""
         new = self._add_to_plan(requested)
         missing = set(self.job_store.missing(job.number for job in new))
@@ -107,7 +108,7 @@ class _TrialLoop:
             if job.number in missing
         ]
 
-    def _add_to_plan(self, requested: Mapping[int, Mapping[str, Any]]) -> list[Job]:
+    def _add_to_plan(self, requested: Mapping[int, Mapping[str, object]]) -> list[Job]:
         """Add the jobs of these trials to the plan; return those that are not in progress."""
         all_settings: list[Settings] = self.search.settings(list(requested.values()))
         hashes = [job_hash(settings) for settings in all_settings]
@@ -142,7 +143,7 @@ class _TrialLoop:
         self.display.plan = self.plan
         return self.display
 
-    def _result(self, job: Job) -> Any:
+    def _result(self, job: Job) -> JobResult:
         assert self.plan is not None
         return collect.result(self.plan, job, self.job_store)
 

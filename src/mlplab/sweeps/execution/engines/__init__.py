@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlplab.config import cluster_options
 from mlplab.extras import require
@@ -48,7 +48,7 @@ def need(engine: str) -> None:
         require(f"sweep.engine={engine}", engine, PACKAGES[engine])
 
 
-def make_engine(name: str, cluster: Mapping[str, Any], folder: Path) -> Engine:
+def make_engine(name: str, cluster: Mapping[str, object], folder: Path) -> Engine:
     """Return the engine of that name with the options of `sweep.cluster`.
 
     Raises ConfigError for invalid options and MissingExtraError if its package is not installed.

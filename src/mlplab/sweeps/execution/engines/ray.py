@@ -8,11 +8,14 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mlplab.config import cluster_options
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import safe_environment, safe_path
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
@@ -43,7 +46,7 @@ def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
 class Task:
     """A worker that runs as a Ray task."""
 
-    def __init__(self, ray: Any, reference: Any, name: str) -> None:
+    def __init__(self, ray: ModuleType, reference: object, name: str) -> None:
         self._ray, self._reference, self.name = ray, reference, name
 
     def ended(self) -> str | None:

@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import submitit
 
@@ -56,7 +55,7 @@ class WorkerTask(submitit.helpers.Checkpointable):
             raise RuntimeError(f"the worker ended with exit code {code}")
         return code
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Called on preemption or at the time limit: the worker saves its population and exits, and
         the job is queued again with the same command.
         """
@@ -151,7 +150,7 @@ class Slurm:
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
-        parameters: dict[str, Any] = {
+        parameters: dict[str, object] = {
             "job_name": f"mlplab-{folder.name}"[:60],
             "time": options.minutes,
             "cpus_per_task": options.cpus,
