@@ -50,7 +50,8 @@ PLAIN = {
     "number_of_missing_values": "0",
 }
 FEATURES = [
-    {"index": str(i), "name": name, **PLAIN, **own} for i, (name, own) in enumerate(COLUMNS.items())
+    {"index": str(i), "name": name, **PLAIN, **attributes}
+    for i, (name, attributes) in enumerate(COLUMNS.items())
 ]
 
 
@@ -74,8 +75,8 @@ def serve(monkeypatch):
     }
 
     def urlopen(request, *args, **kwargs):
-        for part, text in answers.items():
-            if part in request.full_url:
+        for segment, text in answers.items():
+            if segment in request.full_url:
                 return _Answer(text.encode())
         raise HTTPError(request.full_url, 412, "unknown", {}, None)
 

@@ -140,14 +140,8 @@ def _train_and_record(
     checkpointer = CheckpointCallback(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:
         checkpointer.restore(loop, saved)
-    record = Record(
-        folder,
-        member.settings,
-        preprocessing,
-        member.prepared.data_hash,
-        loop.history_buffer,
-        resumed,
-    )
+    data_hash = member.prepared.data_hash
+    record = Record(folder, member.settings, preprocessing, data_hash, loop.history_buffer, resumed)
     try:
         live_plotter = _live_plotter(record, member, log, quiet)
         if live_plotter is not None:
@@ -170,9 +164,8 @@ def _train_and_record(
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         if live_plotter is not None and signals.received is None:
-            signals.raise_immediately = (
-                True  # the results are written; a signal can only cost pictures
-            )
+            # the results are written: a signal can only cost pictures
+            signals.raise_immediately = True
             live_plotter.conclude(outcome, quiet)
         return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
     except BaseException:

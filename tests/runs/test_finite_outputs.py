@@ -162,8 +162,8 @@ def test_a_cross_validation_makes_no_classes_of_nothing(monkeypatch, capfd, tmp_
         return np.full((len(scaled_NF), 2), np.nan)
 
     monkeypatch.setattr(Run, "scores", scores)
-    words = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
-    mlplab.sweep([*words, "validation=kfold", "validation.folds=2"], "k")
+    overrides = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
+    mlplab.sweep([*overrides, "validation=kfold", "validation.folds=2"], "k")
     assert "no cross-validation: the test split of k/jobs/0, row 1: " in capfd.readouterr().err
     assert Path("k/results.csv").exists()
     assert not Path("k/predictions.csv").exists()

@@ -68,7 +68,7 @@ def senses() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("folder", ["src", "scripts", "tests"])
-def test_identifiers_use_the_words_of_the_field(folder):
+def test_identifiers_use_terms_of_the_field(folder):
     allowed = set(senses())
     offenders = [
         f"{path.relative_to(REPOSITORY)}:{line}: {name}"

@@ -67,7 +67,7 @@ def unregister(group: str, name: str) -> None:
 def load(files: Iterable[str | Path]) -> None:
     """Run the plugin files and the modules of installed plugins, which register their components.
 
-    Raises ConfigError if one does not load.
+    Raises ConfigError if one cannot be loaded.
     """
     load_installed()
     for file in files:
@@ -86,7 +86,7 @@ def load_installed() -> None:
             raise
         except Exception as error:
             raise ConfigError(
-                f"The installed plugin `{point.name}` ({point.value}) does not load:"
+                f"The installed plugin `{point.name}` ({point.value}) cannot be loaded:"
                 f" {type(error).__name__}: {error}"
             ) from error
 
@@ -113,7 +113,7 @@ def _load_file(path: Path) -> None:
         if isinstance(error, ConfigError) or not isinstance(error, (Exception, SystemExit)):
             raise
         raise ConfigError(
-            f"The plugin {path} does not load: {type(error).__name__}:"
+            f"The plugin {path} cannot be loaded: {type(error).__name__}:"
             f" {error}{_line(error, absolute)}"
         ) from error
 

@@ -45,7 +45,7 @@ def restore(path: Path) -> str:
 
 
 def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
-    """The mapping that a JSON file holds. Raises DamagedFileError."""
+    """Return the mapping that a JSON file holds. Raises DamagedFileError."""
     with reading(path, remedy):
         value = json.loads(path.read_bytes())
         if not isinstance(value, dict):
