@@ -166,7 +166,7 @@ def test_only_drawing_modules_import_an_extra_at_the_top():
     }
     while more := {name for name, targets in imported.items() if targets & needing} - needing:
         needing |= more
-    allowed = {"drawing", "moments", "animation", "look", "scatter"}
+    allowed = {"rendering.drawing", "rendering.step_images", "animation", "style", "scatter"}
     assert {
         name
         for name in needing

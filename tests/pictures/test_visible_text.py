@@ -97,7 +97,7 @@ def test_the_pages_of_a_sweep(capfd):
         "activation=relu",
         "seed=0,1",
     ]
-    assert main(["train", "-m", *overrides, *diverging]) == 3
+    assert main(["train", "-m", *overrides, *diverging]) == 1
     assert leftovers(visible_text(Path("sweep/report.html"))) == []
     assert leftovers(Path("sweep/summary.md").read_text().splitlines()) == []
     output, errors = capfd.readouterr()

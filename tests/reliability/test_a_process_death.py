@@ -348,7 +348,7 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
         return call
 
     target = {
-        "data": (experiment, "ready"),
+        "data": (experiment, "prepare_members"),
         "evaluation": (training.loop, "evaluate"),
         "save": (checkpoints_module, "write_bytes_atomic"),
         "end": (Record, "finish"),

@@ -301,7 +301,7 @@ COMPONENTS = [
     (
         "patience",
         lambda s: s["now"]["watch"].__setitem__(
-            "evals_since_best_K", s["now"]["watch"]["evals_since_best_K"] + 30
+            "since_K", s["now"]["watch"]["since_K"] + 30
         ),
     ),
     (

@@ -93,7 +93,7 @@ def test_an_existing_file_is_refused_and_a_resumed_one_repaired(tmp_path: Path) 
         MetricsFile(path, ["x"])
     with path.open("a") as torn:
         torn.write("2,2,0.3")
-    with pytest.raises(ValueError, match="other columns"):
+    with pytest.raises(ValueError, match="are not epoch, step, y"):
         MetricsFile(path, ["y"], resume=True)
     with MetricsFile(path, ["x"], resume=True) as file:
         file.write(2, 2, {"x": 2.0})
