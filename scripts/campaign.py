@@ -17,13 +17,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SUITES = {
-    "kills": "processes killed and interrupted at every moment",
-    "lecture": "the claims of the lecture, over all seeds",
-    "fuzz": "full products of choices, and fuzzed input",
-    "timing": "assertions on seconds, memory and file counts; needs an idle machine",
-    "cluster": "torchrun, Slurm and Ray, started by the tests; skipped if not installed",
-}
+sys.path.insert(0, str(ROOT / "tests"))
+from tiers import SUITES  # noqa: E402
+
 NO_TESTS = 5
 """pytest's exit code if no test was selected: all of them have passed before."""
 

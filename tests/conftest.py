@@ -28,8 +28,8 @@ if any(argument.partition("=")[0] == "--campaign" for argument in sys.argv):
 
 import cli_process  # noqa: E402
 import timing  # noqa: E402
+from tiers import SUITES  # noqa: E402
 
-CAMPAIGN_SECTIONS = ("kills", "lecture", "fuzz", "timing", "cluster")
 MAX_CPU_SECONDS = 3.0
 """Limit for a test that is not marked slow, including children, without first imports."""
 
@@ -40,8 +40,8 @@ def pytest_addoption(parser):
         "--campaign",
         action="append",
         default=[],
-        choices=CAMPAIGN_SECTIONS,
-        help="run these sections of the campaign, in full, instead of the default tier",
+        choices=tuple(SUITES),
+        help="run these suites of the campaign, in full, instead of the default tier",
     )
     group.addoption("--campaign-record", help="file with the tests that have passed already")
 
@@ -80,15 +80,15 @@ class _CampaignRecord:
 
 
 def pytest_collection_modifyitems(config, items):
-    sections = set(config.getoption("--campaign"))
+    suites = set(config.getoption("--campaign"))
     selected, deselected = [], []
     for item in items:
         marks = list(item.iter_markers("campaign"))
         for mark in marks:
-            if not mark.args or not set(mark.args) <= set(CAMPAIGN_SECTIONS):
-                raise pytest.UsageError(f"{item.nodeid}: {mark} names no section of the campaign")
-        if sections:
-            runs = any(sections & set(mark.args) for mark in marks)
+            if not mark.args or not set(mark.args) <= set(SUITES):
+                raise pytest.UsageError(f"{item.nodeid}: {mark} names no suite of the campaign")
+        if suites:
+            runs = any(suites & set(mark.args) for mark in marks)
         else:
             runs = all(mark.kwargs.get("small", False) for mark in marks)
         keep = runs and item.nodeid not in config.already_passed

@@ -300,9 +300,7 @@ COMPONENTS = [
     ),
     (
         "patience",
-        lambda s: s["now"]["watch"].__setitem__(
-            "since_K", s["now"]["watch"]["since_K"] + 30
-        ),
+        lambda s: s["now"]["watch"].__setitem__("since_K", s["now"]["watch"]["since_K"] + 30),
     ),
     (
         "who is alive",

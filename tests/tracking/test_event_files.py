@@ -222,8 +222,9 @@ def test_long_tags_stay_distinct() -> None:
 
 
 def test_two_tags_that_would_become_one_are_refused(tmp_path: Path) -> None:
-    with EventWriter(tmp_path) as writer, pytest.raises(ValueError, match="the same for TensorBoard"):
-        writer.scalars(0, {"a b": 1.0, "a_b": 2.0})
+    tags = {"a b": 1.0, "a_b": 2.0}
+    with EventWriter(tmp_path) as writer, pytest.raises(ValueError, match="same for TensorBoard"):
+        writer.scalars(0, tags)
 
 
 def test_text_image_and_histogram_come_back(tmp_path: Path) -> None:
