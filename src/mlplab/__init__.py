@@ -27,7 +27,7 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     """Train the run that the overrides describe, as `mlplab train` does, and return it. It is saved
     in `folder`, or in a new folder in outputs/.
 
-    Raises mlplab.config.ConfigError, or another ValueError, for invalid input.
+    Raises mlplab.errors.MlplabError for input that is refused.
     """
     from mlplab import experiment
     from mlplab.config.builder import build
@@ -48,7 +48,7 @@ def sweep(
 
     The sweep is saved in `folder`, or in a new folder in outputs/, which is also the value of
     `table.attrs["folder"]`. If the folder already contains the same sweep, only its missing jobs
-    are trained. Raises mlplab.config.ConfigError, or another ValueError, for invalid input, and
+    are trained. Raises mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
     from mlplab.sweeps import hydra_task
@@ -60,7 +60,7 @@ def load(folder: str | Path) -> Run:
     """Load a run from its folder: configuration, metrics, history and network. No code from the
     folder is executed.
 
-    Raises mlplab.config.ConfigError if the folder contains no valid run.
+    Raises mlplab.errors.MlplabError if the folder contains no run, or a damaged one.
     """
     from mlplab.runs.run import load as load_run
 
