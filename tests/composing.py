@@ -19,7 +19,7 @@ from mlplab.commands import train
 from mlplab.config import batch_compose, composition, edit_stored, expand, plugins, stored
 from mlplab.config.search_path import config_folders
 from mlplab.sweeps import hydra_task
-from mlplab.sweeps.search import search
+from mlplab.sweeps.search import definition, search
 
 FOLDERS = {"hydra.run.dir": "run_dir", "hydra.sweep.dir": "sweep_dir"}
 real_compose, real_hydra_compose = composition.compose, composition.hydra_compose
@@ -74,7 +74,7 @@ def _hydra_compose_once(overrides: Sequence[str], folders: Sequence[Path]) -> An
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (stored, edit_stored, expand, train, hydra_task, search):
+    for module in (stored, edit_stored, expand, train, hydra_task, search, definition):
         patch.setattr(module, "compose", _compose_once)
     for module in (composition, batch_compose):
         patch.setattr(module, "hydra_compose", _hydra_compose_once)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from composing import composed_once  # noqa: F401
 from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
