@@ -15,6 +15,7 @@ from mlplab.config.root import DEFAULTS, GROUPS
 from mlplab.config.search_path import config_folders, file_label
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
+from mlplab.terminal.table import aligned
 
 Rows = list[tuple[str, ...]]
 
@@ -106,14 +107,8 @@ def _print_table(rows: Rows) -> None:
     if sys.stdout.isatty():
         _print_rich(rows)
         return
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
-    for row in rows:
-        print(
-            "  "
-            + "  ".join(
-                [*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]
-            ).rstrip()
-        )
+    for line in aligned(rows, left=[0, 1, 2]):
+        print("  " + line)
 
 
 def _print_rich(rows: Rows) -> None:
