@@ -87,7 +87,7 @@ def _print_choice(choice: catalog.Choice) -> None:
     file = file_label(choice.file) if choice.file else "a plugin"
     print(f"{choice.group}={choice.name} ({file})")
     for note in choice.notes:
-        print(textwrap.fill(note, _width()))
+        print(textwrap.fill(note, max(60, shutil.get_terminal_size((140, 24)).columns)))
     if choice.group == "experiment":
         text = choice.file.read_text(encoding="utf-8") if choice.file else ""
         print("\n" + "\n".join(line for line in text.splitlines() if not line.startswith("#")))
@@ -96,10 +96,6 @@ def _print_choice(choice: catalog.Choice) -> None:
         _print_table(
             [(f"{choice.group}.{key.name}", key.default, key.meaning) for key in choice.keys]
         )
-
-
-def _width() -> int:
-    return max(60, shutil.get_terminal_size((140, 24)).columns)
 
 
 def _print_table(rows: Rows) -> None:

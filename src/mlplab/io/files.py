@@ -159,7 +159,21 @@ def _dumper() -> Any:
     return Dumper
 
 
-class AppendFile:
+class Closing:
+    """A resource that is closed at the end of its `with` block."""
+
+    def close(self) -> None:
+        """Release the resource; closing it again does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class AppendFile(Closing):
     """A file that grows by complete chunks.
 
     When `append` returns, the operating system has the chunk; if it fails (a full disk), the file
@@ -205,12 +219,6 @@ class AppendFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def save_weights(

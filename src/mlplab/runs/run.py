@@ -87,12 +87,7 @@ class Run:
         units of the target.
         """
         outputs = self._predict_scaled(scaled_NF).numpy()
-        scaler = self.preprocessing.target_scaler
-        return np.asarray(
-            outputs
-            if self.preprocessing.task.classifies or scaler is None
-            else scaler.invert(outputs)
-        )
+        return np.asarray(self.preprocessing.in_target_units(outputs))
 
     def _features(self, x: Any) -> np.ndarray:
         """Features [N, F] from an array, or, if the run was trained on a file, from a data frame
@@ -125,8 +120,7 @@ class Run:
         check_finite_outputs(outputs.numpy(), "x", first=0)
         if self.preprocessing.task.classifies:
             return np.asarray(outputs.argmax(-1).numpy())
-        scaler = self.preprocessing.target_scaler
-        values = np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
+        values = np.asarray(self.preprocessing.in_target_units(outputs.numpy()))
         check_finite_outputs(values, "x", first=0)
         return values
 
