@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.table import Floats
-from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, Column, check_numbers
+from mlplab.data.tabular.columns import (
+    BOOLEAN,
+    CATEGORY,
+    DATE,
+    NUMBER,
+    Column,
+    check_numbers,
+    refuse_cells,
+)
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.errors import DataError
 
@@ -190,13 +198,8 @@ def parse_numbers(values: pd.Series, source: str) -> Floats:
     numbers = pd.to_numeric(
         values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
     ).to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(numbers) & values.notna().to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{source}, column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not a"
-            f" number; {int(wrong.sum())} such cell(s)."
-        )
+    wrong_N = np.isnan(numbers) & values.notna().to_numpy()
+    refuse_cells(wrong_N, values, f"{source}, column '{values.name}'", "a number")
     return np.asarray(numbers, np.float64)
 
 
