@@ -120,7 +120,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Members differ far more than float32 rounds, and float64 would cost twice as much.
         """
         if self.dtype != "auto":
-            return self.dtype
+            return str(self.dtype)
         return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"
 
     def _set_fitted(self, fitted: Fitted) -> None:

@@ -112,9 +112,6 @@ class HistoryBuffer:
         self.starts: list[int] = []  # epoch at which each member started; empty: all at 0
         self.per_epoch = 0  # steps per epoch, set if there are starts
 
-    def append(self, row: Row) -> None:
-        self.rows.append(row)
-
     def histories(self, members: Sequence[int] | None = None) -> list[History]:
         """Return one history per member, of all members or of those listed.
 
