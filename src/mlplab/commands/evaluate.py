@@ -167,7 +167,6 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
 
     preprocessing = run.preprocessing
     frame = read(path).frame
-    frame.columns = [str(name) for name in frame.columns]
     for name in preprocessing.target_names:
         require_column(name, list(frame.columns), str(path), "target")
     raw = (
