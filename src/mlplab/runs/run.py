@@ -172,7 +172,7 @@ def _module(settings: Settings, preprocessing: Preprocessing) -> nn.Sequential:
 
 def _history(folder: Path) -> History:
     if not (folder / "metrics.csv").exists():
-        return History((), np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 0)))
+        return History.empty()
     columns = read_metrics(folder / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))

@@ -85,6 +85,12 @@ class History:
     time: np.ndarray
     values: np.ndarray
 
+    @classmethod
+    def empty(cls, names: tuple[str, ...] = ()) -> History:
+        """Return a history without evaluations."""
+        none = np.zeros(0, int)
+        return cls(names, none, none, np.zeros(0), np.zeros((0, len(names))))
+
     def __getitem__(self, name: str) -> np.ndarray:
         if name in ("epoch", "step"):
             return self.epoch if name == "epoch" else self.step
@@ -122,15 +128,7 @@ class HistoryBuffer:
             np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
         )
         if not self.rows:
-            empty = np.zeros(0)
-            none = History(
-                self.names,
-                empty.astype(int),
-                empty.astype(int),
-                empty,
-                np.zeros((0, len(self.names))),
-            )
-            return [none] * len(indices)
+            return [History.empty(self.names)] * len(indices)
         column = np.full(self.num_members, -1)  # of each member among the histories, -1: none
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from mlplab.extras import installed, missing
 from mlplab.io.files import write_text_atomic
@@ -44,18 +43,14 @@ def page(results: Results, plotly: str) -> str:
         counts=Counter(job.status for job in results.jobs),
         command=command,
         best=results.groups[0].statistics(results.headline) if command else None,
-        data=_data(results),
+        data={
+            "headline": results.headline,
+            "higher": results.higher_is_better,
+            "groups": group_table(results),
+            "jobs": job_table(results),
+            "failures": failure_table(results),
+            "curves": curves(results),
+            "axes": axes(results),
+        },
         plotly=plotly,
     )
-
-
-def _data(results: Results) -> dict[str, Any]:
-    return {
-        "headline": results.headline,
-        "higher": results.higher_is_better,
-        "groups": group_table(results),
-        "jobs": job_table(results),
-        "failures": failure_table(results),
-        "curves": curves(results),
-        "axes": axes(results),
-    }

@@ -19,7 +19,6 @@ from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.space import Dimension, choose, combinations
 
 FILE = "study.db"
-SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 
 
 def require_optuna(sampler: str = "tpe") -> None:
