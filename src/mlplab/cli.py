@@ -181,12 +181,11 @@ def _dispatch(arguments: list[str]) -> int:
 
 def version() -> str:
     """Return the name and version, such as "mlplab 0.1.0"."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from importlib import metadata
 
     try:
-        return f"mlplab {installed('mlplab')}"
-    except PackageNotFoundError:
+        return f"mlplab {metadata.version('mlplab')}"
+    except metadata.PackageNotFoundError:
         return "mlplab (not installed)"
 
 

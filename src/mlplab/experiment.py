@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,9 +68,9 @@ def run(
         loop, reason = _loop(member, group)
         if group is not None and not group.rank_info.first:
             run_rank(loop, group, signals)
-        with _create_folder(settings, folder) as path, log_to(path) as log:
+        with _create_folder(settings, folder) as owner, log_to(owner.path) as log:
             log.info("device %s: %s", loop.population.theta_KP.device, reason)
-            return _train_and_record(path, member, loop, signals, log, quiet)
+            return _train_and_record(owner.path, member, loop, signals, log, quiet)
 
 
 def resume(
@@ -93,7 +93,7 @@ def resume(
     ):
         if group is not None and not group.rank_info.first:
             resume_rank(folder, settings, signals, group, step, allowed)
-        with _locked(folder):
+        with runs.RunFolder.locked(folder):
             return _resume(folder, settings, quiet, step, allowed, signals, group)
 
 
@@ -133,10 +133,9 @@ def _train_and_record(
     if not signals.installed:
         log.info("not the main thread: signals are not handled")
     preprocessing = Preprocessing.of(member.prepared)
-    make_folder(folder / "checkpoints")
     refuse_links(folder / name for name in ("pictures", "projector"))
     write_data_report(folder, member, quiet)
-    checkpoints = Checkpoints(folder / "checkpoints", identity(member, loop))
+    checkpoints = Checkpoints(make_folder(folder / "checkpoints"), identity(member, loop))
     checkpointer = CheckpointCallback(checkpoints, member.settings.tracking, signals, log=log)
     if saved is not None:
         checkpointer.restore(loop, saved)
@@ -164,7 +163,7 @@ def _train_and_record(
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         if live_plotter is not None and signals.received is None:
-            # the results are written: a signal can only cost pictures
+            # the results are written; a signal can only cost pictures
             signals.raise_immediately = True
             live_plotter.conclude(outcome, quiet)
         return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
@@ -228,21 +227,9 @@ def _train(
             loop.run()
 
 
-@contextlib.contextmanager
-def _create_folder(settings: Settings, path: Path | None) -> Iterator[Path]:
-    folder = (
+def _create_folder(settings: Settings, path: Path | None) -> runs.RunFolder:
+    return (
         runs.create(path)
         if path is not None
         else runs.create_unique(runs.default_folder(Path("outputs"), settings.name))
     )
-    try:
-        yield folder.path
-    finally:
-        folder.close()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with runs.RunFolder(folder) as run_folder:
-        run_folder.lock()
-        yield

@@ -137,7 +137,10 @@ def settings_of(
     try:
         training = STYLES["minibatch"](
             epochs=int(params["epochs"]),
-            evaluate_every=_evaluate_every(params),
+            # early stopping needs every epoch, the detection of divergence only a few
+            evaluate_every=(
+                1 if params["early_stopping"] else max(1, int(params["epochs"]) // NUM_EVALUATIONS)
+            ),
             batch_size=size,
             shuffle=params["shuffle"],
             patience=int(params["patience"]) if params["early_stopping"] else None,
@@ -162,11 +165,6 @@ def settings_of(
         tracking=Tracking(level="off"),
         config={},
     )
-
-
-def _evaluate_every(params: Mapping[str, Any]) -> int:
-    """Epochs between two evaluations: early stopping needs each epoch, divergence only a few."""
-    return 1 if params["early_stopping"] else max(1, int(params["epochs"]) // NUM_EVALUATIONS)
 
 
 class _LossCurve:
@@ -322,8 +320,7 @@ def _continue(loop: Loop, before: Fitted) -> None:
 
 
 def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    population, _ = build_population([PreparedMember(s, prepared) for s in settings])
-    return Loop(population)
+    return Loop(build_population([PreparedMember(s, prepared) for s in settings])[0])
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:

@@ -26,10 +26,10 @@ def safe_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def safe_path() -> Iterator[None]:
-    """Set PYTHONSAFEPATH while a library starts processes that inherit the environment."""
-    before = {name: os.environ.get(name) for name in SAFE_PATH}
-    os.environ.update(SAFE_PATH)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set these environment variables, which processes started meanwhile inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STREAMS = ("data", "split", "init", "order", "dropout")
-
 
 def derived_seed(seed: int, stream: str, *counters: int | str) -> int:
     """Return a 63-bit seed for one stream of a master seed.

@@ -71,32 +71,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        super().__init__(
-            hidden,
-            activation,
-            initializer,
-            loss,
-            optimizer,
-            lr,
-            schedule,
-            dropout,
-            normalization,
-            l1,
-            l2,
-            clip_norm,
-            epochs,
-            batch_size,
-            shuffle,
-            early_stopping,
-            validation_fraction,
-            patience,
-            min_delta,
-            n_members,
-            random_state,
-            device,
-            dtype,
-        )
-        self.class_weight = class_weight
+        self._store(locals())
 
     def fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to X [N, F] and classes y [N], or labels y [N, L] of 0 and 1 (multilabel).

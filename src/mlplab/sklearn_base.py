@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -50,29 +50,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.initializer = initializer
-        self.loss = loss
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.dropout = dropout
-        self.normalization = normalization
-        self.l1 = l1
-        self.l2 = l2
-        self.clip_norm = clip_norm
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.min_delta = min_delta
-        self.n_members = n_members
-        self.random_state = random_state
-        self.device = device
-        self.dtype = dtype
+        self._store(locals())
+
+    def _store(self, arguments: Mapping[str, Any]) -> None:
+        """Store the parameters, which are the arguments of the constructor."""
+        for name in self._get_param_names():
+            setattr(self, name, arguments[name])
 
     def _fit(
         self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int
@@ -140,7 +123,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Members differ far more than float32 rounds, and float64 would cost twice as much.
         """
         if self.dtype != "auto":
-            return self.dtype
+            return str(self.dtype)
         return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"
 
     def _set_fitted(self, fitted: Fitted) -> None:

@@ -12,16 +12,6 @@ from mlplab.schema import Component, integer
 class Validation(Component):
     """How a configuration is validated."""
 
-    @property
-    def num_networks(self) -> int:
-        """The number of networks that one validation trains."""
-        return 1
-
-    @property
-    def network_index(self) -> int | None:
-        """The index of the network that is trained; None if all of them are."""
-        return 0
-
 
 @dataclass(frozen=True)
 class Holdout(Validation):
@@ -59,11 +49,8 @@ class KFold(Validation):
 
     @property
     def num_networks(self) -> int:
+        """The number of networks, one per fold of each repeat."""
         return self.folds * self.repeats
-
-    @property
-    def network_index(self) -> int | None:
-        return self.fold
 
 
 VALIDATIONS: dict[str, type[Validation]] = {"holdout": Holdout, "kfold": KFold}

@@ -15,13 +15,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class MlplabLauncher(Launcher):
-    """Trains all jobs of a batch together, as populations; works with any sweeper."""
+class _Configured:
+    """A launcher or sweeper that needs only its task and configuration."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         self.task_function, self.config = task_function, config
+
+
+class MlplabLauncher(_Configured, Launcher):
+    """Trains all jobs of a batch together, as populations; works with any sweeper."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -56,13 +60,8 @@ class MlplabSweeper(Sweeper):
         return sweep(self.task_function, self.config, self.launcher)
 
 
-class MlplabSearch(Sweeper):
+class MlplabSearch(_Configured, Sweeper):
     """Hyperparameter search: Optuna proposes trials, which train as populations."""
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        self.task_function, self.config = task_function, config
 
     def sweep(self, arguments: list[str]) -> list[object]:
         """Run the whole search."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.errors import ConfigError
+from mlplab.commands.folder_arguments import load_plugins, parse, require_run
+from mlplab.errors import DataError, NotFiniteError
 from mlplab.io.reading import read_json
 
 MAX_TRAIN_CELLS = 2_000_000
@@ -28,10 +28,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     Writes evaluation.json into the run's folder.
     """
     args = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
-    if kind(args.folder) != "run":
-        raise ConfigError(
-            f"{args.folder} holds a sweep: evaluate needs a run, such as {args.folder}/jobs/0."
-        )
+    require_run(args.folder, "evaluate")
     load_plugins(args.folder, args.plugin)
     from mlplab.runs.run import load
     from mlplab.training import prepare_members
@@ -58,19 +55,17 @@ def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str)
     metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
     baseline_metrics = baselines(prepared, rows)
     names = _shown_names(run)
-    lines = [["", "this run", "95 % interval", *baseline_metrics]]
-    for name, score in metrics.items():
-        interval = f"{score.low:.4g} to {score.high:.4g}"
-        lines.append(
-            [
-                names.get(name, name),
-                f"{score.value:.4g}",
-                interval,
-                *(f"{values[name]:.4g}" for values in baseline_metrics.values()),
-            ]
-        )
-    print(description)
-    print("\n".join(aligned(lines)))
+    rows_of_metrics = [
+        [
+            names.get(name, name),
+            f"{score.value:.4g}",
+            f"{score.low:.4g} to {score.high:.4g}",
+            *(f"{values[name]:.4g}" for values in baseline_metrics.values()),
+        ]
+        for name, score in metrics.items()
+    ]
+    header = ["", "this run", "95 % interval", *baseline_metrics]
+    print(description, *aligned([header, *rows_of_metrics]), sep="\n")
     write_json(
         run.folder / "evaluation.json",
         {
@@ -95,7 +90,6 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
         or run.settings.tracking.level == "off"
     ):
         return
-    from mlplab.errors import NotFiniteError
     from mlplab.terminal.output import note
     from mlplab.training import prepare_members
 
@@ -136,7 +130,6 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
     Raises DataError if the data changed since the training.
     """
 
-    from mlplab.errors import DataError
     from mlplab.runs.evaluate import Rows
 
     examples = getattr(prepared, split)
@@ -164,16 +157,14 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
     import numpy as np
 
     from mlplab.data.tabular import roles
-    from mlplab.data.tabular.columns import require_column
+    from mlplab.data.tabular.columns import refuse_cells, require_column
     from mlplab.data.tabular.encoder import category_text
     from mlplab.data.tabular.readers import read
-    from mlplab.errors import DataError
     from mlplab.runs.ensemble import plain_features
     from mlplab.runs.evaluate import Rows
 
     preprocessing = run.preprocessing
     frame = read(path).frame
-    frame.columns = [str(name) for name in frame.columns]
     for name in preprocessing.target_names:
         require_column(name, list(frame.columns), str(path), "target")
     raw = (
@@ -193,13 +184,11 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
             f"{len(frame)} rows of {path}",
         )
     labels = frame[preprocessing.target_names[0]].map(category_text)
-    is_unknown = ~labels.isin(preprocessing.class_names).to_numpy()
-    if is_unknown.any():
-        row = int(is_unknown.argmax())
-        raise DataError(
-            f"{path}, target '{preprocessing.target_names[0]}', row {row + 1}:"
-            f" '{labels.iloc[row]}' is not a class of this run"
-            f" ({', '.join(preprocessing.class_names)}); {int(is_unknown.sum())} such cell(s)."
-        )
+    refuse_cells(
+        ~labels.isin(preprocessing.class_names).to_numpy(),
+        labels,
+        f"{path}, target '{preprocessing.target_names[0]}'",
+        f"a class of this run ({', '.join(preprocessing.class_names)})",
+    )
     y = labels.map({name: c for c, name in enumerate(preprocessing.class_names)}).to_numpy(np.int64)
     return Rows(x_NF, y, preprocessing.task, str(path)), f"{len(frame)} rows of {path}"

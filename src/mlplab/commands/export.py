@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.errors import ConfigError
+from mlplab.commands.folder_arguments import check_output, kind, load_plugins, parse
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -22,27 +21,19 @@ def export(arguments: Sequence[str]) -> int:
     args = parse("export", export.__doc__ or "", arguments, _options)
     kind(args.folder)
     out: Path = args.out or args.folder / f"model{SUFFIX[args.format]}"
-    if out.exists() and not args.force:
-        raise ConfigError(
-            f"{out} already exists: choose another name with -o, or replace it with --force."
-        )
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
-    if args.best is not None and args.best < 1:
-        raise ConfigError(f"--best {args.best}: at least one job is needed.")
+    check_output(out, args.force, args.best)
     load_plugins(args.folder, args.plugin)
+    from mlplab.export import files
     from mlplab.export.columns import inputs
-    from mlplab.export.files import ROWS
-    from mlplab.export.files import export as write
     from mlplab.runs.ensemble import Predictor
 
     predictor = Predictor.from_folder(args.folder, args.best)
-    difference = write(predictor, args.format, out)
+    difference = files.export(predictor, args.format, out)
     for column in inputs(predictor.runs):
         print(f"  {column.name}: {_describe(column.kind, column.width)}")
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "the run"
     print(
-        f"equals {members} on {ROWS:,} random and edge rows: the largest difference is"
+        f"equals {members} on {files.ROWS:,} random and edge rows: the largest difference is"
         f" {difference:.2g}"
     )
     print(out)

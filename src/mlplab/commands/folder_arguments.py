@@ -58,6 +58,24 @@ def kind(folder: Path) -> str:
     )
 
 
+def require_run(folder: Path, what: str) -> None:
+    """Raise ConfigError unless the folder holds a run, which `what` needs."""
+    if kind(folder) != "run":
+        raise ConfigError(f"{folder} holds a sweep: {what} needs a run, such as {folder}/jobs/0.")
+
+
+def check_output(out: Path, force: bool, best: int | None) -> None:
+    """Raise ConfigError if the file OUT cannot be written, or --best names no job."""
+    if out.exists() and not force:
+        raise ConfigError(
+            f"{out} already exists: choose another name with -o, or replace it with --force."
+        )
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
+    if best is not None and best < 1:
+        raise ConfigError(f"--best {best}: at least one job is needed.")
+
+
 def load_plugins(folder: Path, files: Sequence[str]) -> None:
     """Load the plugins that the command line names.
 

@@ -18,6 +18,7 @@ from mlplab.config.composition import compose, hydra_search_path, prepare, split
 from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.config.search_path import config_folders, shipped_folder
 from mlplab.errors import ConfigError
+from mlplab.python_command import environment
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -80,13 +81,9 @@ def _hydra(arguments: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _argv(arguments: Sequence[str]) -> Iterator[None]:
     """Set sys.argv, which Hydra reads, and make Hydra raise its errors instead of printing them."""
-    argv, previous_full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [argv[0], *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        yield
+        with environment({"HYDRA_FULL_ERROR": "1"}):
+            yield
     finally:
         sys.argv = argv
-        del os.environ["HYDRA_FULL_ERROR"]
-        if previous_full_error is not None:
-            os.environ["HYDRA_FULL_ERROR"] = previous_full_error

@@ -15,6 +15,7 @@ from mlplab.config.root import DEFAULTS, GROUPS
 from mlplab.config.search_path import config_folders, file_label
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
+from mlplab.terminal.table import aligned
 
 Rows = list[tuple[str, ...]]
 
@@ -86,7 +87,7 @@ def _print_choice(choice: catalog.Choice) -> None:
     file = file_label(choice.file) if choice.file else "a plugin"
     print(f"{choice.group}={choice.name} ({file})")
     for note in choice.notes:
-        print(textwrap.fill(note, _width()))
+        print(textwrap.fill(note, max(60, shutil.get_terminal_size((140, 24)).columns)))
     if choice.group == "experiment":
         text = choice.file.read_text(encoding="utf-8") if choice.file else ""
         print("\n" + "\n".join(line for line in text.splitlines() if not line.startswith("#")))
@@ -97,23 +98,13 @@ def _print_choice(choice: catalog.Choice) -> None:
         )
 
 
-def _width() -> int:
-    return max(60, shutil.get_terminal_size((140, 24)).columns)
-
-
 def _print_table(rows: Rows) -> None:
     """Print aligned columns: colored and wrapped on a terminal, plain lines in a pipe."""
     if sys.stdout.isatty():
         _print_rich(rows)
         return
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
-    for row in rows:
-        print(
-            "  "
-            + "  ".join(
-                [*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]
-            ).rstrip()
-        )
+    for line in aligned(rows, left=[0, 1, 2]):
+        print("  " + line)
 
 
 def _print_rich(rows: Rows) -> None:

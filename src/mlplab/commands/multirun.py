@@ -40,16 +40,16 @@ def run(flags: Flags, allow_single_run: bool = False) -> int:
         )
     overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
     if search.is_search(overrides, dirs):
-        return _run_search(Search(overrides, dirs, flags.plugins))
+        requested = Search(overrides, dirs, flags.plugins)
+        folder = _launch(requested)
+        assert requested.ended is not None
+        return conclude_search(requested.ended, folder)
     task = Task(overrides, dirs, flags.plugins)
     if allow_single_run and len(task.jobs) == 1:
         from mlplab.commands.single_run import train_one
 
         return train_one(task.first)
-    folder = Path(str(task.first.sweep_dir))
-    if not run_sweep.can_join(folder):
-        check_folder(folder, "hydra.sweep.dir")
-    launch(task, folder)
+    folder = _launch(task)
     return conclude(
         task.ended
         or run_sweep.plan_from_existing(
@@ -57,16 +57,6 @@ def run(flags: Flags, allow_single_run: bool = False) -> int:
         ),
         folder,
     )
-
-
-def _run_search(task: Search) -> int:
-    """Run a search, and return the exit code."""
-    folder = Path(str(task.first.sweep_dir))
-    if not run_sweep.can_join(folder):
-        check_folder(folder, "hydra.sweep.dir")
-    launch(task, folder)
-    assert task.ended is not None
-    return conclude_search(task.ended, folder)
 
 
 def conclude_search(sweep: Sweep, folder: Path) -> int:
@@ -90,8 +80,9 @@ def conclude_search(sweep: Sweep, folder: Path) -> int:
     )
 
 
-def launch(task: Any, folder: Path) -> None:
-    """Run Hydra's multirun with the sweeper and launcher that the command line chooses.
+def _launch(task: Any) -> Path:
+    """Run Hydra's multirun with the sweeper and launcher that the command line chooses; return the
+    folder of the sweep.
 
     The result is in `task.ended`, its status `interrupted` after Ctrl-C. Every configuration that
     Hydra composes, those of jobs included, is checked before it is used.
@@ -101,6 +92,9 @@ def launch(task: Any, folder: Path) -> None:
 
     from mlplab.config.guarded_loader import GuardedLoader
 
+    folder = Path(str(task.first.sweep_dir))
+    if not run_sweep.can_join(folder):
+        check_folder(folder, "hydra.sweep.dir")
     prepare()
     # The folder's name contains the time and random digits, so it is fixed here for all later
     # compositions.
@@ -142,6 +136,7 @@ def launch(task: Any, folder: Path) -> None:
             if task.ended is None:
                 raise
             note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
+    return folder
 
 
 def conclude(sweep: Sweep, folder: Path) -> int:

@@ -4,7 +4,6 @@ or writing anything.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from mlplab.commands import flags as flags_module
@@ -12,6 +11,8 @@ from mlplab.config import plugins
 from mlplab.config.composition import split_search_path
 from mlplab.config.suggestions import listing
 from mlplab.errors import ConfigError
+from mlplab.terminal.output import count, duration
+from mlplab.terminal.table import aligned
 
 MAX_ROWS = 20
 
@@ -56,11 +57,11 @@ def plan(arguments: Sequence[str]) -> int:
                 description,
             ]
         )
-    _print_table(rows, left_aligned=(6,))
+    print("\n".join(aligned(rows, left=[6])))
     total = sum(cost.seconds for cost in costs)
-    jobs = _count(len(sweep_plan.jobs), "job")
-    populations = _count(len(sweep_plan.populations), "population")
-    print(f"{jobs} in {populations}, about {_duration(total)} here. Nothing was run.")
+    jobs = count(len(sweep_plan.jobs), "job")
+    populations = count(len(sweep_plan.populations), "population")
+    print(f"{jobs} in {populations}, about {duration(total)} here. Nothing was run.")
     return 0
 
 
@@ -71,16 +72,15 @@ def _print_jobs(sweep_plan: object) -> None:
     population_of = {
         number: unit.population for unit in sweep_plan.work_units for number in unit.jobs
     }
-    rows = [["job", *sweep_plan.keys, "population"]]
-    for job in sweep_plan.jobs[:MAX_ROWS]:
-        rows.append(
-            [
-                str(job.number),
-                *(_cell(value_of(job, key)) for key in sweep_plan.keys),
-                str(population_of[job.number]),
-            ]
-        )
-    _print_table(rows)
+    rows = [
+        [
+            str(job.number),
+            *(_cell(value_of(job, key)) for key in sweep_plan.keys),
+            str(population_of[job.number]),
+        ]
+        for job in sweep_plan.jobs[:MAX_ROWS]
+    ]
+    print("\n".join(aligned([["job", *sweep_plan.keys, "population"], *rows], left=[])))
     if len(sweep_plan.jobs) > MAX_ROWS:
         print(f"... and {len(sweep_plan.jobs) - MAX_ROWS} more")
 
@@ -93,23 +93,3 @@ def _cell(value: object) -> str:
         if isinstance(value, float)
         else str(value).replace(" ", "")
     )
-
-
-def _print_table(rows: Sequence[Sequence[str]], left_aligned: Sequence[int] = ()) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            f"{cell:<{width}}" if i in left_aligned else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    from mlplab.terminal.output import duration
-
-    return duration(seconds)

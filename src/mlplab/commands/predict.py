@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.commands.folder_arguments import check_output, kind, load_plugins, parse
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -31,12 +31,7 @@ def predict(arguments: Sequence[str]) -> int:
     out: Path = args.out
     if out.suffix not in SUFFIXES:
         raise ConfigError(f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}.")
-    if out.exists() and not args.force:
-        raise ConfigError(f"{out} already exists: choose another name, or replace it with --force.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
-    if args.best is not None and args.best < 1:
-        raise ConfigError(f"--best {args.best}: at least one job is needed.")
+    check_output(out, args.force, args.best)
     require("A data file", "files", "pandas", "pyarrow")
     load_plugins(args.folder, args.plugin)
     from mlplab.runs.ensemble import Predictor

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.commands.folder_arguments import load_plugins, parse, require_run
 from mlplab.errors import ConfigError
 
 
@@ -17,11 +17,7 @@ def rebuild_events(arguments: Sequence[str]) -> int:
     files are renamed so that TensorBoard ignores them.
     """
     args = parse("rebuild-events", rebuild_events.__doc__ or "", arguments)
-    if kind(args.folder) != "run":
-        raise ConfigError(
-            f"{args.folder} holds a sweep: rebuild-events needs a run, such as"
-            f" {args.folder}/jobs/0."
-        )
+    require_run(args.folder, "rebuild-events")
     if not (args.folder / "metrics.csv").is_file():
         raise ConfigError(
             f"{args.folder} has no metrics.csv to rebuild its events from (tracking=off writes"
@@ -30,8 +26,7 @@ def rebuild_events(arguments: Sequence[str]) -> int:
     load_plugins(args.folder, args.plugin)
     from mlplab import runs
 
-    with runs.RunFolder(args.folder) as owner:
-        owner.lock()
+    with runs.RunFolder.locked(args.folder):
         rows = rebuild(args.folder)
     print(f"{rows} rows; to restore pictures, run `mlplab report {args.folder}`")
     print(args.folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlplab.commands.folder_arguments import kind, load_plugins, parse
 from mlplab.errors import ConfigError
 from mlplab.extras import require
+from mlplab.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from mlplab.sweeps.report.results import Results
@@ -62,7 +63,6 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
-    from mlplab.terminal.progress import Progress
 
     run, study = revisit(folder)
     page = write_page(run, study)
@@ -113,7 +113,6 @@ def _write_pages(results: Results, pages: int) -> None:
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
     from mlplab.terminal.output import note
-    from mlplab.terminal.progress import Progress
 
     jobs = [job for group in results.groups for job in group.jobs if job.counts]
     jobs = jobs[:pages] if pages > 0 else jobs

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.commands.folder_arguments import load_plugins, parse, require_run
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ def rerun(arguments: Sequence[str]) -> int:
     compares all numbers with those of the run: the exit code is 1 if they differ.
     """
     args = parse("rerun", rerun.__doc__ or "", arguments, _options)
-    if kind(args.folder) != "run":
-        raise ConfigError(
-            f"{args.folder} holds a sweep: rerun needs a run, such as {args.folder}/jobs/0."
-        )
+    require_run(args.folder, "rerun")
     if args.check and args.changes:
         raise ConfigError(
             "--check compares a run with itself, so no key can be changed: omit the overrides or"

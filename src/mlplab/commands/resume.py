@@ -59,11 +59,13 @@ def resume_run(
 
     Raises ConfigError if a change would make it a different training.
     """
-    from mlplab import cli
+    from mlplab import experiment
+    from mlplab.commands.single_run import conclude
     from mlplab.config.builder import build
     from mlplab.config.edit_stored import apply_overrides
     from mlplab.config.stored import stored_config
     from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, RESUMABLE_KEYS
+    from mlplab.terminal.results import print_result
 
     settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
     changed_keys = [line.lstrip("+").partition("=")[0] for line in changes]
@@ -74,14 +76,8 @@ def resume_run(
                 f" training. Only {', '.join(RESUMABLE_KEYS)} can. To start a new run: mlplab rerun"
                 f" {folder} {' '.join(changes)}."
             )
-    from mlplab import experiment
-    from mlplab.terminal.results import print_result
-
     run = experiment.resume(
         folder, settings, step=step, allowed=RESUMABLE_KEYS if allow_config_change else changed_keys
     )
     print_result(run.summary)
-    if run.status == "interrupted":
-        print(f"continue with: mlplab resume {run.folder}")
-    print(run.folder)
-    return cli.exit_code(run.summary)
+    return conclude(run)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import Parser, kind
+from mlplab.commands.folder_arguments import Parser, kind, require_run
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
@@ -213,10 +213,7 @@ def _compare(arguments: Sequence[str]) -> int:
         "runs compare", arguments, lambda parser: parser.add_argument("folder", nargs=2, type=Path)
     )
     for folder in args.folder:
-        if kind(folder) != "run":
-            raise ConfigError(
-                f"{folder} holds a sweep: compare needs two runs, such as {folder}/jobs/0."
-            )
+        require_run(folder, "compare")
     from mlplab.runs.compare import side_by_side
 
     print("\n".join(side_by_side(*args.folder)))
@@ -258,8 +255,7 @@ def _delete(folder: Path) -> None:
     It is renamed first, so that an interruption leaves no partial folder under its name. Raises
     FolderInUseError.
     """
-    with RunFolder(folder) as owner:
-        owner.lock()
+    with RunFolder.locked(folder):
         staging_dir = folder.with_name(f".removed-{secrets.token_hex(4)}")
         os.rename(folder, staging_dir)
     shutil.rmtree(staging_dir)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlplab.cli import exit_code
 from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
+
+if TYPE_CHECKING:
+    from mlplab.runs.run import Run
 
 
 def train_one(composed: Composed) -> int:
@@ -34,6 +38,11 @@ def train_one(composed: Composed) -> int:
     run = experiment.run(settings, folder, cache=cache)
     print_result(run.summary)
     print_test_metrics(run, cache)
+    return conclude(run)
+
+
+def conclude(run: Run) -> int:
+    """Print how to continue an interrupted run and its folder; return the exit code."""
     if run.status == "interrupted":
         print(f"continue with: mlplab resume {run.folder}")
     print(run.folder)

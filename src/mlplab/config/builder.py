@@ -15,7 +15,8 @@ from mlplab.config.component import ConfigNode, build_component, construct
 from mlplab.config.composition import Composed
 from mlplab.config.root import COMPONENT_GROUPS, GROUPS, Root
 from mlplab.config.suggestions import did_you_mean, listing, shown
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, FolderError
+from mlplab.run_names import check_name
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
@@ -68,18 +69,14 @@ def _root(config: Mapping[str, object], composed: Composed) -> Root:
     root_rules = rules(Root)
     unknown = [key for key in config if key not in root_rules and key not in GROUPS]
     if unknown:
-        origin = composed.sources.origin(unknown[0])
         raise ConfigError(
-            f"`{unknown[0]}` is unknown{f' ({origin})' if origin else ''}: the configuration has no"
-            f" such group or key. {did_you_mean(unknown[0], [*root_rules, *GROUPS])}Groups:"
+            f"`{unknown[0]}` is unknown{composed.sources.remark(unknown[0])}: the configuration has"
+            f" no such group or key. {did_you_mean(unknown[0], [*root_rules, *GROUPS])}Groups:"
             f" {', '.join(GROUPS)}. Root keys: {', '.join(root_rules)}."
         )
     values = {key: config[key] for key in root_rules if key in config}
     if isinstance(values.get("name"), (int, float)) and not isinstance(values["name"], bool):
         values["name"] = str(values["name"])
-    from mlplab.errors import FolderError
-    from mlplab.run_names import check_name
-
     root = construct(Root, values, ConfigNode("", composed.sources))
     try:
         check_name(root.name or "run")

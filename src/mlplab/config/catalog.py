@@ -14,6 +14,7 @@ from pathlib import Path
 from mlplab.config import plugins
 from mlplab.config.root import COMPONENT_GROUPS, Root
 from mlplab.config.search_path import choice_files
+from mlplab.config.yaml_render import component_yaml, key_lines
 
 _LINE = re.compile(r"^(?P<key>\w+):(?P<value>(?: .*?)?)(?:\s+# (?P<comment>.*))?$")
 
@@ -54,8 +55,6 @@ def choices(group: str, folders: Sequence[Path]) -> dict[str, Choice]:
         for name, path in choice_files(group, folders).items()
     }
     for name, component in plugins.registered(group).items():
-        from mlplab.config.yaml_render import component_yaml
-
         by_name[name] = read(group, name, component_yaml(name, component), None)
     return dict(sorted(by_name.items()))
 
@@ -77,8 +76,6 @@ def read(group: str, name: str, text: str, file: Path | None) -> Choice:
 
 def root_keys() -> list[Key]:
     """Return the keys at the root of the configuration, without the groups."""
-    from mlplab.config.yaml_render import key_lines
-
     return list(read("", "", "\n".join(key_lines(Root)), None).keys)
 
 

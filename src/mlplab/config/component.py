@@ -34,8 +34,7 @@ class ConfigNode:
     def describe(self, key: str = "") -> str:
         """Return the path and the origin, such as "`optimizer.lr` (override `optimizer.lr=-1`)"."""
         node = self.child(key) if key else self
-        origin = node.sources.origin(node.path)
-        return f"`{node.path}`" + (f" ({origin})" if origin else "")
+        return f"`{node.path}`{node.sources.remark(node.path)}"
 
 
 def build_component(group: str, values: Mapping[str, Any], node: ConfigNode) -> Any:

@@ -289,8 +289,7 @@ def _resolve(
                 else "cannot be resolved"
             )
             path = getattr(error, "full_key", None) or key
-            origin = sources.origin(path)
             raise ConfigError(
-                f"`{path}` {kind}{f' ({origin})' if origin else ''}: {str(error).splitlines()[0]}."
+                f"`{path}` {kind}{sources.remark(path)}: {str(error).splitlines()[0]}."
             ) from error
     return config

@@ -44,11 +44,10 @@ def _check_monitor(settings: Settings, sources: Sources) -> None:
     monitor, kind = settings.training.monitor, settings.dataset.task_kind
     metrics = _METRICS.get(kind, (monitor,))
     if monitor != "auto" and monitor not in metrics:
-        origin = sources.origin("training.monitor")
         raise ConfigError(
-            f"`training.monitor = {monitor}`{f' ({origin})' if origin else ''} cannot be measured:"
-            f" dataset={settings.choice('dataset')} is a {kind} task, for which training.monitor is"
-            f" one of auto, {', '.join(metrics)}."
+            f"`training.monitor = {monitor}`{sources.remark('training.monitor')} cannot be"
+            f" measured: dataset={settings.choice('dataset')} is a {kind} task, for which"
+            f" training.monitor is one of auto, {', '.join(metrics)}."
         )
 
 
@@ -57,10 +56,9 @@ def _check_size(settings: Settings, sources: Sources) -> None:
     widths = [1, *(layer.units for layer in settings.layers[:-1]), 1]
     num_parameters = sum(a * b + b for a, b in pairwise(widths))
     if num_parameters > MAX_PARAMETERS:
-        origin = sources.origin("model.hidden")
         gigabytes = 4 * num_parameters * (2 if settings.dtype == "float64" else 1) / 1e9
         raise ConfigError(
-            f"`model.hidden`{f' ({origin})' if origin else ''} makes a network of at least"
+            f"`model.hidden`{sources.remark('model.hidden')} makes a network of at least"
             f" {num_parameters:.2g} parameters, {gigabytes:.2g} GB for the weights alone; mlplab"
             f" trains at most {MAX_PARAMETERS:.0e}. Choose smaller widths, such as"
             " model.hidden=64-64."
@@ -85,8 +83,7 @@ def _check_device(settings: Settings, sources: Sources) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        origin = sources.origin("device")
         raise ConfigError(
-            f"`device = cuda`{f' ({origin})' if origin else ''}: torch {torch.__version__} finds no"
+            f"`device = cuda`{sources.remark('device')}: torch {torch.__version__} finds no"
             " CUDA device here. device=auto or device=cpu trains on the CPU."
         )

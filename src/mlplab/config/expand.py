@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.composition import compose, split_search_path
-from mlplab.config.overrides import check_overrides, parse_overrides
+from mlplab.config.overrides import check_overrides, is_sweep_key, parse_overrides
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
 from mlplab.config.sweep_options import MAX_JOBS, Sweep
@@ -39,9 +39,9 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
     run_overrides = [
         override
         for override in parsed
-        if not (override.is_hydra_override() or _is_sweep_override(override))
+        if not (override.is_hydra_override() or is_sweep_key(override))
     ]
-    sweep_lines = [override.input_line or "" for override in parsed if _is_sweep_override(override)]
+    sweep_lines = [override.input_line or "" for override in parsed if is_sweep_key(override)]
     has_seeds = any(override.key_or_group in ("seeds", "sweep.seeds") for override in parsed)
     nodes: dict[Job, tuple[Sweep, dict[str, Any]]] = {}
     jobs: dict[Job, None] = {}
@@ -60,10 +60,6 @@ def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> 
         if len(jobs) > MAX_JOBS:
             raise _too_many(len(jobs))
     return list(jobs)
-
-
-def _is_sweep_override(override: Override) -> bool:
-    return override.key_or_group == "seeds" or override.key_or_group.partition(".")[0] == "sweep"
 
 
 def _product(parsed: Sequence[Override]) -> list[Job]:

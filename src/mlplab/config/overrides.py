@@ -109,6 +109,11 @@ def to_hydra(overrides: Iterable[Override]) -> list[str]:
     return lines
 
 
+def is_sweep_key(override: Override) -> bool:
+    """Whether the override sets `seeds` or a key of the node `sweep`."""
+    return override.key_or_group == "seeds" or override.key_or_group.partition(".")[0] == "sweep"
+
+
 def _refuse_code(override: Override, line: str) -> None:
     for key in re.split(r"[.\[\]/@]+", f"{override.key_or_group}@{override.package or ''}"):
         if key in FORBIDDEN:

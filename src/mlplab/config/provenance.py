@@ -39,6 +39,11 @@ class Sources:
                 return label
         return ""
 
+    def remark(self, path: str) -> str:
+        """Return the origin in parentheses, after a space; empty if unknown."""
+        origin = self.origin(path)
+        return f" ({origin})" if origin else ""
+
     def file(self, group: str) -> Path | None:
         """Return the file of the group's choice; None if there is none."""
         name = self.choices.get(group)

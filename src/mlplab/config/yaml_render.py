@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 
+from mlplab.io.files import yaml_line
 from mlplab.schema import Component, Rule, meaning, rules
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
@@ -60,13 +61,10 @@ def _or_missing(value: object, rule: Rule) -> str:
 
 
 def value_yaml(value: object) -> str:
-    """Return a value on one line that YAML 1.1 parsers read back as the same value."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(value_yaml, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {value_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, float):
-        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # 1e-08 is a string in YAML 1.1
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
-        return value
-    return json.dumps(value)
+    """Return a value as one line of YAML, with quotes only around strings that need them."""
+    return yaml_line(value, _text)
+
+
+def _text(value: str) -> str:
+    is_plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT
+    return value if is_plain else json.dumps(value)

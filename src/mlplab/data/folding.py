@@ -39,8 +39,7 @@ def held_out_rows(
 
     _check(table, groups, kfold.folds)
     rows, labels = np.arange(len(table.y)), table.y if table.task.classifies else None
-    kind: Any
-    kind = (
+    kind: Any = (
         (StratifiedGroupKFold if labels is not None else GroupKFold)
         if groups is not None
         else StratifiedKFold

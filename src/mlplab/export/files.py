@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import torch
 
+from mlplab.cli import version
 from mlplab.data.tabular.columns import CATEGORY
 from mlplab.errors import DataError
 from mlplab.export.checking import TOLERANCE, difference, random_rows
@@ -84,7 +85,7 @@ def metadata(runs: Sequence[Run]) -> dict[str, str]:
     """Return the metadata of the file: strings, most of them JSON, by key."""
     preprocessing = runs[0].preprocessing
     return {
-        "mlplab": _version(),
+        "mlplab": version(),
         "task": preprocessing.task.kind,
         "classes": json.dumps(preprocessing.class_names),
         "targets": json.dumps(preprocessing.target_names),
@@ -99,12 +100,6 @@ def metadata(runs: Sequence[Run]) -> dict[str, str]:
         ),
         "models": str(len(runs)),
     }
-
-
-def _version() -> str:
-    from mlplab.cli import version
-
-    return version()
 
 
 def _module_and_rows(

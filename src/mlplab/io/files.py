@@ -8,7 +8,8 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -115,6 +116,20 @@ def yaml_text(value: object) -> str:
     )
 
 
+def yaml_line(value: Any, text: Callable[[str], str] = json.dumps) -> str:
+    """Return a value as one line that YAML 1.1 parsers read back as the same value: JSON, except
+    that a float needs a decimal point, or 1e-08 would be a string. `text` writes strings and keys.
+    """
+    if isinstance(value, Mapping):
+        items = (f"{text(str(key))}: {yaml_line(item, text)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(yaml_line(item, text) for item in value) + "]"
+    if isinstance(value, float):
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    return text(value) if isinstance(value, str) else json.dumps(value)
+
+
 def parse_yaml(text: str) -> Any:
     """Parse YAML into plain values with PyYAML's safe loader (the C version if available)."""
     import yaml
@@ -133,8 +148,6 @@ def _dumper() -> Any:
     A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
     1e-3 unquoted; OmegaConf reads that as 0.001.
     """
-    import re
-
     import yaml
 
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -146,7 +159,21 @@ def _dumper() -> Any:
     return Dumper
 
 
-class AppendFile:
+class Closing:
+    """A resource that is closed at the end of its `with` block."""
+
+    def close(self) -> None:
+        """Release the resource; closing it again does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class AppendFile(Closing):
     """A file that grows by complete chunks.
 
     When `append` returns, the operating system has the chunk; if it fails (a full disk), the file
@@ -192,12 +219,6 @@ class AppendFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def save_weights(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Prepared
 from mlplab.data.tabular.encoder import Encoder
@@ -35,6 +37,12 @@ class Preprocessing:
             prepared.target_scaler,
             prepared.encoder,
         )
+
+    def in_target_units(self, values: np.ndarray) -> np.ndarray:
+        """Return scaled values [N, T] in the units of the target; probabilities stay unchanged."""
+        if self.task.classifies or self.target_scaler is None:
+            return values
+        return self.target_scaler.invert(values)
 
     def to_json(self) -> str:
         """Return the form that is stored in the metadata of weights.safetensors."""

@@ -27,10 +27,6 @@ class Column:
     units: tuple[int, ...]
     total: int
 
-    @property
-    def title(self) -> str:
-        return "input" if self.layer == 0 else f"layer {self.layer}"
-
 
 @dataclass(frozen=True)
 class Diagram:

@@ -8,7 +8,7 @@ Shapes: N examples, F features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,16 +95,7 @@ def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plan
     positions = plane.project(scaled_NF)
     low, high = positions.min(0), positions.max(0)
     margin = 0.06 * np.maximum(high - low, 1e-9 + 1e-6 * np.abs(high))
-    return Plane(
-        plane.kind,
-        plane.origin_F,
-        plane.axes_2F,
-        scaler,
-        plane.names,
-        low - margin,
-        high + margin,
-        plane.note,
-    )
+    return replace(plane, low=low - margin, high=high + margin)
 
 
 def principal_axes(x_NF: Floats, count: int) -> tuple[Floats, float]:

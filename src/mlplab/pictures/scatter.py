@@ -96,11 +96,9 @@ def ring_points(axes: Axes, points_N2: Floats) -> None:
 def set_plane_axes(axes: Axes, study: Study) -> None:
     """Set the limits and labels of the axes to those of the plane."""
     left, right, bottom, top = study.plane.extent
-    axes.set_xlim(left, right)
-    axes.set_xlabel(study.plane.names[0])
+    axes.set(xlim=(left, right), xlabel=study.plane.names[0])
     if study.plane.dimensions == 2:
-        axes.set_ylim(bottom, top)
-        axes.set_ylabel(study.plane.names[1])
+        axes.set(ylim=(bottom, top), ylabel=study.plane.names[1])
         if 1 / 3 < (right - left) / (top - bottom) < 3:
             axes.set_box_aspect((top - bottom) / (right - left))
 

@@ -61,8 +61,8 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
     best_frame = rows.index(study.best_frame)
     _maps(pack, shown, diagram, size)
     _weights(pack, shown, diagram)
-    splits = [split for split in ("train", study.eval_split) if split in study.splits]
-    splits = list(dict.fromkeys(splits))
+    candidates = dict.fromkeys(("train", study.eval_split))
+    splits = [split for split in candidates if split in study.splits]
     _points(pack, shown, splits)
     spaces = _spaces(pack, shown, diagram, splits, best_frame)
     description = {

@@ -118,7 +118,7 @@ class Predictor:
             group_scores.append(
                 np.stack(
                     [
-                        self._to_target_units(distinct[index], member_values)
+                        distinct[index].preprocessing.in_target_units(member_values)
                         for index, member_values in zip(indices, predicted_MNC, strict=True)
                     ]
                 )
@@ -129,16 +129,6 @@ class Predictor:
             run_folder = str(run.folder) if len(ordered) > 1 else ""
             check_finite_outputs(scores_NC, source, 1 + _first_row(frame), run_folder)
         return scores_MNC.mean(0), scores_MNC.std(0)
-
-    @staticmethod
-    def _to_target_units(run: Run, values: np.ndarray) -> np.ndarray:
-        """Values in the units of the target."""
-        preprocessing = run.preprocessing
-        return (
-            values
-            if preprocessing.task.classifies or preprocessing.target_scaler is None
-            else preprocessing.target_scaler.invert(values)
-        )
 
     def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
         """Return predictions as a data frame: the class and one probability per class, or one value

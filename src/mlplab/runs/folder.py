@@ -10,9 +10,9 @@ import re
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 from mlplab.errors import FolderError, FolderInUseError
+from mlplab.io.files import Closing
 from mlplab.run_names import check_name
 
 try:
@@ -26,7 +26,7 @@ _NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class RunFolder:
+class RunFolder(Closing):
     """A run's folder, owned while its lock file is locked.
 
     The kernel releases the lock when the process ends, however it ends, so there are no stale
@@ -36,6 +36,13 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = -1
+
+    @classmethod
+    def locked(cls, path: Path) -> RunFolder:
+        """Lock an existing folder and return it. Raises FolderInUseError as `lock` does."""
+        folder = cls(path)
+        folder.lock()
+        return folder
 
     def lock(self, *, fresh: bool = False) -> None:
         """Lock the folder. Raises FolderInUseError if another process, or another RunFolder of this
@@ -85,12 +92,6 @@ class RunFolder:
 
     def __fspath__(self) -> str:
         return str(self.path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _open_lock(path: Path) -> tuple[int, bool]:

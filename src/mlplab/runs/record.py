@@ -53,22 +53,21 @@ class Record:
             history_buffer.names,
         )
         level = LEVELS.index(settings.tracking.level)
+        last_step = history_buffer.rows[-1].step if history_buffer.rows else None
         self.started = time.monotonic()
         if resumed:
-            record_resume(
-                folder, settings, history_buffer.rows[-1].step if history_buffer.rows else 0
-            )
+            record_resume(folder, settings, last_step or 0)
         else:
             write_config_and_provenance(folder, settings, data_hash)
         self.metrics = (
             _metrics_file(folder / "metrics.csv", history_buffer, resumed) if level >= 1 else None
         )
         self.events = (
-            EventWriter(folder, _next_step(history_buffer) if resumed else None)
+            EventWriter(folder, (0 if last_step is None else last_step + 1) if resumed else None)
             if level >= 2
             else None
         )
-        if self.events is not None and not history_buffer.rows:
+        if self.events is not None and last_step is None:
             write_event_header(self.events, settings, HParams.of_run(settings, self.names))
 
     def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
@@ -124,10 +123,6 @@ class Record:
 
 def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
     return [(row.epoch, row.step, *row.values[:, 0].tolist()) for row in rows]
-
-
-def _next_step(history_buffer: HistoryBuffer) -> int:
-    return history_buffer.rows[-1].step + 1 if history_buffer.rows else 0
 
 
 def _metrics_file(path: Path, history_buffer: HistoryBuffer, resumed: bool) -> MetricsFile:

@@ -90,12 +90,7 @@ class Run:
         units of the target.
         """
         outputs = self._predict_scaled(scaled_NF).numpy()
-        scaler = self.preprocessing.target_scaler
-        return np.asarray(
-            outputs
-            if self.preprocessing.task.classifies or scaler is None
-            else scaler.invert(outputs)
-        )
+        return np.asarray(self.preprocessing.in_target_units(outputs))
 
     def _features(self, x: ArrayLike) -> np.ndarray:
         """Features [N, F] from an array, or, if the run was trained on a file, from a data frame
@@ -128,8 +123,7 @@ class Run:
         check_finite_outputs(outputs.numpy(), "x", first=0)
         if self.preprocessing.task.classifies:
             return np.asarray(outputs.argmax(-1).numpy())
-        scaler = self.preprocessing.target_scaler
-        values = np.asarray(scaler.invert(outputs.numpy()) if scaler else outputs.numpy())
+        values = np.asarray(self.preprocessing.in_target_units(outputs.numpy()))
         check_finite_outputs(values, "x", first=0)
         return values
 
@@ -181,7 +175,7 @@ def _module(settings: Settings, preprocessing: Preprocessing) -> nn.Sequential:
 
 def _history(folder: Path) -> History:
     if not (folder / "metrics.csv").exists():
-        return History((), np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 0)))
+        return History.empty()
     columns = read_metrics(folder / "metrics.csv")
     names = tuple(name for name in columns if name not in ("epoch", "step"))
     epoch, step = (np.array(columns[key], dtype=float).astype(int) for key in ("epoch", "step"))

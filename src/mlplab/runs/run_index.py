@@ -76,11 +76,9 @@ def entries(root: Path, jobs: bool = False) -> list[Entry]:
 
 
 def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
-    inside: list[Path] = []
     names: dict[str, os.DirEntry[str]] = {}
     with contextlib.suppress(OSError), os.scandir(root) as scan:
-        for entry in scan:
-            names[entry.name] = entry
+        names |= {entry.name: entry for entry in scan}
     for name in ("plan.yaml", "config.yaml"):
         if name in names:
             last = names.get("summary.json", names.get("results.csv", names[name]))
@@ -107,13 +105,7 @@ def flat_config(folder: Path) -> dict[str, object]:
 
     Empty if the file is missing, damaged or above 1 MiB.
     """
-    path = folder / "config.yaml"
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return {}
-        return dict(_flatten(parse_yaml(path.read_text(encoding="utf-8")), ""))
-    except Exception:  # whatever a damaged file raises
-        return {}
+    return dict(_flatten(_read_yaml(folder / "config.yaml"), ""))
 
 
 def user_overrides(folder: Path) -> tuple[str, ...]:
@@ -121,20 +113,21 @@ def user_overrides(folder: Path) -> tuple[str, ...]:
 
     Empty if the file is missing, damaged or above 1 MiB.
     """
-    path = folder / "overrides.yaml"
-    try:
-        overrides = (
-            parse_yaml(path.read_text(encoding="utf-8"))
-            if path.stat().st_size <= _MAX_BYTES
-            else None
-        )
-    except Exception:  # whatever a damaged file raises
-        return ()
+    overrides = _read_yaml(folder / "overrides.yaml")
     return (
         tuple(str(override) for override in overrides if not str(override).startswith("hydra."))
         if isinstance(overrides, list)
         else ()
     )
+
+
+def _read_yaml(path: Path) -> object:
+    """The content of a file; None if it is missing, damaged or above 1 MiB."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_BYTES else ""
+        return parse_yaml(text)
+    except Exception:  # whatever a damaged file raises
+        return None
 
 
 def _flatten(tree: object, prefix: str) -> Iterator[tuple[str, object]]:

@@ -20,7 +20,7 @@ from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.config.search_path import config_folders
 from mlplab.errors import ConfigError
 from mlplab.extras import require
-from mlplab.python_command import safe_path
+from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan import Options, job_hash
 from mlplab.sweeps.report import results as reporting
@@ -181,7 +181,7 @@ def sweep(task: object, config: DictConfig, launcher: Launcher) -> Sequence[JobR
     ]
     _fix_ray_config(launcher)
     try:
-        with safe_path():  # for the processes that the launcher starts
+        with environment(SAFE_PATH):  # for the processes that the launcher starts
             return launcher.launch(parsed, initial_job_idx=0)
     except KeyboardInterrupt:
         mlplab_task.ended = run_sweep.write_reports(plan, folder, interrupted=True)

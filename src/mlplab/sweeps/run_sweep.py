@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +41,7 @@ class Sweep:
     @property
     def counts(self) -> dict[str, int]:
         """Number of jobs with each status."""
-        statuses = [job.status for job in self.results.jobs]
-        return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+        return Counter(job.status for job in self.results.jobs)
 
 
 def write_sweep_plan(
@@ -116,15 +116,12 @@ def _lock_plan(folder: Path) -> RunFolder:
     """Lock the folder while its plan is changed, waiting up to 10 s for another process."""
     import time
 
-    owner = RunFolder(folder)
     for _ in range(100):
         try:
-            owner.lock()
-            return owner
+            return RunFolder.locked(folder)
         except FolderError:
             time.sleep(0.1)
-    owner.lock()
-    return owner
+    return RunFolder.locked(folder)
 
 
 def _note_changes(plan: Plan, old_hashes: set[str]) -> None:

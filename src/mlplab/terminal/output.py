@@ -36,6 +36,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def count(number: int, noun: str) -> str:
+    """Format a number of things: 1 job, 2 jobs, 1,000 jobs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """Format seconds as minutes:seconds, or hours:minutes:seconds from one hour."""
     whole = round(seconds)

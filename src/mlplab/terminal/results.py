@@ -13,6 +13,7 @@ from mlplab.terminal.output import (
     GREEN,
     RED,
     YELLOW,
+    count,
     digits,
     duration,
     is_terminal,
@@ -20,6 +21,7 @@ from mlplab.terminal.output import (
     plain,
     say,
 )
+from mlplab.terminal.table import aligned
 
 _SPLITS = ("train", "val", "test")
 _VERDICTS = {
@@ -56,13 +58,10 @@ def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
     for group in _column_groups(
         widths, first, shutil.get_terminal_size().columns if is_terminal(stream) else None
     ):
-        lines.append(
-            paint(" " * first + "".join(f"  {name:>{widths[name]}}" for name in group), DIM, stream)
-        )
-        for split in splits:
-            line = f"{split:<{first}}" + "".join(
-                f"  {table[name].get(split, '-'):>{widths[name]}}" for name in group
-            )
+        rows = [[split, *(table[name].get(split, "-") for name in group)] for split in splits]
+        header, *body = aligned([["", *group], *rows], left=[0])
+        lines.append(paint(header, DIM, stream))
+        for split, line in zip(splits, body, strict=True):
             lines.append(paint(line, BOLD, stream) if split == "test" else line)
     return lines
 
@@ -85,9 +84,13 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
     status = plain(str(summary.get("status", "done")))
     prefix, color = _VERDICTS.get(status, (f"{status} after", RED))
     facts = [
-        _count(summary.get("epochs"), "epoch"),
+        count(summary["epochs"], "epoch") if summary.get("epochs") is not None else None,
         f"best epoch {summary['best_epoch']}" if summary.get("best_epoch") is not None else None,
-        _count(summary.get("num_parameters"), "parameter"),
+        (
+            count(summary["num_parameters"], "parameter")
+            if summary.get("num_parameters") is not None
+            else None
+        ),
         (
             f"one of {summary['population']} trained together"
             if (summary.get("population") or 1) > 1
@@ -99,7 +102,3 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
     return paint(f"{prefix} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
         f": {details}" if details else ""
     )
-
-
-def _count(number: int | None, noun: str) -> str | None:
-    return None if number is None else f"{number:,} {noun}{'' if number == 1 else 's'}"

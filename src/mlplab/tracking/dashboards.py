@@ -6,6 +6,7 @@ Shapes: N examples, V components of a vector, D thresholds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -110,7 +111,8 @@ def write_projector(
     make_folder(folder / "projector")
     names = list(labels)
     rows = [
-        "\t".join(_cell(labels[name][i]) for name in names) for i in range(len(labels[names[0]]))
+        "\t".join(re.sub(r"[\t\n\r]", " ", cell) for cell in cells)
+        for cells in zip(*labels.values(), strict=True)
     ]
     # a single column has no header: TensorBoard would read it as a label
     header = ["\t".join(names)] if len(names) > 1 else []
@@ -134,10 +136,6 @@ def write_projector(
             lines.append(f'  sprite {{\n    image_path: "projector/sprites.png"\n{size}\n  }}')
         embeddings.append("embeddings {\n" + "\n".join(lines) + "\n}\n")
     write_text_atomic(folder / "projector_config.pbtxt", "".join(embeddings))
-
-
-def _cell(value: str) -> str:
-    return value.replace("\t", " ").replace("\n", " ").replace("\r", " ")
 
 
 def _sprite_sheet(sprites_NHW: NDArray[np.float64]) -> bytes:

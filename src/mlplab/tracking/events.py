@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlplab.io.files import AppendFile
+from mlplab.io.files import AppendFile, Closing
 from mlplab.tracking import summaries
 from mlplab.tracking.records import frame
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_TAG_LENGTH = 200
 
 
-class EventWriter:
+class EventWriter(Closing):
     """A new event file in `folder`, readable after every call.
 
     `purge_step` is the step at which a resumed run continues; TensorBoard ignores later values in
@@ -148,12 +148,6 @@ class EventWriter:
     def close(self) -> None:
         """Close the file; closing it again does nothing."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def write_history(

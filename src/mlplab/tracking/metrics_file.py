@@ -7,15 +7,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from mlplab.io.files import AppendFile, write_bytes_atomic
+from mlplab.io.files import AppendFile, Closing, write_bytes_atomic
 
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 """First characters of text that a spreadsheet would run as a formula."""
 
 
-class MetricsFile:
+class MetricsFile(Closing):
     """A CSV file with the columns epoch, step and `columns`, written row by row.
 
     Reading a number gives the same bits; NaN and infinities are written as nan and inf, and missing
@@ -52,12 +52,6 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file; closing it again does nothing."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def bulk_metrics(

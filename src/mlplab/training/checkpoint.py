@@ -111,8 +111,7 @@ def restore(loop: Loop, tree: Tree, rows: Sequence[Row]) -> None:
         raise StateError(
             f"The state does not belong to this training: {type(error).__name__}: {error}"
         ) from error
-    for row in rows:
-        loop.history_buffer.append(row)
+    loop.history_buffer.rows += rows
 
 
 def _restored(whole: Population, tree: Tree) -> Population:

@@ -89,6 +89,12 @@ class History:
     time: np.ndarray
     values: np.ndarray
 
+    @classmethod
+    def empty(cls, names: tuple[str, ...] = ()) -> History:
+        """Return a history without evaluations."""
+        none = np.zeros(0, int)
+        return cls(names, none, none, np.zeros(0), np.zeros((0, len(names))))
+
     def __getitem__(self, name: str) -> np.ndarray:
         if name in ("epoch", "step"):
             return self.epoch if name == "epoch" else self.step
@@ -116,9 +122,6 @@ class HistoryBuffer:
         self.starts: list[int] = []  # epoch at which each member started; empty: all at 0
         self.per_epoch = 0  # steps per epoch, set if there are starts
 
-    def append(self, row: Row) -> None:
-        self.rows.append(row)
-
     def histories(self, members: Sequence[int] | None = None) -> list[History]:
         """Return one history per member, of all members or of those listed.
 
@@ -129,15 +132,7 @@ class HistoryBuffer:
             np.arange(self.num_members) if members is None else np.asarray(members, dtype=np.int64)
         )
         if not self.rows:
-            empty = np.zeros(0)
-            none = History(
-                self.names,
-                empty.astype(int),
-                empty.astype(int),
-                empty,
-                np.zeros((0, len(self.names))),
-            )
-            return [none] * len(indices)
+            return [History.empty(self.names)] * len(indices)
         column = np.full(self.num_members, -1)  # of each member among the histories, -1: none
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)

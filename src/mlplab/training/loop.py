@@ -99,10 +99,6 @@ class Loop:
         """Set the steps at which members end: they are evaluated even in the middle of an epoch."""
         self._last_steps = set(last_steps)
 
-    def read(self) -> None:
-        """Read all pending measurements to the host."""
-        self._read(now=True)
-
     def _epoch(self) -> None:
         """Train the remaining batches of the epoch."""
         population, per_epoch = self.population, self.population.batches.per_epoch
@@ -115,8 +111,10 @@ class Loop:
                 self.lr = self._lr(step - 1)
             if population.dropout is not None:
                 population.dropout.step = step
-            due = self._due(per_epoch)
-            before_KP = population.theta_KP.clone() if due else None
+            due = self.step % (per_epoch * population.training.evaluate_every) == 0
+            before_KP = (
+                population.theta_KP.clone() if due or self.step in self._last_steps else None
+            )
             population.theta_KP, population.optimizer_state, objective_K = (
                 population.optimizer.step(
                     population.theta_KP,
@@ -145,12 +143,6 @@ class Loop:
         objective.batch = batch if group is None else group.shard(batch)
         if population.dropout is not None:
             population.dropout.first = 0 if group is None else group.offset
-
-    def _due(self, per_epoch: int) -> bool:
-        return (
-            self.step % (per_epoch * self.population.training.evaluate_every) == 0
-            or self.step in self._last_steps
-        )
 
     def _lr(self, t: int | Tensor) -> Number:
         population = self.population
@@ -233,7 +225,8 @@ class Loop:
                 lr,
             )
         )
-        self._read()
+        if time.monotonic() - self._last_read > READ_SECONDS:
+            self.read()
         for observer in self.observers:
             observer(population, self.epoch, self.step)
 
@@ -277,14 +270,13 @@ class Loop:
         )
         return measured_3KP.square_() @ self.membership_PL
 
-    def _read(self, now: bool = False) -> None:
+    def read(self) -> None:
         """Read the pending rows to the host and pass them to the listener."""
-        if not self._pending or not (now or time.monotonic() - self._last_read > READ_SECONDS):
+        if not self._pending:
             return
         rows = [pending.row() for pending in self._pending]
         self._pending, self._last_read = [], time.monotonic()
-        for row in rows:
-            self.history_buffer.append(row)
+        self.history_buffer.rows += rows
         if self.listener is not None:
             self.listener(rows, self.history_buffer.names)
 

@@ -54,10 +54,7 @@ class Population:
     start_K: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.objective = self._objective()
-
-    def _objective(self) -> Objective:
-        return Objective(
+        self.objective = Objective(
             self.network,
             self.scoring.loss,
             self.training,
@@ -153,7 +150,7 @@ def build(
         training.min_delta,
     )
     units = [
-        _units(step, s.schedule, batches.per_epoch)
+        float(step if s.schedule.unit == "step" else math.ceil(step / batches.per_epoch))
         for step, s in zip(last_steps, settings, strict=True)
     ]
     return Population(
@@ -191,10 +188,6 @@ def _stack_training(settings: Sequence[Settings], device: torch.device) -> Train
 
 def _last_step(training: Training, per_epoch: int) -> int:
     return training.steps if training.steps is not None else training.epochs * per_epoch
-
-
-def _units(last_step: int, schedule: Schedule, per_epoch: int) -> float:
-    return float(last_step if schedule.unit == "step" else math.ceil(last_step / per_epoch))
 
 
 def _data(

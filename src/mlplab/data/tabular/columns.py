@@ -142,6 +142,18 @@ def check_numbers(values: np.ndarray, name: str, source: str) -> None:
         )
 
 
+def refuse_cells(
+    wrong_N: np.ndarray, values: pd.Series, where: str, expected: str, advice: str = ""
+) -> None:
+    """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
+    if wrong_N.any():
+        row = int(wrong_N.argmax())
+        raise DataError(
+            f"{where}, row {row + 1}: '{values.iloc[row]}' is not {expected};"
+            f" {int(wrong_N.sum())} such cell(s).{advice}"
+        )
+
+
 def select_feature_names(
     available: Sequence[str],
     requested: Sequence[str] | None,

@@ -64,7 +64,6 @@ def read_table(dataset: File) -> RawTable:
     )
     result = read(dataset.path, form)
     frame, notes, given_split = result.frame, list(result.notes), None
-    frame.columns = [str(name) for name in frame.columns]
     other_paths = {
         split: path
         for split, path in (("val", dataset.val_path), ("test", dataset.test_path))
@@ -86,7 +85,6 @@ def _concatenate(
     start = len(frame)
     for split, path in other_paths.items():
         result = read(path, form)
-        result.frame.columns = [str(name) for name in result.frame.columns]
         absent = sorted(set(frame.columns) - set(result.frame.columns))
         if absent:
             raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {source}.")

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.table import Floats
-from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, Column, check_numbers
+from mlplab.data.tabular.columns import (
+    BOOLEAN,
+    CATEGORY,
+    DATE,
+    NUMBER,
+    Column,
+    check_numbers,
+    refuse_cells,
+)
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.errors import DataError
 
@@ -152,11 +160,15 @@ class ColumnEncoder:
         missing = moments.isna().to_numpy()
         if missing.any() and self.fill is None:
             raise DataError(missing_cells_message(self.name, missing, source))
-        columns = []
-        for i, date_field in enumerate(self.date_fields):
-            numbers = getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan)
-            median = self.date_medians[i] if self.date_medians else 0.0
-            columns.append(np.where(missing, median, numbers))
+        medians = self.date_medians or (0.0,) * len(self.date_fields)
+        columns = [
+            np.where(
+                missing,
+                median,
+                getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan),
+            )
+            for date_field, median in zip(self.date_fields, medians, strict=True)
+        ]
         if self.indicator:
             columns.append(missing.astype(np.float64))
         stacked: Floats = np.stack(columns, 1)
@@ -190,13 +202,8 @@ def parse_numbers(values: pd.Series, source: str) -> Floats:
     numbers = pd.to_numeric(
         values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
     ).to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(numbers) & values.notna().to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{source}, column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not a"
-            f" number; {int(wrong.sum())} such cell(s)."
-        )
+    wrong_N = np.isnan(numbers) & values.notna().to_numpy()
+    refuse_cells(wrong_N, values, f"{source}, column '{values.name}'", "a number")
     return np.asarray(numbers, np.float64)
 
 
@@ -373,8 +380,8 @@ def _fit_dates(values: pd.Series, name: str, impute: bool, has_missing: bool) ->
     import pandas as pd
 
     moments = pd.to_datetime(values, errors="coerce")
-    date_fields = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1]
-    date_fields = date_fields or ["year"]
+    varying = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1]
+    date_fields = varying or ["year"]
     medians = tuple(float(getattr(moments.dt, date_field).median()) for date_field in date_fields)
     return ColumnEncoder(
         name,

@@ -27,11 +27,14 @@ SUPPORTED_FORMATS = (
 
 @dataclass(frozen=True)
 class ReadResult:
-    """The rows of a file, and notes on how the file is written."""
+    """The rows of a file, whose columns have strings as names, and notes on how it is written."""
 
     frame: pd.DataFrame
     path: Path
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.frame.columns = [str(name) for name in self.frame.columns]
 
 
 def read(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.data.table import SPLITS, Floats, Ints
-from mlplab.data.tabular.columns import check_numbers, require_column
+from mlplab.data.tabular.columns import check_numbers, refuse_cells, require_column
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,14 +64,13 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
     columns = []
     for name in names:
         numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        wrong = np.isnan(numbers)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(
-                f"{source}, target '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
-                f" number; {int(wrong.sum())} such cell(s). If these are classes, set"
-                " dataset.task=classification."
-            )
+        refuse_cells(
+            np.isnan(numbers),
+            frame[name],
+            f"{source}, target '{name}'",
+            "a number",
+            " If these are classes, set dataset.task=classification.",
+        )
         check_numbers(numbers, name, source)
         columns.append(numbers)
     return np.stack(columns, 1)
@@ -104,14 +103,9 @@ def split_from_column(values: pd.Series, source: str) -> dict[str, Ints]:
     Raises DataError if a cell names no split, or no row is for training.
     """
     splits = values.astype(str).str.strip().str.lower().map(_SPLIT_NAMES)
-    wrong = splits.isna().to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{source}, split column '{values.name}', row {row + 1}: '{values.iloc[row]}' is not"
-            f" train, val or test; {int(wrong.sum())} such cell(s)."
-        )
+    where = f"{source}, split column '{values.name}'"
+    refuse_cells(splits.isna().to_numpy(), values, where, "train, val or test")
     rows_of_split = {name: np.flatnonzero((splits == name).to_numpy()) for name in SPLITS}
     if not len(rows_of_split["train"]):
-        raise DataError(f"{source}, split column '{values.name}': no cell is train.")
+        raise DataError(f"{where}: no cell is train.")
     return {name: rows for name, rows in rows_of_split.items() if len(rows)}

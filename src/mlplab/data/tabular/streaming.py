@@ -41,7 +41,7 @@ def read_chunks(
     try:
         if inner == ".parquet":
             for batch in arrow_module("parquet").ParquetFile(path).iter_batches(CHUNK_ROWS):
-                yield _with_string_names(batch.to_pandas())
+                yield batch.to_pandas().rename(columns=str)
             return
         if inner in TEXT_SUFFIXES:
             yield from _text_chunks(path, form, encoder, text_columns)
@@ -50,12 +50,7 @@ def read_chunks(
         raise
     except Exception as error:
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
-    yield _with_string_names(read(path, form).frame)
-
-
-def _with_string_names(frame: pd.DataFrame) -> pd.DataFrame:
-    frame.columns = [str(name) for name in frame.columns]
-    return frame
+    yield read(path, form).frame
 
 
 def _text_chunks(
@@ -66,7 +61,7 @@ def _text_chunks(
     dialect = sniff(path, form)
     # pyarrow streams UTF-8 only; files in other encodings are small in practice
     if dialect.encoding not in ("utf-8", "utf-8-sig"):
-        yield _with_string_names(read(path, form).frame)
+        yield read(path, form).frame
         return
     kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
     types: dict[str, pa.DataType] = {
@@ -88,4 +83,4 @@ def _text_chunks(
     reader = arrow_module("csv").open_csv(str(path), **options)
     for batch in reader:
         if batch.num_rows:
-            yield _with_string_names(batch.to_pandas())
+            yield batch.to_pandas().rename(columns=str)

@@ -27,6 +27,7 @@ from mlplab.validation import KFold
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlplab.data.tabular.data_report import DataReport
     from mlplab.data.tabular.table_options import TabularDataset
 
 MIN_ROWS = 3
@@ -184,14 +185,7 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
         dataset.scaling,
         int(rng.integers(2**31)),
     )
-    encoded_NF = encoder.apply(table.frame, table.source, consume=True)
-    return Split(
-        rows,
-        encoder,
-        _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
-        encoded_NF,
-        report,
-    )
+    return _encoded(table, rows, encoder, dataset, report, consume=True)
 
 
 def split_folds(
@@ -230,19 +224,23 @@ def split_folds(
             for rows in rows_of_folds
         ]
     )
-    splits = []
-    for rows, encoder in zip(rows_of_folds, encoders, strict=True):
-        encoded_NF = encoder.apply(table.frame, table.source)
-        splits.append(
-            Split(
-                rows,
-                encoder,
-                _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
-                encoded_NF,
-                report,
-            )
-        )
-    return splits
+    return [
+        _encoded(table, rows, encoder, dataset, report)
+        for rows, encoder in zip(rows_of_folds, encoders, strict=True)
+    ]
+
+
+def _encoded(
+    table: RawTable,
+    rows: Mapping[str, Ints],
+    encoder: Encoder,
+    dataset: TabularDataset,
+    report: DataReport,
+    consume: bool = False,
+) -> Split:
+    encoded_NF = encoder.apply(table.frame, table.source, consume)
+    scaler = _scaler(encoder, encoded_NF, rows["train"], dataset.scaling)
+    return Split(rows, encoder, scaler, encoded_NF, report)
 
 
 def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:

@@ -5,7 +5,7 @@ Shapes: K members, B examples in the batch, H hidden units, Q learnable paramete
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class Activation(Component):
     formula: ClassVar[str]
     derivative: ClassVar[str]
     output_range: ClassVar[str]
+    torch_class: ClassVar[type[nn.Module] | None] = None  # takes the hyperparameters in order
 
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
         """Return the hidden vectors, [K, B, H] in the dtype of z.
@@ -39,7 +40,9 @@ class Activation(Component):
 
     def module(self) -> nn.Module:
         """Return the function of one member as a torch module, torch's class if it has one."""
-        return Elementwise(self)
+        if self.torch_class is None:
+            return Elementwise(self)
+        return self.torch_class(*(float(getattr(self, field.name)) for field in fields(self)))
 
     def num_parameters(self) -> int:
         """The number of parameters that the activation learns per layer."""

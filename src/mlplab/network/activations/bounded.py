@@ -62,12 +62,10 @@ class Sigmoid(Activation):
     formula: ClassVar[str] = "1 / (1 + exp(-x))"
     derivative: ClassVar[str] = "f(x) * (1 - f(x))"
     output_range: ClassVar[str] = "(0, 1)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Sigmoid
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return torch.sigmoid(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Sigmoid()
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,10 @@ class Tanh(Activation):
     formula: ClassVar[str] = "(exp(x) - exp(-x)) / (exp(x) + exp(-x))"
     derivative: ClassVar[str] = "1 - f(x)^2"
     output_range: ClassVar[str] = "(-1, 1)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Tanh
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return torch.tanh(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Tanh()
 
 
 @dataclass(frozen=True)
@@ -132,12 +128,10 @@ class Softsign(Activation):
     formula: ClassVar[str] = "x / (1 + |x|)"
     derivative: ClassVar[str] = "1 / (1 + |x|)^2"
     output_range: ClassVar[str] = "(-1, 1)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Softsign
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.softsign(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Softsign()
 
 
 @dataclass(frozen=True)
@@ -167,6 +161,7 @@ class Hardtanh(Activation):
     formula: ClassVar[str] = "min(max(x, min_val), max_val)"
     derivative: ClassVar[str] = "1 if min_val < x < max_val, 0 beyond"
     output_range: ClassVar[str] = "[min_val, max_val]"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardtanh
 
     min_val: Number = number(-1.0, "lower limit of the output")
     max_val: Number = number(1.0, "upper limit of the output")
@@ -185,9 +180,6 @@ class Hardtanh(Activation):
             return torch.where(z_KBH <= low, low, torch.where(z_KBH >= high, high, z_KBH))
         return F.hardtanh(z_KBH, low, high)
 
-    def module(self) -> nn.Module:
-        return nn.Hardtanh(float(self.min_val), float(self.max_val))
-
 
 @dataclass(frozen=True)
 class Hardsigmoid(Activation):
@@ -201,9 +193,7 @@ class Hardsigmoid(Activation):
     formula: ClassVar[str] = "min(max(x + 3, 0), 6) / 6"
     derivative: ClassVar[str] = "1/6 if -3 < x < 3, 0 beyond"
     output_range: ClassVar[str] = "[0, 1]"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardsigmoid
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.hardsigmoid(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Hardsigmoid()

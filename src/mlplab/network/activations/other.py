@@ -27,12 +27,10 @@ class Identity(Activation):
     formula: ClassVar[str] = "x"
     derivative: ClassVar[str] = "1"
     output_range: ClassVar[str] = "(-inf, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Identity
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return z_KBH
-
-    def module(self) -> nn.Module:
-        return nn.Identity()
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,10 @@ class Tanhshrink(Activation):
     formula: ClassVar[str] = "x - tanh(x)"
     derivative: ClassVar[str] = "tanh(x)^2"
     output_range: ClassVar[str] = "(-inf, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Tanhshrink
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.tanhshrink(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Tanhshrink()
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,7 @@ class Softshrink(Activation):
     formula: ClassVar[str] = "x - lambd if x > lambd, x + lambd if x < -lambd, 0 between"
     derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
     output_range: ClassVar[str] = "(-inf, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Softshrink
 
     lambd: Number = number(0.5, "distance that values move; smaller values become 0", at_least=0)
 
@@ -71,9 +68,6 @@ class Softshrink(Activation):
             lambd_K11 = fit(self.lambd, z_KBH)
             return (z_KBH - z_KBH.sign() * lambd_K11).masked_fill(z_KBH.abs() <= lambd_K11, 0)
         return F.softshrink(z_KBH, self.lambd)
-
-    def module(self) -> nn.Module:
-        return nn.Softshrink(float(self.lambd))
 
 
 @dataclass(frozen=True)
@@ -86,6 +80,7 @@ class Hardshrink(Activation):
     formula: ClassVar[str] = "x if |x| > lambd, 0 between"
     derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
     output_range: ClassVar[str] = "(-inf, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardshrink
 
     lambd: Number = number(0.5, "values up to this magnitude become 0", at_least=0)
 
@@ -93,9 +88,6 @@ class Hardshrink(Activation):
         if isinstance(self.lambd, Tensor):
             return z_KBH.masked_fill(z_KBH.abs() <= fit(self.lambd, z_KBH), 0)
         return F.hardshrink(z_KBH, self.lambd)
-
-    def module(self) -> nn.Module:
-        return nn.Hardshrink(float(self.lambd))
 
 
 @dataclass(frozen=True)

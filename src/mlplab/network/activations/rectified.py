@@ -28,12 +28,10 @@ class Relu(Activation):
     formula: ClassVar[str] = "max(0, x)"
     derivative: ClassVar[str] = "0 if x <= 0, 1 if x > 0"
     output_range: ClassVar[str] = "[0, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.ReLU
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.relu(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.ReLU()
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class LeakyRelu(Activation):
     formula: ClassVar[str] = "x if x > 0, negative_slope * x if x <= 0"
     derivative: ClassVar[str] = "1 if x > 0, negative_slope if x <= 0"
     output_range: ClassVar[str] = "(-inf, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.LeakyReLU
 
     negative_slope: Number = number(0.01, "slope below zero", at_least=0)
 
@@ -72,9 +71,6 @@ class LeakyRelu(Activation):
         if isinstance(self.negative_slope, Tensor):
             return torch.where(z_KBH > 0, z_KBH, z_KBH * fit(self.negative_slope, z_KBH))
         return F.leaky_relu(z_KBH, self.negative_slope)
-
-    def module(self) -> nn.Module:
-        return nn.LeakyReLU(float(self.negative_slope))
 
 
 @dataclass(frozen=True)
@@ -120,12 +116,10 @@ class Relu6(Activation):
     formula: ClassVar[str] = "min(max(0, x), 6)"
     derivative: ClassVar[str] = "1 if 0 < x < 6, 0 beyond"
     output_range: ClassVar[str] = "[0, 6]"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.ReLU6
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.relu6(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.ReLU6()
 
 
 @dataclass(frozen=True)
@@ -138,6 +132,7 @@ class Elu(Activation):
     formula: ClassVar[str] = "x if x > 0, alpha * (exp(x) - 1) if x <= 0"
     derivative: ClassVar[str] = "1 if x > 0, alpha * exp(x) if x <= 0"
     output_range: ClassVar[str] = "(-alpha, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.ELU
 
     alpha: Number = number(1.0, "minus the value far below zero", above=0)
 
@@ -145,9 +140,6 @@ class Elu(Activation):
         if isinstance(self.alpha, Tensor):
             return torch.where(z_KBH > 0, z_KBH, F.elu(z_KBH) * fit(self.alpha, z_KBH))
         return F.elu(z_KBH, self.alpha)
-
-    def module(self) -> nn.Module:
-        return nn.ELU(float(self.alpha))
 
 
 @dataclass(frozen=True)
@@ -161,12 +153,10 @@ class Selu(Activation):
     formula: ClassVar[str] = "scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0"
     derivative: ClassVar[str] = "scale if x > 0, scale * alpha * exp(x) if x <= 0"
     output_range: ClassVar[str] = "(-1.758, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.SELU
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.selu(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.SELU()
 
 
 @dataclass(frozen=True)
@@ -181,6 +171,7 @@ class Celu(Activation):
     formula: ClassVar[str] = "x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0"
     derivative: ClassVar[str] = "1 if x > 0, exp(x / alpha) if x <= 0"
     output_range: ClassVar[str] = "(-alpha, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.CELU
 
     alpha: Number = number(
         1.0, "minus the value far below zero, and how slowly it is reached", above=0
@@ -189,6 +180,3 @@ class Celu(Activation):
     def value(self, z_KBH: Tensor) -> Tensor:
         below_KBH = F.elu(z_KBH * fit(1 / self.alpha, z_KBH)) * fit(self.alpha, z_KBH)
         return torch.where(z_KBH > 0, z_KBH, below_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.CELU(float(self.alpha))

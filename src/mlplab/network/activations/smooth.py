@@ -52,12 +52,10 @@ class Silu(Activation):
     formula: ClassVar[str] = "x * sigmoid(x)"
     derivative: ClassVar[str] = "sigmoid(x) * (1 + x * (1 - sigmoid(x)))"
     output_range: ClassVar[str] = "[-0.278, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.SiLU
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.silu(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.SiLU()
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,10 @@ class Mish(Activation):
     formula: ClassVar[str] = "x * tanh(softplus(x))"
     derivative: ClassVar[str] = "t + x * (1 - t^2) * sigmoid(x), t = tanh(softplus(x))"
     output_range: ClassVar[str] = "[-0.309, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Mish
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.mish(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Mish()
 
 
 @dataclass(frozen=True)
@@ -89,6 +85,7 @@ class Softplus(Activation):
     formula: ClassVar[str] = "log(1 + exp(beta * x)) / beta"
     derivative: ClassVar[str] = "sigmoid(beta * x)"
     output_range: ClassVar[str] = "(0, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Softplus
 
     beta: Number = number(1.0, "sharpness of the bend", above=0)
 
@@ -98,9 +95,6 @@ class Softplus(Activation):
             scaled_KBH = z_KBH * beta_K11
             return torch.where(scaled_KBH > 20, z_KBH, F.softplus(scaled_KBH) / beta_K11)
         return F.softplus(z_KBH, self.beta)
-
-    def module(self) -> nn.Module:
-        return nn.Softplus(float(self.beta))
 
 
 @dataclass(frozen=True)
@@ -131,12 +125,10 @@ class Hardswish(Activation):
     formula: ClassVar[str] = "x * min(max(x + 3, 0), 6) / 6"
     derivative: ClassVar[str] = "0 if x < -3, x / 3 + 1/2 if -3 < x < 3, 1 if x > 3"
     output_range: ClassVar[str] = "[-0.375, inf)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardswish
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.hardswish(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.Hardswish()
 
 
 @dataclass(frozen=True)
@@ -149,12 +141,10 @@ class LogSigmoid(Activation):
     formula: ClassVar[str] = "log(1 / (1 + exp(-x)))"
     derivative: ClassVar[str] = "1 - sigmoid(x)"
     output_range: ClassVar[str] = "(-inf, 0)"
+    torch_class: ClassVar[type[nn.Module] | None] = nn.LogSigmoid
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return F.logsigmoid(z_KBH)
-
-    def module(self) -> nn.Module:
-        return nn.LogSigmoid()
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,7 @@ def curves(study: Study, frame: int) -> Figure | None:
         )
         best = int(study.frames.epoch[study.best_frame])
         axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(metric)
+        axes.set(xlabel="epoch", ylabel=metric)
         faint_grid(axes)
     panels[0].legend(loc="best")
     headline(

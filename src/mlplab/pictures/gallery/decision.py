@@ -34,15 +34,9 @@ def decision(study: Study, frame: int) -> Figure | None:
     """P(class | x) over the plane, or the fitted curve or surface, with the points of the
     evaluation split.
     """
-    draw = (
-        _values
-        if not study.classifies
-        else _classes_2d
-        if study.plane.dimensions == 2
-        else _classes_1d
-    )
+    on_line, on_plane = (_classes_1d, _classes_2d) if study.classifies else (_values_1d, _values_2d)
     fig = figure(6.4, 5.3, right=1.2 if study.classifies and len(study.classes) > 2 else 0.3)
-    remark = draw(study, frame, fig)
+    remark = (on_line if study.plane.dimensions == 1 else on_plane)(study, frame, fig)
     epoch = int(study.frames.epoch[frame])
     headline(
         fig,
@@ -147,14 +141,6 @@ def _classes_1d(study: Study, frame: int, fig: Figure) -> str:
     return f"ticks: {len(points):,} {study.eval_split} points"
 
 
-def _values(study: Study, frame: int, fig: Figure) -> str:
-    return (
-        _values_1d(study, frame, fig)
-        if study.plane.dimensions == 1
-        else _values_2d(study, frame, fig)
-    )
-
-
 def _values_1d(study: Study, frame: int, fig: Figure) -> str:
     names = study.prepared.target_names[:4]
     grid, points = study.plane.grid(LINE_SIZE), study.points(study.eval_split, 500)
@@ -179,8 +165,7 @@ def _values_1d(study: Study, frame: int, fig: Figure) -> str:
         )
         low, high = points.y[:, target].min(), points.y[:, target].max()
         margin = 0.15 * max(high - low, 1e-12)
-        axes.set_ylim(low - margin, high + margin)
-        axes.set_ylabel(name)
+        axes.set(ylim=(low - margin, high + margin), ylabel=name)
         faint_grid(axes)
     set_plane_axes(panels[-1], study)
     panels[0].legend(loc="best")

@@ -62,8 +62,7 @@ def health(study: Study, frame: int) -> Figure | None:
     )
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
     _spread(panels[1, 1], study, layers, layer_colors, frame)
-    handles = panels[0, 1].get_legend_handles_labels()
-    fig.legend(*handles, loc="upper right")
+    fig.legend(*panels[0, 1].get_legend_handles_labels(), loc="upper right")
     left_out = f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
     headline(
         fig,
@@ -76,10 +75,12 @@ def health(study: Study, frame: int) -> Figure | None:
 
 def _activations(axes: Axes, study: Study, layers: list[int], layer_colors: Colors) -> None:
     """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
-    axes.set_title("flat activations (lines), dead units (dots)")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("fraction")
-    axes.set_ylim(-0.03, 1.03)
+    axes.set(
+        title="flat activations (lines), dead units (dots)",
+        xlabel="epoch",
+        ylabel="fraction",
+        ylim=(-0.03, 1.03),
+    )
     faint_grid(axes)
     hidden = [layer for layer in layers if layer < len(study.network.layers)]
     if not hidden:
@@ -140,8 +141,7 @@ def _norms(
             label="output layer" if layer == last else f"layer {layer}",
         )
     logarithmic(axes)
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
+    axes.set(title=title, xlabel="epoch")
     faint_grid(axes)
 
 
@@ -171,6 +171,5 @@ def _spread(axes: Axes, study: Study, layers: list[int], layer_colors: Colors, f
                 medianprops={"color": INK},
             )
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.set_xlabel("layer")
-    axes.set_title("weights: start (pale), best epoch (full)")
+    axes.set(xlabel="layer", title="weights: start (pale), best epoch (full)")
     faint_grid(axes)

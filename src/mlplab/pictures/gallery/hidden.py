@@ -139,8 +139,10 @@ def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) 
         return  # with more classes the line of a single unit separates nothing
     low, high = positions.min(0), positions.max(0)
     margin = 0.08 * np.maximum(high - low, 1e-6)
-    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
-    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    axes.set(
+        xlim=(low[0] - margin[0], high[0] + margin[0]),
+        ylim=(low[1] - margin[1], high[1] + margin[1]),
+    )
     for unit in range(min(weight.shape[1], MAX_LINES)):
         (a, b), c = weight[:, unit], bias[unit]
         normal = np.array([a, b]) / max(a * a + b * b, 1e-18)

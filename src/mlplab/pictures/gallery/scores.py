@@ -61,8 +61,7 @@ def confusion(study: Study, frame: int) -> Figure | None:
         ha="right" if max(map(len, names)) > 4 else "center",
     )
     axes.set_yticks(range(count), names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     fig.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.8)
     accuracy = float((predicted == points.y).mean())
     left_out = (
@@ -116,10 +115,7 @@ def roc(study: Study, frame: int) -> Figure | None:
         (left, "false positive rate", "true positive rate"),
         (right, "recall", "precision"),
     ):
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.04)
+        axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
         faint_grid(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)

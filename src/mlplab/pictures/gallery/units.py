@@ -56,9 +56,11 @@ def units(study: Study, frame: int) -> Figure | None:
             va="bottom",
             fontsize=9.5,
         )
-    axes.set_xlim(-1.75, (columns - 1) * LAYER_DISTANCE + 1.75)
-    axes.set_ylim(-tallest / 2 - 0.2, tallest / 2 + 0.9)
-    axes.set_aspect("equal")
+    axes.set(
+        xlim=(-1.75, (columns - 1) * LAYER_DISTANCE + 1.75),
+        ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.9),
+        aspect="equal",
+    )
     epoch = int(study.frames.epoch[frame])
     key = (
         "units: blue is positive, white zero, orange negative; lines: weights, blue positive,"

@@ -41,8 +41,7 @@ def activations() -> Figure:
         axes.plot(line, slope.numpy(), color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.axvline(0, color=SOFT, linewidth=0.5)
-        axes.set_xlim(-X_LIMIT, X_LIMIT)
-        axes.set_ylim(-2.2, 2.2)
+        axes.set(xlim=(-X_LIMIT, X_LIMIT), ylim=(-2.2, 2.2))
         caption(
             axes,
             textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...")

@@ -188,6 +188,8 @@ def _surface(axes: Axes, surface: Surface) -> None:
     axes.plot(*surface.start, "X", color="white", markeredgecolor=INK, markersize=9, zorder=6)
     for minimum in surface.minima:
         axes.plot(*minimum, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    axes.set_title(f"{surface.name}, {STEPS * surface.step_multiplier:,} steps")
+    axes.set(
+        xlim=(left, right),
+        ylim=(bottom, top),
+        title=f"{surface.name}, {STEPS * surface.step_multiplier:,} steps",
+    )

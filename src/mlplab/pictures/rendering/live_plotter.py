@@ -85,7 +85,7 @@ class LivePlotter:
         frames = snapshot(population, epoch, step)
         if self._study is None:
             self._study = Study(
-                self.member.settings, self.member.prepared, frames, 0, _empty_history()
+                self.member.settings, self.member.prepared, frames, 0, History.empty()
             )
         return self._study.with_frames(frames)
 
@@ -114,10 +114,3 @@ class LivePlotter:
         FinalFigures(
             self.folder, self.events, self.log, self.picture_budget, self._step_images
         ).draw(study, quiet)
-
-
-def _empty_history() -> History:
-    import numpy as np
-
-    empty = np.zeros(0)
-    return History((), empty.astype(int), empty.astype(int), empty, np.zeros((0, 0)))

@@ -19,14 +19,10 @@ class Budget:
         self.fraction, self.expected = fraction, expected
         self.started, self.spent = time.monotonic(), 0.0
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the creation of the budget."""
-        return time.monotonic() - self.started
-
     def allows(self) -> bool:
         """Return whether the next work fits into the budget."""
-        return self.spent + self.expected <= self.fraction * self.elapsed
+        elapsed = time.monotonic() - self.started
+        return self.spent + self.expected <= self.fraction * elapsed
 
     @contextlib.contextmanager
     def spend(self) -> Iterator[None]:

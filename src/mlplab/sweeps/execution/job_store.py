@@ -66,9 +66,13 @@ class JobStore:
             return False
         return is_recent and (self.summary(number) or {}).get("status") == "failed"
 
-    def missing(self, numbers: Iterable[int]) -> list[int]:
-        """The jobs that are not finished."""
-        return [number for number in numbers if not self.finished(number)]
+    def missing(self, numbers: Iterable[int], since: float | None = None) -> list[int]:
+        """The jobs that are not finished, without those that failed after `since`."""
+        return [
+            number
+            for number in numbers
+            if not self.finished(number) and not self.failed_since(number, since)
+        ]
 
     @contextlib.contextmanager
     def staging_dir(self) -> Iterator[Path]:
@@ -78,8 +82,7 @@ class JobStore:
         folder = self.folder / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
         folder.mkdir()
         try:
-            with RunFolder(folder) as owner:
-                owner.lock()
+            with RunFolder.locked(folder):
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -87,8 +90,7 @@ class JobStore:
     def clean_stale_staging(self) -> None:
         """Remove the staging folders of processes that were killed."""
         for folder in self.folder.glob(f"{_STAGING}-*"):
-            with contextlib.suppress(OSError, ValueError), RunFolder(folder) as owner:
-                owner.lock()
+            with contextlib.suppress(OSError, ValueError), RunFolder.locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, filled: Path, number: int) -> bool:
@@ -140,11 +142,10 @@ class JobStore:
     def lock_work_unit(self, number: int) -> Iterator[bool]:
         """Hold the lock of a work unit; yields False if another process holds it."""
         folder = make_folder(self.folder / ".locks" / str(number), self.folder)
-        with contextlib.ExitStack() as stack:
-            owner = stack.enter_context(RunFolder(folder))
-            try:
-                owner.lock()
-            except FolderInUseError:
-                yield False
-                return
+        try:
+            owner = RunFolder.locked(folder)
+        except FolderInUseError:
+            yield False
+            return
+        with owner:
             yield True

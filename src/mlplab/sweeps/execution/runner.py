@@ -143,11 +143,7 @@ class Runner:
         """Jobs of the work unit that are not finished and have not failed in a worker of this
         sweep's driver.
         """
-        return [
-            number
-            for number in self.job_store.missing(unit.jobs)
-            if not self.job_store.failed_since(number, self.since)
-        ]
+        return self.job_store.missing(unit.jobs, self.since)
 
     def _resume_saved(self, tried: set[int]) -> None:
         """Finish populations of the current work unit that another process saved and abandoned."""
@@ -249,12 +245,15 @@ class Runner:
         """
         started = time.monotonic()
         try:
-            with self.crash_log.in_progress(
-                self.work_unit.number,
-                [job.number for job, _ in members],
-                saved.step if saved is not None else 0,
+            with (
+                self.crash_log.in_progress(
+                    self.work_unit.number,
+                    [job.number for job, _ in members],
+                    saved.step if saved is not None else 0,
+                ),
+                determinism(members[0][1].settings.deterministic),
             ):
-                self._train(members, saved)
+                self._train_population(members, saved)
             return
         # a checkpoint of another version or machine
         except (CheckpointError, StateError) as error:
@@ -314,12 +313,6 @@ class Runner:
             checkpointer.restore(loop, saved)
             note(f"{len(members)} jobs resume at step {saved.step}")
         return checkpointer
-
-    def _train(
-        self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None = None
-    ) -> None:
-        with determinism(members[0][1].settings.deterministic):
-            self._train_population(members, saved)
 
     def _train_population(
         self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None

@@ -77,11 +77,7 @@ class WorkerPool:
 
     def _remaining(self) -> list[int]:
         """Jobs that are not finished and have not failed since this driver started."""
-        return [
-            number
-            for number in self.job_store.missing(job.number for job in self.plan.jobs)
-            if not self.job_store.failed_since(number, self.since)
-        ]
+        return self.job_store.missing((job.number for job in self.plan.jobs), self.since)
 
     def _start(self, engine: Engine, numbers: range) -> list[Handle]:
         """Start the workers with these numbers, as one array if the engine supports arrays."""

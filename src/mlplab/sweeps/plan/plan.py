@@ -311,11 +311,9 @@ def _as_override(label: str, settings: Settings) -> str | None:
 
 def swept_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The keys in which jobs differ, in order of appearance, given the overrides of each job."""
-    values: dict[str, set[str | None]] = {}
     tables = [dict(_split(override) for override in of_job) for of_job in overrides]
-    for key in dict.fromkeys(key for table in tables for key in table):
-        values[key] = {table.get(key) for table in tables}
-    return tuple(key for key, choices in values.items() if len(choices) > 1)
+    keys = dict.fromkeys(key for table in tables for key in table)
+    return tuple(key for key in keys if len({table.get(key) for table in tables}) > 1)
 
 
 def _split(override: str) -> tuple[str, str]:

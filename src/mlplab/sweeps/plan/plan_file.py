@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from mlplab.config.batch_compose import build_many
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
-from mlplab.io.files import parse_yaml, write_text_atomic, yaml_text
+from mlplab.io.files import parse_yaml, write_text_atomic, yaml_line, yaml_text
 from mlplab.io.reading import reading
 from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit, job_hash
 
@@ -68,31 +67,9 @@ def plan_text(plan: Plan) -> str:
 
 
 def _block(key: str, rows: Sequence[Mapping[str, object]]) -> str:
-    return f"{key}:\n" + "".join(f"- {_flow(row)}\n" for row in rows) if rows else f"{key}: []\n"
-
-
-def _flow(value: object) -> str:
-    """A value as one line of YAML: JSON, except that YAML 1.1 requires a decimal point and a signed
-    exponent in a float.
-    """
-    if isinstance(value, float):
-        text = repr(value)
-        return (
-            text
-            if "." in text or "n" in text
-            else text.replace("e", ".0e")
-            if "e" in text
-            else text + ".0"
-        )
-    if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(f"{json.dumps(str(key))}: {_flow(item)}" for key, item in value.items())
-            + "}"
-        )
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=True)
+    return (
+        f"{key}:\n" + "".join(f"- {yaml_line(row)}\n" for row in rows) if rows else f"{key}: []\n"
+    )
 
 
 def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, object]], list[dict[str, object]]]:

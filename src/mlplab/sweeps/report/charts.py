@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mlplab.errors import DamagedFileError
 from mlplab.io.reading import reading
-from mlplab.sweeps.report.results import Group, Results
+from mlplab.sweeps.report.results import Group, Results, is_number
 from mlplab.sweeps.report.statistics import student
 from mlplab.sweeps.report.text_table import value_text
 from mlplab.terminal.output import note
@@ -173,11 +173,7 @@ def _ordered(groups: Sequence[Group], key: str) -> list[Any]:
     """Return the values along an axis: numbers sorted, others in the order of the jobs."""
     first = sorted(groups, key=lambda group: group.jobs[0].number)
     values = list({value_text(group.values[key]): group.values[key] for group in first}.values())
-    return sorted(values) if all(_numeric(value) for value in values) else values
-
-
-def _numeric(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return sorted(values) if all(is_number(value) for value in values) else values
 
 
 def _logarithmic(values: Sequence[float]) -> bool:
@@ -196,7 +192,7 @@ def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[
     values = _ordered(groups, keys[0])
     by_value = {value_text(group.values[keys[0]]): group for group in groups}
     ordered_groups = [by_value[value_text(value)] for value in values]
-    numeric = all(_numeric(value) for value in values)
+    numeric = all(is_number(value) for value in values)
     statistics = [group.statistics(results.headline) for group in ordered_groups]
     return {
         "kind": "points",
@@ -244,11 +240,11 @@ def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dic
     dimensions: list[dict[str, object]] = []
     for key in keys:
         values = _ordered(groups, key)
-        if all(_numeric(value) for value in values) and not _logarithmic(values):
+        if all(is_number(value) for value in values) and not _logarithmic(values):
             dimensions.append({"label": key, "values": [group.values[key] for group in groups]})
             continue
         texts = [value_text(value) for value in values]
-        numeric = all(_numeric(value) for value in values)
+        numeric = all(is_number(value) for value in values)
         ticks = [math.log10(value) for value in values] if numeric else list(range(len(values)))
         tick_of = dict(zip(texts, ticks, strict=True))
         dimensions.append(

@@ -21,11 +21,6 @@ def collect(plan: Plan, folder: Path) -> Results:
     return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
 
 
-def _folds(job: Job) -> dict[str, int]:
-    kfold = job.settings.validation
-    return {"folds": kfold.folds} if isinstance(kfold, KFold) else {}
-
-
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
     """Return the result of one job, read from its folder."""
     summary: Mapping[str, Any] = job_store.summary(job.number) or {
@@ -36,6 +31,9 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
         name: float("nan") if value is None else float(value)
         for name, value in (summary.get("metrics") or {}).items()
     }
+    facts = {key: summary[key] for key in _FACTS if key in summary}
+    if isinstance(job.settings.validation, KFold):
+        facts["folds"] = job.settings.validation.folds
     return JobResult(
         number=job.number,
         status=str(summary["status"]),
@@ -44,5 +42,5 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
         metrics=metrics,
         overrides=job.overrides,
         folder=job_store.job_folder(job.number),
-        facts={**{key: summary[key] for key in _FACTS if key in summary}, **_folds(job)},
+        facts=facts,
     )

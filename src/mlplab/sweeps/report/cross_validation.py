@@ -45,20 +45,17 @@ class CrossValidation:
     def lines(self) -> list[str]:
         """Return the lines of the printed table."""
         labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
+        header = [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest"]
+        numbers = {
+            name: [stats.mean, stats.half_width, stats.std, stats.low, stats.high]
+            + [scores[name] for scores in self.baselines.values()]
+            for name, stats in self.metrics.items()
+        }
         rows = [
-            [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest", *self.baselines]
+            [labels.get(name, name), *("-" if n is None else f"{n:.4g}" for n in row)]
+            for name, row in numbers.items()
         ]
-        for name, stats in self.metrics.items():
-            numbers = (stats.mean, stats.half_width, stats.std, stats.low, stats.high)
-            baseline_cells = [f"{scores[name]:.4g}" for scores in self.baselines.values()]
-            rows.append(
-                [
-                    labels.get(name, name),
-                    *("-" if number is None else f"{number:.4g}" for number in numbers),
-                    *baseline_cells,
-                ]
-            )
-        return aligned(rows)
+        return aligned([[*header, *self.baselines], *rows])
 
     def to_json(self) -> dict[str, object]:
         """Return the content of cross_validation.json."""

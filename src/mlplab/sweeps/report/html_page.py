@@ -43,18 +43,14 @@ def page(results: Results, plotly: str) -> str:
         counts=Counter(job.status for job in results.jobs),
         command=command,
         best=results.groups[0].statistics(results.headline) if command else None,
-        data=_data(results),
+        data={
+            "headline": results.headline,
+            "higher": results.higher_is_better,
+            "groups": group_table(results),
+            "jobs": job_table(results),
+            "failures": failure_table(results),
+            "curves": curves(results),
+            "axes": axes(results),
+        },
         plotly=plotly,
     )
-
-
-def _data(results: Results) -> dict[str, object]:
-    return {
-        "headline": results.headline,
-        "higher": results.higher_is_better,
-        "groups": group_table(results),
-        "jobs": job_table(results),
-        "failures": failure_table(results),
-        "curves": curves(results),
-        "axes": axes(results),
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from mlplab.sweeps.report.results import Group, Results, cell_value
+from mlplab.sweeps.report.results import Group, Results, cell_value, is_number
 from mlplab.sweeps.report.text_table import value_text
 
 Column = dict[str, object]
@@ -113,13 +113,9 @@ def _real(name: str, best: str = "low") -> Column:
 
 def _swept(results: Results, keys: Iterable[str]) -> list[Column]:
     return [
-        _number(key) if all(_is_number(job.values[key]) for job in results.jobs) else _text(key)
+        _number(key) if all(is_number(job.values[key]) for job in results.jobs) else _text(key)
         for key in keys
     ]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _cell(value: object) -> dict[str, object]:

@@ -154,6 +154,11 @@ class Results:
         )
 
 
+def is_number(value: object) -> bool:
+    """Whether a swept value is a number; a boolean is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def cell_value(value: object) -> float | str | None:
     """Return a swept value for a cell; booleans and lists become strings as in an override."""
     if isinstance(value, bool):

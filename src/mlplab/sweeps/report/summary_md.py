@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mlplab.io.files import write_text_atomic
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.text_table import best_command, cells, header
 from mlplab.terminal.output import plain
-
-
-def write_summary(results: Results) -> None:
-    """Write summary.md into the sweep's folder."""
-    write_text_atomic(results.folder / "summary.md", summary(results))
 
 
 def summary(results: Results) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from mlplab.sweeps.report.results import Group, Results, cell_value
-from mlplab.terminal.output import digits, is_terminal, plain, say
+from mlplab.terminal.output import count, digits, is_terminal, plain, say
+from mlplab.terminal.table import aligned
 
 MAX_ROWS = 20
 MAX_REASONS = 5
@@ -119,27 +120,16 @@ def print_table(results: Results, stream: TextIO | None = None) -> None:
 def lines(results: Results, width: int | None = None) -> list[str]:
     """Return the lines of the table, its rows cut to `width` characters."""
     table = [header(results), *(cells(results, group) for group in results.groups[:MAX_ROWS])]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    text_columns = {
-        i
-        for i, _ in enumerate(results.axes)
-        if any(isinstance(group.values[results.axes[i]], str) for group in results.groups)
-    }
-    output = []
-    for row in table:
-        line = "  ".join(
-            f"{cell:<{w}}" if i in text_columns else f"{cell:>{w}}"
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        output.append(
-            line.rstrip() if width is None or len(line) <= width else line[: width - 1] + "…"
-        )
+    output = [
+        line if width is None or len(line) <= width else line[: width - 1] + "…"
+        for line in aligned(table)
+    ]
     if (more := len(results.groups) - MAX_ROWS) > 0:
         output.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
     for text, number, first in failures[:MAX_REASONS]:
         output.append(
-            f"{number} {'job' if number == 1 else 'jobs'} {text}"
+            f"{count(number, 'job')} {text}"
             + (f" (the first is job {first})" if number > 1 else f" (job {first})")
         )
     if len(failures) > MAX_REASONS:

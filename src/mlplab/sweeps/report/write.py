@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mlplab.io.files import write_bytes_atomic
+from mlplab.io.files import write_bytes_atomic, write_text_atomic
 from mlplab.sweeps.report.html_page import write_report
 from mlplab.sweeps.report.results import Results, columns, rows
-from mlplab.sweeps.report.summary_md import write_summary
+from mlplab.sweeps.report.summary_md import summary
 from mlplab.tracking.metrics_file import table_bytes
 
 
@@ -14,5 +14,5 @@ def write_results(results: Results) -> None:
     write_bytes_atomic(
         results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
     )
-    write_summary(results)
+    write_text_atomic(results.folder / "summary.md", summary(results))
     write_report(results)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config.batch_compose import Composer, build_many
 from mlplab.config.composition import compose
-from mlplab.config.overrides import check_overrides, parse_overrides
+from mlplab.config.overrides import check_overrides, is_sweep_key, parse_overrides
 from mlplab.config.search_path import config_folders
 from mlplab.errors import ConfigError
 from mlplab.settings import Settings
@@ -22,8 +22,6 @@ from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-
     from mlplab.config.sweep_options import Sweep as SweepOptions
     from mlplab.training_options import Training
 
@@ -60,7 +58,7 @@ class Search:
         config_overrides = [
             override
             for override in parsed
-            if not override.is_hydra_override() and not _is_sweep_key(override)
+            if not override.is_hydra_override() and not is_sweep_key(override)
         ]
         self.base = tuple(
             override.input_line or ""
@@ -70,7 +68,7 @@ class Search:
         sweep_lines = [
             override.input_line or ""
             for override in parsed
-            if _is_sweep_key(override) or override.is_hydra_override()
+            if is_sweep_key(override) or override.is_hydra_override()
         ]
         self.first = compose(
             [*self.base, *(line for line in sweep_lines if not line.startswith("hydra/sweeper="))],
@@ -157,11 +155,6 @@ class Search:
         """Return the objectives of a trial; NaN for each that it lacks."""
         available = {**facts, **metrics}
         return [float(available.get(objective, float("nan"))) for objective in self.objectives]
-
-
-def _is_sweep_key(override: Override) -> bool:
-    key = str(override.key_or_group)
-    return key == "seeds" or key.partition(".")[0] == "sweep"
 
 
 def _objectives(sweep: SweepOptions, first: Settings) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ def run_search(search: Search, folder: Path) -> Sweep:
     something else, or another process runs the search.
     """
     run_sweep.create_or_join(folder)
-    with RunFolder(make_folder(folder / ".search")) as owner:
-        owner.lock()  # two processes would propose the same trials twice
+    # two processes would propose the same trials twice
+    with RunFolder.locked(make_folder(folder / ".search")):
         if not (folder / FILE).is_file():
             write_yaml(
                 folder / FILE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FILE = "study.db"
-SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 
 
 def require_optuna(sampler: str = "tpe") -> None:
@@ -137,41 +137,25 @@ class Study:
 
         Any other status is recorded as a failure, which samplers ignore.
         """
-        for study in (self._stored_study, self._study):
-            self._tell(study, number, status, values, reason, epoch)
+        from optuna.trial import TrialState
 
-    def _tell(
-        self,
-        study: optuna.Study,
-        number: int,
-        status: str,
-        values: Sequence[float],
-        reason: str,
-        epoch: int,
-    ) -> None:
-        import optuna
-
-        trial = self._open_trial(study, number)
-        trial.set_user_attr("status", status)
-        if reason:
-            trial.set_user_attr("reason", reason)
         finite = bool(values) and all(math.isfinite(value) for value in values)
-        states = optuna.trial.TrialState
-        if status == "done" and finite:
-            study.tell(number, list(values), skip_if_finished=True)
-        elif status == "pruned":
-            if finite and len(values) == 1:
+        for study in (self._stored_study, self._study):
+            trial = self._open_trial(study, number)
+            trial.set_user_attr("status", status)
+            if reason:
+                trial.set_user_attr("reason", reason)
+            if status == "done" and finite:
+                study.tell(number, list(values), skip_if_finished=True)
+                continue
+            if status == "pruned" and finite and len(values) == 1:
                 trial.report(values[0], epoch)
-            study.tell(number, state=states.PRUNED, skip_if_finished=True)
-        else:
-            study.tell(number, state=states.FAIL, skip_if_finished=True)
+            state = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
+            study.tell(number, state=state, skip_if_finished=True)
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state."""
-        counts: dict[str, int] = {}
-        for trial in self.trials():
-            counts[trial.state.name.lower()] = counts.get(trial.state.name.lower(), 0) + 1
-        return counts
+        return Counter(trial.state.name.lower() for trial in self.trials())
 
     def best(self) -> list[int]:
         """Return the number of the best trial, or with several objectives the Pareto front.

@@ -58,7 +58,10 @@ class RungScores:
 
     def __init__(self, stored: Mapping[str, Mapping[str, float | None]] | None = None) -> None:
         self._values = {
-            rung: {int(number): _number(value) for number, value in scores.items()}
+            rung: {
+                int(number): math.inf if value is None else float(value)
+                for number, value in scores.items()
+            }
             for rung, scores in (stored or {}).items()
         }
 
@@ -87,7 +90,3 @@ class RungScores:
             }
             for rung, scores in self._values.items()
         }
-
-
-def _number(value: float | None) -> float:
-    return math.inf if value is None else float(value)

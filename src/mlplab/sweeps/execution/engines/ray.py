@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlplab.config import cluster_options
 from mlplab.io.links import make_folder, open_to_append
-from mlplab.python_command import safe_environment, safe_path
+from mlplab.python_command import SAFE_PATH, environment, safe_environment
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -83,7 +83,7 @@ class Ray:
                 else {"include_dashboard": False}
             )
             # Ray puts the folder in which it is started first in the module path of every task
-            with safe_path(), contextlib.chdir(os.sep):
+            with environment(SAFE_PATH), contextlib.chdir(os.sep):
                 ray.init(**init_options, log_to_driver=False, logging_level=40)
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Task]:
