@@ -304,6 +304,7 @@ COMMAND_LINES = st.one_of(
 )
 
 
+@pytest.mark.timeout(1200)
 @row("D19", "D20")
 @pytest.mark.campaign("fuzz", small=True)
 @settings(max_examples=size(15, 2000), deadline=None, suppress_health_check=list(HealthCheck))
