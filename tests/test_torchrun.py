@@ -117,7 +117,7 @@ INTERRUPTED = ["train", *WORDS, "dtype=float64", "training.epochs=60", "hydra.ru
 EACH_EPOCH = "tracking.checkpoint_epochs=1"
 
 
-@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("lost", [in_campaign("cluster", 0), 2])
 def test_a_lost_process_ends_the_others_and_the_run_goes_on(lost):
     """Held after a checkpoint, so that the lost rank dies in the middle of the training."""
     ranks = start_ranks(3, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import HERE, QUICK, digest, python_command, row, run, size, start, told, tree, wait_for
+from harness import HERE, QUICK, digest, python_command, row, run, start, told, tree, wait_for
 from pauses import pause, wait_until_paused
 
 import mlplab
@@ -45,21 +45,12 @@ def kill(kills, *more):
 
 
 @row("A1", "A2")
-@pytest.mark.slow
-@pytest.mark.campaign("kills", small=True)
-@pytest.mark.parametrize(
-    "members",
-    [
-        pytest.param(0, id="single", marks=pytest.mark.campaign("kills")),
-        pytest.param(8, id="population"),
-    ],
-)
+@pytest.mark.campaign("kills")
+@pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
-    found = kill(
-        size(3, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
-    )
-    assert found["kills"] >= size(3, 500)
+    found = kill(500, *(["--members", str(members), "--longest", "0.9"] if members else []))
+    assert found["kills"] >= 500
     assert found["lost"] == 0, found
     assert found["differing"] == 0, found
     assert found["inside a write"] >= found["kills"] / 2  # else it would prove nothing
