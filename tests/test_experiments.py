@@ -30,7 +30,7 @@ def over_seeds(name, metric, *overrides):
 @pytest.mark.parametrize(
     ("name", "metric", "at_least"),
     [
-        ("radial_6_6", "test/accuracy", 0.95),
+        in_campaign("lecture", "radial_6_6", "test/accuracy", 0.95),
         in_campaign("lecture", "radial_6", "test/accuracy", 0.97),
         in_campaign("lecture", "three_classes_6_4", "test/accuracy", 0.97),
         ("quadratic_8_8", "test/r2", 0.99),

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from tiers import in_campaign
 
 from mlplab import sklearn as ours
 
@@ -25,7 +26,7 @@ EPOCHS = {"MLPClassifier": 30, "MLPRegressor": 30}
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("name", ["MLPClassifier", in_campaign("fuzz", "MLPRegressor")])
 def test_it_passes_the_checks_of_scikit_learn(name):
     """With the fewest epochs that pass; the campaign compares with scikit-learn's MLP."""
     mine = check_estimator(getattr(ours, name)(epochs=EPOCHS[name]), on_fail=None, on_skip=None)

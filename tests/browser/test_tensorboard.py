@@ -60,13 +60,13 @@ def opens(page, address, tab, text):
 @pytest.mark.parametrize(
     ("tab", "text"),
     [
-        ("scalars", "gradient_norm"),
+        in_campaign("cluster", "scalars", "gradient_norm"),
         ("images", "decision"),
         ("distributions", "activations"),
         in_campaign("cluster", "histograms", "weights"),
         in_campaign("cluster", "graphs", "output_layer|layer_1|Graph"),
         ("projector", "Dimension"),
-        ("hparams", "TABLE VIEW|Hyperparameters"),
+        in_campaign("cluster", "hparams", "TABLE VIEW|Hyperparameters"),
         in_campaign("cluster", "text", "configuration"),
         in_campaign("cluster", "custom_scalars", "train and validation"),
         in_campaign("cluster", "pr_curves", "precision_recall|precision"),

@@ -22,7 +22,6 @@ from harness import (
     record_measurement,
     row,
     run,
-    size,
     start,
     tree,
     wait_for,
@@ -60,21 +59,12 @@ def kill(kills, *more):
 
 
 @row("A1", "A2")
-@pytest.mark.slow
-@pytest.mark.campaign("kills", small=True)
-@pytest.mark.parametrize(
-    "members",
-    [
-        pytest.param(0, id="single", marks=pytest.mark.campaign("kills")),
-        pytest.param(8, id="population"),
-    ],
-)
+@pytest.mark.campaign("kills")
+@pytest.mark.parametrize("members", [0, 8], ids=["single", "population"])
 @pytest.mark.timeout(3000)
 def test_a1_killed_at_random_moments(members):
-    measurements = kill(
-        size(3, 500), *(["--members", str(members), "--longest", "0.9"] if members else [])
-    )
-    assert measurements["kills"] >= size(3, 500)
+    measurements = kill(500, *(["--members", str(members), "--longest", "0.9"] if members else []))
+    assert measurements["kills"] >= 500
     assert measurements["lost"] == 0, measurements
     assert measurements["differing"] == 0, measurements
     # otherwise the test would prove nothing

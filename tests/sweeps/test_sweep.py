@@ -304,6 +304,7 @@ def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
                 "training.epochs=1",
                 "tracking=summary",
                 "seeds=2",
+                "dataset.num_samples=100",
                 "hydra.sweep.dir=sweep",
             ]
         )
