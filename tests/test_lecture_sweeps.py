@@ -31,6 +31,7 @@ def medians(experiment, *keys, small, metric="test/accuracy"):
     return table.groupby(list(keys) if len(keys) > 1 else keys[0])[metric].median()
 
 
+@pytest.mark.campaign("lecture")
 def test_more_hidden_units_help_until_there_are_enough():
     accuracy = medians(
         "hidden_units", "model.hidden", small=["model.hidden=[1],[8]", "training.evaluate_every=10"]
@@ -92,6 +93,7 @@ def test_an_epoch_is_worth_more_the_smaller_its_batches():
         assert loss["sgd"] < 0.6 * loss["minibatch"]
 
 
+@pytest.mark.campaign("lecture")
 def test_more_data_fits_better():
     rmse = medians(
         *("sample_size", "dataset.num_samples"),

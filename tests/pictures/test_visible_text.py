@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawing import use_few_dots
+from drawing import draw_only, use_few_dots
 from studies import study_of
 
 import mlplab
@@ -119,6 +119,7 @@ def test_the_pages_of_a_search(capfd):
 @pytest.mark.slow
 def test_the_page_and_the_reports_of_a_run(monkeypatch, capfd):
     use_few_dots(monkeypatch)
+    draw_only(monkeypatch, "curves")
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
     frame.loc[::7, "b"] = np.nan

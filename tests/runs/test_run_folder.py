@@ -39,9 +39,11 @@ except folder.FolderError as error:
 def workers(function: str, run_dir: Path, number: int) -> list[subprocess.Popen[str]]:
     """Processes that call the function at the same moment and hold their folder until `end`."""
     command = [sys.executable, "-S", "-c", WORKER, str(module.__file__), function, str(run_dir)]
+    # Without site-packages an interpreter starts in a moment, but does not find mlplab.
+    environment = {**os.environ, "PYTHONPATH": str(Path(str(module.__file__)).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(number)
+        subprocess.Popen(command, env=environment, text=True, **pipes) for _ in range(number)
     ]
     assert all(process.stdout and process.stdout.readline() == "ready\n" for process in processes)
     for process in processes:

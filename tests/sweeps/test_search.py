@@ -275,9 +275,7 @@ sweep:
 
 
 @pytest.mark.campaign("kills", small=True)
-@pytest.mark.parametrize(
-    "pruning", [pytest.param("none", marks=pytest.mark.campaign("kills")), "halving"]
-)
+@pytest.mark.parametrize("pruning", [in_campaign("kills", "none"), in_campaign("kills", "halving")])
 def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     """By default once, in the campaign five times."""
     Path("conf/experiment").mkdir(parents=True)

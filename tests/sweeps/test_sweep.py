@@ -21,7 +21,7 @@ from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
-from mlplab.errors import ConfigError
+from mlplab.errors import MlplabError
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution import runner
 from mlplab.sweeps.hydra_task import Task
@@ -110,7 +110,7 @@ def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
     ]
     table = mlplab.sweep([*overrides, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
     assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
-    for row in table.to_dict("records")[:: size(5, 1)]:
+    for row in table.to_dict("records")[:: size(6, 1)]:
         job = Path("sweep/jobs", str(row["job"]))
         single_run = mlplab.run(
             [*overrides, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"]
@@ -546,7 +546,7 @@ def test_a_plan_is_frozen():
     ):
         assert damaged != text
         Path("sweep/plan.yaml").write_text(damaged)
-        with pytest.raises(ConfigError):
+        with pytest.raises(MlplabError, match=r"plan\.yaml"):
             read_plan(Path("sweep"))
 
 

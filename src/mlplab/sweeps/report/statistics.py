@@ -57,6 +57,6 @@ class Statistics:
 @cache
 def student(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t distribution."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # what scipy.stats.t calls, at half the import time
 
-    return float(t.ppf(0.975, degrees))
+    return float(stdtrit(degrees, 0.975))
