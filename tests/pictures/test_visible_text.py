@@ -119,7 +119,7 @@ def test_the_pages_of_a_search(capfd):
 @pytest.mark.slow
 def test_the_page_and_the_reports_of_a_run(monkeypatch, capfd):
     use_few_dots(monkeypatch)
-    draw_only(monkeypatch, "curves")
+    draw_only(monkeypatch, "decision")
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
     frame.loc[::7, "b"] = np.nan
