@@ -70,6 +70,7 @@ def test_momentum_speeds_descent_up_and_adaptive_steps_need_a_smaller_rate():
         assert loss["adagrad", 1.0] < 0.3
 
 
+@pytest.mark.campaign("lecture")
 def test_deep_networks_need_the_initializer_of_their_activation():
     accuracy = medians(
         *("initializers_compared", "activation", "model.hidden", "initializer"),

@@ -117,7 +117,8 @@ INTERRUPTED = ["train", *OVERRIDES, "dtype=float64", "training.epochs=60", "hydr
 EACH_EPOCH = "tracking.checkpoint_epochs=1"
 
 
-@pytest.mark.parametrize("lost", [in_campaign("cluster", 0), 2])
+@pytest.mark.campaign("cluster")  # the others may notice only after 25 s
+@pytest.mark.parametrize("lost", [0, 2])
 def test_a_lost_process_ends_the_others_and_the_run_can_resume(lost):
     """The rank is killed in the middle of the training, which is paused after a checkpoint."""
     ranks = start_ranks(3, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
