@@ -88,7 +88,11 @@ def outputs(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("outputs")
     runs = {
-        "radial_6_6": ["experiment=radial_6_6", f"training.epochs={size(10, 20)}"],
+        # With its whole time for pictures there are images at several steps on any machine.
+        "radial_6_6": [
+            *("experiment=radial_6_6", f"training.epochs={size(10, 20)}"),
+            "tracking.picture_share=1",
+        ],
         # Only the first run draws images over the steps.
         "digits": [*SMALL_DIGITS, "tracking.picture_share=0"],
     }

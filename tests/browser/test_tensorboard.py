@@ -136,8 +136,8 @@ def test_the_slider_is_there(page, tensorboard):
     page.goto(f"{tensorboard}/#images&regexInput=radial_6_6")
     page.reload()
     page.get_by_text("decision").first.wait_for(state="attached", timeout=60_000)
-    page.locator("tf-image-loader").first.wait_for(timeout=60_000)
-    assert page.locator("tf-image-loader paper-slider, tf-image-loader [role=slider]").count() >= 1
+    slider = page.locator("tf-image-loader paper-slider, tf-image-loader [role=slider]")
+    slider.first.wait_for(state="attached", timeout=60_000)
 
 
 def test_distributions_of_every_kind_are_there(tensorboard):
