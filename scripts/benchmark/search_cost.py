@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from mlplab.sweeps.search.definition import Search
+from mlplab.sweeps.search.search import run_search
 
 SPACE = {
     "$w1": "choice(4,8,16)",
@@ -48,7 +49,8 @@ def study(overrides: list[str], trials: int, seed: int) -> tuple[float, int, flo
         *overrides,
     ]
     start = time.perf_counter()
-    sweep = Search(all_overrides, [experiment], (), quiet=True).run(experiment / "sweep")
+    search = Search(all_overrides, [experiment], (), quiet=True)
+    sweep = run_search(search, experiment / "sweep")
     jobs = sweep.results.jobs
     best = max(job.metrics["val/accuracy"] for job in jobs if job.status == "done")
     return (
