@@ -20,23 +20,27 @@ def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except MlplabError:
+    except (MlplabError, MemoryError):  # a file that is too large for this machine is not damaged
         raise
-    except FileNotFoundError:
-        raise DamagedFileError(path, "it does not exist", remedy or restore(path)) from None
-    except OSError as error:
-        fault = error.strerror or str(error)
-        raise DamagedFileError(path, fault, remedy or restore(path)) from error
-    except json.JSONDecodeError as error:
-        fault = f"it is not JSON ({error})"
-        raise DamagedFileError(path, fault, remedy or restore(path)) from error
-    except UnicodeDecodeError as error:
-        raise DamagedFileError(path, "it is not text", remedy or restore(path)) from error
-    except KeyError as error:
-        raise DamagedFileError(path, f"{error} is missing", remedy or restore(path)) from error
     except Exception as error:
-        fault = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DamagedFileError(path, fault, remedy or restore(path)) from error
+        raise DamagedFileError(path, _fault(error), remedy or restore(path)) from error
+
+
+def _fault(error: Exception) -> str:
+    """What an exception says about the file that was read, without the name of its class."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    match error:
+        case FileNotFoundError():
+            return "it does not exist"
+        case OSError():
+            return error.strerror or text
+        case json.JSONDecodeError():
+            return f"it is not JSON ({text})"
+        case UnicodeDecodeError():
+            return "it is not text"
+        case KeyError():
+            return f"{text} is missing"
+    return text
 
 
 def restore(path: Path) -> str:

@@ -56,7 +56,8 @@ def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
     for path in paths:
         with reading(path):
             columns.append(read_metrics(path))
-            columns[-1]["epoch"]  # every history has it
+            if "epoch" not in columns[-1]:
+                raise KeyError("epoch")
     first, second = columns
     if list(first) != list(second):
         return np.inf, "", f"different columns: {', '.join(sorted(set(first) ^ set(second)))}"
