@@ -176,15 +176,7 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
     rows = split_table(table, dataset, rng)
     _check_trained_classes(table, rows)
     report = inspect(table, rows, dataset)
-    encoder = fit_encoder(
-        table.frame,
-        rows["train"],
-        table.columns,
-        dataset.missing,
-        dataset.encode,
-        dataset.scaling,
-        int(rng.integers(2**31)),
-    )
+    encoder = _fit_encoder(table, rows, dataset, int(rng.integers(2**31)))
     return _encoded(table, rows, encoder, dataset, report, consume=True)
 
 
@@ -211,23 +203,26 @@ def split_folds(
         rows_of_folds.append(rows)
     report = inspect(table, rows_of_folds[0], dataset)
     encoders = pad_to_same_width(
-        [
-            fit_encoder(
-                table.frame,
-                rows["train"],
-                table.columns,
-                dataset.missing,
-                dataset.encode,
-                dataset.scaling,
-                seed,
-            )
-            for rows in rows_of_folds
-        ]
+        [_fit_encoder(table, rows, dataset, seed) for rows in rows_of_folds]
     )
     return [
         _encoded(table, rows, encoder, dataset, report)
         for rows, encoder in zip(rows_of_folds, encoders, strict=True)
     ]
+
+
+def _fit_encoder(
+    table: RawTable, rows: Mapping[str, Ints], dataset: TabularDataset, seed: int
+) -> Encoder:
+    return fit_encoder(
+        table.frame,
+        rows["train"],
+        table.columns,
+        dataset.missing,
+        dataset.encode,
+        dataset.scaling,
+        seed,
+    )
 
 
 def _encoded(
