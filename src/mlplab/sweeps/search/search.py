@@ -101,7 +101,7 @@ def sweep(task: object, config: DictConfig) -> list[object]:
 def resume(folder: Path, quiet: bool = False) -> Sweep:
     """Continue the search in a folder until it has the number of trials that it was started with.
 
-    Raises ConfigError if search.yaml is damaged.
+    Raises DamagedFileError if search.yaml cannot be read.
     """
     return run_search(read_search(folder, quiet), folder)
 
@@ -109,7 +109,8 @@ def resume(folder: Path, quiet: bool = False) -> Sweep:
 def rewrite_reports(folder: Path) -> Sweep:
     """Rewrite all reports of the search in a folder from the trials that are stored there.
 
-    Raises ConfigError if search.yaml is damaged or the search has no plan yet.
+    Raises DamagedFileError if search.yaml or plan.yaml cannot be read, and ConfigError if the
+    search has no plan yet.
     """
     search = read_search(folder)
     sweep = run_sweep.write_reports(read_plan(folder), folder)
@@ -120,7 +121,7 @@ def rewrite_reports(folder: Path) -> Sweep:
 def read_search(folder: Path, quiet: bool = False) -> Search:
     """Return the search that a folder stores in search.yaml.
 
-    Raises DamagedFileError.
+    Raises DamagedFileError if it cannot be read.
     """
     with reading(
         folder / FILE, "Restore the file from a copy, or start the search in a new folder."
