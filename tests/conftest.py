@@ -27,8 +27,14 @@ if any(argument.partition("=")[0] == "--campaign" for argument in sys.argv):
     os.environ["MLPLAB_CAMPAIGN"] = "full"
 
 import cli_process  # noqa: E402
+import hypothesis  # noqa: E402
 import timing  # noqa: E402
 from tiers import SUITES  # noqa: E402
+
+# The default tier gives the same result each time; the campaign looks for new examples.
+hypothesis.settings.register_profile("default tier", derandomize=True)
+if "MLPLAB_CAMPAIGN" not in os.environ:
+    hypothesis.settings.load_profile("default tier")
 
 MAX_CPU_SECONDS = 3.0
 """Limit for a test that is not marked slow, including children, without first imports."""

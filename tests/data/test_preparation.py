@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlplab.data import Scaler, Table, class_table, toy, value_table
@@ -45,6 +45,7 @@ def assert_same(a: Prepared, b: Prepared, split: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(counts=[3, 3, 3], val=0.3, test=0.4, seed=0)  # fewer rows remain than classes
 @given(
     counts=st.lists(st.integers(3, 40), min_size=2, max_size=5),
     val=st.sampled_from([0.0, 0.1, 0.25, 0.3]),
@@ -56,10 +57,18 @@ def test_every_row_is_in_one_split_and_classes_in_proportion(
 ) -> None:
     table = numbered(counts)
     num_rows, num_classes = len(table.x), len(counts)
-    rows = split_rows(table, {"val": val, "test": test}, rng(seed))
+    fractions = {"val": val, "test": test}
+    sizes = {
+        split: max(1, int(fraction * num_rows + 0.5)) if fraction else 0
+        for split, fraction in fractions.items()
+    }
+    if num_rows - sum(sizes.values()) < num_classes:
+        with pytest.raises(DataError, match=f"fewer than {num_classes} remain to train on"):
+            split_rows(table, fractions, rng(seed))
+        return
+    rows = split_rows(table, fractions, rng(seed))
     assert sorted(np.concatenate(list(rows.values()))) == list(range(num_rows))
-    for split, fraction in (("val", val), ("test", test)):
-        size = max(1, int(fraction * num_rows + 0.5)) if fraction else 0
+    for split, size in sizes.items():
         assert len(rows[split]) == size
         held = np.bincount(table.y[rows[split]], minlength=num_classes)
         quota = np.array(counts) * size / num_rows
