@@ -64,11 +64,11 @@ def final_classification_metrics(
 
 
 def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    metrics = _confusion_metrics(
-        probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1]
+    metrics = (
+        _confusion_metrics(probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1])
+        | _ranking_metrics(probabilities_KNC, targets_KN)
+        | _probability_metrics(probabilities_KNC, targets_KN)
     )
-    metrics.update(_ranking_metrics(probabilities_KNC, targets_KN))
-    metrics.update(_probability_metrics(probabilities_KNC, targets_KN))
     return {name: _spread_nan(metric_K, probabilities_KNC) for name, metric_K in metrics.items()}
 
 
@@ -219,11 +219,10 @@ def _masked_regression_metrics(
     squares_KT = error_KNT.square().sum(1)
     mean_K1T = ((targets_KNT * mask_KN1).sum(1) / count_K1).unsqueeze(1)
     total_KT = ((targets_KNT - mean_K1T).square() * mask_KN1).sum(1)
-    r2_K = _r2(squares_KT, total_KT, 2)
     return {
         "mae": (error_KNT.abs().sum(1) / count_K1).mean(1),
         "rmse": (squares_KT / count_K1).sqrt().mean(1),
-        "r2": torch.where(count_K1[:, 0] < 2, math.nan, r2_K),
+        "r2": torch.where(count_K1[:, 0] < 2, math.nan, _r2(squares_KT, total_KT, 2)),
     }
 
 

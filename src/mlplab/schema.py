@@ -55,26 +55,18 @@ class Rule:
         """
         if self.options:
             return "one of: " + ", ".join(self.options)
-        low = self.above if self.above is not None else self.at_least
-        high = self.below if self.below is not None else self.at_most
-        if low is not None and high is not None:
-            left, right = (
-                "(" if self.above is not None else "[",
-                ")" if self.below is not None else "]",
-            )
-            text = f"in {left}{_format_limit(low)}, {_format_limit(high)}{right}"
-        elif low is not None:
-            text = f"{'>' if self.above is not None else '>='} {_format_limit(low)}"
-        elif high is not None:
-            text = f"{'<' if self.below is not None else '<='} {_format_limit(high)}"
-        else:
-            text = ""
-        allowed = [*self.literals, *(["null"] if self.optional else [])]
-        return ", or ".join([text, *allowed] if text else allowed)
-
-
-def _format_limit(limit: float) -> str:
-    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+        signs = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
+        limits = {
+            sign: str(limit) if isinstance(limit, int) else f"{limit:g}"
+            for name, sign in signs.items()
+            if (limit := getattr(self, name)) is not None
+        }
+        text = " ".join(f"{sign} {limit}" for sign, limit in limits.items())
+        if len(limits) == 2:
+            left, right = "(" if ">" in limits else "[", ")" if "<" in limits else "]"
+            text = f"in {left}{', '.join(limits.values())}{right}"
+        allowed = [text, *self.literals, "null" if self.optional else ""]
+        return ", or ".join(filter(None, allowed))
 
 
 def _field(default: object, rule: Rule) -> Any:
@@ -135,8 +127,11 @@ def anything(default: object, meaning: str) -> Any:
 
 def rules(component: type | Component) -> dict[str, Rule]:
     """Return the rule of each field by name, in the order of the class."""
-    fields = dataclasses.fields(component)
-    return {field.name: field.metadata["rule"] for field in fields if "rule" in field.metadata}
+    return {
+        field.name: field.metadata["rule"]
+        for field in dataclasses.fields(component)
+        if "rule" in field.metadata
+    }
 
 
 def meaning(documented: object) -> str:
@@ -188,13 +183,12 @@ def _check_number(key: str, value: object, rule: Rule) -> None:
         )
     if not math.isfinite(value):
         raise FieldError(key, value, "is not finite")
-    in_range = (
+    if not (
         (rule.above is None or value > rule.above)
         and (rule.at_least is None or value >= rule.at_least)
         and (rule.below is None or value < rule.below)
         and (rule.at_most is None or value <= rule.at_most)
-    )
-    if not in_range:
+    ):
         raise FieldError(key, value, f"is out of range: {noun} {rule.range()}")
 
 

@@ -63,6 +63,21 @@ def select(component: P, members: Tensor) -> P:
     return dataclasses.replace(component, **changes) if changes else component
 
 
+def double(value: Number) -> Number:
+    """Return a tensor in float64, and an int or a float unchanged.
+
+    Between a float and a tensor of ints, torch computes in float32.
+    """
+    return value.double() if isinstance(value, Tensor) else value
+
+
+def active(value: Number) -> bool:
+    """Return whether a term is computed: not if the value is the float 0; always if members differ
+    in it.
+    """
+    return isinstance(value, Tensor) or value != 0
+
+
 def fit(value: Number, like: Tensor) -> Number:
     """Return the value in a form that broadcasts with `like`, a tensor [K, ...].
 

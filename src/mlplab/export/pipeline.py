@@ -41,9 +41,8 @@ class EncodeNumber(nn.Module):
             torch.where(missing, self.column.fill, x_N1) if self.column.fill is not None else x_N1
         )
         if self.column.quantiles:
-            from_below = self._ranks(filled, self.ascending_Q)
             from_above = self._ranks(-filled, self.descending_Q)
-            ranks = 0.5 * (from_below + 1 - from_above)
+            ranks = 0.5 * (self._ranks(filled, self.ascending_Q) + 1 - from_above)
             # an empty cell that training did not allow stays NaN
             filled = torch.where(filled.isnan(), filled, ranks)
         return torch.cat([filled, missing.double()], 1) if self.column.indicator else filled
@@ -105,8 +104,7 @@ class EncodeDate(nn.Module):
 
     def forward(self, seconds_N1: Tensor) -> Tensor:
         missing = seconds_N1.isnan()
-        seconds_N1 = torch.where(missing, 0.0, seconds_N1)
-        values = self._calendar_fields(seconds_N1)
+        values = self._calendar_fields(torch.where(missing, 0.0, seconds_N1))
         medians = self.column.date_medians or (0.0,) * len(self.column.date_fields)
         features = [
             torch.where(missing, median, values[date_field])
@@ -225,14 +223,11 @@ class Pipeline(nn.Module):
 
 def all_categories(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """Return the categories of each column that any of the runs saw in training, sorted."""
-    categories: dict[str, dict[str, None]] = {}
-    for run in runs:
-        for column in (
-            run.preprocessing.encoder.columns if run.preprocessing.encoder is not None else ()
-        ):
+    categories: dict[str, set[str]] = {}
+    for encoder in (run.preprocessing.encoder for run in runs):
+        for column in encoder.columns if encoder is not None else ():
             if column.kind == CATEGORY:
-                names = dict.fromkeys(column.categories)
-                categories.setdefault(column.name, {}).update(names)
+                categories.setdefault(column.name, set()).update(column.categories)
     return {name: tuple(sorted(names)) for name, names in categories.items()}
 
 

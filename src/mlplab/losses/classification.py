@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mlplab.losses.base import ClassificationLoss, one_hot
 from mlplab.schema import Number, number
-from mlplab.stacking import fit
+from mlplab.stacking import active, fit
 from mlplab.task import Task
 
 # Above this number of rows, torch's softmax over few classes is faster with the classes in the
@@ -38,13 +38,12 @@ def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number =
             return F.cross_entropy(
                 logits_KBC.transpose(1, 2), targets_KB, reduction="none", label_smoothing=smoothing
             )
-        loss_N = F.cross_entropy(
+        return F.cross_entropy(
             logits_KBC.flatten(0, 1),
             targets_KB.flatten(),
             reduction="none",
             label_smoothing=smoothing,
-        )
-        return loss_N.view(targets_KB.shape)
+        ).view(targets_KB.shape)
     log_p_KBC = logits_KBC.log_softmax(-1)
     hard_KB = F.nll_loss(log_p_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none").view(
         targets_KB.shape
@@ -102,8 +101,7 @@ class Bce(ClassificationLoss):
     pos_weight: Number = number(1.0, "weight of the examples of class 1", above=0)
 
     def incompatibility(self, task: Task) -> str | None:
-        reason = super().incompatibility(task)
-        return reason or (
+        return super().incompatibility(task) or (
             None
             if task.num_classes == 2
             else f"needs 2 classes, the dataset has {task.num_classes}"
@@ -178,9 +176,11 @@ class KlDivergence(ClassificationLoss):
         if targets.is_floating_point():
             return F.kl_div(outputs_KBC.log_softmax(-1), targets, reduction="none").sum(-1)
         loss_KB = cross_entropy_KB(outputs_KBC, targets, self.smoothing)
-        if not isinstance(self.smoothing, Tensor) and self.smoothing == 0:
-            return loss_KB
-        return loss_KB - fit(self._entropy(outputs_KBC.shape[-1]), loss_KB)
+        return (
+            loss_KB - fit(self._entropy(outputs_KBC.shape[-1]), loss_KB)
+            if active(self.smoothing)
+            else loss_KB
+        )
 
     def _entropy(self, num_classes: int) -> Number:
         """Entropy of the smoothed target distribution."""

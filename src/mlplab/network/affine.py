@@ -37,10 +37,9 @@ def affine(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor
 
 
 def _product(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None) -> Tensor:
-    narrow = weight_KIO.shape[2] < MAX_NARROW_WIDTH
     out_KBO = (
         torch.bmm(weight_KIO.mT.contiguous(), h_KBI.mT).mT.contiguous()
-        if narrow
+        if weight_KIO.shape[2] < MAX_NARROW_WIDTH
         else torch.bmm(h_KBI, weight_KIO)
     )
     return out_KBO if bias_K1O is None else out_KBO.add_(bias_K1O)

@@ -6,7 +6,7 @@ Shapes: K members, B examples, F features, H units of a layer, C outputs, P para
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from mlplab.network.layer import Layer
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
 from mlplab.schema import Number
-from mlplab.stacking import fit, select, stack, stack_numbers
+from mlplab.stacking import active, fit, select, stack, stack_numbers
 
 Buffers = dict[str, Tensor]
 """Running statistics of batch normalization: "0.mean" and "0.variance" of layer 0, each [K, H]."""
@@ -66,22 +66,16 @@ class MLP:
             [entry for i, layer in enumerate(layers) for entry in _entries(i, layer, widths[i])]
         )
         self.has_batch_norm = any(layer.normalization == "batch" for layer in layers)
-        self.has_dropout = any(
-            isinstance(layer.dropout, Tensor) or layer.dropout > 0 for layer in layers
-        )
+        self.has_dropout = any(active(layer.dropout) for layer in layers)
 
     def buffers(self, num_members: int, dtype: torch.dtype, device: torch.device) -> Buffers:
         """Return initial running statistics: means 0, variances 1."""
-        buffers: Buffers = {}
-        for i, layer in enumerate(self.layers):
-            if layer.normalization == "batch":
-                buffers[f"{i}.mean"] = torch.zeros(
-                    num_members, layer.units, dtype=dtype, device=device
-                )
-                buffers[f"{i}.variance"] = torch.ones(
-                    num_members, layer.units, dtype=dtype, device=device
-                )
-        return buffers
+        return {
+            f"{i}.{name}": torch.full((num_members, layer.units), start, dtype=dtype, device=device)
+            for i, layer in enumerate(self.layers)
+            if layer.normalization == "batch"
+            for name, start in (("mean", 0.0), ("variance", 1.0))
+        }
 
     def forward(
         self,
@@ -117,7 +111,7 @@ class MLP:
         h = self.signal(i, view, h, buffers, training)
         if layer.activation is not None:
             h = layer.activation(h, view.slopes) if view.slopes is not None else layer.activation(h)
-        if dropout is not None and (isinstance(layer.dropout, Tensor) or layer.dropout > 0):
+        if dropout is not None and active(layer.dropout):
             h = dropout(h, layer.dropout, i)
         return h
 
@@ -137,12 +131,10 @@ class MLP:
     def select(self, rows: Tensor) -> MLP:
         """Return the structure for a subset of the members."""
         layers = [
-            PopulationLayer(
-                layer.units,
-                select(layer.activation, rows) if layer.activation is not None else None,
-                layer.bias,
-                layer.normalization,
-                (
+            replace(
+                layer,
+                activation=None if layer.activation is None else select(layer.activation, rows),
+                dropout=(
                     layer.dropout.index_select(0, rows)
                     if isinstance(layer.dropout, Tensor)
                     else layer.dropout
@@ -171,10 +163,13 @@ def stack_layers(
             if first.activation is not None
             else None
         )
-        dropout = stack_numbers([layer.dropout for layer in position], device)
         stacked.append(
             PopulationLayer(
-                first.units or num_outputs, activation, first.bias, first.normalization, dropout
+                first.units or num_outputs,
+                activation,
+                first.bias,
+                first.normalization,
+                stack_numbers([layer.dropout for layer in position], device),
             )
         )
     return stacked
@@ -186,11 +181,12 @@ def initial_theta(layout: Layout, layers: Sequence[Layer], seed: int) -> Tensor:
     The weights and the biases of each layer have separate generators, so that changing one layer
     does not change the initial values of the others.
     """
-    values = [
-        _initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1)
-        for entry in layout.entries
-    ]
-    return torch.cat(values)
+    return torch.cat(
+        [
+            _initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1)
+            for entry in layout.entries
+        ]
+    )
 
 
 def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Tensor:
@@ -221,10 +217,7 @@ def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:
     if layer.bias:
         entries.append(Entry(i, "bias", (1, layer.units)))
     if layer.normalization != "none":
-        entries += [
-            Entry(i, "norm_scale", (1, layer.units)),
-            Entry(i, "norm_shift", (1, layer.units)),
-        ]
+        entries += [Entry(i, name, (1, layer.units)) for name in ("norm_scale", "norm_shift")]
     if layer.activation is not None and layer.activation.num_parameters():
         entries.append(Entry(i, "slopes", (1, layer.activation.num_parameters())))
     return entries

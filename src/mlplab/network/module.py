@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mlplab.network.activations import Activation
 from mlplab.network.layer import Layer
 from mlplab.network.layout import LayerViews, Layout
 
@@ -31,7 +32,7 @@ def as_module(
         if layer.normalization != "none":
             steps.append(_normalization(layer, view, buffers, i))
         if layer.activation is not None:
-            steps.append(_activation(layer, view))
+            steps.append(_activation(layer.activation, view))
         if isinstance(layer.dropout, float) and layer.dropout > 0:
             steps.append(nn.Dropout(layer.dropout))
     return nn.Sequential(*steps).eval()
@@ -78,26 +79,17 @@ def _linear(view: LayerViews) -> nn.Linear:
 def _normalization(layer: Layer, view: LayerViews, buffers: dict[str, Tensor], i: int) -> nn.Module:
     assert view.norm_scale is not None
     assert view.norm_shift is not None
-    width, dtype = view.norm_scale.shape[-1], view.norm_scale.dtype
-    norm: nn.BatchNorm1d | nn.LayerNorm
+    values = {"weight": view.norm_scale[0, 0], "bias": view.norm_shift[0, 0]}
     if layer.normalization == "batch":
-        norm = nn.BatchNorm1d(width, dtype=dtype)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        norm.running_mean.copy_(buffers[f"{i}.mean"])
-        norm.running_var.copy_(buffers[f"{i}.variance"])
-    else:
-        norm = nn.LayerNorm(width, dtype=dtype)
-    with torch.no_grad():
-        norm.weight.copy_(view.norm_scale[0, 0])
-        norm.bias.copy_(view.norm_shift[0, 0])
+        values |= {"running_mean": buffers[f"{i}.mean"], "running_var": buffers[f"{i}.variance"]}
+    kind = nn.BatchNorm1d if layer.normalization == "batch" else nn.LayerNorm
+    norm = kind(len(values["weight"]), dtype=view.norm_scale.dtype)
+    norm.load_state_dict({**norm.state_dict(), **values})
     return norm
 
 
-def _activation(layer: Layer, view: LayerViews) -> nn.Module:
-    assert layer.activation is not None
-    module = layer.activation.module()
+def _activation(activation: Activation, view: LayerViews) -> nn.Module:
+    module = activation.module()
     if view.slopes is not None:
-        with torch.no_grad():
-            next(module.parameters()).data = view.slopes[0, 0].clone()
+        next(module.parameters()).data = view.slopes[0, 0].clone()
     return module

@@ -19,17 +19,12 @@ from mlplab.optimizers.base import (
     add_scaled_,
     average_,
     average_square_,
-    count,
     decay_,
     power,
     root,
 )
 from mlplab.schema import Number, flag, number
-from mlplab.stacking import fit
-
-
-def _moments(theta_KP: Tensor) -> State:
-    return {"mean": torch.zeros_like(theta_KP), "square": torch.zeros_like(theta_KP)}
+from mlplab.stacking import double, fit
 
 
 @dataclass(frozen=True)
@@ -57,12 +52,12 @@ class Adam(Optimizer):
     eps_inside: bool = flag(False, "add eps inside the root")
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     decoupled: ClassVar[bool] = False  # weight decay shrinks theta directly
 
     def init(self, theta_KP: Tensor) -> State:
-        return _moments(theta_KP) | (
-            {"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {}
-        )
+        largest = {"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {}
+        return super().init(theta_KP) | largest
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -113,8 +108,7 @@ class Adamax(Optimizer):
     eps: Number = number(1e-8, "keeps the divisor from 0", above=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
-    def init(self, theta_KP: Tensor) -> State:
-        return {"mean": torch.zeros_like(theta_KP), "largest": torch.zeros_like(theta_KP)}
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "largest")
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -149,8 +143,10 @@ class Nadam(Optimizer):
         False, "shrink theta by lr * weight_decay each step instead, as adamw does"
     )
 
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+
     def init(self, theta_KP: Tensor) -> State:
-        return _moments(theta_KP) | {
+        return super().init(theta_KP) | {
             "product": torch.ones_like(theta_KP[:, :1], dtype=torch.float64)
         }
 
@@ -176,7 +172,7 @@ class Nadam(Optimizer):
         )
 
     def _mu(self, step: Step) -> Number:
-        return self.beta1 * (1 - 0.5 * 0.96 ** (count(step) * self.momentum_decay))
+        return self.beta1 * (1 - 0.5 * 0.96 ** (double(step) * self.momentum_decay))
 
 
 @dataclass(frozen=True)
@@ -201,8 +197,7 @@ class Radam(Optimizer):
         False, "shrink theta by lr * weight_decay each step instead, as adamw does"
     )
 
-    def init(self, theta_KP: Tensor) -> State:
-        return _moments(theta_KP)
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -213,7 +208,7 @@ class Radam(Optimizer):
         rate = lr / (1 - power(self.beta1, step))
         unbias = 1 - power(self.beta2, step)
         max_length = 2 / (1 - self.beta2) - 1
-        length = max_length - 2 * count(step) * (1 - unbias) / unbias
+        length = max_length - 2 * double(step) * (1 - unbias) / unbias
         if isinstance(length, Tensor):
             reliable_K1 = length > 5
             factor: Number = torch.where(

@@ -6,7 +6,6 @@ Shapes: K = 1 member, P parameters.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import difflib
 import inspect
 import math
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 
 from mlplab.errors import FieldError
 from mlplab.optimizers.base import Objective, Optimizer, State, Step
-from mlplab.schema import Number, Rule, number, text
+from mlplab.schema import Number, anything, number, text
 
-_NOT_OPTIONS = ("self", "params", "lr")  # arguments of a torch optimizer set by this class
+_NOT_OPTIONS = ("params", "lr")  # arguments of a torch optimizer set by this class
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,10 @@ class TorchOptimizer(Optimizer):
         1.0, "step size (1 suits L-BFGS; most others need far less)", above=0, varies=False
     )
     class_name: str = text("LBFGS", "name of a class of torch.optim")
-    options: Mapping[str, object] = dataclasses.field(
-        default_factory=dict,
-        metadata={
-            "rule": Rule(
-                "any",
-                "keyword arguments of that class except lr, such as {max_iter: 10, line_search_fn:"
-                " strong_wolfe}",
-            )
-        },
+    options: Mapping[str, object] = anything(
+        {},
+        "keyword arguments of that class except lr, such as {max_iter: 10, line_search_fn:"
+        " strong_wolfe}",
     )
 
     single_network: ClassVar[bool] = True
@@ -85,17 +79,18 @@ class TorchOptimizer(Optimizer):
             raise FieldError("options", self.options, "is not a mapping of names to values")
         allowed = [
             name
-            for name in inspect.signature(classes[self.class_name].__init__).parameters
+            for name in inspect.signature(classes[self.class_name]).parameters
             if name not in _NOT_OPTIONS
         ]
         for key in self.options:
             if key not in allowed:
-                reason = (
+                raise FieldError(
+                    "options",
+                    key,
                     "is set as optimizer.lr"
                     if key == "lr"
-                    else f"is not an option of {self.class_name}" + _nearest(str(key), allowed)
+                    else f"is not an option of {self.class_name}" + _nearest(str(key), allowed),
                 )
-                raise FieldError("options", key, reason)
         return allowed
 
     def _trial(self, key: str, options: Mapping[str, object], reason: str) -> None:
@@ -121,15 +116,10 @@ class TorchOptimizer(Optimizer):
             key: tuple(value) if isinstance(value, list) else value
             for key, value in options.items()
         }
-        build: Callable[..., torch.optim.Optimizer] = available()[self.class_name]
-        return cast(
-            State,
-            {
-                "torch": build(
-                    [nn.Parameter(theta_KP.detach().view(-1))], lr=float(self.lr), **arguments
-                )
-            },
+        optimizer = available()[self.class_name](
+            [nn.Parameter(theta_KP.detach().view(-1))], lr=float(self.lr), **arguments
         )
+        return cast(State, {"torch": optimizer})
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -169,15 +159,12 @@ class TorchOptimizer(Optimizer):
         return state
 
 
-def available() -> dict[str, type[torch.optim.Optimizer]]:
+def available() -> dict[str, Callable[..., torch.optim.Optimizer]]:
     """The optimizer classes of the installed torch."""
-    attributes = {name: getattr(torch.optim, name) for name in dir(torch.optim)}
     return {
         name: value
-        for name, value in attributes.items()
-        if isinstance(value, type)
-        and issubclass(value, torch.optim.Optimizer)
-        and value is not torch.optim.Optimizer
+        for name, value in inspect.getmembers(torch.optim, inspect.isclass)
+        if issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
 
 

@@ -6,6 +6,7 @@ Shapes: K members, P parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,18 +15,16 @@ from mlplab.optimizers.base import (
     Optimizer,
     State,
     Step,
-    active,
     add_product_,
     add_ratio_,
     add_scaled_,
     average_,
     average_square_,
-    count,
     decay_,
     root,
 )
 from mlplab.schema import Number, flag, number
-from mlplab.stacking import fit
+from mlplab.stacking import active, double, fit
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Adagrad(Optimizer):
     ) -> tuple[Tensor, State]:
         decay_(theta_KP, gradient_KP, self.weight_decay, lr)
         sum_KP = state["sum"].addcmul_(gradient_KP, gradient_KP)
-        rate = lr / (1 + (count(step) - 1) * self.lr_decay) if active(self.lr_decay) else lr
+        rate = lr / (1 + (double(step) - 1) * self.lr_decay) if active(self.lr_decay) else lr
         return (
             add_ratio_(theta_KP, gradient_KP, root(sum_KP, self.eps, self.eps_inside), -rate),
             state,
@@ -77,8 +76,7 @@ class Adadelta(Optimizer):
     eps: Number = number(1e-6, "keeps both roots from 0", above=0)
     weight_decay: Number = number(0.0, "adds weight_decay * theta to the gradient", at_least=0)
 
-    def init(self, theta_KP: Tensor) -> State:
-        return {"square": torch.zeros_like(theta_KP), "step_square": torch.zeros_like(theta_KP)}
+    state_names: ClassVar[tuple[str, ...]] = ("square", "step_square")
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+import torch
 from torch import Tensor
 
 from mlplab.schema import Component, Number, number
-from mlplab.stacking import fit
+from mlplab.stacking import active, double, fit
 
 State: TypeAlias = dict[str, Tensor]
 """An optimizer's state between steps: tensors [K, P] or [K, 1]."""
@@ -30,17 +31,19 @@ Step: TypeAlias = int | Tensor
 class Optimizer(Component):
     """One update rule.
 
-    A subclass implements `init` and `update`. Its fields are floats, or [K, 1] tensors if members
-    differ. `update` changes the caller's theta, gradient and state in place, without autograd.
+    A subclass implements `update`, and names its state or implements `init`. Its fields are floats,
+    or [K, 1] tensors if members differ. `update` changes the caller's theta, gradient and state in
+    place, without autograd.
     """
 
     lr: Number = number(0.01, "step size", above=0)
 
+    state_names: ClassVar[tuple[str, ...]] = ()  # of the tensors [K, P] that start at 0
     single_network: ClassVar[bool] = False  # True: cannot share a population with others
 
     def init(self, theta_KP: Tensor) -> State:
         """The state before the first step."""
-        return {}
+        return {name: torch.zeros_like(theta_KP) for name in self.state_names}
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -82,39 +85,29 @@ class Optimizer(Component):
 # of equal values gives the same bits.
 
 
-def active(x: Number) -> bool:
-    """Whether a term is computed: not if x is the float 0; always if members differ in x."""
-    return isinstance(x, Tensor) or x != 0
-
-
-def count(step: Step) -> Number:
-    """The step as an int or in float64: with a float, torch makes float32 of an int tensor."""
-    return step.double() if isinstance(step, Tensor) else step
-
-
 def power(base: Number, step: Step) -> Number:
     """base ** step in float64."""
-    return base ** count(step)
+    return base ** double(step)
 
 
 def add_scaled_(x_KP: Tensor, y_KP: Tensor, scale: Number) -> Tensor:
     """x <- x + scale * y."""
     if isinstance(scale, Tensor):
-        return x_KP.addcmul_(y_KP, _column(scale, x_KP))
+        return x_KP.addcmul_(y_KP, scale.to(x_KP.dtype))
     return x_KP.add_(y_KP, alpha=scale)
 
 
 def add_product_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tensor:
     """x <- x + scale * a * b."""
     if isinstance(scale, Tensor):
-        return x_KP.addcmul_(a_KP * _column(scale, x_KP), b_KP)
+        return x_KP.addcmul_(a_KP * scale.to(x_KP.dtype), b_KP)
     return x_KP.addcmul_(a_KP, b_KP, value=scale)
 
 
 def add_ratio_(x_KP: Tensor, a_KP: Tensor, b_KP: Tensor, scale: Number) -> Tensor:
     """x <- x + scale * a / b."""
     if isinstance(scale, Tensor):
-        return x_KP.addcdiv_(a_KP * _column(scale, x_KP), b_KP)
+        return x_KP.addcdiv_(a_KP * scale.to(x_KP.dtype), b_KP)
     return x_KP.addcdiv_(a_KP, b_KP, value=scale)
 
 
@@ -157,7 +150,3 @@ def sign(x_KP: Tensor) -> Tensor:
     torch's sign of NaN is 0, which would hide that a member has diverged.
     """
     return x_KP.sign().add_(x_KP, alpha=0)
-
-
-def _column(scale: Tensor, like_KP: Tensor) -> Tensor:
-    return scale.to(like_KP.dtype)

@@ -8,6 +8,7 @@ Shapes: K members, P parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,14 +18,13 @@ from mlplab.optimizers.base import (
     Optimizer,
     State,
     Step,
-    active,
     add_scaled_,
     average_,
     decay_,
     sign,
 )
 from mlplab.schema import Number, flag, number
-from mlplab.stacking import fit
+from mlplab.stacking import active, fit
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Momentum(Optimizer):
 
     momentum: Number = number(0.9, "fraction of the last step that is kept", at_least=0, below=1)
 
-    def init(self, theta_KP: Tensor) -> State:
-        return {"velocity": torch.zeros_like(theta_KP)}
+    state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number
@@ -121,9 +120,8 @@ class Nag(Momentum):
     the step; the loss reported here is that at the point ahead.
     """
 
-    def init(self, theta_KP: Tensor) -> State:
-        # The point ahead has its own tensor, so that callers create views of it only once.
-        return {"velocity": torch.zeros_like(theta_KP), "ahead": torch.zeros_like(theta_KP)}
+    # The point ahead has its own tensor, so that callers create views of it only once.
+    state_names: ClassVar[tuple[str, ...]] = ("velocity", "ahead")
 
     def lookahead(self, theta_KP: Tensor, state: State) -> Tensor:
         return add_scaled_(state["ahead"].copy_(theta_KP), state["velocity"], -self.momentum)
@@ -144,8 +142,7 @@ class Lion(Optimizer):
     beta2: Number = number(0.99, "decay of the momentum", at_least=0, below=1)
     weight_decay: Number = number(0.0, "shrinks theta by lr * weight_decay each step", at_least=0)
 
-    def init(self, theta_KP: Tensor) -> State:
-        return {"mean": torch.zeros_like(theta_KP)}
+    state_names: ClassVar[tuple[str, ...]] = ("mean",)
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from PIL import Image
 
 from mlplab.io.files import write_bytes_atomic
 from mlplab.pictures.style import png, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from PIL import Image
 
 FRAME_MILLISECONDS = 90
 LAST_FRAME_MILLISECONDS = 2000  # pause before the animation restarts
@@ -55,8 +53,6 @@ def write_gif(
 
 
 def _side_by_side(images: list[bytes]) -> Image.Image:
-    from PIL import Image
-
     panels = [Image.open(io.BytesIO(image)).convert("RGB") for image in images]
     frame = Image.new(
         "RGB",

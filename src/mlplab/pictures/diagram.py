@@ -2,7 +2,7 @@
 
 Large networks are reduced to a limited number of layers and units.
 
-Shapes: R frames, G grid points.
+Shapes: R frames, G grid points, H units and O outgoing connections of a layer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.study import Study
+
+MAX_OUTPUTS = 10
 
 
 @dataclass(frozen=True)
@@ -47,29 +49,26 @@ def build_diagram(study: Study, max_units: int = 8, max_layers: int = 6) -> Diag
     hidden = list(range(1, num_hidden + 1))
     if num_hidden > max_layers:
         hidden = hidden[: (max_layers + 1) // 2] + hidden[-(max_layers // 2) :]
-    columns = []
-    for layer in [0, *hidden, num_hidden + 1]:
-        total = weights[layer].shape[0] if layer <= num_hidden else weights[-1].shape[1]
-        size = (
-            np.abs(weights[layer]).sum(1)
-            if layer <= num_hidden
-            else -np.arange(total, dtype=np.float64)
-        )
-        columns.append(
-            Column(layer, _largest(size, max_units if layer <= num_hidden else 10), total)
-        )
-    omissions = []
-    if len(hidden) < num_hidden:
-        omissions.append(f"{len(hidden)} of {num_hidden} hidden layers")
-    if any(len(column.units) < column.total for column in columns):
-        omissions.append(
-            f"at most {max_units} units per layer, those with the largest outgoing weights"
-        )
-    return Diagram(tuple(columns), f"shown: {' and '.join(omissions)}" if omissions else "")
+    num_outputs = weights[-1].shape[1]
+    columns = [
+        *(Column(i, _largest(weights[i], max_units), len(weights[i])) for i in [0, *hidden]),
+        Column(num_hidden + 1, tuple(range(min(num_outputs, MAX_OUTPUTS))), num_outputs),
+    ]
+    omits_units = any(len(column.units) < column.total for column in columns)
+    omissions = [
+        f"{len(hidden)} of {num_hidden} hidden layers" if len(hidden) < num_hidden else "",
+        f"at most {max_units} units per layer, those with the largest outgoing weights"
+        if omits_units
+        else "",
+    ]
+    shown = " and ".join(filter(None, omissions))
+    return Diagram(tuple(columns), f"shown: {shown}" if shown else "")
 
 
-def _largest(size: Floats, max_count: int) -> tuple[int, ...]:
-    return tuple(sorted(np.argsort(-size, kind="stable")[:max_count].tolist()))
+def _largest(weight_HO: Floats, max_count: int) -> tuple[int, ...]:
+    """Return the units with the largest outgoing weights, in order."""
+    order_H = np.argsort(-np.abs(weight_HO).sum(1), kind="stable")
+    return tuple(sorted(order_H[:max_count].tolist()))
 
 
 def unit_maps(
@@ -91,7 +90,7 @@ def unit_maps(
                 ]
             )
         elif column.layer == len(layers):
-            maps.append([predicted[:, :, unit] for unit in range(predicted.shape[2])][:10])
+            maps.append(list(np.moveaxis(predicted, 2, 0)[:MAX_OUTPUTS]))
         else:
             maps.append(
                 [layers[column.layer - 1][:, :, unit].double().numpy() for unit in column.units]
@@ -109,13 +108,14 @@ def formula(study: Study, layer: int, unit: int, frame: int, max_count: int = 6)
     )
     order = np.argsort(-np.abs(weight[:, unit]), kind="stable")[:max_count]
     terms = [f"{weight[i, unit]:+.3g} {names[i]}" for i in sorted(order.tolist())]
-    rest = f" ... {weight.shape[0] - max_count} more" if weight.shape[0] > max_count else ""
     inside = (
         " ".join(terms).removeprefix("+")
-        + rest
+        + (f" ... {weight.shape[0] - max_count} more" if weight.shape[0] > max_count else "")
         + (f" {bias[unit]:+.3g}" if bias is not None else "")
     )
-    activation = study.settings.layers[layer - 1].activation
-    norm = study.settings.layers[layer - 1].normalization
-    inside = f"{norm}_norm({inside})" if norm != "none" else inside
-    return f"{type(activation).__name__.lower()}({inside})" if activation is not None else inside
+    config = study.settings.layers[layer - 1]
+    if config.normalization != "none":
+        inside = f"{config.normalization}_norm({inside})"
+    if config.activation is not None:
+        inside = f"{type(config.activation).__name__.lower()}({inside})"
+    return inside

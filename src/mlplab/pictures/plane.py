@@ -48,19 +48,20 @@ class Plane:
         x_NF = points_N2 @ self.axes_2F + self.origin_F
         return self.scaler.apply(x_NF) if self.kind == "features" else x_NF
 
+    def cell_centers(self, size: int) -> list[Floats]:
+        """Return each coordinate [size] of the cell centers of an even grid."""
+        return [
+            low + (np.arange(size) + 0.5) / size * (high - low)
+            for low, high in zip(self.low, self.high, strict=True)
+        ]
+
     def grid(self, size: int) -> Floats:
         """Return the scaled features at the cell centers of an even grid.
 
         [size, F] on a line; [size * size, F] on a plane, row by row from the bottom.
         """
-        lines = [
-            low + (np.arange(size) + 0.5) / size * (high - low)
-            for low, high in zip(self.low, self.high, strict=True)
-        ]
-        if self.dimensions == 1:
-            return self.lift(lines[0][:, None])
-        across, up = np.meshgrid(lines[0], lines[1])
-        return self.lift(np.stack([across.ravel(), up.ravel()], axis=1))
+        coordinates = np.meshgrid(*self.cell_centers(size))
+        return self.lift(np.stack([values.ravel() for values in coordinates], axis=1))
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -84,13 +85,16 @@ def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plan
         )
     else:
         axes_2F, variance_fraction = principal_axes(scaled_NF, 2)
-        note = (
-            f"{num_features} features projected onto their first 2 principal components, which"
-            f" explain {variance_fraction:.0%} of the variance"
-        )
-        labels = ("1st principal component", "2nd principal component")
         plane = Plane(
-            "pca", scaled_NF.mean(0), axes_2F, scaler, labels, np.zeros(1), np.zeros(1), note
+            "pca",
+            scaled_NF.mean(0),
+            axes_2F,
+            scaler,
+            ("1st principal component", "2nd principal component"),
+            np.zeros(1),
+            np.zeros(1),
+            f"{num_features} features projected onto their first 2 principal components, which"
+            f" explain {variance_fraction:.0%} of the variance",
         )
     positions = plane.project(scaled_NF)
     low, high = positions.min(0), positions.max(0)

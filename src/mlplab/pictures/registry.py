@@ -37,8 +37,7 @@ def picture(*, moving: bool = False) -> Callable[[Draw], Draw]:
     """Register a function of the gallery under its name, which is also the name of its PNG file."""
 
     def register(draw: Draw) -> Draw:
-        name = draw.__name__
-        _registered[name] = Picture(name, meaning(draw), draw, moving)
+        _registered[draw.__name__] = Picture(draw.__name__, meaning(draw), draw, moving)
         return draw
 
     return register

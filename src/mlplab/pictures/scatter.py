@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
 
 
 def scatter_classes(
@@ -36,10 +33,7 @@ def scatter_classes(
 
 def class_legend(axes: Axes, study: Study) -> None:
     """Add a legend of all classes, including those without points in this panel."""
-    from matplotlib.lines import Line2D
-
     names = study.classes
-    shown = shorten(names, len(COLORS))
     handles = [
         Line2D(
             [],
@@ -51,7 +45,7 @@ def class_legend(axes: Axes, study: Study) -> None:
             markersize=6,
             label=name,
         )
-        for c, name in enumerate(shown[: len(COLORS)])
+        for c, name in enumerate(shorten(names, len(COLORS)))
     ]
     axes.legend(
         handles=handles,
@@ -110,6 +104,12 @@ def example_count(points: Points) -> str:
         if len(points) == points.total
         else f"{len(points):,} of {points.total:,}"
     )
+
+
+def omitted_targets(study: Study, num_shown: int) -> str:
+    """Return a remark if not all targets are shown, else an empty string."""
+    total = len(study.prepared.target_names)
+    return "" if num_shown == total else f"only the first {num_shown} of {total} targets"
 
 
 def value_limits(values: Floats) -> tuple[float, float]:

@@ -29,26 +29,21 @@ def linear_scores(study: Study, layers: list[int], frame: int) -> list[float]:
     reduced to their principal components. scikit-learn would give the same scores, but importing it
     takes longer than drawing all pictures of a small run.
     """
-    train_points, eval_points = (
-        study.points("train", MAX_EXAMPLES),
-        study.points(study.eval_split, MAX_EXAMPLES),
-    )
-    train_layers, eval_layers = (
-        study.layers(points.x, [frame]) for points in (train_points, eval_points)
-    )
+    samples = [study.points(split, MAX_EXAMPLES) for split in ("train", study.eval_split)]
+    outputs = [study.layers(points.x, [frame]) for points in samples]
+    max_units = max(2, min(MAX_UNITS, MAX_PARAMETERS // max(1, len(study.classes))))
     scores = []
     for layer in layers:
         a, b = (
-            points.x if layer == 0 else outputs[layer - 1][0].double().numpy()
-            for points, outputs in ((train_points, train_layers), (eval_points, eval_layers))
+            points.x if layer == 0 else hidden[layer - 1][0].double().numpy()
+            for points, hidden in zip(samples, outputs, strict=True)
         )
-        a, b = _scaled(a, b, max(2, min(MAX_UNITS, MAX_PARAMETERS // max(1, len(study.classes)))))
-        score = (
-            _accuracy(a, train_points, b, eval_points, len(study.classes))
+        a, b = _scaled(a, b, max_units)
+        scores.append(
+            _accuracy(a, samples[0], b, samples[1], len(study.classes))
             if study.classifies
-            else _r2(a, train_points, b, eval_points)
+            else _r2(a, samples[0], b, samples[1])
         )
-        scores.append(score)
     return scores
 
 

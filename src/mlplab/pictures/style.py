@@ -7,19 +7,18 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context, rcParamsDefault
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlplab.pictures.colors import Floats, rgb
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from matplotlib.axes import Axes
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
@@ -53,15 +52,12 @@ _STYLE = {
 
 def style() -> AbstractContextManager[None]:
     """Return a context that applies this style, regardless of the user's matplotlibrc."""
-    from matplotlib import rc_context, rcParamsDefault
-
-    defaults: dict[str, Any] = {
+    defaults: Any = {
         key: value
         for key, value in rcParamsDefault.items()
         if not key.startswith(("backend", "interactive"))
     }
-    settings: Any = {**defaults, **_STYLE}
-    return rc_context(settings)
+    return rc_context(defaults | _STYLE)
 
 
 def figure(
@@ -80,8 +76,9 @@ def figure(
     the panels between the steps of a training.
     """
     fig = Figure(figsize=(width, height))
-    fig.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
-    fig.subplots_adjust(wspace=gap / 3, hspace=gap / 2)
+    fig.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height, gap / 3, gap / 2
+    )
     FigureCanvasAgg(fig)
     return fig
 
@@ -95,23 +92,22 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def headline(fig: Figure, title: str, *remarks: str) -> None:
-    """Add a title, and the nonempty remarks in small print at the bottom."""
+def headline(fig: Figure, title: str, *remarks: str) -> Figure:
+    """Add a title, and the nonempty remarks in small print at the bottom; returns the figure."""
     height = fig.get_figheight()
     fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
-    if remark_text := "; ".join(remark for remark in remarks if remark):
+    if remark_text := "; ".join(filter(None, remarks)):
         text = textwrap.fill(remark_text, int(13 * fig.get_figwidth()))
         fig.text(0.5, 0.08 / height, text, fontsize=8.5, color=SOFT, ha="center", va="bottom")
+    return fig
 
 
 def logarithmic(axes: Axes) -> None:
     """Make the vertical axis logarithmic, with ticks labeled as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    narrow = high / low < 30
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))
+    ticks = (1.0, 2.0, 5.0) if high / low < 30 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=ticks, numticks=8))
     axes.yaxis.set_major_formatter(
         FuncFormatter(
             lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"

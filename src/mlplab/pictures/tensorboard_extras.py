@@ -29,11 +29,7 @@ MAX_CLASSES = 10
 
 def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
     """Write a layout that combines train and validation curves, and the curves of all layers."""
-    metrics = list(
-        dict.fromkeys(
-            name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))
-        )
-    )
+    metrics = [name.partition("/")[2] for name in names if name.startswith(("train/", "val/"))]
     pairs = {
         metric: [f"{split}/{metric}" for split in ("train", "val") if f"{split}/{metric}" in names]
         for metric in metrics
@@ -45,23 +41,18 @@ def chart_layout(events: EventWriter, names: Sequence[str]) -> None:
 def distributions(events: EventWriter, study: Study, population: Population, step: int) -> None:
     """Write histograms of the current weights, biases, gradients and activations of each layer."""
     layout = population.network.layout
-    for prefix, theta_KP in (
-        ("", population.theta_KP),
-        ("gradients/", population.objective.gradient_KP),
+    kinds = {"weight": "weights", "bias": "biases"}
+    for tag, theta_KP in (
+        ("{kind}/layer_{layer}", population.theta_KP),
+        ("gradients/layer_{layer}/{kind}", population.objective.gradient_KP),
     ):
         for entry, view in zip(layout.entries, layout.split(theta_KP[:1].detach()), strict=True):
-            if entry.name in ("weight", "bias"):
-                kind = {"weight": "weights", "bias": "biases"}[entry.name]
-                tag = (
-                    f"{prefix}{kind}/layer_{entry.layer + 1}"
-                    if not prefix
-                    else f"gradients/layer_{entry.layer + 1}/{kind}"
-                )
-                events.histogram(tag, step, view.cpu().numpy())
-    for i, outputs in enumerate(
-        study.layers(study.points("train", MAX_ACTIVATIONS).x, [len(study.frames) - 1])[:-1]
-    ):
-        events.histogram(f"activations/layer_{i + 1}", step, outputs.numpy())
+            if entry.name in kinds:
+                name = tag.format(kind=kinds[entry.name], layer=entry.layer + 1)
+                events.histogram(name, step, view.cpu().numpy())
+    x = study.points("train", MAX_ACTIVATIONS).x
+    for i, outputs in enumerate(study.layers(x, [len(study.frames) - 1])[:-1], 1):
+        events.histogram(f"activations/layer_{i}", step, outputs.numpy())
 
 
 def network_graph(events: EventWriter, study: Study) -> None:
@@ -75,14 +66,16 @@ def network_graph(events: EventWriter, study: Study) -> None:
         name = f"layer_{i}" if i < len(settings.layers) else "output_layer"
         nodes += _layer_nodes(name, layer, nodes[-1].name, fan_in, stacked.units)
         fan_in = stacked.units
-    target = Node("target", "Placeholder", shape=(-1,))
-    loss = Node(
-        "loss",
-        type(settings.loss).__name__,
-        [nodes[-1].name, "target"],
-        {"configuration": repr(settings.loss)},
-    )
-    events.graph(graph([*nodes, target, loss]))
+    nodes += [
+        Node("target", "Placeholder", shape=(-1,)),
+        Node(
+            "loss",
+            type(settings.loss).__name__,
+            [nodes[-1].name, "target"],
+            {"configuration": repr(settings.loss)},
+        ),
+    ]
+    events.graph(graph(nodes))
 
 
 def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: int) -> list[Node]:
@@ -102,8 +95,8 @@ def _layer_nodes(name: str, layer: Layer, input_name: str, fan_in: int, units: i
     if layer.normalization != "none":
         add("normalization", f"{layer.normalization}_norm", {})
     if layer.activation is not None:
-        kind = type(layer.activation).__name__
-        add("activation", kind, {"formula": layer.activation.formula})
+        facts = {"formula": layer.activation.formula}
+        add("activation", type(layer.activation).__name__, facts)
     if isinstance(layer.dropout, float) and layer.dropout > 0:
         add("dropout", "Dropout", {"rate": f"{layer.dropout:g}"})
     return nodes
@@ -117,7 +110,7 @@ def recall_curves(events: EventWriter, study: Study, step: int) -> None:
             precision_recall(
                 f"{study.eval_split}/precision_recall/{name}", points.y == c, probabilities[:, c]
             ),
-            step,
+            step=step,
         )
 
 
@@ -128,14 +121,12 @@ def vectors(folder: Path, study: Study) -> None:
     """
     points = study.points(study.eval_split, MAX_VECTORS)
     outputs = study.layers(points.x, [study.best_frame])
-    matrices: dict[str, Floats] = {"input": points.x}
-    matrices |= {
-        f"layer_{i}": outputs[0].double().numpy() for i, outputs in enumerate(outputs[:-1], 1)
-    }
-    matrices["output"] = outputs[-1][0].double().numpy()
-    matrices = {
-        name: matrix if matrix.shape[1] > 1 else np.column_stack([matrix, np.zeros(len(matrix))])
-        for name, matrix in matrices.items()
+    names = ["input", *(f"layer_{i}" for i in range(1, len(outputs))), "output"]
+    matrices = [points.x, *(hidden[0].double().numpy() for hidden in outputs)]
+    # the projector needs at least two components
+    vectors_by_name = {
+        name: matrix if matrix.shape[1] > 1 else np.pad(matrix, ((0, 0), (0, 1)))
+        for name, matrix in zip(names, matrices, strict=True)
     }
     predicted = study.outputs(points.x, [study.best_frame])[0]
     if study.classifies:
@@ -154,7 +145,7 @@ def vectors(folder: Path, study: Study) -> None:
             name: [f"{value:.6g}" for value in points.y[:, 0]],
             f"predicted {name}": [f"{value:.6g}" for value in predicted[:, 0]],
         }
-    write_projector(folder, matrices, labels, _sprites(study, points.x))
+    write_projector(folder, vectors_by_name, labels, _sprites(study, points.x))
 
 
 def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlplab.pictures.animation import write_gif
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.study import Study
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_FRAMES = 60
 
@@ -28,12 +24,8 @@ def write_animation(
     rows = np.unique(np.linspace(0, len(study.frames) - 1, MAX_FRAMES).round().astype(int)).tolist()
     drawn_pictures = [picture for picture in pictures() if picture.name in ("units", "decision")]
 
-    def figures() -> Iterator[list[Figure]]:
-        for row in rows:
-            yield [
-                figure
-                for picture in drawn_pictures
-                if (figure := picture.draw(study, row)) is not None
-            ]
-
-    write_gif(path, figures(), lambda done: progress(done, len(rows)))
+    figures = (
+        [figure for picture in drawn_pictures if (figure := picture.draw(study, row)) is not None]
+        for row in rows
+    )
+    write_gif(path, figures, lambda done: progress(done, len(rows)))

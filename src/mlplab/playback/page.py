@@ -54,8 +54,9 @@ def _facts(run: Run) -> str:
         if name in run.metrics
     ][:3]
     numbers = ", ".join(f"{name} {run.metrics[name]:.4g}" for name in names)
-    summary = run.summary
     return (
-        f"{summary['status']} · {summary['epochs']} epochs, best {summary['best_epoch']} ·"
-        f" {summary['num_parameters']:,} parameters · {numbers}"
+        "{status} · {epochs} epochs, best {best_epoch} · {num_parameters:,} parameters · ".format(
+            **run.summary
+        )
+        + numbers
     )

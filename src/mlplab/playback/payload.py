@@ -61,8 +61,7 @@ def payload(study: Study) -> tuple[dict[str, Any], str]:
     best_frame = rows.index(study.best_frame)
     _maps(pack, shown, diagram, size)
     _weights(pack, shown, diagram)
-    candidates = dict.fromkeys(("train", study.eval_split))
-    splits = [split for split in candidates if split in study.splits]
+    splits = list(dict.fromkeys(("train", study.eval_split)))
     _points(pack, shown, splits)
     spaces = _spaces(pack, shown, diagram, splits, best_frame)
     description = {
@@ -101,23 +100,24 @@ def _resolution(study: Study, diagram: Diagram) -> tuple[int, list[int]]:
         if size * size * units * len(rows) <= MAX_BYTES:
             return size, rows
     max_frames = max(2, MAX_BYTES // (24 * 24 * units))
-    frame_rows = np.unique(
-        np.append(np.linspace(0, len(rows) - 1, max_frames).round().astype(int), study.best_frame)
-    )
-    return 24, frame_rows.tolist()
+    return 24, _spread_rows(len(rows), max_frames, study.best_frame)
+
+
+def _spread_rows(count: int, max_rows: int, *included: int) -> list[int]:
+    """Return at most `max_rows` evenly spaced rows of `count`, and those to include, in order."""
+    rows = np.linspace(0, count - 1, min(count, max_rows)).round().astype(int)
+    return sorted({*rows.tolist(), *included})
 
 
 def _maps(pack: Pack, study: Study, diagram: Diagram, size: int) -> None:
     rows = list(range(len(study.frames)))
     maps = unit_maps(study, diagram, study.plane.grid(size), rows)
-    last = len(diagram.columns) - 1
     for i, column in enumerate(maps):
+        is_probability = i == len(maps) - 1 and study.classifies
         for j, values_RG in enumerate(column):
-            if i == last and study.classifies:
-                pack.add_steps(f"map.{i}.{j}", values_RG, 0.0, 1.0)
-            else:
-                values = values_RG[:1] if i == 0 else values_RG
-                pack.add_steps(f"map.{i}.{j}", values, float(values.min()), float(values.max()))
+            values = values_RG[:1] if i == 0 else values_RG
+            limits = (0.0, 1.0) if is_probability else (float(values.min()), float(values.max()))
+            pack.add_steps(f"map.{i}.{j}", values, *limits)
 
 
 def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
@@ -129,23 +129,18 @@ def _weights(pack: Pack, study: Study, diagram: Diagram) -> None:
     for i, (left, right) in enumerate(
         zip(diagram.columns[:-1], diagram.columns[1:], strict=True), 1
     ):
-        layer = right.layer - 1
-        units = list(right.units)
+        weights, biases = zip(*(frame[right.layer - 1] for frame in per_frame), strict=True)
         if right.layer == left.layer + 1:
-            stacked = np.array(
-                [weights[layer][0][np.ix_(left.units, units)] for weights in per_frame]
-            )
-            pack.add(f"weight.{i}", stacked.astype(np.float32))
-        if per_frame[0][layer][1] is not None:
-            biases = np.array([np.asarray(weights[layer][1])[units] for weights in per_frame])
-            pack.add(f"bias.{i}", biases.astype(np.float32))
+            cells = np.ix_(left.units, right.units)
+            pack.add(f"weight.{i}", np.array([weight[cells] for weight in weights], np.float32))
+        if biases[0] is not None:
+            pack.add(f"bias.{i}", np.array(biases, np.float32)[:, right.units])
 
 
 def _points(pack: Pack, study: Study, splits: list[str]) -> None:
     for split in splits:
         points = study.points(split, MAX_POINTS)
-        positions = study.plane.project(points.x)
-        pack.add(f"position.{split}", positions.astype(np.float32))
+        pack.add(f"position.{split}", study.plane.project(points.x).astype(np.float32))
         targets = points.y if study.classifies else points.y[:, 0]
         pack.add(f"target.{split}", targets.astype(np.float32))
 
@@ -160,9 +155,7 @@ def _spaces(
     hidden = [column.layer for column in diagram.columns[1:-1]]
     rows = list(range(len(study.frames)))
     outputs = {split: study.layers(study.points(split, MAX_POINTS).x, rows) for split in splits}
-    scored = np.unique(
-        np.append(np.linspace(0, len(rows) - 1, MAX_SCORED_FRAMES).round().astype(int), best_frame)
-    ).tolist()
+    scored = _spread_rows(len(rows), MAX_SCORED_FRAMES, best_frame)
     scores = np.array([linear_scores(study, [0, *hidden], row) for row in scored])
     spaces: list[dict[str, object]] = [
         {"layer": 0, "scored": scored, "scores": _rounded(scores[:, 0])}
@@ -202,11 +195,10 @@ def _spaces(
 
 def _columns(study: Study, diagram: Diagram) -> list[dict[str, object]]:
     columns: list[dict[str, object]] = []
-    last = len(diagram.columns) - 1
     for i, column in enumerate(diagram.columns):
         if i == 0:
             names = [study.prepared.feature_names[unit] for unit in column.units]
-        elif i == last:
+        elif i == len(diagram.columns) - 1:
             names = list(study.classes or study.prepared.target_names)[:10]
         else:
             names = [f"h{column.layer}.{unit + 1}" for unit in column.units]
@@ -229,22 +221,13 @@ def _columns(study: Study, diagram: Diagram) -> list[dict[str, object]]:
 
 def _curves(study: Study) -> Mapping[str, object]:
     history = study.history
-    rows = (
-        np.unique(np.linspace(0, max(len(history) - 1, 0), MAX_CURVE_POINTS).round().astype(int))
-        if len(history)
-        else np.zeros(0, int)
-    )
-    metrics = ("loss", "accuracy") if study.classifies else ("loss", "rmse", "r2")
-    columns = {
-        f"{split}/{metric}": None
-        for metric in metrics
-        for split in ("train", "val")
-        if f"{split}/{metric}" in history.names
-    }
+    rows = _spread_rows(len(history), MAX_CURVE_POINTS)
+    metrics = ["loss", "accuracy"] if study.classifies else ["loss", "rmse", "r2"]
+    names = [f"{split}/{metric}" for metric in metrics for split in ("train", "val")]
     return {
         "epoch": history.epoch[rows].tolist(),
-        "metrics": list(metrics),
-        "columns": {name: _rounded(history[name][rows]) for name in columns},
+        "metrics": metrics,
+        "columns": {name: _rounded(history[name][rows]) for name in names if name in history.names},
     }
 
 

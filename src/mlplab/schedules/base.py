@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mlplab.schema import Component, Number, choice, number
+from mlplab.stacking import active, double
 
 State: TypeAlias = dict[str, Tensor]
 """The state of a stateful schedule: float64 tensors [K, 1]."""
@@ -40,16 +41,13 @@ class Schedule(Component):
 
     stateful: ClassVar[bool] = False
 
-    def factor(self, t: int | Tensor, total: Number) -> Number:
+    def factor(self, t: Number, total: Number) -> Number:
         """Return the factor at unit t = 0, 1, ... of `total`.
 
         It is a float, or float64 [K, 1] if t, total or a field differs between members.
         """
-        if isinstance(total, Tensor):
-            total = total.double()
-        if isinstance(t, Tensor):
-            t = t.double()
-        if not isinstance(self.warmup, Tensor) and self.warmup == 0:
+        t, total = double(t), double(total)
+        if not active(self.warmup):
             return self.shape(t, total)
         ramp = self.warmup_start + (1 - self.warmup_start) * ratio(t, self.warmup)
         return pick(t < self.warmup, ramp, 1.0) * self.shape(
@@ -88,14 +86,10 @@ def largest(a: Number, b: Number) -> Number:
     return pick(a > b, a, b)
 
 
-def smallest(a: Number, b: Number) -> Number:
-    """The smaller of two numbers."""
-    return pick(a < b, a, b)
-
-
 def ratio(elapsed: Number, total: Number) -> Number:
     """The elapsed fraction: elapsed / total, at most 1; 1 if total is 0."""
-    return smallest(pick(total > 0, elapsed / pick(total > 0, total, 1.0), 1.0), 1.0)
+    fraction = pick(total > 0, elapsed / pick(total > 0, total, 1.0), 1.0)
+    return pick(fraction < 1.0, fraction, 1.0)
 
 
 def floor(x: Number) -> Number:

@@ -6,6 +6,7 @@ Shapes: N examples, V components of a vector, D thresholds.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 _THRESHOLDS = 127
+_EMBEDDING = """\
+embeddings {{
+  tensor_name: "{name}"
+  tensor_path: "projector/{name}.tsv"
+  metadata_path: "projector/labels.tsv"
+{sprite}}}
+"""
+_SPRITE = """\
+  sprite {{
+    image_path: "projector/sprites.png"
+    single_image_dim: {width}
+    single_image_dim: {height}
+  }}
+"""
 
 
 def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary.Value:
@@ -33,8 +48,7 @@ def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary.Value:
     for title, drawn in groups.items():
         category = layout.category.add(title=title)
         for name, tags in drawn.items():
-            lines = messages.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
-            category.chart.add(title=name, multiline=lines)
+            category.chart.add(title=name, multiline={"tag": [f"^{tag}$" for tag in tags]})
     return summaries.texts(
         "custom_scalars__config__", "custom_scalars", [layout.SerializeToString()]
     )
@@ -53,15 +67,13 @@ def precision_recall(
     called_true, called_false = (
         len(scores) - np.searchsorted(scores, thresholds_D) for scores in ranked
     )
-    precision = called_true / np.maximum(called_true + called_false, 1)
-    recall = called_true / max(len(ranked[0]), 1)
     rows = [
         called_true,
         called_false,
         len(ranked[1]) - called_false,
         len(ranked[0]) - called_true,
-        precision,
-        recall,
+        called_true / np.maximum(called_true + called_false, 1),
+        called_true / max(len(ranked[0]), 1),
     ]
     data = import_module("tensorboard.plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(
         version=0, num_thresholds=_THRESHOLDS
@@ -109,45 +121,33 @@ def write_projector(
     labels, and optional images [N, height, width] in [0, 1].
     """
     make_folder(folder / "projector")
-    names = list(labels)
     rows = [
         "\t".join(re.sub(r"[\t\n\r]", " ", cell) for cell in cells)
         for cells in zip(*labels.values(), strict=True)
     ]
     # a single column has no header: TensorBoard would read it as a label
-    header = ["\t".join(names)] if len(names) > 1 else []
+    header = ["\t".join(labels)] if len(labels) > 1 else []
     write_text_atomic(folder / "projector" / "labels.tsv", "\n".join([*header, *rows]) + "\n")
-    embeddings = []
+    sprite = ""
     if sprites is not None:
         write_bytes_atomic(folder / "projector" / "sprites.png", _sprite_sheet(sprites))
+        sprite = _SPRITE.format(width=sprites.shape[2], height=sprites.shape[1])
     for name, matrix in vectors.items():
         text = "\n".join("\t".join(f"{value:.6g}" for value in row) for row in matrix.tolist())
         write_text_atomic(folder / "projector" / f"{name}.tsv", text + "\n")
-        lines = [
-            f'  tensor_name: "{name}"',
-            f'  tensor_path: "projector/{name}.tsv"',
-            '  metadata_path: "projector/labels.tsv"',
-        ]
-        if sprites is not None:
-            size = (
-                f"    single_image_dim: {sprites.shape[2]}\n    single_image_dim:"
-                f" {sprites.shape[1]}"
-            )
-            lines.append(f'  sprite {{\n    image_path: "projector/sprites.png"\n{size}\n  }}')
-        embeddings.append("embeddings {\n" + "\n".join(lines) + "\n}\n")
-    write_text_atomic(folder / "projector_config.pbtxt", "".join(embeddings))
+    write_text_atomic(
+        folder / "projector_config.pbtxt",
+        "".join(_EMBEDDING.format(name=name, sprite=sprite) for name in vectors),
+    )
 
 
 def _sprite_sheet(sprites_NHW: NDArray[np.float64]) -> bytes:
     """All images in one square PNG sheet, row by row, dark on white."""
-    import io
-
     from matplotlib.image import imsave
 
     count, height, width = sprites_NHW.shape
     side = int(np.ceil(np.sqrt(count)))
-    sheet = np.zeros((side * side, height, width))
-    sheet[:count] = sprites_NHW
+    sheet = np.pad(sprites_NHW, ((0, side * side - count), (0, 0), (0, 0)))
     picture = (
         sheet.reshape(side, side, height, width).swapaxes(1, 2).reshape(side * height, side * width)
     )

@@ -14,6 +14,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -85,31 +86,29 @@ class EventWriter(Closing):
         for step, wall_time, row in zip(steps, times, numbers, strict=True):
             for slot, value in zip(slots, row, strict=True):
                 slot.simple_value = value
-            payloads.append(
-                self._messages.Event(
-                    wall_time=wall_time, step=step, summary=summary
-                ).SerializeToString()
-            )
+            event = self._messages.Event(wall_time=wall_time, step=step, summary=summary)
+            payloads.append(event.SerializeToString())
         self._file.append(frame(payloads))
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write text that is shown as Markdown."""
-        self._summaries(step, [summaries.text(clean_tag(tag), markdown)])
+        self.add(summaries.text(clean_tag(tag), markdown), step=step)
 
     def image(self, tag: str, step: int, png_bytes: bytes, width: int, height: int) -> None:
         """Write a PNG-encoded image of `width` x `height` pixels."""
-        self._summaries(step, [summaries.image(clean_tag(tag), png_bytes, width, height)])
+        self.add(summaries.image(clean_tag(tag), png_bytes, width, height), step=step)
 
     def histogram(self, tag: str, step: int, values: ArrayLike) -> None:
         """Write the distribution of the finite values in 30 bins, or nothing if there are none."""
         finite = np.asarray(values, np.float64).ravel()
         finite = finite[np.isfinite(finite)]
         if finite.size:
-            self._summaries(step, [summaries.histogram(clean_tag(tag), finite)])
+            self.add(summaries.histogram(clean_tag(tag), finite), step=step)
 
-    def add(self, value: Summary.Value, step: int = 0) -> None:
-        """Write a summary of another kind, built by `dashboards`."""
-        self._summaries(step, [value])
+    def add(self, *values: Summary.Value, step: int = 0) -> None:
+        """Write summaries of another kind, built by `dashboards`."""
+        summary = self._summary(value=values)
+        self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
 
     def graph(self, serialized: bytes) -> None:
         """Write the graph of the network (a serialized GraphDef), once per run."""
@@ -127,20 +126,12 @@ class EventWriter(Closing):
         `choices` are the values that each hyperparameter takes in the sweep; they set its type and
         TensorBoard's filters.
         """
-        self._summaries(
-            0,
-            summaries.session_start(
-                hparams, [clean_tag(tag) for tag in metrics], choices or {}, time.time()
-            ),
-        )
+        tags = [clean_tag(tag) for tag in metrics]
+        self.add(*summaries.session_start(hparams, tags, choices or {}, time.time()))
 
     def hparams_end(self, status: str) -> None:
         """Write how the run ended: "done" is a success, any other status a failure."""
-        self._summaries(0, [summaries.session_end(status == "done", time.time())])
-
-    def _summaries(self, step: int, values: Iterable[Summary.Value]) -> None:
-        summary = self._summary(value=values)
-        self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
+        self.add(summaries.session_end(status == "done", time.time()))
 
     def _append(self, events: Iterable[Event]) -> None:
         self._file.append(frame([event.SerializeToString() for event in events]))
@@ -169,12 +160,10 @@ def _create(folder: Path) -> AppendFile:
     seconds = max(int(time.time()), *[int(match[1]) + 1 for match in matches if match], 0)
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())
     for number in itertools.count():
-        try:
+        with suppress(FileExistsError):
             return AppendFile(
                 folder / f"events.out.tfevents.{seconds:010d}.{host}.{os.getpid()}.{number}"
             )
-        except FileExistsError:
-            continue
     raise AssertionError("unreachable")
 
 
@@ -183,8 +172,8 @@ def clean_tag(tag: str) -> str:
     """Return the tag as TensorBoard accepts it: letters, digits and ``_ - . /``, no empty level, at
     most 200 characters (longer tags end in a hash).
     """
-    clean = re.sub(r"[^\w\-./]", "_", tag)
-    clean = "/".join(level for level in clean.split("/") if level) or "unnamed"
+    levels = re.sub(r"[^\w\-./]", "_", tag).split("/")
+    clean = "/".join(filter(None, levels)) or "unnamed"
     if len(clean) > _MAX_TAG_LENGTH:
         clean = clean[: _MAX_TAG_LENGTH - 9] + "-" + hashlib.sha256(tag.encode()).hexdigest()[:8]
     return clean

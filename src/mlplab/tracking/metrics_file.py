@@ -25,9 +25,9 @@ class MetricsFile(Closing):
 
     def __init__(self, path: Path, columns: Sequence[str], *, resume: bool = False) -> None:
         self.columns = tuple(columns)
-        header = _lines([("epoch", "step", *self.columns)])
+        header = table_bytes([("epoch", "step", *self.columns)])
         if resume:
-            complete_lines = _complete_lines(path.read_bytes())
+            complete_lines = _complete_lines(path)
             if not complete_lines.startswith(header):
                 raise ValueError(
                     f"the columns of {path} are not epoch, step, {', '.join(self.columns)}"
@@ -47,7 +47,7 @@ class MetricsFile(Closing):
 
     def rows(self, rows: Sequence[Sequence[float | None]]) -> None:
         """Append several rows in one write: epoch, step, and a value for each column."""
-        self._file.append(_lines(rows))
+        self._file.append(table_bytes(rows))
 
     def close(self) -> None:
         """Close the file; closing it again does nothing."""
@@ -60,7 +60,7 @@ def bulk_metrics(
     """Write a complete metrics file. `columns` are the metrics; a row is epoch, step and a value
     for each metric.
     """
-    write_bytes_atomic(path, _lines([("epoch", "step", *columns), *rows]))
+    write_bytes_atomic(path, table_bytes([("epoch", "step", *columns), *rows]))
 
 
 def table_bytes(rows: Iterable[Sequence[object]]) -> bytes:
@@ -68,7 +68,11 @@ def table_bytes(rows: Iterable[Sequence[object]]) -> bytes:
 
     Numbers are exact to the last bit; strings are quoted so that no spreadsheet runs them.
     """
-    return _lines(list(rows))
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(
+        [[_cell(value) for value in row] for row in rows]
+    )
+    return text.getvalue().encode()
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
@@ -76,7 +80,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
     An incomplete last line is ignored.
     """
-    rows = list(csv.reader(io.StringIO(_complete_lines(path.read_bytes()).decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(_complete_lines(path).decode(), newline="")))
     if not rows:
         return {}
     names = [
@@ -86,16 +90,9 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[i] or "nan") for row in rows[1:]] for i, name in enumerate(names)}
 
 
-def _complete_lines(data: bytes) -> bytes:
+def _complete_lines(path: Path) -> bytes:
+    data = path.read_bytes()
     return data[: data.rfind(b"\n") + 1]
-
-
-def _lines(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(
-        [[_cell(value) for value in row] for row in rows]
-    )
-    return text.getvalue().encode()
 
 
 def _cell(value: Any) -> object:

@@ -21,8 +21,7 @@ _NUM_BINS = 30
 
 def text(tag: str, markdown: str) -> Summary.Value:
     """Return a summary with Markdown text."""
-    tensor = _tensor("DT_STRING", [], string_val=[markdown.encode(errors="replace")])
-    return _value(tag, tensor=tensor, metadata=_metadata("text"))
+    return texts(tag, "text", [markdown.encode(errors="replace")])
 
 
 def texts(tag: str, plugin: str, values: Sequence[bytes]) -> Summary.Value:
@@ -36,16 +35,21 @@ def numbers(
     tag: str, plugin: str, values: NDArray[np.float32], content: bytes = b""
 ) -> Summary.Value:
     """Return a summary with a float32 tensor for a plugin that reads one."""
-    tensor = _tensor("DT_FLOAT", values.shape, tensor_content=values.astype("<f4").tobytes())
-    return _value(tag, tensor=tensor, metadata=_metadata(plugin, content))
+    return _value(
+        tag,
+        tensor=_tensor("DT_FLOAT", values.shape, tensor_content=values.astype("<f4").tobytes()),
+        metadata=_metadata(plugin, content),
+    )
 
 
 def image(tag: str, png: bytes, width: int, height: int) -> Summary.Value:
     """Return a summary with a PNG image of `width` x `height` pixels."""
-    picture = _summary().Summary.Image(
-        width=width, height=height, colorspace=4, encoded_image_string=png
+    return _value(
+        tag,
+        image=_summary().Summary.Image(
+            width=width, height=height, colorspace=4, encoded_image_string=png
+        ),
     )
-    return _value(tag, image=picture)
 
 
 def histogram(tag: str, values: NDArray[np.float64]) -> Summary.Value:
@@ -79,8 +83,11 @@ def session_start(
     api, plugin = _hparams()
     kinds = {name: _kind(choices.get(name, [value])) for name, value in hparams.items()}
     infos = [_info(api, name, kind, choices.get(name, ())) for name, kind in kinds.items()]
-    tags = [api.MetricInfo(name=api.MetricName(tag=tag)) for tag in metrics]
-    experiment = api.Experiment(hparam_infos=infos, metric_infos=tags, time_created_secs=now)
+    experiment = api.Experiment(
+        hparam_infos=infos,
+        metric_infos=[api.MetricInfo(name=api.MetricName(tag=tag)) for tag in metrics],
+        time_created_secs=now,
+    )
     start = plugin.SessionStartInfo(start_time_secs=now)
     for name, value in hparams.items():
         field, convert = _FIELDS[kinds[name]]
@@ -132,9 +139,10 @@ def _info(api: ModuleType, name: str, kind: str, choices: Sequence[Any]) -> HPar
 
 def _session(plugin: ModuleType, field: str, message: object) -> Summary.Value:
     data = plugin.HParamsPluginData(version=0, **{field: message})
-    empty = _tensor("DT_FLOAT", [0])
     return _value(
-        f"_hparams_/{field}", tensor=empty, metadata=_metadata("hparams", data.SerializeToString())
+        f"_hparams_/{field}",
+        tensor=_tensor("DT_FLOAT", [0]),
+        metadata=_metadata("hparams", data.SerializeToString()),
     )
 
 
@@ -164,6 +172,8 @@ def _metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
 def _tensor(dtype: str, shape: Sequence[int], **content: object) -> TensorProto:
     messages = import_module("tensorboard.compat.proto.tensor_pb2")
     sizes = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-    dims = [sizes.Dim(size=size) for size in shape]
-    number = import_module("tensorboard.compat.proto.types_pb2").DataType.Value(dtype)
-    return messages.TensorProto(dtype=number, tensor_shape=sizes(dim=dims), **content)
+    return messages.TensorProto(
+        dtype=import_module("tensorboard.compat.proto.types_pb2").DataType.Value(dtype),
+        tensor_shape=sizes(dim=[sizes.Dim(size=size) for size in shape]),
+        **content,
+    )

@@ -1,7 +1,5 @@
 """Activations, and the registry of their names."""
 
-from __future__ import annotations
-
 from mlplab.network.activations.base import Activation, Elementwise
 from mlplab.network.activations.bounded import (
     Arctan,

@@ -5,6 +5,7 @@ Shapes: K members, B examples in the batch, H hidden units, Q learnable paramete
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -17,15 +18,33 @@ from mlplab.schema import Component
 class Activation(Component):
     """An elementwise function between two layers.
 
-    A subclass implements `value`. A hyperparameter is a float, or a [K, 1] tensor if members differ
-    in it; both give the same results. At a kink the gradient is that of torch's function, which
-    agrees with the lecture: relu'(0) = 0.
+    A subclass implements `value`, or names torch's `function` if it has no hyperparameters. A
+    hyperparameter is a float, or a [K, 1] tensor if members differ in it; both give the same
+    results. At a kink the gradient is that of torch's function, which agrees with the lecture:
+    relu'(0) = 0.
     """
 
-    formula: ClassVar[str]
-    derivative: ClassVar[str]
-    output_range: ClassVar[str]
+    function: ClassVar[Callable[[Tensor], Tensor] | None] = None
+    formula: ClassVar[str] = ""
+    derivative: ClassVar[str] = ""
+    output_range: ClassVar[str] = ""
     torch_class: ClassVar[type[nn.Module] | None] = None  # takes the hyperparameters in order
+
+    def __init_subclass__(
+        cls,
+        function: Callable[[Tensor], Tensor] | None = None,
+        formula: str = "",
+        derivative: str = "",
+        output_range: str = "",
+        torch_class: type[nn.Module] | None = None,
+    ) -> None:
+        """Set the class attributes of a subclass from the keywords of its class statement."""
+        super().__init_subclass__()
+        cls.function = function or cls.function
+        cls.formula = formula or cls.formula
+        cls.derivative = derivative or cls.derivative
+        cls.output_range = output_range or cls.output_range
+        cls.torch_class = torch_class or cls.torch_class
 
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:
         """Return the hidden vectors, [K, B, H] in the dtype of z.
@@ -36,7 +55,10 @@ class Activation(Component):
 
     def value(self, z_KBH: Tensor) -> Tensor:
         """Return the function values, [K, B, H]."""
-        raise NotImplementedError
+        function = type(self).function
+        if function is None:
+            raise NotImplementedError
+        return function(z_KBH)
 
     def module(self) -> nn.Module:
         """Return the function of one member as a torch module, torch's class if it has one."""

@@ -6,7 +6,6 @@ Shapes: K members, B examples in the batch, H hidden units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,12 @@ from mlplab.stacking import fit
 
 
 @dataclass(frozen=True)
-class BinaryStep(Activation):
+class BinaryStep(
+    Activation,
+    formula="0 if x < 0, 1 if x >= 0",
+    derivative="0",
+    output_range="{0, 1}",
+):
     """Binary step, the threshold unit: 0 below zero, 1 from zero on.
 
     Range {0, 1}, C^-1. The lecture does not define f'(0); here it is 0 as everywhere else, so this
@@ -27,10 +31,6 @@ class BinaryStep(Activation):
     beyond, as if the step were the identity clipped to [-1, 1]. Source: lecture; Rosenblatt 1958;
     straight-through: Bengio, Leonard, Courville 2013, clipped as by Hubara et al. 2016.
     """
-
-    formula: ClassVar[str] = "0 if x < 0, 1 if x >= 0"
-    derivative: ClassVar[str] = "0"
-    output_range: ClassVar[str] = "{0, 1}"
 
     straight_through: bool = flag(
         False, "train through the step with gradient 1 for |x| <= 1, 0 beyond"
@@ -52,40 +52,43 @@ class BinaryStep(Activation):
 
 
 @dataclass(frozen=True)
-class Sigmoid(Activation):
+class Sigmoid(
+    Activation,
+    function=torch.sigmoid,
+    formula="1 / (1 + exp(-x))",
+    derivative="f(x) * (1 - f(x))",
+    output_range="(0, 1)",
+    torch_class=nn.Sigmoid,
+):
     """Logistic sigmoid, also called soft step.
 
     Range (0, 1), C^inf. Its derivative is at most 1/4, so gradients vanish through many layers.
     Source: lecture; Han, Moraga 1995.
     """
 
-    formula: ClassVar[str] = "1 / (1 + exp(-x))"
-    derivative: ClassVar[str] = "f(x) * (1 - f(x))"
-    output_range: ClassVar[str] = "(0, 1)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Sigmoid
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return torch.sigmoid(z_KBH)
-
 
 @dataclass(frozen=True)
-class Tanh(Activation):
+class Tanh(
+    Activation,
+    function=torch.tanh,
+    formula="(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
+    derivative="1 - f(x)^2",
+    output_range="(-1, 1)",
+    torch_class=nn.Tanh,
+):
     """Hyperbolic tangent.
 
     Range (-1, 1), C^inf. Source: lecture.
     """
 
-    formula: ClassVar[str] = "(exp(x) - exp(-x)) / (exp(x) + exp(-x))"
-    derivative: ClassVar[str] = "1 - f(x)^2"
-    output_range: ClassVar[str] = "(-1, 1)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Tanh
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return torch.tanh(z_KBH)
-
 
 @dataclass(frozen=True)
-class Sqnl(Activation):
+class Sqnl(
+    Activation,
+    formula="x - x * |x| / 4 if |x| <= 2, sign(x) beyond",
+    derivative="1 - |x| / 2 if |x| <= 2, 0 beyond",
+    output_range="[-1, 1]",
+):
     """Square nonlinearity: a sigmoid composed of two parabolas (the lecture's SQLN).
 
     Range [-1, 1], C^1. Source: lecture; Wuraola, Patel 2018, who call it SQNL. The lecture's table
@@ -93,57 +96,52 @@ class Sqnl(Activation):
     |x| = 2, which the table omits.
     """
 
-    formula: ClassVar[str] = "x - x * |x| / 4 if |x| <= 2, sign(x) beyond"
-    derivative: ClassVar[str] = "1 - |x| / 2 if |x| <= 2, 0 beyond"
-    output_range: ClassVar[str] = "[-1, 1]"
-
     def value(self, z_KBH: Tensor) -> Tensor:
         line_KBH = z_KBH.clamp(-2, 2)
         return line_KBH - line_KBH * line_KBH.abs() * 0.25
 
 
 @dataclass(frozen=True)
-class Arctan(Activation):
+class Arctan(
+    Activation,
+    function=torch.atan,
+    formula="arctan(x)",
+    derivative="1 / (x^2 + 1)",
+    output_range="(-pi/2, pi/2)",
+):
     """Inverse tangent.
 
     Range (-pi/2, pi/2), C^inf. Source: lecture.
     """
 
-    formula: ClassVar[str] = "arctan(x)"
-    derivative: ClassVar[str] = "1 / (x^2 + 1)"
-    output_range: ClassVar[str] = "(-pi/2, pi/2)"
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return torch.atan(z_KBH)
-
 
 @dataclass(frozen=True)
-class Softsign(Activation):
+class Softsign(
+    Activation,
+    function=F.softsign,
+    formula="x / (1 + |x|)",
+    derivative="1 / (1 + |x|)^2",
+    output_range="(-1, 1)",
+    torch_class=nn.Softsign,
+):
     """Softsign, a sigmoid that saturates slowly (the lecture's ElliotSig).
 
     Range (-1, 1), C^1. Source: lecture; Elliott 1993, who also scales it to (0, 1) as 0.5 * f(x) +
     0.5; Glorot, Bengio 2010.
     """
 
-    formula: ClassVar[str] = "x / (1 + |x|)"
-    derivative: ClassVar[str] = "1 / (1 + |x|)^2"
-    output_range: ClassVar[str] = "(-1, 1)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Softsign
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.softsign(z_KBH)
-
 
 @dataclass(frozen=True)
-class Isru(Activation):
+class Isru(
+    Activation,
+    formula="x / sqrt(1 + alpha * x^2)",
+    derivative="(1 / sqrt(1 + alpha * x^2))^3",
+    output_range="(-1/sqrt(alpha), 1/sqrt(alpha))",
+):
     """Inverse square root unit (ISRU).
 
     Range (-1/sqrt(alpha), 1/sqrt(alpha)), C^inf. Source: lecture; Carlile et al. 2017.
     """
-
-    formula: ClassVar[str] = "x / sqrt(1 + alpha * x^2)"
-    derivative: ClassVar[str] = "(1 / sqrt(1 + alpha * x^2))^3"
-    output_range: ClassVar[str] = "(-1/sqrt(alpha), 1/sqrt(alpha))"
 
     alpha: Number = number(1.0, "how early it saturates", above=0)
 
@@ -152,16 +150,17 @@ class Isru(Activation):
 
 
 @dataclass(frozen=True)
-class Hardtanh(Activation):
+class Hardtanh(
+    Activation,
+    formula="min(max(x, min_val), max_val)",
+    derivative="1 if min_val < x < max_val, 0 beyond",
+    output_range="[min_val, max_val]",
+    torch_class=nn.Hardtanh,
+):
     """Hard tanh: the identity, clipped.
 
     Range [min_val, max_val], C^0. Source: Collobert 2004.
     """
-
-    formula: ClassVar[str] = "min(max(x, min_val), max_val)"
-    derivative: ClassVar[str] = "1 if min_val < x < max_val, 0 beyond"
-    output_range: ClassVar[str] = "[min_val, max_val]"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardtanh
 
     min_val: Number = number(-1.0, "lower limit of the output")
     max_val: Number = number(1.0, "upper limit of the output")
@@ -182,18 +181,17 @@ class Hardtanh(Activation):
 
 
 @dataclass(frozen=True)
-class Hardsigmoid(Activation):
+class Hardsigmoid(
+    Activation,
+    function=F.hardsigmoid,
+    formula="min(max(x + 3, 0), 6) / 6",
+    derivative="1/6 if -3 < x < 3, 0 beyond",
+    output_range="[0, 1]",
+    torch_class=nn.Hardsigmoid,
+):
     """Hard sigmoid: a piecewise linear approximation of the sigmoid.
 
     Range [0, 1], C^0. Source: Howard et al. 2019 (MobileNetV3), as in torch and Keras 3. Keras 2
     has slope 0.2, Courbariaux et al. 2015 slope 1/2; here the slope is 1/6, which torch's gradient
     rounds to float32 even in float64.
     """
-
-    formula: ClassVar[str] = "min(max(x + 3, 0), 6) / 6"
-    derivative: ClassVar[str] = "1/6 if -3 < x < 3, 0 beyond"
-    output_range: ClassVar[str] = "[0, 1]"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardsigmoid
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.hardsigmoid(z_KBH)

@@ -6,7 +6,6 @@ Shapes: K members, B examples in the batch, H hidden units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,48 +17,49 @@ from mlplab.stacking import fit
 
 
 @dataclass(frozen=True)
-class Identity(Activation):
+class Identity(
+    Activation,
+    formula="x",
+    derivative="1",
+    output_range="(-inf, inf)",
+    torch_class=nn.Identity,
+):
     """Identity: a layer without nonlinearity.
 
     Range (-inf, inf), C^inf. Consecutive layers with it act as one linear layer. Source: lecture.
     """
-
-    formula: ClassVar[str] = "x"
-    derivative: ClassVar[str] = "1"
-    output_range: ClassVar[str] = "(-inf, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Identity
 
     def value(self, z_KBH: Tensor) -> Tensor:
         return z_KBH
 
 
 @dataclass(frozen=True)
-class Tanhshrink(Activation):
+class Tanhshrink(
+    Activation,
+    function=F.tanhshrink,
+    formula="x - tanh(x)",
+    derivative="tanh(x)^2",
+    output_range="(-inf, inf)",
+    torch_class=nn.Tanhshrink,
+):
     """Tanh shrinkage, the identity minus tanh: flat at zero, linear far from it.
 
     Range (-inf, inf), C^inf. Source: torch's Tanhshrink.
     """
 
-    formula: ClassVar[str] = "x - tanh(x)"
-    derivative: ClassVar[str] = "tanh(x)^2"
-    output_range: ClassVar[str] = "(-inf, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Tanhshrink
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.tanhshrink(z_KBH)
-
 
 @dataclass(frozen=True)
-class Softshrink(Activation):
+class Softshrink(
+    Activation,
+    formula="x - lambd if x > lambd, x + lambd if x < -lambd, 0 between",
+    derivative="1 if |x| > lambd, 0 between",
+    output_range="(-inf, inf)",
+    torch_class=nn.Softshrink,
+):
     """Soft shrinkage: moves every value toward zero, and small values to zero.
 
     Range (-inf, inf), C^0. Source: Donoho 1995 (soft thresholding).
     """
-
-    formula: ClassVar[str] = "x - lambd if x > lambd, x + lambd if x < -lambd, 0 between"
-    derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
-    output_range: ClassVar[str] = "(-inf, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Softshrink
 
     lambd: Number = number(0.5, "distance that values move; smaller values become 0", at_least=0)
 
@@ -71,16 +71,17 @@ class Softshrink(Activation):
 
 
 @dataclass(frozen=True)
-class Hardshrink(Activation):
+class Hardshrink(
+    Activation,
+    formula="x if |x| > lambd, 0 between",
+    derivative="1 if |x| > lambd, 0 between",
+    output_range="(-inf, inf)",
+    torch_class=nn.Hardshrink,
+):
     """Hard shrinkage: the identity with small values set to zero.
 
     Range (-inf, inf), C^-1. Source: Donoho, Johnstone 1994 (hard thresholding).
     """
-
-    formula: ClassVar[str] = "x if |x| > lambd, 0 between"
-    derivative: ClassVar[str] = "1 if |x| > lambd, 0 between"
-    output_range: ClassVar[str] = "(-inf, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.Hardshrink
 
     lambd: Number = number(0.5, "values up to this magnitude become 0", at_least=0)
 
@@ -91,32 +92,34 @@ class Hardshrink(Activation):
 
 
 @dataclass(frozen=True)
-class Gaussian(Activation):
+class Gaussian(
+    Activation,
+    formula="exp(-x^2)",
+    derivative="-2 * x * exp(-x^2)",
+    output_range="(0, 1]",
+):
     """Gaussian bell.
 
     Range (0, 1], C^inf. Source: Broomhead, Lowe 1988 (radial basis functions); some define it as
     exp(-x^2 / 2).
     """
 
-    formula: ClassVar[str] = "exp(-x^2)"
-    derivative: ClassVar[str] = "-2 * x * exp(-x^2)"
-    output_range: ClassVar[str] = "(0, 1]"
-
     def value(self, z_KBH: Tensor) -> Tensor:
         return torch.exp(-z_KBH.square())
 
 
 @dataclass(frozen=True)
-class Sine(Activation):
+class Sine(
+    Activation,
+    formula="sin(frequency * x)",
+    derivative="frequency * cos(frequency * x)",
+    output_range="[-1, 1]",
+):
     """Sine wave.
 
     Range [-1, 1], C^inf. Source: Sitzmann et al. 2020 (SIREN), who use frequency 30 with weights
     drawn to match.
     """
-
-    formula: ClassVar[str] = "sin(frequency * x)"
-    derivative: ClassVar[str] = "frequency * cos(frequency * x)"
-    output_range: ClassVar[str] = "[-1, 1]"
 
     frequency: Number = number(1.0, "angular frequency", above=0)
 
@@ -125,16 +128,17 @@ class Sine(Activation):
 
 
 @dataclass(frozen=True)
-class Snake(Activation):
+class Snake(
+    Activation,
+    formula="x + sin(frequency * x)^2 / frequency",
+    derivative="1 + sin(2 * frequency * x)",
+    output_range="(-inf, inf)",
+):
     """Snake: the identity with ripples, which can continue a periodic function.
 
     Range (-inf, inf), C^inf. The frequency is fixed here; in the paper, where it is called a, it
     can also be learned. Source: Ziyin, Hartwig, Ueda 2020.
     """
-
-    formula: ClassVar[str] = "x + sin(frequency * x)^2 / frequency"
-    derivative: ClassVar[str] = "1 + sin(2 * frequency * x)"
-    output_range: ClassVar[str] = "(-inf, inf)"
 
     frequency: Number = number(1.0, "angular frequency of the ripples", above=0)
 

@@ -6,7 +6,6 @@ Shapes: K members, B examples in the batch, H hidden units, Q learnable paramete
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,33 +17,33 @@ from mlplab.stacking import fit
 
 
 @dataclass(frozen=True)
-class Relu(Activation):
+class Relu(
+    Activation,
+    function=F.relu,
+    formula="max(0, x)",
+    derivative="0 if x <= 0, 1 if x > 0",
+    output_range="[0, inf)",
+    torch_class=nn.ReLU,
+):
     """Rectified linear unit (ReLU).
 
     Range [0, inf), C^0; the lecture's first table gives (0, inf), the second one the exact range.
     f'(0) = 0 as in both tables. Source: lecture; Nair, Hinton 2010.
     """
 
-    formula: ClassVar[str] = "max(0, x)"
-    derivative: ClassVar[str] = "0 if x <= 0, 1 if x > 0"
-    output_range: ClassVar[str] = "[0, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.ReLU
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.relu(z_KBH)
-
 
 @dataclass(frozen=True)
-class Brelu(Activation):
+class Brelu(
+    Activation,
+    formula="max(0, x) in even units, min(0, x) in odd units",
+    derivative="relu'(x) in even units, relu'(-x) in odd units",
+    output_range="(-inf, inf)",
+):
     """Bipolar rectified linear unit (BReLU): every second unit rectifies the opposite side.
 
     Range (-inf, inf), C^0. Units are counted from 0, so the first is relu. Source: lecture; Eidnes,
     Nokland 2017.
     """
-
-    formula: ClassVar[str] = "max(0, x) in even units, min(0, x) in odd units"
-    derivative: ClassVar[str] = "relu'(x) in even units, relu'(-x) in odd units"
-    output_range: ClassVar[str] = "(-inf, inf)"
 
     def value(self, z_KBH: Tensor) -> Tensor:
         odd_H = torch.arange(z_KBH.shape[-1], device=z_KBH.device) % 2
@@ -53,17 +52,18 @@ class Brelu(Activation):
 
 
 @dataclass(frozen=True)
-class LeakyRelu(Activation):
+class LeakyRelu(
+    Activation,
+    formula="x if x > 0, negative_slope * x if x <= 0",
+    derivative="1 if x > 0, negative_slope if x <= 0",
+    output_range="(-inf, inf)",
+    torch_class=nn.LeakyReLU,
+):
     """Leaky ReLU: a small slope below zero keeps the gradient alive.
 
     Range (-inf, inf), C^0. Source: lecture (slope a); Maas, Hannun, Ng 2013. The default slope is
     that of torch, 0.01; Keras uses 0.3, TensorFlow 0.2.
     """
-
-    formula: ClassVar[str] = "x if x > 0, negative_slope * x if x <= 0"
-    derivative: ClassVar[str] = "1 if x > 0, negative_slope if x <= 0"
-    output_range: ClassVar[str] = "(-inf, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.LeakyReLU
 
     negative_slope: Number = number(0.01, "slope below zero", at_least=0)
 
@@ -74,17 +74,18 @@ class LeakyRelu(Activation):
 
 
 @dataclass(frozen=True)
-class Prelu(Activation):
+class Prelu(
+    Activation,
+    formula="x if x > 0, slope * x if x <= 0",
+    derivative="1 if x > 0, slope if x <= 0",
+    output_range="(-inf, inf)",
+):
     """Parametric ReLU: a leaky ReLU whose slope is learned, one per layer.
 
     Range (-inf, inf), C^0. The slope is passed as parameters [K, 1, 1]; without parameters it is
     the initial value. Source: He et al. 2015, who also learn one slope per channel; Keras learns
     one per unit and starts at 0.
     """
-
-    formula: ClassVar[str] = "x if x > 0, slope * x if x <= 0"
-    derivative: ClassVar[str] = "1 if x > 0, slope if x <= 0"
-    output_range: ClassVar[str] = "(-inf, inf)"
 
     initial: Number = number(0.25, "slope below zero before training")
 
@@ -107,32 +108,32 @@ class Prelu(Activation):
 
 
 @dataclass(frozen=True)
-class Relu6(Activation):
+class Relu6(
+    Activation,
+    function=F.relu6,
+    formula="min(max(0, x), 6)",
+    derivative="1 if 0 < x < 6, 0 beyond",
+    output_range="[0, 6]",
+    torch_class=nn.ReLU6,
+):
     """ReLU clipped at 6.
 
     Range [0, 6], C^0. Source: Krizhevsky 2010.
     """
 
-    formula: ClassVar[str] = "min(max(0, x), 6)"
-    derivative: ClassVar[str] = "1 if 0 < x < 6, 0 beyond"
-    output_range: ClassVar[str] = "[0, 6]"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.ReLU6
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.relu6(z_KBH)
-
 
 @dataclass(frozen=True)
-class Elu(Activation):
+class Elu(
+    Activation,
+    formula="x if x > 0, alpha * (exp(x) - 1) if x <= 0",
+    derivative="1 if x > 0, alpha * exp(x) if x <= 0",
+    output_range="(-alpha, inf)",
+    torch_class=nn.ELU,
+):
     """Exponential linear unit (ELU).
 
     Range (-alpha, inf), C^1 for alpha = 1, else C^0. Source: Clevert, Unterthiner, Hochreiter 2016.
     """
-
-    formula: ClassVar[str] = "x if x > 0, alpha * (exp(x) - 1) if x <= 0"
-    derivative: ClassVar[str] = "1 if x > 0, alpha * exp(x) if x <= 0"
-    output_range: ClassVar[str] = "(-alpha, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.ELU
 
     alpha: Number = number(1.0, "minus the value far below zero", above=0)
 
@@ -143,35 +144,35 @@ class Elu(Activation):
 
 
 @dataclass(frozen=True)
-class Selu(Activation):
+class Selu(
+    Activation,
+    function=F.selu,
+    formula="scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0",
+    derivative="scale if x > 0, scale * alpha * exp(x) if x <= 0",
+    output_range="(-1.758, inf)",
+    torch_class=nn.SELU,
+):
     """Scaled ELU, which preserves mean 0 and variance 1 across layers with lecun_normal weights.
 
     Range (-scale * alpha, inf) = (-1.758, inf), C^0; alpha = 1.6732632423543772, scale =
     1.0507009873554805. Source: Klambauer et al. 2017.
     """
 
-    formula: ClassVar[str] = "scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0"
-    derivative: ClassVar[str] = "scale if x > 0, scale * alpha * exp(x) if x <= 0"
-    output_range: ClassVar[str] = "(-1.758, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.SELU
-
-    def value(self, z_KBH: Tensor) -> Tensor:
-        return F.selu(z_KBH)
-
 
 @dataclass(frozen=True)
-class Celu(Activation):
+class Celu(
+    Activation,
+    formula="x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0",
+    derivative="1 if x > 0, exp(x / alpha) if x <= 0",
+    output_range="(-alpha, inf)",
+    torch_class=nn.CELU,
+):
     """Continuously differentiable ELU (CELU).
 
     Range (-alpha, inf), C^1 for every alpha. Source: Barron 2017. The values agree with torch's
     celu, which is not used since its gradient rounds 1 / alpha to float32 and is therefore inexact
     in float64 for most alpha.
     """
-
-    formula: ClassVar[str] = "x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0"
-    derivative: ClassVar[str] = "1 if x > 0, exp(x / alpha) if x <= 0"
-    output_range: ClassVar[str] = "(-alpha, inf)"
-    torch_class: ClassVar[type[nn.Module] | None] = nn.CELU
 
     alpha: Number = number(
         1.0, "minus the value far below zero, and how slowly it is reached", above=0

@@ -7,14 +7,6 @@ from importlib import import_module
 
 from mlplab.pictures.registry import Picture, registered
 
-
-def pictures() -> tuple[Picture, ...]:
-    """Return all pictures in the order in which a reader would look at them."""
-    for module in pkgutil.iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
-    return tuple(sorted(registered(), key=lambda picture: _order(picture.name)))
-
-
 _FIRST = (
     "data",
     "decision",
@@ -28,5 +20,9 @@ _FIRST = (
 )
 
 
-def _order(name: str) -> tuple[int, str]:
-    return _FIRST.index(name) if name in _FIRST else len(_FIRST), name
+def pictures() -> tuple[Picture, ...]:
+    """Return all pictures in the order in which a reader would look at them."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    rank = {name: position for position, name in enumerate(_FIRST)}
+    return tuple(sorted(registered(), key=lambda p: (rank.get(p.name, len(rank)), p.name)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats, color
@@ -13,10 +12,10 @@ from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, figure, headline, logarithmic
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-SPLITS = ("train", "val")
+LINE_STYLES = {
+    "train": {"color": color(0), "linestyle": "-"},
+    "val": {"color": color(1), "linestyle": "--"},
+}
 
 
 @picture()
@@ -30,33 +29,24 @@ def curves(study: Study, frame: int) -> Figure | None:
     for axes, metric in zip(
         panels, ("loss", "accuracy" if study.classifies else "rmse"), strict=True
     ):
-        for i, split in enumerate(SPLITS):
-            if f"{split}/{metric}" in history.names:
-                values = history[f"{split}/{metric}"]
-                axes.plot(
-                    history.epoch,
-                    values,
-                    color=color(i),
-                    linestyle="-" if i == 0 else "--",
-                    label=split,
-                    linewidth=1.6,
-                )
-        _limits(
-            axes,
-            metric,
-            [history[f"{s}/{metric}"] for s in SPLITS if f"{s}/{metric}" in history.names],
-        )
+        columns = {
+            split: history[f"{split}/{metric}"]
+            for split in LINE_STYLES
+            if f"{split}/{metric}" in history.names
+        }
+        for split, values in columns.items():
+            axes.plot(history.epoch, values, label=split, linewidth=1.6, **LINE_STYLES[split])
+        _limits(axes, metric, list(columns.values()))
         best = int(study.frames.epoch[study.best_frame])
         axes.axvline(best, color=INK, linewidth=0.9, linestyle=":", label=f"best epoch, {best}")
         axes.set(xlabel="epoch", ylabel=metric)
         faint_grid(axes)
     panels[0].legend(loc="best")
-    headline(
+    return headline(
         fig,
         f"{study.settings.name}: loss and"
         f" {'accuracy' if study.classifies else 'root mean squared error'} during the training",
     )
-    return fig
 
 
 def _limits(axes: Axes, metric: str, columns: list[Floats]) -> None:

@@ -24,7 +24,6 @@ def data(study: Study, frame: int) -> Figure | None:
     """The examples of the train, validation and test splits, side by side."""
     fig = figure(3.3 * len(study.splits) + 1.9, 4.2, right=1.3)
     panels = np.atleast_1d(fig.subplots(1, len(study.splits), sharex=True, sharey=True))
-    limits = None if study.classifies else value_limits(study.points("train").y[:, 0].astype(float))
     for axes, split in zip(panels, study.splits, strict=True):
         points = study.points(split)
         positions = study.plane.project(points.x)
@@ -51,8 +50,12 @@ def data(study: Study, frame: int) -> Figure | None:
                 else "targets"
             )
         else:
-            assert limits is not None
-            shown = scatter_values(axes, positions, points.y[:, 0].astype(float), limits)
+            shown = scatter_values(
+                axes,
+                positions,
+                points.y[:, 0].astype(float),
+                value_limits(study.points("train").y[:, 0].astype(float)),
+            )
         axes.set_title(f"{split}: {example_count(points)}")
     if study.classifies:
         class_legend(panels[-1], study)
@@ -65,5 +68,4 @@ def data(study: Study, frame: int) -> Figure | None:
         if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1
         else "colored by the first target"
     )
-    headline(fig, f"{study.settings.name}: the data", study.plane.note, remark)
-    return fig
+    return headline(fig, f"{study.settings.name}: the data", study.plane.note, remark)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats, color, rgb
@@ -12,6 +12,7 @@ from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import (
     class_legend,
     faint_grid,
+    omitted_targets,
     ring_points,
     scatter_classes,
     scatter_values,
@@ -20,10 +21,6 @@ from mlplab.pictures.scatter import (
 )
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, class_picture, figure, headline
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
 
 GRID_SIZE = 120
 LINE_SIZE = 400
@@ -37,25 +34,22 @@ def decision(study: Study, frame: int) -> Figure | None:
     on_line, on_plane = (_classes_1d, _classes_2d) if study.classifies else (_values_1d, _values_2d)
     fig = figure(6.4, 5.3, right=1.2 if study.classifies and len(study.classes) > 2 else 0.3)
     remark = (on_line if study.plane.dimensions == 1 else on_plane)(study, frame, fig)
-    epoch = int(study.frames.epoch[frame])
-    headline(
+    return headline(
         fig,
-        f"{study.settings.name}: predictions at epoch {epoch}",
+        f"{study.settings.name}: predictions at epoch {int(study.frames.epoch[frame])}",
         remark,
         study.plane.note,
     )
-    return fig
 
 
 def _classes_2d(study: Study, frame: int, fig: Figure) -> str:
     axes = fig.subplots()
     probabilities = study.outputs(study.plane.grid(GRID_SIZE), [frame])[0]
-    extent = study.plane.extent
     is_binary = probabilities.shape[1] == 2
     if is_binary:
         shown = axes.imshow(
             probabilities[:, 1].reshape(GRID_SIZE, GRID_SIZE),
-            extent=extent,
+            extent=study.plane.extent,
             origin="lower",
             aspect="auto",
             cmap=_binary_colormap(study),
@@ -67,12 +61,12 @@ def _classes_2d(study: Study, frame: int, fig: Figure) -> str:
     else:
         axes.imshow(
             class_picture(probabilities, study.colors).reshape(GRID_SIZE, GRID_SIZE, 3),
-            extent=extent,
+            extent=study.plane.extent,
             origin="lower",
             aspect="auto",
             interpolation="bilinear",
         )
-    _boundaries(axes, probabilities, extent)
+    _boundaries(axes, study, probabilities)
     set_plane_axes(axes, study)
     remark = _eval_points(axes, study, frame)
     if not is_binary:
@@ -81,32 +75,20 @@ def _classes_2d(study: Study, frame: int, fig: Figure) -> str:
 
 
 def _binary_colormap(study: Study) -> LinearSegmentedColormap:
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list(
         "two",
         [1 - 0.7 * (1 - rgb(study.colors[0])), np.ones(3), 1 - 0.7 * (1 - rgb(study.colors[1]))],
     )
 
 
-def _boundaries(
-    axes: Axes, probabilities: Floats, extent: tuple[float, float, float, float]
-) -> None:
+def _boundaries(axes: Axes, study: Study, probabilities: Floats) -> None:
     """Draw lines where two classes are equally probable."""
-    left, right, bottom, top = extent
-    across, up = (
-        low + (np.arange(GRID_SIZE) + 0.5) / GRID_SIZE * (high - low)
-        for low, high in ((left, right), (bottom, top))
-    )
-    for c in (
-        range(1, probabilities.shape[1])
-        if probabilities.shape[1] == 2
-        else range(probabilities.shape[1])
-    ):
-        others = np.delete(probabilities, c, 1).max(1)
-        lead = (probabilities[:, c] - others).reshape(GRID_SIZE, GRID_SIZE)
+    across, up = study.plane.cell_centers(GRID_SIZE)
+    for c in [1] if len(study.classes) == 2 else range(len(study.classes)):
+        lead = probabilities[:, c] - np.delete(probabilities, c, 1).max(1)
         if lead.min() < 0 < lead.max():
-            axes.contour(across, up, lead, levels=[0.0], colors=INK, linewidths=1.1, alpha=0.8)
+            cells = lead.reshape(GRID_SIZE, GRID_SIZE)
+            axes.contour(across, up, cells, levels=[0.0], colors=INK, linewidths=1.1, alpha=0.8)
 
 
 def _eval_points(axes: Axes, study: Study, frame: int) -> str:
@@ -169,22 +151,16 @@ def _values_1d(study: Study, frame: int, fig: Figure) -> str:
         faint_grid(axes)
     set_plane_axes(panels[-1], study)
     panels[0].legend(loc="best")
-    return (
-        ""
-        if len(names) == len(study.prepared.target_names)
-        else f"only the first {len(names)} of {len(study.prepared.target_names)} targets"
-    )
+    return omitted_targets(study, len(names))
 
 
 def _values_2d(study: Study, frame: int, fig: Figure) -> str:
     axes = fig.subplots()
     points = study.points(study.eval_split, 500)
     limits = value_limits(study.points("train").y[:, 0].astype(float))
-    fitted = study.outputs(study.plane.grid(GRID_SIZE), [frame])[0][:, 0].reshape(
-        GRID_SIZE, GRID_SIZE
-    )
+    fitted = study.outputs(study.plane.grid(GRID_SIZE), [frame])[0]
     axes.imshow(
-        fitted,
+        fitted[:, 0].reshape(GRID_SIZE, GRID_SIZE),
         extent=study.plane.extent,
         origin="lower",
         aspect="auto",

@@ -6,10 +6,11 @@ diverging weights.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats
@@ -17,9 +18,6 @@ from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, SOFT, figure, headline, logarithmic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FLAT_SLOPE = 0.1  # |f'(z)| below which an activation transmits hardly any gradient
 DEAD_SLOPE = 0.01  # |f'(z)| below which on all examples a unit no longer learns
@@ -41,39 +39,26 @@ def health(study: Study, frame: int) -> Figure | None:
     fig = figure(11.5, 7.4, right=1.3)
     panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
-    layers = list(range(1, num_layers + 1))
-    if num_layers > MAX_LAYERS:
-        layers = sorted(
-            {1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)}
-        )
+    layers = sorted({1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)})
     layer_colors = {
         layer: colormaps["viridis"](0.9 * i / max(len(layers) - 1, 1))
         for i, layer in enumerate(layers)
     }
-    _activations(panels[0, 0], study, layers, layer_colors)
-    _norms(panels[0, 1], study, layers, layer_colors, "gradient_norm", "gradient norm")
-    _norms(
-        panels[1, 0],
-        study,
-        layers,
-        layer_colors,
-        "update_ratio",
-        "update norm / weight norm",
-    )
+    _activations(panels[0, 0], study, layer_colors)
+    _norms(panels[0, 1], study, layer_colors, "gradient_norm", "gradient norm")
+    _norms(panels[1, 0], study, layer_colors, "update_ratio", "update norm / weight norm")
     panels[1, 0].axhline(1e-3, color=SOFT, linewidth=1.0, linestyle=":")
-    _spread(panels[1, 1], study, layers, layer_colors, frame)
+    _spread(panels[1, 1], study, layer_colors, frame)
     fig.legend(*panels[0, 1].get_legend_handles_labels(), loc="upper right")
-    left_out = f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else ""
-    headline(
+    return headline(
         fig,
         f"{study.settings.name}: health of the training",
         "dotted line in the update ratios: 1e-3, a typical value",
-        left_out,
+        f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else "",
     )
-    return fig
 
 
-def _activations(axes: Axes, study: Study, layers: list[int], layer_colors: Colors) -> None:
+def _activations(axes: Axes, study: Study, layer_colors: Colors) -> None:
     """Draw the fraction of flat activations (lines) and of dead units (dots) over the training."""
     axes.set(
         title="flat activations (lines), dead units (dots)",
@@ -82,8 +67,7 @@ def _activations(axes: Axes, study: Study, layers: list[int], layer_colors: Colo
         ylim=(-0.03, 1.03),
     )
     faint_grid(axes)
-    hidden = [layer for layer in layers if layer < len(study.network.layers)]
-    if not hidden:
+    if not study.has_hidden:
         axes.text(
             0.5,
             0.5,
@@ -99,13 +83,11 @@ def _activations(axes: Axes, study: Study, layers: list[int], layer_colors: Colo
     max_frames = int(np.clip(MAX_VALUES // max(values_per_frame, 1), 2, MAX_FRAMES))
     rows = np.unique(np.linspace(0, len(study.frames) - 1, max_frames).round().astype(int)).tolist()
     flat, dead = flat_and_dead(study, x, rows)
-    for layer in hidden:
-        axes.plot(
-            study.frames.epoch[rows], flat[layer - 1], color=layer_colors[layer], linewidth=1.5
-        )
-        axes.plot(
-            study.frames.epoch[rows], dead[layer - 1], ".", color=layer_colors[layer], markersize=6
-        )
+    epochs = study.frames.epoch[rows]
+    for layer, color in layer_colors.items():
+        if layer < len(study.network.layers):
+            axes.plot(epochs, flat[layer - 1], color=color, linewidth=1.5)
+            axes.plot(epochs, dead[layer - 1], ".", color=color, markersize=6)
 
 
 def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Floats], list[Floats]]:
@@ -114,62 +96,47 @@ def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Flo
     An activation is flat if |f'(z)| < 0.1; a unit is dead if |f'(z)| < 0.01 on every example.
     """
     slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
-    layers = range(len(slopes_by_frame[0]))
-    flat = [
-        np.array([(slopes[layer] < FLAT_SLOPE).mean() for slopes in slopes_by_frame])
-        for layer in layers
-    ]
+    by_layer = list(zip(*slopes_by_frame, strict=True))
+    flat = [np.array([(slopes < FLAT_SLOPE).mean() for slopes in layer]) for layer in by_layer]
     dead = [
-        np.array([(slopes[layer] < DEAD_SLOPE).all(axis=1).mean() for slopes in slopes_by_frame])
-        for layer in layers
+        np.array([(slopes < DEAD_SLOPE).all(1).mean() for slopes in layer]) for layer in by_layer
     ]
     return flat, dead
 
 
-def _norms(
-    axes: Axes, study: Study, layers: list[int], layer_colors: Colors, name: str, title: str
-) -> None:
-    last = len(study.network.layers)
-    for layer in layers:
+def _norms(axes: Axes, study: Study, layer_colors: Colors, name: str, title: str) -> None:
+    for layer, color in layer_colors.items():
         values = study.history[f"{name}/layer_{layer}"]
-        values = np.where(values > 0, values, np.nan)
         axes.plot(
             study.history.epoch,
-            values,
-            color=layer_colors[layer],
+            np.where(values > 0, values, np.nan),
+            color=color,
             linewidth=1.2,
-            label="output layer" if layer == last else f"layer {layer}",
+            label="output layer" if layer == len(study.network.layers) else f"layer {layer}",
         )
     logarithmic(axes)
     axes.set(title=title, xlabel="epoch")
     faint_grid(axes)
 
 
-def _spread(axes: Axes, study: Study, layers: list[int], layer_colors: Colors, frame: int) -> None:
+def _spread(axes: Axes, study: Study, layer_colors: Colors, frame: int) -> None:
     """Draw quartiles (boxes) and 2 % to 98 % (whiskers) of the weights, at the start and at a
     frame.
     """
     first, current = study.weights(0), study.weights(frame)
-    for position, layer in enumerate(layers):
+    names = ("whislo", "q1", "med", "q3", "whishi")
+    for position, (layer, color) in enumerate(layer_colors.items()):
         for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, current, 0.9)):
-            values = np.sort(weights[layer - 1][0].ravel())
-            stats = dict(
-                zip(
-                    ("whislo", "q1", "med", "q3", "whishi"),
-                    np.percentile(values, [2, 25, 50, 75, 98]).tolist(),
-                    strict=True,
-                )
-            )
-            box = {"facecolor": layer_colors[layer], "alpha": alpha, "edgecolor": INK}
+            quantiles = np.percentile(weights[layer - 1][0], [2, 25, 50, 75, 98]).tolist()
             axes.bxp(
-                [stats],
+                [dict(zip(names, quantiles, strict=True))],
                 positions=[position + shift],
                 widths=0.3,
                 showfliers=False,
                 patch_artist=True,
-                boxprops=box,
+                boxprops={"facecolor": color, "alpha": alpha, "edgecolor": INK},
                 medianprops={"color": INK},
             )
-    axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+    axes.set_xticks(range(len(layer_colors)), [str(layer) for layer in layer_colors])
     axes.set(xlabel="layer", title="weights: start (pale), best epoch (full)")
     faint_grid(axes)

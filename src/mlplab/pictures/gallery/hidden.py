@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats
@@ -14,9 +17,6 @@ from mlplab.pictures.scatter import class_legend, scatter_classes, scatter_value
 from mlplab.pictures.separability import linear_scores
 from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import INK, figure, headline
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_LAYERS = 4
 MAX_LINES = 8
@@ -43,32 +43,23 @@ def hidden(study: Study, frame: int) -> Figure | None:
     ]
     score_name = "linear accuracy" if study.classifies else "linear R²"
     for i, (layer, space, score) in enumerate(zip([0, *shown], spaces, scores, strict=True)):
-        is_3d = space.shape[1] == 3 and layer > 0
-        axes = fig.add_subplot(1, len(spaces), i + 1, projection="3d" if is_3d else None)
+        projection = "3d" if space.shape[1] == 3 and layer else None
+        axes = fig.add_subplot(1, len(spaces), i + 1, projection=projection)
         remark = _space(axes, study, layer, space, points, frame)
         name = "input" if layer == 0 else f"after layer {layer}"
         axes.set_title(f"{name}{remark}\n{score_name} {score:.3f}", fontsize=10)
     _legend(fig, axes, study)
-    epoch = int(study.frames.epoch[frame])
-    left_out = (
-        f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
-        if len(shown) < num_hidden
-        else ""
-    )
-    lines = (
-        "lines: a unit of the next layer is zero"
-        if any(space.shape[1] == 2 for space in spaces[1:])
-        else ""
-    )
-    headline(
+    has_lines = any(space.shape[1] == 2 for space in spaces[1:])
+    return headline(
         fig,
         f"{study.settings.name}: {len(points):,} {study.eval_split} points after each layer, epoch"
-        f" {epoch}",
-        lines,
-        left_out,
+        f" {int(study.frames.epoch[frame])}",
+        "lines: a unit of the next layer is zero" if has_lines else "",
+        f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
+        if len(shown) < num_hidden
+        else "",
         study.plane.note,
     )
-    return fig
 
 
 def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, frame: int) -> str:
@@ -78,9 +69,8 @@ def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, 
         _scatter_3d(axes, study, space, points)
         return ", 3 units"
     remark = f", {width} units" if layer else ""
-    positions: Floats
     if width == 1:
-        axis: Floats = (
+        axis = (
             np.random.default_rng(0).uniform(-1, 1, len(space))
             if study.classifies
             else points.y[:, 0].astype(float)
@@ -120,11 +110,10 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
             )
     else:
         axes.scatter(*space.T, c=points.y[:, 0], cmap="viridis", s=10)
-    for setter, low, high in zip(
-        (axes.set_xlim, axes.set_ylim, axes.set_zlim), space.min(0), space.max(0), strict=True
-    ):
-        margin = 0.05 * max(high - low, 1e-9)
-        setter(low - margin, high + margin)
+    low, high = space.min(0), space.max(0)
+    margin = 0.05 * np.maximum(high - low, 1e-9)
+    limits = np.stack([low - margin, high + margin], axis=1)
+    axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
     axes.tick_params(labelsize=7)
 
 
@@ -159,9 +148,6 @@ def _legend(fig: Figure, axes: Axes, study: Study) -> None:
     if study.classifies:
         class_legend(axes, study)
     else:
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import Normalize
-
         limits = value_limits(study.points(study.eval_split, 500).y[:, 0].astype(float))
         fig.colorbar(
             ScalarMappable(Normalize(*limits), "viridis"),

@@ -8,19 +8,15 @@ from matplotlib.figure import Figure
 from mlplab.pictures.colors import COLORS, color
 from mlplab.pictures.ranking import rank_scores
 from mlplab.pictures.registry import picture
-from mlplab.pictures.scatter import faint_grid
-from mlplab.pictures.study import Study
+from mlplab.pictures.scatter import example_count, faint_grid, omitted_targets
+from mlplab.pictures.study import Points, Study
 from mlplab.pictures.style import SOFT, figure, headline
 
 MAX_CLASSES = 20
 
 
-def _remark(study: Study, shown: int, total: int) -> str:
-    return (
-        f"{study.eval_split} split, {shown:,} examples"
-        if shown == total
-        else f"{study.eval_split} split, {shown:,} of {total:,} examples"
-    )
+def _remark(study: Study, points: Points) -> str:
+    return f"{study.eval_split} split, {example_count(points)} examples"
 
 
 @picture()
@@ -63,19 +59,14 @@ def confusion(study: Study, frame: int) -> Figure | None:
     axes.set_yticks(range(count), names)
     axes.set(xlabel="predicted", ylabel="true")
     fig.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.8)
-    accuracy = float((predicted == points.y).mean())
-    left_out = (
+    return headline(
+        fig,
+        f"{study.settings.name}: accuracy {(predicted == points.y).mean():.3f}",
+        _remark(study, points),
         f"only the first {count} of {len(study.classes)} classes, {outside:,} examples not shown"
         if count < len(study.classes)
-        else ""
+        else "",
     )
-    headline(
-        fig,
-        f"{study.settings.name}: accuracy {accuracy:.3f}",
-        _remark(study, len(points), points.total),
-        left_out,
-    )
-    return fig
 
 
 @picture()
@@ -102,13 +93,12 @@ def roc(study: Study, frame: int) -> Figure | None:
             color=study.colors[c],
             label=f"{study.classes[c]}: area {ranking.area:.3f}",
         )
-        label = f"{study.classes[c]}: mean precision {ranking.mean_precision:.3f}"
         right.step(
             ranking.true_positive_rate,
             ranking.precision,
             where="pre",
             color=study.colors[c],
-            label=label,
+            label=f"{study.classes[c]}: mean precision {ranking.mean_precision:.3f}",
         )
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
     for axes, x, y in (
@@ -119,16 +109,17 @@ def roc(study: Study, frame: int) -> Figure | None:
         faint_grid(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
-    remarks = [_remark(study, len(points), points.total)]
-    if len(study.classes) > len(COLORS):
-        remarks.append(f"only the first {len(COLORS)} of {len(study.classes)} classes")
-    if skipped:
-        remarks.append(
-            "not drawn, since the split has no examples or only examples of:"
-            f" {', '.join(skipped[:5])}"
-        )
-    headline(fig, f"{study.settings.name}: ROC and precision-recall", *remarks)
-    return fig
+    return headline(
+        fig,
+        f"{study.settings.name}: ROC and precision-recall",
+        _remark(study, points),
+        f"only the first {len(COLORS)} of {len(study.classes)} classes"
+        if len(study.classes) > len(COLORS)
+        else "",
+        f"not drawn, since the split has no examples or only examples of: {', '.join(skipped[:5])}"
+        if skipped
+        else "",
+    )
 
 
 @picture()
@@ -139,19 +130,13 @@ def residuals(study: Study, frame: int) -> Figure | None:
     points, predicted = study.evaluate(frame)
     names = study.prepared.target_names[:4]
     fig = figure(11.4, 3.3 * len(names) + 1.4, top=0.5)
-    for panels, name, target in zip(
-        fig.subplots(len(names), 3, squeeze=False), names, range(len(names)), strict=True
-    ):
+    rows = fig.subplots(len(names), 3, squeeze=False)
+    for target, (panels, name) in enumerate(zip(rows, names, strict=True)):
         true, predictions = points.y[:, target].astype(float), predicted[:, target]
         residual = true - predictions
         panels[0].plot(true, predictions, ".", color=color(0), alpha=0.5, markersize=4)
-        panels[0].axline(
-            (float(true.mean()), float(true.mean())),
-            slope=1,
-            color=SOFT,
-            linewidth=1,
-            linestyle=":",
-        )
+        center = float(true.mean())
+        panels[0].axline((center, center), slope=1, color=SOFT, linewidth=1, linestyle=":")
         panels[0].set(xlabel=f"true {name}", ylabel=f"predicted {name}")
         panels[1].plot(predictions, residual, ".", color=color(0), alpha=0.5, markersize=4)
         panels[1].axhline(0, color=SOFT, linewidth=1, linestyle=":")
@@ -161,16 +146,10 @@ def residuals(study: Study, frame: int) -> Figure | None:
         panels[2].locator_params(axis="x", nbins=5)
         for axes in panels:
             faint_grid(axes)
-    rmse = float(np.sqrt(((points.y - predicted) ** 2).mean()))
-    targets_note = (
-        ""
-        if len(names) == len(study.prepared.target_names)
-        else f"only the first {len(names)} of {len(study.prepared.target_names)} targets"
-    )
-    headline(
+    rmse = np.sqrt(((points.y - predicted) ** 2).mean())
+    return headline(
         fig,
         f"{study.settings.name}: root mean squared error {rmse:.4g}",
-        _remark(study, len(points), points.total),
-        targets_note,
+        _remark(study, points),
+        omitted_targets(study, len(names)),
     )
-    return fig

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,9 +13,6 @@ from mlplab.pictures.diagram import Column, Diagram, build_diagram, unit_maps
 from mlplab.pictures.registry import picture
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import INK, NEGATIVE, POSITIVE, SOFT, figure, headline, map_picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAP_SIZE = 40
 NODE_SIZE = 0.82  # relative to the distance between two units
@@ -61,30 +57,21 @@ def units(study: Study, frame: int) -> Figure | None:
         ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.9),
         aspect="equal",
     )
-    epoch = int(study.frames.epoch[frame])
-    key = (
-        "units: blue is positive, white zero, orange negative; lines: weights, blue positive,"
-        " orange negative, thicker if larger"
-    )
-    headline(
+    return headline(
         fig,
-        f"{study.settings.name}: the output of each unit at epoch {epoch}",
-        key,
+        f"{study.settings.name}: the output of each unit at epoch {int(study.frames.epoch[frame])}",
+        "units: blue is positive, white zero, orange negative; lines: weights, blue positive,"
+        " orange negative, thicker if larger",
         diagram.note,
         study.plane.note,
     )
-    return fig
 
 
 def _title(column: Column, last: bool) -> str:
-    count = (
-        f"{len(column.units)} of {column.total}"
-        if len(column.units) < column.total
-        else f"{column.total}"
-    )
-    if last:
-        return "output"
-    return "input" if column.layer == 0 else f"layer {column.layer}\n{count} units"
+    if last or column.layer == 0:
+        return "output" if last else "input"
+    shown = f"{len(column.units)} of " if len(column.units) < column.total else ""
+    return f"layer {column.layer}\n{shown}{column.total} units"
 
 
 def _node_positions(column: Column, i: int) -> list[tuple[float, float]]:
@@ -114,13 +101,14 @@ def _weights(
             continue
         shown = weights[left.layer][0][np.ix_(left.units, right.units)]
         largest = max(float(np.abs(shown).max()), 1e-12)
-        lines, widths, colors = [], [], []
-        for (a, b), value in np.ndenumerate(shown):
-            lines.append([positions[i][a], positions[i + 1][b]])
-            widths.append(0.2 + 4.0 * abs(value) / largest)
-            colors.append(POSITIVE if value > 0 else NEGATIVE)
         axes.add_collection(
-            LineCollection(lines, linewidths=widths, colors=colors, alpha=0.55, zorder=1)
+            LineCollection(
+                [[start, end] for start in positions[i] for end in positions[i + 1]],
+                linewidths=0.2 + 4.0 * np.abs(shown).ravel() / largest,
+                colors=[POSITIVE if value > 0 else NEGATIVE for value in shown.flat],
+                alpha=0.55,
+                zorder=1,
+            )
         )
 
 
@@ -174,11 +162,10 @@ def _names(axes: Axes, study: Study, column: Column, positions: list[tuple[float
     )
     for unit, (x, y) in zip(column.units, positions, strict=True):
         if unit < len(names):
-            label = names[unit] if len(names[unit]) <= 12 else names[unit][:11] + "…"
             axes.text(
                 x + (0.5 if last else -0.5),
                 y,
-                label,
+                names[unit] if len(names[unit]) <= 12 else names[unit][:11] + "…",
                 ha="left" if last else "right",
                 va="center",
                 fontsize=8.5,

@@ -47,13 +47,12 @@ def activations() -> Figure:
             textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...")
             + f"\nrange {type(activation).output_range}",
         )
-    headline(
+    return headline(
         fig,
         "Activations",
         "solid: f(x) (dotted: f(x) of every second unit if different); dashed: f'(x);"
         " default parameters",
     )
-    return fig
 
 
 def losses() -> Figure:
@@ -67,12 +66,12 @@ def losses() -> Figure:
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.set_ylim(-3.2, 5.2)
         caption(axes, text)
-    remark = (
+    return headline(
+        fig,
+        "Losses",
         "solid: the loss of one example; dashed: its derivative; default parameters;"
-        " regression: one target; classification: two classes, the second one is true"
+        " regression: one target; classification: two classes, the second one is true",
     )
-    headline(fig, "Losses", remark)
-    return fig
 
 
 def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
@@ -110,8 +109,7 @@ def schedules() -> Figure:
             else meaning(schedule_class)
         )
         caption(axes, textwrap.fill(text, 46, max_lines=2, placeholder=" ..."))
-    headline(fig, "Schedules: the learning rate's factor over 100 epochs or steps")
-    return fig
+    return headline(fig, "Schedules: the learning rate's factor over 100 epochs or steps")
 
 
 def _example(schedule_class: type[Schedule]) -> Schedule:

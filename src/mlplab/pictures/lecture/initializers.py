@@ -24,13 +24,11 @@ def initializers() -> Figure:
     fig, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
     for axes, initializer_class in zip(panels, INITIALIZERS.values(), strict=True):
         for activation, color in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
-            bands = signal(initializer_class(), activation)
-            axes.fill_between(
-                range(DEPTH + 1), bands[0], bands[2], color=color, alpha=0.25, linewidth=0
-            )
+            low, median, high = signal(initializer_class(), activation)
+            axes.fill_between(range(DEPTH + 1), low, high, color=color, alpha=0.25, linewidth=0)
             axes.plot(
                 range(DEPTH + 1),
-                bands[1],
+                median,
                 color=color,
                 linewidth=1.8,
                 label=type(activation).__name__.lower(),
@@ -38,13 +36,13 @@ def initializers() -> Figure:
         axes.set_ylim(FLOOR, 1e4)
         logarithmic(axes)
     panels[0].legend(loc="lower left", fontsize=7)
-    remark = (
+    return headline(
+        fig,
+        "Initializers: the signal through depth",
         f"root mean square of the hidden vectors of {EXAMPLES} random inputs through {DEPTH}"
         f" untrained layers of {WIDTH} units: median and 10 % to 90 %; values are clipped at"
-        f" {FLOOR:g}"
+        f" {FLOOR:g}",
     )
-    headline(fig, "Initializers: the signal through depth", remark)
-    return fig
 
 
 def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
@@ -56,10 +54,8 @@ def signal(initializer: Initializer, activation: Tanh | Relu) -> Floats:
     h_NH = torch.randn(EXAMPLES, WIDTH, generator=generator, dtype=torch.float64)
     bands = [_band(h_NH)]
     for _ in range(DEPTH):
-        weight_OI, bias_O = (
-            torch.empty(WIDTH, WIDTH, dtype=torch.float64),
-            torch.zeros(WIDTH, dtype=torch.float64),
-        )
+        weight_OI = torch.empty(WIDTH, WIDTH, dtype=torch.float64)
+        bias_O = torch.zeros(WIDTH, dtype=torch.float64)
         initializer.fill(weight_OI, generator)
         initializer.fill_bias(bias_O, WIDTH, generator)
         h_NH = activation((h_NH @ weight_OI.T + bias_O).unsqueeze(0))[0]

@@ -12,19 +12,16 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlplab.optimizers import Adagrad, Adam, Momentum, Nag, Optimizer, Rmsprop, Sgd
 from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.style import INK, figure, headline
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 STEPS = 120
 LINE_STYLES = ("-", "-", "-", (0, (4, 2)), "-", "-")
@@ -89,14 +86,13 @@ SURFACES = (
 
 
 def _methods(surface: Surface) -> dict[str, Optimizer]:
-    plain, scaled = surface.lr, surface.lr_scaled
     return {
-        "sgd": Sgd(lr=plain),
-        "momentum": Momentum(lr=plain / 3, momentum=0.9),
-        "nag": Nag(lr=plain / 3, momentum=0.9),
-        "adagrad": Adagrad(lr=5 * scaled),
-        "rmsprop": Rmsprop(lr=scaled / 2),
-        "adam": Adam(lr=scaled),
+        "sgd": Sgd(lr=surface.lr),
+        "momentum": Momentum(lr=surface.lr / 3, momentum=0.9),
+        "nag": Nag(lr=surface.lr / 3, momentum=0.9),
+        "adagrad": Adagrad(lr=5 * surface.lr_scaled),
+        "rmsprop": Rmsprop(lr=surface.lr_scaled / 2),
+        "adam": Adam(lr=surface.lr_scaled),
     }
 
 
@@ -138,8 +134,7 @@ def optimizers(upto: int = STEPS) -> Figure:
         for i, (name, full_trajectory) in enumerate(_paths(surface).items()):
             trajectory = full_trajectory[: upto * surface.step_multiplier + 1]
             axes.plot(
-                trajectory[:, 0],
-                trajectory[:, 1],
+                *trajectory.T,
                 color=COLORS[i],
                 linewidth=2.6 - 0.25 * i,
                 linestyle=LINE_STYLES[i],
@@ -155,27 +150,25 @@ def optimizers(upto: int = STEPS) -> Figure:
             )
     last = panels[len(SURFACES)]
     last.set_axis_off()
-    handles, labels = fig.axes[0].get_legend_handles_labels()
-    last.legend(handles, labels, loc="upper left", fontsize=12)
-    text = (
-        "momentum overshoots the minimum and swings back; nag looks ahead and overshoots less;"
-        " plain descent stays longest at the saddle, which the adaptive methods pass quickly"
-    )
+    last.legend(*fig.axes[0].get_legend_handles_labels(), loc="upper left", fontsize=12)
     last.text(
         0.02,
         0.3,
-        textwrap.fill(text, 44),
+        textwrap.fill(
+            "momentum overshoots the minimum and swings back; nag looks ahead and overshoots less;"
+            " plain descent stays longest at the saddle, which the adaptive methods pass quickly",
+            44,
+        ),
         transform=last.transAxes,
         fontsize=10,
         va="top",
         color=INK,
     )
-    headline(
+    return headline(
         fig,
         "Optimizers on functions of two parameters, from the same start",
         "white cross: start; star: minimum; learning rates differ by surface and method",
     )
-    return fig
 
 
 def _surface(axes: Axes, surface: Surface) -> None:

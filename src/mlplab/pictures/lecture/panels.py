@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.style import SOFT, figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def grid_of_panels(

@@ -102,12 +102,6 @@ class FinalFigures:
 
 def spread(count: int) -> Iterator[int]:
     """Yield the indices below `count` in bisecting order: 0, the last, the middle, ..."""
-    yielded: set[int] = set()
-    intervals = 1
-    while len(yielded) < count:
-        for i in range(intervals + 1):
-            index = round(i * (count - 1) / intervals)
-            if index not in yielded:
-                yielded.add(index)
-                yield index
-        intervals *= 2
+    halvings = [2**i for i in range(count.bit_length() + 1)]
+    indices = [round(i * (count - 1) / number) for number in halvings for i in range(number + 1)]
+    yield from dict.fromkeys(indices)

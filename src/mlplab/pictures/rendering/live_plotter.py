@@ -47,10 +47,8 @@ class LivePlotter:
         self.folder, self.member, self.events, self.log = folder, member, events, log
         fraction = member.settings.tracking.picture_share
         self.recorder = FrameRecorder()
-        self.picture_budget, self.histogram_budget = (
-            Budget(0.7 * fraction, IMPORT_SECONDS),
-            Budget(0.3 * fraction, 0.0),
-        )
+        self.picture_budget = Budget(0.7 * fraction, IMPORT_SECONDS)
+        self.histogram_budget = Budget(0.3 * fraction, 0.0)
         self.has_matplotlib = installed("matplotlib")
         self._study: Study | None = None
         self._step_images: StepImages | None = None

@@ -19,14 +19,11 @@ class StepImages:
     def __init__(self, events: EventWriter) -> None:
         self.events = events
         self.moving = [picture for picture in pictures() if picture.moving]
-        self.drawn_steps: dict[str, set[int]] = {
-            picture.name: set() for picture in self.moving
-        }  # steps
+        self.drawn_steps: dict[str, set[int]] = {picture.name: set() for picture in self.moving}
 
     def draw_next(self, study: Study, frame: int) -> None:
         """Draw the picture that was drawn least often so far."""
-        picture = min(self.moving, key=lambda p: len(self.drawn_steps[p.name]))
-        self.draw(picture, study, frame)
+        self.draw(min(self.moving, key=lambda p: len(self.drawn_steps[p.name])), study, frame)
 
     def draw(self, picture: Picture, study: Study, frame: int) -> None:
         """Draw one picture at one frame; a picture that does not apply to the run is dropped."""
