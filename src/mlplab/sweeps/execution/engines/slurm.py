@@ -150,30 +150,26 @@ class Slurm:
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
-        parameters: dict[str, object] = {
-            "job_name": f"mlplab-{folder.name}"[:60],
-            "time": options.minutes,
-            "cpus_per_task": options.cpus,
-            "ntasks_per_node": 1,
-            "nodes": 1,
-            "signal_delay_s": 90,
-            "use_srun": True,
-            "stderr_to_stdout": True,
-            # Slurm may be configured not to pass the environment on
-            "setup": [f"export {name}={value}" for name, value in SAFE_PATH.items()],
-            **{
-                key: getattr(options, key)
-                for key in ("partition", "account", "qos")
-                if getattr(options, key)
-            },
+        optional = {
+            "partition": options.partition,
+            "account": options.account,
+            "qos": options.qos,
+            "gpus_per_node": options.gpus,
+            "mem": f"{options.memory_gb}GB" if options.memory_gb else None,
         }
-        if options.gpus:
-            parameters["gpus_per_node"] = options.gpus
-        if options.memory_gb:
-            parameters["mem"] = f"{options.memory_gb}GB"
         self.executor.update_parameters(
-            **parameters,
+            job_name=f"mlplab-{folder.name}"[:60],
+            time=options.minutes,
+            cpus_per_task=options.cpus,
+            ntasks_per_node=1,
+            nodes=1,
+            signal_delay_s=90,
+            use_srun=True,
+            stderr_to_stdout=True,
+            # Slurm may be configured not to pass the environment on
+            setup=[f"export {name}={value}" for name, value in SAFE_PATH.items()],
             additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra},
+            **{key: value for key, value in optional.items() if value},
         )
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
