@@ -9,7 +9,6 @@ history.bin                 all measurements so far: each save appends a record,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,15 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
@@ -73,9 +71,8 @@ class Checkpoints:
         """
         if self._history is None and self.below is not None:
             make_folder(self.folder, self.below)
-        for stale in self.folder.glob(
-            ".tmp-*"
-        ):  # left by a process that died: no other one uses the folder
+        # left by a process that died: no other one uses the folder
+        for stale in self.folder.glob(".tmp-*"):
             stale.unlink(missing_ok=True)
         self._append(rows)
         name = f"state-{step:012d}"
@@ -140,8 +137,7 @@ class Checkpoints:
         self.close()
         for step in steps(self.folder):
             self._remove(step)
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / HISTORY).unlink()
+        (self.folder / HISTORY).unlink(missing_ok=True)
 
 
 def steps(folder: Path) -> list[int]:

@@ -210,10 +210,8 @@ def _not_empty(path: Path) -> FolderInUseError:
 def create_unique(path: Path) -> RunFolder:
     """Create and lock `path`, or the first of path-2, path-3, ... that no other run uses."""
     for number in itertools.count(1):
-        try:
+        with contextlib.suppress(FolderInUseError):
             return create(path if number == 1 else path.with_name(f"{path.name}-{number}"))
-        except FolderInUseError:
-            continue
     raise AssertionError("unreachable")
 
 

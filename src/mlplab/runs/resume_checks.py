@@ -43,11 +43,10 @@ def result_config(config: Mapping[str, object]) -> dict[str, object]:
 
     `validation=holdout` is left out, since older checkpoints do not have that node.
     """
-    default_nodes = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
     return {
         key: value
         for key, value in config.items()
-        if key not in RESULT_NEUTRAL_KEYS and key not in default_nodes
+        if key not in RESULT_NEUTRAL_KEYS and (key, value) != ("validation", {"name": "holdout"})
     }
 
 
