@@ -204,8 +204,9 @@ def job_hash(settings: Settings) -> str:
     """16 hexadecimal digits that identify the configuration, without keys that cannot change the
     result.
     """
-    config = result_config(settings.config)
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(
+        result_config(settings.config), sort_keys=True, separators=(",", ":"), default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
