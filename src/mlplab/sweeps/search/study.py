@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
 from mlplab.errors import ConfigError
@@ -32,11 +32,6 @@ def require_optuna(sampler: str = "tpe") -> None:
     require("A search", "search", "optuna")
     if sampler == "cmaes":
         require("sweep.sampler=cmaes", "search", "cmaes")
-
-
-def direction(objective: str) -> Literal["maximize", "minimize"]:
-    """Return the direction of an objective, "maximize" or "minimize"."""
-    return "maximize" if metrics.direction(objective) == "max" else "minimize"
 
 
 class Study:
@@ -66,19 +61,21 @@ class Study:
         with warnings.catch_warnings(action="ignore"):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
-                "directions": [direction(objective) for objective in objectives],
+                "directions": [
+                    "maximize" if metrics.direction(objective) == "max" else "minimize"
+                    for objective in objectives
+                ],
             }
             self._stored_study = optuna.create_study(
                 storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
             )
             stored_trials = self._stored_study.get_trials(deepcopy=False)
-            # A sampler starts afresh when the study is opened again: the seed alone would repeat
-            # its earlier proposals.
-            optuna_sampler = _sampler(
-                sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32
-            )
             self._study = optuna.create_study(
-                storage=optuna.storages.InMemoryStorage(), sampler=optuna_sampler, **options
+                storage=optuna.storages.InMemoryStorage(),
+                # A sampler starts afresh when the study is opened again: the seed alone would
+                # repeat its earlier proposals.
+                sampler=_sampler(sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32),
+                **options,
             )
             self._study.add_trials(stored_trials)
 
