@@ -37,10 +37,6 @@ class Process:
                 start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def ended(self) -> str | None:
         code = self._process.poll()
         if code is None:
@@ -98,7 +94,7 @@ class Limited(Process):
         """Look for changes in the worker's staging folder, whose name contains its process number
         and which changes when a job's folder is created or committed.
         """
-        for staging in self._sweep.glob(f".aside-{self.pid}-*"):
+        for staging in self._sweep.glob(f".aside-{self._process.pid}-*"):
             with contextlib.suppress(OSError):
                 if (stamp := staging.stat().st_mtime) > self._last_stamp:
                     self._last_stamp, self._idle_since = stamp, time.monotonic()

@@ -27,16 +27,14 @@ def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
         # PR_SET_PDEATHSIG: if Ray kills the task, its subprocess is terminated too
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
-    env = safe_environment({"OMP_NUM_THREADS": str(threads)})
     with open_to_append(Path(log)) as file:
-        preexec = end_with_parent if os.uname().sysname == "Linux" else None
         return subprocess.call(
             list(command),
             cwd=cwd,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=env,
-            preexec_fn=preexec,
+            env=safe_environment({"OMP_NUM_THREADS": str(threads)}),
+            preexec_fn=end_with_parent if os.uname().sysname == "Linux" else None,
         )
 
 

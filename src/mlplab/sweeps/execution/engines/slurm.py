@@ -46,8 +46,9 @@ class WorkerTask(submitit.helpers.Checkpointable):
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        env = safe_environment({"OMP_NUM_THREADS": str(self.threads)})
-        self.process = subprocess.Popen(self.command, env=env)
+        self.process = subprocess.Popen(
+            self.command, env=safe_environment({"OMP_NUM_THREADS": str(self.threads)})
+        )
         # not `wait`, which holds a lock that `checkpoint`, called by a signal, would wait for
         while (code := self.process.poll()) is None:
             time.sleep(0.2)
