@@ -48,8 +48,8 @@ def unknown_key(
     else:
         text = f"{group} {name} has no key `{key}`. {_hint(path, key, keys, values)}{available}"
     return ConfigError(
-        f"`{path}.{key}`{_from(origin)} is unknown: {text} `mlplab list {group} {name}` explains"
-        " them."
+        f"`{path}.{key}`{f' ({origin})' if origin else ''} is unknown: {text} `mlplab list"
+        f" {group} {name}` explains them."
     )
 
 
@@ -59,10 +59,6 @@ def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, object]
         return ""
     now = f" (now {value_yaml(values[similar])})" if similar in values else ""
     return f"Did you mean `{path}.{similar}`{now}? "
-
-
-def _from(origin: str) -> str:
-    return f" ({origin})" if origin else ""
 
 
 def explain_failure(

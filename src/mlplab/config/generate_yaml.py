@@ -53,34 +53,21 @@ def shipped_files() -> Iterator[tuple[str, str]]:
     """Yield (path below configs/, text) of every generated file. Experiments are hand-written."""
     yield "config.yaml", root_yaml()
     for group in COMPONENT_GROUPS:
-        if group == "tracking":
-            for name, meaning in TRACKING_LEVELS.items():
-                keys = [
-                    line
-                    for line in key_lines(table(group)[name])
-                    if line.partition(":")[0] in TRACKING_KEYS.get(name, ())
-                ]
-                yield (
-                    f"{group}/{name}.yaml",
-                    "\n".join([f"# {meaning}", f"name: {value_yaml(name)}", *keys]) + "\n",
-                )
-            continue
         for name, component in table(group).items():
-            yield f"{group}/{name}.yaml", component_yaml(name, component)
+            # the levels of tracking share a class, and each has some of its keys
+            level = (TRACKING_LEVELS[name], TRACKING_KEYS[name]) if group == "tracking" else ()
+            yield f"{group}/{name}.yaml", component_yaml(name, component, *level)
 
 
 def root_yaml() -> str:
     """Return the text of the primary configuration, config.yaml."""
     choices = [f"  - {group}: {value_yaml(name)}" for group, name in DEFAULTS.items()]
-    logging = [f"  - override hydra/{key}: none" for key in ("hydra_logging", "job_logging")]
-    launchers = [f"  - override hydra/{key}: mlplab" for key in ("launcher", "sweeper")]
+    hydra = [
+        *(f"  - override hydra/{key}: none" for key in ("hydra_logging", "job_logging")),
+        *(f"  - override hydra/{key}: mlplab" for key in ("launcher", "sweeper")),
+    ]
     sweep = [
         "sweep:  # with -m, or in the file of an experiment",
         *(f"  {line}" for line in key_lines(Sweep)),
     ]
-    return (
-        _HEAD
-        + "\n".join([*choices, *logging, *launchers, "", *key_lines(Root), "", *sweep])
-        + "\n"
-        + _HYDRA
-    )
+    return _HEAD + "\n".join([*choices, *hydra, "", *key_lines(Root), "", *sweep]) + "\n" + _HYDRA

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
+from collections.abc import Collection
+from dataclasses import MISSING, fields
 
 from mlplab.io.files import yaml_line
 from mlplab.schema import Component, Rule, meaning, rules
@@ -18,10 +19,10 @@ def defaults(component: type[Component]) -> dict[str, object]:
     """Return the default of each key. The keys that the class itself defines come first, followed
     by the inherited ones.
     """
-    values: dict[str, object] = {}
-    for field in dataclasses.fields(component):
-        factory = field.default_factory
-        values[field.name] = field.default if factory is dataclasses.MISSING else factory()
+    values: dict[str, object] = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(component)
+    }
     component_rules = rules(component)
     ordered_keys = dict.fromkeys(
         key
@@ -38,19 +39,28 @@ def describe_rule(rule: Rule) -> str:
     return "; ".join(filter(None, [rule.meaning, "" if explains_null else rule.range()]))
 
 
-def component_yaml(name: str, component: type[Component]) -> str:
-    """Return the text of the file configs/<group>/<name>.yaml."""
-    lines = [f"# {meaning(component)}", f"name: {value_yaml(name)}", *key_lines(component)]
-    return "\n".join(lines) + "\n"
+def component_yaml(
+    name: str,
+    component: type[Component],
+    heading: str | None = None,
+    keys: Collection[str] | None = None,
+) -> str:
+    """Return the text of the file configs/<group>/<name>.yaml.
+
+    By default, the heading is the meaning of the component, and all of its keys are listed.
+    """
+    lines = [f"# {heading or meaning(component)}", f"name: {value_yaml(name)}"]
+    return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
 
 
-def key_lines(component: type[Component]) -> list[str]:
+def key_lines(component: type[Component], keys: Collection[str] | None = None) -> list[str]:
     """Return one line per key: its default, with its meaning and range as a comment."""
     component_rules = rules(component)
     return [
         f"{key}: {_or_missing(value, component_rules[key])}"
         f"  # {describe_rule(component_rules[key])}"
         for key, value in defaults(component).items()
+        if keys is None or key in keys
     ]
 
 

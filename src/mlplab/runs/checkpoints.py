@@ -9,7 +9,6 @@ history.bin                 all measurements so far: each save appends a record,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,15 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT = "mlplab-checkpoint-1"
 HISTORY = "history.bin"
@@ -73,29 +71,31 @@ class Checkpoints:
         """
         if self._history is None and self.below is not None:
             make_folder(self.folder, self.below)
-        for stale in self.folder.glob(
-            ".tmp-*"
-        ):  # left by a process that died: no other one uses the folder
+        # left by a process that died: no other one uses the folder
+        for stale in self.folder.glob(".tmp-*"):
             stale.unlink(missing_ok=True)
         self._append(rows)
         name = f"state-{step:012d}"
         data = tree_file.dump(tree)
         write_bytes_atomic(self.folder / f"{name}.safetensors", data, durable=True)
-        manifest = {
-            "format": FORMAT,
-            "step": step,
-            "epoch": epoch,
-            "state": {
-                "file": f"{name}.safetensors",
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
+        write_json(
+            self.folder / f"{name}.json",
+            {
+                "format": FORMAT,
+                "step": step,
+                "epoch": epoch,
+                "state": {
+                    "file": f"{name}.safetensors",
+                    "size": len(data),
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                },
+                "history": {"size": self._size, "sha256": self._hash.hexdigest()},
+                "elapsed": elapsed,
+                "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+                **self.identity,
             },
-            "history": {"size": self._size, "sha256": self._hash.hexdigest()},
-            "elapsed": elapsed,
-            "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-            **self.identity,
-        }
-        write_json(self.folder / f"{name}.json", manifest, durable=True)
+            durable=True,
+        )
         for older in sorted(steps(self.folder))[:-NUM_RETAINED]:
             self._remove(older)
 
@@ -140,8 +140,7 @@ class Checkpoints:
         self.close()
         for step in steps(self.folder):
             self._remove(step)
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / HISTORY).unlink()
+        (self.folder / HISTORY).unlink(missing_ok=True)
 
 
 def steps(folder: Path) -> list[int]:

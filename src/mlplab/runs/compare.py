@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mlplab.io.reading import reading
-from mlplab.runs.run_index import flat_config, summary_of
+from mlplab.runs.run_index import flat_config, json_or_empty, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
 from mlplab.tracking import read_metrics
+
+_CONDITIONS = {
+    "data": "data_hash",
+    "versions": "versions",
+    "commit": "git.commit",
+    "machine": "machine",
+}
+"""Titles, and keys of provenance.json."""
 
 MAX_RELATIVE_DIFFERENCE = 1e-4
 """Relative difference up to which a network trained singly and the same network trained in a
@@ -27,22 +34,18 @@ def compare_histories(before: Path, after: Path) -> tuple[bool, list[str]]:
     worst, column, mismatch = _largest_difference(before, after)
     metrics = [summary.get("metrics") or {} for summary in summaries]
     for name in {**metrics[0], **metrics[1]}:
-        worst, column = max(
-            (worst, column),
-            (_relative_difference(metrics[0].get(name), metrics[1].get(name)), name),
-        )
-    lines = [mismatch] if mismatch else []
-    if not mismatch and worst == 0:
-        lines.append("identical: every metric of every epoch, to the last bit")
-    elif not mismatch:
-        lines.append(f"the largest difference is {worst:.3g} of the value, in {column}")
-    if batched and 0 < worst <= MAX_RELATIVE_DIFFERENCE:
+        difference = _relative_difference(metrics[0].get(name), metrics[1].get(name))
+        worst, column = max((worst, column), (difference, name))
+    identical = "identical: every metric of every epoch, to the last bit"
+    different = f"the largest difference is {worst:.3g} of the value, in {column}"
+    lines = [mismatch or (different if worst else identical)]
+    is_close = batched and worst <= MAX_RELATIVE_DIFFERENCE
+    if is_close and worst > 0:
         lines.append(
             "one of the two trained in a population, which is close but not bit-identical: counted"
             " as equal"
         )
-    lines += _conditions(before, after)
-    return not mismatch and (worst == 0 or (batched and worst <= MAX_RELATIVE_DIFFERENCE)), lines
+    return not mismatch and (worst == 0 or is_close), [*lines, *_conditions(before, after)]
 
 
 def _largest_difference(before: Path, after: Path) -> tuple[float, str, str]:
@@ -84,23 +87,16 @@ def _relative_difference(a: float | None, b: float | None) -> float:
 
 def _conditions(before: Path, after: Path) -> list[str]:
     """Lines about differences in data, versions, commit and machine."""
-    origins = []
-    for folder in (before, after):
-        try:
-            origins.append(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return []
-    lines = []
-    for title, *path in (
-        ("data", "data_hash"),
-        ("versions", "versions"),
-        ("commit", "git", "commit"),
-        ("machine", "machine"),
-    ):
-        values = [_nested_value(origin, path) for origin in origins]
-        if values[0] != values[1]:
-            lines.append(f"different {title}: {_format_change(values[0], values[1])}")
-    return lines
+    origins = [json_or_empty(folder / "provenance.json") for folder in (before, after)]
+    if not all(origins):
+        return []
+    values = {
+        title: [_nested_value(origin, path.split(".")) for origin in origins]
+        for title, path in _CONDITIONS.items()
+    }
+    return [
+        f"different {title}: {_format_change(a, b)}" for title, (a, b) in values.items() if a != b
+    ]
 
 
 def _nested_value(tree: object, path: list[str]) -> object:
@@ -120,16 +116,13 @@ def _format_change(a: object, b: object) -> str:
 def side_by_side(before: Path, after: Path) -> list[str]:
     """Return the lines of a table with the configuration keys that differ, and all metrics."""
     first, second = flat_config(before), flat_config(after)
-    lines = [["", before.name, after.name]]
-    lines += [
-        [key, str(first.get(key, "-")), str(second.get(key, "-"))]
-        for key in {**first, **second}
-        if first.get(key) != second.get(key)
-    ]
+    changed = [key for key in {**first, **second} if first.get(key) != second.get(key)]
     numbers = [summary_of(folder) for folder in (before, after)]
-    lines += [
-        [key, str(numbers[0].get(key, "-")), str(numbers[1].get(key, "-"))]
-        for key in ("status", "epochs", "best_epoch", "num_parameters", "seconds")
+    facts = ("status", "epochs", "best_epoch", "num_parameters", "seconds")
+    lines = [
+        ["", before.name, after.name],
+        *([key, str(first.get(key, "-")), str(second.get(key, "-"))] for key in changed),
+        *([key, *(str(summary.get(key, "-")) for summary in numbers)] for key in facts),
     ]
     metrics = [summary.get("metrics") or {} for summary in numbers]
     for name in {**metrics[0], **metrics[1]}:

@@ -11,10 +11,8 @@ import torch
 
 from mlplab.runs.provenance import provenance
 
-Fingerprint = dict[str, object]
 
-
-def fingerprint(device: torch.device, dtype: str, members: int) -> Fingerprint:
+def fingerprint(device: torch.device, dtype: str, members: int) -> dict[str, object]:
     """Return the conditions of this process as plain values: versions, commit, hardware, modes."""
     origin = provenance((), "")
     cuda = device.type == "cuda"

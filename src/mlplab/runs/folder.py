@@ -90,9 +90,6 @@ class RunFolder(Closing):
             os.close(self._descriptor)
         self._descriptor = -1
 
-    def __fspath__(self) -> str:
-        return str(self.path)
-
 
 def _open_lock(path: Path) -> tuple[int, bool]:
     """Return the lock file's descriptor, and whether this call created it."""
@@ -210,10 +207,8 @@ def _not_empty(path: Path) -> FolderInUseError:
 def create_unique(path: Path) -> RunFolder:
     """Create and lock `path`, or the first of path-2, path-3, ... that no other run uses."""
     for number in itertools.count(1):
-        try:
+        with contextlib.suppress(FolderInUseError):
             return create(path if number == 1 else path.with_name(f"{path.name}-{number}"))
-        except FolderInUseError:
-            continue
     raise AssertionError("unreachable")
 
 

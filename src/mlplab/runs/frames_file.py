@@ -17,15 +17,13 @@ NAME = "frames.safetensors"
 
 def save_frames(folder: Path, frames: Frames, best: int) -> None:
     """Write the frames to a folder. `best` is the index of the frame with the final weights."""
-    numbers = {
+    tensors = {
         "epoch": torch.from_numpy(frames.epoch),
         "step": torch.from_numpy(frames.step),
         "theta": frames.theta_RP,
+        **{f"buffer.{name}": value for name, value in frames.buffers.items()},
     }
-    buffers = {f"buffer.{name}": value for name, value in frames.buffers.items()}
-    save_weights(
-        folder / NAME, {**numbers, **buffers}, {"format": "mlplab-frames-1", "chosen": str(best)}
-    )
+    save_weights(folder / NAME, tensors, {"format": "mlplab-frames-1", "chosen": str(best)})
 
 
 def load_frames(folder: Path) -> tuple[Frames, int]:

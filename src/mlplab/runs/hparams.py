@@ -38,12 +38,13 @@ class HParams:
 
 
 def _headline(settings: Settings, swept: Mapping[str, object]) -> dict[str, object]:
-    values: dict[str, object] = {group: settings.choice(group) for group in _GROUPS}
-    values["model.hidden"] = "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none"
     lr = getattr(settings.optimizer, "lr", None)
-    if isinstance(lr, (int, float)):
-        values["optimizer.lr"] = float(lr)
-    values["seed"] = settings.seed
+    values = {
+        **{group: settings.choice(group) for group in _GROUPS},
+        "model.hidden": "-".join(str(layer.units) for layer in settings.layers[:-1]) or "none",
+        **({"optimizer.lr": float(lr)} if isinstance(lr, (int, float)) else {}),
+        "seed": settings.seed,
+    }
     return {key: value for key, value in values.items() if key not in swept}
 
 
@@ -63,9 +64,7 @@ def final_tags(names: Sequence[str]) -> list[str]:
     (train if there is none), and on the test split.
     """
     split, metric_names = _split_and_metrics(names)
-    return [f"{split}_best/{name}" for name in metric_names] + [
-        f"test/{name}" for name in metric_names
-    ]
+    return [f"{prefix}/{name}" for prefix in (f"{split}_best", "test") for name in metric_names]
 
 
 def _split_and_metrics(names: Sequence[str]) -> tuple[str, list[str]]:

@@ -19,13 +19,8 @@ def log_to(folder: Path) -> Iterator[logging.Logger]:
     Raises LinkError if the file is a symbolic link.
     """
     logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
-    file = io.TextIOWrapper(open_to_append(folder / "log.txt"), encoding="utf-8")
-    handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    try:
+    with io.TextIOWrapper(open_to_append(folder / "log.txt"), encoding="utf-8") as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
         yield logger
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-        file.close()

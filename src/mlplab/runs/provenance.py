@@ -5,6 +5,7 @@ It contains no environment variables and no secrets.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -69,13 +70,11 @@ def _git(checkout: Path | None) -> dict[str, object] | None:
     if checkout is None:
         return None
     status = ["status", "--porcelain=v2", "--branch", "--", "src", "configs"]
-    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *status]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
         result = subprocess.run(
-            command,
+            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *status],
             cwd=checkout,
-            env=environment,
+            env={key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
             capture_output=True,
             text=True,
             timeout=1,
@@ -84,8 +83,10 @@ def _git(checkout: Path | None) -> dict[str, object] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", result.stdout, re.MULTILINE)
-    changed = any(not line.startswith("#") for line in result.stdout.splitlines())
-    return {"commit": commit[1] if commit else None, "dirty": changed}
+    return {
+        "commit": commit[1] if commit else None,
+        "dirty": any(not line.startswith("#") for line in result.stdout.splitlines()),
+    }
 
 
 @cache
@@ -100,11 +101,8 @@ def _machine() -> dict[str, object]:
 
 
 def _cpu() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.lower().startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if model := re.search(r"^model name\s*:(.*)", text, re.MULTILINE | re.IGNORECASE):
+            return model[1].strip()
     return platform.processor() or None

@@ -6,7 +6,6 @@ The files of a member of a population are written all at once.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +19,12 @@ from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
+from mlplab.runs.run_index import json_or_empty
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
-from mlplab.training.history import HistoryBuffer, Row
-from mlplab.training.outcome import Outcome
-from mlplab.training.prepare import PreparedMember
+from mlplab.training import Outcome, PreparedMember, Row
+from mlplab.training.history import HistoryBuffer
 
 LEVELS = ("off", "summary", "scalars", "full")
 
@@ -102,9 +101,11 @@ class Record:
         if self.events is not None and outcome.status != "interrupted":
             _write_final_scalars(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
-        summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)
-        summary |= {"resume_exact": False} if not exact else {}
-        summary |= {"signal": stopped_by} if stopped_by is not None else {}
+        summary = {
+            **summarize(self.settings, outcome, num_parameters, seconds, device, 1),
+            **({} if exact else {"resume_exact": False}),
+            **({} if stopped_by is None else {"signal": stopped_by}),
+        }
         _end(self.folder, summary)
         return summary
 
@@ -127,10 +128,9 @@ def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
 
 def _metrics_file(path: Path, history_buffer: HistoryBuffer, resumed: bool) -> MetricsFile:
     """A new file; for a resumed run, one with the rows up to the checkpoint and none after it."""
-    if not resumed:
-        return MetricsFile(path, history_buffer.names)
-    bulk_metrics(path, history_buffer.names, _lines(history_buffer.rows))
-    return MetricsFile(path, history_buffer.names, resume=True)
+    if resumed:
+        bulk_metrics(path, history_buffer.names, _lines(history_buffer.rows))
+    return MetricsFile(path, history_buffer.names, resume=resumed)
 
 
 def record_resume(folder: Path, settings: Settings, step: int) -> None:
@@ -139,12 +139,10 @@ def record_resume(folder: Path, settings: Settings, step: int) -> None:
     """
     write_yaml(folder / "config.yaml", settings.config)
     path = folder / "provenance.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = {}
-    conditions = provenance(sys.argv, content.get("data_hash", ""))
-    content.setdefault("resumed", []).append({"from_step": step, **conditions})
+    content = json_or_empty(path)
+    content.setdefault("resumed", []).append(
+        {"from_step": step, **provenance(sys.argv, content.get("data_hash", ""))}
+    )
     write_json(path, content)
 
 
@@ -169,19 +167,14 @@ def write_member(
     write_config_and_provenance(folder, settings, data_hash)
     write_log(folder, log, f"{outcome.status}: {outcome.reason}")
     if level >= 1:
-        values = history.values.tolist()
-        rows = (
-            (epoch, step, *row_values)
-            for epoch, step, row_values in zip(
-                history.epoch.tolist(), history.step.tolist(), values, strict=True
-            )
-        )
+        columns = (history.epoch, history.step, *history.values.T)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
         with EventWriter(folder) as events:
             write_event_header(events, settings, hparams)
-            columns = dict(zip(history.names, history.values.T, strict=True))
-            events.history(history.step.tolist(), columns, history.time.tolist())
+            series = dict(zip(history.names, history.values.T, strict=True))
+            events.history(history.step.tolist(), series, history.time.tolist())
             if draw is not None:
                 draw(events)
             _write_final_scalars(events, outcome)
@@ -202,14 +195,14 @@ def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None
     if report is None or not getattr(member.settings.dataset, "report", True):
         return
     write_text_atomic(folder / "data_report.md", report.to_markdown())
+    findings = [
+        f"{finding.column + ': ' if finding.column else ''}{finding.observation}."
+        f" {finding.consequence}."
+        for finding in report.findings
+    ]
     if not quiet:
-        for line in report.notes:
+        for line in (*report.notes, *findings):
             note(line)
-        for finding in report.findings:
-            note(
-                f"{finding.column + ': ' if finding.column else ''}{finding.observation}."
-                f" {finding.consequence}."
-            )
 
 
 def write_weights(

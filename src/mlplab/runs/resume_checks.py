@@ -26,16 +26,11 @@ RESUMABLE_KEYS = ("training.epochs", "training.steps", "training.patience", *RES
 def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
     """Return what a manifest stores about the run of its state."""
     return {
-        "config": flat_result_config(member.settings.config),
+        "config": dict(sorted(flatten(result_config(member.settings.config)).items())),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
         "fingerprint": fingerprint(loop.population.theta_KP.device, member.settings.dtype, 1),
     }
-
-
-def flat_result_config(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the keys of a configuration that affect its numbers: "optimizer.lr" -> 0.01."""
-    return dict(sorted(flatten(result_config(config)).items()))
 
 
 def result_config(config: Mapping[str, object]) -> dict[str, object]:
@@ -43,11 +38,10 @@ def result_config(config: Mapping[str, object]) -> dict[str, object]:
 
     `validation=holdout` is left out, since older checkpoints do not have that node.
     """
-    default_nodes = {"validation"} if config.get("validation") == {"name": "holdout"} else set()
     return {
         key: value
         for key, value in config.items()
-        if key not in RESULT_NEUTRAL_KEYS and key not in default_nodes
+        if key not in RESULT_NEUTRAL_KEYS and (key, value) != ("validation", {"name": "holdout"})
     }
 
 

@@ -60,11 +60,16 @@ class Entry:
 
 def summary_of(folder: Path) -> dict[str, Any]:
     """Return the content of summary.json, or an empty dict if it cannot be read."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return summary if isinstance(summary, dict) and isinstance(summary.get("status"), str) else {}
+    summary = json_or_empty(folder / "summary.json")
+    return summary if isinstance(summary.get("status"), str) else {}
+
+
+def json_or_empty(path: Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds, or an empty dict if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(path.read_bytes())
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def entries(root: Path, jobs: bool = False) -> list[Entry]:
@@ -90,13 +95,9 @@ def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
             if sweep and jobs:
                 yield from _scan(root / "jobs", jobs, "job")
             return
-    inside = [
-        root / name
-        for name, entry in names.items()
-        if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
-    ]
-    for folder in inside:
-        yield from _scan(folder, jobs, kind)
+    for name, entry in names.items():
+        if not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            yield from _scan(root / name, jobs, kind)
 
 
 def flat_config(folder: Path) -> dict[str, object]:
@@ -148,12 +149,7 @@ class ConfigIndex:
 
     def __init__(self, root: Path) -> None:
         self.path, self._changed = root / FILE_NAME, False
-        try:
-            self._cache = json.loads(self.path.read_bytes())
-        except (OSError, ValueError):
-            self._cache = {}
-        if not isinstance(self._cache, dict):
-            self._cache = {}
+        self._cache = json_or_empty(self.path)
 
     def __getitem__(self, folder: Path) -> dict[str, object]:
         """Return the configuration of a run as `flat_config` does."""
@@ -161,17 +157,12 @@ class ConfigIndex:
             stamp = (folder / "config.yaml").stat().st_mtime_ns
         except OSError:
             return {}
-        key = str(folder)
-        cached = self._cache.get(key)
-        if not (
-            isinstance(cached, list)
-            and len(cached) == 2
-            and cached[0] == stamp
-            and isinstance(cached[1], dict)
-        ):
-            self._cache[key] = cached = [stamp, flat_config(folder)]
-            self._changed = True
-        config: dict[str, object] = cached[1]
+        match self._cache.get(str(folder)):
+            case [cached_stamp, dict() as config] if cached_stamp == stamp:
+                return config
+        config = flat_config(folder)
+        self._cache[str(folder)] = [stamp, config]
+        self._changed = True
         return config
 
     def save(self) -> None:

@@ -79,23 +79,25 @@ def parse(data: bytes) -> Any:
 
 
 def _rebuild(value: object, tensors: dict[str, Tensor]) -> object:
+    if isinstance(value, list):
+        raise TreeError("a list is not in a node")
     if not isinstance(value, dict):
-        if isinstance(value, list):
-            raise TreeError("a list is not in a node")
         return value
-    (kind, content), *rest = value.items()
+    node, *rest = value.items()
     if rest:
         raise TreeError("a node has two kinds")
-    if kind == "tensor":
-        return _require_dense(tensors[content])
-    if kind == "dict":
-        return {key: _rebuild(item, tensors) for key, item in content}
-    if kind in ("list", "tuple"):
-        items = [_rebuild(item, tensors) for item in content]
-        return items if kind == "list" else tuple(items)
-    if kind == "float" and content in ("nan", "inf", "-inf"):
-        return float(content)
-    raise TreeError(f"a node has the kind {kind!r}")
+    match node:
+        case "tensor", content:
+            return _require_dense(tensors[content])
+        case "dict", content:
+            return {key: _rebuild(item, tensors) for key, item in content}
+        case "list", content:
+            return [_rebuild(item, tensors) for item in content]
+        case "tuple", content:
+            return tuple(_rebuild(item, tensors) for item in content)
+        case "float", "nan" | "inf" | "-inf" as content:
+            return float(content)
+    raise TreeError(f"a node has the kind {node[0]!r}")
 
 
 def _require_dense(tensor: Tensor) -> Tensor:

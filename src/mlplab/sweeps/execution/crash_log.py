@@ -104,14 +104,12 @@ class CrashLog:
         if self.since is None:
             return notes
         for path in sorted((self.folder / str(unit)).glob("*.json")):
-            try:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 if path.stat().st_mtime < self.since:  # from an earlier attempt at the sweep
                     path.unlink()
-                    continue
-                note = json.loads(path.read_text(encoding="utf-8"))
-                notes.append((path, frozenset(note["jobs"]), int(note["step"])))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+                else:
+                    note = json.loads(path.read_text(encoding="utf-8"))
+                    notes.append((path, frozenset(note["jobs"]), int(note["step"])))
         return notes
 
     def _counts(self, unit: int) -> dict[frozenset[int], int]:

@@ -60,10 +60,8 @@ class JobFolders:
         )
         self.keys = [key for key in plan.keys if key != "experiment"]
         self.choices = self._choices()
-        self.preprocessing: dict[int, Preprocessing] = {}
-        for member in members:
-            if id(member.prepared) not in self.preprocessing:
-                self.preprocessing[id(member.prepared)] = Preprocessing.of(member.prepared)
+        data = {id(member.prepared): member.prepared for member in members}
+        self.preprocessing = {key: Preprocessing.of(prepared) for key, prepared in data.items()}
         self.preprocessing_json = {
             key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()
         }
@@ -77,11 +75,9 @@ class JobFolders:
 
     def _choices(self) -> dict[str, list[object]]:
         """The distinct values of each HParams column in this sweep, in the order of the jobs."""
-        choices: dict[str, dict[object, None]] = {}
-        for job in self.plan.jobs:
-            for key, value in HParams.of_run(job.settings, (), self._swept(job)).values.items():
-                choices.setdefault(key, {})[value] = None
-        return {key: list(values) for key, values in choices.items()}
+        rows = [HParams.of_run(job.settings, (), self._swept(job)).values for job in self.plan.jobs]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return {key: list(dict.fromkeys(row[key] for row in rows if key in row)) for key in keys}
 
     def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
         """State dicts of the members as nn.Sequential names them. A layer without dropout has no
@@ -111,20 +107,10 @@ class JobFolders:
     def write(self, folder: Path, job: Job, k: int) -> None:
         """Create the folder and write the files of member k."""
         folder.mkdir()
-        settings, outcome = self.members[k].settings, self.outcomes[k]
-        hparams = dataclasses.replace(
-            HParams.of_run(settings, outcome.history.names, self._swept(job)), choices=self.choices
-        )
-        prepared = self.members[k].prepared
-        num_parameters = outcome.theta_P.numel()
-        summary = summarize(
-            settings, outcome, num_parameters, self.seconds, self.device, len(self.members)
-        )
-        draw = (
-            self._draw(folder, k)
-            if self.recorder is not None and settings.tracking.level == "full"
-            else None
-        )
+        member, outcome = self.members[k], self.outcomes[k]
+        settings, prepared = member.settings, member.prepared
+        hparams = HParams.of_run(settings, outcome.history.names, self._swept(job))
+        is_drawn = self.recorder is not None and settings.tracking.level == "full"
         write_member(
             folder,
             settings,
@@ -133,10 +119,17 @@ class JobFolders:
             outcome,
             self.best[k],
             self.last[k],
-            summary,
-            hparams,
+            summarize(
+                settings,
+                outcome,
+                outcome.theta_P.numel(),
+                self.seconds,
+                self.device,
+                len(self.members),
+            ),
+            dataclasses.replace(hparams, choices=self.choices),
             self.log,
-            draw,
+            self._draw(folder, k) if is_drawn else None,
         )
 
     def _draw(self, folder: Path, k: int) -> Callable[[EventWriter], None]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlplab.errors import FolderInUseError
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
+from mlplab.runs.run_index import summary_of
 
 FINISHED = ("done", "diverged", "pruned")
 """Final statuses of a job; `resume` retries a job that failed or was interrupted."""
@@ -42,29 +41,16 @@ class JobStore:
     def job_folder(self, number: int) -> Path:
         return self.jobs / str(number)
 
-    def summary(self, number: int) -> dict[str, Any] | None:
-        """Contents of the job's summary.json; None if it is missing or cannot be read."""
-        try:
-            text = (self.job_folder(number) / "summary.json").read_text(encoding="utf-8")
-            summary = json.loads(text)
-        except (OSError, ValueError):
-            return None
-        is_valid = isinstance(summary, dict) and isinstance(summary.get("status"), str)
-        return summary if is_valid else None
-
     def finished(self, number: int) -> bool:
-        summary = self.summary(number)
-        return summary is not None and summary["status"] in FINISHED
+        return summary_of(self.job_folder(number)).get("status") in FINISHED
 
     def failed_since(self, number: int, since: float | None) -> bool:
         """Whether the job failed after `since` (seconds since 1970)."""
-        if since is None:
-            return False
-        try:
-            is_recent = (self.job_folder(number) / "summary.json").stat().st_mtime >= since
-        except OSError:
-            return False
-        return is_recent and (self.summary(number) or {}).get("status") == "failed"
+        folder = self.job_folder(number)
+        with contextlib.suppress(OSError):
+            if since is not None and (folder / "summary.json").stat().st_mtime >= since:
+                return summary_of(folder).get("status") == "failed"
+        return False
 
     def missing(self, numbers: Iterable[int], since: float | None = None) -> list[int]:
         """The jobs that are not finished, without those that failed after `since`."""

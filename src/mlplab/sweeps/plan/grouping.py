@@ -125,8 +125,6 @@ def split_work(
     the remaining positions is divided among them at a time, in ever smaller chunks: the worker that
     finishes last then has little left to do. Source: Hummel, Schonberg, Flynn 1992 (factoring).
     """
-    if workers == 1:
-        return split_evenly(positions, max_size)
     if workers <= MAX_EQUAL_WORKERS:
         return split_evenly(
             positions, max(min(min_size, max_size), min(max_size, -(-len(positions) // workers)))
@@ -136,10 +134,9 @@ def split_work(
     while start < len(positions):
         factored_size = -(-(len(positions) - start) // (2 * workers))
         size = max(min(min_size, max_size), min(max_size, factored_size))
-        for _ in range(workers):
-            if start < len(positions):
-                chunks.append(tuple(positions[start : start + size]))
-                start += size
+        end = min(start + workers * size, len(positions))
+        chunks += [tuple(positions[i : i + size]) for i in range(start, end, size)]
+        start = end
     return chunks
 
 
@@ -152,16 +149,8 @@ def describe_differences(
     Returns "all agree in structure" for every group if none differ. `as_override(label, position)`
     returns the override by which a user sets the label's value for a job, or None if there is none.
     """
-    labeled = [group for group in groups if group.labels]
-    varying = (
-        [
-            label
-            for i, (label, _) in enumerate(labeled[0].labels)
-            if len({group.labels[i][1] for group in labeled}) > 1
-        ]
-        if labeled
-        else []
-    )
+    labels = zip(*(group.labels for group in groups if group.labels), strict=False)
+    varying = [of_groups[0][0] for of_groups in labels if len(set(of_groups)) > 1]
     if not varying:
         return ["all agree in structure" for _ in groups]
     return [_describe(group, varying, as_override) for group in groups]

@@ -23,16 +23,14 @@ MAX_MEMORY_FRACTION = 0.5
 
 def num_parameters(member: PreparedMember) -> int:
     """Number of weights and biases of one network, without the few of normalization layers."""
-    widths = [
-        member.prepared.num_features,
-        *(layer.units for layer in member.settings.layers[:-1]),
-        num_outputs(member),
-    ]
-    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    return sum((a + 1) * b for a, b in itertools.pairwise(_widths(member)))
 
 
-def num_outputs(member: PreparedMember) -> int:
-    return member.settings.loss.num_outputs(member.prepared.task)
+def _widths(member: PreparedMember) -> list[int]:
+    """Number of features, of units of each hidden layer, and of outputs."""
+    settings, prepared = member.settings, member.prepared
+    hidden = [layer.units for layer in settings.layers[:-1]]
+    return [prepared.num_features, *hidden, settings.loss.num_outputs(prepared.task)]
 
 
 def num_steps(member: PreparedMember) -> int:
@@ -56,11 +54,7 @@ def bytes_per_member(member: PreparedMember, shares_data: bool) -> int:
     """
     settings, prepared = member.settings, member.prepared
     item_size = 8 if settings.dtype == "float64" else 4
-    widths = [
-        prepared.num_features,
-        *(layer.units for layer in settings.layers[:-1]),
-        num_outputs(member),
-    ]
+    widths = _widths(member)
     num_examples = len(prepared.train)
     batch_size = settings.training.portion(num_examples)
     splits = [split for split in (prepared.train, prepared.val, prepared.test) if split is not None]
@@ -109,14 +103,12 @@ def _available_memory() -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error is a failed allocation, which torch reports as RuntimeError on the CPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def device_of(settings: Settings) -> torch.device:
     """The device whose memory limits the population."""
-    uses_cuda = settings.device == "cuda" or (
-        settings.device == "auto" and torch.cuda.is_available()
-    )
-    return torch.device("cuda" if uses_cuda and torch.cuda.is_available() else "cpu")
+    uses_cuda = settings.device in ("cuda", "auto") and torch.cuda.is_available()
+    return torch.device("cuda" if uses_cuda else "cpu")

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import Any
 
+from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.resume_checks import result_config
 from mlplab.settings import Settings, Tracking
@@ -24,9 +27,6 @@ from mlplab.sweeps.plan.grouping import (
 )
 from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
 from mlplab.training import PreparedMember
-
-if TYPE_CHECKING:
-    from mlplab.config.sweep_options import Sweep
 
 MAX_FULLY_TRACKED_JOBS = 100
 """Larger sweeps draw no pictures unless the user chooses `tracking`."""
@@ -118,10 +118,9 @@ class Plan:
     def job(self, number: int) -> Job:
         return self._by_number[number]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_number", {job.number: job for job in self.jobs})
-
-    _by_number: dict[int, Job] = field(init=False, repr=False, compare=False, default_factory=dict)
+    @cached_property
+    def _by_number(self) -> dict[int, Job]:
+        return {job.number: job for job in self.jobs}
 
 
 def make_plan(
@@ -185,35 +184,30 @@ def _limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
 def _with_scalars_only(settings: Settings) -> Settings:
     config: Any = settings.config.get("tracking")
     node = {key: value for key, value in (config or {}).items() if key.startswith("checkpoint_")}
-    tracking = dataclasses.replace(
-        settings.tracking, level="scalars", picture_share=Tracking().picture_share
-    )
     return dataclasses.replace(
         settings,
-        tracking=tracking,
+        tracking=dataclasses.replace(
+            settings.tracking, level="scalars", picture_share=Tracking().picture_share
+        ),
         config={**settings.config, "tracking": {"name": "scalars", **node}},
     )
 
 
 def _hashes(settings: Iterable[Settings]) -> list[str]:
     """One unique hash for each job; repeated jobs get a suffix such as -2."""
-    counts: Counter[str] = Counter()
-    hashes = []
-    for s in settings:
-        text = job_hash(s)
-        counts[text] += 1
-        hashes.append(text if counts[text] == 1 else f"{text}-{counts[text]}")
-    return hashes
+    counts: Mapping[str, itertools.count[int]] = defaultdict(partial(itertools.count, 1))
+    numbered = [(text, next(counts[text])) for text in map(job_hash, settings)]
+    return [text if number == 1 else f"{text}-{number}" for text, number in numbered]
 
 
 def job_hash(settings: Settings) -> str:
     """16 hexadecimal digits that identify the configuration, without keys that cannot change the
     result.
     """
-    config = result_config(settings.config)
-    return hashlib.sha256(
-        json.dumps(config, sort_keys=True, separators=(",", ":"), default=str).encode()
-    ).hexdigest()[:16]
+    text = json.dumps(
+        result_config(settings.config), sort_keys=True, separators=(",", ":"), default=str
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
@@ -238,24 +232,17 @@ def _work_units(
     workers: int,
 ) -> list[WorkUnit]:
     """The work units of the old plan, then those of new jobs: enough to occupy all workers."""
-    numbers = {job.number for job in jobs}
-    group_of = {
-        jobs[position].number: i for i, group in enumerate(groups) for position in group.positions
-    }
-    units: list[WorkUnit] = []
-    for unit in old.work_units if old else ():
-        if remaining := tuple(number for number in unit.jobs if number in numbers):
-            units.append(WorkUnit(len(units), group_of[remaining[0]], remaining))
-    assigned = {number for unit in units for number in unit.jobs}
+    numbers = [[jobs[position].number for position in group.positions] for group in groups]
+    group_of = {number: i for i, of_group in enumerate(numbers) for number in of_group}
+    old_units = old.work_units if old else ()
+    remaining = [tuple(n for n in unit.jobs if n in group_of) for unit in old_units]
+    units = [(group_of[unit[0]], unit) for unit in remaining if unit]
+    assigned = {number for _, unit in units for number in unit}
     for i, group in enumerate(groups):
-        new = [position for position in group.positions if jobs[position].number not in assigned]
-        for positions in (
-            split_work(new, _max_size(group, members), workers, MIN_SHARED) if new else ()
-        ):
-            units.append(
-                WorkUnit(len(units), i, tuple(jobs[position].number for position in positions))
-            )
-    return units
+        if new := [number for number in numbers[i] if number not in assigned]:
+            max_size = _max_size(group, members)
+            units += [(i, unit) for unit in split_work(new, max_size, workers, MIN_SHARED)]
+    return [WorkUnit(number, i, unit) for number, (i, unit) in enumerate(units)]
 
 
 def _max_size(group: Group, members: Sequence[PreparedMember | None]) -> int:
@@ -273,9 +260,9 @@ def _max_size(group: Group, members: Sequence[PreparedMember | None]) -> int:
 def _populations(
     groups: Sequence[Group], jobs: Sequence[Job], members: Sequence[PreparedMember | None]
 ) -> list[Population]:
-    def as_override(label: str, position: int) -> str | None:
-        return _as_override(label, jobs[position].settings)
-
+    all_differences = describe_differences(
+        groups, lambda label, position: _as_override(label, jobs[position].settings)
+    )
     return [
         Population(
             i,
@@ -284,9 +271,7 @@ def _populations(
             group.single_reason,
             *_size([members[position] for position in group.positions]),
         )
-        for i, (group, differences) in enumerate(
-            zip(groups, describe_differences(groups, as_override), strict=True)
-        )
+        for i, (group, differences) in enumerate(zip(groups, all_differences, strict=True))
     ]
 
 
@@ -317,8 +302,7 @@ def swept_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.lstrip("+").partition("=")
-    return key, value
+    return override.lstrip("+").partition("=")[::2]
 
 
 def value_of(job: Job, key: str) -> object:

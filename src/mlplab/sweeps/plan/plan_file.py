@@ -119,10 +119,7 @@ def _changes(base: Mapping[str, object], config: Mapping[str, object]) -> dict[s
 
 
 def _apply_changes(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    config: dict[str, Any] = {
-        key: dict(value) if isinstance(value, dict) else copy.copy(value)
-        for key, value in base.items()
-    }
+    config: dict[str, Any] = {key: copy.copy(value) for key, value in base.items()}
     for key, value in changes.items():
         config[key] = (
             _apply_changes(config[key], value)
@@ -137,8 +134,7 @@ def used_plugins(folder: Path) -> list[str]:
 
     Raises ConfigError if the folder has no readable plan.
     """
-    raw = _load(folder / NAME)
-    return [str(path) for path in raw.get("plugins") or []]
+    return [str(path) for path in _load(folder / NAME).get("plugins") or []]
 
 
 def read_plan(folder: Path) -> Plan:
@@ -166,14 +162,13 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
-    configs = [_apply_changes(raw["bases"][line["base"]], line["set"]) for line in raw["jobs"]]
-    overrides_of_jobs = [
-        tuple(str(override) for override in line["overrides"]) for line in raw["jobs"]
-    ]
     settings = build_many(
         [
-            Composed(config, sources=Sources(overrides))
-            for config, overrides in zip(configs, overrides_of_jobs, strict=True)
+            Composed(
+                _apply_changes(raw["bases"][line["base"]], line["set"]),
+                sources=Sources(tuple(map(str, line["overrides"]))),
+            )
+            for line in raw["jobs"]
         ]
     )
     jobs = tuple(

@@ -39,48 +39,41 @@ def curves(results: Results) -> dict[str, object]:
             [results.headline, *(f"{s}/{m}" for m in ("loss", metric) for s in ("val", "train"))]
         )
     )
-    curve_groups = []
-    for group in best:
-        tables = [
-            table
-            for job in group.jobs
-            if job.counts and (table := read_columns(job.folder / "metrics.csv", names)) is not None
-        ]
-        group_curves = {
-            name: curve
-            for name in names
-            if (curve := band([(table["epoch"], table[name]) for table in tables if name in table]))
-        }
-        if group_curves:
-            curve_groups.append(
-                {
-                    "name": (
-                        ", ".join(
-                            f"{key}={value_text(value)}" for key, value in group.values.items()
-                        )
-                        or results.name
-                    ),
-                    "curves": group_curves,
-                }
-            )
-    metrics = [name for name in names if any(name in group["curves"] for group in curve_groups)]
-    caption = (
-        "Mean over seeds with its 95 % band, for"
-        f" {_scope(len(curve_groups), len(results.groups))}. A curve ends when fewer than half of"
-        " its jobs continue."
+    drawn = [(group, curves) for group in best if (curves := _group_curves(group, names))]
+    scope = (
+        "every configuration"
+        if len(drawn) == len(results.groups)
+        else f"the {len(drawn)} best of {len(results.groups)} configurations"
     )
-    if not curve_groups:
-        caption = (
-            "No curves: at this level of tracking the jobs write no metrics.csv, or no job was"
-            " trained to its end."
-        )
-    return {"metrics": metrics, "groups": curve_groups, "said": caption}
+    return {
+        "metrics": [name for name in names if any(name in curves for _, curves in drawn)],
+        "groups": [
+            {
+                "name": ", ".join(f"{key}={value_text(group.values[key])}" for key in group.values)
+                or results.name,
+                "curves": curves,
+            }
+            for group, curves in drawn
+        ],
+        "said": f"Mean over seeds with its 95 % band, for {scope}. A curve ends when fewer than"
+        " half of its jobs continue."
+        if drawn
+        else "No curves: at this level of tracking the jobs write no metrics.csv, or no job was"
+        " trained to its end.",
+    }
 
 
-def _scope(num_drawn: int, total: int) -> str:
-    if num_drawn == total:
-        return "every configuration"
-    return f"the {num_drawn} best of {total} configurations"
+def _group_curves(group: Group, names: Sequence[str]) -> dict[str, object]:
+    tables = [
+        table
+        for job in group.jobs
+        if job.counts and (table := read_columns(job.folder / "metrics.csv", names)) is not None
+    ]
+    return {
+        name: curve
+        for name in names
+        if (curve := band([(table["epoch"], table[name]) for table in tables if name in table]))
+    }
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
@@ -95,8 +88,9 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
         with reading(path, "report.html has no curve of this job."):
             lines = path.read_text(encoding="utf-8").splitlines()
             head = lines[0].split(",") if lines else []
-            indices = {"epoch": head.index("epoch")}
-            indices |= {name: head.index(name) for name in names if name in head}
+            indices = {
+                name: head.index(name) for name in ("epoch", *names) if name in ("epoch", *head)
+            }
             cells = [line.split(",") for line in lines[1:]]
             return {
                 name: np.array([float(row[index] or "nan") for row in cells])
@@ -120,26 +114,20 @@ def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None
         row[np.searchsorted(epochs_E, epoch)] = value
     values_NE[~np.isfinite(values_NE)] = np.nan
     count_E = np.isfinite(values_NE).sum(0)
-    selected = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
-    if len(selected) > MAX_POINTS:
-        selected = selected[
-            np.unique(np.linspace(0, len(selected) - 1, MAX_POINTS).round().astype(int))
-        ]
+    drawable = np.flatnonzero((2 * count_E >= len(series)) & (count_E > 0))
+    num_points = min(len(drawable), MAX_POINTS)
+    selected = drawable[np.linspace(0, len(drawable) - 1, num_points).round().astype(int)]
     values_NE, count_E = values_NE[:, selected], count_E[selected]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a single job has no spread
+    # a single job has no spread
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         mean_E, std_E = np.nanmean(values_NE, 0), np.nanstd(values_NE, 0, ddof=1)
     curve: dict[str, list[float | None]] = {
         "x": epochs_E[selected].tolist(),
         "mean": _short(mean_E),
     }
     if len(series) > 1:
-        half_E = (
-            np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
-            * std_E
-            / np.sqrt(count_E)
-        )
-        half_E = np.nan_to_num(half_E)
+        quantile_E = np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
+        half_E = np.nan_to_num(quantile_E * std_E / np.sqrt(count_E))
         curve |= {"low": _short(mean_E - half_E), "high": _short(mean_E + half_E)}
     return curve
 
@@ -164,9 +152,8 @@ def axes(results: Results) -> dict[str, object] | None:
     ]
     if not keys or len(groups) < 2:
         return None
-    if len(keys) == 1:
-        return _points(results, groups, keys)
-    return _heat(results, groups, keys) if len(keys) == 2 else _parallel(results, groups, keys)
+    chart = {1: _points, 2: _heat}.get(len(keys), _parallel)
+    return chart(results, groups, keys)
 
 
 def _ordered(groups: Sequence[Group], key: str) -> list[Any]:
@@ -182,10 +169,8 @@ def _logarithmic(values: Sequence[float]) -> bool:
 
 def _hover(results: Results, group: Group) -> str:
     statistics = group.statistics(results.headline)
-    interval = f" ± {statistics.half_width:.2g}" if statistics.half_width is not None else ""
-    return f"{statistics.mean:.4g}{interval}, n = {statistics.n}" + (
-        f", {group.failures} failed" if group.failures else ""
-    )
+    failed = f", {group.failures} failed" if group.failures else ""
+    return f"{statistics.interval}, n = {statistics.n}{failed}"
 
 
 def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
@@ -237,29 +222,29 @@ def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[st
 
 def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
     means = [group.statistics(results.headline).mean for group in groups]
-    dimensions: list[dict[str, object]] = []
-    for key in keys:
-        values = _ordered(groups, key)
-        if all(is_number(value) for value in values) and not _logarithmic(values):
-            dimensions.append({"label": key, "values": [group.values[key] for group in groups]})
-            continue
-        texts = [value_text(value) for value in values]
-        numeric = all(is_number(value) for value in values)
-        ticks = [math.log10(value) for value in values] if numeric else list(range(len(values)))
-        tick_of = dict(zip(texts, ticks, strict=True))
-        dimensions.append(
-            {
-                "label": key,
-                "values": [tick_of[value_text(group.values[key])] for group in groups],
-                "tickvals": ticks,
-                "ticktext": texts,
-            }
-        )
-    dimensions.append({"label": results.headline, "values": means})
     return {
         "kind": "parallel",
         "keys": keys,
-        "dimensions": dimensions,
+        "dimensions": [
+            *(_dimension(groups, key) for key in keys),
+            {"label": results.headline, "values": means},
+        ],
         "color": means,
         "said": "; drag along an axis to select",
+    }
+
+
+def _dimension(groups: Sequence[Group], key: str) -> dict[str, object]:
+    values = _ordered(groups, key)
+    numeric = all(is_number(value) for value in values)
+    if numeric and not _logarithmic(values):
+        return {"label": key, "values": [group.values[key] for group in groups]}
+    tick_of = {
+        value_text(value): math.log10(value) if numeric else i for i, value in enumerate(values)
+    }
+    return {
+        "label": key,
+        "values": [tick_of[value_text(group.values[key])] for group in groups],
+        "tickvals": list(tick_of.values()),
+        "ticktext": list(tick_of),
     }

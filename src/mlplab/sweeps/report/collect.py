@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from mlplab.runs.run_index import summary_of
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.sweeps.report.results import JobResult, Results
@@ -18,19 +17,13 @@ def collect(plan: Plan, folder: Path) -> Results:
     """Return the results of all jobs of a plan; a job without a folder has status `missing`."""
     job_store = JobStore(folder)
     jobs = [result(plan, job, job_store) for job in plan.jobs]
-    return Results(name=plan.name, folder=folder, jobs=jobs, metric=plan.options.metric)
+    return Results(plan.name, folder, jobs, plan.options.metric)
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
     """Return the result of one job, read from its folder."""
-    summary: Mapping[str, Any] = job_store.summary(job.number) or {
-        "status": "missing",
-        "reason": "not trained yet",
-    }
-    metrics = {
-        name: float("nan") if value is None else float(value)
-        for name, value in (summary.get("metrics") or {}).items()
-    }
+    folder = job_store.job_folder(job.number)
+    summary = summary_of(folder) or {"status": "missing", "reason": "not trained yet"}
     facts = {key: summary[key] for key in _FACTS if key in summary}
     if isinstance(job.settings.validation, KFold):
         facts["folds"] = job.settings.validation.folds
@@ -39,8 +32,11 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
         status=str(summary["status"]),
         reason="" if summary["status"] == "done" else str(summary.get("reason", "")),
         values={key: value_of(job, key) for key in plan.keys},
-        metrics=metrics,
+        metrics={
+            name: float("nan") if value is None else float(value)
+            for name, value in (summary.get("metrics") or {}).items()
+        },
         overrides=job.overrides,
-        folder=job_store.job_folder(job.number),
+        folder=folder,
         facts=facts,
     )

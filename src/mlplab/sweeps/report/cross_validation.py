@@ -7,7 +7,6 @@ Shapes: N rows of a fold's test split, C classes, T targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,40 +32,6 @@ longer than the networks.
 """
 
 
-@dataclass(frozen=True)
-class CrossValidation:
-    """The statistics of each metric over the folds, and the mean metrics of each baseline."""
-
-    metrics: Mapping[str, Statistics]
-    baselines: Mapping[str, Mapping[str, float]]
-    folds: int
-    classes: tuple[str, ...]
-
-    def lines(self) -> list[str]:
-        """Return the lines of the printed table."""
-        labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
-        header = [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest"]
-        numbers = {
-            name: [stats.mean, stats.half_width, stats.std, stats.low, stats.high]
-            + [scores[name] for scores in self.baselines.values()]
-            for name, stats in self.metrics.items()
-        }
-        rows = [
-            [labels.get(name, name), *("-" if n is None else f"{n:.4g}" for n in row)]
-            for name, row in numbers.items()
-        ]
-        return aligned([[*header, *self.baselines], *rows])
-
-    def to_json(self) -> dict[str, object]:
-        """Return the content of cross_validation.json."""
-        return {
-            "folds": self.folds,
-            "metrics": {name: vars(stats) for name, stats in self.metrics.items()},
-            "baselines": self.baselines,
-            "classes": self.classes,
-        }
-
-
 def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
     """Measure the folds, write predictions.csv and cross_validation.json; return the table's lines.
 
@@ -81,8 +46,7 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         return []
     fold_metrics: list[dict[str, float]] = []
     fold_baselines: list[Mapping[str, Mapping[str, float]]] = []
-    table: list[Sequence[object]] = []
-    names: tuple[str, ...] = ()
+    predictions: list[Sequence[object]] = []
     for job, result in zip(plan.jobs, results.jobs, strict=True):
         prepared = cache.prepared(job.settings)
         try:
@@ -93,28 +57,53 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         fold_metrics.append(compute_metrics(scores, rows.y, rows.task))
         if len(plan.jobs) * prepared.train.x.size <= MAX_BASELINE_CELLS:
             fold_baselines.append(baselines(prepared, rows))
-        table = table or [_header(prepared)]
-        table += _predictions(job, prepared, rows, scores)
-        names = prepared.class_names
+        predictions += _predictions(job, prepared, rows, scores)
     overlap = 1 / (first.folds - 1)
-    cross = CrossValidation(
-        {
-            name: Statistics.of([metrics[name] for metrics in fold_metrics], overlap)
+    statistics = {
+        name: Statistics.of([metrics[name] for metrics in fold_metrics], overlap)
+        for name in fold_metrics[0]
+    }
+    baseline_means = {
+        model: {
+            name: float(np.mean([models[model][name] for models in fold_baselines]))
             for name in fold_metrics[0]
-        },
-        {
-            model: {
-                name: float(np.mean([models[model][name] for models in fold_baselines]))
-                for name in fold_metrics[0]
-            }
-            for model in (fold_baselines[0] if fold_baselines else {})
-        },
-        len(fold_metrics),
-        names,
+        }
+        for model in (fold_baselines[0] if fold_baselines else {})
+    }
+    write_bytes_atomic(
+        results.folder / "predictions.csv", table_bytes([_header(prepared), *predictions])
     )
-    write_bytes_atomic(results.folder / "predictions.csv", table_bytes(table))
-    write_json(results.folder / "cross_validation.json", cross.to_json())
-    return cross.lines()
+    write_json(
+        results.folder / "cross_validation.json",
+        {
+            "folds": len(fold_metrics),
+            "metrics": {name: vars(stats) for name, stats in statistics.items()},
+            "baselines": baseline_means,
+            "classes": prepared.class_names,
+        },
+    )
+    labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(prepared.class_names)}
+    return _lines(f"{len(fold_metrics)} folds", statistics, baseline_means, labels)
+
+
+def _lines(
+    title: str,
+    statistics: Mapping[str, Statistics],
+    baselines: Mapping[str, Mapping[str, float]],
+    labels: Mapping[str, str],
+) -> list[str]:
+    """Return the lines of the table: one metric per row, named by `labels` if they have it."""
+    header = [title, "mean", "± 95 %", "std", "lowest", "highest", *baselines]
+    numbers = {
+        name: [stats.mean, stats.half_width, stats.std, stats.low, stats.high]
+        + [scores[name] for scores in baselines.values()]
+        for name, stats in statistics.items()
+    }
+    rows = [
+        [labels.get(name, name), *("-" if n is None else f"{n:.4g}" for n in row)]
+        for name, row in numbers.items()
+    ]
+    return aligned([header, *rows])
 
 
 def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
@@ -135,15 +124,12 @@ def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
 
 
 def _header(prepared: Prepared) -> list[str]:
-    probabilities = (
-        [*(f"P({name})" for name in prepared.class_names)] if prepared.task.classifies else []
-    )
-    predicted = (
-        ["prediction"]
+    outputs = (
+        ["prediction", *(f"P({name})" for name in prepared.class_names)]
         if prepared.task.classifies
         else [f"{name} predicted" for name in prepared.target_names]
     )
-    return ["row", "seed", "repeat", "fold", *prepared.target_names, *predicted, *probabilities]
+    return ["row", "seed", "repeat", "fold", *prepared.target_names, *outputs]
 
 
 def _predictions(
@@ -153,17 +139,13 @@ def _predictions(
     kfold, indices = job.settings.validation, prepared.test_rows
     assert isinstance(kfold, KFold)
     assert indices is not None
-    repeat, fold = divmod(kfold.fold or 0, kfold.folds)
-    head = [job.settings.seed, repeat, fold]
-    if not prepared.task.classifies:
-        return [
-            [int(index) + 1, *head, *y, *outputs]
-            for index, y, outputs in zip(indices, rows.y.tolist(), scores.tolist(), strict=True)
-        ]
-    class_names, predicted = prepared.class_names, scores.argmax(1)
+    head = [job.settings.seed, *divmod(kfold.fold or 0, kfold.folds)]
+    targets, outputs = rows.y.tolist(), scores.tolist()
+    if prepared.task.classifies:
+        names = prepared.class_names
+        targets = [[names[y]] for y in targets]
+        outputs = [[names[np.argmax(row)], *row] for row in scores.tolist()]
     return [
-        [int(index) + 1, *head, class_names[y], class_names[c], *probabilities]
-        for index, y, c, probabilities in zip(
-            indices, rows.y.tolist(), predicted.tolist(), scores.tolist(), strict=True
-        )
+        [int(index) + 1, *head, *y, *output]
+        for index, y, output in zip(indices, targets, outputs, strict=True)
     ]

@@ -7,7 +7,7 @@ cell is a value, or {shown, value, href?}.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from mlplab.sweeps.report.results import Group, Results, cell_value, is_number
 from mlplab.sweeps.report.text_table import value_text
@@ -18,85 +18,76 @@ _JOB_TABLE_METRICS = ("loss", "accuracy", "rmse", "r2")
 
 def group_table(results: Results) -> dict[str, object]:
     """Return the table of configurations, best first."""
-    test_metric = "test/" + results.headline.partition("/")[2]
-    is_distinct = test_metric in results.metric_names and test_metric != results.headline
-    test_metrics = [test_metric] if is_distinct else []
     high = "high" if results.higher_is_better else "low"
-    columns = [
-        *_swept(results, results.axes),
-        _real(f"{results.headline} mean ± 95 %", high),
-        _real("std", "low"),
-        _real("median", high),
-        _number("n", "high"),
-        _number("failed", "low"),
-        *(_real(name, high) for name in test_metrics),
-    ]
-    return _table(
-        "configurations",
-        columns,
-        [_group_row(results, group, test_metrics) for group in results.groups],
-    )
+    return {
+        "label": "configurations",
+        "columns": [
+            *_swept(results, results.axes),
+            _real(f"{results.headline} mean ± 95 %", high),
+            _real("std", "low"),
+            _real("median", high),
+            _number("n", "high"),
+            _number("failed", "low"),
+            *(_real(name, high) for name in results.test_metrics),
+        ],
+        "rows": [_group_row(results, group) for group in results.groups],
+    }
 
 
-def _group_row(results: Results, group: Group, test_metrics: list[str]) -> list[object]:
+def _group_row(results: Results, group: Group) -> list[object]:
     statistics = group.statistics(results.headline)
-    text = (
-        "-"
-        if statistics.mean is None
-        else f"{statistics.mean:.4g}"
-        + (f" ± {statistics.half_width:.2g}" if statistics.half_width is not None else "")
-    )
-    values = [_cell(group.values[key]) for key in results.axes]
-    mean = {"shown": text, "value": statistics.mean}
     return [
-        *values,
-        mean,
+        *(_cell(group.values[key]) for key in results.axes),
+        {"shown": statistics.interval, "value": statistics.mean},
         statistics.std,
         statistics.median,
         statistics.n,
         group.failures,
-        *(group.statistics(name).mean for name in test_metrics),
+        *(group.statistics(name).mean for name in results.test_metrics),
     ]
 
 
 def job_table(results: Results) -> dict[str, object]:
     """Return the table of jobs by number, with the most important metrics."""
     names = [name for name in results.metric_names if name.partition("/")[2] in _JOB_TABLE_METRICS]
-    columns = [
-        _number("job"),
-        _text("status"),
-        *_swept(results, results.keys),
-        *map(_real, names),
-        _number("best epoch"),
-    ]
-    rows = [
-        [
-            _link(results, job.number),
-            job.status,
-            *(_cell(job.values[key]) for key in results.keys),
-            *(_finite(job.metrics.get(name)) for name in names),
-            job.facts.get("best_epoch"),
-        ]
-        for job in results.jobs
-    ]
-    return _table("jobs", columns, rows)
+    return {
+        "label": "jobs",
+        "columns": [
+            _number("job"),
+            _text("status"),
+            *_swept(results, results.keys),
+            *map(_real, names),
+            _number("best epoch"),
+        ],
+        "rows": [
+            [
+                _link(results, job.number),
+                job.status,
+                *(_cell(job.values[key]) for key in results.keys),
+                *(_finite(job.metrics.get(name)) for name in names),
+                job.facts.get("best_epoch"),
+            ]
+            for job in results.jobs
+        ],
+    }
 
 
 def failure_table(results: Results) -> dict[str, object]:
     """Return the table of jobs that failed or diverged, with their reasons."""
-    columns = [_number("job"), _text("status"), _text("overrides", "long"), _text("reason", "long")]
-    rows = [
-        [_link(results, job.number), job.status, " ".join(job.overrides), job.reason]
-        for job in results.jobs
-        if job.fails
-    ]
-    return _table("failures", columns, rows)
-
-
-def _table(
-    label: str, columns: Iterable[Column], rows: Sequence[Sequence[object]]
-) -> dict[str, object]:
-    return {"label": label, "columns": list(columns), "rows": rows}
+    return {
+        "label": "failures",
+        "columns": [
+            _number("job"),
+            _text("status"),
+            _text("overrides", "long"),
+            _text("reason", "long"),
+        ],
+        "rows": [
+            [_link(results, job.number), job.status, " ".join(job.overrides), job.reason]
+            for job in results.jobs
+            if job.fails
+        ],
+    }
 
 
 def _text(name: str, kind: str = "text") -> Column:

@@ -116,6 +116,13 @@ class Results:
         return f"{split}/{'rmse' if f'{split}/rmse' in self.metric_names else 'accuracy'}"
 
     @property
+    def test_metrics(self) -> tuple[str, ...]:
+        """The headline metric on the test split, which is shown but never affects the order."""
+        test_metric = "test/" + self.headline.partition("/")[2]
+        is_shown = test_metric in self.metric_names and test_metric != self.headline
+        return (test_metric,) if is_shown else ()
+
+    @property
     def cross_validates(self) -> bool:
         """Whether the jobs are folds, so that configurations are compared by their test splits."""
         return any(job.facts.get("folds") for job in self.jobs)
@@ -139,11 +146,13 @@ class Results:
         jobs_by_values: dict[str, list[JobResult]] = {}
         for job in self.jobs:
             jobs_by_values.setdefault(repr([job.values[key] for key in self.axes]), []).append(job)
-        groups = [
-            Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs))
-            for jobs in jobs_by_values.values()
-        ]
-        return sorted(groups, key=self._rank)
+        return sorted(
+            (
+                Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs))
+                for jobs in jobs_by_values.values()
+            ),
+            key=self._rank,
+        )
 
     def _rank(self, group: Group) -> tuple[bool, bool, float]:
         mean = group.statistics(self.headline).mean

@@ -39,19 +39,22 @@ class Statistics:
         n = len(finite)
         if n == 0:
             return cls(0)
-        mean, median = statistics.fmean(finite), statistics.median(finite)
-        if n == 1:
-            return cls(1, mean, None, None, median, finite[0], finite[0])
-        std = statistics.stdev(finite)
+        std = statistics.stdev(finite) if n > 1 else None
         return cls(
             n,
-            mean,
+            statistics.fmean(finite),
             std,
-            student(n - 1) * std * math.sqrt(1 / n + overlap),
-            median,
+            None if std is None else student(n - 1) * std * math.sqrt(1 / n + overlap),
+            statistics.median(finite),
             min(finite),
             max(finite),
         )
+
+    @property
+    def interval(self) -> str:
+        """The mean and its confidence interval, such as "0.95 ± 0.02"; "-" for n = 0."""
+        half = "" if self.half_width is None else f" ± {self.half_width:.2g}"
+        return "-" if self.mean is None else f"{self.mean:.4g}{half}"
 
 
 @cache

@@ -13,33 +13,28 @@ from mlplab.terminal.output import plain
 def summary(results: Results) -> str:
     """Return the Markdown of counts, the best configuration, all configurations and failures."""
     counts = Counter(job.status for job in results.jobs)
-    sections = [
-        f"# {_plain(results.name)}",
-        (
+    best = best_command(results)
+    failures = [
+        [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
+        for job in results.jobs
+        if job.fails
+    ]
+    sections = {
+        f"# {_plain(results.name)}": (
             f"{len(results.jobs)} jobs:"
             f" {', '.join(f'{number} {status}' for status, number in counts.items())}. Swept:"
             f" {', '.join(f'`{key}`' for key in results.keys) or 'nothing'}."
         ),
-    ]
-    if best := best_command(results):
-        sections += ["The best configuration:", f"```sh\n{best}\n```"]
-    sections += [
-        "## Configurations",
-        _how_to_read(results),
-        _table(header(results), [cells(results, group) for group in results.groups]),
-    ]
-    failures = [job for job in results.jobs if job.fails]
-    if failures:
-        rows = [
-            [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
-            for job in failures
-        ]
-        sections += ["## Failures", _table(["job", "status", "overrides", "reason"], rows)]
-    return "\n\n".join(sections) + "\n"
+        "The best configuration:": best and f"```sh\n{best}\n```",
+        "## Configurations": _how_to_read(results)
+        + "\n\n"
+        + _table(header(results), [cells(results, group) for group in results.groups]),
+        "## Failures": failures and _table(["job", "status", "overrides", "reason"], failures),
+    }
+    return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items() if body) + "\n"
 
 
 def _how_to_read(results: Results) -> str:
-    split = results.headline.partition("/")[0]
     source = {
         "val": "on the validation split; the test split never affects the order",
         "train": "on the training split, since there is no validation split",
@@ -49,7 +44,7 @@ def _how_to_read(results: Results) -> str:
             if results.cross_validates
             else "on the test split, as requested; for the best it is no longer an honest estimate"
         ),
-    }.get(split, "")
+    }.get(results.headline.partition("/")[0], "")
     corrected = (
         ", widened because folds share train rows (Nadeau, Bengio 2003)"
         if results.cross_validates

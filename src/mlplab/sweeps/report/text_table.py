@@ -28,7 +28,7 @@ def header(results: Results) -> list[str]:
         "std",
         "n",
         "failed",
-        *_test_metrics(results),
+        *results.test_metrics,
     ]
 
 
@@ -39,33 +39,15 @@ def cells(results: Results, group: Group) -> list[str]:
     of failures, and the same metric on the test split.
     """
     statistics = group.statistics(results.headline)
-    interval = (
-        "-"
-        if statistics.mean is None
-        else digits(statistics.mean)
-        + (f" ± {_two_digits(statistics.half_width)}" if statistics.half_width is not None else "")
-    )
-    std = "-" if statistics.std is None else _two_digits(statistics.std)
-    others = [group.statistics(name).mean for name in _test_metrics(results)]
-    values = [value_text(group.values[key]) for key in results.axes]
+    half = "" if statistics.half_width is None else f" ± {statistics.half_width:.2g}"
     return [
-        *values,
-        interval,
-        std,
+        *(value_text(group.values[key]) for key in results.axes),
+        _digits(statistics.mean) + half,
+        "-" if statistics.std is None else f"{statistics.std:.2g}",
         str(statistics.n),
         str(group.failures),
-        *("-" if mean is None else digits(mean) for mean in others),
+        *(_digits(group.statistics(name).mean) for name in results.test_metrics),
     ]
-
-
-def _test_metrics(results: Results) -> list[str]:
-    """The headline metric on the test split, which is shown but never affects the order."""
-    test_metric = "test/" + results.headline.partition("/")[2]
-    return (
-        [test_metric]
-        if test_metric in results.metric_names and test_metric != results.headline
-        else []
-    )
 
 
 def value_text(value: object) -> str:
@@ -74,8 +56,8 @@ def value_text(value: object) -> str:
     return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
 
 
-def _two_digits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
+def _digits(value: float | None) -> str:
+    return "-" if value is None else digits(value)
 
 
 def reasons(results: Results) -> list[tuple[str, int, int]]:
@@ -127,11 +109,10 @@ def lines(results: Results, width: int | None = None) -> list[str]:
     if (more := len(results.groups) - MAX_ROWS) > 0:
         output.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
-    for text, number, first in failures[:MAX_REASONS]:
-        output.append(
-            f"{count(number, 'job')} {text}"
-            + (f" (the first is job {first})" if number > 1 else f" (job {first})")
-        )
+    output += [
+        f"{count(number, 'job')} {text} ({'the first is ' if number > 1 else ''}job {first})"
+        for text, number, first in failures[:MAX_REASONS]
+    ]
     if len(failures) > MAX_REASONS:
         output.append(
             f"... and {len(failures) - MAX_REASONS} more reasons in {results.folder / 'summary.md'}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplab.config.batch_compose import Composer, build_many
 from mlplab.config.composition import compose
 from mlplab.config.overrides import check_overrides, is_sweep_key, parse_overrides
 from mlplab.config.search_path import config_folders
+from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -20,13 +21,12 @@ from mlplab.sweeps.search.space import dimensions, trial_overrides
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
-
-if TYPE_CHECKING:
-    from mlplab.config.sweep_options import Sweep as SweepOptions
-    from mlplab.training_options import Training
+from mlplab.training_options import Training
 
 TRIALS = 64
 
+EPOCH_METRICS = ("loss", "accuracy", "mae", "rmse", "r2")
+"""Metrics that are measured after each epoch."""
 
 FACTS = ("num_parameters", "steps", "epochs", "seconds")
 """Facts of a run that an objective may name instead of a metric."""
@@ -80,7 +80,6 @@ class Search:
         self.space = dimensions(config_overrides, self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
-        self.jobs: list[tuple[str, ...]] = []
         self.ended: Sweep | None = None
         self.composer = Composer(list(dirs))
         base = self.settings([{}])[0]
@@ -89,32 +88,32 @@ class Search:
         self._check()
 
     def _check(self) -> None:
-        if self.sweep.seeds is not None or self.sweep.grid or self.sweep.zip or self.sweep.blocks:
-            raise ConfigError(
+        sweep, prunes = self.sweep, self.sweep.pruning != "none"
+        checks = [
+            (
+                sweep.seeds is not None or sweep.grid or sweep.zip or sweep.blocks,
                 "A search proposes its own jobs: sweep.grid, zip, blocks and seeds are for"
-                " sweeps; set sweep.space and sweep.trials instead."
-            )
-        if self.sweep.pruning != "none" and len(self.objectives) > 1:
-            raise ConfigError(
+                " sweeps; set sweep.space and sweep.trials instead.",
+            ),
+            (
+                prunes and len(self.objectives) > 1,
                 "sweep.pruning compares trials by one metric, and this search has several"
-                " objectives."
-            )
-        if self.sweep.pruning != "none" and not self.options.single_process:
-            raise ConfigError(
+                " objectives.",
+            ),
+            (
+                prunes and not self.options.single_process,
                 "sweep.pruning compares trials during training, which needs a single process: omit"
-                " sweep.workers, sweep.engine and sweep.cluster, or set sweep.pruning=none."
-            )
-        if self.sweep.pruning != "none" and self.objectives[0].partition("/")[2] not in (
-            "loss",
-            "accuracy",
-            "mae",
-            "rmse",
-            "r2",
-        ):
-            raise ConfigError(
+                " sweep.workers, sweep.engine and sweep.cluster, or set sweep.pruning=none.",
+            ),
+            (
+                prunes and self.objectives[0].partition("/")[2] not in EPOCH_METRICS,
                 "sweep.pruning needs a metric that is measured after each epoch, such as val/loss"
-                f" or val/accuracy, not {self.objectives[0]}."
-            )
+                f" or val/accuracy, not {self.objectives[0]}.",
+            ),
+        ]
+        for is_violated, text in checks:
+            if is_violated:
+                raise ConfigError(text)
 
     def settings(self, params: Sequence[Mapping[str, object]]) -> list[Settings]:
         """Return the settings of a job for each trial's parameters.
@@ -135,21 +134,17 @@ class Search:
             raise ConfigError(
                 "sweep.pruning counts epochs: set training.epochs instead of training.steps."
             )
-        length, reduction = self.length, self.sweep.reduction
+        reduction, has_brackets = self.sweep.reduction, self.sweep.pruning == "hyperband"
         # halving has a single bracket, which must not prune too early
-        depth = 3 if self.sweep.pruning == "hyperband" else 2
-        min_epochs = self.sweep.least or max(1, round(length / reduction**depth))
-        base_rungs = Rungs.of(
-            length, min_epochs, reduction, self.objectives[0], training.evaluate_every
+        min_epochs = self.sweep.least or max(
+            1, round(self.length / reduction ** (3 if has_brackets else 2))
         )
-        rungs = Rungs.of(
-            training.epochs, min_epochs, reduction, self.objectives[0], training.evaluate_every
+        base_rungs, rungs = (
+            Rungs.of(epochs, min_epochs, reduction, self.objectives[0], training.evaluate_every)
+            for epochs in (self.length, training.epochs)
         )
-        return (
-            rungs.from_rung(number // self.sweep.parallel % (len(base_rungs.epochs) + 1))
-            if self.sweep.pruning == "hyperband"
-            else rungs
-        )
+        bracket = number // self.sweep.parallel % (len(base_rungs.epochs) + 1)
+        return rungs.from_rung(bracket) if has_brackets else rungs
 
     def values(self, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[float]:
         """Return the objectives of a trial; NaN for each that it lacks."""

@@ -130,5 +130,4 @@ def read_search(folder: Path, quiet: bool = False) -> Search:
         lines, dirs, plugin_files = (
             [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")
         )
-    overrides, config_dirs = split_search_path(lines, dirs)
-    return Search(overrides, config_dirs, plugin_files, quiet)
+    return Search(*split_search_path(lines, dirs), plugin_files, quiet)

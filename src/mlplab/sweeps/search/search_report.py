@@ -23,7 +23,8 @@ MIN_WIDTH_FRACTION = 0.6
 
 def write_search(folder: Path, study: Study, results: Results) -> None:
     """Write search.md and, if plotly is installed, search.html into the sweep's folder."""
-    write_text_atomic(folder / "search.md", "```\n" + "\n".join(lines(study, results)) + "\n```\n")
+    summary = "\n".join(lines(study, results))
+    write_text_atomic(folder / "search.md", f"```\n{summary}\n```\n")
     if not installed("plotly"):  # search.md has the same text
         return
     import plotly.io
@@ -42,7 +43,6 @@ def write_search(folder: Path, study: Study, results: Results) -> None:
             config={"responsive": True},
         )
         figures.append({"heading": heading, "min_width": min_width, "drawing": drawing})
-    summary = "\n".join(lines(study, results))
     write_text_atomic(
         folder / "search.html",
         render(_ASSETS, "search.html", name=results.name, summary=summary, figures=figures),
@@ -59,26 +59,20 @@ def lines(study: Study, results: Results) -> list[str]:
         return [*output, "No trial was trained to its end."]
     params = _short_overrides(study, best[:MAX_ROWS])
     values = study.values(best)
-    rows = [["trial", *study.objectives, "parameters"]]
-    ordered = sorted(best, key=lambda number: values[number][0])
-    rows += [
+    rows = [
         [str(number), *(f"{value:.6g}" for value in values[number]), params.get(number, "")]
-        for number in ordered[:MAX_ROWS]
+        for number in sorted(best, key=lambda number: values[number][0])[:MAX_ROWS]
     ]
-    output += ["Pareto front:" if len(study.objectives) > 1 else "best:", *aligned(rows)]
+    table = aligned([["trial", *study.objectives, "parameters"], *rows])
+    output += ["Pareto front:" if len(study.objectives) > 1 else "best:", *table]
     if len(best) > MAX_ROWS:
         output.append(f"... and {len(best) - MAX_ROWS} more")
     if len(study.objectives) == 1:
-        overrides = next(
-            (
-                job.overrides
-                for job in results.jobs
-                if job.counts and job.metrics.get(study.objectives[0]) == values[best[0]][0]
-            ),
-            None,
-        )
-        if overrides is not None:
-            output.append(f"again: {command(overrides)}")
+        output += [
+            f"again: {command(job.overrides)}"
+            for job in results.jobs
+            if job.counts and job.metrics.get(study.objectives[0]) == values[best[0]][0]
+        ][:1]
     return output
 
 

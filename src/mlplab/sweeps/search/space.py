@@ -106,8 +106,7 @@ def _from_yaml(name: str, node: object) -> Dimension:
     """
     when = None
     if isinstance(node, Mapping):
-        unknown = set(node) - {"values", "when"}
-        if unknown or "values" not in node:
+        if not {"values"} <= set(node) <= {"values", "when"}:
             raise ConfigError(
                 f"`sweep.space.{name}` is a mapping without values: write {{values: ..., when:"
                 " {KEY: VALUE}}."
@@ -152,15 +151,13 @@ def _from_override(
             Dimension(name, (), start, high, step, is_integer=is_integer, when=when), override
         )
     if isinstance(value, IntervalSweep):
-        is_integer, log = "int" in value.tags, "log" in value.tags
         return _check_range(
             Dimension(
                 name,
-                (),
-                float(value.start or 0),
-                float(value.end or 0),
-                log=log,
-                is_integer=is_integer,
+                low=float(value.start or 0),
+                high=float(value.end or 0),
+                log="log" in value.tags,
+                is_integer="int" in value.tags,
                 when=when,
             ),
             override,
@@ -182,27 +179,21 @@ def _check_range(dimension: Dimension, override: Override) -> Dimension:
 
 def _sort_by_dependency(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
     """Sort the dimensions so that each follows those in its conditions."""
-    order: list[Dimension] = []
-    sorted_names: set[str] = set()
-    remaining = dict(dimensions)
-    while remaining:
-        ready = [
-            name for name, dimension in remaining.items() if dimension.dependencies <= sorted_names
-        ]
-        for name, dimension in remaining.items():
-            for key in dimension.dependencies - set(dimensions):
-                raise ConfigError(
-                    f"`sweep.space.{name}.when`: `{key}` is not a dimension of this search."
-                    f" {did_you_mean(key, dimensions)}"
-                )
+    for name, dimension in dimensions.items():
+        for key in dimension.dependencies - set(dimensions):
+            raise ConfigError(
+                f"`sweep.space.{name}.when`: `{key}` is not a dimension of this search."
+                f" {did_you_mean(key, dimensions)}"
+            )
+    ordered: dict[str, Dimension] = {}
+    while remaining := [name for name in dimensions if name not in ordered]:
+        ready = [name for name in remaining if dimensions[name].dependencies <= ordered.keys()]
         if not ready:
             raise ConfigError(
                 f"`sweep.space`: the conditions of {', '.join(remaining)} form a circle."
             )
-        for name in ready:
-            order.append(remaining.pop(name))
-            sorted_names.add(name)
-    return order
+        ordered |= {name: dimensions[name] for name in ready}
+    return list(ordered.values())
 
 
 def choose(space: Iterable[Dimension], suggest: Callable[[Dimension], object]) -> dict[str, object]:

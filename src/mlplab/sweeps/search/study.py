@@ -9,8 +9,10 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
 from mlplab.errors import ConfigError
@@ -20,8 +22,6 @@ from mlplab.sweeps.search.space import Dimension, choose, combinations
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial, Trial
     from plotly.graph_objects import Figure
 
 FILE = "study.db"
@@ -32,11 +32,6 @@ def require_optuna(sampler: str = "tpe") -> None:
     require("A search", "search", "optuna")
     if sampler == "cmaes":
         require("sweep.sampler=cmaes", "search", "cmaes")
-
-
-def direction(objective: str) -> Literal["maximize", "minimize"]:
-    """Return the direction of an objective, "maximize" or "minimize"."""
-    return "maximize" if metrics.direction(objective) == "max" else "minimize"
 
 
 class Study:
@@ -63,40 +58,37 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
-                "directions": [direction(objective) for objective in objectives],
+                "directions": [
+                    "maximize" if metrics.direction(objective) == "max" else "minimize"
+                    for objective in objectives
+                ],
             }
             self._stored_study = optuna.create_study(
                 storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
             )
             stored_trials = self._stored_study.get_trials(deepcopy=False)
-            # A sampler starts afresh when the study is opened again: the seed alone would repeat
-            # its earlier proposals.
-            optuna_sampler = _sampler(
-                sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32
-            )
             self._study = optuna.create_study(
-                storage=optuna.storages.InMemoryStorage(), sampler=optuna_sampler, **options
+                storage=optuna.storages.InMemoryStorage(),
+                # A sampler starts afresh when the study is opened again: the seed alone would
+                # repeat its earlier proposals.
+                sampler=_sampler(sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32),
+                **options,
             )
             self._study.add_trials(stored_trials)
 
-    def trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Return all trials, in the order of their numbers."""
         return list(self._study.get_trials(deepcopy=False))
 
     def in_flight(self) -> dict[int, dict[str, object]]:
         """Return the parameters of each trial that was proposed and has not ended, by number."""
-        import optuna
-
-        running = [
-            trial for trial in self.trials() if trial.state == optuna.trial.TrialState.RUNNING
-        ]
         return {
             trial.number: self._params(self._open_trial(self._study, trial.number))
-            for trial in running
+            for trial in self.trials()
+            if trial.state.name == "RUNNING"
         }
 
     def ask(self, number: int) -> dict[int, dict[str, object]]:
@@ -110,24 +102,22 @@ class Study:
         return dict(self._ask_one() for _ in range(number))
 
     def _ask_one(self) -> tuple[int, dict[str, object]]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             trial = self._study.ask()
             params = self._params(trial)
             self._stored_study.add_trial(self.trials()[trial.number])
         return trial.number, params
 
     @staticmethod
-    def _open_trial(study: optuna.Study, number: int) -> Trial:
+    def _open_trial(study: optuna.Study, number: int) -> optuna.trial.Trial:
         import optuna
 
         return optuna.trial.Trial(
             study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
         )
 
-    def _params(self, trial: Trial) -> dict[str, object]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    def _params(self, trial: optuna.trial.Trial) -> dict[str, object]:
+        with warnings.catch_warnings(action="ignore"):
             return choose(self.space, lambda dimension: _suggest(trial, dimension))
 
     def tell(
@@ -140,18 +130,19 @@ class Study:
         from optuna.trial import TrialState
 
         finite = bool(values) and all(math.isfinite(value) for value in values)
+        end: dict[str, Any] = {
+            "state": TrialState.PRUNED if status == "pruned" else TrialState.FAIL
+        }
+        if status == "done" and finite:
+            end = {"values": list(values)}
         for study in (self._stored_study, self._study):
             trial = self._open_trial(study, number)
             trial.set_user_attr("status", status)
             if reason:
                 trial.set_user_attr("reason", reason)
-            if status == "done" and finite:
-                study.tell(number, list(values), skip_if_finished=True)
-                continue
             if status == "pruned" and finite and len(values) == 1:
                 trial.report(values[0], epoch)
-            state = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
-            study.tell(number, state=state, skip_if_finished=True)
+            study.tell(number, **end, skip_if_finished=True)
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state."""
@@ -176,44 +167,37 @@ class Study:
         """Return the plotly figures by heading, omitting those without enough data."""
         from optuna import visualization
 
-        several = len(self.objectives) > 1
-        plotters: dict[str, Callable[..., Figure]] = (
-            {"Course": visualization.plot_optimization_history}
-            if not several
-            else {"Pareto front": visualization.plot_pareto_front}
-        )
-        plotters |= {
+        plotters: dict[str, Callable[..., Figure]] = {
             "Importance": visualization.plot_param_importances,
             "Slices": visualization.plot_slice,
         }
-        figures = {}
-        for heading, plot in plotters.items():
-            for i, objective in enumerate(self.objectives):
-                target: dict[str, Any] = (
-                    {"target_names": list(self.objectives)}
-                    if heading == "Pareto front"
-                    else {"target_name": objective}
+        if len(self.objectives) == 1:
+            plotters = {"Course": visualization.plot_optimization_history, **plotters}
+            draw = {
+                heading: partial(plot, target_name=self.objectives[0])
+                for heading, plot in plotters.items()
+            }
+        else:
+            draw = {
+                "Pareto front": partial(
+                    visualization.plot_pareto_front, target_names=list(self.objectives)
                 )
-                if several and heading != "Pareto front":
-                    target["target"] = lambda trial, i=i: trial.values[i]
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")
-                        figures[
-                            (
-                                heading
-                                if not several or heading == "Pareto front"
-                                else f"{heading}: {objective}"
-                            )
-                        ] = plot(self._study, **target)
-                except (ValueError, RuntimeError):
-                    continue  # too few trials, or no parameter varies
-                if heading == "Pareto front":
-                    break
+            } | {
+                f"{heading}: {objective}": partial(
+                    plot, target=lambda trial, i=i: trial.values[i], target_name=objective
+                )
+                for heading, plot in plotters.items()
+                for i, objective in enumerate(self.objectives)
+            }
+        figures = {}
+        for heading, plot in draw.items():
+            # too few trials, or no parameter varies
+            with suppress(ValueError, RuntimeError), warnings.catch_warnings(action="ignore"):
+                figures[heading] = plot(self._study)
         return figures
 
 
-def _suggest(trial: Trial, dimension: Dimension) -> object:
+def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> object:
     if dimension.choices:
         return trial.suggest_categorical(dimension.name, list(dimension.choices))
     if dimension.is_integer:
@@ -230,7 +214,7 @@ def _suggest(trial: Trial, dimension: Dimension) -> object:
     )
 
 
-def _sampler(name: str, space: Sequence[Dimension], seed: int) -> BaseSampler:
+def _sampler(name: str, space: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
     continuous = [dimension.name for dimension in space if dimension.is_continuous]
@@ -239,10 +223,11 @@ def _sampler(name: str, space: Sequence[Dimension], seed: int) -> BaseSampler:
             f"sweep.sampler=grid tries every value, and {continuous[0]} is an interval: give it"
             " values, or choose another sampler."
         )
-    if name in ("random", "grid"):  # the points of a grid are enqueued in the study
-        return samplers.RandomSampler(seed=seed)
-    if name == "cmaes":
-        return samplers.CmaEsSampler(seed=seed)
-    if name == "nsga2":
-        return samplers.NSGAIISampler(seed=seed)
-    return samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
+        "random": samplers.RandomSampler,
+        "grid": samplers.RandomSampler,  # the points of a grid are enqueued in the study
+        "cmaes": samplers.CmaEsSampler,
+        "nsga2": samplers.NSGAIISampler,
+        "tpe": partial(samplers.TPESampler, multivariate=True, group=True, constant_liar=True),
+    }
+    return kinds[name](seed=seed)

@@ -8,9 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
@@ -19,15 +17,13 @@ from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.plan import Job, Plan, job_hash
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report import collect
+from mlplab.sweeps.report.results import JobResult
 from mlplab.sweeps.run_sweep import Sweep
+from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.pruned_search import PrunedSearch, RequestedTrial
 from mlplab.sweeps.search.study import Study
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
-
-if TYPE_CHECKING:
-    from mlplab.sweeps.report.results import JobResult
-    from mlplab.sweeps.search.definition import Search
 
 
 def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
@@ -43,12 +39,18 @@ def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
 class _TrialLoop:
     def __init__(self, search: Search, folder: Path, study: Study) -> None:
         self.search, self.folder, self.study = search, folder, study
-        self.plan: Plan | None = read_plan(folder) if (folder / NAME).is_file() else None
+        self._plan = read_plan(folder) if (folder / NAME).is_file() else None
         self.display: _TrialsProgress | None = None
         self.runner: Runner | None = None  # of a pruned search, whose plan grows during training
         self.num_reported_before = len(study.trials()) - len(study.in_flight())
         # job number -> numbers of its trials; trials with the same overrides share a job
         self.trial_numbers: dict[int, list[int]] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, which exists once the first trials are proposed."""
+        assert self._plan is not None
+        return self._plan
 
     @cached_property
     def job_store(self) -> JobStore:
@@ -59,14 +61,13 @@ class _TrialLoop:
         """Train `sweep.parallel` trials at a time, each wave to completion."""
         while requested := self.study.in_flight() or self._more(self.search.sweep.parallel):
             jobs = self._add_to_plan(requested)
-            assert self.plan is not None
             runner = run_sweep.make_executor(self.plan, self.folder, self._display())
             runner.run()
             self._tell(jobs)
-            if runner.status == "interrupted":
+            if runner.status == "interrupted" or (
+                self.plan.options.fail_fast and any(self._result(job).fails for job in jobs)
+            ):
                 return self._end(runner)
-            if self.plan.options.fail_fast and any(self._result(job).fails for job in jobs):
-                break
         return self._end()
 
     def run_pruned(self) -> Sweep:
@@ -74,12 +75,9 @@ class _TrialLoop:
         requested = self.study.in_flight() or self._more(self.search.sweep.parallel)
         if requested:
             waiting = self._untrained(requested)
-            assert self.plan is not None
             runner = self.runner = Runner(self.plan, self.folder, self._display())
             PrunedSearch(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
-            if runner.status == "interrupted":
-                return self._end(runner)
-        return self._end()
+        return self._end(self.runner)
 
     def _more(self, room: int) -> dict[int, dict[str, object]]:
         """Propose new trials, up to `room` and to the number that the search still lacks."""
@@ -92,10 +90,10 @@ class _TrialLoop:
         A trial whose job is already finished is reported at once; one whose job is in training
         waits for it.
         """
-        while requested := self._more(room):
-            if trials := self._untrained(requested):
-                return trials
-        return []
+        trials: list[RequestedTrial] = []
+        while not trials and (requested := self._more(room)):
+            trials = self._untrained(requested)
+        return trials
 
     def _untrained(self, requested: Mapping[int, Mapping[str, object]]) -> list[RequestedTrial]:
         """Plan the trials; report those whose jobs are finished, and return the others."""
@@ -110,41 +108,35 @@ class _TrialLoop:
 
     def _add_to_plan(self, requested: Mapping[int, Mapping[str, object]]) -> list[Job]:
         """Add the jobs of these trials to the plan; return those that are not in progress."""
-        all_settings: list[Settings] = self.search.settings(list(requested.values()))
+        all_settings = self.search.settings(list(requested.values()))
         hashes = [job_hash(settings) for settings in all_settings]
-        unique = list(dict(zip(hashes, all_settings, strict=True)).values())
-        self.plan = run_sweep.write_sweep_plan(
+        self._plan = run_sweep.write_sweep_plan(
             self.folder,
-            unique,
+            list(dict(zip(hashes, all_settings, strict=True)).values()),
             self.search.options,
             self.search.overrides,
             self.search.plugin_files,
-            extend=self.plan is not None,
+            extend=self._plan is not None,
             quiet=True,
         )
         if self.runner is not None:
             self.runner.plan = self.plan
         if self.display is not None:
             self.display.plan = self.plan
-        by_hash = {job.hash: job for job in self.plan.jobs}
-        new: dict[int, Job] = {}
+        job_of = {job.hash: job for job in self.plan.jobs}
+        jobs = [job_of[digest] for digest in dict.fromkeys(hashes)]
+        new = [job for job in jobs if job.number not in self.trial_numbers]
         for number, digest in zip(requested, hashes, strict=True):
-            job = by_hash[digest]
-            if job.number not in self.trial_numbers:
-                new[job.number] = job
-            self.trial_numbers.setdefault(job.number, []).append(number)
-        return list(new.values())
+            self.trial_numbers.setdefault(job_of[digest].number, []).append(number)
+        return new
 
     def _display(self) -> _TrialsProgress:
-        assert self.plan is not None
         self.display = self.display or _TrialsProgress(
             self.plan, self.search.quiet, self.search.trials, self.num_reported_before
         )
-        self.display.plan = self.plan
         return self.display
 
     def _result(self, job: Job) -> JobResult:
-        assert self.plan is not None
         return collect.result(self.plan, job, self.job_store)
 
     def _tell(self, jobs: Sequence[Job]) -> None:
@@ -159,14 +151,12 @@ class _TrialLoop:
                     number, result.status, values, result.reason, int(result.facts.get("epochs", 0))
                 )
 
-    def _end(self, interrupted: Runner | WorkerPool | None = None) -> Sweep:
-        assert self.plan is not None
-        sweep = run_sweep.write_reports(self.plan, self.folder, interrupted is not None)
-        return (
-            dataclasses.replace(sweep, signal=interrupted.signals.received or 0)
-            if interrupted is not None
-            else sweep
-        )
+    def _end(self, last: Runner | WorkerPool | None = None) -> Sweep:
+        """Write the reports; `last` is what trained the last jobs, if any were left."""
+        is_interrupted = last is not None and last.status == "interrupted"
+        sweep = run_sweep.write_reports(self.plan, self.folder, is_interrupted)
+        received = last.signals.received if last is not None and is_interrupted else None
+        return dataclasses.replace(sweep, signal=received or 0)
 
 
 class _TrialsProgress(SweepProgress):

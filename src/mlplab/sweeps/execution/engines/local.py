@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -36,10 +37,6 @@ class Process:
                 start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def ended(self) -> str | None:
         code = self._process.poll()
         if code is None:
@@ -47,12 +44,10 @@ class Process:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
+        self._process.terminate()  # does nothing if it has ended, like `kill`
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
+        self._process.kill()
 
 
 class Limited(Process):
@@ -99,13 +94,10 @@ class Limited(Process):
         """Look for changes in the worker's staging folder, whose name contains its process number
         and which changes when a job's folder is created or committed.
         """
-        for staging in self._sweep.glob(f".aside-{self.pid}-*"):
-            try:
-                stamp = staging.stat().st_mtime
-            except OSError:
-                continue
-            if stamp > self._last_stamp:
-                self._last_stamp, self._idle_since = stamp, time.monotonic()
+        for staging in self._sweep.glob(f".aside-{self._process.pid}-*"):
+            with contextlib.suppress(OSError):
+                if (stamp := staging.stat().st_mtime) > self._last_stamp:
+                    self._last_stamp, self._idle_since = stamp, time.monotonic()
 
 
 class Local:
@@ -118,7 +110,7 @@ class Local:
         make_folder(self.folder)
         self.minutes = options.minutes
         self.devices = visible_devices()
-        self._running: list[tuple[str, Process]] = []
+        self._started: list[tuple[str, Process]] = []
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Process]:
         return [
@@ -144,17 +136,14 @@ class Local:
             else Limited(command, log, env, name, 60.0 * self.minutes, self.sweep)
         )
         if device is not None:
-            self._running.append((device, process))
+            self._started.append((device, process))
         return process
 
     def _least_loaded_device(self) -> str | None:
         """The device with the fewest running workers, the first one in a tie, so that the
         replacement of a crashed worker uses the same device.
         """
-        self._running = [
-            (device, process) for device, process in self._running if process.ended() is None
-        ]
-        busy = [device for device, _ in self._running]
+        busy = [device for device, process in self._started if process.ended() is None]
         return min(self.devices, key=busy.count, default=None)
 
 

@@ -8,14 +8,11 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from mlplab.config import cluster_options
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.python_command import SAFE_PATH, environment, safe_environment
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 
 def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
@@ -30,16 +27,14 @@ def run_worker(command: Sequence[str], threads: int, cwd: str, log: str) -> int:
         # PR_SET_PDEATHSIG: if Ray kills the task, its subprocess is terminated too
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
-    env = safe_environment({"OMP_NUM_THREADS": str(threads)})
     with open_to_append(Path(log)) as file:
-        preexec = end_with_parent if os.uname().sysname == "Linux" else None
         return subprocess.call(
             list(command),
             cwd=cwd,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=env,
-            preexec_fn=preexec,
+            env=safe_environment({"OMP_NUM_THREADS": str(threads)}),
+            preexec_fn=end_with_parent if os.uname().sysname == "Linux" else None,
         )
 
 
@@ -78,9 +73,7 @@ class Ray:
         self.started_here = not ray.is_initialized()
         if self.started_here:
             init_options = (
-                {"address": str(options.address)}
-                if options.address
-                else {"include_dashboard": False}
+                {"address": options.address} if options.address else {"include_dashboard": False}
             )
             # Ray puts the folder in which it is started first in the module path of every task
             with environment(SAFE_PATH), contextlib.chdir(os.sep):
@@ -95,17 +88,15 @@ class Ray:
             **self.options.extra,
         }
         remote = self.ray.remote(**task_options)(run_worker)
-        tasks = []
-        for number, command in enumerate(commands, first):
-            log = str((self.folder / f"{number}.log").resolve())
-            tasks.append(
-                Task(
-                    self.ray,
-                    remote.remote(list(command), threads, os.getcwd(), log),
-                    f"ray task {number}",
-                )
+        logs = self.folder.resolve()
+        return [
+            Task(
+                self.ray,
+                remote.remote(list(command), threads, os.getcwd(), str(logs / f"{number}.log")),
+                f"ray task {number}",
             )
-        return tasks
+            for number, command in enumerate(commands, first)
+        ]
 
     def close(self) -> None:
         """Shut Ray down if it was started here; otherwise leave the cluster running."""

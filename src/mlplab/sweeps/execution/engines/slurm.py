@@ -46,8 +46,9 @@ class WorkerTask(submitit.helpers.Checkpointable):
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        env = safe_environment({"OMP_NUM_THREADS": str(self.threads)})
-        self.process = subprocess.Popen(self.command, env=env)
+        self.process = subprocess.Popen(
+            self.command, env=safe_environment({"OMP_NUM_THREADS": str(self.threads)})
+        )
         # not `wait`, which holds a lock that `checkpoint`, called by a signal, would wait for
         while (code := self.process.poll()) is None:
             time.sleep(0.2)
@@ -150,30 +151,26 @@ class Slurm:
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
-        parameters: dict[str, object] = {
-            "job_name": f"mlplab-{folder.name}"[:60],
-            "time": options.minutes,
-            "cpus_per_task": options.cpus,
-            "ntasks_per_node": 1,
-            "nodes": 1,
-            "signal_delay_s": 90,
-            "use_srun": True,
-            "stderr_to_stdout": True,
-            # Slurm may be configured not to pass the environment on
-            "setup": [f"export {name}={value}" for name, value in SAFE_PATH.items()],
-            **{
-                key: getattr(options, key)
-                for key in ("partition", "account", "qos")
-                if getattr(options, key)
-            },
+        optional = {
+            "partition": options.partition,
+            "account": options.account,
+            "qos": options.qos,
+            "gpus_per_node": options.gpus,
+            "mem": f"{options.memory_gb}GB" if options.memory_gb else None,
         }
-        if options.gpus:
-            parameters["gpus_per_node"] = options.gpus
-        if options.memory_gb:
-            parameters["mem"] = f"{options.memory_gb}GB"
         self.executor.update_parameters(
-            **parameters,
+            job_name=f"mlplab-{folder.name}"[:60],
+            time=options.minutes,
+            cpus_per_task=options.cpus,
+            ntasks_per_node=1,
+            nodes=1,
+            signal_delay_s=90,
+            use_srun=True,
+            stderr_to_stdout=True,
+            # Slurm may be configured not to pass the environment on
+            setup=[f"export {name}={value}" for name, value in SAFE_PATH.items()],
             additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra},
+            **{key: value for key, value in optional.items() if value},
         )
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
