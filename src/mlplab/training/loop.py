@@ -5,6 +5,7 @@ Shapes: K members, P parameters, L layers, S steps since the last evaluation.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from mlplab import metrics
 from mlplab.schema import Number
-from mlplab.training.distributed import Batch, ProcessGroup
+from mlplab.training.distributed import ProcessGroup
 from mlplab.training.evaluation import evaluate
 from mlplab.training.history import DeviceRow, HistoryBuffer, Row
 from mlplab.training.memory import retain_freed_memory
@@ -104,13 +105,10 @@ class Loop:
         population, per_epoch = self.population, self.population.batches.per_epoch
         by_step = population.schedule.unit == "step"
         for batch in population.batches.epoch(population.member_time(self.epoch), self.batch):
-            self._set_batch(population, batch)
             self.step, self.batch = self.step + 1, self.batch + 1
             step = population.member_time(self.step, per_epoch)
             if by_step:
                 self.lr = self._lr(step - 1)
-            if population.dropout is not None:
-                population.dropout.step = step
             due = self.step % (per_epoch * population.training.evaluate_every) == 0
             before_KP = (
                 population.theta_KP.clone() if due or self.step in self._last_steps else None
@@ -118,7 +116,12 @@ class Loop:
             population.theta_KP, population.optimizer_state, objective_K = (
                 population.optimizer.step(
                     population.theta_KP,
-                    population.objective,
+                    functools.partial(
+                        population.objective,
+                        batch=batch,
+                        step=step,
+                        process_group=self.process_group,
+                    ),
                     population.optimizer_state,
                     step,
                     self.lr,
@@ -135,14 +138,6 @@ class Loop:
                     return
             if self.after_step is not None:
                 self.after_step(self)
-
-    def _set_batch(self, population: Population, batch: Batch) -> None:
-        """Pass the objective the batch, or this process's shard of it."""
-        objective = population.objective
-        group = objective.process_group = self.process_group
-        objective.batch = batch if group is None else group.shard(batch)
-        if population.dropout is not None:
-            population.dropout.first = 0 if group is None else group.offset
 
     def _lr(self, t: int | Tensor) -> Number:
         population = self.population
@@ -171,10 +166,8 @@ class Loop:
     def _evaluate_start(self) -> None:
         """Evaluate epoch 0: the initial weights, with the gradient of the first batch."""
         population = self.population
-        self._set_batch(population, next(population.batches.epoch(1)))
-        if population.dropout is not None:
-            population.dropout.step = 1
-        population.objective.probe(population.theta_KP)
+        batch = next(population.batches.epoch(1))
+        population.objective.probe(population.theta_KP, batch, self.process_group)
         self._evaluate(population.theta_KP, self._lr(0), initial=True)
 
     def _evaluate(self, before_KP: Tensor, lr: Number, initial: bool = False) -> None:

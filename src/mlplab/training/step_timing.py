@@ -5,17 +5,15 @@ The updates change the population: build one for the measurement and discard it 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
-from typing import TYPE_CHECKING
 
 import torch
 
+from mlplab.training.batches import Batch
 from mlplab.training.evaluation import evaluate
 from mlplab.training.population import Population
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @torch.no_grad()
@@ -35,13 +33,10 @@ def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
     return (updated - started) / updates, time.perf_counter() - updated
 
 
-def _update(population: Population, batch: tuple[Tensor, Tensor, Tensor | None], step: int) -> None:
-    population.objective.batch = batch
-    if population.dropout is not None:
-        population.dropout.step = step
+def _update(population: Population, batch: Batch, step: int) -> None:
     population.theta_KP, population.optimizer_state, _ = population.optimizer.step(
         population.theta_KP,
-        population.objective,
+        functools.partial(population.objective, batch=batch, step=step),
         population.optimizer_state,
         step,
         population.optimizer.lr,
