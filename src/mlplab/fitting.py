@@ -10,6 +10,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
+from mlplab.tracking import EventWriter
 from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
@@ -57,6 +59,7 @@ class Fitted:
     seeds: list[int]
     epochs: list[int]
     history: dict[str, list[float]]
+    logged: dict[str, list[float]]  # by callbacks
     state: Tree | None = None  # to continue from, after partial fits
 
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
@@ -211,6 +214,7 @@ def fit(
     session = _session(settings, prepared, [curve, *(params.get("callbacks") or ())])
     session.run()
     outcomes = session.outcomes()
+    logged = _logged(params, outcomes)
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
         raise ValueError(
@@ -235,6 +239,7 @@ def fit(
         list(seeds),
         [o.epochs for o in outcomes],
         _history(outcomes, curve),
+        logged,
     )
 
 
@@ -277,7 +282,15 @@ def fit_more(
     weights_and_buffers = [(o.last_theta_P, o.last_buffers) for o in outcomes]
     epochs = [done + 1] * len(member_seeds)
     fitted = _fitted(
-        settings[0], task, x.shape[1], scaler, weights_and_buffers, member_seeds, epochs, history
+        settings[0],
+        task,
+        x.shape[1],
+        scaler,
+        weights_and_buffers,
+        member_seeds,
+        epochs,
+        history,
+        _logged(params, outcomes),
     )
     fitted.state = copy.deepcopy(capture(session.groups[0]))
     return fitted
@@ -365,6 +378,29 @@ def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[f
     return history
 
 
+def _logged(params: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
+    """What callbacks logged, averaged over the members; written to event files if there is a
+    `log_dir`, each member of several in a folder of its own.
+    """
+    values: dict[str, dict[int, list[float]]] = {}
+    for k, outcome in enumerate(outcomes):
+        for name, rows in outcome.logged.scalars.items():
+            for step, value, _ in rows:
+                values.setdefault(name, {}).setdefault(step, []).append(value)
+        if params.get("log_dir") is not None:
+            folder = Path(params["log_dir"], *([f"member_{k}"] if len(outcomes) > 1 else []))
+            folder.mkdir(parents=True, exist_ok=True)
+            history = outcome.history
+            with EventWriter(folder) as events:
+                columns = dict(zip(history.names, history.values.T, strict=True))
+                events.history(history.step.tolist(), columns, history.time.tolist())
+                events.rows(outcome.logged.scalars)
+    return {
+        name: [float(np.mean(by_step[step])) for step in sorted(by_step)]
+        for name, by_step in values.items()
+    }
+
+
 def _fitted(
     settings: Settings,
     task: Task,
@@ -374,6 +410,7 @@ def _fitted(
     seeds: list[int],
     epochs: list[int],
     history: dict[str, list[float]],
+    logged: dict[str, list[float]],
 ) -> Fitted:
     thetas, member_buffers = zip(*weights_and_buffers, strict=True)
     buffers = {
@@ -381,4 +418,6 @@ def _fitted(
         for name in member_buffers[0]
     }
     theta_KP = np.stack([theta.numpy() for theta in thetas])
-    return Fitted(settings, task, num_features, scaler, theta_KP, buffers, seeds, epochs, history)
+    return Fitted(
+        settings, task, num_features, scaler, theta_KP, buffers, seeds, epochs, history, logged
+    )

@@ -208,9 +208,7 @@ def write_member(
             write_event_header(events, settings, hparams)
             columns = dict(zip(history.names, history.values.T, strict=True))
             events.history(history.step.tolist(), columns, history.time.tolist())
-            for name, logged in outcome.logged.scalars.items():
-                steps, scalars, times = zip(*logged, strict=True)
-                events.history(steps, {name: scalars}, times)
+            events.rows(outcome.logged.scalars)
             if draw is not None:
                 draw(events)
             _write_final_scalars(events, outcome)

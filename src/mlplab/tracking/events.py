@@ -92,6 +92,12 @@ class EventWriter(Closing):
             )
         self._file.append(frame(payloads))
 
+    def rows(self, scalars: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
+        """Write scalars by their tags: rows of step, value, and time in seconds since 1970."""
+        for tag, logged in scalars.items():
+            steps, values, times = zip(*logged, strict=True)
+            self.history(steps, {tag: values}, times)
+
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write text that is shown as Markdown."""
         self._summaries(step, [summaries.text(clean_tag(tag), markdown)])

@@ -101,10 +101,10 @@ class Evaluation:
     @functools.cached_property
     def _columns(self) -> NDArray[np.bool_]:
         row = self.device_row.row
-        if self.start is None:
-            return row.alive
-        starts: NDArray[np.int64] = np.asarray(self.starts)[row.members]
-        return np.logical_and(row.alive, starts == self.start)
+        selected: NDArray[np.bool_] = row.alive
+        if self.start is not None:
+            selected = selected & (np.asarray(self.starts)[row.members] == self.start)
+        return selected
 
     @property
     def members(self) -> NDArray[np.int64]:
