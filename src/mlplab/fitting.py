@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,13 +27,11 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.tracking import EventWriter
+from mlplab.tracking import write_history
 from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session
 from mlplab.training.checkpoint import Tree, capture, restore
+from mlplab.training.outcome import Outcome, mean_scalars
 from mlplab.training_options import STYLES
-
-if TYPE_CHECKING:
-    from mlplab.training.outcome import Outcome
 
 ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 """The name of a component, or a mapping with `name` and keys."""
@@ -210,11 +208,8 @@ def fit(
     prepared = _prepared(
         task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
     )
-    curve = _LossCurve()
-    session = _session(settings, prepared, [curve, *(params.get("callbacks") or ())])
-    session.run()
-    outcomes = session.outcomes()
-    logged = _logged(params, outcomes)
+    _, outcomes, curve = _train(params, settings, prepared)
+    logged = mean_scalars(outcomes)
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
         raise ValueError(
@@ -226,16 +221,12 @@ def fit(
             stacklevel=4,
         )
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
-    weights_and_buffers = [
-        (o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers)
-        for o in outcomes
-    ]
-    return _fitted(
+    return Fitted(
         settings[0],
         task,
         x.shape[1],
         scaler,
-        weights_and_buffers,
+        *_stacked(outcomes, params["early_stopping"]),
         list(seeds),
         [o.epochs for o in outcomes],
         _history(outcomes, curve),
@@ -265,13 +256,9 @@ def fit_more(
         for seed in member_seeds
     ]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
-    curve, prepared = _LossCurve(), _prepared(task, scaler, (x, y, weights), None)
-    session = _session(settings, prepared, [curve, *(params.get("callbacks") or ())])
     done = len(before.history["train/loss"]) if before is not None else 0
-    if before is not None:
-        _continue(session.groups[0], before)
-    session.run()
-    outcomes = session.outcomes()
+    prepared = _prepared(task, scaler, (x, y, weights), None)
+    group, outcomes, curve = _train(params, settings, prepared, before)
     history = _history(outcomes, curve)
     if before is not None:
         history = {
@@ -279,21 +266,18 @@ def fit_more(
             for name, values in before.history.items()
             if name in history
         }
-    weights_and_buffers = [(o.last_theta_P, o.last_buffers) for o in outcomes]
-    epochs = [done + 1] * len(member_seeds)
-    fitted = _fitted(
+    return Fitted(
         settings[0],
         task,
         x.shape[1],
         scaler,
-        weights_and_buffers,
+        *_stacked(outcomes, best=False),
         member_seeds,
-        epochs,
+        [done + 1] * len(member_seeds),
         history,
-        _logged(params, outcomes),
+        mean_scalars(outcomes),
+        copy.deepcopy(capture(group)),
     )
-    fitted.state = copy.deepcopy(capture(session.groups[0]))
-    return fitted
 
 
 def _task(num_classes: int, y: np.ndarray) -> Task:
@@ -318,12 +302,24 @@ def _continue(group: Group, before: Fitted) -> None:
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
-def _session(
-    settings: list[Settings], prepared: Prepared, callbacks: Sequence[Callback]
-) -> Session:
-    session = Session((), callbacks, fixed=True)
-    session.add_group([PreparedMember(s, prepared) for s in settings])
-    return session
+def _train(
+    params: Mapping[str, Any],
+    settings: Sequence[Settings],
+    prepared: Prepared,
+    before: Fitted | None = None,
+) -> tuple[Group, list[Outcome], list[float]]:
+    """Train one population; return it, the outcomes of its members, and their loss curve."""
+    curve = _LossCurve()
+    session = Session((), [curve, *(params["callbacks"] or ())], fixed=True)
+    group = session.add_group([PreparedMember(s, prepared) for s in settings])
+    if before is not None:
+        _continue(group, before)
+    session.run()
+    outcomes = session.outcomes()
+    for k, outcome in enumerate(outcomes if params["log_dir"] is not None else ()):
+        folder = Path(params["log_dir"])
+        _write_events(folder / f"member_{k}" if len(outcomes) > 1 else folder, outcome)
+    return group, outcomes, curve.values
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:
@@ -363,12 +359,12 @@ def _prepared(
     )
 
 
-def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[float]]:
+def _history(outcomes: Sequence[Outcome], curve: list[float]) -> dict[str, list[float]]:
     """One entry per epoch: the train loss of the batches and, with held-out rows, their loss.
 
     The latter is the mean over the members still in training.
     """
-    history = {"train/loss": curve.values}
+    history = {"train/loss": curve}
     if "val/loss" in outcomes[0].history.names:
         longest = max(len(outcome.history) for outcome in outcomes)
         history["val/loss"] = [
@@ -378,46 +374,22 @@ def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[f
     return history
 
 
-def _logged(params: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
-    """What callbacks logged, averaged over the members; written to event files if there is a
-    `log_dir`, each member of several in a folder of its own.
-    """
-    values: dict[str, dict[int, list[float]]] = {}
-    for k, outcome in enumerate(outcomes):
-        for name, rows in outcome.logged.scalars.items():
-            for step, value, _ in rows:
-                values.setdefault(name, {}).setdefault(step, []).append(value)
-        if params.get("log_dir") is not None:
-            folder = Path(params["log_dir"], *([f"member_{k}"] if len(outcomes) > 1 else []))
-            folder.mkdir(parents=True, exist_ok=True)
-            history = outcome.history
-            with EventWriter(folder) as events:
-                columns = dict(zip(history.names, history.values.T, strict=True))
-                events.history(history.step.tolist(), columns, history.time.tolist())
-                events.rows(outcome.logged.scalars)
-    return {
-        name: [float(np.mean(by_step[step])) for step in sorted(by_step)]
-        for name, by_step in values.items()
+def _write_events(folder: Path, outcome: Outcome) -> None:
+    """Write the history of a member, and what callbacks logged since its first evaluation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    history = outcome.history
+    columns = dict(zip(history.names, history.values.T, strict=True))
+    scalars = {
+        name: [row for row in rows if row[0] >= history.step[0]]
+        for name, rows in outcome.logged.scalars.items()
     }
+    write_history(folder, history.step.tolist(), columns, history.time.tolist(), scalars)
 
 
-def _fitted(
-    settings: Settings,
-    task: Task,
-    num_features: int,
-    scaler: Scaler,
-    weights_and_buffers: Sequence[tuple[Tensor, dict[str, Tensor]]],
-    seeds: list[int],
-    epochs: list[int],
-    history: dict[str, list[float]],
-    logged: dict[str, list[float]],
-) -> Fitted:
-    thetas, member_buffers = zip(*weights_and_buffers, strict=True)
-    buffers = {
-        name: np.stack([values[name].numpy() for values in member_buffers])
-        for name in member_buffers[0]
+def _stacked(outcomes: Sequence[Outcome], best: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The best or the last weights and buffers of all members."""
+    thetas = [o.theta_P if best else o.last_theta_P for o in outcomes]
+    buffers = [o.buffers if best else o.last_buffers for o in outcomes]
+    return np.stack([theta.numpy() for theta in thetas]), {
+        name: np.stack([values[name].numpy() for values in buffers]) for name in buffers[0]
     }
-    theta_KP = np.stack([theta.numpy() for theta in thetas])
-    return Fitted(
-        settings, task, num_features, scaler, theta_KP, buffers, seeds, epochs, history, logged
-    )

@@ -98,18 +98,19 @@ def test_a_callback_follows_an_estimator(n_members, tmp_path):
         np.testing.assert_allclose(2 * np.array(list(loss.values())), list(read[0].values()))
 
 
-def test_partial_fits_continue_what_was_logged():
+def test_partial_fits_continue_what_was_logged(tmp_path):
     class Log(mlplab.Callback):
         def on_evaluation(self, session, evaluation):
             session.log("epoch", evaluation.epoch)
 
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 2))
-    model = MLPClassifier(callbacks=[Log()], random_state=0)
+    model = MLPClassifier(callbacks=[Log()], log_dir=tmp_path, random_state=0)
     for _ in range(3):
         model.partial_fit(X, (X[:, 0] > 0).astype(int), classes=[0, 1])
     assert model.history_["epoch"] == [0, 1, 2, 3]
     assert len(model.loss_curve_) == 3
+    assert list(scalars(tmp_path, "epoch").values()) == [0, 1, 2, 3]
 
 
 class Failing(mlplab.Callback):
@@ -237,7 +238,7 @@ def test_a_run_does_not_admit_members(tmp_path):
         mlplab.run(QUICK, tmp_path / "run", callbacks=[Admit()])
 
 
-def test_what_was_logged_is_part_of_a_checkpoint():
+def test_a_checkpoint_includes_what_was_logged():
     class Log(mlplab.Callback):
         def on_evaluation(self, session, evaluation):
             session.log("loss", evaluation["train/loss"])

@@ -5,9 +5,10 @@ Shapes: K members, P parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,6 +91,19 @@ def outcomes_of(
             logged.get(member, Logged()),
         )
     return outcomes
+
+
+def mean_scalars(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Return what callbacks logged: by name, the mean over the members at each step."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for outcome in outcomes:
+        for name, rows in outcome.logged.scalars.items():
+            for step, value, _ in rows:
+                values.setdefault(name, {}).setdefault(step, []).append(value)
+    return {
+        name: [float(np.mean(by_step[step])) for step in sorted(by_step)]
+        for name, by_step in values.items()
+    }
 
 
 def _ending(state: int, diverged_step: int, history: History, step: int) -> tuple[str, str, int]:

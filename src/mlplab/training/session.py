@@ -182,7 +182,7 @@ class Session:
                 self.read(group)
         finally:
             self._advancing = False
-        self._place_waiting()
+        self._group_waiting()
 
     def _should_pause(self, group: Group) -> Callable[[], bool]:
         """Only callbacks that override `should_pause` are polled."""
@@ -254,10 +254,10 @@ class Session:
         numbers = self._new_numbers(len(members))
         self._waiting |= dict(zip(numbers, members, strict=True))
         if not self._advancing:
-            self._place_waiting()
+            self._group_waiting()
         return numbers
 
-    def _place_waiting(self) -> None:
+    def _group_waiting(self) -> None:
         self.members |= self._waiting
         by_key: dict[Hashable, list[int]] = {}
         for number in self._waiting:
