@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from mlplab.runs.run import Run
+    from mlplab.training import Callback
 
-__all__ = ["load", "run", "sweep"]
+__all__ = ["Callback", "load", "run", "sweep"]
 
 
-def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True) -> Run:
+def run(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    quiet: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
     """Train the run that the overrides describe, as `mlplab train` does, and return it. It is saved
-    in `folder`, or in a new folder in outputs/.
+    in `folder`, or in a new folder in outputs/. `callbacks` follow the training.
 
     Raises mlplab.errors.MlplabError for input that is refused.
     """
@@ -36,24 +42,41 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     composed = compose(overrides)
     run_dir = folder if folder is not None else composed.run_dir
     return experiment.run(
-        build(composed), Path(run_dir) if run_dir is not None else None, quiet=quiet
+        build(composed),
+        Path(run_dir) if run_dir is not None else None,
+        quiet=quiet,
+        callbacks=callbacks,
     )
 
 
 def sweep(
-    overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: bool = True
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    quiet: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> DataFrame:
     """Train every job that the overrides describe, as `mlplab train -m` does, and return a
     DataFrame with one row per job: job, status, swept keys, metrics.
 
     The sweep is saved in `folder`, or in a new folder in outputs/, which is also the value of
     `table.attrs["folder"]`. If the folder already contains the same sweep, only its missing jobs
-    are trained. Raises mlplab.errors.MlplabError for input that is refused, and
+    are trained. `callbacks` follow the training of each population, in this process. Raises
+    mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
     from mlplab.sweeps import hydra_task
 
-    return hydra_task.to_frame(overrides, None if folder is None else Path(folder), quiet)
+    return hydra_task.to_frame(
+        overrides, None if folder is None else Path(folder), quiet, callbacks
+    )
+
+
+def __getattr__(name: str) -> object:
+    if name != "Callback":
+        raise AttributeError(f"module 'mlplab' has no attribute {name!r}")
+    from mlplab.training import Callback
+
+    return Callback
 
 
 def load(folder: str | Path) -> Run:

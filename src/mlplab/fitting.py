@@ -10,7 +10,8 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,12 +27,11 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Loop, PreparedMember, build_population
+from mlplab.tracking import write_history
+from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session
 from mlplab.training.checkpoint import Tree, capture, restore
+from mlplab.training.outcome import Outcome, mean_scalars
 from mlplab.training_options import STYLES
-
-if TYPE_CHECKING:
-    from mlplab.training.outcome import Outcome
 
 ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 """The name of a component, or a mapping with `name` and keys."""
@@ -57,6 +57,7 @@ class Fitted:
     seeds: list[int]
     epochs: list[int]
     history: dict[str, list[float]]
+    logged: dict[str, list[float]]  # by callbacks
     state: Tree | None = None  # to continue from, after partial fits
 
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
@@ -167,30 +168,21 @@ def settings_of(
     )
 
 
-class _LossCurve:
+class _LossCurve(Callback):
     """The objective of each epoch, averaged over batches and members in training: loss_curve_."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self) -> None:
         self.values: list[float] = []
         self._sums: list[Tensor] = []
-        self._last_step = loop.step
-        loop.after_step = self
 
-    def run(self, loop: Loop) -> None:
-        """Train; the loop does not call `after_step` after its last step."""
-        loop.run()
-        if loop.step != self._last_step:
-            self(loop)
-
-    def __call__(self, loop: Loop) -> None:
-        assert loop.objective_K is not None
-        self._last_step = loop.step
-        batches = loop.population.batches
-        size = min(batches.batch_size, batches.used - (loop.batch - 1) * batches.batch_size)
-        self._sums.append(loop.objective_K * size)
-        if loop.batch == batches.per_epoch:
-            self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
-            self._sums = []
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        batches = evaluation.population.batches
+        for objective_K in evaluation.objectives:
+            done = len(self._sums) * batches.batch_size
+            self._sums.append(objective_K * min(batches.batch_size, batches.used - done))
+            if len(self._sums) == batches.per_epoch:
+                self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
+                self._sums = []
 
 
 def fit(
@@ -216,10 +208,8 @@ def fit(
     prepared = _prepared(
         task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
     )
-    loop = _loop(settings, prepared)
-    curve = _LossCurve(loop)
-    curve.run(loop)
-    outcomes = loop.outcomes()
+    _, outcomes, curve = _train(params, settings, prepared)
+    logged = mean_scalars(outcomes)
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
         raise ValueError(
@@ -231,19 +221,16 @@ def fit(
             stacklevel=4,
         )
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
-    weights_and_buffers = [
-        (o.theta_P, o.buffers) if params["early_stopping"] else (o.last_theta_P, o.last_buffers)
-        for o in outcomes
-    ]
-    return _fitted(
+    return Fitted(
         settings[0],
         task,
         x.shape[1],
         scaler,
-        weights_and_buffers,
+        *_stacked(outcomes, params["early_stopping"]),
         list(seeds),
         [o.epochs for o in outcomes],
         _history(outcomes, curve),
+        logged,
     )
 
 
@@ -269,13 +256,9 @@ def fit_more(
         for seed in member_seeds
     ]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
-    loop = _loop(settings, _prepared(task, scaler, (x, y, weights), None))
     done = len(before.history["train/loss"]) if before is not None else 0
-    if before is not None:
-        _continue(loop, before)
-    curve = _LossCurve(loop)
-    curve.run(loop)
-    outcomes = loop.outcomes()
+    prepared = _prepared(task, scaler, (x, y, weights), None)
+    group, outcomes, curve = _train(params, settings, prepared, before)
     history = _history(outcomes, curve)
     if before is not None:
         history = {
@@ -283,13 +266,18 @@ def fit_more(
             for name, values in before.history.items()
             if name in history
         }
-    weights_and_buffers = [(o.last_theta_P, o.last_buffers) for o in outcomes]
-    epochs = [done + 1] * len(member_seeds)
-    fitted = _fitted(
-        settings[0], task, x.shape[1], scaler, weights_and_buffers, member_seeds, epochs, history
+    return Fitted(
+        settings[0],
+        task,
+        x.shape[1],
+        scaler,
+        *_stacked(outcomes, best=False),
+        member_seeds,
+        [done + 1] * len(member_seeds),
+        history,
+        mean_scalars(outcomes),
+        copy.deepcopy(capture(group)),
     )
-    fitted.state = copy.deepcopy(capture(loop))
-    return fitted
 
 
 def _task(num_classes: int, y: np.ndarray) -> Task:
@@ -298,19 +286,14 @@ def _task(num_classes: int, y: np.ndarray) -> Task:
     return Task("regression", num_targets=y.shape[1])
 
 
-def _continue(loop: Loop, before: Fitted) -> None:
-    """Restore weights, optimizer and step count of the last call to a loop over other rows."""
-    population = loop.population
+def _continue(group: Group, before: Fitted) -> None:
+    """Restore weights, optimizer and step count of the last call to a group over other rows."""
+    population = group.population
     if before.state is not None:
-        tree = before.state
-        per_epoch = population.batches.per_epoch
-        population.early_stopping.last_step_K = torch.full_like(
-            population.early_stopping.last_step_K, int(tree["step"]) + per_epoch
-        )
-        restore(loop, {**tree, "objectives": []}, [])
-        loop.batch = 0
-        loop.population.early_stopping.state_K.zero_()
-        loop.set_last_steps({int(tree["step"]) + per_epoch})
+        end = int(before.state["step"]) + population.batches.per_epoch
+        population.early_stopping.last_step_K.fill_(end)
+        restore(group, {**before.state, "objectives": [], "batch": 0}, [])
+        group.population.early_stopping.state_K.zero_()
         return
     device, dtype = population.theta_KP.device, population.theta_KP.dtype
     population.theta_KP = torch.from_numpy(before.theta_KP).to(device, dtype).clone()
@@ -319,8 +302,24 @@ def _continue(loop: Loop, before: Fitted) -> None:
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
-def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    return Loop(build_population([PreparedMember(s, prepared) for s in settings])[0])
+def _train(
+    params: Mapping[str, Any],
+    settings: Sequence[Settings],
+    prepared: Prepared,
+    before: Fitted | None = None,
+) -> tuple[Group, list[Outcome], list[float]]:
+    """Train one population; return it, the outcomes of its members, and their loss curve."""
+    curve = _LossCurve()
+    session = Session((), [curve, *(params["callbacks"] or ())], fixed=True)
+    group = session.add_group([PreparedMember(s, prepared) for s in settings])
+    if before is not None:
+        _continue(group, before)
+    session.run()
+    outcomes = session.outcomes()
+    for k, outcome in enumerate(outcomes if params["log_dir"] is not None else ()):
+        folder = Path(params["log_dir"])
+        _write_events(folder / f"member_{k}" if len(outcomes) > 1 else folder, outcome)
+    return group, outcomes, curve.values
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:
@@ -360,12 +359,12 @@ def _prepared(
     )
 
 
-def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[float]]:
+def _history(outcomes: Sequence[Outcome], curve: list[float]) -> dict[str, list[float]]:
     """One entry per epoch: the train loss of the batches and, with held-out rows, their loss.
 
     The latter is the mean over the members still in training.
     """
-    history = {"train/loss": curve.values}
+    history = {"train/loss": curve}
     if "val/loss" in outcomes[0].history.names:
         longest = max(len(outcome.history) for outcome in outcomes)
         history["val/loss"] = [
@@ -375,20 +374,22 @@ def _history(outcomes: Sequence[Outcome], curve: _LossCurve) -> dict[str, list[f
     return history
 
 
-def _fitted(
-    settings: Settings,
-    task: Task,
-    num_features: int,
-    scaler: Scaler,
-    weights_and_buffers: Sequence[tuple[Tensor, dict[str, Tensor]]],
-    seeds: list[int],
-    epochs: list[int],
-    history: dict[str, list[float]],
-) -> Fitted:
-    thetas, member_buffers = zip(*weights_and_buffers, strict=True)
-    buffers = {
-        name: np.stack([values[name].numpy() for values in member_buffers])
-        for name in member_buffers[0]
+def _write_events(folder: Path, outcome: Outcome) -> None:
+    """Write the history of a member, and what callbacks logged since its first evaluation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    history = outcome.history
+    columns = dict(zip(history.names, history.values.T, strict=True))
+    scalars = {
+        name: [row for row in rows if row[0] >= history.step[0]]
+        for name, rows in outcome.logged.scalars.items()
     }
-    theta_KP = np.stack([theta.numpy() for theta in thetas])
-    return Fitted(settings, task, num_features, scaler, theta_KP, buffers, seeds, epochs, history)
+    write_history(folder, history.step.tolist(), columns, history.time.tolist(), scalars)
+
+
+def _stacked(outcomes: Sequence[Outcome], best: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The best or the last weights and buffers of all members."""
+    thetas = [o.theta_P if best else o.last_theta_P for o in outcomes]
+    buffers = [o.buffers if best else o.last_buffers for o in outcomes]
+    return np.stack([theta.numpy() for theta in thetas]), {
+        name: np.stack([values[name].numpy() for values in buffers]) for name in buffers[0]
+    }

@@ -13,6 +13,7 @@ networks that differ in their seeds train as one population, and their mean is p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
 
+    from mlplab.training import Callback
+
 
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A feed-forward network that predicts classes.
@@ -38,10 +41,11 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     `patience` epochs without improvement, and uses the best weights. `dtype`: "float32" (half the
     cost), "float64", or "auto", the dtype of X, but float32 for several members; predictions are
     computed in float64. `class_weight`: None, "balanced", or {class: weight}. `n_members`: number
-    of networks whose mean is predicted.
+    of networks whose mean is predicted. `callbacks` follow the training; the curves, and what they
+    log, are written to TensorBoard event files in `log_dir`.
 
     Attributes after `fit`: classes_, n_features_in_, n_iter_, loss_curve_, validation_loss_curve_,
-    n_members_.
+    n_members_, and history_, what callbacks logged: name -> values, averaged over the members.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        log_dir: str | Path | None = None,
     ) -> None:
         self._store(locals())
 
@@ -230,7 +236,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     internally, unless the loss needs their original units.
 
     Attributes after `fit`: n_features_in_, n_outputs_, n_iter_, loss_curve_,
-    validation_loss_curve_, n_members_.
+    validation_loss_curve_, n_members_, history_.
     """
 
     def fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:

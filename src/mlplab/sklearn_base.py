@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from mlplab.fitting import ComponentChoice, Fitted, fit
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
+
+    from mlplab.training import Callback
 
 _NUM_SEEDS = 2**31
 
@@ -49,6 +52,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        log_dir: str | Path | None = None,
     ) -> None:
         self._store(locals())
 
@@ -133,6 +138,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.n_members_ = len(fitted.epochs)
         self.loss_curve_ = fitted.history.get("train/loss", [])
         self.validation_loss_curve_ = fitted.history.get("val/loss")
+        self.history_ = fitted.logged
         self.n_layers_ = len(self.hidden) + 2
 
     def _scores(self, X: object) -> np.ndarray:

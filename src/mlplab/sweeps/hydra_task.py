@@ -33,11 +33,17 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from mlplab.settings import Settings
+    from mlplab.training import Callback
 
 LAUNCHER = "MlplabLauncher"
 
 
-def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> DataFrame:
+def to_frame(
+    overrides: Sequence[str],
+    folder: Path | None,
+    quiet: bool,
+    callbacks: Sequence[Callback] = (),
+) -> DataFrame:
     """Train the sweep of these overrides and return its results as a table, without going through
     Hydra's launchers. Raises KeyboardInterrupt if the sweep was interrupted.
     """
@@ -45,11 +51,12 @@ def to_frame(overrides: Sequence[str], folder: Path | None, quiet: bool) -> Data
     require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
     overrides, dirs = split_search_path(overrides, ())
     task = Task(overrides, dirs, (), quiet)
+    run_sweep.check_callbacks(task.options, callbacks)
     sweep_dir = folder or Path(str(task.first.sweep_dir))
     plan = run_sweep.write_sweep_plan(
         sweep_dir, task.settings(task.jobs), task.options, task.overrides
     )
-    ended = run_sweep.train(plan, sweep_dir, quiet)
+    ended = run_sweep.train(plan, sweep_dir, quiet, callbacks)
     if ended.status == "interrupted":
         raise KeyboardInterrupt
     table = reporting.to_frame(ended.results)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlplab.errors import ConfigError, FolderError
+from mlplab.errors import ConfigError, FolderError, IncompatibleSettingsError
 from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -24,7 +24,7 @@ from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import note
-from mlplab.training import DataCache
+from mlplab.training import Callback, DataCache
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,25 @@ def _numbers(numbers: Sequence[int]) -> str:
     )
 
 
-def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
+def check_callbacks(options: Options, callbacks: Sequence[Callback]) -> None:
+    """Raise IncompatibleSettingsError if there are callbacks, but other processes would train."""
+    if callbacks and not options.single_process:
+        raise IncompatibleSettingsError(
+            "Callbacks are called in this process, but the jobs of this sweep would train in"
+            f" others (sweep.workers={options.workers}, sweep.engine={options.engine}, or a time"
+            " limit): set sweep.workers=1 and leave out sweep.engine and sweep.cluster, or leave"
+            " out the callbacks."
+        )
+
+
+def train(
+    plan: Plan, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()
+) -> Sweep:
     """Train the missing jobs of a plan and write results.csv, summary.md and report.html. Several
     processes may do this at once.
     """
     display = SweepProgress(plan, quiet)
-    runner = make_executor(plan, folder, display)
+    runner = make_executor(plan, folder, display, callbacks)
     try:
         runner.run()
     finally:
@@ -162,10 +175,12 @@ def train(plan: Plan, folder: Path, quiet: bool = False) -> Sweep:
     )
 
 
-def make_executor(plan: Plan, folder: Path, display: SweepProgress) -> Runner | WorkerPool:
+def make_executor(
+    plan: Plan, folder: Path, display: SweepProgress, callbacks: Sequence[Callback] = ()
+) -> Runner | WorkerPool:
     """The executor of a plan: this process, or a pool of workers if its options ask for one."""
     return (
-        Runner(plan, folder, display)
+        Runner(plan, folder, display, callbacks=callbacks)
         if plan.options.single_process
         else WorkerPool(plan, folder, display)
     )

@@ -90,6 +90,14 @@ class EventWriter(Closing):
             payloads.append(event.SerializeToString())
         self._file.append(frame(payloads))
 
+    def rows(self, scalars: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
+        """Write scalars by their tags: rows of step, value, and time in seconds since 1970."""
+        for tag, logged in scalars.items():
+            if not logged:
+                continue
+            steps, values, times = zip(*logged, strict=True)
+            self.history(steps, {tag: values}, times)
+
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write text that is shown as Markdown."""
         self.add(summaries.text(clean_tag(tag), markdown), step=step)
@@ -146,10 +154,12 @@ def write_history(
     steps: Sequence[int],
     columns: Mapping[str, ArrayLike],
     wall_times: Sequence[float] | None = None,
+    scalars: Mapping[str, Sequence[tuple[int, float, float]]] | None = None,
 ) -> None:
-    """Write the whole history of a run as one event file."""
+    """Write the whole history of a run, and other scalars, as one event file."""
     with EventWriter(folder) as writer:
         writer.history(steps, columns, wall_times)
+        writer.rows(scalars or {})
 
 
 def _create(folder: Path) -> AppendFile:
