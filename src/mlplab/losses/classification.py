@@ -6,8 +6,6 @@ log-softmax, never as log(softmax).
 Shapes: K members, B examples in the batch, C classes (bce has a single output).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

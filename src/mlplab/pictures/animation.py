@@ -1,7 +1,5 @@
 """Writes a sequence of figures as an animated GIF."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path

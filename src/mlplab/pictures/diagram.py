@@ -5,8 +5,6 @@ Large networks are reduced to a limited number of layers and units.
 Shapes: R frames, G grid points, H units and O outgoing connections of a layer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

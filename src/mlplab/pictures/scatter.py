@@ -1,7 +1,5 @@
 """Examples as points on a plane, distinguished by color and marker."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection

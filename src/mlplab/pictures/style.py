@@ -2,8 +2,6 @@
 print.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Sequence

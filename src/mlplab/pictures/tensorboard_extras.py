@@ -6,8 +6,6 @@ precision-recall curves once.
 Shapes: N examples, H units of a layer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ precision-recall curves, and vectors for the Projector.
 Shapes: N examples, V components of a vector, D thresholds.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Importing this module imports TensorBoard's protobufs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The examples of the data set."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 
