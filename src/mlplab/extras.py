@@ -4,8 +4,6 @@ Optional packages are imported inside functions, after `require`. A module that 
 top level must itself be imported only after `require`.
 """
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 from mlplab.errors import MissingExtraError

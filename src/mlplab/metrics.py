@@ -7,8 +7,6 @@ NaN has NaN metrics; other members are not affected.
 Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 `fit` lets the same line of code handle floats and stacked numbers. Shapes: K members.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar

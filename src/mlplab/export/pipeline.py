@@ -25,15 +25,12 @@ SECONDS_PER_DAY = 86400.0
 class EncodeNumber(nn.Module):
     """Encode a number or boolean: impute, scale by rank and append the indicator as configured."""
 
-    ascending_Q: Tensor
-    descending_Q: Tensor
-
     def __init__(self, column: ColumnEncoder) -> None:
         super().__init__()
         self.column = column
         quantiles = torch.tensor(column.quantiles, dtype=torch.float64)
-        self.register_buffer("ascending_Q", quantiles)
-        self.register_buffer("descending_Q", -quantiles.flip(0))
+        self.ascending_Q = nn.Buffer(quantiles)
+        self.descending_Q = nn.Buffer(-quantiles.flip(0))
 
     def forward(self, x_N1: Tensor) -> Tensor:
         missing = x_N1.isnan()
@@ -72,18 +69,14 @@ class EncodeCategory(nn.Module):
     Each model translates a code to the index that it uses itself.
     """
 
-    indices: Tensor
-    translation: Tensor
-
     def __init__(self, column: ColumnEncoder, categories: Sequence[str]) -> None:
         super().__init__()
         self.ordinal = column.ordinal
         index_of = {category: i for i, category in enumerate(column.categories)}
         unknown = len(index_of)
-        self.register_buffer("indices", torch.arange(unknown + 1))
-        self.register_buffer(
-            "translation",
-            torch.tensor([index_of.get(category, unknown) for category in categories] + [unknown]),
+        self.indices = nn.Buffer(torch.arange(unknown + 1))
+        self.translation = nn.Buffer(
+            torch.tensor([index_of.get(category, unknown) for category in categories] + [unknown])
         )
 
     def forward(self, code_N1: Tensor) -> Tensor:
@@ -145,14 +138,11 @@ class EncodeDate(nn.Module):
 class Scale(nn.Module):
     """Apply (x - shift) / scale to [N, F], or its inverse."""
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self, scaler: Scaler, inverse: bool = False) -> None:
         super().__init__()
         self.inverse = inverse
-        self.register_buffer("shift", torch.from_numpy(scaler.shift))
-        self.register_buffer("scale", torch.from_numpy(scaler.scale))
+        self.shift = nn.Buffer(torch.from_numpy(scaler.shift))
+        self.scale = nn.Buffer(torch.from_numpy(scaler.scale))
 
     def forward(self, x_NF: Tensor) -> Tensor:
         return x_NF * self.scale + self.shift if self.inverse else (x_NF - self.shift) / self.scale

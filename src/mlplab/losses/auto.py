@@ -1,7 +1,5 @@
 """The loss that is selected by the task."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

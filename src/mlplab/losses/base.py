@@ -7,8 +7,6 @@ Shapes: K members, B examples in the batch, N examples, C outputs or classes, T 
 `predict` accepts any number of leading dimensions in place of K and B.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -6,8 +6,6 @@ log-softmax, never as log(softmax).
 Shapes: K members, B examples in the batch, C classes (bce has a single output).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -48,9 +46,10 @@ def cross_entropy_KB(logits_KBC: Tensor, targets_KB: Tensor, smoothing: Number =
     hard_KB = F.nll_loss(log_p_KBC.flatten(0, 1), targets_KB.flatten(), reduction="none").view(
         targets_KB.shape
     )
-    per_class = smoothing / logits_KBC.shape[-1]
     # The same order of operations as in torch, for bit-identical results.
-    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(per_class, hard_KB)
+    return fit(1 - smoothing, hard_KB) * hard_KB + -log_p_KBC.sum(-1) * fit(
+        smoothing / logits_KBC.shape[-1], hard_KB
+    )
 
 
 @dataclass(frozen=True)

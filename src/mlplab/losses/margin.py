@@ -16,8 +16,6 @@ scikit-learn's LinearSVC uses one_vs_rest with squared hinge by default, and off
 Shapes: K members, B examples in the batch, C scores, X shortfalls of an example (1 or C).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

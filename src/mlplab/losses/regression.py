@@ -7,8 +7,6 @@ bit-identical results on every device.
 Shapes: K members, B examples in the batch, T targets, C outputs (T, or 2T for gaussian_nll).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

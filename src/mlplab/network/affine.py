@@ -7,8 +7,6 @@ passing it as a batch of matrices.
 Shapes: K members, B examples, I inputs, O outputs of the layer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

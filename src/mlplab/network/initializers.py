@@ -6,8 +6,6 @@ Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix 
 torch, in float64.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

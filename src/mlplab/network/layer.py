@@ -1,7 +1,5 @@
 """One layer of a network, as the configuration describes it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from mlplab.network.activations.base import Activation

@@ -6,8 +6,6 @@ Shapes: K members, P parameters of one member, I inputs and O outputs of a layer
 parameters of an activation, L layers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ mlplab.
 Shapes: P parameters of one member, H units of a layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ Shapes: K members, B examples, H units.
 Source: Ioffe and Szegedy 2015 (batch), Ba, Kiros and Hinton 2016 (layer).
 """
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Optimizers, by the name that users choose in the configuration."""
 
-from __future__ import annotations
-
 from mlplab.optimizers.adam import Adam, Adamax, AdamW, Nadam, Radam
 from mlplab.optimizers.adapter import TorchOptimizer
 from mlplab.optimizers.adaptive import Adadelta, Adagrad, Rmsprop

@@ -3,8 +3,6 @@
 Shapes: K members, P parameters.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,8 +54,9 @@ class Adam(Optimizer):
     decoupled: ClassVar[bool] = False  # weight decay shrinks theta directly
 
     def init(self, theta_KP: Tensor) -> State:
-        largest = {"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {}
-        return super().init(theta_KP) | largest
+        return super().init(theta_KP) | (
+            {"largest": torch.zeros_like(theta_KP)} if self.amsgrad else {}
+        )
 
     def update(
         self, theta_KP: Tensor, gradient_KP: Tensor, state: State, step: Step, lr: Number

@@ -3,8 +3,6 @@
 Shapes: K = 1 member, P parameters.
 """
 
-from __future__ import annotations
-
 import copy
 import difflib
 import inspect

@@ -3,8 +3,6 @@
 Shapes: K members, P parameters.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

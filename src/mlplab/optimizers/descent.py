@@ -5,8 +5,6 @@ All parameters have the same step size, except with rprop.
 Shapes: K members, P parameters.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Writes a sequence of figures as an animated GIF."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,13 +37,12 @@ def write_gif(
             )
             progress(done)
     buffer = io.BytesIO()
-    durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
     frames[0].save(
         buffer,
         "GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=durations,
+        duration=[FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS],
         loop=0,
         optimize=False,
     )

@@ -3,8 +3,6 @@
 This module does not need matplotlib, so that the data of a picture can be computed without drawing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

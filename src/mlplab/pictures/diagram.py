@@ -5,8 +5,6 @@ Large networks are reduced to a limited number of layers and units.
 Shapes: R frames, G grid points, H units and O outgoing connections of a layer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,26 +94,3 @@ def unit_maps(
                 [layers[column.layer - 1][:, :, unit].double().numpy() for unit in column.units]
             )
     return maps
-
-
-def formula(study: Study, layer: int, unit: int, frame: int, max_count: int = 6) -> str:
-    """Return the formula of a unit with its weights, such as "tanh(0.52 x1 -1.3 x2 +0.4)"."""
-    weight, bias = study.weights(frame)[layer - 1]
-    names = (
-        study.prepared.feature_names
-        if layer == 1
-        else [f"h{layer - 1}.{i + 1}" for i in range(weight.shape[0])]
-    )
-    order = np.argsort(-np.abs(weight[:, unit]), kind="stable")[:max_count]
-    terms = [f"{weight[i, unit]:+.3g} {names[i]}" for i in sorted(order.tolist())]
-    inside = (
-        " ".join(terms).removeprefix("+")
-        + (f" ... {weight.shape[0] - max_count} more" if weight.shape[0] > max_count else "")
-        + (f" {bias[unit]:+.3g}" if bias is not None else "")
-    )
-    config = study.settings.layers[layer - 1]
-    if config.normalization != "none":
-        inside = f"{config.normalization}_norm({inside})"
-    if config.activation is not None:
-        inside = f"{type(config.activation).__name__.lower()}({inside})"
-    return inside

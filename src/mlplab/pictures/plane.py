@@ -6,8 +6,6 @@ components of the data.
 Shapes: N examples, F features.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

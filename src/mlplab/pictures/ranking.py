@@ -3,8 +3,6 @@
 Shapes: N examples, D distinct scores.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

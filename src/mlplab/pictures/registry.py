@@ -1,7 +1,5 @@
 """Registry of the pictures of a run. A new picture is a function in a module of `gallery/`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

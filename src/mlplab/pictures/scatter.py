@@ -1,7 +1,5 @@
 """Examples as points on a plane, distinguished by color and marker."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -10,11 +8,11 @@ from numpy.typing import NDArray
 
 from mlplab.pictures.colors import COLORS, Floats
 from mlplab.pictures.study import Points, Study
-from mlplab.pictures.style import INK, MARKERS, SOFT, shorten
+from mlplab.pictures.style import INK, MARKERS, SOFT
 
 
 def scatter_classes(
-    axes: Axes, study: Study, points_N2: Floats, classes_N: NDArray[np.int64], size: float = 14.0
+    axes: Axes, study: Study, points_N2: Floats, classes_N: NDArray[np.int64]
 ) -> None:
     """Draw points in the color and marker of their class; colors repeat after the tenth class."""
     for c in np.unique(classes_N).tolist():
@@ -22,7 +20,7 @@ def scatter_classes(
         axes.scatter(
             class_points[:, 0],
             class_points[:, 1],
-            s=size,
+            s=14,
             color=study.colors[c],
             marker=MARKERS[c % len(MARKERS)],
             edgecolors="white",
@@ -34,6 +32,9 @@ def scatter_classes(
 def class_legend(axes: Axes, study: Study) -> None:
     """Add a legend of all classes, including those without points in this panel."""
     names = study.classes
+    shown = names
+    if len(names) > len(COLORS):
+        shown = (*names[: len(COLORS) - 1], f"and {len(names) - len(COLORS) + 1} more")
     handles = [
         Line2D(
             [],
@@ -45,7 +46,7 @@ def class_legend(axes: Axes, study: Study) -> None:
             markersize=6,
             label=name,
         )
-        for c, name in enumerate(shorten(names, len(COLORS)))
+        for c, name in enumerate(shown)
     ]
     axes.legend(
         handles=handles,

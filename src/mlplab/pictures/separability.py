@@ -3,8 +3,6 @@
 Shapes: N examples, H units of a layer, C classes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

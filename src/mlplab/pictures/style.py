@@ -2,8 +2,6 @@
 print.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Sequence
@@ -128,19 +126,10 @@ def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:
     return np.asarray(1 - (0.08 + 0.62 * sure)[:, None] * (1 - colors))
 
 
-def map_picture(values: Floats, reach: float | None = None) -> Floats:
+def map_picture(values: Floats) -> Floats:
     """Return a color for each value, [..., 3]: white at zero, blue above, orange below.
 
-    Colors are saturated at magnitude `reach`, by default the largest one.
+    Colors are saturated at the largest magnitude.
     """
-    reach = reach if reach is not None else float(np.abs(values).max(initial=1e-12))
-    return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / max(reach, 1e-12), -1, 1)))[..., :3]
-
-
-def shorten(names: Sequence[str], max_names: int = 6) -> list[str]:
-    """Return the first names, with the last entry counting the others."""
-    return (
-        list(names)
-        if len(names) <= max_names
-        else [*names[: max_names - 1], f"and {len(names) - max_names + 1} more"]
-    )
+    largest = np.abs(values).max(initial=1e-12)
+    return np.asarray(DIVERGING(0.5 + 0.5 * np.clip(values / largest, -1, 1)))[..., :3]

@@ -6,8 +6,6 @@ precision-recall curves once.
 Shapes: N examples, H units of a layer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,5 +153,4 @@ def _sprites(study: Study, scaled_NF: Floats) -> NDArray[np.float64] | None:
     if side < 4 or side * side != len(names) or not all(name.startswith("pixel") for name in names):
         return None
     raw = study.prepared.feature_scaler.invert(scaled_NF)
-    low, high = raw.min(), raw.max()
-    return np.asarray(((raw - low) / max(high - low, 1e-12)).reshape(-1, side, side))
+    return np.asarray(((raw - raw.min()) / max(np.ptp(raw), 1e-12)).reshape(-1, side, side))

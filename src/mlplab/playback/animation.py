@@ -1,7 +1,5 @@
 """The training as an animated GIF: the network and its predictions, frame by frame."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """report.html of a run: one page that replays its training, without a server or any request."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

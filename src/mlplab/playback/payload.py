@@ -3,8 +3,6 @@
 Shapes: R frames, N points, G grid points.
 """
 
-from __future__ import annotations
-
 import base64
 import zlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Loads the study of a saved run: its data is prepared again, its frames are read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mlplab.errors import PlaybackError

@@ -1,7 +1,5 @@
 """Schedules, by the name that users choose in the configuration."""
 
-from __future__ import annotations
-
 from mlplab.schedules.base import Schedule
 from mlplab.schedules.cosine import Cosine, CosineRestarts, OneCycle
 from mlplab.schedules.decay import Constant, Exponential, Linear, MultiStep, Polynomial, StepDecay

@@ -3,8 +3,6 @@
 Shapes: K members.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from mlplab.errors import FieldError

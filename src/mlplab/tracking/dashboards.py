@@ -4,25 +4,22 @@ precision-recall curves, and vectors for the Projector.
 Shapes: N examples, V components of a vector, D thresholds.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.pr_curve.plugin_data_pb2 import PrCurvePluginData
 
 from mlplab.io.files import write_bytes_atomic, write_text_atomic
 from mlplab.io.links import make_folder
 from mlplab.tracking import summaries
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.summary_pb2 import Summary
 
 _THRESHOLDS = 127
 _EMBEDDING = """\
@@ -43,8 +40,7 @@ _SPRITE = """\
 
 def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary.Value:
     """Return a summary with the Custom Scalars layout: category -> title of a chart -> its tags."""
-    messages = import_module("tensorboard.plugins.custom_scalar.layout_pb2")
-    layout = messages.Layout()
+    layout = Layout()
     for title, drawn in groups.items():
         category = layout.category.add(title=title)
         for name, tags in drawn.items():
@@ -75,9 +71,7 @@ def precision_recall(
         called_true / np.maximum(called_true + called_false, 1),
         called_true / max(len(ranked[0]), 1),
     ]
-    data = import_module("tensorboard.plugins.pr_curve.plugin_data_pb2").PrCurvePluginData(
-        version=0, num_thresholds=_THRESHOLDS
-    )
+    data = PrCurvePluginData(version=0, num_thresholds=_THRESHOLDS)
     return summaries.numbers(tag, "pr_curves", np.array(rows, "<f4"), data.SerializeToString())
 
 
@@ -96,17 +90,13 @@ class Node:
 
 def graph(nodes: Sequence[Node]) -> bytes:
     """Return the nodes as a serialized GraphDef."""
-    messages = import_module("tensorboard.compat.proto.graph_pb2")
-    shapes = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-    graph_def = messages.GraphDef()
+    graph_def = GraphDef()
     for node in nodes:
         added = graph_def.node.add(name=node.name, op=node.kind, input=node.inputs)
         for key, value in node.facts.items():
             added.attr[key].s = value.encode()
         if node.shape:
-            added.attr["_output_shapes"].list.shape.append(
-                shapes(dim=[shapes.Dim(size=size) for size in node.shape])
-            )
+            added.attr["_output_shapes"].list.shape.append(summaries.tensor_shape(node.shape))
     graph_def.versions.producer = 22
     return bytes(graph_def.SerializeToString())
 

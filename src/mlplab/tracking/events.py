@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlplab.io.files import AppendFile, Closing
-from mlplab.tracking import summaries
 from mlplab.tracking.records import frame
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class EventWriter(Closing):
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self._messages = import_module("tensorboard.compat.proto.event_pb2")
-        self._summary = import_module("tensorboard.compat.proto.summary_pb2").Summary
+        self._summaries = import_module("mlplab.tracking.summaries")
         self._file = _create(folder)
         self.path = self._file.path
         start = [self._messages.Event(wall_time=time.time(), file_version="brain.Event:2")]
@@ -77,7 +76,7 @@ class EventWriter(Closing):
         if not columns:
             return
         times = [time.time()] * len(steps) if wall_times is None else wall_times
-        summary = self._summary()
+        summary = self._summaries.Summary()
         slots = [summary.value.add(tag=tag) for tag in clean_tags(columns)]
         rows = np.asarray([np.asarray(column, np.float64) for column in columns.values()]).T
         with np.errstate(over="ignore"):  # values beyond float32 become infinite
@@ -100,22 +99,22 @@ class EventWriter(Closing):
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Write text that is shown as Markdown."""
-        self.add(summaries.text(clean_tag(tag), markdown), step=step)
+        self.add(self._summaries.text(clean_tag(tag), markdown), step=step)
 
     def image(self, tag: str, step: int, png_bytes: bytes, width: int, height: int) -> None:
         """Write a PNG-encoded image of `width` x `height` pixels."""
-        self.add(summaries.image(clean_tag(tag), png_bytes, width, height), step=step)
+        self.add(self._summaries.image(clean_tag(tag), png_bytes, width, height), step=step)
 
     def histogram(self, tag: str, step: int, values: ArrayLike) -> None:
         """Write the distribution of the finite values in 30 bins, or nothing if there are none."""
         finite = np.asarray(values, np.float64).ravel()
         finite = finite[np.isfinite(finite)]
         if finite.size:
-            self.add(summaries.histogram(clean_tag(tag), finite), step=step)
+            self.add(self._summaries.histogram(clean_tag(tag), finite), step=step)
 
     def add(self, *values: Summary.Value, step: int = 0) -> None:
         """Write summaries of another kind, built by `dashboards`."""
-        summary = self._summary(value=values)
+        summary = self._summaries.Summary(value=values)
         self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
 
     def graph(self, serialized: bytes) -> None:
@@ -135,11 +134,11 @@ class EventWriter(Closing):
         TensorBoard's filters.
         """
         tags = [clean_tag(tag) for tag in metrics]
-        self.add(*summaries.session_start(hparams, tags, choices or {}, time.time()))
+        self.add(*self._summaries.session_start(hparams, tags, choices or {}, time.time()))
 
     def hparams_end(self, status: str) -> None:
         """Write how the run ended: "done" is a success, any other status a failure."""
-        self.add(summaries.session_end(status == "done", time.time()))
+        self.add(self._summaries.session_end(status == "done", time.time()))
 
     def _append(self, events: Iterable[Event]) -> None:
         self._file.append(frame([event.SerializeToString() for event in events]))

@@ -1,7 +1,5 @@
 """metrics.csv: the history of a run as a plain CSV file, exact to the last bit."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence

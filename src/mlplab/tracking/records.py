@@ -3,8 +3,6 @@
 Shapes: N records, L bytes of one record.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache, lru_cache
 

@@ -1,20 +1,23 @@
-"""The non-scalar summary messages of an event file, in the format of TensorBoard's plugins."""
+"""The non-scalar summary messages of an event file, in the format of TensorBoard's plugins.
 
-from __future__ import annotations
+Importing this module imports TensorBoard's protobufs.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.plugins.hparams.api_pb2 import HParamInfo
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DataType
+from tensorboard.plugins.hparams import api_pb2 as api
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
 
 _NUM_BINS = 30
 
@@ -46,9 +49,7 @@ def image(tag: str, png: bytes, width: int, height: int) -> Summary.Value:
     """Return a summary with a PNG image of `width` x `height` pixels."""
     return _value(
         tag,
-        image=_summary().Summary.Image(
-            width=width, height=height, colorspace=4, encoded_image_string=png
-        ),
+        image=Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png),
     )
 
 
@@ -64,8 +65,11 @@ def histogram(tag: str, values: NDArray[np.float64]) -> Summary.Value:
     else:
         counts, edges = np.histogram(values, _NUM_BINS, range=(low, high))
     rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
-    tensor = _tensor("DT_DOUBLE", rows.shape, tensor_content=rows.astype("<f8").tobytes())
-    return _value(tag, tensor=tensor, metadata=_metadata("histograms"))
+    return _value(
+        tag,
+        tensor=_tensor("DT_DOUBLE", rows.shape, tensor_content=rows.astype("<f8").tobytes()),
+        metadata=_metadata("histograms"),
+    )
 
 
 def session_start(
@@ -80,31 +84,23 @@ def session_start(
     TensorBoard uses the first experiment that it finds below its folder, so every run of a sweep
     writes the same one. `now` is in seconds since 1970.
     """
-    api, plugin = _hparams()
     kinds = {name: _kind(choices.get(name, [value])) for name, value in hparams.items()}
-    infos = [_info(api, name, kind, choices.get(name, ())) for name, kind in kinds.items()]
     experiment = api.Experiment(
-        hparam_infos=infos,
+        hparam_infos=[_info(name, kind, choices.get(name, ())) for name, kind in kinds.items()],
         metric_infos=[api.MetricInfo(name=api.MetricName(tag=tag)) for tag in metrics],
         time_created_secs=now,
     )
-    start = plugin.SessionStartInfo(start_time_secs=now)
+    start = SessionStartInfo(start_time_secs=now)
     for name, value in hparams.items():
         field, convert = _FIELDS[kinds[name]]
         setattr(start.hparams[name], field, convert(value))
-    return [
-        _session(plugin, "experiment", experiment),
-        _session(plugin, "session_start_info", start),
-    ]
+    return [_session("experiment", experiment), _session("session_start_info", start)]
 
 
 def session_end(success: bool, now: float) -> Summary.Value:
     """Return the summary with the end time (seconds since 1970) and the success of the run."""
-    api, plugin = _hparams()
     status = api.STATUS_SUCCESS if success else api.STATUS_FAILURE
-    return _session(
-        plugin, "session_end_info", plugin.SessionEndInfo(status=status, end_time_secs=now)
-    )
+    return _session("session_end_info", SessionEndInfo(status=status, end_time_secs=now))
 
 
 def _to_string(value: object) -> str:
@@ -127,7 +123,7 @@ def _kind(values: Sequence[object]) -> str:
     return "DATA_TYPE_STRING"
 
 
-def _info(api: ModuleType, name: str, kind: str, choices: Sequence[Any]) -> HParamInfo:
+def _info(name: str, kind: str, choices: Sequence[Any]) -> api.HParamInfo:
     # TensorBoard shows these columns first
     info = api.HParamInfo(name=name, type=getattr(api, kind), differs=len(choices) != 1)
     if choices and kind == "DATA_TYPE_FLOAT64":
@@ -137,8 +133,8 @@ def _info(api: ModuleType, name: str, kind: str, choices: Sequence[Any]) -> HPar
     return info
 
 
-def _session(plugin: ModuleType, field: str, message: object) -> Summary.Value:
-    data = plugin.HParamsPluginData(version=0, **{field: message})
+def _session(field: str, message: object) -> Summary.Value:
+    data = HParamsPluginData(version=0, **{field: message})
     return _value(
         f"_hparams_/{field}",
         tensor=_tensor("DT_FLOAT", [0]),
@@ -146,34 +142,22 @@ def _session(plugin: ModuleType, field: str, message: object) -> Summary.Value:
     )
 
 
-def _hparams() -> tuple[ModuleType, ModuleType]:
-    return import_module("tensorboard.plugins.hparams.api_pb2"), import_module(
-        "tensorboard.plugins.hparams.plugin_data_pb2"
-    )
-
-
-def _summary() -> ModuleType:
-    return import_module("tensorboard.compat.proto.summary_pb2")
-
-
 def _value(tag: str, **content: object) -> Summary.Value:
-    return _summary().Summary.Value(tag=tag, **content)
+    return Summary.Value(tag=tag, **content)
 
 
 def _metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
     """The plugin that shows the value. Text and histograms have no content, because their version 0
     is the default of protobuf.
     """
-    messages = _summary()
-    data = messages.SummaryMetadata.PluginData(plugin_name=plugin, content=content)
-    return messages.SummaryMetadata(plugin_data=data)
+    data = SummaryMetadata.PluginData(plugin_name=plugin, content=content)
+    return SummaryMetadata(plugin_data=data)
 
 
 def _tensor(dtype: str, shape: Sequence[int], **content: object) -> TensorProto:
-    messages = import_module("tensorboard.compat.proto.tensor_pb2")
-    sizes = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-    return messages.TensorProto(
-        dtype=import_module("tensorboard.compat.proto.types_pb2").DataType.Value(dtype),
-        tensor_shape=sizes(dim=[sizes.Dim(size=size) for size in shape]),
-        **content,
-    )
+    return TensorProto(dtype=DataType.Value(dtype), tensor_shape=tensor_shape(shape), **content)
+
+
+def tensor_shape(sizes: Sequence[int]) -> TensorShapeProto:
+    """Return the message of a shape."""
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])

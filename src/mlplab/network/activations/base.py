@@ -3,8 +3,6 @@
 Shapes: K members, B examples in the batch, H hidden units, Q learnable parameters per layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar

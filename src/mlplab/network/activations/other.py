@@ -3,8 +3,6 @@
 Shapes: K members, B examples in the batch, H hidden units.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

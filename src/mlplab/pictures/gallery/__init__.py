@@ -1,7 +1,5 @@
 """The pictures of a run. Each is a function that is registered when its module is imported."""
 
-from __future__ import annotations
-
 import pkgutil
 from importlib import import_module
 

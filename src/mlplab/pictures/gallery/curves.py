@@ -1,7 +1,5 @@
 """The progress of the training."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """The examples of the data set."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -63,9 +61,11 @@ def data(study: Study, frame: int) -> Figure | None:
         fig.colorbar(shown, ax=panels.tolist(), label=study.prepared.target_names[0], shrink=0.85)
     elif len(study.prepared.target_names) > 1:
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    remark = (
+    return headline(
+        fig,
+        f"{study.settings.name}: the data",
+        study.plane.note,
         ""
         if study.classifies or len(study.prepared.target_names) == 1 or study.plane.dimensions == 1
-        else "colored by the first target"
+        else "colored by the first target",
     )
-    return headline(fig, f"{study.settings.name}: the data", study.plane.note, remark)

@@ -1,7 +1,5 @@
 """The predictions of the network over the plane."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap

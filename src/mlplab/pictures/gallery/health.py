@@ -4,8 +4,6 @@ These are saturated and dead units, vanishing gradients, steps that are too smal
 diverging weights.
 """
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The positions of the examples after each layer."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Predictions compared with the true classes or values."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

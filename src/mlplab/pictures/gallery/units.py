@@ -1,7 +1,5 @@
 """The network as a diagram: the output of every unit over the plane, and the weights."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection

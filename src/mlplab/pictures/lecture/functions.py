@@ -3,8 +3,6 @@
 The curves are computed with the functions that train networks, their derivatives with autograd.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import torch

@@ -1,7 +1,5 @@
 """Propagation of a signal through an untrained network, by initializer."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure

@@ -6,8 +6,6 @@ saddle point.
 Shapes: K = 1 member, P = 2 parameters.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A grid of small panels, one per component of a group."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Draws the pictures of a study into a folder."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pictures over the steps of a training, for the image slider of TensorBoard."""
 
-from __future__ import annotations
-
 import struct
 
 from mlplab.pictures.gallery import pictures

@@ -1,7 +1,5 @@
 """Limit on the time that drawing may take while a network trains."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator
