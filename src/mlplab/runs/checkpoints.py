@@ -78,21 +78,24 @@ class Checkpoints:
         name = f"state-{step:012d}"
         data = tree_file.dump(tree)
         write_bytes_atomic(self.folder / f"{name}.safetensors", data, durable=True)
-        manifest = {
-            "format": FORMAT,
-            "step": step,
-            "epoch": epoch,
-            "state": {
-                "file": f"{name}.safetensors",
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
+        write_json(
+            self.folder / f"{name}.json",
+            {
+                "format": FORMAT,
+                "step": step,
+                "epoch": epoch,
+                "state": {
+                    "file": f"{name}.safetensors",
+                    "size": len(data),
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                },
+                "history": {"size": self._size, "sha256": self._hash.hexdigest()},
+                "elapsed": elapsed,
+                "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+                **self.identity,
             },
-            "history": {"size": self._size, "sha256": self._hash.hexdigest()},
-            "elapsed": elapsed,
-            "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-            **self.identity,
-        }
-        write_json(self.folder / f"{name}.json", manifest, durable=True)
+            durable=True,
+        )
         for older in sorted(steps(self.folder))[:-NUM_RETAINED]:
             self._remove(older)
 

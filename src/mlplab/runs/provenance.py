@@ -83,8 +83,10 @@ def _git(checkout: Path | None) -> dict[str, object] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", result.stdout, re.MULTILINE)
-    changed = any(not line.startswith("#") for line in result.stdout.splitlines())
-    return {"commit": commit[1] if commit else None, "dirty": changed}
+    return {
+        "commit": commit[1] if commit else None,
+        "dirty": any(not line.startswith("#") for line in result.stdout.splitlines()),
+    }
 
 
 @cache

@@ -128,10 +128,9 @@ def _lines(rows: Sequence[Row]) -> list[tuple[float, ...]]:
 
 def _metrics_file(path: Path, history_buffer: HistoryBuffer, resumed: bool) -> MetricsFile:
     """A new file; for a resumed run, one with the rows up to the checkpoint and none after it."""
-    if not resumed:
-        return MetricsFile(path, history_buffer.names)
-    bulk_metrics(path, history_buffer.names, _lines(history_buffer.rows))
-    return MetricsFile(path, history_buffer.names, resume=True)
+    if resumed:
+        bulk_metrics(path, history_buffer.names, _lines(history_buffer.rows))
+    return MetricsFile(path, history_buffer.names, resume=resumed)
 
 
 def record_resume(folder: Path, settings: Settings, step: int) -> None:
@@ -141,8 +140,9 @@ def record_resume(folder: Path, settings: Settings, step: int) -> None:
     write_yaml(folder / "config.yaml", settings.config)
     path = folder / "provenance.json"
     content = json_or_empty(path)
-    conditions = provenance(sys.argv, content.get("data_hash", ""))
-    content.setdefault("resumed", []).append({"from_step": step, **conditions})
+    content.setdefault("resumed", []).append(
+        {"from_step": step, **provenance(sys.argv, content.get("data_hash", ""))}
+    )
     write_json(path, content)
 
 

@@ -26,16 +26,11 @@ RESUMABLE_KEYS = ("training.epochs", "training.steps", "training.patience", *RES
 def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
     """Return what a manifest stores about the run of its state."""
     return {
-        "config": flat_result_config(member.settings.config),
+        "config": dict(sorted(flatten(result_config(member.settings.config)).items())),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
         "fingerprint": fingerprint(loop.population.theta_KP.device, member.settings.dtype, 1),
     }
-
-
-def flat_result_config(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the keys of a configuration that affect its numbers: "optimizer.lr" -> 0.01."""
-    return dict(sorted(flatten(result_config(config)).items()))
 
 
 def result_config(config: Mapping[str, object]) -> dict[str, object]:
