@@ -32,9 +32,8 @@ def _check_loss(settings: Settings) -> None:
     from mlplab.config.registry import table
 
     losses = [name for name, loss in table("loss").items() if kind in getattr(loss, "tasks", ())]
-    loss_tasks = " and ".join(settings.loss.tasks)
     raise ConfigError(
-        f"loss={settings.choice('loss')} is for {loss_tasks}, but"
+        f"loss={settings.choice('loss')} is for {' and '.join(settings.loss.tasks)}, but"
         f" dataset={settings.choice('dataset')} is a {kind} task. loss=auto selects a fitting loss;"
         f" losses for {kind}: {', '.join(losses)}."
     )
