@@ -130,18 +130,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Errors are printed as one paragraph on the error stream.
     """
-    command_line = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _dispatch(command_line)
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
-        number = getattr(stop, "signal", 2)
         _print_error("interrupted.", "interrupted")
-        return 128 + int(number)
+        return 128 + int(getattr(stop, "signal", 2))
     except Exception as error:
         if os.environ.get("MLPLAB_DEBUG") == "1":
             import traceback
@@ -175,8 +173,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise _unknown_command(name, rest)
     module, _, function = COMMANDS[name].function.partition(":")
-    code: int = getattr(import_module(module), function)(rest)
-    return code
+    return int(getattr(import_module(module), function)(rest))
 
 
 def version() -> str:

@@ -14,22 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import Tags, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from mlplab.fitting import ComponentChoice, fit_more
+from mlplab.fitting import ComponentChoice
 from mlplab.sklearn_base import Estimator, dense
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from sklearn.utils import Tags
-
-    from mlplab.training import Callback
+from mlplab.training import Callback
 
 
 class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
@@ -90,13 +86,9 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
         X = dense(X)
         codes = self._codes(y)
-        if self.multilabel_:
-            self._fit(X, codes, self._weights(X, y, sample_weight), 0)
-            return self
-        if len(self.classes_) < 2:
+        if not self.multilabel_ and len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]}: at least two are needed")
-        self._fit(X, codes, self._weights(X, y, sample_weight), len(self.classes_))
-        return self
+        return self._fit(X, codes, self._weights(X, y, sample_weight), self._num_classes())
 
     def partial_fit(
         self,
@@ -121,22 +113,11 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
         X = dense(X)
         codes = self._partial_fit_codes(y, classes, first)
-        weights = self._weights(X, y, sample_weight)
-        if first:
-            self._check()
-        self._set_fitted(
-            fit_more(
-                self._parameters(),
-                self._seeds() if first else None,
-                self._dtype(X),
-                0 if self.multilabel_ else len(self.classes_),
-                X,
-                codes,
-                weights,
-                None if first else self.fitted_,
-            )
-        )
-        return self
+        return self._fit_more(X, codes, self._weights(X, y, sample_weight), self._num_classes())
+
+    def _num_classes(self) -> int:
+        """The number of classes; 0 for labels, which are trained as values."""
+        return 0 if self.multilabel_ else len(self.classes_)
 
     def _parameters(self) -> dict[str, object]:
         """Multilabel targets are trained as values between 0 and 1, with the bernoulli loss."""
@@ -244,9 +225,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
         Returns the estimator. Raises ValueError for invalid input.
         """
-        X, targets, weights = self._checked(X, y, sample_weight, True)
-        self._fit(X, targets, weights, 0)
-        return self
+        return self._fit(*self._checked(X, y, sample_weight, True), 0)
 
     def partial_fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train one more epoch on these rows, from the state after the last call.
@@ -254,23 +233,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         The scaling of the targets is that of the first call. Returns the estimator.
         """
         first = not hasattr(self, "fitted_")
-        X, targets, weights = self._checked(X, y, sample_weight, first)
-        if first:
-            self._check()
-        seeds = self._seeds() if first else None
-        self._set_fitted(
-            fit_more(
-                self.get_params(deep=False),
-                seeds,
-                self._dtype(X),
-                0,
-                X,
-                targets,
-                weights,
-                None if first else self.fitted_,
-            )
-        )
-        return self
+        return self._fit_more(*self._checked(X, y, sample_weight, first), 0)
 
     def _checked(
         self, X: object, y: ArrayLike, sample_weight: ArrayLike | None, reset: bool
@@ -285,11 +248,10 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
             y_numeric=True,
             reset=reset,
         )
-        targets = np.asarray(y, np.float64)
+        values = np.asarray(y, np.float64)
+        targets = values.reshape(len(values), -1)
         if reset:
-            self.one_dimensional_ = targets.ndim == 1
-        targets = targets.reshape(len(targets), -1)
-        if reset:
+            self.one_dimensional_ = values.ndim == 1
             self.n_outputs_ = targets.shape[1]
         elif targets.shape[1] != self.n_outputs_:
             raise ValueError(

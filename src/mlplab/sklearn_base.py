@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlplab.finite import check_finite_outputs
-from mlplab.fitting import ComponentChoice, Fitted, fit
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
-    from mlplab.training import Callback
+from mlplab.fitting import ComponentChoice, Fitted, fit, fit_more
+from mlplab.training import Callback
 
 _NUM_SEEDS = 2**31
 
@@ -64,7 +60,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit(
         self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int
-    ) -> None:
+    ) -> Self:
         self._check()
         seeds = self._seeds()
         train_and_val: tuple[Any, ...] = (X, None, y, None, weights, None)
@@ -83,8 +79,21 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 y[held_out],
                 *(weights[rows] if weights is not None else None for rows in (train, held_out)),
             )
-        self._set_fitted(
+        return self._set_fitted(
             fit(self._parameters(), seeds, self._dtype(X), num_classes, *train_and_val)
+        )
+
+    def _fit_more(
+        self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, num_classes: int
+    ) -> Self:
+        previous: Fitted | None = getattr(self, "fitted_", None)
+        if previous is None:
+            self._check()
+        seeds = self._seeds() if previous is None else None
+        return self._set_fitted(
+            fit_more(
+                self._parameters(), seeds, self._dtype(X), num_classes, X, y, weights, previous
+            )
         )
 
     def _parameters(self) -> dict[str, object]:
@@ -131,7 +140,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             return str(self.dtype)
         return "float32" if self.n_members > 1 or X.dtype == np.float32 else "float64"
 
-    def _set_fitted(self, fitted: Fitted) -> None:
+    def _set_fitted(self, fitted: Fitted) -> Self:
         """Set the attributes that scikit-learn's networks have after a fit."""
         self.fitted_ = fitted
         self.n_iter_ = max(fitted.epochs)
@@ -140,6 +149,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.validation_loss_curve_ = fitted.history.get("val/loss")
         self.history_ = fitted.logged
         self.n_layers_ = len(self.hidden) + 2
+        return self
 
     def _scores(self, X: object) -> np.ndarray:
         check_is_fitted(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Parser
+from mlplab.commands.folder_arguments import Options, Parser
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 from mlplab.extras import require
@@ -19,26 +19,27 @@ FIGURES = {
 }
 ANIMATED = ("optimizers",)
 
+_OPTIONS: Options = {
+    "what": {"metavar": "WHAT", "help": ", ".join([*FIGURES, "all"])},
+    "--out": {
+        "metavar": "DIR",
+        "type": Path,
+        "default": Path("outputs/pictures"),
+        "help": "folder for the files (default: outputs/pictures)",
+    },
+    "--gif": {
+        "action": "store_true",
+        "help": "also write animations of the figures that have one",
+    },
+}
+
 
 def draw(arguments: Sequence[str]) -> int:
     """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers,
     optimizers, or all. With --gif, also write animations of the figures that have one.
     """
-    parser = Parser(
-        "draw", draw.__doc__ or "", f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all"
-    )
-    parser.add_argument("what", metavar="WHAT", help=", ".join([*FIGURES, "all"]))
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        default=Path("outputs/pictures"),
-        help="folder for the files (default: outputs/pictures)",
-    )
-    parser.add_argument(
-        "--gif", action="store_true", help="also write animations of the figures that have one"
-    )
-    args = parser.parse_args(list(arguments))
+    usage = f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all"
+    args = Parser("draw", draw.__doc__ or "", usage, _OPTIONS).parse_args(list(arguments))
     if args.what != "all" and args.what not in FIGURES:
         raise ConfigError(
             f"There is no figure `{args.what}`."
@@ -72,7 +73,7 @@ def _write(name: str, folder: Path, gif: bool) -> None:
             write_gif(
                 folder / f"{name}.gif",
                 (optimizers(step) for step in steps),
-                lambda done: bar.update(done),
+                bar.update,
                 dpi=55,
             )
         print(folder / f"{name}.gif")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import load_plugins, parse, require_run
+from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_run
 from mlplab.errors import DataError, NotFiniteError
 from mlplab.io.reading import read_json
 
@@ -21,13 +20,29 @@ if TYPE_CHECKING:
     from mlplab.training import DataCache
 
 
+_OPTIONS: Options = {
+    "file": {
+        "metavar": "FILE",
+        "type": Path,
+        "nargs": "?",
+        "help": "rows with the target; without it, a split of the run's data is measured",
+    },
+    "--part": {
+        "dest": "split",
+        "choices": ("test", "val", "train"),
+        "default": "test",
+        "help": "the split of the run's data to measure (default: test)",
+    },
+}
+
+
 def evaluate(arguments: Sequence[str]) -> int:
     """Measure a run on its test split, or on a file with the target: metrics with bootstrap
     intervals, next to those of simple baselines.
 
     Writes evaluation.json into the run's folder.
     """
-    args = parse("evaluate", evaluate.__doc__ or "", arguments, _options)
+    args = parse("evaluate", evaluate.__doc__ or "", arguments, _OPTIONS)
     require_run(args.folder, "evaluate")
     load_plugins(args.folder, args.plugin)
     from mlplab.runs.run import load
@@ -99,23 +114,6 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
             print_evaluation(run, prepared, *_split_rows(run, prepared, "test"))
         except NotFiniteError as error:  # the training itself succeeded
             note(f"no evaluation: {error}")
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        type=Path,
-        nargs="?",
-        help="rows with the target; without it, a split of the run's data is measured",
-    )
-    parser.add_argument(
-        "--part",
-        dest="split",
-        choices=("test", "val", "train"),
-        default="test",
-        help="the split of the run's data to measure (default: test)",
-    )
 
 
 def _shown_names(run: Run) -> dict[str, str]:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import check_output, kind, load_plugins, parse
+from mlplab.commands.folder_arguments import Options, check_output, kind, load_plugins, parse
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+_OPTIONS: Options = {
+    "--format": {
+        "choices": tuple(SUFFIX),
+        "default": "onnx",
+        "help": "ONNX, or a program of torch.export (default: onnx)",
+    },
+    "-o --out": {
+        "metavar": "OUT",
+        "type": Path,
+        "help": "the file (default: model.onnx or model.pt2 in the folder)",
+    },
+    "--best": {
+        "metavar": "N",
+        "type": int,
+        "help": "for a sweep: only the N best jobs by validation loss",
+    },
+    "--force": {
+        "action": "store_true",
+        "help": "replace OUT",
+    },
+}
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -18,7 +40,7 @@ def export(arguments: Sequence[str]) -> int:
     The file is loaded again and compared with the run on random and edge rows; the largest
     difference is printed.
     """
-    args = parse("export", export.__doc__ or "", arguments, _options)
+    args = parse("export", export.__doc__ or "", arguments, _OPTIONS)
     kind(args.folder)
     out: Path = args.out or args.folder / f"model{SUFFIX[args.format]}"
     check_output(out, args.force, args.best)
@@ -49,26 +71,3 @@ def _describe(kind: str, width: int) -> str:
             " missing"
         ),
     }.get(kind, f"{kind}: float64 [rows, 1], NaN if missing")
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format",
-        choices=tuple(SUFFIX),
-        default="onnx",
-        help="ONNX, or a program of torch.export (default: onnx)",
-    )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="OUT",
-        type=Path,
-        help="the file (default: model.onnx or model.pt2 in the folder)",
-    )
-    parser.add_argument(
-        "--best",
-        metavar="N",
-        type=int,
-        help="for a sweep: only the N best jobs by validation loss",
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT")

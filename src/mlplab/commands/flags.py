@@ -7,10 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mlplab.commands.folder_arguments import Options, add_options
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_OPTIONS: Options = {
+    "overrides": {"nargs": "*"},
+    "--config-dir -cd": {"action": "append", "default": []},
+    "--plugin": {"action": "append", "default": []},
+    "--multirun -m": {"action": "store_true"},
+    "--run -r": {"action": "store_true"},
+    "--version": {"action": "store_true"},
+    "--help -h": {"action": "store_true"},
+    "--hydra-help": {"action": "store_true"},
+    "--resolve": {"action": "store_true"},
+    "--shell-completion -sc": {"action": "store_true"},
+    "--cfg -c": {"choices": ("job", "hydra", "all")},
+    "--package -p": {},
+    "--info -i": {
+        "nargs": "?",
+        "const": "all",
+        "choices": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -54,31 +73,15 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> Flags:
     """Return the parsed arguments of `mlplab train`. Raises ConfigError."""
     parser = _Parser(prog="mlplab train", add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    parser.add_argument("--plugin", action="append", default=[])
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--run", "-r", action="store_true")
-    parser.add_argument("--version", action="store_true")
-    for flag, short in (
-        ("--help", "-h"),
-        ("--hydra-help", None),
-        ("--resolve", None),
-        ("--shell-completion", "-sc"),
-    ):
-        parser.add_argument(*filter(None, [flag, short]), action="store_true")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    parser.add_argument("--package", "-p")
-    parser.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
+    add_options(parser, _OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
     hydra = [
         f"--{name.replace('_', '-')}"
         for name in ("help", "hydra_help", "resolve", "shell_completion")
         if getattr(args, name)
     ]
-    for name in ("cfg", "package", "info"):
-        if value := getattr(args, name):
-            hydra += [f"--{name}", value]
+    with_values = {name: getattr(args, name) for name in ("cfg", "package", "info")}
+    hydra += [text for name, value in with_values.items() if value for text in (f"--{name}", value)]
     if args.package and not args.cfg:
         raise ConfigError(
             "--package selects what --cfg prints, as in --cfg job --package optimizer."

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlplab.settings import Settings
+
+Options = Mapping[str, Mapping[str, Any]]
+"""The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
+
+
+_FOLDER_OPTIONS: Options = {
+    "folder": {"metavar": "DIR", "type": Path},
+    "--plugin": {
+        "action": "append",
+        "default": [],
+        "help": "Python file with plugins that the run or sweep used; may be repeated",
+    },
+}
+
+
+def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Add the arguments of a table to a parser."""
+    for names, settings in options.items():
+        parser.add_argument(*names.split(), **settings)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ConfigErrors of one paragraph."""
 
-    def __init__(self, name: str, meaning: str, usage: str) -> None:
+    def __init__(self, name: str, meaning: str, usage: str, options: Options) -> None:
         super().__init__(prog=f"mlplab {name}", description=meaning)
         self._usage = usage
+        add_options(self, options)
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with the message and the usage."""
@@ -29,19 +52,12 @@ def parse(
     name: str,
     meaning: str,
     arguments: Sequence[str],
-    add_options: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+    options: Options | None = None,
 ) -> argparse.Namespace:
-    """Return `folder`, `plugin` and the arguments that `add_options` adds. Raises ConfigError."""
-    parser = Parser(name, meaning, f"`mlplab {name} DIR`, with the folder of a run or a sweep")
-    parser.add_argument("folder", metavar="DIR", type=Path)
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        help="Python file with plugins that the run or sweep used; may be repeated",
-    )
-    add_options(parser)
-    return parser.parse_intermixed_args(list(arguments))
+    """Return `folder`, `plugin` and the arguments of `options`. Raises ConfigError."""
+    usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep"
+    all_options = {**_FOLDER_OPTIONS, **(options or {})}
+    return Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
 
 
 def kind(folder: Path) -> str:
@@ -90,7 +106,16 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
     given_paths = {Path(path).resolve() for path in files}  # workers receive absolute paths
     missing = [path for path in used_plugins(folder) if Path(path).resolve() not in given_paths]
     if missing:
-        flags = " ".join(f"--plugin {path}" for path in missing)
         raise ConfigError(
-            f"The sweep in {folder} was started with plugins. Name their files again: {flags}."
+            f"The sweep in {folder} was started with plugins. Name their files again:"
+            f" {' '.join(f'--plugin {path}' for path in missing)}."
         )
+
+
+def changed_settings(folder: Path, changes: Sequence[str]) -> Settings:
+    """Return the settings of a run with changes applied. Raises ConfigError."""
+    from mlplab.config.builder import build
+    from mlplab.config.edit_stored import apply_overrides
+    from mlplab.config.stored import stored_config
+
+    return build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))

@@ -11,7 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
 
 from mlplab.commands.flags import Flags
 from mlplab.config.composition import compose, hydra_search_path, prepare, split_search_path
@@ -19,9 +20,6 @@ from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.config.search_path import config_folders, shipped_folder
 from mlplab.errors import ConfigError
 from mlplab.python_command import environment
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def run(flags: Flags) -> int:

@@ -84,8 +84,9 @@ def _print_groups(folders: Sequence[Path]) -> None:
 
 
 def _print_choice(choice: catalog.Choice) -> None:
-    file = file_label(choice.file) if choice.file else "a plugin"
-    print(f"{choice.group}={choice.name} ({file})")
+    print(
+        f"{choice.group}={choice.name} ({file_label(choice.file) if choice.file else 'a plugin'})"
+    )
     for note in choice.notes:
         print(textwrap.fill(note, max(60, shutil.get_terminal_size((140, 24)).columns)))
     if choice.group == "experiment":

@@ -58,10 +58,10 @@ def plan(arguments: Sequence[str]) -> int:
             ]
         )
     print("\n".join(aligned(rows, left=[6])))
-    total = sum(cost.seconds for cost in costs)
     jobs = count(len(sweep_plan.jobs), "job")
     populations = count(len(sweep_plan.populations), "population")
-    print(f"{jobs} in {populations}, about {duration(total)} here. Nothing was run.")
+    time = duration(sum(cost.seconds for cost in costs))
+    print(f"{jobs} in {populations}, about {time} here. Nothing was run.")
     return 0
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlplab.commands.folder_arguments import check_output, kind, load_plugins, parse
+from mlplab.commands.folder_arguments import Options, check_output, kind, load_plugins, parse
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -20,13 +19,44 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 
 
+_OPTIONS: Options = {
+    "file": {
+        "metavar": "FILE",
+        "type": Path,
+        "help": "rows to predict, with the columns of the training data",
+    },
+    "-o --out": {
+        "metavar": "OUT",
+        "type": Path,
+        "required": True,
+        "help": "file for the predictions, .csv or .parquet",
+    },
+    "--id": {
+        "metavar": "COLUMN",
+        "help": (
+            "column to copy next to the predictions (default: dataset.id_column, if the file has"
+            " it)"
+        ),
+    },
+    "--best": {
+        "metavar": "N",
+        "type": int,
+        "help": "for a sweep: only the N best jobs by validation loss",
+    },
+    "--force": {
+        "action": "store_true",
+        "help": "replace OUT",
+    },
+}
+
+
 def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
     The predictions are written in the order of the rows: classes with probabilities, or values. The
     file is read in chunks.
     """
-    args = parse("predict", predict.__doc__ or "", arguments, _options)
+    args = parse("predict", predict.__doc__ or "", arguments, _OPTIONS)
     kind(args.folder)
     out: Path = args.out
     if out.suffix not in SUFFIXES:
@@ -42,38 +72,6 @@ def predict(arguments: Sequence[str]) -> int:
     print(f"{rows} rows predicted by {members}")
     print(out)
     return 0
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        type=Path,
-        help="rows to predict, with the columns of the training data",
-    )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="OUT",
-        type=Path,
-        required=True,
-        help="file for the predictions, .csv or .parquet",
-    )
-    parser.add_argument(
-        "--id",
-        metavar="COLUMN",
-        help=(
-            "column to copy next to the predictions (default: dataset.id_column, if the file has"
-            " it)"
-        ),
-    )
-    parser.add_argument(
-        "--best",
-        metavar="N",
-        type=int,
-        help="for a sweep: only the N best jobs by validation loss",
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
 def _tables(predictor: Predictor, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:

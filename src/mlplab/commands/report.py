@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
-from mlplab.errors import ConfigError
+from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
+from mlplab.errors import ConfigError, PlaybackError
 from mlplab.extras import require
 from mlplab.terminal.progress import Progress
 
-if TYPE_CHECKING:
-    from mlplab.sweeps.report.results import Results
+_OPTIONS: Options = {
+    "--gif": {
+        "action": "store_true",
+        "help": "for a run: also write the training as an animation, animation.gif",
+    },
+    "--pages": {
+        "metavar": "N",
+        "type": int,
+        "nargs": "?",
+        "const": 0,
+        "help": (
+            "for a sweep: write the playback pages of the N best jobs, or of all without a number"
+        ),
+    },
+}
 
 
 def report(arguments: Sequence[str]) -> int:
     """For a run: draw its pictures and write report.html, a page that plays back the training. For
     a sweep or search: rewrite its reports and print the table.
     """
-    args = parse("report", report.__doc__ or "", arguments, _options)
+    args = parse("report", report.__doc__ or "", arguments, _OPTIONS)
     folder_kind = kind(args.folder)
     if args.gif and folder_kind == "sweep":
         raise ConfigError(
@@ -37,28 +48,17 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--gif",
-        action="store_true",
-        help="for a run: also write the training as an animation, animation.gif",
-    )
-    parser.add_argument(
-        "--pages",
-        metavar="N",
-        type=int,
-        nargs="?",
-        const=0,
-        help="for a sweep: write the playback pages of the N best jobs, or of all without a number",
-    )
-
-
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     """Write the pictures and the playback page of a run, with `gif` also the animation.
 
     Raises ConfigError if the run has no weights, MissingExtraError without matplotlib.
     """
-    _require_drawable(folder, gif)
+    require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
+    if not (folder / "weights.safetensors").is_file():
+        raise ConfigError(
+            f"{folder} holds a run without weights: it has not finished, or it failed. See its"
+            " log.txt."
+        )
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
@@ -83,15 +83,6 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
         print(folder / "animation.gif")
 
 
-def _require_drawable(folder: Path, gif: bool) -> None:
-    require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
-    if not (folder / "weights.safetensors").is_file():
-        raise ConfigError(
-            f"{folder} holds a run without weights: it has not finished, or it failed. See its"
-            " log.txt."
-        )
-
-
 def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.sweeps import run_sweep
@@ -100,26 +91,25 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
 
     plan = read_plan(folder)
     if pages is not None:
-        _write_pages(run_sweep.write_reports(plan, folder).results, pages)
+        groups = run_sweep.write_reports(plan, folder).results.groups
+        best_first = [job.folder for group in groups for job in group.jobs if job.counts]
+        _write_pages(best_first[:pages] if pages > 0 else best_first)
     if (folder / search.FILE).is_file():
         conclude_search(search.rewrite_reports(folder), folder)
     else:
         conclude(run_sweep.write_reports(plan, folder), folder)
 
 
-def _write_pages(results: Results, pages: int) -> None:
-    """Write the pages of the best jobs, to which the page of the sweep can link afterwards."""
-    from mlplab.errors import PlaybackError
+def _write_pages(folders: Sequence[Path]) -> None:
+    """Write the pages of these jobs, to which the page of the sweep can link afterwards."""
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
     from mlplab.terminal.output import note
 
-    jobs = [job for group in results.groups for job in group.jobs if job.counts]
-    jobs = jobs[:pages] if pages > 0 else jobs
-    with Progress(len(jobs), "pages", unit="pages") as bar:
-        for done, job in enumerate(jobs, 1):
+    with Progress(len(folders), "pages", unit="pages") as bar:
+        for done, folder in enumerate(folders, 1):
             try:
-                write_page(*revisit(job.folder))
+                write_page(*revisit(folder))
             except PlaybackError as error:
                 note(str(error))
                 return

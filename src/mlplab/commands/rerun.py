@@ -4,24 +4,41 @@ reproducibility.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import load_plugins, parse, require_run
+from mlplab.commands.folder_arguments import (
+    Options,
+    changed_settings,
+    load_plugins,
+    parse,
+    require_run,
+)
 from mlplab.errors import ConfigError
 
-if TYPE_CHECKING:
-    from mlplab.settings import Settings
+_OPTIONS: Options = {
+    "changes": {
+        "metavar": "KEY=VALUE",
+        "nargs": "*",
+        "help": "overrides, such as optimizer.lr=0.01 or optimizer=adam",
+    },
+    "--check": {
+        "action": "store_true",
+        "help": "compare every metric of every epoch with the original run",
+    },
+    "--out": {
+        "type": Path,
+        "help": "the new folder (default: a unique one below outputs/)",
+    },
+}
 
 
 def rerun(arguments: Sequence[str]) -> int:
     """Train the configuration of a run again in a new folder, with optional overrides. --check
     compares all numbers with those of the run: the exit code is 1 if they differ.
     """
-    args = parse("rerun", rerun.__doc__ or "", arguments, _options)
+    args = parse("rerun", rerun.__doc__ or "", arguments, _OPTIONS)
     require_run(args.folder, "rerun")
     if args.check and args.changes:
         raise ConfigError(
@@ -33,15 +50,17 @@ def rerun(arguments: Sequence[str]) -> int:
 
     if args.out is not None:
         check_folder(args.out, "--out")
-    settings = stored_settings(args.folder, args.changes)
+    settings = changed_settings(args.folder, args.changes)
     from mlplab import cli, experiment
     from mlplab.runs.run import read_summary
+    from mlplab.runs.run_index import user_overrides
 
     if args.check:
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.terminal.results import print_result
 
-    run = experiment.run(settings, args.out)
+    overrides = (*user_overrides(args.folder), *args.changes)
+    run = experiment.run(dataclasses.replace(settings, overrides=overrides), args.out)
     print_result(run.summary)
     code = cli.exit_code(run.summary)
     if args.check:
@@ -52,34 +71,3 @@ def rerun(arguments: Sequence[str]) -> int:
         code = code or int(not same)
     print(run.folder)
     return code
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "changes",
-        metavar="KEY=VALUE",
-        nargs="*",
-        help="overrides, such as optimizer.lr=0.01 or optimizer=adam",
-    )
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="compare every metric of every epoch with the original run",
-    )
-    parser.add_argument(
-        "--out", type=Path, help="the new folder (default: a unique one below outputs/)"
-    )
-
-
-def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
-    """Return the settings of a run with changes applied.
-
-    Their overrides are those of the original run, followed by the changes.
-    """
-    from mlplab.config.builder import build
-    from mlplab.config.edit_stored import apply_overrides
-    from mlplab.config.stored import stored_config
-    from mlplab.runs.run_index import user_overrides
-
-    settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
-    return dataclasses.replace(settings, overrides=(*user_overrides(folder), *changes))

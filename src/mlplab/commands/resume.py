@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.commands.folder_arguments import Options, changed_settings, kind, load_plugins, parse
 from mlplab.errors import ConfigError
+
+_OPTIONS: Options = {
+    "changes": {
+        "metavar": "KEY=VALUE",
+        "nargs": "*",
+        "help": "for a run: changes of length, patience or tracking",
+    },
+    "--step": {
+        "type": int,
+        "help": "for a run: resume from the checkpoint of this step, not from the newest valid one",
+    },
+    "--allow-config-change": {
+        "action": "store_true",
+        "help": "for a run: accept edits of config.yaml in the keys that may change",
+    },
+}
 
 
 def resume(arguments: Sequence[str]) -> int:
     """Finish the run or sweep in a folder. Finished jobs are not trained again. A finished run
     continues if training.epochs is raised.
     """
-    args = parse("resume", resume.__doc__ or "", arguments, _options)
+    args = parse("resume", resume.__doc__ or "", arguments, _OPTIONS)
     folder_kind = kind(args.folder)
     load_plugins(args.folder, args.plugin)
     if folder_kind == "run":
@@ -33,25 +48,6 @@ def resume(arguments: Sequence[str]) -> int:
     return conclude(run_sweep.resume(args.folder), args.folder)
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "changes",
-        metavar="KEY=VALUE",
-        nargs="*",
-        help="for a run: changes of length, patience or tracking",
-    )
-    parser.add_argument(
-        "--step",
-        type=int,
-        help="for a run: resume from the checkpoint of this step, not from the newest valid one",
-    )
-    parser.add_argument(
-        "--allow-config-change",
-        action="store_true",
-        help="for a run: accept edits of config.yaml in the keys that may change",
-    )
-
-
 def resume_run(
     folder: Path, changes: Sequence[str], step: int | None, allow_config_change: bool
 ) -> int:
@@ -61,13 +57,10 @@ def resume_run(
     """
     from mlplab import experiment
     from mlplab.commands.single_run import conclude
-    from mlplab.config.builder import build
-    from mlplab.config.edit_stored import apply_overrides
-    from mlplab.config.stored import stored_config
     from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, RESUMABLE_KEYS
     from mlplab.terminal.results import print_result
 
-    settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
+    settings = changed_settings(folder, changes)
     changed_keys = [line.lstrip("+").partition("=")[0] for line in changes]
     for key in changed_keys:
         if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:

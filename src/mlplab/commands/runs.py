@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import operator
 import os
 import re
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import Parser, kind, require_run
+from mlplab.commands.folder_arguments import Options, Parser, kind, require_run
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
+from mlplab.terminal.table import aligned
 
 _CONDITION = re.compile(r"\s*([\w./]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
+_COMPARISONS = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
 _HEADLINES = (
     "test/accuracy",
     "test/rmse",
@@ -32,52 +43,56 @@ _USAGE = (
 )
 
 
+_LIST_OPTIONS: Options = {
+    "folder": {
+        "nargs": "?",
+        "type": Path,
+        "default": Path("outputs"),
+        "help": "folder to search (default: outputs)",
+    },
+    "--where": {
+        "action": "append",
+        "default": [],
+        "metavar": "CONDITION",
+        "help": "status=done, val/accuracy>0.9, optimizer=adam, optimizer.lr<0.1",
+    },
+    "--sort": {
+        "metavar": "METRIC",
+        "help": "sort by this metric, such as test/accuracy, best first",
+    },
+    "--jobs": {"action": "store_true", "help": "include the jobs of sweeps"},
+    "--limit": {
+        "type": int,
+        "default": 50,
+        "help": "the number of rows (default: 50); 0 shows all",
+    },
+}
+_COMPARE_OPTIONS: Options = {"folder": {"nargs": 2, "type": Path}}
+_REMOVE_OPTIONS: Options = {
+    "folder": {"nargs": "+", "type": Path},
+    "--yes": {"action": "store_true", "help": "do not ask for confirmation"},
+}
+
+
 def runs(arguments: Sequence[str]) -> int:
     """List runs and sweeps, newest first. `compare A B` shows two runs side by side; `remove FOLDER
     ...` deletes folders after confirmation.
     """
     first, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if first == "compare":
-        return _compare(rest)
+        return _compare(_parse("runs compare", rest, _COMPARE_OPTIONS).folder)
     if first == "remove":
-        return _remove(rest)
-    return _list(arguments)
+        args = _parse("runs remove", rest, _REMOVE_OPTIONS)
+        return _remove(args.folder, args.yes)
+    return _list(_parse("runs", arguments, _LIST_OPTIONS))
 
 
-def _parse(
-    name: str, arguments: Sequence[str], options: Callable[[argparse.ArgumentParser], object]
-) -> argparse.Namespace:
-    parser = Parser(name, runs.__doc__ or "", _USAGE)
-    options(parser)
+def _parse(name: str, arguments: Sequence[str], options: Options) -> argparse.Namespace:
+    parser = Parser(name, runs.__doc__ or "", _USAGE, options)
     return parser.parse_intermixed_args(list(arguments))
 
 
-def _list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("outputs"),
-        help="folder to search (default: outputs)",
-    )
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help="status=done, val/accuracy>0.9, optimizer=adam, optimizer.lr<0.1",
-    )
-    parser.add_argument(
-        "--sort", metavar="METRIC", help="sort by this metric, such as test/accuracy, best first"
-    )
-    parser.add_argument("--jobs", action="store_true", help="include the jobs of sweeps")
-    parser.add_argument(
-        "--limit", type=int, default=50, help="the number of rows (default: 50); 0 shows all"
-    )
-
-
-def _list(arguments: Sequence[str]) -> int:
-    args = _parse("runs", arguments, _list_options)
+def _list(args: argparse.Namespace) -> int:
     if not args.folder.is_dir():
         raise ConfigError(
             f"{args.folder} is not a folder (looked for {args.folder.resolve()}): there are no"
@@ -90,35 +105,24 @@ def _list(arguments: Sequence[str]) -> int:
     matching = [
         entry
         for entry in all_entries
-        if not entry.damaged and all(condition(entry, index) for condition in conditions)
+        if not entry.damaged
+        and all(_compares(_value(entry, key, index), *rest) for key, *rest in conditions)
     ]
     index.save()
     if args.sort:
         from mlplab.metrics import direction
 
-        measured = [
-            entry for entry in matching if isinstance(_metric(entry, args.sort), (int, float))
-        ]
-        sign = -1 if direction(args.sort.partition("/")[2]) == "max" else 1
-        matching = sorted(measured, key=lambda entry: sign * (_metric(entry, args.sort) or 0.0))
+        matching = sorted(
+            (entry for entry in matching if isinstance(_metric(entry, args.sort), (int, float))),
+            key=lambda entry: float(_metric(entry, args.sort)),
+            reverse=direction(args.sort.partition("/")[2]) == "max",
+        )
     displayed = matching[: args.limit] if args.limit else matching
     if displayed:
-        from mlplab.terminal.table import aligned
-
-        print(
-            "\n".join(
-                aligned(
-                    [
-                        ["folder", "status", "when", "seed", "epochs", "result"],
-                        *(_row(entry, args.sort) for entry in displayed),
-                    ]
-                )
-            )
-        )
-    print(
-        f"{len(matching)} of {len(all_entries)}"
-        + (f", {len(displayed)} shown (--limit)" if len(displayed) < len(matching) else "")
-    )
+        header = ["folder", "status", "when", "seed", "epochs", "result"]
+        print(*aligned([header, *(_row(entry, args.sort) for entry in displayed)]), sep="\n")
+    hidden = f", {len(displayed)} shown (--limit)" if len(displayed) < len(matching) else ""
+    print(f"{len(matching)} of {len(all_entries)}{hidden}")
     if damaged:
         print(
             f"skipped {len(damaged)} with a damaged summary.json, the first is {damaged[0].folder}",
@@ -130,15 +134,9 @@ def _list(arguments: Sequence[str]) -> int:
 def _row(entry: Entry, metric: str | None) -> list[str]:
     summary = entry.summary
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
+    row = [str(entry.folder), str(summary["status"]), when]
     if entry.kind == "sweep":
-        return [
-            str(entry.folder),
-            str(summary["status"]),
-            when,
-            "",
-            "",
-            f"sweep, {summary['jobs']} jobs",
-        ]
+        return [*row, "", "", f"sweep, {summary['jobs']} jobs"]
     metrics = summary.get("metrics") or {}
     names = [metric] if metric else [name for name in _HEADLINES if name in metrics][:1]
     result = ", ".join(
@@ -146,94 +144,59 @@ def _row(entry: Entry, metric: str | None) -> list[str]:
         for name in names
         if isinstance(metrics.get(name), (int, float))
     )
-    return [
-        str(entry.folder),
-        str(summary["status"]),
-        when,
-        str(summary.get("seed", "")),
-        str(summary.get("epochs", "")),
-        result,
-    ]
+    return [*row, str(summary.get("seed", "")), str(summary.get("epochs", "")), result]
 
 
 def _metric(entry: Entry, name: str) -> Any:
     return (entry.summary.get("metrics") or {}).get(name)
 
 
-def _condition(
-    text: str,
-) -> Callable[[Entry, Mapping[Path, dict[str, object]] | ConfigIndex], bool]:
-    """Return the predicate of a condition on a run.
-
-    Its key is a metric, a key of the summary, or else a configuration key. Raises ConfigError.
-    """
+def _condition(text: str) -> tuple[str | Any, ...]:
+    """Return the key, the operator and the operand of a condition. Raises ConfigError."""
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(
             f"--where {text!r} is not a condition: write KEY=VALUE, KEY!=VALUE, KEY<NUMBER or"
             " KEY>NUMBER, as in val/accuracy>0.9."
         )
-    key, operator, operand = match.groups()
-
-    def holds(entry: Entry, index: Mapping[Path, dict[str, object]] | ConfigIndex) -> bool:
-        summary = entry.summary
-        if "/" in key:
-            value = _metric(entry, key)
-        elif key in summary and not isinstance(summary[key], dict):
-            value = summary[key]
-        else:
-            value = index[entry.folder].get(key) if entry.kind != "sweep" else None
-        return _compares(value, operator, operand)
-
-    return holds
+    return match.groups()
 
 
-def _compares(value: Any, operator: str, operand: str) -> bool:
+def _value(entry: Entry, key: str, index: ConfigIndex) -> Any:
+    """Return the value of a metric, a key of the summary, or else a configuration key."""
+    if "/" in key:
+        return _metric(entry, key)
+    if key in entry.summary and not isinstance(entry.summary[key], dict):
+        return entry.summary[key]
+    return index[entry.folder].get(key) if entry.kind != "sweep" else None
+
+
+def _compares(value: Any, sign: str, operand: str) -> bool:
     try:
-        a, b = float(value), float(operand)
+        return bool(_COMPARISONS[sign](float(value), float(operand)))
     except (TypeError, ValueError):
-        return (
-            (str(value) == operand) == (operator in ("=", "=="))
-            if operator in ("=", "==", "!=") and value is not None
-            else False
-        )
-    return {
-        "=": a == b,
-        "==": a == b,
-        "!=": a != b,
-        "<": a < b,
-        ">": a > b,
-        "<=": a <= b,
-        ">=": a >= b,
-    }[operator]
+        expected = {"=": True, "==": True, "!=": False}.get(sign)
+        return value is not None and (str(value) == operand) is expected
 
 
-def _compare(arguments: Sequence[str]) -> int:
-    args = _parse(
-        "runs compare", arguments, lambda parser: parser.add_argument("folder", nargs=2, type=Path)
-    )
-    for folder in args.folder:
+def _compare(folders: Sequence[Path]) -> int:
+    for folder in folders:
         require_run(folder, "compare")
     from mlplab.runs.compare import side_by_side
 
-    print("\n".join(side_by_side(*args.folder)))
+    print(*side_by_side(*folders), sep="\n")
     return 0
 
 
-def _remove(arguments: Sequence[str]) -> int:
-    def options(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("folder", nargs="+", type=Path)
-        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-
-    args = _parse("runs remove", arguments, options)
-    for folder in args.folder:
+def _remove(folders: Sequence[Path], confirmed: bool) -> int:
+    for folder in folders:
         if folder.is_symlink():
             raise ConfigError(f"{folder} is a symbolic link: name the folder itself.")
         kind(folder)
-    if not args.yes and not _confirm(args.folder):
+    if not confirmed and not _confirm(folders):
         print("nothing was removed")
         return 1
-    for folder in args.folder:
+    for folder in folders:
         _delete(folder)
         print(f"removed {folder}")
     return 0
@@ -245,8 +208,8 @@ def _confirm(folders: Sequence[Path]) -> bool:
             f"Cannot ask for confirmation to delete {', '.join(map(str, folders))}, since the"
             " input is not a terminal: confirm with --yes."
         )
-    answer = input(f"Delete {', '.join(map(str, folders))} permanently? [y/N] ")
-    return answer.strip().lower() in ("y", "yes")
+    question = f"Delete {', '.join(map(str, folders))} permanently? [y/N] "
+    return input(question).strip().lower() in ("y", "yes")
 
 
 def _delete(folder: Path) -> None:

@@ -4,18 +4,34 @@ hand, it adds a worker to a running sweep.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from mlplab.commands.folder_arguments import kind, load_plugins, parse
+from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
 from mlplab.errors import ConfigError
+
+_OPTIONS: Options = {
+    "--number": {
+        "type": int,
+        "default": 0,
+        "help": "the number of this worker, from 0",
+    },
+    "--of": {
+        "type": int,
+        "default": 1,
+        "help": "the number of workers",
+    },
+    "--since": {
+        "type": float,
+        "help": "seconds since 1970: jobs that failed after this time are not tried again",
+    },
+}
 
 
 def work(arguments: Sequence[str]) -> int:
     """Train work units of the plan in a sweep's folder, this worker's share first, until none is
     left. Writes job folders but no report.
     """
-    args = parse("work", work.__doc__ or "", arguments, _options)
+    args = parse("work", work.__doc__ or "", arguments, _OPTIONS)
     if kind(args.folder) != "sweep" or not (args.folder / "plan.yaml").is_file():
         raise ConfigError(
             f"{args.folder} holds no sweep with a plan, so there is nothing to work on."
@@ -32,23 +48,12 @@ def work(arguments: Sequence[str]) -> int:
     from mlplab.sweeps.plan.scheduling import cost, order
 
     plan = read_plan(args.folder)
-    costs = [cost(plan, unit) for unit in plan.work_units]
     runner = Runner(
         plan,
         args.folder,
         SweepProgress(plan, quiet=True),
-        order(costs, args.of, args.number),
+        order([cost(plan, unit) for unit in plan.work_units], args.of, args.number),
         args.since,
     )
     runner.run()
     return 128 + (runner.signals.received or 2) if runner.status == "interrupted" else 0
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--number", type=int, default=0, help="the number of this worker, from 0")
-    parser.add_argument("--of", type=int, default=1, help="the number of workers")
-    parser.add_argument(
-        "--since",
-        type=float,
-        help="seconds since 1970: jobs that failed after this time are not tried again",
-    )

@@ -19,6 +19,7 @@ from mlplab.data.table import Dataset, Table, class_table, value_table
 class Bundled(Dataset):
     """A data set that comes with scikit-learn: its rows are fixed, and only the split is random."""
 
+    task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str]
     options: ClassVar[dict[str, bool]] = {}
 
@@ -30,7 +31,6 @@ class Bundled(Dataset):
 class Iris(Bundled):
     """Iris: three species of 50 flowers each from 4 measurements in cm. Fisher 1936."""
 
-    task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_iris"
 
 
@@ -38,7 +38,6 @@ class Iris(Bundled):
 class Wine(Bundled):
     """Wine: three growers of 178 Italian wines from 13 chemical measurements."""
 
-    task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_wine"
 
 
@@ -48,7 +47,6 @@ class BreastCancer(Bundled):
     nuclei.
     """
 
-    task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_breast_cancer"
 
 
@@ -56,7 +54,6 @@ class BreastCancer(Bundled):
 class Digits(Bundled):
     """Digits: 1797 handwritten digits as 8 x 8 gray pixels, 0 to 16."""
 
-    task_kind: ClassVar[str] = "classification"
     loader: ClassVar[str] = "load_digits"
 
 

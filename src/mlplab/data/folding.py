@@ -8,16 +8,14 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mlplab.data.table import Ints, Table
+from mlplab.data.splitting import Splittable
+from mlplab.data.table import Ints
 from mlplab.errors import DataError
 from mlplab.validation import KFold
-
-if TYPE_CHECKING:
-    from mlplab.data.splitting import Splittable
 
 
 def held_out_rows(
@@ -34,17 +32,16 @@ def held_out_rows(
     Raises:
         DataError: if the table has a predefined split or too few rows, groups or rows of a class.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
-    from sklearn.model_selection import KFold as UnstratifiedKFold
+    from sklearn import model_selection
 
     _check(table, groups, kfold.folds)
     rows, labels = np.arange(len(table.y)), table.y if table.task.classifies else None
     kind: Any = (
-        (StratifiedGroupKFold if labels is not None else GroupKFold)
+        (model_selection.StratifiedGroupKFold if labels is not None else model_selection.GroupKFold)
         if groups is not None
-        else StratifiedKFold
+        else model_selection.StratifiedKFold
         if labels is not None
-        else UnstratifiedKFold
+        else model_selection.KFold
     )
     folds = []
     for _ in range(kfold.repeats):
@@ -74,23 +71,16 @@ def _check(table: Splittable, groups: np.ndarray | None, folds: int) -> None:
     if table.task.classifies and groups is None:
         counts = np.bincount(table.y, minlength=table.task.num_classes)
         if counts.min() < 2:
-            label = table.class_names[int(counts.argmin())]
             raise DataError(
-                f"Class '{label}' has {counts.min()} row(s), but cross-validation needs two: the"
-                " fold that tests on its only row has none to train on."
+                f"Class '{table.class_names[counts.argmin()]}' has {counts.min()} row(s), but"
+                " cross-validation needs two: the fold that tests on its only row has none to train"
+                " on."
             )
 
 
-def remaining_rows(num_rows: int, test: Ints) -> Ints:
-    """Return the numbers of the rows that a fold does not hold out."""
-    remaining = np.ones(num_rows, dtype=bool)
-    remaining[test] = False
-    return np.flatnonzero(remaining)
-
-
-def with_test_rows(table: Table, test: Ints) -> Table:
-    """Return the table with a predefined split whose test split is the fold."""
-    given_split = {"train": remaining_rows(len(table.y), test), "test": test}
+def with_test_rows(table: Any, test: Ints) -> Any:
+    """Return the Table or RawTable with a predefined split whose test split is the fold."""
+    given_split = {"train": np.setdiff1d(np.arange(len(table.y)), test), "test": test}
     return dataclasses.replace(table, given_split=given_split)
 
 
@@ -113,11 +103,10 @@ def pad_to_same_length(folds: Sequence[Any]) -> list[Any]:
 def _padded(examples: Any, size: int) -> Any:
     number = len(examples.y)
     rows = np.concatenate([np.arange(number), np.arange(size - number) % number])
-    weights = examples.weights[rows] if examples.weights is not None else None
     return dataclasses.replace(
         examples,
         x=examples.x[rows],
         y=examples.y[rows],
-        weights=weights,
+        weights=examples.weights[rows] if examples.weights is not None else None,
         mask=np.arange(size) < number,
     )

@@ -31,6 +31,8 @@ GAUSSIANS = np.array(
 class Playground(Dataset):
     """A set of the TensorFlow Playground."""
 
+    task_kind: ClassVar[str] = "classification"
+
     num_samples: int = integer(500, "number of examples in all splits together", at_least=2)
     noise: Number = number(0.0, "percent, as on the Playground's slider", at_least=0, at_most=50)
 
@@ -51,8 +53,6 @@ class PlaygroundCircle(Playground):
     A point whose noisy position is closer than 2.5 to the origin is blue.
     """
 
-    task_kind: ClassVar[str] = "classification"
-
     def make(self, rng: np.random.Generator) -> Table:
         inside_N = _first_half(self.num_samples)
         radius_N = rng.uniform(
@@ -70,8 +70,6 @@ class PlaygroundXor(Playground):
     where x1 x2 >= 0 at the noisy position.
     """
 
-    task_kind: ClassVar[str] = "classification"
-
     def make(self, rng: np.random.Generator) -> Table:
         x_N2 = rng.uniform(-RADIUS, RADIUS, (self.num_samples, 2))
         x_N2 += np.where(x_N2 > 0, PADDING, -PADDING)
@@ -83,8 +81,6 @@ class PlaygroundGauss(Playground):
     """Playground's Gaussian: two round clouds at (2, 2) (blue) and (-2, -2) (orange), whose
     variance grows from 0.5 to 4 with noise.
     """
-
-    task_kind: ClassVar[str] = "classification"
 
     def make(self, rng: np.random.Generator) -> Table:
         blue_N = _first_half(self.num_samples)
@@ -104,13 +100,12 @@ class PlaygroundSpiral(Playground):
     moves the points themselves, by up to noise * 1.
     """
 
-    task_kind: ClassVar[str] = "classification"
-
     def make(self, rng: np.random.Generator) -> Table:
         blue_N = _first_half(self.num_samples)
         num_blue = blue_N.sum()
-        step_N = np.arange(self.num_samples) - np.where(blue_N, 0, num_blue)
-        fraction_N = step_N / np.where(blue_N, num_blue, self.num_samples - num_blue)
+        fraction_N = np.concatenate(
+            [np.arange(size) / size for size in (num_blue, self.num_samples - num_blue)]
+        )
         x_N2 = _polar_from_second_axis(
             RADIUS * fraction_N, 3.5 * np.pi * fraction_N + np.where(blue_N, 0, np.pi)
         )
@@ -149,10 +144,8 @@ class PlaygroundMultiGauss(Playground):
         x_N2 = rng.uniform(-PLANE_RADIUS, PLANE_RADIUS, (self.num_samples, 2))
         point_N12 = self.noisy_points(x_N2, PLANE_RADIUS, rng)[:, None]
         distance_N6 = np.linalg.norm(point_N12 - GAUSSIANS[:, :2], axis=2)
-        nearest_N = distance_N6.argmin(1)
-        return value_table(
-            x_N2, GAUSSIANS[nearest_N, 2] * np.maximum(0, 1 - distance_N6.min(1) / 2)
-        )
+        sign_N = GAUSSIANS[distance_N6.argmin(1), 2]
+        return value_table(x_N2, sign_N * np.maximum(0, 1 - distance_N6.min(1) / 2))
 
 
 def _first_half(num_samples: int) -> NDArray[np.bool_]:

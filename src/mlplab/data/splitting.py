@@ -7,16 +7,14 @@ almost no rows left. Shapes: N examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from mlplab.data.table import SPLITS, Ints
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    from mlplab.task import Task
+from mlplab.task import Task
 
 HELD_OUT = ("test", "val")
 
@@ -24,8 +22,6 @@ HELD_OUT = ("test", "val")
 class Splittable(Protocol):
     """What is known of a table before it is split: a Table, or a RawTable of a file."""
 
-    @property
-    def x(self) -> Sized: ...
     @property
     def y(self) -> np.ndarray: ...
     @property
@@ -54,7 +50,7 @@ def split_rows(
     Raises:
         DataError: if there are too few rows, in all or of a class.
     """
-    predefined = dict(table.given_split or {"train": np.arange(len(table.x))})
+    predefined = dict(table.given_split or {"train": np.arange(len(table.y))})
     pool_N = predefined["train"]
     sizes = {
         name: 0 if name in predefined else _size(fractions[name], len(pool_N)) for name in HELD_OUT
@@ -72,12 +68,11 @@ def split_rows(
         if table.task.classifies
         else _consecutive(len(order_N), sizes)
     )
-    drawn = {name: order_N[split_N == index] for index, name in enumerate(SPLITS)}
     return {
         name: predefined[name].astype(np.int64)
         if name in predefined and name != "train"
-        else drawn[name]
-        for name in SPLITS
+        else order_N[split_N == index]
+        for index, name in enumerate(SPLITS)
     }
 
 
@@ -87,10 +82,9 @@ def _size(fraction: float, num_rows: int) -> int:
 
 def _consecutive(num_rows: int, sizes: Mapping[str, int]) -> Ints:
     """Return the index in SPLITS of each position: first test, then val, then train."""
-    split_N = np.full(num_rows, SPLITS.index("train"))
-    split_N[: sizes["test"]] = SPLITS.index("test")
-    split_N[sizes["test"] : sizes["test"] + sizes["val"]] = SPLITS.index("val")
-    return split_N
+    codes = [SPLITS.index(name) for name in ("test", "val", "train")]
+    num_train = num_rows - sizes["test"] - sizes["val"]
+    return np.repeat(codes, [sizes["test"], sizes["val"], num_train])
 
 
 def _stratified(table: Splittable, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
@@ -103,8 +97,9 @@ def _stratified(table: Splittable, order_N: Ints, sizes: Mapping[str, int]) -> I
     val_C = _apportion(counts_C, sizes["val"], minimum["val"], counts_C - 1 - test_C)
     split_N = np.empty(len(order_N), dtype=np.int64)
     for label in range(num_classes):
-        class_sizes = {"test": int(test_C[label]), "val": int(val_C[label])}
-        split_N[y_N == label] = _consecutive(int(counts_C[label]), class_sizes)
+        split_N[y_N == label] = _consecutive(
+            int(counts_C[label]), {"test": int(test_C[label]), "val": int(val_C[label])}
+        )
     return split_N
 
 

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlplab.errors import DataError, FieldError
 from mlplab.schema import Component, choice, integer, number
 from mlplab.task import Task
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    import pandas as pd
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
+DataFrame: TypeAlias = "pd.DataFrame"
+Series: TypeAlias = "pd.Series"
 
 SPLITS = ("train", "val", "test")
 
@@ -61,15 +63,9 @@ class Table:
 
         It is the same on every machine and changes with any cell.
         """
-        names = (
-            self.task.kind,
-            self.x.shape,
-            self.y.shape,
-            self.feature_names,
-            self.target_names,
-            self.class_names,
-        )
-        digest = hashlib.sha256(json.dumps(names).encode())
+        shapes = (self.task.kind, self.x.shape, self.y.shape)
+        names = (self.feature_names, self.target_names, self.class_names)
+        digest = hashlib.sha256(json.dumps((*shapes, *names)).encode())
         for cells, dtype in ((self.x, "<f8"), (self.y, "<i8" if self.task.classifies else "<f8")):
             # + 0 turns -0.0 into 0.0, so that both hash alike
             digest.update((cells + 0).astype(dtype).tobytes())
@@ -87,12 +83,11 @@ def class_table(
     Features without names are called x1, x2, ... Raises DataError if the table is invalid.
     """
     x_NF = np.asarray(x, dtype=np.float64)
-    names = _default_names("x", feature_names, x_NF)
     return Table(
         x_NF,
         np.asarray(y, dtype=np.int64),
         Task("classification", len(class_names)),
-        names,
+        _names(feature_names, x_NF),
         ("class",),
         tuple(class_names),
     )
@@ -108,10 +103,14 @@ def value_table(
 
     Features without names are called x1, x2, ... Raises DataError if the table is invalid.
     """
-    x_NF, y_NT = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    y_NT = y_NT[:, None] if y_NT.ndim == 1 else y_NT
-    task = Task("regression", num_targets=len(target_names))
-    return Table(x_NF, y_NT, task, _default_names("x", feature_names, x_NF), tuple(target_names))
+    x_NF, targets = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    return Table(
+        x_NF,
+        targets[:, None] if targets.ndim == 1 else targets,
+        Task("regression", num_targets=len(target_names)),
+        _names(feature_names, x_NF),
+        tuple(target_names),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +171,8 @@ class Dataset(Component):
             )
 
 
-def _default_names(letter: str, names: Sequence[str] | None, x_NF: Floats) -> tuple[str, ...]:
-    return (
-        tuple(names)
-        if names is not None
-        else tuple(f"{letter}{i + 1}" for i in range(x_NF.shape[-1]))
-    )
+def _names(names: Sequence[str] | None, x_NF: Floats) -> tuple[str, ...]:
+    return tuple(names if names is not None else (f"x{i + 1}" for i in range(x_NF.shape[-1])))
 
 
 def _check_features(table: Table) -> None:
@@ -247,8 +242,7 @@ def _check_finite(values: Floats, noun: str, names: tuple[str, ...]) -> None:
 
 
 def _check_split(split: Mapping[str, Ints], num_rows: int) -> None:
-    unknown = sorted(set(split) - set(SPLITS))
-    if unknown or "train" not in split or len(split["train"]) == 0:
+    if not {"train"} <= set(split) <= set(SPLITS) or len(split["train"]) == 0:
         raise DataError(
             "A predefined split needs a non-empty train split and may have val and test, but got"
             f" {', '.join(split) or 'nothing'}."

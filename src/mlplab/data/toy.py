@@ -141,11 +141,8 @@ class Radial(Toy):
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
         sector_N = _sector(y_N, 2, self.num_sectors)
-        return class_table(
-            self.add_noise(_sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng), rng),
-            y_N,
-            TWO_CLASSES,
-        )
+        x_N2 = _sector_points(sector_N, self.num_sectors, self.gap, 0.5, 1, rng)
+        return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,9 +172,8 @@ class TwoLayerRadial(Toy):
         y_N = self.labels()
         outer_N = np.arange(self.num_samples) >= round(self.num_samples * float(self.inner_share))
         sector_N = _sector((y_N + outer_N) % 2, 2, 6)
-        x_N2 = _sector_points(
-            sector_N, 6, self.gap, np.where(outer_N, 1.0, 0.0), np.where(outer_N, 2.0, 1.0), rng
-        )
+        inner_N = np.where(outer_N, 1.0, 0.0)
+        x_N2 = _sector_points(sector_N, 6, self.gap, inner_N, inner_N + 1, rng)
         return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
 
@@ -245,8 +241,7 @@ class Moons(Toy):
 
     def make(self, rng: np.random.Generator) -> Table:
         y_N = self.labels()
-        t_N = _evenly(y_N, np.pi, closed=True)
-        x_N2 = _polar(np.ones(self.num_samples), t_N)
+        x_N2 = _polar(np.ones(self.num_samples), _evenly(y_N, np.pi, closed=True))
         x_N2 = np.where(y_N[:, None] == 0, x_N2, np.array([1, 0.5]) - x_N2)
         return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
@@ -305,8 +300,7 @@ class Checkerboard(Toy):
         x_N2 = np.empty((self.num_samples, 2))
         for color in (0, 1):
             same_color = tiles[tiles.sum(1) % 2 == color]
-            rows = np.flatnonzero(y_N == color)
-            x_N2[rows] = same_color[np.arange(len(rows)) % len(same_color)]
+            x_N2[y_N == color] = np.resize(same_color, (np.sum(y_N == color), 2))
         x_N2 = (x_N2 + rng.uniform(0, 1, x_N2.shape)) * 2 / self.num_tiles - 1
         return class_table(self.add_noise(x_N2, rng), y_N, TWO_CLASSES)
 
@@ -320,8 +314,7 @@ def _sector(y_N: Ints, num_classes: int, num_sectors: int) -> Ints:
 
     Sector s has class s mod num_classes; all sectors get about the same number of examples.
     """
-    turn_N = np.arange(len(y_N)) // num_classes % (num_sectors // num_classes)
-    return num_classes * turn_N + y_N
+    return np.arange(len(y_N)) // num_classes * num_classes % num_sectors + y_N
 
 
 def _sector_points(
@@ -336,10 +329,8 @@ def _sector_points(
 
     Sector s spans the angles 2 pi [s, s + 1] / num_sectors minus the gap.
     """
-    covered = 1 - float(gap)
-    angle_N = (
-        2 * np.pi / num_sectors * (sector_N + 0.5 + covered * rng.uniform(-0.5, 0.5, len(sector_N)))
-    )
+    offset_N = (1 - float(gap)) * rng.uniform(-0.5, 0.5, len(sector_N))
+    angle_N = 2 * np.pi / num_sectors * (sector_N + 0.5 + offset_N)
     radius_N = np.sqrt(rng.uniform(np.square(inner), np.square(outer), len(sector_N)))
     return _polar(radius_N, angle_N)
 
@@ -349,5 +340,5 @@ def _evenly(y_N: Ints, end: float, closed: bool) -> Floats:
 
     `closed` includes `end` itself. The labels must be 0, 1, 0, 1, ...
     """
-    counts = np.bincount(y_N, minlength=2)
-    return np.arange(len(y_N)) // 2 * end / np.maximum(counts[y_N] - closed, 1)
+    num_in_class_N = np.bincount(y_N, minlength=2)[y_N]
+    return np.arange(len(y_N)) // 2 * end / np.maximum(num_in_class_N - closed, 1)

@@ -10,9 +10,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+import yaml
 
 from mlplab.io.links import refuse_links
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 _NEW_FILE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
-
-_NO_LINK_FLAG = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -59,13 +58,11 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
         with contextlib.suppress(OSError):
             os.unlink(staging_path)
         raise
-    if durable:
+    if durable and os.name == "posix":  # other systems cannot open a folder
         _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # other systems cannot open a folder
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -94,6 +91,22 @@ def _finite(value: object) -> object:
     return value
 
 
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """PyYAML's safe dumper that also quotes strings that OmegaConf would read as numbers.
+
+    A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
+    1e-3 unquoted; OmegaConf reads that as 0.001.
+    """
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver(
+    "!number", re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+
+
 def write_yaml(path: Path, value: object, *, durable: bool = False) -> None:
     """Write dicts, lists, strings and numbers as YAML atomically, keys in their order.
 
@@ -104,11 +117,9 @@ def write_yaml(path: Path, value: object, *, durable: bool = False) -> None:
 
 def yaml_text(value: object) -> str:
     """Return the text that `write_yaml` writes."""
-    import yaml
-
     return yaml.dump(
         value,
-        Dumper=_dumper(),
+        Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,
@@ -132,31 +143,11 @@ def yaml_line(value: Any, text: Callable[[str], str] = json.dumps) -> str:
 
 def parse_yaml(text: str) -> Any:
     """Parse YAML into plain values with PyYAML's safe loader (the C version if available)."""
-    import yaml
-
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
-
-
-@cache
-def _dumper() -> Any:
-    """PyYAML's safe dumper that also quotes strings that OmegaConf would read as numbers.
-
-    A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
-    1e-3 unquoted; OmegaConf reads that as 0.001.
-    """
-    import yaml
-
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        def ignore_aliases(self, data: object) -> bool:
-            return True
-
-    number = re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?$")
-    Dumper.add_implicit_resolver("!number", number, list("-+.0123456789"))
-    return Dumper
 
 
 class Closing:
@@ -186,7 +177,7 @@ class AppendFile(Closing):
         refuse_links([path])
         self._descriptor = os.open(
             path,
-            _NEW_FILE_FLAGS & ~(os.O_CREAT | os.O_EXCL) | _NO_LINK_FLAG
+            _NEW_FILE_FLAGS & ~(os.O_CREAT | os.O_EXCL) | getattr(os, "O_NOFOLLOW", 0)
             if resume
             else _NEW_FILE_FLAGS,
             0o666,

@@ -31,9 +31,8 @@ def _environment(folder: Path) -> Environment:
 
     def as_json(value: object) -> Markup:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-        for character in "<>&":  # so that no string can end the script element
-            text = text.replace(character, f"\\u{ord(character):04x}")
-        return Markup(text)
+        # no string can end the script element
+        return Markup(text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&"}))
 
     environment = Environment(
         loader=FileSystemLoader(folder),

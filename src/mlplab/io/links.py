@@ -53,17 +53,13 @@ def make_folder(path: Path, below: Path | None = None) -> Path:
     for attempt in range(3):  # another process may remove an empty folder meanwhile
         try:
             for folder in (*reversed(missing_parents), path):
-                _make(folder)
+                refuse_links([folder])
+                folder.mkdir(exist_ok=True)
             return path
         except FileNotFoundError:
             if below is None or attempt == 2 or not below.is_dir():
                 raise
     raise AssertionError("unreachable")
-
-
-def _make(path: Path) -> None:
-    refuse_links([path])
-    path.mkdir(exist_ok=True)
 
 
 def open_to_append(path: Path) -> BinaryIO:

@@ -58,8 +58,8 @@ class Bar:
         forms = [
             (self._name, [f"{count} {self._unit}", clock, *numbers]),
             ("", [f"{count} {self._unit}", clock, *numbers]),
+            *(("", [count, clock, *numbers[:shown]]) for shown in range(len(numbers), -1, -1)),
         ]
-        forms += [("", [count, clock, *numbers[:shown]]) for shown in range(len(numbers), -1, -1)]
         for name, texts in forms:
             used = sum(cell_len(text) + _GAP for text in [name, *texts] if text)
             width = min(_MAX_BAR_WIDTH, self._console.width - 1 - used)

@@ -15,8 +15,7 @@ def note(text: str) -> None:
     """Print a warning or a remark as one paragraph on the error stream, above a progress bar if
     there is one.
     """
-    stream = sys.stderr
-    say(paint("note: ", YELLOW, stream) + plain(text), stream)
+    say(paint("note: ", YELLOW, sys.stderr) + plain(text), sys.stderr)
 
 
 def digits(value: float) -> str:
@@ -43,12 +42,11 @@ def count(number: int, noun: str) -> str:
 
 def clock(seconds: float) -> str:
     """Format seconds as minutes:seconds, or hours:minutes:seconds from one hour."""
-    whole = round(seconds)
-    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    minutes, rest = divmod(round(seconds), 60)
     return (
-        f"{hours}{whole % 3600 // 60:02d}:{whole % 60:02d}"
-        if hours
-        else f"{whole // 60}:{whole % 60:02d}"
+        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d}"
     )
 
 

@@ -58,9 +58,9 @@ class Progress:
             return
         elapsed = now - self._start
         fields = [
-            f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]
+            *(f"{plain(name)} {digits(value)}" for name, value in list((values or {}).items())[:2]),
+            *([plain(remark)] if remark else []),
         ]
-        fields += [plain(remark)] if remark else []
         reached = done + in_progress
         left = elapsed / reached * (self.total - reached) if reached else None
         if self._terminal:

@@ -60,9 +60,13 @@ def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
     ):
         rows = [[split, *(table[name].get(split, "-") for name in group)] for split in splits]
         header, *body = aligned([["", *group], *rows], left=[0])
-        lines.append(paint(header, DIM, stream))
-        for split, line in zip(splits, body, strict=True):
-            lines.append(paint(line, BOLD, stream) if split == "test" else line)
+        lines += [
+            paint(header, DIM, stream),
+            *(
+                paint(line, BOLD, stream) if split == "test" else line
+                for split, line in zip(splits, body, strict=True)
+            ),
+        ]
     return lines
 
 

@@ -5,25 +5,26 @@ Shapes: N examples, F features, T targets.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlplab.data import folding
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.splitting import split_rows
 from mlplab.data.table import SPLITS, Dataset, Floats, Ints, Table
+from mlplab.data.tabular.data_report import DataReport
+from mlplab.data.tabular.encoder import Encoder
+from mlplab.data.tabular.raw_table import RawTable, Split
+from mlplab.data.tabular.table_builder import split_and_encode, split_folds
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
+from mlplab.randomness import numpy_generator
 from mlplab.task import Task
 from mlplab.validation import KFold
-
-if TYPE_CHECKING:
-    from mlplab.data.tabular.data_report import DataReport
-    from mlplab.data.tabular.encoder import Encoder
-    from mlplab.data.tabular.raw_table import RawTable, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +100,14 @@ def prepare(dataset: Dataset, seed: int, target_scaling_default: bool) -> Prepar
     Raises:
         DataError: if the data cannot be read, split or scaled.
     """
-    # imports torch, which listing datasets does not need
-    from mlplab.randomness import numpy_generator
-
     seed = seed if dataset.seed is None else dataset.seed
     table: Any = dataset.make(numpy_generator(seed, "data"))
-    if not isinstance(table, Table):
-        return _prepare_raw(table, dataset, numpy_generator(seed, "split"), target_scaling_default)
-    return prepare_table(table, dataset, numpy_generator(seed, "split"), target_scaling_default)
+    split_rng = numpy_generator(seed, "split")
+    if isinstance(table, Table):
+        return prepare_table(table, dataset, split_rng, target_scaling_default)
+    data_hash = table.content_hash()
+    split = split_and_encode(table, cast(TabularDataset, dataset), split_rng)
+    return _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash)
 
 
 def prepare_table(
@@ -128,46 +129,32 @@ def prepare_folds(
     Train and val of a fold are drawn from the rows that are not in its test split, and each fold is
     scaled by its train split. Raises DataError if the table cannot be folded.
     """
-    from mlplab.data import folding
-    from mlplab.randomness import numpy_generator
-
     seed = seed if dataset.seed is None else dataset.seed
     table: Any = dataset.make(numpy_generator(seed, "data"))
     rng = numpy_generator(seed, "folds")
+    data_hash = table.content_hash()
     if isinstance(table, Table):
-        data_hash, folds = table.content_hash(), []
-        for test in folding.held_out_rows(table, None, kfold, rng):
-            fold_table = folding.with_test_rows(table, test)
-            rows = split_rows(fold_table, {"val": dataset.val, "test": 0.0}, rng)
-            fold = _scaled_splits(table, rows, dataset, target_scaling_default, data_hash)
-            folds.append(dataclasses.replace(fold, test_rows=test))
+        rows_of_folds: list[Mapping[str, Ints]] = [
+            split_rows(folding.with_test_rows(table, test), {"val": dataset.val, "test": 0.0}, rng)
+            for test in folding.held_out_rows(table, None, kfold, rng)
+        ]
+        folds = [
+            _scaled_splits(table, rows, dataset, target_scaling_default, data_hash)
+            for rows in rows_of_folds
+        ]
     else:
-        folds = _prepare_raw_folds(table, dataset, kfold, rng, target_scaling_default)
+        splits = split_folds(table, cast(TabularDataset, dataset), kfold, rng)
+        rows_of_folds = [split.rows for split in splits]
+        folds = [
+            _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash)
+            for split in splits
+        ]
     padded = {
         name: folding.pad_to_same_length([getattr(fold, name) for fold in folds]) for name in SPLITS
     }
     return [
-        dataclasses.replace(fold, **{name: padded[name][i] for name in SPLITS})
-        for i, fold in enumerate(folds)
-    ]
-
-
-def _prepare_raw_folds(
-    table: RawTable,
-    dataset: Any,
-    kfold: KFold,
-    rng: np.random.Generator,
-    target_scaling_default: bool,
-) -> list[Prepared]:
-    from mlplab.data.tabular.table_builder import split_folds
-
-    data_hash = table.content_hash()
-    return [
-        dataclasses.replace(
-            _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash),
-            test_rows=split.rows["test"],
-        )
-        for split in split_folds(table, dataset, kfold, rng)
+        replace(fold, test_rows=rows["test"], **{name: padded[name][i] for name in SPLITS})
+        for i, (fold, rows) in enumerate(zip(folds, rows_of_folds, strict=True))
     ]
 
 
@@ -178,81 +165,31 @@ def _scaled_splits(
     target_scaling_default: bool,
     data_hash: str,
 ) -> Prepared:
-    feature_scaler = fit_scaler(table.x[rows["train"]], dataset.scaling, "feature")
-    target_scaler = _target_scaler(
-        table, rows["train"], dataset.target_scaling, target_scaling_default
-    )
-    examples = {
-        name: _examples(table, row_numbers, feature_scaler, target_scaler)
-        for name, row_numbers in rows.items()
-    }
-    train = examples["train"]
-    assert train is not None  # split_rows leaves rows to train on
-    return Prepared(
-        task=table.task,
-        train=train,
-        val=examples["val"],
-        test=examples["test"],
-        feature_scaler=feature_scaler,
-        target_scaler=target_scaler,
+    return _prepared(
+        table,
+        rows,
+        table.x,
+        fit_scaler(table.x[rows["train"]], dataset.scaling, "feature"),
+        _target_scaler(table, rows["train"], dataset.target_scaling, target_scaling_default),
         feature_names=table.feature_names,
-        target_names=table.target_names,
-        class_names=table.class_names,
         data_hash=data_hash,
     )
-
-
-def _prepare_raw(
-    table: RawTable, dataset: Any, split_rng: np.random.Generator, target_scaling_default: bool
-) -> Prepared:
-    """Split, encode and scale the columns of a file.
-
-    Splitting comes first, so that the encoder, too, is measured on the train split only.
-    """
-    from mlplab.data.tabular.table_builder import split_and_encode
-
-    data_hash = table.content_hash()
-    split = split_and_encode(table, dataset, split_rng)
-    return _scaled_raw_splits(table, split, dataset, target_scaling_default, data_hash)
 
 
 def _scaled_raw_splits(
     table: RawTable, split: Split, dataset: Dataset, target_scaling_default: bool, data_hash: str
 ) -> Prepared:
-    target_scaler = _target_scaler(
-        table, split.rows["train"], dataset.target_scaling, target_scaling_default
-    )
-    encoded = EncodedTable(split.encoded_NF, table.y, table.task, table.weights)
-    examples = {
-        name: _examples(encoded, rows, split.scaler, target_scaler)
-        for name, rows in split.rows.items()
-    }
-    train = examples["train"]
-    assert train is not None
-    return Prepared(
-        table.task,
-        train,
-        examples["val"],
-        examples["test"],
+    return _prepared(
+        table,
+        split.rows,
+        split.encoded_NF,
         split.scaler,
-        target_scaler,
-        split.encoder.feature_names,
-        table.target_names,
-        table.class_names,
-        data_hash,
-        split.encoder,
-        split.report,
+        _target_scaler(table, split.rows["train"], dataset.target_scaling, target_scaling_default),
+        feature_names=split.encoder.feature_names,
+        data_hash=data_hash,
+        encoder=split.encoder,
+        report=split.report,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedTable:
-    """The rows of a file as numbers: x float64 [N, F], y int64 [N] or float64 [N, T]."""
-
-    x: Floats
-    y: Floats | Ints
-    task: Task
-    weights: Floats | None
 
 
 def _target_scaler(table: Table | RawTable, train_rows: Ints, how: str, default: bool) -> Scaler:
@@ -263,20 +200,45 @@ def _target_scaler(table: Table | RawTable, train_rows: Ints, how: str, default:
     return fit_scaler(table.y[train_rows].astype(np.float64, copy=False), how, "target")
 
 
+def _prepared(
+    table: Table | RawTable,
+    rows: Mapping[str, Ints],
+    x_NF: Floats,
+    feature_scaler: Scaler,
+    target_scaler: Scaler,
+    **description: Any,
+) -> Prepared:
+    splits: dict[str, Any] = {
+        name: _examples(table, numbers, x_NF, feature_scaler, target_scaler)
+        for name, numbers in rows.items()
+    }
+    return Prepared(
+        task=table.task,
+        **splits,
+        feature_scaler=feature_scaler,
+        target_scaler=target_scaler,
+        target_names=table.target_names,
+        class_names=table.class_names,
+        **description,
+    )
+
+
 def _examples(
-    table: Table | EncodedTable, rows: Ints, feature_scaler: Scaler, target_scaler: Scaler
+    table: Table | RawTable,
+    rows: Ints,
+    features: Floats,
+    feature_scaler: Scaler,
+    target_scaler: Scaler,
 ) -> Examples | None:
     if len(rows) == 0:
         return None
+    y = table.y[rows]
     with np.errstate(over="ignore"):
-        x_NF = table.x[rows]  # indexing copies, so scaling in place is safe
+        x_NF = features[rows]  # indexing copies, so scaling in place is safe
         x_NF -= feature_scaler.shift
         x_NF /= feature_scaler.scale
-        y = (
-            table.y[rows]
-            if table.task.classifies
-            else target_scaler.apply(table.y[rows].astype(np.float64, copy=False))
-        )
+        if not table.task.classifies:
+            y = target_scaler.apply(y.astype(np.float64, copy=False))
     if not (np.isfinite(x_NF).all() and np.isfinite(y).all()):
         raise DataError(
             "Scaling made some numbers infinite: a column hardly varies in the train split and is"

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlplab.data.table import DataFrame
 from mlplab.errors import DataError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def numpy_frame(path: Path) -> pd.DataFrame:
+def numpy_frame(path: Path) -> DataFrame:
     """Read an .npz or .npy file; an array x [N, F] becomes the columns x1, x2, ..., y becomes y.
 
     The array of an .npy file is x. Raises DataError if the numbers of rows differ or a type is not
@@ -30,8 +27,7 @@ def numpy_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     frame: dict[str, np.ndarray] = {}
-    rows = {len(array) for array in arrays.values() if array.ndim}
-    if len(rows) != 1:
+    if len({len(array) for array in arrays.values() if array.ndim}) != 1:
         raise DataError(
             f"{path}: its arrays have different numbers of rows: "
             + ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
@@ -51,7 +47,7 @@ def numpy_frame(path: Path) -> pd.DataFrame:
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def idx_frame(path: Path, compressed: bool) -> pd.DataFrame:
+def idx_frame(path: Path, compressed: bool) -> DataFrame:
     """Read an IDX file: images as the columns x1, x2, ..., or labels as the column y.
 
     If the file has images and the matching labels file is in the same folder, y is added. Raises

@@ -5,16 +5,14 @@ Text is refused.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlplab.data.table import DataFrame, Series
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NUMBER, BOOLEAN, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
 MAX_CATEGORIES = 100
@@ -29,7 +27,7 @@ class Column:
     kind: str
 
 
-def kind_of(values: pd.Series) -> str:
+def kind_of(values: Series) -> str:
     """Return the kind of a column, from its type and its number of distinct values.
 
     Raises DataError for complex numbers.
@@ -38,7 +36,8 @@ def kind_of(values: pd.Series) -> str:
 
     if types.is_bool_dtype(values):
         return BOOLEAN
-    if values.isna().all():
+    present = values.dropna()
+    if present.empty:
         return NUMBER
     if types.is_numeric_dtype(values):
         if types.is_complex_dtype(values):
@@ -46,24 +45,16 @@ def kind_of(values: pd.Series) -> str:
                 f"The column '{values.name}' holds complex numbers, which are not supported."
             )
         return NUMBER
-    if types.is_datetime64_any_dtype(values) or _first_is_date(values):
+    if types.is_datetime64_any_dtype(values) or isinstance(present.iloc[0], datetime.date):
         return DATE
-    present = values.dropna()
-    if len(present) and present.map(type).eq(bool).all():
+    if present.map(type).eq(bool).all():
         return BOOLEAN
-    distinct = present.nunique()
-    return CATEGORY if distinct <= min(MAX_CATEGORIES, max(2, len(present) // 2)) else TEXT
-
-
-def _first_is_date(values: pd.Series) -> bool:
-    import datetime
-
-    present = values.dropna()
-    return len(present) > 0 and isinstance(present.iloc[0], datetime.date)
+    max_categories = min(MAX_CATEGORIES, max(2, len(present) // 2))
+    return CATEGORY if present.nunique() <= max_categories else TEXT
 
 
 def feature_columns(
-    frame: pd.DataFrame, names: Sequence[str], categories: Sequence[str], source: str
+    frame: DataFrame, names: Sequence[str], categories: Sequence[str], source: str
 ) -> list[Column]:
     """Return the feature columns with their kinds.
 
@@ -87,31 +78,25 @@ def feature_columns(
     return columns
 
 
-def _text_message(values: pd.Series, source: str) -> str:
+def _text_message(values: Series, source: str) -> str:
     present = values.dropna()
     numeric = present.map(_number)
     if numeric.notna().mean() > 0.5:
         row = int(numeric.isna().to_numpy().argmax())
-        count = int(numeric.isna().sum())
         return (
             f"{source}, column '{values.name}', row {present.index[row] + 1}:"
-            f" '{present.iloc[row]}' is not a number ({count} such cell(s) in a column of numbers)."
-            f" Correct them, leave the column out (dataset.ignore=[{values.name}]), or treat it as"
-            f" categories (dataset.categories=[{values.name}])."
+            f" '{present.iloc[row]}' is not a number ({numeric.isna().sum()} such cell(s) in a"
+            f" column of numbers). Correct them, leave the column out"
+            f" (dataset.ignore=[{values.name}]), or treat it as categories"
+            f" (dataset.categories=[{values.name}])."
         )
+    hint = f"If it identifies the rows, set dataset.id_column={values.name}. "
     return (
         f"{source}, column '{values.name}': {present.nunique()} different strings in"
         f" {len(present)} rows, such as {str(present.iloc[0])[:40]!r}; text cannot be learned from."
-        f" {_identifier_hint(values)}Leave it out (dataset.ignore=[{values.name}]), treat it as"
-        f" categories (dataset.categories=[{values.name}]), or convert it to numbers first."
-    )
-
-
-def _identifier_hint(values: pd.Series) -> str:
-    return (
-        f"If it identifies the rows, set dataset.id_column={values.name}. "
-        if values.nunique() == len(values)
-        else ""
+        f" {hint if values.nunique() == len(values) else ''}Leave it out"
+        f" (dataset.ignore=[{values.name}]), treat it as categories"
+        f" (dataset.categories=[{values.name}]), or convert it to numbers first."
     )
 
 
@@ -143,7 +128,7 @@ def check_numbers(values: np.ndarray, name: str, source: str) -> None:
 
 
 def refuse_cells(
-    wrong_N: np.ndarray, values: pd.Series, where: str, expected: str, advice: str = ""
+    wrong_N: np.ndarray, values: Series, where: str, expected: str, advice: str = ""
 ) -> None:
     """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
     if wrong_N.any():

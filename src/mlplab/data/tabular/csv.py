@@ -7,17 +7,16 @@ that it reads at once, which for a whole file takes as much memory again as its 
 
 from __future__ import annotations
 
-import gzip
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlplab.data.tabular.sniffing import MISSING, SniffResult
+from mlplab.data.table import DataFrame
+from mlplab.data.tabular.sniffing import MISSING, SniffResult, open_decompressed, suffixes
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from pyarrow.csv import InvalidRow
 
@@ -25,41 +24,24 @@ SECTION_BYTES = 1 << 26
 THREAD_CHUNK_BYTES = 1 << 20  # parsed by one thread at a time
 
 
-def parse_csv(path: Path, dialect: SniffResult, compressed: bool) -> pd.DataFrame:
+def parse_csv(path: Path, dialect: SniffResult) -> DataFrame:
     """Return all rows of a delimited text file.
 
     Raises DataError for a row with a wrong number of cells or a file without rows.
     """
     utf8 = dialect.encoding in ("utf-8", "utf-8-sig")
-    in_sections = not compressed and utf8 and path.stat().st_size > 2 * SECTION_BYTES
-    table = _parse_in_sections(path, dialect) if in_sections else None
+    large = path.stat().st_size > 2 * SECTION_BYTES and not suffixes(path)[1]
+    table = _parse_in_sections(path, dialect) if large and utf8 else None
     if table is None:
-        table = _parse_at_once(
-            path,
-            dialect,
-            (
-                str(path)
-                if utf8
-                else io.BytesIO(_decompressed(path, compressed).decode(dialect.encoding).encode())
-            ),
-        )
+        table = _parse_at_once(path, dialect, str(path) if utf8 else _as_utf8(path, dialect))
     if table.num_rows == 0:
         raise DataError(f"{path} has a header but no rows.")
     return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
-def release_unused_memory() -> None:
-    """Return the unused memory of pyarrow's allocator to the operating system."""
-    import pyarrow
-
-    pyarrow.default_memory_pool().release_unused()
-
-
-def arrow_module(module: str) -> Any:
-    """Import and return a submodule of pyarrow."""
-    from importlib import import_module
-
-    return import_module(f"pyarrow.{module}")
+def _as_utf8(path: Path, dialect: SniffResult) -> io.BytesIO:
+    with open_decompressed(path) as file:
+        return io.BytesIO(file.read().decode(dialect.encoding).encode())
 
 
 def _parse_in_sections(path: Path, dialect: SniffResult) -> pa.Table | None:
@@ -117,15 +99,19 @@ def _table(
     types: dict[str, pa.DataType],
     on_invalid_row: Callable[[InvalidRow], str] | None = None,
 ) -> pa.Table:
-    options = arrow_options(
-        dialect,
-        types,
-        on_invalid_row,
-        skip_rows=int(skip_header),
-        use_threads=True,
-        block_size=THREAD_CHUNK_BYTES,
+    from pyarrow import csv
+
+    return csv.read_csv(
+        source,
+        **arrow_options(
+            dialect,
+            types,
+            on_invalid_row,
+            skip_rows=int(skip_header),
+            use_threads=True,
+            block_size=THREAD_CHUNK_BYTES,
+        ),
     )
-    return arrow_module("csv").read_csv(source, **options)
 
 
 def arrow_options(
@@ -142,15 +128,16 @@ def arrow_options(
         on_invalid_row: called for a row with a wrong number of cells.
         **read_options: further arguments of pyarrow's ReadOptions.
     """
-    arrow = arrow_module("csv")
+    from pyarrow import csv
+
     return {
-        "read_options": arrow.ReadOptions(column_names=dialect.names, **read_options),
-        "parse_options": arrow.ParseOptions(
+        "read_options": csv.ReadOptions(column_names=dialect.names, **read_options),
+        "parse_options": csv.ParseOptions(
             delimiter=dialect.delimiter,
             invalid_row_handler=on_invalid_row,
             newlines_in_values=False,
         ),
-        "convert_options": arrow.ConvertOptions(
+        "convert_options": csv.ConvertOptions(
             null_values=list(MISSING),
             strings_can_be_null=True,
             decimal_point=dialect.decimal,
@@ -164,14 +151,3 @@ def _describe_bad_row(row: InvalidRow, header_lines: int) -> str:
         f"line {row.number}, row {row.number - header_lines}" if row.number is not None else "a row"
     )
     return f"{where} has {row.actual_columns} cells, not {row.expected_columns}: {row.text[:80]!r}"
-
-
-def _decompressed(path: Path, compressed: bool) -> bytes:
-    import bz2
-    import lzma
-
-    if not compressed:
-        return path.read_bytes()
-    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers[path.suffix.lower()](path, "rb") as file:
-        return bytes(file.read())

@@ -16,6 +16,12 @@ class DataReport:
 
     def to_markdown(self) -> str:
         """Return the text of data_report.md."""
+        columns = ("| " + " | ".join(map(_cell, row)) + " |" for row in self.columns)
+        findings = (
+            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.observation)}."
+            f" {_cell(finding.consequence)}."
+            for finding in self.findings
+        )
         lines = [
             f"# {self.source}",
             "",
@@ -23,17 +29,11 @@ class DataReport:
             "",
             "| column | kind | different | missing | range |",
             "|---|---|---|---|---|",
-        ]
-        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in self.columns]
-        lines += [
+            *columns,
             "",
             "## Findings" if self.findings else "No other findings.",
             "",
-        ]
-        lines += [
-            f"- **{_cell(finding.column) or 'table'}**: {_cell(finding.observation)}."
-            f" {_cell(finding.consequence)}."
-            for finding in self.findings
+            *findings,
         ]
         return "\n".join(lines) + "\n"
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.table import Ints
+from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.readers import read
 from mlplab.data.tabular.sniffing import Format
 from mlplab.data.tabular.table_builder import build_table
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 from mlplab.schema import choice, text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mlplab.data.tabular.raw_table import RawTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,34 +55,25 @@ def read_table(dataset: File) -> RawTable:
         dataset.decimal,
         None if dataset.header == "auto" else dataset.header == "yes",
     )
-    result = read(dataset.path, form)
-    frame, notes, given_split = result.frame, list(result.notes), None
     other_paths = {
         split: path
         for split, path in (("val", dataset.val_path), ("test", dataset.test_path))
         if path
     }
-    if other_paths:
-        frame, given_split, more = _concatenate(frame, other_paths, form, str(dataset.path))
-        notes += more
-    return build_table(dataset, frame, str(dataset.path), given_split, notes)
-
-
-def _concatenate(
-    frame: pd.DataFrame, other_paths: Mapping[str, str], form: Format, source: str
-) -> tuple[pd.DataFrame, dict[str, Ints], list[str]]:
-    """Return the rows of all files, the row numbers of each split, and notes on the other files."""
+    results = [read(path, form) for path in (dataset.path, *other_paths.values())]
+    notes = [note for result in results for note in result.notes]
+    first, *others = (result.frame for result in results)
+    if not others:
+        return build_table(dataset, first, str(dataset.path), None, notes)
+    columns = list(first.columns)
+    for path, frame in zip(other_paths.values(), others, strict=True):
+        absent = sorted(set(columns) - set(frame.columns))
+        if absent:
+            raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {dataset.path}.")
     import pandas as pd
 
-    frames, given_split, notes = [frame], {"train": np.arange(len(frame))}, []
-    start = len(frame)
-    for split, path in other_paths.items():
-        result = read(path, form)
-        absent = sorted(set(frame.columns) - set(result.frame.columns))
-        if absent:
-            raise DataError(f"{path} lacks the column(s) {', '.join(absent)} of {source}.")
-        frames.append(result.frame[list(frame.columns)])
-        given_split[split] = np.arange(start, start + len(result.frame))
-        start += len(result.frame)
-        notes += result.notes
-    return pd.concat(frames, ignore_index=True), given_split, notes
+    all_rows = pd.concat([first, *(frame[columns] for frame in others)], ignore_index=True)
+    ends = np.cumsum([len(result.frame) for result in results])
+    rows = np.split(np.arange(len(all_rows)), ends[:-1])
+    given_split = dict(zip(("train", *other_paths), rows, strict=True))
+    return build_table(dataset, all_rows, str(dataset.path), given_split, notes)

@@ -1,6 +1,6 @@
 """Encode the columns of a table as numbers: impute, expand categories, split dates into fields.
 
-Statistics are measured on the train split only, by scikit-learn's transformers. Only plain numbers
+Statistics are measured on the train split only. Only plain numbers
 and strings are kept, so that an encoder can be stored as JSON and applied without scikit-learn.
 Shapes: N rows, F encoded features, Q quantiles.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mlplab.data.table import Floats
+from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.columns import (
-    BOOLEAN,
     CATEGORY,
     DATE,
     NUMBER,
@@ -23,11 +22,8 @@ from mlplab.data.tabular.columns import (
     check_numbers,
     refuse_cells,
 )
-from mlplab.data.tabular.csv import release_unused_memory
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MISSING_CATEGORY = "(missing)"
 OTHER = "(other)"
@@ -71,30 +67,43 @@ class ColumnEncoder:
     @property
     def features(self) -> tuple[str, ...]:
         """The names of the encoded features."""
-        if self.kind == CATEGORY:
-            names = (
-                (self.name,)
-                if self.ordinal
-                else tuple(f"{self.name}={category}" for category in (*self.categories, OTHER))
-            )
+        names = [self.name]
+        if self.kind == CATEGORY and not self.ordinal:
+            names = [f"{self.name}={category}" for category in (*self.categories, OTHER)]
         elif self.kind == DATE:
-            names = tuple(f"{self.name}.{date_field}" for date_field in self.date_fields)
-        else:
-            names = (self.name,)
-        names = (*names, f"{self.name} missing") if self.indicator else names
+            names = [f"{self.name}.{date_field}" for date_field in self.date_fields]
+        names += [f"{self.name} missing"] * self.indicator
         return (*names, *(f"{self.name} (unused {i + 1})" for i in range(self.spare)))
 
-    def apply(self, values: pd.Series, source: str) -> Floats:
+    @property
+    def scaled(self) -> list[bool]:
+        """Whether each feature is a quantity to be scaled; zeros and ones stay."""
+        is_quantity = {NUMBER: not self.quantiles, DATE: True, CATEGORY: self.ordinal}
+        num_other = self.indicator + self.spare
+        num_values = len(self.features) - num_other
+        return [is_quantity.get(self.kind, False)] * num_values + [False] * num_other
+
+    def apply(self, values: Series, source: str) -> Floats:
         """Return the features [N, F] of a column.
 
         Raises DataError for cells that are not numbers and for missing cells that training refused.
         """
-        features_NF = self._encode(values, source)
+        encoders = {CATEGORY: self._encode_categories, DATE: self._encode_dates}
+        features_NF, missing_N = encoders.get(self.kind, self._encode_numbers)(values, source)
+        if missing_N.any() and self.fill is None:
+            raise DataError(
+                f"{source}, column '{self.name}', row {int(missing_N.argmax()) + 1}: the cell is"
+                f" empty ({int(missing_N.sum())} of {len(missing_N)} cells are)."
+                " dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out,"
+                f" and dataset.ignore=[{self.name}] leaves the column out."
+            )
+        if self.indicator:
+            features_NF = np.column_stack([features_NF, missing_N])
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""
-        stored: dict[str, object] = {
+        return {
             "name": self.name,
             "kind": self.kind,
             "fill": self.fill,
@@ -103,8 +112,8 @@ class ColumnEncoder:
             "ordinal": self.ordinal,
             "parts": list(self.date_fields),
             "quantiles": list(self.date_medians if self.kind == DATE else self.quantiles),
+            **({"spare": self.spare} if self.spare else {}),
         }
-        return {**stored, "spare": self.spare} if self.spare else stored
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, object]) -> ColumnEncoder:
@@ -117,72 +126,40 @@ class ColumnEncoder:
             fields["date_medians"] = fields.pop("quantiles", ())
         return cls(**fields)
 
-    def _encode(self, values: pd.Series, source: str) -> Floats:
-        if self.kind == CATEGORY:
-            return self._encode_categories(values, source)
-        if self.kind == DATE:
-            return self._encode_dates(values, source)
+    def _encode_numbers(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
         numbers = parse_numbers(values, source)
         check_numbers(numbers, self.name, source)
-        missing = np.isnan(numbers)
-        if missing.any() and self.fill is None:
-            raise DataError(missing_cells_message(self.name, missing, source))
-        filled = np.where(missing, self.fill if self.fill is not None else 0.0, numbers)
+        missing_N = np.isnan(numbers)
+        filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers)
         if self.quantiles:
             filled = _ranks(filled, np.array(self.quantiles))
-        return np.asarray(
-            (
-                np.stack([filled, missing.astype(np.float64)], 1)
-                if self.indicator
-                else filled[:, None]
-            ),
-            np.float64,
-        )
+        return filled[:, None], missing_N
 
-    def _encode_categories(self, values: pd.Series, source: str) -> Floats:
-        missing = values.isna().to_numpy()
-        if missing.any() and MISSING_CATEGORY not in self.categories and self.fill is None:
-            raise DataError(missing_cells_message(self.name, missing, source))
-        strings = values.map(category_text, na_action="ignore").fillna(MISSING_CATEGORY)
+    def _encode_categories(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
+        missing_N = values.isna().to_numpy() & (MISSING_CATEGORY not in self.categories)
         code_N = (
-            strings.map({category: i for i, category in enumerate(self.categories)})
+            values.map(category_text, na_action="ignore")
+            .fillna(MISSING_CATEGORY)
+            .map({category: i for i, category in enumerate(self.categories)})
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )
-        if self.ordinal:
-            return np.asarray(code_N[:, None], np.float64)
-        return np.asarray(np.eye(len(self.categories) + 1)[code_N], np.float64)
+        encoded = code_N[:, None] if self.ordinal else np.eye(len(self.categories) + 1)[code_N]
+        return np.asarray(encoded, np.float64), missing_N
 
-    def _encode_dates(self, values: pd.Series, source: str) -> Floats:
+    def _encode_dates(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
         import pandas as pd
 
         moments = pd.to_datetime(values, errors="coerce")
-        missing = moments.isna().to_numpy()
-        if missing.any() and self.fill is None:
-            raise DataError(missing_cells_message(self.name, missing, source))
-        medians = self.date_medians or (0.0,) * len(self.date_fields)
-        columns = [
-            np.where(
-                missing,
-                median,
-                getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan),
-            )
-            for date_field, median in zip(self.date_fields, medians, strict=True)
-        ]
-        if self.indicator:
-            columns.append(missing.astype(np.float64))
-        stacked: Floats = np.stack(columns, 1)
-        return stacked
-
-
-def missing_cells_message(name: str, missing: np.ndarray, source: str) -> str:
-    """Return the error message for a column with missing cells."""
-    return (
-        f"{source}, column '{name}', row {int(missing.argmax()) + 1}: the cell is empty"
-        f" ({int(missing.sum())} of {len(missing)} cells are). dataset.missing=impute fills them"
-        " in, dataset.missing=drop leaves the rows out, and"
-        f" dataset.ignore=[{name}] leaves the column out."
-    )
+        missing_N = moments.isna().to_numpy()
+        date_NF = np.stack(
+            [
+                getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan)
+                for date_field in self.date_fields
+            ],
+            1,
+        )
+        return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
 
 
 def category_text(value: object) -> str:
@@ -192,18 +169,17 @@ def category_text(value: object) -> str:
     return str(value)
 
 
-def parse_numbers(values: pd.Series, source: str) -> Floats:
+def parse_numbers(values: Series, source: str) -> Floats:
     """Return cells as float64 [N], NaN if empty. Raises DataError if one is not a number."""
     import pandas as pd
-    from pandas.api import types
 
-    if types.is_numeric_dtype(values) or types.is_bool_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
     numbers = pd.to_numeric(
         values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
     ).to_numpy(np.float64, na_value=np.nan)
-    wrong_N = np.isnan(numbers) & values.notna().to_numpy()
-    refuse_cells(wrong_N, values, f"{source}, column '{values.name}'", "a number")
+    where = f"{source}, column '{values.name}'"
+    refuse_cells(np.isnan(numbers) & values.notna().to_numpy(), values, where, "a number")
     return np.asarray(numbers, np.float64)
 
 
@@ -215,8 +191,7 @@ def _ranks(values_N: Floats, quantiles_Q: Floats) -> Floats:
     ranks_Q = np.linspace(0, 1, len(quantiles_Q))
     upper_N = np.interp(values_N, quantiles_Q, ranks_Q)
     lower_N = np.interp(-values_N, -quantiles_Q[::-1], -ranks_Q[::-1])
-    ranks_N: Floats = 0.5 * (upper_N - lower_N)
-    return ranks_N
+    return np.asarray(0.5 * (upper_N - lower_N))
 
 
 @dataclass(frozen=True)
@@ -229,7 +204,7 @@ class Encoder:
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.features)
 
-    def apply(self, frame: pd.DataFrame, source: str = "the data", consume: bool = False) -> Floats:
+    def apply(self, frame: DataFrame, source: str = "the data", consume: bool = False) -> Floats:
         """Return the unscaled features of a frame, float64 [N, F].
 
         Args:
@@ -254,21 +229,14 @@ class Encoder:
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
             if consume:
-                release_unused_memory()
+                import pyarrow
+
+                pyarrow.default_memory_pool().release_unused()
         return encoded_NF
 
     def numeric(self) -> np.ndarray:
         """Return which features are quantities to be scaled, bool [F]; zeros and ones stay."""
-        is_numeric = []
-        for column in self.columns:
-            num_values = len(column.features) - column.indicator - column.spare
-            scaled = (
-                (column.kind == NUMBER and not column.quantiles)
-                or column.kind == DATE
-                or (column.kind == CATEGORY and column.ordinal)
-            )
-            is_numeric += [scaled] * num_values + [False] * (column.indicator + column.spare)
-        return np.array(is_numeric, dtype=bool)
+        return np.array([scaled for column in self.columns for scaled in column.scaled], bool)
 
     def to_dict(self) -> list[dict[str, object]]:
         """Return plain values for a JSON file, without loss of precision."""
@@ -298,12 +266,10 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
 
 
 def fit_encoder(
-    frame: pd.DataFrame,
+    frame: DataFrame,
     train: np.ndarray,
     columns: Sequence[Column],
-    missing: str,
-    encode: str,
-    scaling: str,
+    dataset: TabularDataset,
     seed: int,
 ) -> Encoder:
     """Fit the encoder of each column on the train rows.
@@ -312,9 +278,7 @@ def fit_encoder(
         frame: all rows.
         train: the row numbers of the train split.
         columns: the feature columns and their kinds.
-        missing: how missing cells are treated: refuse, drop (they are gone already) or impute.
-        encode: how categories are encoded: onehot or ordinal.
-        scaling: the configured scaling; quantile fits the quantiles of numbers here.
+        dataset: how missing cells, categories and quantiles are encoded.
         seed: the seed of the subsample that quantiles are estimated on.
 
     Raises:
@@ -322,16 +286,15 @@ def fit_encoder(
     """
     return Encoder(
         tuple(
-            _fit_column(frame[column.name].iloc[train], column, missing, encode, scaling, seed)
-            for column in columns
+            _fit_column(frame[column.name].iloc[train], column, dataset, seed) for column in columns
         )
     )
 
 
 def _fit_column(
-    values: pd.Series, column: Column, missing: str, encode: str, scaling: str, seed: int
+    values: Series, column: Column, dataset: TabularDataset, seed: int
 ) -> ColumnEncoder:
-    impute = missing == "impute"
+    impute = dataset.missing == "impute"
     has_missing = impute and bool(values.isna().any())
     if column.kind == CATEGORY:
         categories = sorted({category_text(value) for value in values.dropna().unique()})
@@ -341,7 +304,7 @@ def _fit_column(
             0.0 if impute else None,
             False,
             (*categories, MISSING_CATEGORY) if has_missing else tuple(categories),
-            encode == "ordinal",
+            dataset.encode == "ordinal",
         )
     if column.kind == DATE:
         return _fit_dates(values, column.name, impute, has_missing)
@@ -351,37 +314,33 @@ def _fit_column(
             f"The column '{column.name}' has no value at all in the train split: leave it out"
             f" (dataset.ignore=[{column.name}])."
         )
-    fill = _median(numbers) if impute else None
-    quantiles: tuple[float, ...] = ()
-    if scaling == "quantile" and column.kind == NUMBER:
-        filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
-        quantiles = _fit_quantiles(filled, seed)
-    kind = BOOLEAN if column.kind == BOOLEAN else NUMBER
-    return ColumnEncoder(column.name, kind, fill, has_missing, quantiles=quantiles)
+    fill = float(np.nanmedian(numbers)) if impute else None
+    by_rank = dataset.scaling == "quantile" and column.kind == NUMBER
+    return ColumnEncoder(
+        column.name,
+        column.kind,
+        fill,
+        has_missing,
+        quantiles=_fit_quantiles(numbers, fill, seed) if by_rank else (),
+    )
 
 
-def _median(numbers: Floats) -> float:
-    from sklearn.impute import SimpleImputer
-
-    return float(SimpleImputer(strategy="median").fit(numbers[:, None]).statistics_[0])
-
-
-def _fit_quantiles(numbers: Floats, seed: int) -> tuple[float, ...]:
+def _fit_quantiles(numbers: Floats, fill: float | None, seed: int) -> tuple[float, ...]:
     from sklearn.preprocessing import QuantileTransformer
 
+    filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
     fitted = QuantileTransformer(
         n_quantiles=min(MAX_QUANTILES, len(numbers)), random_state=seed % 2**32
-    ).fit(numbers[:, None])
+    ).fit(filled[:, None])
     return tuple(map(float, fitted.quantiles_[:, 0]))
 
 
-def _fit_dates(values: pd.Series, name: str, impute: bool, has_missing: bool) -> ColumnEncoder:
+def _fit_dates(values: Series, name: str, impute: bool, has_missing: bool) -> ColumnEncoder:
     """Take the date fields that vary in the train rows, with their medians for missing dates."""
     import pandas as pd
 
     moments = pd.to_datetime(values, errors="coerce")
-    varying = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1]
-    date_fields = varying or ["year"]
+    date_fields = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1] or ["year"]
     medians = tuple(float(getattr(moments.dt, date_field).median()) for date_field in date_fields)
     return ColumnEncoder(
         name,

@@ -5,20 +5,16 @@ scikit-learn downloads it and caches it below ~/scikit_learn_data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlplab.data.table import DataFrame
+from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.table_builder import build_table
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError, FieldError
 from mlplab.schema import integer, text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mlplab.data.tabular.raw_table import RawTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +52,12 @@ class OpenML(TabularDataset):
         """
         frame, target, source = self._fetch()
         return build_table(
-            self if self.target is not None or target is None else self.with_target(target),
+            self if self.target is not None else replace(self, target=target),
             frame,
             source,
         )
 
-    def _fetch(self) -> tuple[pd.DataFrame, str | None, str]:
+    def _fetch(self) -> tuple[DataFrame, str | None, str]:
         """Return the frame, the default target if there is exactly one, and the source."""
         import warnings
         from urllib.error import URLError
@@ -80,21 +76,17 @@ class OpenML(TabularDataset):
                 warnings.simplefilter("ignore")
                 bunch = fetch_openml(**query, as_frame=True, parser="auto", data_home=self.cache)
         except (URLError, ConnectionError, TimeoutError, OSError) as error:
-            reason = getattr(error, "reason", None) or error
             raise DataError(
-                f"{source} is not in the cache and openml.org cannot be reached: {reason}. Connect"
-                " to the internet once to download and cache it, or use a local file:"
-                " dataset=file dataset.path=..."
+                f"{source} is not in the cache and openml.org cannot be reached:"
+                f" {getattr(error, 'reason', None) or error}. Connect to the internet once to"
+                " download and cache it, or use a local file: dataset=file dataset.path=..."
             ) from error
         except ValueError as error:
             raise DataError(f"{source}: {' '.join(str(error).split())[:300]}") from error
-        frame = bunch.frame.copy()
-        for name in frame.columns:
-            if str(frame[name].dtype) == "category":
-                frame[name] = frame[name].astype(object)
+        categories = bunch.frame.select_dtypes("category").columns
         names = list(bunch.target_names or [])
         return (
-            frame,
+            bunch.frame.astype(dict.fromkeys(categories, object)),
             names[0] if len(names) == 1 else None,
             f"{source}, version {bunch.details['version']}" if bunch.details else source,
         )

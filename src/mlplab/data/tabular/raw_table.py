@@ -6,21 +6,17 @@ Shapes: N rows, F features, T targets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from mlplab.data.scaling import Scaler
-from mlplab.data.table import Floats, Ints
+from mlplab.data.table import DataFrame, Floats, Ints
 from mlplab.data.tabular.columns import Column
 from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +32,9 @@ class RawTable:
         source: the name of the file or data set, for messages.
         notes: how the file is written.
         dropped: the number of rows left out because of empty cells.
-        x: a placeholder with the length of the table; the columns are encoded after splitting.
     """
 
-    frame: pd.DataFrame
+    frame: DataFrame
     columns: tuple[Column, ...]
     y: Floats | Ints
     task: Task
@@ -50,7 +45,6 @@ class RawTable:
     source: str
     notes: tuple[str, ...] = ()
     dropped: int = 0
-    x: Sequence[object] = field(default=(), repr=False)
 
     def content_hash(self) -> str:
         """Return the SHA-256 of cells, targets and names in hexadecimal."""

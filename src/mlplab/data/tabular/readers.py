@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mlplab.data.table import DataFrame
 from mlplab.data.tabular.arrays import idx_frame, numpy_frame
-from mlplab.data.tabular.csv import arrow_module, parse_csv, release_unused_memory
-from mlplab.data.tabular.sniffing import Format, delimiter_name, sniff
+from mlplab.data.tabular.csv import parse_csv
+from mlplab.data.tabular.sniffing import Format, delimiter_name, sniff, suffixes
 from mlplab.errors import DataError
 from mlplab.extras import require
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".data")
 SUPPORTED_FORMATS = (
@@ -29,29 +26,25 @@ SUPPORTED_FORMATS = (
 class ReadResult:
     """The rows of a file, whose columns have strings as names, and notes on how it is written."""
 
-    frame: pd.DataFrame
-    path: Path
+    frame: DataFrame
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.frame.columns = [str(name) for name in self.frame.columns]
 
 
-def read(
-    path: str | Path, form: Format | None = None, columns: list[str] | None = None
-) -> ReadResult:
+def read(path: str | Path, form: Format | None = None) -> ReadResult:
     """Read a file of the format that its suffix names.
 
     Args:
         path: the file.
         form: how a text file is written; what it leaves open is detected.
-        columns: the columns to read of a Parquet or Feather file; None reads all.
 
     Raises:
         DataError: if the file is missing, empty, of an unknown format, or damaged.
     """
     path, form = Path(path), form or Format()
-    require_pandas()
+    require("A data file", "files", "pandas", "pyarrow")
     if path.is_dir():
         raise DataError(f"{path} is a folder, but a data file is needed.")
     if not path.is_file():
@@ -63,43 +56,29 @@ def read(
         raise DataError(f"{path} is empty (0 bytes).")
     inner, outer = suffixes(path)
     try:
-        if inner == ".parquet":
-            return ReadResult(
-                arrow_module("parquet").read_table(path, columns=columns).to_pandas(), path
-            )
-        if inner in (".feather", ".arrow"):
-            return ReadResult(
-                arrow_module("feather").read_table(path, columns=columns).to_pandas(), path
-            )
+        if inner in (".parquet", ".feather", ".arrow"):
+            return ReadResult(_read_arrow(path, inner))
         if inner in (".npz", ".npy"):
-            return ReadResult(numpy_frame(path), path)
+            return ReadResult(numpy_frame(path))
         if path.name.removesuffix(".gz").endswith("ubyte") or inner in (
             ".idx",
             ".idx1-ubyte",
             ".idx3-ubyte",
         ):
-            return ReadResult(idx_frame(path, outer == ".gz"), path)
+            return ReadResult(idx_frame(path, outer == ".gz"))
         if inner in TEXT_SUFFIXES:
             return _read_text(path, form)
     except DataError:
         raise
     except Exception as error:  # readers raise all kinds of exceptions for a damaged file
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as {inner.removeprefix('.') or 'data'}: {_one_line(error)}"
+            f"{path} cannot be read as {inner.removeprefix('.') or 'data'}: {reason}"
         ) from error
     kind = f"type {''.join(path.suffixes[-2:])}" if path.suffixes else "a type without a suffix"
     raise DataError(
         f"{path}: files of {kind} are not supported. Supported formats: {SUPPORTED_FORMATS}."
     )
-
-
-def require_pandas() -> None:
-    """Raise MissingExtraError if pandas or pyarrow is not installed."""
-    require("A data file", "files", "pandas", "pyarrow")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _similar_files(path: Path) -> str:
@@ -112,22 +91,22 @@ def _similar_files(path: Path) -> str:
     return f" Similar file(s) there: {', '.join(near)}." if near else ""
 
 
-def suffixes(path: Path) -> tuple[str, str]:
-    """Return the suffix of the format and that of the compression: (.csv, .gz) for x.csv.gz."""
-    outer = path.suffix.lower()
-    if outer in (".gz", ".bz2", ".xz", ".zip"):
-        return path.with_suffix("").suffix.lower(), outer
-    return outer, ""
+def _read_arrow(path: Path, suffix: str) -> DataFrame:
+    from pyarrow import feather, parquet
+
+    return (parquet if suffix == ".parquet" else feather).read_table(path).to_pandas()
 
 
 def _read_text(path: Path, form: Format) -> ReadResult:
+    import pyarrow
+
     dialect = sniff(path, form)
-    frame = parse_csv(path, dialect, compressed=suffixes(path)[1] != "")
-    release_unused_memory()
-    notes = [
+    frame = parse_csv(path, dialect)
+    pyarrow.default_memory_pool().release_unused()
+    note = (
         f"{path}: {delimiter_name(dialect.delimiter)} between cells, decimal"
         f" {'comma' if dialect.decimal == ',' else 'point'}, encoding {dialect.encoding},"
         f" {'a header' if dialect.header else 'no header'}; {len(frame)} rows,"
         f" {len(dialect.names)} columns"
-    ]
-    return ReadResult(frame, path, notes)
+    )
+    return ReadResult(frame, [note])

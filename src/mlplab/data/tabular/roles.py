@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.table import SPLITS, Floats, Ints
+from mlplab.data.table import SPLITS, DataFrame, Floats, Ints, Series
 from mlplab.data.tabular.columns import check_numbers, refuse_cells, require_column
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mlplab.data.tabular.table_options import TabularDataset
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -43,27 +38,21 @@ def reserved_columns(
     dataset: TabularDataset, targets: Sequence[str], available: Sequence[str], source: str
 ) -> list[str]:
     """Return the columns that are not features because they have another role."""
-    reserved = list(targets)
-    for key in ("split_column", "group_column", "weight_column", "id_column"):
-        name = getattr(dataset, key)
-        if name is not None:
-            require_column(name, available, source, key.replace("_", " "))
-            reserved.append(name)
+    keys = ("split_column", "group_column", "weight_column", "id_column", "time_column")
+    named = {key: getattr(dataset, key) for key in keys if getattr(dataset, key) is not None}
+    for key, name in named.items():
+        require_column(name, available, source, key.replace("_", " "))
     # the time column orders the rows and is a feature only on request
-    if dataset.time_column is not None:
-        require_column(dataset.time_column, available, source, "time column")
-        if dataset.features is None or dataset.time_column not in dataset.features:
-            reserved.append(dataset.time_column)
-    return reserved
+    if named.get("time_column") in (dataset.features or ()):
+        named.pop("time_column")
+    return [*targets, *named.values()]
 
 
-def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -> Floats:
+def regression_targets(frame: DataFrame, names: Sequence[str], source: str) -> Floats:
     """Return the targets as float64 [N, T]. Raises DataError for cells that are not numbers."""
-    import pandas as pd
-
     columns = []
     for name in names:
-        numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers = _numbers(frame[name])
         refuse_cells(
             np.isnan(numbers),
             frame[name],
@@ -76,28 +65,34 @@ def regression_targets(frame: pd.DataFrame, names: Sequence[str], source: str) -
     return np.stack(columns, 1)
 
 
-def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None:
+def weights(frame: DataFrame, name: str | None, source: str) -> Floats | None:
     """Return the weight of each row, float64 [N], or None without a weight column.
 
     Raises DataError if a weight is not finite or is negative, or all are zero.
     """
     if name is None:
         return None
+    numbers = _numbers(frame[name])
+    wrong = ~np.isfinite(numbers) | (numbers < 0) | (not numbers.any())
+    refuse_cells(
+        wrong,
+        frame[name],
+        f"{source}, weight column '{name}'",
+        "a valid weight",
+        " Weights are numbers >= 0 that are not all 0.",
+    )
+    return numbers
+
+
+def _numbers(values: Series) -> Floats:
+    """Return cells as float64 [N], NaN if empty or not a number."""
     import pandas as pd
 
-    numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(numbers) | (numbers < 0)
-    if wrong.any() or not numbers.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
-            f" valid weight; {int(wrong.sum())} such cell(s). Weights are numbers >= 0 that are not"
-            " all 0."
-        )
-    return np.asarray(numbers, np.float64)
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(numbers)
 
 
-def split_from_column(values: pd.Series, source: str) -> dict[str, Ints]:
+def split_from_column(values: Series, source: str) -> dict[str, Ints]:
     """Return the row numbers of each split that a column names.
 
     Raises DataError if a cell names no split, or no row is for training.

@@ -7,7 +7,7 @@ import gzip
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mlplab.errors import DataError
 
@@ -16,7 +16,6 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#
 
 DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_BYTES = 1 << 18
-_MIN_LINES = 2  # a header and a row
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ def sniff(path: Path, form: Format) -> SniffResult:
     Raises DataError if the file is not in the encoding, has no rows, or has missing or repeated
     column names.
     """
-    head = _sample(path)
+    with open_decompressed(path) as file:
+        head = file.read(_SAMPLE_BYTES)
     encoding = form.encoding or _encoding(head)
     try:
         sample = head.decode(encoding, errors="ignore" if len(head) == _SAMPLE_BYTES else "strict")
@@ -69,13 +69,22 @@ def delimiter_name(delimiter: str) -> str:
     )
 
 
-def _sample(path: Path) -> bytes:
+def suffixes(path: Path) -> tuple[str, str]:
+    """Return the suffix of the format and that of the compression: (.csv, .gz) for x.csv.gz."""
+    outer = path.suffix.lower()
+    if outer in (".gz", ".bz2", ".xz", ".zip"):
+        return path.with_suffix("").suffix.lower(), outer
+    return outer, ""
+
+
+def open_decompressed(path: Path) -> IO[bytes]:
+    """Return the file, opened for reading and decompressed as its suffix says."""
     import bz2
     import lzma
 
-    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers.get(path.suffix.lower(), open)(path, "rb") as file:
-        return bytes(file.read(_SAMPLE_BYTES))
+    openers: dict[str, Any] = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    file: IO[bytes] = openers[suffixes(path)[1]](path, "rb")
+    return file
 
 
 def _encoding(head: bytes) -> str:
@@ -99,14 +108,13 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 def _delimiter(lines: list[str]) -> str:
     """The delimiter that splits most lines into the same number of cells, at least two."""
-    best_agreement, best_delimiter = 0.0, ","
-    for delimiter in DELIMITERS:
-        counts = Counter(len(_cells(line, delimiter)) for line in lines)
-        size, times = counts.most_common(1)[0] if counts else (1, 0)
-        agreement = times / max(len(lines), 1) + 0.001 * size
-        if size > 1 and agreement > best_agreement:
-            best_agreement, best_delimiter = agreement, delimiter
-    return best_delimiter
+
+    def agreement(delimiter: str) -> float:
+        sizes = Counter(len(_cells(line, delimiter)) for line in lines)
+        size, times = sizes.most_common(1)[0]
+        return times / len(lines) + 0.001 * size if size > 1 else 0.0
+
+    return max(DELIMITERS, key=agreement) if lines else DELIMITERS[0]
 
 
 def _decimal(lines: list[str], delimiter: str) -> str:
@@ -129,10 +137,9 @@ def _is_number(cell: str) -> bool:
 def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
     """Whether the first line is a header: none of its cells is a number or a missing value."""
     first = _cells(lines[0], delimiter) if lines else []
-    with_points = [cell.replace(decimal, ".") for cell in first]
     return (
         any(first)
-        and not any(_is_number(cell) for cell in with_points)
+        and not any(_is_number(cell.replace(decimal, ".")) for cell in first)
         and all(not cell or cell not in MISSING for cell in first)
     )
 
@@ -143,7 +150,7 @@ def _names(path: Path, lines: list[str], delimiter: str, header: bool) -> list[s
     first = _cells(lines[0].lstrip("\ufeff"), delimiter)
     if not header:
         return [f"x{i + 1}" for i in range(len(first))]
-    if len(lines) < _MIN_LINES:
+    if len(lines) == 1:
         raise DataError(f"{path} has a header but no rows.")
     repeated = [name for name, count in Counter(first).items() if count > 1]
     if repeated:

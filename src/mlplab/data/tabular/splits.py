@@ -6,17 +6,14 @@ The split is predefined, by group, by time, or random.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlplab.data.splitting import split_rows
-from mlplab.data.table import SPLITS, Ints
+from mlplab.data.table import SPLITS, Ints, Series
+from mlplab.data.tabular.raw_table import RawTable
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    from mlplab.data.tabular.raw_table import RawTable
-    from mlplab.data.tabular.table_options import TabularDataset
 
 
 def split_table(
@@ -75,12 +72,19 @@ def _by_group(
 
 def group_codes(table: RawTable, name: str) -> Ints:
     """Return the group number of each row, int64 [N]. Raises DataError for an empty cell."""
+    return np.asarray(_complete(table, name, "group").factorize()[0], np.int64)
+
+
+def _complete(table: RawTable, name: str, role: str) -> Series:
+    """Return a column that must not have empty cells."""
     values = table.frame[name]
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax())
-        raise DataError(f"{table.source}, group column '{name}', row {row + 1}: the cell is empty.")
-    codes: Ints = values.factorize()[0].astype(np.int64)
-    return codes
+    missing_N = values.isna().to_numpy()
+    if missing_N.any():
+        raise DataError(
+            f"{table.source}, {role} column '{name}', row {int(missing_N.argmax()) + 1}: the cell"
+            " is empty."
+        )
+    return values
 
 
 def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:
@@ -88,21 +92,12 @@ def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict
 
     Rows with equal times keep the order of the file.
     """
-    values = table.frame[name]
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax())
-        raise DataError(f"{table.source}, time column '{name}', row {row + 1}: the cell is empty.")
-    order = np.argsort(values.to_numpy(), kind="stable")
+    order = np.argsort(_complete(table, name, "time").to_numpy(), kind="stable")
     sizes = _sizes(len(order), fractions)
-    test_start = len(order) - sizes["test"]
-    val_start = test_start - sizes["val"]
-    if val_start < 1:
+    train_size = len(order) - sizes["val"] - sizes["test"]
+    if train_size < 1:
         raise DataError(
             f"{table.source} has {len(order)} rows, too few for {sizes['val']} val and"
             f" {sizes['test']} test rows."
         )
-    return {
-        "train": order[:val_start],
-        "val": order[val_start:test_start],
-        "test": order[test_start:],
-    }
+    return dict(zip(SPLITS, np.split(order, [train_size, train_size + sizes["val"]]), strict=True))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mlplab.data.table import DataFrame
 from mlplab.data.tabular.columns import CATEGORY, NUMBER
-from mlplab.data.tabular.csv import arrow_module, arrow_options
+from mlplab.data.tabular.csv import arrow_options
 from mlplab.data.tabular.encoder import Encoder
-from mlplab.data.tabular.readers import TEXT_SUFFIXES, read, require_pandas, suffixes
-from mlplab.data.tabular.sniffing import Format, sniff
+from mlplab.data.tabular.readers import TEXT_SUFFIXES, read
+from mlplab.data.tabular.sniffing import Format, sniff, suffixes
 from mlplab.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mlplab.extras import require
 
 CHUNK_BYTES = 1 << 22  # of a text file
 CHUNK_ROWS = 1 << 16  # of a Parquet file
@@ -22,7 +20,7 @@ CHUNK_ROWS = 1 << 16  # of a Parquet file
 
 def read_chunks(
     path: Path, form: Format, encoder: Encoder | None, text_columns: Sequence[str] = ()
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[DataFrame]:
     """Yield the rows of a file in order, chunk by chunk.
 
     Args:
@@ -34,13 +32,15 @@ def read_chunks(
     Raises:
         DataError: if the file is missing, empty or cannot be read.
     """
-    require_pandas()
+    require("A data file", "files", "pandas", "pyarrow")
     if not path.is_file() or path.stat().st_size == 0:
         read(path, form)  # raises with the reason
     inner, _ = suffixes(path)
     try:
         if inner == ".parquet":
-            for batch in arrow_module("parquet").ParquetFile(path).iter_batches(CHUNK_ROWS):
+            from pyarrow import parquet
+
+            for batch in parquet.ParquetFile(path).iter_batches(CHUNK_ROWS):
                 yield batch.to_pandas().rename(columns=str)
             return
         if inner in TEXT_SUFFIXES:
@@ -55,32 +55,28 @@ def read_chunks(
 
 def _text_chunks(
     path: Path, form: Format, encoder: Encoder | None, text_columns: Sequence[str]
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[DataFrame]:
     import pyarrow as pa
+    from pyarrow import csv
 
     dialect = sniff(path, form)
     # pyarrow streams UTF-8 only; files in other encodings are small in practice
     if dialect.encoding not in ("utf-8", "utf-8-sig"):
         yield read(path, form).frame
         return
-    kinds = {column.name: column.kind for column in encoder.columns} if encoder else {}
-    types: dict[str, pa.DataType] = {
-        name: pa.float64()
-        for name, kind in kinds.items()
-        if kind == NUMBER and name in dialect.names
-    }
-    types |= {
-        name: pa.string()
-        for name, kind in kinds.items()
-        if kind == CATEGORY and name in dialect.names
-    }
-    types |= {
-        name: pa.string() for name in text_columns if name in dialect.names and name not in types
+    type_of_kind = {NUMBER: pa.float64(), CATEGORY: pa.string()}
+    types = dict.fromkeys(text_columns, pa.string()) | {
+        column.name: type_of_kind[column.kind]
+        for column in (encoder.columns if encoder else ())
+        if column.kind in type_of_kind
     }
     options = arrow_options(
-        dialect, types, skip_rows=int(dialect.header), block_size=CHUNK_BYTES, use_threads=False
+        dialect,
+        {name: types[name] for name in dialect.names if name in types},
+        skip_rows=int(dialect.header),
+        block_size=CHUNK_BYTES,
+        use_threads=False,
     )
-    reader = arrow_module("csv").open_csv(str(path), **options)
-    for batch in reader:
+    for batch in csv.open_csv(str(path), **options):
         if batch.num_rows:
             yield batch.to_pandas().rename(columns=str)

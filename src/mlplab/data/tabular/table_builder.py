@@ -6,29 +6,23 @@ Shapes: N rows, F features, T targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.folding import held_out_rows, remaining_rows
+from mlplab.data.folding import held_out_rows, with_test_rows
 from mlplab.data.scaling import Scaler, fit_scaler, identity
-from mlplab.data.table import SPLITS, Floats, Ints
+from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.data_checks import inspect
+from mlplab.data.tabular.data_report import DataReport
 from mlplab.data.tabular.encoder import Encoder, category_text, fit_encoder, pad_to_same_width
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mlplab.data.tabular.data_report import DataReport
-    from mlplab.data.tabular.table_options import TabularDataset
 
 MIN_ROWS = 3
 MAX_CLASS_VALUES = 20
@@ -36,7 +30,7 @@ MAX_CLASS_VALUES = 20
 
 def build_table(
     dataset: TabularDataset,
-    frame: pd.DataFrame,
+    frame: DataFrame,
     source: str,
     given_split: Mapping[str, Ints] | None = None,
     notes: Sequence[str] = (),
@@ -92,7 +86,6 @@ def build_table(
         source,
         tuple(notes),
         num_rows_read - len(frame),
-        range(len(frame)),
     )
 
 
@@ -107,10 +100,9 @@ def _renumbered(
 
 
 def _targets(
-    frame: pd.DataFrame, names: Sequence[str], task: str, source: str
+    frame: DataFrame, names: Sequence[str], task: str, source: str
 ) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
     """Return the targets as numbers, the task, and the class names as written in the file."""
-    import pandas as pd
     from pandas.api import types
 
     for name in names:
@@ -123,10 +115,8 @@ def _targets(
             )
     values = frame[names[0]]
     numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
-    all_integers = numeric and bool((values % 1 == 0).all())
-    few_integers = all_integers and values.nunique() <= min(
-        MAX_CLASS_VALUES, max(2, len(values) // 10)
-    )
+    max_classes = min(MAX_CLASS_VALUES, max(2, len(values) // 10))
+    few_integers = numeric and (values % 1 == 0).all() and values.nunique() <= max_classes
     classify = task == "classification" or (
         task == "auto" and len(names) == 1 and (not numeric or few_integers)
     )
@@ -141,7 +131,7 @@ def _targets(
             f"{source}: several targets ({', '.join(names)}) must be values, not classes. Name one"
             " target, or set dataset.task=regression."
         )
-    code_N, distinct = pd.factorize(values)
+    code_N, distinct = values.factorize()
     name_of_code = [category_text(value) for value in distinct]
     class_names = sorted(
         set(name_of_code),
@@ -175,9 +165,9 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
         _check_trained_classes(table, table.given_split)
     rows = split_table(table, dataset, rng)
     _check_trained_classes(table, rows)
-    report = inspect(table, rows, dataset)
-    encoder = _fit_encoder(table, rows, dataset, int(rng.integers(2**31)))
-    return _encoded(table, rows, encoder, dataset, report, consume=True)
+    seed = int(rng.integers(2**31))
+    encoder = fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
+    return _encoded(table, rows, encoder, dataset, inspect(table, rows), consume=True)
 
 
 def split_folds(
@@ -196,33 +186,21 @@ def split_folds(
     seed = int(rng.integers(2**31))
     rows_of_folds = []
     for test in held_out_rows(table, groups, kfold, rng):
-        given_split = {"train": remaining_rows(len(table.y), test), "test": test}
-        fold_table = replace(table, given_split=given_split)
+        fold_table = with_test_rows(table, test)
         rows = split_table(fold_table, dataset, rng)
         _check_trained_classes(fold_table, rows)
         rows_of_folds.append(rows)
-    report = inspect(table, rows_of_folds[0], dataset)
+    report = inspect(table, rows_of_folds[0])
     encoders = pad_to_same_width(
-        [_fit_encoder(table, rows, dataset, seed) for rows in rows_of_folds]
+        [
+            fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
+            for rows in rows_of_folds
+        ]
     )
     return [
         _encoded(table, rows, encoder, dataset, report)
         for rows, encoder in zip(rows_of_folds, encoders, strict=True)
     ]
-
-
-def _fit_encoder(
-    table: RawTable, rows: Mapping[str, Ints], dataset: TabularDataset, seed: int
-) -> Encoder:
-    return fit_encoder(
-        table.frame,
-        rows["train"],
-        table.columns,
-        dataset.missing,
-        dataset.encode,
-        dataset.scaling,
-        seed,
-    )
 
 
 def _encoded(
@@ -234,8 +212,13 @@ def _encoded(
     consume: bool = False,
 ) -> Split:
     encoded_NF = encoder.apply(table.frame, table.source, consume)
-    scaler = _scaler(encoder, encoded_NF, rows["train"], dataset.scaling)
-    return Split(rows, encoder, scaler, encoded_NF, report)
+    return Split(
+        rows,
+        encoder,
+        _scaler(encoder, encoded_NF, rows["train"], dataset.scaling),
+        encoded_NF,
+        report,
+    )
 
 
 def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scaler:
@@ -255,17 +238,12 @@ def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scal
 def _check_trained_classes(table: RawTable, rows: Mapping[str, Ints]) -> None:
     if not table.task.classifies:
         return
-    counts = np.bincount(table.y[rows["train"]].astype(np.int64), minlength=table.task.num_classes)
-    if (counts == 0).any():
-        label = int((counts == 0).argmax())
-        where = [
-            split
-            for split in SPLITS
-            if split != "train" and split in rows and (table.y[rows[split]] == label).any()
-        ]
-        number = int((table.y == label).sum())
+    untrained = np.setdiff1d(np.arange(table.task.num_classes), table.y[rows["train"]])
+    if len(untrained):
+        is_untrained = table.y == untrained[0]
+        where = [split for split in SPLITS if split in rows and is_untrained[rows[split]].any()]
         raise DataError(
-            f"{table.source}: class '{table.class_names[label]}' has {number} row(s), all in"
-            f" {' and '.join(where)}, and none to train on. Move some of them to the train split,"
-            " or leave the class out."
+            f"{table.source}: class '{table.class_names[untrained[0]]}' has {is_untrained.sum()}"
+            f" row(s), all in {' and '.join(where)}, and none to train on. Move some of them to the"
+            " train split, or leave the class out."
         )

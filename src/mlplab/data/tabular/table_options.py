@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from mlplab.data.table import Dataset
 from mlplab.errors import FieldError
@@ -108,7 +108,3 @@ class TabularDataset(Dataset):
             if isinstance(self.target, str)
             else list(self.target)
         )
-
-    def with_target(self, target: str) -> Self:
-        """Return a copy with this target."""
-        return replace(self, target=target)
