@@ -7,8 +7,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlplab.errors import StateError
 from mlplab.runs.checkpoints import Checkpoints, Saved
@@ -16,7 +15,7 @@ from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.resume_checks import machine_changes
 from mlplab.runs.signals import Interrupted, name
 from mlplab.settings import Tracking
-from mlplab.training import Callback, Group, Session
+from mlplab.training import Callback, FrameRecorder, Group, Session
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 MAX_SAVE_TIME_FRACTION = 0.01
@@ -25,14 +24,6 @@ MAX_SAVE_TIME_FRACTION = 0.01
 
 class StorageError(OSError):
     """The disk is full; the message names the free space and what to do."""
-
-
-class Stateful(Protocol):
-    """What has a state that is part of a checkpoint."""
-
-    def state(self) -> dict[str, object]: ...
-
-    def load(self, state: Mapping[str, Any]) -> None: ...
 
 
 class SignalSource(Protocol):
@@ -45,8 +36,7 @@ class SignalSource(Protocol):
 class CheckpointCallback(Callback):
     """Saves checkpoints, and stops the training between two steps after a signal.
 
-    Without `checkpoints` it only stops the training. `stateful` are callbacks whose state is saved
-    too, by the names of their states.
+    Without `checkpoints` it only stops the training. The state of the `recorder` is saved too.
     """
 
     def __init__(
@@ -54,13 +44,13 @@ class CheckpointCallback(Callback):
         checkpoints: Checkpoints | None,
         tracking: Tracking,
         signals: SignalSource,
-        stateful: Mapping[str, Stateful] | None = None,
+        recorder: FrameRecorder | None = None,
         log: logging.Logger | None = None,
     ) -> None:
-        self.checkpoints, self.signals, self.stateful, self.log = (
+        self.checkpoints, self.signals, self.recorder, self.log = (
             checkpoints,
             signals,
-            stateful or {},
+            recorder,
             log,
         )
         self.seconds, self.epochs = tracking.checkpoint_seconds, tracking.checkpoint_epochs
@@ -120,13 +110,13 @@ class CheckpointCallback(Callback):
             return
         start = time.monotonic()
         session.read(group)
-        states = {key: stateful.state() for key, stateful in self.stateful.items()}
         rows = group.history_buffer.rows
+        recorded = self.recorder.state() if self.recorder else None
         try:
             self.checkpoints.save(
                 step,
                 group.stepper.epoch,
-                {"loop": capture(group), **states},
+                {"loop": capture(group), "recorder": recorded},
                 pack_rows(rows[self.saved :]),
                 self.elapsed,
             )
@@ -145,15 +135,14 @@ class CheckpointCallback(Callback):
             self.checkpoints.close()
 
     def restore(self, group: Group, saved: Saved) -> None:
-        """Restore a new group to the checkpoint, and the states of other callbacks.
+        """Restore a new group and the recorder to the checkpoint.
 
         Raises StateError if it belongs to another run.
         """
         try:
             restore(group, saved.tree["loop"], unpack_rows(saved.history))
-            for key, stateful in self.stateful.items():
-                if (state := saved.tree.get(key)) is not None:
-                    stateful.load(state)
+            if self.recorder is not None and saved.tree["recorder"] is not None:
+                self.recorder.load(saved.tree["recorder"])
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(
                 f"The checkpoint of step {saved.step} does not belong to this training:"

@@ -88,7 +88,7 @@ class TrainingProcess:
             Checkpoints(make_folder(folder / "checkpoints"), identity(member, session.device)),
             tracking,
             self.signals if self.group is None else AgreedSignal(self.group, self.signals),
-            {"recorder": recorder} if tracking.level == "full" else {},
+            recorder if tracking.level == "full" else None,
             log,
         )
 

@@ -10,6 +10,7 @@ import functools
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,6 +171,7 @@ class Session:
         """Train a group until its members have ended or are at a pause (`Callback.next_pause`)."""
         report = functools.partial(self._evaluated, group)
         should_pause = self._should_pause(group)
+        group.observed = bool(self._overridden("on_evaluation"))
         finished, self._advancing = False, True
         try:
             with limit_threads(group.largest_product):
@@ -185,21 +187,20 @@ class Session:
         self._group_waiting()
 
     def _should_pause(self, group: Group) -> Callable[[], bool]:
-        """Only callbacks that override `should_pause` are polled."""
-        polls = [
-            functools.partial(callback.should_pause, self, group)
-            for callback in self.callbacks
-            if type(callback).should_pause is not Callback.should_pause
-        ]
+        polls = [functools.partial(poll, self, group) for poll in self._overridden("should_pause")]
         return lambda: bool(self._waiting) or any(poll() for poll in polls)
+
+    def _overridden(self, hook: str) -> list[Callable[..., Any]]:
+        """This method of the callbacks that override it."""
+        return [
+            getattr(callback, hook)
+            for callback in self.callbacks
+            if getattr(type(callback), hook) is not getattr(Callback, hook)
+        ]
 
     def _pauses(self, group: Group) -> dict[int, int]:
         """The epoch of the next pause of each member in training, by its index in the group."""
-        planners = [
-            callback.next_pause
-            for callback in self.callbacks
-            if type(callback).next_pause is not Callback.next_pause
-        ]
+        planners = self._overridden("next_pause")
         pauses: dict[int, int] = {}
         for index in group.indices_in_training() if planners else ():
             done = group.stepper.completed_epochs(index)

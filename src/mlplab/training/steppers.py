@@ -40,6 +40,7 @@ class Group:
         names = metric_names(population.data, task, layout.num_layers)
         self.history_buffer = HistoryBuffer(names, population.num_members)
         self.ended: list[Population] = []
+        self.observed = False  # whether callbacks follow each evaluation and may end members there
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
@@ -166,7 +167,8 @@ class Stepper(ABC):
         `pauses` has epochs since the member's start, by its index. A stepper that trains members
         one by one brings each of them to its end or pause; one with a common clock returns when
         the first is there. Returns False if it returned because of `should_pause`, which it polls
-        between two steps.
+        between two steps or stretches. An evaluation is reported before the member's next step if
+        the group is observed, else at the latest before returning.
         """
 
     @abstractmethod

@@ -305,7 +305,7 @@ class Runner:
             Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),
             first.tracking,
             self.signals,
-            {"recorder": recorder} if recorder is not None else {},
+            recorder,
         )
         if saved is not None:
             if saved.manifest["data_hash"] != identity["data_hash"]:
