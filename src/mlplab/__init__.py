@@ -51,9 +51,9 @@ def sweep(
     are trained. Raises mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
-    from mlplab.sweeps import hydra_task
+    from mlplab.sweeps.request import to_frame
 
-    return hydra_task.to_frame(overrides, None if folder is None else Path(folder), quiet)
+    return to_frame(overrides, None if folder is None else Path(folder), quiet)
 
 
 def load(folder: str | Path) -> Run:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.batch_compose import build_many
+from mlplab.config.builder import build
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
@@ -170,12 +170,10 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
     overrides_of_jobs = [
         tuple(str(override) for override in line["overrides"]) for line in raw["jobs"]
     ]
-    settings = build_many(
-        [
-            Composed(config, sources=Sources(overrides))
-            for config, overrides in zip(configs, overrides_of_jobs, strict=True)
-        ]
-    )
+    settings = [
+        build(Composed(config, sources=Sources(overrides)))
+        for config, overrides in zip(configs, overrides_of_jobs, strict=True)
+    ]
     jobs = tuple(
         Job(int(line["job"]), str(line["hash"]), s)
         for line, s in zip(raw["jobs"], settings, strict=True)
