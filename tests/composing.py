@@ -15,19 +15,17 @@ from typing import Any
 
 import pytest
 
-from mlplab.commands import train
-from mlplab.config import batch_compose, composition, edit_stored, expand, plugins, stored
+from mlplab.config import batch_compose, composition, edit_stored, plugins, stored
 from mlplab.config.search_path import config_folders
-from mlplab.sweeps import hydra_task
-from mlplab.sweeps.search import definition, search
 
 FOLDERS = {"hydra.run.dir": "run_dir", "hydra.sweep.dir": "sweep_dir"}
 real_compose, real_hydra_compose = composition.compose, composition.hydra_compose
+real_compose_alone = batch_compose.Composer.compose_alone
 
 
 @cache
 def _composer() -> batch_compose.Composer:
-    return batch_compose.Composer([])
+    return batch_compose.Composer()
 
 
 def _only_shipped() -> bool:
@@ -62,6 +60,14 @@ def _compose_once(
     return dataclasses.replace(composed, **fresh, sources=sources)
 
 
+def _compose_alone_once(
+    composer: batch_compose.Composer, job: batch_compose.Job
+) -> composition.Composed:
+    if composer is _composer():
+        return real_compose_alone(composer, job)
+    return _compose_once(job, composer.dirs)
+
+
 @cache
 def _tree(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> Any:
     return real_hydra_compose(overrides, folders)
@@ -74,10 +80,10 @@ def _hydra_compose_once(overrides: Sequence[str], folders: Sequence[Path]) -> An
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (stored, edit_stored, expand, train, hydra_task, search, definition):
+    for module in (stored, edit_stored):
         patch.setattr(module, "compose", _compose_once)
-    for module in (composition, batch_compose):
-        patch.setattr(module, "hydra_compose", _hydra_compose_once)
+    patch.setattr(batch_compose.Composer, "compose_alone", _compose_alone_once)
+    patch.setattr(composition, "hydra_compose", _hydra_compose_once)
 
 
 @pytest.fixture(autouse=True, scope="module")

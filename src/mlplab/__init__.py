@@ -64,11 +64,9 @@ def sweep(
     mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
-    from mlplab.sweeps import hydra_task
+    from mlplab.sweeps.request import to_frame
 
-    return hydra_task.to_frame(
-        overrides, None if folder is None else Path(folder), quiet, callbacks
-    )
+    return to_frame(overrides, None if folder is None else Path(folder), quiet, callbacks)
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,7 @@ Hydra's grid.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timing import cheapest
 
-from mlplab.config.batch_compose import build_many, compose_many
+from mlplab.cli import main
+from mlplab.config import expand as expansion
+from mlplab.config import overrides as overrides_module
+from mlplab.config.batch_compose import Composer
 from mlplab.config.builder import build
 from mlplab.config.composition import compose
-from mlplab.config.expand import expand, override_value
+from mlplab.config.expand import override_value
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
+from mlplab.sweeps.plan.plan_file import read_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -86,6 +91,19 @@ INVALID_OVERRIDES = [
     "optimizer.lr={a:1}",
     "training={epochs:3}",
 ]
+
+
+def expand(overrides):
+    return expansion.expand(Composer(overrides))
+
+
+def compose_many(jobs):
+    composer = Composer()
+    return [composer.compose(tuple(job)) for job in jobs]
+
+
+def build_many(composed):
+    return [build(one) for one in composed]
 
 
 def outcome(function, job):
@@ -186,7 +204,68 @@ def test_a_job_costs_less_than_three_milliseconds():
     assert cheapest(lambda: build_many(compose_many(jobs))) / 1024 < 0.003
 
 
+def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
+    """Hydra's own parsing, within its composition, is not counted."""
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    real_compose, real_parse = hydra.compose, OverridesParser.parse_rule
+    compositions, parsed, composing = [], Counter(), []
+
+    def counted_compose(*args, **kwargs):
+        compositions.append(kwargs["overrides"])
+        composing.append(True)
+        try:
+            return real_compose(*args, **kwargs)
+        finally:
+            composing.pop()
+
+    def counted_parse(parser, text, rule):
+        if not composing:
+            parsed[text] += 1
+        return real_parse(parser, text, rule)
+
+    overrides_module._parse.cache_clear()
+    monkeypatch.setattr(hydra, "compose", counted_compose)
+    monkeypatch.setattr(OverridesParser, "parse_rule", counted_parse)
+    given = ["experiment=xor_mlp", "training.epochs=1", "tracking=off"]
+    swept = ["optimizer.lr=0.01,0.1", "seed=0,1,2"]
+    assert main(["train", "-m", *given, *swept, "hydra.sweep.dir=sweep"]) == 0
+    assert len(read_plan(Path("sweep")).jobs) == 6
+    assert len(compositions) == 1
+    values = ["optimizer.lr=0.01", "optimizer.lr=0.1", "seed=0", "seed=1", "seed=2"]
+    assert parsed == dict.fromkeys([*given, *swept, *values, "hydra.sweep.dir=sweep"], 1)
+
+
 # Expansion.
+
+
+def test_a_glob_expands_to_the_choices_that_match():
+    own = Path("own/activation/tangent.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("name: tanh\n")
+
+    def matches(glob):
+        (override,) = Composer([f"activation={glob}"], ["own"]).parsed
+        return list(override.sweep_string_iterator())
+
+    shipped = [path.stem for path in (CONFIGS / "activation").glob("*.yaml")]
+    assert matches("glob(*)") == sorted([*shipped, "tangent"])
+    assert matches("glob(tan*,exclude=*shrink)") == ["tangent", "tanh"]
+    assert expand(["sweep.grid={activation: 'glob([relu,elu])'}"]) == [
+        ("activation=elu",),
+        ("activation=relu",),
+    ]
+    for nothing in ("activation=glob(nothing*)", "optimizer.lr=glob(*)"):
+        with pytest.raises(ConfigError, match="has no values"):
+            expand([nothing])
+
+
+@pytest.mark.slow
+def test_a_glob_on_the_command_line(capsys):
+    assert main(["plan", "dataset=xor", "activation=glob(*)", "dataset.num_samples=20"]) == 0
+    number = len(list((CONFIGS / "activation").glob("*.yaml")))
+    assert f"{number} jobs in {number} populations" in capsys.readouterr().out
 
 
 def test_the_grid_equals_hydras():

@@ -83,7 +83,7 @@ MAY_IMPORT = {
         | {"sweeps.search", "cli", "export"}
     ),
     "__main__": {"cli"},
-    "hydra_plugins.mlplab_launcher": {"sweeps", "sweeps.search"},
+    "hydra_plugins.mlplab_launcher": {"sweeps"},
 }
 
 

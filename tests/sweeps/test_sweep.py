@@ -7,7 +7,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,18 +19,20 @@ import yaml
 from cli_process import run, start
 from drawing import draw_only, use_few_dots
 from harness import FULL, size, wait_for
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 from pauses import pause, wait_until_paused
 from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
+from mlplab.config.batch_compose import Composer
 from mlplab.errors import MlplabError
-from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution import runner
-from mlplab.sweeps.hydra_task import Task
 from mlplab.sweeps.plan import memory
-from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
+from mlplab.sweeps.request import SweepRequest
 from mlplab.tracking import read_metrics
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
@@ -276,6 +281,51 @@ def test_basic_launcher_and_sweeper_give_the_same_results(overrides, four):
     pd.testing.assert_frame_equal(four, results("theirs"), rtol=1e-9)
 
 
+class RecordingSweeper(Sweeper):
+    """A sweeper of another package, which records what its launcher returns."""
+
+    __module__ = "hydra_plugins.recording"  # where Hydra expects plugins
+    values: ClassVar[list[float]] = []
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        given = [line for line in arguments if not line.startswith("activation.level=")]
+        jobs = [(*given, f"activation.level={level}") for level in (1, 7)]
+        returned = self.launcher.launch(jobs, initial_job_idx=0)
+        self.values[:] = [job.return_value for job in returned]
+
+
+@pytest.fixture
+def recording(monkeypatch):
+    package = SimpleNamespace(RecordingSweeper=RecordingSweeper)
+    monkeypatch.setitem(sys.modules, RecordingSweeper.__module__, package)
+    Plugins.instance().register(RecordingSweeper)
+    node = {"_target_": "hydra_plugins.recording.RecordingSweeper"}
+    ConfigStore.instance().store(group="hydra/sweeper", name="recording", node=node)
+    yield RecordingSweeper.values
+    del ConfigStore.instance().repo["hydra"]["sweeper"]["recording.yaml"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "mlplab"])
+@pytest.mark.parametrize("metric", ["auto", "test/loss"])
+def test_a_sweeper_of_another_package_gets_the_metric_of_each_job(
+    launcher, metric, plugin, recording
+):
+    overrides = [*QUICK, "tracking=off", "activation=touchy", "activation.level=1,7"]
+    hydra = ["hydra/sweeper=recording", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep"]
+    more = [*hydra, f"sweep.metric={metric}"]
+    assert main(["train", "-m", "--plugin", plugin, *overrides, *more]) == 1
+    table = pd.read_csv("sweep/results.csv")
+    assert list(table["status"]) == ["done", "failed"]
+    expected = table["val/accuracy" if metric == "auto" else metric]
+    assert recording[0] == pytest.approx(expected[0], rel=1e-6)
+    assert np.isnan(recording[1])
+
+
 @pytest.mark.slow
 def test_plan_prints_and_runs_nothing(capsys):
     overrides = [
@@ -513,8 +563,7 @@ def test_a_folder_that_is_no_sweep_is_rejected():
 
 
 def write_sweep_plan(overrides):
-    task = Task(overrides, (), ())
-    return run_sweep.write_sweep_plan(Path("sweep"), task.settings(task.jobs), Options(), overrides)
+    return SweepRequest(Composer(overrides)).write_plan(Path("sweep"))
 
 
 def test_a_plan_is_frozen():

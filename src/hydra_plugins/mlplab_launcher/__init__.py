@@ -1,5 +1,6 @@
-"""Hydra plugins: the sweepers and the launcher behind `mlplab train -m`. Hydra imports this module
-at every start, so it imports no heavy packages.
+"""Hydra plugins: mlplab's sweeper, which launchers of other packages serve, and its launcher, which
+serves sweepers of other packages. Hydra imports this module at every start, so it imports no heavy
+packages.
 """
 
 # No `from __future__ import annotations`: Hydra executes this file without adding it to
@@ -15,17 +16,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class _Configured:
-    """A launcher or sweeper that needs only its task and configuration."""
+class MlplabLauncher(Launcher):
+    """Trains all jobs of a batch together, as populations, for a sweeper of another package."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.task_function, self.config = task_function, config
-
-
-class MlplabLauncher(_Configured, Launcher):
-    """Trains all jobs of a batch together, as populations; works with any sweeper."""
+        self.task_function = task_function
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -35,12 +32,12 @@ class MlplabLauncher(_Configured, Launcher):
         """
         from mlplab.sweeps.hydra_task import launch
 
-        return launch(self.task_function, self.config, job_overrides, initial_job_idx)
+        return launch(self.task_function, job_overrides, initial_job_idx)
 
 
 class MlplabSweeper(Sweeper):
-    """Hydra's grid of jobs, extended by the node `sweep`: zip, blocks and seeds. Works with any
-    launcher.
+    """Hydra's grid of jobs, extended by the node `sweep`: zip, blocks and seeds, for a launcher of
+    another package.
     """
 
     def setup(
@@ -48,7 +45,7 @@ class MlplabSweeper(Sweeper):
     ) -> None:
         from hydra.core.plugins import Plugins
 
-        self.task_function, self.config = task_function, config
+        self.task_function = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -57,17 +54,7 @@ class MlplabSweeper(Sweeper):
         """Pass all jobs to the launcher at once."""
         from mlplab.sweeps.hydra_task import sweep
 
-        return sweep(self.task_function, self.config, self.launcher)
-
-
-class MlplabSearch(_Configured, Sweeper):
-    """Hyperparameter search: Optuna proposes trials, which train as populations."""
-
-    def sweep(self, arguments: list[str]) -> list[object]:
-        """Run the whole search."""
-        from mlplab.sweeps.search.search import sweep
-
-        return sweep(self.task_function, self.config)
+        return sweep(self.task_function, self.launcher)
 
 
 @dataclass
@@ -80,17 +67,10 @@ class SweeperConf:
     _target_: str = "hydra_plugins.mlplab_launcher.MlplabSweeper"
 
 
-@dataclass
-class SearchConf:
-    _target_: str = "hydra_plugins.mlplab_launcher.MlplabSearch"
-
-
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="mlplab_search", node=SearchConf, provider="mlplab"
-)
 ConfigStore.instance().store(
     group="hydra/launcher", name="mlplab", node=LauncherConf, provider="mlplab"
 )
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="mlplab", node=SweeperConf, provider="mlplab"
-)
+for name in ("mlplab", "mlplab_search"):
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name=name, node=SweeperConf, provider="mlplab"
+    )

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from omegaconf import DictConfig
 
 from mlplab.commands.flags import Flags
-from mlplab.config.composition import compose, hydra_search_path, prepare, split_search_path
-from mlplab.config.overrides import parse_overrides, to_hydra
-from mlplab.config.search_path import config_folders, shipped_folder
+from mlplab.config.batch_compose import Composer
+from mlplab.config.composition import hydra_search_path, prepare
+from mlplab.config.overrides import to_hydra
+from mlplab.config.search_path import shipped_folder
 from mlplab.errors import ConfigError
 from mlplab.python_command import environment
 
@@ -28,19 +29,18 @@ def run(flags: Flags) -> int:
         return _complete(flags)
     if flags.multirun:
         raise ConfigError(f"-m trains, and {flags.hydra[0]} only prints: omit one of them.")
-    composed = compose(flags.overrides, flags.config_dirs)
-    overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    parsed = parse_overrides(overrides)
+    composer = Composer(flags.overrides, flags.config_dirs)
+    composed = composer.compose_alone(composer.overrides)
     has_name = "--cfg" not in flags.hydra or any(
-        override.key_or_group == "name" for override in parsed
+        override.key_or_group == "name" for override in composer.parsed
     )
     # the name of the run, which would be null for Hydra
     name_override = [] if has_name else [f"name='{composed.config['name']}'"]
     _hydra(
         [
             *name_override,
-            *to_hydra(parsed),
-            *hydra_search_path(config_folders(dirs)),
+            *to_hydra(composer.parsed),
+            *hydra_search_path(composer.folders),
             *flags.hydra,
         ]
     )

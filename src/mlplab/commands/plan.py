@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
-from mlplab.config.composition import split_search_path
 from mlplab.config.suggestions import listing
 from mlplab.errors import ConfigError
 from mlplab.terminal.output import count, duration
@@ -26,15 +25,13 @@ def plan(arguments: Sequence[str]) -> int:
             f" {listing(flags.hydra)}."
         )
     plugins.load(flags.plugins)
-    from mlplab.sweeps.hydra_task import Task
+    from mlplab.config.batch_compose import Composer
     from mlplab.sweeps.plan import plan as planning
     from mlplab.sweeps.plan.cost import estimate
+    from mlplab.sweeps.request import SweepRequest
 
-    overrides, dirs = split_search_path(flags.overrides, flags.config_dirs)
-    task = Task(overrides, dirs, flags.plugins)
-    sweep_plan = planning.make_plan(
-        task.settings(task.jobs), task.options, overrides, flags.plugins
-    )
+    request = SweepRequest(Composer(flags.overrides, flags.config_dirs))
+    sweep_plan = planning.make_plan(request.settings, request.options)
     _print_jobs(sweep_plan)
     print()
     costs = estimate(sweep_plan)

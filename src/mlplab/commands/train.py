@@ -1,4 +1,4 @@
-"""`mlplab train`: trains a single run directly, and passes sweeps and Hydra's flags to Hydra."""
+"""`mlplab train`: trains a run, a sweep or a search, and passes Hydra's flags to Hydra."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlplab.cli import version
 from mlplab.commands import flags as flags_module
 from mlplab.commands.single_run import train_one
 from mlplab.config import plugins
-from mlplab.config.composition import compose
+from mlplab.config.batch_compose import Composer
 
 _HYDRA_ALLOWLIST_VARIABLE = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
@@ -32,23 +32,12 @@ def train(arguments: Sequence[str]) -> int:
         from mlplab.commands import hydra_app
 
         return hydra_app.run(flags)
-    composed = (
-        None
-        if flags.multirun or _is_search(flags.overrides)
-        else compose(flags.overrides, flags.config_dirs)
-    )
+    composer = Composer(flags.overrides, flags.config_dirs)
+    several = flags.multirun or composer.search_override()
+    composed = None if several else composer.compose_alone(composer.overrides)
     if composed is None or composed.is_sweep:
         from mlplab.commands import multirun
 
-        return multirun.run(
-            flags, allow_single_run=composed is not None and composed.sweep.has_several_jobs
-        )
+        allow_single_run = composed is not None and composed.sweep.has_several_jobs
+        return multirun.run(composer, flags.plugins, allow_single_run)
     return train_one(composed)
-
-
-def _is_search(overrides: Sequence[str]) -> bool:
-    """Return whether the overrides request a search, in which a key may have an interval."""
-    return any(
-        override.lstrip("+").startswith(("sweep.trials=", "hydra/sweeper=mlplab_search"))
-        for override in overrides
-    )

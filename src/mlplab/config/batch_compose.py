@@ -1,213 +1,175 @@
-"""Fast composition of many configurations: Hydra composes each combination of group choices once,
-and the remaining overrides of each job are applied to the result.
+"""The compositions of one command line: Hydra composes each combination of group choices once, and
+the remaining overrides of each job are applied to the result.
 
-`compose_many(jobs)` equals `[compose(job) for job in jobs]`, which a test verifies, and takes a
-small fraction of the time.
+`Composer(...).compose(job)` equals `compose(job)`, which a test verifies, and takes a small
+fraction of the time.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import plugins
-from mlplab.config.builder import build
 from mlplab.config.composition import (
     Composed,
-    compose,
-    hydra_compose,
+    compose_tree,
+    is_resolved,
+    plain_tree,
     resolve_tree,
     split_search_path,
 )
-from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
+from mlplab.config.overrides import (
+    check_overrides,
+    expand_glob,
+    extends_mapping,
+    is_sweep_key,
+    parse_overrides,
+)
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-    from omegaconf import DictConfig
-
-    from mlplab.settings import Settings
-
-
-def compose_many(
-    jobs: Sequence[Sequence[str]], config_dirs: Iterable[str | Path] = ()
-) -> list[Composed]:
-    """Return the configuration of each job. Raises ConfigError for the first invalid job, with the
-    message of `compose`.
-    """
-    composer = Composer(list(config_dirs))
-    return [composer.compose(tuple(job)) for job in jobs]
-
-
-def build_many(composed: Sequence[Composed]) -> list[Settings]:
-    """Return the settings of each configuration. Raises ConfigError for the first invalid one."""
-    return [build(one) for one in composed]
+Job = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _CheckedOverride:
-    """An override that was parsed and passed the checks that need no composed configuration."""
+class _Base:
+    """The composition of group choices: its values, which may be incomplete, and Hydra's tree with
+    its interpolations as text.
+    """
 
-    parsed: Override
-    is_group: bool
-    # the keys that lead to its plain value; None if only Hydra can apply it
-    path: tuple[str, ...] | None
-    value: object = None
+    composed: Composed
+    tree: dict[str, Any]
 
 
 class Composer:
-    """Composes jobs one by one and caches the composition of each combination of group choices."""
+    """The overrides of a command line, parsed and checked, and the compositions of its jobs.
 
-    def __init__(self, dirs: list[str | Path]) -> None:
+    Raises ConfigError for an invalid override.
+    """
+
+    def __init__(
+        self, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
+    ) -> None:
         plugins.load_installed()
-        self.dirs, self.folders = dirs, config_folders(dirs)
-        self._overrides: dict[str, _CheckedOverride] = {}
-        self._bases: dict[tuple[str, ...], tuple[DictConfig, Composed, bool]] = {}
+        lines, self.dirs = split_search_path(overrides, config_dirs)
+        self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
+        self._checked: dict[str, Override] = {}
+        self._bases: dict[Job, _Base] = {}
+        self.parsed = self.parse(lines)
+        for override in self.parsed:
+            if override.is_sweep_override():
+                check_overrides([override], self.folders, multirun=True)
+            else:
+                self._check(override.input_line or "")
+        self.fixed = tuple(o.input_line or "" for o in self.parsed if _applies_to_sweep(o))
+        self.job_overrides = [o for o in self.parsed if not _applies_to_sweep(o)]
 
-    def compose(self, job: tuple[str, ...]) -> Composed:
+    def parse(self, lines: Iterable[str]) -> list[Override]:
+        """Return the parsed overrides; a glob becomes the choices that match it."""
+        return [expand_glob(override, self.folders) for override in parse_overrides(lines)]
+
+    def choices(self, job: Iterable[str]) -> Job:
+        """Return the overrides of a job that choose something from a group or name the run, which
+        the paths of its folders contain.
+        """
+        return tuple(
+            line
+            for line in job
+            if (key := line.lstrip("+").partition("=")[0]) in GROUPS or key == "name"
+        )
+
+    def search_override(self) -> bool | None:
+        """Return whether the overrides request a search; None if none of them decides it.
+
+        The sweeper mlplab_search or a number of trials requests one.
+        """
+        values = {override.key_or_group: override.value() for override in self.parsed}
+        if "hydra/sweeper" in values:
+            return values["hydra/sweeper"] == "mlplab_search"
+        return values["sweep.trials"] is not None if "sweep.trials" in values else None
+
+    def is_search(self) -> bool:
+        """Return whether the overrides, or the experiment that they choose, request a search."""
+        requested = self.search_override()
+        single = [o for o in self.job_overrides if not o.is_sweep_override()]
+        if requested is None and any(o.key_or_group == "experiment" for o in single):
+            return self.base(o.input_line or "" for o in single).sweep.trials is not None
+        return bool(requested)
+
+    def base(self, job: Iterable[str]) -> Composed:
+        """Return the composition of a job's group choices, without its other overrides.
+
+        Required keys may still have the value ???.
+        """
+        return self._base(self.choices(job)).composed
+
+    def compose(self, job: Job) -> Composed:
         """Return the configuration of a job. Raises ConfigError."""
         checked = [self._check(line) for line in job]
-        if any(override is None for override in checked):
-            # `compose` refuses it or applies what only Hydra can apply
-            return compose(job, self.dirs)
-        overrides = [override for override in checked if override is not None]
-        groups = [line for line, override in zip(job, overrides, strict=True) if override.is_group]
-        values = [override for override in overrides if not override.is_group]
-        tree, base, plain = self._base(tuple(groups))
-        if plain and (config := _patched(base.config, values)) is not None and _complete(config):
-            return replace(base, config=config, sources=replace(base.sources, overrides=job))
-        return self._applied(tree, values, job)
-
-    def _check(self, line: str) -> _CheckedOverride | None:
-        """Return None for an invalid override and for one of Hydra or of the node `sweep`."""
-        if line not in self._overrides:
-            overrides, extra = split_search_path([line], ())
-            parsed = parse_overrides(overrides)
-            if extra or len(parsed) != 1:
-                return None
-            check_overrides(parsed, self.folders, multirun=False)
-            override = parsed[0]
-            key = override.key_or_group
-            if override.is_hydra_override() or key.partition(".")[0] in (
-                "sweep",
-                "seeds",
-                "hydra",
-            ):
-                return None
-            group = key in GROUPS or key == "name"  # the name is in the paths of the folders
-            self._overrides[line] = _CheckedOverride(
-                override,
-                group,
-                None if group else _path(override),
-                None if group else _value(override),
-            )
-        return self._overrides[line]
-
-    def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, Composed, bool]:
-        """Return the composition of the group choices: Hydra's tree, the plain values, and whether
-        they are free of interpolations.
-        """
-        if groups not in self._bases:
-            # a required key, such as the path of a file, may be among the values
-            base = compose(groups, self.dirs, complete=False)
-            tree = hydra_compose(to_hydra(parse_overrides(groups)), self.folders)
-            self._bases[groups] = tree, base, not _interpolates(tree)
-        return self._bases[groups]
-
-    def _applied(
-        self, tree: DictConfig, values: Sequence[_CheckedOverride], job: tuple[str, ...]
-    ) -> Composed:
-        """Let Hydra apply the overrides to a composed tree.
-
-        If Hydra refuses them, a full composition raises our error message.
-        """
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+        if any(map(_applies_to_sweep, checked)):
+            return self.compose_alone(job)
+        choices = self.choices(job)
+        base = self._base(choices)
+        tree = copy.copy(base.tree)
+        values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
+        if not all(_set(tree, override) for override in values):
+            return self.compose_alone(job)
+        if is_resolved(tree):
+            config = {key: tree[key] for key in base.composed.config}
+            sources = replace(base.composed.sources, overrides=job)
+            return replace(base.composed, config=config, sources=sources)
         from omegaconf import OmegaConf
 
-        job_tree = copy.deepcopy(tree)
-        try:
-            OmegaConf.set_struct(job_tree, True)
-            overrides = parse_overrides(to_hydra([override.parsed for override in values]))
-            ConfigLoaderImpl._apply_overrides_to_config(overrides, job_tree)
-            return resolve_tree(job_tree, job, self.folders)
-        except Exception:
-            return compose(job, self.dirs)
+        return resolve_tree(OmegaConf.create(tree), job, self.folders)
+
+    def compose_alone(self, job: Job) -> Composed:
+        """Return the configuration that Hydra composes of all overrides. Raises ConfigError."""
+        tree = compose_tree([self._check(line) for line in job], self.folders)
+        return resolve_tree(tree, job, self.folders)
+
+    def _check(self, line: str) -> Override:
+        if line not in self._checked:
+            (self._checked[line],) = parsed = parse_overrides([line])
+            check_overrides(parsed, self.folders, multirun=False)
+        return self._checked[line]
+
+    def _base(self, choices: Job) -> _Base:
+        if choices not in self._bases:
+            lines = (*choices, *self.fixed)
+            tree = compose_tree([self._check(line) for line in lines], self.folders)
+            # a required key, such as the path of a file, may be among the other overrides
+            composed = resolve_tree(tree, lines, self.folders, complete=False)
+            self._bases[choices] = _Base(composed, plain_tree(tree))
+        return self._bases[choices]
 
 
-def _path(override: Override) -> tuple[str, ...] | None:
-    """Return the keys that lead to a plain value.
+def _applies_to_sweep(override: Override) -> bool:
+    return override.is_hydra_override() or is_sweep_key(override)
 
-    None for additions, deletions and keys in brackets.
+
+def _set(tree: dict[str, Any], override: Override) -> bool:
+    """Set the value of an override in a plain tree whose nodes are shared with others.
+
+    Returns False for an override that only Hydra can apply or explain.
     """
-    special = (
-        override.is_add()
-        or override.is_force_add()
-        or override.is_delete()
-        or override.package is not None
-    )
-    return (
-        None if special or "[" in override.key_or_group else tuple(override.key_or_group.split("."))
-    )
-
-
-def _value(override: Override) -> object:
-    """Return the value if it is a number, a boolean, a string or a flat list of these without
-    interpolations; otherwise a marker, which is this function.
-    """
-    value = override.value()
-    items = value if isinstance(value, list) else [value]
-    plain = all(
-        item is None
-        or isinstance(item, (bool, int, float))
-        or (isinstance(item, str) and "${" not in item)
-        for item in items
-    )
-    return value if plain and value != "???" else _value
-
-
-def _patched(
-    config: Mapping[str, object], values: Sequence[_CheckedOverride]
-) -> dict[str, object] | None:
-    """Return the configuration with the values set; None if an override is not that simple."""
-    patched = {key: copy.copy(value) for key, value in config.items()}
-    for override in values:
-        if override.path is None or override.value is _value:
-            return None
-        node: object = patched
-        for key in override.path[:-1]:
-            node = node.get(key) if isinstance(node, dict) else None
-        if (
-            not isinstance(node, dict)
-            or len(override.path) > 2
-            or override.path[-1] not in node
-            or isinstance(node[override.path[-1]], dict)
-        ):
-            return None
-        node[override.path[-1]] = (
-            list(override.value) if isinstance(override.value, list) else override.value
-        )
-    return patched
-
-
-def _complete(config: Mapping[str, object]) -> bool:
-    """Return whether every required key has a value."""
-    return not any(
-        value == "???"
-        for node in config.values()
-        if isinstance(node, dict)
-        for value in node.values()
-    )
-
-
-def _interpolates(tree: DictConfig) -> bool:
-    """Return whether a value outside the nodes of Hydra and `sweep` is an interpolation."""
-    from omegaconf import OmegaConf
-
-    plain: Any = OmegaConf.to_container(tree, resolve=False)
-    return "${" in repr(
-        {key: value for key, value in plain.items() if key not in ("hydra", "sweep")}
-    )
+    *path, key = override.key_or_group.split(".")
+    for name in path:
+        if not isinstance(tree.get(name), dict):
+            return False
+        tree[name] = dict(tree[name])
+        tree = tree[name]
+    value, old = override.value(), tree.get(key)
+    if isinstance(value, dict) and isinstance(old, dict):
+        value = {**old, **value}
+    elif isinstance(old, dict):
+        return False
+    is_special = override.is_add() or override.is_delete() or override.package is not None
+    is_known = key in tree or override.is_force_add() or extends_mapping(override)
+    tree[key] = value
+    return is_known and not is_special and "[" not in override.key_or_group

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlplab.errors import ConfigError
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 HYDRA_VERSIONS = ((1, 3, 8), (1, 4))
@@ -38,6 +40,7 @@ class Composed:
     hydra.sweep.dir, relative to the working folder. `sweep` is the node of that name, which is
     excluded from a run's configuration. `is_sweep` is true if that node, hydra.mode=MULTIRUN or a
     cross-validation asks for several jobs. A stored configuration becomes `Composed(config)`.
+    `is_guarded` is true if code was refused in it already, before interpolations were resolved.
     """
 
     config: dict[str, Any]
@@ -46,6 +49,7 @@ class Composed:
     sources: Sources = field(default_factory=Sources)
     is_sweep: bool = False
     sweep: Sweep = field(default_factory=Sweep)
+    is_guarded: bool = False
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -65,13 +69,17 @@ def compose(
     folders = config_folders(dirs)
     parsed = parse_overrides(run_overrides)
     check_overrides(parsed, folders, multirun=False)
+    return resolve_tree(compose_tree(parsed, folders), tuple(overrides), folders, complete)
+
+
+def compose_tree(parsed: Sequence[Override], folders: Sequence[Path]) -> DictConfig:
+    """Return the tree that Hydra composes of checked overrides. Raises ConfigError."""
     try:
-        tree = hydra_compose(to_hydra(parsed), folders)
+        return hydra_compose(to_hydra(parsed), folders)
     except Exception as error:
         raise error_hints.explain_failure(
-            error, parsed, folders, lambda choices: _plain_tree(hydra_compose(choices, folders))
+            error, parsed, folders, lambda choices: plain_tree(hydra_compose(choices, folders))
         ) from error
-    return resolve_tree(tree, tuple(overrides), folders, complete)
 
 
 def split_search_path(
@@ -102,25 +110,31 @@ def split_search_path(
 
 
 def hydra_compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
-    """Return the tree that Hydra composes, including the node `hydra`.
+    """Return the tree that Hydra composes, including the node `hydra`."""
+    from hydra import compose as compose_config
+
+    with initialized(folders[0]):
+        return compose_config(
+            "config",
+            overrides=[*overrides, *hydra_search_path(folders)],
+            return_hydra_config=True,
+        )
+
+
+@contextmanager
+def initialized(folder: Path) -> Iterator[Any]:
+    """Initialize Hydra with a folder of configurations, and return its application.
 
     Hydra's global state is restored afterwards, also inside another Hydra application.
     """
-    from hydra import compose as compose_config
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     prepare()
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with initialize_config_dir(
-            config_dir=str(folders[0]), job_name="mlplab", version_base="1.3"
-        ):
-            return compose_config(
-                "config",
-                overrides=[*overrides, *hydra_search_path(folders)],
-                return_hydra_config=True,
-            )
+        with initialize_config_dir(config_dir=str(folder), job_name="mlplab", version_base="1.3"):
+            yield GlobalHydra.instance().hydra
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -182,7 +196,7 @@ def resolve_tree(
     """Check a composed tree and resolve it to plain values. Raises ConfigError."""
     from omegaconf import open_dict
 
-    raw = _plain_tree(tree)
+    raw = plain_tree(tree)
     hydra_node = raw.pop("hydra")
     security.refuse_code(raw)
     security.check_hydra(hydra_node)
@@ -195,14 +209,15 @@ def resolve_tree(
     with open_dict(tree):
         tree.name = raw["name"] = _name(raw, choices)
     config = _resolve(tree, list(raw), sources, complete)
-    security.refuse_code(config)
+    if not is_resolved(raw):
+        security.refuse_code(config)
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
     is_sweep = (
         sweep.has_several_jobs or getattr(mode, "name", mode) == "MULTIRUN" or all_folds(config)
     )
-    return Composed(config, run_dir, sweep_dir, sources, is_sweep, sweep)
+    return Composed(config, run_dir, sweep_dir, sources, is_sweep, sweep, is_guarded=True)
 
 
 def all_folds(config: Mapping[str, object]) -> bool:
@@ -249,7 +264,16 @@ def _name(raw: Mapping[str, object], choices: Mapping[str, object]) -> object:
     )
 
 
-def _plain_tree(tree: DictConfig) -> dict[str, Any]:
+def is_resolved(tree: Mapping[str, object]) -> bool:
+    """Return whether no value outside the nodes of Hydra and `sweep` is missing or refers to
+    another one.
+    """
+    text = repr({key: value for key, value in tree.items() if key not in ("hydra", "sweep")})
+    return "${" not in text and "???" not in text
+
+
+def plain_tree(tree: DictConfig) -> dict[str, Any]:
+    """Return the tree as plain dicts and lists, with its interpolations as text."""
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(tree, resolve=False)

@@ -8,13 +8,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.composition import compose, split_search_path
-from mlplab.config.overrides import check_overrides, is_sweep_key, parse_overrides
-from mlplab.config.root import GROUPS
-from mlplab.config.search_path import config_folders
+from mlplab.config.batch_compose import Composer, Job
+from mlplab.config.overrides import parse_overrides
 from mlplab.config.sweep_options import MAX_JOBS, Sweep
 from mlplab.config.yaml_render import defaults
 from mlplab.errors import ConfigError
@@ -23,81 +20,73 @@ from mlplab.validation import KFold
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-Job = tuple[str, ...]
 
-
-def expand(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> list[Job]:
+def expand(composer: Composer) -> list[Job]:
     """Return the overrides of every job; the last key varies fastest. Raises ConfigError.
 
     The grid of the command line is Hydra's; sweep.* of the composed configuration adds blocks,
     grid, pairs and seeds. Overrides of Hydra and of the node `sweep` are left out of the jobs. Jobs
     with the same overrides are merged.
     """
-    searched, dirs = split_search_path(overrides, config_dirs)
-    parsed = parse_overrides(searched)
-    check_overrides(parsed, config_folders(dirs), multirun=True)
-    run_overrides = [
-        override
-        for override in parsed
-        if not (override.is_hydra_override() or is_sweep_key(override))
-    ]
-    sweep_lines = [override.input_line or "" for override in parsed if is_sweep_key(override)]
-    has_seeds = any(override.key_or_group in ("seeds", "sweep.seeds") for override in parsed)
-    nodes: dict[Job, tuple[Sweep, dict[str, Any]]] = {}
+    has_seeds = any(
+        override.key_or_group in ("seeds", "sweep.seeds") for override in composer.parsed
+    )
     jobs: dict[Job, None] = {}
-    for line in _product(run_overrides):
-        choices = tuple(
-            override for override in line if override.lstrip("+").partition("=")[0] in GROUPS
-        )
-        if has_seeds:  # the first of the seeds is the seed
-            choices += tuple(override for override in line if override.startswith("seed="))
-        if choices not in nodes:
-            composed = compose([*choices, *sweep_lines], dirs, complete=False)
-            nodes[choices] = composed.sweep, composed.config
-        sweep, config = nodes[choices]
-        for job in _jobs(line, sweep, config["seed"], has_seeds):
-            jobs |= dict.fromkeys(_folds(job, config["validation"]))
+    for line in _product(composer.job_overrides):
+        base = composer.base(line)
+        seed = _seed(composer, line) if has_seeds else base.config["seed"]
+        for job in _jobs(composer, line, base.sweep, seed, has_seeds):
+            jobs |= dict.fromkeys(_folds(job, base.config["validation"]))
         if len(jobs) > MAX_JOBS:
             raise _too_many(len(jobs))
     return list(jobs)
 
 
-def _product(parsed: Sequence[Override]) -> list[Job]:
+def _seed(composer: Composer, line: Job) -> int | None:
+    """Return the first of the seeds, which is the seed of the line."""
+    for override in parse_overrides(line):
+        if override.key_or_group == "seed":
+            value = override.value()
+            return (
+                value
+                if value is None or isinstance(value, int)
+                else composer.compose(line).config["seed"]
+            )
+    seed: int | None = composer.base(line).config["seed"]
+    return seed
+
+
+def _product(overrides: Sequence[Override]) -> list[Job]:
     """Return the grid of the command line in Hydra's order and notation."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        axes[key] = list(_values(override, key))
+    size = math.prod(map(len, axes.values()))
+    if size > MAX_JOBS:
+        raise _too_many(size)
+    return list(itertools.product(*axes.values()))
 
-    sizes = []
-    for override in parsed:
-        if not override.is_sweep_override():
-            continue
-        if not override.is_discrete_sweep():
-            raise ConfigError(
-                f"`{override.input_line}` is an interval, which is not a list of values to train."
-                f" Give values: {override.key_or_group}=0.1,0.2 or"
-                f" {override.key_or_group}=range(1,5)."
-            )
-        sizes.append(
-            sum(1 for _ in itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+
+def _values(override: Override, key: str) -> Iterable[str]:
+    """Return one override for each value, at most MAX_JOBS + 1."""
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    if not override.is_discrete_sweep():
+        raise ConfigError(
+            f"`{override.input_line}` is an interval, which is not a list of values to train."
+            f" Give values: {override.key_or_group}=0.1,0.2 or"
+            f" {override.key_or_group}=range(1,5)."
         )
-        if not sizes[-1]:
-            raise ConfigError(
-                f"`{override.input_line}` has no values, so there is nothing to train."
-            )
-    if math.prod(sizes) > MAX_JOBS:
-        raise _too_many(math.prod(sizes))
-    lines = {
-        override.get_key_element(): override.input_line or ""
-        for override in parsed
-        if not override.is_sweep_override()
-    }
-    split = BasicSweeper.split_arguments(list(parsed), None)[0]
-    return [
-        tuple(lines.get(override.partition("=")[0], override) for override in line)
-        for line in split
-    ]
+    values = list(itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+    if not values:
+        raise ConfigError(f"`{override.input_line}` has no values, so there is nothing to train.")
+    return [f"{key}={value}" for value in values]
 
 
-def _jobs(line: Job, sweep: Sweep, seed: int | None, has_seeds: bool) -> Iterable[Job]:
+def _jobs(
+    composer: Composer, line: Job, sweep: Sweep, seed: int | None, has_seeds: bool
+) -> Iterable[Job]:
     """Yield the jobs of one line of the command line's grid."""
     line_keys = {override.lstrip("+").partition("=")[0] for override in line}
     grids = (sweep.grid, sweep.zip, *sweep.blocks)
@@ -109,14 +98,18 @@ def _jobs(line: Job, sweep: Sweep, seed: int | None, has_seeds: bool) -> Iterabl
     ):
         line = tuple(override for override in line if not override.startswith("seed="))
         seeds = [(f"seed={(seed or 0) + i}",) for i in range(sweep.seeds)]
-    pairs = _pairs({key: values for key, values in sweep.zip.items() if key not in line_keys})
+    pairs = _pairs(
+        composer, {key: values for key, values in sweep.zip.items() if key not in line_keys}
+    )
     for block in sweep.blocks or [{}]:
         merged = {
             **block,
             **{key: values for key, values in sweep.grid.items() if key not in block},
         }
         axes = [
-            _key_overrides(key, values) for key, values in merged.items() if key not in line_keys
+            _key_overrides(composer, key, values)
+            for key, values in merged.items()
+            if key not in line_keys
         ]
         size = math.prod([*map(len, axes), len(pairs), len(seeds)])
         if size > MAX_JOBS:
@@ -148,9 +141,9 @@ def _folds(job: Job, node: object) -> Iterable[Job]:
     return [(*line, f"validation.fold={fold}") for fold in range(num_networks)]
 
 
-def _pairs(lists: Mapping[str, object]) -> list[Job]:
+def _pairs(composer: Composer, lists: Mapping[str, object]) -> list[Job]:
     """Return pairs such as [("a=1", "b=x"), ("a=2", "b=y")]; one empty pair without lists."""
-    columns = {key: _key_overrides(key, values) for key, values in lists.items()}
+    columns = {key: _key_overrides(composer, key, values) for key, values in lists.items()}
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
@@ -160,13 +153,10 @@ def _pairs(lists: Mapping[str, object]) -> list[Job]:
     return list(zip(*columns.values(), strict=True)) if columns else [()]
 
 
-def _key_overrides(key: str, values: object) -> list[str]:
+def _key_overrides(composer: Composer, key: str, values: object) -> list[str]:
     """Return one override per value of a YAML list or of a string in Hydra's sweep syntax."""
     if isinstance(values, str):
-        override = parse_overrides([f"{key}={values}"])[0]
-        if not override.is_sweep_override():
-            return [f"{key}={values}"]
-        return [one for line in _product([override]) for one in line]
+        return [line for (line,) in _product(composer.parse([f"{key}={values}"]))]
     assert isinstance(values, (list, tuple))
     return [f"{key}={override_value(value)}" for value in values]
 

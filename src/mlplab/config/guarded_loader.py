@@ -1,5 +1,5 @@
-"""A loader for Hydra that checks each configuration of a sweep before Hydra acts on it, in this
-process and in the workers of a launcher.
+"""A guard for Hydra's loader that checks each configuration of a sweep before Hydra acts on it, in
+this process and in the workers of a launcher.
 
 A sweep may compose user files that set up logging or environment variables, which Hydra would apply
 before a job starts.
@@ -7,44 +7,48 @@ before a job starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_search_path import ConfigSearchPath
-from omegaconf import DictConfig, OmegaConf
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mlplab.config import security
+from mlplab.config.composition import plain_tree
 from mlplab.config.overrides import check_hydra_override, parse_overrides
 
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
 
-class GuardedLoader(ConfigLoaderImpl):
-    """Raises ConfigError for unsafe configurations and overrides.
+
+def guard(loader: ConfigLoader, trusted: Sequence[str]) -> None:
+    """Make the loader raise ConfigError for unsafe configurations and overrides.
 
     The overrides in `trusted`, which mlplab adds itself, are not checked.
     """
+    load = partial(_load, partial(type(loader).load_configuration, loader), tuple(trusted))
+    loader.load_configuration = load  # type: ignore[method-assign]
 
-    def __init__(self, config_search_path: ConfigSearchPath, trusted: Sequence[str]) -> None:
-        super().__init__(config_search_path)
-        self.trusted = tuple(trusted)
 
-    def load_configuration(
-        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
-    ) -> DictConfig:
-        """Return the composed tree after checking it. Raises ConfigError."""
-        hydra_overrides = [
-            override
-            for override in parse_overrides(line for line in overrides if line not in self.trusted)
-            if override.is_hydra_override()
-        ]
-        for override in hydra_overrides:
-            check_hydra_override(override.key_or_group, override.input_line or "")
-        tree = super().load_configuration(config_name, overrides, *args, **kwargs)
-        plain: Any = OmegaConf.to_container(tree, resolve=False)
-        node = plain.pop("hydra")
-        security.check_hydra(node)
-        security.refuse_unsafe_launcher_values(
-            node, [override.key_or_group for override in hydra_overrides]
-        )
-        security.refuse_code(plain)
-        return tree
+def _load(
+    load: Callable[..., DictConfig],
+    trusted: tuple[str, ...],
+    config_name: str | None,
+    overrides: list[str],
+    *args: Any,
+    **kwargs: Any,
+) -> DictConfig:
+    hydra_overrides = [
+        override
+        for override in parse_overrides(line for line in overrides if line not in trusted)
+        if override.is_hydra_override()
+    ]
+    for override in hydra_overrides:
+        check_hydra_override(override.key_or_group, override.input_line or "")
+    tree = load(config_name, overrides, *args, **kwargs)
+    plain = plain_tree(tree)
+    node = plain.pop("hydra")
+    security.check_hydra(node)
+    keys = [override.key_or_group for override in hydra_overrides]
+    security.refuse_unsafe_launcher_values(node, keys)
+    security.refuse_code(plain)
+    return tree

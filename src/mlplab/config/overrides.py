@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,34 @@ HYDRA_KEYS = (
 
 def parse_overrides(lines: Iterable[str]) -> list[Override]:
     """Parse overrides with Hydra's grammar. Raises ConfigError with advice for an invalid one."""
+    return [_parse(line) for line in lines]
+
+
+@lru_cache(maxsize=1 << 16)
+def _parse(line: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
-    parsed = []
-    for line in lines:
-        try:
-            parsed += parser.parse_overrides([line])
-        except HydraException as error:
-            raise _unreadable(line) from error
-    return parsed
+    try:
+        return OverridesParser.create().parse_overrides([line])[0]
+    except HydraException as error:
+        raise _unreadable(line) from error
+
+
+def expand_glob(override: Override, folders: Sequence[Path]) -> Override:
+    """Return the override with the choices that its glob matches, or unchanged without a glob.
+
+    Hydra could list them only from its own search path, which lacks the user's folders.
+    """
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, ValueType
+
+    group, value = override.key_or_group, override.value()
+    if not isinstance(value, Glob):
+        return override
+    names: Any = value.filter(catalog.choice_names(group, folders) if group in GROUPS else [])
+    choices, package = ChoiceSweep(list=names), override.package
+    kind = ValueType.CHOICE_SWEEP
+    return Override(override.type, group, kind, choices, package, override.input_line)
 
 
 def check_overrides(overrides: Sequence[Override], folders: Sequence[Path], multirun: bool) -> None:
@@ -96,17 +114,18 @@ def to_hydra(overrides: Iterable[Override]) -> list[str]:
     for override in overrides:
         line = override.input_line or ""
         line = f"sweep.{line}" if override.key_or_group == "seeds" else line
-        plain = not (
-            override.is_add()
-            or override.is_force_add()
-            or override.is_delete()
-            or override.is_hydra_override()
-        )
-        inner = override.key_or_group.count(".") > 1 or (
-            not override.is_sweep_override() and isinstance(override.value(), dict)
-        )
-        lines.append("++" + line if plain and inner and "." in override.key_or_group else line)
+        lines.append("++" + line if extends_mapping(override) else line)
     return lines
+
+
+def extends_mapping(override: Override) -> bool:
+    """Return whether an override without + sets a mapping, or a key inside one."""
+    special = override.is_add() or override.is_force_add() or override.is_delete()
+    return (
+        not (special or override.is_hydra_override())
+        and "." in override.key_or_group
+        and (override.key_or_group.count(".") > 1 or isinstance(override.value(), dict))
+    )
 
 
 def is_sweep_key(override: Override) -> bool:

@@ -27,7 +27,7 @@ def settings_of_folder(folder: Path) -> Settings:
     They are checked like overrides, because anyone may have written the file. The device of the run
     need not be available.
     """
-    return build(Composed(stored_config(folder)), trains=False)
+    return build(Composed(stored_config(folder), is_guarded=True), trains=False)
 
 
 def stored_config(folder: Path) -> dict[str, object]:

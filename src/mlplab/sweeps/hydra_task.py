@@ -1,10 +1,7 @@
-"""Entry points of Hydra's multirun: the task with the jobs of a command line, the sweep over them,
-and the launch of a batch of jobs.
-"""
+"""Sweeps with a launcher or sweeper of another package, which run through Hydra's multirun."""
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Sequence
@@ -12,133 +9,103 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.config import plugins
-from mlplab.config.batch_compose import build_many, compose_many
 from mlplab.config.builder import build
-from mlplab.config.composition import compose, resolve_tree, split_search_path
-from mlplab.config.expand import expand
+from mlplab.config.composition import compose, hydra_search_path, initialized
+from mlplab.config.guarded_loader import guard
 from mlplab.config.overrides import parse_overrides, to_hydra
-from mlplab.config.search_path import config_folders
 from mlplab.errors import ConfigError
-from mlplab.extras import require
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.plan.plan import Options, job_hash
-from mlplab.sweeps.report import results as reporting
+from mlplab.sweeps.plan.plan import job_hash
+from mlplab.sweeps.report.results import JobResult, Results
+from mlplab.sweeps.request import SweepRequest
 from mlplab.sweeps.run_sweep import Sweep
+from mlplab.terminal.output import note
+from mlplab.validation import KFold
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
-    from pandas import DataFrame
 
     from mlplab.settings import Settings
-    from mlplab.training import Callback
 
-LAUNCHER = "MlplabLauncher"
+NAME = "mlplab"
+"""The choice of hydra/launcher and hydra/sweeper that needs no multirun of Hydra."""
+
+FAILED = float("nan")
 
 
-def to_frame(
-    overrides: Sequence[str],
-    folder: Path | None,
-    quiet: bool,
-    callbacks: Sequence[Callback] = (),
-) -> DataFrame:
-    """Train the sweep of these overrides and return its results as a table, without going through
-    Hydra's launchers. Raises KeyboardInterrupt if the sweep was interrupted.
+def is_needed(request: SweepRequest) -> bool:
+    """Return whether the launcher or the sweeper is not mlplab's."""
+    choices = request.first.sources.choices
+    return any(choices.get(f"hydra/{kind}") != NAME for kind in ("launcher", "sweeper"))
+
+
+def run(request: SweepRequest, folder: Path) -> Sweep:
+    """Run a sweep through Hydra's multirun, whose launcher may start jobs one by one, perhaps in
+    other processes and from other folders.
+
+    Every configuration that Hydra composes, those of jobs included, is checked before it is used.
     """
-    # before hours of training
-    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
-    overrides, dirs = split_search_path(overrides, ())
-    task = Task(overrides, dirs, (), quiet)
-    run_sweep.check_callbacks(task.options, callbacks)
-    sweep_dir = folder or Path(str(task.first.sweep_dir))
-    plan = run_sweep.write_sweep_plan(
-        sweep_dir, task.settings(task.jobs), task.options, task.overrides
+    task = Task(request, folder)
+    composer = request.composer
+    quoted = os.path.abspath(folder).replace("\\", "\\\\").replace("'", "\\'")
+    search_path = hydra_search_path(composer.folders)
+    overrides = to_hydra(
+        override
+        for override in parse_overrides(composer.overrides)
+        if override.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     )
-    ended = run_sweep.train(plan, sweep_dir, quiet, callbacks)
-    if ended.status == "interrupted":
-        raise KeyboardInterrupt
-    table = reporting.to_frame(ended.results)
-    table.attrs["folder"] = str(sweep_dir)
-    return table
+    fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path]
+    with initialized(composer.folders[0]) as hydra:
+        guard(hydra.config_loader, search_path)
+        try:
+            hydra.multirun(config_name="config", task_function=task, overrides=[*overrides, *fixed])
+        except KeyboardInterrupt:
+            if task.ended is None:
+                raise
+        except ConfigError:
+            raise
+        # one of the launcher's processes died, or the cluster accepts no jobs
+        except Exception as error:
+            if task.ended is None:
+                raise
+            note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
+    return task.ended or run_sweep.plan_from_existing(
+        request.settings, folder, request.options, composer.overrides
+    )
 
 
 class Task:
-    """The jobs of a command line, composed and checked. For launchers that start jobs one by one it
-    is also the function that trains one job.
+    """A sweep as Hydra runs it, and the function that trains one job for its launchers."""
 
-    Raises ConfigError if anything is wrong with any job.
-    """
-
-    def __init__(
-        self,
-        overrides: Sequence[str],
-        dirs: Sequence[str | Path],
-        plugin_files: Sequence[str],
-        quiet: bool = False,
-    ) -> None:
-        self.overrides, self.dirs, self.plugin_files, self.quiet = (
-            tuple(overrides),
-            tuple(dirs),
-            tuple(plugin_files),
-            quiet,
-        )
-        self.where, self.cwd = tuple(config_folders(dirs)), os.getcwd()
-        self.jobs = expand(self.overrides, self.dirs)
-        composed = compose_many(self.jobs, self.dirs)
-        # overrides of the sweep, not of a job
-        sweep_overrides = [
-            override
-            for override in self.overrides
-            if override.lstrip("+~").startswith(("hydra.", "hydra/", "sweep.", "seeds="))
-        ]
-        self.first = compose([*self.jobs[0], *sweep_overrides], self.dirs)
-        self.options = Options.of(self.first.sweep)
-        self._settings = dict(zip(self.jobs, build_many(composed), strict=True))
+    def __init__(self, request: SweepRequest, folder: Path) -> None:
+        self.request: SweepRequest | None = request
+        self.folder, self.cwd = folder, os.getcwd()
+        self.dirs, self.plugin_files = request.composer.dirs, request.plugin_files
+        self.metric = request.options.metric
         self.ended: Sweep | None = None
 
-    @property
-    def foreign_launcher(self) -> bool:
-        """Whether the launcher is not mlplab's: such a launcher starts jobs one by one, perhaps in
-        other processes and from other folders.
-        """
-        return self.first.sources.choices.get("hydra/launcher") != "mlplab"
-
-    def settings(self, jobs: Sequence[Sequence[str]]) -> list[Settings]:
-        """The settings of jobs given by their overrides: those of the command line, or ones that
-        another sweeper has generated.
-        """
-        new = [tuple(job) for job in jobs if tuple(job) not in self._settings]
-        self._settings |= dict(zip(new, build_many(compose_many(new, self.dirs)), strict=True))
-        return [self._settings[tuple(job)] for job in jobs]
-
     def __getstate__(self) -> dict[str, object]:
-        """State for other processes, which a launcher may start for jobs: without the settings of
-        all jobs.
-        """
-        return {**self.__dict__, "_settings": {}, "jobs": [], "first": None, "ended": None}
+        """State for other processes, which a launcher may start for jobs: without all jobs."""
+        return {**self.__dict__, "request": None, "ended": None}
 
     def __call__(self, config: DictConfig) -> float:
-        """Train the job of a Hydra configuration. Always returns nan, since results are read from
-        the job's folder. Raises KeyboardInterrupt if the job was interrupted.
+        """Train the job of a Hydra configuration and return the metric that ranks configurations,
+        nan if the job failed.
+
+        Raises KeyboardInterrupt if the job was interrupted.
         """
         from hydra.core.hydra_config import HydraConfig
-        from omegaconf import open_dict
 
         os.chdir(self.cwd)  # a launcher may have started this process in another folder
         plugins.load(self.plugin_files)
         node = HydraConfig.get()
-        tree = copy.deepcopy(config)
-        with open_dict(tree):
-            tree.hydra = copy.deepcopy(node)
-        overrides = tuple(str(override) for override in node.overrides.task)
-        status, value = self._train(
-            build(resolve_tree(tree, overrides, self.where)),
-            Path(os.path.relpath(node.runtime.output_dir)),
-        )
-        if not self.quiet:
-            print(f"job {node.job.num}: {status}  {' '.join(overrides)}", flush=True)
+        overrides = [str(override) for override in node.overrides.task]
+        settings = build(compose(overrides, self.dirs))
+        status, value = self._train(settings, Path(os.path.relpath(node.runtime.output_dir)))
+        print(f"job {node.job.num}: {status}  {' '.join(overrides)}", flush=True)
         if status == "interrupted":
             raise KeyboardInterrupt
         return value
@@ -152,44 +119,40 @@ class Task:
             print(
                 f"mlplab: {' '.join(f'{type(error).__name__}: {error}'.split())}", file=sys.stderr
             )
-            return "failed", float("nan")
-        return run.status, float("nan")
+            return "failed", FAILED
+        folds = settings.validation.folds if isinstance(settings.validation, KFold) else None
+        job = JobResult(
+            0, run.status, "", {}, run.metrics, settings.overrides, folder, {"folds": folds}
+        )
+        headline = Results(settings.name, folder, [job], self.metric).headline
+        return run.status, run.metrics.get(headline, FAILED)
 
 
-def sweep(task: object, config: DictConfig, launcher: Launcher) -> Sequence[JobReturn]:
-    """Run all jobs of the command line with any launcher, writing the plan before them and the
-    reports after them.
+def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
+    """Run all jobs of the command line with a launcher of another package, writing the plan before
+    them and the reports after them.
 
-    Raises ConfigError if the folder already contains a sweep that this launcher would not resume.
+    Raises ConfigError if the folder already contains a sweep.
     """
-    mlplab_task = _require_task(task)
-    if type(launcher).__name__ == LAUNCHER:
-        return launcher.launch(mlplab_task.jobs, initial_job_idx=0)
-    folder = Path(str(mlplab_task.first.sweep_dir))
+    mlplab_task, request = _require_task(task)
+    folder = mlplab_task.folder
     if (folder / "plan.yaml").exists():
         raise ConfigError(
             f"{folder} already contains a sweep, and this launcher would train every job again."
             f" `mlplab resume {folder}` finishes it."
         )
-    plan = run_sweep.write_sweep_plan(
-        folder,
-        mlplab_task.settings(mlplab_task.jobs),
-        mlplab_task.options,
-        mlplab_task.overrides,
-        mlplab_task.plugin_files,
-    )
-    seeds = [
-        f"seed={job.settings.seed}" if mlplab_task.first.config["seed"] is None else ""
-        for job in plan.jobs
-    ]
-    parsed = [
-        to_hydra(parse_overrides([*job.overrides, *filter(None, [seed])]))
+    plan = request.write_plan(folder)
+    # a drawn seed must be that of the plan
+    draws_seeds = request.first.config["seed"] is None
+    seeds = [[f"seed={job.settings.seed}"] if draws_seeds else [] for job in plan.jobs]
+    jobs = [
+        to_hydra(parse_overrides([*job.overrides, *seed]))
         for job, seed in zip(plan.jobs, seeds, strict=True)
     ]
     _fix_ray_config(launcher)
     try:
         with environment(SAFE_PATH):  # for the processes that the launcher starts
-            return launcher.launch(parsed, initial_job_idx=0)
+            return launcher.launch(jobs, initial_job_idx=0)
     except KeyboardInterrupt:
         mlplab_task.ended = run_sweep.write_reports(plan, folder, interrupted=True)
         raise
@@ -212,47 +175,45 @@ def _fix_ray_config(launcher: object) -> None:
             ray_config.init.setdefault("object_store_memory", None)
 
 
-def launch(
-    task: object, config: DictConfig, jobs: Sequence[Sequence[str]], first: int
-) -> Sequence[JobReturn]:
-    """Train these jobs as populations and return their results in order; the return value of each
-    is the metric that ranks configurations, nan if the job failed.
+def launch(task: object, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+    """Train jobs of a sweeper of another package as populations and return their results in order;
+    the return value of each is the metric that ranks configurations, nan if the job failed.
 
     A sweeper may call this again with more jobs (`first` > 0), which are added to the same folder.
     Raises KeyboardInterrupt if the sweep was interrupted.
     """
     from hydra.core.utils import JobReturn, JobStatus
 
-    mlplab_task = _require_task(task)
-    folder = Path(str(config.hydra.sweep.dir))
-    settings = mlplab_task.settings(jobs)
+    mlplab_task, request = _require_task(task)
+    folder = mlplab_task.folder
+    settings = [build(request.composer.compose(tuple(job))) for job in jobs]
     plan = run_sweep.write_sweep_plan(
         folder,
         settings,
-        mlplab_task.options,
-        mlplab_task.overrides,
-        mlplab_task.plugin_files,
+        request.options,
+        request.composer.overrides,
+        request.plugin_files,
         extend=first > 0,
     )
-    mlplab_task.ended = run_sweep.train(plan, folder, mlplab_task.quiet)
+    mlplab_task.ended = run_sweep.train(plan, folder)
     if mlplab_task.ended.status == "interrupted":
         raise KeyboardInterrupt
     results = mlplab_task.ended.results
     values = {
-        job.hash: result.metrics.get(results.headline, float("nan"))
+        job.hash: result.metrics.get(results.headline, FAILED)
         for job, result in zip(plan.jobs, results.jobs, strict=True)
     }
     returned = []
     for overrides, s in zip(jobs, settings, strict=True):
         job_return = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-        job_return.return_value = values.get(job_hash(s), float("nan"))
+        job_return.return_value = values.get(job_hash(s), FAILED)
         returned.append(job_return)
     return returned
 
 
-def _require_task(task: object) -> Task:
-    if isinstance(task, Task):
-        return task
+def _require_task(task: object) -> tuple[Task, SweepRequest]:
+    if isinstance(task, Task) and task.request is not None:
+        return task, task.request
     raise ConfigError(
         "hydra/launcher=mlplab and hydra/sweeper=mlplab train only configurations of mlplab; use"
         " hydra/launcher=basic for another application."

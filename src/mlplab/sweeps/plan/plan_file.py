@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.batch_compose import build_many
+from mlplab.config.builder import build
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
@@ -162,15 +162,15 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
-    settings = build_many(
-        [
+    settings = [
+        build(
             Composed(
                 _apply_changes(raw["bases"][line["base"]], line["set"]),
                 sources=Sources(tuple(map(str, line["overrides"]))),
             )
-            for line in raw["jobs"]
-        ]
-    )
+        )
+        for line in raw["jobs"]
+    ]
     jobs = tuple(
         Job(int(line["job"]), str(line["hash"]), s)
         for line, s in zip(raw["jobs"], settings, strict=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mlplab.config.batch_compose import Composer, build_many
-from mlplab.config.composition import compose
-from mlplab.config.overrides import check_overrides, is_sweep_key, parse_overrides
-from mlplab.config.search_path import config_folders
+from mlplab.config.batch_compose import Composer
+from mlplab.config.builder import build
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
 from mlplab.settings import Settings
@@ -33,55 +30,30 @@ FACTS = ("num_parameters", "steps", "epochs", "seconds")
 
 
 class Search:
-    """The search that a command line requests; Hydra's multirun passes it to its sweeper as task.
+    """The search that a command line requests.
 
     Raises ConfigError for an invalid search, MissingExtraError without Optuna.
     """
 
     def __init__(
-        self,
-        overrides: Sequence[str],
-        dirs: Sequence[str | Path],
-        plugin_files: Sequence[str],
-        quiet: bool = False,
+        self, composer: Composer, plugin_files: Sequence[str] = (), quiet: bool = False
     ) -> None:
         require_optuna()
-        self.overrides, self.dirs, self.plugin_files, self.quiet = (
-            tuple(overrides),
-            tuple(dirs),
-            tuple(plugin_files),
-            quiet,
-        )
-        self.where = tuple(config_folders(dirs))
-        parsed = parse_overrides(self.overrides)
-        check_overrides(parsed, self.where, multirun=True)
-        config_overrides = [
-            override
-            for override in parsed
-            if not override.is_hydra_override() and not is_sweep_key(override)
-        ]
+        self.composer, self.plugin_files, self.quiet = composer, tuple(plugin_files), quiet
+        self.overrides = composer.overrides
         self.base = tuple(
             override.input_line or ""
-            for override in config_overrides
+            for override in composer.job_overrides
             if not override.is_sweep_override()
         )
-        sweep_lines = [
-            override.input_line or ""
-            for override in parsed
-            if is_sweep_key(override) or override.is_hydra_override()
-        ]
-        self.first = compose(
-            [*self.base, *(line for line in sweep_lines if not line.startswith("hydra/sweeper="))],
-            self.dirs,
-        )
+        self.first = composer.compose_alone((*self.base, *composer.fixed))
         self.sweep = self.first.sweep
         require_optuna(self.sweep.sampler)
         engines.need(self.sweep.engine)
-        self.space = dimensions(config_overrides, self.sweep.space)
+        self.space = dimensions(composer.job_overrides, self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.ended: Sweep | None = None
-        self.composer = Composer(list(dirs))
         base = self.settings([{}])[0]
         self.length = base.training.epochs
         self.objectives = _objectives(self.sweep, base)
@@ -120,9 +92,10 @@ class Search:
 
         Empty parameters give the settings of the base configuration.
         """
-        return build_many(
-            [self.composer.compose((*self.base, *trial_overrides(values))) for values in params]
-        )
+        return [
+            build(self.composer.compose((*self.base, *trial_overrides(values))))
+            for values in params
+        ]
 
     def rungs(self, number: int, training: Training) -> Rungs:
         """Return the rungs at which trial `number` with this training is compared with others.

@@ -7,12 +7,9 @@ trained, or read from its job folder, when the search resumes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mlplab.config.composition import compose, split_search_path
-from mlplab.errors import ConfigError
+from mlplab.config.batch_compose import Composer
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
 from mlplab.io.reading import reading
@@ -25,29 +22,7 @@ from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 FILE = "search.yaml"
-
-
-def is_search(overrides: Sequence[str], dirs: Sequence[str | Path]) -> bool:
-    """Return whether the overrides, or the experiment they choose, request a search.
-
-    The sweeper mlplab_search or a number of trials requests one.
-    """
-    values = {line.lstrip("+").partition("=")[0]: line.partition("=")[2] for line in overrides}
-    if values.get("hydra/sweeper") == "mlplab_search" or "sweep.trials" in values:
-        return (
-            values.get("hydra/sweeper", "mlplab_search") == "mlplab_search"
-            and values.get("sweep.trials") != "null"
-        )
-    if "experiment" not in values or "," in values["experiment"]:
-        return False
-    return (
-        compose([f"experiment={values['experiment']}"], dirs, complete=False).sweep.trials
-        is not None
-    )
 
 
 def run_search(search: Search, folder: Path) -> Sweep:
@@ -64,7 +39,7 @@ def run_search(search: Search, folder: Path) -> Sweep:
                 folder / FILE,
                 {
                     "typed": list(search.overrides),
-                    "dirs": [str(Path(folder).resolve()) for folder in search.dirs],
+                    "dirs": [str(Path(folder).resolve()) for folder in search.composer.dirs],
                     "plugins": list(search.plugin_files),
                 },
             )
@@ -83,19 +58,6 @@ def open_study(search: Search, folder: Path) -> Study:
         search.sweep.sampler,
         int(search.first.config.get("seed") or 0),
     )
-
-
-def sweep(task: object, config: DictConfig) -> list[object]:
-    """Run the search; Hydra's sweeper calls this. Raises KeyboardInterrupt if interrupted."""
-    if not isinstance(task, Search):
-        raise ConfigError(
-            "hydra/sweeper=mlplab_search trains only configurations of mlplab; another application"
-            " needs a different sweeper."
-        )
-    run_search(task, Path(str(config.hydra.sweep.dir)))
-    if task.ended is not None and task.ended.status == "interrupted":
-        raise KeyboardInterrupt
-    return []
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
@@ -130,4 +92,4 @@ def read_search(folder: Path, quiet: bool = False) -> Search:
         lines, dirs, plugin_files = (
             [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")
         )
-    return Search(*split_search_path(lines, dirs), plugin_files, quiet)
+    return Search(Composer(lines, dirs), plugin_files, quiet)
