@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "fitting": TRAINING | {"config"},
     "sklearn_base": {"finite", "fitting"},
     "sklearn": {"fitting", "sklearn_base"},
-    "__init__": {"config", "runs", "experiment", "sweeps"},
+    "__init__": {"config", "data.tabular", "runs", "experiment", "sweeps"},
     "cli": {"errors", "config"},
     "export": RUN | {"cli"},
     "commands": (

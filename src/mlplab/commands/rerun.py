@@ -76,10 +76,8 @@ def stored_settings(folder: Path, changes: Sequence[str]) -> Settings:
 
     Their overrides are those of the original run, followed by the changes.
     """
-    from mlplab.config.builder import build
-    from mlplab.config.edit_stored import apply_overrides
-    from mlplab.config.stored import stored_config
+    from mlplab.config import settings_of_folder
     from mlplab.runs.run_index import user_overrides
 
-    settings = build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))
+    settings = settings_of_folder(folder, changes, trains=True)
     return dataclasses.replace(settings, overrides=(*user_overrides(folder), *changes))

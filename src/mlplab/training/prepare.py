@@ -49,7 +49,7 @@ class DataCache:
         key = repr(
             (
                 type(settings.dataset),
-                dataclasses.astuple(settings.dataset),
+                settings.dataset,
                 seed,
                 settings.loss.original_units,
                 fold_spec,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,9 @@ def parse_csv(path: Path, dialect: SniffResult, compressed: bool) -> pd.DataFram
 
 def release_unused_memory() -> None:
     """Return the unused memory of pyarrow's allocator to the operating system."""
-    import pyarrow
-
-    pyarrow.default_memory_pool().release_unused()
+    # a data frame that was passed from Python may come without pyarrow
+    if pyarrow := sys.modules.get("pyarrow"):
+        pyarrow.default_memory_pool().release_unused()
 
 
 def arrow_module(module: str) -> Any:

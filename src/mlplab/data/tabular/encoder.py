@@ -143,7 +143,8 @@ class ColumnEncoder:
         missing = values.isna().to_numpy()
         if missing.any() and MISSING_CATEGORY not in self.categories and self.fill is None:
             raise DataError(missing_cells_message(self.name, missing, source))
-        strings = values.map(category_text, na_action="ignore").fillna(MISSING_CATEGORY)
+        cells = values.astype(object)  # a categorical column does not take further categories
+        strings = cells.map(category_text, na_action="ignore").fillna(MISSING_CATEGORY)
         code_N = (
             strings.map({category: i for i, category in enumerate(self.categories)})
             .fillna(len(self.categories))

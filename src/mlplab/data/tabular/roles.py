@@ -86,15 +86,21 @@ def weights(frame: pd.DataFrame, name: str | None, source: str) -> Floats | None
     import pandas as pd
 
     numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(numbers) | (numbers < 0)
-    if wrong.any() or not numbers.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{source}, weight column '{name}', row {row + 1}: '{frame[name].iloc[row]}' is not a"
-            f" valid weight; {int(wrong.sum())} such cell(s). Weights are numbers >= 0 that are not"
-            " all 0."
-        )
+    check_weights(numbers, frame[name].to_numpy(), f"{source}, weight column '{name}'")
     return np.asarray(numbers, np.float64)
+
+
+def check_weights(weights_N: Floats, cells_N: np.ndarray, where: str) -> None:
+    """Raise DataError, which shows the cell, if a weight is not finite or is negative, or all are
+    zero.
+    """
+    wrong_N = ~np.isfinite(weights_N) | (weights_N < 0)
+    if wrong_N.any() or not weights_N.any():
+        row = int(wrong_N.argmax())
+        raise DataError(
+            f"{where}, row {row + 1}: '{cells_N[row]}' is not a valid weight;"
+            f" {int(wrong_N.sum())} such cell(s). Weights are numbers >= 0 that are not all 0."
+        )
 
 
 def split_from_column(values: pd.Series, source: str) -> dict[str, Ints]:
