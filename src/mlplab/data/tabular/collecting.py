@@ -5,6 +5,7 @@ Shapes: N rows, F features, T targets.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,10 +187,12 @@ def _stored(values: Any, where: str) -> StoredColumn:
 def _numeric(features: np.ndarray) -> np.ndarray:
     """The features [N, F] as numbers. An array of objects may hold numbers, and None."""
     x_NF = features[:, None] if features.ndim == 1 else features
-    try:
-        return numbers(x_NF.astype(np.float64) if x_NF.dtype == object else x_NF)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"X is an array of type {features.dtype} with cells that are not numbers. Pass numbers,"
-            " or a pandas data frame, whose columns may also be text, categories and dates."
-        ) from None
+    if x_NF.dtype == object and not any(isinstance(cell, (str, bytes)) for cell in x_NF.flat):
+        with contextlib.suppress(TypeError, ValueError):
+            return x_NF.astype(np.float64)
+    elif x_NF.dtype.kind in "biuf":
+        return numbers(x_NF)
+    raise DataError(
+        f"X is an array of type {features.dtype} with cells that are not numbers. Pass numbers, or"
+        " a pandas data frame, whose columns may also be text, categories and dates."
+    )

@@ -122,9 +122,9 @@ def store_series(values: pd.Series, where: str) -> StoredColumn:
     if types.is_complex_dtype(values.dtype):
         raise _unsupported(where, values.dtype)
     if types.is_numeric_dtype(values.dtype):
-        if missing.any():
-            return StoredColumn(NUMBER, numbers(values.to_numpy(np.float64, na_value=np.nan)))
-        return StoredColumn(NUMBER, numbers(np.asarray(values.to_numpy())))
+        has_gaps = missing.any() and not isinstance(values.dtype, np.dtype)
+        cells = values.to_numpy(np.float64, na_value=np.nan) if has_gaps else values.to_numpy()
+        return StoredColumn(NUMBER, numbers(np.asarray(cells)))
     if types.is_datetime64_any_dtype(values.dtype):
         return store_array(values.dt.tz_localize(None).to_numpy("datetime64[us]"), where)
     return _store_cells(values.astype(object).where(~missing, None).tolist(), where)
@@ -139,12 +139,15 @@ def numbers(values: np.ndarray) -> np.ndarray:
 
 def _store_cells(cells: Sequence[Any], where: str) -> StoredColumn:
     present = [cell for cell in cells if not _is_empty(cell)]
+    first_of_type: dict[type, Any] = {}
+    for cell in present:
+        first_of_type.setdefault(type(cell), cell)
     first_of_kind: dict[str, Any] = {}
-    for cell in {type(cell): cell for cell in reversed(present)}.values():
+    for cell in first_of_type.values():
         kind = next((kind for kind, types in _KIND_OF_TYPE if isinstance(cell, types)), None)
         if kind is None:
             raise _unsupported(where, type(cell).__name__)
-        first_of_kind[kind] = cell
+        first_of_kind.setdefault(kind, cell)
     if len(first_of_kind) > 1:
         examples = " and ".join(f"{cell!r} ({kind})" for kind, cell in first_of_kind.items())
         raise DataError(
