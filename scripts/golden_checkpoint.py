@@ -44,16 +44,16 @@ def main() -> None:
     golden = (
         ROOT / "tests" / "reliability" / "golden" / (sys.argv[1] if len(sys.argv) > 1 else "0.1.0")
     )
-    real = CheckpointCallback.__call__
+    real = CheckpointCallback.should_pause
 
-    def stop(self, loop):  # type: ignore[no-untyped-def]
-        if loop.step == 40:
+    def stop(self, session, group):  # type: ignore[no-untyped-def]
+        if group.stepper.step == 40:
             self.signals.received = signal.SIGTERM
-        real(self, loop)
+        return real(self, session, group)
 
-    CheckpointCallback.__call__ = stop  # type: ignore[method-assign]
+    CheckpointCallback.should_pause = stop  # type: ignore[method-assign]
     experiment.run(build(compose(OVERRIDES)), golden, quiet=True)
-    CheckpointCallback.__call__ = real  # type: ignore[method-assign]
+    CheckpointCallback.should_pause = real  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(golden, Path(folder) / "copy"))
         run = experiment.resume(copy, settings_of_folder(copy), quiet=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlplab.data.preparation.registry import DATASETS
@@ -13,6 +13,16 @@ from mlplab.network.layer import Layer
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
+from mlplab.sweeps.search.trials import Trial, Trials
+from mlplab.training import (
+    Callback,
+    Group,
+    Outcome,
+    Session,
+    build_population,
+    prepare_members,
+)
+from mlplab.training.checkpoint import capture, pack_rows
 from mlplab.training_options import STYLES
 
 
@@ -58,6 +68,48 @@ def make_settings(
         tracking=Tracking(level="off"),
         config={},
     )
+
+
+class AfterEachStep(Callback):
+    """Calls a function with the session and the group after each step."""
+
+    def __init__(self, call: Callable[[Session, Group], object]) -> None:
+        self.call = call
+
+    def should_pause(self, session: Session, group: Group) -> bool:
+        self.call(session, group)
+        return False
+
+
+class TrialSession(Session):
+    """A session of one group of trials of a search, which pauses at their rungs."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.trials = Trials()
+        super().__init__((), [self.trials])
+        self.add_trials(trials)
+
+    def add_trials(self, trials: Sequence[Trial]) -> None:
+        self.trials.add(self.add([trial.member for trial in trials]), trials)
+        (self.group,) = self.groups
+
+    def at_rungs(self) -> list[tuple[int, int, float]]:
+        return self.trials.at_rungs(self, self.group)
+
+    def leave(self) -> list[tuple[Trial, Outcome]]:
+        """Remove the trials that have ended, and return them with their outcomes."""
+        ended = self.remove_ended(self.group)
+        return [(self.trials.by_number[number], outcome) for number, outcome in ended.items()]
+
+
+def make_session(settings: Sequence[Settings], *callbacks: Callback) -> Session:
+    """Return a session that trains the settings as one population."""
+    return Session([build_population(prepare_members(settings))[0]], callbacks)
+
+
+def stored(group: Group) -> dict[str, object]:
+    """Return the state of a group, and its history, as a checkpoint stores them."""
+    return {"loop": capture(group), "rows": pack_rows(group.history_buffer.rows)}
 
 
 def field_names(component_class: type) -> set[str]:

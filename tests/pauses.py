@@ -22,7 +22,7 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 
 AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
 saves = 0
-real_save, real_call = Checkpoints.save, CheckpointCallback.__call__
+real_save, real_should_pause = Checkpoints.save, CheckpointCallback.should_pause
 
 
 def save(self, *arguments):
@@ -31,23 +31,23 @@ def save(self, *arguments):
     saves += 1
 
 
-def call(self, loop):
-    real_call(self, loop)
-    if saves < AFTER_CHECKPOINTS or loop.step < AFTER_STEP or ONCE.exists():
-        return
-    last_step = int(loop.population.early_stopping.last_step_K.max())
+def should_pause(self, session, group):
+    step = group.stepper.step
+    if saves < AFTER_CHECKPOINTS or step < AFTER_STEP or ONCE.exists():
+        return real_should_pause(self, session, group)
+    last_step = int(group.population.early_stopping.last_step_K.max())
     aside = ONCE.with_suffix(".tmp")
-    aside.write_text(json.dumps({{"pid": os.getpid(), "step": loop.step, "last_step": last_step}}))
+    aside.write_text(json.dumps({{"pid": os.getpid(), "step": step, "last_step": last_step}}))
     aside.rename(ONCE)
     deadline = time.monotonic() + 200
     while self.signals.received is None and not ONCE.with_name("released").exists():
         if time.monotonic() > deadline:  # the test is gone
             os._exit(99)
         time.sleep(0.005)
-    real_call(self, loop)
+    return real_should_pause(self, session, group)
 
 
-Checkpoints.save, CheckpointCallback.__call__ = save, call
+Checkpoints.save, CheckpointCallback.should_pause = save, should_pause
 """
 
 

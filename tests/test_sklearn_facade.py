@@ -123,7 +123,7 @@ def test_it_is_the_engine_of_runs():
     from building import make_settings
 
     from mlplab.data.preparation.examples import prepare
-    from mlplab.training import Loop, PreparedMember, build_population
+    from mlplab.training import PreparedMember, Session
 
     settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)
     prepared = prepare(settings.dataset, 5, True)
@@ -143,20 +143,11 @@ def test_it_is_the_engine_of_runs():
     from mlplab.losses import resolve_auto_loss
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
-    loop = Loop(
-        build_population(
-            [
-                PreparedMember(
-                    dataclasses.replace(
-                        settings, loss=resolve_auto_loss(settings.loss, prepared.task)
-                    ),
-                    plain,
-                )
-            ]
-        )[0]
-    )
-    loop.run()
-    assert torch.equal(torch.from_numpy(model.fitted_.theta_KP[0]), loop.outcomes()[0].last_theta_P)
+    resolved = dataclasses.replace(settings, loss=resolve_auto_loss(settings.loss, prepared.task))
+    session = Session.of([PreparedMember(resolved, plain)])
+    session.run()
+    (outcome,) = session.outcomes()
+    assert torch.equal(torch.from_numpy(model.fitted_.theta_KP[0]), outcome.last_theta_P)
 
 
 def test_an_ensemble_is_its_members():

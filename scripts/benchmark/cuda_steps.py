@@ -17,6 +17,7 @@ Run: python scripts/benchmark/cuda_steps.py [--smoke] [--device cpu] [--output F
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -42,6 +43,7 @@ from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
 from mlplab.training import Population, PreparedMember, build_population
+from mlplab.training.batches import Batch
 from mlplab.training.threads import limit_threads
 from mlplab.training_options import STYLES
 
@@ -136,7 +138,7 @@ class Eager:
         self.population, self.step = population, 0
         self.batches = self._batches()
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def _batches(self) -> Iterator[Batch]:
         epoch = 0
         while True:
             epoch += 1
@@ -144,13 +146,13 @@ class Eager:
 
     def __call__(self) -> None:
         self.step += 1
-        self.population.objective.batch = next(self.batches)
-        self._update(self.step)
+        self._update(next(self.batches), self.step)
 
-    def _update(self, step: int | Tensor) -> None:
+    def _update(self, batch: Batch, step: int | Tensor) -> None:
         p = self.population
+        gradient_at = functools.partial(p.objective, batch=batch, step=step)
         p.theta_KP, p.optimizer_state, _ = p.optimizer.step(
-            p.theta_KP, p.objective, p.optimizer_state, step, LR
+            p.theta_KP, gradient_at, p.optimizer_state, step, LR
         )
 
 
@@ -168,7 +170,6 @@ class Captured(Eager):
         x_KBF, y_KB, _ = next(self.batches)
         self.batches = self._batches()
         self.x_KBF, self.y_KB = x_KBF.clone(), y_KB.clone()
-        population.objective.batch = (self.x_KBF, self.y_KB, None)
         # capturing needs allocations and libraries to be warmed up on a separate stream
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -192,7 +193,7 @@ class Captured(Eager):
 
     def _step_counted(self) -> None:
         self.step_K1.add_(1)
-        self._update(self.step_K1)
+        self._update((self.x_KBF, self.y_KB, None), self.step_K1)
 
     def __call__(self) -> None:
         self.step += 1

@@ -24,7 +24,7 @@ from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.training import Loop, build_population, prepare_members
+from mlplab.training import Session, build_population, prepare_members
 
 NUM_POINTS, BATCH = 500, 32
 OVERRIDES = [
@@ -74,18 +74,18 @@ def ours(num_members: int, epochs: int) -> None:
     members = [s for s in settings for _ in range(num_members)]
     population, _ = build_population(prepare_members(members))
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(population)
+        session = Session([population])
         record = Record(
             Path(folder),
             settings[0],
             Preprocessing.of(prepare(settings[0].dataset, 0, True)),
             "",
-            loop.history_buffer,
+            session.groups[0].history_buffer,
         )
         if num_members == 1:
-            loop.listener = record.rows
+            session.callbacks.append(record)
         start = time.perf_counter()
-        loop.run()
+        session.run()
         ours.seconds = time.perf_counter() - start  # type: ignore[attr-defined]
         record.close()
 

@@ -26,7 +26,7 @@ from mlplab.network.layer import Layer
 from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
-from mlplab.training import Loop, PreparedMember, build_population
+from mlplab.training import Callback, Evaluation, Group, PreparedMember, Session
 from mlplab.training.checkpoint import Tree, capture, restore
 from mlplab.training_options import STYLES
 
@@ -167,30 +167,21 @@ def settings_of(
     )
 
 
-class _LossCurve:
+class _LossCurve(Callback):
     """The objective of each epoch, averaged over batches and members in training: loss_curve_."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self) -> None:
         self.values: list[float] = []
         self._sums: list[Tensor] = []
-        self._last_step = loop.step
-        loop.after_step = self
 
-    def run(self, loop: Loop) -> None:
-        """Train; the loop does not call `after_step` after its last step."""
-        loop.run()
-        if loop.step != self._last_step:
-            self(loop)
-
-    def __call__(self, loop: Loop) -> None:
-        assert loop.objective_K is not None
-        self._last_step = loop.step
-        batches = loop.population.batches
-        size = min(batches.batch_size, batches.used - (loop.batch - 1) * batches.batch_size)
-        self._sums.append(loop.objective_K * size)
-        if loop.batch == batches.per_epoch:
-            self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
-            self._sums = []
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        batches = evaluation.population.batches
+        for objective_K in evaluation.objectives:
+            done = len(self._sums) * batches.batch_size
+            self._sums.append(objective_K * min(batches.batch_size, batches.used - done))
+            if len(self._sums) == batches.per_epoch:
+                self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
+                self._sums = []
 
 
 def fit(
@@ -216,10 +207,10 @@ def fit(
     prepared = _prepared(
         task, scaler, (x, y, weights), (x_val, y_val, weights_val) if x_val is not None else None
     )
-    loop = _loop(settings, prepared)
-    curve = _LossCurve(loop)
-    curve.run(loop)
-    outcomes = loop.outcomes()
+    curve = _LossCurve()
+    session = _session(settings, prepared, [curve, *(params.get("callbacks") or ())])
+    session.run()
+    outcomes = session.outcomes()
     healthy = [k for k, outcome in enumerate(outcomes) if outcome.status != "diverged"]
     if not healthy:
         raise ValueError(
@@ -269,13 +260,13 @@ def fit_more(
         for seed in member_seeds
     ]
     scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
-    loop = _loop(settings, _prepared(task, scaler, (x, y, weights), None))
+    curve, prepared = _LossCurve(), _prepared(task, scaler, (x, y, weights), None)
+    session = _session(settings, prepared, [curve, *(params.get("callbacks") or ())])
     done = len(before.history["train/loss"]) if before is not None else 0
     if before is not None:
-        _continue(loop, before)
-    curve = _LossCurve(loop)
-    curve.run(loop)
-    outcomes = loop.outcomes()
+        _continue(session.groups[0], before)
+    session.run()
+    outcomes = session.outcomes()
     history = _history(outcomes, curve)
     if before is not None:
         history = {
@@ -288,7 +279,7 @@ def fit_more(
     fitted = _fitted(
         settings[0], task, x.shape[1], scaler, weights_and_buffers, member_seeds, epochs, history
     )
-    fitted.state = copy.deepcopy(capture(loop))
+    fitted.state = copy.deepcopy(capture(session.groups[0]))
     return fitted
 
 
@@ -298,19 +289,14 @@ def _task(num_classes: int, y: np.ndarray) -> Task:
     return Task("regression", num_targets=y.shape[1])
 
 
-def _continue(loop: Loop, before: Fitted) -> None:
-    """Restore weights, optimizer and step count of the last call to a loop over other rows."""
-    population = loop.population
+def _continue(group: Group, before: Fitted) -> None:
+    """Restore weights, optimizer and step count of the last call to a group over other rows."""
+    population = group.population
     if before.state is not None:
-        tree = before.state
-        per_epoch = population.batches.per_epoch
-        population.early_stopping.last_step_K = torch.full_like(
-            population.early_stopping.last_step_K, int(tree["step"]) + per_epoch
-        )
-        restore(loop, {**tree, "objectives": []}, [])
-        loop.batch = 0
-        loop.population.early_stopping.state_K.zero_()
-        loop.set_last_steps({int(tree["step"]) + per_epoch})
+        end = int(before.state["step"]) + population.batches.per_epoch
+        population.early_stopping.last_step_K.fill_(end)
+        restore(group, {**before.state, "objectives": [], "batch": 0}, [])
+        group.population.early_stopping.state_K.zero_()
         return
     device, dtype = population.theta_KP.device, population.theta_KP.dtype
     population.theta_KP = torch.from_numpy(before.theta_KP).to(device, dtype).clone()
@@ -319,8 +305,12 @@ def _continue(loop: Loop, before: Fitted) -> None:
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
-def _loop(settings: list[Settings], prepared: Prepared) -> Loop:
-    return Loop(build_population([PreparedMember(s, prepared) for s in settings])[0])
+def _session(
+    settings: list[Settings], prepared: Prepared, callbacks: Sequence[Callback]
+) -> Session:
+    session = Session((), callbacks, fixed=True)
+    session.add_group([PreparedMember(s, prepared) for s in settings])
+    return session
 
 
 def _target_scaler(settings: Settings, y: np.ndarray, weights: np.ndarray | None) -> Scaler:

@@ -151,8 +151,7 @@ def test_dropout_masks_are_bit_equal(rates, dtype, device_under_test):
         ones_KBH = torch.ones(3, 40, 8, dtype=getattr(torch, dtype), device=device)
         for step in (1, 2, torch.tensor([[1], [5], [9]], device=device)):
             for layer in (0, 1):
-                dropout.step = step
-                yield dropout(ones_KBH, rate, layer)
+                yield dropout(step, 0, ones_KBH, rate, layer)
 
     for actual, expected in zip(masked(device_under_test), masked(REFERENCE), strict=True):
         assert 0 < (actual == 0).sum() < actual.numel()

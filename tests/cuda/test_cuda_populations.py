@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import build_component, make_settings
+from building import TrialSession, build_component, make_settings
 from comparing import (
     DTYPES,
     EPOCHS,
@@ -106,7 +106,7 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test
 def test_members_that_join_later(device_under_test):
     """New trials are added while others train, as in a search."""
     from mlplab.sweeps.search.successive_halving import Rungs
-    from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
+    from mlplab.sweeps.search.trials import Trial
     from mlplab.training import prepare_members
 
     layer = {"dropout": 0.1, "normalization": "batch"}
@@ -124,12 +124,12 @@ def test_members_that_join_later(device_under_test):
     trials = [
         Trial(None, member, Rungs((2,), 3, "train/loss")) for member in prepare_members(on_device)
     ]
-    population, waiting, outcomes = TrialPopulation(trials[:3]), trials[3:], {}
-    while population.trials:
-        population.advance()
-        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in population.leave()}
-        if waiting and population.trials:
-            population.admit(waiting)
+    session, waiting, outcomes = TrialSession(trials[:3]), trials[3:], {}
+    while session.groups:
+        session.advance(session.group)
+        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in session.leave()}
+        if waiting and session.groups:
+            session.add_trials(waiting)
             waiting = []
     for seed, expected in enumerate(train_on("cpu", settings)):
         assert_same_outcome(outcomes[seed], expected, TOLERANCE["float64"])

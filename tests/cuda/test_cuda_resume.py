@@ -8,14 +8,13 @@ import signal
 
 import pytest
 import torch
-from building import build_component, make_settings
+from building import AfterEachStep, build_component, make_session, make_settings, stored
 from comparing import assert_bit_equal, assert_close, needs_configuration, varied
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.runs import tree_file
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_population, prepare_members
-from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.training.checkpoint import restore, unpack_rows
 
 EPOCHS = 10
 LAYER = {"dropout": 0.2, "normalization": "batch"}
@@ -25,39 +24,39 @@ class Stop(Exception):
     """Raised in the middle of a training."""
 
 
-def new_loop(members, device):
+def new_session(members, device, *callbacks):
     on_device = [dataclasses.replace(settings, device=device) for settings in members]
-    return Loop(build_population(prepare_members(on_device))[0])
+    return make_session(on_device, *callbacks)
 
 
 def checkpoint_at(step, members, device):
     """The bytes of a checkpoint: state and history after this step."""
-    loop = new_loop(members, device)
 
-    def stop(loop):
-        if loop.step == step:
+    def stop(session, group):
+        if group.stepper.step == step:
             raise Stop
 
-    loop.after_step = stop
+    session = new_session(members, device, AfterEachStep(stop))
     with pytest.raises(Stop):
-        loop.run()
-    loop.read()
-    return tree_file.dump({"state": capture(loop), "rows": pack_rows(loop.history_buffer.rows)})
+        session.run()
+    (group,) = session.groups
+    session.read(group)
+    return tree_file.dump(stored(group))
 
 
 def resumed(data, members, device):
-    loop = new_loop(members, device)
+    session = new_session(members, device)
     tree = tree_file.parse(data)
-    restore(loop, tree["state"], unpack_rows(tree["rows"]))
-    assert loop.population.theta_KP.device.type == device
-    loop.run()
-    return loop.outcomes()
+    restore(session.groups[0], tree["loop"], unpack_rows(tree["rows"]))
+    assert session.device.type == device
+    session.run()
+    return session.outcomes()
 
 
 def assert_resumes(members, device, steps=(2, 23)):
-    loop = new_loop(members, device)
-    loop.run()
-    undisturbed = loop.outcomes()
+    session = new_session(members, device)
+    session.run()
+    undisturbed = session.outcomes()
     for step in steps:
         outcomes = resumed(checkpoint_at(step, members, device), members, device)
         for actual, expected in zip(outcomes, undisturbed, strict=True):
@@ -106,9 +105,9 @@ def test_a_checkpoint_of_the_device_continues_on_the_cpu(device_under_test):
     """The bits differ, but the numbers are close."""
     members = [with_varied_numbers(k, "sgd") for k in range(4)]
     outcomes = resumed(checkpoint_at(23, members, device_under_test), members, "cpu")
-    loop = new_loop(members, "cpu")
-    loop.run()
-    for actual, expected in zip(outcomes, loop.outcomes(), strict=True):
+    session = new_session(members, "cpu")
+    session.run()
+    for actual, expected in zip(outcomes, session.outcomes(), strict=True):
         assert_close(actual.last_theta_P, expected.last_theta_P, 1e-9)
 
 
@@ -134,15 +133,15 @@ def test_a_run_that_was_interrupted_by_a_signal(
         ]
     )
     undisturbed = experiment.run(settings, tmp_path / "undisturbed", quiet=True)
-    save_when_due = CheckpointCallback.__call__
+    is_due = CheckpointCallback.should_pause
 
-    def interrupt(checkpointer, loop):
-        if loop.step == 14:
+    def interrupt(checkpointer, session, group):
+        if group.stepper.step == 14:
             os.kill(os.getpid(), signal.SIGTERM)
-        save_when_due(checkpointer, loop)
+        return is_due(checkpointer, session, group)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointCallback, "__call__", interrupt)
+        patch.setattr(CheckpointCallback, "should_pause", interrupt)
         interrupted = experiment.run(settings, tmp_path / "run", quiet=True)
     assert interrupted.status == "interrupted"
     run = experiment.resume(tmp_path / "run", settings, quiet=True)
@@ -159,5 +158,5 @@ def test_a_run_that_was_interrupted_by_a_signal(
 def test_the_default_dtype_stays(device_under_test):
     """torch.optim stores numbers in the default dtype, so no test may change it."""
     settings = make_settings(optimizer=build_component(OPTIMIZERS, "adam", lr=0.01), epochs=1)
-    new_loop([settings], device_under_test).run()
+    new_session([settings], device_under_test).run()
     assert torch.get_default_dtype() == torch.float32

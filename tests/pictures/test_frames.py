@@ -11,19 +11,13 @@ from mlplab.runs.frames_file import load_frames, save_frames
 from mlplab.training import (
     FrameRecorder,
     Frames,
-    Loop,
-    build_population,
-    prepare_members,
     select_frames,
+    train_population,
 )
 
 
 def trained(recorder, settings):
-    loop = Loop(build_population(prepare_members(settings))[0])
-    if recorder is not None:
-        loop.observers.append(recorder)
-    loop.run()
-    return loop.outcomes()
+    return train_population(settings, [recorder] if recorder is not None else [])
 
 
 @pytest.mark.parametrize(("epochs", "most"), [(7, 101), (100, 101), (101, 101), (57, 10), (3, 3)])

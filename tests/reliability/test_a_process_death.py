@@ -38,6 +38,8 @@ from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Interrupted, Signals
+from mlplab.training import Session
+from mlplab.training.eager import EagerStepper
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]
 
@@ -293,23 +295,23 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
     """The second comes while the first is being honored: inside the save."""
     real, sent, saved_at_leisure = CheckpointCallback.save, [], []
 
-    def save(self, loop):
+    def save(self, session, group):
         if self.signals.received is not None and not sent:
-            sent.append(loop.step)
+            sent.append(group.stepper.step)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)  # the second signal ends this
-            saved_at_leisure.append(loop.step)
-        return real(self, loop)
+            saved_at_leisure.append(group.stepper.step)
+        return real(self, session, group)
 
     monkeypatch.setattr(CheckpointCallback, "save", save)
-    real_step = experiment.Loop._evaluate
+    real_step = EagerStepper._evaluate
 
     def evaluate(self, *arguments, **more):
         real_step(self, *arguments, **more)
         if self.step > 20 and not sent:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(experiment.Loop, "_evaluate", evaluate)
+    monkeypatch.setattr(EagerStepper, "_evaluate", evaluate)
     result = mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
     assert saved_at_leisure == []
     assert result.status == "interrupted"
@@ -321,8 +323,8 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
 @row("A7")
 @pytest.mark.parametrize("phase", ["data", "evaluation", "save", "end"])
 def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
-    from mlplab import training
     from mlplab.runs.record import Record
+    from mlplab.training import population
 
     overrides = [*QUICK, "tracking.checkpoint_seconds=0"]
     expected = undisturbed(overrides)
@@ -339,7 +341,7 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
 
     target = {
         "data": (experiment, "prepare_members"),
-        "evaluation": (training.loop, "evaluate"),
+        "evaluation": (population, "evaluate"),
         "save": (checkpoints_module, "write_bytes_atomic"),
         "end": (Record, "finish"),
     }[phase]
@@ -415,7 +417,7 @@ def test_a10_earlier_handlers_are_called_and_come_back(tmp_path, monkeypatch):
             assert signals.received == signal.SIGTERM
         assert seen == ["ours"]
         assert signal.getsignal(signal.SIGTERM) is ours
-        monkeypatch.setattr(experiment.Loop, "run", lambda self: 1 / 0)
+        monkeypatch.setattr(Session, "run", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             mlplab.run(QUICK, tmp_path / "run")
         assert signal.getsignal(signal.SIGTERM) is ours

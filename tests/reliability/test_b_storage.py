@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from building import make_session
 from composing import composed_once  # noqa: F401
 from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
@@ -31,7 +32,6 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
-from mlplab.training import Loop, build_population, prepare_members
 from mlplab.training.checkpoint import restore
 
 OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -39,18 +39,18 @@ OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
 
 def stopped(run_dir, overrides=OVERRIDES, at=20, keep=2):
     """A run that was interrupted after step `at`, with a checkpoint at each step."""
-    real, before = CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED
+    real, before = CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED
 
-    def call(self, loop):
-        if loop.step == at:
+    def should_pause(self, session, group):
+        if group.stepper.step == at:
             self.signals.received = signal.SIGTERM
-        real(self, loop)
+        return real(self, session, group)
 
-    CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = call, keep
+    CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED = should_pause, keep
     try:
         result = experiment.run(build(compose(overrides)), Path(run_dir), quiet=True)
     finally:
-        CheckpointCallback.__call__, checkpoints_module.NUM_RETAINED = real, before
+        CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED = real, before
     assert result.status == "interrupted"
     return Path(run_dir)
 
@@ -333,10 +333,10 @@ def test_b14_saved_on_another_machine(strict, run_dir, capfd):
 def test_b14_another_type_of_numbers(run_dir):
     saved = newest(run_dir / "checkpoints")[0]
     settings = build(compose([*OVERRIDES, "dtype=float64"]))
-    loop = Loop(build_population(prepare_members([settings]))[0])
+    (group,) = make_session([settings]).groups
 
     with pytest.raises(StateError, match=r"theta is torch\.float32"):
-        restore(loop, saved.tree["loop"], [])
+        restore(group, saved.tree["loop"], [])
 
 
 @row("B15")
@@ -360,10 +360,10 @@ def test_b15_two_processes_in_one_folder():
 def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
     real = CheckpointCallback.save
 
-    def save(self, loop):
-        if loop.step == 10:
+    def save(self, session, group):
+        if group.stepper.step == 10:
             shutil.rmtree("run")
-        real(self, loop)
+        real(self, session, group)
 
     monkeypatch.setattr(CheckpointCallback, "save", save)
     assert main(["train", *OVERRIDES, "hydra.run.dir=run"]) == 1

@@ -99,18 +99,18 @@ def damaged_run(run_dir, data):
 
     from mlplab.runs.checkpoint_callback import CheckpointCallback
 
-    real = CheckpointCallback.__call__
+    real = CheckpointCallback.should_pause
 
-    def call(self, loop):
-        if loop.step == 10:
+    def should_pause(self, session, group):
+        if group.stepper.step == 10:
             self.signals.received = signals.SIGTERM
-        real(self, loop)
+        return real(self, session, group)
 
-    CheckpointCallback.__call__ = call
+    CheckpointCallback.should_pause = should_pause
     try:
         mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], run_dir)
     finally:
-        CheckpointCallback.__call__ = real
+        CheckpointCallback.should_pause = real
     for manifest in (run_dir / "checkpoints").glob("state-*.json"):
         content = json.loads(manifest.read_text())
         (manifest.with_suffix(".safetensors")).write_bytes(data)

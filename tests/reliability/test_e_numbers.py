@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from building import build_component, make_settings
+from building import AfterEachStep, build_component, make_session, make_settings, stored
 from harness import FULL, QUICK, digest, record_measurement, row, size
 
 import mlplab
@@ -25,8 +25,7 @@ from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Signals
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Tracking
-from mlplab.training import Loop, build_population, prepare_members
-from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.training.checkpoint import restore, unpack_rows
 from mlplab.training.determinism import determinism
 from mlplab.training.stopping import RUNNING, EarlyStopping
 
@@ -90,10 +89,10 @@ def test_e7_all_members_dead():
         )
         for s in range(6)
     ]
-    loop = Loop(build_population(prepare_members(settings))[0])
-    loop.run()
-    assert {outcome.status for outcome in loop.outcomes()} == {"diverged"}
-    assert loop.epoch <= 4
+    session = make_session(settings)
+    session.run()
+    assert {outcome.status for outcome in session.outcomes()} == {"diverged"}
+    assert session.groups[0].stepper.epoch <= 4
 
 
 @row("E8")
@@ -147,9 +146,9 @@ def component_settings(kind, choice):
     )
 
 
-def finish(loop):
-    loop.run()
-    outcome = loop.outcomes()[0]
+def finish(session):
+    session.run()
+    outcome = session.outcomes()[0]
     buffers = {f"buffer.{n}": v for n, v in outcome.buffers.items()}
     return {
         "theta": outcome.theta_P,
@@ -164,31 +163,27 @@ def every_step(settings, stops):
     """
     from mlplab.runs import tree_file
 
-    members = prepare_members(settings if isinstance(settings, list) else [settings])
+    settings = settings if isinstance(settings, list) else [settings]
     for stop in stops:
         kept = {}
 
         class Stop(Exception):
             pass
 
-        def halt(loop, stop=stop, kept=kept, Stop=Stop):
-            if loop.step == stop:
-                loop.read()
-                kept["state"] = tree_file.dump(
-                    {"loop": capture(loop), "rows": pack_rows(loop.history_buffer.rows)}
-                )
+        def halt(session, group, stop=stop, kept=kept, Stop=Stop):
+            if group.stepper.step == stop:
+                session.read(group)
+                kept["state"] = tree_file.dump(stored(group))
                 raise Stop
 
-        loop = Loop(build_population(members)[0])
-        loop.after_step = halt
         with contextlib.suppress(Stop):
-            loop.run()
+            make_session(settings, AfterEachStep(halt)).run()
         if "state" not in kept:
             continue  # the last step: it is done
         tree = tree_file.parse(kept["state"])
-        loop = Loop(build_population(members)[0])
-        restore(loop, tree["loop"], unpack_rows(tree["rows"]))
-        yield stop, loop
+        session = make_session(settings)
+        restore(session.groups[0], tree["loop"], unpack_rows(tree["rows"]))
+        yield stop, session
 
 
 @pytest.mark.parametrize(
@@ -207,14 +202,14 @@ def every_step(settings, stops):
 def test_stop_and_resume_at_each_step(kind, choice):
     """Level D1: 100 steps, stopped and resumed at each of them: the same bits as never stopped."""
     settings = component_settings(kind, choice)
-    whole = Loop(build_population(prepare_members([settings]))[0])
+    whole = make_session([settings])
     expected, history = finish(whole)
-    assert whole.step == 100
+    assert whole.groups[0].stepper.step == 100
     # By default one stop inside the first epochs and one later, others for each name.
     stops = range(1, 101) if FULL else (1 + len(choice) % 5, 41 + 2 * len(choice))
     count = 0
-    for stop, loop in every_step(settings, stops):
-        tensors, values = finish(loop)
+    for stop, session in every_step(settings, stops):
+        tensors, values = finish(session)
         assert all(torch.equal(tensors[name], expected[name]) for name in expected), stop
         np.testing.assert_array_equal(values, history)
         count += 1
@@ -240,9 +235,9 @@ def test_e9_a_population_with_dead_and_stopped_members_is_resumed():
         )
         for s in range(6)
     ]
-    loop = Loop(build_population(prepare_members(settings))[0])
-    loop.run()
-    expected = loop.outcomes()
+    session = make_session(settings)
+    session.run()
+    expected = session.outcomes()
     assert {outcome.status for outcome in expected} == {"done", "diverged"}
     seen = 0
     for _, again in every_step(settings, range(3, 53, size(12, 1))):
@@ -328,36 +323,31 @@ def test_every_component_of_the_state_is_needed(name, drop):
         evaluate_every=2,
         min_delta=5.0 if name in ("best weights", "patience", "best value") else 0.0,
     )
-    whole = Loop(build_population(prepare_members([settings]))[0])
-    expected, history = finish(whole)
+    expected, history = finish(make_session([settings]))
     from mlplab.runs import tree_file
 
     kept = {}
 
-    def halt(loop):
-        if loop.step == 14:
-            loop.read()
-            kept["state"] = tree_file.dump(
-                {"loop": capture(loop), "rows": pack_rows(loop.history_buffer.rows)}
-            )
+    def halt(session, group):
+        if group.stepper.step == 14:
+            session.read(group)
+            kept["state"] = tree_file.dump(stored(group))
             raise KeyboardInterrupt
 
-    loop = Loop(build_population(prepare_members([settings]))[0])
-    loop.after_step = halt
+    interrupted = make_session([settings], AfterEachStep(halt))
     with pytest.raises(KeyboardInterrupt):
-        loop.run()
-    interrupted = loop
+        interrupted.run()
     tree = tree_file.parse(kept["state"])
     drop(tree["loop"])
-    loop = Loop(build_population(prepare_members([settings]))[0])
+    session = make_session([settings])
     try:
-        restore(loop, tree["loop"], unpack_rows(tree["rows"]))
+        restore(session.groups[0], tree["loop"], unpack_rows(tree["rows"]))
         if name == "last weights":  # they count where it ends before the next evaluation
             assert not torch.equal(
-                loop.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P
+                session.outcomes()[0].last_theta_P, interrupted.outcomes()[0].last_theta_P
             )
             return
-        tensors, values = finish(loop)
+        tensors, values = finish(session)
     except Exception:
         assert name != "last weights"
         return
@@ -447,15 +437,16 @@ def test_checkpoints_cost_little(tmp_path):
     settings = build(
         compose(["dataset=digits", "model.hidden=[300,100]", "training.epochs=1", "tracking=off"])
     )
-    loop = Loop(build_population(prepare_members([settings]))[0])
-    loop.run()
+    session = make_session([settings])
+    session.run()
+    (group,) = session.groups
     (tmp_path / "c").mkdir()
     keeper = CheckpointCallback(Checkpoints(tmp_path / "c", {}), Tracking(), Signals())
     took = []
     for _ in range(15):
-        loop.step += 1
+        group.stepper.step += 1
         began = time.perf_counter()
-        keeper.save(loop)
+        keeper.save(session, group)
         took.append(time.perf_counter() - began)
     megabytes = next((tmp_path / "c").glob("*.safetensors")).stat().st_size / 1e6
     median = float(np.median(took))

@@ -11,8 +11,8 @@ from harness import QUICK, record_measurement, row, size
 from test_b_storage import resumed, stopped
 
 import mlplab
-from mlplab import experiment
 from mlplab.cli import main
+from mlplab.training import Session
 
 SCALARS = [*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"]
 
@@ -87,15 +87,16 @@ def test_g6_many_event_files(tmp_path):
 
 @row("G7")
 def test_g7_files_are_closed_when_a_run_fails(tmp_path, monkeypatch):
-    real = experiment.Loop._evaluate
+    real = Session.notify
 
-    def evaluate(self, *arguments, **more):
-        real(self, *arguments, **more)
-        self.read()
-        if self.epoch == 6:
-            raise RuntimeError("in the middle")
+    def notify(self, hook, *arguments):
+        real(self, hook, *arguments)
+        if hook == "on_evaluation":
+            self.read(self.groups[0])
+            if arguments[0].epoch == 6:
+                raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(experiment.Loop, "_evaluate", evaluate)
+    monkeypatch.setattr(Session, "notify", notify)
     with pytest.raises(RuntimeError):
         mlplab.run([*QUICK, "tracking=scalars"], tmp_path / "run")
     assert len(read(tmp_path / "run")["train/loss"]) == 7

@@ -256,7 +256,7 @@ def test_every_choice_of_a_class_is_known():
         "export/pipeline.py",  # a graph: -1
         "losses/base.py",  # metrics while training, where such a member is diverged
         "metrics.py",  # the same
-        "training/loop.py",  # steps
+        "training/eager.py",  # steps
         "training/frames.py",
     }
     assert choosing == checked | known

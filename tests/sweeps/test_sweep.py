@@ -455,15 +455,15 @@ def test_lbfgs_jobs_run_alone_after_the_others():
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
     overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
-    real, calls = runner.Loop.run, []
+    real, calls = runner.Session.run, []
 
-    def interrupted(loop):
-        calls.append(loop)
+    def interrupted(session):
+        calls.append(session)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(loop)
+        real(session)
 
-    monkeypatch.setattr(runner.Loop, "run", interrupted)
+    monkeypatch.setattr(runner.Session, "run", interrupted)
     assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "finish it with: mlplab resume sweep",

@@ -8,14 +8,14 @@ import dataclasses
 
 import pytest
 import torch
-from building import build_component, make_settings
+from building import TrialSession, build_component, make_session, make_settings, stored
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
-from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
-from mlplab.training import Loop, build_population, prepare_members, train_population
-from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
+from mlplab.sweeps.search.trials import Trial
+from mlplab.training import prepare_members, train_population
+from mlplab.training.checkpoint import restore, unpack_rows
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 STACKABLE = [choice for choice, kind in OPTIMIZERS.items() if not kind.single_network]
@@ -27,19 +27,19 @@ def trials(settings, *epochs):
     ]
 
 
-def train_with_late_members(first, later, at=(2,), change=lambda population: None):
+def train_with_late_members(first, later, at=(2,), change=lambda session: None):
     """Outcomes of members, of which `later` are added at an event at epoch `at`.
 
     Ended members are removed at once.
     """
-    population, outcomes = TrialPopulation(trials(first, *at)), {}
+    session, outcomes = TrialSession(trials(first, *at)), {}
     waiting = trials(later, *at)
-    while population.trials or waiting:
-        population.advance()
-        change(population)
-        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in population.leave()}
-        if waiting and population.trials:
-            population.admit(waiting)
+    while session.groups or waiting:
+        session.advance(session.group)
+        change(session)
+        outcomes |= {trial.member.settings.seed: outcome for trial, outcome in session.leave()}
+        if waiting and session.groups:
+            session.add_trials(waiting)
             waiting = []
     return outcomes
 
@@ -137,10 +137,10 @@ def test_a_late_member_that_diverges_does_not_change_the_others():
 def test_a_pruned_member_leaves_and_the_others_continue():
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
 
-    def prune(population):
-        for k, epoch, _ in population.at_rungs():
-            if population.member(k).member.settings.seed == 1:
-                population.prune(k, f"at epoch {epoch}")
+    def prune(session):
+        for number, epoch, _ in session.at_rungs():
+            if session.members[number].settings.seed == 1:
+                session.retire(number, f"at epoch {epoch}")
 
     outcomes = train_with_late_members(settings[:3], settings[3:], change=prune)
     assert (outcomes[1].status, outcomes[1].reason, outcomes[1].epochs) == (
@@ -160,24 +160,20 @@ def test_a_checkpoint_of_members_at_different_epochs_continues_to_the_same_bits(
         make_settings(seed=seed, epochs=6, dtype="float32", layer={"dropout": 0.1})
         for seed in range(4)
     ]
-    population = TrialPopulation(trials(settings[:2], 2))
-    population.advance()
-    population.admit(trials(settings[2:], 2))
-    population.advance()
-    population.loop.read()
-    tree, rows = (
-        capture(population.loop),
-        unpack_rows(pack_rows(population.loop.history_buffer.rows)),
+    session = TrialSession(trials(settings[:2], 2))
+    session.advance(session.group)
+    session.add_trials(trials(settings[2:], 2))
+    session.advance(session.group)
+    session.read(session.group)
+    state = torch.utils._pytree.tree_map(
+        lambda value: value.clone() if isinstance(value, torch.Tensor) else value,
+        stored(session.group),
     )
-    tree = torch.utils._pytree.tree_map(
-        lambda value: value.clone() if isinstance(value, torch.Tensor) else value, tree
-    )
-    other = Loop(build_population(prepare_members(settings))[0])
-    restore(other, tree, rows)
-    population.loop.pause_epoch = None
-    for loop in (population.loop, other):
-        loop.run()
-    for mine, theirs in zip(population.loop.outcomes(), other.outcomes(), strict=True):
+    other = make_session(settings)
+    restore(other.groups[0], state["loop"], unpack_rows(state["rows"]))
+    for continued in (session, other):
+        continued.run()
+    for mine, theirs in zip(session.outcomes(), other.outcomes(), strict=True):
         assert torch.equal(mine.last_theta_P, theirs.last_theta_P)
         assert mine.history.values.tobytes() == theirs.history.values.tobytes()
         assert mine.history.epoch.tolist() == theirs.history.epoch.tolist()
@@ -186,12 +182,12 @@ def test_a_checkpoint_of_members_at_different_epochs_continues_to_the_same_bits(
 def test_members_at_a_rung_are_reported_after_others_were_added():
     """A checkpoint may be saved after new members were added and before the next step."""
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
-    population = TrialPopulation(trials(settings[:3], 2))
-    population.advance()
-    before = population.at_rungs()
-    assert [(k, epoch) for k, epoch, _ in before] == [(0, 2), (1, 2), (2, 2)]
-    population.admit(trials(settings[3:], 2))
-    assert population.at_rungs() == before
+    session = TrialSession(trials(settings[:3], 2))
+    session.advance(session.group)
+    before = session.at_rungs()
+    assert [(number, epoch) for number, epoch, _ in before] == [(0, 2), (1, 2), (2, 2)]
+    session.add_trials(trials(settings[3:], 2))
+    assert session.at_rungs() == before
 
 
 def test_a_rung_promotes_the_best_fraction_of_all_trials():

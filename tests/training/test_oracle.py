@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import build_component, make_settings
+from building import build_component, make_session, make_settings
 from harness import size
 from oracle.plain import train_plain
 from torch import nn
@@ -17,7 +17,7 @@ from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS, as_module
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Loop, build_population, prepare_members, train_population
+from mlplab.training import Callback, build_population, prepare_members, train_population
 
 EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 4 steps per epoch, 200 steps
 
@@ -295,16 +295,15 @@ def test_the_start_is_bit_equal_in_a_population():
         assert torch.equal(y[0], first[1][k])
 
 
-def test_an_interrupted_loop_has_outcomes():
-    loop = Loop(build_population(prepare_members([make_settings(epochs=1000)]))[0])
+def test_an_interrupted_session_has_outcomes():
+    class Interrupt(Callback):
+        def on_rows(self, session, group, rows):
+            if rows[-1].epoch >= 3:
+                raise KeyboardInterrupt
 
-    def interrupt(rows, names):
-        if rows[-1].epoch >= 3:
-            raise KeyboardInterrupt
-
-    loop.listener = interrupt
+    session = make_session([make_settings(epochs=1000)], Interrupt())
     with pytest.raises(KeyboardInterrupt):
-        loop.run()
-    outcome = loop.outcomes()[0]
+        session.run()
+    outcome = session.outcomes()[0]
     assert outcome.status == "interrupted"
     assert outcome.theta_P.isfinite().all()

@@ -5,7 +5,7 @@ Shapes: K members, B examples, F features, H units of a layer, C outputs, P para
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,9 @@ from mlplab.stacking import fit, select, stack, stack_numbers
 
 Buffers = dict[str, Tensor]
 """Running statistics of batch normalization: "0.mean" and "0.variance" of layer 0, each [K, H]."""
+
+Drop = Callable[[Tensor, Number, int], Tensor]
+"""(h_KBH, rate, layer) -> h_KBH: `Dropout` at one step."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,17 @@ class Dropout:
 
     def __init__(self, keys_K1: Tensor, num_layers: int) -> None:
         self.keys_K1, self.num_layers = keys_K1, num_layers
-        self.step: int | Tensor = 0
-        # Index of the first example in the full batch if a process holds only a share of it.
-        self.first = 0
 
-    def __call__(self, h_KBH: Tensor, rate: Number, layer: int) -> Tensor:
-        index = torch.arange(h_KBH[0].numel(), device=h_KBH.device) + self.first * h_KBH.shape[2]
+    def __call__(
+        self, step: int | Tensor, first: int, h_KBH: Tensor, rate: Number, layer: int
+    ) -> Tensor:
+        """Return the outputs of a layer with some of them dropped.
+
+        `first` is the index in the batch of the first example: not 0 in a shard of a batch.
+        """
+        index = torch.arange(h_KBH[0].numel(), device=h_KBH.device) + first * h_KBH.shape[2]
         uniform_KN = randomness.uniforms(
-            self.keys_K1, self.step * self.num_layers + layer, index, h_KBH.dtype
+            self.keys_K1, step * self.num_layers + layer, index, h_KBH.dtype
         )
         keep_KBH = uniform_KN.view_as(h_KBH) >= fit(rate, h_KBH)
         return torch.where(keep_KBH, h_KBH * fit(1 / (1 - rate), h_KBH), 0.0)
@@ -89,7 +95,7 @@ class MLP:
         x_KBF: Tensor,
         buffers: Buffers,
         training: bool = False,
-        dropout: Dropout | None = None,
+        dropout: Drop | None = None,
     ) -> Tensor:
         """Return the outputs, [K, B, C]. Dropout is applied only if `dropout` is not None."""
         h = x_KBF
@@ -111,7 +117,7 @@ class MLP:
         h: Tensor,
         buffers: Buffers,
         training: bool,
-        dropout: Dropout | None,
+        dropout: Drop | None,
     ) -> Tensor:
         layer = self.layers[i]
         h = self.signal(i, view, h, buffers, training)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlplab.optimizers.adam import Adam, Adamax, AdamW, Nadam, Radam
 from mlplab.optimizers.adapter import TorchOptimizer
 from mlplab.optimizers.adaptive import Adadelta, Adagrad, Rmsprop
-from mlplab.optimizers.base import Objective, Optimizer, State, Step
+from mlplab.optimizers.base import GradientAt, Optimizer, State, Step
 from mlplab.optimizers.descent import Lion, Momentum, Nag, Rprop, Sgd
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -32,11 +32,11 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "GradientAt",
     "Lion",
     "Momentum",
     "Nadam",
     "Nag",
-    "Objective",
     "Optimizer",
     "Radam",
     "Rmsprop",

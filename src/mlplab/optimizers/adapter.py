@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.errors import FieldError
-from mlplab.optimizers.base import Objective, Optimizer, State, Step
+from mlplab.optimizers.base import GradientAt, Optimizer, State, Step
 from mlplab.schema import Number, Rule, number, text
 
 _NOT_OPTIONS = ("self", "params", "lr")  # arguments of a torch optimizer set by this class
@@ -140,7 +140,7 @@ class TorchOptimizer(Optimizer):
         return self.step(theta_KP, lambda x_KP: (torch.zeros(1), gradient_KP), state, step, lr)[:2]
 
     def step(
-        self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number
+        self, theta_KP: Tensor, gradient_at: GradientAt, state: State, step: Step, lr: Number
     ) -> tuple[Tensor, State, Tensor]:
         optimizer = cast(torch.optim.Optimizer, state["torch"])
         group = optimizer.param_groups[0]
@@ -152,7 +152,7 @@ class TorchOptimizer(Optimizer):
         def closure() -> Tensor:
             # torch.optim enables autograd around a closure, but the objective computes its gradient
             with torch.no_grad():
-                loss_K, gradient_KP = objective(theta_KP)
+                loss_K, gradient_KP = gradient_at(theta_KP)
             parameter_P.grad = gradient_KP.reshape(-1)
             return loss_K[0]
 

@@ -19,8 +19,8 @@ from mlplab.stacking import fit
 State: TypeAlias = dict[str, Tensor]
 """An optimizer's state between steps: tensors [K, P] or [K, 1]."""
 
-Objective: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""theta_KP -> (loss_K, gradient_KP) on the current batch."""
+GradientAt: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""theta_KP -> (loss_K, gradient_KP) on the batch of the step."""
 
 Step: TypeAlias = int | Tensor
 """The number of the update, from 1: an int, or a tensor [K, 1] that stays on the device."""
@@ -56,13 +56,13 @@ class Optimizer(Component):
         return theta_KP
 
     def step(
-        self, theta_KP: Tensor, objective: Objective, state: State, step: Step, lr: Number
+        self, theta_KP: Tensor, gradient_at: GradientAt, state: State, step: Step, lr: Number
     ) -> tuple[Tensor, State, Tensor]:
-        """Compute the gradient and update theta.
+        """Compute the gradient, at one point or at several, and update theta.
 
         Returns (theta_KP, state, loss_K), with the loss at the point where the gradient was taken.
         """
-        loss_K, gradient_KP = objective(self.lookahead(theta_KP, state))
+        loss_K, gradient_KP = gradient_at(self.lookahead(theta_KP, state))
         return *self.update(theta_KP, gradient_KP, state, step, lr), loss_K
 
     def export_state(self, state: State) -> dict[str, object]:

@@ -1,21 +1,22 @@
-"""The callback after each training step: saves a checkpoint when one is due, and stops the training
-on a signal.
-"""
+"""The callback that saves a checkpoint when one is due, and stops the training on a signal."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import shutil
 import time
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from mlplab.errors import StateError
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.resume_checks import machine_changes
-from mlplab.runs.signals import Interrupted, Signals, name
+from mlplab.runs.signals import Interrupted, name
 from mlplab.settings import Tracking
-from mlplab.training import FrameRecorder, Loop
+from mlplab.training import Callback, Group, Session
 from mlplab.training.checkpoint import capture, pack_rows, restore, unpack_rows
 
 MAX_SAVE_TIME_FRACTION = 0.01
@@ -26,21 +27,40 @@ class StorageError(OSError):
     """The disk is full; the message names the free space and what to do."""
 
 
-class CheckpointCallback:
-    """Saves checkpoints and honors signals; assigned to a loop's `after_step`."""
+class Stateful(Protocol):
+    """What has a state that is part of a checkpoint."""
+
+    def state(self) -> dict[str, object]: ...
+
+    def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+class SignalSource(Protocol):
+    """Where the number of a signal that stops the training comes from; None: there was none."""
+
+    @property
+    def received(self) -> int | None: ...
+
+
+class CheckpointCallback(Callback):
+    """Saves checkpoints, and stops the training between two steps after a signal.
+
+    Without `checkpoints` it only stops the training. `stateful` are callbacks whose state is saved
+    too, by the names of their states.
+    """
 
     def __init__(
         self,
         checkpoints: Checkpoints | None,
         tracking: Tracking,
-        signals: Signals,
-        recorder: FrameRecorder | None = None,
+        signals: SignalSource,
+        stateful: Mapping[str, Stateful] | None = None,
         log: logging.Logger | None = None,
     ) -> None:
-        self.checkpoints, self.signals, self.recorder, self.log = (
+        self.checkpoints, self.signals, self.stateful, self.log = (
             checkpoints,
             signals,
-            recorder,
+            stateful or {},
             log,
         )
         self.seconds, self.epochs = tracking.checkpoint_seconds, tracking.checkpoint_epochs
@@ -52,7 +72,7 @@ class CheckpointCallback:
         self._saved_step = -1
 
     def _deadline(self, seconds: float | None) -> float:
-        return float("inf") if seconds is None else time.monotonic() + seconds
+        return math.inf if seconds is None or not self.checkpoints else time.monotonic() + seconds
 
     @property
     def has_saved(self) -> bool:
@@ -72,76 +92,79 @@ class CheckpointCallback:
         """Seconds of training, including those before a resume."""
         return self.elapsed_before + time.monotonic() - self.started
 
-    def __call__(self, loop: Loop) -> None:
-        if (
-            self.signals.received is None
-            and time.monotonic() < self._next_save
-            and not self._epoch_is_due(loop)
-        ):
-            return
-        self.save(loop)
-        if self.signals.received is not None:
-            if self.log is not None:
-                self.log.info("%s: stopped after step %d", name(self.signals.received), loop.step)
-            raise Interrupted(self.signals.received)
+    def should_pause(self, session: Session, group: Group) -> bool:
+        return self.signals.received is not None or time.monotonic() >= self._next_save
 
-    def _epoch_is_due(self, loop: Loop) -> bool:
-        return (
-            self.epochs is not None
-            and loop.batch == loop.population.batches.per_epoch
-            and loop.epoch % self.epochs == 0
+    def next_pause(self, session: Session, group: Group, index: int, epoch: int) -> int | None:
+        return None if self.epochs is None else epoch - epoch % self.epochs + self.epochs
+
+    def on_pause(self, session: Session, group: Group) -> None:
+        if not self.should_pause(session, group) and not self._epoch_is_due(group):
+            return  # the pause is another callback's
+        self.save(session, group)
+        if (signal := self.signals.received) is not None:
+            if self.log is not None:
+                self.log.info("%s: stopped after step %d", name(signal), group.stepper.step)
+            raise Interrupted(signal)
+
+    def _epoch_is_due(self, group: Group) -> bool:
+        return self.epochs is not None and any(
+            group.stepper.completed_epochs(index) % self.epochs == 0
+            for index in group.indices_in_training()
         )
 
-    def save(self, loop: Loop) -> None:
+    def save(self, session: Session, group: Group) -> None:
         """Save now, unless this step is saved already. Raises StorageError if the disk is full."""
-        if self.checkpoints is None or loop.step == self._saved_step:
+        step = group.stepper.step
+        if self.checkpoints is None or step == self._saved_step:
             return
         start = time.monotonic()
-        loop.read()
-        tree: dict[str, object] = {
-            "loop": capture(loop),
-            "recorder": self.recorder.state() if self.recorder else None,
-        }
-        rows = loop.history_buffer.rows
+        session.read(group)
+        states = {key: stateful.state() for key, stateful in self.stateful.items()}
+        rows = group.history_buffer.rows
         try:
             self.checkpoints.save(
-                loop.step, loop.epoch, tree, pack_rows(rows[self.saved :]), self.elapsed
+                step,
+                group.stepper.epoch,
+                {"loop": capture(group), **states},
+                pack_rows(rows[self.saved :]),
+                self.elapsed,
             )
         except OSError as error:
             raise _with_free_space(error, self.checkpoints) from error
-        self.saved, self._saved_step = len(rows), loop.step
+        self.saved, self._saved_step = len(rows), step
         duration = time.monotonic() - start
         self._next_save = self._deadline(
             self.seconds and max(self.seconds, duration / MAX_SAVE_TIME_FRACTION)
         )
+        session.notify("on_checkpoint")
 
     def close(self) -> None:
         """Close the checkpoint files."""
         if self.checkpoints is not None:
             self.checkpoints.close()
 
-    def attach_recorder(self, recorder: FrameRecorder, saved: Saved | None = None) -> None:
-        """Save the state of this recorder too, and restore it from `saved`."""
-        self.recorder = recorder
-        if saved is not None and saved.tree["recorder"] is not None:
-            recorder.load(saved.tree["recorder"])
+    def restore(self, group: Group, saved: Saved) -> None:
+        """Restore a new group to the checkpoint, and the states of other callbacks.
 
-    def restore(self, loop: Loop, saved: Saved) -> None:
-        """Restore a new loop to the checkpoint. Raises StateError if it belongs to another run."""
+        Raises StateError if it belongs to another run.
+        """
         try:
-            restore(loop, saved.tree["loop"], unpack_rows(saved.history))
-            if self.recorder is not None:
-                self.attach_recorder(self.recorder, saved)
+            restore(group, saved.tree["loop"], unpack_rows(saved.history))
+            for key, stateful in self.stateful.items():
+                if (state := saved.tree.get(key)) is not None:
+                    stateful.load(state)
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(
                 f"The checkpoint of step {saved.step} does not belong to this training:"
                 f" {type(error).__name__}: {error}"
             ) from error
-        self.saved, self._saved_step = len(loop.history_buffer.rows), loop.step
+        self.saved, self._saved_step = len(group.history_buffer.rows), group.stepper.step
         self.elapsed_before = float(saved.manifest["elapsed"])
+        theta_KP = group.population.theta_KP
         now = fingerprint(
-            loop.population.theta_KP.device,
-            str(loop.population.theta_KP.dtype).removeprefix("torch."),
+            theta_KP.device,
+            str(theta_KP.dtype).removeprefix("torch."),
             saved.manifest["fingerprint"]["members"],
         )
         self.exact = not machine_changes(saved, now)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.resume_checks import find_checkpoint, is_finished
-from mlplab.runs.signals import Interrupted, Signals
-from mlplab.settings import Settings
-from mlplab.training import Loop, build_population, prepare_members
+from mlplab.runs.signals import Signals
+from mlplab.settings import Settings, Tracking
+from mlplab.training import Callback, Session, prepare_members
 from mlplab.training.checkpoint import restore, unpack_rows
 from mlplab.training.distributed import ProcessGroup
 
@@ -29,66 +29,51 @@ def check_distributed_support(settings: Settings) -> None:
         )
 
 
-def sync_signals(
-    process_group: ProcessGroup, signals: Signals, checkpointer: CheckpointCallback
-) -> Callable[[Loop], None]:
-    """Return a callback that passes a signal to the checkpointer only when all processes have
-    received it, so that all stop after the same step.
-    """
+class AgreedSignal:
+    """A signal once all processes have received it, so that all stop after the same step."""
 
-    def callback(loop: Loop) -> None:
-        local_signal = signals.received
-        process_group.received_signal, signals.received = (
-            local_signal or process_group.received_signal,
-            process_group.agreed_signal or None,
-        )
-        checkpointer(loop)
-        signals.received = local_signal or signals.received  # a signal may have arrived meanwhile
+    def __init__(self, process_group: ProcessGroup, signals: Signals) -> None:
+        self.process_group, self.signals = process_group, signals
 
-    return callback
+    @property
+    def received(self) -> int | None:
+        """The signal, or None; passes on one that this process has received."""
+        group = self.process_group
+        group.received_signal = self.signals.received or group.received_signal
+        return group.agreed_signal or None
 
 
-def run_rank(loop: Loop, process_group: ProcessGroup, signals: Signals) -> NoReturn:
-    """Train as a rank other than 0, to the end or to the step after which all stop.
-
-    Raises RankFinished at the end.
-    """
-
-    def callback(loop: Loop) -> None:
-        process_group.received_signal = signals.received or process_group.received_signal
-        if process_group.agreed_signal:
-            raise Interrupted(process_group.agreed_signal)
-
-    loop.after_step = callback
-    signals.raise_immediately = False
-    try:
-        loop.run()
-    except KeyboardInterrupt:
-        raise RankFinished(128 + (process_group.agreed_signal or 2)) from None
-    raise RankFinished(0)
-
-
-def resume_rank(
-    folder: Path,
+def run_rank(
     settings: Settings,
     signals: Signals,
-    process_group: ProcessGroup,
-    step: int | None,
-    allowed: Sequence[str],
+    process_group: ProcessGroup | None,
+    callbacks: Sequence[Callback],
+    folder: Path | None = None,
+    step: int | None = None,
+    allowed: Sequence[str] = (),
 ) -> NoReturn:
-    """Like `run_rank`, from a checkpoint that all processes can read."""
+    """Train as a rank other than 0, to the end or to the step after which all stop.
 
-    if step is None and is_finished(folder, allowed):
+    With a `folder`, continue from its checkpoint, which all processes can read. Raises
+    RankFinished at the end.
+    """
+    assert process_group is not None
+    if folder is not None and step is None and is_finished(folder, allowed):
         raise RankFinished(0)
     check_distributed_support(settings)
-    saved, _ = find_checkpoint(folder, step)
-    loop = Loop(build_population([prepare_members([settings])[0]])[0])
-    loop.process_group = process_group
+    saved = find_checkpoint(folder, step)[0] if folder is not None else None
+    stop = CheckpointCallback(None, Tracking(), AgreedSignal(process_group, signals))
+    session = Session.of(prepare_members([settings]), [stop, *callbacks], process_group)
     if saved is not None:
         try:
-            restore(loop, saved.tree["loop"], unpack_rows(saved.history))
+            restore(session.groups[0], saved.tree["loop"], unpack_rows(saved.history))
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"The checkpoint of step {saved.step} cannot be read: {error}"
             ) from error
-    run_rank(loop, process_group, signals)
+    signals.raise_immediately = False
+    try:
+        session.run()
+    except KeyboardInterrupt:
+        raise RankFinished(128 + (process_group.agreed_signal or 2)) from None
+    raise RankFinished(0)

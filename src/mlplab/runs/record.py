@@ -9,13 +9,23 @@ import contextlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
+import torch
 from torch import Tensor, nn
 
-from mlplab.io.files import save_weights, write_json, write_text_atomic, write_yaml, yaml_text
+from mlplab.io.files import (
+    save_weights,
+    write_bytes_atomic,
+    write_json,
+    write_text_atomic,
+    write_yaml,
+    yaml_text,
+)
 from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.hparams import HParams, final_scalars
@@ -23,14 +33,15 @@ from mlplab.runs.provenance import provenance
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
-from mlplab.training.history import HistoryBuffer, Row
+from mlplab.training import Callback, Group, Row, Session
+from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
 
 LEVELS = ("off", "summary", "scalars", "full")
 
 
-class Record:
+class Record(Callback):
     """The files of one run.
 
     `tracking=off` writes the configuration, the summary and the weights; `summary` adds
@@ -70,21 +81,28 @@ class Record:
         if self.events is not None and last_step is None:
             write_event_header(self.events, settings, HParams.of_run(settings, self.names))
 
-    def rows(self, rows: Sequence[Row], names: tuple[str, ...]) -> None:
+    def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
         """Write evaluations; readers see them immediately."""
         if self.metrics is not None:
             self.metrics.rows(_lines(rows))
         if self.events is not None:
             values = [row.values[:, 0].tolist() for row in rows]
-            columns = dict(zip(names, zip(*values, strict=True), strict=True))
+            columns = dict(zip(self.names, zip(*values, strict=True), strict=True))
             self.events.history([row.step for row in rows], columns, [row.time for row in rows])
+
+    def on_scalar(self, session: Session, member: int, name: str, step: int, value: float) -> None:
+        if self.events is not None:
+            self.events.scalars(step, {name: value})
+
+    def on_artifact(self, session: Session, member: int, name: str, data: bytes) -> None:
+        write_artifacts(self.folder, {name: data})
 
     def finish(
         self,
         outcome: Outcome,
         module: nn.Sequential,
         last: nn.Sequential,
-        device: str,
+        device: torch.device,
         seconds: float,
         exact: bool = True,
         stopped_by: int | None = None,
@@ -102,7 +120,7 @@ class Record:
         if self.events is not None and outcome.status != "interrupted":
             _write_final_scalars(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
-        summary = summarize(self.settings, outcome, num_parameters, seconds, device, 1)
+        summary = summarize(self.settings, outcome, num_parameters, seconds, str(device), 1)
         summary |= {"resume_exact": False} if not exact else {}
         summary |= {"signal": stopped_by} if stopped_by is not None else {}
         _end(self.folder, summary)
@@ -113,6 +131,14 @@ class Record:
         # a full disk or a missing folder may be the reason of the failure
         with contextlib.suppress(OSError):
             write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self.fail("".join(traceback.format_exception(error)))
+        self.close()
 
     def close(self) -> None:
         """Close the files that grow during the run."""
@@ -182,11 +208,21 @@ def write_member(
             write_event_header(events, settings, hparams)
             columns = dict(zip(history.names, history.values.T, strict=True))
             events.history(history.step.tolist(), columns, history.time.tolist())
+            for name, logged in outcome.logged.scalars.items():
+                steps, scalars, times = zip(*logged, strict=True)
+                events.history(steps, {name: scalars}, times)
             if draw is not None:
                 draw(events)
             _write_final_scalars(events, outcome)
+    write_artifacts(folder, outcome.logged.artifacts)
     write_weights(folder, best, last, preprocessing)
     _end(folder, summary)
+
+
+def write_artifacts(folder: Path, artifacts: Mapping[str, bytes]) -> None:
+    """Write files that callbacks save into the folder `artifacts` of a run."""
+    for name, data in artifacts.items():
+        write_bytes_atomic(make_folder(folder / "artifacts") / name, data)
 
 
 def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:

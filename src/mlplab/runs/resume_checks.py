@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.run_index import summary_of
-from mlplab.training import Loop, PreparedMember
+from mlplab.training import PreparedMember
 
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
@@ -38,13 +39,13 @@ def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
     return keys
 
 
-def identity(member: PreparedMember, loop: Loop) -> dict[str, Any]:
+def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:
     """Return what a manifest stores about the run of its state."""
     return {
         "config": flat_result_config(member.settings.config),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
-        "fingerprint": fingerprint(loop.population.theta_KP.device, member.settings.dtype, 1),
+        "fingerprint": fingerprint(device, member.settings.dtype, 1),
     }
 
 
@@ -116,7 +117,7 @@ def check_compatible(
     folder: Path,
     saved: Saved | None,
     member: PreparedMember,
-    loop: Loop,
+    device: torch.device,
     allowed: Sequence[str],
     log: logging.Logger,
 ) -> None:
@@ -130,7 +131,7 @@ def check_compatible(
     if saved is None:
         log.info("no checkpoint yet: starting from the beginning")
         return
-    now = identity(member, loop)
+    now = identity(member, device)
     changed = config_changes(saved.manifest["config"], now["config"])
     refused = [text for key, text in changed.items() if key not in allowed]
     if refused:

@@ -1,8 +1,7 @@
 """Training of a population of K networks, from the first step to the last."""
 
 from mlplab.training.frames import FrameRecorder, Frames, select_frames
-from mlplab.training.history import History, Row
-from mlplab.training.loop import Loop
+from mlplab.training.history import Evaluation, History, Row
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.training.prepare import (
@@ -11,19 +10,23 @@ from mlplab.training.prepare import (
     build_population,
     prepare_members,
     structure_key,
-    train_population,
 )
+from mlplab.training.session import Callback, Session, train_population
+from mlplab.training.steppers import Group
 
 __all__ = [
+    "Callback",
     "DataCache",
+    "Evaluation",
     "FrameRecorder",
     "Frames",
+    "Group",
     "History",
-    "Loop",
     "Outcome",
     "Population",
     "PreparedMember",
     "Row",
+    "Session",
     "build",
     "build_population",
     "prepare_members",

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from mlplab import randomness
 
+Batch = tuple[Tensor, Tensor, "Tensor | None"]
+"""x [K, B, F], y [K, B] or [K, B, T], and the weights of the examples [K, B] or None."""
+
 CHUNK_SIZE = 1 << 22  # numbers gathered or evaluated at once: bounds the memory of many members
 # numbers of a layer evaluated at once on a CPU: they fit into its caches, and no new pages are
 # requested from the system
@@ -55,9 +58,7 @@ class DeviceDataset:
             self.x[rows], self.y[rows], weights, self.mask[rows] if self.mask is not None else None
         )
 
-    def chunks(
-        self, num_members: int, width: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def chunks(self, num_members: int, width: int) -> Iterator[Batch]:
         """Yield (x, y, weights or None) of all K members in chunks of consecutive examples.
 
         The size of a chunk is such that a layer of `width` units has at most (CPU_)CHUNK_SIZE
@@ -129,13 +130,10 @@ class Batches:
     def num_members(self) -> int:
         return self.keys_K1.shape[0]
 
-    def epoch(
-        self, epoch: int | Tensor, first: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def epoch(self, epoch: int | Tensor, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch `first`.
 
-        A batch is (x [K, B, F], y [K, B] or [K, B, T], weights [K, B] or None). Epochs count from
-        1; `epoch` is int64 [K, 1] if the members are at different epochs.
+        Epochs count from 1; `epoch` is int64 [K, 1] if the members are at different epochs.
         """
         order_KN = (
             randomness.permutations(self.keys_K1, epoch, self._index_N) if self.shuffle else None
@@ -157,9 +155,7 @@ class Batches:
                 strict=True,
             )
 
-    def _gather(
-        self, order_KN: Tensor | None, start: int, stop: int
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _gather(self, order_KN: Tensor | None, start: int, stop: int) -> Batch:
         data, members = self.data, self.num_members
         if order_KN is None:
             x, y, w = (

@@ -1,4 +1,4 @@
-"""Capture the complete state of a training between two steps, and restore a loop to it.
+"""Capture the complete state of a training between two steps, and restore a group to it.
 
 The state is a tree of tensors and plain values. It contains no random generator, since data order
 and dropout are functions of seed, epoch and step. Shapes: K members, P parameters.
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from mlplab.errors import StateError
 from mlplab.training.history import Row
-from mlplab.training.loop import Loop
+from mlplab.training.outcome import Logged
 from mlplab.training.population import Population
+from mlplab.training.steppers import Group
 from mlplab.training.stopping import FINISHED, RUNNING, EarlyStopping, Snapshot
 
 Tree: TypeAlias = dict[str, Any]
@@ -32,20 +33,18 @@ EARLY_STOPPING_KEYS = {
 """Stored keys of the early stopping state -> the attributes of EarlyStopping."""
 
 
-def capture(loop: Loop) -> Tree:
+def capture(group: Group) -> Tree:
     """Return the state that `restore` needs, except the rows of the history buffer.
 
-    The tensors are the loop's, not copies: write them before the next step.
+    The tensors are the group's, not copies: write them before the next step.
     """
     return {
-        "step": loop.step,
-        "epoch": loop.epoch,
-        "batch": loop.batch,
-        "lr": loop.lr,
-        "objectives": list(loop.objectives),
-        "starts": list(loop.history_buffer.starts),
-        "now": _population(loop.population),
-        "ended": [_population(population) for population in loop.ended],
+        **group.stepper.state(),
+        "starts": list(group.history_buffer.starts),
+        "reasons": dict(group.reasons),
+        "logged": {index: _packed(logged) for index, logged in group.logged.items()},
+        "now": _population(group.population),
+        "ended": [_population(population) for population in group.ended],
     }
 
 
@@ -74,44 +73,49 @@ def _snapshot(snapshot: Snapshot) -> Tree:
     }
 
 
-def restore(loop: Loop, tree: Tree, rows: Sequence[Row]) -> None:
-    """Restore the state to a loop that has not started, and its history from `rows`.
+def _packed(logged: Logged) -> Tree:
+    return {
+        "scalars": {
+            name: torch.tensor(rows, dtype=torch.float64) for name, rows in logged.scalars.items()
+        },
+        "artifacts": {
+            name: torch.tensor(list(data), dtype=torch.uint8)
+            for name, data in logged.artifacts.items()
+        },
+    }
+
+
+def _unpacked(tree: Tree) -> Logged:
+    return Logged(
+        {
+            name: [(int(step), value, at) for step, value, at in rows.tolist()]
+            for name, rows in tree["scalars"].items()
+        },
+        {name: bytes(data.tolist()) for name, data in tree["artifacts"].items()},
+    )
+
+
+def restore(group: Group, tree: Tree, rows: Sequence[Row]) -> None:
+    """Restore the state to a group that has not started, and its history from `rows`.
 
     Raises StateError if a name, shape or type differs from this training's.
     """
     try:
-        whole = loop.population
+        whole, buffer = group.population, group.history_buffer
         if tree.get("starts"):
-            loop.history_buffer.starts, loop.history_buffer.per_epoch = (
-                [int(start) for start in tree["starts"]],
-                whole.batches.per_epoch,
-            )
-            whole.start_K = torch.tensor(
-                loop.history_buffer.starts, dtype=torch.int64, device=whole.theta_KP.device
-            )
-            loop.set_last_steps(
-                set(
-                    (
-                        whole.early_stopping.last_step_K + whole.start_K * whole.batches.per_epoch
-                    ).tolist()
-                )
-            )
-        loop.population = _restored(whole, tree["now"])
-        loop.ended = [_restored(whole, ended) for ended in tree["ended"]]
-        loop.step, loop.epoch, loop.batch = (
-            int(tree["step"]),
-            int(tree["epoch"]),
-            int(tree["batch"]),
-        )
-        loop.lr = _to_device_of(tree["lr"], loop.population.theta_KP)
-        loop.objectives = [
-            _to_device_of(value, loop.population.theta_KP) for value in tree["objectives"]
-        ]
+            buffer.starts = [int(start) for start in tree["starts"]]
+            buffer.per_epoch = whole.batches.per_epoch
+            whole.start_K = torch.tensor(buffer.starts, device=whole.theta_KP.device)
+        group.population = _restored(whole, tree["now"])
+        group.ended = [_restored(whole, ended) for ended in tree["ended"]]
+        group.reasons = {int(k): str(reason) for k, reason in tree.get("reasons", {}).items()}
+        group.logged = {int(k): _unpacked(t) for k, t in tree.get("logged", {}).items()}
+        group.stepper.load(tree)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise StateError(
             f"The state does not belong to this training: {type(error).__name__}: {error}"
         ) from error
-    loop.history_buffer.rows += rows
+    buffer.rows += rows
 
 
 def _restored(whole: Population, tree: Tree) -> Population:
@@ -215,10 +219,6 @@ def _require_plain(tree: object, max_numel: int) -> None:
                 f" {value.numel()} numbers, more than all parameters ({max_numel})."
             )
         _require_plain(value, max_numel)
-
-
-def _to_device_of(value: object, like: Tensor) -> Any:
-    return value.to(like.device, copy=True) if isinstance(value, Tensor) else value
 
 
 def pack_rows(rows: Sequence[Row]) -> list[dict[str, Tensor]]:

@@ -17,7 +17,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor, "Tensor | None"]
+from mlplab.training.batches import Batch
+
 TIMEOUT = timedelta(seconds=25)
 """How long a process waits for the others before it raises RankLost."""
 
@@ -64,34 +65,15 @@ class ProcessGroup:
         self.rank_info = rank_info
         self.received_signal = 0  # by this process; sent to the others with the next gradient
         self.agreed_signal = 0
-        self.total_weight: Tensor | float = 1.0
-        self.offset = 0
 
-    def shard(self, batch: Batch) -> Batch:
-        """Return this rank's rows of a batch, and record the batch's weight for `coefficients`."""
+    def shard(self, batch: Batch) -> tuple[Batch, int]:
+        """Return this rank's rows of a batch, and the index of the first of them."""
         x, y, weights = batch
         size = x.shape[1]
         rank, num_ranks = self.rank_info.rank, self.rank_info.size
         start, stop = (size * number // num_ranks for number in (rank, rank + 1))
-        self.offset = start
-        self.total_weight = float(size) if weights is None else weights.sum(1, keepdim=True)
-        return (
-            x[:, start:stop],
-            y[:, start:stop],
-            weights[:, start:stop] if weights is not None else None,
-        )
-
-    def coefficients(self, loss_KB: Tensor, weights_KB: Tensor | None, reduction: str) -> Tensor:
-        """The coefficients of this rank's losses in the objective of the whole batch: [K, B]."""
-        coefficients_KB = torch.ones_like(loss_KB) if weights_KB is None else weights_KB
-        if reduction == "sum":
-            return coefficients_KB.detach()
-        total = (
-            self.total_weight
-            if isinstance(self.total_weight, float)
-            else torch.where(self.total_weight > 0, self.total_weight, 1.0)
-        )
-        return (coefficients_KB / total).detach()
+        rows = slice(start, stop)
+        return (x[:, rows], y[:, rows], weights[:, rows] if weights is not None else None), start
 
     def reduce(self, gradient_KP: Tensor, objective_K: Tensor) -> Tensor:
         """Sum the gradients of all ranks in place, and return the batch's objective [K].

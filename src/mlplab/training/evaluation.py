@@ -5,7 +5,7 @@ Shapes: K members, N examples, C outputs, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,30 @@ class Scoring:
         ):
             return self
         return Scoring(self.task, self.loss, self.target_shift[rows], self.target_scale[rows])
+
+
+def metric_names(splits: Container[str], task: Task, num_layers: int) -> tuple[str, ...]:
+    """The names of what is measured at an evaluation, in the order of a history's columns."""
+    measured = ["loss", "accuracy"] if task.classifies else ["loss", "mae", "rmse", "r2"]
+    layers = range(1, num_layers + 1)
+    return (
+        *(f"{split}/{name}" for split in ("train", "val") if split in splits for name in measured),
+        "lr",
+        "gradient_norm",
+        *(f"gradient_norm/layer_{i}" for i in layers),
+        *(f"update_ratio/layer_{i}" for i in layers),
+    )
+
+
+def monitored(monitor: str, measured: Mapping[str, Tensor]) -> Tensor:
+    """The value [K] that selects the best weights; lower is better.
+
+    `monitor` is the setting `training.monitor`, and `measured` has "<split>/<metric>" -> [K]. The
+    split is val if there is one.
+    """
+    metric = "loss" if monitor == "auto" else monitor
+    value_K = measured[f"{'val' if 'val/loss' in measured else 'train'}/{metric}"]
+    return -value_K if metrics.direction(metric) == "max" else value_K
 
 
 def _member_by_member(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.training.population import Population
+from mlplab.training.history import Evaluation
+from mlplab.training.session import Callback, Session
 
 if TYPE_CHECKING:
     from mlplab.training.outcome import Outcome
@@ -81,7 +82,7 @@ class _PopulationFrame:
     buffers: dict[str, Tensor]
 
 
-class FrameRecorder:
+class FrameRecorder(Callback):
     """Copies the weights of a population at evenly spaced evaluations.
 
     The length of a training is not known in advance. So every evaluation is recorded until there
@@ -93,7 +94,8 @@ class FrameRecorder:
         self._frames: list[_PopulationFrame] = []
         self._stride, self._seen = 1, 0
 
-    def __call__(self, population: Population, epoch: int, step: int) -> None:
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        population = evaluation.population
         self._seen += 1
         if (self._seen - 1) % self._stride:
             return
@@ -102,7 +104,9 @@ class FrameRecorder:
             name: value.detach().to("cpu", copy=True) for name, value in population.buffers.items()
         }
         self._frames.append(
-            _PopulationFrame(epoch, step, population.members.cpu(), theta_KP, buffers)
+            _PopulationFrame(
+                evaluation.epoch, evaluation.step, population.members.cpu(), theta_KP, buffers
+            )
         )
         size = self._frames[0].theta_KP.numel() * theta_KP.element_size()
         while len(self._frames) > max(3, min(self.max_frames, self.max_bytes // size)):
@@ -154,14 +158,15 @@ class FrameRecorder:
         )
 
 
-def snapshot(population: Population, epoch: int, step: int) -> Frames:
-    """One frame of the first member of a population in its current state, on the CPU."""
+def snapshot(evaluation: Evaluation) -> Frames:
+    """One frame of the first member of a population at an evaluation, on the CPU."""
+    population = evaluation.population
     buffers = {
         name: value.detach()[:1].to("cpu", copy=True) for name, value in population.buffers.items()
     }
     return Frames(
-        np.array([epoch]),
-        np.array([step]),
+        np.array([evaluation.epoch]),
+        np.array([evaluation.step]),
         population.theta_KP.detach()[:1].to("cpu", copy=True),
         buffers,
     )

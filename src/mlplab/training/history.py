@@ -6,15 +6,18 @@ Shapes: K members, M measured names, E evaluations.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab.extras import require
 from mlplab.schema import Number
+from mlplab.training.population import Population
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,11 +52,12 @@ class DeviceRow:
     squares_3KL: Tensor
     lr: Number
 
+    @functools.cached_property
     def row(self) -> Row:
-        """Read the values to the host and derive the row's columns.
+        """The row, read to the host.
 
-        They are the metrics, the learning rate, the gradient norm of the network and of each layer,
-        and |update| / |weights| of each layer.
+        Its columns are the metrics, the learning rate, the gradient norm of the network and of each
+        layer, and |update| / |weights| of each layer.
         """
         squares_3KL = self.squares_3KL.double().cpu().numpy()
         gradient_KL, moved_KL, size_KL = np.sqrt(squares_3KL)
@@ -74,6 +78,44 @@ class DeviceRow:
             self.alive_K.cpu().numpy(),
             values,
         )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the members of a session that are at the same epoch.
+
+    `epoch` and `step` count from the start of these members, `names` are the measured values.
+    Values are read when they are asked for, which waits for the device.
+    """
+
+    epoch: int
+    step: int
+    names: tuple[str, ...]
+    population: Population  # with the weights of this evaluation, which the next step overwrites
+    objectives: Sequence[Tensor]  # [K] of each step since the last evaluation
+    device_row: DeviceRow
+    numbers: Sequence[int]  # numbers in the session of the members, by their index in the group
+    start: int | None  # epoch at which these members started; None: all members started together
+    starts: Sequence[int]
+
+    @functools.cached_property
+    def _columns(self) -> NDArray[np.bool_]:
+        row = self.device_row.row
+        if self.start is None:
+            return row.alive
+        starts: NDArray[np.int64] = np.asarray(self.starts)[row.members]
+        return np.logical_and(row.alive, starts == self.start)
+
+    @property
+    def members(self) -> NDArray[np.int64]:
+        """The numbers of the members in training, int64 [K]."""
+        return np.asarray(self.numbers).take(self.device_row.row.members[self._columns])
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """The values of these members, float64 [K]. Raises KeyError for an unknown name."""
+        if name not in self.names:
+            raise KeyError(f"{name!r} is not measured; measured are {', '.join(self.names)}")
+        return np.asarray(self.device_row.row.values[self.names.index(name), self._columns])
 
 
 @dataclass(frozen=True)

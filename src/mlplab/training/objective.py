@@ -5,6 +5,7 @@ Shapes: K members, B examples of a batch, P parameters.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers, Dropout
 from mlplab.stacking import fit
 from mlplab.training.backward import accumulate, gradients
+from mlplab.training.batches import Batch
 
 if TYPE_CHECKING:
     from mlplab.training.distributed import ProcessGroup
@@ -42,7 +44,7 @@ def _total(weights_KB: Tensor) -> Tensor:
 
 
 class Objective:
-    """theta_KP -> (loss_K, gradient_KP) on the current batch.
+    """(theta_KP, batch, step) -> (loss_K, gradient_KP).
 
     The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is
     clipped by value, then by norm, each member separately.
@@ -64,14 +66,12 @@ class Objective:
             buffers,
             dropout,
         )
-        self.batch: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.gradient_KP = torch.zeros_like(theta_KP)
-        self._equal_KB: dict[int, Tensor] = {}
+        self._equal_KB: dict[tuple[int, int], Tensor] = {}
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
         self._penalized = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
         self._single = theta_KP.shape[0] == 1
         self._clips = training.clip_value is not None or training.clip_norm is not None
-        self.process_group: ProcessGroup | None = None
         self._bind(theta_KP)
 
     def _bind(self, theta_KP: Tensor) -> None:
@@ -89,48 +89,54 @@ class Objective:
             self._bind(theta_KP)
         return self._views
 
-    def __call__(self, theta_KP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the objective [K] and the gradient [K, P] at theta.
+    def __call__(
+        self,
+        theta_KP: Tensor,
+        batch: Batch,
+        step: int | Tensor,
+        process_group: ProcessGroup | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the objective [K] and the gradient [K, P] at theta, on the batch of this step.
 
-        The next call overwrites the gradient.
+        A process of a group computes its shard and sums the gradients of all. The next call
+        overwrites the gradient.
         """
         views = self.bound(theta_KP)
-        assert self.batch is not None
-        x_KBF, y, weights_KB = self.batch
+        (x_KBF, y, weights_KB), first = (
+            (batch, 0) if process_group is None else process_group.shard(batch)
+        )
+        drop = None if self.dropout is None else functools.partial(self.dropout, step, first)
         with torch.enable_grad():
-            outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, self.dropout)
+            outputs_KBC = self.network.forward(views, x_KBF, self.buffers, True, drop)
             loss_KB = self.loss(outputs_KBC, y)
-            coefficients_KB = self._coefficients(loss_KB, weights_KB)
+            coefficients_KB = self._coefficients(loss_KB, weights_KB, batch)
             self._differentiate(loss_KB, coefficients_KB)
-        objective_K = reduce_losses(loss_KB.detach(), weights_KB, self.loss.reduction)
-        if self.process_group is not None:
+        if process_group is None:
+            objective_K = reduce_losses(loss_KB.detach(), weights_KB, self.loss.reduction)
+        else:
             shard_objective_K = (coefficients_KB * loss_KB.detach()).sum(1)
-            objective_K = self.process_group.reduce(self.gradient_KP, shard_objective_K)
+            objective_K = process_group.reduce(self.gradient_KP, shard_objective_K)
         if self._penalized:
             objective_K = objective_K + self._penalty(theta_KP)
         if self._clips:
             self._clip()
         return objective_K, self.gradient_KP
 
-    def _coefficients(self, loss_KB: Tensor, weights_KB: Tensor | None) -> Tensor:
-        """The coefficient of each example's loss in the objective, [K, B].
+    def _coefficients(self, loss_KB: Tensor, weights_KB: Tensor | None, batch: Batch) -> Tensor:
+        """The coefficient of each loss in the objective of the batch, of which they may be a shard.
 
         Passing it to autograd as the outer gradient keeps the reduction off the tape.
         """
-        if self.process_group is not None:
-            return self.process_group.coefficients(loss_KB, weights_KB, self.loss.reduction)
-        if weights_KB is not None:
-            return (
-                weights_KB
-                if self.loss.reduction == "sum"
-                else weights_KB / _total(weights_KB).unsqueeze(1)
+        _, y, batch_weights_KB = batch
+        sums = self.loss.reduction == "sum"
+        if weights_KB is not None and batch_weights_KB is not None:
+            return weights_KB if sums else weights_KB / _total(batch_weights_KB).unsqueeze(1)
+        key = loss_KB.shape[1], y.shape[1]
+        if key not in self._equal_KB:
+            self._equal_KB[key] = torch.full_like(
+                loss_KB, 1.0 if sums else 1.0 / y.shape[1], requires_grad=False
             )
-        size = loss_KB.shape[1]
-        if size not in self._equal_KB:
-            self._equal_KB[size] = torch.full_like(
-                loss_KB, 1.0 if self.loss.reduction == "sum" else 1.0 / size, requires_grad=False
-            )
-        return self._equal_KB[size]
+        return self._equal_KB[key]
 
     def _differentiate(self, loss_KB: Tensor, coefficients_KB: Tensor) -> None:
         """Run one backward pass for all members.
@@ -144,13 +150,14 @@ class Objective:
         leaf_gradients = gradients(loss_KB, coefficients_KB, self._leaves)
         torch.cat([gradient.flatten(1) for gradient in leaf_gradients], dim=1, out=self.gradient_KP)
 
-    def probe(self, theta_KP: Tensor) -> Tensor:
-        """The gradient at theta, without changing the running statistics."""
+    def probe(
+        self, theta_KP: Tensor, batch: Batch, process_group: ProcessGroup | None = None
+    ) -> None:
+        """Compute the gradient of the first step, without changing the running statistics."""
         saved = {name: value.clone() for name, value in self.buffers.items()}
-        gradient_KP = self(theta_KP)[1]
+        self(theta_KP, batch, 1, process_group)
         for name, value in saved.items():
             self.buffers[name].copy_(value)
-        return gradient_KP
 
     def _penalty(self, theta_KP: Tensor) -> Tensor:
         weights_KP = theta_KP * self._weights_P

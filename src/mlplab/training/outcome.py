@@ -6,15 +6,23 @@ Shapes: K members, P parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from mlplab.training.evaluation import evaluate
 from mlplab.training.history import History
 from mlplab.training.population import Population
 from mlplab.training.stopping import DIVERGED, PRUNED, RUNNING, STOPPED
+
+
+@dataclass
+class Logged:
+    """What callbacks logged of one member."""
+
+    scalars: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
+    """By name: step, value, and time in seconds since 1970."""
+    artifacts: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,19 +41,26 @@ class Outcome:
     buffers: dict[str, Tensor]
     last_theta_P: Tensor
     last_buffers: dict[str, Tensor]
+    logged: Logged
 
 
 def outcomes_of(
-    population: Population, histories: Mapping[int, History], step: int, pruned: Mapping[int, str]
+    population: Population,
+    histories: Mapping[int, History],
+    step: int,
+    reasons: Mapping[int, str],
+    logged: Mapping[int, Logged],
 ) -> dict[int, Outcome]:
     """Return the outcomes of a population's members, keyed by the members' indices.
 
-    `histories` and `pruned` (the reasons for pruning) have the same keys; `step` is the
-    population's current step.
+    The same indices are the keys of `histories`, of `reasons` (why a caller ended a member) and of
+    `logged`; `step` is the population's current step.
     """
     early_stopping, per_epoch = population.early_stopping, population.batches.per_epoch
-    measured = final_metrics(population)
     best, last = early_stopping.best, early_stopping.last
+    with torch.no_grad():
+        metrics = population.evaluate(best, splits=tuple(population.data), full=True)
+    measured = {name: value_K.tolist() for name, value_K in metrics.items()}
     best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
     best_buffers, last_buffers = (
         {n: v.cpu() for n, v in snapshot.buffers.items()} for snapshot in (best, last)
@@ -58,10 +73,10 @@ def outcomes_of(
             state, int(early_stopping.diverged_step_K[k]), histories[member], step
         )
         if state == PRUNED:
-            status, reason = "pruned", pruned.get(member, "pruned")
+            status, reason = "pruned", "pruned"
         outcomes[member] = Outcome(
             status,
-            reason,
+            reasons.get(member, reason),
             -(-steps // per_epoch),
             steps,
             -(-int(best.step_K[k]) // per_epoch),
@@ -72,6 +87,7 @@ def outcomes_of(
             {n: v[k] for n, v in best_buffers.items()},
             last_theta[k],
             {n: v[k] for n, v in last_buffers.items()},
+            logged.get(member, Logged()),
         )
     return outcomes
 
@@ -102,23 +118,3 @@ def _ending(state: int, diverged_step: int, history: History, step: int) -> tupl
         ),
         last,
     )
-
-
-def final_metrics(population: Population) -> dict[str, list[float]]:
-    """All metrics of the best weights on each split: "<split>/<metric>" -> K numbers."""
-    best = population.early_stopping.best
-    views = population.network.layout.layers(population.network.layout.split(best.theta_KP))
-    metrics: dict[str, list[float]] = {}
-    with torch.no_grad():
-        for split, data in population.data.items():
-            measured = evaluate(
-                population.network,
-                views,
-                best.buffers,
-                population.scoring,
-                data,
-                population.num_members,
-                full=True,
-            )
-            metrics |= {f"{split}/{name}": values_K.tolist() for name, values_K in measured.items()}
-    return metrics

@@ -23,9 +23,9 @@ from mlplab.schedules import Schedule
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
 from mlplab.training.batches import Batches, DeviceDataset, device_dataset
-from mlplab.training.evaluation import Scoring
+from mlplab.training.evaluation import Scoring, evaluate
 from mlplab.training.objective import Objective
-from mlplab.training.stopping import EarlyStopping
+from mlplab.training.stopping import EarlyStopping, Snapshot
 from mlplab.training_options import Training
 
 NEVER = 2**62
@@ -75,6 +75,36 @@ class Population:
         if self.start_K is None:
             return clock
         return clock - units_per_epoch * self.start_K.unsqueeze(1)
+
+    def evaluate(
+        self,
+        weights: Snapshot | None = None,
+        splits: Sequence[str] = ("train", "val"),
+        full: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return "<split>/<metric>" -> float64 [K] for each of the splits that the data has.
+
+        `weights` replace the current ones; `full` adds the metrics that are slow to compute.
+        """
+        if weights is None:
+            views, buffers = self.objective.bound(self.theta_KP), self.buffers
+        else:
+            layout = self.network.layout
+            views, buffers = layout.layers(layout.split(weights.theta_KP)), weights.buffers
+        return {
+            f"{split}/{name}": value_K
+            for split in splits
+            if split in self.data
+            for name, value_K in evaluate(
+                self.network,
+                views,
+                buffers,
+                self.scoring,
+                self.data[split],
+                self.num_members,
+                full,
+            ).items()
+        }
 
     def select(self, rows: Tensor) -> Population:
         """The population of the members at `rows` (int64 indices); their values do not change."""

@@ -17,8 +17,6 @@ from mlplab.network.layer import Layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.device import choose_device
-from mlplab.training.loop import Listener, Loop
-from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.validation import KFold
 
@@ -152,6 +150,15 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
     )
 
 
+def population_key(member: PreparedMember, number: int) -> Hashable:
+    """The key that members of one population share; `number` is unique to the member.
+
+    A member whose optimizer trains one network at a time has a key of its own.
+    """
+    is_single = member.settings.optimizer.single_network
+    return structure_key(member.settings, member.prepared), number if is_single else None
+
+
 def _kind(component: Component | None) -> Hashable:
     """The class of a component and the fields in which members cannot differ.
 
@@ -205,15 +212,3 @@ def _num_weights(layers: Sequence[Layer], prepared: Prepared) -> int:
         ),
     ]
     return sum(a * b for a, b in itertools.pairwise(widths))
-
-
-def train_population(
-    settings: Sequence[Settings], listener: Listener | None = None
-) -> list[Outcome]:
-    """Train settings as one population and return one outcome each, in order.
-
-    Raises ValueError if they cannot share a population; see `structure_key`.
-    """
-    loop = Loop(build_population(prepare_members(settings))[0], listener)
-    loop.run()
-    return loop.outcomes()

@@ -7,62 +7,32 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 
-from mlplab.training.evaluation import evaluate
+from mlplab.training.eager import EagerStepper
 from mlplab.training.population import Population
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from mlplab.training.steppers import Group
 
 
 @torch.no_grad()
 def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
     """The mean seconds of an update over `updates` of them, and the seconds of one evaluation."""
+    numbers = range(population.num_members)
+    stepper = EagerStepper(Group(population, numbers, EagerStepper))
     batches = itertools.chain.from_iterable(
         population.batches.epoch(epoch) for epoch in itertools.count(1)
     )
-    _evaluate(population)  # the first evaluation includes one-time setup
-    _update(population, next(batches), 1)
-    started = time.perf_counter()
-    for step, batch in enumerate(itertools.islice(batches, updates), 2):
-        _update(population, batch, step)
-    updated = time.perf_counter()
-    _evaluate(population)
-    _synchronize(population)
-    return (updated - started) / updates, time.perf_counter() - updated
 
+    def seconds(call: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        call()
+        if population.theta_KP.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
 
-def _update(population: Population, batch: tuple[Tensor, Tensor, Tensor | None], step: int) -> None:
-    population.objective.batch = batch
-    if population.dropout is not None:
-        population.dropout.step = step
-    population.theta_KP, population.optimizer_state, _ = population.optimizer.step(
-        population.theta_KP,
-        population.objective,
-        population.optimizer_state,
-        step,
-        population.optimizer.lr,
-    )
-    _synchronize(population)
-
-
-def _evaluate(population: Population) -> None:
-    views = population.objective.bound(population.theta_KP)
-    for split in ("train", "val"):
-        if split in population.data:
-            evaluate(
-                population.network,
-                views,
-                population.buffers,
-                population.scoring,
-                population.data[split],
-                population.num_members,
-            )
-
-
-def _synchronize(population: Population) -> None:
-    if population.theta_KP.is_cuda:
-        torch.cuda.synchronize()
+    # the first evaluation and update include one-time setup
+    seconds(population.evaluate)
+    _, *updating = [seconds(lambda: stepper.update(next(batches))) for _ in range(1 + updates)]
+    return sum(updating) / updates, seconds(population.evaluate)

@@ -17,10 +17,17 @@ from mlplab.pictures.study import Study
 from mlplab.runs.frames_file import save_frames
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter
-from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames
+from mlplab.training import (
+    Callback,
+    Evaluation,
+    FrameRecorder,
+    Outcome,
+    PreparedMember,
+    Session,
+    select_frames,
+)
 from mlplab.training.frames import snapshot
 from mlplab.training.history import History
-from mlplab.training.population import Population
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
@@ -28,25 +35,22 @@ if TYPE_CHECKING:
 IMPORT_SECONDS = 0.5  # estimate for the first picture, including the import of matplotlib
 
 
-class LivePlotter:
-    """Draws a run in training.
-
-    The training loop calls `observe` at each evaluation; `conclude` is called once the results of
-    the run are written.
-    """
+class LivePlotter(Callback):
+    """Draws a run in training; `conclude` is called once the results of the run are written."""
 
     def __init__(
         self,
         folder: Path,
         member: PreparedMember,
         events: EventWriter,
+        recorder: FrameRecorder,
         log: logging.Logger,
         names: tuple[str, ...],
         quiet: bool = False,
     ) -> None:
         self.folder, self.member, self.events, self.log = folder, member, events, log
         fraction = member.settings.tracking.picture_share
-        self.recorder = FrameRecorder()
+        self.recorder = recorder
         self.picture_budget, self.histogram_budget = (
             Budget(0.7 * fraction, IMPORT_SECONDS),
             Budget(0.3 * fraction, 0.0),
@@ -61,28 +65,27 @@ class LivePlotter:
                 note(text)
         write_chart_layout(events, names, log)
 
-    def observe(self, population: Population, epoch: int, step: int) -> None:
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
         """Record a frame; if the budgets allow it, also write distributions and one picture."""
-        self.recorder(population, epoch, step)
+        self.recorder.on_evaluation(session, evaluation)
         if self.histogram_budget.allows():
             with self.histogram_budget.spend(), safely(self.log, "distributions"):
                 from mlplab.pictures.tensorboard_extras import distributions
 
-                distributions(
-                    self.events, self._current_study(population, epoch, step), population, step
-                )
+                study = self._current_study(evaluation)
+                distributions(self.events, study, evaluation.population, evaluation.step)
         if (
             self.has_matplotlib
             and self.picture_budget.fraction > 0
             and self.picture_budget.allows()
         ):
             with self.picture_budget.spend(), safely(self.log, "a picture while training"):
-                study = self._current_study(population, epoch, step)
+                study = self._current_study(evaluation)
                 if study.frames.theta_RP.isfinite().all():
                     self._open_step_images().draw_next(study, 0)
 
-    def _current_study(self, population: Population, epoch: int, step: int) -> Study:
-        frames = snapshot(population, epoch, step)
+    def _current_study(self, evaluation: Evaluation) -> Study:
+        frames = snapshot(evaluation)
         if self._study is None:
             self._study = Study(
                 self.member.settings, self.member.prepared, frames, 0, History.empty()

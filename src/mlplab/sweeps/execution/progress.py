@@ -4,9 +4,12 @@ remaining time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
+from mlplab.training import Callback, Group, Row, Session
 
 MAX_NOTES = 10
 """Failures printed one by one; further ones are only counted, and listed in summary.md."""
@@ -70,3 +73,14 @@ class SweepProgress:
 
     def close(self) -> None:
         self.bar.close()
+
+
+class PopulationProgress(Callback):
+    """Shows how far the population that trains is."""
+
+    def __init__(self, display: SweepProgress, group: Group) -> None:
+        self.display = display
+        self.last_step = max(group.population.early_stopping.last_step_K.tolist())
+
+    def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
+        self.display.progress(rows[-1].step / self.last_step * len(group.numbers))

@@ -24,17 +24,18 @@ from mlplab.runs.signals import Interrupted, Signals
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
 from mlplab.sweeps.execution.job_folders import JobFolders, write_failed
 from mlplab.sweeps.execution.job_store import JobStore
-from mlplab.sweeps.execution.progress import SweepProgress
+from mlplab.sweeps.execution.progress import PopulationProgress, SweepProgress
 from mlplab.sweeps.plan.memory import is_out_of_memory
 from mlplab.sweeps.plan.plan import Job, Plan, WorkUnit
 from mlplab.terminal.output import note
 from mlplab.training import (
+    Callback,
     DataCache,
     FrameRecorder,
-    Loop,
+    Group,
     Outcome,
     PreparedMember,
-    build_population,
+    Session,
     prepare_members,
     structure_key,
 )
@@ -52,7 +53,8 @@ class Runner:
     """Trains the jobs of a sweep in this process; several processes may share a folder.
 
     `order` gives the positions of the work units to train and their order (default: all), `since`
-    the time in seconds since 1970 after which a failed job is not retried.
+    the time in seconds since 1970 after which a failed job is not retried. `callbacks` follow the
+    training of each population.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class Runner:
         display: SweepProgress,
         order: Sequence[int] | None = None,
         since: float | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.plan, self.display, self.since = plan, display, since
+        self.plan, self.display, self.since, self.callbacks = plan, display, since, callbacks
         self.work_units = (
             [plan.work_units[position] for position in order]
             if order is not None
@@ -285,7 +288,7 @@ class Runner:
     def _make_checkpointer(
         self,
         members: Sequence[tuple[Job, PreparedMember]],
-        loop: Loop,
+        group: Group,
         recorder: FrameRecorder | None,
         saved: Saved | None,
     ) -> CheckpointCallback:
@@ -296,13 +299,13 @@ class Runner:
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint(loop.population.theta_KP.device, first.dtype, len(members)),
+            "fingerprint": fingerprint(group.population.theta_KP.device, first.dtype, len(members)),
         }
         checkpointer = CheckpointCallback(
             Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),
             first.tracking,
             self.signals,
-            recorder,
+            {"recorder": recorder} if recorder is not None else {},
         )
         if saved is not None:
             if saved.manifest["data_hash"] != identity["data_hash"]:
@@ -310,7 +313,7 @@ class Runner:
                     f"The data of job {members[0][0].number} has changed since the checkpoint was"
                     " saved. The job is trained again from its start."
                 )
-            checkpointer.restore(loop, saved)
+            checkpointer.restore(group, saved)
             note(f"{len(members)} jobs resume at step {saved.step}")
         return checkpointer
 
@@ -320,38 +323,34 @@ class Runner:
         """Train one population, from the start or from `saved`, and write its folders. After a
         signal only the members that had already ended are written.
         """
-        population, _ = build_population([member for _, member in members])
-        loop = Loop(population)
+        session = Session(fixed=True)
+        group = session.add_group([member for _, member in members])
+        progress = PopulationProgress(self.display, group)
         recorder = (
             FrameRecorder()
             if any(member.settings.tracking.level == "full" for _, member in members)
             else None
         )
-        if recorder is not None:
-            loop.observers.append(recorder)
-        last_step = max(population.early_stopping.last_step_K.tolist())
-        loop.listener = lambda rows, names: self.display.progress(
-            rows[-1].step / last_step * len(members)
-        )
-        loop.after_step = checkpointer = self._make_checkpointer(members, loop, recorder, saved)
+        checkpointer = self._make_checkpointer(members, group, recorder, saved)
+        recorders = [recorder] if recorder is not None else []
+        session.callbacks += [progress, *recorders, checkpointer, *self.callbacks]
         interrupted = False
         try:
-            loop.run()
+            session.run()
             # if killed while folders are written, the remaining ones come from the same population
             # and are bit-identical
             if len(members) > 1:
-                checkpointer.save(loop)
+                checkpointer.save(session, group)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             checkpointer.close()
-        outcomes = loop.outcomes()
-        device = str(population.theta_KP.device)
+        outcomes = session.outcomes()
         writer = JobFolders(
             self.plan,
             [member for _, member in members],
             outcomes,
-            device,
+            str(session.device),
             checkpointer.elapsed,
             self.single_reason,
             recorder,

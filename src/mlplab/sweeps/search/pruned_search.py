@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,8 +24,9 @@ from mlplab.sweeps.execution.job_folders import JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
-from mlplab.sweeps.search.trial_population import Trial, TrialPopulation
+from mlplab.sweeps.search.trials import Trial, Trials
 from mlplab.terminal.output import note
+from mlplab.training import Callback, Group, Session
 
 WORK_UNIT = 0
 """The index of the work unit under which a search stores its checkpoints."""
@@ -40,16 +41,21 @@ RequestedTrial: TypeAlias = tuple[Job, Rungs]
 
 
 @dataclass
-class Entry:
-    """A population, its checkpoint callback, and the checkpoint folders of its earlier members."""
+class Saves:
+    """How a group is saved: its callback, and the checkpoint folders of its earlier members."""
 
-    population: TrialPopulation
     checkpointer: CheckpointCallback
-    start_time: float
-    outdated_folders: list[Path]
+    start_time: float = field(default_factory=time.monotonic)
+    outdated_folders: list[Path] = field(default_factory=list)
+
+    @property
+    def folders(self) -> list[Path]:
+        """All checkpoint folders of the group."""
+        checkpoints = self.checkpointer.checkpoints
+        return [*self.outdated_folders, *([checkpoints.folder] if checkpoints else [])]
 
 
-class PrunedSearch:
+class PrunedSearch(Callback):
     """Trains and prunes trials, at most `capacity` at a time.
 
     `ask(number)` returns up to that many new jobs with their rungs; `tell(jobs)` is called with
@@ -68,39 +74,50 @@ class PrunedSearch:
         self.rung_scores = RungScores(
             json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
         )
-        self.entries: list[Entry] = []
+        self.trials = Trials()
+        self.saves: dict[Group, Saves] = {}
+        self.session = Session((), [self.trials, self, *runner.callbacks], fixed=True)
 
     def run(self, waiting: Sequence[RequestedTrial]) -> None:
         """Train `waiting`, the trials left by an earlier process, then new ones until the end."""
-        with self.runner.at_work():
+        with self.runner.at_work(), self.session.started():
             self.runner.work_unit = self.runner.plan.work_units[WORK_UNIT]
             try:
                 self._resume(waiting)
                 self._judge()  # some were saved at a rung, before they were compared
                 while self._round():
                     pass
-            except KeyboardInterrupt:  # the population that was training has been saved already
-                for entry in self.entries:
-                    entry.checkpointer.save(entry.population.loop)
+            except KeyboardInterrupt:  # the group that was training has been saved already
+                for group, saves in self.saves.items():
+                    saves.checkpointer.save(self.session, group)
                 raise
             finally:
-                for entry in self.entries:
-                    entry.checkpointer.close()
+                for saves in self.saves.values():
+                    saves.checkpointer.close()
+
+    def should_pause(self, session: Session, group: Group) -> bool:
+        return self.saves[group].checkpointer.should_pause(session, group)
+
+    def next_pause(self, session: Session, group: Group, index: int, epoch: int) -> int | None:
+        return self.saves[group].checkpointer.next_pause(session, group, index, epoch)
+
+    def on_pause(self, session: Session, group: Group) -> None:
+        self.saves[group].checkpointer.on_pause(session, group)
 
     def _round(self) -> bool:
-        """Admit new trials and train every population to its next event.
+        """Admit new trials and train every group to its next event.
 
         Returns False if nothing is left to do.
         """
-        free_capacity = self.capacity - sum(len(entry.population.trials) for entry in self.entries)
+        free_capacity = self.capacity - sum(len(group.numbers) for group in self.saves)
         if free_capacity >= max(1, self.capacity // FREE_CAPACITY_DIVISOR):
             self._admit(self.ask(free_capacity))
-        while not self.entries:  # requested trials may have failed before training
+        while not self.saves:  # requested trials may have failed before training
             if not (requested := self.ask(self.capacity)):
                 return False
             self._admit(requested)
-        for entry in list(self.entries):
-            self._advance(entry)
+        for group in list(self.saves):
+            self._advance(group)
         self._judge()
         return True
 
@@ -129,9 +146,7 @@ class PrunedSearch:
         self._admit([(job, rungs) for job, rungs in waiting if str(job.number) not in in_training])
 
     def _jobs_in_training(self) -> set[str]:
-        return {
-            str(trial.job.number) for entry in self.entries for trial in entry.population.trials
-        }
+        return {str(trial.job.number) for group in self.saves for trial in self.trials.of(group)}
 
     def _restore(self, folder: Path, saved: Saved, rungs_of: Mapping[str, Rungs]) -> bool:
         """Restore the population of a checkpoint; return whether it was possible.
@@ -155,170 +170,145 @@ class PrunedSearch:
         ]
         if len(trials) < len(hashes):
             return False
-        entry = self._entry(TrialPopulation(trials), folder)
+        group = self.session.add_group([trial.member for trial in trials])
+        self.trials.add(group.numbers, trials)
+        self.saves[group] = Saves(self._make_checkpointer(group, folder))
         try:
-            entry.checkpointer.restore(entry.population.loop, saved)
+            self.saves[group].checkpointer.restore(group, saved)
         except (StateError, CheckpointError) as error:
             note(f"{error} The trials saved in it are trained again.")
+            del self.saves[group]
+            self.session.discard(group)
             return False
-        for k in range(entry.population.loop.population.num_members):
-            if str(entry.population.member(k).job.number) not in rungs_of:
-                entry.population.prune(k, "ended before")
-        self.entries.append(entry)
-        self._remove_ended(entry)
+        for number, trial in zip(group.numbers, trials, strict=True):
+            if str(trial.job.number) not in rungs_of:
+                self.session.retire(number, "ended before")
+        self._remove_ended(group)
         return True
 
     def _admit(self, requested: Sequence[RequestedTrial]) -> None:
-        """Add each trial to the population of its structure, or to a new population.
-
-        A trial whose optimizer trains one network at a time gets a separate population.
-        """
-        groups: dict[Hashable, list[Trial]] = {}
+        """Add the trials to the session, in which they join groups of their structures."""
+        trials = []
         for job, rungs in requested:
             member = self.runner.member(job)
             if member is None:
                 self.tell([job])
-                continue
-            trial = Trial(job, member, rungs)
-            groups.setdefault(trial.population_key, []).append(trial)
-        by_key = {
-            entry.population.trials[0].population_key: entry
-            for entry in self.entries
-            if entry.population.accepts_trials
-        }
-        for key, trials in groups.items():
-            if key in by_key:
-                entry = by_key[key]
-                entry.population.admit(trials)
-                self._replace_checkpointer(entry)
             else:
-                self.entries.append(self._entry(TrialPopulation(trials)))
+                trials.append(Trial(job, member, rungs))
+        numbers = self.session.add([trial.member for trial in trials])
+        self.trials.add(numbers, trials)
+        for group in {self.session.find(number)[0]: None for number in numbers}:
+            if group in self.saves:
+                self._replace_checkpointer(group)
+            else:
+                self.saves[group] = Saves(self._make_checkpointer(group))
 
-    def _entry(self, population: TrialPopulation, folder: Path | None = None) -> Entry:
-        entry = Entry(population, self._make_checkpointer(population, folder), time.monotonic(), [])
-        population.loop.after_step = entry.checkpointer
-        return entry
-
-    def _make_checkpointer(
-        self, population: TrialPopulation, folder: Path | None = None
-    ) -> CheckpointCallback:
-        first, job_store = population.trials[0].member, self.runner.job_store
+    def _make_checkpointer(self, group: Group, folder: Path | None = None) -> CheckpointCallback:
+        trials, job_store = self.trials.of(group), self.runner.job_store
+        first = trials[0].member
         identity = {
-            "jobs": {str(trial.job.number): trial.job.hash for trial in population.trials},
+            "jobs": {str(trial.job.number): trial.job.hash for trial in trials},
             "data_hash": first.prepared.data_hash,
             "fingerprint": fingerprint(
-                population.loop.population.theta_KP.device,
-                first.settings.dtype,
-                len(population.trials),
+                group.population.theta_KP.device, first.settings.dtype, len(trials)
             ),
         }
-        folder = folder or job_store.checkpoints(
-            WORK_UNIT, [trial.job.number for trial in population.trials]
-        )
+        folder = folder or job_store.checkpoints(WORK_UNIT, [trial.job.number for trial in trials])
         return CheckpointCallback(
             Checkpoints(folder, identity, job_store.folder),
             first.settings.tracking,
             self.runner.signals,
         )
 
-    def _replace_checkpointer(self, entry: Entry) -> None:
-        """Save a population whose members changed into another folder.
+    def _replace_checkpointer(self, group: Group) -> None:
+        """Save a group whose members changed into another folder.
 
         The previous checkpoint stays until the first new one is written.
         """
-        previous = entry.checkpointer
-        if previous.has_saved and previous.checkpoints is not None:
-            entry.outdated_folders.append(previous.checkpoints.folder)
+        saves = self.saves[group]
+        previous = saves.checkpointer
+        if previous.has_saved:
+            saves.outdated_folders = saves.folders
         previous.close()
-        entry.checkpointer = self._make_checkpointer(entry.population)
-        entry.checkpointer.inherit_schedule(previous)
-        entry.population.loop.after_step = entry.checkpointer
+        saves.checkpointer = self._make_checkpointer(group)
+        saves.checkpointer.inherit_schedule(previous)
 
-    def _advance(self, entry: Entry) -> None:
-        """Train a population to its next event.
+    def _advance(self, group: Group) -> None:
+        """Train a group to its next event.
 
         If it raises, the runner isolates the failing trial and trains the others to completion.
         """
         try:
-            entry.population.advance()
+            self.session.advance(group)
         except Exception:
-            self._discard(entry)
-            self.runner.train_members(
-                [(trial.job, trial.member) for trial in entry.population.trials]
-            )
-            self.tell([trial.job for trial in entry.population.trials])
+            trials = self.trials.of(group)
+            self.session.discard(group)
+            self._forget(group)
+            self.runner.train_members([(trial.job, trial.member) for trial in trials])
+            self.tell([trial.job for trial in trials])
             return
-        if entry.checkpointer.has_saved:
-            for folder in entry.outdated_folders:
+        saves = self.saves[group]
+        if saves.checkpointer.has_saved:
+            for folder in saves.outdated_folders:
                 self.runner.job_store.forget(folder)
-            entry.outdated_folders = []
+            saves.outdated_folders = []
 
     def _judge(self) -> None:
-        """Compare all trials that reached a rung in this round, across populations.
+        """Compare all trials that reached a rung in this round, across groups.
 
         Losing trials and those that have ended are removed.
         """
-        groups: dict[tuple[Rungs, int], list[tuple[Entry, int, float]]] = {}
-        for entry in self.entries:
-            for k, epoch, value in entry.population.at_rungs():
-                groups.setdefault((entry.population.member(k).rungs, epoch), []).append(
-                    (entry, k, value)
-                )
-        for (rungs, epoch), members in groups.items():
-            numbers = [entry.population.member(k).job.number for entry, k, _ in members]
+        arrivals: dict[tuple[Rungs, int], list[tuple[int, float]]] = {}
+        for group in self.saves:
+            for number, epoch, value in self.trials.at_rungs(self.session, group):
+                rungs = self.trials.by_number[number].rungs
+                arrivals.setdefault((rungs, epoch), []).append((number, value))
+        for (rungs, epoch), members in arrivals.items():
+            jobs = {number: self.trials.by_number[number].job.number for number, _ in members}
             survivors, threshold = self.rung_scores.judge(
-                rungs,
-                epoch,
-                {number: value for number, (*_, value) in zip(numbers, members, strict=True)},
+                rungs, epoch, {jobs[number]: value for number, value in members}
             )
             rung = f"rung {rungs.epochs.index(epoch) + 1} (epoch {epoch})"
-            for number, (entry, k, value) in zip(numbers, members, strict=True):
-                if number not in survivors:
-                    entry.population.prune(
-                        k,
+            for number, value in members:
+                if jobs[number] not in survivors:
+                    self.session.retire(
+                        number,
                         f"pruned at {rung}: {rungs.metric} {rungs.sign * value:.6g}, and"
                         f" {rungs.sign * threshold:.6g} was needed to continue",
                     )
-        if groups:
+        if arrivals:
             write_json(self.file, self.rung_scores.plain())
-        for entry in list(self.entries):
-            self._remove_ended(entry)
+        for group in list(self.saves):
+            self._remove_ended(group)
 
-    def _remove_ended(self, entry: Entry) -> None:
+    def _remove_ended(self, group: Group) -> None:
         """Write the folder of each member that has ended, and report it to the study."""
-        removed = entry.population.leave()
-        if not removed:
+        ended = self.session.remove_ended(group)
+        if not ended:
             return
-        outcomes = [outcome for _, outcome in removed]
-        device = str(entry.population.loop.population.theta_KP.device)
+        trials, outcomes = [self.trials.by_number.pop(n) for n in ended], list(ended.values())
         writer = JobFolders(
             self.runner.plan,
-            [trial.member for trial, _ in removed],
+            [trial.member for trial in trials],
             outcomes,
-            device,
-            time.monotonic() - entry.start_time,
+            str(group.population.theta_KP.device),
+            time.monotonic() - self.saves[group].start_time,
         )
-        for k, (trial, outcome) in enumerate(removed):
+        for k, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
             self.runner.commit(writer, trial.job, k, outcome)
-        self.tell([trial.job for trial, _ in removed])
+        self.tell([trial.job for trial in trials])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes
         ):
             raise Stopped
-        if entry.population.trials:
-            self._replace_checkpointer(entry)
+        if group.numbers:
+            self._replace_checkpointer(group)
         else:
-            self._discard(entry)
+            self._forget(group)
 
-    def _discard(self, entry: Entry) -> None:
-        entry.checkpointer.close()
-        self.entries.remove(entry)
-        for folder in [
-            *entry.outdated_folders,
-            *(
-                [entry.checkpointer.checkpoints.folder]
-                if entry.checkpointer.checkpoints is not None
-                else []
-            ),
-        ]:
+    def _forget(self, group: Group) -> None:
+        """Remove all checkpoints of a group that is no longer trained."""
+        saves = self.saves.pop(group)
+        saves.checkpointer.close()
+        for folder in saves.folders:
             self.runner.job_store.forget(folder)

@@ -1,0 +1,224 @@
+"""The eager stepper: all members take each step together, with autograd.
+
+Shapes: K members, P parameters, L layers, S steps since the last evaluation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlplab.schema import Number
+from mlplab.training.batches import Batch
+from mlplab.training.distributed import ProcessGroup
+from mlplab.training.evaluation import monitored
+from mlplab.training.history import DeviceRow
+from mlplab.training.population import Population
+from mlplab.training.steppers import Group, Report, Stepper
+
+
+class EagerStepper(Stepper):
+    """Trains a group with one clock; with a `process_group`, together with other processes."""
+
+    def __init__(self, group: Group, process_group: ProcessGroup | None = None) -> None:
+        super().__init__(group)
+        self.process_group = process_group
+        population = group.population
+        self.step, self.epoch, self.batch = 0, 0, 0  # batch: batches done in this epoch
+        self.lr: Number = 0.0
+        self.objectives: list[Tensor] = []  # of the steps since the last evaluation
+        self._membership_PL = population.network.layout.membership(
+            population.theta_KP.device, population.theta_KP.dtype
+        )
+        self._none_diverged_K = torch.zeros(1, dtype=torch.int64)
+
+    def start(self, report: Report) -> None:
+        """Evaluate epoch 0: the initial weights, with the gradient of the first batch."""
+        population = self.group.population
+        batch = next(population.batches.epoch(1))
+        population.objective.probe(population.theta_KP, batch, self.process_group)
+        self._evaluate(population.theta_KP, self._lr(0), report, initial=True)
+
+    def advance(
+        self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
+    ) -> bool:
+        group, starts = self.group, self.group.starts
+        pause_epoch = min((starts[index] + pauses[index] for index in pauses), default=math.inf)
+        last_steps = {
+            step for population in (*group.ended, group.population) for step in _ends(population)
+        }
+        while (num_alive := int(group.population.early_stopping.alive_K.sum())) > 0:
+            if self._between_epochs:
+                if self.epoch >= pause_epoch:
+                    break
+                group.compact(num_alive)
+                self.epoch, self.batch = self.epoch + 1, 0
+                self.lr = self._lr(group.population.member_time(self.epoch - 1))
+            if not self._epoch(last_steps, report, should_pause):
+                return False
+        return True
+
+    @property
+    def _between_epochs(self) -> bool:
+        return self.batch in (0, self.group.population.batches.per_epoch)
+
+    def _epoch(
+        self, last_steps: set[int], report: Report, should_pause: Callable[[], bool]
+    ) -> bool:
+        """Train the remaining batches of the epoch; return False after a pause."""
+        population = self.group.population
+        every = population.batches.per_epoch * population.training.evaluate_every
+        for batch in population.batches.epoch(population.member_time(self.epoch), self.batch):
+            is_last = self.step + 1 in last_steps
+            evaluates = is_last or (self.step + 1) % every == 0
+            before_KP = population.theta_KP.clone() if evaluates else None
+            self.update(batch)
+            if before_KP is not None:
+                self._evaluate(before_KP, self.lr, report)
+                if is_last and not self.group.in_training:
+                    break
+            if should_pause():
+                return False
+        return True
+
+    def update(self, batch: Batch) -> None:
+        """Take one step on this batch."""
+        population = self.group.population
+        self.step, self.batch = self.step + 1, self.batch + 1
+        step = population.member_time(self.step, population.batches.per_epoch)
+        if population.schedule.unit == "step":
+            self.lr = self._lr(step - 1)
+        gradient_at = functools.partial(
+            population.objective, batch=batch, step=step, process_group=self.process_group
+        )
+        population.theta_KP, population.optimizer_state, objective_K = population.optimizer.step(
+            population.theta_KP, gradient_at, population.optimizer_state, step, self.lr
+        )
+        self.objectives.append(objective_K)
+
+    def _lr(self, t: int | Tensor) -> Number:
+        population = self.group.population
+        factor = population.schedule.factor(t, population.total_units)
+        if population.schedule.stateful:
+            factor = factor * population.schedule.current(population.schedule_state)
+        return population.optimizer.lr * factor
+
+    def _evaluate(
+        self, before_KP: Tensor, lr: Number, report: Report, initial: bool = False
+    ) -> None:
+        group, population = self.group, self.group.population
+        measured = population.evaluate()
+        was_alive_K = population.early_stopping.alive_K
+        value_K = monitored(population.training.monitor, measured)
+        step = population.member_time(self.step, population.batches.per_epoch)
+        member_step = step.squeeze(1) if isinstance(step, Tensor) else step
+        objectives, self.objectives = self.objectives, []
+        population.early_stopping.observe(
+            value_K,
+            population.theta_KP,
+            population.buffers,
+            member_step,
+            self._first_bad(objectives, measured["train/loss"], member_step),
+        )
+        if population.schedule.stateful and not initial:
+            population.schedule_state = population.schedule.observe(
+                population.schedule_state, value_K.unsqueeze(1)
+            )
+        names = group.history_buffer.names
+        row = DeviceRow(
+            self.epoch,
+            self.step,
+            time.time(),
+            population.members,
+            was_alive_K,
+            torch.stack([measured[name] for name in names if name in measured]),
+            self._squares(before_KP),
+            lr,
+        )
+        report(row, population, objectives)
+
+    def _first_bad(
+        self, objectives: Sequence[Tensor], loss_K: Tensor, step: int | Tensor
+    ) -> Tensor:
+        """The first step since the last evaluation whose objective was not finite, or 0: [K].
+
+        `step` is the current step. It counts as bad if the loss or the weights are not finite: a
+        finite loss does not imply finite weights, since an activation may ignore some of them.
+        """
+        theta_KP = self.group.population.theta_KP
+        seen_SK = torch.stack([*objectives, loss_K.to(theta_KP.dtype)])
+        if seen_SK.device.type == "cpu" and math.isfinite(
+            seen_SK.sum() + theta_KP.sum()
+        ):  # reading is cheap on the CPU: a finite sum means that no member diverged
+            return self._none_diverged_K.expand(len(theta_KP))
+        bad_SK = ~seen_SK.isfinite()
+        bad_SK[-1] |= ~theta_KP.isfinite().all(1)
+        step_K = torch.as_tensor(step, device=theta_KP.device)
+        first_K = step_K - len(objectives) + 1 + bad_SK.int().argmax(0)
+        return torch.where(bad_SK.any(0), first_K.minimum(step_K).clamp_min(1), 0)
+
+    def _squares(self, before_KP: Tensor) -> Tensor:
+        """Squared norms of gradient, update and weights of each layer: [3, K, L].
+
+        The columns derived from them are computed when the row is read.
+        """
+        population = self.group.population
+        measured_3KP = torch.stack(
+            [population.objective.gradient_KP, population.theta_KP - before_KP, before_KP]
+        )
+        return measured_3KP.square_() @ self._membership_PL
+
+    def steps(self, index: int) -> int:
+        return self.step - self.group.starts[index] * self.group.population.batches.per_epoch
+
+    def completed_epochs(self, index: int) -> int:
+        return self.epoch - self.group.starts[index] - (0 if self._between_epochs else 1)
+
+    def is_evaluated(self, index: int) -> bool:
+        return self.group.started and self._between_epochs and not self.objectives
+
+    @property
+    def accepts_members(self) -> bool:
+        alive_K = self.group.population.early_stopping.alive_K
+        return self.is_evaluated(0) and not self.group.ended and bool(alive_K.all())
+
+    @torch.no_grad()
+    def admit(self, new: Population, joined: Population, report: Report) -> None:
+        assert joined.start_K is not None
+        buffer = self.group.history_buffer
+        buffer.num_members += new.num_members
+        buffer.per_epoch, buffer.starts = new.batches.per_epoch, joined.start_K.tolist()
+        self.group.population = new
+        self.start(report)
+        self.group.population = joined
+
+    def state(self) -> dict[str, object]:
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "lr": self.lr,
+            "objectives": list(self.objectives),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        device = self.group.population.theta_KP.device
+        self.step, self.epoch, self.batch = (int(state[key]) for key in ("step", "epoch", "batch"))
+        self.lr, *self.objectives = (
+            value.to(device, copy=True) if isinstance(value, Tensor) else value
+            for value in (state["lr"], *state["objectives"])
+        )
+
+
+def _ends(population: Population) -> list[int]:
+    """The steps of the group's clock at which members end: evaluated even within an epoch."""
+    end_K, per_epoch = population.early_stopping.last_step_K, population.batches.per_epoch
+    if population.start_K is not None:
+        end_K = end_K + population.start_K * per_epoch
+    return end_K.tolist()

@@ -1,0 +1,387 @@
+"""The session: drives the training of its members, and tells callbacks what happens.
+
+Shapes: K members.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlplab.settings import Settings
+from mlplab.training.distributed import ProcessGroup
+from mlplab.training.eager import EagerStepper
+from mlplab.training.history import DeviceRow, Evaluation, Row
+from mlplab.training.membership import join_populations, start_at
+from mlplab.training.memory import retain_freed_memory
+from mlplab.training.outcome import Logged, Outcome
+from mlplab.training.population import Population, build
+from mlplab.training.prepare import (
+    PreparedMember,
+    build_population,
+    population_key,
+    prepare_members,
+)
+from mlplab.training.steppers import Group
+from mlplab.training.stopping import PRUNED, STOPPED
+from mlplab.training.threads import limit_threads
+
+READ_SECONDS = 0.2  # interval: reading synchronizes the device, and writing costs several steps
+
+
+class Callback:
+    """Follows a training; every method does nothing here. Override what you need.
+
+    An exception that a callback raises ends the training, which then counts as failed.
+    """
+
+    def on_start(self, session: Session) -> None:
+        """Called before the first step of the session."""
+
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        """Called when members were evaluated: at epoch 0, then every `training.evaluate_every`."""
+
+    def on_checkpoint(self, session: Session) -> None:
+        """Called when a checkpoint was written."""
+
+    def on_end(self, session: Session) -> None:
+        """Called when every member has ended, or the training was interrupted."""
+
+    # What follows is for callbacks of this package, and may change.
+
+    def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
+        """Called a few times per second with the evaluations newly read to the host."""
+
+    def on_scalar(self, session: Session, member: int, name: str, step: int, value: float) -> None:
+        """Called with a scalar that a callback logs."""
+
+    def on_artifact(self, session: Session, member: int, name: str, data: bytes) -> None:
+        """Called with an artifact that a callback saves."""
+
+    def should_pause(self, session: Session, group: Group) -> bool:
+        """Return whether `on_pause` shall be called. Polled between two steps: must be cheap."""
+        return False
+
+    def next_pause(self, session: Session, group: Group, index: int, epoch: int) -> int | None:
+        """The next epoch of this member of the group, after `epoch`, at which it pauses."""
+        return None
+
+    def on_pause(self, session: Session, group: Group) -> None:
+        """Called whenever a group pauses, between two steps."""
+
+
+class Session:
+    """Trains members, in groups of equal structure, each a population.
+
+    A member is known by its number: its position among all members, in the order in which they
+    were given. With `fixed`, no members can be added later.
+    """
+
+    def __init__(
+        self,
+        populations: Sequence[Population] = (),
+        callbacks: Sequence[Callback] = (),
+        process_group: ProcessGroup | None = None,
+        fixed: bool = False,
+    ) -> None:
+        self.callbacks, self.fixed = list(callbacks), fixed
+        self.members: dict[int, PreparedMember] = {}
+        self.groups: list[Group] = []
+        self._make_stepper = functools.partial(EagerStepper, process_group=process_group)
+        self._num_members = 0
+        self._waiting: dict[int, PreparedMember] = {}
+        self._advancing = False
+        self._evaluation: Evaluation | None = None  # the one that callbacks are called with
+        self._last_read = time.monotonic()
+        for population in populations:
+            self._add(population, self._new_numbers(population.num_members))
+
+    @classmethod
+    def of(
+        cls,
+        members: Sequence[PreparedMember],
+        callbacks: Sequence[Callback] = (),
+        process_group: ProcessGroup | None = None,
+    ) -> Session:
+        """Return a session of these members, grouped by their structure."""
+        session = cls((), callbacks, process_group)
+        session.add(members)
+        return session
+
+    def _new_numbers(self, count: int) -> list[int]:
+        self._num_members += count
+        return list(range(self._num_members - count, self._num_members))
+
+    def _add(self, population: Population, numbers: Sequence[int]) -> Group:
+        if population.theta_KP.device.type == "cpu":
+            retain_freed_memory()
+        self.groups.append(Group(population, numbers, self._make_stepper))
+        return self.groups[-1]
+
+    def add_group(self, members: Sequence[PreparedMember]) -> Group:
+        """Add members of equal structure as a group of their own, and return it."""
+        numbers = self._new_numbers(len(members))
+        self.members |= dict(zip(numbers, members, strict=True))
+        return self._build(numbers)
+
+    def _build(self, numbers: Sequence[int]) -> Group:
+        population, reason = build_population([self.members[number] for number in numbers])
+        group = self._add(population, numbers)
+        group.device_reason = reason
+        return group
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first group."""
+        return self.groups[0].population.theta_KP.device
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        """Call `on_start`, and at the end `on_end`, also after an interruption."""
+        self.notify("on_start")
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.notify("on_end")
+            raise
+        self.notify("on_end")
+
+    def notify(self, hook: str, *arguments: object) -> None:
+        """Call a method of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    def run(self) -> None:
+        """Train until every member has ended. A restored group continues from its state."""
+        with self.started():
+            while groups := [group for group in self.groups if group.in_training]:
+                for group in groups:
+                    self.advance(group)
+
+    @torch.no_grad()
+    def advance(self, group: Group) -> None:
+        """Train a group until its members have ended or are at a pause (`Callback.next_pause`)."""
+        report = functools.partial(self._evaluated, group)
+        should_pause = self._should_pause(group)
+        finished, self._advancing = False, True
+        try:
+            with limit_threads(group.largest_product):
+                if not group.started:
+                    group.stepper.start(report)
+                while not finished and not self._waiting:
+                    finished = group.stepper.advance(self._pauses(group), report, should_pause)
+                    if group.in_training:
+                        self.notify("on_pause", group)
+                self.read(group)
+        finally:
+            self._advancing = False
+        self._place_waiting()
+
+    def _should_pause(self, group: Group) -> Callable[[], bool]:
+        """Only callbacks that override `should_pause` are polled."""
+        polls = [
+            functools.partial(callback.should_pause, self, group)
+            for callback in self.callbacks
+            if type(callback).should_pause is not Callback.should_pause
+        ]
+        return lambda: bool(self._waiting) or any(poll() for poll in polls)
+
+    def _pauses(self, group: Group) -> dict[int, int]:
+        """The epoch of the next pause of each member in training, by its index in the group."""
+        planners = [
+            callback.next_pause
+            for callback in self.callbacks
+            if type(callback).next_pause is not Callback.next_pause
+        ]
+        pauses: dict[int, int] = {}
+        for index in group.indices_in_training() if planners else ():
+            done = group.stepper.completed_epochs(index)
+            planned = [plan(self, group, index, done) for plan in planners]
+            if epochs := [epoch for epoch in planned if epoch is not None]:
+                pauses[index] = min(epochs)
+        return pauses
+
+    def _evaluated(
+        self, group: Group, row: DeviceRow, population: Population, objectives: Sequence[Tensor]
+    ) -> None:
+        group.add(row)
+        if time.monotonic() - self._last_read > READ_SECONDS:
+            self.read(group)
+        buffer, per_epoch = group.history_buffer, population.batches.per_epoch
+        starts: Iterable[int | None] = sorted(set(buffer.starts)) or [None]
+        for start in starts:
+            evaluation = Evaluation(
+                row.epoch - (start or 0),
+                row.step - (start or 0) * per_epoch,
+                buffer.names,
+                population,
+                objectives,
+                row,
+                group.numbers,
+                start,
+                buffer.starts,
+            )
+            if start is None or len(evaluation.members):
+                self._evaluation = evaluation
+                self.notify("on_evaluation", evaluation)
+                self._evaluation = None
+
+    def read(self, group: Group) -> None:
+        """Read the group's evaluations to the host, and pass the new ones to the callbacks."""
+        self._last_read = time.monotonic()
+        if rows := group.read():
+            self.notify("on_rows", group, rows)
+
+    def admit(self, members: Sequence[PreparedMember]) -> list[int]:
+        """Add members that start now, or before the next step; return their numbers.
+
+        They join a group of their structure that is between two epochs, or become new groups.
+        Raises ValueError if the session is fixed.
+        """
+        if self.fixed:
+            raise ValueError("members cannot be admitted: what this session trains is fixed")
+        return self.add(members)
+
+    def add(self, members: Sequence[PreparedMember]) -> list[int]:
+        """Add members as `admit` does, even if the session is fixed."""
+        numbers = self._new_numbers(len(members))
+        self._waiting |= dict(zip(numbers, members, strict=True))
+        if not self._advancing:
+            self._place_waiting()
+        return numbers
+
+    def _place_waiting(self) -> None:
+        self.members |= self._waiting
+        by_key: dict[Hashable, list[int]] = {}
+        for number in self._waiting:
+            by_key.setdefault(self._key(number), []).append(number)
+        self._waiting = {}
+        open_groups = {
+            self._key(group.numbers[0]): group
+            for group in self.groups
+            if by_key and group.numbers[0] in self.members and group.stepper.accepts_members
+        }
+        for key, numbers in by_key.items():
+            if key in open_groups:
+                self._join(open_groups[key], numbers)
+            else:
+                self._build(numbers)
+
+    def _key(self, number: int) -> Hashable:
+        return population_key(self.members[number], number)
+
+    def _join(self, group: Group, numbers: Sequence[int]) -> None:
+        before, index = group.population, len(group.numbers)
+        group.numbers += numbers
+        new, joined = (
+            build(
+                [self.members[number].settings for number in some],
+                [self.members[number].prepared for number in some],
+                before.theta_KP.device,
+            )
+            for some in (numbers, group.numbers)
+        )
+        new = start_at(new, group.stepper.epoch, index)
+        group.stepper.admit(
+            new, join_populations(joined, before, new), functools.partial(self._evaluated, group)
+        )
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the outcomes of all members, in order of their numbers.
+
+        This is possible at any time: a member in training is interrupted, with the weights of its
+        last evaluation.
+        """
+        outcomes: dict[int, Outcome] = {}
+        for group in self.groups:
+            self.read(group)
+            outcomes |= group.outcomes()
+        return [outcomes[number] for number in sorted(outcomes)]
+
+    def remove_ended(self, group: Group) -> dict[int, Outcome]:
+        """Remove the members of a group that have ended; return their outcomes by number."""
+        self.read(group)
+        outcomes = group.remove_ended()
+        for number in outcomes:
+            self.members.pop(number, None)
+        if not group.numbers:
+            self.groups.remove(group)
+        return outcomes
+
+    def discard(self, group: Group) -> None:
+        """Stop training a group, and forget its members."""
+        self.groups.remove(group)
+        for number in group.numbers:
+            self.members.pop(number, None)
+
+    def find(self, member: int) -> tuple[Group, int]:
+        """Return the group of a member and its index there. Raises ValueError if it has none."""
+        for group in self.groups:
+            if member in group.numbers:
+                return group, group.numbers.index(member)
+        raise ValueError(f"there is no member {member} in training")
+
+    def stop(self, member: int, reason: str) -> None:
+        """End a member here: its outcome is `done` for this reason. No effect if it has ended."""
+        group, index = self.find(member)
+        group.end(index, STOPPED, reason)
+
+    def retire(self, member: int, reason: str) -> None:
+        """End a member as `pruned` for this reason. No effect if it has ended."""
+        group, index = self.find(member)
+        group.end(index, PRUNED, reason)
+
+    def log(self, name: str, value: float | Tensor | np.ndarray, member: int | None = None) -> None:
+        """Log a scalar at the current step: of one member, or of all members in training.
+
+        During an evaluation these are its members; `value` is a number or has one for each, [K].
+        """
+        current = self._evaluation
+        if member is not None:
+            members = [member]
+        elif current is not None:
+            members = current.members.tolist()
+        else:
+            members = [g.numbers[k] for g in self.groups for k in g.indices_in_training()]
+        value_K = torch.as_tensor(value, dtype=torch.float64, device="cpu")
+        if value_K.dim() and value_K.shape != (len(members),):
+            raise ValueError(f"{name}: {len(value_K)} values for {len(members)} members")
+        for number, scalar in zip(members, value_K.expand(len(members)).tolist(), strict=True):
+            group, index = self.find(number)
+            step = group.stepper.steps(index)
+            if current is not None and number in current.members:
+                step = current.step
+            logged = group.logged.setdefault(index, Logged())
+            logged.scalars.setdefault(name, []).append((step, scalar, time.time()))
+            self.notify("on_scalar", number, name, step, scalar)
+
+    def save_artifact(self, name: str, data: bytes | str, member: int = 0) -> None:
+        """Save data as a file of this name among the artifacts of a member.
+
+        Raises ValueError if the name is not that of a file.
+        """
+        if name != Path(name).name or name in ("", ".", ".."):
+            raise ValueError(f"{name!r} is not the name of a file")
+        group, index = self.find(member)
+        content = data.encode() if isinstance(data, str) else bytes(data)
+        group.logged.setdefault(index, Logged()).artifacts[name] = content
+        self.notify("on_artifact", member, name, content)
+
+
+def train_population(
+    settings: Sequence[Settings], callbacks: Sequence[Callback] = ()
+) -> list[Outcome]:
+    """Train settings as one population and return one outcome each, in order.
+
+    Raises ValueError if they cannot share a population; see `structure_key`.
+    """
+    session = Session([build_population(prepare_members(settings))[0]], callbacks)
+    session.run()
+    return session.outcomes()

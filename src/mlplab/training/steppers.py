@@ -1,0 +1,202 @@
+"""A group of members that train as one population, and the interface of what advances it.
+
+Shapes: K members of a population, S steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from mlplab.training.evaluation import metric_names
+from mlplab.training.history import DeviceRow, HistoryBuffer, Row
+from mlplab.training.outcome import Logged, Outcome, outcomes_of
+from mlplab.training.population import Population
+from mlplab.training.stopping import RUNNING
+
+Report = Callable[[DeviceRow, Population, Sequence[Tensor]], None]
+"""Called by a stepper at each evaluation: what was measured of the population, with its weights at
+that time, and the objectives [K] of the steps since the last evaluation.
+"""
+
+
+class Group:
+    """Members of equal structure in training. `numbers` are their numbers in the session.
+
+    Within the group a member has an index, from 0: its position in `numbers`, and its entry in
+    `Population.members`.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        numbers: Sequence[int],
+        make_stepper: Callable[[Group], Stepper],
+    ) -> None:
+        self.population, self.numbers = population, list(numbers)
+        layout, task = population.network.layout, population.scoring.task
+        names = metric_names(population.data, task, layout.num_layers)
+        self.history_buffer = HistoryBuffer(names, population.num_members)
+        self.ended: list[Population] = []
+        self.device_reason = ""  # why the population is on its device
+        self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
+        self.logged: dict[int, Logged] = {}  # by the index of the member
+        self._unread: list[DeviceRow] = []
+        self.stepper = make_stepper(self)
+
+    @property
+    def in_training(self) -> bool:
+        """Whether any member is still in training."""
+        return bool(self.population.early_stopping.alive_K.any())
+
+    @property
+    def started(self) -> bool:
+        """Whether the initial weights were evaluated, or the group continues from a state."""
+        return bool(self.stepper.step or self.history_buffer.rows or self._unread)
+
+    @property
+    def starts(self) -> list[int]:
+        """The epoch of the group's clock at which each member started, by its index."""
+        return self.history_buffer.starts or [0] * len(self.numbers)
+
+    @property
+    def largest_product(self) -> int:
+        """The multiplications of the largest matrix product with all members.
+
+        Members that have left still count, so that leaving does not change the number of threads.
+        """
+        sizes = [entry.size for entry in self.population.network.layout.entries]
+        return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
+
+    def add(self, row: DeviceRow) -> None:
+        """Add an evaluation, whose values may still be on the device."""
+        self._unread.append(row)
+
+    def read(self) -> list[Row]:
+        """Read the evaluations added since the last call to the host, and return them."""
+        rows = [unread.row for unread in self._unread]
+        self._unread = []
+        self.history_buffer.rows += rows
+        return rows
+
+    def end(self, index: int, state: int, reason: str) -> None:
+        """End a member in a state of `stopping`, unless it has ended already."""
+        state_K = self.population.early_stopping.state_K.clone()
+        selected_K = (self.population.members == index).to(state_K.device) & (state_K == RUNNING)
+        if selected_K.any():
+            self.reasons[index] = reason
+            self.population.early_stopping.state_K = state_K.masked_fill(selected_K, state)
+
+    def compact(self, num_alive: int) -> None:
+        """Move the ended members out once they are half: the others continue in fewer rows."""
+        if num_alive <= self.population.num_members // 2:
+            self._split()
+
+    def _split(self) -> None:
+        alive_K = self.population.early_stopping.alive_K
+        self.ended.append(self.population.select((~alive_K).nonzero().squeeze(1)))
+        self.population = self.population.select(alive_K.nonzero().squeeze(1))
+
+    def indices_in_training(self) -> list[int]:
+        """The indices of the members in training."""
+        members, alive_K = self.population.members, self.population.early_stopping.alive_K
+        return [int(index) for index in members[alive_K.cpu()]]
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """Return the outcome of each member by its number."""
+        return self._outcomes([*self.ended, self.population])
+
+    def _outcomes(self, populations: Sequence[Population]) -> dict[int, Outcome]:
+        indices = [int(member) for population in populations for member in population.members]
+        histories = dict(zip(indices, self.history_buffer.histories(indices), strict=True))
+        outcomes: dict[int, Outcome] = {}
+        for population in populations:
+            if population.num_members:
+                outcomes |= outcomes_of(
+                    population, histories, self.stepper.step, self.reasons, self.logged
+                )
+        return {self.numbers[index]: outcome for index, outcome in sorted(outcomes.items())}
+
+    def remove_ended(self) -> dict[int, Outcome]:
+        """Remove the members that have ended, and return their outcomes by their numbers.
+
+        The others get new indices, in order.
+        """
+        if not self.ended and self.population.early_stopping.alive_K.all():
+            return {}
+        self._split()
+        outcomes = self._outcomes(self.ended)
+        remaining = self.population.members.tolist()
+        self.ended, self.reasons = [], {}
+        self.logged = {
+            k: self.logged[index] for k, index in enumerate(remaining) if index in self.logged
+        }
+        self.numbers = [self.numbers[index] for index in remaining]
+        self.history_buffer.keep(remaining)
+        self.population.members = self.population.members.new_tensor(range(len(remaining)))
+        return outcomes
+
+
+class Stepper(ABC):
+    """Advances the members of one group from event to event.
+
+    Between two calls, members may be at different epochs: `steps` and `completed_epochs` say where
+    a member is. `step` and `epoch` are those of the clock that the group's starts refer to, at the
+    member that is furthest; they name a checkpoint.
+    """
+
+    step: int
+    epoch: int
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    @abstractmethod
+    def start(self, report: Report) -> None:
+        """Evaluate the initial weights."""
+
+    @abstractmethod
+    def advance(
+        self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
+    ) -> bool:
+        """Train members until they end, or until they have completed their epochs in `pauses`.
+
+        `pauses` has epochs since the member's start, by its index. A stepper that trains members
+        one by one brings each of them to its end or pause; one with a common clock returns when
+        the first is there. Returns False if it returned because of `should_pause`, which it polls
+        between two steps.
+        """
+
+    @abstractmethod
+    def steps(self, index: int) -> int:
+        """The number of steps since the start of a member."""
+
+    @abstractmethod
+    def completed_epochs(self, index: int) -> int:
+        """The number of completed epochs since the start of a member."""
+
+    @abstractmethod
+    def is_evaluated(self, index: int) -> bool:
+        """Whether a member was evaluated after its last step, at the end of an epoch."""
+
+    @property
+    @abstractmethod
+    def accepts_members(self) -> bool:
+        """Whether members can be added now."""
+
+    @abstractmethod
+    def admit(self, new: Population, joined: Population, report: Report) -> None:
+        """Add members that start now.
+
+        `joined` has the members of the group, followed by the new ones; see `join_populations`.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, object]:
+        """The state that a checkpoint stores beside the group's; `load` restores it."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, object]) -> None:
+        """Continue from a stored state. Raises KeyError or TypeError for one that is damaged."""
