@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_a_data_frame_is_treated_like_its_csv_file():
     )
 
 
-def test_classes_and_values_are_told_apart_as_in_a_table():
+def test_classes_and_values_are_distinguished_as_in_a_table():
     def task(y, *overrides):
         return fit(X, y, overrides=overrides).preprocessing.task
 
@@ -111,9 +112,8 @@ def test_classes_and_values_are_told_apart_as_in_a_table():
 
 
 def test_values_are_predicted_in_the_units_of_the_target():
-    run = mlplab.fit(
-        torch.from_numpy(X), torch.from_numpy(VALUES).bfloat16(), ["tracking=off", "optimizer.lr=0.03"]
-    )
+    y = torch.from_numpy(VALUES).bfloat16()
+    run = mlplab.fit(torch.from_numpy(X), y, ["tracking=off", "optimizer.lr=0.03"])
     assert run.metrics["test/r2"] > 0.9
     assert run.predict(torch.from_numpy(X)).shape == (60, 1)
     assert run.predict(X).mean() == pytest.approx(VALUES.mean(), abs=0.5)
@@ -153,12 +153,12 @@ def test_sample_weights_count_like_a_column_of_weights():
 
 
 def test_options_for_columns_apply_to_arrays():
-    holes = X.copy()
-    holes[::7, 1] = np.nan
-    run = fit(holes, CLASSES, overrides=["dataset.missing=impute", "dataset.ignore=[x3]"])
+    gaps = X.copy()
+    gaps[::7, 1] = np.nan
+    run = fit(gaps, CLASSES, overrides=["dataset.missing=impute", "dataset.ignore=[x3]"])
     assert run.preprocessing.feature_names == ("x1", "x2", "x2 missing")
     frame = fit(
-        pd.DataFrame(holes, columns=NAMES),
+        pd.DataFrame(gaps, columns=NAMES),
         CLASSES,
         overrides=["dataset.missing=impute", "dataset.ignore=[x3]"],
     )
@@ -399,3 +399,12 @@ def test_the_hash_is_recorded_as_for_other_data():
     ]
     assert hashes[0] == hashes[1] != ""
     assert torch.equal(weights(first), weights(second))
+
+
+def test_the_example_of_the_documentation(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+    [code] = [c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "mlplab.fit" in c]
+    names: dict[str, object] = {}
+    exec(compile(code, "files.md", "exec"), names)  # our own file
+    assert names["longer"].summary["epochs"] == 150
+    assert capsys.readouterr().out.count("[") == 4

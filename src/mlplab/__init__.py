@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mlplab.config.composition import Composed
     from mlplab.runs.run import Run
+    from mlplab.training import Callback
 
 __all__ = ["fit", "load", "run", "sweep"]
 
@@ -52,6 +53,7 @@ def fit(
     sample_weight: Any = None,
     folder: str | Path | None = None,
     resume: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
     quiet: bool = True,
 ) -> Run:
     """Train on data from Python and return the run, whose folder is like that of `mlplab.run`.
@@ -66,6 +68,7 @@ def fit(
         folder: the folder of the run; None makes a new one in outputs/.
         resume: the folder of an interrupted run on the same data, to be finished, or of a finished
             run to be extended with training.epochs=... in `overrides`.
+        callbacks: objects that follow the training; see `mlplab.training.Callback`.
         quiet: whether to print no progress.
 
     The folder stores data of up to 64 MiB, so that all commands work on it. Raises
@@ -87,11 +90,12 @@ def fit(
         settings = settings_of_folder(path, overrides, trains=True)
         settings = replace(settings, dataset=with_data(settings.dataset, data))
         allowed = changed_keys(path, overrides)
-        return experiment.resume(path, settings, quiet=quiet, allowed=allowed)
+        return experiment.resume(path, settings, quiet=quiet, allowed=allowed, callbacks=callbacks)
     composed = compose(["dataset=arrays", f"dataset.data_hash={data.sha256}", *overrides])
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
-    return experiment.run(settings, _run_folder(folder, composed), quiet=quiet)
+    path = _run_folder(folder, composed)
+    return experiment.run(settings, path, quiet=quiet, callbacks=callbacks)
 
 
 def sweep(
