@@ -94,8 +94,8 @@ def fit(
     composed = compose(["dataset=arrays", f"dataset.data_hash={data.sha256}", *overrides])
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
-    path = _run_folder(folder, composed)
-    return experiment.run(settings, path, quiet=quiet, callbacks=callbacks)
+    run_folder = _run_folder(folder, composed)
+    return experiment.run(settings, run_folder, quiet=quiet, callbacks=callbacks)
 
 
 def sweep(

@@ -66,10 +66,13 @@ def register(
     name: str, direction: str, task: str
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
     """Return a decorator that registers a function (scores, y) -> number as a metric, which
-    `training.monitor` then accepts; see `UserMetric`. Raises ConfigError for a name that is taken.
+    `training.monitor` then accepts; see `UserMetric`. Raises ConfigError for a name that is taken
+    or invalid.
     """
-    if name in names_for("classification") + names_for("regression") and name not in _registered:
-        raise ConfigError(f"The metric `{name}` exists already: choose another name.")
+    if not name.isidentifier() or name in ("auto", "loss", *sum(FINAL.values(), ())):
+        raise ConfigError(
+            f"The metric `{name}` needs another name, of letters, digits and _, that no metric has."
+        )
     if direction not in ("max", "min") or task not in FINAL:
         raise ConfigError(
             f"The metric `{name}` needs direction='max' or 'min' and task='classification' or"

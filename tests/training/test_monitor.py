@@ -132,8 +132,9 @@ def test_a_metric_of_the_user():
 
 @pytest.mark.usefixtures("no_registered_metrics")
 def test_invalid_metrics_are_refused():
-    with pytest.raises(ConfigError, match="exists already"):
-        metrics.register("f1", "max", "classification")
+    for name in ("f1", "auto", "val/mine"):
+        with pytest.raises(ConfigError, match="needs another name"):
+            metrics.register(name, "max", "classification")
     with pytest.raises(ConfigError, match="direction='max' or 'min'"):
         metrics.register("mine", "up", "classification")
     metrics.register("mine", "max", "regression")(lambda scores, y: 0.0)

@@ -114,7 +114,7 @@ def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
             f"X has the shape {list(features.shape)}, but needs rows and columns:"
             " [examples, features]. Images and sequences can be flattened: X.reshape(len(X), -1)."
         )
-    target = y if y is None or isinstance(y, str) else plain(y, "y")
+    target: Any = y if y is None or isinstance(y, str) else plain(y, "y")
     weights = None if sample_weight is None else plain(sample_weight, WEIGHT)
     for name, values in (("y", target), (WEIGHT, weights)):
         if values is None or isinstance(values, str):
