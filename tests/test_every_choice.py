@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from fake_openml import serve
@@ -21,12 +22,15 @@ from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
 from mlplab.config.root import COMPONENT_GROUPS
 from mlplab.data.preparation.registry import DATASETS
+from mlplab.data.tabular.arrays_dataset import with_data
+from mlplab.data.tabular.collecting import collect
 from mlplab.losses import LOSSES
 from mlplab.settings import Settings
 from mlplab.training import train_population
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CHOICES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
+ARRAYS = collect(np.arange(80.0).reshape(40, 2), np.arange(40) % 2)
 MIN_CHOICES = {
     "dataset": 31,
     "activation": 33,
@@ -56,6 +60,8 @@ def overrides_for(group: str, name: str) -> list[str]:
         overrides.append("dataset.path=table.csv")
     if (group, name) == ("validation", "kfold"):
         overrides.append("validation.fold=1")
+    if (group, name) == ("dataset", "arrays"):
+        overrides.append(f"dataset.data_hash={ARRAYS.sha256}")
     if (group, name) == ("dataset", "openml"):
         overrides += ["dataset.data_name=tiny", "dataset.missing=impute", "dataset.cache=cache"]
     if group == "loss" and name == "bce":
@@ -136,6 +142,8 @@ def test_it_trains_two_steps(group, name, monkeypatch):
     if name == "openml":
         serve(monkeypatch)
     settings = settings_of(overrides_for(group, name))
+    if name == "arrays":
+        settings = dataclasses.replace(settings, dataset=with_data(settings.dataset, ARRAYS))
     single = train_population([settings])
     members = (
         [settings]
@@ -156,4 +164,5 @@ def test_a_dataset_declares_its_task_before_it_is_loaded():
         assert dataset.task_kind in ("classification", "regression") or name in (
             "file",
             "openml",
+            "arrays",
         ), name

@@ -92,9 +92,18 @@ for line, extra in LINES:
 
 import mlplab
 from mlplab.errors import MlplabError
+
+def fit(*overrides):
+    X = [[i % 5, i % 7] for i in range(60)]
+    run = mlplab.fit(X, ["ab"[i % 2] for i in range(60)], ["training.epochs=2", *overrides])
+    assert mlplab.load(run.folder).predict(X).shape == (60,)
+    assert main(["rerun", str(run.folder), "--check"]) == 0
+
 for name, extra, call in [
     ("mlplab.sweep", "sweep", lambda: mlplab.sweep([*TINY, "seed=0,1"], "y")),
     ("to_frame", "sweep", lambda: mlplab.load("run").history.to_frame()),
+    ("mlplab.fit", None, lambda: fit()),
+    ("mlplab.fit", "files", lambda: fit("dataset.missing=impute")),
 ]:
     try:
         call()

@@ -3,6 +3,7 @@
     import mlplab
     run = mlplab.run(["experiment=radial_6_6", "seed=3"])
     run.metrics["test/accuracy"], run.history["val/loss"], run.module(), run.predict(x)
+    run = mlplab.fit(X, y, ["model.hidden=64-64"])  # arrays, tensors or data frames
     table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
 
@@ -13,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from mlplab.config.composition import Composed
     from mlplab.runs.run import Run
     from mlplab.training import Callback
 
-__all__ = ["Callback", "load", "run", "sweep"]
+__all__ = ["Callback", "fit", "load", "run", "sweep"]
 
 
 def run(
@@ -40,13 +42,66 @@ def run(
     from mlplab.config.composition import compose
 
     composed = compose(overrides)
-    run_dir = folder if folder is not None else composed.run_dir
-    return experiment.run(
-        build(composed),
-        Path(run_dir) if run_dir is not None else None,
-        quiet=quiet,
-        callbacks=callbacks,
-    )
+    run_folder = _run_folder(folder, composed)
+    return experiment.run(build(composed), run_folder, quiet=quiet, callbacks=callbacks)
+
+
+def _run_folder(folder: str | Path | None, composed: Composed) -> Path | None:
+    path = folder if folder is not None else composed.run_dir
+    return Path(path) if path is not None else None
+
+
+def fit(
+    X: Any,
+    y: Any = None,
+    overrides: Sequence[str] = (),
+    *,
+    sample_weight: Any = None,
+    folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = True,
+) -> Run:
+    """Train on data from Python and return the run, whose folder is like that of `mlplab.run`.
+
+    Args:
+        X: features [N, F] or [N] as an array, a tensor, nested lists or a data frame, whose columns
+            are treated like those of a file; or, without y, a tuple of two or three pairs (X, y) or
+            triples (X, y, sample_weight): the train, val and test splits.
+        y: targets [N] or [N, T], or the name of a column of X.
+        overrides: as for `mlplab train`; the keys of `dataset` are those of dataset=arrays.
+        sample_weight: the weight of each row in training [N].
+        folder: the folder of the run; None makes a new one in outputs/.
+        resume: the folder of an interrupted run on the same data, to be finished, or of a finished
+            run to be extended with training.epochs=... in `overrides`.
+        callbacks: objects that follow the training; see `mlplab.training.Callback`.
+        quiet: whether to print no progress.
+
+    The folder stores data of up to 64 MiB, so that all commands work on it. Raises
+    mlplab.errors.MlplabError for input that is refused.
+    """
+    from dataclasses import replace
+
+    from mlplab import experiment
+    from mlplab.config import settings_of_folder
+    from mlplab.config.builder import build
+    from mlplab.config.composition import compose
+    from mlplab.data.tabular.arrays_dataset import with_data
+    from mlplab.data.tabular.collecting import collect
+    from mlplab.runs.resume_checks import changed_keys
+
+    data = collect(X, y, sample_weight)
+    if resume is not None:
+        path = Path(resume)
+        settings = settings_of_folder(path, overrides, trains=True)
+        settings = replace(settings, dataset=with_data(settings.dataset, data))
+        allowed = changed_keys(path, overrides)
+        return experiment.resume(path, settings, quiet=quiet, allowed=allowed, callbacks=callbacks)
+    composed = compose(["dataset=arrays", f"dataset.data_hash={data.sha256}", *overrides])
+    settings = build(composed)
+    settings = replace(settings, dataset=with_data(settings.dataset, data))
+    run_folder = _run_folder(folder, composed)
+    return experiment.run(settings, run_folder, quiet=quiet, callbacks=callbacks)
 
 
 def sweep(

@@ -8,13 +8,86 @@ Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mlplab.errors import ConfigError
 
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "mcc", "r2"}
 )
+CHEAP = {"classification": ("accuracy",), "regression": ("mae", "rmse", "r2")}
+"""The metrics of every evaluation, by kind of task."""
+FINAL = {
+    "classification": (
+        *("accuracy", "balanced_accuracy", "f1", "mcc", "auroc", "average_precision"),
+        *("log_loss", "brier"),
+    ),
+    "regression": ("mae", "rmse", "r2", "mape"),
+}
+"""The metrics at the end of a run, by kind of task."""
+
+
+@dataclass(frozen=True)
+class UserMetric:
+    """A metric of the user.
+
+    Attributes:
+        function: (scores, y) -> number; scores are probabilities [N, C] with y [N], or values
+            [N, T] in the units of the target with y [N, T], all as NumPy arrays.
+        direction: max or min.
+        task: classification or regression.
+    """
+
+    function: Callable[[np.ndarray, np.ndarray], float]
+    direction: str
+    task: str
+
+    def of_members(self, scores_KNC: Tensor, targets: Tensor) -> Tensor:
+        """Return the metric of each member, float64 [K]."""
+        pairs = zip(scores_KNC.numpy(force=True), targets.numpy(force=True), strict=True)
+        values = [
+            float(self.function(scores, y)) if np.isfinite(scores).all() else math.nan
+            for scores, y in pairs
+        ]
+        return torch.tensor(values, dtype=torch.float64, device=scores_KNC.device)
+
+
+_registered: dict[str, UserMetric] = {}
+
+
+def register(
+    name: str, direction: str, task: str
+) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Return a decorator that registers a function (scores, y) -> number as a metric, which
+    `training.monitor` then accepts; see `UserMetric`. Raises ConfigError for a name that is taken
+    or invalid.
+    """
+    if not name.isidentifier() or name in ("auto", "loss", *sum(FINAL.values(), ())):
+        raise ConfigError(
+            f"The metric `{name}` needs another name, of letters, digits and _, that no metric has."
+        )
+    if direction not in ("max", "min") or task not in FINAL:
+        raise ConfigError(
+            f"The metric `{name}` needs direction='max' or 'min' and task='classification' or"
+            f" 'regression', not {direction!r} and {task!r}."
+        )
+
+    def decorate(function: Callable[..., float]) -> Callable[..., float]:
+        _registered[name] = UserMetric(function, direction, task)
+        return function
+
+    return decorate
+
+
+def names_for(task: str) -> tuple[str, ...]:
+    """Return the names of all metrics for a kind of task, those of the user included."""
+    registered = (name for name, metric in _registered.items() if metric.task == task)
+    return ("loss", *FINAL[task], *registered)
 
 
 def direction(metric: str) -> str:
@@ -22,7 +95,24 @@ def direction(metric: str) -> str:
 
     The name may start with a split, as in val/accuracy.
     """
-    return "max" if metric.rpartition("/")[2] in HIGHER_IS_BETTER else "min"
+    name = metric.rpartition("/")[2]
+    if name in _registered:
+        return _registered[name].direction
+    return "max" if name in HIGHER_IS_BETTER else "min"
+
+
+def final_metrics(task: str, scores_KNC: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return all metrics for a kind of task, each [K], those of the user included.
+
+    Scores are probabilities [K, N, C] with targets [K, N], or values [K, N, T] with targets
+    [K, N, T].
+    """
+    classifies = task == "classification"
+    measure = final_classification_metrics if classifies else final_regression_metrics
+    registered = {name: metric for name, metric in _registered.items() if metric.task == task}
+    return measure(scores_KNC, targets) | {
+        name: metric.of_members(scores_KNC, targets) for name, metric in registered.items()
+    }
 
 
 def classification_metrics(

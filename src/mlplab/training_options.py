@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlplab.schema import Component, Number, choice, flag, integer, number
+from mlplab.schema import Component, Number, flag, integer, number, text
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Training(Component):
     min_delta: Number = number(
         0.0, "minimum change of the monitored metric that counts as an improvement", at_least=0
     )
-    monitor: str = choice(
+    monitor: str = text(
         "auto",
-        ("auto", "loss", "accuracy", "r2", "rmse", "mae"),
-        "metric of the val split (train if there is none) that selects the best weights; auto is"
-        " the loss",
+        "metric of the val split (train if there is none) that selects the best weights: loss,"
+        " accuracy, balanced_accuracy, f1, mcc, auroc, average_precision, log_loss, brier; mae,"
+        " rmse, r2, mape; or one of your own; auto is the loss",
     )
     clip_norm: Number | None = number(
         None,

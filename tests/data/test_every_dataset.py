@@ -20,7 +20,7 @@ from mlplab.schema import meaning, rules
 
 # lets a new process import the same mlplab from any working folder
 SOURCE = Path(mlplab.data.__file__).parents[2]
-FILE_DATASETS = ("file", "openml")
+FILE_DATASETS = ("file", "openml", "arrays")
 # these have their tests in other files
 DATASETS = {name: dataset for name, dataset in ALL_DATASETS.items() if name not in FILE_DATASETS}
 BUNDLED = {"iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud"}

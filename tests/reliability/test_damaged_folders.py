@@ -78,7 +78,9 @@ SWEEP_COMMANDS = {
 
 @functools.cache
 def sound_folders(root: Path) -> dict[str, Path]:
-    """A run and a sweep of a table, with everything that tracking=full leaves."""
+    """A run and a sweep of a table, and a run of a data frame, with everything that tracking=full
+    leaves.
+    """
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
     frame["color"] = rng.choice(["red", "blue"], 60)
@@ -90,7 +92,8 @@ def sound_folders(root: Path) -> dict[str, Path]:
     ]
     mlplab.run(overrides, root / "run")
     mlplab.sweep([*overrides, "tracking=summary", "seed=0,1"], root / "sweep")
-    return {"run": root / "run", "sweep": root / "sweep"}
+    mlplab.fit(frame, "y", overrides[2:], folder=root / "fit")
+    return {kind: root / kind for kind in ("run", "sweep", "fit")}
 
 
 @pytest.fixture(scope="session")
@@ -109,9 +112,11 @@ SWEEP_FILES = (
     *("plan.yaml", "results.csv", "summary.md", "jobs/0/config.yaml", "jobs/0/summary.json"),
     *("jobs/0/weights.safetensors", "jobs/0/metrics.csv", "jobs/0/provenance.json"),
 )
+FIT_FILES = ("data.safetensors",)  # and those of a run
 CASES = [
     *(("run", *case) for case in itertools.product(RUN_FILES, DAMAGES, RUN_COMMANDS)),
     *(("sweep", *case) for case in itertools.product(SWEEP_FILES, DAMAGES, SWEEP_COMMANDS)),
+    *(("fit", *case) for case in itertools.product(FIT_FILES, DAMAGES, RUN_COMMANDS)),
 ]
 
 
@@ -122,7 +127,11 @@ def rotate(kind, files, commands):
 
 
 # By default a fixed sample that meets every file, every damage and every command.
-SAMPLE = [*rotate("run", RUN_FILES, RUN_COMMANDS), *rotate("sweep", SWEEP_FILES, SWEEP_COMMANDS)]
+SAMPLE = [
+    *rotate("run", RUN_FILES, RUN_COMMANDS),
+    *rotate("sweep", SWEEP_FILES, SWEEP_COMMANDS),
+    *rotate("fit", FIT_FILES * len(DAMAGES), ("evaluate", "rerun", "resume", "report", "predict")),
+]
 
 
 @row("B27")
@@ -141,7 +150,7 @@ def test_a_damaged_file_is_named(kind, file, damage, command, sound, tmp_path, c
     assert targets, f"the {kind} has no {file}: the case would prove nothing"
     for target in targets:
         DAMAGES[damage](target)
-    line = (RUN_COMMANDS if kind == "run" else SWEEP_COMMANDS)[command]
+    line = (SWEEP_COMMANDS if kind == "sweep" else RUN_COMMANDS)[command]
     capfd.readouterr()
     code = main([str(folder) if argument == "DIR" else argument for argument in line])
     errors = capfd.readouterr().err
@@ -157,22 +166,23 @@ def test_a_damaged_file_is_named(kind, file, damage, command, sound, tmp_path, c
 
 
 def test_the_sample_meets_every_file_damage_and_command():
-    for position, all_values in ((1, (*RUN_FILES, *SWEEP_FILES)), (2, DAMAGES)):
+    for position, all_values in ((1, (*RUN_FILES, *SWEEP_FILES, *FIT_FILES)), (2, DAMAGES)):
         assert {case[position] for case in SAMPLE} == set(all_values)
     assert {case[3] for case in SAMPLE} == {*RUN_COMMANDS, *SWEEP_COMMANDS}
 
 
-def test_the_cases_cover_every_file_of_a_run(sound):
+@pytest.mark.parametrize(("kind", "files"), [("run", ()), ("fit", FIT_FILES)])
+def test_the_cases_cover_every_file_of_a_run(kind, files, sound):
     names = {
-        path.relative_to(sound["run"]).as_posix()
-        for path in sound["run"].rglob("*")
+        path.relative_to(sound[kind]).as_posix()
+        for path in sound[kind].rglob("*")
         if path.is_file() and path.name != ".lock"
     }
     covered = {
-        path.relative_to(sound["run"]).as_posix()
-        for file in RUN_FILES
-        for path in sound["run"].glob(file)
+        path.relative_to(sound[kind]).as_posix()
+        for file in (*RUN_FILES, *files)
+        for path in sound[kind].glob(file)
     }
     pictures = {name for name in names if name.startswith(("pictures/", "projector"))}
     assert names - covered - pictures == set()
-    assert json.loads((sound["run"] / "summary.json").read_text())["status"] == "done"
+    assert json.loads((sound[kind] / "summary.json").read_text())["status"] == "done"

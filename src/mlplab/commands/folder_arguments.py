@@ -11,7 +11,7 @@ from mlplab.config import plugins
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlplab.settings import Settings
+    pass
 
 Options = Mapping[str, Mapping[str, Any]]
 """The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
@@ -110,12 +110,3 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
             f"The sweep in {folder} was started with plugins. Name their files again:"
             f" {' '.join(f'--plugin {path}' for path in missing)}."
         )
-
-
-def changed_settings(folder: Path, changes: Sequence[str]) -> Settings:
-    """Return the settings of a run with changes applied. Raises ConfigError."""
-    from mlplab.config.builder import build
-    from mlplab.config.edit_stored import apply_overrides
-    from mlplab.config.stored import stored_config
-
-    return build(apply_overrides(stored_config(folder), changes, folder / "config.yaml"))

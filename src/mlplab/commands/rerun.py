@@ -8,13 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import (
-    Options,
-    changed_settings,
-    load_plugins,
-    parse,
-    require_run,
-)
+from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_run
 from mlplab.errors import ConfigError
 
 _OPTIONS: Options = {
@@ -50,8 +44,8 @@ def rerun(arguments: Sequence[str]) -> int:
 
     if args.out is not None:
         check_folder(args.out, "--out")
-    settings = changed_settings(args.folder, args.changes)
     from mlplab import cli, experiment
+    from mlplab.config import settings_of_folder
     from mlplab.runs.run import read_summary
     from mlplab.runs.run_index import user_overrides
 
@@ -59,6 +53,7 @@ def rerun(arguments: Sequence[str]) -> int:
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.terminal.results import print_result
 
+    settings = settings_of_folder(args.folder, args.changes, trains=True)
     overrides = (*user_overrides(args.folder), *args.changes)
     run = experiment.run(dataclasses.replace(settings, overrides=overrides), args.out)
     print_result(run.summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, changed_settings, kind, load_plugins, parse
+from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
 from mlplab.errors import ConfigError
 
 _OPTIONS: Options = {
@@ -57,20 +57,14 @@ def resume_run(
     """
     from mlplab import experiment
     from mlplab.commands.single_run import conclude
-    from mlplab.runs.resume_checks import RESULT_NEUTRAL_KEYS, RESUMABLE_KEYS
+    from mlplab.config import settings_of_folder
+    from mlplab.runs.resume_checks import RESUMABLE_KEYS, changed_keys
     from mlplab.terminal.results import print_result
 
-    settings = changed_settings(folder, changes)
-    changed_keys = [line.lstrip("+").partition("=")[0] for line in changes]
-    for key in changed_keys:
-        if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
-            raise ConfigError(
-                f"`{key}` cannot change when a run is resumed, since that would be a different"
-                f" training. Only {', '.join(RESUMABLE_KEYS)} can. To start a new run: mlplab rerun"
-                f" {folder} {' '.join(changes)}."
-            )
+    settings = settings_of_folder(folder, changes, trains=True)
+    changed = changed_keys(folder, changes)
     run = experiment.resume(
-        folder, settings, step=step, allowed=RESUMABLE_KEYS if allow_config_change else changed_keys
+        folder, settings, step=step, allowed=RESUMABLE_KEYS if allow_config_change else changed
     )
     print_result(run.summary)
     return conclude(run)

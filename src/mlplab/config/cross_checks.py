@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mlplab.config.provenance import Sources
+from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
 
 MAX_PARAMETERS = 2_000_000_000
-_METRICS = {"classification": ("loss", "accuracy"), "regression": ("loss", "r2", "rmse", "mae")}
 
 
 def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
@@ -40,13 +40,20 @@ def _check_loss(settings: Settings) -> None:
 
 
 def _check_monitor(settings: Settings, sources: Sources) -> None:
+    """Check the name. If the task is unknown before the data is read, `prepare_members` checks
+    that the metric is for the task.
+    """
+    from mlplab import metrics
+
     monitor, kind = settings.training.monitor, settings.dataset.task_kind
-    metrics = _METRICS.get(kind, (monitor,))
-    if monitor != "auto" and monitor not in metrics:
+    kinds = [kind] if kind else list(metrics.FINAL)
+    names = dict.fromkeys(["auto", *(name for kind in kinds for name in metrics.names_for(kind))])
+    if monitor not in names:
+        task = f": dataset={settings.choice('dataset')} is a {kind} task" if kind else ""
         raise ConfigError(
             f"`training.monitor = {monitor}`{sources.remark('training.monitor')} cannot be"
-            f" measured: dataset={settings.choice('dataset')} is a {kind} task, for which"
-            f" training.monitor is one of auto, {', '.join(metrics)}."
+            f" measured{task}. {did_you_mean(monitor, names)}training.monitor is one of"
+            f" {', '.join(names)}."
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.config import security
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
+from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError
 
@@ -21,13 +23,20 @@ def settings_from_overrides(overrides: Sequence[str] = ()) -> Settings:
     return build(compose(overrides))
 
 
-def settings_of_folder(folder: Path) -> Settings:
-    """Return the settings of a run folder. Raises ConfigError.
+def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool = False) -> Settings:
+    """Return the settings of a run folder, with overrides applied. Raises ConfigError.
 
-    They are checked like overrides, because anyone may have written the file. The device of the run
-    need not be available.
+    They are checked like overrides, because anyone may have written the file. Unless `trains`, the
+    device of the run need not be available.
     """
-    return build(Composed(stored_config(folder), is_guarded=True), trains=False)
+    config = stored_config(folder)
+    composed = (
+        apply_overrides(config, changes, folder / "config.yaml")
+        if changes
+        else Composed(config, is_guarded=True)
+    )
+    settings = build(composed, trains)
+    return replace(settings, dataset=settings.dataset.stored_in(folder))
 
 
 def stored_config(folder: Path) -> dict[str, object]:

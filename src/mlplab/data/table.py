@@ -10,7 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,7 @@ class Table:
         y: int64 [N] with labels 0 .. C-1 (classification) or float64 [N, T] (regression).
         given_split: row numbers under the keys train, val, test if the data comes with a
             predefined split; train is required in it.
+        weights: the weight of each row in training [N].
     """
 
     x: Floats
@@ -48,6 +50,7 @@ class Table:
     target_names: tuple[str, ...]
     class_names: tuple[str, ...] = ()
     given_split: Mapping[str, Ints] | None = None
+    weights: Floats | None = None
 
     def __post_init__(self) -> None:
         _check_features(self)
@@ -155,6 +158,13 @@ class Dataset(Component):
     def make(self, rng: np.random.Generator) -> Table:
         """Return the complete table; all randomness comes from `rng`."""
         raise NotImplementedError
+
+    def stored_in(self, folder: Path) -> Self:
+        """Return the dataset of a run that is read back from its folder."""
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Store data that only Python passed in the folder of a run."""
 
     def check(self) -> None:
         if self.val + self.test >= 1:

@@ -218,10 +218,13 @@ def write_artifacts(folder: Path, artifacts: Mapping[str, bytes]) -> None:
 
 
 def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:
-    """Write what is known before a run starts: configuration, overrides and provenance."""
+    """Write what is known before a run starts: configuration, overrides, provenance, and data that
+    only Python passed.
+    """
     write_yaml(folder / "config.yaml", settings.config)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
+    settings.dataset.save(folder)
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:

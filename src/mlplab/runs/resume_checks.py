@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mlplab.data.preparation.examples import Prepared
-from mlplab.errors import CheckpointError
+from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.run_index import summary_of
@@ -22,6 +22,21 @@ RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
 RESUMABLE_KEYS = ("training.epochs", "training.steps", "training.patience", *RESULT_NEUTRAL_KEYS)
 """Keys that may change when a run is resumed."""
+
+
+def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
+    """Return the keys of overrides for a resume. Raises ConfigError if one would make it a
+    different training.
+    """
+    keys = [line.lstrip("+").partition("=")[0] for line in changes]
+    for key in keys:
+        if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
+            raise ConfigError(
+                f"`{key}` cannot change when a run is resumed, since that would be a different"
+                f" training. Only {', '.join(RESUMABLE_KEYS)} can. To start a new run: mlplab rerun"
+                f" {folder} {' '.join(changes)}."
+            )
+    return keys
 
 
 def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:

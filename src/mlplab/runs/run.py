@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlplab.data.tabular.collecting import plain
 from mlplab.finite import check_finite_outputs
 from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
@@ -93,9 +94,10 @@ class Run:
         return np.asarray(self.preprocessing.in_target_units(outputs))
 
     def _features(self, x: ArrayLike) -> np.ndarray:
-        """Features [N, F] from an array, or, if the run was trained on a file, from a data frame
-        with the columns of that file.
+        """Features [N, F] from an array or a tensor, or, if the run was trained on columns, from a
+        data frame with these columns.
         """
+        x = plain(x)
         encoder = self.preprocessing.encoder
         if encoder is None or not hasattr(x, "columns"):
             return np.asarray(x, dtype=np.float64)

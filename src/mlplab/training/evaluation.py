@@ -5,6 +5,8 @@ Shapes: K members, N examples, C outputs, T targets.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,37 +26,53 @@ from mlplab.training.objective import reduce_losses
 class Scoring:
     """How outputs are scored: the loss, and the targets' shift and scale [K or 1, 1, T].
 
-    The scaling of the targets is undone before the metrics are computed.
+    The scaling of the targets is undone before the metrics are computed. `monitor` is the setting
+    `training.monitor`.
     """
 
     task: Task
     loss: Loss
     target_shift: Tensor | None = None
     target_scale: Tensor | None = None
+    monitor: str = "auto"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What every evaluation measures: the loss, the cheap metrics, and the monitored one."""
+        monitored_metric = "loss" if self.monitor == "auto" else self.monitor
+        return tuple(dict.fromkeys(("loss", *metrics.CHEAP[self.task.kind], monitored_metric)))
 
     def metrics_of(self, outputs_KNC: Tensor, data: DeviceDataset, full: bool) -> dict[str, Tensor]:
         """Return the metrics of all members, each [K].
 
-        `full` adds the metrics that are too slow for every evaluation.
+        `full` adds the metrics that are too slow for every evaluation, of which otherwise only the
+        monitored one is returned.
         """
+        if full:
+            return self._all_metrics(outputs_KNC, data)
         if self.task.classifies:
             targets_KN = data.y.expand(outputs_KNC.shape[0], -1)
-            if full:
-                return _member_by_member(
-                    metrics.final_classification_metrics,
-                    self.loss.predict(outputs_KNC),
-                    targets_KN,
-                    data.mask,
-                )
-            return metrics.classification_metrics(
-                outputs_KNC, targets_KN, self.loss.decide(outputs_KNC), data.mask
-            )
-        predicted = self.loss.predict(outputs_KNC)
-        targets_KNT = data.y.expand(predicted.shape[0], -1, -1)
-        unscaled = self._unscale(predicted), self._unscale(targets_KNT)
-        if full:
-            return _member_by_member(metrics.final_regression_metrics, *unscaled, data.mask)
-        return metrics.regression_metrics(*unscaled, mask_KN=data.mask)
+            classes_KN = self.loss.decide(outputs_KNC)
+            cheap = metrics.classification_metrics(outputs_KNC, targets_KN, classes_KN, data.mask)
+        else:
+            values = self._scores_and_targets(outputs_KNC, data)
+            cheap = metrics.regression_metrics(*values, mask_KN=data.mask)
+        if self.names[-1] in ("loss", *cheap):
+            return cheap
+        return cheap | {self.monitor: self._all_metrics(outputs_KNC, data)[self.monitor]}
+
+    def _all_metrics(self, outputs_KNC: Tensor, data: DeviceDataset) -> dict[str, Tensor]:
+        measure = functools.partial(metrics.final_metrics, self.task.kind)
+        return _member_by_member(measure, *self._scores_and_targets(outputs_KNC, data), data.mask)
+
+    def _scores_and_targets(
+        self, outputs_KNC: Tensor, data: DeviceDataset
+    ) -> tuple[Tensor, Tensor]:
+        """Probabilities and labels, or values and targets in the units of the target."""
+        scores = self.loss.predict(outputs_KNC)
+        if self.task.classifies:
+            return scores, data.y.expand(len(scores), -1)
+        return self._unscale(scores), self._unscale(data.y.expand(len(scores), -1, -1))
 
     def _unscale(self, values_KNT: Tensor) -> Tensor:
         if self.target_scale is None or self.target_shift is None:
@@ -68,13 +86,14 @@ class Scoring:
             or self.target_scale.shape[0] == 1
         ):
             return self
-        return Scoring(self.task, self.loss, self.target_shift[rows], self.target_scale[rows])
+        return dataclasses.replace(
+            self, target_shift=self.target_shift[rows], target_scale=self.target_scale[rows]
+        )
 
 
-def metric_names(splits: Container[str], task: Task, num_layers: int) -> tuple[str, ...]:
+def metric_names(splits: Container[str], scoring: Scoring, num_layers: int) -> tuple[str, ...]:
     """The names of what is measured at an evaluation, in the order of a history's columns."""
-    measured = ["loss", "accuracy"] if task.classifies else ["loss", "mae", "rmse", "r2"]
-    layers = range(1, num_layers + 1)
+    layers, measured = range(1, num_layers + 1), scoring.names
     return (
         *(f"{split}/{name}" for split in ("train", "val") if split in splits for name in measured),
         "lr",

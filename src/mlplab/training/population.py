@@ -193,7 +193,7 @@ def build(
         schedule=schedule,
         schedule_state=schedule.init(len(settings), device),
         training=training,
-        scoring=_scoring(loss, prepared, device),
+        scoring=_scoring(loss, settings[0].training.monitor, prepared, device),
         data=data,
         batches=batches,
         dropout=_dropout(network, seeds, device),
@@ -277,14 +277,16 @@ def _weighted(
     )
 
 
-def _scoring(loss: Loss, prepared: Sequence[Prepared], device: torch.device) -> Scoring:
+def _scoring(
+    loss: Loss, monitor: str, prepared: Sequence[Prepared], device: torch.device
+) -> Scoring:
     scalers = [p.target_scaler for p in prepared]
     if scalers[0] is None:
-        return Scoring(prepared[0].task, loss)
+        return Scoring(prepared[0].task, loss, monitor=monitor)
     shared = all(p is prepared[0] for p in prepared)
     distinct = scalers[:1] if shared else scalers
     shift, scale = (
         torch.from_numpy(np.stack([getattr(s, key) for s in distinct])).unsqueeze(1).to(device)
         for key in ("shift", "scale")
     )
-    return Scoring(prepared[0].task, loss, shift, scale)
+    return Scoring(prepared[0].task, loss, shift, scale, monitor)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from mlplab import metrics
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.losses import Loss, resolve_auto_loss
@@ -47,7 +48,7 @@ class DataCache:
         key = repr(
             (
                 type(settings.dataset),
-                dataclasses.astuple(settings.dataset),
+                settings.dataset,
                 seed,
                 settings.loss.original_units,
                 fold_spec,
@@ -104,6 +105,13 @@ def _resolve_member(settings: Settings, prepared: Prepared) -> PreparedMember:
         raise IncompatibleSettingsError(
             f"The loss does not fit the data: loss={settings.choice('loss')} {reason}"
             f" (dataset={settings.choice('dataset')})."
+        )
+    monitor, names = settings.training.monitor, ("auto", *metrics.names_for(prepared.task.kind))
+    if monitor not in names:
+        raise IncompatibleSettingsError(
+            f"training.monitor={monitor} does not fit the data:"
+            f" dataset={settings.choice('dataset')} is a {prepared.task.kind} task, for which it"
+            f" is one of {', '.join(names)}."
         )
     return PreparedMember(dataclasses.replace(settings, loss=loss), prepared)
 

@@ -36,8 +36,8 @@ class Group:
         make_stepper: Callable[[Group], Stepper],
     ) -> None:
         self.population, self.numbers = population, list(numbers)
-        layout, task = population.network.layout, population.scoring.task
-        names = metric_names(population.data, task, layout.num_layers)
+        num_layers = population.network.layout.num_layers
+        names = metric_names(population.data, population.scoring, num_layers)
         self.history_buffer = HistoryBuffer(names, population.num_members)
         self.ended: list[Population] = []
         self.observed = False  # whether callbacks follow each evaluation and may end members there

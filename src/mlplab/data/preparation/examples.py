@@ -244,5 +244,4 @@ def _examples(
             "Scaling made some numbers infinite: a column hardly varies in the train split and is"
             " huge elsewhere. Turn scaling off."
         )
-    weights = getattr(table, "weights", None)
-    return Examples(x_NF, y, weights[rows] if weights is not None else None)
+    return Examples(x_NF, y, table.weights[rows] if table.weights is not None else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlplab.data import bundled, curves, playground, toy
 from mlplab.data.table import Dataset
-from mlplab.data.tabular import File
+from mlplab.data.tabular import Arrays, File
 from mlplab.data.tabular.openml import OpenML
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -40,5 +40,6 @@ DATASETS: dict[str, type[Dataset]] = {
     "diabetes": bundled.Diabetes,
     "linnerud": bundled.Linnerud,
     "file": File,
+    "arrays": Arrays,
     "openml": OpenML,
 }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlplab.data.table import DataFrame, Series
 from mlplab.errors import DataError
@@ -128,13 +129,13 @@ def check_numbers(values: np.ndarray, name: str, source: str) -> None:
 
 
 def refuse_cells(
-    wrong_N: np.ndarray, values: Series, where: str, expected: str, advice: str = ""
+    wrong_N: np.ndarray, cells_N: ArrayLike, where: str, expected: str, advice: str = ""
 ) -> None:
     """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
     if wrong_N.any():
         row = int(wrong_N.argmax())
         raise DataError(
-            f"{where}, row {row + 1}: '{values.iloc[row]}' is not {expected};"
+            f"{where}, row {row + 1}: '{np.asarray(cells_N, object)[row]}' is not {expected};"
             f" {int(wrong_N.sum())} such cell(s).{advice}"
         )
 

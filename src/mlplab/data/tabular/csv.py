@@ -8,6 +8,7 @@ that it reads at once, which for a whole file takes as much memory again as its 
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,13 @@ def parse_csv(path: Path, dialect: SniffResult) -> DataFrame:
 def _as_utf8(path: Path, dialect: SniffResult) -> io.BytesIO:
     with open_decompressed(path) as file:
         return io.BytesIO(file.read().decode(dialect.encoding).encode())
+
+
+def release_unused_memory() -> None:
+    """Return the unused memory of pyarrow's allocator to the operating system."""
+    # a data frame that was passed from Python may come without pyarrow
+    if pyarrow := sys.modules.get("pyarrow"):
+        pyarrow.default_memory_pool().release_unused()
 
 
 def _parse_in_sections(path: Path, dialect: SniffResult) -> pa.Table | None:

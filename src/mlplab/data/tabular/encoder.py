@@ -22,6 +22,7 @@ from mlplab.data.tabular.columns import (
     check_numbers,
     refuse_cells,
 )
+from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 
@@ -91,12 +92,7 @@ class ColumnEncoder:
         encoders = {CATEGORY: self._encode_categories, DATE: self._encode_dates}
         features_NF, missing_N = encoders.get(self.kind, self._encode_numbers)(values, source)
         if missing_N.any() and self.fill is None:
-            raise DataError(
-                f"{source}, column '{self.name}', row {int(missing_N.argmax()) + 1}: the cell is"
-                f" empty ({int(missing_N.sum())} of {len(missing_N)} cells are)."
-                " dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out,"
-                f" and dataset.ignore=[{self.name}] leaves the column out."
-            )
+            raise DataError(missing_cells_message(self.name, missing_N, source))
         if self.indicator:
             features_NF = np.column_stack([features_NF, missing_N])
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
@@ -138,7 +134,8 @@ class ColumnEncoder:
     def _encode_categories(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
         missing_N = values.isna().to_numpy() & (MISSING_CATEGORY not in self.categories)
         code_N = (
-            values.map(category_text, na_action="ignore")
+            values.astype(object)  # a categorical column does not take further categories
+            .map(category_text, na_action="ignore")
             .fillna(MISSING_CATEGORY)
             .map({category: i for i, category in enumerate(self.categories)})
             .fillna(len(self.categories))
@@ -160,6 +157,16 @@ class ColumnEncoder:
             1,
         )
         return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
+
+
+def missing_cells_message(name: str, missing_N: np.ndarray, source: str) -> str:
+    """Return the error message for a column with missing cells."""
+    return (
+        f"{source}, column '{name}', row {int(missing_N.argmax()) + 1}: the cell is empty"
+        f" ({int(missing_N.sum())} of {len(missing_N)} cells are). dataset.missing=impute fills"
+        " them in, dataset.missing=drop leaves the rows out, and"
+        f" dataset.ignore=[{name}] leaves the column out."
+    )
 
 
 def category_text(value: object) -> str:
@@ -229,9 +236,7 @@ class Encoder:
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
             if consume:
-                import pyarrow
-
-                pyarrow.default_memory_pool().release_unused()
+                release_unused_memory()
         return encoded_NF
 
     def numeric(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlplab.data.table import DataFrame
 from mlplab.data.tabular.arrays import idx_frame, numpy_frame
-from mlplab.data.tabular.csv import parse_csv
+from mlplab.data.tabular.csv import parse_csv, release_unused_memory
 from mlplab.data.tabular.sniffing import Format, delimiter_name, sniff, suffixes
 from mlplab.errors import DataError
 from mlplab.extras import require
@@ -98,11 +98,9 @@ def _read_arrow(path: Path, suffix: str) -> DataFrame:
 
 
 def _read_text(path: Path, form: Format) -> ReadResult:
-    import pyarrow
-
     dialect = sniff(path, form)
     frame = parse_csv(path, dialect)
-    pyarrow.default_memory_pool().release_unused()
+    release_unused_memory()
     note = (
         f"{path}: {delimiter_name(dialect.delimiter)} between cells, decimal"
         f" {'comma' if dialect.decimal == ',' else 'point'}, encoding {dialect.encoding},"

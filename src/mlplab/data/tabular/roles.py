@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints, Series
 from mlplab.data.tabular.columns import check_numbers, refuse_cells, require_column
@@ -73,15 +74,17 @@ def weights(frame: DataFrame, name: str | None, source: str) -> Floats | None:
     if name is None:
         return None
     numbers = _numbers(frame[name])
-    wrong = ~np.isfinite(numbers) | (numbers < 0) | (not numbers.any())
-    refuse_cells(
-        wrong,
-        frame[name],
-        f"{source}, weight column '{name}'",
-        "a valid weight",
-        " Weights are numbers >= 0 that are not all 0.",
-    )
+    check_weights(numbers, frame[name], f"{source}, weight column '{name}'")
     return numbers
+
+
+def check_weights(weights_N: Floats, cells_N: ArrayLike, where: str) -> None:
+    """Raise DataError, which shows the cell, if a weight is not finite or is negative, or all are
+    zero.
+    """
+    wrong_N = ~np.isfinite(weights_N) | (weights_N < 0) | (not weights_N.any())
+    advice = " Weights are numbers >= 0 that are not all 0."
+    refuse_cells(wrong_N, cells_N, where, "a valid weight", advice)
 
 
 def _numbers(values: Series) -> Floats:

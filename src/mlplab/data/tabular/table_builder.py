@@ -16,16 +16,21 @@ from mlplab.data.tabular import roles
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
-from mlplab.data.tabular.encoder import Encoder, category_text, fit_encoder, pad_to_same_width
+from mlplab.data.tabular.encoder import Encoder, fit_encoder, pad_to_same_width
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.data.tabular.targets import (
+    Targets,
+    are_classes,
+    class_targets,
+    refuse_missing_targets,
+)
 from mlplab.errors import DataError
 from mlplab.task import Task
 from mlplab.validation import KFold
 
 MIN_ROWS = 3
-MAX_CLASS_VALUES = 20
 
 
 def build_table(
@@ -99,60 +104,19 @@ def _renumbered(
     return {split: new_number_N[rows[remaining_N[rows]]] for split, rows in given_split.items()}
 
 
-def _targets(
-    frame: DataFrame, names: Sequence[str], task: str, source: str
-) -> tuple[Floats | Ints, Task, tuple[str, ...]]:
+def _targets(frame: DataFrame, names: Sequence[str], task: str, source: str) -> Targets:
     """Return the targets as numbers, the task, and the class names as written in the file."""
     from pandas.api import types
 
     for name in names:
-        missing = frame[name].isna().to_numpy()
-        if missing.any():
-            raise DataError(
-                f"{source}, target '{name}', row {int(missing.argmax()) + 1}: the cell is empty"
-                f" ({int(missing.sum())} of {len(missing)} cells are). A row without a target"
-                " cannot be learned from: leave these rows out (dataset.missing=drop)."
-            )
+        refuse_missing_targets(frame[name].isna().to_numpy(), name, source)
     values = frame[names[0]]
     numeric = types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
-    max_classes = min(MAX_CLASS_VALUES, max(2, len(values) // 10))
-    few_integers = numeric and (values % 1 == 0).all() and values.nunique() <= max_classes
-    classify = task == "classification" or (
-        task == "auto" and len(names) == 1 and (not numeric or few_integers)
-    )
-    if not classify:
-        return (
-            roles.regression_targets(frame, names, source),
-            Task("regression", num_targets=len(names)),
-            (),
-        )
-    if len(names) > 1:
-        raise DataError(
-            f"{source}: several targets ({', '.join(names)}) must be values, not classes. Name one"
-            " target, or set dataset.task=regression."
-        )
     code_N, distinct = values.factorize()
-    name_of_code = [category_text(value) for value in distinct]
-    class_names = sorted(
-        set(name_of_code),
-        key=(lambda name: (0, float(name), "")) if numeric else (lambda name: (1, 0.0, name)),
-    )
-    if len(class_names) < 2:
-        raise DataError(
-            f"{source}, target '{names[0]}': all {len(values)} rows are of one class,"
-            f" '{class_names[0]}'; a classification needs at least two."
-        )
-    if len(class_names) > max(2, len(values) // 2):
-        raise DataError(
-            f"{source}, target '{names[0]}': {len(class_names)} different values in {len(values)}"
-            " rows are too many for classes. If they are quantities, set dataset.task=regression."
-        )
-    label_of_name = {name: label for label, name in enumerate(class_names)}
-    return (
-        np.array([label_of_name[name] for name in name_of_code], np.int64)[code_N],
-        Task("classification", len(class_names)),
-        tuple(class_names),
-    )
+    if are_classes(task, len(names), numeric, distinct, len(values)):
+        return class_targets(code_N, distinct, numeric, names, source)
+    values_NT = roles.regression_targets(frame, names, source)
+    return values_NT, Task("regression", num_targets=len(names)), ()
 
 
 def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Generator) -> Split:
