@@ -72,7 +72,7 @@ def delimiter_name(delimiter: str) -> str:
 def suffixes(path: Path) -> tuple[str, str]:
     """Return the suffix of the format and that of the compression: (.csv, .gz) for x.csv.gz."""
     outer = path.suffix.lower()
-    if outer in (".gz", ".bz2", ".xz", ".zip"):
+    if outer in (".gz", ".bz2", ".xz"):
         return path.with_suffix("").suffix.lower(), outer
     return outer, ""
 
