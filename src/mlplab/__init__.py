@@ -74,7 +74,7 @@ def fit(
         folder: the folder of the run; None makes a new one in outputs/.
         resume: the folder of an interrupted run on the same data, to be finished, or of a finished
             run to be extended with training.epochs=... in `overrides`.
-        callbacks: objects that follow the training; see `mlplab.training.Callback`.
+        callbacks: objects that follow the training; see `mlplab.Callback`.
         quiet: whether to print no progress.
 
     The folder stores data of up to 64 MiB, so that all commands work on it. Raises
