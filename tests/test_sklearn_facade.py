@@ -156,7 +156,7 @@ def test_it_is_the_engine_of_runs():
         )[0]
     )
     loop.run()
-    assert torch.equal(torch.from_numpy(model.fitted_.theta_KP[0]), loop.outcomes()[0].last_theta_P)
+    assert torch.equal(model.fitted_.model.theta_KP[0], loop.outcomes()[0].last_theta_P)
 
 
 def test_an_ensemble_is_its_members():
@@ -195,7 +195,7 @@ def test_the_precision_is_that_of_x_and_single_for_an_ensemble(
     model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(
         X.astype(input_dtype), y
     )
-    assert model.fitted_.theta_KP.dtype == trained
+    assert str(model.fitted_.model.theta_KP.dtype) == f"torch.{trained}"
     assert model.fitted_.settings.dtype == trained
 
 

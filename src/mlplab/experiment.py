@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlplab import runs
 from mlplab.io.links import make_folder, refuse_links
+from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import to_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
@@ -166,7 +167,8 @@ def _train_and_record(
             # the results are written; a signal can only cost pictures
             signals.raise_immediately = True
             live_plotter.conclude(outcome, quiet)
-        return Run(folder, member.settings, summary, outcome.history, preprocessing, best)
+        model = Model.of_state(member.settings, preprocessing, best.state_dict())
+        return Run(folder, member.settings, summary, outcome.history, model)
     except BaseException:
         record.fail(traceback.format_exc())
         raise

@@ -113,7 +113,7 @@ def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Flo
 
     An activation is flat if |f'(z)| < 0.1; a unit is dead if |f'(z)| < 0.01 on every example.
     """
-    slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
+    slopes_by_frame = [study.slopes(x_NF, row) for row in rows]
     layers = range(len(slopes_by_frame[0]))
     flat = [
         np.array([(slopes[layer] < FLAT_SLOPE).mean() for slopes in slopes_by_frame])
