@@ -22,6 +22,7 @@ from mlplab.export import files
 from mlplab.export.checking import difference, random_rows
 from mlplab.export.columns import coded_inputs, inputs, raw_inputs
 from mlplab.export.pipeline import Pipeline
+from mlplab.model.model import Model
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.runs.ensemble import Predictor
 
@@ -310,21 +311,23 @@ def test_a_batched_ensemble_predicts_like_single_networks(tmp_path, monkeypatch)
     rows = random_rows(predictor.runs[0], 50)
     single = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
     mean, spread = predictor.scores(rows, "rows")
-    assert np.allclose(mean, single.mean(0), atol=1e-6)
-    assert np.allclose(spread, single.std(0), atol=1e-6)
+    np.testing.assert_allclose(mean, single.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(spread, single.std(0), rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation_predicts_in_a_population(activation, moons):
-    from mlplab.runs.stacked_models import StackedModels
-
     kind = ACTIVATIONS[activation]
     runs = [run for run in moons if type(run.settings.layers[0].activation) is kind]
     assert len(runs) == 2
     x = np.random.default_rng(0).normal(size=(20, 2))
-    batched = StackedModels(runs).predict([x])
+    batched = Model.stack([run.model for run in runs]).scores(x)
     for run, scores in zip(runs, batched, strict=True):
-        assert np.allclose(scores, run.scores(x), atol=1e-6)
+        assert np.array_equal(scores, run.scores(x))
+        with torch.no_grad():
+            outputs = run.module().double()(torch.from_numpy(x))
+        expected = run.model.loss.predict(outputs.unsqueeze(0))[0].numpy()
+        np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def test_it_is_the_engine_of_runs():
     session = Session.of([PreparedMember(resolved, plain)])
     session.run()
     (outcome,) = session.outcomes()
-    assert torch.equal(torch.from_numpy(model.fitted_.theta_KP[0]), outcome.last_theta_P)
+    assert torch.equal(model.fitted_.model.theta_KP[0], outcome.last_theta_P)
 
 
 def test_an_ensemble_is_its_members():
@@ -186,7 +186,7 @@ def test_the_precision_is_that_of_x_and_single_for_an_ensemble(
     model = ours.MLPClassifier(hidden=(4,), epochs=2, n_members=members, dtype=dtype).fit(
         X.astype(input_dtype), y
     )
-    assert model.fitted_.theta_KP.dtype == trained
+    assert str(model.fitted_.model.theta_KP.dtype) == f"torch.{trained}"
     assert model.fitted_.settings.dtype == trained
 
 

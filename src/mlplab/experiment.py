@@ -16,7 +16,7 @@ from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
 from mlplab.runs.resume_checks import check_compatible, find_checkpoint, is_finished
 from mlplab.runs.run import Run, load
-from mlplab.runs.run_training import TrainingProcess, create_run_folder, modules
+from mlplab.runs.run_training import TrainingProcess, create_run_folder, models
 from mlplab.settings import Settings
 from mlplab.training import (
     Callback,
@@ -115,15 +115,17 @@ def _train_and_record(
         outcome, stopped_by = process.train(session, settings.name, quiet)
         if outcome.status == "done" and settings.tracking.level != "off":
             checkpointer.save(session, group)
-        best, last = modules(settings, preprocessing, outcome)
+        best, last = models(settings, preprocessing, outcome)
         elapsed, exact = checkpointer.elapsed, checkpointer.exact
-        summary = record.finish(outcome, best, last, session.device, elapsed, exact, stopped_by)
+        summary = record.finish(
+            outcome, best.module(), last.module(), session.device, elapsed, exact, stopped_by
+        )
         log.info("%s: %s", outcome.status, outcome.reason)
         if plotter is not None and stopped_by is None and process.signals.received is None:
             # the results are written; a signal can only cost pictures
             process.signals.raise_immediately = True
             plotter.conclude(outcome, quiet)
-        return Run(folder, settings, summary, outcome.history, preprocessing, best)
+        return Run(folder, settings, summary, outcome.history, best)
 
 
 def _live_plotter(

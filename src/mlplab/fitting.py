@@ -23,8 +23,10 @@ from mlplab.data.preparation.examples import Examples, Prepared
 from mlplab.data.scaling import fit_scaler, identity
 from mlplab.errors import FieldError
 from mlplab.losses import resolve_auto_loss
+from mlplab.model.ensemble import Ensemble
+from mlplab.model.model import Model
+from mlplab.model.preprocessing import Preprocessing
 from mlplab.network.layer import Layer
-from mlplab.network.mlp import MLP, PopulationLayer, stack_layers
 from mlplab.settings import Settings, Tracking
 from mlplab.task import Task
 from mlplab.tracking import write_history
@@ -38,53 +40,29 @@ ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 
 MAX_AUTO_BATCH_SIZE = 200
 NUM_EVALUATIONS = 10  # of a fit without early stopping
-CHUNK_SIZE = 1 << 22  # numbers of a layer computed at once when predicting
 
 
 @dataclass
 class Fitted:
     """Fitted networks and what they need to predict.
 
-    The weights [K, P] are the best by validation loss after early stopping, else the last.
+    The weights are the best by validation loss after early stopping, else the last.
     """
 
     settings: Settings
-    task: Task
-    num_features: int
-    target_scaler: Scaler
-    theta_KP: np.ndarray
-    buffers: dict[str, np.ndarray]
+    model: Model
     seeds: list[int]
     epochs: list[int]
     history: dict[str, list[float]]
     logged: dict[str, list[float]]  # by callbacks
     state: Tree | None = None  # to continue from, after partial fits
 
-    def predict(self, x_NF: np.ndarray) -> np.ndarray:
-        """Return the members' mean class probabilities [N, C], or values [N, T] in target units."""
-        # in float64, so that the prediction of a row does not depend on the other rows
-        network, dtype = self._network(), torch.float64
-        theta_KP = torch.from_numpy(self.theta_KP).to(dtype)
-        buffers = {name: torch.from_numpy(value).to(dtype) for name, value in self.buffers.items()}
-        members = len(theta_KP)
-        views = network.layout.layers(network.layout.split(theta_KP))
-        widest = max(network.num_features, *(layer.units for layer in network.layers))
-        rows = max(1, CHUNK_SIZE // (members * widest))
-        chunks = []
-        with torch.no_grad():
-            for start in range(0, len(x_NF), rows):
-                chunk_NF = np.ascontiguousarray(x_NF[start : start + rows])
-                x_KNF = torch.from_numpy(chunk_NF).to(dtype).expand(members, -1, -1)
-                outputs = network.forward(views, x_KNF, buffers)
-                chunks.append(self.settings.loss.predict(outputs).mean(0))
-        scores = torch.cat(chunks).numpy()
-        return np.asarray(scores if self.task.classifies else self.target_scaler.invert(scores))
+    def predict(self, x_NF: np.ndarray, allow_nan: bool = False) -> np.ndarray:
+        """Return the members' mean class probabilities [N, C], or values [N, T] in target units.
 
-    def _network(self) -> MLP:
-        layers: list[PopulationLayer] = stack_layers(
-            [self.settings.layers], self.settings.loss.num_outputs(self.task), torch.device("cpu")
-        )
-        return MLP(self.num_features, layers)
+        Raises NotFiniteError, unless `allow_nan`, if an output of a network is not finite.
+        """
+        return Ensemble([self.model]).scores(x_NF, "X", 0, allow_nan)[0]
 
 
 def make_component(group: str, choice: ComponentChoice, **defaults: object) -> Any:
@@ -223,10 +201,7 @@ def fit(
     outcomes, seeds = [outcomes[k] for k in healthy], [seeds[k] for k in healthy]
     return Fitted(
         settings[0],
-        task,
-        x.shape[1],
-        scaler,
-        *_stacked(outcomes, params["early_stopping"]),
+        _model(settings[0], prepared, outcomes, params["early_stopping"]),
         list(seeds),
         [o.epochs for o in outcomes],
         _history(outcomes, curve),
@@ -255,7 +230,8 @@ def fit_more(
         settings_of(one_epoch, seed, before.settings.dtype if before else dtype, len(x), task)
         for seed in member_seeds
     ]
-    scaler = before.target_scaler if before is not None else _target_scaler(settings[0], y, weights)
+    scaler = before.model.preprocessing.target_scaler if before is not None else None
+    scaler = scaler or _target_scaler(settings[0], y, weights)
     done = len(before.history["train/loss"]) if before is not None else 0
     prepared = _prepared(task, scaler, (x, y, weights), None)
     group, outcomes, curve = _train(params, settings, prepared, before)
@@ -268,10 +244,7 @@ def fit_more(
         }
     return Fitted(
         settings[0],
-        task,
-        x.shape[1],
-        scaler,
-        *_stacked(outcomes, best=False),
+        _model(settings[0], prepared, outcomes, best=False),
         member_seeds,
         [done + 1] * len(member_seeds),
         history,
@@ -296,9 +269,9 @@ def _continue(group: Group, before: Fitted) -> None:
         group.population.early_stopping.state_K.zero_()
         return
     device, dtype = population.theta_KP.device, population.theta_KP.dtype
-    population.theta_KP = torch.from_numpy(before.theta_KP).to(device, dtype).clone()
-    for name, value in before.buffers.items():
-        population.buffers[name] = torch.from_numpy(value).to(device, dtype).clone()
+    population.theta_KP = before.model.theta_KP.to(device, dtype).clone()
+    for name, value in before.model.buffers.items():
+        population.buffers[name] = value.to(device, dtype).clone()
     population.optimizer_state = population.optimizer.init(population.theta_KP)
 
 
@@ -386,10 +359,10 @@ def _write_events(folder: Path, outcome: Outcome) -> None:
     write_history(folder, history.step.tolist(), columns, history.time.tolist(), scalars)
 
 
-def _stacked(outcomes: Sequence[Outcome], best: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The best or the last weights and buffers of all members."""
+def _model(
+    settings: Settings, prepared: Prepared, outcomes: Sequence[Outcome], best: bool
+) -> Model:
+    """The model with the best or the last weights of all members."""
     thetas = [o.theta_P if best else o.last_theta_P for o in outcomes]
     buffers = [o.buffers if best else o.last_buffers for o in outcomes]
-    return np.stack([theta.numpy() for theta in thetas]), {
-        name: np.stack([values[name].numpy() for values in buffers]) for name in buffers[0]
-    }
+    return Model.stacked(settings, Preprocessing.of(prepared), thetas, buffers)

@@ -187,7 +187,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         They are the mean over the members. Rows for which the network's output is not finite are
         NaN.
         """
-        return self._scores(X)
+        return self._scores(X, allow_nan=True)
 
     def predict_log_proba(self, X: object) -> np.ndarray:
         """Return the logarithms of `predict_proba`."""
@@ -199,7 +199,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
         Raises ValueError if the network's output is not finite.
         """
-        scores = self._finite_scores(X)
+        scores = self._scores(X)
         if self.multilabel_:
             return np.asarray(scores > 0.5, np.int64)
         return np.asarray(self.classes_[scores.argmax(1)])
@@ -269,7 +269,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
         Raises ValueError if a value is not finite.
         """
-        scores = self._finite_scores(X)
+        scores = self._scores(X)
         return scores[:, 0] if self.one_dimensional_ else scores
 
     def __sklearn_tags__(self) -> Tags:

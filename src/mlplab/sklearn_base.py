@@ -13,7 +13,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mlplab.finite import check_finite_outputs
 from mlplab.fitting import ComponentChoice, Fitted, fit, fit_more
 from mlplab.training import Callback
 
@@ -151,15 +150,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.n_layers_ = len(self.hidden) + 2
         return self
 
-    def _scores(self, X: object) -> np.ndarray:
+    def _scores(self, X: object, allow_nan: bool = False) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
-        return self.fitted_.predict(dense(X))
-
-    def _finite_scores(self, X: object) -> np.ndarray:
-        scores = self._scores(X)
-        check_finite_outputs(scores, "X", first=0)
-        return scores
+        return self.fitted_.predict(dense(X), allow_nan)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

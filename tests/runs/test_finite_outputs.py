@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mlplab
 from mlplab.cli import main
@@ -28,8 +29,9 @@ OVERRIDES = [
     "activation=relu",
     "training.epochs=3",
     "tracking=summary",
+    "dtype=float64",
 ]
-HUGE = "2,3e37,-3e37,no"  # fits float32, and overflows in the network
+HUGE = "2,3e37,-3e37,no"  # overflows in a network with the weights of `magnify`
 
 
 def table(path: Path, rows: int = 200, at: int | None = None) -> None:
@@ -40,6 +42,15 @@ def table(path: Path, rows: int = 200, at: int | None = None) -> None:
     if at is not None:
         lines[at - 1] = HUGE
     path.write_text("\n".join(["id,a,b,y", *lines]) + "\n")
+
+
+def magnify(folder: Path) -> None:
+    """The weights grow by a factor of 1e285, all layers together."""
+    path = folder / "weights.safetensors"
+    weights, metadata = load_weights(path)
+    factor = 10 ** (285 / sum(value.ndim == 2 for value in weights.values()))
+    large = {name: value * factor ** (value.ndim == 2) for name, value in weights.items()}
+    save_weights(path, large, metadata)
 
 
 def poison(folder: Path) -> None:
@@ -62,6 +73,8 @@ def trained(tmp_path_factory):
             [*OVERRIDES, "dataset.target=b", "dataset.ignore=[y]", "model.hidden=32-32"], "values"
         )
         mlplab.sweep([*OVERRIDES, "dataset.target=y", "model.hidden=8", "seed=0,1"], "sweep")
+        for run in ("classes", "values", "sweep/jobs/0", "sweep/jobs/1"):
+            magnify(Path(run))
     return folder
 
 
@@ -156,12 +169,12 @@ def test_a_training_that_is_done_is_not_failed_by_its_evaluation(work_dir, capfd
 
 
 def test_a_cross_validation_makes_no_classes_of_nothing(monkeypatch, capfd, tmp_path):
-    from mlplab.runs.run import Run
+    from mlplab.model.model import Model
 
-    def scores(self, scaled_NF):
-        return np.full((len(scaled_NF), 2), np.nan)
+    def outputs(self, scaled_NF):
+        return torch.full((1, len(scaled_NF), 2), np.nan)
 
-    monkeypatch.setattr(Run, "scores", scores)
+    monkeypatch.setattr(Model, "_outputs", outputs)
     overrides = ["dataset=moons", "dataset.num_samples=30", "training.epochs=1", "tracking=off"]
     mlplab.sweep([*overrides, "validation=kfold", "validation.folds=2"], "k")
     assert "no cross-validation: the test split of k/jobs/0, row 1: " in capfd.readouterr().err
@@ -183,7 +196,7 @@ def test_the_estimators_predict_nothing(model, y, members):
     x = np.arange(8.0).reshape(4, 2)
     fitted = model(hidden=(3,), epochs=1, n_members=members, random_state=0).fit(x, y)
     assert len(fitted.predict(x)) == 4
-    fitted.fitted_.theta_KP[-1] = np.nan
+    fitted.fitted_.model.theta_KP[-1] = np.nan
     with pytest.raises(ValueError, match=r"X, row 0 .* 4 such row"):
         fitted.predict(x)
     if model is MLPClassifier:
@@ -233,7 +246,9 @@ def test_the_check_names_the_first_row_and_counts_them():
 
 
 def test_every_choice_of_a_class_is_known():
-    """A module that turns outputs into classes checks them, or is listed here with a reason."""
+    """A module that turns outputs into classes takes them from where they are checked, or is listed
+    here with a reason.
+    """
     source = Path(mlplab.__file__).parent
     choosing = {
         path.relative_to(source).as_posix()
@@ -244,15 +259,15 @@ def test_every_choice_of_a_class_is_known():
         and "data" not in path.relative_to(source).parts
         and "pictures" not in path.relative_to(source).parts  # which only draw
     }
-    checked = {
+    checked = {  # scores of model/model.py
         "runs/ensemble.py",
         "runs/run.py",
+        "sklearn.py",
         "sweeps/report/cross_validation.py",
+        "runs/evaluate.py",  # metrics
     }
     known = {
         "finite.py",  # the check
-        "sklearn.py",  # checked in sklearn_base.py
-        "runs/evaluate.py",  # metrics of outputs that its callers have checked
         "export/pipeline.py",  # a graph: -1
         "losses/base.py",  # metrics while training, where such a member is diverged
         "metrics.py",  # the same
@@ -260,5 +275,8 @@ def test_every_choice_of_a_class_is_known():
         "training/frames.py",
     }
     assert choosing == checked | known
-    for name in checked | {"commands/evaluate.py", "sklearn_base.py"}:
-        assert "check_finite_outputs(" in (source / name).read_text(), name
+    calls = [path for path in source.rglob("*.py") if "check_finite_outputs(" in path.read_text()]
+    assert {path.relative_to(source).as_posix() for path in calls} == {
+        "finite.py",
+        "model/model.py",
+    }

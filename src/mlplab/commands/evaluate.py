@@ -60,13 +60,11 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str) -> None:
     """Measure a run, print the table, and store it in the run's folder. Raises NotFiniteError."""
-    from mlplab.finite import check_finite_outputs
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals
     from mlplab.terminal.table import aligned
 
-    scores = run.scores(rows.x_NF)
-    check_finite_outputs(scores, rows.source)
+    scores = run.scores(rows.x_NF, rows.source, first=1)
     metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
     baseline_metrics = baselines(prepared, rows)
     names = _shown_names(run)
@@ -130,21 +128,18 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
 
     from mlplab.runs.evaluate import Rows
 
-    examples = getattr(prepared, split)
-    if examples is None:
+    if getattr(prepared, split) is None:
         raise DataError(
             f"{run.folder} has no {split} split: measure --part train, or a file with the target."
         )
-    examples = examples.real()
     stored_hash = read_json(run.folder / "provenance.json").get("data_hash")
     if stored_hash != prepared.data_hash:
         raise DataError(
             f"The data of {run.folder} changed since it was trained: its {split} split may contain"
             " rows that it was trained on. Name a file with rows to measure."
         )
-    y = examples.y if prepared.task.classifies else prepared.target_scaler.invert(examples.y)
-    source = f"the {split} split of {run.folder}"
-    return Rows(examples.x, y, prepared.task, source), f"{len(examples)} rows of the {split} split"
+    rows = Rows.of_split(prepared, split, run.folder)
+    return rows, f"{len(rows.y)} rows of the {split} split"
 
 
 def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
@@ -158,19 +153,13 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
     from mlplab.data.tabular.columns import refuse_cells, require_column
     from mlplab.data.tabular.encoder import category_text
     from mlplab.data.tabular.readers import read
-    from mlplab.runs.ensemble import plain_features
     from mlplab.runs.evaluate import Rows
 
     preprocessing = run.preprocessing
     frame = read(path).frame
     for name in preprocessing.target_names:
         require_column(name, list(frame.columns), str(path), "target")
-    raw = (
-        preprocessing.encoder.apply(frame, str(path))
-        if preprocessing.encoder is not None
-        else plain_features(frame, preprocessing.feature_names, str(path))
-    )
-    x_NF = preprocessing.feature_scaler.apply(raw)
+    x_NF = preprocessing.features(frame, str(path))
     if not preprocessing.task.classifies:
         return (
             Rows(

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from mlplab.data.scaling import Scaler
 from mlplab.data.tabular.columns import CATEGORY, DATE
 from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
-from mlplab.losses import resolve_auto_loss
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -148,7 +147,7 @@ class Scale(nn.Module):
         return x_NF * self.scale + self.shift if self.inverse else (x_NF - self.shift) / self.scale
 
 
-class Model(nn.Module):
+class TraceableModel(nn.Module):
     """One run as a module from columns to predictions.
 
     Returns class probabilities [N, C], or values [N, T] in the units of the target, as float64.
@@ -165,7 +164,7 @@ class Model(nn.Module):
         self.scale = Scale(preprocessing.feature_scaler)
         self.network = run.module()
         self.dtype = next(self.network.parameters()).dtype
-        self.loss = resolve_auto_loss(run.settings.loss, preprocessing.task)
+        self.loss = run.model.loss
         target_scaler = preprocessing.target_scaler
         self.restore = (
             nn.Identity()
@@ -197,7 +196,7 @@ class Pipeline(nn.Module):
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()
         categories = all_categories(runs)
-        self.models = nn.ModuleList([Model(run, categories) for run in runs]).eval()
+        self.models = nn.ModuleList([TraceableModel(run, categories) for run in runs]).eval()
         self.classifies = runs[0].preprocessing.task.classifies
 
     def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:

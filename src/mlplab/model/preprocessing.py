@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Prepared
+from mlplab.data.tabular.collecting import plain
 from mlplab.data.tabular.encoder import Encoder
+from mlplab.errors import DataError
 from mlplab.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,48 @@ class Preprocessing:
             prepared.target_scaler,
             prepared.encoder,
         )
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that a data frame must have."""
+        if self.encoder is None:
+            return self.feature_names
+        return tuple(column.name for column in self.encoder.columns)
+
+    def features(self, x: Any, source: str = "x") -> np.ndarray:
+        """Return scaled features, float64 [N, F], of a data frame with the columns of the training,
+        or of an array or a tensor [N, F] of features that are not scaled yet.
+
+        Raises DataError, naming the `source` of x, if x has the wrong shape, lacks a column, or has
+        a cell that training would have refused or a number that is not finite. Rows are counted
+        from 0 in an array and from 1 in a data frame.
+        """
+        x = plain(x, source)
+        if self.encoder is not None and hasattr(x, "columns"):
+            return self.feature_scaler.apply(self.encoder.apply(x, source))
+        names, first = self.feature_names, 0
+        if hasattr(x, "columns"):
+            missing = [name for name in names if name not in x.columns]
+            if missing:
+                raise DataError(
+                    f"{source} lacks the column(s) {', '.join(missing)}; the run learned from"
+                    f" {', '.join(names)}."
+                )
+            x, first = x[list(names)].to_numpy(np.float64, na_value=np.nan), 1 + first_row(x)
+        features_NF = np.asarray(x, dtype=np.float64)
+        if features_NF.ndim != 2 or features_NF.shape[1] != len(names):
+            raise DataError(
+                f"{source} has shape {features_NF.shape}; this network takes rows of"
+                f" {len(names)} features: {', '.join(names)}"
+            )
+        if not np.isfinite(features_NF).all():
+            row, column = np.argwhere(~np.isfinite(features_NF))[0]
+            raise DataError(
+                f"{source}, column '{names[column]}', row {first + row}:"
+                f" {features_NF[row, column]} is not a finite number;"
+                f" {int((~np.isfinite(features_NF)).sum())} such cell(s)."
+            )
+        return self.feature_scaler.apply(features_NF)
 
     def in_target_units(self, values: np.ndarray) -> np.ndarray:
         """Return scaled values [N, T] in the units of the target; probabilities stay unchanged."""
@@ -75,3 +123,10 @@ class Preprocessing:
             Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
             Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
         )
+
+
+def first_row(frame: pd.DataFrame) -> int:
+    """The number of a frame's first row in its source, from 0: the index of a chunk of a file has
+    it.
+    """
+    return int(getattr(frame.index, "start", 0))

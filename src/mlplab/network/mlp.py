@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.network.activations import Activation
-from mlplab.network.affine import affine
+from mlplab.network.affine import Affine, affine
 from mlplab.network.layer import Layer
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
@@ -65,8 +65,10 @@ class Dropout:
 class MLP:
     """The structure shared by K members, and the per-member hyperparameters of its layers."""
 
-    def __init__(self, num_features: int, layers: Sequence[PopulationLayer]) -> None:
-        self.num_features, self.layers = num_features, tuple(layers)
+    def __init__(
+        self, num_features: int, layers: Sequence[PopulationLayer], affine: Affine = affine
+    ) -> None:
+        self.num_features, self.layers, self.affine = num_features, tuple(layers), affine
         widths = [num_features, *(layer.units for layer in layers)]
         self.layout = Layout(
             [entry for i, layer in enumerate(layers) for entry in _entries(i, layer, widths[i])]
@@ -129,7 +131,7 @@ class MLP:
         This is the affine map, followed by the normalization if the layer has one.
         """
         layer = self.layers[i]
-        h = affine(h, view.weight, view.bias)
+        h = self.affine(h, view.weight, view.bias)
         return (
             h if layer.normalization == "none" else _normalize(h, layer, view, buffers, i, training)
         )
@@ -148,7 +150,7 @@ class MLP:
             )
             for layer in self.layers
         ]
-        return MLP(self.num_features, layers)
+        return MLP(self.num_features, layers, self.affine)
 
 
 def stack_layers(

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from mlplab.network.activations import Activation
 from mlplab.network.layer import Layer
 from mlplab.network.layout import LayerViews, Layout
+from mlplab.network.mlp import PopulationLayer
 
 
 def as_module(
-    layout: Layout, layers: Sequence[Layer], theta_P: Tensor, buffers: dict[str, Tensor]
+    layout: Layout,
+    layers: Sequence[Layer | PopulationLayer],
+    theta_P: Tensor,
+    buffers: dict[str, Tensor],
 ) -> nn.Sequential:
     """Return one member as an nn.Sequential in evaluation mode, with copies of its weights.
 
@@ -37,7 +41,10 @@ def as_module(
 
 
 def stacked_states(
-    layout: Layout, layers: Sequence[Layer], theta_KP: Tensor, buffers: dict[str, Tensor]
+    layout: Layout,
+    layers: Sequence[Layer | PopulationLayer],
+    theta_KP: Tensor,
+    buffers: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return the state_dict of `as_module` for K members at once: name -> [K, ...].
 
@@ -74,7 +81,9 @@ def _linear(view: LayerViews) -> nn.Linear:
     return linear
 
 
-def _normalization(layer: Layer, view: LayerViews, buffers: dict[str, Tensor], i: int) -> nn.Module:
+def _normalization(
+    layer: Layer | PopulationLayer, view: LayerViews, buffers: dict[str, Tensor], i: int
+) -> nn.Module:
     assert view.norm_scale is not None
     assert view.norm_shift is not None
     values = {"weight": view.norm_scale[0, 0], "bias": view.norm_shift[0, 0]}

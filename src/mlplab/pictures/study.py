@@ -16,9 +16,11 @@ from torch import Tensor
 
 from mlplab.data.preparation.examples import Prepared
 from mlplab.losses import Loss
+from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
-from mlplab.network.mlp import MLP
+from mlplab.network.layout import LayerViews
+from mlplab.network.mlp import MLP, Buffers
 from mlplab.pictures.colors import palette
 from mlplab.pictures.plane import Floats, Plane, fit_plane
 from mlplab.settings import Settings
@@ -26,7 +28,6 @@ from mlplab.training import Frames, History
 
 MAX_POINTS = 1000
 MAX_EXAMPLES = 20_000
-MAX_VALUES = 8_000_000  # elements of one layer's outputs per chunk
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,7 @@ class Study:
                 rows = np.sort(
                     np.random.default_rng(0).choice(len(rows), max_points, replace=False)
                 )
-            y = (
-                examples.y[rows]
-                if self.classifies
-                else self.prepared.target_scaler.invert(examples.y[rows])
-            )
+            y = self.preprocessing.in_target_units(examples.y[rows])
             self._samples[split, max_points] = Points(examples.x[rows], y, len(examples))
         return self._samples[split, max_points]
 
@@ -150,55 +147,30 @@ class Study:
 
         Class probabilities [R, N, C], or values in the original units of the target [R, N, T].
         """
-        predicted = self.loss.predict(self.layers(x_NF, rows)[-1]).double().numpy()
-        return (
-            predicted
-            if self.classifies
-            else np.asarray(self.prepared.target_scaler.invert(predicted))
-        )
+        frames = self.frames.at(rows)
+        model = Model.of(self.settings, self.preprocessing, frames.theta_RP, frames.buffers)
+        return model.scores(x_NF, allow_nan=True)
 
     @torch.no_grad()
     def layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
-        """Return the outputs of each layer, including the output layer: each [R, N, H].
+        """Return the outputs of each layer, including the output layer: each [R, N, H]."""
+        frames = [self.network.hidden(*self._inputs(x_NF, row)) for row in rows]
+        return [torch.cat(layer) for layer in zip(*frames, strict=True)]
 
-        The frames are evaluated as the members of a population.
-        """
-        widest = max(self.network.num_features, *(layer.units for layer in self.network.layers))
-        chunk_size = max(1, MAX_VALUES // (widest * max(1, len(x_NF))))
-        chunks = [
-            self._layers(x_NF, rows[start : start + chunk_size])
-            for start in range(0, len(rows), chunk_size)
-        ]
-        return (
-            chunks[0]
-            if len(chunks) == 1
-            else [torch.cat(layer) for layer in zip(*chunks, strict=True)]
-        )
+    def _inputs(self, x_NF: Floats, row: int) -> tuple[list[LayerViews], Tensor, Buffers]:
+        """The parameters at a frame, x [1, N, F] in their dtype, and the running statistics."""
+        frame, layout = self.frames.at([row]), self.network.layout
+        x = torch.from_numpy(np.ascontiguousarray(x_NF)).to(frame.theta_RP.dtype)
+        return layout.layers(layout.split(frame.theta_RP)), x.unsqueeze(0), frame.buffers
 
-    def _layers(self, x_NF: Floats, rows: Sequence[int]) -> list[Tensor]:
-        frames = self.frames.at(rows)
-        views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
-        x_RNF = (
-            torch.from_numpy(np.ascontiguousarray(x_NF))
-            .to(frames.theta_RP.dtype)
-            .expand(len(rows), -1, -1)
-        )
-        return self.network.hidden(views, x_RNF, frames.buffers)
-
-    def slopes(self, x_NF: Floats, rows: Sequence[int]) -> list[Floats]:
-        """Return the slope |f'(z)| of each hidden activation at its inputs: each [R, N, H]."""
-        frames = self.frames.at(rows)
-        views = self.network.layout.layers(self.network.layout.split(frames.theta_RP))
-        h: Tensor = (
-            torch.from_numpy(np.ascontiguousarray(x_NF))
-            .to(frames.theta_RP.dtype)
-            .expand(len(rows), -1, -1)
-        )
+    def slopes(self, x_NF: Floats, row: int) -> list[Floats]:
+        """Return the slope |f'(z)| of each hidden activation at its inputs: each [1, N, H]."""
+        views, h, buffers = self._inputs(x_NF, row)
         slopes = []
         for i, view in enumerate(views[:-1]):
             activation = self.network.layers[i].activation
             assert activation is not None
-            z = self.network.signal(i, view, h, frames.buffers).detach().requires_grad_()
+            z = self.network.signal(i, view, h, buffers).detach().requires_grad_()
             h = activation(z, view.slopes)
             slopes.append(torch.autograd.grad(h.sum(), z)[0].abs().double().numpy())
             h = h.detach()

@@ -1,12 +1,12 @@
 """Predictions for new rows: of one run, or the mean of several that learned the same task.
 
-Shapes: N rows, F features, C classes, T targets, M runs.
+Shapes: N rows, C classes, T targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,49 +14,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.errors import DataError
-from mlplab.finite import check_finite_outputs
+from mlplab.model.ensemble import Ensemble
+from mlplab.model.preprocessing import first_row
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
-from mlplab.runs.stacked_models import StackedModels, structure_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlplab.model.preprocessing import Preprocessing
-
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs whose predictions are averaged; networks of equal structure predict as one batch."""
+    """Runs whose predictions are averaged."""
 
     runs: tuple[Run, ...]
 
     @cached_property
-    def _groups(self) -> list[tuple[StackedModels, list[int]]]:
-        """Networks of equal structure, and the index of each one's preprocessing in
-        `_preprocessing`.
-        """
-        runs_by_structure: dict[str, list[Run]] = {}
-        for run in self.runs:
-            runs_by_structure.setdefault(structure_key(run), []).append(run)
-        return [
-            (StackedModels(runs), [self._preprocessing[1][id(run)] for run in runs])
-            for runs in runs_by_structure.values()
-        ]
-
-    @cached_property
-    def _preprocessing(self) -> tuple[list[Run], dict[int, int]]:
-        """One run per distinct preprocessing, and id(run) -> index of its preprocessing."""
-        index_of_json: dict[str, int] = {}
-        distinct_runs: list[Run] = []
-        indices = {}
-        for run in self.runs:
-            text = run.preprocessing.to_json()
-            if text not in index_of_json:
-                index_of_json[text] = len(distinct_runs)
-                distinct_runs.append(run)
-            indices[id(run)] = index_of_json[text]
-        return distinct_runs, indices
+    def ensemble(self) -> Ensemble:
+        """The models of the runs."""
+        if len(self.runs) == 1:
+            return Ensemble([self.runs[0].model])
+        return Ensemble([replace(run.model, names=(str(run.folder),)) for run in self.runs])
 
     @classmethod
     def from_folder(cls, folder: Path, best: int | None = None) -> Predictor:
@@ -75,20 +53,8 @@ class Predictor:
         if not done:
             raise DataError(f"{folder} has no finished job: there is nothing to predict with.")
         runs = [load(path) for path in _best_folders(done, best)]
-        reference = runs[0].preprocessing
         for run in runs[1:]:
-            preprocessing = run.preprocessing
-            if (
-                preprocessing.task,
-                preprocessing.class_names,
-                preprocessing.target_names,
-                _column_names(preprocessing),
-            ) != (
-                reference.task,
-                reference.class_names,
-                reference.target_names,
-                _column_names(reference),
-            ):
+            if _task(run) != _task(runs[0]):
                 raise DataError(
                     f"The jobs of {folder} learned different tasks ({run.folder} and"
                     f" {runs[0].folder}): their predictions cannot be averaged."
@@ -102,33 +68,7 @@ class Predictor:
         `source` names the data in messages. Raises NotFiniteError, with the number of the row in
         the source if the index of the frame has it.
         """
-        distinct = self._preprocessing[0]
-        scaled = [
-            run.preprocessing.feature_scaler.apply(_features(run, frame, source))
-            for run in distinct
-        ]
-        group_scores = []
-        for stacked, indices in self._groups:
-            features = (
-                [scaled[index] for index in indices]
-                if len(set(indices)) > 1
-                else [scaled[indices[0]]]
-            )
-            predicted_MNC = stacked.predict(features)
-            group_scores.append(
-                np.stack(
-                    [
-                        distinct[index].preprocessing.in_target_units(member_values)
-                        for index, member_values in zip(indices, predicted_MNC, strict=True)
-                    ]
-                )
-            )
-        scores_MNC = np.concatenate(group_scores)
-        ordered = [run for stacked, _ in self._groups for run in stacked.runs]
-        for run, scores_NC in zip(ordered, scores_MNC, strict=True):
-            run_folder = str(run.folder) if len(ordered) > 1 else ""
-            check_finite_outputs(scores_NC, source, 1 + _first_row(frame), run_folder)
-        return scores_MNC.mean(0), scores_MNC.std(0)
+        return self.ensemble.scores(frame, source, 1 + first_row(frame))
 
     def table(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
         """Return predictions as a data frame: the class and one probability per class, or one value
@@ -159,54 +99,10 @@ class Predictor:
         return pd.DataFrame(columns, index=frame.index)
 
 
-def _first_row(frame: pd.DataFrame) -> int:
-    """The number of a frame's first row in its source, from 0: the index of a chunk of a file has
-    it.
-    """
-    return int(getattr(frame.index, "start", 0))
-
-
-def _column_names(preprocessing: Preprocessing) -> tuple[str, ...]:
-    encoder = preprocessing.encoder
-    return (
-        tuple(column.name for column in encoder.columns)
-        if encoder is not None
-        else preprocessing.feature_names
-    )
-
-
-def _features(run: Run, frame: pd.DataFrame, source: str) -> np.ndarray:
-    """The unscaled features of a run, computed by its encoder."""
-    preprocessing = run.preprocessing
-    return (
-        preprocessing.encoder.apply(frame, source)
-        if preprocessing.encoder is not None
-        else plain_features(frame, preprocessing.feature_names, source)
-    )
-
-
-def plain_features(frame: pd.DataFrame, names: Sequence[str], source: str) -> np.ndarray:
-    """Return the features of a run that was not trained on a file: the columns `names` as float64
-    [N, F].
-
-    Raises DataError if a column is missing or a value is not finite.
-    """
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{source} lacks the column(s) {', '.join(missing)}; the run learned from"
-            f" {', '.join(names)}."
-        )
-    features_NF = np.asarray(frame[list(names)].to_numpy(np.float64, na_value=np.nan))
-    invalid_NF = ~np.isfinite(features_NF)
-    if invalid_NF.any():
-        row, column = np.argwhere(invalid_NF)[0]
-        raise DataError(
-            f"{source}, column '{names[column]}', row {_first_row(frame) + row + 1}:"
-            f" {features_NF[row, column]} is not a finite number; {int(invalid_NF.sum())} such"
-            " cell(s)."
-        )
-    return features_NF
+def _task(run: Run) -> tuple[object, ...]:
+    """What a run learned: its task, classes, targets and columns."""
+    learned = run.preprocessing
+    return learned.task, learned.class_names, learned.target_names, learned.column_names
 
 
 def _best_folders(folders: Sequence[Path], number: int | None) -> Sequence[Path]:

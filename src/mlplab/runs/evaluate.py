@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from mlplab import metrics
 from mlplab.data.preparation.examples import Prepared
+from mlplab.model.preprocessing import Preprocessing
 from mlplab.task import Task
 
 MAX_RESAMPLES = 1000
@@ -41,6 +43,13 @@ class Rows:
     y: np.ndarray
     task: Task
     source: str = "the rows"  # named in messages
+
+    @classmethod
+    def of_split(cls, prepared: Prepared, split: str, folder: Path) -> Rows:
+        """Return the rows of a split of the data of the run in `folder`."""
+        examples = getattr(prepared, split).real()
+        y = Preprocessing.of(prepared).in_target_units(examples.y)
+        return cls(examples.x, y, prepared.task, f"the {split} split of {folder}")
 
 
 def compute_metrics(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from mlplab.io.links import make_folder, refuse_links
+from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
-from mlplab.model.structure import to_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints
 from mlplab.runs.distributed_run import AgreedSignal, check_distributed_support
@@ -127,13 +125,13 @@ class ProgressCallback(Callback):
         self.bar.update(rows[-1].step, dict(zip(group.history_buffer.names, values, strict=True)))
 
 
-def modules(
+def models(
     settings: Settings, preprocessing: Preprocessing, outcome: Outcome
-) -> tuple[nn.Sequential, nn.Sequential]:
-    """The network with its best and with its last weights."""
+) -> tuple[Model, Model]:
+    """The model with its best and with its last weights."""
     best, last = (
-        to_module(settings, preprocessing, theta, buffers, settings.loss)
-        for theta, buffers in (
+        Model.stacked(settings, preprocessing, [theta_P], [buffers])
+        for theta_P, buffers in (
             (outcome.theta_P, outcome.buffers),
             (outcome.last_theta_P, outcome.last_buffers),
         )

@@ -93,7 +93,7 @@ def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Flo
 
     An activation is flat if |f'(z)| < 0.1; a unit is dead if |f'(z)| < 0.01 on every example.
     """
-    slopes_by_frame = [study.slopes(x_NF, [row]) for row in rows]
+    slopes_by_frame = [study.slopes(x_NF, row) for row in rows]
     by_layer = list(zip(*slopes_by_frame, strict=True))
     flat = [np.array([(slopes < FLAT_SLOPE).mean() for slopes in layer]) for layer in by_layer]
     dead = [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlplab.model.preprocessing import Preprocessing
-from mlplab.model.structure import build_structure, layers_with_output
+from mlplab.model.structure import build_structure
 from mlplab.network import stacked_states
 from mlplab.runs.frames_file import save_frames
 from mlplab.runs.hparams import HParams
@@ -94,12 +94,12 @@ class JobFolders:
                 self.members[rows[0]].settings,
                 self.preprocessing[id(self.members[rows[0]].prepared)],
             )
-            layers = layers_with_output(settings, preprocessing, settings.loss)
             stacked = {
                 name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]
             }
-            layout = build_structure(settings, preprocessing, settings.loss).layout
-            states = stacked_states(layout, layers, torch.stack([theta[k] for k in rows]), stacked)
+            network = build_structure(settings, preprocessing, settings.loss)
+            theta_KP = torch.stack([theta[k] for k in rows])
+            states = stacked_states(network.layout, network.layers, theta_KP, stacked)
             for i, k in enumerate(rows):
                 state_dicts[k] = {name: value[i] for name, value in states.items()}
         return state_dicts

@@ -13,7 +13,6 @@ import numpy as np
 
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
-from mlplab.finite import check_finite_outputs
 from mlplab.io.files import write_bytes_atomic, write_json
 from mlplab.runs.evaluate import Rows, baselines, compute_metrics
 from mlplab.runs.run import load
@@ -112,15 +111,8 @@ def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
     Raises NotFiniteError.
     """
     assert prepared.test is not None
-    test = prepared.test.real()
-    y = (
-        test.y
-        if prepared.task.classifies
-        else prepared.target_scaler.invert(np.asarray(test.y, np.float64))
-    )
-    scores = load(folder).scores(test.x)
-    check_finite_outputs(scores, f"the test split of {folder}")
-    return Rows(test.x, y, prepared.task), scores
+    rows = Rows.of_split(prepared, "test", folder)
+    return rows, load(folder).scores(rows.x_NF, rows.source, first=1)
 
 
 def _header(prepared: Prepared) -> list[str]:

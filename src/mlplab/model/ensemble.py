@@ -1,0 +1,67 @@
+"""The mean prediction of models that learned the same task.
+
+Shapes: N rows, F features, C classes, T targets, K members of all models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlplab.model.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+MAX_MEMBER_ROWS = 1 << 21
+"""Rows times members whose scores are held at once."""
+
+
+class Ensemble:
+    """The members of several models. Those of equal structure and preprocessing predict as one
+    batch, and the features of equal preprocessing are computed once.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        groups: dict[str, dict[Hashable, list[Model]]] = {}
+        for model in models:
+            by_structure = groups.setdefault(model.preprocessing.to_json(), {})
+            by_structure.setdefault(model.key, []).append(model)
+        self.groups = [
+            [Model.stack(equal) for equal in by_structure.values()]
+            for by_structure in groups.values()
+        ]
+
+    def scores(
+        self,
+        x: ArrayLike | pd.DataFrame,
+        source: str = "x",
+        first: int = 0,
+        allow_nan: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean over the members of class probabilities [N, C] or values [N, T] in the
+        units of the target, and their standard deviation over the members, [N, C or T].
+
+        `x` is what `Preprocessing.features` takes. Raises what it raises, and NotFiniteError as
+        `Model.scores` does.
+        """
+        features = [(models, models[0].preprocessing.features(x, source)) for models in self.groups]
+        num_members = sum(len(model) for models in self.groups for model in models)
+        rows, chunks = max(1, MAX_MEMBER_ROWS // num_members), []
+        for start in range(0, max(1, len(features[0][1])), rows):
+            scores_KNC = np.concatenate(
+                [
+                    model.scores(x_NF[start : start + rows], source, first + start, allow_nan)
+                    for models, x_NF in features
+                    for model in models
+                ]
+            )
+            # summed in order: NumPy's own sum over members depends on the number of rows
+            mean_NC = sum(scores_KNC) / len(scores_KNC)
+            variance_NC = sum(np.square(scores_KNC - mean_NC)) / len(scores_KNC)
+            chunks.append((mean_NC, np.sqrt(variance_NC)))
+        mean_NC, spread_NC = (np.concatenate(values) for values in zip(*chunks, strict=True))
+        return mean_NC, spread_NC

@@ -1,0 +1,159 @@
+"""A trained model: what a run, a member of an ensemble and an estimator predict with.
+
+Shapes: K members, N rows, B rows of whole blocks, F features, C classes, T targets, P parameters,
+H units of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlplab.finite import check_finite_outputs
+from mlplab.losses import Loss, resolve_auto_loss
+from mlplab.model.preprocessing import Preprocessing
+from mlplab.model.structure import build_structure
+from mlplab.network import as_module
+from mlplab.network.affine import BLOCK_ROWS, affine_in_blocks
+from mlplab.network.mlp import MLP, Buffers
+from mlplab.settings import Settings
+from mlplab.training.threads import limit_threads
+
+MAX_ELEMENTS = 1 << 15
+"""Numbers of a layer computed at once, unless one block of rows has more: they stay in the cache of
+a core, and bound the memory.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """K members of one structure, with their preprocessing and their loss.
+
+    The weights are theta_KP and the running statistics `buffers`, each [K, H], in the dtype of the
+    training. `names` are the runs of the members as messages name them, if there are several.
+    """
+
+    preprocessing: Preprocessing
+    network: MLP
+    loss: Loss
+    theta_KP: Tensor
+    buffers: Buffers
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, settings: Settings, preprocessing: Preprocessing, theta_KP: Tensor, buffers: Buffers
+    ) -> Model:
+        """Return the model of members with these settings."""
+        loss = resolve_auto_loss(settings.loss, preprocessing.task)
+        network = build_structure(settings, preprocessing, loss, affine_in_blocks)
+        return cls(preprocessing, network, loss, theta_KP, buffers)
+
+    @classmethod
+    def stacked(
+        cls,
+        settings: Settings,
+        preprocessing: Preprocessing,
+        thetas: Sequence[Tensor],
+        buffers: Sequence[Buffers],
+    ) -> Model:
+        """Return the model of members with these weights, each [P], and running statistics."""
+        stacked = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
+        return cls.of(settings, preprocessing, torch.stack(list(thetas)), stacked)
+
+    @classmethod
+    def of_state(
+        cls, settings: Settings, preprocessing: Preprocessing, state: Mapping[str, Tensor]
+    ) -> Model:
+        """Return the model of one network from its state_dict as plain PyTorch.
+
+        Raises RuntimeError if the state has other names or shapes.
+        """
+        empty = cls.of(settings, preprocessing, torch.empty(1, 0), {})
+        layout, dtype = empty.network.layout, getattr(torch, settings.dtype)
+        zeros_KP = torch.zeros(1, layout.num_parameters, dtype=dtype)
+        initial = empty.network.buffers(1, dtype, zeros_KP.device)
+        module = replace(empty, theta_KP=zeros_KP, buffers=initial).module()
+        module.load_state_dict(state)
+        values = [value.detach().t().flatten() for value in module.parameters()]
+        # the third buffer of a normalization is the number of batches
+        statistics = [value.unsqueeze(0) for value in module.buffers() if value.ndim]
+        buffers = dict(zip(initial, statistics, strict=True))
+        return replace(empty, theta_KP=torch.cat(values).unsqueeze(0), buffers=buffers)
+
+    @classmethod
+    def stack(cls, models: Sequence[Model]) -> Model:
+        """Return all members of models with equal `key` and equal preprocessing."""
+        buffers = {
+            name: torch.cat([model.buffers[name] for model in models]) for name in models[0].buffers
+        }
+        theta_KP = torch.cat([model.theta_KP for model in models])
+        names = tuple(name for model in models for name in model.names)
+        return replace(models[0], theta_KP=theta_KP, buffers=buffers, names=names)
+
+    def __len__(self) -> int:
+        return len(self.theta_KP)
+
+    @property
+    def key(self) -> Hashable:
+        """A key that is equal for models that differ only in weights and preprocessing."""
+        return repr(
+            (self.network.num_features, self.network.layers, self.loss, self.theta_KP.dtype)
+        )
+
+    def module(self, member: int = 0) -> nn.Sequential:
+        """Return the network of a member as plain PyTorch, with copies of its weights: scaled
+        features in, logits or scaled values out.
+        """
+        buffers = {name: value[member] for name, value in self.buffers.items()}
+        layers = self.network.layers
+        return as_module(self.network.layout, layers, self.theta_KP[member], buffers)
+
+    def scores(
+        self, scaled_NF: np.ndarray, source: str = "x", first: int = 0, allow_nan: bool = False
+    ) -> np.ndarray:
+        """Predict from scaled features, in float64: class probabilities [K, N, C], or values
+        [K, N, T] in the units of the target.
+
+        The scores of a row have the same bits whatever the other rows and members are. Raises
+        NotFiniteError if one is not finite, unless `allow_nan`; it names the row, counted from
+        `first`, and the `source` of the rows.
+        """
+        outputs_KNC = self._outputs(scaled_NF).numpy()
+        scores_KNC: np.ndarray = np.asarray(self.preprocessing.in_target_units(outputs_KNC))
+        if not allow_nan:
+            for scores_NC, name in zip(scores_KNC, self.names or ("",) * len(self), strict=True):
+                check_finite_outputs(scores_NC, source, first, name)
+        return scores_KNC
+
+    @torch.no_grad()
+    def _outputs(self, scaled_NF: np.ndarray) -> Tensor:
+        """The predictions of the loss, [K, N, C]. The rows are filled up to whole blocks."""
+        num_rows, num_features = scaled_NF.shape
+        num_blocks = max(1, -(-num_rows // BLOCK_ROWS))
+        x_BF = torch.zeros(num_blocks * BLOCK_ROWS, num_features, dtype=torch.float64)
+        x_BF[:num_rows] = torch.from_numpy(np.ascontiguousarray(scaled_NF))
+        widest = max(num_features, *(layer.units for layer in self.network.layers))
+        max_blocks = max(1, MAX_ELEMENTS // (BLOCK_ROWS * widest))
+        members = min(len(self), max_blocks)
+        rows = max_blocks // members * BLOCK_ROWS
+        # With several threads, the functions of torch would split a layer anywhere, and compute the
+        # elements next to a split by other instructions.
+        with limit_threads(0), np.errstate(over="ignore", invalid="ignore"):
+            outputs = [
+                torch.cat([self._chunk(k, k + members, x) for x in torch.split(x_BF, rows)], 1)
+                for k in range(0, len(self), members)
+            ]
+        return torch.cat(outputs)[:, :num_rows]
+
+    def _chunk(self, start: int, stop: int, x_BF: Tensor) -> Tensor:
+        layout = self.network.layout
+        theta_KP = self.theta_KP[start:stop].double()
+        buffers = {name: value[start:stop].double() for name, value in self.buffers.items()}
+        x_KBF = x_BF.expand(len(theta_KP), -1, -1)
+        views = layout.layers(layout.split(theta_KP))
+        return self.loss.predict(self.network.forward(views, x_KBF, buffers))
