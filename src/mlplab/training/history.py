@@ -106,10 +106,14 @@ class Evaluation:
             selected = selected & (np.asarray(self.starts)[row.members] == self.start)
         return selected
 
-    @property
+    @functools.cached_property
     def members(self) -> NDArray[np.int64]:
         """The numbers of the members in training, int64 [K]."""
         return np.asarray(self.numbers).take(self.device_row.row.members[self._columns])
+
+    def concerns(self, numbers: Sequence[int], index: int) -> bool:
+        """Whether it is an evaluation of the member with this index in the group of `numbers`."""
+        return self.numbers is numbers and (self.start is None or self.starts[index] == self.start)
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """The values of these members, float64 [K]. Raises KeyError for an unknown name."""

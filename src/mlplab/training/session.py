@@ -187,8 +187,15 @@ class Session:
         self._group_waiting()
 
     def _should_pause(self, group: Group) -> Callable[[], bool]:
-        polls = [functools.partial(poll, self, group) for poll in self._overridden("should_pause")]
-        return lambda: bool(self._waiting) or any(poll() for poll in polls)
+        polls = self._overridden("should_pause")
+
+        def should_pause() -> bool:
+            for poll in polls:  # after each step, so without the cost of a generator
+                if poll(self, group):
+                    return True
+            return bool(self._waiting)
+
+        return should_pause
 
     def _overridden(self, hook: str) -> list[Callable[..., Any]]:
         """This method of the callbacks that override it."""
@@ -259,6 +266,8 @@ class Session:
         return numbers
 
     def _group_waiting(self) -> None:
+        if not self._waiting:
+            return
         self.members |= self._waiting
         by_key: dict[Hashable, list[int]] = {}
         for number in self._waiting:
@@ -267,7 +276,7 @@ class Session:
         open_groups = {
             self._key(group.numbers[0]): group
             for group in self.groups
-            if by_key and group.numbers[0] in self.members and group.stepper.accepts_members
+            if group.numbers[0] in self.members and group.stepper.accepts_members
         }
         for key, numbers in by_key.items():
             if key in open_groups:
@@ -325,8 +334,8 @@ class Session:
     def find(self, member: int) -> tuple[Group, int]:
         """Return the group of a member and its index there. Raises ValueError if it has none."""
         for group in self.groups:
-            if member in group.numbers:
-                return group, group.numbers.index(member)
+            if member in group.indices:
+                return group, group.indices[member]
         raise ValueError(f"there is no member {member} in training")
 
     def stop(self, member: int, reason: str) -> None:
@@ -357,7 +366,7 @@ class Session:
         for number, scalar in zip(members, value_K.expand(len(members)).tolist(), strict=True):
             group, index = self.find(number)
             step = group.stepper.steps(index)
-            if current is not None and number in current.members:
+            if current is not None and current.concerns(group.numbers, index):
                 step = current.step
             logged = group.logged.setdefault(index, Logged())
             logged.scalars.setdefault(name, []).append((step, scalar, time.time()))

@@ -48,6 +48,16 @@ class Group:
         self.stepper = make_stepper(self)
 
     @property
+    def numbers(self) -> list[int]:
+        """The number in the session of each member, by its index."""
+        return self._numbers
+
+    @numbers.setter
+    def numbers(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+        self.indices = {number: index for index, number in enumerate(numbers)}
+
+    @property
     def in_training(self) -> bool:
         """Whether any member is still in training."""
         return bool(self.population.early_stopping.alive_K.any())
