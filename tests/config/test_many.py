@@ -241,9 +241,9 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
 
 
 def test_a_glob_expands_to_the_choices_that_match():
-    own = Path("own/activation/tangent.yaml")
-    own.parent.mkdir(parents=True)
-    own.write_text("name: tanh\n")
+    choice = Path("own/activation/tangent.yaml")
+    choice.parent.mkdir(parents=True)
+    choice.write_text("name: tanh\n")
 
     def matches(glob):
         (override,) = Composer([f"activation={glob}"], ["own"]).parsed
