@@ -124,7 +124,6 @@ class Batches:
         whole = rest == 0 or drop_last or (at_least_two and rest == 1 and count > 0)
         self.per_epoch = count if whole else count + 1
         self.used = count * batch_size if whole else data.num_examples
-        self._index_N = torch.arange(data.num_examples, device=data.x.device)
 
     @property
     def num_members(self) -> int:
@@ -135,15 +134,17 @@ class Batches:
 
         Epochs count from 1; `epoch` is int64 [K, 1] if the members are at different epochs.
         """
-        order_KN = (
-            randomness.permutations(self.keys_K1, epoch, self._index_N) if self.shuffle else None
+        order = (
+            randomness.ExampleOrder(self.keys_K1, epoch, self.data.num_examples)
+            if self.shuffle
+            else None
         )
         width = self.batch_size * max(
             1, CHUNK_SIZE // max(1, self.batch_size * self.num_members * self.data.x.shape[2])
         )
         for start in range(first * self.batch_size, self.used, width):
             stop = min(start + width, self.used)
-            x, y, w = self._gather(order_KN, start, stop)
+            x, y, w = self._gather(order, start, stop)
             yield from zip(
                 torch.split(x, self.batch_size, 1),
                 torch.split(y, self.batch_size, 1),
@@ -155,9 +156,9 @@ class Batches:
                 strict=True,
             )
 
-    def _gather(self, order_KN: Tensor | None, start: int, stop: int) -> Batch:
+    def _gather(self, order: randomness.ExampleOrder | None, start: int, stop: int) -> Batch:
         data, members = self.data, self.num_members
-        if order_KN is None:
+        if order is None:
             x, y, w = (
                 tensor[:, start:stop].expand(members, -1, *tensor.shape[2:])
                 if tensor is not None
@@ -167,7 +168,7 @@ class Batches:
             assert x is not None
             assert y is not None
             return x, y, w
-        index_KB = order_KN[:, start:stop]
+        index_KB = order.at(torch.arange(start, stop, device=data.x.device))
         return (
             _take(data.x, index_KB),
             _take(data.y, index_KB),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def bytes_per_member(member: PreparedMember, shares_data: bool) -> int:
     examples = (
         0 if shares_data else sum((split.x.size + split.y.size) * item_size for split in splits)
     )
-    epoch_order = num_examples * 8
+    epoch_order = 8 * (50 * math.isqrt(num_examples) + batch_size)  # tables and indices
     batch = 6 * batch_size * sum(widths) * item_size
     evaluation = 4 * max(len(split) for split in splits) * max(widths[-1], 1) * 8
     steps_per_evaluation = -(-num_examples // batch_size) * settings.training.evaluate_every
