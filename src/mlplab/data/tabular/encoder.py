@@ -143,9 +143,10 @@ class ColumnEncoder:
         missing = values.isna().to_numpy()
         if missing.any() and MISSING_CATEGORY not in self.categories and self.fill is None:
             raise DataError(missing_cells_message(self.name, missing, source))
-        strings = values.map(category_text, na_action="ignore").fillna(MISSING_CATEGORY)
+        strings = values.map(category_text, na_action="ignore").astype(object)
         code_N = (
-            strings.map({category: i for i, category in enumerate(self.categories)})
+            strings.fillna(MISSING_CATEGORY)
+            .map({category: i for i, category in enumerate(self.categories)})
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )
