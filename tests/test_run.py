@@ -156,9 +156,16 @@ def test_regression_predictions_are_in_the_units_of_the_target(tmp_path):
     assert run.metrics["test/rmse"] > 20
 
 
-@pytest.mark.parametrize("x", [[[1.0]], [[1.0, float("nan")]], [1.0, 2.0]])
-def test_predict_refuses_what_does_not_fit(run, x):
-    with pytest.raises(ValueError, match="x has"):
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1.0]], "x has shape"),
+        ([1.0, 2.0], "x has shape"),
+        ([[1.0, float("nan")]], "x, column 'x2', row 0: nan is not a finite number"),
+    ],
+)
+def test_predict_refuses_what_does_not_fit(run, x, message):
+    with pytest.raises(ValueError, match=message):
         run.predict(x)
 
 

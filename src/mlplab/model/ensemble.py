@@ -61,7 +61,8 @@ class Ensemble:
             )
             # summed in order: NumPy's own sum over members depends on the number of rows
             mean_NC = sum(scores_KNC) / len(scores_KNC)
-            variance_NC = sum(np.square(scores_KNC - mean_NC)) / len(scores_KNC)
+            with np.errstate(over="ignore", invalid="ignore"):
+                variance_NC = sum(np.square(scores_KNC - mean_NC)) / len(scores_KNC)
             chunks.append((mean_NC, np.sqrt(variance_NC)))
         mean_NC, spread_NC = (np.concatenate(values) for values in zip(*chunks, strict=True))
         return mean_NC, spread_NC

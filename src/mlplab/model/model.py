@@ -145,15 +145,17 @@ class Model:
         # elements next to a split by other instructions.
         with limit_threads(0), np.errstate(over="ignore", invalid="ignore"):
             outputs = [
-                torch.cat([self._chunk(k, k + members, x) for x in torch.split(x_BF, rows)], 1)
+                self._member_outputs(slice(k, k + members), x_BF, rows)
                 for k in range(0, len(self), members)
             ]
         return torch.cat(outputs)[:, :num_rows]
 
-    def _chunk(self, start: int, stop: int, x_BF: Tensor) -> Tensor:
-        layout = self.network.layout
-        theta_KP = self.theta_KP[start:stop].double()
-        buffers = {name: value[start:stop].double() for name, value in self.buffers.items()}
-        x_KBF = x_BF.expand(len(theta_KP), -1, -1)
+    def _member_outputs(self, members: slice, x_BF: Tensor, rows: int) -> Tensor:
+        layout, theta_KP = self.network.layout, self.theta_KP[members].double()
         views = layout.layers(layout.split(theta_KP))
-        return self.loss.predict(self.network.forward(views, x_KBF, buffers))
+        buffers = {name: value[members].double() for name, value in self.buffers.items()}
+        outputs = [
+            self.loss.predict(self.network.forward(views, x.expand(len(theta_KP), -1, -1), buffers))
+            for x in torch.split(x_BF, rows)
+        ]
+        return torch.cat(outputs, 1)

@@ -21,7 +21,7 @@ MIN_ELEMENTS = 1 << 17
 Python autograd function exceeds the savings.
 """
 MAX_NARROW_WIDTH = 16
-BLOCK_ROWS = 192
+BLOCK_ROWS = 96
 """Rows of the products of `affine_in_blocks`: a multiple of the number of rows that the kernels of
 matrix libraries compute at once, also if up to four threads share the rows.
 """
@@ -55,7 +55,7 @@ def affine_in_blocks(h_KBI: Tensor, weight_KIO: Tensor, bias_K1O: Tensor | None)
     """
     members, examples, inputs = h_KBI.shape
     blocks = h_KBI.reshape(members, -1, BLOCK_ROWS, inputs).numpy()
-    product = np.matmul(blocks, weight_KIO.unsqueeze(1).numpy())
+    product = np.matmul(blocks, weight_KIO.unsqueeze(1).numpy(), order="C")
     out_KBO = torch.from_numpy(product).view(members, examples, -1)
     return out_KBO if bias_K1O is None else out_KBO.add_(bias_K1O)
 

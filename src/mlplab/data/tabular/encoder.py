@@ -134,8 +134,8 @@ class ColumnEncoder:
     def _encode_categories(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
         missing_N = values.isna().to_numpy() & (MISSING_CATEGORY not in self.categories)
         code_N = (
-            values.astype(object)  # a categorical column does not take further categories
-            .map(category_text, na_action="ignore")
+            values.map(category_text, na_action="ignore")
+            .astype(object)  # a categorical column does not take further categories
             .fillna(MISSING_CATEGORY)
             .map({category: i for i, category in enumerate(self.categories)})
             .fillna(len(self.categories))
