@@ -62,11 +62,7 @@ class Composer:
         self._checked: dict[str, Override] = {}
         self._bases: dict[Job, _Base] = {}
         self.parsed = self.parse(lines)
-        for override in self.parsed:
-            if override.is_sweep_override():
-                check_overrides([override], self.folders, multirun=True)
-            else:
-                self._check(override.input_line or "")
+        check_overrides(self.parsed, self.folders, multirun=True)
         self.fixed = tuple(o.input_line or "" for o in self.parsed if _applies_to_sweep(o))
         self.job_overrides = [o for o in self.parsed if not _applies_to_sweep(o)]
 

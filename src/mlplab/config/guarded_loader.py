@@ -48,7 +48,6 @@ def _load(
     plain = plain_tree(tree)
     node = plain.pop("hydra")
     security.check_hydra(node)
-    keys = [override.key_or_group for override in hydra_overrides]
-    security.refuse_unsafe_launcher_values(node, keys)
+    security.refuse_unsafe_launcher_values(node, [o.key_or_group for o in hydra_overrides])
     security.refuse_code(plain)
     return tree
