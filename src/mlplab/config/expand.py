@@ -34,9 +34,7 @@ def expand(composer: Composer) -> list[Job]:
     jobs: dict[Job, None] = {}
     for line in _product(composer.job_overrides):
         base = composer.base(line)
-        seed = base.config["seed"]
-        if has_seeds:
-            seed = _first_seed(composer, line, seed)
+        seed = _first_seed(composer, line, base.config["seed"])
         for job in _jobs(composer, line, base.sweep, seed, has_seeds):
             jobs |= dict.fromkeys(_folds(job, base.config["validation"]))
         if len(jobs) > MAX_JOBS:

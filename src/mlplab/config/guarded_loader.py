@@ -25,8 +25,9 @@ def guard(loader: ConfigLoader, trusted: Sequence[str]) -> None:
 
     The overrides in `trusted`, which mlplab adds itself, are not checked.
     """
-    load = partial(_load, partial(type(loader).load_configuration, loader), tuple(trusted))
-    loader.load_configuration = load  # type: ignore[method-assign]
+    loader.load_configuration = partial(  # type: ignore[method-assign]
+        _load, partial(type(loader).load_configuration, loader), tuple(trusted)
+    )
 
 
 def _load(
