@@ -3,10 +3,7 @@ serves sweepers of other packages. Hydra imports this module at every start, so 
 packages.
 """
 
-# No `from __future__ import annotations`: Hydra executes this file without adding it to
-# sys.modules, where dataclasses would look up annotations that are strings.
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -57,20 +54,10 @@ class MlplabSweeper(Sweeper):
         return sweep(self.task_function, self.launcher)
 
 
-@dataclass
-class LauncherConf:
-    _target_: str = "hydra_plugins.mlplab_launcher.MlplabLauncher"
-
-
-@dataclass
-class SweeperConf:
-    _target_: str = "hydra_plugins.mlplab_launcher.MlplabSweeper"
-
-
-ConfigStore.instance().store(
-    group="hydra/launcher", name="mlplab", node=LauncherConf, provider="mlplab"
-)
-for name in ("mlplab", "mlplab_search"):
-    ConfigStore.instance().store(
-        group="hydra/sweeper", name=name, node=SweeperConf, provider="mlplab"
-    )
+for group, name, class_name in (
+    ("hydra/launcher", "mlplab", "MlplabLauncher"),
+    ("hydra/sweeper", "mlplab", "MlplabSweeper"),
+    ("hydra/sweeper", "mlplab_search", "MlplabSweeper"),
+):
+    node = {"_target_": f"hydra_plugins.mlplab_launcher.{class_name}"}
+    ConfigStore.instance().store(group=group, name=name, node=node, provider="mlplab")

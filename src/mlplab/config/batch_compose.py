@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
 Job = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Base:
-    """The composition of group choices: its values, which may be incomplete, and Hydra's tree with
-    its interpolations as text.
-    """
-
-    composed: Composed
-    tree: dict[str, Any]
-
-
 class Composer:
     """The overrides of a command line, parsed and checked, and the compositions of its jobs.
 
@@ -60,13 +50,9 @@ class Composer:
         lines, self.dirs = split_search_path(overrides, config_dirs)
         self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
         self._checked: dict[str, Override] = {}
-        self._bases: dict[Job, _Base] = {}
+        self._bases: dict[Job, tuple[Composed, dict[str, Any]]] = {}
         self.parsed = self.parse(lines)
-        for override in self.parsed:
-            if override.is_sweep_override():
-                check_overrides([override], self.folders, multirun=True)
-            else:
-                self._check(override.input_line or "")
+        check_overrides(self.parsed, self.folders, multirun=True)
         self.fixed = tuple(o.input_line or "" for o in self.parsed if _applies_to_sweep(o))
         self.job_overrides = [o for o in self.parsed if not _applies_to_sweep(o)]
 
@@ -107,7 +93,7 @@ class Composer:
 
         Required keys may still have the value ???.
         """
-        return self._base(self.choices(job)).composed
+        return self._base(self.choices(job))[0]
 
     def compose(self, job: Job) -> Composed:
         """Return the configuration of a job. Raises ConfigError."""
@@ -115,15 +101,15 @@ class Composer:
         if any(map(_applies_to_sweep, checked)):
             return self.compose_alone(job)
         choices = self.choices(job)
-        base = self._base(choices)
-        tree = copy.copy(base.tree)
+        base, base_tree = self._base(choices)
+        tree = copy.copy(base_tree)
         values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
         if not all(_set(tree, override) for override in values):
             return self.compose_alone(job)
         if is_resolved(tree):
-            config = {key: tree[key] for key in base.composed.config}
-            sources = replace(base.composed.sources, overrides=job)
-            return replace(base.composed, config=config, sources=sources)
+            config = {key: tree[key] for key in base.config}
+            sources = replace(base.sources, overrides=job)
+            return replace(base, config=config, sources=sources)
         from omegaconf import OmegaConf
 
         return resolve_tree(OmegaConf.create(tree), job, self.folders)
@@ -139,13 +125,16 @@ class Composer:
             check_overrides(parsed, self.folders, multirun=False)
         return self._checked[line]
 
-    def _base(self, choices: Job) -> _Base:
+    def _base(self, choices: Job) -> tuple[Composed, dict[str, Any]]:
+        """Return the composition of group choices, whose values may be incomplete, and Hydra's tree
+        with its interpolations as text.
+        """
         if choices not in self._bases:
             lines = (*choices, *self.fixed)
             tree = compose_tree([self._check(line) for line in lines], self.folders)
             # a required key, such as the path of a file, may be among the other overrides
             composed = resolve_tree(tree, lines, self.folders, complete=False)
-            self._bases[choices] = _Base(composed, plain_tree(tree))
+            self._bases[choices] = composed, plain_tree(tree)
         return self._bases[choices]
 
 

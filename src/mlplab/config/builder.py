@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import cross_checks, security
 from mlplab.config.component import ConfigNode, build_component, construct
 from mlplab.config.composition import Composed
+from mlplab.config.model import LayerKeys
 from mlplab.config.root import COMPONENT_GROUPS, GROUPS, Root
 from mlplab.config.suggestions import did_you_mean, listing, shown
 from mlplab.errors import ConfigError, FolderError
@@ -20,7 +21,6 @@ from mlplab.run_names import check_name
 from mlplab.schema import rules
 
 if TYPE_CHECKING:
-    from mlplab.config.model import LayerKeys
     from mlplab.network.layer import Layer
     from mlplab.settings import Settings
 
@@ -82,10 +82,8 @@ def _root(config: Mapping[str, object], composed: Composed) -> Root:
     try:
         check_name(root.name or "run")
     except FolderError as error:
-        origin = composed.sources.origin("name")
-        raise ConfigError(
-            f"{str(error).removesuffix('.')} ({origin})." if origin else str(error)
-        ) from error
+        reason = str(error).removesuffix(".")
+        raise ConfigError(f"{reason}{composed.sources.remark('name')}.") from error
     return root
 
 
@@ -142,8 +140,6 @@ def _layers(
 
 
 def _layer_keys(values: Mapping[str, object], node: ConfigNode) -> LayerKeys:
-    from mlplab.config.model import LayerKeys
-
     keys = list(rules(LayerKeys))
     for key in values:
         if key not in keys:

@@ -50,13 +50,15 @@ def choice_names(group: str, folders: Sequence[Path]) -> list[str]:
 
 def choices(group: str, folders: Sequence[Path]) -> dict[str, Choice]:
     """Return the choices of a group by name."""
-    by_name = {
+    from_files = {
         name: read(group, name, path.read_text(encoding="utf-8", errors="replace"), path)
         for name, path in choice_files(group, folders).items()
     }
-    for name, component in plugins.registered(group).items():
-        by_name[name] = read(group, name, component_yaml(name, component), None)
-    return dict(sorted(by_name.items()))
+    from_plugins = {
+        name: read(group, name, component_yaml(name, component), None)
+        for name, component in plugins.registered(group).items()
+    }
+    return dict(sorted((from_files | from_plugins).items()))
 
 
 def read(group: str, name: str, text: str, file: Path | None) -> Choice:

@@ -53,13 +53,12 @@ def build_component(group: str, values: Mapping[str, Any], node: ConfigNode) -> 
     )
     for key in keys:
         if key not in fields:
-            folders = node.sources.folders or (shipped_folder(),)
             raise error_hints.unknown_key(
                 group,
                 name,
                 key,
                 fields,
-                folders,
+                node.sources.folders or (shipped_folder(),),
                 node.path,
                 node.sources.origin(node.child(key).path),
                 values,
@@ -104,11 +103,7 @@ def _to_float(value: object, rule: Rule) -> object:
 
 def _refused(error: FieldError, rule: Rule | None, node: ConfigNode) -> ConfigError:
     path = node.child(error.key).path
-    origin = node.sources.origin(path)
-    text = (
-        f"`{path} = {shown(error.value)}`{f' ({origin})' if origin else ''}"
-        f" {error.reason.rstrip('.')}."
-    )
+    text = f"`{path} = {shown(error.value)}`{node.sources.remark(path)} {error.reason.rstrip('.')}."
     hint = (
         did_you_mean(error.value, rule.options)
         if rule is not None and isinstance(error.value, str)

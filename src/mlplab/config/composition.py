@@ -141,16 +141,11 @@ def initialized(folder: Path) -> Iterator[Any]:
 
 def hydra_search_path(folders: Sequence[Path]) -> list[str]:
     """Return the override that adds the user's folders to Hydra's search path, if there are any."""
-    if len(folders) == 1:
-        return []
-    return [
-        "hydra.searchpath=["
-        + ",".join(
-            "'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
-            for folder in folders[1:]
-        )
-        + "]"
+    urls = [
+        "'file://" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
+        for folder in folders[1:]
     ]
+    return [f"hydra.searchpath=[{','.join(urls)}]"] if urls else []
 
 
 @lru_cache(maxsize=1)
@@ -300,19 +295,18 @@ def _resolve(
                 if OmegaConf.is_config(value)
                 else value
             )
-        except MissingMandatoryValue as error:
-            path = getattr(error, "full_key", None) or key
-            raise ConfigError(
-                f"`{path}` has no default and must be given: {path}=... (`mlplab list {key}"
-                f" {sources.choices.get(key, '')}` explains it)."
-            ) from error
         except OmegaConfBaseException as error:
+            path = getattr(error, "full_key", None) or key
+            if isinstance(error, MissingMandatoryValue):
+                raise ConfigError(
+                    f"`{path}` has no default and must be given: {path}=... (`mlplab list {key}"
+                    f" {sources.choices.get(key, '')}` explains it)."
+                ) from error
             kind = (
                 "is an interpolation that leads nowhere"
                 if isinstance(error, InterpolationResolutionError)
                 else "cannot be resolved"
             )
-            path = getattr(error, "full_key", None) or key
             raise ConfigError(
                 f"`{path}` {kind}{sources.remark(path)}: {str(error).splitlines()[0]}."
             ) from error

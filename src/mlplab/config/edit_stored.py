@@ -48,9 +48,7 @@ def _set_value(
 ) -> None:
     node: Any = config
     for i, key in enumerate(path):
-        keys = list(node) if isinstance(node, dict) else []
-        if i == 0:
-            keys = [*dict.fromkeys([*keys, *rules(Root)])]
+        keys = [*(node if isinstance(node, dict) else ()), *(rules(Root) if i == 0 else ())]
         if key not in keys:
             raise ConfigError(
                 f"`{line}`: the configuration of {source} has no key `{'.'.join(path)}`."

@@ -55,10 +55,8 @@ def unknown_key(
 
 def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, object]) -> str:
     similar = nearest(key, keys)
-    if similar is None:
-        return ""
     now = f" (now {value_yaml(values[similar])})" if similar in values else ""
-    return f"Did you mean `{path}.{similar}`{now}? "
+    return f"Did you mean `{path}.{similar}`{now}? " if similar else ""
 
 
 def explain_failure(

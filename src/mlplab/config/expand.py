@@ -34,7 +34,7 @@ def expand(composer: Composer) -> list[Job]:
     jobs: dict[Job, None] = {}
     for line in _product(composer.job_overrides):
         base = composer.base(line)
-        seed = _seed(composer, line) if has_seeds else base.config["seed"]
+        seed = _first_seed(composer, line, base.config["seed"])
         for job in _jobs(composer, line, base.sweep, seed, has_seeds):
             jobs |= dict.fromkeys(_folds(job, base.config["validation"]))
         if len(jobs) > MAX_JOBS:
@@ -42,33 +42,24 @@ def expand(composer: Composer) -> list[Job]:
     return list(jobs)
 
 
-def _seed(composer: Composer, line: Job) -> int | None:
-    """Return the first of the seeds, which is the seed of the line."""
-    for override in parse_overrides(line):
-        if override.key_or_group == "seed":
-            value = override.value()
-            return (
-                value
-                if value is None or isinstance(value, int)
-                else composer.compose(line).config["seed"]
-            )
-    seed: int | None = composer.base(line).config["seed"]
-    return seed
+def _first_seed(composer: Composer, line: Job, default: int | None) -> int | None:
+    """Return the first of the seeds: that of the line, or else the default."""
+    seeds = (o.value() for o in parse_overrides(line) if o.key_or_group == "seed")
+    seed = next(seeds, default)
+    is_plain = seed is None or isinstance(seed, int)
+    return seed if is_plain else composer.compose(line).config["seed"]
 
 
 def _product(overrides: Sequence[Override]) -> list[Job]:
     """Return the grid of the command line in Hydra's order and notation."""
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        axes[key] = list(_values(override, key))
+    axes = {override.get_key_element(): _values(override) for override in overrides}
     size = math.prod(map(len, axes.values()))
     if size > MAX_JOBS:
         raise _too_many(size)
     return list(itertools.product(*axes.values()))
 
 
-def _values(override: Override, key: str) -> Iterable[str]:
+def _values(override: Override) -> list[str]:
     """Return one override for each value, at most MAX_JOBS + 1."""
     if not override.is_sweep_override():
         return [override.input_line or ""]
@@ -81,7 +72,7 @@ def _values(override: Override, key: str) -> Iterable[str]:
     values = list(itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1))
     if not values:
         raise ConfigError(f"`{override.input_line}` has no values, so there is nothing to train.")
-    return [f"{key}={value}" for value in values]
+    return [f"{override.get_key_element()}={value}" for value in values]
 
 
 def _jobs(
@@ -114,9 +105,8 @@ def _jobs(
         size = math.prod([*map(len, axes), len(pairs), len(seeds)])
         if size > MAX_JOBS:
             raise _too_many(size)
-        for grid in itertools.product(*axes):
-            for pair, seed_override in itertools.product(pairs, seeds):
-                yield (*line, *grid, *pair, *seed_override)
+        for grid, pair, seed_override in itertools.product(itertools.product(*axes), pairs, seeds):
+            yield (*line, *grid, *pair, *seed_override)
 
 
 def _folds(job: Job, node: object) -> Iterable[Job]:
@@ -191,14 +181,8 @@ def _quoted(text: str) -> str:
         and parse_overrides([f"x={text}"])[0].value() == text
     ):
         return text
-    out, backslashes = "", 0
-    for character in text:
-        if character == "\\":
-            backslashes += 1
-            continue
-        out += "\\" * (2 * backslashes + 1 if character == "'" else backslashes) + character
-        backslashes = 0
-    return f"'{out}{chr(92) * 2 * backslashes}'"
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)\Z", r"\1\1", escaped) + "'"
 
 
 def _too_many(number: int) -> ConfigError:

@@ -25,8 +25,9 @@ def guard(loader: ConfigLoader, trusted: Sequence[str]) -> None:
 
     The overrides in `trusted`, which mlplab adds itself, are not checked.
     """
-    load = partial(_load, partial(type(loader).load_configuration, loader), tuple(trusted))
-    loader.load_configuration = load  # type: ignore[method-assign]
+    loader.load_configuration = partial(  # type: ignore[method-assign]
+        _load, partial(type(loader).load_configuration, loader), tuple(trusted)
+    )
 
 
 def _load(
@@ -48,7 +49,6 @@ def _load(
     plain = plain_tree(tree)
     node = plain.pop("hydra")
     security.check_hydra(node)
-    keys = [override.key_or_group for override in hydra_overrides]
-    security.refuse_unsafe_launcher_values(node, keys)
+    security.refuse_unsafe_launcher_values(node, [o.key_or_group for o in hydra_overrides])
     security.refuse_code(plain)
     return tree

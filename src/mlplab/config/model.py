@@ -82,19 +82,20 @@ class Mlp(Component):
         """
         hidden = self.hidden
         if isinstance(hidden, str):
-            widths = _widths(hidden)
+            hidden = _widths(hidden)
         elif isinstance(hidden, int) and not isinstance(hidden, bool):
-            widths = [hidden]
-        elif isinstance(hidden, (list, tuple)):
-            widths = list(hidden)
-        else:
+            hidden = [hidden]
+        if not isinstance(hidden, (list, tuple)):
             raise FieldError("hidden", hidden, f"is not a structure: {_FORMS}")
-        if len(widths) > MAX_LAYERS:
-            raise FieldError("hidden", f"{len(widths)} layers", f"is more than {MAX_LAYERS} layers")
-        return [_layer(i, item) for i, item in enumerate(widths)]
+        if len(hidden) > MAX_LAYERS:
+            raise FieldError("hidden", f"{len(hidden)} layers", f"is more than {MAX_LAYERS} layers")
+        return [_layer(i, item) for i, item in enumerate(hidden)]
 
     def check(self) -> None:
         self.layers()
+
+
+MODELS: dict[str, type[Component]] = {"mlp": Mlp}
 
 
 def _layer(i: int, item: object) -> dict[str, object]:
@@ -115,9 +116,7 @@ def _layer(i: int, item: object) -> dict[str, object]:
 def _widths(text: str) -> list[object]:
     """Parse the widths: 64-64x3 -> 64, 64, 64, 64; the empty string -> no layer."""
     widths: list[object] = []
-    if not text.strip():
-        return widths
-    for segment in text.strip().split("-"):
+    for segment in text.strip().split("-") if text.strip() else ():
         match = _SEGMENT.fullmatch(segment)
         if not match:
             raise FieldError("hidden", text, f"is not a structure: {_FORMS}")

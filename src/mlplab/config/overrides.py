@@ -6,6 +6,7 @@ configuration reveals are left to `compose`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import catalog
 from mlplab.config.root import DEFAULTS, GROUPS, Root
 from mlplab.config.search_path import shipped_folder
-from mlplab.config.security import FORBIDDEN, forbidden
+from mlplab.config.security import FORBIDDEN, forbidden, walk
 from mlplab.config.suggestions import did_you_mean, listing, nearest, shown
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError, FieldError
@@ -57,15 +58,15 @@ def expand_glob(override: Override, folders: Sequence[Path]) -> Override:
 
     Hydra could list them only from its own search path, which lacks the user's folders.
     """
-    from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, ValueType
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, ValueType
 
     group, value = override.key_or_group, override.value()
     if not isinstance(value, Glob):
         return override
     names: Any = value.filter(catalog.choice_names(group, folders) if group in GROUPS else [])
-    choices, package = ChoiceSweep(list=names), override.package
-    kind = ValueType.CHOICE_SWEEP
-    return Override(override.type, group, kind, choices, package, override.input_line)
+    return dataclasses.replace(
+        override, value_type=ValueType.CHOICE_SWEEP, _value=ChoiceSweep(list=names)
+    )
 
 
 def check_overrides(overrides: Sequence[Override], folders: Sequence[Path], multirun: bool) -> None:
@@ -110,12 +111,11 @@ def to_hydra(overrides: Iterable[Override]) -> list[str]:
     """Return the overrides as Hydra needs them: with ++ for a mapping, which otherwise cannot
     replace or extend another one, and for keys inside a mapping.
     """
-    lines = []
-    for override in overrides:
-        line = override.input_line or ""
-        line = f"sweep.{line}" if override.key_or_group == "seeds" else line
-        lines.append("++" + line if extends_mapping(override) else line)
-    return lines
+    return [
+        ("sweep." if o.key_or_group == "seeds" else "++" if extends_mapping(o) else "")
+        + (o.input_line or "")
+        for o in overrides
+    ]
 
 
 def extends_mapping(override: Override) -> bool:
@@ -134,35 +134,23 @@ def is_sweep_key(override: Override) -> bool:
 
 
 def _refuse_code(override: Override, line: str) -> None:
-    for key in re.split(r"[.\[\]/@]+", f"{override.key_or_group}@{override.package or ''}"):
+    path = re.split(r"[.\[\]/@]+", f"{override.key_or_group}@{override.package or ''}")
+    nodes = () if override.is_sweep_override() else walk(override.value())
+    for key in (*path, *(key for _, key, _ in nodes)):
         if key in FORBIDDEN:
             raise forbidden(override.key_or_group, key, f"The override `{line}`")
-    stack: list[object] = [] if override.is_sweep_override() else [override.value()]
-    while stack:
-        value = stack.pop()
-        stack += (
-            list(value.values())
-            if isinstance(value, dict)
-            else value
-            if isinstance(value, list)
-            else []
-        )
-        for key in value if isinstance(value, dict) else ():
-            if key in FORBIDDEN:
-                raise forbidden(override.key_or_group, key, f"The override `{line}`")
 
 
 def check_hydra_override(key: str, line: str) -> None:
     """Raise ConfigError for an override of Hydra's configuration, except for harmless keys."""
-    if any(
+    if not any(
         key == allowed or key.startswith((allowed + ".", allowed + "/")) for allowed in HYDRA_KEYS
     ):
-        return
-    raise ConfigError(
-        f"`{line}`: of Hydra's keys, mlplab accepts only {listing(HYDRA_KEYS)}."
-        f" {did_you_mean(key, HYDRA_KEYS)}The others could run code, or change which files a run"
-        " writes."
-    )
+        raise ConfigError(
+            f"`{line}`: of Hydra's keys, mlplab accepts only {listing(HYDRA_KEYS)}."
+            f" {did_you_mean(key, HYDRA_KEYS)}The others could run code, or change which files a"
+            " run writes."
+        )
 
 
 def _check_sweep_override(override: Override, line: str) -> None:
@@ -206,9 +194,8 @@ def _check_choice(override: Override, line: str, folders: Sequence[Path]) -> Non
         else [override.value()]
     )
     for value in values:
-        if value is None and DEFAULTS[group] is None:
-            continue
-        if not isinstance(value, str) or value not in names:
+        is_default = value is None and DEFAULTS[group] is None
+        if value not in names and not is_default:
             raise unknown_choice(group, value, names, line)
 
 
@@ -220,7 +207,7 @@ def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -
         for other in GROUPS
         if other != group
         and isinstance(value, str)
-        and value in catalog.choice_names(other, _shipped())
+        and value in catalog.choice_names(other, [shipped_folder()])
     ]
     elsewhere = (
         f"It is a choice of {listing(others, ' and ')}: {others[0]}={name}. " if others else ""
@@ -235,10 +222,6 @@ def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -
         f" {syntax}{did_you_mean(name, names, f'`{group}={{}}`')}{elsewhere}Choices of {group}:"
         f" {', '.join(names) or 'none yet'}. `mlplab list {group}` explains them."
     )
-
-
-def _shipped() -> Sequence[Path]:
-    return [shipped_folder()]
 
 
 def _check_key(override: Override, key: str, line: str, folders: Sequence[Path]) -> None:
@@ -266,19 +249,15 @@ def _unknown_key(key: str, line: str, folders: Sequence[Path]) -> ConfigError:
             f"`{line}`: `{head}` is a key of {listing(groups, ' and ')}, so write the group first:"
             f" {groups[0]}.{head}={value}."
         )
-    similar = nearest(head, [*GROUPS, *ROOT_KEYS])
-    suggestion = similar
+    suggestion = similar = nearest(head, [*GROUPS, *ROOT_KEYS])
     if similar in GROUPS and path:
         suggestion = f"{similar}.{path}"
     elif similar is None and not path and (similar_key := nearest(head, catalog.all_keys(folders))):
         suggestion = f"{catalog.groups_with_key(similar_key, folders)[0]}.{similar_key}"
     advice = f"Did you mean `{suggestion}={value}`? " if suggestion else ""
-    keys = (
-        f"Groups: {', '.join(GROUPS)}. Root keys: {', '.join(ROOT_KEYS)}. `mlplab list`"
-        " explains them."
-    )
     return ConfigError(
-        f"`{line}`: there is no group or key `{key if head in GROUPS else head}`. {advice}{keys}"
+        f"`{line}`: there is no group or key `{key if head in GROUPS else head}`. {advice}Groups:"
+        f" {', '.join(GROUPS)}. Root keys: {', '.join(ROOT_KEYS)}. `mlplab list` explains them."
     )
 
 
@@ -286,8 +265,8 @@ def _unreadable(line: str) -> ConfigError:
     """Return the error for an override that is not key=value."""
     key, equals, value = (side.strip() for side in line.partition("="))
     if not equals:
-        groups = [group for group in GROUPS if line in catalog.choice_names(group, _shipped())]
-        if groups:
+        shipped = [shipped_folder()]
+        if groups := [group for group in GROUPS if line in catalog.choice_names(group, shipped)]:
             return ConfigError(
                 f"`{line}` does not say which key it is the value of. Write key=value:"
                 f" {listing([f'{group}={line}' for group in groups], ' or ')}."

@@ -22,6 +22,7 @@ import dataclasses
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -119,11 +120,9 @@ def _load_file(path: Path) -> None:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
-        trace = trace.tb_next
-    return f" (line {line})" if line else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def _check(group: str, name: str, component: type[Component]) -> None:
@@ -147,12 +146,11 @@ def _check(group: str, name: str, component: type[Component]) -> None:
             f"The plugin's {group} `{name}` is not a dataclass derived from"
             " mlplab.schema.Component: write @dataclass(frozen=True) below @register."
         )
-    plain = [
+    if plain := [
         field.name
         for field in dataclasses.fields(component)
         if field.name not in rules(component) or field.name == "name"
-    ]
-    if plain:
+    ]:
         raise ConfigError(
             f"The plugin's {group} `{name}` has fields that are not keys: {listing(plain)}. Declare"
             " each with number(...), integer(...), choice(...) or another function of"

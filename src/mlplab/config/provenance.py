@@ -34,10 +34,7 @@ class Sources:
             override_keys = _keys(name)
             if name not in self.choices and override_keys == keys[: len(override_keys)]:
                 return f"override `{override}`"
-        for group, file_keys in (("experiment", keys), (keys[0], keys[1:])):
-            if label := self._in_file(group, file_keys):
-                return label
-        return ""
+        return self._in_file("experiment", keys) or self._in_file(keys[0], keys[1:])
 
     def remark(self, path: str) -> str:
         """Return the origin in parentheses, after a space; empty if unknown."""
@@ -51,12 +48,8 @@ class Sources:
 
     def _in_file(self, group: str, keys: Sequence[str]) -> str:
         path = self.file(group)
-        if path is None:
-            return ""
-        line = _line(path, keys)
-        if line is None:
-            return ""
-        return f"{file_label(path)}, line {line}" if line else file_label(path)
+        line = _line(path, keys) if path else None
+        return f"{file_label(path)}, line {line}" if path and line else ""
 
 
 def _keys(path: str) -> list[str]:
@@ -71,13 +64,12 @@ def _line(path: Path, keys: Sequence[str]) -> int | None:
     line = None
     for key in keys:
         if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
-            node = node.value[int(key)]
-            line = node.start_mark.line + 1
-            continue
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        matches = [(name, value) for name, value in pairs if name.value == key]
-        if not matches:
-            return line if isinstance(node, (yaml.ScalarNode, yaml.SequenceNode)) else None
-        name, node = matches[-1]
-        line = name.start_mark.line + 1
+            start = node = node.value[int(key)]
+        else:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            matches = [(name, value) for name, value in pairs if name.value == key]
+            if not matches:
+                return line if isinstance(node, (yaml.ScalarNode, yaml.SequenceNode)) else None
+            start, node = matches[-1]
+        line = start.start_mark.line + 1
     return line

@@ -13,6 +13,7 @@ from mlplab.schema import Component
 
 _TABLES = {
     "dataset": ("mlplab.data.preparation.registry", "DATASETS"),
+    "model": ("mlplab.config.model", "MODELS"),
     "activation": ("mlplab.network.activations", "ACTIVATIONS"),
     "initializer": ("mlplab.network.initializers", "INITIALIZERS"),
     "loss": ("mlplab.losses", "LOSSES"),
@@ -45,10 +46,6 @@ def table(group: str) -> Mapping[str, type[Component]]:
 
     The choices of `tracking` are levels of one class.
     """
-    if group == "model":
-        from mlplab.config.model import Mlp
-
-        return {"mlp": Mlp}
     if group == "tracking":
         from mlplab.settings import Tracking
 

@@ -110,22 +110,20 @@ def check_size(path: Path) -> None:
 def _check_nodes(path: Path, text: str) -> None:
     import yaml
 
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}  # of each anchor; those of nodes without one are not used
     total = 0
     open_anchors: list[tuple[str | None, int]] = []
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                total += sizes.get(str(event.anchor), 1)
-            elif isinstance(event, yaml.CollectionStartEvent):
+            if isinstance(event, yaml.CollectionStartEvent):
                 open_anchors.append((event.anchor, total))
+            if isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.NodeEvent):
                 total += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 anchor, before = open_anchors.pop()
-                if anchor is not None:
-                    sizes[anchor] = total - before
-            elif isinstance(event, yaml.ScalarEvent):
-                total += 1
+                sizes[anchor] = total - before
             if total > MAX_NODES:
                 raise ConfigError(
                     f"{file_label(path)} has more than {MAX_NODES} entries, counting those that"

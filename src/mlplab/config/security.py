@@ -5,7 +5,7 @@ interpolation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mlplab.config.search_path import MAX_NODES
@@ -29,7 +29,7 @@ def refuse_code(tree: object, source: str = "The configuration") -> None:
     """Raise ConfigError for a tree of plain values with a forbidden key, a forbidden interpolation,
     or too many values.
     """
-    for count, (path, key, value) in enumerate(_walk(tree, "")):
+    for count, (path, key, value) in enumerate(walk(tree)):
         if key in FORBIDDEN:
             raise forbidden(path, key, source)
         if isinstance(value, str):
@@ -60,8 +60,11 @@ def refuse_resolvers(path: str, text: str, allowed: re.Pattern[str] = _ALLOWED) 
             )
 
 
-def _walk(tree: object, path: str) -> Iterator[tuple[str, object, object]]:
-    """Yield (path, key, value) of all mappings, lists and scalars in a tree."""
+def walk(tree: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield (path, key, value) of all mappings, lists and scalars in a tree, itself included.
+
+    The key of an item of a list, and of the tree, is None.
+    """
     stack: list[tuple[str, object, object]] = [(path, None, tree)]
     while stack:
         path, key, value = stack.pop()
@@ -121,17 +124,15 @@ _REASONS = {
 
 def _check_installed(name: str, node: object) -> None:
     """Refuse a launcher or sweeper whose class no installed plugin registered with Hydra."""
-    targets = {value for _, key, value in _walk(_declared(name), "") if key == "_target_"}
-    for path, key, value in _walk(node, f"hydra.{name}"):
-        if key == "_target_" and value in targets:
-            continue
-        if key in FORBIDDEN:
+    targets = {value for _, key, value in walk(_declared(name)) if key == "_target_"}
+    for path, key, value in walk(node, f"hydra.{name}"):
+        if key in FORBIDDEN and not (key == "_target_" and value in targets):
             raise forbidden(path, key, "Hydra's configuration")
         if isinstance(value, str):
             refuse_resolvers(path, value, _ALLOWED_IN_FOLDERS)
 
 
-def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Iterable[str]) -> None:
+def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Collection[str]) -> None:
     """Raise ConfigError for launcher values in files that could run code.
 
     A file may choose an installed launcher and give it numbers and one-line strings. Values that
@@ -141,7 +142,7 @@ def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Iterab
     launcher = node.get("launcher") or {}
     presets = [
         item
-        for _, _, item in _walk(_declared("launcher"), "")
+        for _, _, item in walk(_declared("launcher"))
         if isinstance(item, Mapping) and "_target_" in item
     ]
     preset = dict(
@@ -149,14 +150,11 @@ def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Iterab
             next((item for item in presets if item["_target_"] == launcher.get("_target_")), {})
         )
     )
-    launcher_keys = [
-        key for key in override_keys if key == "hydra.launcher" or key.startswith("hydra.launcher.")
-    ]
     for path, value in _leaves(launcher):
         full_path = f"hydra.launcher.{path}"
         overridden = any(
             full_path == key or full_path.startswith((key + ".", key + "["))
-            for key in launcher_keys
+            for key in override_keys
         )
         if overridden or (path in preset and preset[path] == value):
             continue
@@ -170,7 +168,7 @@ def refuse_unsafe_launcher_values(node: Mapping[str, Any], override_keys: Iterab
 
 def _leaves(tree: object) -> Iterator[tuple[str, object]]:
     """Yield (path, value) of the scalars of a tree and of its empty lists and mappings."""
-    for path, _, value in _walk(tree, ""):
+    for path, _, value in walk(tree):
         if path and not (isinstance(value, (Mapping, list, tuple)) and value):
             yield path, value
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlplab.config import plugins
 from mlplab.config.builder import build
 from mlplab.config.composition import compose, hydra_search_path, initialized
+from mlplab.config.expand import override_value
 from mlplab.config.guarded_loader import guard
 from mlplab.config.overrides import parse_overrides, to_hydra
 from mlplab.errors import ConfigError
@@ -50,28 +51,27 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
     """
     task = Task(request, folder)
     composer = request.composer
-    quoted = os.path.abspath(folder).replace("\\", "\\\\").replace("'", "\\'")
     search_path = hydra_search_path(composer.folders)
     overrides = to_hydra(
         override
         for override in parse_overrides(composer.overrides)
         if override.key_or_group not in ("hydra.sweep.dir", "hydra.mode")
     )
-    fixed = [f"hydra.sweep.dir='{quoted}'", "hydra.mode=MULTIRUN", *search_path]
+    fixed = [
+        f"hydra.sweep.dir={override_value(os.path.abspath(folder))}",
+        "hydra.mode=MULTIRUN",
+        *search_path,
+    ]
     with initialized(composer.folders[0]) as hydra:
         guard(hydra.config_loader, search_path)
         try:
             hydra.multirun(config_name="config", task_function=task, overrides=[*overrides, *fixed])
-        except KeyboardInterrupt:
-            if task.ended is None:
+        except (KeyboardInterrupt, Exception) as error:
+            if task.ended is None or isinstance(error, ConfigError):
                 raise
-        except ConfigError:
-            raise
-        # one of the launcher's processes died, or the cluster accepts no jobs
-        except Exception as error:
-            if task.ended is None:
-                raise
-            note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
+            # one of the launcher's processes died, or the cluster accepts no jobs
+            if not isinstance(error, KeyboardInterrupt):
+                note(f"the launcher failed: {' '.join(f'{type(error).__name__}: {error}'.split())}")
     return task.ended or run_sweep.plan_from_existing(
         request.settings, folder, request.options, composer.overrides
     )
@@ -144,10 +144,10 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
     plan = request.write_plan(folder)
     # a drawn seed must be that of the plan
     draws_seeds = request.first.config["seed"] is None
-    seeds = [[f"seed={job.settings.seed}"] if draws_seeds else [] for job in plan.jobs]
     jobs = [
-        to_hydra(parse_overrides([*job.overrides, *seed]))
-        for job, seed in zip(plan.jobs, seeds, strict=True)
+        to_hydra(parse_overrides(job.overrides))
+        + ([f"seed={job.settings.seed}"] if draws_seeds else [])
+        for job in plan.jobs
     ]
     _fix_ray_config(launcher)
     try:
@@ -203,12 +203,14 @@ def launch(task: object, jobs: Sequence[Sequence[str]], first: int) -> Sequence[
         job.hash: result.metrics.get(results.headline, FAILED)
         for job, result in zip(plan.jobs, results.jobs, strict=True)
     }
-    returned = []
-    for overrides, s in zip(jobs, settings, strict=True):
-        job_return = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-        job_return.return_value = values.get(job_hash(s), FAILED)
-        returned.append(job_return)
-    return returned
+    return [
+        JobReturn(
+            list(overrides),
+            status=JobStatus.COMPLETED,
+            _return_value=values.get(job_hash(s), FAILED),
+        )
+        for overrides, s in zip(jobs, settings, strict=True)
+    ]
 
 
 def _require_task(task: object) -> tuple[Task, SweepRequest]:

@@ -20,7 +20,6 @@ from mlplab.sweeps.run_sweep import Sweep
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from mlplab.settings import Settings
     from mlplab.training import Callback
 
 
@@ -31,7 +30,7 @@ class SweepRequest:
         self.composer, self.plugin_files = composer, tuple(plugin_files)
         self.jobs = expand(composer)
         composed = [composer.compose(job) for job in self.jobs]
-        self.settings: list[Settings] = [build(one) for one in composed]
+        self.settings = [build(one) for one in composed]
         self.first = composed[0]
         if any("${" in line for line in composer.fixed):  # may use values of the first job
             self.first = composer.compose_alone((*self.jobs[0], *composer.fixed))

@@ -61,8 +61,11 @@ def write_sweep_plan(
     is not installed.
     """
     engines.need(options.engine)  # before a folder is created
-    if (folder / NAME).is_file():
-        with _lock_plan(folder):
+    if not (folder / NAME).is_file():
+        plan = planning.make_plan(settings, options, overrides, plugins)
+        create_or_join(folder)
+    with _lock_plan(folder):
+        if (folder / NAME).is_file():  # also if another process was first
             old = read_plan(folder)
             old_hashes = {job.hash for job in old.jobs}
             if extend:
@@ -73,16 +76,8 @@ def write_sweep_plan(
             plan = planning.make_plan(settings, options, overrides, plugins, old)
             if not quiet:
                 _note_changes(plan, old_hashes)
-            write_plan(folder, plan)
-        return plan
-    plan = planning.make_plan(settings, options, overrides, plugins)
-    create_or_join(folder)
-    with _lock_plan(folder):
-        if not (folder / NAME).is_file():
-            write_plan(folder, plan)
-            return plan
-    # another process was first
-    return write_sweep_plan(folder, settings, options, overrides, plugins, extend, quiet)
+        write_plan(folder, plan)
+    return plan
 
 
 def can_join(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlplab.data.table import Dataset, Table
 from mlplab.data.tabular.columns import CATEGORY, check_numbers
-from mlplab.data.tabular.encoder import missing_cells_message
+from mlplab.data.tabular.encoder import refuse_missing_cells
 from mlplab.data.tabular.in_memory import FILE, MAX_STORED_BYTES, WEIGHT, InMemoryData
 from mlplab.data.tabular.roles import check_weights
 from mlplab.data.tabular.table_options import TabularDataset
@@ -92,9 +92,7 @@ class Arrays(TabularDataset):
 
     def _table(self, data: InMemoryData, x_NF: np.ndarray) -> Table:
         for values_N, name in zip(x_NF.T, data.feature_names, strict=True):
-            missing_N = np.isnan(values_N)
-            if missing_N.any():
-                raise DataError(missing_cells_message(name, missing_N, "X"))
+            refuse_missing_cells(np.isnan(values_N), name, "X")
             check_numbers(values_N, name, "X")
         columns = {name: data.columns[name] for name in data.targets}
         y, task, class_names = encode_targets(columns, self.task, "X")

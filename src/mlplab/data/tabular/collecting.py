@@ -117,9 +117,8 @@ def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     target: Any = y if y is None or isinstance(y, str) else plain(y, "y")
     weights = None if sample_weight is None else plain(sample_weight, WEIGHT)
     for name, values in (("y", target), (WEIGHT, weights)):
-        if values is None or isinstance(values, str):
-            continue
-        if values.ndim not in (1, 2) or len(values) != len(features):
+        is_array = hasattr(values, "ndim")  # not None or the name of a column
+        if is_array and (values.ndim not in (1, 2) or len(values) != len(features)):
             raise DataError(
                 f"X has {len(features)} row(s), but {name} has the shape {list(values.shape)}: it"
                 f" needs one value{' or several' if name == 'y' else ''} for each row."
@@ -138,9 +137,10 @@ def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
 def _stacked(values: Sequence[Any], name: str) -> Any:
     """The rows of all splits in one array or frame; None or a column name if all are that."""
     first = values[0]
-    if len(values) == 1 or all(value is None for value in values):
-        return first
-    if isinstance(first, str) and all(isinstance(v, str) and v == first for v in values):
+    if len(values) == 1 or (
+        (first is None or isinstance(first, str))
+        and all(type(value) is type(first) and value == first for value in values)
+    ):
         return first
     if not all(
         type(value) is type(first)
@@ -162,11 +162,10 @@ def _stacked(values: Sequence[Any], name: str) -> Any:
 
 def _named_targets(target: Any) -> dict[str, StoredColumn]:
     """The target columns by name: those of a frame or series, or y, or y1, y2, ..."""
+    if hasattr(target, "iloc") and target.ndim == 1:
+        target = target.to_frame(target.name if isinstance(target.name, str) else "y")
     if hasattr(target, "columns"):
-        return {str(name): _stored(target[name], f"target '{name}'") for name in target.columns}
-    if hasattr(target, "iloc"):
-        name = target.name if isinstance(target.name, str) else "y"
-        return {name: _stored(target, f"target '{name}'")}
+        return {name: _stored(target[name], f"target '{name}'") for name in target.columns}
     columns = target[:, None] if target.ndim == 1 else target
     names = ("y",) if columns.shape[1] == 1 else numbered("y", columns.shape[1])
     return {n: _stored(columns[:, i], f"target '{n}'") for i, n in enumerate(names)}
@@ -175,9 +174,7 @@ def _named_targets(target: Any) -> dict[str, StoredColumn]:
 def _only_column(values: Any, name: str) -> Any:
     if values.ndim == 2 and values.shape[1] != 1:
         raise DataError(f"{name} has {values.shape[1]} columns, but one value per row is needed.")
-    if values.ndim == 1:
-        return values
-    return values.iloc[:, 0] if hasattr(values, "iloc") else values[:, 0]
+    return values if values.ndim == 1 else values.squeeze(axis=1)
 
 
 def _stored(values: Any, where: str) -> StoredColumn:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlplab.data.table import DataFrame, Series
+from mlplab.data.tabular.sniffing import parse_number
 from mlplab.errors import DataError
 
 NUMBER, BOOLEAN, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
@@ -81,7 +82,7 @@ def feature_columns(
 
 def _text_message(values: Series, source: str) -> str:
     present = values.dropna()
-    numeric = present.map(_number)
+    numeric = present.map(str).map(parse_number)
     if numeric.notna().mean() > 0.5:
         row = int(numeric.isna().to_numpy().argmax())
         return (
@@ -99,13 +100,6 @@ def _text_message(values: Series, source: str) -> str:
         f" (dataset.ignore=[{values.name}]), treat it as categories"
         f" (dataset.categories=[{values.name}]), or convert it to numbers first."
     )
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
 
 
 def check_numbers(values: np.ndarray, name: str, source: str) -> None:
@@ -137,6 +131,15 @@ def refuse_cells(
         raise DataError(
             f"{where}, row {row + 1}: '{np.asarray(cells_N, object)[row]}' is not {expected};"
             f" {int(wrong_N.sum())} such cell(s).{advice}"
+        )
+
+
+def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str) -> None:
+    """Raise DataError if a cell is missing."""
+    if missing_N.any():
+        raise DataError(
+            f"{where}, row {int(missing_N.argmax()) + 1}: the cell is empty"
+            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice}"
         )
 
 

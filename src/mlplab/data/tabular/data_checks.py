@@ -65,10 +65,8 @@ def _column_summary(values: Series, kind: str) -> tuple[str, ...]:
         value_range = ", ".join(map(str, present.value_counts().index[:5])) + (
             " ..." if present.nunique() > 5 else ""
         )
-    elif len(present):
-        value_range = f"{present.min()} to {present.max()}"
     else:
-        value_range = ""
+        value_range = f"{present.min()} to {present.max()}" if len(present) else ""
     return str(values.name), kind, distinct, str(int(values.isna().sum())), value_range
 
 

@@ -21,6 +21,7 @@ from mlplab.data.tabular.columns import (
     Column,
     check_numbers,
     refuse_cells,
+    refuse_empty_cells,
 )
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.data.tabular.table_options import TabularDataset
@@ -91,8 +92,8 @@ class ColumnEncoder:
         """
         encoders = {CATEGORY: self._encode_categories, DATE: self._encode_dates}
         features_NF, missing_N = encoders.get(self.kind, self._encode_numbers)(values, source)
-        if missing_N.any() and self.fill is None:
-            raise DataError(missing_cells_message(self.name, missing_N, source))
+        if self.fill is None:
+            refuse_missing_cells(missing_N, self.name, source)
         if self.indicator:
             features_NF = np.column_stack([features_NF, missing_N])
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
@@ -159,13 +160,13 @@ class ColumnEncoder:
         return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
 
 
-def missing_cells_message(name: str, missing_N: np.ndarray, source: str) -> str:
-    """Return the error message for a column with missing cells."""
-    return (
-        f"{source}, column '{name}', row {int(missing_N.argmax()) + 1}: the cell is empty"
-        f" ({int(missing_N.sum())} of {len(missing_N)} cells are). dataset.missing=impute fills"
-        " them in, dataset.missing=drop leaves the rows out, and"
-        f" dataset.ignore=[{name}] leaves the column out."
+def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str) -> None:
+    """Raise DataError if a cell of a feature column is empty."""
+    refuse_empty_cells(
+        missing_N,
+        f"{source}, column '{name}'",
+        "dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out, and"
+        f" dataset.ignore=[{name}] leaves the column out.",
     )
 
 

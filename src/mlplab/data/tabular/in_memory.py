@@ -88,8 +88,7 @@ class InMemoryData:
             if self.x_NF is None
             else {name: self.x_NF[:, i] for i, name in enumerate(self.feature_names)}
         )
-        stored = {name: column.to_series() for name, column in self.columns.items()}
-        return pd.DataFrame({**features, **stored})
+        return pd.DataFrame(features | {name: c.to_series() for name, c in self.columns.items()})
 
     def save(self, path: Path) -> None:
         """Write the data as a safetensors file."""

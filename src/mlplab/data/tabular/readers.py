@@ -57,7 +57,10 @@ def read(path: str | Path, form: Format | None = None) -> ReadResult:
     inner, outer = suffixes(path)
     try:
         if inner in (".parquet", ".feather", ".arrow"):
-            return ReadResult(_read_arrow(path, inner))
+            from pyarrow import feather, parquet
+
+            reader = parquet if inner == ".parquet" else feather
+            return ReadResult(reader.read_table(path).to_pandas())
         if inner in (".npz", ".npy"):
             return ReadResult(numpy_frame(path))
         if path.name.removesuffix(".gz").endswith("ubyte") or inner in (
@@ -89,12 +92,6 @@ def _similar_files(path: Path) -> str:
     names = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
     return f" Similar file(s) there: {', '.join(near)}." if near else ""
-
-
-def _read_arrow(path: Path, suffix: str) -> DataFrame:
-    from pyarrow import feather, parquet
-
-    return (parquet if suffix == ".parquet" else feather).read_table(path).to_pandas()
 
 
 def _read_text(path: Path, form: Format) -> ReadResult:

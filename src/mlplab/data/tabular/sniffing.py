@@ -121,17 +121,19 @@ def _decimal(lines: list[str], delimiter: str) -> str:
     if delimiter == ",":
         return "."
     cells = [cell for line in lines[1:] for cell in _cells(line, delimiter)]
-    commas = sum(_is_number(cell.replace(",", ".", 1)) and "," in cell for cell in cells)
-    points = sum(_is_number(cell) and "." in cell for cell in cells)
+    commas = sum(
+        "," in cell and parse_number(cell.replace(",", ".", 1)) is not None for cell in cells
+    )
+    points = sum("." in cell and parse_number(cell) is not None for cell in cells)
     return "," if commas > points else "."
 
 
-def _is_number(cell: str) -> bool:
+def parse_number(cell: str) -> float | None:
+    """Return the number that a cell stands for; None if it is none."""
     try:
-        float(cell)
-        return True
+        return float(cell)
     except ValueError:
-        return False
+        return None
 
 
 def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
@@ -139,7 +141,7 @@ def _header(lines: list[str], delimiter: str, decimal: str) -> bool:
     first = _cells(lines[0], delimiter) if lines else []
     return (
         any(first)
-        and not any(_is_number(cell.replace(decimal, ".")) for cell in first)
+        and all(parse_number(cell.replace(decimal, ".")) is None for cell in first)
         and all(not cell or cell not in MISSING for cell in first)
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -52,22 +52,22 @@ class StoredColumn:
         """Return the column as pandas has it when a file is read; an empty cell is missing."""
         import pandas as pd
 
+        is_complete = self.kind == BOOLEAN and not self.empty().any()
+        return pd.Series(self.values == 1 if is_complete else self.cells())
+
+    def cells(self) -> np.ndarray:
+        """Return the cells [N] as numbers, dates, or objects, which are None if empty."""
         if self.kind == NUMBER:
-            return pd.Series(self.values)
+            return self.values
         if self.kind == DATE:
-            return pd.Series(self.values.view("datetime64[us]"))
-        if self.kind == BOOLEAN and (self.values >= 0).all():
-            return pd.Series(self.values == 1)
-        cells = (False, True) if self.kind == BOOLEAN else self.strings
-        return pd.Series(np.array([*cells, None], dtype=object)[self.values])
+            return self.values.view("datetime64[us]")
+        distinct = (False, True) if self.kind == BOOLEAN else self.strings
+        return np.array([*distinct, None], dtype=object)[self.values]
 
     def empty(self) -> np.ndarray:
         """Return which cells are empty, bool [N]."""
-        if self.kind == NUMBER:
-            return np.asarray(np.isnan(self.values))
-        if self.kind == DATE:
-            return np.asarray(np.isnat(self.values.view("datetime64[us]")))
-        return np.asarray(self.values < 0)
+        has_nan = self.kind in (NUMBER, DATE)
+        return np.asarray(np.isnan(self.cells()) if has_nan else self.values < 0)
 
     def as_numbers(self, where: str, advice: str = "") -> Floats:
         """Return numbers or booleans as float64 [N], NaN if empty. Raises DataError for others."""
@@ -81,12 +81,7 @@ class StoredColumn:
     def factorize(self) -> tuple[Ints, list[object]]:
         """Return the code of each cell, int64 [N], and the distinct cells. No cell may be empty."""
         distinct, code_N = np.unique(self.values, return_inverse=True)
-        if self.kind == DATE:
-            distinct = distinct.view("datetime64[us]")
-        if self.kind in (NUMBER, DATE):
-            return code_N.astype(np.int64), list(distinct)
-        cells = (False, True) if self.kind == BOOLEAN else self.strings
-        return code_N.astype(np.int64), [cells[code] for code in distinct]
+        return code_N.astype(np.int64), list(replace(self, values=distinct).cells())
 
 
 def store_array(values: np.ndarray, where: str) -> StoredColumn:
@@ -138,7 +133,8 @@ def numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _store_cells(cells: Sequence[Any], where: str) -> StoredColumn:
-    present = [cell for cell in cells if not _is_empty(cell)]
+    cells = [None if _is_empty(cell) else cell for cell in cells]
+    present = [cell for cell in cells if cell is not None]
     first_of_type: dict[type, Any] = {}
     for cell in present:
         first_of_type.setdefault(type(cell), cell)
@@ -157,16 +153,17 @@ def _store_cells(cells: Sequence[Any], where: str) -> StoredColumn:
     kind = next(iter(first_of_kind), NUMBER)
     if kind == NUMBER:
         return StoredColumn(
-            NUMBER, np.array([np.nan if _is_empty(c) else float(c) for c in cells], np.float64)
+            NUMBER, np.array([np.nan if c is None else float(c) for c in cells], np.float64)
         )
     if kind == DATE:
-        dates = [None if _is_empty(c) else _naive(c) for c in cells]
-        return StoredColumn(DATE, np.array(dates, "datetime64[us]").view(np.int64))
+        dates = np.array([None if c is None else _naive(c) for c in cells], "datetime64[us]")
+        return StoredColumn(DATE, dates.view(np.int64))
     if kind == BOOLEAN:
-        flags = [-1 if _is_empty(c) else int(c) for c in cells]
-        return StoredColumn(BOOLEAN, np.array(flags, np.int8))
+        return StoredColumn(
+            BOOLEAN, np.array([-1 if c is None else int(c) for c in cells], np.int8)
+        )
     code_of_string = {text: code for code, text in enumerate(dict.fromkeys(map(str, present)))}
-    codes = [-1 if _is_empty(c) else code_of_string[str(c)] for c in cells]
+    codes = [-1 if c is None else code_of_string[str(c)] for c in cells]
     return StoredColumn(TEXT, np.array(codes, np.int32), tuple(code_of_string))
 
 

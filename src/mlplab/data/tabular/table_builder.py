@@ -127,8 +127,7 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
     """
     if table.given_split is not None:
         _check_trained_classes(table, table.given_split)
-    rows = split_table(table, dataset, rng)
-    _check_trained_classes(table, rows)
+    rows = _split_rows(table, dataset, rng)
     seed = int(rng.integers(2**31))
     encoder = fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
     return _encoded(table, rows, encoder, dataset, inspect(table, rows), consume=True)
@@ -148,12 +147,10 @@ def split_folds(
         )
     groups = group_codes(table, dataset.group_column) if dataset.group_column is not None else None
     seed = int(rng.integers(2**31))
-    rows_of_folds = []
-    for test in held_out_rows(table, groups, kfold, rng):
-        fold_table = with_test_rows(table, test)
-        rows = split_table(fold_table, dataset, rng)
-        _check_trained_classes(fold_table, rows)
-        rows_of_folds.append(rows)
+    rows_of_folds = [
+        _split_rows(with_test_rows(table, test), dataset, rng)
+        for test in held_out_rows(table, groups, kfold, rng)
+    ]
     report = inspect(table, rows_of_folds[0])
     encoders = pad_to_same_width(
         [
@@ -165,6 +162,14 @@ def split_folds(
         _encoded(table, rows, encoder, dataset, report)
         for rows, encoder in zip(rows_of_folds, encoders, strict=True)
     ]
+
+
+def _split_rows(
+    table: RawTable, dataset: TabularDataset, rng: np.random.Generator
+) -> dict[str, Ints]:
+    rows = split_table(table, dataset, rng)
+    _check_trained_classes(table, rows)
+    return rows
 
 
 def _encoded(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mlplab.data.table import Floats, Ints
-from mlplab.data.tabular.columns import NUMBER, check_numbers
+from mlplab.data.tabular.columns import NUMBER, check_numbers, refuse_empty_cells
 from mlplab.data.tabular.encoder import category_text
 from mlplab.data.tabular.stored_columns import StoredColumn
 from mlplab.errors import DataError
@@ -39,21 +39,17 @@ def encode_targets(columns: Mapping[str, StoredColumn], task: str, source: str) 
     }
     for name, values_N in values.items():
         check_numbers(values_N, name, source)
-    return (
-        np.stack(list(values.values()), 1),
-        Task("regression", num_targets=len(columns)),
-        (),
-    )
+    return np.stack(list(values.values()), 1), Task("regression", num_targets=len(columns)), ()
 
 
 def refuse_missing_targets(missing_N: np.ndarray, name: str, source: str) -> None:
     """Raise DataError if a cell of a target is empty."""
-    if missing_N.any():
-        raise DataError(
-            f"{source}, target '{name}', row {int(missing_N.argmax()) + 1}: the cell is empty"
-            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). A row without a target"
-            " cannot be learned from: leave these rows out (dataset.missing=drop)."
-        )
+    refuse_empty_cells(
+        missing_N,
+        f"{source}, target '{name}'",
+        "A row without a target cannot be learned from: leave these rows out"
+        " (dataset.missing=drop).",
+    )
 
 
 def are_classes(
