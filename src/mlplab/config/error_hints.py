@@ -55,8 +55,10 @@ def unknown_key(
 
 def _hint(path: str, key: str, keys: Sequence[str], values: Mapping[str, object]) -> str:
     similar = nearest(key, keys)
+    if not similar:
+        return ""
     now = f" (now {value_yaml(values[similar])})" if similar in values else ""
-    return f"Did you mean `{path}.{similar}`{now}? " if similar else ""
+    return f"Did you mean `{path}.{similar}`{now}? "
 
 
 def explain_failure(

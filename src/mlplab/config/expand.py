@@ -34,7 +34,8 @@ def expand(composer: Composer) -> list[Job]:
     jobs: dict[Job, None] = {}
     for line in _product(composer.job_overrides):
         base = composer.base(line)
-        seed = _first_seed(composer, line, base.config["seed"])
+        default = base.config["seed"]
+        seed = _first_seed(composer, line, default) if has_seeds else default
         for job in _jobs(composer, line, base.sweep, seed, has_seeds):
             jobs |= dict.fromkeys(_folds(job, base.config["validation"]))
         if len(jobs) > MAX_JOBS:
@@ -46,8 +47,10 @@ def _first_seed(composer: Composer, line: Job, default: int | None) -> int | Non
     """Return the first of the seeds: that of the line, or else the default."""
     seeds = (o.value() for o in parse_overrides(line) if o.key_or_group == "seed")
     seed = next(seeds, default)
-    is_plain = seed is None or isinstance(seed, int)
-    return seed if is_plain else composer.compose(line).config["seed"]
+    if seed is None or isinstance(seed, int):
+        return seed
+    composed: int | None = composer.compose(line).config["seed"]
+    return composed
 
 
 def _product(overrides: Sequence[Override]) -> list[Job]:

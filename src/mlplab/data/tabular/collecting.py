@@ -117,8 +117,9 @@ def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     target: Any = y if y is None or isinstance(y, str) else plain(y, "y")
     weights = None if sample_weight is None else plain(sample_weight, WEIGHT)
     for name, values in (("y", target), (WEIGHT, weights)):
-        is_array = hasattr(values, "ndim")  # not None or the name of a column
-        if is_array and (values.ndim not in (1, 2) or len(values) != len(features)):
+        if values is None or isinstance(values, str):
+            continue
+        if values.ndim not in (1, 2) or len(values) != len(features):
             raise DataError(
                 f"X has {len(features)} row(s), but {name} has the shape {list(values.shape)}: it"
                 f" needs one value{' or several' if name == 'y' else ''} for each row."

@@ -62,7 +62,8 @@ class StoredColumn:
         if self.kind == DATE:
             return self.values.view("datetime64[us]")
         distinct = (False, True) if self.kind == BOOLEAN else self.strings
-        return np.array([*distinct, None], dtype=object)[self.values]
+        cells_N: np.ndarray = np.array([*distinct, None], dtype=object)[self.values]
+        return cells_N
 
     def empty(self) -> np.ndarray:
         """Return which cells are empty, bool [N]."""
