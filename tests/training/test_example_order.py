@@ -171,10 +171,10 @@ def test_every_permutation_is_equally_likely(
         *[
             in_campaign("fuzz", n, count)
             for n, count in (
-                *[(n, 100_000) for n in (10, 20, 32, 33, 34, 36, 40, 50, 66, 72, 98, 127)],
-                *[(n, 40_000) for n in (128, 144, 150, 200, 241, 256)],
-                (500, 20_000),
-                (1000, 10_000),
+                *[(n, 40_000) for n in (10, 20, 32, 33, 34, 36, 40, 50, 66, 72, 98, 127)],
+                *[(n, 20_000) for n in (128, 144, 150, 200, 241, 256)],
+                (500, 10_000),
+                (1000, 5_000),
             )
         ],
     ],
@@ -201,7 +201,7 @@ def position_statistics(order_MN: np.ndarray) -> dict[str, float]:
         difference = (order_MN[:, distance:] - order_MN[:, :-distance]) % size
         counts = np.bincount(difference.ravel(), minlength=size)[1:]
         z[f"differences at {distance}"] = chi_squared_z(counts, size - 2)
-    if size <= 150:
+    if size <= 100:
         inversions_M = sum((order_MN[:, d:] < order_MN[:, :-d]).sum(1) for d in range(1, size))
         variance = size * (size - 1) * (2 * size + 5) / 72
         z["inversions"] = mean_z(inversions_M, size * (size - 1) / 4, variance)
