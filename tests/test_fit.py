@@ -37,7 +37,7 @@ def fit(*arguments, overrides=(), **keywords):
 
 
 def weights(run):
-    return torch.cat([value.flatten() for value in run.network.state_dict().values()])
+    return torch.cat([value.flatten() for value in run.module().state_dict().values()])
 
 
 def mixed_frame():

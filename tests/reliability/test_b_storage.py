@@ -305,11 +305,11 @@ def test_b12_golden_checkpoints_are_continued(name, tmp_path):
 
 
 @row("B13")
-def test_b13_a_newer_format(run_dir, capfd):
+def test_b13_another_format(run_dir, capfd):
     for path in (run_dir / "checkpoints").glob("state-*.json"):
-        path.write_text(path.read_text().replace("mlplab-checkpoint-1", "mlplab-checkpoint-2"))
+        path.write_text(path.read_text().replace("mlplab-checkpoint-2", "mlplab-checkpoint-1"))
     assert main(["resume", str(run_dir)]) == 2
-    assert "mlplab-checkpoint-2" in capfd.readouterr().err
+    assert "mlplab-checkpoint-1" in capfd.readouterr().err
 
 
 @row("B14", "A12")

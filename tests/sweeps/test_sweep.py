@@ -34,6 +34,7 @@ from mlplab.sweeps.plan import memory
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.request import SweepRequest
 from mlplab.tracking import read_metrics
+from mlplab.training import session
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
 PLUGIN = '''
@@ -438,7 +439,7 @@ def test_a_population_that_raises_is_halved_until_the_culprit_is_alone(plugin):
 
 @pytest.mark.slow
 def test_out_of_memory_halves(monkeypatch):
-    real, sizes = runner.build_population, []
+    real, sizes = session.build_population, []
 
     def small(members):
         sizes.append(len(members))
@@ -446,7 +447,7 @@ def test_out_of_memory_halves(monkeypatch):
             raise MemoryError
         return real(members)
 
-    monkeypatch.setattr(runner, "build_population", small)
+    monkeypatch.setattr(session, "build_population", small)
     table = mlplab.sweep([*QUICK, "seed=range(10)"], "sweep")
     assert list(table["status"]) == ["done"] * 10
     assert sizes[:3] == [10, 5, 2]
@@ -603,8 +604,9 @@ MEETING = """
 import os, time
 from pathlib import Path
 from mlplab.sweeps.execution import runner
+from mlplab.training import session
 
-build_population = runner.build_population
+build_population = session.build_population
 
 
 def meet(members):
@@ -616,7 +618,7 @@ def meet(members):
     return build_population(members)
 
 
-runner.build_population, runner.WAIT = meet, 0.05
+session.build_population, runner.WAIT = meet, 0.05
 """
 """A driver that trains jobs waits until another one trains some too, however fast it is."""
 

@@ -26,7 +26,7 @@ from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
 
-FORMAT = "mlplab-checkpoint-1"
+FORMAT = "mlplab-checkpoint-2"
 HISTORY = "history.bin"
 NUM_RETAINED = 2
 MAX_BYTES = 64 << 30

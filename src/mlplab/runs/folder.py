@@ -90,6 +90,9 @@ class RunFolder(Closing):
             os.close(self._descriptor)
         self._descriptor = -1
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
 
 def _open_lock(path: Path) -> tuple[int, bool]:
     """Return the lock file's descriptor, and whether this call created it."""
