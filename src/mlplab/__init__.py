@@ -31,9 +31,9 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None, quiet: 
     """
     from mlplab import experiment
     from mlplab.config.builder import build
-    from mlplab.config.composition import compose
+    from mlplab.config.composer import Composer
 
-    composed = compose(overrides)
+    composed = Composer(overrides).compose_run()
     run_dir = folder if folder is not None else composed.run_dir
     return experiment.run(
         build(composed), Path(run_dir) if run_dir is not None else None, quiet=quiet
@@ -51,7 +51,7 @@ def sweep(
     are trained. Raises mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
-    from mlplab.sweeps.request import to_frame
+    from mlplab.sweeps.run_sweep import to_frame
 
     return to_frame(overrides, None if folder is None else Path(folder), quiet)
 

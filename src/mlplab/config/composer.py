@@ -31,6 +31,7 @@ from mlplab.config.overrides import (
 )
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -46,6 +47,12 @@ class _Base:
     composed: Composed
     tree: dict[str, Any]
 
+    @property
+    def folders_are_fixed(self) -> bool:
+        """Whether neither the folders nor the node `sweep` refer to values of a job."""
+        folders = self.tree["hydra"]["run"], self.tree["hydra"]["sweep"]["dir"], self.tree["sweep"]
+        return "${" not in repr(folders).replace("${name}", "").replace("${mlplab.stamp:}", "")
+
 
 class Composer:
     """The overrides of a command line, parsed and checked, and the compositions of its jobs.
@@ -59,6 +66,7 @@ class Composer:
         plugins.load_installed()
         lines, self.dirs = split_search_path(overrides, config_dirs)
         self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
+        self.search_path = tuple(line for line in overrides if line not in lines)
         self._checked: dict[str, Override] = {}
         self._bases: dict[Job, _Base] = {}
         self.parsed = self.parse(lines)
@@ -99,7 +107,9 @@ class Composer:
         requested = self.search_override()
         single = [o for o in self.job_overrides if not o.is_sweep_override()]
         if requested is None and any(o.key_or_group == "experiment" for o in single):
-            return self.base(o.input_line or "" for o in single).sweep.trials is not None
+            base = self.base(o.input_line or "" for o in single)
+            sweeper = base.sources.choices.get("hydra/sweeper")
+            return base.sweep.trials is not None or sweeper == "mlplab_search"
         return bool(requested)
 
     def base(self, job: Iterable[str]) -> Composed:
@@ -113,24 +123,41 @@ class Composer:
         """Return the configuration of a job. Raises ConfigError."""
         checked = [self._check(line) for line in job]
         if any(map(_applies_to_sweep, checked)):
-            return self.compose_alone(job)
+            return self._compose_alone(job, job)
         choices = self.choices(job)
         base = self._base(choices)
         tree = copy.copy(base.tree)
         values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
         if not all(_set(tree, override) for override in values):
-            return self.compose_alone(job)
+            return self._compose_alone((*job, *self.fixed), job)
         if is_resolved(tree):
             config = {key: tree[key] for key in base.composed.config}
-            sources = replace(base.composed.sources, overrides=job)
-            return replace(base.composed, config=config, sources=sources)
+            return replace(base.composed, config=config).with_overrides(job)
         from omegaconf import OmegaConf
 
         return resolve_tree(OmegaConf.create(tree), job, self.folders)
 
-    def compose_alone(self, job: Job) -> Composed:
-        """Return the configuration that Hydra composes of all overrides. Raises ConfigError."""
-        tree = compose_tree([self._check(line) for line in job], self.folders)
+    def compose_run(self) -> Composed:
+        """Return the configuration of a single run. Raises ConfigError, also for several values."""
+        job = tuple(override.input_line or "" for override in self.job_overrides)
+        composed = self.compose_with_folders(job, self.overrides)
+        return composed.with_overrides((*composed.overrides, *self.search_path))
+
+    def compose_with_folders(self, job: Job, lines: Job) -> Composed:
+        """Return the configuration of `lines`: the overrides of a job and those of the sweep, whose
+        folders may refer to values of the job. Raises ConfigError.
+        """
+        try:
+            composed = self.compose(job)
+            if self._base(self.choices(job)).folders_are_fixed:
+                return composed.with_overrides(lines)
+        except ConfigError:
+            pass  # the composition of all overrides explains it
+        return self._compose_alone(lines, lines)
+
+    def _compose_alone(self, lines: Job, job: Job) -> Composed:
+        """Return the configuration that Hydra composes of all these overrides."""
+        tree = compose_tree([self._check(line) for line in lines], self.folders)
         return resolve_tree(tree, job, self.folders)
 
     def _check(self, line: str) -> Override:
