@@ -39,9 +39,9 @@ def run(
     """
     from mlplab import experiment
     from mlplab.config.builder import build
-    from mlplab.config.composition import compose
+    from mlplab.config.composer import Composer
 
-    composed = compose(overrides)
+    composed = Composer(overrides).compose_run()
     run_folder = _run_folder(folder, composed)
     return experiment.run(build(composed), run_folder, quiet=quiet, callbacks=callbacks)
 
@@ -85,7 +85,7 @@ def fit(
     from mlplab import experiment
     from mlplab.config import settings_of_folder
     from mlplab.config.builder import build
-    from mlplab.config.composition import compose
+    from mlplab.config.composer import Composer
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
     from mlplab.runs.resume_checks import changed_keys
@@ -97,7 +97,8 @@ def fit(
         settings = replace(settings, dataset=with_data(settings.dataset, data))
         allowed = changed_keys(path, overrides)
         return experiment.resume(path, settings, quiet=quiet, allowed=allowed, callbacks=callbacks)
-    composed = compose(["dataset=arrays", f"dataset.data_hash={data.sha256}", *overrides])
+    data_overrides = ["dataset=arrays", f"dataset.data_hash={data.sha256}"]
+    composed = Composer([*data_overrides, *overrides]).compose_run()
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
     run_folder = _run_folder(folder, composed)
@@ -119,7 +120,7 @@ def sweep(
     mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
-    from mlplab.sweeps.request import to_frame
+    from mlplab.sweeps.run_sweep import to_frame
 
     return to_frame(overrides, None if folder is None else Path(folder), quiet, callbacks)
 

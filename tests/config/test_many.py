@@ -18,8 +18,8 @@ from timing import cheapest
 from mlplab.cli import main
 from mlplab.config import expand as expansion
 from mlplab.config import overrides as overrides_module
-from mlplab.config.batch_compose import Composer
 from mlplab.config.builder import build
+from mlplab.config.composer import Composer
 from mlplab.config.composition import compose
 from mlplab.config.expand import override_value
 from mlplab.config.overrides import parse_overrides
@@ -241,9 +241,9 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
 
 
 def test_a_glob_expands_to_the_choices_that_match():
-    choice = Path("own/activation/tangent.yaml")
-    choice.parent.mkdir(parents=True)
-    choice.write_text("name: tanh\n")
+    file = Path("own/activation/tangent.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text("name: tanh\n")
 
     def matches(glob):
         (override,) = Composer([f"activation={glob}"], ["own"]).parsed

@@ -347,7 +347,7 @@ def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsy
 @pytest.mark.slow
 def test_nothing_else_imports_optuna():
     code = (
-        "import sys, mlplab.sweeps.request, mlplab.sweeps.search.search, mlplab.experiment,"
+        "import sys, mlplab.sweeps.run_sweep, mlplab.sweeps.search.search, mlplab.experiment,"
         " hydra_plugins.mlplab_launcher; sys.exit('optuna' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -27,12 +27,12 @@ from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
-from mlplab.config.batch_compose import Composer
+from mlplab.config.composer import Composer
 from mlplab.errors import MlplabError
 from mlplab.sweeps.execution import runner
 from mlplab.sweeps.plan import memory
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
-from mlplab.sweeps.request import SweepRequest
+from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
 from mlplab.training import session
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from omegaconf import DictConfig
 
 from mlplab.commands.flags import Flags
-from mlplab.config.batch_compose import Composer
+from mlplab.config.composer import Composer
 from mlplab.config.composition import hydra_search_path, prepare
 from mlplab.config.overrides import to_hydra
 from mlplab.config.search_path import shipped_folder
@@ -30,7 +30,7 @@ def run(flags: Flags) -> int:
     if flags.multirun:
         raise ConfigError(f"-m trains, and {flags.hydra[0]} only prints: omit one of them.")
     composer = Composer(flags.overrides, flags.config_dirs)
-    composed = composer.compose_alone(composer.overrides)
+    composed = composer.compose_run()
     has_name = "--cfg" not in flags.hydra or any(
         override.key_or_group == "name" for override in composer.parsed
     )

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.cli import exit_code
-from mlplab.config.batch_compose import Composer
+from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
 from mlplab.sweeps import hydra_task, run_sweep
 from mlplab.sweeps.report.text_table import print_table
-from mlplab.sweeps.request import SweepRequest
-from mlplab.sweeps.run_sweep import Sweep
+from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search import run_search
 from mlplab.terminal.output import say
@@ -42,7 +41,7 @@ def run(composer: Composer, plugins: Sequence[str], allow_single_run: bool = Fal
     if allow_single_run and len(request.jobs) == 1:
         from mlplab.commands.single_run import train_one
 
-        return train_one(composer.compose_alone((*request.jobs[0], *composer.fixed)))
+        return train_one(request.first)
     folder = _checked_folder(request.first)
     run_all = hydra_task.run if hydra_task.is_needed(request) else SweepRequest.run
     return conclude(run_all(request, folder), folder)

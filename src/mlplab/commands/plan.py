@@ -25,10 +25,10 @@ def plan(arguments: Sequence[str]) -> int:
             f" {listing(flags.hydra)}."
         )
     plugins.load(flags.plugins)
-    from mlplab.config.batch_compose import Composer
+    from mlplab.config.composer import Composer
     from mlplab.sweeps.plan import plan as planning
     from mlplab.sweeps.plan.cost import estimate
-    from mlplab.sweeps.request import SweepRequest
+    from mlplab.sweeps.run_sweep import SweepRequest
 
     request = SweepRequest(Composer(flags.overrides, flags.config_dirs))
     sweep_plan = planning.make_plan(request.settings, request.options)

@@ -10,7 +10,7 @@ from mlplab.cli import version
 from mlplab.commands import flags as flags_module
 from mlplab.commands.single_run import train_one
 from mlplab.config import plugins
-from mlplab.config.batch_compose import Composer
+from mlplab.config.composer import Composer
 
 _HYDRA_ALLOWLIST_VARIABLE = "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE"
 
@@ -34,7 +34,7 @@ def train(arguments: Sequence[str]) -> int:
         return hydra_app.run(flags)
     composer = Composer(flags.overrides, flags.config_dirs)
     several = flags.multirun or composer.search_override()
-    composed = None if several else composer.compose_alone(composer.overrides)
+    composed = None if several else composer.compose_run()
     if composed is None or composed.is_sweep:
         from mlplab.commands import multirun
 

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,7 @@ class Composed:
 
     `run_dir` and `sweep_dir` are the folders of a run or sweep from hydra.run.dir and
     hydra.sweep.dir, relative to the working folder. `sweep` is the node of that name, which is
-    excluded from a run's configuration. `is_sweep` is true if that node, hydra.mode=MULTIRUN or a
-    cross-validation asks for several jobs. A stored configuration becomes `Composed(config)`.
+    excluded from a run's configuration. A stored configuration becomes `Composed(config)`.
     `is_guarded` is true if code was refused in it already, before interpolations were resolved.
     """
 
@@ -47,14 +46,23 @@ class Composed:
     run_dir: str | None = None
     sweep_dir: str | None = None
     sources: Sources = field(default_factory=Sources)
-    is_sweep: bool = False
+    is_multirun: bool = False
     sweep: Sweep = field(default_factory=Sweep)
     is_guarded: bool = False
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether hydra.mode, the node `sweep` or a cross-validation asks for several jobs."""
+        return self.is_multirun or self.sweep.has_several_jobs or all_folds(self.config)
 
     @property
     def overrides(self) -> tuple[str, ...]:
         """The user's overrides."""
         return self.sources.overrides
+
+    def with_overrides(self, overrides: tuple[str, ...]) -> Composed:
+        """Return the configuration with other overrides, of which it was composed."""
+        return replace(self, sources=replace(self.sources, overrides=overrides))
 
 
 def compose(
@@ -209,10 +217,8 @@ def resolve_tree(
     sweep = _sweep(config.pop("sweep", {}), sources)
     run_dir, sweep_dir = (_folder(tree, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     mode = hydra_node.get("mode")
-    is_sweep = (
-        sweep.has_several_jobs or getattr(mode, "name", mode) == "MULTIRUN" or all_folds(config)
-    )
-    return Composed(config, run_dir, sweep_dir, sources, is_sweep, sweep, is_guarded=True)
+    is_multirun = getattr(mode, "name", mode) == "MULTIRUN"
+    return Composed(config, run_dir, sweep_dir, sources, is_multirun, sweep, is_guarded=True)
 
 
 def all_folds(config: Mapping[str, object]) -> bool:

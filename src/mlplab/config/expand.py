@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.batch_compose import Composer, Job
+from mlplab.config.composer import Composer, Job
 from mlplab.config.overrides import parse_overrides
 from mlplab.config.sweep_options import MAX_JOBS, Sweep
 from mlplab.config.yaml_render import defaults

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mlplab.config import security
 from mlplab.config.builder import build
-from mlplab.config.composition import Composed, compose
+from mlplab.config.composer import Composer
+from mlplab.config.composition import Composed
 from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def settings_from_overrides(overrides: Sequence[str] = ()) -> Settings:
     """Return the settings for overrides as after `mlplab train`. Raises ConfigError."""
-    return build(compose(overrides))
+    return build(Composer(overrides).compose_run())
 
 
 def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool = False) -> Settings:

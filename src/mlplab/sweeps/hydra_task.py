@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlplab.config import plugins
+from mlplab.config import plugins, security
 from mlplab.config.builder import build
-from mlplab.config.composition import compose, hydra_search_path, initialized
+from mlplab.config.composition import compose, hydra_search_path, initialized, plain_tree
 from mlplab.config.expand import override_value
-from mlplab.config.guarded_loader import guard
-from mlplab.config.overrides import parse_overrides, to_hydra
+from mlplab.config.overrides import check_hydra_override, parse_overrides, to_hydra
 from mlplab.errors import ConfigError
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan import job_hash
 from mlplab.sweeps.report.results import JobResult, Results
-from mlplab.sweeps.request import SweepRequest
-from mlplab.sweeps.run_sweep import Sweep
+from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note
 from mlplab.validation import KFold
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.utils import JobReturn
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
@@ -63,7 +63,7 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
         *search_path,
     ]
     with initialized(composer.folders[0]) as hydra:
-        guard(hydra.config_loader, search_path)
+        _guard(hydra.config_loader, search_path)
         try:
             hydra.multirun(config_name="config", task_function=task, overrides=[*overrides, *fixed])
         except (KeyboardInterrupt, Exception) as error:
@@ -75,6 +75,42 @@ def run(request: SweepRequest, folder: Path) -> Sweep:
     return task.ended or run_sweep.plan_from_existing(
         request.settings, folder, request.options, composer.overrides
     )
+
+
+def _guard(loader: ConfigLoader, trusted: Sequence[str]) -> None:
+    """Make the loader raise ConfigError for unsafe configurations and overrides, in this process
+    and in those of a launcher.
+
+    A sweep may compose user files that set up logging or environment variables, which Hydra would
+    apply before a job starts. The overrides in `trusted`, which mlplab adds, are not checked.
+    """
+    load = partial(_load, partial(type(loader).load_configuration, loader), tuple(trusted))
+    loader.load_configuration = load  # type: ignore[method-assign]
+
+
+def _load(
+    load: Callable[..., DictConfig],
+    trusted: tuple[str, ...],
+    config_name: str | None,
+    overrides: list[str],
+    *args: Any,
+    **kwargs: Any,
+) -> DictConfig:
+    hydra_overrides = [
+        override
+        for override in parse_overrides(line for line in overrides if line not in trusted)
+        if override.is_hydra_override()
+    ]
+    for override in hydra_overrides:
+        check_hydra_override(override.key_or_group, override.input_line or "")
+    tree = load(config_name, overrides, *args, **kwargs)
+    plain = plain_tree(tree)
+    node = plain.pop("hydra")
+    security.check_hydra(node)
+    keys = [override.key_or_group for override in hydra_overrides]
+    security.refuse_unsafe_launcher_values(node, keys)
+    security.refuse_code(plain)
+    return tree
 
 
 class Task:

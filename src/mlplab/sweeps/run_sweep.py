@@ -7,8 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlplab.config.builder import build
+from mlplab.config.composer import Composer
+from mlplab.config.expand import expand
 from mlplab.errors import ConfigError, FolderError, IncompatibleSettingsError
+from mlplab.extras import require
 from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -20,11 +25,15 @@ from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
 from mlplab.sweeps.report import cross_validation
+from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import note
 from mlplab.training import Callback, DataCache
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -216,3 +225,49 @@ def resume(folder: Path, quiet: bool = False) -> Sweep:
     if not plan.jobs:
         raise ConfigError(f"The plan of {folder} has no jobs.")
     return train(plan, folder, quiet)
+
+
+class SweepRequest:
+    """The jobs of a command line. Raises ConfigError if anything is wrong with any of them."""
+
+    def __init__(self, composer: Composer, plugin_files: Sequence[str] = ()) -> None:
+        self.composer, self.plugin_files = composer, tuple(plugin_files)
+        self.jobs = expand(composer)
+        composed = [composer.compose(job) for job in self.jobs]
+        self.settings: list[Settings] = [build(one) for one in composed]
+        first = self.jobs[0]
+        self.first = composer.compose_with_folders(first, (*first, *composer.fixed))
+        self.options = Options.of(self.first.sweep)
+
+    def write_plan(self, folder: Path) -> Plan:
+        """Write the jobs to the folder's plan.yaml and return the plan."""
+        return write_sweep_plan(
+            folder, self.settings, self.options, self.composer.overrides, self.plugin_files
+        )
+
+    def run(self, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Sweep:
+        """Train all jobs in a folder, which may already hold some of them."""
+        check_callbacks(self.options, callbacks)
+        return train(self.write_plan(folder), folder, quiet, callbacks)
+
+
+def to_frame(
+    overrides: Sequence[str],
+    folder: Path | None,
+    quiet: bool,
+    callbacks: Sequence[Callback] = (),
+) -> DataFrame:
+    """Train the sweep of these overrides and return its results as a table.
+
+    Raises KeyboardInterrupt if the sweep was interrupted.
+    """
+    # before hours of training
+    require("mlplab.sweep, which returns a DataFrame,", "sweep", "pandas")
+    request = SweepRequest(Composer(overrides))
+    folder = folder or Path(str(request.first.sweep_dir))
+    sweep = request.run(folder, quiet, callbacks)
+    if sweep.status == "interrupted":
+        raise KeyboardInterrupt
+    table = reporting.to_frame(sweep.results)
+    table.attrs["folder"] = str(folder)
+    return table

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplab.config.batch_compose import Composer
 from mlplab.config.builder import build
+from mlplab.config.composer import Composer
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
 from mlplab.settings import Settings
@@ -46,7 +46,7 @@ class Search:
             for override in composer.job_overrides
             if not override.is_sweep_override()
         )
-        self.first = composer.compose_alone((*self.base, *composer.fixed))
+        self.first = composer.compose_with_folders(self.base, (*self.base, *composer.fixed))
         self.sweep = self.first.sweep
         require_optuna(self.sweep.sampler)
         engines.need(self.sweep.engine)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlplab.config.batch_compose import Composer
+from mlplab.config.composer import Composer
 from mlplab.io.files import parse_yaml, write_yaml
 from mlplab.io.links import make_folder
 from mlplab.io.reading import reading

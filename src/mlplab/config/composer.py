@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,27 @@ from mlplab.config.overrides import (
 )
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
+from mlplab.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 Job = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The composition of group choices: its values, which may be incomplete, and Hydra's tree with
+    its interpolations as text.
+    """
+
+    composed: Composed
+    tree: dict[str, Any]
+
+    @property
+    def folders_are_fixed(self) -> bool:
+        """Whether neither the folders nor the node `sweep` refer to values of a job."""
+        folders = self.tree["hydra"]["run"], self.tree["hydra"]["sweep"]["dir"], self.tree["sweep"]
+        return "${" not in repr(folders).replace("${name}", "").replace("${mlplab.stamp:}", "")
 
 
 class Composer:
@@ -49,10 +66,15 @@ class Composer:
         plugins.load_installed()
         lines, self.dirs = split_search_path(overrides, config_dirs)
         self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
+        self.search_path = tuple(line for line in overrides if line not in lines)
         self._checked: dict[str, Override] = {}
-        self._bases: dict[Job, tuple[Composed, dict[str, Any]]] = {}
+        self._bases: dict[Job, _Base] = {}
         self.parsed = self.parse(lines)
-        check_overrides(self.parsed, self.folders, multirun=True)
+        for override in self.parsed:
+            if override.is_sweep_override():
+                check_overrides([override], self.folders, multirun=True)
+            else:
+                self._check(override.input_line or "")
         self.fixed = tuple(o.input_line or "" for o in self.parsed if _applies_to_sweep(o))
         self.job_overrides = [o for o in self.parsed if not _applies_to_sweep(o)]
 
@@ -85,7 +107,9 @@ class Composer:
         requested = self.search_override()
         single = [o for o in self.job_overrides if not o.is_sweep_override()]
         if requested is None and any(o.key_or_group == "experiment" for o in single):
-            return self.base(o.input_line or "" for o in single).sweep.trials is not None
+            base = self.base(o.input_line or "" for o in single)
+            sweeper = base.sources.choices.get("hydra/sweeper")
+            return base.sweep.trials is not None or sweeper == "mlplab_search"
         return bool(requested)
 
     def base(self, job: Iterable[str]) -> Composed:
@@ -93,30 +117,47 @@ class Composer:
 
         Required keys may still have the value ???.
         """
-        return self._base(self.choices(job))[0]
+        return self._base(self.choices(job)).composed
 
     def compose(self, job: Job) -> Composed:
         """Return the configuration of a job. Raises ConfigError."""
         checked = [self._check(line) for line in job]
         if any(map(_applies_to_sweep, checked)):
-            return self.compose_alone(job)
+            return self._compose_alone(job, job)
         choices = self.choices(job)
-        base, base_tree = self._base(choices)
-        tree = copy.copy(base_tree)
+        base = self._base(choices)
+        tree = copy.copy(base.tree)
         values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
         if not all(_set(tree, override) for override in values):
-            return self.compose_alone(job)
+            return self._compose_alone((*job, *self.fixed), job)
         if is_resolved(tree):
-            config = {key: tree[key] for key in base.config}
-            sources = replace(base.sources, overrides=job)
-            return replace(base, config=config, sources=sources)
+            config = {key: tree[key] for key in base.composed.config}
+            return replace(base.composed, config=config).with_overrides(job)
         from omegaconf import OmegaConf
 
         return resolve_tree(OmegaConf.create(tree), job, self.folders)
 
-    def compose_alone(self, job: Job) -> Composed:
-        """Return the configuration that Hydra composes of all overrides. Raises ConfigError."""
-        tree = compose_tree([self._check(line) for line in job], self.folders)
+    def compose_run(self) -> Composed:
+        """Return the configuration of a single run. Raises ConfigError, also for several values."""
+        job = tuple(override.input_line or "" for override in self.job_overrides)
+        composed = self.compose_with_folders(job, self.overrides)
+        return composed.with_overrides((*composed.overrides, *self.search_path))
+
+    def compose_with_folders(self, job: Job, lines: Job) -> Composed:
+        """Return the configuration of `lines`: the overrides of a job and those of the sweep, whose
+        folders may refer to values of the job. Raises ConfigError.
+        """
+        try:
+            composed = self.compose(job)
+            if self._base(self.choices(job)).folders_are_fixed:
+                return composed.with_overrides(lines)
+        except ConfigError:
+            pass  # the composition of all overrides explains it
+        return self._compose_alone(lines, lines)
+
+    def _compose_alone(self, lines: Job, job: Job) -> Composed:
+        """Return the configuration that Hydra composes of all these overrides."""
+        tree = compose_tree([self._check(line) for line in lines], self.folders)
         return resolve_tree(tree, job, self.folders)
 
     def _check(self, line: str) -> Override:
@@ -125,16 +166,13 @@ class Composer:
             check_overrides(parsed, self.folders, multirun=False)
         return self._checked[line]
 
-    def _base(self, choices: Job) -> tuple[Composed, dict[str, Any]]:
-        """Return the composition of group choices, whose values may be incomplete, and Hydra's tree
-        with its interpolations as text.
-        """
+    def _base(self, choices: Job) -> _Base:
         if choices not in self._bases:
             lines = (*choices, *self.fixed)
             tree = compose_tree([self._check(line) for line in lines], self.folders)
             # a required key, such as the path of a file, may be among the other overrides
             composed = resolve_tree(tree, lines, self.folders, complete=False)
-            self._bases[choices] = composed, plain_tree(tree)
+            self._bases[choices] = _Base(composed, plain_tree(tree))
         return self._bases[choices]
 
 
