@@ -224,14 +224,13 @@ class Pipeline(nn.Module):
 
 def all_categories(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """Return the categories of each column that any of the runs saw in training, sorted."""
-    categories: dict[str, dict[str, None]] = {}
+    categories: dict[str, set[str]] = {}
     for run in runs:
         for column in (
             run.preprocessing.encoder.columns if run.preprocessing.encoder is not None else ()
         ):
             if column.kind == CATEGORY:
-                names = dict.fromkeys(column.categories)
-                categories.setdefault(column.name, {}).update(names)
+                categories.setdefault(column.name, set()).update(column.categories)
     return {name: tuple(sorted(names)) for name, names in categories.items()}
 
 

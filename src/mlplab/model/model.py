@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from mlplab.network.mlp import MLP, Buffers
 from mlplab.settings import Settings
 from mlplab.training.threads import limit_threads
 
-MAX_ELEMENTS = 1 << 15
+MAX_ELEMENTS = 1 << 16
 """Numbers of a layer computed at once, unless one block of rows has more: they stay in the cache of
 a core, and bound the memory.
 """
@@ -115,8 +114,8 @@ class Model:
         outputs_KNC = self._outputs(scaled_NF).numpy()
         scores_KNC: np.ndarray = np.asarray(self.preprocessing.in_target_units(outputs_KNC))
         if not allow_nan:
-            for scores_NC, name in zip_longest(scores_KNC, self.names, fillvalue=""):
-                check_finite_outputs(scores_NC, source, first, name)
+            for k, scores_NC in enumerate(scores_KNC):
+                check_finite_outputs(scores_NC, source, first, self.names[k] if self.names else "")
         return scores_KNC
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ import numpy as np
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
 from mlplab.io.files import write_bytes_atomic, write_json
-from mlplab.runs.evaluate import Rows, baselines, compute_metrics
+from mlplab.runs.evaluate import Rows, baselines, compute_metrics, metric_labels
 from mlplab.runs.run import load
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.report.results import Results
@@ -43,7 +43,7 @@ class CrossValidation:
 
     def lines(self) -> list[str]:
         """Return the lines of the printed table."""
-        labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(self.classes)}
+        labels = metric_labels(self.classes)
         header = [f"{self.folds} folds", "mean", "± 95 %", "std", "lowest", "highest"]
         numbers = {
             name: [stats.mean, stats.half_width, stats.std, stats.low, stats.high]
