@@ -61,13 +61,13 @@ def evaluate(arguments: Sequence[str]) -> int:
 def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str) -> None:
     """Measure a run, print the table, and store it in the run's folder. Raises NotFiniteError."""
     from mlplab.io.files import write_json
-    from mlplab.runs.evaluate import baselines, bootstrap_intervals
+    from mlplab.runs.evaluate import baselines, bootstrap_intervals, metric_labels
     from mlplab.terminal.table import aligned
 
     scores = run.scores(rows.x_NF, rows.source, first=1)
     metrics = bootstrap_intervals(scores, rows.y, rows.task, seed=0)
     baseline_metrics = baselines(prepared, rows)
-    names = _shown_names(run)
+    names = metric_labels(run.preprocessing.class_names)
     rows_of_metrics = [
         [
             names.get(name, name),
@@ -112,12 +112,6 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
             print_evaluation(run, prepared, *_split_rows(run, prepared, "test"))
         except NotFiniteError as error:  # the training itself succeeded
             note(f"no evaluation: {error}")
-
-
-def _shown_names(run: Run) -> dict[str, str]:
-    return {
-        f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(run.preprocessing.class_names)
-    }
 
 
 def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:

@@ -10,10 +10,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
-
-import yaml
 
 from mlplab.io.links import refuse_links
 
@@ -91,22 +90,6 @@ def _finite(value: object) -> object:
     return value
 
 
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """PyYAML's safe dumper that also quotes strings that OmegaConf would read as numbers.
-
-    A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
-    1e-3 unquoted; OmegaConf reads that as 0.001.
-    """
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-_Dumper.add_implicit_resolver(
-    "!number", re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?$"), list("-+.0123456789")
-)
-
-
 def write_yaml(path: Path, value: object, *, durable: bool = False) -> None:
     """Write dicts, lists, strings and numbers as YAML atomically, keys in their order.
 
@@ -117,9 +100,11 @@ def write_yaml(path: Path, value: object, *, durable: bool = False) -> None:
 
 def yaml_text(value: object) -> str:
     """Return the text that `write_yaml` writes."""
+    import yaml
+
     return yaml.dump(
         value,
-        Dumper=_Dumper,
+        Dumper=_dumper(),
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,
@@ -143,11 +128,31 @@ def yaml_line(value: Any, text: Callable[[str], str] = json.dumps) -> str:
 
 def parse_yaml(text: str) -> Any:
     """Parse YAML into plain values with PyYAML's safe loader (the C version if available)."""
+    import yaml
+
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+@cache
+def _dumper() -> Any:
+    """PyYAML's safe dumper that also quotes strings that OmegaConf would read as numbers.
+
+    A float in YAML 1.1 needs a decimal point and a signed exponent, so PyYAML leaves the string
+    1e-3 unquoted; OmegaConf reads that as 0.001.
+    """
+    import yaml
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    number = re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?$")
+    Dumper.add_implicit_resolver("!number", number, list("-+.0123456789"))
+    return Dumper
 
 
 class Closing:

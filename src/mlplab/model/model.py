@@ -23,7 +23,7 @@ from mlplab.network.mlp import MLP, Buffers
 from mlplab.settings import Settings
 from mlplab.training.threads import limit_threads
 
-MAX_ELEMENTS = 1 << 15
+MAX_ELEMENTS = 1 << 16
 """Numbers of a layer computed at once, unless one block of rows has more: they stay in the cache of
 a core, and bound the memory.
 """

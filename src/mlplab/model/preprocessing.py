@@ -45,11 +45,10 @@ class Preprocessing:
         )
 
     @property
-    def column_names(self) -> tuple[str, ...]:
-        """The columns that a data frame must have."""
-        if self.encoder is None:
-            return self.feature_names
-        return tuple(column.name for column in self.encoder.columns)
+    def problem(self) -> tuple[object, ...]:
+        """What is learned: the task, the classes, the targets and the columns of the features."""
+        columns = [column.name for column in self.encoder.columns] if self.encoder else None
+        return self.task, self.class_names, self.target_names, columns or list(self.feature_names)
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
         """Return scaled features, float64 [N, F], of a data frame with the columns of the training,

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab.data.preparation.examples import Prepared
-from mlplab.losses import Loss
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
@@ -60,16 +59,12 @@ class Study:
         return Preprocessing.of(self.prepared)
 
     @property
-    def loss(self) -> Loss:
-        return self.settings.loss
-
-    @property
     def classifies(self) -> bool:
         return self.prepared.task.classifies
 
     @cached_property
     def network(self) -> MLP:
-        return build_structure(self.settings, self.preprocessing, self.loss)
+        return build_structure(self.settings, self.preprocessing, self.settings.loss)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

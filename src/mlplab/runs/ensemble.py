@@ -54,7 +54,7 @@ class Predictor:
             raise DataError(f"{folder} has no finished job: there is nothing to predict with.")
         runs = [load(path) for path in _best_folders(done, best)]
         for run in runs[1:]:
-            if _task(run) != _task(runs[0]):
+            if run.preprocessing.problem != runs[0].preprocessing.problem:
                 raise DataError(
                     f"The jobs of {folder} learned different tasks ({run.folder} and"
                     f" {runs[0].folder}): their predictions cannot be averaged."
@@ -97,12 +97,6 @@ class Predictor:
                     for t, name in enumerate(preprocessing.target_names)
                 }
         return pd.DataFrame(columns, index=frame.index)
-
-
-def _task(run: Run) -> tuple[object, ...]:
-    """What a run learned: its task, classes, targets and columns."""
-    learned = run.preprocessing
-    return learned.task, learned.class_names, learned.target_names, learned.column_names
 
 
 def _best_folders(folders: Sequence[Path], number: int | None) -> Sequence[Path]:

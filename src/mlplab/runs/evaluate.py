@@ -5,7 +5,7 @@ Shapes: N rows, C classes, T targets, R resamples, F features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ MAX_RESAMPLES = 1000
 MIN_RESAMPLES = 100
 MAX_RESAMPLED_SCORES = 200_000_000
 CONFIDENCE_LEVEL = 0.95
+
+
+def metric_labels(class_names: Sequence[str]) -> dict[str, str]:
+    """Return how the metrics of single classes are shown: f1_class_0 -> f1 of <class>."""
+    return {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(class_names)}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
 from mlplab.io.files import write_bytes_atomic, write_json
-from mlplab.runs.evaluate import Rows, baselines, compute_metrics
+from mlplab.runs.evaluate import Rows, baselines, compute_metrics, metric_labels
 from mlplab.runs.run import load
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.report.results import Results
@@ -81,7 +81,7 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
             "classes": prepared.class_names,
         },
     )
-    labels = {f"f1_class_{c}": f"f1 of {name}" for c, name in enumerate(prepared.class_names)}
+    labels = metric_labels(prepared.class_names)
     return _lines(f"{len(fold_metrics)} folds", statistics, baseline_means, labels)
 
 
