@@ -126,7 +126,7 @@ def test_an_ensemble_of_the_same_run(run, rows, expected):
 def test_an_estimator(run, rows, expected):
     learned = run.preprocessing
     unscaled = replace(learned, feature_scaler=identity(len(learned.feature_names)))
-    fitted = Fitted(run.settings, replace(run.model, preprocessing=unscaled), [0], [1], {})
+    fitted = Fitted(run.settings, replace(run.model, preprocessing=unscaled), [0], [1], {}, {})
     assert np.array_equal(fitted.predict(learned.features(rows)), expected)
 
 
