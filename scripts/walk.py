@@ -163,7 +163,10 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--here"]:
         walk(sys.argv[2])
     else:
-        for walk_name in sys.argv[1:] or WALKS:
+        names = sys.argv[1:] or list(WALKS)
+        if not set(names) <= set(WALKS):
+            raise SystemExit(f"usage: scripts/walk.py [{'] ['.join(WALKS)}]")
+        for walk_name in names:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, str(Path(__file__).resolve()), "--here", walk_name]
                 subprocess.run(command, cwd=folder, check=True)
