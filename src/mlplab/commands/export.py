@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, check_output, kind, load_plugins, parse
+from mlplab.commands.folder_arguments import (
+    OUTPUT_OPTIONS,
+    Options,
+    check_output,
+    kind,
+    load_plugins,
+    parse,
+)
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -21,15 +28,7 @@ _OPTIONS: Options = {
         "type": Path,
         "help": "the file (default: model.onnx or model.pt2 in the folder)",
     },
-    "--best": {
-        "metavar": "N",
-        "type": int,
-        "help": "for a sweep: only the N best jobs by validation loss",
-    },
-    "--force": {
-        "action": "store_true",
-        "help": "replace OUT",
-    },
+    **OUTPUT_OPTIONS,
 }
 
 

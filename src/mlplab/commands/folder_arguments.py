@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 Options = Mapping[str, Mapping[str, Any]]
 """The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
@@ -25,6 +22,16 @@ _FOLDER_OPTIONS: Options = {
         "help": "Python file with plugins that the run or sweep used; may be repeated",
     },
 }
+
+OUTPUT_OPTIONS: Options = {
+    "--best": {
+        "metavar": "N",
+        "type": int,
+        "help": "for a sweep: only the N best jobs by validation loss",
+    },
+    "--force": {"action": "store_true", "help": "replace OUT"},
+}
+"""Of commands that write a file OUT from a run or a sweep; see `check_output`."""
 
 
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:

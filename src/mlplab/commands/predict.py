@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlplab.commands.folder_arguments import Options, check_output, kind, load_plugins, parse
+from mlplab.commands.folder_arguments import (
+    OUTPUT_OPTIONS,
+    Options,
+    check_output,
+    kind,
+    load_plugins,
+    parse,
+)
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
@@ -38,15 +45,7 @@ _OPTIONS: Options = {
             " it)"
         ),
     },
-    "--best": {
-        "metavar": "N",
-        "type": int,
-        "help": "for a sweep: only the N best jobs by validation loss",
-    },
-    "--force": {
-        "action": "store_true",
-        "help": "replace OUT",
-    },
+    **OUTPUT_OPTIONS,
 }
 
 
