@@ -123,13 +123,13 @@ class Composer:
         """Return the configuration of a job. Raises ConfigError."""
         checked = [self._check(line) for line in job]
         if any(map(_applies_to_sweep, checked)):
-            return self._compose_alone(job, job)
+            return self._compose_with_hydra(job, job)
         choices = self.choices(job)
         base = self._base(choices)
         tree = copy.copy(base.tree)
         values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
         if not all(_set(tree, override) for override in values):
-            return self._compose_alone((*job, *self.fixed), job)
+            return self._compose_with_hydra((*job, *self.fixed), job)
         if is_resolved(tree):
             config = {key: tree[key] for key in base.composed.config}
             return replace(base.composed, config=config).with_overrides(job)
@@ -153,9 +153,9 @@ class Composer:
                 return composed.with_overrides(lines)
         except ConfigError:
             pass  # the composition of all overrides explains it
-        return self._compose_alone(lines, lines)
+        return self._compose_with_hydra(lines, lines)
 
-    def _compose_alone(self, lines: Job, job: Job) -> Composed:
+    def _compose_with_hydra(self, lines: Job, job: Job) -> Composed:
         """Return the configuration that Hydra composes of all these overrides."""
         tree = compose_tree([self._check(line) for line in lines], self.folders)
         return resolve_tree(tree, job, self.folders)
