@@ -351,12 +351,11 @@ def _write_events(folder: Path, outcome: Outcome) -> None:
     """Write the history of a member, and what callbacks logged since its first evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     history = outcome.history
-    columns = dict(zip(history.names, history.values.T, strict=True))
     scalars = {
         name: [row for row in rows if row[0] >= history.step[0]]
         for name, rows in outcome.logged.scalars.items()
     }
-    write_history(folder, history.step.tolist(), columns, history.time.tolist(), scalars)
+    write_history(folder, history.step.tolist(), history.columns, history.time.tolist(), scalars)
 
 
 def _model(

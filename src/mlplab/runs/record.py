@@ -200,8 +200,7 @@ def write_member(
     if level >= 2:
         with EventWriter(folder) as events:
             write_event_header(events, settings, hparams)
-            series = dict(zip(history.names, history.values.T, strict=True))
-            events.history(history.step.tolist(), series, history.time.tolist())
+            events.history(history.step.tolist(), history.columns, history.time.tolist())
             events.rows(outcome.logged.scalars)
             if draw is not None:
                 draw(events)

@@ -149,14 +149,17 @@ class History:
     def __len__(self) -> int:
         return len(self.epoch)
 
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The measurements by name, each [E]."""
+        return dict(zip(self.names, self.values.T, strict=True))
+
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per evaluation. Needs the extra `sweep`."""
         require("A history as a DataFrame", "sweep", "pandas")
         import pandas as pd
 
-        return pd.DataFrame(
-            {"epoch": self.epoch, "step": self.step, **{name: self[name] for name in self.names}}
-        )
+        return pd.DataFrame({"epoch": self.epoch, "step": self.step, **self.columns})
 
 
 class HistoryBuffer:
