@@ -10,6 +10,7 @@ from mlplab.config.builder import build
 from mlplab.config.composer import Composer
 from mlplab.config.sweep_options import Sweep as SweepOptions
 from mlplab.errors import ConfigError
+from mlplab.metrics import CHEAP
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.plan.plan import Options
@@ -22,7 +23,7 @@ from mlplab.training_options import Training
 
 TRIALS = 64
 
-EPOCH_METRICS = ("loss", "accuracy", "mae", "rmse", "r2")
+EPOCH_METRICS = ("loss", *CHEAP["classification"], *CHEAP["regression"])
 """Metrics that are measured after each epoch."""
 
 FACTS = ("num_parameters", "steps", "epochs", "seconds")
