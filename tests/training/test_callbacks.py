@@ -53,6 +53,20 @@ def test_the_documented_callback_follows_a_run(documented, tmp_path):
     assert "gap/accuracy" not in (run.folder / "metrics.csv").read_text()
 
 
+def test_the_documented_callback_follows_a_fit(documented, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2))
+    overrides = ["tracking=scalars", "training.epochs=40", "optimizer.lr=0.05"]
+    callback = documented["StopWhenGood"]()
+    run = mlplab.fit(X, X[:, 0] > 0, overrides, folder=tmp_path / "run", callbacks=[callback])
+    assert run.summary["reason"].startswith("val/accuracy reached")
+    assert run.history["epoch"][-1] < 40
+    gap = run.history["train/accuracy"] - run.history["val/accuracy"]
+    logged = scalars(run.folder, "gap/accuracy")
+    assert list(logged) == run.history.step.tolist()
+    np.testing.assert_allclose(list(logged.values()), gap, atol=1e-6)
+
+
 def test_the_documented_callback_follows_a_sweep(documented, tmp_path):
     overrides = [*QUICK[:-1], "seed=1,2", "model.hidden=4,6"]
     callback = documented["StopWhenGood"]()
