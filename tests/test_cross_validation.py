@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from composing import composed_once  # noqa: F401
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 import mlplab

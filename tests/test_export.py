@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from composing import composed_once  # noqa: F401
 from harness import size
 from tiers import subset_by_default
 

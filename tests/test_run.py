@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 import torch
 from cli_process import run as cli_run
-from composing import composed_once  # noqa: F401
 from drawing import draw_only
 from harness import FULL
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from cli_process import run
-from composing import composed_once  # noqa: F401
 
 from mlplab.cli import main
 

@@ -103,22 +103,15 @@ def test_every_optimizer(name, flags, dtype, device_under_test):
     assert_same_training(device_under_test, members)
 
 
-def torch_optimizers():
-    """The classes of torch.optim that the adapter accepts."""
-    for class_name in available():
-        try:
-            yield OPTIMIZERS["torch"](class_name=class_name, lr=MAX_LR)
-        except FieldError:  # such as SparseAdam, whose gradients are not dense
-            continue
-
-
-@pytest.mark.parametrize(
-    "optimizer", [*torch_optimizers()], ids=lambda optimizer: optimizer.class_name
-)
-def test_every_optimizer_of_torch(optimizer, device_under_test):
+@pytest.mark.parametrize("class_name", available())
+def test_every_optimizer_of_torch(class_name, device_under_test):
     """Few steps and a wide tolerance: L-BFGS divides by differences of gradients, which amplifies
     rounding, and each step has 20 iterations.
     """
+    try:
+        optimizer = OPTIMIZERS["torch"](class_name=class_name, lr=MAX_LR)
+    except FieldError as error:  # such as SparseAdam, whose gradients are not dense
+        pytest.skip(str(error))
     settings = make_settings(optimizer=optimizer, training="batch", epochs=4)
     assert_same_training(device_under_test, [settings], tolerance=1e-7)
 

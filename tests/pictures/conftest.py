@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from composing import composed_once  # noqa: F401
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from building import make_session
-from composing import composed_once  # noqa: F401
 from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st

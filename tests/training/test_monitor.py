@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from composing import composed_once  # noqa: F401
 
 import mlplab
 from mlplab import metrics

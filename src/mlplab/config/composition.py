@@ -6,6 +6,7 @@ torch nor scikit-learn.
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import time
@@ -118,7 +119,39 @@ def split_search_path(
 
 
 def hydra_compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
-    """Return the tree that Hydra composes, including the node `hydra`."""
+    """Return the tree that Hydra composes, including the node `hydra`.
+
+    Compositions are cached: one takes longer than training a small network, and programs that train
+    many of them repeat the same choices.
+    """
+    from omegaconf import OmegaConf, read_write
+
+    components = tuple(
+        (group, *item)
+        for group in plugins.OPEN_GROUPS
+        for item in plugins.registered(group).items()
+    )
+    files = tuple(
+        (path, stat.st_mtime_ns, stat.st_size)
+        for folder in folders[1:]
+        for path in sorted(folder.rglob("*.yaml"))
+        for stat in [path.stat()]
+    )
+    tree = copy.deepcopy(_composed(tuple(overrides), tuple(folders), components, files))
+    OmegaConf.clear_cache(tree)  # a new name for the folder of each run
+    with read_write(tree.hydra):
+        tree.hydra.runtime.cwd = os.getcwd()
+    return tree
+
+
+@lru_cache(maxsize=256)
+def _composed(
+    overrides: tuple[str, ...],
+    folders: tuple[Path, ...],
+    components: tuple[object, ...],
+    files: tuple[object, ...],
+) -> DictConfig:
+    """Return the composition; the components of plugins and the user's files are keys only."""
     from hydra import compose as compose_config
 
     with initialized(folders[0]):
