@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawing import draw_only, use_few_dots
+from drawing import draw_only
 from scipy.sparse import csr_array
 
 import mlplab
@@ -180,7 +180,7 @@ def test_a_categorical_column_is_a_category_whatever_it_contains():
 
 @pytest.mark.slow
 def test_commands_work_on_the_folder_wherever_it_is(monkeypatch, capsys):
-    use_few_dots(monkeypatch)
+    draw_only(monkeypatch, "curves", "hidden")
     frame = mixed_frame()
     run = mlplab.fit(frame, "y", [*QUICK, "tracking=full"], folder="first")
     frame.to_csv("new.csv", index=False)

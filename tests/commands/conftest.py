@@ -1,2 +1,1 @@
 """These tests do not test composition, so configurations are composed once."""
-

@@ -1,2 +1,1 @@
 """Compose configurations only once: these tests are not about composition."""
-

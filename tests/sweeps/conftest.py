@@ -1,2 +1,1 @@
 """Compose each configuration only once: composition is not what these tests check."""
-

@@ -1,2 +1,1 @@
 """Composition is not what these tests are about."""
-
