@@ -180,7 +180,7 @@ def test_a_categorical_column_is_a_category_whatever_it_contains():
 
 @pytest.mark.slow
 def test_commands_work_on_the_folder_wherever_it_is(monkeypatch, capsys):
-    draw_only(monkeypatch, "curves", "hidden")
+    draw_only(monkeypatch, "curves", "decision")
     frame = mixed_frame()
     run = mlplab.fit(frame, "y", [*QUICK, "tracking=full"], folder="first")
     frame.to_csv("new.csv", index=False)

@@ -534,21 +534,21 @@ def test_only_the_train_split_determines_what_is_learned(missing):
 def test_integer_weights_equal_repeated_rows():
     """In full batches, an integer weight is the same as repeating the row."""
     frame = (
-        people(60)
+        people(40)
         .drop(columns="start")
         .assign(
-            split=lambda f: np.where(f.index < 40, "train", "val"), weight=lambda f: 1 + f.index % 3
+            weight=lambda f: 1 + f.index % 3,
+            age=lambda f: f["age"] / 100,  # unscaled ages would saturate the units
         )
     )
     frame.to_csv("weighted.csv", index=False)
-    repeated = frame.loc[
-        frame.index.repeat(np.where(frame["split"] == "train", frame["weight"], 1))
-    ].assign(weight=1)
+    repeated = frame.loc[frame.index.repeat(frame["weight"])].assign(weight=1)
     repeated.to_csv("repeated.csv", index=False)
     overrides = [
         "dataset=file",
         "dataset.target=churn",
-        "dataset.split_column=split",
+        "dataset.val=0",
+        "dataset.test=0",
         "dataset.scaling=none",
         "dataset.ignore=[income]",
         "training=batch",
@@ -562,6 +562,7 @@ def test_integer_weights_equal_repeated_rows():
     two = mlplab.run(
         [*overrides, "dataset.path=repeated.csv", "dataset.weight_column=weight"], "two"
     )
+    assert one.summary["best_epoch"] > 0  # not the initial weights
     for a, b in zip(one.module().parameters(), two.module().parameters(), strict=True):
         np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-9, atol=1e-12)
 
@@ -570,10 +571,17 @@ def test_unknown_categories_and_missing_cells_at_prediction(csv):
     frame = people(150)
     frame.loc[::10, "age"] = np.nan
     frame.to_csv("people.csv", index=False)
-    encoder: Encoder = prepare(file(missing="impute"), 0, True).encoder
+    prepared = prepare(file(missing="impute"), 0, True)
+    encoder: Encoder = prepared.encoder
     new = people(3).assign(city=["Quito", None, "Oslo"], age=[np.nan, 30, 40])
     encoded = pd.DataFrame(encoder.apply(new), columns=encoder.feature_names)
-    assert encoded["city=(other)"].tolist() == [1.0, 1.0, 0.0]  # no city was missing in training
+    cities = [i for i, name in enumerate(encoder.feature_names) if name.startswith("city=")]
+    # no city was missing in training, so both become the mean of the train rows
+    mean = prepared.train.x[:, cities].mean(0)
+    np.testing.assert_allclose(encoded.iloc[:2, cities], [mean, mean], rtol=1e-6)
+    assert encoded.iloc[2, cities].tolist() == [
+        name == "city=Oslo" for name in encoded.columns[cities]
+    ]
     assert encoded["age missing"].tolist() == [1.0, 0.0, 0.0]
     assert encoded["age"].iloc[0] == pytest.approx(np.nanmedian(people(150)["age"]), abs=8)
     strict = prepare(file(path=str(_complete())), 0, True).encoder

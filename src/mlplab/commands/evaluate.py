@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_run
+from mlplab.commands.folder_arguments import (
+    FORMAT_OPTIONS,
+    Options,
+    later_format,
+    load_plugins,
+    parse,
+    require_run,
+)
 from mlplab.errors import DataError, NotFiniteError
 from mlplab.io.reading import read_json
 
@@ -15,6 +22,7 @@ MAX_TRAIN_CELLS = 2_000_000
 
 if TYPE_CHECKING:
     from mlplab.data.preparation.examples import Prepared
+    from mlplab.data.tabular.sniffing import Format
     from mlplab.runs.evaluate import Rows
     from mlplab.runs.run import Run
     from mlplab.training import DataCache
@@ -33,6 +41,7 @@ _OPTIONS: Options = {
         "default": "test",
         "help": "the split of the run's data to measure (default: test)",
     },
+    **FORMAT_OPTIONS,
 }
 
 
@@ -51,7 +60,9 @@ def evaluate(arguments: Sequence[str]) -> int:
     run = load(args.folder)
     prepared = prepare_members([run.settings])[0].prepared
     rows, description = (
-        _split_rows(run, prepared, args.split) if args.file is None else _file_rows(run, args.file)
+        _split_rows(run, prepared, args.split)
+        if args.file is None
+        else _file_rows(run, args.file, later_format(args, run))
     )
     print_evaluation(run, prepared, rows, description)
     print(args.folder)
@@ -136,7 +147,7 @@ def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:
     return rows, f"{len(rows.y)} rows of the {split} split"
 
 
-def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
+def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
     """Return the rows of a file, checked like those of the training, and their description.
 
     Raises DataError.
@@ -144,13 +155,16 @@ def _file_rows(run: Run, path: Path) -> tuple[Rows, str]:
     import numpy as np
 
     from mlplab.data.tabular import roles
-    from mlplab.data.tabular.columns import refuse_cells, require_column
-    from mlplab.data.tabular.encoder import category_text
-    from mlplab.data.tabular.readers import read
+    from mlplab.data.tabular.cell_errors import refuse_cells
+    from mlplab.data.tabular.cells import category_text
+    from mlplab.data.tabular.columns import require_column
+    from mlplab.data.tabular.streaming import read_later
     from mlplab.runs.evaluate import Rows
 
     preprocessing = run.preprocessing
-    frame = read(path).frame
+    targets = preprocessing.target_names
+    classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
+    frame = read_later(path, form, preprocessing.encoder, classes, values)
     for name in preprocessing.target_names:
         require_column(name, list(frame.columns), str(path), "target")
     x_NF = preprocessing.features(frame, str(path))

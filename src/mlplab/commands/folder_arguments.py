@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlplab.data.tabular.sniffing import Format
+    from mlplab.runs.run import Run
 
 Options = Mapping[str, Mapping[str, Any]]
 """The names of an argument, separated by blanks -> the arguments of `add_argument` for it."""
@@ -32,6 +36,21 @@ OUTPUT_OPTIONS: Options = {
     "--force": {"action": "store_true", "help": "replace OUT"},
 }
 """Of commands that write a file OUT from a run or a sweep; see `check_output`."""
+
+
+FORMAT_OPTIONS: Options = {
+    "--delimiter": {"metavar": "CHARACTER", "help": "between the cells of a text file"},
+    "--encoding": {"metavar": "NAME", "help": "of a text file, such as utf-8 or cp949"},
+    "--decimal": {"choices": (".", ","), "help": "the decimal sign of a text file"},
+    "--header": {
+        "choices": ("yes", "no"),
+        "help": (
+            "whether the first line of a text file names the columns (default of all four: as the"
+            " options of the training say, or detected)"
+        ),
+    },
+}
+"""How a text file is written."""
 
 
 def add_options(parser: argparse.ArgumentParser, options: Options) -> None:
@@ -117,3 +136,16 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
             f"The sweep in {folder} was started with plugins. Name their files again:"
             f" {' '.join(f'--plugin {path}' for path in missing)}."
         )
+
+
+def later_format(args: argparse.Namespace, run: Run) -> Format:
+    """Return how a file of the command line is written, by FORMAT_OPTIONS and the run."""
+    from mlplab.data.tabular import dataset
+    from mlplab.data.tabular.sniffing import Format
+
+    header = None if args.header is None else args.header == "yes"
+    given = Format(args.delimiter, args.encoding, args.decimal, header)
+    encoder = run.preprocessing.encoder
+    # a data frame has no markers; a file written from one has those that pandas writes
+    markers = (encoder.markers if encoder else ()) or Format().missing
+    return dataset.later_format(run.settings.dataset, given, markers)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mlplab.commands.folder_arguments import (
+    FORMAT_OPTIONS,
     OUTPUT_OPTIONS,
     Options,
     check_output,
     kind,
+    later_format,
     load_plugins,
     parse,
 )
 from mlplab.errors import ConfigError
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
+from mlplab.terminal.output import note
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlplab.data.tabular.sniffing import Format
     from mlplab.runs.ensemble import Predictor
 
 SUFFIXES = (".csv", ".parquet")
@@ -46,6 +51,7 @@ _OPTIONS: Options = {
         ),
     },
     **OUTPUT_OPTIONS,
+    **FORMAT_OPTIONS,
 }
 
 
@@ -66,38 +72,81 @@ def predict(arguments: Sequence[str]) -> int:
     from mlplab.runs.ensemble import Predictor
 
     predictor = Predictor.from_folder(args.folder, args.best)
-    rows = _write(out, _tables(predictor, args.file, args.id))
+    form = later_format(args, predictor.runs[0])
+    unfamiliar = Unfamiliar()
+    rows = _write(out, _tables(predictor, args.file, form, args.id, unfamiliar))
+    for line in unfamiliar.lines(rows):
+        note(line)
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
     print(f"{rows} rows predicted by {members}")
     print(out)
     return 0
 
 
-def _tables(predictor: Predictor, path: Path, id_column: str | None) -> Iterator[pd.DataFrame]:
+class Unfamiliar:
+    """The cells of a file that training has not seen the like of, counted per column."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.examples: dict[tuple[str, str], str] = {}
+
+    def add(self, cells: Mapping[tuple[str, str], pd.Series]) -> None:
+        for key, values in cells.items():
+            self.counts[key] += len(values)
+            first = values.iloc[0]
+            if first == first and first is not None:
+                self.examples.setdefault(key, str(first)[:40])
+
+    def lines(self, num_rows: int) -> list[str]:
+        """Return a line per column and kind of cell."""
+        return [
+            f"column '{column}': {count} of {num_rows} cells are {description}"
+            + (
+                f", such as '{self.examples[key]}'"
+                if (key := (column, description)) in self.examples
+                else ""
+            )
+            for (column, description), count in self.counts.items()
+        ]
+
+
+def _tables(
+    predictor: Predictor,
+    path: Path,
+    form: Format,
+    id_column: str | None,
+    unfamiliar: Unfamiliar,
+) -> Iterator[pd.DataFrame]:
     """Yield predictions in chunks, each row with its identifier or its number from 1."""
     from mlplab.data.tabular.columns import require_column
-    from mlplab.data.tabular.sniffing import Format
     from mlplab.data.tabular.streaming import read_chunks
 
     first = predictor.runs[0]
     trained_id_column = getattr(first.settings.dataset, "id_column", None)
-    start = 0
+    encoder = first.preprocessing.encoder
     for frame in read_chunks(
         path,
-        Format(),
-        first.preprocessing.encoder,
+        form,
+        encoder,
         [name for name in (id_column, trained_id_column) if name],
     ):
         if id_column is not None:
             require_column(id_column, list(frame.columns), str(path), "id column")
         name = id_column or (trained_id_column if trained_id_column in frame.columns else None)
-        table = predictor.table(frame.set_axis(range(start, start + len(frame))), f"{path}")
-        identifier = (
-            frame[name].to_numpy() if name is not None else range(start + 1, start + len(frame) + 1)
+        table = predictor.table(frame, f"{path}")
+        if encoder is not None:
+            unfamiliar.add(encoder.unfamiliar(frame))
+        table.insert(
+            0,
+            _unused_name(name or "row", table),
+            frame[name].to_numpy() if name is not None else frame.index.to_numpy() + 1,
         )
-        table.insert(0, name or "row", identifier)
-        start += len(frame)
         yield table
+
+
+def _unused_name(name: str, table: pd.DataFrame) -> str:
+    """Return the name of a column, with a suffix if the predictions have a column of this name."""
+    return name if name not in table.columns else f"{name} (input)"
 
 
 def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:

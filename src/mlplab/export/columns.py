@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder, category_text, parse_numbers
+from mlplab.data.tabular.cells import (
+    category_text,
+    parse_booleans,
+    parse_dates,
+    parse_numbers,
+    without_markers,
+)
+from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
+from mlplab.data.tabular.encoder import ColumnEncoder
 from mlplab.export.pipeline import all_categories, category_codes
 from mlplab.runs.run import Run
 
@@ -34,6 +41,7 @@ class Input:
         width: the number of values per row.
         column: the encoder of the first run, if the network was trained on a file.
         categories: the categories that have a code, if it is a category.
+        markers: the strings that count as an empty cell.
     """
 
     name: str
@@ -41,11 +49,17 @@ class Input:
     width: int = 1
     column: ColumnEncoder | None = None
     categories: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """String -> code of a category."""
+        return category_codes(self.categories, self.markers)
 
     def metadata(self) -> dict[str, object]:
         """Return the description of the input for the metadata of the file."""
         empty_allowed = self.column is not None and (
-            self.column.fill is not None or "" in category_codes(self.categories)
+            self.column.fill is not None or "" in self.codes
         )
         empty = "allowed" if empty_allowed else "not allowed"
         return {"name": self.name, "kind": self.kind, "width": self.width, "empty cells": empty}
@@ -58,7 +72,14 @@ def inputs(runs: Sequence[Run]) -> list[Input]:
         return [Input(FEATURES_INPUT, "features", len(preprocessing.feature_names))]
     categories = all_categories(runs)
     return [
-        Input(column.name, column.kind, 1, column, categories.get(column.name, ()))
+        Input(
+            column.name,
+            column.kind,
+            1,
+            column,
+            categories.get(column.name, ()),
+            preprocessing.encoder.markers,
+        )
         for column in preprocessing.encoder.columns
     ]
 
@@ -74,19 +95,16 @@ def category_strings(values: pd.Series) -> np.ndarray:
     )
 
 
-def date_seconds(values: pd.Series) -> np.ndarray:
+def date_seconds(values: pd.Series, date_format: str | None = None) -> np.ndarray:
     """Return dates as seconds since 1970-01-01 00:00 in their own time zone: float64 [N, 1].
 
     Empty cells become NaN.
     """
     import pandas as pd
 
-    moments = pd.to_datetime(values, errors="coerce")
-    if getattr(moments.dt, "tz", None) is not None:
-        moments = moments.dt.tz_localize(None)
-    return np.asarray(((moments - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(np.float64))[
-        :, None
-    ]
+    moments = parse_dates(values, f"column '{values.name}'", date_format)
+    seconds_N = ((moments - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+    return np.asarray(seconds_N)[:, None]
 
 
 def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -99,14 +117,15 @@ def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.nd
         return {FEATURES_INPUT: frame.to_numpy(np.float64)}
     arrays = {}
     for one in columns:
-        values = frame[one.name]
-        arrays[one.name] = (
-            category_strings(values)
-            if one.kind == CATEGORY
-            else date_seconds(values)
-            if one.kind == DATE
-            else parse_numbers(values, "")[:, None]
-        )
+        values = without_markers(frame[one.name], one.markers)
+        where = f"column '{one.name}'"
+        if one.kind == CATEGORY:
+            arrays[one.name] = category_strings(values)
+        elif one.kind == DATE:
+            arrays[one.name] = date_seconds(values, one.column.date_format if one.column else None)
+        else:
+            parse = parse_booleans if one.kind == BOOLEAN else parse_numbers
+            arrays[one.name] = parse(values, where)[:, None]
     return arrays
 
 
@@ -116,7 +135,7 @@ def coded_inputs(columns: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> 
     for one in columns:
         values = arrays[one.name]
         if one.column is not None and one.kind == CATEGORY:
-            codes, unknown = category_codes(one.categories), len(one.categories)
+            codes, unknown = one.codes, len(one.categories)
             values = np.array(
                 [[codes.get(category, unknown)] for (category,) in values], dtype=np.int64
             ).reshape(-1, 1)

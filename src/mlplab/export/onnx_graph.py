@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.data.tabular.columns import CATEGORY
 from mlplab.export.columns import Input
-from mlplab.export.pipeline import category_codes
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +47,7 @@ def complete_model(
         one = inputs[traced.name]
         name = _unused_name(one.name, graph)
         if one.kind == CATEGORY:
-            codes = category_codes(one.categories) or {"": 0}
+            codes = one.codes or {"": 0}
             input_nodes.append(
                 helper.make_node(
                     "LabelEncoder",

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.data.scaling import Scaler
+from mlplab.data.tabular.cells import spellings
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
+from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder, category_table
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -62,25 +63,18 @@ class EncodeNumber(nn.Module):
 
 
 class EncodeCategory(nn.Module):
-    """Encode a code as one feature per category plus one for unknown ones, or as one number.
+    """Encode a code as one feature per category, or as one number.
 
     `categories` are those that the codes enumerate: all that any of several models saw in training.
-    Each model translates a code to the index that it uses itself.
+    A model that did not see a category encodes it as an unknown one.
     """
 
     def __init__(self, column: ColumnEncoder, categories: Sequence[str]) -> None:
         super().__init__()
-        self.ordinal = column.ordinal
-        index_of = {category: i for i, category in enumerate(column.categories)}
-        unknown = len(index_of)
-        self.indices = nn.Buffer(torch.arange(unknown + 1))
-        self.translation = nn.Buffer(
-            torch.tensor([index_of.get(category, unknown) for category in categories] + [unknown])
-        )
+        self.features = nn.Buffer(torch.from_numpy(category_table(column, categories)))
 
     def forward(self, code_N1: Tensor) -> Tensor:
-        index_N1 = self.translation[code_N1.squeeze(1)].unsqueeze(1)
-        return index_N1.double() if self.ordinal else (index_N1 == self.indices).double()
+        return self.features[code_N1.squeeze(1)]
 
 
 class EncodeDate(nn.Module):
@@ -220,14 +214,15 @@ def all_categories(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(names)) for name, names in categories.items()}
 
 
-def category_codes(categories: Sequence[str]) -> dict[str, int]:
-    """Return category -> code; the code of any other category is len(categories).
+def category_codes(categories: Sequence[str], markers: Sequence[str] = ()) -> dict[str, int]:
+    """Return category -> code, for all usual spellings of a category; the code of any other string
+    is len(categories).
 
-    The empty string stands for an empty cell if training allowed one.
+    The empty string and `markers` stand for an empty cell if training allowed one.
     """
-    codes = {category: i for i, category in enumerate(categories)}
+    codes = {text: i for i, category in enumerate(categories) for text in spellings(category)}
     if MISSING_CATEGORY in codes:
-        codes[""] = codes[MISSING_CATEGORY]
+        codes |= dict.fromkeys(("", *markers), codes[MISSING_CATEGORY])
     return codes
 
 

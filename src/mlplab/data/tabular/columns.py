@@ -5,15 +5,16 @@ Text is refused.
 
 from __future__ import annotations
 
-import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import ArrayLike
+from numbers import Number
 
 from mlplab.data.table import DataFrame, Series
+from mlplab.data.tabular.cell_errors import check_numbers
+from mlplab.data.tabular.cells import are_dates, parse_numbers
 from mlplab.data.tabular.sniffing import parse_number
+from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 
 NUMBER, BOOLEAN, CATEGORY, DATE, TEXT = "number", "boolean", "category", "date", "text"
@@ -29,10 +30,11 @@ class Column:
     kind: str
 
 
-def kind_of(values: Series) -> str:
+def kind_of(values: Series, date_format: str | None = None) -> str:
     """Return the kind of a column, from its type and its number of distinct values.
 
-    Raises DataError for complex numbers.
+    Strings are dates if all of them are written as in ISO 8601, or in `date_format`. Raises
+    DataError for complex numbers, durations, lists and the like.
     """
     from pandas.api import types
 
@@ -41,43 +43,66 @@ def kind_of(values: Series) -> str:
     present = values.dropna()
     if present.empty:
         return NUMBER
+    if types.is_complex_dtype(values):
+        raise _unsupported(values, "complex numbers")
     if types.is_numeric_dtype(values):
-        if types.is_complex_dtype(values):
-            raise DataError(
-                f"The column '{values.name}' holds complex numbers, which are not supported."
-            )
         return NUMBER
-    if types.is_datetime64_any_dtype(values) or isinstance(present.iloc[0], datetime.date):
-        return DATE
-    if present.map(type).eq(bool).all():
+    cell_types = set(map(type, present))
+    if cell_types == {bool}:
         return BOOLEAN
+    if all(issubclass(cell_type, Number) for cell_type in cell_types):
+        return NUMBER  # such as decimals of a database
+    if are_dates(present, date_format):
+        return DATE
+    if types.is_timedelta64_dtype(values):
+        raise _unsupported(values, "durations; convert them to numbers of seconds")
+    for cell_type in cell_types:
+        if cell_type.__hash__ is None:
+            raise _unsupported(values, f"cells of type {cell_type.__name__}")
     max_categories = min(MAX_CATEGORIES, max(2, len(present) // 2))
     return CATEGORY if present.nunique() <= max_categories else TEXT
 
 
+def _unsupported(values: Series, what: str) -> DataError:
+    return DataError(
+        f"The column '{values.name}' holds {what}, which cannot be learned from. Leave it out with"
+        f" dataset.ignore=[{values.name}]."
+    )
+
+
 def feature_columns(
-    frame: DataFrame, names: Sequence[str], categories: Sequence[str], source: str
+    frame: DataFrame, names: Sequence[str], dataset: TabularDataset, source: str
 ) -> list[Column]:
     """Return the feature columns with their kinds.
 
     Args:
         frame: the rows.
         names: the names of the feature columns.
-        categories: the names of columns to treat as categories regardless of their content.
+        dataset: which columns are categories or numbers regardless of their content, and how dates
+            are written.
         source: the name of the file, for messages.
 
     Raises:
-        DataError: if a column is text or has numbers that are infinite or too large.
+        DataError: if columns are text or have numbers that are infinite or too large. All columns
+            of text are listed.
     """
-    columns = []
+    columns, refusals = [], []
     for name in names:
-        kind = CATEGORY if name in categories else kind_of(frame[name])
+        kind = _configured_kind(name, dataset) or kind_of(frame[name], dataset.date_format)
         if kind == TEXT:
-            raise DataError(_text_message(frame[name], source))
-        if kind == NUMBER:
-            check_numbers(frame[name].to_numpy(np.float64, na_value=np.nan), name, source)
+            refusals.append(_text_message(frame[name], source))
+        elif kind == NUMBER:
+            check_numbers(parse_numbers(frame[name], f"{source}, column '{name}'"), name, source)
         columns.append(Column(name, kind))
+    if refusals:
+        raise DataError("\n".join(refusals))
     return columns
+
+
+def _configured_kind(name: str, dataset: TabularDataset) -> str | None:
+    if name in dataset.categories:
+        return CATEGORY
+    return NUMBER if name in dataset.numbers else None
 
 
 def _text_message(values: Series, source: str) -> str:
@@ -93,54 +118,30 @@ def _text_message(values: Series, source: str) -> str:
             f" (dataset.categories=[{values.name}])."
         )
     hint = f"If it identifies the rows, set dataset.id_column={values.name}. "
+    if advice := _advice_on_text(str(present.iloc[0]).strip()):
+        hint = advice
     return (
         f"{source}, column '{values.name}': {present.nunique()} different strings in"
         f" {len(present)} rows, such as {str(present.iloc[0])[:40]!r}; text cannot be learned from."
-        f" {hint if values.nunique() == len(values) else ''}Leave it out"
+        f" {hint if advice or values.nunique() == len(values) else ''}Leave it out"
         f" (dataset.ignore=[{values.name}]), treat it as categories"
         f" (dataset.categories=[{values.name}]), or convert it to numbers first."
     )
 
 
-def check_numbers(values: np.ndarray, name: str, source: str) -> None:
-    """Raise DataError for numbers that are infinite, also in single precision.
-
-    NaN passes: the encoder handles missing cells.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        wrong = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
-    if wrong.any():
-        row = int(wrong.argmax())
-        what = (
-            "is not finite"
-            if np.isinf(values[row])
-            else "is too large for single precision (3.4e38)"
+def _advice_on_text(cell: str) -> str:
+    """Return a sentence about cells that look like numbers or dates in another notation."""
+    if re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}( .*)?|\d{1,2} \w{3,9} \d{4}", cell):
+        return (
+            "These look like dates: write them as 2020-05-13, or name their format, such as"
+            " dataset.date_format=%d/%m/%Y. "
         )
-        raise DataError(
-            f"{source}, column '{name}', row {row + 1}: {values[row]:g} {what}; {int(wrong.sum())}"
-            " such cell(s). Correct them or leave the rows out."
+    if re.fullmatch(r"[^\w\s]?\s?[-\u2212]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?\s?[^\w\s]?", cell):
+        return (
+            "These look like numbers with thousands separators, a sign or a unit: write plain"
+            " numbers, such as 1234.5. "
         )
-
-
-def refuse_cells(
-    wrong_N: np.ndarray, cells_N: ArrayLike, where: str, expected: str, advice: str = ""
-) -> None:
-    """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
-    if wrong_N.any():
-        row = int(wrong_N.argmax())
-        raise DataError(
-            f"{where}, row {row + 1}: '{np.asarray(cells_N, object)[row]}' is not {expected};"
-            f" {int(wrong_N.sum())} such cell(s).{advice}"
-        )
-
-
-def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str) -> None:
-    """Raise DataError if a cell is missing."""
-    if missing_N.any():
-        raise DataError(
-            f"{where}, row {int(missing_N.argmax()) + 1}: the cell is empty"
-            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice}"
-        )
+    return ""
 
 
 def select_feature_names(

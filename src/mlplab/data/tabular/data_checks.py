@@ -13,6 +13,8 @@ from mlplab.data.table import SPLITS, Ints, Series
 from mlplab.data.tabular.columns import CATEGORY, NUMBER
 from mlplab.data.tabular.data_report import DataReport, Finding
 from mlplab.data.tabular.raw_table import RawTable
+from mlplab.data.tabular.splits import time_ranges
+from mlplab.data.tabular.table_options import TabularDataset
 
 RARE_CLASS_FRACTION = 0.05
 LEAK_SCORE = 0.995
@@ -23,13 +25,17 @@ MAX_EXACT_INTEGER = 2**24
 """The integers up to this are exact in single precision."""
 
 
-def inspect(table: RawTable, rows: Mapping[str, Ints]) -> DataReport:
+def inspect(table: RawTable, dataset: TabularDataset, rows: Mapping[str, Ints]) -> DataReport:
     """Check every column, the rows and the target, and return the report."""
     sizes = ", ".join(f"{len(rows[name])} {name}" for name in SPLITS if len(rows[name]))
     note = (
         f"target {', '.join(table.target_names)}: {table.task}; {sizes}; {len(table.columns)}"
         " feature columns"
     )
+    ranges = time_ranges(table, dataset, rows).items()
+    in_time = [f"{split} from {first} to {last}" for split, (first, last) in ranges]
+    if in_time:
+        note += f"; by {dataset.time_column}: {', '.join(in_time)}"
     return DataReport(
         table.source,
         (*table.notes, note),
@@ -47,8 +53,8 @@ def _findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding]:
     if table.dropped:
         yield Finding(
             "",
-            f"{table.dropped} rows had empty cells",
-            "They were left out (dataset.missing=drop)",
+            f"{table.dropped} rows had an empty target or other empty cells",
+            "They were left out (dataset.missing=drop, or impute if only the target is empty)",
         )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlplab.data.table import Dataset
 from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.readers import read
-from mlplab.data.tabular.sniffing import Format
+from mlplab.data.tabular.sniffing import MISSING, Format
 from mlplab.data.tabular.table_builder import build_table
 from mlplab.data.tabular.table_options import TabularDataset
-from mlplab.errors import DataError
-from mlplab.schema import choice, text
+from mlplab.errors import DataError, FieldError
+from mlplab.schema import anything, choice, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,30 @@ class File(TabularDataset):
         "whether the first line names the columns; without it they are x1, x2, ...",
     )
 
+    na_values: Sequence[str] | None = anything(
+        None,
+        "list of the strings that count as an empty cell; null takes NA, N/A, NaN, NULL, None, ?"
+        " and the like",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.na_values is not None and not (
+            isinstance(self.na_values, (list, tuple))
+            and all(isinstance(marker, str) for marker in self.na_values)
+        ):
+            raise FieldError("na_values", self.na_values, "is not a list of strings")
+
+    @property
+    def markers(self) -> Sequence[str]:
+        return MISSING if self.na_values is None else ("", *self.na_values)
+
+    @property
+    def form(self) -> Format:
+        """How the text files are written, as far as the options say it."""
+        header = None if self.header == "auto" else self.header == "yes"
+        return Format(self.delimiter, self.encoding, self.decimal, header, tuple(self.markers))
+
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
         """Return the columns as they are in the file; they are encoded after splitting."""
         return read_table(self)
@@ -49,18 +75,16 @@ def read_table(dataset: File) -> RawTable:
 
     Raises DataError if a file cannot be read or a column cannot be learned from.
     """
-    form = Format(
-        dataset.delimiter,
-        dataset.encoding,
-        dataset.decimal,
-        None if dataset.header == "auto" else dataset.header == "yes",
-    )
+    text_columns = [*dataset.categories, *([dataset.id_column] if dataset.id_column else [])]
     other_paths = {
         split: path
         for split, path in (("val", dataset.val_path), ("test", dataset.test_path))
         if path
     }
-    results = [read(path, form) for path in (dataset.path, *other_paths.values())]
+    results = [
+        read(path, dataset.form, text_columns, dataset.numbers)
+        for path in (dataset.path, *other_paths.values())
+    ]
     notes = [note for result in results for note in result.notes]
     first, *others = (result.frame for result in results)
     if not others:
@@ -77,3 +101,19 @@ def read_table(dataset: File) -> RawTable:
     rows = np.split(np.arange(len(all_rows)), ends[:-1])
     given_split = dict(zip(("train", *other_paths), rows, strict=True))
     return build_table(dataset, all_rows, str(dataset.path), given_split, notes)
+
+
+def later_format(dataset: Dataset, given: Format, markers: Sequence[str]) -> Format:
+    """Return how later files of a run are written: as `given`, else like the file of the training,
+    as far as its options said it; the rest is detected.
+
+    `markers` are the strings that count as an empty cell.
+    """
+    trained = dataset.form if isinstance(dataset, File) else Format()
+    return Format(
+        given.delimiter or trained.delimiter,
+        given.encoding or trained.encoding,
+        given.decimal or trained.decimal,
+        trained.header if given.header is None else given.header,
+        tuple(markers),
+    )

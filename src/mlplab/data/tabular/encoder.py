@@ -1,8 +1,7 @@
 """Encode the columns of a table as numbers: impute, expand categories, split dates into fields.
 
-Statistics are measured on the train split only. Only plain numbers
-and strings are kept, so that an encoder can be stored as JSON and applied without scikit-learn.
-Shapes: N rows, F encoded features, Q quantiles.
+Only plain numbers and strings are kept, so that an encoder can be stored as JSON and applied
+without scikit-learn. Shapes: N rows, F encoded features, C categories, Q quantiles.
 """
 
 from __future__ import annotations
@@ -14,23 +13,20 @@ from typing import Any
 import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.columns import (
-    CATEGORY,
-    DATE,
-    NUMBER,
-    Column,
-    check_numbers,
-    refuse_cells,
-    refuse_empty_cells,
+from mlplab.data.tabular.cell_errors import check_numbers, refuse_empty_cells
+from mlplab.data.tabular.cells import (
+    category_text,
+    parse_booleans,
+    parse_dates,
+    parse_numbers,
+    without_markers,
 )
+from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER
 from mlplab.data.tabular.csv import release_unused_memory
-from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 
 MISSING_CATEGORY = "(missing)"
-OTHER = "(other)"
 DATE_FIELDS = ("year", "month", "day", "day_of_week", "hour")
-MAX_QUANTILES = 1000
 
 _STORED_KEYS = {"words": "categories", "parts": "date_fields"}
 """Stored key -> attribute, where the names differ."""
@@ -47,10 +43,14 @@ class ColumnEncoder:
         indicator: whether a further feature is 1 if the cell was missing.
         categories: the categories seen in training.
         ordinal: whether a category becomes one number instead of one feature per category.
+        neutral: the features of a category that training did not see: their means over the train
+            rows, so that it moves the prediction neither way.
+        date_format: how dates are written; None is ISO 8601.
         date_fields: the fields of a date that become features, of DATE_FIELDS.
         quantiles: for numbers scaled by rank, the values at evenly spaced ranks [Q].
         date_medians: for dates with imputation, the median of each field in `date_fields`; stored
             under the key `quantiles`.
+        low, high: the range of the numbers, or of the years of the dates, in the train rows.
         spare: the number of trailing features that are always 0, so that the folds of a
             cross-validation, which see different categories, have equal shapes.
     """
@@ -61,17 +61,21 @@ class ColumnEncoder:
     indicator: bool = False
     categories: tuple[str, ...] = ()
     ordinal: bool = False
+    neutral: tuple[float, ...] = ()
+    date_format: str | None = None
     date_fields: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
     date_medians: tuple[float, ...] = ()
     spare: int = 0
+    low: float | None = None
+    high: float | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
         """The names of the encoded features."""
         names = [self.name]
         if self.kind == CATEGORY and not self.ordinal:
-            names = [f"{self.name}={category}" for category in (*self.categories, OTHER)]
+            names = [f"{self.name}={category}" for category in self.categories]
         elif self.kind == DATE:
             names = [f"{self.name}.{date_field}" for date_field in self.date_fields]
         names += [f"{self.name} missing"] * self.indicator
@@ -90,13 +94,36 @@ class ColumnEncoder:
 
         Raises DataError for cells that are not numbers and for missing cells that training refused.
         """
-        encoders = {CATEGORY: self._encode_categories, DATE: self._encode_dates}
-        features_NF, missing_N = encoders.get(self.kind, self._encode_numbers)(values, source)
+        features_NF, missing_N = self._encode(values, f"{source}, column '{self.name}'", source)
         if self.fill is None:
             refuse_missing_cells(missing_N, self.name, source)
         if self.indicator:
             features_NF = np.column_stack([features_NF, missing_N])
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
+
+    def unfamiliar(self, values: Series) -> dict[str, Series]:
+        """Return the cells of a column that training has not seen the like of, by description.
+
+        These are unknown categories, empty cells, and values outside the range of the train rows.
+        `values` must be cells that `apply` accepts.
+        """
+        present = values.dropna()
+        cells = {"filled in because they are empty": values[values.isna()]}
+        if self.kind == CATEGORY:
+            known_N = present.map(category_text).isin(self.categories)
+            cells["of a category that training did not see"] = present[~known_N.to_numpy(bool)]
+            if MISSING_CATEGORY in self.categories:
+                del cells["filled in because they are empty"]
+        elif self.low is not None and self.high is not None and len(present):
+            if self.kind == DATE:
+                numbers_N = parse_dates(present, self.name, self.date_format).dt.year.to_numpy()
+            else:
+                numbers_N = parse_numbers(present, self.name)
+            outside_N = (numbers_N < self.low) | (numbers_N > self.high)
+            low, high = (f"{limit:.6g}" for limit in (self.low, self.high))
+            unit = "years " if self.kind == DATE else ""
+            cells[f"outside the range of the training, {unit}{low} to {high}"] = present[outside_N]
+        return {description: found for description, found in cells.items() if len(found)}
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""
@@ -109,6 +136,9 @@ class ColumnEncoder:
             "ordinal": self.ordinal,
             "parts": list(self.date_fields),
             "quantiles": list(self.date_medians if self.kind == DATE else self.quantiles),
+            "neutral": list(self.neutral),
+            "date_format": self.date_format,
+            "range": None if self.low is None else [self.low, self.high],
             **({"spare": self.spare} if self.spare else {}),
         }
 
@@ -121,18 +151,34 @@ class ColumnEncoder:
         }
         if fields.get("kind") == DATE:
             fields["date_medians"] = fields.pop("quantiles", ())
+        fields["low"], fields["high"] = fields.pop("range") or (None, None)
         return cls(**fields)
 
-    def _encode_numbers(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
-        numbers = parse_numbers(values, source)
-        check_numbers(numbers, self.name, source)
-        missing_N = np.isnan(numbers)
-        filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers)
+    def _encode(self, values: Series, where: str, source: str) -> tuple[Floats, np.ndarray]:
+        """Return the features [N, F] without the indicator, and which cells are missing [N]."""
+        if self.kind == CATEGORY:
+            return self._encode_categories(values)
+        if self.kind == DATE:
+            moments = parse_dates(values, where, self.date_format)
+            missing_N = moments.isna().to_numpy()
+            date_NF = np.stack(
+                [
+                    getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan)
+                    for date_field in self.date_fields
+                ],
+                1,
+            )
+            return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
+        parse = parse_booleans if self.kind == BOOLEAN else parse_numbers
+        numbers_N = parse(values, where)
+        check_numbers(numbers_N, self.name, source)
+        missing_N = np.isnan(numbers_N)
+        filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
         if self.quantiles:
             filled = _ranks(filled, np.array(self.quantiles))
         return filled[:, None], missing_N
 
-    def _encode_categories(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
+    def _encode_categories(self, values: Series) -> tuple[Floats, np.ndarray]:
         missing_N = values.isna().to_numpy() & (MISSING_CATEGORY not in self.categories)
         code_N = (
             values.map(category_text, na_action="ignore")
@@ -142,22 +188,17 @@ class ColumnEncoder:
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )
-        encoded = code_N[:, None] if self.ordinal else np.eye(len(self.categories) + 1)[code_N]
-        return np.asarray(encoded, np.float64), missing_N
+        return category_table(self, self.categories)[code_N], missing_N
 
-    def _encode_dates(self, values: Series, source: str) -> tuple[Floats, np.ndarray]:
-        import pandas as pd
 
-        moments = pd.to_datetime(values, errors="coerce")
-        missing_N = moments.isna().to_numpy()
-        date_NF = np.stack(
-            [
-                getattr(moments.dt, date_field).to_numpy(np.float64, na_value=np.nan)
-                for date_field in self.date_fields
-            ],
-            1,
-        )
-        return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
+def category_table(column: ColumnEncoder, categories: Sequence[str]) -> Floats:
+    """Return the features of each of the categories, and of an unknown one last: [C + 1, F]."""
+    num_known = len(column.categories)
+    known = np.arange(num_known)[:, None] if column.ordinal else np.eye(num_known)
+    table = np.vstack([known, column.neutral])
+    index_of = {category: i for i, category in enumerate(column.categories)}
+    rows = [index_of.get(category, num_known) for category in categories]
+    return np.asarray(table[[*rows, num_known]], np.float64)
 
 
 def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str) -> None:
@@ -168,27 +209,6 @@ def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str) -> None:
         "dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out, and"
         f" dataset.ignore=[{name}] leaves the column out.",
     )
-
-
-def category_text(value: object) -> str:
-    """Return a category as a string; 3.0 and 3 are the same category."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def parse_numbers(values: Series, source: str) -> Floats:
-    """Return cells as float64 [N], NaN if empty. Raises DataError if one is not a number."""
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
-    numbers = pd.to_numeric(
-        values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
-    ).to_numpy(np.float64, na_value=np.nan)
-    where = f"{source}, column '{values.name}'"
-    refuse_cells(np.isnan(numbers) & values.notna().to_numpy(), values, where, "a number")
-    return np.asarray(numbers, np.float64)
 
 
 def _ranks(values_N: Floats, quantiles_Q: Floats) -> Floats:
@@ -204,9 +224,15 @@ def _ranks(values_N: Floats, quantiles_Q: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Encoder:
-    """The encoders of all columns of a table, in order."""
+    """The encoders of all columns of a table, in order.
+
+    Attributes:
+        columns: the encoder of each column.
+        markers: the strings that count as an empty cell.
+    """
 
     columns: tuple[ColumnEncoder, ...]
+    markers: tuple[str, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -233,25 +259,42 @@ class Encoder:
         encoded_NF = np.empty((len(frame), len(self.feature_names)))
         start = 0
         for column in self.columns:
-            values = column.apply(frame.pop(column.name) if consume else frame[column.name], source)
+            cells = frame.pop(column.name) if consume else frame[column.name]
+            values = column.apply(without_markers(cells, self.markers), source)
             encoded_NF[:, start : start + values.shape[1]] = values
             start += values.shape[1]
             if consume:
                 release_unused_memory()
         return encoded_NF
 
+    def unfamiliar(self, frame: DataFrame) -> dict[tuple[str, str], Series]:
+        """Return the cells of each column that training has not seen the like of, by the name of
+        the column and their description; see `ColumnEncoder.unfamiliar`.
+        """
+        return {
+            (column.name, description): cells
+            for column in self.columns
+            for description, cells in column.unfamiliar(
+                without_markers(frame[column.name], self.markers)
+            ).items()
+        }
+
     def numeric(self) -> np.ndarray:
         """Return which features are quantities to be scaled, bool [F]; zeros and ones stay."""
         return np.array([scaled for column in self.columns for scaled in column.scaled], bool)
 
-    def to_dict(self) -> list[dict[str, object]]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""
-        return [column.to_dict() for column in self.columns]
+        return {
+            "columns": [column.to_dict() for column in self.columns],
+            "na_values": list(self.markers),
+        }
 
     @classmethod
-    def from_dict(cls, stored: Sequence[Mapping[str, object]]) -> Encoder:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Encoder:
         """Return the encoder that `to_dict` described."""
-        return cls(tuple(ColumnEncoder.from_dict(column) for column in stored))
+        columns = tuple(ColumnEncoder.from_dict(column) for column in stored["columns"])
+        return cls(columns, tuple(stored["na_values"]))
 
 
 def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
@@ -265,94 +308,8 @@ def pad_to_same_width(encoders: Sequence[Encoder]) -> list[Encoder]:
             tuple(
                 replace(column, spare=width - len(column.features))
                 for column, width in zip(encoder.columns, widths, strict=True)
-            )
+            ),
+            encoder.markers,
         )
         for encoder in encoders
     ]
-
-
-def fit_encoder(
-    frame: DataFrame,
-    train: np.ndarray,
-    columns: Sequence[Column],
-    dataset: TabularDataset,
-    seed: int,
-) -> Encoder:
-    """Fit the encoder of each column on the train rows.
-
-    Args:
-        frame: all rows.
-        train: the row numbers of the train split.
-        columns: the feature columns and their kinds.
-        dataset: how missing cells, categories and quantiles are encoded.
-        seed: the seed of the subsample that quantiles are estimated on.
-
-    Raises:
-        DataError: if a column has no value in the train split, or a cell is not a number.
-    """
-    return Encoder(
-        tuple(
-            _fit_column(frame[column.name].iloc[train], column, dataset, seed) for column in columns
-        )
-    )
-
-
-def _fit_column(
-    values: Series, column: Column, dataset: TabularDataset, seed: int
-) -> ColumnEncoder:
-    impute = dataset.missing == "impute"
-    has_missing = impute and bool(values.isna().any())
-    if column.kind == CATEGORY:
-        categories = sorted({category_text(value) for value in values.dropna().unique()})
-        return ColumnEncoder(
-            column.name,
-            CATEGORY,
-            0.0 if impute else None,
-            False,
-            (*categories, MISSING_CATEGORY) if has_missing else tuple(categories),
-            dataset.encode == "ordinal",
-        )
-    if column.kind == DATE:
-        return _fit_dates(values, column.name, impute, has_missing)
-    numbers = parse_numbers(values, "the train split")
-    if np.isnan(numbers).all():
-        raise DataError(
-            f"The column '{column.name}' has no value at all in the train split: leave it out"
-            f" (dataset.ignore=[{column.name}])."
-        )
-    fill = float(np.nanmedian(numbers)) if impute else None
-    by_rank = dataset.scaling == "quantile" and column.kind == NUMBER
-    return ColumnEncoder(
-        column.name,
-        column.kind,
-        fill,
-        has_missing,
-        quantiles=_fit_quantiles(numbers, fill, seed) if by_rank else (),
-    )
-
-
-def _fit_quantiles(numbers: Floats, fill: float | None, seed: int) -> tuple[float, ...]:
-    from sklearn.preprocessing import QuantileTransformer
-
-    filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
-    fitted = QuantileTransformer(
-        n_quantiles=min(MAX_QUANTILES, len(numbers)), random_state=seed % 2**32
-    ).fit(filled[:, None])
-    return tuple(map(float, fitted.quantiles_[:, 0]))
-
-
-def _fit_dates(values: Series, name: str, impute: bool, has_missing: bool) -> ColumnEncoder:
-    """Take the date fields that vary in the train rows, with their medians for missing dates."""
-    import pandas as pd
-
-    moments = pd.to_datetime(values, errors="coerce")
-    date_fields = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1] or ["year"]
-    medians = tuple(float(getattr(moments.dt, date_field).median()) for date_field in date_fields)
-    return ColumnEncoder(
-        name,
-        DATE,
-        0.0 if impute else None,
-        has_missing,
-        date_fields=tuple(date_fields),
-        date_medians=medians if impute else (),
-    )

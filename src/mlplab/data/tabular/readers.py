@@ -5,6 +5,7 @@ The format follows from the suffix; how a text file is written is detected and n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +34,19 @@ class ReadResult:
         self.frame.columns = [str(name) for name in self.frame.columns]
 
 
-def read(path: str | Path, form: Format | None = None) -> ReadResult:
+def read(
+    path: str | Path,
+    form: Format | None = None,
+    text_columns: Sequence[str] = (),
+    number_columns: Sequence[str] = (),
+) -> ReadResult:
     """Read a file of the format that its suffix names.
 
     Args:
         path: the file.
         form: how a text file is written; what it leaves open is detected.
+        text_columns: columns of a text file to read as strings, whatever their cells look like.
+        number_columns: columns of a text file that are numbers although they have leading zeros.
 
     Raises:
         DataError: if the file is missing, empty, of an unknown format, or damaged.
@@ -70,7 +78,7 @@ def read(path: str | Path, form: Format | None = None) -> ReadResult:
         ):
             return ReadResult(idx_frame(path, outer == ".gz"))
         if inner in TEXT_SUFFIXES:
-            return _read_text(path, form)
+            return _read_text(path, form, text_columns, number_columns)
     except DataError:
         raise
     except Exception as error:  # readers raise all kinds of exceptions for a damaged file
@@ -94,9 +102,11 @@ def _similar_files(path: Path) -> str:
     return f" Similar file(s) there: {', '.join(near)}." if near else ""
 
 
-def _read_text(path: Path, form: Format) -> ReadResult:
+def _read_text(
+    path: Path, form: Format, text_columns: Sequence[str], number_columns: Sequence[str]
+) -> ReadResult:
     dialect = sniff(path, form)
-    frame = parse_csv(path, dialect)
+    frame = parse_csv(path, dialect, text_columns, number_columns)
     release_unused_memory()
     note = (
         f"{path}: {delimiter_name(dialect.delimiter)} between cells, decimal"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints, Series
-from mlplab.data.tabular.columns import check_numbers, refuse_cells, require_column
+from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
+from mlplab.data.tabular.columns import require_column
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
 

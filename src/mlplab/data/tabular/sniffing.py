@@ -26,6 +26,8 @@ class Format:
     encoding: str | None = None
     decimal: str | None = None
     header: bool | None = None
+    missing: tuple[str, ...] = MISSING
+    """The strings that count as a missing value."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class SniffResult:
     decimal: str
     header: bool
     names: list[str]
+    missing: tuple[str, ...] = MISSING
 
 
 def sniff(path: Path, form: Format) -> SniffResult:
@@ -59,7 +62,14 @@ def sniff(path: Path, form: Format) -> SniffResult:
     delimiter = form.delimiter or _delimiter(lines)
     decimal = form.decimal or _decimal(lines, delimiter)
     header = _header(lines, delimiter, decimal) if form.header is None else form.header
-    return SniffResult(delimiter, encoding, decimal, header, _names(path, lines, delimiter, header))
+    return SniffResult(
+        delimiter,
+        encoding,
+        decimal,
+        header,
+        _names(path, lines, delimiter, header),
+        form.missing,
+    )
 
 
 def delimiter_name(delimiter: str) -> str:

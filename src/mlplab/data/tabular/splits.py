@@ -11,6 +11,8 @@ import numpy as np
 
 from mlplab.data.splitting import split_rows
 from mlplab.data.table import SPLITS, Ints, Series
+from mlplab.data.tabular.cells import parse_instants
+from mlplab.data.tabular.columns import DATE, NUMBER, kind_of
 from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -27,7 +29,7 @@ def split_table(
     if dataset.group_column is not None:
         return _by_group(table, dataset.group_column, fractions, rng)
     if dataset.time_column is not None:
-        return _by_time(table, dataset.time_column, fractions)
+        return _by_time(table, dataset.time_column, fractions, dataset.date_format)
     return split_rows(table, fractions, rng)
 
 
@@ -87,12 +89,14 @@ def _complete(table: RawTable, name: str, role: str) -> Series:
     return values
 
 
-def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict[str, Ints]:
+def _by_time(
+    table: RawTable, name: str, fractions: Mapping[str, float], date_format: str | None
+) -> dict[str, Ints]:
     """Take the latest rows for test and those before them for val.
 
     Rows with equal times keep the order of the file.
     """
-    order = np.argsort(_complete(table, name, "time").to_numpy(), kind="stable")
+    order = np.argsort(times(table, name, date_format).to_numpy(), kind="stable")
     sizes = _sizes(len(order), fractions)
     train_size = len(order) - sizes["val"] - sizes["test"]
     if train_size < 1:
@@ -101,3 +105,36 @@ def _by_time(table: RawTable, name: str, fractions: Mapping[str, float]) -> dict
             f" {sizes['test']} test rows."
         )
     return dict(zip(SPLITS, np.split(order, [train_size, train_size + sizes["val"]]), strict=True))
+
+
+def times(table: RawTable, name: str, date_format: str | None) -> Series:
+    """Return the times of the rows [N] as numbers, or as dates in UTC if they name their time zone.
+
+    Raises DataError for an empty cell, and for a column that is neither.
+    """
+    values = _complete(table, name, "time")
+    where = f"{table.source}, time column '{name}'"
+    kind = kind_of(values, date_format)
+    if kind == NUMBER:
+        return values
+    if kind != DATE:
+        raise DataError(
+            f"{where}: cells such as {str(values.iloc[0])[:40]!r} are neither numbers nor dates, so"
+            " their order in time is unknown. Write dates as 2020-05-13, or name their format, such"
+            " as dataset.date_format=%d/%m/%Y."
+        )
+    return parse_instants(values, where, date_format)
+
+
+def time_ranges(
+    table: RawTable, dataset: TabularDataset, rows: Mapping[str, Ints]
+) -> dict[str, tuple[str, str]]:
+    """Return the first and the last time of each split that has rows."""
+    if dataset.time_column is None:
+        return {}
+    moments = times(table, dataset.time_column, dataset.date_format)
+    return {
+        split: (str(moments.iloc[rows[split]].min()), str(moments.iloc[rows[split]].max()))
+        for split in SPLITS
+        if len(rows[split])
+    }

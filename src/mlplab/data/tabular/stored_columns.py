@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.data.table import Floats, Ints
+from mlplab.data.tabular.cells import category_text
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, TEXT
-from mlplab.data.tabular.encoder import category_text
 from mlplab.errors import DataError
 
 if TYPE_CHECKING:

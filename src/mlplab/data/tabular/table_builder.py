@@ -13,10 +13,12 @@ from mlplab.data.folding import held_out_rows, with_test_rows
 from mlplab.data.scaling import Scaler, fit_scaler, identity
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints
 from mlplab.data.tabular import roles
+from mlplab.data.tabular.cells import without_markers
 from mlplab.data.tabular.columns import feature_columns, require_column, select_feature_names
 from mlplab.data.tabular.data_checks import inspect
 from mlplab.data.tabular.data_report import DataReport
-from mlplab.data.tabular.encoder import Encoder, fit_encoder, pad_to_same_width
+from mlplab.data.tabular.encoder import Encoder, pad_to_same_width
+from mlplab.data.tabular.encoder_fitting import fit_encoder
 from mlplab.data.tabular.raw_table import RawTable, Split
 from mlplab.data.tabular.splits import group_codes, split_table
 from mlplab.data.tabular.table_options import TabularDataset
@@ -63,11 +65,16 @@ def build_table(
         reserved,
         source,
     )
-    for name in dataset.categories:
+    for name in (*dataset.categories, *dataset.numbers):
         require_column(name, available, source)
+    if dataset.markers:  # strings of a Parquet file; those of a text file are missing already
+        frame = frame.assign(
+            **{name: without_markers(frame[name], dataset.markers) for name in available}
+        )
     num_rows_read = len(frame)
-    if dataset.missing == "drop":
-        complete_N = frame[[*names, *targets]].notna().all(axis=1).to_numpy()
+    if dataset.missing in ("drop", "impute"):
+        required = targets if dataset.missing == "impute" else [*names, *targets]
+        complete_N = frame[required].notna().all(axis=1).to_numpy()
         frame = frame[complete_N].reset_index(drop=True)
         given_split = _renumbered(given_split, complete_N)
     if len(frame) < MIN_ROWS:
@@ -75,7 +82,7 @@ def build_table(
         raise DataError(
             f"{source} has {len(frame)} row(s){complete}; at least {MIN_ROWS} are needed."
         )
-    columns = feature_columns(frame, names, dataset.categories, source)
+    columns = feature_columns(frame, names, dataset, source)
     y, task, classes = _targets(frame, targets, dataset.task, source)
     if dataset.split_column:
         given_split = roles.split_from_column(frame[dataset.split_column], source)
@@ -130,7 +137,7 @@ def split_and_encode(table: RawTable, dataset: TabularDataset, rng: np.random.Ge
     rows = _split_rows(table, dataset, rng)
     seed = int(rng.integers(2**31))
     encoder = fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)
-    return _encoded(table, rows, encoder, dataset, inspect(table, rows), consume=True)
+    return _encoded(table, rows, encoder, dataset, inspect(table, dataset, rows), consume=True)
 
 
 def split_folds(
@@ -151,7 +158,7 @@ def split_folds(
         _split_rows(with_test_rows(table, test), dataset, rng)
         for test in held_out_rows(table, groups, kfold, rng)
     ]
-    report = inspect(table, rows_of_folds[0])
+    report = inspect(table, dataset, rows_of_folds[0])
     encoders = pad_to_same_width(
         [
             fit_encoder(table.frame, rows["train"], table.columns, dataset, seed)

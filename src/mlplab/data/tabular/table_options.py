@@ -34,16 +34,25 @@ class TabularDataset(Dataset):
     categories: Sequence[str] = anything(
         [], "list of columns to treat as categories although they look like numbers or text"
     )
+    numbers: Sequence[str] = anything(
+        [], "list of columns to treat as numbers although they have leading zeros, like codes"
+    )
+    date_format: str | None = text(
+        None,
+        "how dates are written, such as %d/%m/%Y; null takes dates as in ISO 8601, 2020-05-13",
+        optional=True,
+    )
     encode: str = choice(
         "onehot",
         ("onehot", "ordinal"),
-        "one feature per category, or one number; unknown categories are encoded separately",
+        "one feature per category, or one number; a category that training did not see is encoded"
+        " as the mean of those that it saw",
     )
     missing: str = choice(
         "refuse",
         ("refuse", "impute", "drop"),
         "empty cells: refuse is an error, impute fills in the median and adds an indicator feature,"
-        " drop leaves the rows out",
+        " drop leaves the rows out; impute leaves out rows without a target",
     )
     split_column: str | None = text(
         None, "column whose cells are train, val or test", optional=True
@@ -72,7 +81,7 @@ class TabularDataset(Dataset):
 
     def check(self) -> None:
         super().check()
-        for key in ("features", "ignore", "categories"):
+        for key in ("features", "ignore", "categories", "numbers"):
             value = getattr(self, key)
             if value is not None and not (
                 isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
@@ -85,7 +94,10 @@ class TabularDataset(Dataset):
             and all(isinstance(name, str) for name in named)
         ):
             raise FieldError(
-                "target", self.target, "is neither the name of a column nor a list of such names"
+                "target",
+                self.target,
+                "is neither the name of a column nor a list of such names; a name that looks like a"
+                " number needs quotes",
             )
         split_keys = [
             key for key in ("split_column", "group_column", "time_column") if getattr(self, key)
@@ -97,6 +109,11 @@ class TabularDataset(Dataset):
                 f"and {split_keys[0]} = {getattr(self, split_keys[0])!r} cannot both determine the"
                 " split",
             )
+
+    @property
+    def markers(self) -> Sequence[str]:
+        """The strings that count as a missing cell."""
+        return ()
 
     @property
     def targets(self) -> Sequence[str] | None:

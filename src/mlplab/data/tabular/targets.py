@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mlplab.data.table import Floats, Ints
-from mlplab.data.tabular.columns import NUMBER, check_numbers, refuse_empty_cells
-from mlplab.data.tabular.encoder import category_text
+from mlplab.data.tabular.cell_errors import check_numbers, refuse_empty_cells
+from mlplab.data.tabular.cells import category_text
+from mlplab.data.tabular.columns import NUMBER
 from mlplab.data.tabular.stored_columns import StoredColumn
 from mlplab.errors import DataError
 from mlplab.task import Task

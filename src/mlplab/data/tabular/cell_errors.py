@@ -1,0 +1,55 @@
+"""Refusals of cells, with their column, row and number.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mlplab.errors import DataError
+
+
+def check_numbers(values: np.ndarray, name: str, source: str) -> None:
+    """Raise DataError for numbers that are infinite, also in single precision.
+
+    NaN passes: the encoder handles missing cells.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        wrong = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
+    if wrong.any():
+        row = int(wrong.argmax())
+        what = (
+            "is not finite"
+            if np.isinf(values[row])
+            else "is too large for single precision (3.4e38)"
+        )
+        raise DataError(
+            f"{source}, column '{name}', row {row + 1}: {values[row]:g} {what}; {int(wrong.sum())}"
+            " such cell(s). Correct them or leave the rows out."
+        )
+
+
+def refuse_cells(
+    wrong_N: np.ndarray, cells_N: ArrayLike, where: str, expected: str, advice: str = ""
+) -> None:
+    """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
+    if wrong_N.any():
+        row = int(wrong_N.argmax())
+        # the index of a chunk of a file counts the rows before it
+        first = int(getattr(getattr(cells_N, "index", None), "start", 0))
+        cell = np.asarray(cells_N, object)[row]
+        raise DataError(
+            f"{where}, row {first + row + 1}: '{cell}' is not {expected};"
+            f" {int(wrong_N.sum())} such cell(s).{advice}"
+        )
+
+
+def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str) -> None:
+    """Raise DataError if a cell is missing."""
+    if missing_N.any():
+        raise DataError(
+            f"{where}, row {int(missing_N.argmax()) + 1}: the cell is empty"
+            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice}"
+        )

@@ -1,0 +1,202 @@
+"""The meaning of a cell: one function per kind of column, which training, prediction, evaluation
+and export share.
+
+A cell is a string of a text file, or a value of a data frame. What it means depends only on the
+kind of its column, which training determines and stores, and not on the other cells of the file.
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlplab.data.table import Floats, Series
+from mlplab.data.tabular.cell_errors import refuse_cells
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
+"""A number that is not a code: without leading zeros and exponent."""
+_MAX_DIGITS = 15
+"""Decimal numbers of up to this many digits keep their value in double precision."""
+_DATE = r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(Z|[+-]\d\d(?::?\d\d)?)?)?"
+_ISO_DATE = re.compile(_DATE)
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+_FLAGS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+
+
+def category_text(value: object) -> str:
+    """Return the canonical text of a category, which is the same however the cell is read.
+
+    Numbers have no trailing zeros (3.0 and 3 are one category), codes with leading zeros stay as
+    they are, booleans are True and False, and dates and times are written as in ISO 8601, with a
+    space between them, in their own time zone and without a time at midnight.
+    """
+    if isinstance(value, str):
+        return _canonical(value.strip())
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, datetime.datetime):
+        text = str(value.replace(tzinfo=None))
+        return text.removesuffix(" 00:00:00")
+    return _canonical(str(value))
+
+
+def spellings(category: str) -> list[str]:
+    """Return the usual ways to write a category, the canonical text first."""
+    others = []
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", category):
+        others = [f"{category}.0"]
+    elif category in ("True", "False"):
+        others = [category.lower(), category.upper()]
+    elif re.fullmatch(r"\d{4}-\d\d-\d\d", category):
+        others = [f"{category}{separator}00:00:00" for separator in " T"]
+    elif _ISO_DATE.fullmatch(category):
+        others = [category.replace(" ", "T")]
+    elif _TIME.fullmatch(category):
+        others = [category.removesuffix(":00")]
+    return [category, *(text for text in others if category_text(text) == category)]
+
+
+def is_missing(values: Series, markers: Sequence[str]) -> np.ndarray:
+    """Return which cells are missing, bool [N]: empty ones, and strings that are markers."""
+    missing_N = values.isna().to_numpy()
+    if values.dtype.kind in "biufcmM":
+        return np.asarray(missing_N)
+    return np.asarray(missing_N | values.isin(markers).to_numpy())
+
+
+def without_markers(values: Series, markers: Sequence[str]) -> Series:
+    """Return the column with its missing cells as None or NaN."""
+    missing_N = is_missing(values, markers)
+    if missing_N.sum() == values.isna().sum():
+        return values
+    return values.astype(object).where(~missing_N, None)
+
+
+def parse_numbers(values: Series, where: str) -> Floats:
+    """Return numbers or booleans as float64 [N], NaN if missing.
+
+    `where` names the column. Raises DataError for a cell that is not a number.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
+    numbers = pd.to_numeric(
+        values.map(lambda v: float(v) if isinstance(v, bool) else v), errors="coerce"
+    ).to_numpy(np.float64, na_value=np.nan)
+    refuse_cells(np.isnan(numbers) & values.notna().to_numpy(), values, where, "a number")
+    return np.asarray(numbers, np.float64)
+
+
+def parse_booleans(values: Series, where: str) -> Floats:
+    """Return booleans as 0 and 1, float64 [N], NaN if missing.
+
+    Raises DataError for a cell that is none of true, false, 1 and 0.
+    """
+    flags_N = values.map(
+        lambda value: _FLAGS.get(str(value).strip().lower(), np.nan), na_action="ignore"
+    ).to_numpy(np.float64, na_value=np.nan)
+    wrong_N = np.isnan(flags_N) & values.notna().to_numpy()
+    refuse_cells(wrong_N, values, where, "one of true, false, 1 and 0")
+    return np.asarray(flags_N, np.float64)
+
+
+def parse_dates(values: Series, where: str, date_format: str | None = None) -> Series:
+    """Return dates as datetime64 [N] in their own time zone, NaT if missing.
+
+    Strings are written as in ISO 8601, such as 2020-05-13 or 2020-05-13T10:00+09:00, or in
+    `date_format`, as strptime takes it. Raises DataError for a cell that is not such a date.
+    """
+    clock, _ = _parse_dates(values, where, date_format)
+    return clock
+
+
+def parse_instants(values: Series, where: str, date_format: str | None = None) -> Series:
+    """Return dates as `parse_dates` does, but in UTC where they name their time zone."""
+    import pandas as pd
+
+    clock, offset_N = _parse_dates(values, where, date_format)
+    return clock - pd.to_timedelta(offset_N, unit="s")
+
+
+def are_dates(present: Series, date_format: str | None) -> bool:
+    """Return whether all these cells, of which there is at least one, are dates."""
+    from pandas.api import types
+
+    if types.is_datetime64_any_dtype(present):
+        return True
+    if not all(isinstance(value, (str, datetime.date)) for value in present):
+        return False
+    is_date = [
+        not isinstance(value, str) or _as_date(value, date_format) is not None for value in present
+    ]
+    return all(is_date)
+
+
+def _canonical(text: str) -> str:
+    if _NUMBER.fullmatch(text) and sum(map(str.isdigit, text)) <= _MAX_DIGITS:
+        number = float(text)
+        return str(int(number)) if number.is_integer() else repr(number)
+    if text.lower() in ("true", "false"):
+        return text.capitalize()
+    if date := _ISO_DATE.fullmatch(text):
+        day, time, _ = date.groups()
+        time = _canonical(time) if time else ""
+        time = time.rstrip("0").rstrip(".") if "." in time else time
+        return f"{day} {time}" if time and time != "00:00:00" else day
+    if _TIME.fullmatch(text):
+        return text if len(text) == len("10:00:00") else f"{text}:00"
+    return text
+
+
+def _as_date(cell: object, date_format: str | None) -> datetime.datetime | None:
+    """Return the date that a cell stands for, with its time zone if it names one, or None."""
+    if isinstance(cell, datetime.datetime):
+        return cell
+    if isinstance(cell, datetime.date):
+        return datetime.datetime(cell.year, cell.month, cell.day)
+    if not isinstance(cell, str):
+        return None
+    text = cell.strip()
+    try:
+        if date_format is not None:
+            return datetime.datetime.strptime(text, date_format)
+        return datetime.datetime.fromisoformat(text) if _ISO_DATE.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _parse_dates(values: Series, where: str, date_format: str | None) -> tuple[Series, Floats]:
+    """Return dates [N] in their own time zone and its offset from UTC in seconds [N], 0 if they do
+    not name one.
+    """
+    import pandas as pd
+    from pandas.api import types
+
+    if types.is_datetime64_any_dtype(values):
+        if getattr(values.dt, "tz", None) is None:
+            return values, np.zeros(len(values))
+        clock = values.dt.tz_localize(None)
+        offset = (clock - values.dt.tz_convert(None)).dt.total_seconds()
+        return clock, offset.fillna(0.0).to_numpy(np.float64)
+    date_of_cell = {cell: _as_date(cell, date_format) for cell in values.dropna().unique()}
+    dates = [
+        date_of_cell.get(cell) if known else None
+        for cell, known in zip(values, values.notna(), strict=True)
+    ]
+    wrong_N = np.array([date is None for date in dates], bool) & values.notna().to_numpy()
+    expected = "a date such as 2020-05-13" if date_format is None else f"a date like {date_format}"
+    refuse_cells(wrong_N, values, where, expected, " dataset.date_format names another format.")
+    offsets = [
+        offset.total_seconds() if date is not None and (offset := date.utcoffset()) else 0.0
+        for date in dates
+    ]
+    clock = pd.Series(
+        pd.to_datetime([date and date.replace(tzinfo=None) for date in dates]), index=values.index
+    )
+    return clock, np.array(offsets)

@@ -1,0 +1,128 @@
+"""Measure the encoders of the columns of a table on its train split.
+
+Shapes: N rows, C categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlplab.data.table import DataFrame, Floats, Series
+from mlplab.data.tabular.cells import category_text, parse_booleans, parse_dates, parse_numbers
+from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, Column
+from mlplab.data.tabular.encoder import DATE_FIELDS, MISSING_CATEGORY, ColumnEncoder, Encoder
+from mlplab.data.tabular.table_options import TabularDataset
+from mlplab.errors import DataError
+
+MAX_QUANTILES = 1000
+
+
+def fit_encoder(
+    frame: DataFrame,
+    train: np.ndarray,
+    columns: Sequence[Column],
+    dataset: TabularDataset,
+    seed: int,
+) -> Encoder:
+    """Fit the encoder of each column on the train rows.
+
+    Args:
+        frame: all rows.
+        train: the row numbers of the train split.
+        columns: the feature columns and their kinds.
+        dataset: how missing cells, categories and quantiles are encoded.
+        seed: the seed of the subsample that quantiles are estimated on.
+
+    Raises:
+        DataError: if a column has no value in the train split, or a cell is not a number.
+    """
+    return Encoder(
+        tuple(
+            _fit_column(frame[column.name].iloc[train], column, dataset, seed) for column in columns
+        ),
+        tuple(dataset.markers),
+    )
+
+
+def _fit_column(
+    values: Series, column: Column, dataset: TabularDataset, seed: int
+) -> ColumnEncoder:
+    impute = dataset.missing == "impute"
+    has_missing = impute and bool(values.isna().any())
+    if column.kind == CATEGORY:
+        return _fit_categories(values, column.name, dataset)
+    if column.kind == DATE:
+        return _fit_dates(values, column.name, dataset.date_format, impute, has_missing)
+    parse = parse_booleans if column.kind == BOOLEAN else parse_numbers
+    numbers = parse(values, f"the train split, column '{column.name}'")
+    if np.isnan(numbers).all():
+        raise DataError(
+            f"The column '{column.name}' has no value at all in the train split: leave it out"
+            f" (dataset.ignore=[{column.name}])."
+        )
+    fill = float(np.nanmedian(numbers)) if impute else None
+    by_rank = dataset.scaling == "quantile" and column.kind == NUMBER
+    return ColumnEncoder(
+        column.name,
+        column.kind,
+        fill,
+        has_missing,
+        quantiles=_fit_quantiles(numbers, fill, seed) if by_rank else (),
+        low=float(np.nanmin(numbers)),
+        high=float(np.nanmax(numbers)),
+    )
+
+
+def _fit_categories(values: Series, name: str, dataset: TabularDataset) -> ColumnEncoder:
+    impute = dataset.missing == "impute"
+    texts = values.map(category_text, na_action="ignore").astype(object)
+    categories = sorted(set(texts.dropna()))
+    if impute and values.isna().any():
+        categories.append(MISSING_CATEGORY)
+        texts = texts.fillna(MISSING_CATEGORY)
+    share_of = texts.value_counts(normalize=True)
+    shares_C = np.array([share_of[category] for category in categories], np.float64)
+    ordinal = dataset.encode == "ordinal"
+    neutral = (
+        (float(shares_C @ np.arange(len(categories))),) if ordinal else tuple(shares_C.tolist())
+    )
+    return ColumnEncoder(
+        name,
+        CATEGORY,
+        0.0 if impute else None,
+        categories=tuple(categories),
+        ordinal=ordinal,
+        neutral=neutral,
+    )
+
+
+def _fit_quantiles(numbers: Floats, fill: float | None, seed: int) -> tuple[float, ...]:
+    from sklearn.preprocessing import QuantileTransformer
+
+    filled = np.where(np.isnan(numbers), fill if fill is not None else 0.0, numbers)
+    fitted = QuantileTransformer(
+        n_quantiles=min(MAX_QUANTILES, len(numbers)), random_state=seed % 2**32
+    ).fit(filled[:, None])
+    return tuple(map(float, fitted.quantiles_[:, 0]))
+
+
+def _fit_dates(
+    values: Series, name: str, date_format: str | None, impute: bool, has_missing: bool
+) -> ColumnEncoder:
+    """Take the date fields that vary in the train rows, with their medians for missing dates."""
+    moments = parse_dates(values, f"the train split, column '{name}'", date_format)
+    date_fields = [key for key in DATE_FIELDS if getattr(moments.dt, key).nunique() > 1] or ["year"]
+    medians = tuple(float(getattr(moments.dt, date_field).median()) for date_field in date_fields)
+    return ColumnEncoder(
+        name,
+        DATE,
+        0.0 if impute else None,
+        has_missing,
+        date_format=date_format,
+        date_fields=tuple(date_fields),
+        date_medians=medians if impute else (),
+        low=float(moments.dt.year.min()),
+        high=float(moments.dt.year.max()),
+    )
