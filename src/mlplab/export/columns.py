@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlplab.data.tabular.cells import (
+    category_codes,
     category_text,
     parse_booleans,
     parse_dates,
@@ -19,8 +20,8 @@ from mlplab.data.tabular.cells import (
     without_markers,
 )
 from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
-from mlplab.data.tabular.encoder import ColumnEncoder
-from mlplab.export.pipeline import all_categories, category_codes
+from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
+from mlplab.export.pipeline import all_categories
 from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -53,8 +54,14 @@ class Input:
 
     @property
     def codes(self) -> dict[str, int]:
-        """String -> code of a category."""
-        return category_codes(self.categories, self.markers)
+        """String -> code of a category; the code of any other string is len(categories).
+
+        The empty string and the markers stand for an empty cell if training allowed one.
+        """
+        codes = category_codes(self.categories)
+        if MISSING_CATEGORY in codes:
+            codes |= dict.fromkeys(("", *self.markers), codes[MISSING_CATEGORY])
+        return codes
 
     def metadata(self) -> dict[str, object]:
         """Return the description of the input for the metadata of the file."""

@@ -22,7 +22,7 @@ from mlplab.data.tabular.columns import CATEGORY
 from mlplab.errors import DataError
 from mlplab.export.checking import TOLERANCE, difference, random_rows
 from mlplab.export.columns import Input, coded_inputs, inputs, raw_inputs
-from mlplab.export.pipeline import Pipeline, category_codes
+from mlplab.export.pipeline import Pipeline
 from mlplab.extras import require
 from mlplab.io.files import open_atomic
 from mlplab.runs.ensemble import Predictor
@@ -91,13 +91,7 @@ def metadata(runs: Sequence[Run]) -> dict[str, str]:
         "targets": json.dumps(preprocessing.target_names),
         "features": json.dumps(preprocessing.feature_names),
         "inputs": json.dumps([one.metadata() for one in inputs(runs)]),
-        "codes": json.dumps(
-            {
-                one.name: category_codes(one.categories)
-                for one in inputs(runs)
-                if one.kind == CATEGORY
-            }
-        ),
+        "codes": json.dumps({one.name: one.codes for one in inputs(runs) if one.kind == CATEGORY}),
         "models": str(len(runs)),
     }
 

@@ -2,8 +2,8 @@
 
 Each column is a tensor [N, 1]: numbers and booleans are float64 with NaN for empty cells, dates are
 float64 seconds since 1970-01-01 00:00 in their own time zone with NaN for empty cells, and
-categories are the int64 codes of `category_codes`. A network that was not trained on a file takes
-one tensor x, float64 [N, F]. Shapes: N rows, F features, C classes, T targets, Q quantiles.
+categories are int64 codes, see `Input.codes`. A network that was not trained on a file takes one
+tensor x, float64 [N, F]. Shapes: N rows, F features, C classes, T targets, Q quantiles.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.data.scaling import Scaler
-from mlplab.data.tabular.cells import spellings
 from mlplab.data.tabular.columns import CATEGORY, DATE
-from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder, category_table
+from mlplab.data.tabular.encoder import ColumnEncoder, category_table
 from mlplab.runs.run import Run
 
 SECONDS_PER_DAY = 86400.0
@@ -212,18 +211,6 @@ def all_categories(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
             if column.kind == CATEGORY:
                 categories.setdefault(column.name, set()).update(column.categories)
     return {name: tuple(sorted(names)) for name, names in categories.items()}
-
-
-def category_codes(categories: Sequence[str], markers: Sequence[str] = ()) -> dict[str, int]:
-    """Return category -> code, for all usual spellings of a category; the code of any other string
-    is len(categories).
-
-    The empty string and `markers` stand for an empty cell if training allowed one.
-    """
-    codes = {text: i for i, category in enumerate(categories) for text in spellings(category)}
-    if MISSING_CATEGORY in codes:
-        codes |= dict.fromkeys(("", *markers), codes[MISSING_CATEGORY])
-    return codes
 
 
 def _encoder(column: ColumnEncoder, categories: Sequence[str]) -> nn.Module:

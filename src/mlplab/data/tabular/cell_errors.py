@@ -51,5 +51,6 @@ def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str) -> None:
     if missing_N.any():
         raise DataError(
             f"{where}, row {int(missing_N.argmax()) + 1}: the cell is empty"
-            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice}"
+            f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice} Cells such as NA"
+            " count as empty; dataset.na_values lists those that do."
         )

@@ -45,20 +45,32 @@ def category_text(value: object) -> str:
     return _canonical(str(value))
 
 
-def spellings(category: str) -> list[str]:
-    """Return the usual ways to write a category, the canonical text first."""
-    others = []
+def category_codes(categories: Sequence[str]) -> dict[str, int]:
+    """Return the index of each category by its canonical text and by other usual ways to write it.
+
+    Among them is a code without its leading zeros, which spreadsheets remove, unless it is another
+    category.
+    """
+    codes = {category: i for i, category in enumerate(categories)}
+    others: dict[str, int] = {}
+    for i, category in enumerate(categories):
+        for text in _other_spellings(category):
+            others[text] = -1 if text in others else i  # ambiguous
+    return codes | {text: i for text, i in others.items() if i >= 0 and text not in codes}
+
+
+def _other_spellings(category: str) -> list[str]:
+    if re.fullmatch(r"0+\d+", category):
+        return [category.lstrip("0") or "0"]
     if re.fullmatch(r"-?(0|[1-9][0-9]*)", category):
-        others = [f"{category}.0"]
-    elif category in ("True", "False"):
-        others = [category.lower(), category.upper()]
-    elif re.fullmatch(r"\d{4}-\d\d-\d\d", category):
-        others = [f"{category}{separator}00:00:00" for separator in " T"]
-    elif _ISO_DATE.fullmatch(category):
-        others = [category.replace(" ", "T")]
-    elif _TIME.fullmatch(category):
-        others = [category.removesuffix(":00")]
-    return [category, *(text for text in others if category_text(text) == category)]
+        return [f"{category}.0"]
+    if category in ("True", "False"):
+        return [category.lower(), category.upper()]
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", category):
+        return [f"{category} 00:00:00", f"{category}T00:00:00"]
+    if _ISO_DATE.fullmatch(category):
+        return [category.replace(" ", "T")]
+    return [category.removesuffix(":00")] if _TIME.fullmatch(category) else []
 
 
 def is_missing(values: Series, markers: Sequence[str]) -> np.ndarray:

@@ -113,7 +113,8 @@ def _text_message(values: Series, source: str) -> str:
         return (
             f"{source}, column '{values.name}', row {present.index[row] + 1}:"
             f" '{present.iloc[row]}' is not a number ({numeric.isna().sum()} such cell(s) in a"
-            f" column of numbers). Correct them, leave the column out"
+            f" column of numbers). Correct them, count them as empty cells"
+            f" (dataset.na_values=['{present.iloc[row]}']), leave the column out"
             f" (dataset.ignore=[{values.name}]), or treat it as categories"
             f" (dataset.categories=[{values.name}])."
         )
@@ -181,4 +182,6 @@ def require_column(name: str, available: Sequence[str], source: str, role: str =
     shown = ", ".join(available[:30]) + (
         f" and {len(available) - 30} more" if len(available) > 30 else ""
     )
+    if all(re.fullmatch(r"x\d+", column) for column in available):
+        hint += " If the first line names the columns, set dataset.header=yes."
     raise DataError(f"{source} has no {role} '{name}'.{hint} Columns: {shown}.")

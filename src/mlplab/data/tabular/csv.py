@@ -143,7 +143,7 @@ def _parse_in_sections(
             table = _table(
                 pa.BufferReader(pa.py_buffer(section)),
                 dialect,
-                skip_header=dialect.header and not tables,
+                is_start=not tables,
                 types=types,
             )
         except pa.ArrowException:
@@ -167,11 +167,11 @@ def _parse_at_once(
 
     def on_invalid_row(row: InvalidRow) -> str:
         if not first_bad_row:
-            first_bad_row.append(_describe_bad_row(row, int(dialect.header)))
+            first_bad_row.append(_describe_bad_row(row, dialect.lines_before_rows))
         return "error"
 
     try:
-        return _table(source, dialect, dialect.header, types, on_invalid_row)
+        return _table(source, dialect, True, types, on_invalid_row)
     except Exception as error:
         if first_bad_row:
             raise DataError(f"{path}: {first_bad_row[0]}") from error
@@ -181,7 +181,7 @@ def _parse_at_once(
 def _table(
     source: object,
     dialect: SniffResult,
-    skip_header: bool,
+    is_start: bool,
     types: dict[str, pa.DataType],
     on_invalid_row: Callable[[InvalidRow], str] | None = None,
 ) -> pa.Table:
@@ -193,7 +193,7 @@ def _table(
             dialect,
             types,
             on_invalid_row,
-            skip_rows=int(skip_header),
+            skip_rows=dialect.lines_before_rows if is_start else 0,
             use_threads=True,
             block_size=THREAD_CHUNK_BYTES,
         ),

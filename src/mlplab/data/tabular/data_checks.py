@@ -5,7 +5,7 @@ They are printed before training and written to data_report.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.splits import time_ranges
 from mlplab.data.tabular.table_options import TabularDataset
 
-RARE_CLASS_FRACTION = 0.05
+RARE_CLASS_FRACTION = 0.12
 LEAK_SCORE = 0.995
 """Accuracy or correlation from which a column is reported to predict the target by itself."""
 
@@ -90,6 +90,8 @@ def _column_findings(table: RawTable, name: str, kind: str) -> Iterator[Finding]
             if kind == CATEGORY
             else "Filled with the median of the train split, with an indicator feature",
         )
+    if kind == CATEGORY:
+        yield from _case_findings(name, present.iloc[:MAX_ROWS].unique())
     if distinct <= 1:
         yield Finding(
             name,
@@ -122,6 +124,18 @@ def _column_findings(table: RawTable, name: str, kind: str) -> Iterator[Finding]
             "predicts the target almost by itself",
             "It is used as a feature; if it is known only after the target, leave it out",
         )
+
+
+def _case_findings(name: str, categories: Iterable[object]) -> Iterator[Finding]:
+    texts: dict[str, str] = {}
+    for category in sorted(map(str, categories)):
+        other = texts.setdefault(category.strip().lower(), category)
+        if other.strip() != category.strip():
+            yield Finding(
+                name,
+                f"'{other}' and '{category}' differ only in case",
+                "They are two categories; write them alike if they are one",
+            )
 
 
 def _is_consecutive(numbers: Series) -> bool:
@@ -193,6 +207,7 @@ def _row_findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding
 
 
 def _class_findings(table: RawTable) -> Iterator[Finding]:
+    yield from _case_findings(table.target_names[0], table.class_names)
     counts = np.bincount(table.y.astype(np.int64), minlength=table.task.num_classes)
     fraction = counts.min() / counts.sum()
     if fraction < RARE_CLASS_FRACTION:

@@ -15,6 +15,7 @@ import numpy as np
 from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers, refuse_empty_cells
 from mlplab.data.tabular.cells import (
+    category_codes,
     category_text,
     parse_booleans,
     parse_dates,
@@ -110,11 +111,13 @@ class ColumnEncoder:
         present = values.dropna()
         cells = {"filled in because they are empty": values[values.isna()]}
         if self.kind == CATEGORY:
-            known_N = present.map(category_text).isin(self.categories)
+            known_N = present.map(category_text).isin(category_codes(self.categories))
             cells["of a category that training did not see"] = present[~known_N.to_numpy(bool)]
             if MISSING_CATEGORY in self.categories:
                 del cells["filled in because they are empty"]
-        elif self.low is not None and self.high is not None and len(present):
+        elif (
+            self.kind != BOOLEAN and self.low is not None and self.high is not None and len(present)
+        ):
             if self.kind == DATE:
                 numbers_N = parse_dates(present, self.name, self.date_format).dt.year.to_numpy()
             else:
@@ -184,7 +187,7 @@ class ColumnEncoder:
             values.map(category_text, na_action="ignore")
             .astype(object)  # a categorical column does not take further categories
             .fillna(MISSING_CATEGORY)
-            .map({category: i for i, category in enumerate(self.categories)})
+            .map(category_codes(self.categories))
             .fillna(len(self.categories))
             .to_numpy(np.int64)
         )

@@ -114,4 +114,9 @@ def _read_text(
         f" {'a header' if dialect.header else 'no header'}; {len(frame)} rows,"
         f" {len(dialect.names)} columns"
     )
+    if dialect.encoding == "cp1252":
+        note += (
+            "; the encoding is a guess: if names or categories look wrong, set dataset.encoding,"
+            " for example to cp949, shift_jis or gb18030"
+        )
     return ReadResult(frame, [note])

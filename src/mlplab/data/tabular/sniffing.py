@@ -40,6 +40,12 @@ class SniffResult:
     header: bool
     names: list[str]
     missing: tuple[str, ...] = MISSING
+    blank_lines: int = 0
+    """The number of empty lines before the first row or the header."""
+
+    @property
+    def lines_before_rows(self) -> int:
+        return self.blank_lines + self.header
 
 
 def sniff(path: Path, form: Format) -> SniffResult:
@@ -58,7 +64,8 @@ def sniff(path: Path, form: Format) -> SniffResult:
             f"{path} is not in the encoding {encoding}: {error}. Name its encoding, such as"
             " dataset.encoding=latin-1."
         ) from error
-    lines = [line for line in sample.splitlines()[:200] if line.strip()]
+    all_lines = sample.splitlines()[:200]
+    lines = [line for line in all_lines if line.strip()]
     delimiter = form.delimiter or _delimiter(lines)
     decimal = form.decimal or _decimal(lines, delimiter)
     header = _header(lines, delimiter, decimal) if form.header is None else form.header
@@ -69,6 +76,7 @@ def sniff(path: Path, form: Format) -> SniffResult:
         header,
         _names(path, lines, delimiter, header),
         form.missing,
+        all_lines.index(lines[0]) if lines else 0,
     )
 
 

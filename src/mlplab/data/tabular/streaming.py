@@ -108,7 +108,11 @@ def _text_chunks(
         name: pa.float64() for name in dialect.names if name in numbers and name not in texts
     }
     options = arrow_options(
-        dialect, types, skip_rows=int(dialect.header), block_size=CHUNK_BYTES, use_threads=False
+        dialect,
+        types,
+        skip_rows=dialect.lines_before_rows,
+        block_size=CHUNK_BYTES,
+        use_threads=False,
     )
     utf8 = dialect.encoding in ("utf-8", "utf-8-sig")
     try:

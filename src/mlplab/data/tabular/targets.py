@@ -49,7 +49,7 @@ def refuse_missing_targets(missing_N: np.ndarray, name: str, source: str) -> Non
         missing_N,
         f"{source}, target '{name}'",
         "A row without a target cannot be learned from: leave these rows out"
-        " (dataset.missing=drop).",
+        " (dataset.missing=drop or impute).",
     )
 
 
