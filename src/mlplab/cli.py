@@ -130,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Errors are printed as one paragraph on the error stream.
     """
+    open_missing_streams()
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -151,6 +152,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)",
             "failed",
         )
+
+
+def open_missing_streams() -> None:
+    """Replace the standard streams that this process was started without, as by cron or `2>&-`.
+
+    They read as empty and discard what is written. Their descriptors are opened too: the next file
+    of a run would otherwise become descriptor 1 or 2, into which C libraries write.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _dispatch(arguments: list[str]) -> int:

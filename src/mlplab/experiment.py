@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab import runs
+from mlplab.io.links import open_to_append
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
@@ -29,6 +31,9 @@ from mlplab.training import (
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.live_plotter import LivePlotter
+
+DRAWING = ".drawing"
+"""File of a run whose training is done and whose pictures are not all drawn yet."""
 
 
 def run(
@@ -61,22 +66,25 @@ def resume(
     quiet: bool = False,
     step: int | None = None,
     allowed: Sequence[str] = (),
+    cache: DataCache | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Finish the run in a folder, from its newest valid checkpoint or that of `step`.
 
-    A finished run is returned unchanged. The keys in `allowed` may differ from the checkpoint's
-    settings. Raises CheckpointError, StateError or FolderError (all ValueErrors) if the checkpoint
-    is damaged or belongs to another run.
+    A finished run is returned unchanged, but one that ended while its pictures were drawn gets the
+    rest. The prepared data is left in `cache` for the caller. The keys in `allowed` may differ from
+    the checkpoint's settings. Raises CheckpointError, StateError or FolderError (all ValueErrors)
+    if the checkpoint is damaged or belongs to another run.
     """
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
             run_rank(settings, process.signals, process.group, callbacks, folder, step, allowed)
         with runs.RunFolder.locked(folder):
-            if step is None and is_finished(folder, allowed):
+            drawn = not os.path.lexists(folder / DRAWING)
+            if step is None and is_finished(folder, allowed) and drawn:
                 return load(folder)
             saved, warnings = find_checkpoint(folder, step)
-            member = prepare_members([settings])[0]
+            member = prepare_members([settings], cache)[0]
             session, device = process.session(member)
             with log_to(folder) as log:
                 log.info("resumed; device %s", device)
@@ -116,6 +124,8 @@ def _train_and_record(
         if outcome.status == "done" and settings.tracking.level != "off":
             checkpointer.save(session, group)
         best, last = models(settings, preprocessing, outcome)
+        if plotter is not None and outcome.status == "done":
+            open_to_append(folder / DRAWING).close()
         elapsed, exact = checkpointer.elapsed, checkpointer.exact
         summary = record.finish(
             outcome, best.module(), last.module(), session.device, elapsed, exact, stopped_by
@@ -124,7 +134,8 @@ def _train_and_record(
         if plotter is not None and stopped_by is None and process.signals.received is None:
             # the results are written; a signal can only cost pictures
             process.signals.raise_immediately = True
-            plotter.conclude(outcome, quiet)
+            if plotter.conclude(outcome, quiet):
+                (folder / DRAWING).unlink(missing_ok=True)
         return Run(folder, settings, summary, outcome.history, best)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from mlplab.errors import FolderError
 
@@ -39,3 +40,17 @@ def _fault(segment: str) -> str | None:
     if len(segment.encode()) > _MAX_NAME_BYTES:
         return f"it is longer than {_MAX_NAME_BYTES} bytes"
     return None
+
+
+LOCK = ".lock"
+_SET_UP_NAMES = (LOCK, "log.txt", "data_report.md", "checkpoints")
+
+
+def is_set_up_only(entries: Collection[str]) -> bool:
+    """Whether a folder with these entries is empty or holds only what a run writes before its
+    config.yaml: a full disk or a kill ended its set-up, and nothing was trained.
+    """
+    return not entries or (
+        LOCK in entries
+        and all(name in _SET_UP_NAMES or name.startswith(".tmp-") for name in entries)
+    )

@@ -128,7 +128,7 @@ def test_slurm_loses_a_worker_a_job_a_node_and_its_driver_and_no_result(slurm, l
     run("scontrol", "update", "nodename=n2", "state=down", "reason=test", env=slurm)
     done = {str(path): path.stat().st_mtime for path in Path("cluster/jobs").glob("*/summary.json")}
     resumed = subprocess.Popen(
-        [*MLPLAB, "resume", "cluster"],
+        [*MLPLAB, "resume", "cluster", "sweep.workers=2", *SLURM],
         env=slurm,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -208,7 +208,8 @@ def test_ray_gives_the_numbers_of_this_machine(ray, local):
 
 def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
     address, env, _ = ray
-    driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
+    engine = ["sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}"]
+    driver = begin(env, *engine)
     wait_for(lambda: len(workers()) == 2)
     os.kill(workers()[0], signal.SIGKILL)
     wait_for(lambda: jobs() > 0)
@@ -216,7 +217,10 @@ def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
     driver.wait()
     assert (
         subprocess.run(
-            [*MLPLAB, "resume", "cluster"], env=env, check=False, capture_output=True
+            [*MLPLAB, "resume", "cluster", "sweep.workers=2", *engine],
+            env=env,
+            check=False,
+            capture_output=True,
         ).returncode
         == 0
     )
@@ -226,7 +230,8 @@ def test_ray_loses_a_worker_and_its_driver_and_no_result(ray, local):
 def test_ray_loses_a_node(ray, local):
     """Must be the last test, since the node is gone afterwards."""
     address, env, nodes = ray
-    driver = begin(env, "sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}")
+    engine = ["sweep.engine=ray", f"sweep.cluster={{address:'{address}'}}"]
+    driver = begin(env, *engine)
     wait_for(lambda: len(workers()) == 2)
     os.killpg(nodes[1].pid, signal.SIGKILL)
     assert driver.wait(600) == 0

@@ -464,7 +464,7 @@ def test_f4_workers_and_their_driver_killed_at_random_moments():
         if kills == 40:
             driver.kill()
             driver.communicate()
-            driver = start("resume", "sweep")
+            driver = start("resume", "sweep", "sweep.workers=2")
     output, errors = driver.communicate()
     assert driver.returncode == 0, output + errors
     assert kills == 40

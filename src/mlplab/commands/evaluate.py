@@ -102,9 +102,10 @@ def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str)
 
 
 def print_test_metrics(run: Run, cache: DataCache) -> None:
-    """Evaluate a run that has just been trained on the user's table, whose data is in the cache.
+    """Evaluate a run on the user's table when it ends; its data is in the cache if it was trained.
 
-    Does nothing for other datasets, and for tables that would take long.
+    Does nothing for other datasets, for tables that would take long, and for a run that was not
+    trained now and has its evaluation.
     """
     from mlplab.data.tabular.table_options import TabularDataset
 
@@ -114,15 +115,17 @@ def print_test_metrics(run: Run, cache: DataCache) -> None:
         or run.settings.tracking.level == "off"
     ):
         return
+    if cache.size == 0 and (run.folder / "evaluation.json").is_file():  # it was finished before
+        return
     from mlplab.terminal.output import note
     from mlplab.training import prepare_members
 
-    prepared = prepare_members([run.settings], cache)[0].prepared
-    if prepared.test is not None and prepared.train.x.size <= MAX_TRAIN_CELLS:
-        try:
+    try:
+        prepared = prepare_members([run.settings], cache)[0].prepared
+        if prepared.test is not None and prepared.train.x.size <= MAX_TRAIN_CELLS:
             print_evaluation(run, prepared, *_split_rows(run, prepared, "test"))
-        except NotFiniteError as error:  # the training itself succeeded
-            note(f"no evaluation: {error}")
+    except (NotFiniteError, DataError) as error:  # the training itself succeeded
+        note(f"no evaluation: {error}")
 
 
 def _split_rows(run: Run, prepared: Prepared, split: str) -> tuple[Rows, str]:

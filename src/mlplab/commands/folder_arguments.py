@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
+from mlplab.run_names import LOCK, is_set_up_only
 
 if TYPE_CHECKING:
     from mlplab.data.tabular.sniffing import Format
@@ -94,10 +96,22 @@ def kind(folder: Path) -> str:
         return "run"
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder (looked for {folder.resolve()}).")
+    if ended_in_set_up(folder):
+        raise ConfigError(
+            f"{folder} holds a run that ended during its set-up, before anything was trained: start"
+            " it again with `mlplab train` in the same folder, or delete it with `mlplab runs"
+            f" remove {folder}`."
+        )
     raise ConfigError(
         f"{folder} holds neither a sweep nor a run: it has no plan.yaml and no config.yaml."
         " `mlplab train` prints the folder as its last line."
     )
+
+
+def ended_in_set_up(folder: Path) -> bool:
+    """Whether the folder holds what is left of a run that ended before anything was trained."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return LOCK in names and is_set_up_only(names)
 
 
 def require_run(folder: Path, what: str) -> None:

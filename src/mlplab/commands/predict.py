@@ -183,19 +183,17 @@ def _write_parquet(file: BinaryIO, tables: Iterator[pd.DataFrame]) -> int:
 
 
 def safe(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy whose strings no spreadsheet runs as formulas."""
+    """Return a copy whose names of columns and strings no spreadsheet runs as formulas."""
     from pandas.api import types
-
-    from mlplab.tracking.metrics_file import FORMULA_PREFIXES
 
     escaped = table.copy(deep=False)
     for name in escaped.columns:
         if not types.is_numeric_dtype(escaped[name]) and not types.is_bool_dtype(escaped[name]):
-            escaped[name] = escaped[name].map(
-                lambda value: (
-                    f"'{value}"
-                    if isinstance(value, str) and value.startswith(FORMULA_PREFIXES)
-                    else value
-                )
-            )
-    return escaped
+            escaped[name] = escaped[name].map(_escaped)
+    return escaped.rename(columns=_escaped)
+
+
+def _escaped(value: object) -> object:
+    from mlplab.tracking.metrics_file import FORMULA_PREFIXES
+
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value

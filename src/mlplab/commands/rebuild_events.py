@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from mlplab.commands.folder_arguments import load_plugins, parse, require_run
 from mlplab.errors import ConfigError
+from mlplab.io.reading import read_json
 
 
 def rebuild_events(arguments: Sequence[str]) -> int:
@@ -80,8 +80,6 @@ def rebuild(folder: Path) -> int:
 def _start_time(folder: Path) -> float:
     """Return when the run started, in seconds since the epoch."""
     try:
-        return datetime.fromisoformat(
-            json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["started"]
-        ).timestamp()
+        return datetime.fromisoformat(read_json(folder / "provenance.json")["started"]).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         return (folder / "metrics.csv").stat().st_mtime

@@ -44,25 +44,24 @@ def rerun(arguments: Sequence[str]) -> int:
 
     if args.out is not None:
         check_folder(args.out, "--out")
-    from mlplab import cli, experiment
+    from mlplab import experiment
     from mlplab.config import settings_of_folder
     from mlplab.runs.run import read_summary
     from mlplab.runs.run_index import user_overrides
 
     if args.check:
         read_summary(args.folder)  # a damaged one is refused before the training
-    from mlplab.terminal.results import print_result
+    from mlplab.commands.single_run import conclude
+    from mlplab.training import DataCache
 
     settings = settings_of_folder(args.folder, args.changes, trains=True)
     overrides = (*user_overrides(args.folder), *args.changes)
-    run = experiment.run(dataclasses.replace(settings, overrides=overrides), args.out)
-    print_result(run.summary)
-    code = cli.exit_code(run.summary)
-    if args.check:
-        from mlplab.runs.compare import compare_histories
+    cache = DataCache()
+    run = experiment.run(dataclasses.replace(settings, overrides=overrides), args.out, cache=cache)
+    if not args.check:
+        return conclude(run, cache)
+    from mlplab.runs.compare import compare_histories
 
-        same, lines = compare_histories(args.folder, run.folder)
-        print("\n".join(lines))
-        code = code or int(not same)
-    print(run.folder)
-    return code
+    same, lines = compare_histories(args.folder, run.folder)
+    print("\n".join(lines))
+    return conclude(run, cache) or int(not same)

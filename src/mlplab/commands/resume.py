@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ _OPTIONS: Options = {
     "changes": {
         "metavar": "KEY=VALUE",
         "nargs": "*",
-        "help": "for a run: changes of length, patience or tracking",
+        "help": (
+            "for a run: changes of length, patience or tracking; for a sweep: sweep.workers,"
+            " sweep.engine and sweep.cluster, which the folder does not decide"
+        ),
     },
     "--step": {
         "type": int,
@@ -21,6 +25,10 @@ _OPTIONS: Options = {
     "--allow-config-change": {
         "action": "store_true",
         "help": "for a run: accept edits of config.yaml in the keys that may change",
+    },
+    "--other-owner": {
+        "action": "store_true",
+        "help": "accept a folder that belongs to another user",
     },
 }
 
@@ -31,21 +39,32 @@ def resume(arguments: Sequence[str]) -> int:
     """
     args = parse("resume", resume.__doc__ or "", arguments, _OPTIONS)
     folder_kind = kind(args.folder)
+    if not args.other_owner:
+        check_owner(args.folder)
     load_plugins(args.folder, args.plugin)
     if folder_kind == "run":
         return resume_run(args.folder, args.changes, args.step, args.allow_config_change)
-    if args.changes or args.step is not None or args.allow_config_change:
+    if args.step is not None or args.allow_config_change:
         raise ConfigError(
-            f"{args.folder} holds a sweep, whose jobs are frozen: only a run accepts overrides,"
-            " --step and --allow-config-change."
+            f"{args.folder} holds a sweep, whose jobs are frozen: only a run accepts --step and"
+            " --allow-config-change."
         )
     from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.sweeps import run_sweep
     from mlplab.sweeps.search import search
 
     if (args.folder / search.FILE).is_file():
-        return conclude_search(search.resume(args.folder), args.folder)
-    return conclude(run_sweep.resume(args.folder), args.folder)
+        return conclude_search(search.resume(args.folder, typed=args.changes), args.folder)
+    return conclude(run_sweep.resume(args.folder, typed=args.changes), args.folder)
+
+
+def check_owner(folder: Path) -> None:
+    """Raise ConfigError if the folder belongs to another user, who may have prepared it."""
+    if hasattr(os, "getuid") and (owner := folder.stat().st_uid) != os.getuid():
+        raise ConfigError(
+            f"{folder} belongs to another user (number {owner}), who decides what it trains: add"
+            " --other-owner if you trust them, or resume a copy of your own."
+        )
 
 
 def resume_run(
@@ -59,12 +78,11 @@ def resume_run(
     from mlplab.commands.single_run import conclude
     from mlplab.config import settings_of_folder
     from mlplab.runs.resume_checks import RESUMABLE_KEYS, changed_keys
-    from mlplab.terminal.results import print_result
+    from mlplab.training import DataCache
 
     settings = settings_of_folder(folder, changes, trains=True)
     changed = changed_keys(folder, changes)
-    run = experiment.resume(
-        folder, settings, step=step, allowed=RESUMABLE_KEYS if allow_config_change else changed
-    )
-    print_result(run.summary)
-    return conclude(run)
+    cache = DataCache()
+    allowed = RESUMABLE_KEYS if allow_config_change else changed
+    run = experiment.resume(folder, settings, step=step, allowed=allowed, cache=cache)
+    return conclude(run, cache)

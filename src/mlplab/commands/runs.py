@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import Options, Parser, kind, require_run
+from mlplab.commands.folder_arguments import Options, Parser, ended_in_set_up, kind, require_run
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
@@ -192,7 +192,8 @@ def _remove(folders: Sequence[Path], confirmed: bool) -> int:
     for folder in folders:
         if folder.is_symlink():
             raise ConfigError(f"{folder} is a symbolic link: name the folder itself.")
-        kind(folder)
+        if not ended_in_set_up(folder):
+            kind(folder)
     if not confirmed and not _confirm(folders):
         print("nothing was removed")
         return 1

@@ -11,6 +11,7 @@ from mlplab.config.run_dir import check_folder
 
 if TYPE_CHECKING:
     from mlplab.runs.run import Run
+    from mlplab.training import DataCache
 
 
 def train_one(composed: Composed) -> int:
@@ -25,9 +26,7 @@ def train_one(composed: Composed) -> int:
 
     settings = build(composed)
     from mlplab import experiment
-    from mlplab.commands.evaluate import print_test_metrics
     from mlplab.terminal.output import note
-    from mlplab.terminal.results import print_result
     from mlplab.training import DataCache
 
     for layer in settings.layers:
@@ -36,13 +35,18 @@ def train_one(composed: Composed) -> int:
             break
     cache = DataCache()
     run = experiment.run(settings, folder, cache=cache)
+    return conclude(run, cache)
+
+
+def conclude(run: Run, cache: DataCache) -> int:
+    """Print the result of a run, its metrics on a user's table, how to continue it if it was
+    interrupted, and its folder; return the exit code. `cache` has its data if it was trained.
+    """
+    from mlplab.commands.evaluate import print_test_metrics
+    from mlplab.terminal.results import print_result
+
     print_result(run.summary)
     print_test_metrics(run, cache)
-    return conclude(run)
-
-
-def conclude(run: Run) -> int:
-    """Print how to continue an interrupted run and its folder; return the exit code."""
     if run.status == "interrupted":
         print(f"continue with: mlplab resume {run.folder}")
     print(run.folder)

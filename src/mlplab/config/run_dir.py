@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mlplab.errors import ConfigError
+from mlplab.run_names import is_set_up_only
 
 
 def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
@@ -21,7 +22,7 @@ def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
             f"{text[:120]}... cannot be a folder: a name in it is longer than 255 bytes or contains"
             " a control character."
         )
-    if absolute.is_dir() and any(absolute.iterdir()):
+    if absolute.is_dir() and not is_set_up_only(os.listdir(absolute)):
         raise ConfigError(
             f"{text} already exists and is not empty. A run never writes into the folder of another"
             f" run; name a new one with {key}=..., or leave it out."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from mlplab.config.root import GROUPS
 from mlplab.errors import ConfigError
+from mlplab.io.files import count_yaml_entries
 
 USER_FOLDER = "conf"
 MAX_BYTES = 1_000_000
@@ -102,32 +102,21 @@ def check_size(path: Path) -> None:
             f" {MAX_BYTES}."
         )
     text = path.read_text(encoding="utf-8", errors="replace")
-    # an entry takes at least two characters, so a smaller file without aliases is within the limit
-    if size > 2 * MAX_NODES or re.search(r"(^|[\s\[{,:-])\*\w", text):
-        _check_nodes(path, text)
+    _check_nodes(path, text)
 
 
 def _check_nodes(path: Path, text: str) -> None:
     import yaml
 
-    sizes: dict[str | None, int] = {}  # of each anchor; those of nodes without one are not used
-    total = 0
-    open_anchors: list[tuple[str | None, int]] = []
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                open_anchors.append((event.anchor, total))
-            if isinstance(event, yaml.AliasEvent):
-                total += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.NodeEvent):
-                total += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = open_anchors.pop()
-                sizes[anchor] = total - before
-            if total > MAX_NODES:
-                raise ConfigError(
-                    f"{file_label(path)} has more than {MAX_NODES} entries, counting those that"
-                    " aliases repeat, so it is not a configuration."
-                )
+        if count_yaml_entries(text, MAX_NODES) > MAX_NODES:
+            raise ConfigError(
+                f"{file_label(path)} has more than {MAX_NODES} entries, counting those that"
+                " aliases repeat, so it is not a configuration."
+            )
     except yaml.YAMLError:
         return  # invalid YAML is reported when the file is used
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{file_label(path)} is not a configuration: {error}.") from None

@@ -14,6 +14,7 @@ from mlplab.config.composition import Composed
 from mlplab.config.edit_stored import apply_overrides
 from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError
+from mlplab.io.files import parse_yaml
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -55,8 +56,8 @@ def stored_config(folder: Path) -> dict[str, object]:
         )
     check_size(path)
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(

@@ -126,15 +126,88 @@ def yaml_line(value: Any, text: Callable[[str], str] = json.dumps) -> str:
     return text(value) if isinstance(value, str) else json.dumps(value)
 
 
+MAX_DEPTH = 64
+"""Nesting of JSON and YAML. Ours has some ten levels; the code that walks through it recurses."""
+MAX_BYTES = 1 << 28
+"""Size of a JSON or YAML text: far above the plan of the largest sweep."""
+
+
 def parse_yaml(text: str) -> Any:
-    """Parse YAML into plain values with PyYAML's safe loader (the C version if available)."""
+    """Parse YAML into plain values with PyYAML's safe loader (the C version if available).
+
+    Raises ValueError for a text that is too large or too deep, or whose aliases repeat more entries
+    than the text has characters.
+    """
     import yaml
 
+    _check_size(text)
+    # before anything is composed: the C version recurses until the stack overflows
+    if count_yaml_entries(text, limit := 2 * len(text) + 2) > limit:
+        raise ValueError("its aliases repeat more entries than the file has characters")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def count_yaml_entries(text: str, limit: int) -> int:
+    """Return the number of entries of a YAML text, counting those that aliases repeat; the count
+    ends soon after `limit`.
+
+    Raises ValueError for a text that is too deep, and yaml.YAMLError for one that is not YAML.
+    """
+    import yaml
+
+    sizes: dict[str | None, int] = {}  # of each anchor; those of nodes without one are not used
+    total = 0
+    open_anchors: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_anchors.append((event.anchor, total))
+            if len(open_anchors) > MAX_DEPTH:
+                raise _too_deep()
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_anchors):
+                raise ValueError("an alias in it repeats itself without end")
+            total += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_anchors.pop()
+            sizes[anchor] = total - before
+        if total > limit:
+            break
+    return total
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON. Raises ValueError for a text that is invalid, too large or too deep."""
+    _check_size(data)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise _too_deep() from None
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, (dict, list))
+        ]
+    if level:
+        raise _too_deep()
+    return value
+
+
+def _check_size(text: bytes | str) -> None:
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import DamagedFileError, MlplabError
+from mlplab.io.files import parse_json
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def restore(path: Path) -> str:
 def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
     """Return the mapping that a JSON file holds. Raises DamagedFileError."""
     with reading(path, remedy):
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
         if not isinstance(value, dict):
             raise TypeError(f"it holds a {type(value).__name__} in place of keys and values")
     return value

@@ -13,6 +13,7 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.data.tabular.collecting import plain
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.errors import DataError
+from mlplab.io.files import parse_json
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Preprocessing:
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
         """Parse what `to_json` returned."""
-        fields = json.loads(text)
+        fields = parse_json(text)
         return cls(
             Task(**fields["task"]),
             tuple(fields["feature_names"]),

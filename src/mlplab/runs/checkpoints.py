@@ -10,7 +10,6 @@ history.bin                 all measurements so far: each save appends a record,
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from mlplab.errors import CheckpointError
-from mlplab.io.files import AppendFile, write_bytes_atomic, write_json
+from mlplab.io.files import AppendFile, parse_json, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
 
@@ -157,7 +156,7 @@ def read(folder: Path, step: int) -> Saved:
     """
     path = folder / f"state-{step:012d}.json"
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
         if manifest["format"] != FORMAT:
             raise CheckpointError(
                 f"{path} has the format {manifest['format']!r}; this version of mlplab reads"

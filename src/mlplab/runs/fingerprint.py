@@ -21,6 +21,8 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> dict[str, obj
         "commit": (origin["git"] or {}).get("commit"),
         "dirty": (origin["git"] or {}).get("dirty"),
         "cpu": origin["machine"]["cpu"],
+        # virtual machines with different instructions may have the same name of processor
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "cuda": torch.version.cuda if cuda else None,
@@ -34,9 +36,13 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> dict[str, obj
 
 
 def differences(stored: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """Return one text per value that differs: "torch 2.12.0 -> 2.13.0"."""
+    """Return one text per value that differs: "torch 2.12.0 -> 2.13.0".
+
+    A value that an older version did not store counts as equal.
+    """
     return [
         f"{key} {stored.get(key)} -> {now.get(key)}"
         for key in now
+        if key in stored
         if stored.get(key) != now.get(key)
     ]

@@ -8,12 +8,13 @@ import itertools
 import os
 import re
 import socket
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.io.files import Closing
-from mlplab.run_names import check_name
+from mlplab.run_names import LOCK, check_name, is_set_up_only
 
 try:
     import fcntl
@@ -21,7 +22,6 @@ except ImportError:  # Windows: only exclusive creation protects a folder
     fcntl = None  # type: ignore[assignment]
 
 
-LOCK = ".lock"
 _NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -125,7 +125,8 @@ def _in_use(path: Path, descriptor: int) -> FolderInUseError:
 
 
 def create(path: Path) -> RunFolder:
-    """Create the folder of a run and lock it; an existing empty folder is used.
+    """Create the folder of a run and lock it. An existing folder is used if it is empty, or holds
+    only what a run left that ended during its set-up.
 
     Raises FolderInUseError if the folder is locked or not empty, and FolderError if it cannot be
     created.
@@ -139,9 +140,15 @@ def create(path: Path) -> RunFolder:
     folder = RunFolder(path)
     try:
         folder.lock(fresh=True)
-        if set(os.listdir(path)) != {LOCK}:  # another run has filled it meanwhile
+        entries = set(os.listdir(path))
+        if not is_set_up_only(entries):  # another run has filled it meanwhile
             folder.close()
             raise _not_empty(path)
+        try:
+            _remove_set_up(path, entries)
+        except OSError:
+            folder.close()
+            raise _not_empty(path) from None
     except BaseException:
         folder.close()
         if created:
@@ -186,8 +193,19 @@ def _require_empty(path: Path) -> None:
         raise FolderError(
             f"The run folder {path} cannot be read: {error.strerror}. Choose another hydra.run.dir."
         ) from None
-    if entries - {LOCK}:
+    if not is_set_up_only(entries):
         raise _not_empty(path)
+
+
+def _remove_set_up(path: Path, entries: Collection[str]) -> None:
+    """Remove what the set-up of a run left in a locked folder. Raises OSError if that is more than
+    set-up writes, such as a checkpoint.
+    """
+    for name in sorted(set(entries) - {LOCK}):
+        if name == "checkpoints" and not (path / name).is_symlink():
+            (path / name).rmdir()
+        else:
+            (path / name).unlink()
 
 
 def _not_empty(path: Path) -> FolderInUseError:

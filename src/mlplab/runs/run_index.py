@@ -7,7 +7,6 @@ folder caches them.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlplab.io.files import parse_yaml, write_json
+from mlplab.io.files import parse_json, parse_yaml, write_json
 
 FILE_NAME = ".mlplab-index.json"
 _MAX_BYTES = 1 << 20
@@ -67,7 +66,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
 def json_or_empty(path: Path) -> dict[str, Any]:
     """Return the mapping that a JSON file holds, or an empty dict if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
         return value if isinstance(value, dict) else {}
     return {}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import TreeError
+from mlplab.io.files import parse_json
 
 FORMAT = "mlplab-tree-1"
 _MAX_HEADER_BYTES = 64 << 20
@@ -59,11 +60,11 @@ def parse(data: bytes) -> Any:
         length = int.from_bytes(data[:8], "little")
         if length > min(len(data), _MAX_HEADER_BYTES):
             raise TreeError("the header is longer than the file")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata = parse_json(data[8 : 8 + length]).get("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise TreeError(f"the format is {metadata.get('format')!r}, not {FORMAT!r}")
         tensors = load(data)
-        return _rebuild(json.loads(metadata["tree"]), tensors)
+        return _rebuild(parse_json(metadata["tree"]), tensors)
     except (
         SafetensorError,
         KeyError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
 from mlplab.errors import ConfigError, FolderError, IncompatibleSettingsError
 from mlplab.extras import require
+from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
@@ -216,15 +218,59 @@ def plan_from_existing(
     return write_reports(plan, folder)
 
 
-def resume(folder: Path, quiet: bool = False) -> Sweep:
-    """Train the missing jobs of a sweep's folder; finished jobs are left unchanged. Raises
-    ConfigError if the folder is not a sweep.
+def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Sweep:
+    """Train the missing jobs of a sweep's folder; finished jobs are left unchanged. `typed` is as
+    in `options_to_resume`. Raises ConfigError if the folder is not a sweep.
     """
     plan = read_plan(folder)
+    plan = replace(plan, options=options_to_resume(plan.options, typed, folder))
     JobStore(folder)
     if not plan.jobs:
         raise ConfigError(f"The plan of {folder} has no jobs.")
     return train(plan, folder, quiet)
+
+
+PLACE_KEYS = ("sweep.workers", "sweep.engine", "sweep.cluster", "sweep.detach")
+"""Keys that say in which processes and on which machines the jobs of a sweep run."""
+
+
+def options_to_resume(stored: Options, typed: Sequence[str], folder: Path) -> Options:
+    """Return the options of a folder with the processes and machines of the overrides `typed`.
+
+    Those that the folder stores are not used, since its author must not decide where this user's
+    processes start or which cluster they connect to: without `typed`, one process on this machine
+    trains. Raises ConfigError for other keys.
+    """
+    for override in typed:
+        key = override.lstrip("+").partition("=")[0]
+        if not any(key == place or key.startswith(f"{place}.") for place in PLACE_KEYS):
+            raise ConfigError(
+                f"`{override}`: the jobs of {folder} are frozen. Only {', '.join(PLACE_KEYS)} may"
+                " be given when a sweep is resumed."
+            )
+    if typed:
+        chosen = SweepRequest(Composer(typed)).options
+        return replace(
+            stored,
+            workers=chosen.workers,
+            engine=chosen.engine,
+            cluster=chosen.cluster,
+            detach=chosen.detach,
+        )
+    local = stored.on_this_machine
+    if local != stored:
+        cluster = yaml_line(stored.cluster, str)
+        words = [
+            f"sweep.workers={stored.workers}",
+            *([f"sweep.engine={stored.engine}"] if stored.engine != "local" else []),
+            *([shlex.quote(f"sweep.cluster={cluster}")] if stored.cluster else []),
+        ]
+        note(
+            "one process on this machine trains, since a folder does not decide where its jobs"
+            f" run. To use what the sweep was started with: mlplab resume {folder}"
+            f" {' '.join(words)}"
+        )
+    return local
 
 
 class SweepRequest:

@@ -19,7 +19,7 @@ from mlplab.data.table import SPLITS, Ints
 from mlplab.data.tabular.stored_columns import StoredColumn
 from mlplab.errors import DamagedFileError
 from mlplab.extras import require
-from mlplab.io.files import load_weights, save_weights
+from mlplab.io.files import load_weights, parse_json, save_weights
 from mlplab.io.reading import reading, restore
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class InMemoryData:
         with reading(path):
             tensors, metadata = load_weights(path)
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            header = json.loads(metadata["header"])
+            header = parse_json(metadata["header"])
             columns = {
                 name: StoredColumn(kind, arrays[f"columns/{i}"], tuple(strings))
                 for i, (name, kind, strings) in enumerate(header["columns"])

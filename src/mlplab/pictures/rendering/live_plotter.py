@@ -97,14 +97,18 @@ class LivePlotter(Callback):
             self._step_images = StepImages(self.events)
         return self._step_images
 
-    def conclude(self, outcome: Outcome, quiet: bool = False) -> None:
-        """Save the frames and draw everything that is still missing; Ctrl-C skips the rest."""
+    def conclude(self, outcome: Outcome, quiet: bool = False) -> bool:
+        """Save the frames and draw everything that is still missing; Ctrl-C skips the rest. Return
+        whether everything was drawn.
+        """
         try:
             self._draw_all(outcome, quiet)
+            return True
         except KeyboardInterrupt:
             self.log.info(
-                "interrupted while drawing: some pictures are missing; `mlplab report` draws them"
+                "interrupted while drawing: some pictures are missing; `mlplab resume` draws them"
             )
+            return False
 
     def _draw_all(self, outcome: Outcome, quiet: bool) -> None:
         frames, best_frame = select_frames(self.recorder, outcome)

@@ -8,14 +8,13 @@ checkpoint in between, is halved, like one that raises, until the crashing job i
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlplab.io.files import write_json
+from mlplab.io.files import parse_json, write_json
 from mlplab.io.links import make_folder
 
 MAX_CRASHES = 3
@@ -108,7 +107,7 @@ class CrashLog:
                 if path.stat().st_mtime < self.since:  # from an earlier attempt at the sweep
                     path.unlink()
                 else:
-                    note = json.loads(path.read_text(encoding="utf-8"))
+                    note = parse_json(path.read_bytes())
                     notes.append((path, frozenset(note["jobs"]), int(note["step"])))
         return notes
 

@@ -96,6 +96,12 @@ class Options:
         """
         return self.workers == 1 and self.engine == "local" and self.cluster.get("minutes") is None
 
+    @property
+    def on_this_machine(self) -> Options:
+        """These options with one process on this machine, and its time limit if there is one."""
+        cluster = self.cluster if self.engine == "local" else {}
+        return dataclasses.replace(self, workers=1, engine="local", cluster=cluster, detach=False)
+
 
 @dataclass(frozen=True)
 class Plan:

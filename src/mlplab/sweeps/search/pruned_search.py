@@ -8,7 +8,6 @@ trials of the study that have no job folder yet start again.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mlplab.errors import CheckpointError, StateError
-from mlplab.io.files import write_json
+from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint
@@ -72,7 +71,7 @@ class PrunedSearch(Callback):
         self.runner, self.capacity, self.ask, self.tell = runner, capacity, ask, tell
         self.file = runner.job_store.folder / ".search" / "rungs.json"
         self.rung_scores = RungScores(
-            json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
+            parse_json(self.file.read_bytes()) if self.file.is_file() else None
         )
         self.trials = Trials()
         self.saves: dict[Group, Saves] = {}

@@ -7,6 +7,7 @@ trained, or read from its job folder, when the search resumes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.config.composer import Composer
@@ -60,12 +61,15 @@ def open_study(search: Search, folder: Path) -> Study:
     )
 
 
-def resume(folder: Path, quiet: bool = False) -> Sweep:
+def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Sweep:
     """Continue the search in a folder until it has the number of trials that it was started with.
+    `typed` is as in `run_sweep.options_to_resume`.
 
     Raises DamagedFileError if search.yaml cannot be read.
     """
-    return run_search(read_search(folder, quiet), folder)
+    search = read_search(folder, quiet)
+    search.options = run_sweep.options_to_resume(search.options, typed, folder)
+    return run_search(search, folder)
 
 
 def rewrite_reports(folder: Path) -> Sweep:

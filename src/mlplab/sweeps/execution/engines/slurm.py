@@ -146,8 +146,11 @@ class Slurm:
     pause = 1.0
 
     def __init__(self, options: cluster_options.Slurm, folder: Path) -> None:
+        workers = make_folder(folder / "workers")
+        # submitit's pickles lie here until the jobs start, and whoever writes here runs code as us
+        workers.chmod(0o700)
         self.executor = submitit.SlurmExecutor(
-            folder=make_folder(folder / "workers").resolve(),
+            folder=workers.resolve(),
             max_num_timeout=1000,
             python=shlex.join(python_command()),
         )
