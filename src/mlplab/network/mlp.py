@@ -76,6 +76,18 @@ class MLP:
         self.has_batch_norm = any(layer.normalization == "batch" for layer in layers)
         self.has_dropout = any(active(layer.dropout) for layer in layers)
 
+    def canceled_biases(self) -> list[Entry]:
+        """Return the biases in front of batch normalization, which subtracts them again.
+
+        Their gradient is 0, but autograd's is rounding noise, of which an optimizer that divides by
+        the size of the gradient, or takes its sign, makes steps of full size.
+        """
+        return [
+            entry
+            for entry in self.layout.entries
+            if entry.name == "bias" and self.layers[entry.layer].normalization == "batch"
+        ]
+
     def buffers(self, num_members: int, dtype: torch.dtype, device: torch.device) -> Buffers:
         """Return initial running statistics: means 0, variances 1."""
         return {
