@@ -74,13 +74,13 @@ def constraints(mode: str, folder: Path) -> Path | None:
 def commands() -> tuple[str, str]:
     """The table and the program with which the tests run every command without an extra."""
     tree = ast.parse((ROOT / "tests" / "test_without_extras.py").read_text(encoding="utf-8"))
-    found = {
+    assigned = {
         target.id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name)
     }
-    table = eval(compile(ast.Expression(found["TABLE"]), "table", "eval"))  # our own file
-    return str(table), str(ast.literal_eval(found["EVERY_COMMAND"]))
+    table = eval(compile(ast.Expression(assigned["TABLE"]), "table", "eval"))  # our own file
+    return str(table), str(ast.literal_eval(assigned["EVERY_COMMAND"]))
 
 
 def failures(folder: Path) -> list[str]:

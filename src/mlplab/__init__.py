@@ -133,15 +133,19 @@ def sweep(
     )
 
 
+_SUBMODULES = ("sklearn",)
+"""Submodules that are imported when they are first used, as in mlplab.sklearn.MLPClassifier."""
+
+
 def __getattr__(name: str) -> object:
     if name == "Callback":
         from mlplab.training import Callback
 
         return Callback
-    if name == "sklearn":
+    if name in _SUBMODULES:
         from importlib import import_module
 
-        return import_module("mlplab.sklearn")
+        return import_module(f"mlplab.{name}")  # which binds it here
     if name == "__version__":
         from importlib.metadata import version
 

@@ -62,11 +62,13 @@ def _plugin_of(folder: Path) -> str:
     """The plugins in the command that trained the run, as read from provenance.json."""
     try:
         command = read_json(folder / "provenance.json")["command"]
-        words = [str(word) for word in command]
+        arguments = [str(argument) for argument in command]
     except (MlplabError, OSError, KeyError, TypeError):
         return ""
-    files = [after for word, after in pairwise(words) if word == "--plugin"]
-    files += [word.partition("=")[2] for word in words if word.startswith("--plugin=")]
+    files = [after for argument, after in pairwise(arguments) if argument == "--plugin"]
+    files += [
+        argument.partition("=")[2] for argument in arguments if argument.startswith("--plugin=")
+    ]
     return f" (--plugin {' --plugin '.join(files)})" if files else ""
 
 
