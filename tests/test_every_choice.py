@@ -37,7 +37,7 @@ MIN_CHOICES = {
     "loss": 20,
     "optimizer": 14,
     "schedule": 8,
-    "initializer": 14,
+    "initializer": 15,
     "experiment": 16,
     "training": 3,
 }

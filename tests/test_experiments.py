@@ -1,22 +1,26 @@
 """The claims of the lecture that each experiment demonstrates.
 
-Medians over seeds 0-9, trained as one population; over seeds 0-3 by default.
+The files state the median and the range of seeds 0-19. The tests use seeds 20-29, which nobody
+looked at when the sentences were written, trained as one population; seeds 20-23 by default.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from statistics import median
 
+import numpy as np
 import pytest
-from harness import size
+import torch
+from harness import FULL, size
 from tiers import in_campaign
 
 from mlplab.config import settings_from_overrides
-from mlplab.training import train_population
+from mlplab.training import build_population, prepare_members, train_population
 
 pytestmark = pytest.mark.campaign("lecture", small=True)
-SEEDS = range(size(4, 10))
+SEEDS = range(20, 20 + size(4, 10))
 
 
 def over_seeds(name, metric, *overrides):
@@ -31,6 +35,7 @@ def over_seeds(name, metric, *overrides):
     ("name", "metric", "at_least"),
     [
         in_campaign("lecture", "radial_6_6", "test/accuracy", 0.95),
+        *((name, "train/accuracy", 1.0) for name in ("and_by_hand", "xor_by_hand")),
         in_campaign("lecture", "radial_6", "test/accuracy", 0.97),
         in_campaign("lecture", "three_classes_6_4", "test/accuracy", 0.97),
         ("quadratic_8_8", "test/r2", 0.99),
@@ -61,11 +66,56 @@ def test_it_is_not_enough(name, at_most):
 
 @pytest.mark.slow
 def test_xor_needs_a_hidden_layer():
-    assert max(over_seeds("xor_perceptron", "test/accuracy")) <= 0.75
+    # The optimum is p = 1/2 everywhere, so the loss is certain and the accuracy is left to noise.
+    assert all(
+        abs(loss - math.log(2)) < 0.02 for loss in over_seeds("xor_perceptron", "train/loss")
+    )
+    assert max(over_seeds("xor_perceptron", "test/accuracy")) <= 0.8
     assert (
         sum(accuracy == 1.0 for accuracy in over_seeds("xor_mlp", "test/accuracy"))
         >= len(SEEDS) - 1
     )
+
+
+def test_no_seed_leaves_the_stated_range_by_much():
+    """The range of twenty seeds is not that of all, so each end has a margin."""
+    for name, lowest, highest in (
+        ("iris", 0.85, 1.0),
+        *((("radial_3_3", 0.68, 0.93), ("radial_6_6", 0.80, 1.0)) if FULL else ()),
+    ):
+        accuracies = over_seeds(name, "test/accuracy")
+        assert lowest <= min(accuracies) <= max(accuracies) <= highest, name
+
+
+def hidden_by_sector(name):
+    """The mean output of each hidden unit in each of the six sectors, [6, 6], and the accuracy."""
+    settings = settings_from_overrides([f"experiment={name}", "seed=20"])
+    outcome = train_population([settings])[0]
+    member = prepare_members([settings])[0]
+    population, _ = build_population([member])
+    network, data = population.network, member.prepared
+    theta_1P = outcome.theta_P[None]
+    views = network.layout.layers(network.layout.split(theta_1P))
+    x_1NF = torch.as_tensor(data.train.x, dtype=theta_1P.dtype)[None]
+    hidden_NH = network.hidden(views, x_1NF, {})[0][0]
+    points_N2 = data.feature_scaler.invert(data.train.x)
+    sector_N = np.floor(np.arctan2(points_N2[:, 1], points_N2[:, 0]) % (2 * np.pi) / np.pi * 3)
+    means = [hidden_NH[torch.as_tensor(sector_N == sector)].mean(0) for sector in range(6)]
+    return torch.stack(means, 1), outcome.metrics["test/accuracy"]
+
+
+def test_six_representatives_are_units_for_a_region_each():
+    by_hand_HS, accuracy = hidden_by_sector("six_representatives")
+    assert accuracy == 1.0
+    assert by_hand_HS.argmax(1).tolist() == [0, 1, 2, 3, 4, 5]
+    assert by_hand_HS.diagonal().min() > 4 * (by_hand_HS - 9 * torch.eye(6)).max()
+
+
+@pytest.mark.campaign("lecture")
+def test_training_finds_half_planes():
+    trained_HS, accuracy = hidden_by_sector("radial_6")
+    assert accuracy >= 0.97
+    assert 2 <= (trained_HS > 0.5).sum(1).double().mean() <= 4
 
 
 def test_xor_gate_stays_at_three_of_four_points():

@@ -231,6 +231,12 @@ def test_constant_and_single_targets() -> None:
     predictions_KNT[1, 0] += 1
     assert regression_metrics(predictions_KNT, constant_KNT)["r2"].tolist() == [1.0, 0.0]
     assert [sk.r2_score(constant_KNT[k], predictions_KNT[k]) for k in range(2)] == [1.0, 0.0]
+    tenths_KNT = torch.full_like(constant_KNT, 0.1)  # their mean is not 0.1
+    everything_KN = torch.ones(2, 5, dtype=torch.bool)
+    for mask_KN in (None, everything_KN):
+        r2_K = regression_metrics(predictions_KNT, tenths_KNT, mask_KN=mask_KN)["r2"]
+        assert r2_K.tolist() == [0.0, 0.0]
+        assert regression_metrics(tenths_KNT, tenths_KNT, mask_KN=mask_KN)["r2"].tolist() == [1, 1]
     single = regression_metrics(predictions_KNT[:, :1], constant_KNT[:, :1])
     assert single["r2"].isnan().all()
     assert single["mae"].tolist() == [0.0, 1.0]

@@ -139,7 +139,7 @@ def test_predictions_agree_with_the_test_metrics(run):
 
     prepared = prepare(run.settings.dataset, run.settings.seed, True)
     raw = prepared.feature_scaler.invert(prepared.test.x)
-    assert (run.predict(raw) == prepared.test.y).mean() == run.metrics["test/accuracy"]
+    assert (run.predict_codes(raw) == prepared.test.y).mean() == run.metrics["test/accuracy"]
 
 
 def test_regression_predictions_are_in_the_units_of_the_target(tmp_path):

@@ -12,9 +12,9 @@ Heavy packages are imported only when they are used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "fit", "load", "run", "sweep"]
 
 
+Overrides: TypeAlias = "Sequence[str] | str | Mapping[str, object] | None"
+"""Overrides as on the command line: a list of them, one, a mapping of keys to values, or None."""
+
+
 def run(
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     folder: str | Path | None = None,
     quiet: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -39,9 +43,9 @@ def run(
     """
     from mlplab import experiment
     from mlplab.config.builder import build
-    from mlplab.config.composer import Composer
+    from mlplab.config.composer import Composer, override_list
 
-    composed = Composer(overrides).compose_run()
+    composed = Composer(override_list(overrides)).compose_run()
     run_folder = _run_folder(folder, composed)
     return experiment.run(build(composed), run_folder, quiet=quiet, callbacks=callbacks)
 
@@ -54,7 +58,7 @@ def _run_folder(folder: str | Path | None, composed: Composed) -> Path | None:
 def fit(
     X: Any,
     y: Any = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     sample_weight: Any = None,
     folder: str | Path | None = None,
@@ -85,20 +89,21 @@ def fit(
     from mlplab import experiment
     from mlplab.config import settings_of_folder
     from mlplab.config.builder import build
-    from mlplab.config.composer import Composer
+    from mlplab.config.composer import Composer, override_list
     from mlplab.data.tabular.arrays_dataset import with_data
     from mlplab.data.tabular.collecting import collect
     from mlplab.runs.resume_checks import changed_keys
 
+    changes = override_list(overrides)
     data = collect(X, y, sample_weight)
     if resume is not None:
         path = Path(resume)
-        settings = settings_of_folder(path, overrides, trains=True)
+        settings = settings_of_folder(path, changes, trains=True)
         settings = replace(settings, dataset=with_data(settings.dataset, data))
-        allowed = changed_keys(path, overrides)
+        allowed = changed_keys(path, changes)
         return experiment.resume(path, settings, quiet=quiet, allowed=allowed, callbacks=callbacks)
     data_overrides = ["dataset=arrays", f"dataset.data_hash={data.sha256}"]
-    composed = Composer([*data_overrides, *overrides]).compose_run()
+    composed = Composer([*data_overrides, *changes]).compose_run()
     settings = build(composed)
     settings = replace(settings, dataset=with_data(settings.dataset, data))
     run_folder = _run_folder(folder, composed)
@@ -106,7 +111,7 @@ def fit(
 
 
 def sweep(
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     folder: str | Path | None = None,
     quiet: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -120,17 +125,32 @@ def sweep(
     mlplab.errors.MlplabError for input that is refused, and
     KeyboardInterrupt if the sweep was interrupted.
     """
+    from mlplab.config.composer import override_list
     from mlplab.sweeps.run_sweep import to_frame
 
-    return to_frame(overrides, None if folder is None else Path(folder), quiet, callbacks)
+    return to_frame(
+        override_list(overrides), None if folder is None else Path(folder), quiet, callbacks
+    )
+
+
+_SUBMODULES = ("sklearn",)
+"""Submodules that are imported when they are first used, as in mlplab.sklearn.MLPClassifier."""
 
 
 def __getattr__(name: str) -> object:
-    if name != "Callback":
-        raise AttributeError(f"module 'mlplab' has no attribute {name!r}")
-    from mlplab.training import Callback
+    if name == "Callback":
+        from mlplab.training import Callback
 
-    return Callback
+        return Callback
+    if name in _SUBMODULES:
+        from importlib import import_module
+
+        return import_module(f"mlplab.{name}")  # which binds it here
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mlplab")
+    raise AttributeError(f"module 'mlplab' has no attribute {name!r}")
 
 
 def load(folder: str | Path) -> Run:

@@ -261,10 +261,12 @@ def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[
 def total_squares(targets_KNT: Tensor) -> Tensor:
     """Return the sum of squares about the mean, float64 [K, T], with which r2 compares.
 
-    It depends only on the targets, so callers may compute it once.
+    It depends only on the targets, so callers may compute it once. It is exactly 0 for a constant
+    target, whose mean may round.
     """
     targets_KNT = targets_KNT.double()
-    return (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
+    total_KT = (targets_KNT - targets_KNT.mean(1, keepdim=True)).square().sum(1)
+    return total_KT.masked_fill((targets_KNT == targets_KNT[:, :1]).all(1), 0)
 
 
 def regression_metrics(
@@ -307,6 +309,11 @@ def _masked_regression_metrics(
     squares_KT = error_KNT.square().sum(1)
     mean_K1T = ((targets_KNT * mask_KN1).sum(1) / count_K1).unsqueeze(1)
     total_KT = ((targets_KNT - mean_K1T).square() * mask_KN1).sum(1)
+    top_KT, bottom_KT = (
+        torch.where(mask_KN1 > 0, targets_KNT, -side * math.inf).mul(side).amax(1).mul(side)
+        for side in (1, -1)
+    )
+    total_KT = total_KT.masked_fill(top_KT == bottom_KT, 0)
     return {
         "mae": (error_KNT.abs().sum(1) / count_K1).mean(1),
         "rmse": (squares_KT / count_K1).sqrt().mean(1),

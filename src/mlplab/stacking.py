@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -67,6 +68,11 @@ def double(value: Number) -> Number:
     Between a float and a tensor of ints, torch computes in float32.
     """
     return value.double() if isinstance(value, Tensor) else value
+
+
+def root_of(value: Number) -> Number:
+    """Return the square root, correctly rounded for a float and for a tensor alike."""
+    return value.double().sqrt() if isinstance(value, Tensor) else math.sqrt(value)
 
 
 def active(value: Number) -> bool:

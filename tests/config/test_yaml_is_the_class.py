@@ -4,6 +4,7 @@ one file per choice.
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlplab.commands.list_choices import list_choices
 from mlplab.config.composition import compose
+from mlplab.config.yaml_render import facts
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.losses import LOSSES
 from mlplab.network import ACTIVATIONS, INITIALIZERS
@@ -81,3 +84,17 @@ def test_composed_keys_and_defaults_are_the_same(group):
     for name in TABLES[group]:
         node = compose([f"{group}={name}"], complete=False).config[group]
         assert_is_the_class(group, name, node)
+
+
+def test_list_shows_formula_derivative_range_and_continuity(capsys):
+    assert list_choices(["activation", "sqnl"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "f(x) = x - x * |x| / 4 if |x| <= 2, sign(x) beyond" in text
+    assert "f'(x) = 1 - |x| / 2 if |x| <= 2, 0 beyond" in text
+    assert "Range [-1, 1], C^1." in text
+    assert "The lecture's table gives C^2, but the second derivative jumps" in text
+    for name, activation in TABLES["activation"].items():
+        assert re.search(r"Range .*C\^", " ".join(facts(activation))), name
+    for group in ("loss", "optimizer"):
+        for name, component in TABLES[group].items():
+            assert facts(component) or name in ("auto", "torch", "adamw"), name

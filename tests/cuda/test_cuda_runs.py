@@ -32,8 +32,14 @@ folder, rows = sys.argv[1], json.loads(sys.argv[2])
 run = mlplab.load(folder)
 assert not __import__("torch").cuda.is_available()
 assert main(["evaluate", folder]) == 0
-print(json.dumps({"predicted": run.predict(rows).tolist(), "metrics": run.metrics}))
+predict = run.predict_proba if run.preprocessing.task.classifies else run.predict
+print(json.dumps({"predicted": predict(rows).tolist(), "metrics": run.metrics}))
 """
+
+
+def predicted(run, rows):
+    """The probabilities of the classes, or the values."""
+    return (run.predict_proba if run.preprocessing.task.classifies else run.predict)(rows)
 
 
 def raw_features(run, split="test"):
@@ -55,7 +61,7 @@ def test_a_run_equals_that_of_the_cpu(overrides, tmp_path, device_under_test):
     for name, value in reference.metrics.items():
         assert actual.metrics[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
     rows = raw_features(actual)
-    assert_close(actual.predict(rows), reference.predict(rows), 1e-7)
+    assert_close(predicted(actual, rows), predicted(reference, rows), 1e-7)
 
 
 @needs_configuration
@@ -74,7 +80,7 @@ def test_a_run_is_loaded_without_cuda(overrides, tmp_path, device_under_test):
     )
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout.splitlines()[-1])
-    np.testing.assert_allclose(loaded["predicted"], run.predict(rows), rtol=1e-12)
+    np.testing.assert_allclose(loaded["predicted"], predicted(run, rows), rtol=1e-12)
     assert loaded["metrics"] == run.metrics
 
 

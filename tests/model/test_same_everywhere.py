@@ -100,7 +100,7 @@ def test_a_loaded_run(run, rows, expected):
     loaded = mlplab.load(run.folder)
     assert np.array_equal(loaded.model.scores(loaded.preprocessing.features(rows))[0], expected)
     if run.preprocessing.task.classifies:
-        assert np.array_equal(loaded.predict(rows), expected.argmax(1))
+        assert np.array_equal(loaded.predict_codes(rows), expected.argmax(1))
 
 
 def test_a_row_alone(run, rows, expected):

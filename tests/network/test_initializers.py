@@ -249,3 +249,37 @@ def test_each_class_is_documented(name: str) -> None:
     first = meaning(INITIALIZERS[name])
     assert first.endswith(".")
     assert len(first) < 110
+
+
+def test_given_weights_are_those_of_each_layer() -> None:
+    given = build("given", weights=[[[1, 2], [3, 4], [5, 6]], [[7, 8, 9]]], biases=[[1, 2, 3], [4]])
+    first, second = given.of_layer(0, 2), given.of_layer(1, 2)
+    assert weights(first, (3, 2)).tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert weights(second, (1, 3)).tolist() == [[7, 8, 9]]
+    assert biases(first, 3).tolist() == [1, 2, 3]
+    assert biases(second, 1).tolist() == [4]
+    one_layer = build("given", weights=[[1, 2]], bias=0.5)  # the initializer of one layer
+    assert weights(one_layer.of_layer(3, 7), (1, 2)).tolist() == [[1, 2]]
+    assert biases(one_layer, 2).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weights": [[[1, 2], [3, 4]], [[5, 6]]]}, r"layer 1 .* has 2 x 2, the layer needs 3 x 2"),
+        ({"weights": [[[1, 2], [3, 4], [5]], [[5, 6]]]}, "rows of different lengths"),
+        ({"weights": [[[1, 2], [3, 4], [5, 6]]]}, "is for 1 layers, the network has 2"),
+        ({"biases": [[1, 2], [3]]}, r"layer 1 .* has 2, the layer needs 3 \(units\)"),
+        ({"weights": [["a"]]}, "is not a list of finite numbers"),
+        ({"biases": [math.nan]}, "is not a list of finite numbers"),
+        ({"weights": 3}, "is not a list of finite numbers"),
+    ],
+)
+def test_given_weights_of_another_shape_are_refused(fields: dict[str, Any], message: str) -> None:
+    def fill() -> None:
+        layer = build("given", **fields).of_layer(0, 2)
+        weights(layer, (3, 2))
+        biases(layer, 3)
+
+    with pytest.raises(FieldError, match=message):
+        fill()

@@ -15,10 +15,12 @@ from tiers import subset_by_default
 
 from mlplab.cli import main
 from mlplab.commands.draw import FIGURES
+from mlplab.losses import LOSSES
 from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS
 from mlplab.optimizers import Adam, Momentum, Nag, Sgd
 from mlplab.pictures.lecture import optimizers as optimizer_figure
+from mlplab.pictures.lecture.functions import _loss_curve
 from mlplab.pictures.lecture.initializers import signal
 from mlplab.pictures.lecture.optimizers import SURFACES, path
 
@@ -129,3 +131,11 @@ def test_signals_vanish_stay_or_explode():
     assert sizes["xavier_normal"][-1] < 0.01 * sizes["he_normal"][-1]
     assert sizes["zeros"][-1] == 1e-8
     assert signal(INITIALIZERS["xavier_uniform"](), Tanh())[1][-1] > 0.05
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "auto"])
+def test_a_loss_is_drawn_for_a_target_in_its_range(name):
+    loss = LOSSES[name]()
+    _, y, _, text = _loss_curve(loss)
+    assert y.min() >= 0 or "(-inf" in type(loss).__doc__
+    assert loss.target_range != "share" or text.endswith("0.7")

@@ -283,3 +283,16 @@ def test_an_update_between_two_drawings_is_cheap() -> None:
             )
             < 0.02
         )
+
+
+def test_a_diverged_run_says_why_and_what_helps(capsys):
+    reason = "objective or weights were not finite at step 7; the last finite train/loss was 3"
+    print_result({**SUMMARY, "status": "diverged", "reason": reason})
+    *_, why, remedy = capsys.readouterr().out.splitlines()
+    assert why.startswith(reason)
+    assert all(
+        key in remedy
+        for key in ("optimizer.lr", "training.clip_norm=1", "dataset.scaling=standard")
+    )
+    print_result(SUMMARY)
+    assert "Try" not in capsys.readouterr().out

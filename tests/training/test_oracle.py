@@ -307,3 +307,36 @@ def test_an_interrupted_session_has_outcomes():
     outcome = session.outcomes()[0]
     assert outcome.status == "interrupted"
     assert outcome.theta_P.isfinite().all()
+
+
+@pytest.mark.parametrize("choice", OPTIMIZERS)
+def test_a_bias_in_front_of_batch_normalization_does_not_train_on_rounding(choice):
+    """Its gradient is exactly 0: only weight decay, the default of adamw, moves it."""
+    base = make_settings(
+        optimizer=choice,
+        epochs=5,
+        initializer="torch_default",
+        layer={"normalization": "batch"},
+    )
+    members = [dataclasses.replace(base, seed=seed) for seed in range(2)]
+    if OPTIMIZERS[choice].single_network:
+        members = members[:1]
+    population, _ = build_population(prepare_members(members))
+    canceled = population.network.canceled_biases()
+    assert len(canceled) == len(base.layers) - 1
+    before = dict(
+        zip(
+            population.network.layout.entries,
+            population.network.layout.split(population.theta_KP),
+            strict=True,
+        )
+    )
+    decay = 1 - base.optimizer.lr * (0.01 if choice == "adamw" else 0)
+    for k, outcome in enumerate(train_population(members)):
+        single = train_population([members[k]])[0]
+        torch.testing.assert_close(outcome.last_theta_P, single.last_theta_P, rtol=0, atol=1e-10)
+        after = population.network.layout.split(outcome.last_theta_P[None])
+        for entry, bias_1O in zip(population.network.layout.entries, after, strict=True):
+            if entry in canceled:
+                decayed = before[entry][k] * decay**outcome.steps
+                torch.testing.assert_close(bias_1O[0], decayed, rtol=1e-12, atol=0)

@@ -8,7 +8,8 @@ fraction of the time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,34 @@ from mlplab.config.overrides import (
 )
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
+from mlplab.config.suggestions import shown
 from mlplab.errors import ConfigError
+from mlplab.io.files import yaml_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 Job = tuple[str, ...]
+
+
+def override_list(overrides: object) -> list[str]:
+    """Return overrides from Python as a list: from a sequence, one override, a mapping, or None.
+
+    Raises ConfigError for anything else.
+    """
+    if overrides is None:
+        return []
+    if isinstance(overrides, str):
+        return [overrides]
+    if isinstance(overrides, Mapping):
+        return [f"{key}={yaml_line(value, json.dumps)}" for key, value in overrides.items()]
+    if isinstance(overrides, Iterable):
+        chosen = list(overrides)
+        if all(isinstance(override, str) for override in chosen):
+            return chosen
+    raise ConfigError(
+        f"The overrides are {shown(overrides)}, but they are a list of texts such as"
+        " ['experiment=xor_mlp', 'seed=3'], or a mapping such as {'seed': 3}."
+    )
 
 
 @dataclass(frozen=True)

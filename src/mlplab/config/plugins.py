@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from mlplab.config.contracts import check_contract
 from mlplab.config.search_path import choice_files, shipped_folder
 from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
@@ -44,11 +45,12 @@ def register(group: str, name: str) -> Callable[[P], P]:
     """Return a decorator that registers a class as the choice `name` of the group.
 
     The decorator raises ConfigError for an unknown group, an invalid or existing name, or a class
-    that is not a dataclass derived from Component.
+    that is not a dataclass derived from Component or does not do what the group needs.
     """
 
     def decorate(component: P) -> P:
         _check(group, name, component)
+        check_contract(group, name, component)
         _registered[group][name] = component
         return component
 

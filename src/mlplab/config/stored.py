@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.config import security
+from mlplab.config import plugins, security
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
 from mlplab.config.composition import Composed
 from mlplab.config.edit_stored import apply_overrides
+from mlplab.config.registry import table
 from mlplab.config.search_path import check_size
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, MlplabError
 from mlplab.io.files import parse_yaml
+from mlplab.io.reading import read_json
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -32,6 +35,7 @@ def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool =
     device of the run need not be available.
     """
     config = stored_config(folder)
+    _check_plugins(config, folder)
     composed = (
         apply_overrides(config, changes, folder / "config.yaml")
         if changes
@@ -39,6 +43,34 @@ def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool =
     )
     settings = build(composed, trains)
     return replace(settings, dataset=settings.dataset.stored_in(folder))
+
+
+def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
+    """Raise ConfigError if the run has a component that only a plugin can have registered."""
+    for group in plugins.OPEN_GROUPS:
+        values = config.get(group)
+        name = values.get("name") if isinstance(values, dict) else None
+        if not isinstance(name, str) or name in table(group):
+            continue
+        raise ConfigError(
+            f"{folder} was trained with {group}={name}, which is not a choice of mlplab: a plugin"
+            f" registered it{_plugin_of(folder)}. Pass the file again with --plugin; in Python,"
+            " import it, or run the cell that registers it, before mlplab.load."
+        )
+
+
+def _plugin_of(folder: Path) -> str:
+    """The plugins in the command that trained the run, as read from provenance.json."""
+    try:
+        command = read_json(folder / "provenance.json")["command"]
+        arguments = [str(argument) for argument in command]
+    except (MlplabError, OSError, KeyError, TypeError):
+        return ""
+    files = [after for argument, after in pairwise(arguments) if argument == "--plugin"]
+    files += [
+        argument.partition("=")[2] for argument in arguments if argument.startswith("--plugin=")
+    ]
+    return f" (--plugin {' --plugin '.join(files)})" if files else ""
 
 
 def stored_config(folder: Path) -> dict[str, object]:

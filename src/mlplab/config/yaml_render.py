@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Collection
@@ -47,10 +48,34 @@ def component_yaml(
 ) -> str:
     """Return the text of the file configs/<group>/<name>.yaml.
 
-    By default, the heading is the meaning of the component, and all of its keys are listed.
+    By default, the heading is the meaning of the component, followed by its formulas, and all of
+    its keys are listed.
     """
-    lines = [f"# {heading or meaning(component)}", f"name: {value_yaml(name)}"]
+    lines = [f"# {heading or meaning(component)}"]
+    lines += [] if heading else [f"# {fact}" for fact in facts(component)]
+    lines += [f"name: {value_yaml(name)}"]
     return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
+
+
+def facts(component: type[Component]) -> list[str]:
+    """Return formula, derivative, range and source of a function, a line each.
+
+    They are those of an activation, and otherwise of a component whose docstring has a formula: an
+    indented line.
+    """
+    attributes = (("f(x)", "formula"), ("f'(x)", "derivative"))
+    lines = [
+        f"{label} = {value}" for label, key in attributes if (value := getattr(component, key, ""))
+    ]
+    paragraphs = inspect.cleandoc(component.__doc__ or "").split("\n\n")[1:]
+    if not lines and not any(paragraph.startswith("    ") for paragraph in paragraphs):
+        return []
+    for paragraph in paragraphs:
+        if paragraph.startswith("    "):
+            lines += [" ".join(line.split()) for line in paragraph.splitlines()]
+        else:
+            lines.append(" ".join(paragraph.split()))
+    return lines
 
 
 def key_lines(component: type[Component], keys: Collection[str] | None = None) -> list[str]:

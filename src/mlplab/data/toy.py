@@ -114,8 +114,7 @@ class Xor(Toy):
 
 @dataclass(frozen=True, kw_only=True)
 class Radial(Toy):
-    """One ring of sectors whose two classes alternate: the lecture's six regions, each for one
-    hidden unit.
+    """One ring of sectors whose two classes alternate: the lecture's six regions.
 
     Radii are from 0.5 to 1, uniform over the area. A line classifies at most 2/3 of six sectors
     correctly.

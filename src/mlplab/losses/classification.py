@@ -148,12 +148,12 @@ class Focal(ClassificationLoss):
     )
 
     def __call__(self, outputs_KBC: Tensor, targets: Tensor) -> Tensor:
-        log_p_KBC, index_KB1 = outputs_KBC.log_softmax(-1), targets.unsqueeze(-1)
-        log_p_KB = log_p_KBC.gather(-1, index_KB1).squeeze(-1)
-        # log(1 - p_y) as the log-sum-exp of the other classes: value and gradient stay finite when
-        # p_y rounds to 1.
-        log_rest_KB = log_p_KBC.scatter(-1, index_KB1, -math.inf).logsumexp(-1)
-        return (log_rest_KB * fit(self.gamma, log_rest_KB)).exp() * -log_p_KB
+        index_KB1 = targets.unsqueeze(-1)
+        rest_KB = outputs_KBC.scatter(-1, index_KB1, -math.inf).logsumexp(-1)
+        lag_KB = rest_KB - outputs_KBC.gather(-1, index_KB1).squeeze(-1)
+        # p_y = sigmoid(-lag): neither p_y nor 1 - p_y loses digits, however large the outputs are.
+        log_rest_KB = F.logsigmoid(lag_KB)
+        return (log_rest_KB * fit(self.gamma, log_rest_KB)).exp() * -F.logsigmoid(-lag_KB)
 
 
 @dataclass(frozen=True)

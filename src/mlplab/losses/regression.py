@@ -158,7 +158,13 @@ class LogCosh(RegressionLoss):
 
     def per_value(self, outputs_KBC: Tensor, targets_KBT: Tensor) -> Tensor:
         error_KBT = outputs_KBC - targets_KBT
-        return torch.logaddexp(error_KBT, -error_KBT) - math.log(2)
+        # Near 0 the difference of two logarithms loses all digits: cosh e = 1 + 2 sinh(e / 2)^2.
+        half_KBT = error_KBT.clamp(-1, 1) * 0.5
+        return torch.where(
+            error_KBT.abs() <= 1,
+            torch.log1p(2 * half_KBT.sinh().square()),
+            torch.logaddexp(error_KBT, -error_KBT) - math.log(2),
+        )
 
 
 @dataclass(frozen=True)

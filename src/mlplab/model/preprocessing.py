@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,16 @@ class Preprocessing:
         """What is learned: the task, the classes, the targets and the columns of the features."""
         columns = [column.name for column in self.encoder.columns] if self.encoder else None
         return self.task, self.class_names, self.target_names, columns or list(self.feature_names)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes in the order of their codes, [C]: integers or truth values if all are, else
+        strings.
+        """
+        if self.class_names == ("False", "True"):
+            return np.array([False, True])
+        integers = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in self.class_names)
+        return np.array([int(name) if integers else name for name in self.class_names])
 
     def features(self, x: Any, source: str = "x") -> np.ndarray:
         """Return scaled features, float64 [N, F], of a data frame with the columns of the training,

@@ -6,14 +6,17 @@ Shapes: O outputs (fan_out) and I inputs (fan_in) of the layer; a weight matrix 
 torch, in float64.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mlplab.errors import FieldError
-from mlplab.schema import Component, number
+from mlplab.schema import Component, anything, number
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Initializer(Component):
     """The initial values of one layer."""
 
     bias: float = number(0.0, "value of every bias")
+
+    def of_layer(self, layer: int, num_layers: int) -> Initializer:
+        """Return the initializer of one layer of the network, counted from 0."""
+        return self
 
     def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
         """Write the initial weights in place."""
@@ -248,6 +255,102 @@ class TorchDefault(RandomInitializer):
         nn.init.uniform_(bias_O, self.bias - limit, self.bias + limit, generator=generator)
 
 
+@dataclass(frozen=True)
+class Given(Initializer):
+    """Weights and biases that are written down, as in a picture or on a slide.
+
+    `weights` has one matrix for each layer, of which each row is one unit: its weight for each
+    input of the layer. As the initializer of one layer, it may be the matrix of that layer. Without
+    weights all are 0. Filling a layer of another shape raises FieldError.
+    """
+
+    weights: object = anything(
+        [], "a matrix for each layer, a row for each unit: [[[1, 0], [0, 1]], [[1, -1]]]; [] for 0"
+    )
+    biases: object = anything(
+        [], "a list for each layer, a number for each unit; [] sets all to `bias`"
+    )
+
+    def check(self) -> None:
+        for key, value, depth in (("weights", self.weights, 3), ("biases", self.biases, 2)):
+            if not isinstance(value, (list, tuple)) or not (
+                _is_nested(value, depth) or _is_nested(value, depth - 1)
+            ):
+                raise FieldError(
+                    key,
+                    value,
+                    "is not a list of finite numbers for each layer, such as"
+                    + (" [[[1, 0], [0, 1]], [[1, -1]]]" if depth == 3 else " [[0, -1.5], [0.5]]"),
+                )
+
+    def of_layer(self, layer: int, num_layers: int) -> Initializer:
+        chosen = {
+            key: _of_layer(key, value, depth, layer, num_layers)
+            for key, value, depth in (("weights", self.weights, 3), ("biases", self.biases, 2))
+        }
+        return _GivenLayer(bias=self.bias, layer=layer, **chosen)
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        self.of_layer(0, 1).fill(weight_OI, generator)
+
+    def fill_bias(self, bias_O: Tensor, fan_in: int, generator: torch.Generator) -> None:
+        self.of_layer(0, 1).fill_bias(bias_O, fan_in, generator)
+
+
+@dataclass(frozen=True)
+class _GivenLayer(Initializer):
+    """The matrix and the biases of one layer; None leaves the default."""
+
+    layer: int = 0
+    weights: object = None
+    biases: object = None
+
+    def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
+        self._write("weights", "units x inputs", self.weights, weight_OI, 0.0)
+
+    def fill_bias(self, bias_O: Tensor, fan_in: int, generator: torch.Generator) -> None:
+        self._write("biases", "units", self.biases, bias_O, self.bias)
+
+    def _write(self, key: str, axes: str, value: Any, target: Tensor, default: float) -> None:
+        if value is None:
+            nn.init.constant_(target, default)
+            return
+        widths = {len(row) for row in value} if target.ndim == 2 else {1}
+        shape = (len(value), *widths) if target.ndim == 2 else (len(value),)
+        if shape != tuple(target.shape):
+            wanted, given = (" x ".join(map(str, sizes)) for sizes in (target.shape, shape))
+            given = given if len(widths) == 1 else "rows of different lengths"
+            raise FieldError(
+                f"initializer.{key} of layer {self.layer + 1}",
+                value,
+                f"does not fit the layer: it has {given}, the layer needs {wanted} ({axes})",
+            )
+        with torch.no_grad():
+            target.copy_(torch.tensor(value, dtype=torch.float64))
+
+
+def _is_nested(value: object, depth: int) -> bool:
+    """Whether the value is a finite number (depth 0), or a list of such values of depth - 1."""
+    if depth == 0:
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    return isinstance(value, (list, tuple)) and all(_is_nested(item, depth - 1) for item in value)
+
+
+def _of_layer(key: str, value: Any, depth: int, layer: int, num_layers: int) -> object:
+    """Return the entry of one layer, or None if nothing is given."""
+    if not value:
+        return None
+    if not _is_nested(value, depth):
+        return value
+    if len(value) != num_layers:
+        raise FieldError(
+            f"initializer.{key}", value, f"is for {len(value)} layers, the network has {num_layers}"
+        )
+    return value[layer]
+
+
 INITIALIZERS: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "constant": Constant,
@@ -263,4 +366,5 @@ INITIALIZERS: dict[str, type[Initializer]] = {
     "orthogonal": Orthogonal,
     "sparse": Sparse,
     "torch_default": TorchDefault,
+    "given": Given,
 }

@@ -76,6 +76,18 @@ class MLP:
         self.has_batch_norm = any(layer.normalization == "batch" for layer in layers)
         self.has_dropout = any(active(layer.dropout) for layer in layers)
 
+    def canceled_biases(self) -> list[Entry]:
+        """Return the biases in front of batch normalization, which subtracts them again.
+
+        Their gradient is 0, but autograd's is rounding noise, of which an optimizer that divides by
+        the size of the gradient, or takes its sign, makes steps of full size.
+        """
+        return [
+            entry
+            for entry in self.layout.entries
+            if entry.name == "bias" and self.layers[entry.layer].normalization == "batch"
+        ]
+
     def buffers(self, num_members: int, dtype: torch.dtype, device: torch.device) -> Buffers:
         """Return initial running statistics: means 0, variances 1."""
         return {
@@ -200,9 +212,10 @@ def initial_theta(layout: Layout, layers: Sequence[Layer], seed: int) -> Tensor:
 def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Tensor:
     value = torch.zeros(entry.shape, dtype=torch.float64)
     generator = randomness.torch_generator(seed, "init", entry.layer, entry.name)
+    initializer = layer.initializer.of_layer(entry.layer, layout.num_layers)
     if entry.name == "weight":
         weight_OI = torch.empty(entry.shape[1], entry.shape[0], dtype=torch.float64)
-        layer.initializer.fill(weight_OI, generator)
+        initializer.fill(weight_OI, generator)
         value = weight_OI.T
     elif entry.name == "bias" and layer.bias_initializer is not None:
         layer.bias_initializer.fill(value.view(-1, 1), generator)
@@ -212,7 +225,7 @@ def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Ten
             for other in layout.entries
             if other.layer == entry.layer and other.name == "weight"
         )
-        layer.initializer.fill_bias(value.view(-1), fan_in, generator)
+        initializer.fill_bias(value.view(-1), fan_in, generator)
     elif entry.name == "norm_scale":
         value.fill_(1.0)
     elif entry.name == "slopes" and layer.activation is not None:

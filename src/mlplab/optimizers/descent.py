@@ -86,8 +86,10 @@ class Sgd(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent with momentum as the lecture writes it: v <- momentum * v + lr * g, theta <-
-    theta - v.
+    """Gradient descent with momentum as the lecture writes it.
+
+        v <- momentum * v + lr * g
+        theta <- theta - v
 
     Source: the lecture; Polyak 1964. Equal to sgd with momentum while lr is constant; with
     a schedule, the steps already in v keep the learning rate they were made with.

@@ -5,6 +5,7 @@ Shapes: N examples, F features, C classes, T targets.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One finished run."""
 
@@ -79,15 +80,40 @@ class Run:
         return np.asarray(self.model.scores(features_NF, allow_nan=True)[0])
 
     def predict(self, x_NF: ArrayLike) -> np.ndarray:
-        """Predict from raw features: the most probable class [N] (0 ... C - 1), or values [N, T] in
-        the units of the target. `x_NF` is an array, or a data frame with the columns of the
-        training.
+        """Predict from raw features: the label of the most probable class [N], as `mlplab predict`
+        writes it (an integer if all labels are integers), or values [N, T] in the units of the
+        target. `x_NF` is an array, or a data frame with the columns of the training.
 
         Raises NotFiniteError, with the row, if an output of the network is not finite, and
         ValueError if x has the wrong shape or values that are not finite.
         """
-        scores = self.scores(self.preprocessing.features(x_NF))
-        return np.asarray(scores.argmax(-1)) if self.preprocessing.task.classifies else scores
+        if not self.preprocessing.task.classifies:
+            return self.scores(self.preprocessing.features(x_NF))
+        return np.asarray(self.preprocessing.labels[self.predict_codes(x_NF)])
+
+    def predict_codes(self, x_NF: ArrayLike) -> np.ndarray:
+        """Return the most probable class as a number from 0 to C - 1, int64 [N]: the column of
+        `predict_proba`. Otherwise like `predict`; raises ValueError if the run predicts values.
+        """
+        if not self.preprocessing.task.classifies:
+            raise ValueError("this run predicts values, not classes: use predict")
+        return np.asarray(self.scores(self.preprocessing.features(x_NF)).argmax(-1))
+
+    def __repr__(self) -> str:
+        shown = list(self.metrics.items())[:2] + [
+            (name, value) for name, value in self.metrics.items() if name.startswith("test/")
+        ]
+        metrics = ", ".join(f"{name}={value:.4g}" for name, value in dict(shown).items())
+        return f"Run({str(self.folder)!r}, {self.status}, {metrics})"
+
+    def _repr_html_(self) -> str:
+        """Return the metrics as a table, which notebooks show."""
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{value:.4g}</td></tr>"
+            for name, value in self.metrics.items()
+        )
+        caption = html.escape(f"{self.settings.name}: {self.status}, {self.folder}")
+        return f"<table><caption>{caption}</caption>{rows}</table>"
 
 
 def load(folder: str | Path) -> Run:

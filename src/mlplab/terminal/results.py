@@ -37,7 +37,8 @@ def print_result(summary: Mapping[str, Any], stream: TextIO | None = None) -> No
     `summary` is the content of summary.json. Raises OSError if the stream cannot be written to.
     """
     stream = sys.stdout if stream is None else stream
-    for line in [*_table(summary.get("metrics") or {}, stream), _verdict(summary, stream)]:
+    table = _table(summary.get("metrics") or {}, stream)
+    for line in [*table, _verdict(summary, stream), *_reason(summary)]:
         say(line, stream, strict=True)
     stream.flush()
 
@@ -81,6 +82,18 @@ def _column_groups(widths: Mapping[str, int], first: int, limit: int | None) -> 
         groups[-1].append(name)
         used += 2 + width
     return groups
+
+
+def _reason(summary: Mapping[str, Any]) -> list[str]:
+    """Why a run diverged, and what helps."""
+    if summary.get("status") != "diverged":
+        return []
+    return [
+        f"{plain(str(summary.get('reason') or 'a number was not finite'))}; the metrics are those"
+        " of the best epoch before.",
+        "Try a smaller optimizer.lr, training.clip_norm=1, or, for unscaled data,"
+        " dataset.scaling=standard and dataset.target_scaling=standard.",
+    ]
 
 
 def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,11 +122,12 @@ class Evaluation:
         return np.asarray(self.device_row.row.values[self.names.index(name), self._columns])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """One member's evaluations, in order.
 
-    `values` is [E, M]; `history["val/loss"]` is a column [E].
+    It is a mapping from names to columns: `values` is [E, M], `history["val/loss"]` a column [E].
+    Its length is E, the number of evaluations.
     """
 
     names: tuple[str, ...]
@@ -144,7 +145,26 @@ class History:
     def __getitem__(self, name: str) -> np.ndarray:
         if name in ("epoch", "step"):
             return self.epoch if name == "epoch" else self.step
+        if name not in self.names:
+            raise KeyError(f"{name!r} is not measured; measured are {', '.join(self)}")
         return self.values[:, self.names.index(name)]
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the columns: epoch, step and the measurements."""
+        return ("epoch", "step", *self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def items(self) -> list[tuple[str, np.ndarray]]:
+        """The columns with their names."""
+        return [(name, self[name]) for name in self]
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} evaluations of {', '.join(self)})"
 
     def __len__(self) -> int:
         return len(self.epoch)

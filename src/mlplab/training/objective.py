@@ -47,7 +47,8 @@ class Objective:
     """(theta_KP, batch, step) -> (loss_K, gradient_KP).
 
     The objective is loss + l1 * sum |w| + l2 / 2 * sum w^2 (weights, not biases); its gradient is
-    clipped by value, then by norm, each member separately.
+    clipped by value, then by norm, each member separately. The gradient of a bias in front of batch
+    normalization is exactly 0.
     """
 
     def __init__(
@@ -67,6 +68,14 @@ class Objective:
             dropout,
         )
         self.gradient_KP = torch.zeros_like(theta_KP)
+        canceled = set(network.canceled_biases())
+        self._canceled = [
+            gradient
+            for entry, gradient in zip(
+                network.layout.entries, network.layout.split(self.gradient_KP), strict=True
+            )
+            if entry in canceled
+        ]
         self._equal_KB: dict[tuple[int, int], Tensor] = {}
         self._weights_P = network.layout.mask("weight", theta_KP.device, theta_KP.dtype)
         self._penalized = any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2))
@@ -146,9 +155,13 @@ class Objective:
         if self._single:
             self.gradient_KP.zero_()
             accumulate(loss_KB, coefficients_KB)
-            return
-        leaf_gradients = gradients(loss_KB, coefficients_KB, self._leaves)
-        torch.cat([gradient.flatten(1) for gradient in leaf_gradients], dim=1, out=self.gradient_KP)
+        else:
+            leaf_gradients = gradients(loss_KB, coefficients_KB, self._leaves)
+            torch.cat(
+                [gradient.flatten(1) for gradient in leaf_gradients], dim=1, out=self.gradient_KP
+            )
+        for gradient in self._canceled:
+            gradient.zero_()
 
     def probe(
         self, theta_KP: Tensor, batch: Batch, process_group: ProcessGroup | None = None

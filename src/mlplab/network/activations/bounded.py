@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mlplab.errors import FieldError
 from mlplab.network.activations.base import Activation
 from mlplab.schema import Number, flag, number
-from mlplab.stacking import fit
+from mlplab.stacking import fit, root_of
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,15 @@ class Isru(
     alpha: Number = number(1.0, "how early it saturates", above=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        return z_KBH * torch.rsqrt(1 + fit(self.alpha, z_KBH) * z_KBH.square())
+        return inverse_square_root_unit(z_KBH, self.alpha)
+
+
+def inverse_square_root_unit(z_KBH: Tensor, alpha: Number) -> Tensor:
+    """Return z / sqrt(1 + alpha z^2), [K, B, H], whose square does not overflow."""
+    root = root_of(alpha)
+    # Beyond the limit the function is constant in float64.
+    scaled_KBH = (z_KBH * fit(root, z_KBH)).clamp(-1e9, 1e9)
+    return scaled_KBH * torch.rsqrt(1 + scaled_KBH.square()) * fit(1 / root, z_KBH)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ class Gaussian(
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        return torch.exp(-z_KBH.square())
+        # Beyond the limit the function is 0 in float64; an overflowing square has no gradient.
+        return torch.exp(-z_KBH.clamp(-1e3, 1e3).square())
 
 
 @dataclass(frozen=True)

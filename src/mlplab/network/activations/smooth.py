@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlplab.network.activations.base import Activation
+from mlplab.network.activations.bounded import inverse_square_root_unit
 from mlplab.schema import Number, choice, number
 from mlplab.stacking import fit
 
@@ -33,7 +34,11 @@ class Gelu(
     )
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        return F.gelu(z_KBH, approximate=self.approximate)
+        if self.approximate == "none":
+            return F.gelu(z_KBH)
+        # The cube of torch's gradient overflows, where the function is 0 or the identity.
+        line_KBH = z_KBH.clamp(-1e6, 1e6)
+        return F.gelu(line_KBH, approximate=self.approximate) + (z_KBH - line_KBH).relu()
 
     def module(self) -> nn.Module:
         return nn.GELU(self.approximate)
@@ -109,14 +114,12 @@ class Isrlu(
     alpha: Number = number(1.0, "how early it saturates below zero", above=0)
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        below_KBH = z_KBH * torch.rsqrt(1 + fit(self.alpha, z_KBH) * z_KBH.square())
-        return torch.where(z_KBH < 0, below_KBH, z_KBH)
+        return torch.where(z_KBH < 0, inverse_square_root_unit(z_KBH, self.alpha), z_KBH)
 
 
 @dataclass(frozen=True)
 class Hardswish(
     Activation,
-    function=F.hardswish,
     formula="x * min(max(x + 3, 0), 6) / 6",
     derivative="0 if x < -3, x / 3 + 1/2 if -3 < x < 3, 1 if x > 3",
     output_range="[-0.375, inf)",
@@ -124,8 +127,12 @@ class Hardswish(
 ):
     """Hard swish: SiLU with the hard sigmoid instead of the sigmoid.
 
-    Range [-0.375, inf), C^0. Source: Howard et al. 2019 (MobileNetV3).
+    Range [-0.375, inf), C^0. torch's function overflows above a sixth of the largest number, where
+    this one is the identity. Source: Howard et al. 2019 (MobileNetV3).
     """
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        return torch.where(z_KBH > 1e37, z_KBH, F.hardswish(z_KBH))
 
 
 @dataclass(frozen=True)
@@ -171,4 +178,8 @@ class BentIdentity(
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        return (torch.sqrt(z_KBH.square() + 1) - 1) * 0.5 + z_KBH
+        # sqrt(x^2 + 1) - 1 = x * x / (sqrt(x^2 + 1) + 1), without cancellation. Beyond the limit
+        # the fraction is 1 in float64; within it, the square does not overflow in float32.
+        line_KBH = z_KBH.clamp(-1e18, 1e18)
+        fraction_KBH = line_KBH / (torch.sqrt(line_KBH.square() + 1) + 1)
+        return z_KBH * (1 + fraction_KBH * 0.5)

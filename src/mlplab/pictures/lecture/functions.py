@@ -76,6 +76,8 @@ def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
     """Return x, the loss, its derivative, and a description of x."""
     if isinstance(loss, RegressionLoss):
         target = 0.0 if loss.target_range == "any" and not loss.original_units else 2.0
+        if loss.target_range == "share":
+            target = 0.7
         x = torch.linspace(
             target - X_LIMIT, target + X_LIMIT, 401, dtype=torch.float64
         ).requires_grad_()

@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mlplab.network.activations import Relu, Tanh
-from mlplab.network.initializers import INITIALIZERS, Initializer
+from mlplab.network.initializers import INITIALIZERS, Given, Initializer
 from mlplab.pictures.colors import Floats
 from mlplab.pictures.lecture.panels import grid_of_panels
 from mlplab.pictures.style import NEGATIVE, POSITIVE, headline, logarithmic
@@ -19,8 +19,9 @@ def initializers() -> Figure:
 
     It shows which initializers let the signal vanish, keep it steady or let it explode.
     """
-    fig, panels = grid_of_panels(list(INITIALIZERS), 5, width=2.6)
-    for axes, initializer_class in zip(panels, INITIALIZERS.values(), strict=True):
+    drawn = {name: chosen for name, chosen in INITIALIZERS.items() if chosen is not Given}
+    fig, panels = grid_of_panels(list(drawn), 5, width=2.6)
+    for axes, initializer_class in zip(panels, drawn.values(), strict=True):
         for activation, color in ((Tanh(), POSITIVE), (Relu(), NEGATIVE)):
             low, median, high = signal(initializer_class(), activation)
             axes.fill_between(range(DEPTH + 1), low, high, color=color, alpha=0.25, linewidth=0)
