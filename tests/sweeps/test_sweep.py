@@ -4,6 +4,8 @@ others, and no job is trained twice.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -482,6 +484,7 @@ def test_retries_and_fail_fast(plugin):
     statuses = list(pd.read_csv("fast/results.csv")["status"])
     assert statuses.count("failed") == 1
     assert statuses.count("missing") == 1
+    assert listed("fast") == "interrupted sweep, 3 of 4 jobs, 1 failed"
     assert main(["resume", "once"]) == 2  # its plugin must be named again
     assert main(["resume", "once", "--plugin", plugin]) == 1
     Path("tried").touch()
@@ -501,6 +504,46 @@ def test_lbfgs_jobs_run_alone_after_the_others():
 
 
 # Recovery.
+
+
+def listed(folder):
+    """The status and the result of a sweep in the list of `mlplab runs`."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main(["runs", folder]) == 0
+    header, row, _ = output.getvalue().splitlines()
+    return f"{row.split()[1]} {row[header.index('result') :]}"
+
+
+def test_the_status_of_a_sweep_is_recorded(monkeypatch, capsys):
+    """It never follows from the files that exist: an ending of any kind writes all of them."""
+    overrides = [*QUICK, "model.hidden=3,4", "seed=0"]
+
+    def interrupted(session):
+        assert listed("sweep") == "unfinished sweep, 0 of 2 jobs"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Session, "run", interrupted)
+        assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
+    assert Path("sweep/results.csv").is_file()
+    assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
+    assert main(["report", "sweep"]) == 0
+    assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
+    overrides = ["dataset=quadratic", "optimizer=sgd", "optimizer.lr=0.01,1e9", "tracking=summary"]
+    assert main(["train", "-m", *overrides, "training.epochs=20", "hydra.sweep.dir=lr"]) == 1
+    assert listed("lr") == "failed sweep, 2 jobs, 1 diverged"
+    Path("lr/summary.json").unlink()
+    assert listed("lr") == "unfinished sweep, 2 jobs"
+
+
+@pytest.mark.parametrize("metric", ["val/nope", "val/acuracy", "accuracy", "val/rmse"])
+def test_the_metric_is_checked_before_the_first_job(metric, capsys):
+    overrides = [*QUICK, "model.hidden=3,4", "hydra.sweep.dir=sweep"]
+    for more in (f"sweep.metric={metric}", f"sweep.objectives={metric} sweep.trials=2"):
+        assert main(["train", "-m", *overrides, *more.split()]) == 2
+        assert f"no job measures `{metric}`" in capsys.readouterr().err
+    assert not Path("sweep").exists()
 
 
 @pytest.mark.slow
@@ -528,8 +571,10 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
         "missing",
         "missing",
     ]
+    assert listed("sweep") == "interrupted sweep, 2 of 6 jobs"
     before = stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1"))
     assert main(["resume", "sweep"]) == 0
+    assert listed("sweep") == "done sweep, 6 jobs"
     assert stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1")) == before
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
     everything = stamps(Path("sweep/jobs"))

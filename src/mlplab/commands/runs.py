@@ -18,6 +18,7 @@ from mlplab.commands.folder_arguments import Options, Parser, kind, require_run
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
+from mlplab.terminal.output import count
 from mlplab.terminal.table import aligned
 
 _CONDITION = re.compile(r"\s*([\w./]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
@@ -136,7 +137,7 @@ def _row(entry: Entry, metric: str | None) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
     row = [str(entry.folder), str(summary["status"]), when]
     if entry.kind == "sweep":
-        return [*row, "", "", f"sweep, {summary['jobs']} jobs"]
+        return [*row, "", "", f"sweep, {_sweep_counts(entry)}"]
     metrics = summary.get("metrics") or {}
     names = [metric] if metric else [name for name in _HEADLINES if name in metrics][:1]
     result = ", ".join(
@@ -145,6 +146,22 @@ def _row(entry: Entry, metric: str | None) -> list[str]:
         if isinstance(metrics.get(name), (int, float))
     )
     return [*row, str(summary.get("seed", "")), str(summary.get("epochs", "")), result]
+
+
+def _sweep_counts(entry: Entry) -> str:
+    """Return the number of jobs that have ended, and of those that ended badly."""
+    summary = entry.summary
+    planned, missing = summary.get("planned"), summary.get("missing")
+    if not isinstance(planned, int) or not isinstance(missing, int):
+        return count(entry.num_jobs, "job")
+    ended = entry.num_jobs if summary["status"] == "unfinished" else planned - missing
+    bad = [
+        f"{number} {status}"
+        for status in ("failed", "diverged", "pruned")
+        if isinstance(number := summary.get(status), int) and number
+    ]
+    all_jobs = count(planned, "job")
+    return ", ".join([all_jobs if ended >= planned else f"{ended} of {all_jobs}", *bad])
 
 
 def _metric(entry: Entry, name: str) -> Any:

@@ -190,13 +190,13 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
         with environment(SAFE_PATH):  # for the processes that the launcher starts
             return launcher.launch(jobs, initial_job_idx=0)
     except KeyboardInterrupt:
-        mlplab_task.ended = run_sweep.write_reports(plan, folder, interrupted=True)
+        mlplab_task.ended = run_sweep.conclude(plan, folder, interrupted=True)
         raise
     finally:
         if (ray := sys.modules.get("ray")) is not None:
             # its workers' output may arrive late, and the folder must be the last line printed
             ray.shutdown()
-        mlplab_task.ended = mlplab_task.ended or run_sweep.write_reports(plan, folder)
+        mlplab_task.ended = mlplab_task.ended or run_sweep.conclude(plan, folder)
 
 
 def _fix_ray_config(launcher: object) -> None:

@@ -28,6 +28,7 @@ from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
+from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import note
 from mlplab.training import Callback, DataCache
@@ -162,16 +163,17 @@ def check_callbacks(options: Options, callbacks: Sequence[Callback]) -> None:
 def train(
     plan: Plan, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()
 ) -> Sweep:
-    """Train the missing jobs of a plan and write results.csv, summary.md and report.html. Several
-    processes may do this at once.
+    """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
+    report.html. Several processes may do this at once.
     """
+    write_start(folder, plan.name, len(plan.jobs), _statuses(collect(plan, folder)))
     display = SweepProgress(plan, quiet)
     runner = make_executor(plan, folder, display, callbacks)
     try:
         runner.run()
     finally:
         display.close()
-    ended = write_reports(plan, folder, runner.status == "interrupted")
+    ended = conclude(plan, folder, runner.status == "interrupted")
     return replace(
         ended,
         signal=runner.signals.received or 0,
@@ -188,6 +190,17 @@ def make_executor(
         if plan.options.single_process
         else WorkerPool(plan, folder, display)
     )
+
+
+def conclude(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+    """Write summary.json and the reports of a sweep that has ended, and return it."""
+    ended = write_reports(plan, folder, interrupted)
+    write_end(folder, plan.name, len(plan.jobs), _statuses(ended.results))
+    return ended
+
+
+def _statuses(results: Results) -> list[str]:
+    return [job.status for job in results.jobs]
 
 
 def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
@@ -213,7 +226,7 @@ def plan_from_existing(
     """
     plan = planning.make_plan(settings, options, overrides)
     write_plan(folder, plan)
-    return write_reports(plan, folder)
+    return conclude(plan, folder)
 
 
 def resume(folder: Path, quiet: bool = False) -> Sweep:
