@@ -26,6 +26,7 @@ from mlplab.sweeps.plan.grouping import (
     split_work,
 )
 from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
+from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.training import PreparedMember
 
 MAX_FULLY_TRACKED_JOBS = 100
@@ -135,8 +136,8 @@ def make_plan(
     `old` is the plan that the folder already has: its jobs keep their numbers and work units, and
     new jobs get the numbers after them.
 
-    Raises ConfigError if there are no jobs, and DataError or IncompatibleSettingsError, naming the
-    job, if settings do not fit together.
+    Raises ConfigError if there are no jobs or none measures `sweep.metric`, and DataError or
+    IncompatibleSettingsError, naming the job, if settings do not fit together.
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
@@ -150,6 +151,7 @@ def make_plan(
     jobs.sort(key=lambda job: job.number)
     hashes = {job.hash for job in jobs}
     members = _prepare_members(jobs)
+    _check_metric(options, members)
     groups = group_members(members)
     return Plan(
         name=settings[0].name,
@@ -222,6 +224,13 @@ def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
                 f"{error} This is job {job.number}{f': {overrides}' if overrides else ''}."
             ) from error
     return members
+
+
+def _check_metric(options: Options | None, members: Sequence[PreparedMember | None]) -> None:
+    """Raise ConfigError if no job measures `sweep.metric`; unknown if no data could be prepared."""
+    datasets = {id(member.prepared): member.prepared for member in members if member is not None}
+    if options is not None and options.metric != "auto" and datasets:
+        check_metric("sweep.metric", options.metric, datasets.values())
 
 
 def _work_units(
