@@ -8,6 +8,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -30,6 +32,7 @@ from tiers import in_campaign
 import mlplab
 from mlplab.cli import main
 from mlplab.config.composer import Composer
+from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.sweeps.execution import runner
 from mlplab.sweeps.plan import memory
@@ -39,6 +42,18 @@ from mlplab.tracking import read_metrics
 from mlplab.training import session
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
+CUBE = """
+from dataclasses import dataclass
+from mlplab.config import register
+from mlplab.network import Activation
+
+@register("activation", "cube")
+@dataclass(frozen=True)
+class Cube(Activation):
+    "The third power."
+    def value(self, z_KBH):
+        return z_KBH**3
+"""
 PLUGIN = '''
 import os, sys
 from dataclasses import dataclass
@@ -243,6 +258,7 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
     assert {path.name for path in Path("sweep").iterdir() if path.name[0] != "."} == {
         "plan.yaml",
         "jobs",
+        "summary.json",
         "results.csv",
         "summary.md",
         "report.html",
@@ -348,6 +364,49 @@ def test_plan_prints_and_runs_nothing(capsys):
 
 
 @pytest.mark.slow
+def test_a_job_has_its_share_of_the_seconds():
+    table = mlplab.sweep([*QUICK, "seeds=3"], "sweep")
+    assert table["seconds"].nunique() == 1
+    (train,) = {
+        summary["seconds"] * summary["population"]
+        for summary in (
+            json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text()) for number in range(3)
+        )
+    }
+    assert train == pytest.approx(3 * table["seconds"].iloc[0], abs=0.005)
+
+
+@pytest.fixture
+def forget_cube():
+    """Write the plugin cube.py; returns a function that forgets it, as a new process would."""
+    Path("cube.py").write_text(CUBE)
+    module = "mlplab_plugin_" + re.sub(r"\W", "_", str(Path("cube.py").absolute()))
+
+    def forget():
+        unregister("activation", "cube")
+        sys.modules.pop(module, None)
+
+    yield forget
+    forget()
+
+
+@pytest.mark.parametrize("search", [(), ("sweep.trials=2",)])
+def test_the_command_of_the_best_runs(search, forget_cube, capsys):
+    """It names the plugin files and the folders of configurations that the sweep needed."""
+    Path("elsewhere/experiment").mkdir(parents=True)
+    Path("elsewhere/experiment/other.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /dataset: xor\ntraining: {epochs: 2}\n"
+    )
+    flags = ["--plugin", "cube.py", "--config-dir", "elsewhere"]
+    overrides = ["experiment=other", "activation=cube,relu", "tracking=summary", *search]
+    assert main(["train", "-m", *flags, *overrides, "hydra.sweep.dir=s"]) == 0
+    output = capsys.readouterr().out.splitlines()
+    (best,) = (line for line in output if line.startswith(("best: mlplab", "again: mlplab")))
+    assert all(path in best for path in flags)
+    forget_cube()
+    assert main([*shlex.split(best.partition(": mlplab ")[2]), "hydra.run.dir=again"]) == 0
+
+
 def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
     assert (
         main(

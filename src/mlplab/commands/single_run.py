@@ -43,7 +43,11 @@ def train_one(composed: Composed) -> int:
 
 def conclude(run: Run) -> int:
     """Print how to continue an interrupted run and its folder; return the exit code."""
+    from mlplab.runs.provenance import command_flags
+    from mlplab.terminal.suggested import resume_command
+
     if run.status == "interrupted":
-        print(f"continue with: mlplab resume {run.folder}")
+        plugins = command_flags(run.folder, "--plugin")[1::2]
+        print(f"continue with: {resume_command(run.folder, plugins)}")
     print(run.folder)
     return exit_code(run.summary)

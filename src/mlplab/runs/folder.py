@@ -14,6 +14,7 @@ from pathlib import Path
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.io.files import Closing
 from mlplab.run_names import check_name
+from mlplab.terminal.suggested import resume_command
 
 try:
     import fcntl
@@ -203,7 +204,7 @@ def _not_empty(path: Path) -> FolderInUseError:
             os.close(descriptor)
     return FolderInUseError(
         f"{path} is not empty, and a run never overwrites another: choose another hydra.run.dir, or"
-        f" finish the run in it with `mlplab resume {path}`."
+        f" finish the run in it with `{resume_command(path)}`."
     )
 
 

@@ -62,6 +62,7 @@ def write_sweep_plan(
     plugins: Sequence[str] = (),
     extend: bool = False,
     quiet: bool = False,
+    config_dirs: Sequence[str | Path] = (),
 ) -> Plan:
     """Write the jobs to the folder's plan.yaml and return the plan. The folder may be new, empty,
     or have a plan, whose jobs then keep their numbers.
@@ -72,7 +73,7 @@ def write_sweep_plan(
     """
     engines.need(options.engine)  # before a folder is created
     if not (folder / NAME).is_file():
-        plan = planning.make_plan(settings, options, overrides, plugins)
+        plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)
     with _lock_plan(folder):
         if (folder / NAME).is_file():  # also if another process was first
@@ -83,7 +84,7 @@ def write_sweep_plan(
                     *(job.settings for job in old.jobs),
                     *(s for s in settings if planning.job_hash(s) not in old_hashes),
                 ]
-            plan = planning.make_plan(settings, options, overrides, plugins, old)
+            plan = planning.make_plan(settings, options, overrides, plugins, old, config_dirs)
             if not quiet:
                 _note_changes(plan, old_hashes)
         write_plan(folder, plan)
@@ -255,7 +256,12 @@ class SweepRequest:
     def write_plan(self, folder: Path) -> Plan:
         """Write the jobs to the folder's plan.yaml and return the plan."""
         return write_sweep_plan(
-            folder, self.settings, self.options, self.composer.overrides, self.plugin_files
+            folder,
+            self.settings,
+            self.options,
+            self.composer.overrides,
+            self.plugin_files,
+            config_dirs=self.composer.dirs,
         )
 
     def run(self, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Sweep:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from mlplab.config.sweep_options import Sweep
@@ -102,7 +103,8 @@ class Options:
 class Plan:
     """The contents of plan.yaml.
 
-    `keys` are the swept keys, `overrides` those of the command line; `removed_jobs` are the jobs of
+    `keys` are the swept keys; `overrides`, `plugins` and `config_dirs` those of the command line;
+    `removed_jobs` are the jobs of
     an earlier plan that are no longer in this one.
     """
 
@@ -114,7 +116,15 @@ class Plan:
     options: Options = field(default_factory=Options)
     overrides: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    config_dirs: tuple[str, ...] = ()
     removed_jobs: Mapping[str, int] = field(default_factory=dict)  # hash -> number
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that a command line needs to train one of the jobs."""
+        pairs = [("--plugin", path) for path in self.plugins]
+        pairs += [("--config-dir", folder) for folder in self.config_dirs]
+        return tuple(word for pair in pairs for word in pair)
 
     def job(self, number: int) -> Job:
         return self._by_number[number]
@@ -130,6 +140,7 @@ def make_plan(
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
     old: Plan | None = None,
+    config_dirs: Iterable[str | Path] = (),
 ) -> Plan:
     """Number, hash and group the jobs. Data is prepared once for each shape.
 
@@ -164,6 +175,7 @@ def make_plan(
         options=options or Options(),
         overrides=tuple(overrides),
         plugins=tuple(plugins),
+        config_dirs=tuple(map(str, config_dirs)),
         removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
     )
 

@@ -120,6 +120,7 @@ class _TrialLoop:
             self.search.plugin_files,
             extend=self._plan is not None,
             quiet=True,
+            config_dirs=self.search.composer.dirs,
         )
         if self.runner is not None:
             self.runner.plan = self.plan
