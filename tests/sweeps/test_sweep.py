@@ -376,6 +376,18 @@ def test_a_job_has_its_share_of_the_seconds():
     assert train == pytest.approx(3 * table["seconds"].iloc[0], abs=0.005)
 
 
+@pytest.mark.parametrize("typed", [True, False])
+def test_the_mode_of_hydra_is_that_of_m(typed, capsys):
+    Path("conf/experiment").mkdir(parents=True)
+    mode = "" if typed else "hydra: {mode: MULTIRUN}\n"
+    text = "# @package _global_\ndefaults:\n  - override /dataset: xor\ntraining: {epochs: 1}\n"
+    Path("conf/experiment/two.yaml").write_text(text + mode)
+    overrides = ["experiment=two", "seed=0,1", "tracking=summary", "hydra.sweep.dir=s"]
+    assert main(["train", *overrides, *(["hydra.mode=MULTIRUN"] if typed else [])]) == 0
+    assert "2 jobs, 2 done" in capsys.readouterr().out
+    assert main(["train", *overrides, "hydra.mode=RUN"]) == 2
+
+
 @pytest.fixture
 def forget_cube():
     """Write the plugin cube.py; returns a function that forgets it, as a new process would."""

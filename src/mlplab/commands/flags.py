@@ -32,6 +32,15 @@ _OPTIONS: Options = {
 }
 
 
+WITH_VALUE = ("--config-dir", "-cd", "--plugin", "--cfg", "-c", "--package", "-p")
+"""Flags that take the next word."""
+
+
+def names() -> list[str]:
+    """Return the long names of all flags."""
+    return [words.split()[0] for words in _OPTIONS if words.startswith("--")]
+
+
 @dataclass(frozen=True)
 class Flags:
     """The arguments of `mlplab train`, sorted by kind."""
