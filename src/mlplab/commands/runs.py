@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import Options, Parser, kind, require_run
+from mlplab.commands.folder_arguments import Options, Parser, kind, require_run, root_folder
+from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
@@ -47,9 +48,9 @@ _USAGE = (
 _LIST_OPTIONS: Options = {
     "folder": {
         "nargs": "?",
-        "type": Path,
-        "default": Path("outputs"),
-        "help": "folder to search (default: outputs)",
+        "type": root_folder,
+        "default": DEFAULT_ROOT,
+        "help": "folder to search, also as outputs=FOLDER (default: outputs)",
     },
     "--where": {
         "action": "append",
@@ -132,12 +133,16 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def changed(entry: Entry) -> str:
+    """Return when a run or sweep last changed, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
+
+
 def _row(entry: Entry, metric: str | None) -> list[str]:
     summary = entry.summary
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
-    row = [str(entry.folder), str(summary["status"]), when]
+    row = [str(entry.folder), str(summary["status"]), changed(entry)]
     if entry.kind == "sweep":
-        return [*row, "", "", f"sweep, {_sweep_counts(entry)}"]
+        return [*row, "", "", f"sweep, {sweep_counts(entry)}"]
     metrics = summary.get("metrics") or {}
     names = [metric] if metric else [name for name in _HEADLINES if name in metrics][:1]
     result = ", ".join(
@@ -148,8 +153,8 @@ def _row(entry: Entry, metric: str | None) -> list[str]:
     return [*row, str(summary.get("seed", "")), str(summary.get("epochs", "")), result]
 
 
-def _sweep_counts(entry: Entry) -> str:
-    """Return the number of jobs that have ended, and of those that ended badly."""
+def sweep_counts(entry: Entry) -> str:
+    """Return the number of jobs of a sweep that have ended, and of those that ended badly."""
     summary = entry.summary
     planned, missing = summary.get("planned"), summary.get("missing")
     if not isinstance(planned, int) or not isinstance(missing, int):

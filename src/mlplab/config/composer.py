@@ -66,7 +66,9 @@ class Composer:
         plugins.load_installed()
         lines, self.dirs = split_search_path(overrides, config_dirs)
         self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
-        self.search_path = tuple(line for line in overrides if line not in lines)
+        self.search_path = tuple(
+            line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")
+        )
         self._checked: dict[str, Override] = {}
         self._bases: dict[Job, _Base] = {}
         self.parsed = self.parse(lines)

@@ -118,6 +118,19 @@ def _flock(descriptor: int) -> bool:
     return True
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another process has locked the folder, as that of a run is while it trains. Its lock
+    is tested, not kept; False if there is none.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path / LOCK, _OPEN_FLAGS)
+        try:
+            return not _flock(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def _in_use(path: Path, descriptor: int) -> FolderInUseError:
     owner = re.sub(rb"[^ -~]", b"", os.read(descriptor, 300)).decode().strip() or "another process"
     return FolderInUseError(

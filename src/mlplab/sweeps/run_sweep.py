@@ -30,7 +30,7 @@ from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.report.write import write_results
-from mlplab.terminal.output import note
+from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ def train(
     report.html. Several processes may do this at once.
     """
     write_start(folder, plan.name, len(plan.jobs), _statuses(collect(plan, folder)))
+    if not quiet:
+        announce(folder)
     display = SweepProgress(plan, quiet)
     runner = make_executor(plan, folder, display, callbacks)
     try:

@@ -17,7 +17,6 @@ from mlplab.training.population import Population
 from mlplab.training.steppers import Group
 from mlplab.training.threads import limit_threads
 
-
 MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
 """Updates are timed until there are MIN_UPDATES of them and MIN_SECONDS have passed."""
 

@@ -21,7 +21,7 @@ from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
-from mlplab.terminal.output import count, note
+from mlplab.terminal.output import announce, count, note
 
 FILE = "search.yaml"
 
@@ -45,6 +45,8 @@ def run_search(search: Search, folder: Path) -> Sweep:
                 },
             )
         study = open_study(search, folder)
+        if not search.quiet:
+            announce(folder)
         if not search.quiet and not study.trials():
             _note_rounds(search)
         search.ended = run_trials(search, folder, study)
