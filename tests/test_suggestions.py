@@ -37,7 +37,14 @@ SITUATIONS = {
     "sweep.engine=slurm": ("sweep.detach", "partition:"),
     "sweep.engine=ray": ("address:",),
 }
-NOT_SHIPPED = ("activation=my_act", "activation.slope", "activation=cube", "experiment=mine")
+NOT_SHIPPED = (
+    "activation=my_act",
+    "activation.slope",
+    "activation=cube",
+    "experiment=mine",
+    "=two_moons",
+    "=widths",
+)
 """Choices of the plugins and files that documents show how to write."""
 
 IN_PYTHON = ("dataset=arrays", 'optimizer={"name"')
@@ -74,7 +81,7 @@ def sources() -> list[Path]:
     ]
 
 
-def found(pattern: re.Pattern[str]) -> dict[str, str]:
+def occurrences(pattern: re.Pattern[str]) -> dict[str, str]:
     """What the pattern matches, and the file in which it stands first."""
     matches: dict[str, str] = {}
     for path in sources():
@@ -91,9 +98,9 @@ def is_placeholder(text: str) -> bool:
 @pytest.mark.slow
 def test_every_override_composes():
     refused = []
-    chains = found(CHAIN)
+    chains = occurrences(CHAIN)
     for chain, where in chains.items():
-        words = re.findall(OVERRIDE, chain)
+        tokens = re.findall(OVERRIDE, chain)
         if is_placeholder(chain) or any(text in chain for text in (*NOT_SHIPPED, *IN_PYTHON)):
             continue
         situation = {
@@ -102,7 +109,7 @@ def test_every_override_composes():
             if any(text in chain for text in named)
         }
         try:
-            composer = Composer([*(situation - set(words)), *words])
+            composer = Composer([*(situation - set(tokens)), *tokens])
             if not composer.is_search():
                 expand(composer)
         except ConfigError as error:
@@ -113,7 +120,7 @@ def test_every_override_composes():
 
 def test_every_command_exists(capsys):
     """Its options too: an unknown one is refused before the folder that it is for."""
-    commands = found(COMMAND)
+    commands = occurrences(COMMAND)
     refused = [f"{where}: {text}" for text, where in commands.items() if _is_refused(text)]
     capsys.readouterr()
     assert not refused, "\n".join(refused)
@@ -121,13 +128,15 @@ def test_every_command_exists(capsys):
 
 
 def _is_refused(text: str) -> bool:
-    name, *words = text.replace(HOLE, "X").split()[1:]
+    name, *tokens = text.replace(HOLE, "X").split()[1:]
     if name.startswith("--"):
         return name not in ("--help", "--version")
-    options = [word.strip("[]").split("=")[0] for word in words if word.lstrip("[").startswith("-")]
+    options = [
+        token.strip("[]").split("=")[0] for token in tokens if token.lstrip("[").startswith("-")
+    ]
     if name in ("train", "plan"):
-        return any(option not in (*flags.names(), "-m") for option in options)
+        return any(option not in (*flags.long_names(), "-m") for option in options)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-        main([name, *(word for word in words[:1] if word in ("remove", "compare")), "--help"])
+        main([name, *(token for token in tokens[:1] if token in ("remove", "compare")), "--help"])
     return name not in COMMANDS or any(option not in output.getvalue() for option in options)

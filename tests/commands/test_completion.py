@@ -24,7 +24,7 @@ def complete(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "tokens"),
     [
         ("mlplab pl", ["plan"]),
         ("mlplab train experiment=xor", ["experiment=xor_mlp", "experiment=xor_perceptron"]),
@@ -42,10 +42,10 @@ def complete(monkeypatch, capfd):
         ("mlplab train 'name=[ x", []),
     ],
 )
-def test_a_line_is_completed(line, words, complete):
+def test_a_line_is_completed(line, tokens, complete):
     Path("cfg/experiment").mkdir(parents=True)
     Path("cfg/experiment/mine.yaml").write_text("# @package _global_\nseed: 1\n")
-    assert complete(line) == words
+    assert complete(line) == tokens
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -20,7 +20,7 @@ from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders, shipped_folder
 
 _NUM_FOLDERS = {"train": 0, "plan": 0, "rerun": 1, "resume": 1}
-"""Commands that take KEY=VALUE, and how many words before those name folders."""
+"""Commands that take KEY=VALUE, and how many tokens before those name folders."""
 
 
 def complete(line: str, hydra: Callable[[str], None]) -> list[str]:
@@ -36,21 +36,21 @@ def complete(line: str, hydra: Callable[[str], None]) -> list[str]:
 
 
 def _complete(line: str, hydra: Callable[[str], None]) -> list[str]:
-    program, *words = line.split(" ") if line else [""]
-    words = [*filter(None, words[:-1]), *words[-1:]] or [""]
-    *before, last = words
+    program, *tokens = line.split(" ") if line else [""]
+    tokens = [*filter(None, tokens[:-1]), *tokens[-1:]] or [""]
+    *before, last = tokens
     if not before:
         names = [name for name in COMMANDS if name.startswith(last)]
         return names or [name for name in ("--help", "--version") if name.startswith(last)]
     command, *arguments = before
     if command == "list":
-        return _starting(last, _list_words(arguments))
+        return _starting(last, _list_names(arguments))
     if command == "draw":
         return _starting(last, [*FIGURES, "all"])
     if command not in _NUM_FOLDERS or len(_without_flags(arguments)[0]) < _NUM_FOLDERS[command]:
         return []  # a file or folder, which the shell completes
     if last.startswith("-"):
-        return _starting(last, flags_module.names())
+        return _starting(last, flags_module.long_names())
     if arguments and arguments[-1] in flags_module.WITH_VALUE:
         return []
     overrides, folders = _without_flags(arguments)
@@ -61,7 +61,7 @@ def _complete(line: str, hydra: Callable[[str], None]) -> list[str]:
     return output.getvalue().split()
 
 
-def _list_words(arguments: Sequence[str]) -> Sequence[str]:
+def _list_names(arguments: Sequence[str]) -> Sequence[str]:
     if not arguments:
         return GROUPS
     return catalog.choice_names(arguments[0], [shipped_folder()]) if len(arguments) == 1 else ()
@@ -74,17 +74,17 @@ def _starting(prefix: str, names: Sequence[str]) -> list[str]:
 def _without_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arguments that are not flags, and the folders of --config-dir."""
     others, folders, expected = [], [], ""
-    for word in arguments:
+    for token in arguments:
         if expected:
             if expected in ("--config-dir", "-cd"):
-                folders.append(word)
+                folders.append(token)
             expected = ""
-        elif word in flags_module.WITH_VALUE:
-            expected = word
-        elif word.startswith("--config-dir="):
-            folders.append(word.partition("=")[2])
-        elif not word.startswith("-"):
-            others.append(word)
+        elif token in flags_module.WITH_VALUE:
+            expected = token
+        elif token.startswith("--config-dir="):
+            folders.append(token.partition("=")[2])
+        elif not token.startswith("-"):
+            others.append(token)
     return others, folders
 
 
@@ -95,4 +95,4 @@ def _has_one_value(override: str) -> bool:
 
 def completes(query: Sequence[str]) -> bool:
     """Whether the shell asks for completions, rather than for the script to install."""
-    return "COMP_LINE" in os.environ and any(word.startswith("query=") for word in query)
+    return "COMP_LINE" in os.environ and any(token.startswith("query=") for token in query)

@@ -60,8 +60,8 @@ def _complete(flags: Flags) -> int:
 
     line = os.environ["COMP_LINE"]
     point = os.environ.get("COMP_POINT", "")
-    words = completion.complete(line[: int(point)] if point.isdecimal() else line, ask_hydra)
-    print("\n".join(words))
+    completions = completion.complete(line[: int(point)] if point.isdecimal() else line, ask_hydra)
+    print("\n".join(completions))
     return 0
 
 

@@ -118,10 +118,10 @@ def command_flags(folder: Path, *names: str) -> tuple[str, ...]:
     """
     wanted = names or ("--plugin", "--config-dir", "-cd")
     command = json_or_empty(folder / "provenance.json").get("command")
-    words = [str(word) for word in command] if isinstance(command, list) else []
+    tokens = [str(token) for token in command] if isinstance(command, list) else []
     flags: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        name, equals, value = token.partition("=")
         if name in wanted:
             flags += [name, value if equals else after]
     return tuple(flags)

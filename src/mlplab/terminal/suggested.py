@@ -16,5 +16,5 @@ def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
     """Return the command line that finishes the run or sweep in a folder, which was started with
     these plugin files.
     """
-    flags = [word for path in plugins for word in ("--plugin", path)]
+    flags = [token for path in plugins for token in ("--plugin", path)]
     return shlex.join(["mlplab", "resume", *flags, str(folder)])

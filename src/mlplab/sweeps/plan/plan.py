@@ -124,7 +124,7 @@ class Plan:
         """The flags that a command line needs to train one of the jobs."""
         pairs = [("--plugin", path) for path in self.plugins]
         pairs += [("--config-dir", folder) for folder in self.config_dirs]
-        return tuple(word for pair in pairs for word in pair)
+        return tuple(argument for pair in pairs for argument in pair)
 
     def job(self, number: int) -> Job:
         return self._by_number[number]
