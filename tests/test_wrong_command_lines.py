@@ -70,6 +70,10 @@ WRONG = [
     ("model.hidden=[{units:6,activation:{_target_:os.system}}]", "_target_"),
     ("model.hidden=[{units:6,activation:rellu}]", "relu"),
     ("hydra.launcher._target_=os.system", "_target_"),
+    ("activation=[relu,tanh]", "model.hidden=[{units:8,activation:relu}"),
+    ("hydra.sweeper.params={seed:1}", "sweep: {grid:"),
+    ("--experiment xor_mlp", "experiment=VALUE"),
+    ("--optimizer.lr=0.1", "optimizer.lr=0.1"),
     # syntax, and folders that cannot contain a run
     ("optimizer.lr=[", "optimizer.lr"),
     ("optimizer.lr", "optimizer.lr"),

@@ -51,8 +51,8 @@ COMMANDS = {
         "mlplab.commands.plan:plan",
     ),
     "resume": Command(
-        "resume DIR",
-        "finish an interrupted run or sweep; training.epochs=N extends a run",
+        "resume [DIR]",
+        "finish a run or sweep, or list what is unfinished; training.epochs=N extends a run",
         "mlplab.commands.resume:resume",
     ),
     "work": Command(

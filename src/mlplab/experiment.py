@@ -20,6 +20,7 @@ from mlplab.runs.resume_checks import check_compatible, find_checkpoint, is_fini
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_training import TrainingProcess, create_run_folder, models
 from mlplab.settings import Settings
+from mlplab.terminal.output import announce
 from mlplab.training import (
     Callback,
     DataCache,
@@ -57,6 +58,8 @@ def run(
         session, device = process.session(member)
         with create_run_folder(settings, folder) as owner, log_to(owner.path) as log:
             log.info("device %s", device)
+            if not quiet:
+                announce(owner.path)
             return _train_and_record(owner.path, member, session, process, log, quiet, callbacks)
 
 

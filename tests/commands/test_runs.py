@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cli_process import start
 
 import mlplab
 from mlplab.cli import main
+from mlplab.runs import RunFolder
 
 QUICK = ["experiment=xor_mlp", "training.epochs=5", "tracking=summary"]
 
@@ -112,6 +114,48 @@ def test_two_side_by_side(three, capsys):
     assert "dataset.noise" not in output
     one, two = (run.metrics["train/loss"] for run in three)
     assert float(output["train/loss"][2]) == pytest.approx(two - one, rel=1e-3)
+
+
+def test_what_is_unfinished_is_listed_with_its_command(three, monkeypatch, capsys):
+    summary = Path("outputs/runs/one/a/summary.json")
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "interrupted"}))
+    sweep = Path("outputs/sweeps/s/c")
+    sweep.rename("outputs/sweeps/s/c d")
+    path = Path("outputs/sweeps/s/c d/summary.json")
+    counts = {"status": "interrupted", "planned": 2, "done": 1, "missing": 1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | counts))
+    capsys.readouterr()
+    assert main(["resume"]) == 0
+    output = lines(capsys)
+    assert len(output) == 3
+    (of_sweep,) = (line for line in output if "sweeps" in line)
+    assert "1 of 2 jobs" in of_sweep
+    for line in output[1:]:
+        assert main(shlex.split(line[line.index("mlplab resume") :])[1:]) == 0
+    capsys.readouterr()
+    assert main(["resume"]) == 0
+    assert lines(capsys) == ["There is nothing to resume in outputs."]
+    with RunFolder.locked(Path("outputs/runs/one/a")):
+        assert main(["resume", "outputs=outputs/runs"]) == 0
+
+
+def test_outputs_is_the_root_of_runs_and_sweeps(capsys):
+    for more in ([], ["-m", "seed=0,1"]):
+        assert main(["train", *QUICK, "outputs='my outputs'", *more]) == 0
+        captured = capsys.readouterr()
+        folder = captured.out.splitlines()[-1]
+        assert f"folder: {folder}" in captured.err.splitlines()  # before the training
+        assert folder.startswith(f"my outputs/{'sweeps' if more else 'runs'}/xor_mlp/")
+    run = mlplab.fit(
+        [[0.0], [1.0]] * 20, [0, 1] * 20, ["training.epochs=1", "outputs='my outputs'"]
+    )
+    assert run.folder.is_relative_to("my outputs/runs")
+    assert main(["runs", "outputs=my outputs"]) == 0
+    assert lines(capsys)[-1] == "3 of 3"
+    assert not Path("outputs").exists()
+    for wrong in ("outputs=a,b", "outputs=", "outputs=[a]"):
+        assert main(["train", *QUICK, wrong]) == 2
+        assert "outputs=DIR" in capsys.readouterr().err
 
 
 def test_remove_asks(three, capsys):

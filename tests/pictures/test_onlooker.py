@@ -47,8 +47,28 @@ def test_a_run_writes_its_pictures(run):
 def test_images_come_over_the_steps(run):
     images = events(run.folder).Images("decision")
     steps = [image.step for image in images]
-    assert len(steps) == len(set(steps)) >= 3
-    assert {0, run.summary["steps"]} <= set(steps)
+    assert len(steps) >= 3
+    assert steps[0] == 0
+
+
+@pytest.mark.parametrize("name", ["decision", "units", "hidden"])
+def test_images_end_with_the_training(run, name):
+    """TensorBoard opens at the last written image, and its slider keeps the order of writing."""
+    steps = [image.step for image in events(run.folder).Images(name)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == run.summary["steps"]
+
+
+def test_a_longer_run_goes_on_with_its_images(tmp_path, monkeypatch):
+    from mlplab.cli import main
+
+    draw_only(monkeypatch, "decision", "units")
+    run = mlplab.run([*QUICK, "training.epochs=3"], tmp_path / "run")
+    assert main(["resume", str(run.folder), "training.epochs=6"]) == 0
+    steps = [image.step for image in events(run.folder).Images("decision")]
+    assert steps == sorted(set(steps))
+    assert steps[0] == 0
+    assert steps[-1] == mlplab.load(run.folder).summary["steps"] > run.summary["steps"]
 
 
 def test_distributions_are_those_of_the_weights(run):
@@ -172,9 +192,13 @@ def test_a_budget_keeps_its_share(monkeypatch):
 
 
 def test_moments_are_spread():
-    assert list(spread(9)) == [0, 8, 4, 2, 6, 1, 3, 5, 7]
+    assert spread(9, 3) == [0, 4, 8]
+    assert spread(9, 3, continued=True) == [2, 5, 8]
+    assert spread(9, 1) == [8]
+    assert spread(0, 3) == []
     for count in (1, 2, 3, 10, 101):
-        assert sorted(spread(count)) == list(range(count))
+        assert spread(count, count) == list(range(count))
+        assert spread(count, 200)[-1] == count - 1
 
 
 @pytest.mark.slow

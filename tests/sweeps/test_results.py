@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -103,6 +104,20 @@ def test_groups_are_ranked_by_the_validation_split_and_the_mostly_failed_come_la
     assert not sample_results("val/loss").higher_is_better
 
 
+def test_ties_go_to_the_lower_loss_and_then_to_fewer_parameters():
+    def tied(number, loss, num_parameters):
+        one = job(number, {"x": number}, {"val/accuracy": 1.0, "val/loss": loss})
+        return replace(one, facts={**one.facts, "num_parameters": num_parameters})
+
+    jobs = [tied(0, 0.2, 5), tied(1, 0.1, 9), tied(2, 0.1, 7), tied(3, 0.3, 1)]
+    order = [group.values["x"] for group in Results("r", Path(), jobs).groups]
+    assert order == [2, 1, 0, 3]
+
+
+def test_without_a_trained_job_there_is_no_table():
+    assert lines(Results("r", Path(), [job(0, {"x": 1}, status="missing")])) == []
+
+
 def test_regression_is_ranked_by_rmse():
     jobs = [
         job(i, {"lr": lr}, {"val/rmse": lr, "val/r2": 1 - lr}) for i, lr in enumerate((0.3, 0.1))
@@ -187,6 +202,10 @@ def test_a_command_is_quoted_for_a_shell():
     )
     assert best_command(results) == "mlplab train 'model.hidden=[6,4]' 'name=a b'"
     assert best_command(Results("q", Path(), [job(0, {}, {}, "failed", "x")])) == ""
+    flags = ("--plugin", "my parts.py", "--config-dir", "conf2")
+    assert best_command(replace(results, flags=flags)).startswith(
+        "mlplab train --plugin 'my parts.py' --config-dir conf2 'model.hidden"
+    )
 
 
 def test_the_summary_lists_everything():

@@ -4,8 +4,12 @@ others, and no job is trained twice.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -28,6 +32,7 @@ from tiers import in_campaign
 import mlplab
 from mlplab.cli import main
 from mlplab.config.composer import Composer
+from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.sweeps.execution import runner
 from mlplab.sweeps.plan import memory
@@ -37,6 +42,18 @@ from mlplab.tracking import read_metrics
 from mlplab.training import session
 
 QUICK = ["experiment=xor_mlp", "training.epochs=3"]
+CUBE = """
+from dataclasses import dataclass
+from mlplab.config import register
+from mlplab.network import Activation
+
+@register("activation", "cube")
+@dataclass(frozen=True)
+class Cube(Activation):
+    "The third power."
+    def value(self, z_KBH):
+        return z_KBH**3
+"""
 PLUGIN = '''
 import os, sys
 from dataclasses import dataclass
@@ -241,6 +258,7 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
     assert {path.name for path in Path("sweep").iterdir() if path.name[0] != "."} == {
         "plan.yaml",
         "jobs",
+        "summary.json",
         "results.csv",
         "summary.md",
         "report.html",
@@ -346,6 +364,61 @@ def test_plan_prints_and_runs_nothing(capsys):
 
 
 @pytest.mark.slow
+def test_a_job_has_its_share_of_the_seconds():
+    table = mlplab.sweep([*QUICK, "seeds=3"], "sweep")
+    assert table["seconds"].nunique() == 1
+    (train,) = {
+        summary["seconds"] * summary["population"]
+        for summary in (
+            json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text()) for number in range(3)
+        )
+    }
+    assert train == pytest.approx(3 * table["seconds"].iloc[0], abs=0.005)
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_the_mode_of_hydra_is_that_of_m(typed, capsys):
+    Path("conf/experiment").mkdir(parents=True)
+    mode = "" if typed else "hydra: {mode: MULTIRUN}\n"
+    text = "# @package _global_\ndefaults:\n  - override /dataset: xor\ntraining: {epochs: 1}\n"
+    Path("conf/experiment/two.yaml").write_text(text + mode)
+    overrides = ["experiment=two", "seed=0,1", "tracking=summary", "hydra.sweep.dir=s"]
+    assert main(["train", *overrides, *(["hydra.mode=MULTIRUN"] if typed else [])]) == 0
+    assert "2 jobs, 2 done" in capsys.readouterr().out
+    assert main(["train", *overrides, "hydra.mode=RUN"]) == 2
+
+
+@pytest.fixture
+def forget_cube():
+    """Write the plugin cube.py; returns a function that forgets it, as a new process would."""
+    Path("cube.py").write_text(CUBE)
+    module = "mlplab_plugin_" + re.sub(r"\W", "_", str(Path("cube.py").absolute()))
+
+    def forget():
+        unregister("activation", "cube")
+        sys.modules.pop(module, None)
+
+    yield forget
+    forget()
+
+
+@pytest.mark.parametrize("search", [(), ("sweep.trials=2",)])
+def test_the_command_of_the_best_runs(search, forget_cube, capsys):
+    """It names the plugin files and the folders of configurations that the sweep needed."""
+    Path("elsewhere/experiment").mkdir(parents=True)
+    Path("elsewhere/experiment/other.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /dataset: xor\ntraining: {epochs: 2}\n"
+    )
+    flags = ["--plugin", "cube.py", "--config-dir", "elsewhere"]
+    overrides = ["experiment=other", "activation=cube,relu", "tracking=summary", *search]
+    assert main(["train", "-m", *flags, *overrides, "hydra.sweep.dir=s"]) == 0
+    output = capsys.readouterr().out.splitlines()
+    (best,) = (line for line in output if line.startswith(("best: mlplab", "again: mlplab")))
+    assert all(path in best for path in flags)
+    forget_cube()
+    assert main([*shlex.split(best.partition(": mlplab ")[2]), "hydra.run.dir=again"]) == 0
+
+
 def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):
     assert (
         main(
@@ -482,6 +555,7 @@ def test_retries_and_fail_fast(plugin):
     statuses = list(pd.read_csv("fast/results.csv")["status"])
     assert statuses.count("failed") == 1
     assert statuses.count("missing") == 1
+    assert listed("fast") == "interrupted sweep, 3 of 4 jobs, 1 failed"
     assert main(["resume", "once"]) == 2  # its plugin must be named again
     assert main(["resume", "once", "--plugin", plugin]) == 1
     Path("tried").touch()
@@ -501,6 +575,46 @@ def test_lbfgs_jobs_run_alone_after_the_others():
 
 
 # Recovery.
+
+
+def listed(folder):
+    """The status and the result of a sweep in the list of `mlplab runs`."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main(["runs", folder]) == 0
+    header, row, _ = output.getvalue().splitlines()
+    return f"{row.split()[1]} {row[header.index('result') :]}"
+
+
+def test_the_status_of_a_sweep_is_recorded(monkeypatch, capsys):
+    """It never follows from the files that exist: an ending of any kind writes all of them."""
+    overrides = [*QUICK, "model.hidden=3,4", "seed=0"]
+
+    def interrupted(session):
+        assert listed("sweep") == "unfinished sweep, 0 of 2 jobs"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Session, "run", interrupted)
+        assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
+    assert Path("sweep/results.csv").is_file()
+    assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
+    assert main(["report", "sweep"]) == 0
+    assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
+    overrides = ["dataset=quadratic", "optimizer=sgd", "optimizer.lr=0.01,1e9", "tracking=summary"]
+    assert main(["train", "-m", *overrides, "training.epochs=20", "hydra.sweep.dir=lr"]) == 1
+    assert listed("lr") == "failed sweep, 2 jobs, 1 diverged"
+    Path("lr/summary.json").unlink()
+    assert listed("lr") == "unfinished sweep, 2 jobs"
+
+
+@pytest.mark.parametrize("metric", ["val/nope", "val/acuracy", "accuracy", "val/rmse"])
+def test_the_metric_is_checked_before_the_first_job(metric, capsys):
+    overrides = [*QUICK, "model.hidden=3,4", "hydra.sweep.dir=sweep"]
+    for more in (f"sweep.metric={metric}", f"sweep.objectives={metric} sweep.trials=2"):
+        assert main(["train", "-m", *overrides, *more.split()]) == 2
+        assert f"no job measures `{metric}`" in capsys.readouterr().err
+    assert not Path("sweep").exists()
 
 
 @pytest.mark.slow
@@ -528,8 +642,10 @@ def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
         "missing",
         "missing",
     ]
+    assert listed("sweep") == "interrupted sweep, 2 of 6 jobs"
     before = stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1"))
     assert main(["resume", "sweep"]) == 0
+    assert listed("sweep") == "done sweep, 6 jobs"
     assert stamps(Path("sweep/jobs/0")) | stamps(Path("sweep/jobs/1")) == before
     assert list(pd.read_csv("sweep/results.csv")["status"]) == ["done"] * 6
     everything = stamps(Path("sweep/jobs"))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mlplab.commands.folder_arguments import Options, add_options
+from mlplab.config.overrides import ROOT_KEYS
+from mlplab.config.root import GROUPS
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 
@@ -30,6 +32,15 @@ _OPTIONS: Options = {
         "choices": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
     },
 }
+
+
+WITH_VALUE = ("--config-dir", "-cd", "--plugin", "--cfg", "-c", "--package", "-p")
+"""Flags that take the next word."""
+
+
+def long_names() -> list[str]:
+    """Return the long names of all flags."""
+    return [names.split()[0] for names in _OPTIONS if names.startswith("--")]
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,12 @@ class _Parser(argparse.ArgumentParser):
             )
         if flag:
             name, equals, value = flag.lstrip("-").partition("=")
-            suggestion = did_you_mean("--" + name, flags) or (
-                f"Keys are set without dashes: {name}={value}. " if equals else ""
+            is_key = equals or name.partition(".")[0] in (*GROUPS, *ROOT_KEYS, "sweep", "seeds")
+            override = f"{name}={value or 'VALUE'}"
+            suggestion = (
+                f"Keys are set without dashes: {override}. "
+                if is_key
+                else did_you_mean("--" + name, flags)
             )
             raise ConfigError(f"There is no flag `{flag}`. {suggestion}Flags: {', '.join(flags)}.")
         raise ConfigError(

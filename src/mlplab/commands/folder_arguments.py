@@ -88,6 +88,11 @@ def parse(
     return Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
 
 
+def root_folder(text: str) -> Path:
+    """Return the folder that an argument names, alone or as the value of outputs=."""
+    return Path(text.removeprefix("outputs="))
+
+
 def kind(folder: Path) -> str:
     """Return "sweep" or "run", the kind of a folder. Raises ConfigError for any other folder."""
     if (folder / "plan.yaml").is_file() or (folder / "search.yaml").is_file():

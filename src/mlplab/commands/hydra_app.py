@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 
 from omegaconf import DictConfig
 
+from mlplab.commands import completion
 from mlplab.commands.flags import Flags
 from mlplab.config.composer import Composer
 from mlplab.config.composition import hydra_search_path, prepare
@@ -48,10 +48,20 @@ def run(flags: Flags) -> int:
 
 
 def _complete(flags: Flags) -> int:
-    """Complete a command line: Hydra expects `mlplab KEY=VALUE`, without `train`."""
-    if "COMP_LINE" in os.environ:
-        os.environ["COMP_LINE"] = re.sub(r"^(\S+)\s+train(?=\s)", r"\1", os.environ["COMP_LINE"])
-    _hydra([*flags.overrides, *flags.hydra])
+    """Print the completions of the line in COMP_LINE, or Hydra's script for a shell."""
+    arguments = [*flags.overrides, *flags.hydra]
+    if not completion.completes(flags.overrides):
+        _hydra(arguments)
+        return 0
+
+    def ask_hydra(line: str) -> None:
+        with environment({"COMP_LINE": line, "COMP_POINT": str(len(line))}):
+            _hydra(arguments)
+
+    line = os.environ["COMP_LINE"]
+    point = os.environ.get("COMP_POINT", "")
+    completions = completion.complete(line[: int(point)] if point.isdecimal() else line, ask_hydra)
+    print("\n".join(completions))
     return 0
 
 

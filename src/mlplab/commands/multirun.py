@@ -17,6 +17,7 @@ from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search import run_search
 from mlplab.terminal.output import say
+from mlplab.terminal.suggested import resume_command
 
 
 def run(composer: Composer, plugins: Sequence[str], allow_single_run: bool = False) -> int:
@@ -62,7 +63,7 @@ def conclude_search(sweep: Sweep, folder: Path) -> int:
     for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
         say(line, sys.stdout, strict=True)
     if sweep.status == "interrupted":
-        print(f"continue with: mlplab resume {folder}")
+        print(f"continue with: {resume_command(folder, sweep.plan.plugins)}")
     print(folder)
     done = any(job.status == "done" for job in sweep.results.jobs)
     return exit_code(
@@ -90,6 +91,6 @@ def conclude(sweep: Sweep, folder: Path) -> int:
         )
     )
     if sweep.status == "interrupted" or "missing" in sweep.counts:
-        print(f"finish it with: mlplab resume {sweep.folder}")
+        print(f"finish it with: {resume_command(sweep.folder, sweep.plan.plugins)}")
     print(folder)
     return exit_code({"status": sweep.status, "signal": sweep.signal})

@@ -64,6 +64,7 @@ def plan(arguments: Sequence[str]) -> int:
 
 def _print_jobs(sweep_plan: object) -> None:
     from mlplab.sweeps.plan.plan import Plan, value_of
+    from mlplab.sweeps.report.text_table import value_text
 
     assert isinstance(sweep_plan, Plan)
     population_of = {
@@ -72,7 +73,7 @@ def _print_jobs(sweep_plan: object) -> None:
     rows = [
         [
             str(job.number),
-            *(_cell(value_of(job, key)) for key in sweep_plan.keys),
+            *(value_text(value_of(job, key)) for key in sweep_plan.keys),
             str(population_of[job.number]),
         ]
         for job in sweep_plan.jobs[:MAX_ROWS]
@@ -80,13 +81,3 @@ def _print_jobs(sweep_plan: object) -> None:
     print("\n".join(aligned([["job", *sweep_plan.keys, "population"], *rows], left=[])))
     if len(sweep_plan.jobs) > MAX_ROWS:
         print(f"... and {len(sweep_plan.jobs) - MAX_ROWS} more")
-
-
-def _cell(value: object) -> str:
-    return (
-        "null"
-        if value is None
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value).replace(" ", "")
-    )

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
-from mlplab.errors import ConfigError
+from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse, root_folder
+from mlplab.config.run_dir import DEFAULT_ROOT
+from mlplab.errors import ConfigError, MlplabError
+from mlplab.terminal.suggested import resume_command
+from mlplab.terminal.table import aligned
+
+if TYPE_CHECKING:
+    from mlplab.runs.run_index import Entry
 
 _OPTIONS: Options = {
     "changes": {
@@ -35,8 +42,11 @@ _OPTIONS: Options = {
 
 def resume(arguments: Sequence[str]) -> int:
     """Finish the run or sweep in a folder. Finished jobs are not trained again. A finished run
-    continues if training.epochs is raised.
+    continues if training.epochs is raised. Without a folder, list what can be finished below
+    outputs/, or below DIR with outputs=DIR.
     """
+    if not arguments or (len(arguments) == 1 and arguments[0].startswith("outputs=")):
+        return _list_resumable(root_folder(arguments[0]) if arguments else DEFAULT_ROOT)
     args = parse("resume", resume.__doc__ or "", arguments, _OPTIONS)
     folder_kind = kind(args.folder)
     if not args.other_owner:
@@ -65,6 +75,48 @@ def check_owner(folder: Path) -> None:
             f"{folder} belongs to another user (number {owner}), who decides what it trains: add"
             " --other-owner if you trust them, or resume a copy of your own."
         )
+
+
+def _list_resumable(root: Path) -> int:
+    """Print the runs and sweeps below a folder that have not finished, and how to finish each.
+
+    A run in training, whose folder is locked, is left out.
+    """
+    from mlplab.commands.runs import changed, sweep_counts
+    from mlplab.runs.folder import is_locked
+    from mlplab.runs.run_index import entries
+
+    rows = [
+        [
+            str(entry.summary["status"]),
+            changed(entry),
+            sweep_counts(entry) if entry.kind == "sweep" else "run",
+            _command(entry),
+        ]
+        for entry in entries(root)
+        if entry.summary["status"] in ("unfinished", "interrupted")
+        and not entry.damaged
+        and not is_locked(entry.folder)
+    ]
+    if rows:
+        header = ["status", "when", "jobs", "finish it with"]
+        print(*aligned([header, *rows], left=range(4)), sep="\n")
+    else:
+        print(f"There is nothing to resume in {root}.")
+    return 0
+
+
+def _command(entry: Entry) -> str:
+    """Return the command line that finishes a run or sweep, with the plugins that it used."""
+    from mlplab.runs.provenance import command_flags
+    from mlplab.sweeps.plan.plan_file import used_plugins
+
+    if entry.kind != "sweep":
+        return resume_command(entry.folder, command_flags(entry.folder, "--plugin")[1::2])
+    try:
+        return resume_command(entry.folder, used_plugins(entry.folder))
+    except MlplabError:  # no readable plan, which the command itself explains
+        return resume_command(entry.folder)
 
 
 def resume_run(

@@ -14,10 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.commands.folder_arguments import Options, Parser, ended_in_set_up, kind, require_run
+from mlplab.commands.folder_arguments import (
+    Options,
+    Parser,
+    ended_in_set_up,
+    kind,
+    require_run,
+    root_folder,
+)
+from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.run_index import ConfigIndex, Entry, entries
+from mlplab.terminal.output import count
 from mlplab.terminal.table import aligned
 
 _CONDITION = re.compile(r"\s*([\w./]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
@@ -46,9 +55,9 @@ _USAGE = (
 _LIST_OPTIONS: Options = {
     "folder": {
         "nargs": "?",
-        "type": Path,
-        "default": Path("outputs"),
-        "help": "folder to search (default: outputs)",
+        "type": root_folder,
+        "default": DEFAULT_ROOT,
+        "help": "folder to search, also as outputs=FOLDER (default: outputs)",
     },
     "--where": {
         "action": "append",
@@ -131,12 +140,16 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def changed(entry: Entry) -> str:
+    """Return when a run or sweep last changed, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
+
+
 def _row(entry: Entry, metric: str | None) -> list[str]:
     summary = entry.summary
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
-    row = [str(entry.folder), str(summary["status"]), when]
+    row = [str(entry.folder), str(summary["status"]), changed(entry)]
     if entry.kind == "sweep":
-        return [*row, "", "", f"sweep, {summary['jobs']} jobs"]
+        return [*row, "", "", f"sweep, {sweep_counts(entry)}"]
     metrics = summary.get("metrics") or {}
     names = [metric] if metric else [name for name in _HEADLINES if name in metrics][:1]
     result = ", ".join(
@@ -145,6 +158,22 @@ def _row(entry: Entry, metric: str | None) -> list[str]:
         if isinstance(metrics.get(name), (int, float))
     )
     return [*row, str(summary.get("seed", "")), str(summary.get("epochs", "")), result]
+
+
+def sweep_counts(entry: Entry) -> str:
+    """Return the number of jobs of a sweep that have ended, and of those that ended badly."""
+    summary = entry.summary
+    planned, missing = summary.get("planned"), summary.get("missing")
+    if not isinstance(planned, int) or not isinstance(missing, int):
+        return count(entry.num_jobs, "job")
+    ended = entry.num_jobs if summary["status"] == "unfinished" else planned - missing
+    bad = [
+        f"{number} {status}"
+        for status in ("failed", "diverged", "pruned")
+        if isinstance(number := summary.get(status), int) and number
+    ]
+    all_jobs = count(planned, "job")
+    return ", ".join([all_jobs if ended >= planned else f"{ended} of {all_jobs}", *bad])
 
 
 def _metric(entry: Entry, name: str) -> Any:

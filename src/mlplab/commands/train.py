@@ -33,7 +33,7 @@ def train(arguments: Sequence[str]) -> int:
 
         return hydra_app.run(flags)
     composer = Composer(flags.overrides, flags.config_dirs)
-    several = flags.multirun or composer.search_override()
+    several = flags.multirun or composer.search_override() or composer.is_multirun()
     composed = None if several else composer.compose_run()
     if composed is None or composed.is_sweep:
         from mlplab.commands import multirun

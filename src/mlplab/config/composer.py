@@ -90,7 +90,9 @@ class Composer:
         plugins.load_installed()
         lines, self.dirs = split_search_path(overrides, config_dirs)
         self.overrides, self.folders = tuple(lines), config_folders(self.dirs)
-        self.search_path = tuple(line for line in overrides if line not in lines)
+        self.search_path = tuple(
+            line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")
+        )
         self._checked: dict[str, Override] = {}
         self._bases: dict[Job, _Base] = {}
         self.parsed = self.parse(lines)
@@ -128,13 +130,24 @@ class Composer:
 
     def is_search(self) -> bool:
         """Return whether the overrides, or the experiment that they choose, request a search."""
-        requested = self.search_override()
-        single = [o for o in self.job_overrides if not o.is_sweep_override()]
-        if requested is None and any(o.key_or_group == "experiment" for o in single):
-            base = self.base(o.input_line or "" for o in single)
+        requested, base = self.search_override(), self._experiment()
+        if requested is None and base is not None:
             sweeper = base.sources.choices.get("hydra/sweeper")
             return base.sweep.trials is not None or sweeper == "mlplab_search"
         return bool(requested)
+
+    def is_multirun(self) -> bool:
+        """Return whether hydra.mode=MULTIRUN is typed or set by the experiment, as -m does."""
+        modes = [str(o.value()) for o in self.parsed if o.key_or_group == "hydra.mode"]
+        base = self._experiment()
+        return modes[-1] == "MULTIRUN" if modes else base is not None and base.is_multirun
+
+    def _experiment(self) -> Composed | None:
+        """Return the composition of the overrides with one value if they choose an experiment."""
+        single = [o for o in self.job_overrides if not o.is_sweep_override()]
+        if any(o.key_or_group == "experiment" for o in single):
+            return self.base(o.input_line or "" for o in single)
+        return None
 
     def base(self, job: Iterable[str]) -> Composed:
         """Return the composition of a job's group choices, without its other overrides.

@@ -94,7 +94,8 @@ def compose_tree(parsed: Sequence[Override], folders: Sequence[Path]) -> DictCon
 def split_search_path(
     overrides: Sequence[str], config_dirs: Iterable[str | Path]
 ) -> tuple[list[str], list[str | Path]]:
-    """Return the overrides without hydra.searchpath, and all folders to search.
+    """Return the overrides without hydra.searchpath, and all folders to search. `outputs=DIR`
+    becomes the folders of Hydra that it stands for.
 
     The folders of hydra.searchpath are added to those of --config-dir. Packages are refused,
     because Hydra would import them.
@@ -104,7 +105,11 @@ def split_search_path(
     for override in overrides:
         if not isinstance(override, str):
             raise ConfigError(f"The override {override!r} is not a string: write 'key=value'.")
-        if override.lstrip("+").partition("=")[0] != "hydra.searchpath":
+        key = override.lstrip("+").partition("=")[0]
+        if key == "outputs":
+            others += _output_folders(override, overrides)
+            continue
+        if key != "hydra.searchpath":
             others.append(override)
             continue
         value = parse_overrides([override])[0].value()
@@ -116,6 +121,25 @@ def split_search_path(
                 )
             dirs.append(path.removeprefix("file://"))
     return others, dirs
+
+
+def _output_folders(line: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of the folders of runs and sweeps that `outputs=DIR` stands for, without
+    those that are typed themselves.
+    """
+    value = parse_overrides([line])[0].value()
+    if not isinstance(value, (str, int, float)) or not str(value).strip():
+        raise ConfigError(
+            f"`{line}` is not one folder: write outputs=DIR, below which runs and sweeps create"
+            " theirs."
+        )
+    root = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    return [
+        f"{key}='{root}/{kind}/${{name}}/${{mlplab.stamp:}}'"
+        for key, kind in (("hydra.run.dir", "runs"), ("hydra.sweep.dir", "sweeps"))
+        if key not in typed
+    ]
 
 
 def hydra_compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:

@@ -143,6 +143,11 @@ def _refuse_code(override: Override, line: str) -> None:
 
 def check_hydra_override(key: str, line: str) -> None:
     """Raise ConfigError for an override of Hydra's configuration, except for harmless keys."""
+    if key.startswith("hydra.sweeper.params"):
+        raise ConfigError(
+            f"`{line}`: mlplab takes what a sweep varies from the node `sweep`: type KEY=A,B with"
+            " -m, or write sweep: {grid: {KEY: [A, B]}} in the file of an experiment."
+        )
     if not any(
         key == allowed or key.startswith((allowed + ".", allowed + "/")) for allowed in HYDRA_KEYS
     ):
@@ -217,6 +222,11 @@ def unknown_choice(group: str, value: object, names: Sequence[str], line: str) -
         if isinstance(value, str)
         else f"A group takes one name, and its keys are set separately, as in {group}.KEY=VALUE. "
     )
+    if group == "activation" and isinstance(value, (list, tuple)):
+        syntax += (
+            "Layers with different activations are model.hidden=[{units:8,activation:relu},"
+            "{units:8,activation:tanh}]. "
+        )
     return ConfigError(
         f"`{line}`: there is no {group} `{name}`."
         f" {syntax}{did_you_mean(name, names, f'`{group}={{}}`')}{elsewhere}Choices of {group}:"

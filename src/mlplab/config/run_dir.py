@@ -8,6 +8,9 @@ from pathlib import Path
 from mlplab.errors import ConfigError
 from mlplab.run_names import is_set_up_only
 
+DEFAULT_ROOT = Path("outputs")
+"""The folder below which runs and sweeps create theirs; `outputs=DIR` names another one."""
+
 
 def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     """Return the folder as an absolute path. Raises ConfigError if it is in use or cannot be

@@ -79,12 +79,14 @@ class Sweep(Component):
         "search: a metric, or a list of metrics for a Pareto front, which may include"
         " num_parameters; auto is sweep.metric",
     )
-    parallel: int = integer(
-        32,
+    parallel: int | None = integer(
+        None,
         "search: trials proposed and trained at a time; more are faster, but each proposal builds"
-        " on fewer results",
+        " on fewer results; null is 32 for random and grid, otherwise an eighth of the trials, at"
+        " least 4 and at most 32",
         at_least=1,
         at_most=4096,
+        optional=True,
     )
     pruning: str = choice(
         "none",

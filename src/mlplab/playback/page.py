@@ -1,14 +1,15 @@
 """report.html of a run: one page that replays its training, without a server or any request."""
 
-import shlex
 from pathlib import Path
 
 from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
+from mlplab.runs.provenance import command_flags
 from mlplab.runs.run import Run
 from mlplab.runs.run_index import user_overrides
+from mlplab.terminal.suggested import train_command
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -42,7 +43,7 @@ def repeat_command(run: Run) -> str:
     overrides = list(user_overrides(run.folder))
     if not any(override.startswith("seed=") for override in overrides):
         overrides.append(f"seed={run.settings.seed}")
-    return "mlplab train " + " ".join(shlex.quote(override) for override in overrides)
+    return train_command(overrides, command_flags(run.folder))
 
 
 def _facts(run: Run) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.io.files import Closing
 from mlplab.run_names import LOCK, check_name, is_set_up_only
+from mlplab.terminal.suggested import resume_command
 
 try:
     import fcntl
@@ -115,6 +116,19 @@ def _flock(descriptor: int) -> bool:
             raise
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process has locked the folder, as that of a run is while it trains. Its lock
+    is tested, not kept; False if there is none.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path / LOCK, _OPEN_FLAGS)
+        try:
+            return not _flock(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _in_use(path: Path, descriptor: int) -> FolderInUseError:
@@ -221,7 +235,7 @@ def _not_empty(path: Path) -> FolderInUseError:
             os.close(descriptor)
     return FolderInUseError(
         f"{path} is not empty, and a run never overwrites another: choose another hydra.run.dir, or"
-        f" finish the run in it with `mlplab resume {path}`."
+        f" finish the run in it with `{resume_command(path)}`."
     )
 
 

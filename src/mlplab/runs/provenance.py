@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlplab.runs.run_index import json_or_empty
+
 _PACKAGES = {
     "mlplab": "mlplab",
     "torch": "torch",
@@ -106,3 +108,20 @@ def _cpu() -> str | None:
         if model := re.search(r"^model name\s*:(.*)", text, re.MULTILINE | re.IGNORECASE):
             return model[1].strip()
     return platform.processor() or None
+
+
+def command_flags(folder: Path, *names: str) -> tuple[str, ...]:
+    """Return the flags that a run was started with, of those in `names`, each followed by its
+    value. By default, they are the ones that a command line needs to compose the same run.
+
+    Empty if provenance.json cannot be read.
+    """
+    wanted = names or ("--plugin", "--config-dir", "-cd")
+    command = json_or_empty(folder / "provenance.json").get("command")
+    tokens = [str(token) for token in command] if isinstance(command, list) else []
+    flags: list[str] = []
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        name, equals, value = token.partition("=")
+        if name in wanted:
+            flags += [name, value if equals else after]
+    return tuple(flags)

@@ -261,7 +261,9 @@ def summarize(
     device: str,
     population: int,
 ) -> dict[str, object]:
-    """Return the content of summary.json. `seconds` is the time of the whole population."""
+    """Return the content of summary.json. `seconds` is the time of the whole population, of which
+    each member gets an equal share, so that the seconds of all jobs add up to those of a sweep.
+    """
     return {
         "status": outcome.status,
         "reason": outcome.reason,
@@ -272,7 +274,7 @@ def summarize(
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,
         "num_parameters": num_parameters,
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds / population, 3),
         "population": population,
         "metrics": outcome.metrics,
     }

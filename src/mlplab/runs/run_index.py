@@ -30,31 +30,27 @@ class Entry:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json, or status, name and number of jobs of a sweep.
+        """The content of summary.json.
 
-        A run without a readable summary is `unfinished`: it is running, or was killed.
+        A run or sweep without one, and a sweep whose status is still that of its start, are
+        `unfinished`: they are running, or were killed.
         """
-        if self.kind != "sweep":
-            return summary_of(self.folder) or {
-                "status": "unfinished",
-                "name": self.folder.parent.name,
-            }
-        jobs = self.folder / "jobs"
-        count = sum(1 for entry in os.scandir(jobs) if entry.is_dir()) if jobs.is_dir() else 0
-        return {
-            "status": "done" if (self.folder / "results.csv").is_file() else "unfinished",
-            "name": self.folder.parent.name,
-            "jobs": count,
-        }
+        summary = summary_of(self.folder) or {"name": self.folder.parent.name}
+        if summary.get("status", "running") == "running":
+            summary["status"] = "unfinished"
+        return summary
+
+    @cached_property
+    def num_jobs(self) -> int:
+        """The number of jobs of a sweep that have a folder."""
+        with contextlib.suppress(OSError), os.scandir(self.folder / "jobs") as scan:
+            return sum(entry.is_dir(follow_symlinks=False) for entry in scan)
+        return 0
 
     @property
     def damaged(self) -> bool:
         """Whether there is a summary and it cannot be read."""
-        return (
-            self.kind != "sweep"
-            and (self.folder / "summary.json").exists()
-            and not summary_of(self.folder)
-        )
+        return (self.folder / "summary.json").exists() and not summary_of(self.folder)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -83,10 +79,10 @@ def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
     names: dict[str, os.DirEntry[str]] = {}
     with contextlib.suppress(OSError), os.scandir(root) as scan:
         names |= {entry.name: entry for entry in scan}
-    for name in ("plan.yaml", "config.yaml"):
+    for name in ("plan.yaml", "search.yaml", "config.yaml"):
         if name in names:
-            last = names.get("summary.json", names.get("results.csv", names[name]))
-            sweep = name == "plan.yaml"
+            last = names.get("summary.json", names[name])
+            sweep = name != "config.yaml"
             with contextlib.suppress(OSError):
                 yield Entry(
                     root, "sweep" if sweep else kind, last.stat(follow_symlinks=False).st_mtime

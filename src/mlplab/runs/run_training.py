@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.io.links import make_folder, refuse_links
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
@@ -111,7 +112,7 @@ def create_run_folder(settings: Settings, path: Path | None) -> RunFolder:
     """Create and lock the folder of a run: `path`, or a new one below outputs/."""
     if path is not None:
         return create(path)
-    return create_unique(default_folder(Path("outputs"), settings.name))
+    return create_unique(default_folder(DEFAULT_ROOT, settings.name))
 
 
 class ProgressCallback(Callback):

@@ -21,6 +21,7 @@ from mlplab.sweeps.plan.plan import job_hash
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note
+from mlplab.terminal.suggested import resume_command
 from mlplab.validation import KFold
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
     if (folder / "plan.yaml").exists():
         raise ConfigError(
             f"{folder} already contains a sweep, and this launcher would train every job again."
-            f" `mlplab resume {folder}` finishes it."
+            f" `{resume_command(folder, mlplab_task.plugin_files)}` finishes it."
         )
     plan = request.write_plan(folder)
     # a drawn seed must be that of the plan
@@ -190,13 +191,13 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
         with environment(SAFE_PATH):  # for the processes that the launcher starts
             return launcher.launch(jobs, initial_job_idx=0)
     except KeyboardInterrupt:
-        mlplab_task.ended = run_sweep.write_reports(plan, folder, interrupted=True)
+        mlplab_task.ended = run_sweep.conclude(plan, folder, interrupted=True)
         raise
     finally:
         if (ray := sys.modules.get("ray")) is not None:
             # its workers' output may arrive late, and the folder must be the last line printed
             ray.shutdown()
-        mlplab_task.ended = mlplab_task.ended or run_sweep.write_reports(plan, folder)
+        mlplab_task.ended = mlplab_task.ended or run_sweep.conclude(plan, folder)
 
 
 def _fix_ray_config(launcher: object) -> None:
@@ -230,6 +231,7 @@ def launch(task: object, jobs: Sequence[Sequence[str]], first: int) -> Sequence[
         request.composer.overrides,
         request.plugin_files,
         extend=first > 0,
+        config_dirs=mlplab_task.dirs,
     )
     mlplab_task.ended = run_sweep.train(plan, folder)
     if mlplab_task.ended.status == "interrupted":

@@ -30,8 +30,9 @@ from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
+from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.report.write import write_results
-from mlplab.terminal.output import note
+from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def write_sweep_plan(
     plugins: Sequence[str] = (),
     extend: bool = False,
     quiet: bool = False,
+    config_dirs: Sequence[str | Path] = (),
 ) -> Plan:
     """Write the jobs to the folder's plan.yaml and return the plan. The folder may be new, empty,
     or have a plan, whose jobs then keep their numbers.
@@ -73,7 +75,7 @@ def write_sweep_plan(
     """
     engines.need(options.engine)  # before a folder is created
     if not (folder / NAME).is_file():
-        plan = planning.make_plan(settings, options, overrides, plugins)
+        plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)
     with _lock_plan(folder):
         if (folder / NAME).is_file():  # also if another process was first
@@ -84,7 +86,7 @@ def write_sweep_plan(
                     *(job.settings for job in old.jobs),
                     *(s for s in settings if planning.job_hash(s) not in old_hashes),
                 ]
-            plan = planning.make_plan(settings, options, overrides, plugins, old)
+            plan = planning.make_plan(settings, options, overrides, plugins, old, config_dirs)
             if not quiet:
                 _note_changes(plan, old_hashes)
         write_plan(folder, plan)
@@ -164,16 +166,19 @@ def check_callbacks(options: Options, callbacks: Sequence[Callback]) -> None:
 def train(
     plan: Plan, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()
 ) -> Sweep:
-    """Train the missing jobs of a plan and write results.csv, summary.md and report.html. Several
-    processes may do this at once.
+    """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
+    report.html. Several processes may do this at once.
     """
+    write_start(folder, plan.name, len(plan.jobs), _statuses(collect(plan, folder)))
+    if not quiet:
+        announce(folder)
     display = SweepProgress(plan, quiet)
     runner = make_executor(plan, folder, display, callbacks)
     try:
         runner.run()
     finally:
         display.close()
-    ended = write_reports(plan, folder, runner.status == "interrupted")
+    ended = conclude(plan, folder, runner.status == "interrupted")
     return replace(
         ended,
         signal=runner.signals.received or 0,
@@ -190,6 +195,17 @@ def make_executor(
         if plan.options.single_process
         else WorkerPool(plan, folder, display)
     )
+
+
+def conclude(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+    """Write summary.json and the reports of a sweep that has ended, and return it."""
+    ended = write_reports(plan, folder, interrupted)
+    write_end(folder, plan.name, len(plan.jobs), _statuses(ended.results))
+    return ended
+
+
+def _statuses(results: Results) -> list[str]:
+    return [job.status for job in results.jobs]
 
 
 def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
@@ -215,7 +231,7 @@ def plan_from_existing(
     """
     plan = planning.make_plan(settings, options, overrides)
     write_plan(folder, plan)
-    return write_reports(plan, folder)
+    return conclude(plan, folder)
 
 
 def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Sweep:
@@ -288,7 +304,12 @@ class SweepRequest:
     def write_plan(self, folder: Path) -> Plan:
         """Write the jobs to the folder's plan.yaml and return the plan."""
         return write_sweep_plan(
-            folder, self.settings, self.options, self.composer.overrides, self.plugin_files
+            folder,
+            self.settings,
+            self.options,
+            self.composer.overrides,
+            self.plugin_files,
+            config_dirs=self.composer.dirs,
         )
 
     def run(self, folder: Path, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Sweep:

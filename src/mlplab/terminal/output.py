@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 from typing import TextIO
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
@@ -16,6 +17,13 @@ def note(text: str) -> None:
     there is one.
     """
     say(paint("note: ", YELLOW, sys.stderr) + plain(text), sys.stderr)
+
+
+def announce(folder: Path) -> None:
+    """Print the folder of a run or sweep on the error stream before the training, so that it is
+    known even if the process is killed.
+    """
+    say(paint("folder: ", DIM, sys.stderr) + plain(str(folder)), sys.stderr)
 
 
 def digits(value: float) -> str:

@@ -6,6 +6,7 @@ The updates change the population: build one for the measurement and discard it 
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Callable
 
@@ -14,13 +15,22 @@ import torch
 from mlplab.training.eager import EagerStepper
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group
+from mlplab.training.threads import limit_threads
+
+MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
+"""Updates are timed until there are MIN_UPDATES of them and MIN_SECONDS have passed."""
 
 
 @torch.no_grad()
-def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
-    """The mean seconds of an update over `updates` of them, and the seconds of one evaluation."""
+def time_steps(population: Population) -> tuple[float, float]:
+    """Return the seconds of an update and those of an evaluation: medians of several, since on a
+    machine that others use too, single ones take up to a thousand times as long.
+
+    They run with the number of threads of a training.
+    """
     numbers = range(population.num_members)
-    stepper = EagerStepper(Group(population, numbers, EagerStepper))
+    group = Group(population, numbers, EagerStepper)
+    stepper = EagerStepper(group)
     batches = itertools.chain.from_iterable(
         population.batches.epoch(epoch) for epoch in itertools.count(1)
     )
@@ -32,7 +42,14 @@ def time_steps(population: Population, updates: int = 3) -> tuple[float, float]:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    # the first evaluation and update include one-time setup
-    seconds(population.evaluate)
-    _, *updating = [seconds(lambda: stepper.update(next(batches))) for _ in range(1 + updates)]
-    return sum(updating) / updates, seconds(population.evaluate)
+    with limit_threads(group.largest_product):
+        # the first evaluation and update include one-time setup
+        seconds(population.evaluate)
+        seconds(lambda: stepper.update(next(batches)))
+        updates: list[float] = []
+        while len(updates) < MIN_UPDATES or (
+            sum(updates) < MIN_SECONDS and len(updates) < MAX_UPDATES
+        ):
+            updates.append(seconds(lambda: stepper.update(next(batches))))
+        evaluations = [seconds(population.evaluate) for _ in range(3)]
+    return statistics.median(updates), statistics.median(evaluations)

@@ -215,5 +215,5 @@ def _class_findings(table: RawTable) -> Iterator[Finding]:
             table.target_names[0],
             f"class '{table.class_names[counts.argmin()]}' is {fraction:.1%} of the rows",
             "Accuracy is not very informative here: use balanced_accuracy and f1, or set"
-            " loss.class_weight=balanced",
+            " loss=cross_entropy loss.class_weights=balanced",
         )

@@ -19,7 +19,8 @@ from mlplab.tracking import EventWriter
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
 
-MIN_IMAGES, MAX_IMAGES = 3, 40  # per run; at least the start, the end and one in between
+MIN_IMAGES, MAX_IMAGES = 3, 40
+"""Limits of the images of one picture; at least the start, the end and one in between."""
 
 
 @contextlib.contextmanager
@@ -82,26 +83,37 @@ class FinalFigures:
                 bar.update(done)
 
     def _images(self, study: Study) -> None:
-        """Draw the decision at frames that the live plotter skipped, as far as the budget allows.
+        """Draw each moving picture at frames after its last one, in the order of steps and up to
+        the end of the training: TensorBoard's slider keeps the order in which images were written.
 
-        At least the start, the end and one frame in between are drawn.
+        The end is always drawn, and the decision at three steps at least; more if the budget allows
+        it.
         """
         from mlplab.pictures.rendering.step_images import StepImages
 
         step_images = StepImages(self.events) if self.step_images is None else self.step_images
-        picture = next(p for p in step_images.moving if p.name == "decision")
-        drawn_steps = step_images.drawn_steps[picture.name]
-        for count, frame in enumerate(spread(len(study.frames))):
-            enough = count >= MIN_IMAGES and not self.budget.allows()
-            if enough or len(drawn_steps) >= MAX_IMAGES:
-                return
-            if int(study.frames.step[frame]) not in drawn_steps:
+        affordable = self.budget.affordable() // max(1, len(step_images.moving))
+        steps = study.frames.step.tolist()
+        for picture in list(step_images.moving):
+            drawn = len(step_images.drawn_steps[picture.name])
+            number = max(1, affordable)
+            if picture.name == "decision" and not step_images.resumed:
+                number = max(number, MIN_IMAGES - drawn)
+            last_step = step_images.last_step(picture)
+            later = [frame for frame, step in enumerate(steps) if step > last_step]
+            for i in spread(len(later), min(number, max(1, MAX_IMAGES - drawn)), bool(drawn)):
                 with self.budget.spend(), safely(self.log, "a picture over the steps"):
-                    step_images.draw(picture, study, frame)
+                    step_images.draw(picture, study, later[i])
 
 
-def spread(count: int) -> Iterator[int]:
-    """Yield the indices below `count` in bisecting order: 0, the last, the middle, ..."""
-    halvings = [2**i for i in range(count.bit_length() + 1)]
-    indices = [round(i * (count - 1) / number) for number in halvings for i in range(number + 1)]
-    yield from dict.fromkeys(indices)
+def spread(count: int, number: int, continued: bool = False) -> list[int]:
+    """Return up to `number` indices below `count` in increasing order, evenly spaced and including
+    the last one; the first one too, unless they continue an earlier series.
+    """
+    if count == 0:
+        return []
+    if number == 1 or continued:
+        positions = [(i + 1) * count / number - 1 for i in range(number)]
+    else:
+        positions = [i * (count - 1) / (number - 1) for i in range(number)]
+    return sorted({max(0, round(position)) for position in positions})

@@ -51,6 +51,7 @@ class LivePlotter(Callback):
         self.folder, self.member, self.events, self.log = folder, member, events, log
         fraction = member.settings.tracking.picture_share
         self.recorder = recorder
+        self._after = recorder.last_step  # of the checkpoint from which a run is resumed
         self.picture_budget = Budget(0.7 * fraction, IMPORT_SECONDS)
         self.histogram_budget = Budget(0.3 * fraction, 0.0)
         self.has_matplotlib = installed("matplotlib")
@@ -94,7 +95,7 @@ class LivePlotter(Callback):
         if self._step_images is None:
             from mlplab.pictures.rendering.step_images import StepImages
 
-            self._step_images = StepImages(self.events)
+            self._step_images = StepImages(self.events, self._after)
         return self._step_images
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> bool:
@@ -116,6 +117,7 @@ class LivePlotter(Callback):
         study = Study(
             self.member.settings, self.member.prepared, frames, best_frame, outcome.history
         )
-        FinalFigures(
-            self.folder, self.events, self.log, self.picture_budget, self._step_images
-        ).draw(study, quiet)
+        step_images = self._open_step_images() if self.has_matplotlib else None
+        FinalFigures(self.folder, self.events, self.log, self.picture_budget, step_images).draw(
+            study, quiet
+        )

@@ -12,12 +12,24 @@ DPI = 80
 
 
 class StepImages:
-    """Draws the moving pictures in turn into an event file."""
+    """Draws the moving pictures in turn into an event file.
 
-    def __init__(self, events: EventWriter) -> None:
-        self.events = events
+    `after` is the step up to which an earlier process may have drawn the run; -1 for a new run.
+    """
+
+    def __init__(self, events: EventWriter, after: int = -1) -> None:
+        self.events, self.after = events, after
         self.moving = [picture for picture in pictures() if picture.moving]
         self.drawn_steps: dict[str, set[int]] = {picture.name: set() for picture in self.moving}
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier process may have drawn the start of the run."""
+        return self.after >= 0
+
+    def last_step(self, picture: Picture) -> int:
+        """Return the last step at which the picture was drawn, or may have been; -1 if none."""
+        return max(self.drawn_steps[picture.name], default=self.after)
 
     def draw_next(self, study: Study, frame: int) -> None:
         """Draw the picture that was drawn least often so far."""

@@ -22,6 +22,11 @@ class Budget:
         elapsed = time.monotonic() - self.started
         return self.spent + self.expected <= self.fraction * elapsed
 
+    def affordable(self) -> int:
+        """Return how many works of the estimated duration fit into the budget."""
+        room = self.fraction * (time.monotonic() - self.started) - self.spent
+        return int(room / self.expected) if room > 0 and self.expected > 0 else 0
+
     @contextlib.contextmanager
     def spend(self) -> Iterator[None]:
         """Count the time spent in this context, which is also the estimate for the next work."""

@@ -25,6 +25,7 @@ from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
+from mlplab.terminal.suggested import resume_command
 
 MAX_FRUITLESS_RESTARTS = 5
 """Allowed replacements, for each worker, in a row in which no worker gets as far as training and no
@@ -62,8 +63,8 @@ class WorkerPool:
                 )
                 if options.detach:
                     note(
-                        f"{len(handles)} workers are submitted; collect their results with `mlplab"
-                        f" resume {self.folder}`"
+                        f"{len(handles)} workers are submitted; collect their results with"
+                        f" `{self._resume_command}`"
                     )
                     self.status, handles = "interrupted", []
                     return
@@ -74,6 +75,10 @@ class WorkerPool:
             self._end(handles, engine)
             engine.close()
             self.crash_log.close()
+
+    @property
+    def _resume_command(self) -> str:
+        return resume_command(self.folder, self.plan.plugins)
 
     def _remaining(self) -> list[int]:
         """Jobs that are not finished and have not failed since this driver started."""
@@ -135,8 +140,8 @@ class WorkerPool:
                     raise ConfigError(
                         f"The workers of {self.folder} end without finishing a job; the last one"
                         f" ended with: {outcome}. Their output is in {self.folder / 'workers'}, and"
-                        f" {self.log_file} lists how each ended. `mlplab resume {self.folder}`"
-                        " tries again."
+                        f" {self.log_file} lists how each ended. `{self._resume_command}` tries"
+                        " again."
                     )
                 [handles[index]] = self._start(engine, range(started, started + 1))
                 started += 1

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+from mlplab.config.suggestions import shown
 from mlplab.data.preparation.examples import Prepared
 from mlplab.schema import rules
 from mlplab.settings import Settings
@@ -169,4 +170,7 @@ def _describe(
 
 
 def _format_label(label: str, value: Hashable) -> str:
-    return f"{label} {'x'.join(map(str, value)) if isinstance(value, tuple) else value}"
+    values = value if isinstance(value, tuple) else (value,)
+    texts = [shown(one) if isinstance(one, (bool, type(None))) else str(one) for one in values]
+    is_shape = label.startswith("shape of")
+    return f"{label} {'x'.join(texts if is_shape else dict.fromkeys(texts))}"

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from mlplab.config.sweep_options import Sweep
@@ -26,6 +27,7 @@ from mlplab.sweeps.plan.grouping import (
     split_work,
 )
 from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
+from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.training import PreparedMember
 
 MAX_FULLY_TRACKED_JOBS = 100
@@ -107,7 +109,8 @@ class Options:
 class Plan:
     """The contents of plan.yaml.
 
-    `keys` are the swept keys, `overrides` those of the command line; `removed_jobs` are the jobs of
+    `keys` are the swept keys; `overrides`, `plugins` and `config_dirs` those of the command line;
+    `removed_jobs` are the jobs of
     an earlier plan that are no longer in this one.
     """
 
@@ -119,7 +122,15 @@ class Plan:
     options: Options = field(default_factory=Options)
     overrides: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    config_dirs: tuple[str, ...] = ()
     removed_jobs: Mapping[str, int] = field(default_factory=dict)  # hash -> number
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that a command line needs to train one of the jobs."""
+        pairs = [("--plugin", path) for path in self.plugins]
+        pairs += [("--config-dir", folder) for folder in self.config_dirs]
+        return tuple(argument for pair in pairs for argument in pair)
 
     def job(self, number: int) -> Job:
         return self._by_number[number]
@@ -135,14 +146,15 @@ def make_plan(
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
     old: Plan | None = None,
+    config_dirs: Iterable[str | Path] = (),
 ) -> Plan:
     """Number, hash and group the jobs. Data is prepared once for each shape.
 
     `old` is the plan that the folder already has: its jobs keep their numbers and work units, and
     new jobs get the numbers after them.
 
-    Raises ConfigError if there are no jobs, and DataError or IncompatibleSettingsError, naming the
-    job, if settings do not fit together.
+    Raises ConfigError if there are no jobs or none measures `sweep.metric`, and DataError or
+    IncompatibleSettingsError, naming the job, if settings do not fit together.
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
@@ -156,6 +168,7 @@ def make_plan(
     jobs.sort(key=lambda job: job.number)
     hashes = {job.hash for job in jobs}
     members = _prepare_members(jobs)
+    _check_metric(options, members)
     groups = group_members(members)
     return Plan(
         name=settings[0].name,
@@ -168,6 +181,7 @@ def make_plan(
         options=options or Options(),
         overrides=tuple(overrides),
         plugins=tuple(plugins),
+        config_dirs=tuple(map(str, config_dirs)),
         removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
     )
 
@@ -228,6 +242,13 @@ def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
                 f"{error} This is job {job.number}{f': {overrides}' if overrides else ''}."
             ) from error
     return members
+
+
+def _check_metric(options: Options | None, members: Sequence[PreparedMember | None]) -> None:
+    """Raise ConfigError if no job measures `sweep.metric`; unknown if no data could be prepared."""
+    datasets = {id(member.prepared): member.prepared for member in members if member is not None}
+    if options is not None and options.metric != "auto" and datasets:
+        check_metric("sweep.metric", options.metric, datasets.values())
 
 
 def _work_units(

@@ -38,6 +38,7 @@ def plan_text(plan: Plan) -> str:
         "name": plan.name,
         "typed": list(plan.overrides),
         "plugins": list(plan.plugins),
+        "dirs": list(plan.config_dirs),
         "swept": list(plan.keys),
         "options": dataclasses.asdict(plan.options),
     }
@@ -193,5 +194,6 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         options=Options(**raw["options"]),
         overrides=tuple(raw["typed"]),
         plugins=tuple(raw["plugins"]),
+        config_dirs=tuple(map(str, raw.get("dirs") or ())),  # older plans lack it
         removed_jobs={str(job["hash"]): int(job["job"]) for job in raw["vanished"]},
     )

@@ -17,7 +17,7 @@ def collect(plan: Plan, folder: Path) -> Results:
     """Return the results of all jobs of a plan; a job without a folder has status `missing`."""
     job_store = JobStore(folder)
     jobs = [result(plan, job, job_store) for job in plan.jobs]
-    return Results(plan.name, folder, jobs, plan.options.metric)
+    return Results(plan.name, folder, jobs, plan.options.metric, plan.flags)
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,12 +77,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Results:
-    """All jobs of a sweep, in the order of their numbers."""
+    """All jobs of a sweep, in the order of their numbers.
+
+    `flags` are those that a command line needs besides the overrides of a job.
+    """
 
     name: str
     folder: Path
     jobs: Sequence[JobResult]
     metric: str = "auto"
+    flags: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -140,8 +145,8 @@ class Results:
     def groups(self) -> list[Group]:
         """The configurations, best mean of the headline metric first.
 
-        Those with more than half of their jobs failed follow, and those without the metric are
-        last.
+        Ties go to the lower loss on the same split, then to fewer parameters. Those with more than
+        half of their jobs failed follow, and those without the metric are last.
         """
         jobs_by_values: dict[str, list[JobResult]] = {}
         for job in self.jobs:
@@ -154,12 +159,15 @@ class Results:
             key=self._rank,
         )
 
-    def _rank(self, group: Group) -> tuple[bool, bool, float]:
+    def _rank(self, group: Group) -> tuple[bool, bool, float, float, int]:
         mean = group.statistics(self.headline).mean
+        loss = group.statistics(f"{self.headline.partition('/')[0]}/loss").mean
         return (
             mean is None,
             2 * group.failures > len(group.jobs),
             0.0 if mean is None else -mean if self.higher_is_better else mean,
+            math.inf if loss is None else loss,
+            min(int(job.facts.get("num_parameters") or 0) for job in group.jobs),
         )
 
 

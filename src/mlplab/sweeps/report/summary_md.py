@@ -52,7 +52,8 @@ def _how_to_read(results: Results) -> str:
     )
     return (
         f"Best first, by the mean of `{results.headline}` over {results.replicates}"
-        f" ({'higher' if results.higher_is_better else 'lower'} is better), {source}. `±` is the"
+        f" ({'higher' if results.higher_is_better else 'lower'} is better), {source}; ties go"
+        " to the lower loss, then to fewer parameters. `±` is the"
         f" half width of the 95 % confidence interval of the mean (Student's t{corrected}), `std`"
         f" the standard deviation over the `n` {results.replicates} that were trained to their end."
         " Jobs that failed or diverged are counted, not averaged; configurations with more than"

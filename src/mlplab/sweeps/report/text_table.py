@@ -5,14 +5,13 @@ best command line.
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from typing import TextIO
 
 from mlplab.sweeps.report.results import Group, Results, cell_value
 from mlplab.terminal.output import count, digits, is_terminal, plain, say
+from mlplab.terminal.suggested import train_command
 from mlplab.terminal.table import aligned
 
 MAX_ROWS = 20
@@ -78,18 +77,14 @@ def best_command(results: Results) -> str:
     """Return the command line that trains the best configuration; empty if no job is done."""
     if not results.groups or results.groups[0].statistics(results.headline).mean is None:
         return ""
-    return command(
+    return train_command(
         [
             override
             for override in results.groups[0].overrides
             if not override.startswith("validation.fold=")
-        ]
+        ],
+        results.flags,
     )
-
-
-def command(overrides: Sequence[str]) -> str:
-    """Return the command line that trains these overrides, quoted for a POSIX shell."""
-    return " ".join(["mlplab", "train", *map(shlex.quote, overrides)])
 
 
 def print_table(results: Results, stream: TextIO | None = None) -> None:
@@ -100,13 +95,16 @@ def print_table(results: Results, stream: TextIO | None = None) -> None:
 
 
 def lines(results: Results, width: int | None = None) -> list[str]:
-    """Return the lines of the table, its rows cut to `width` characters."""
+    """Return the lines of the table, its rows cut to `width` characters.
+
+    There is no table before a job has ended with metrics, which decide how configurations rank.
+    """
     table = [header(results), *(cells(results, group) for group in results.groups[:MAX_ROWS])]
     output = [
         line if width is None or len(line) <= width else line[: width - 1] + "…"
-        for line in aligned(table)
+        for line in (aligned(table) if results.metric_names else ())
     ]
-    if (more := len(results.groups) - MAX_ROWS) > 0:
+    if (more := len(results.groups) - MAX_ROWS) > 0 and results.metric_names:
         output.append(f"... and {more} more in {results.folder / 'summary.md'}")
     failures = reasons(results)
     output += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,15 +14,22 @@ from mlplab.errors import ConfigError
 from mlplab.metrics import CHEAP
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
+from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
-from mlplab.sweeps.search.space import dimensions, trial_overrides
+from mlplab.sweeps.search.space import combinations, dimensions, trial_overrides
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
 from mlplab.training_options import Training
 
 TRIALS = 64
+
+MAX_PARALLEL, MIN_PARALLEL, ROUNDS = 32, 4, 8
+"""Limits of the default `sweep.parallel`, and the rounds of proposals that it leaves a sampler."""
+
+TPE_RANDOM_TRIALS = 10
+"""TPE proposes at random until this many trials have ended."""
 
 EPOCH_METRICS = ("loss", *CHEAP["classification"], *CHEAP["regression"])
 """Metrics that are measured after each epoch."""
@@ -53,6 +61,9 @@ class Search:
         engines.need(self.sweep.engine)
         self.space = dimensions(composer.job_overrides, self.sweep.space)
         self.trials = self.sweep.trials or TRIALS
+        if self.sweep.sampler == "grid" and not any(one.is_continuous for one in self.space):
+            self.trials = sum(1 for _ in itertools.islice(combinations(self.space), self.trials))
+        self.parallel = self.sweep.parallel or default_parallel(self.sweep.sampler, self.trials)
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.ended: Sweep | None = None
         base = self.settings([{}])[0]
@@ -88,6 +99,12 @@ class Search:
             if is_violated:
                 raise ConfigError(text)
 
+    @property
+    def random_trials(self) -> int:
+        """The number of trials that TPE proposes before it has results to build on."""
+        rounds = -(-TPE_RANDOM_TRIALS // self.parallel)
+        return min(self.trials, rounds * self.parallel)
+
     def settings(self, params: Sequence[Mapping[str, object]]) -> list[Settings]:
         """Return the settings of a job for each trial's parameters.
 
@@ -117,7 +134,7 @@ class Search:
             Rungs.of(epochs, min_epochs, reduction, self.objectives[0], training.evaluate_every)
             for epochs in (self.length, training.epochs)
         )
-        bracket = number // self.sweep.parallel % (len(base_rungs.epochs) + 1)
+        bracket = number // self.parallel % (len(base_rungs.epochs) + 1)
         return rungs.from_rung(bracket) if has_brackets else rungs
 
     def values(self, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[float]:
@@ -126,20 +143,28 @@ class Search:
         return [float(available.get(objective, float("nan"))) for objective in self.objectives]
 
 
+def default_parallel(sampler: str, trials: int) -> int:
+    """Return the default of `sweep.parallel`: as many trials at a time as leave a sampler that
+    learns from results `ROUNDS` rounds.
+    """
+    if sampler in ("random", "grid"):
+        return MAX_PARALLEL
+    return min(MAX_PARALLEL, max(MIN_PARALLEL, trials // ROUNDS))
+
+
 def _objectives(sweep: SweepOptions, first: Settings) -> tuple[str, ...]:
-    """Return the objectives of `sweep.objectives`, or else the metric that ranks a sweep."""
-    names: str | Sequence[str] | None = sweep.objectives
-    if names in (None, "auto", []):
-        names = [sweep.metric] if sweep.metric != "auto" else None
-    if names is None:
-        prepared = prepare_members([first])[0].prepared
+    """Return the objectives of `sweep.objectives`, or else the metric that ranks a sweep.
+
+    Raises ConfigError for one that no trial measures.
+    """
+    prepared = prepare_members([first])[0].prepared
+    key, names = "sweep.objectives", sweep.objectives
+    if not names or names == "auto":
+        key, names = "sweep.metric", sweep.metric
+    if names == "auto":
         split = "val" if prepared.val is not None else "train"
-        names = [f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"]
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if "/" not in name and name not in FACTS:
-            raise ConfigError(
-                f"`sweep.objectives`: {name!r} is neither a metric, such as val/accuracy, nor one"
-                f" of {', '.join(FACTS)}."
-            )
-    return tuple(names)
+        names = f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"
+    objectives = (names,) if isinstance(names, str) else tuple(map(str, names or ()))
+    for name in objectives:
+        check_metric(key, name, [prepared], FACTS if key == "sweep.objectives" else ())
+    return objectives

@@ -22,6 +22,7 @@ from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
+from mlplab.terminal.output import announce, count, note
 
 FILE = "search.yaml"
 
@@ -45,9 +46,24 @@ def run_search(search: Search, folder: Path) -> Sweep:
                 },
             )
         study = open_study(search, folder)
+        if not search.quiet:
+            announce(folder)
+        if not search.quiet and not study.trials():
+            _note_rounds(search)
         search.ended = run_trials(search, folder, study)
         write_search(folder, study, search.ended.results)
     return search.ended
+
+
+def _note_rounds(search: Search) -> None:
+    """Note how many trials are proposed at a time, and how many of them at random."""
+    how = {
+        "random": "all at random",
+        "grid": "every value of the grid",
+        "tpe": f"the first {search.random_trials} at random",
+    }
+    details = f", {how[search.sweep.sampler]}" if search.sweep.sampler in how else ""
+    note(f"{count(search.trials, 'trial')}{details}, {search.parallel} at a time (sweep.parallel)")
 
 
 def open_study(search: Search, folder: Path) -> Study:

@@ -9,9 +9,9 @@ from mlplab.extras import installed
 from mlplab.io.files import write_text_atomic
 from mlplab.io.html import render
 from mlplab.sweeps.report.results import Results
-from mlplab.sweeps.report.text_table import command
 from mlplab.sweeps.search.space import trial_overrides
 from mlplab.sweeps.search.study import Study
+from mlplab.terminal.suggested import train_command
 from mlplab.terminal.table import aligned
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -69,7 +69,7 @@ def lines(study: Study, results: Results) -> list[str]:
         output.append(f"... and {len(best) - MAX_ROWS} more")
     if len(study.objectives) == 1:
         output += [
-            f"again: {command(job.overrides)}"
+            f"again: {train_command(job.overrides, results.flags)}"
             for job in results.jobs
             if job.counts and job.metrics.get(study.objectives[0]) == values[best[0]][0]
         ][:1]

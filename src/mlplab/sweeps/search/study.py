@@ -123,7 +123,8 @@ class Study:
     def tell(
         self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0
     ) -> None:
-        """Record how a trial ended: done with its objectives, or pruned with the metric at `epoch`.
+        """Record how a trial ended: done with its objectives, pruned with the metric at `epoch`, or
+        diverged with the worst value of each objective, so that samplers avoid its region.
 
         Any other status is recorded as a failure, which samplers ignore.
         """
@@ -135,6 +136,8 @@ class Study:
         }
         if status == "done" and finite:
             end = {"values": list(values)}
+        elif status == "diverged":
+            end = {"values": [_worst(objective) for objective in self.objectives]}
         for study in (self._stored_study, self._study):
             trial = self._open_trial(study, number)
             trial.set_user_attr("status", status)
@@ -144,19 +147,32 @@ class Study:
                 trial.report(values[0], epoch)
             study.tell(number, **end, skip_if_finished=True)
 
+    def statuses(self) -> list[str]:
+        """Return how each trial that has ended did: done, diverged, failed, pruned."""
+        return [
+            str(trial.user_attrs.get("status"))
+            for trial in self.trials()
+            if trial.state.is_finished()
+        ]
+
     def counts(self) -> dict[str, int]:
-        """Return the number of trials in each state."""
-        return Counter(trial.state.name.lower() for trial in self.trials())
+        """Return the number of trials in each state of Optuna; diverged ones are counted apart."""
+        return Counter(
+            "diverged" if _has_diverged(trial) else trial.state.name.lower()
+            for trial in self.trials()
+        )
 
     def best(self) -> list[int]:
         """Return the number of the best trial, or with several objectives the Pareto front.
 
-        Empty if no trial is complete.
+        Empty if no trial was trained to its end.
         """
+        if not any(
+            trial.state.name == "COMPLETE" and not _has_diverged(trial) for trial in self.trials()
+        ):
+            return []
         if len(self.objectives) > 1:
             return sorted(trial.number for trial in self._study.best_trials)
-        if not any(trial.state.name == "COMPLETE" for trial in self.trials()):
-            return []
         return [int(self._study.best_trial.number)]
 
     def values(self, numbers: Iterable[int]) -> dict[int, list[float]]:
@@ -165,8 +181,10 @@ class Study:
 
     def figures(self) -> Mapping[str, Figure]:
         """Return the plotly figures by heading, omitting those without enough data."""
-        from optuna import visualization
+        from optuna import logging, visualization
 
+        # a warning for each diverged trial, which no figure can show
+        logging.set_verbosity(logging.ERROR)
         plotters: dict[str, Callable[..., Figure]] = {
             "Importance": visualization.plot_param_importances,
             "Slices": visualization.plot_slice,
@@ -195,6 +213,14 @@ class Study:
             with suppress(ValueError, RuntimeError), warnings.catch_warnings(action="ignore"):
                 figures[heading] = plot(self._study)
         return figures
+
+
+def _has_diverged(trial: optuna.trial.FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("status") == "diverged")
+
+
+def _worst(objective: str) -> float:
+    return -math.inf if metrics.direction(objective) == "max" else math.inf
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> object:

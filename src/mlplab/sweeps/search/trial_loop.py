@@ -18,6 +18,7 @@ from mlplab.sweeps.plan.plan import Job, Plan, job_hash
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.report.results import JobResult
+from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
 from mlplab.sweeps.search.pruned_search import PrunedSearch, RequestedTrial
@@ -29,6 +30,7 @@ from mlplab.terminal.progress import Progress
 def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
     """Train until the study has all of its trials, or a signal arrives."""
     loop = _TrialLoop(search, folder, study)
+    write_start(folder, search.first.config["name"], search.trials, study.statuses())
     try:
         return loop.run_in_waves() if search.sweep.pruning == "none" else loop.run_pruned()
     finally:
@@ -59,7 +61,7 @@ class _TrialLoop:
 
     def run_in_waves(self) -> Sweep:
         """Train `sweep.parallel` trials at a time, each wave to completion."""
-        while requested := self.study.in_flight() or self._more(self.search.sweep.parallel):
+        while requested := self.study.in_flight() or self._more(self.search.parallel):
             jobs = self._add_to_plan(requested)
             runner = run_sweep.make_executor(self.plan, self.folder, self._display())
             runner.run()
@@ -72,11 +74,11 @@ class _TrialLoop:
 
     def run_pruned(self) -> Sweep:
         """Prune losing trials during training, and replace them with new ones."""
-        requested = self.study.in_flight() or self._more(self.search.sweep.parallel)
+        requested = self.study.in_flight() or self._more(self.search.parallel)
         if requested:
             waiting = self._untrained(requested)
             runner = self.runner = Runner(self.plan, self.folder, self._display())
-            PrunedSearch(runner, self.search.sweep.parallel, self._ask, self._tell).run(waiting)
+            PrunedSearch(runner, self.search.parallel, self._ask, self._tell).run(waiting)
         return self._end(self.runner)
 
     def _more(self, room: int) -> dict[int, dict[str, object]]:
@@ -118,6 +120,7 @@ class _TrialLoop:
             self.search.plugin_files,
             extend=self._plan is not None,
             quiet=True,
+            config_dirs=self.search.composer.dirs,
         )
         if self.runner is not None:
             self.runner.plan = self.plan
@@ -155,6 +158,13 @@ class _TrialLoop:
         """Write the reports; `last` is what trained the last jobs, if any were left."""
         is_interrupted = last is not None and last.status == "interrupted"
         sweep = run_sweep.write_reports(self.plan, self.folder, is_interrupted)
+        write_end(
+            self.folder,
+            self.plan.name,
+            self.search.trials,
+            self.study.statuses(),
+            is_search=True,
+        )
         received = last.signals.received if last is not None and is_interrupted else None
         return dataclasses.replace(sweep, signal=received or 0)
 

@@ -1,0 +1,42 @@
+"""summary.json of a sweep or search: its status and the number of jobs that ended in each way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mlplab.io.files import write_json
+
+RUNNING = "running"
+"""The status while jobs are trained; it remains if every process is killed."""
+
+COUNTED = ("done", "failed", "diverged", "pruned")
+"""Statuses in which a job ends; a job with any other status is missing."""
+
+
+def write_start(folder: Path, name: str, planned: int, statuses: Iterable[str]) -> None:
+    """Write summary.json before jobs are trained; `statuses` are those of earlier jobs."""
+    _write(folder, RUNNING, name, planned, Counter(statuses))
+
+
+def write_end(
+    folder: Path, name: str, planned: int, statuses: Iterable[str], is_search: bool = False
+) -> None:
+    """Write summary.json at the end: `interrupted` if jobs are missing, `failed` if one failed or
+    diverged (in a search, if none is done), otherwise `done`.
+    """
+    counts = Counter(statuses)
+    ended = sum(counts[status] for status in COUNTED)
+    fails = not counts["done"] if is_search else counts["failed"] + counts["diverged"]
+    status = "interrupted" if ended < planned else "failed" if fails else "done"
+    _write(folder, status, name, planned, counts)
+
+
+def _write(folder: Path, status: str, name: str, planned: int, counts: Mapping[str, int]) -> None:
+    ended = {key: counts.get(key, 0) for key in COUNTED}
+    missing = planned - sum(ended.values())
+    write_json(
+        folder / "summary.json",
+        {"status": status, "name": name, "planned": planned, **ended, "missing": missing},
+    )

@@ -1,0 +1,20 @@
+"""The command lines that messages and pages suggest, quoted for a POSIX shell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def train_command(overrides: Sequence[str], flags: Sequence[str] = ()) -> str:
+    """Return the command line that trains these overrides."""
+    return shlex.join(["mlplab", "train", *flags, *overrides])
+
+
+def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
+    """Return the command line that finishes the run or sweep in a folder, which was started with
+    these plugin files.
+    """
+    flags = [token for path in plugins for token in ("--plugin", path)]
+    return shlex.join(["mlplab", "resume", *flags, str(folder)])

@@ -1,0 +1,37 @@
+"""docs/experiments.md: its files and commands work as they are printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mlplab.cli import main
+from mlplab.runs.run_index import entries
+
+PAGE = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+FILES = re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.split("\n")
+]
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_runs(capsys):
+    for name, text in FILES:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    commands = [line for line in COMMANDS if line]
+    for line in commands:
+        assert main([*shlex.split(line)[1:]]) == 0, line
+    capsys.readouterr()
+    assert len(commands) == 7
+    assert [entry.kind for entry in entries(Path("elsewhere"))] == ["sweep"]
+    jobs = [entry for entry in entries(Path("elsewhere"), jobs=True) if entry.kind == "job"]
+    assert len(jobs) == 6
+    assert main(["resume", "outputs=elsewhere"]) == 0
+    assert "There is nothing to resume" in capsys.readouterr().out
