@@ -181,12 +181,14 @@ def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
             ),
             f"{len(frame)} rows of {path}",
         )
-    labels = frame[preprocessing.target_names[0]].map(category_text)
+    code_of_text = {category_text(name): c for c, name in enumerate(preprocessing.class_names)}
+    cells = frame[preprocessing.target_names[0]]
+    labels = cells.map(category_text)
     refuse_cells(
-        ~labels.isin(preprocessing.class_names).to_numpy(),
-        labels,
+        ~labels.isin(code_of_text).to_numpy(),
+        cells,
         f"{path}, target '{preprocessing.target_names[0]}'",
         f"a class of this run ({', '.join(preprocessing.class_names)})",
     )
-    y = labels.map({name: c for c, name in enumerate(preprocessing.class_names)}).to_numpy(np.int64)
+    y = labels.map(code_of_text).to_numpy(np.int64)
     return Rows(x_NF, y, preprocessing.task, str(path)), f"{len(frame)} rows of {path}"

@@ -126,7 +126,7 @@ class ColumnEncoder:
             low, high = (f"{limit:.6g}" for limit in (self.low, self.high))
             unit = "years " if self.kind == DATE else ""
             cells[f"outside the range of the training, {unit}{low} to {high}"] = present[outside_N]
-        return {description: found for description, found in cells.items() if len(found)}
+        return {description: series for description, series in cells.items() if len(series)}
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for a JSON file, without loss of precision."""

@@ -57,11 +57,10 @@ def read_later(
     number_columns: Sequence[str] = (),
 ) -> DataFrame:
     """Return all rows that `read_chunks` yields."""
+    frames = list(read_chunks(path, form, encoder, text_columns, number_columns))
     import pandas as pd
 
-    return pd.concat(
-        list(read_chunks(path, form, encoder, text_columns, number_columns)), ignore_index=True
-    )
+    return pd.concat(frames, ignore_index=True)
 
 
 def _chunks(

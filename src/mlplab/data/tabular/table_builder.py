@@ -67,16 +67,9 @@ def build_table(
     )
     for name in (*dataset.categories, *dataset.numbers):
         require_column(name, available, source)
-    if dataset.markers:  # strings of a Parquet file; those of a text file are missing already
-        frame = frame.assign(
-            **{name: without_markers(frame[name], dataset.markers) for name in available}
-        )
     num_rows_read = len(frame)
-    if dataset.missing in ("drop", "impute"):
-        required = targets if dataset.missing == "impute" else [*names, *targets]
-        complete_N = frame[required].notna().all(axis=1).to_numpy()
-        frame = frame[complete_N].reset_index(drop=True)
-        given_split = _renumbered(given_split, complete_N)
+    required = {"impute": targets, "drop": [*names, *targets]}.get(dataset.missing, [])
+    frame, given_split = _complete_rows(frame, required, dataset.markers, given_split)
     if len(frame) < MIN_ROWS:
         complete = " without empty cells" if num_rows_read > len(frame) else ""
         raise DataError(
@@ -101,14 +94,26 @@ def build_table(
     )
 
 
-def _renumbered(
-    given_split: Mapping[str, Ints] | None, remaining_N: np.ndarray
-) -> dict[str, Ints] | None:
-    """Return the split in the row numbers that hold after dropping all but the remaining rows."""
-    if given_split is None:
-        return None
-    new_number_N = np.cumsum(remaining_N) - 1
-    return {split: new_number_N[rows[remaining_N[rows]]] for split, rows in given_split.items()}
+def _complete_rows(
+    frame: DataFrame,
+    required: Sequence[str],
+    markers: Sequence[str],
+    given_split: Mapping[str, Ints] | None,
+) -> tuple[DataFrame, Mapping[str, Ints] | None]:
+    """Return the rows in which no cell of the required columns is missing, and the split in their
+    numbers. Cells that are markers become missing.
+    """
+    if markers:  # strings of a Parquet file; those of a text file are missing already
+        frame = frame.assign(**{name: without_markers(frame[name], markers) for name in frame})
+    complete_N = frame[list(required)].notna().all(axis=1).to_numpy()
+    if complete_N.all():
+        return frame, given_split
+    if given_split is not None:
+        new_number_N = np.cumsum(complete_N) - 1
+        given_split = {
+            split: new_number_N[rows[complete_N[rows]]] for split, rows in given_split.items()
+        }
+    return frame[complete_N].reset_index(drop=True), given_split
 
 
 def _targets(frame: DataFrame, names: Sequence[str], task: str, source: str) -> Targets:
@@ -203,8 +208,10 @@ def _scaler(encoder: Encoder, encoded_NF: Floats, train: Ints, how: str) -> Scal
     Columns are fitted one at a time, which saves memory.
     """
     scaler = identity(encoded_NF.shape[1])
-    if how in ("none", "quantile"):
+    if how == "none":
         return scaler
+    if how == "quantile":
+        how = "standard"  # of dates and ordinal categories, which have no ranks
     for i in np.flatnonzero(encoder.numeric()):
         fitted = fit_scaler(encoded_NF[train, i, None], how, "feature")
         scaler.shift[i], scaler.scale[i] = fitted.shift[0], fitted.scale[0]

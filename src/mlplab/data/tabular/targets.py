@@ -69,6 +69,20 @@ def are_classes(
     )
 
 
+def class_texts(cells: Sequence[object]) -> list[str]:
+    """Return the name of the class of each cell: the string as it is written, or the canonical text
+    if the cell is not a string or its class is written in several ways.
+    """
+    texts = [category_text(cell) for cell in cells]
+    strings: dict[str, set[object]] = {}
+    for text, cell in zip(texts, cells, strict=True):
+        strings.setdefault(text, set()).add(cell)
+    return [
+        cell if isinstance(cell, str) and len(strings[text]) == 1 else text
+        for text, cell in zip(texts, cells, strict=True)
+    ]
+
+
 def class_targets(
     code_N: np.ndarray,
     distinct: Iterable[object],
@@ -93,7 +107,8 @@ def class_targets(
             f"{source}: several targets ({', '.join(targets)}) must be values, not classes."
             " Name one target, or set dataset.task=regression."
         )
-    name_of_code = [category_text(value) for value in distinct]
+    distinct = list(distinct)
+    name_of_code = class_texts(distinct)
     class_names = sorted(
         set(name_of_code),
         key=(lambda name: (0, float(name), "")) if numeric else (lambda name: (1, 0.0, name)),
