@@ -218,5 +218,7 @@ def _unknown_command(name: str, rest: Sequence[str]) -> Exception:
 
 
 def _print_error(text: str, status: str) -> int:
-    print(f"mlplab: {' '.join(text.split())}", file=sys.stderr)
+    from mlplab.terminal.output import plain
+
+    print(f"mlplab: {' '.join(plain(text).split())}", file=sys.stderr)
     return EXIT_CODES[status]

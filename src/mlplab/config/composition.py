@@ -150,6 +150,7 @@ def hydra_compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConf
     """
     from omegaconf import OmegaConf, read_write
 
+    _check_version()
     components = tuple(
         (group, *item)
         for group in plugins.OPEN_GROUPS
@@ -232,7 +233,6 @@ def prepare() -> None:
 
     from mlplab.config.yaml_render import defaults
 
-    _check_version()
     OmegaConf.register_new_resolver("mlplab.stamp", stamp, replace=True, use_cache=True)
     for group in plugins.OPEN_GROUPS:
         for name, component in plugins.registered(group).items():
