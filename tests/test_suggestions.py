@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from composing import composed_once  # noqa: F401
 
 from mlplab.cli import COMMANDS, main
 from mlplab.commands import flags
@@ -24,7 +23,7 @@ from mlplab.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 HOLE = "\0"  # a value that the program fills in
-VALUE = r"(?:\{[^}]*\}|\[[^\]]*\]|\w+\([^`'\"]*\)|[^\s`'\",;:)|\]\\])+"
+VALUE = r"(?:\{[^}]*\}|\[(?:[^\[\]]|\[[^\]]*\])*\]|\w+\([^`'\"]*\)|[^\s`'\",;:)|\]\\])+"
 OVERRIDE = rf"(?:{'|'.join([*GROUPS, *ROOT_KEYS, 'sweep', 'seeds'])})(?:\.[a-z_0-9]+)*={VALUE}"
 # one override, or several in a row as they are typed
 CHAIN = re.compile(rf"(?<![\w./\-$\[{{+~]){OVERRIDE}(?: {OVERRIDE})*")

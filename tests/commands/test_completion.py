@@ -23,11 +23,14 @@ def complete(monkeypatch, capfd):
     return ask
 
 
+XOR = ("by_hand", "mlp", "perceptron")
+
+
 @pytest.mark.parametrize(
     ("line", "tokens"),
     [
         ("mlplab pl", ["plan"]),
-        ("mlplab train experiment=xor", ["experiment=xor_mlp", "experiment=xor_perceptron"]),
+        ("mlplab train experiment=xor_", [f"experiment=xor_{name}" for name in XOR]),
         ("mlplab plan experiment=xor_m", ["experiment=xor_mlp"]),
         ("mlplab plan seed=0,1 dataset=spiral dataset.tu", ["dataset.turns="]),
         ("mlplab rerun outputs/a optimizer.l", ["optimizer.lr="]),

@@ -26,7 +26,7 @@ from harness import (
     tree,
     wait_for,
 )
-from pauses import pause, wait_until_paused
+from pauses import pause, plugin, wait_until_paused
 
 import mlplab
 from mlplab import experiment
@@ -237,7 +237,8 @@ def test_a5_a_signal_ends_it_between_two_steps(name, undisturbed):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert output.splitlines()[-2:] == ["continue with: mlplab resume run", "run"]
+    command = f"mlplab resume {' '.join(plugin())} run"
+    assert output.splitlines()[-2:] == [f"continue with: {command}", "run"]
     summary = json.loads(Path("run/summary.json").read_text())
     assert (summary["status"], summary["signal"]) == ("interrupted", number)
     assert f"{name}: stopped after step {paused.step}" in Path("run/log.txt").read_text()

@@ -511,7 +511,7 @@ def test_c14_nothing_is_served():
 def test_c15_markup_and_escapes_in_names(capfd):
     hostile = "x\x1b[2J<script>alert(1)</script>"
     refused(["train", *QUICK, f"name='{hostile}'"], capfd)
-    Path("parts.py").write_text(
+    source = (
         "from dataclasses import dataclass\n"
         "from mlplab.config import register\n"
         "from mlplab.network.activations import Activation\n"
@@ -520,8 +520,11 @@ def test_c15_markup_and_escapes_in_names(capfd):
         "class Loud(Activation):\n"
         "    '''Raises.'''\n"
         "    def __call__(self, x):\n"
-        "        raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
+        "        if x.numel() > size:\n"
+        "            raise RuntimeError('\\x1b[2J<script>alert(1)</script>')\n"
+        "        return x\n"
     )
+    Path("parts.py").write_text("size = 64\n" + source)
     done = run(
         "train",
         "-m",
@@ -534,6 +537,8 @@ def test_c15_markup_and_escapes_in_names(capfd):
     )
     assert "\x1b[2J" not in done.stderr + done.stdout
     assert "<script>alert(1)" not in Path("sweep/report.html").read_text()
+    Path("parts.py").write_text("size = 0\n" + source)
+    assert "\x1b" not in run("train", "--plugin", "parts.py", *QUICK, code=2).stderr
 
 
 @row("C18")

@@ -51,7 +51,7 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
         "class Fatal(Activation):\n"
         "    '''Segfaults.'''\n"
         "    def __call__(self, x):\n"
-        "        if not os.path.exists('repaired'):\n"
+        "        if x.numel() > 64 and not os.path.exists('repaired'):\n"
         "            ctypes.string_at(0)\n"
         "        return x.tanh()\n"
     )
@@ -79,7 +79,7 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
     process.send_signal(getattr(signal, name))
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name), errors
-    assert "finish it with: mlplab resume sweep" in output
+    assert f"finish it with: mlplab resume {' '.join(plugin())} sweep" in output
     assert not list(Path("sweep/jobs").iterdir())
     done = run("resume", "sweep", *plugin())
     assert f"4 jobs resume at step {paused.step}" in done.stderr

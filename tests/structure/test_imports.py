@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "sklearn_base": {"fitting", "training"},
     "sklearn": {"fitting", "sklearn_base", "training"},
     "__init__": {"config", "data.tabular", "training", "runs", "experiment", "sweeps"},
-    "cli": {"errors", "config"},
+    "cli": {"errors", "config", "terminal"},
     "export": RUN | {"cli"},
     "commands": (
         RUN

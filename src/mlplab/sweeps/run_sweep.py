@@ -246,7 +246,7 @@ def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Swee
     return train(plan, folder, quiet)
 
 
-PLACE_KEYS = ("sweep.workers", "sweep.engine", "sweep.cluster", "sweep.detach")
+EXECUTION_KEYS = ("sweep.workers", "sweep.engine", "sweep.cluster", "sweep.detach")
 """Keys that say in which processes and on which machines the jobs of a sweep run."""
 
 
@@ -259,10 +259,10 @@ def options_to_resume(stored: Options, typed: Sequence[str], folder: Path) -> Op
     """
     for override in typed:
         key = override.lstrip("+").partition("=")[0]
-        if not any(key == place or key.startswith(f"{place}.") for place in PLACE_KEYS):
+        if not any(key == name or key.startswith(f"{name}.") for name in EXECUTION_KEYS):
             raise ConfigError(
-                f"`{override}`: the jobs of {folder} are frozen. Only {', '.join(PLACE_KEYS)} may"
-                " be given when a sweep is resumed."
+                f"`{override}`: the jobs of {folder} are frozen. Only"
+                f" {', '.join(EXECUTION_KEYS)} may be given when a sweep is resumed."
             )
     if typed:
         chosen = SweepRequest(Composer(typed)).options
@@ -276,7 +276,7 @@ def options_to_resume(stored: Options, typed: Sequence[str], folder: Path) -> Op
     local = stored.on_this_machine
     if local != stored:
         cluster = yaml_line(stored.cluster, str)
-        words = [
+        overrides = [
             f"sweep.workers={stored.workers}",
             *([f"sweep.engine={stored.engine}"] if stored.engine != "local" else []),
             *([shlex.quote(f"sweep.cluster={cluster}")] if stored.cluster else []),
@@ -284,7 +284,7 @@ def options_to_resume(stored: Options, typed: Sequence[str], folder: Path) -> Op
         note(
             "one process on this machine trains, since a folder does not decide where its jobs"
             f" run. To use what the sweep was started with: mlplab resume {folder}"
-            f" {' '.join(words)}"
+            f" {' '.join(overrides)}"
         )
     return local
 
