@@ -125,7 +125,7 @@ def optimizers(upto: int = STEPS) -> Figure:
 
     The surfaces are a bowl, a ravine, Rosenbrock's function, a saddle and Beale's function.
     """
-    fig = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
+    fig = figure(14.4, 9.7, left=0.5, right=0.3, bottom=1.05, top=0.8)
     panels = list(fig.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
