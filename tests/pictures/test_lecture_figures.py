@@ -102,28 +102,28 @@ def test_what_is_refused(arguments, message, capsys):
     assert not Path("outputs").exists()
 
 
-def words(axes):
+def caption_of(axes):
     return " ".join(" ".join(text.get_text().split()) for text in axes.texts)
 
 
 def test_chosen_activations_are_large_and_complete():
     few = functions.activations(["tanh", "sqnl"])
     assert [axes.get_title() for axes in few.axes] == ["tanh", "sqnl"]
-    assert "f'(x) = 1 - f(x)^2" in words(few.axes[0])
-    assert "range [-1, 1], C^1" in words(few.axes[1])
+    assert "f'(x) = 1 - f(x)^2" in caption_of(few.axes[0])
+    assert "range [-1, 1], C^1" in caption_of(few.axes[1])
     many = functions.activations(functions.DRAWN["activations"][:7])
     assert few.axes[0].texts[0].get_fontsize() >= 1.5 * many.axes[0].texts[0].get_fontsize()
 
 
 def test_every_loss_has_its_formula():
     assert all(formula_lines(kind) for name, kind in LOSSES.items() if name != "auto")
-    assert "(f - y)^2 / 2" in words(functions.losses(["half_mse"]).axes[0])
+    assert "(f - y)^2 / 2" in caption_of(functions.losses(["half_mse"]).axes[0])
 
 
 def test_captions_of_schedules_are_complete():
     names = ["cosine_restarts", "plateau"]
     for name, axes in zip(names, functions.schedules(names).axes, strict=True):
-        assert meaning(SCHEDULES[name]) in words(axes)
+        assert meaning(SCHEDULES[name]) in caption_of(axes)
 
 
 def test_names_reach_the_figure(monkeypatch, capsys):

@@ -164,7 +164,9 @@ def luminance(color):
 
 def test_text_and_curves_are_legible_in_light_and_dark():
     style = (Path(page_module.__file__).parent / "assets" / "page.css").read_text()
-    schemes = [dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in style.split("@media")[:2]]
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6});", rules)) for rules in style.split("@media")[:2]
+    ]
     assert len(schemes) == 2
     for colors in schemes:
         paper = luminance(colors["paper"])
