@@ -173,7 +173,7 @@ def _values_1d(study: Study, frame: int, fig: Figure) -> str:
             points,
             target,
             color=color(0),
-            s=26,
+            s=max(8, min(26, 1500 / len(points))),  # many points leave the line visible
             edgecolors="white",
             linewidths=0.6,
             zorder=3,
