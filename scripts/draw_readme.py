@@ -70,7 +70,9 @@ def shrink(source: Path, target: Path) -> None:
     from PIL import Image
 
     with Image.open(source) as image:
-        image.convert("RGB").quantize(128).save(target, optimize=True)
+        # By octree, since the median cut gives the colors of thin lines to large gray areas.
+        colors = image.convert("RGB").quantize(128, Image.Quantize.FASTOCTREE)
+        colors.save(target, optimize=True)
 
 
 def draw_gallery(folder: Path) -> None:

@@ -8,7 +8,9 @@ module imports only the standard library.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
@@ -138,6 +140,17 @@ def meaning(documented: object) -> str:
     """Return the first paragraph of the docstring on one line, for `mlplab list` and YAML files."""
     paragraph = (documented.__doc__ or "").strip().partition("\n\n")[0]
     return " ".join(paragraph.split())
+
+
+def formula_lines(documented: object) -> list[str]:
+    """Return the lines of the formula in a docstring, its second paragraph, if that is indented."""
+    paragraphs = inspect.cleandoc(documented.__doc__ or "").split("\n\n")[1:2]
+    return [
+        "   ".join(re.split(r"\s{3,}", line.strip()))
+        for paragraph in paragraphs
+        for line in paragraph.splitlines()
+        if line.startswith("    ")
+    ]
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,37 @@ def test_hovering_shows_the_formula(opened, folder):
     )
 
 
+def test_hovering_a_line_shows_its_weight(opened, folder):
+    opened.evaluate("playback.go(playback.data.chosen)")
+    x, y = opened.evaluate(
+        "['x', 'y'].map((axis) => (positions[0][0][axis] + positions[1][0][axis]) / 2)"
+    )
+    opened.locator("#network").hover(position={"x": x, "y": y})
+    text = opened.locator("#tip").inner_text()
+    first, unit = opened.evaluate("playback.data.columns.slice(0, 2).map((c) => c.names[0])")
+    weight = revisit(folder)[1].weights(revisit(folder)[1].best_frame)[0][0]
+    if len(weight) > 2:
+        assert text.startswith("weight from")  # which of the many lines is nearest, is by chance
+    else:
+        shown = float(f"{weight[0, int(unit.partition('.')[2]) - 1]:.3g}")
+        assert text == f"weight from {first} to {unit}: {shown:g}"
+
+
+def test_what_does_not_apply_is_not_offered(opened):
+    task, dimensions = opened.evaluate("[playback.data.task, playback.data.plane.dimensions]")
+    has_map = task == "classes" and dimensions == 2
+    assert opened.locator("#steps-label").is_visible() == has_map
+    assert ("blue" in opened.locator("#units-note").inner_text()) == (dimensions == 2)
+
+
+def test_the_map_is_smooth(opened):
+    """Between the centers of the cells the values are interpolated."""
+    fine = opened.evaluate("Array.from(refined([0, 1, 2, 3], 2, 4))")
+    fine = np.array(fine).reshape(8, 8)
+    np.testing.assert_allclose(fine[[0, 0, -1, -1], [0, -1, 0, -1]], [0, 1, 2, 3])
+    assert np.abs(np.diff(fine, axis=1)).max() <= 0.25
+
+
 def test_keyboard_focus_shows_it_too(opened):
     opened.locator('.unit[data-unit="1.0"]').focus()
     assert opened.locator("#tip").is_visible()

@@ -329,3 +329,32 @@ def test_output_stays_in_its_stated_range(name: str) -> None:
     assert y.max() > high - 0.05 or high == math.inf
     assert high < math.inf or y.max() > 3  # an infinite limit must not hide a bounded side
     assert low > -math.inf or y.min() < -0.2
+
+
+def derivatives_of(activation: Activation, x_N: Tensor, highest: int) -> list[Tensor]:
+    """f, f', ... up to f^(highest) at x, each [N]."""
+    x = x_N.clone().requires_grad_()
+    values = [activation(x.view(1, -1, 1))[0, :, 0]]
+    for _ in range(highest):
+        slope = (
+            torch.autograd.grad(values[-1].sum(), x, create_graph=True)[0]
+            if values[-1].requires_grad
+            else torch.zeros_like(x)
+        )
+        values.append(slope)
+    return [value.detach() for value in values]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_continuity_is_as_stated(name: str) -> None:
+    """Of C^k, the k-th derivative has no jump between close points, the next one has."""
+    activation = ACTIVATIONS[name]()
+    stated = type(activation).continuity
+    assert stated in " ".join((type(activation).__doc__ or "").split())
+    x_N = torch.linspace(-8, 8, 32_000, dtype=torch.float64)  # no point is at a kink
+    order = stated.split()[0].removeprefix("C^")
+    continuous = 2 if order == "inf" else int(order)
+    derivatives = derivatives_of(activation, x_N, min(continuous + 1, 2))
+    jumps = [values.diff().abs().max().item() for values in derivatives]
+    assert max(jumps[: continuous + 1], default=0) < 0.02
+    assert order in ("inf", "2") or jumps[continuous + 1] > 0.1

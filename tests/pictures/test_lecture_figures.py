@@ -19,10 +19,13 @@ from mlplab.losses import LOSSES
 from mlplab.network.activations import Relu, Tanh
 from mlplab.network.initializers import INITIALIZERS
 from mlplab.optimizers import Adam, Momentum, Nag, Sgd
+from mlplab.pictures.lecture import functions
 from mlplab.pictures.lecture import optimizers as optimizer_figure
 from mlplab.pictures.lecture.functions import _loss_curve
 from mlplab.pictures.lecture.initializers import signal
 from mlplab.pictures.lecture.optimizers import SURFACES, path
+from mlplab.schedules import SCHEDULES
+from mlplab.schema import formula_lines, meaning
 
 BOWL, RAVINE, ROSENBROCK, SADDLE, BEALE = SURFACES
 
@@ -83,12 +86,63 @@ def test_at_a_moment_only_the_steps_until_then_are_drawn(short_paths):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["optimisers"], "optimizers"), ([], "WHAT"), (["all", "--bad"], "draw")],
+    [
+        (["optimisers"], "optimizers"),
+        ([], "WHAT"),
+        (["all", "--bad"], "draw"),
+        (["activations", "tahn"], "`mlplab draw activations tanh`"),
+        (["losses", "auto"], "Names: mse"),
+        (["optimizers", "adam"], "takes no names"),
+        (["all", "adam"], "takes no names"),
+    ],
 )
 def test_what_is_refused(arguments, message, capsys):
     assert main(["draw", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not Path("outputs").exists()
+
+
+def caption_of(axes):
+    return " ".join(" ".join(text.get_text().split()) for text in axes.texts)
+
+
+def test_chosen_activations_are_large_and_complete():
+    few = functions.activations(["tanh", "sqnl"])
+    assert [axes.get_title() for axes in few.axes] == ["tanh", "sqnl"]
+    assert "f'(x) = 1 - f(x)^2" in caption_of(few.axes[0])
+    assert "range [-1, 1], C^1" in caption_of(few.axes[1])
+    many = functions.activations(functions.DRAWN["activations"][:7])
+    assert few.axes[0].texts[0].get_fontsize() >= 1.5 * many.axes[0].texts[0].get_fontsize()
+
+
+def test_every_loss_has_its_formula():
+    assert all(formula_lines(kind) for name, kind in LOSSES.items() if name != "auto")
+    assert "(f - y)^2 / 2" in caption_of(functions.losses(["half_mse"]).axes[0])
+
+
+def test_captions_of_schedules_are_complete():
+    names = ["cosine_restarts", "plateau"]
+    for name, axes in zip(names, functions.schedules(names).axes, strict=True):
+        assert meaning(SCHEDULES[name]) in caption_of(axes)
+
+
+def test_names_reach_the_figure(monkeypatch, capsys):
+    drawn = []
+
+    def cheap(names):
+        drawn.append(names)
+        return Figure((1, 1))
+
+    monkeypatch.setattr(functions, "losses", cheap)
+    assert main(["draw", "losses", "mse", "bce", "mse", "--out", "figures"]) == 0
+    assert drawn == [("mse", "bce")]
+
+
+def test_learning_rates_are_given_and_adagrad_is_on_top(short_paths):
+    for axes, surface in zip(optimizer_figure.optimizers().axes, SURFACES, strict=False):
+        assert f"sgd {surface.lr:.2g}, " in axes.get_xlabel()
+        lines = {line.get_label(): line for line in axes.lines}
+        assert lines["adagrad"].get_zorder() > lines["rmsprop"].get_zorder()
 
 
 def test_plain_descent_on_the_bowl_is_the_formula():
@@ -130,6 +184,8 @@ def test_signals_vanish_stay_or_explode():
     assert sizes["he_normal"][-1] > 0.1
     assert sizes["xavier_normal"][-1] < 0.01 * sizes["he_normal"][-1]
     assert sizes["zeros"][-1] == 1e-8
+    tanh = [signal(INITIALIZERS[name](), Tanh())[1][-1] for name in ("normal", "xavier_normal")]
+    assert tanh[0] < 1e-3 * tanh[1]
     assert signal(INITIALIZERS["xavier_uniform"](), Tanh())[1][-1] > 0.05
 
 

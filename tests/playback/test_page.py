@@ -21,6 +21,7 @@ from studies import study_of
 import mlplab
 from mlplab.cli import main
 from mlplab.pictures.study import Study
+from mlplab.playback import page as page_module
 from mlplab.playback.page import page, repeat_command
 from mlplab.playback.payload import payload
 from mlplab.playback.revisit import revisit
@@ -152,6 +153,26 @@ def test_the_page_makes_no_request_and_escapes_names(trained):
     )
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert data["name"] == "<b>&amp"
+
+
+def luminance(color):
+    """Relative luminance of WCAG 2."""
+    levels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_text_and_curves_are_legible_in_light_and_dark():
+    style = (Path(page_module.__file__).parent / "assets" / "page.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6});", rules)) for rules in style.split("@media")[:2]
+    ]
+    assert len(schemes) == 2
+    for colors in schemes:
+        paper = luminance(colors["paper"])
+        for name in ("ink", "soft", "accent", "train", "val"):
+            darker, lighter = sorted([luminance(colors[name]), paper])
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
 
 
 def test_the_command_repeats_the_run(tmp_path, two_pictures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Options, Parser
@@ -21,6 +22,11 @@ ANIMATED = ("optimizers",)
 
 _OPTIONS: Options = {
     "what": {"metavar": "WHAT", "help": ", ".join([*FIGURES, "all"])},
+    "names": {
+        "metavar": "NAME",
+        "nargs": "*",
+        "help": "draw only these, such as `activations sigmoid tanh`, larger if they are few",
+    },
     "--out": {
         "metavar": "DIR",
         "type": Path,
@@ -36,9 +42,10 @@ _OPTIONS: Options = {
 
 def draw(arguments: Sequence[str]) -> int:
     """Draw a figure of the lecture as PNG: activations, losses, schedules, initializers,
-    optimizers, or all. With --gif, also write animations of the figures that have one.
+    optimizers, or all. NAMEs choose from the figure, as in `mlplab draw activations sigmoid tanh`.
+    With --gif, also write animations of the figures that have one.
     """
-    usage = f"`mlplab draw WHAT`, with one of: {', '.join(FIGURES)}, all"
+    usage = f"`mlplab draw WHAT [NAME ...]`, with one of: {', '.join(FIGURES)}, all"
     args = Parser("draw", draw.__doc__ or "", usage, _OPTIONS).parse_args(list(arguments))
     if args.what != "all" and args.what not in FIGURES:
         raise ConfigError(
@@ -47,21 +54,41 @@ def draw(arguments: Sequence[str]) -> int:
             f" {', '.join(FIGURES)}, all."
         )
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if args.gif else []))
+    _check_names(args.what, args.names)
     for name in FIGURES if args.what == "all" else [args.what]:
-        _write(name, args.out, args.gif)
+        _write(name, args.names, args.out, args.gif)
     return 0
 
 
-def _write(name: str, folder: Path, gif: bool) -> None:
-    from importlib import import_module
+def _check_names(what: str, names: Sequence[str]) -> None:
+    """Raise ConfigError if the figure has no panels with these names."""
+    if not names:
+        return
+    panels = {} if what == "all" else getattr(import_module(FIGURES[what]), "DRAWN", {})
+    known = panels.get(what, ())
+    if not known:
+        raise ConfigError(
+            f"`mlplab draw {what}` takes no names, since it draws one figure of everything."
+        )
+    for name in names:
+        if name not in known:
+            suggestion = did_you_mean(name, known, f"`mlplab draw {what} {{}}`")
+            raise ConfigError(
+                f"`mlplab draw {what}` has no `{name}`. {suggestion}Names: {', '.join(known)}."
+            )
 
+
+def _write(name: str, chosen: Sequence[str], folder: Path, gif: bool) -> None:
     from mlplab.io.files import write_bytes_atomic
     from mlplab.pictures.style import png, style
 
     function = getattr(import_module(FIGURES[name]), name)
     folder.mkdir(parents=True, exist_ok=True)
     with style():
-        write_bytes_atomic(folder / f"{name}.png", png(function()))
+        write_bytes_atomic(
+            folder / f"{name}.png",
+            png(function(tuple(dict.fromkeys(chosen))) if chosen else function()),
+        )
     print(folder / f"{name}.png")
     if gif and name in ANIMATED:
         from mlplab.pictures.animation import write_gif

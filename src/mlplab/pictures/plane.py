@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlplab.data import Scaler
 
 Floats = NDArray[np.float64]
+PRINCIPAL_COMPONENTS = ("1st principal component", "2nd principal component")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def fit_plane(scaled_NF: Floats, scaler: Scaler, names: tuple[str, ...]) -> Plan
             scaled_NF.mean(0),
             axes_2F,
             scaler,
-            ("1st principal component", "2nd principal component"),
+            PRINCIPAL_COMPONENTS,
             np.zeros(1),
             np.zeros(1),
             f"{num_features} features projected onto their first 2 principal components, which"

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlplab.pictures.colors import Floats, rgb
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 NEGATIVE, POSITIVE = "#D55E00", "#0072B2"
 INK, SOFT, GRID = "#1c2430", "#5b6675", "#d9dee5"
 DIVERGING = LinearSegmentedColormap.from_list(
@@ -104,7 +104,8 @@ def logarithmic(axes: Axes) -> None:
     """Make the vertical axis logarithmic, with ticks labeled as plain numbers."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    ticks = (1.0, 2.0, 5.0) if high / low < 30 else (1.0,)
+    decades = np.floor(np.log10(high)) - np.ceil(np.log10(low)) + 1  # that have a tick
+    ticks = range(1, 10) if high / low < 5 else (1, 2, 5) if decades < 3 else (1,)
     axes.yaxis.set_major_locator(LogLocator(subs=ticks, numticks=8))
     axes.yaxis.set_major_formatter(
         FuncFormatter(

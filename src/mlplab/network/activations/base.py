@@ -26,6 +26,7 @@ class Activation(Component):
     formula: ClassVar[str] = ""
     derivative: ClassVar[str] = ""
     output_range: ClassVar[str] = ""
+    continuity: ClassVar[str] = ""  # how many derivatives are continuous; C^-1 has jumps
     torch_class: ClassVar[type[nn.Module] | None] = None  # takes the hyperparameters in order
 
     def __init_subclass__(
@@ -34,6 +35,7 @@ class Activation(Component):
         formula: str = "",
         derivative: str = "",
         output_range: str = "",
+        continuity: str = "",
         torch_class: type[nn.Module] | None = None,
     ) -> None:
         """Set the class attributes of a subclass from the keywords of its class statement."""
@@ -42,6 +44,7 @@ class Activation(Component):
         cls.formula = formula or cls.formula
         cls.derivative = derivative or cls.derivative
         cls.output_range = output_range or cls.output_range
+        cls.continuity = continuity or cls.continuity
         cls.torch_class = torch_class or cls.torch_class
 
     def __call__(self, z_KBH: Tensor, parameters_K1Q: Tensor | None = None) -> Tensor:

@@ -21,6 +21,7 @@ class BinaryStep(
     formula="0 if x < 0, 1 if x >= 0",
     derivative="0",
     output_range="{0, 1}",
+    continuity="C^-1",
 ):
     """Binary step, the threshold unit: 0 below zero, 1 from zero on.
 
@@ -56,6 +57,7 @@ class Sigmoid(
     formula="1 / (1 + exp(-x))",
     derivative="f(x) * (1 - f(x))",
     output_range="(0, 1)",
+    continuity="C^inf",
     torch_class=nn.Sigmoid,
 ):
     """Logistic sigmoid, also called soft step.
@@ -72,6 +74,7 @@ class Tanh(
     formula="(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
     derivative="1 - f(x)^2",
     output_range="(-1, 1)",
+    continuity="C^inf",
     torch_class=nn.Tanh,
 ):
     """Hyperbolic tangent.
@@ -86,6 +89,7 @@ class Sqnl(
     formula="x - x * |x| / 4 if |x| <= 2, sign(x) beyond",
     derivative="1 - |x| / 2 if |x| <= 2, 0 beyond",
     output_range="[-1, 1]",
+    continuity="C^1",
 ):
     """Square nonlinearity: a sigmoid composed of two parabolas (the lecture's SQLN).
 
@@ -106,6 +110,7 @@ class Arctan(
     formula="arctan(x)",
     derivative="1 / (x^2 + 1)",
     output_range="(-pi/2, pi/2)",
+    continuity="C^inf",
 ):
     """Inverse tangent.
 
@@ -120,6 +125,7 @@ class Softsign(
     formula="x / (1 + |x|)",
     derivative="1 / (1 + |x|)^2",
     output_range="(-1, 1)",
+    continuity="C^1",
     torch_class=nn.Softsign,
 ):
     """Softsign, a sigmoid that saturates slowly (the lecture's ElliotSig).
@@ -135,6 +141,7 @@ class Isru(
     formula="x / sqrt(1 + alpha * x^2)",
     derivative="(1 / sqrt(1 + alpha * x^2))^3",
     output_range="(-1/sqrt(alpha), 1/sqrt(alpha))",
+    continuity="C^inf",
 ):
     """Inverse square root unit (ISRU).
 
@@ -161,6 +168,7 @@ class Hardtanh(
     formula="min(max(x, min_val), max_val)",
     derivative="1 if min_val < x < max_val, 0 beyond",
     output_range="[min_val, max_val]",
+    continuity="C^0",
     torch_class=nn.Hardtanh,
 ):
     """Hard tanh: the identity, clipped.
@@ -193,6 +201,7 @@ class Hardsigmoid(
     formula="min(max(x + 3, 0), 6) / 6",
     derivative="1/6 if -3 < x < 3, 0 beyond",
     output_range="[0, 1]",
+    continuity="C^0",
     torch_class=nn.Hardsigmoid,
 ):
     """Hard sigmoid: a piecewise linear approximation of the sigmoid.

@@ -20,6 +20,7 @@ class Identity(
     formula="x",
     derivative="1",
     output_range="(-inf, inf)",
+    continuity="C^inf",
     torch_class=nn.Identity,
 ):
     """Identity: a layer without nonlinearity.
@@ -38,6 +39,7 @@ class Tanhshrink(
     formula="x - tanh(x)",
     derivative="tanh(x)^2",
     output_range="(-inf, inf)",
+    continuity="C^inf",
     torch_class=nn.Tanhshrink,
 ):
     """Tanh shrinkage, the identity minus tanh: flat at zero, linear far from it.
@@ -52,6 +54,7 @@ class Softshrink(
     formula="x - lambd if x > lambd, x + lambd if x < -lambd, 0 between",
     derivative="1 if |x| > lambd, 0 between",
     output_range="(-inf, inf)",
+    continuity="C^0",
     torch_class=nn.Softshrink,
 ):
     """Soft shrinkage: moves every value toward zero, and small values to zero.
@@ -74,6 +77,7 @@ class Hardshrink(
     formula="x if |x| > lambd, 0 between",
     derivative="1 if |x| > lambd, 0 between",
     output_range="(-inf, inf)",
+    continuity="C^-1",
     torch_class=nn.Hardshrink,
 ):
     """Hard shrinkage: the identity with small values set to zero.
@@ -95,6 +99,7 @@ class Gaussian(
     formula="exp(-x^2)",
     derivative="-2 * x * exp(-x^2)",
     output_range="(0, 1]",
+    continuity="C^inf",
 ):
     """Gaussian bell.
 
@@ -113,6 +118,7 @@ class Sine(
     formula="sin(frequency * x)",
     derivative="frequency * cos(frequency * x)",
     output_range="[-1, 1]",
+    continuity="C^inf",
 ):
     """Sine wave.
 
@@ -132,6 +138,7 @@ class Snake(
     formula="x + sin(frequency * x)^2 / frequency",
     derivative="1 + sin(2 * frequency * x)",
     output_range="(-inf, inf)",
+    continuity="C^inf",
 ):
     """Snake: the identity with ripples, which can continue a periodic function.
 

@@ -21,6 +21,7 @@ class Relu(
     formula="max(0, x)",
     derivative="0 if x <= 0, 1 if x > 0",
     output_range="[0, inf)",
+    continuity="C^0",
     torch_class=nn.ReLU,
 ):
     """Rectified linear unit (ReLU).
@@ -36,6 +37,7 @@ class Brelu(
     formula="max(0, x) in even units, min(0, x) in odd units",
     derivative="relu'(x) in even units, relu'(-x) in odd units",
     output_range="(-inf, inf)",
+    continuity="C^0",
 ):
     """Bipolar rectified linear unit (BReLU): every second unit rectifies the opposite side.
 
@@ -55,6 +57,7 @@ class LeakyRelu(
     formula="x if x > 0, negative_slope * x if x <= 0",
     derivative="1 if x > 0, negative_slope if x <= 0",
     output_range="(-inf, inf)",
+    continuity="C^0",
     torch_class=nn.LeakyReLU,
 ):
     """Leaky ReLU: a small slope below zero keeps the gradient alive.
@@ -77,6 +80,7 @@ class Prelu(
     formula="x if x > 0, slope * x if x <= 0",
     derivative="1 if x > 0, slope if x <= 0",
     output_range="(-inf, inf)",
+    continuity="C^0",
 ):
     """Parametric ReLU: a leaky ReLU whose slope is learned, one per layer.
 
@@ -112,6 +116,7 @@ class Relu6(
     formula="min(max(0, x), 6)",
     derivative="1 if 0 < x < 6, 0 beyond",
     output_range="[0, 6]",
+    continuity="C^0",
     torch_class=nn.ReLU6,
 ):
     """ReLU clipped at 6.
@@ -126,6 +131,7 @@ class Elu(
     formula="x if x > 0, alpha * (exp(x) - 1) if x <= 0",
     derivative="1 if x > 0, alpha * exp(x) if x <= 0",
     output_range="(-alpha, inf)",
+    continuity="C^1 for alpha = 1, else C^0",
     torch_class=nn.ELU,
 ):
     """Exponential linear unit (ELU).
@@ -148,6 +154,7 @@ class Selu(
     formula="scale * x if x > 0, scale * alpha * (exp(x) - 1) if x <= 0",
     derivative="scale if x > 0, scale * alpha * exp(x) if x <= 0",
     output_range="(-1.758, inf)",
+    continuity="C^0",
     torch_class=nn.SELU,
 ):
     """Scaled ELU, which preserves mean 0 and variance 1 across layers with lecun_normal weights.
@@ -163,6 +170,7 @@ class Celu(
     formula="x if x > 0, alpha * (exp(x / alpha) - 1) if x <= 0",
     derivative="1 if x > 0, exp(x / alpha) if x <= 0",
     output_range="(-alpha, inf)",
+    continuity="C^1",
     torch_class=nn.CELU,
 ):
     """Continuously differentiable ELU (CELU).

@@ -21,6 +21,7 @@ class Gelu(
     formula="x * Phi(x)",
     derivative="Phi(x) + x * phi(x)",
     output_range="[-0.17, inf)",
+    continuity="C^inf",
 ):
     """Gaussian error linear unit (GELU).
 
@@ -51,6 +52,7 @@ class Silu(
     formula="x * sigmoid(x)",
     derivative="sigmoid(x) * (1 + x * (1 - sigmoid(x)))",
     output_range="[-0.278, inf)",
+    continuity="C^inf",
     torch_class=nn.SiLU,
 ):
     """Sigmoid linear unit (SiLU), also called swish.
@@ -67,6 +69,7 @@ class Mish(
     formula="x * tanh(softplus(x))",
     derivative="t + x * (1 - t^2) * sigmoid(x), t = tanh(softplus(x))",
     output_range="[-0.309, inf)",
+    continuity="C^inf",
     torch_class=nn.Mish,
 ):
     """Mish, a self-gated relative of swish.
@@ -81,6 +84,7 @@ class Softplus(
     formula="log(1 + exp(beta * x)) / beta",
     derivative="sigmoid(beta * x)",
     output_range="(0, inf)",
+    continuity="C^inf",
     torch_class=nn.Softplus,
 ):
     """Softplus, the smooth ReLU.
@@ -105,6 +109,7 @@ class Isrlu(
     formula="x if x >= 0, x / sqrt(1 + alpha * x^2) if x < 0",
     derivative="1 if x >= 0, (1 / sqrt(1 + alpha * x^2))^3 if x < 0",
     output_range="(-1/sqrt(alpha), inf)",
+    continuity="C^2",
 ):
     """Inverse square root linear unit (ISRLU).
 
@@ -123,6 +128,7 @@ class Hardswish(
     formula="x * min(max(x + 3, 0), 6) / 6",
     derivative="0 if x < -3, x / 3 + 1/2 if -3 < x < 3, 1 if x > 3",
     output_range="[-0.375, inf)",
+    continuity="C^0",
     torch_class=nn.Hardswish,
 ):
     """Hard swish: SiLU with the hard sigmoid instead of the sigmoid.
@@ -142,6 +148,7 @@ class LogSigmoid(
     formula="log(1 / (1 + exp(-x)))",
     derivative="1 - sigmoid(x)",
     output_range="(-inf, 0)",
+    continuity="C^inf",
     torch_class=nn.LogSigmoid,
 ):
     """Logarithm of the sigmoid: softplus mirrored at the origin.
@@ -157,6 +164,7 @@ class Arsinh(
     formula="ln(x + sqrt(x^2 + 1))",
     derivative="1 / sqrt(x^2 + 1)",
     output_range="(-inf, inf)",
+    continuity="C^inf",
 ):
     """Inverse hyperbolic sine: linear near zero, logarithmic far from it.
 
@@ -171,6 +179,7 @@ class BentIdentity(
     formula="(sqrt(x^2 + 1) - 1) / 2 + x",
     derivative="x / (2 * sqrt(x^2 + 1)) + 1",
     output_range="(-inf, inf)",
+    continuity="C^inf",
 ):
     """Bent identity: slope 1/2 far below zero, 3/2 far above.
 

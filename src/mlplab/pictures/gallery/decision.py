@@ -1,14 +1,18 @@
 """The predictions of the network over the plane."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from mlplab.data.curves import Curve
 from mlplab.pictures.colors import Floats, color, rgb
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import (
     class_legend,
+    example_count,
     faint_grid,
     omitted_targets,
     ring_points,
@@ -17,8 +21,8 @@ from mlplab.pictures.scatter import (
     set_plane_axes,
     value_limits,
 )
-from mlplab.pictures.study import Study
-from mlplab.pictures.style import INK, class_picture, figure, headline
+from mlplab.pictures.study import Points, Study
+from mlplab.pictures.style import INK, SOFT, class_picture, figure, headline
 
 GRID_SIZE = 120
 LINE_SIZE = 400
@@ -30,13 +34,20 @@ def decision(study: Study, frame: int) -> Figure | None:
     evaluation split.
     """
     on_line, on_plane = (_classes_1d, _classes_2d) if study.classifies else (_values_1d, _values_2d)
-    fig = figure(6.4, 5.3, right=1.2 if study.classifies and len(study.classes) > 2 else 0.3)
-    remark = (on_line if study.plane.dimensions == 1 else on_plane)(study, frame, fig)
+    is_line = study.plane.dimensions == 1
+    has_legend = study.classifies and (is_line or len(study.classes) > 2)
+    fig = figure(
+        6.4, 5.3, right=1.2 if has_legend else 0.3, bottom=1.15 if study.plane.note else 0.9
+    )
+    remark = (on_line if is_line else on_plane)(study, frame, fig)
     return headline(
         fig,
         f"{study.settings.name}: predictions at epoch {int(study.frames.epoch[frame])}",
         remark,
         study.plane.note,
+        "background: predictions on this plane, not those of the points, which lie off it"
+        if study.plane.note
+        else "",
     )
 
 
@@ -91,10 +102,15 @@ def _boundaries(axes: Axes, study: Study, probabilities: Floats) -> None:
 
 def _eval_points(axes: Axes, study: Study, frame: int) -> str:
     points = study.points(study.eval_split, 500)
-    positions, classes = study.plane.project(points.x), points.y.astype(np.int64)
-    scatter_classes(axes, study, positions, classes)
-    wrong = study.outputs(points.x, [frame])[0].argmax(1) != classes
-    ring_points(axes, positions[wrong])
+    positions = study.plane.project(points.x)
+    scatter_classes(axes, study, positions, points.y.astype(np.int64))
+    return _mark_wrong(axes, study, points, positions, frame)
+
+
+def _mark_wrong(axes: Axes, study: Study, points: Points, positions_N2: Floats, frame: int) -> str:
+    """Draw rings around the misclassified points; returns the number of points and of rings."""
+    wrong = study.outputs(points.x, [frame])[0].argmax(1) != points.y
+    ring_points(axes, positions_N2[wrong])
     count = f"{len(points):,} {study.eval_split} points"
     return (
         f"{count}, the {int(wrong.sum())} misclassified ones ringed"
@@ -111,45 +127,76 @@ def _classes_1d(study: Study, frame: int, fig: Figure) -> str:
         axes.plot(
             study.plane.project(grid)[:, 0], probabilities[:, c], color=study.colors[c], label=name
         )
+    axes.axhline(0, color=SOFT, linewidth=0.6)
+    distance = min(0.07, 0.6 / len(study.classes))  # between the rows of two classes
+    if study.eval_split != "train":
+        train = study.points("train", 500)
+        axes.scatter(
+            study.plane.project(train.x)[:, 0],
+            -distance * (train.y + 1),
+            s=30,
+            marker="|",
+            linewidths=0.9,
+            alpha=0.5,
+            color=[study.colors[c] for c in train.y.astype(int)],
+        )
     points = study.points(study.eval_split, 500)
-    for c in range(len(study.classes)):
-        positions = study.plane.project(points.x[points.y == c])[:, 0]
-        axes.plot(positions, np.full(len(positions), -0.04 - 0.03 * c), "|", color=study.colors[c])
+    classes = points.y.astype(np.int64)
+    positions = np.column_stack([study.plane.project(points.x)[:, 0], -distance * (classes + 1)])
+    scatter_classes(axes, study, positions, classes)
     set_plane_axes(axes, study)
-    axes.set_ylabel("P(class | x)")
+    axes.set(ylim=(-distance * (len(study.classes) + 1), 1.04), ylabel="P(class | x)")
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return f"ticks: {len(points):,} {study.eval_split} points"
+    ticks = "" if study.eval_split == "train" else f"; ticks: {example_count(train)} train points"
+    return (
+        "below zero, a row for each class: markers:"
+        f" {_mark_wrong(axes, study, points, positions, frame)}{ticks}"
+    )
 
 
 def _values_1d(study: Study, frame: int, fig: Figure) -> str:
     names = study.prepared.target_names[:4]
-    grid, points = study.plane.grid(LINE_SIZE), study.points(study.eval_split, 500)
-    fitted = study.outputs(grid, [frame])[0]
+    grid = study.plane.grid(LINE_SIZE)
+    x, fitted = study.plane.project(grid)[:, 0], study.outputs(grid, [frame])[0]
+    train, points = study.points("train", 500), study.points(study.eval_split, 500)
     panels = np.atleast_1d(fig.subplots(len(names), 1, sharex=True))
     for target, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        axes.plot(
-            study.plane.project(points.x)[:, 0],
-            points.y[:, target],
-            ".",
+        if isinstance(dataset := study.settings.dataset, Curve):
+            axes.plot(x, dataset.curve(x), "--", color=INK, linewidth=1.1, label="true function")
+        if study.eval_split != "train":
+            _dots(axes, study, train, target, color=SOFT, s=14, alpha=0.6, label="train points")
+        axes.plot(x, fitted[:, target], color=color(5), linewidth=1.8, label="network", zorder=2)
+        _dots(
+            axes,
+            study,
+            points,
+            target,
             color=color(0),
-            alpha=0.55,
-            markersize=5,
-            label=f"{study.eval_split} data",
+            s=max(8, min(26, 1500 / len(points))),  # many points leave the line visible
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=3,
+            label=f"{study.eval_split} points",
         )
-        axes.plot(
-            study.plane.project(grid)[:, 0],
-            fitted[:, target],
-            color=color(5),
-            linewidth=2.2,
-            label="network",
-        )
-        low, high = points.y[:, target].min(), points.y[:, target].max()
-        margin = 0.15 * max(high - low, 1e-12)
-        axes.set(ylim=(low - margin, high + margin), ylabel=name)
+        shown = np.concatenate([train.y[:, target], points.y[:, target]])
+        margin = 0.15 * max(float(np.ptp(shown)), 1e-12)
+        axes.set(ylim=(shown.min() - margin, shown.max() + margin), ylabel=name)
         faint_grid(axes)
     set_plane_axes(panels[-1], study)
-    panels[0].legend(loc="best")
-    return omitted_targets(study, len(names))
+    panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
+    counts = {"train": train, study.eval_split: points}
+    return "; ".join(
+        [
+            " and ".join(f"{example_count(p)} {split} points" for split, p in counts.items()),
+            *filter(None, [omitted_targets(study, len(names))]),
+        ]
+    )
+
+
+def _dots(axes: Axes, study: Study, points: Points, target: int, **look: Any) -> None:
+    """Draw the values of a target over the only feature."""
+    axes.scatter(study.plane.project(points.x)[:, 0], points.y[:, target], **look)
 
 
 def _values_2d(study: Study, frame: int, fig: Figure) -> str:

@@ -34,7 +34,7 @@ def health(study: Study, frame: int) -> Figure | None:
     """
     if not len(study.history):
         return None
-    fig = figure(11.5, 7.4, right=1.3)
+    fig = figure(11.5, 7.6, right=1.3, bottom=1.1)
     panels = fig.subplots(2, 2)
     num_layers = len(study.network.layers)
     layers = sorted({1 + round(i * (num_layers - 1) / (MAX_LAYERS - 1)) for i in range(MAX_LAYERS)})
@@ -51,7 +51,10 @@ def health(study: Study, frame: int) -> Figure | None:
     return headline(
         fig,
         f"{study.settings.name}: health of the training",
-        "dotted line in the update ratios: 1e-3, a typical value",
+        "normal: flat activations increase during the training, up to about 0.75; alarming: more"
+        " than 0.7 at the start (0.5 is normal for relu), more than 0.3 dead units, gradient norms"
+        " that differ by more than 1000 between the layers at the start",
+        "pale: one batch, full: smoothed; dotted: 1e-3, a typical ratio",
         f"shown: {len(layers)} of {num_layers} layers" if len(layers) < num_layers else "",
     )
 
@@ -105,16 +108,33 @@ def flat_and_dead(study: Study, x_NF: Floats, rows: list[int]) -> tuple[list[Flo
 def _norms(axes: Axes, study: Study, layer_colors: Colors, name: str, title: str) -> None:
     for layer, color in layer_colors.items():
         values = study.history[f"{name}/layer_{layer}"]
+        positive = np.where((values > 0) & np.isfinite(values), values, np.nan)
+        axes.plot(study.history.epoch, positive, color=color, linewidth=0.8, alpha=0.25)
         axes.plot(
             study.history.epoch,
-            np.where(values > 0, values, np.nan),
+            smoothed(positive),
             color=color,
-            linewidth=1.2,
+            linewidth=1.5,
             label="output layer" if layer == len(study.network.layers) else f"layer {layer}",
         )
     logarithmic(axes)
     axes.set(title=title, xlabel="epoch")
     faint_grid(axes)
+
+
+def smoothed(values: Floats) -> Floats:
+    """Return the geometric mean of each value [N] and its neighbors, over a 25th of all values.
+
+    NaN values count nowhere, and remain NaN.
+    """
+    window = np.ones(1 + 2 * (len(values) // 50))
+    known = np.isfinite(values)
+    reach = len(window) // 2
+    sums, counts = (
+        np.convolve(np.pad(terms, reach), window, "valid")
+        for terms in (np.log(np.where(known, values, 1.0)), known.astype(float))
+    )
+    return np.where(known, np.exp(sums / np.maximum(counts, 1.0)), np.nan)
 
 
 def _spread(axes: Axes, study: Study, layer_colors: Colors, frame: int) -> None:

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.plane import principal_axes
+from mlplab.pictures.plane import PRINCIPAL_COMPONENTS, principal_axes
 from mlplab.pictures.registry import picture
 from mlplab.pictures.scatter import class_legend, scatter_classes, scatter_values, value_limits
 from mlplab.pictures.separability import linear_scores
@@ -52,6 +52,7 @@ def hidden(study: Study, frame: int) -> Figure | None:
         fig,
         f"{study.settings.name}: {len(points):,} {study.eval_split} points after each layer, epoch"
         f" {int(study.frames.epoch[frame])}",
+        f"{score_name}: of a linear model of the train points, on the {study.eval_split} points",
         "lines: a unit of the next layer is zero" if has_lines else "",
         f"shown: layers {', '.join(map(str, shown))} of {num_hidden}"
         if len(shown) < num_hidden
@@ -67,6 +68,7 @@ def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, 
         _scatter_3d(axes, study, space, points)
         return ", 3 units"
     remark = f", {width} units" if layer else ""
+    names = _axis_names(study, layer, width)
     if width == 1:
         axis = (
             np.random.default_rng(0).uniform(-1, 1, len(space))
@@ -74,18 +76,33 @@ def _space(axes: Axes, study: Study, layer: int, space: Floats, points: Points, 
             else points.y[:, 0].astype(float)
         )
         positions = np.column_stack([space[:, 0], axis])
-        axes.set_yticks([]) if study.classifies else axes.set_ylabel(study.prepared.target_names[0])
+        if study.classifies:
+            axes.set_yticks([])
     elif width == 2:
         positions = space
     else:
         rows, variance_fraction = principal_axes(space, 2)
         positions = (space - space.mean(0)) @ rows.T
-        remark += f"\n2 principal components, {variance_fraction:.0%}"
+        remark += f"\n{variance_fraction:.0%} of the variance"
     _scatter(axes, study, positions, points)
     if width == 2 and layer and study.settings.layers[layer].normalization == "none":
         _lines(axes, study, layer, frame, positions)
     axes.tick_params(labelsize=8)
+    axes.set_xlabel(names[0], fontsize=8.5)
+    axes.set_ylabel(names[1], fontsize=8.5, labelpad=1)
     return remark
+
+
+def _axis_names(study: Study, layer: int, width: int) -> tuple[str, str]:
+    """The names of the axes; one coordinate is drawn over the target, if it is a value."""
+    if layer == 0:
+        coordinates = study.plane.names
+    elif width > 2:
+        coordinates = PRINCIPAL_COMPONENTS
+    else:
+        coordinates = tuple(f"output of unit {unit + 1}" for unit in range(width))
+    target = "" if study.classifies else study.prepared.target_names[0]
+    return coordinates[0], coordinates[1] if len(coordinates) > 1 else target
 
 
 def _scatter(axes: Axes, study: Study, positions: Floats, points: Points) -> None:
@@ -113,6 +130,8 @@ def _scatter_3d(axes: Any, study: Study, space: Floats, points: Points) -> None:
     limits = np.stack([low - margin, high + margin], axis=1)
     axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
     axes.tick_params(labelsize=7)
+    for number, axis in enumerate((axes.xaxis, axes.yaxis, axes.zaxis), 1):
+        axis.set_label_text(f"unit {number}", fontsize=8.5)
 
 
 def _lines(axes: Axes, study: Study, layer: int, frame: int, positions: Floats) -> None:

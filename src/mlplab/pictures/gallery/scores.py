@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mlplab.pictures.colors import COLORS, color
 from mlplab.pictures.ranking import rank_scores
@@ -142,6 +143,7 @@ def residuals(study: Study, frame: int) -> Figure | None:
         panels[2].hist(residual, bins=30, color=color(0), alpha=0.8)
         panels[2].set(xlabel="true - predicted", ylabel="examples")
         panels[2].locator_params(axis="x", nbins=5)
+        panels[2].yaxis.set_major_locator(MaxNLocator(integer=True))
         for axes in panels:
             faint_grid(axes)
     rmse = np.sqrt(((points.y - predicted) ** 2).mean())

@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mlplab.pictures.colors import Floats, color, rgb
+from mlplab.pictures.colors import Floats, rgb
 from mlplab.pictures.diagram import Column, Diagram, build_diagram, unit_maps
 from mlplab.pictures.registry import picture
 from mlplab.pictures.study import Study
@@ -25,13 +25,14 @@ def units(study: Study, frame: int) -> Figure | None:
     diagram = build_diagram(study)
     tallest = max(len(column.units) for column in diagram.columns)
     columns = len(diagram.columns)
+    bottom = 1.05 if study.plane.note else 0.75
     fig = figure(
         max(5.6, 0.8 * ((columns - 1) * LAYER_DISTANCE + 3.5)),
-        0.8 * (tallest + 1.1) + 1.15,
+        0.8 * (tallest + 1.25) + 0.4 + bottom,
         left=0.05,
         right=0.05,
         top=0.4,
-        bottom=0.75,
+        bottom=bottom,
     )
     axes = fig.subplots()
     axes.set_axis_off()
@@ -39,27 +40,29 @@ def units(study: Study, frame: int) -> Figure | None:
     _weights(axes, study, diagram, positions, frame)
     maps = unit_maps(study, diagram, study.plane.grid(MAP_SIZE), [frame])
     for i, (column, column_maps) in enumerate(zip(diagram.columns, maps, strict=True)):
-        for j, (x, y) in enumerate(positions[i][: len(column_maps)]):
-            _node(axes, study, column_maps[j][0], x, y, j if i == columns - 1 else None)
+        last, values = i == columns - 1, [unit_values[0] for unit_values in column_maps]
+        limits = _limits(study, column, values) if study.plane.dimensions == 1 else None
+        for j, (x, y) in enumerate(positions[i][: len(values)]):
+            drawn = _map(study, values[j], j if last else None) if limits is None else values[j]
+            _node(axes, drawn, x, y, limits, study.colors[j] if last and study.classifies else INK)
         _names(axes, study, column, positions[i])
         axes.text(
             i * LAYER_DISTANCE,
             tallest / 2 + 0.35,
-            _title(column, i == columns - 1),
+            _title(column, last) + ("" if limits is None else _scale(limits)),
             ha="center",
             va="bottom",
             fontsize=9.5,
         )
     axes.set(
         xlim=(-1.75, (columns - 1) * LAYER_DISTANCE + 1.75),
-        ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.9),
+        ylim=(-tallest / 2 - 0.2, tallest / 2 + 1.05),
         aspect="equal",
     )
     return headline(
         fig,
         f"{study.settings.name}: the output of each unit at epoch {int(study.frames.epoch[frame])}",
-        "units: blue is positive, white zero, orange negative; lines: weights, blue positive,"
-        " orange negative, thicker if larger",
+        _legend(study),
         diagram.note,
         study.plane.note,
     )
@@ -70,6 +73,10 @@ def _title(column: Column, last: bool) -> str:
         return "output" if last else "input"
     shown = f"{len(column.units)} of " if len(column.units) < column.total else ""
     return f"layer {column.layer}\n{shown}{column.total} units"
+
+
+def _scale(limits: tuple[float, float]) -> str:
+    return f"\n{limits[0]:.2g} to {limits[1]:.2g}"
 
 
 def _node_positions(column: Column, i: int) -> list[tuple[float, float]]:
@@ -110,42 +117,71 @@ def _weights(
         )
 
 
-def _node(axes: Axes, study: Study, values: Floats, x: float, y: float, output: int | None) -> None:
-    """Draw one unit; an output shows the color of its class, or values relative to their mean."""
+def _limits(study: Study, column: Column, maps: list[Floats]) -> tuple[float, float]:
+    """The vertical scale that the curves of a layer share; it contains zero."""
+    if column.layer == len(study.network.layers) and study.classifies:
+        return 0.0, 1.0
+    low, high = (float(edge([edge(values) for values in maps])) for edge in (np.min, np.max))
+    return min(low, 0.0), max(high, 0.0, min(low, 0.0) + 1e-9)
+
+
+def _node(
+    axes: Axes, values: Floats, x: float, y: float, limits: tuple[float, float] | None, ink: str
+) -> None:
+    """Draw the frame of one unit, and its output: a curve between limits, or a map."""
     half = NODE_SIZE / 2
     axes.add_patch(
         Rectangle(
             (x - half, y - half),
             NODE_SIZE,
             NODE_SIZE,
-            facecolor="white",
+            facecolor="white" if limits else "none",
             edgecolor=INK,
             linewidth=0.8,
-            zorder=2,
+            zorder=2 if limits else 4,
         )
     )
-    if study.plane.dimensions == 1:
-        low, high = float(values.min()), float(values.max())
-        scaled = (values - low) / (high - low) - 0.5 if high - low > 1e-9 else np.zeros_like(values)
-        axes.plot(
-            x + np.linspace(-half, half, len(values)) * 0.92,
-            y + scaled * NODE_SIZE * 0.84,
-            color=color(0),
-            linewidth=1.4,
+    if limits is None:
+        axes.imshow(
+            values,
+            extent=(x - half, x + half, y - half, y + half),
+            origin="lower",
+            interpolation="bilinear",
             zorder=3,
         )
         return
+    low, high = limits
+    across = x + np.linspace(-half, half, len(values))
+    heights = y + ((np.array([*values, 0.0]) - low) / (high - low) - 0.5) * NODE_SIZE * 0.84
+    axes.hlines(heights[-1], x - half, x + half, color=SOFT, linewidth=0.6, zorder=3)
+    axes.plot(across, heights[:-1], color=ink, linewidth=1.4, zorder=3)
+
+
+def _map(study: Study, values: Floats, output: int | None) -> Floats:
+    """The colors of a map; an output has those of its class, or of values around their mean."""
     grid_values = values.reshape(MAP_SIZE, MAP_SIZE)
     if output is not None and study.classifies:
-        colored = 1 - grid_values[..., None] * (1 - rgb(study.colors[output]))
-    else:
-        colored = map_picture(grid_values if output is None else grid_values - grid_values.mean())
-    axes.imshow(
-        colored,
-        extent=(x - half, x + half, y - half, y + half),
-        origin="lower",
-        interpolation="bilinear",
-        zorder=3,
+        return np.asarray(1 - grid_values[..., None] * (1 - rgb(study.colors[output])))
+    return map_picture(grid_values if output is None else grid_values - grid_values.mean())
+
+
+def _legend(study: Study) -> str:
+    """What the curves or the colors of the units mean."""
+    lines = "lines: weights, blue positive, orange negative, thicker if larger"
+    if study.plane.dimensions == 1:
+        return (
+            f"units: output over {study.plane.names[0]}, from {study.plane.low[0]:.3g} to"
+            f" {study.plane.high[0]:.3g}, on the scale above each layer, with a line at zero;"
+            f" {lines}"
+        )
+    outputs = (
+        "outputs: probability, white at 0, the color of the class at 1"
+        if study.classifies
+        else "outputs: blue above, orange below the mean"
+    )
+    return (
+        "inputs and hidden units: blue is positive, white zero, orange negative;"
+        f" {outputs}; {lines}"
     )
 
 

@@ -3,7 +3,7 @@
 The curves are computed with the functions that train networks, their derivatives with autograd.
 """
 
-import textwrap
+from collections.abc import Sequence
 
 import torch
 from matplotlib.figure import Figure
@@ -12,19 +12,33 @@ from torch import Tensor
 from mlplab.losses import LOSSES, Auto, Loss, RegressionLoss
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.pictures.colors import Floats
-from mlplab.pictures.lecture.panels import caption, grid_of_panels
+from mlplab.pictures.lecture.panels import grid_of_panels
 from mlplab.pictures.style import NEGATIVE, POSITIVE, SOFT, headline
 from mlplab.schedules import SCHEDULES, MultiStep, Plateau, Schedule
-from mlplab.schema import meaning
+from mlplab.schema import formula_lines, meaning
 from mlplab.task import Task
 
 X_LIMIT = 4.0
+DRAWN: dict[str, tuple[str, ...]] = {
+    "activations": tuple(ACTIVATIONS),
+    "losses": tuple(name for name, kind in LOSSES.items() if not issubclass(kind, Auto)),
+    "schedules": tuple(SCHEDULES),
+}
 
 
-def activations() -> Figure:
-    """Draw every activation with its derivative, formula and range."""
-    fig, panels = grid_of_panels(list(ACTIVATIONS), 7)
-    for axes, activation in zip(panels, (kind() for kind in ACTIVATIONS.values()), strict=True):
+def activations(names: Sequence[str] = DRAWN["activations"]) -> Figure:
+    """Draw activations with their derivatives, formulas, ranges and continuity."""
+    drawn = [ACTIVATIONS[name]() for name in names]
+    captions = [
+        [
+            f"f(x) = {activation.formula}",
+            f"f'(x) = {activation.derivative}",
+            f"range {activation.output_range}, {activation.continuity}",
+        ]
+        for activation in drawn
+    ]
+    fig, panels = grid_of_panels(dict(zip(names, captions, strict=True)), 7)
+    for axes, activation in zip(panels, drawn, strict=True):
         x = torch.linspace(-X_LIMIT, X_LIMIT, 801, dtype=torch.float64).requires_grad_()
         y, second = activation(x.view(1, -1, 1).expand(1, -1, 2))[0].unbind(-1)
         slope = (
@@ -40,30 +54,27 @@ def activations() -> Figure:
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.axvline(0, color=SOFT, linewidth=0.5)
         axes.set(xlim=(-X_LIMIT, X_LIMIT), ylim=(-2.2, 2.2))
-        caption(
-            axes,
-            textwrap.fill(type(activation).formula, 44, max_lines=2, placeholder=" ...")
-            + f"\nrange {type(activation).output_range}",
-        )
     return headline(
         fig,
         "Activations",
         "solid: f(x) (dotted: f(x) of every second unit if different); dashed: f'(x);"
-        " default parameters",
+        " default parameters; C^k: k derivatives are continuous",
     )
 
 
-def losses() -> Figure:
-    """Draw every loss as a function of the network's output, with its derivative."""
-    by_name = {name: kind() for name, kind in LOSSES.items() if not issubclass(kind, Auto)}
-    fig, panels = grid_of_panels(list(by_name), 5, height=2.4)
-    for axes, loss in zip(panels, by_name.values(), strict=True):
-        x, y, slope, text = _loss_curve(loss)
+def losses(names: Sequence[str] = DRAWN["losses"]) -> Figure:
+    """Draw losses as functions of the network's output, with their derivatives and formulas."""
+    curves = [_loss_curve(LOSSES[name]()) for name in names]
+    captions = {
+        name: [*formula_lines(LOSSES[name]), f"x axis: {curve[-1]}"]
+        for name, curve in zip(names, curves, strict=True)
+    }
+    fig, panels = grid_of_panels(captions, 5, width=2.9)
+    for axes, (x, y, slope, _) in zip(panels, curves, strict=True):
         axes.plot(x, y, color=POSITIVE, linewidth=1.8)
         axes.plot(x, slope, color=NEGATIVE, linewidth=1.2, linestyle="--")
         axes.axhline(0, color=SOFT, linewidth=0.5)
         axes.set_ylim(-3.2, 5.2)
-        caption(axes, text)
     return headline(
         fig,
         "Losses",
@@ -95,20 +106,21 @@ def _loss_curve(loss: Loss) -> tuple[Floats, Floats, Floats, str]:
     return x.detach().numpy(), y.detach().numpy(), slope.numpy(), text
 
 
-def schedules() -> Figure:
-    """Draw the factor of every schedule over 100 epochs or steps."""
+def schedules(names: Sequence[str] = DRAWN["schedules"]) -> Figure:
+    """Draw the factors of schedules over 100 epochs or steps."""
     total = 100
-    fig, panels = grid_of_panels(list(SCHEDULES), 5, width=2.6)
-    for axes, schedule_class in zip(panels, SCHEDULES.values(), strict=True):
-        schedule = _example(schedule_class)
+    drawn = {name: _example(SCHEDULES[name]) for name in names}
+    captions = {
+        name: [
+            meaning(type(schedule)),
+            *(["for a metric that stops improving at 30"] if schedule.stateful else []),
+        ]
+        for name, schedule in drawn.items()
+    }
+    fig, panels = grid_of_panels(captions, 5, width=2.9)
+    for axes, schedule in zip(panels, drawn.values(), strict=True):
         axes.plot(range(total), _factors(schedule, total), color=POSITIVE, linewidth=1.8)
         axes.set_ylim(-0.05, 1.1)
-        text = (
-            "for a metric that stops improving at 30"
-            if schedule.stateful
-            else meaning(schedule_class)
-        )
-        caption(axes, textwrap.fill(text, 46, max_lines=2, placeholder=" ..."))
     return headline(fig, "Schedules: the learning rate's factor over 100 epochs or steps")
 
 

@@ -125,10 +125,11 @@ def optimizers(upto: int = STEPS) -> Figure:
 
     The surfaces are a bowl, a ravine, Rosenbrock's function, a saddle and Beale's function.
     """
-    fig = figure(14.4, 9.4, left=0.5, right=0.3, bottom=0.75, top=0.8)
+    fig = figure(14.4, 9.7, left=0.5, right=0.3, bottom=1.05, top=0.8)
     panels = list(fig.subplots(2, 3).flat)
     for axes, surface in zip(panels, SURFACES, strict=False):
         _surface(axes, surface)
+        axes.set_xlabel(_learning_rates(surface), fontsize=9)
         for i, (name, full_trajectory) in enumerate(_paths(surface).items()):
             trajectory = full_trajectory[: upto * surface.step_multiplier + 1]
             axes.plot(
@@ -136,6 +137,7 @@ def optimizers(upto: int = STEPS) -> Figure:
                 color=COLORS[i],
                 linewidth=2.6 - 0.25 * i,
                 linestyle=LINE_STYLES[i],
+                zorder=4 if name == "adagrad" else 3,
                 label=name,
             )
             axes.plot(
@@ -143,7 +145,7 @@ def optimizers(upto: int = STEPS) -> Figure:
                 "o",
                 color=COLORS[i],
                 markeredgecolor="white",
-                markersize=7,
+                markersize=5,
                 zorder=5,
             )
     last = panels[len(SURFACES)]
@@ -165,8 +167,14 @@ def optimizers(upto: int = STEPS) -> Figure:
     return headline(
         fig,
         "Optimizers on functions of two parameters, from the same start",
-        "white cross: start; star: minimum; learning rates differ by surface and method",
+        "white cross: start; star: minimum; below each surface: the learning rate of each method",
     )
+
+
+def _learning_rates(surface: Surface) -> str:
+    rates = [f"{name} {float(method.lr):.2g}" for name, method in _methods(surface).items()]
+    half = len(rates) // 2
+    return ", ".join(rates[:half]) + "\n" + ", ".join(rates[half:])
 
 
 def _surface(axes: Axes, surface: Surface) -> None:
@@ -178,7 +186,7 @@ def _surface(axes: Axes, surface: Surface) -> None:
     axes.contour(xs, ys, shown, levels=NUM_LEVELS, colors="white", linewidths=0.5)
     axes.plot(*surface.start, "X", color="white", markeredgecolor=INK, markersize=9, zorder=6)
     for minimum in surface.minima:
-        axes.plot(*minimum, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=6)
+        axes.plot(*minimum, "*", color="#F0E442", markeredgecolor=INK, markersize=14, zorder=2)
     axes.set(
         xlim=(left, right),
         ylim=(bottom, top),

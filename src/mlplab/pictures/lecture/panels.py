@@ -1,4 +1,7 @@
-"""A grid of small panels, one per component of a group."""
+"""A grid of panels, one per component of a group, with what there is to know below each."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,28 +10,52 @@ from matplotlib.figure import Figure
 from mlplab.pictures.scatter import faint_grid
 from mlplab.pictures.style import SOFT, figure
 
+MAX_LARGE = 6  # panels that are drawn in a size for slides
+CHARACTER_WIDTH = 0.53  # relative to the font size
+
 
 def grid_of_panels(
-    names: list[str], columns: int, width: float = 2.45, height: float = 2.3
+    captions: Mapping[str, Sequence[str]], columns: int, width: float = 2.45, height: float = 1.5
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and one titled axes per name; sizes are in inches per panel."""
-    rows = -(-len(names) // columns)
+    """Return a figure and one titled axes per name, with the lines of its caption below.
+
+    `width` (with the margin) and `height` (of the axes) are in inches per panel; up to 6 panels are
+    larger. Lines that are too long are wrapped.
+    """
+    font_size = 7.0
+    if len(captions) <= MAX_LARGE:
+        columns, width, height, font_size = min(len(captions), 3), 4.3, 2.6, 11.0
+    characters = int(0.92 * width * 72 / (CHARACTER_WIDTH * font_size))
+    texts = [
+        "\n".join(textwrap.fill(line, characters) for line in lines) for lines in captions.values()
+    ]
+    below = 0.4 + 1.35 * font_size / 72 * max(1 + text.count("\n") for text in texts)
+    rows, above, bottom, top = -(-len(captions) // columns), 0.35, below + 0.6, 0.8
     fig = figure(
-        columns * width + 0.4, rows * height + 1.3, left=0.55, right=0.2, bottom=1.0, top=0.8
+        columns * width + 0.4,
+        rows * height + (rows - 1) * (below + above) + bottom + top,
+        left=0.55,
+        right=0.2,
+        bottom=bottom,
+        top=top,
     )
-    fig.subplots_adjust(hspace=0.72, wspace=0.3)
+    fig.subplots_adjust(hspace=(below + above) / height, wspace=0.25)
     all_axes = list(np.atleast_1d(fig.subplots(rows, columns)).flat)
-    for axes, name in zip(all_axes, names, strict=False):
-        axes.set_title(name, fontsize=10.5, fontweight="bold")
-        axes.tick_params(labelsize=7)
+    for axes, name, text in zip(all_axes, captions, texts, strict=False):
+        axes.set_title(name, fontsize=1.5 * font_size, fontweight="bold")
+        axes.tick_params(labelsize=font_size)
         faint_grid(axes)
-    for axes in all_axes[len(names) :]:
+        axes.annotate(
+            text,
+            (0.5, 0),
+            (0, -10 - 1.2 * font_size),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=font_size,
+            color=SOFT,
+        )
+    for axes in all_axes[len(captions) :]:
         axes.set_axis_off()
-    return fig, all_axes[: len(names)]
-
-
-def caption(axes: Axes, text: str) -> None:
-    """Add small text below a panel."""
-    axes.text(
-        0.5, -0.2, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.8, color=SOFT
-    )
+    return fig, all_axes[: len(captions)]

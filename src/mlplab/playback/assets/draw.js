@@ -43,6 +43,25 @@ function fieldPicture(size, colorAt) {
   return canvas;
 }
 
+// Values of size x size cells at factor times as many cells per side, interpolated between the centers of the cells.
+function refined(values, size, factor) {
+  const fine = size * factor, result = new Float32Array(fine * fine), near = [];
+  for (let k = 0; k < fine; k++) {
+    const at = Math.max(0, Math.min(size - 1, (k + 0.5) / factor - 0.5)), low = Math.floor(at);
+    near.push([low, Math.min(low + 1, size - 1), at - low]);
+  }
+  for (let y = 0; y < fine; y++) {
+    const [y0, y1, v] = near[y];
+    for (let x = 0; x < fine; x++) {
+      const [x0, x1, u] = near[x];
+      const below = values[y0 * size + x0] * (1 - u) + values[y0 * size + x1] * u;
+      const above = values[y1 * size + x0] * (1 - u) + values[y1 * size + x1] * u;
+      result[y * fine + x] = below * (1 - v) + above * v;
+    }
+  }
+  return result;
+}
+
 function line(context, xs, ys, color, width = 1.5, dash = []) {
   context.beginPath();
   context.setLineDash(dash);

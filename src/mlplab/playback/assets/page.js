@@ -1,7 +1,8 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const classes = data.task === "classes", plane = data.plane, G = data.grid, last = data.columns.length - 1;
-const colors = data.colors.map(rgb);
+const colors = data.colors.map(rgb), canDiscretize = classes && plane.dimensions === 2;
+const FINE = 4; // the map has this many times the cells of the grid, per side
 const state = { frame: 0, split: data.splits[data.splits.length - 1], discretize: false, unit: null, playing: 0, turn: [0.6, 0.4] };
 let arrays;
 
@@ -89,8 +90,8 @@ function outputRange(name) {
 }
 
 // The color of each cell of a unit's map.
-function unitColors(i, j) {
-  const name = `map.${i}.${j}`, steps = arrays.frame(name, state.frame), table = [];
+function unitColors(i, j, fine = null) {
+  const name = `map.${i}.${j}`, steps = fine || arrays.frame(name, state.frame), table = [];
   const [low, high] = outputRange(name);
   const reach = Math.max(Math.abs(low), Math.abs(high), 1e-12), middle = i === last && !classes ? (low + high) / 2 : 0;
   for (let step = 0; step < 256; step++) {
@@ -101,7 +102,7 @@ function unitColors(i, j) {
       table.push(diverging(state.discretize ? Math.sign(scaled) * 0.8 : scaled));
     }
   }
-  return (field) => table[steps[field]];
+  return (field) => table[Math.round(steps[field])];
 }
 
 function drawNetwork() {
@@ -130,18 +131,48 @@ function drawUnit(canvas, i, j) {
   const { context, width, height } = prepare(canvas);
   if (plane.dimensions === 1) {
     const steps = arrays.frame(`map.${i}.${j}`, state.frame);
-    let low = 255, high = 0;
-    for (const step of steps) { low = Math.min(low, step); high = Math.max(high, step); }
-    const ys = Array.from(steps, (step) => height * (0.92 - 0.84 * (high > low ? (step - low) / (high - low) : 0.5)));
-    line(context, ys.map((_, k) => (k / (ys.length - 1)) * width), ys, "#0072B2", 1.6);
+    // All units of a layer share one scale, which contains zero.
+    const entries = data.columns[i].names.map((_, unit) => arrays.all(`map.${i}.${unit}`));
+    const low = Math.min(0, ...entries.map((entry) => entry.low)), high = Math.max(0, ...entries.map((entry) => entry.high));
+    const y = (value) => height * (0.92 - 0.84 * ((value - low) / Math.max(high - low, 1e-12)));
+    const ys = Array.from(steps, (step) => y(arrays.value(`map.${i}.${j}`, step)));
+    line(context, [0, width], [y(0), y(0)], "#5b6675", 0.6);
+    line(context, ys.map((_, k) => (k / (ys.length - 1)) * width), ys, i === last && classes ? css_rgb(colors[j]) : "#1c2430", 1.6);
     return;
   }
   context.imageSmoothingEnabled = true;
   context.drawImage(fieldPicture(G, unitColors(i, j)), 0, 0, width, height);
 }
 
+// The line under a point of the diagram: [column, unit before it, unit], or null.
+function edgeAt(x, y) {
+  let nearest = 6, found = null;
+  for (let i = 1; i <= last; i++) {
+    if (!arrays.has(`weight.${i}`)) continue;
+    positions[i - 1].forEach((from, a) => positions[i].forEach((to, b) => {
+      const [dx, dy] = [to.x - from.x, to.y - from.y], t = Math.max(0, Math.min(1, ((x - from.x) * dx + (y - from.y) * dy) / (dx * dx + dy * dy)));
+      const distance = Math.hypot(from.x + t * dx - x, from.y + t * dy - y);
+      if (distance < nearest) { nearest = distance; found = [i, a, b]; }
+    }));
+  }
+  return found;
+}
+
+function pointAtEdge(event) {
+  if (event.target.closest(".unit")) return;
+  const box = $("network").getBoundingClientRect(), edge = edgeAt(event.clientX - box.left, event.clientY - box.top);
+  if (!edge) { $("tip").hidden = true; return; }
+  const [i, a, b] = edge, weight = arrays.frame(`weight.${i}`, state.frame)[a * data.columns[i].names.length + b];
+  tip(`weight from ${data.columns[i - 1].names[a]} to ${data.columns[i].names[b]}: ${short(weight)}`, { left: event.clientX, right: event.clientX + 10, top: event.clientY, bottom: event.clientY + 14 });
+}
+
+function unitsNote() {
+  if (plane.dimensions === 1) return `Units: output over ${plane.names[0]}, one scale for each layer, with a line at zero.`;
+  return `Inputs and hidden units: blue is positive, white zero, orange negative. Outputs: ${classes ? "probability, white at 0, the color of the class at 1" : "blue above, orange below the middle of their range"}.`;
+}
+
 // ---- the map ---------------------------------------------------------------------------------------------------------------
-const margin = { left: 46, right: 8, top: 8, bottom: 40 };
+const margin = { left: 46, right: 20, top: 8, bottom: 40 };
 
 function mapScale(width, height, low, high) {
   const [x0, x1, y0, y1] = plane.dimensions === 1 ? [plane.extent[0], plane.extent[1], low, high] : plane.extent;
@@ -166,11 +197,11 @@ function axesOf(context, scale, names) {
   context.fillText(names[1] || "", 0, 0); context.restore();
 }
 
-// Class and certainty in a grid cell: [class, certainty from 0 to 1].
-function predictedClass(frame, field) {
+// Class and certainty in a cell of the maps of all classes: [class, certainty from 0 to 1].
+function predictedClass(maps, field) {
   let best = 0, most = -1;
-  for (let c = 0; c < data.columns[last].names.length; c++) {
-    const p = arrays.frame(`map.${last}.${c}`, frame)[field] / 255;
+  for (let c = 0; c < maps.length; c++) {
+    const p = maps[c][field] / 255;
     if (p > most) { most = p; best = c; }
   }
   const count = data.classes.length;
@@ -183,21 +214,18 @@ function drawMap() {
   $("map-title").textContent = unit ? `Unit ${data.columns[unit[0]].names[unit[1]]}` : "Predictions";
   if (plane.dimensions === 1) { drawLine(context, width, height, unit); return; }
   const scale = mapScale(width, height);
+  const fine = (i, j) => refined(arrays.frame(`map.${i}.${j}`, state.frame), G, FINE);
   let picture;
-  if (unit) picture = fieldPicture(G, unitColors(...unit));
+  if (unit) picture = fieldPicture(G * FINE, unitColors(...unit, fine(...unit)));
   else if (classes) {
-    picture = fieldPicture(G, (field) => {
-      const [best, sure] = predictedClass(state.frame, field);
+    const maps = data.columns[last].names.map((_, c) => fine(last, c));
+    picture = fieldPicture(G * FINE, (field) => {
+      const [best, sure] = predictedClass(maps, field);
       return mix(WHITE, colors[best], state.discretize ? 0.6 : 0.05 + 0.65 * sure);
     });
   } else {
-    const entry = arrays.all(`map.${last}.0`), steps = arrays.frame(`map.${last}.0`, state.frame), [low, high] = targetRange();
-    picture = fieldPicture(G, (field) => {
-      let t = (arrays.value(`map.${last}.0`, steps[field]) - low) / (high - low);
-      if (state.discretize) t = (Math.floor(Math.max(0, Math.min(0.999, t)) * 6) + 0.5) / 6;
-      return sequential(t);
-    });
-    void entry;
+    const steps = fine(last, 0), [low, high] = targetRange();
+    picture = fieldPicture(G * FINE, (field) => sequential((arrays.value(`map.${last}.0`, steps[field]) - low) / (high - low)));
   }
   context.imageSmoothingEnabled = !state.discretize;
   context.drawImage(picture, margin.left, margin.top, ...scale.inner);
@@ -227,12 +255,12 @@ function drawLine(context, width, height, unit) {
   const scale = mapScale(width, height, low, high), span = plane.extent[1] - plane.extent[0];
   axesOf(context, scale, [plane.names[0], unit ? data.columns[i].names[j] : classes ? "P(class | x)" : data.targets[0]]);
   context.save(); context.beginPath(); context.rect(margin.left, margin.top, ...scale.inner); context.clip();
-  if (!unit && !classes) for (let n = 0; n < targets.length; n++) dot(context, scale.x(where[n]), scale.y(targets[n]), "#56B4E9");
   const drawn = !unit && classes ? data.classes.map((_, c) => c) : [j];
   for (const c of drawn) {
     const steps = arrays.frame(`map.${i}.${c}`, state.frame), xs = Array.from(steps, (_, k) => scale.x(plane.extent[0] + ((k + 0.5) / steps.length) * span));
     line(context, xs, Array.from(steps, (s) => scale.y(arrays.value(`map.${i}.${c}`, s))), !unit && classes ? css_rgb(colors[c]) : "#D55E00", 2.2);
   }
+  if (!unit && !classes) for (let n = 0; n < targets.length; n++) dot(context, scale.x(where[n]), scale.y(targets[n]), "#56B4E9");
   context.restore();
 }
 
@@ -312,26 +340,26 @@ function drawCurves() {
   let low = Math.min(...finite), high = Math.max(...finite);
   const log = metric !== "accuracy" && metric !== "r2" && low > 0 && high / low > 50, f = log ? Math.log10 : (v) => v;
   if (low === high) { low -= 0.5; high += 0.5; }
-  const x = (e) => 52 + ((e - epochs[0]) / Math.max(epochs[epochs.length - 1] - epochs[0], 1)) * (width - 64);
+  const x = (e) => 52 + ((e - epochs[0]) / Math.max(epochs[epochs.length - 1] - epochs[0], 1)) * (width - 78);
   const y = (v) => 12 + (1 - (f(v) - f(low)) / (f(high) - f(low))) * (height - 46);
   context.font = "11px system-ui, sans-serif"; context.fillStyle = css("--soft"); context.textAlign = "right";
   const marks = log ? ticks(Math.ceil(f(low)), Math.floor(f(high)) + 1e-9).filter(Number.isInteger).map((e) => 10 ** e) : ticks(low, high, 4);
-  for (const t of marks) { context.fillText(short(t), 46, y(t) + 4); line(context, [52, width - 12], [y(t), y(t)], css("--line"), 1); }
+  for (const t of marks) { context.fillText(short(t), 46, y(t) + 4); line(context, [52, width - 26], [y(t), y(t)], css("--line"), 1); }
   context.textAlign = "center";
   for (const t of ticks(epochs[0], Math.max(epochs[epochs.length - 1], epochs[0] + 1))) context.fillText(short(t), x(t), height - 18);
   context.fillText("epoch", width / 2, height - 3);
   drawn.forEach(([split, values], k) => {
-    line(context, epochs.map(x), values.map((v) => (v === null ? NaN : y(v))), ["#0072B2", "#E69F00"][k], 1.8, k ? [6, 4] : []);
+    line(context, epochs.map(x), values.map((v) => (v === null ? NaN : y(v))), css(`--${split}`), 1.8, k ? [6, 4] : []);
   });
   line(context, [x(data.epochs[data.chosen]), x(data.epochs[data.chosen])], [12, height - 34], css("--soft"), 1, [2, 3]);
   line(context, [x(data.epochs[state.frame]), x(data.epochs[state.frame])], [12, height - 34], css("--accent"), 2);
   drawn.forEach(([split], k) => {
     const text = `${split} ${metric}`, wide = context.measureText(text).width;
     context.fillStyle = css("--paper"); context.fillRect(width - 20 - wide, 12 + 14 * k, wide + 8, 14);
-    context.fillStyle = ["#0072B2", "#E69F00"][k]; context.textAlign = "right"; context.fillText(text, width - 16, 22 + 14 * k);
+    context.fillStyle = css(`--${split}`); context.textAlign = "right"; context.fillText(text, width - 16, 22 + 14 * k);
   });
   $("curves").onclick = (event) => {
-    const e = epochs[0] + ((event.offsetX - 52) / (width - 64)) * (epochs[epochs.length - 1] - epochs[0]);
+    const e = epochs[0] + ((event.offsetX - 52) / (width - 78)) * (epochs[epochs.length - 1] - epochs[0]);
     let near = 0;
     data.epochs.forEach((epoch, k) => { if (Math.abs(epoch - e) < Math.abs(data.epochs[near] - e)) near = k; });
     go(near);
@@ -377,7 +405,7 @@ function toggle(id) { $(id).checked = !$(id).checked; $(id).dispatchEvent(new Ev
 
 const KEYS = {
   " ": () => play(!state.playing), ArrowLeft: () => { play(false); go(state.frame - 1); }, ArrowRight: () => { play(false); go(state.frame + 1); },
-  Home: () => go(0), End: () => go(data.epochs.length - 1), b: () => go(data.chosen), t: () => toggle("split"), d: () => toggle("steps"),
+  Home: () => go(0), End: () => go(data.epochs.length - 1), b: () => go(data.chosen), t: () => toggle("split"), d: () => { if (canDiscretize) toggle("steps"); },
 };
 
 function listen() {
@@ -391,6 +419,10 @@ function listen() {
   $("split").checked = true;
   $("split").addEventListener("change", () => { state.split = $("split").checked ? evalSplit : data.splits[0]; draw(); });
   $("steps").addEventListener("change", () => { state.discretize = $("steps").checked; draw(); });
+  $("steps-label").hidden = $("steps-key").hidden = !canDiscretize;
+  $("units-note").textContent = unitsNote();
+  $("network").addEventListener("pointermove", pointAtEdge);
+  $("network").addEventListener("pointerleave", () => { $("tip").hidden = true; });
   $("metric").replaceChildren(...data.curves.metrics.map((metric) => new Option(metric)));
   $("metric").addEventListener("change", drawCurves);
   $("map").addEventListener("pointermove", pointAt);
