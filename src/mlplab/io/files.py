@@ -5,6 +5,7 @@ complete chunks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 _NEW_FILE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, an exhausted quota, and the limit on the size of a file."""
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Add `path` to the error of a full disk: a write knows only its descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            error.filename = str(path)
+        raise
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -45,18 +60,19 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
     `write_bytes_atomic`.
     """
     staging_path = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield staging_path, file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(staging_path, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(staging_path)
-        raise
+    with naming_full_disk(path):
+        descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield staging_path, file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(staging_path, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(staging_path)
+            raise
     if durable and os.name == "posix":  # other systems cannot open a folder
         _sync_folder(path.parent)
 
@@ -266,8 +282,9 @@ class AppendFile(Closing):
         """Append one chunk, or leave the file unchanged if that fails."""
         rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            with naming_full_disk(self.path):
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
         except BaseException:
             with contextlib.suppress(OSError):
                 self.truncate(self._size)
@@ -281,7 +298,8 @@ class AppendFile(Closing):
 
     def sync(self) -> None:
         """Wait until the data is on the disk."""
-        os.fsync(self._descriptor)
+        with naming_full_disk(self.path):
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file; closing it again does nothing."""
