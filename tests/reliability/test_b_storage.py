@@ -112,7 +112,7 @@ def test_b2_a_full_disk_for_the_metrics_alone(undisturbed):
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
-    """A finished run with frames, on a table of its own."""
+    """A finished run on a table of its own."""
     folder = tmp_path_factory.mktemp("finished")
     rows = [f"{i % 7},{i % 5},{'yes' if i % 3 else 'no'}" for i in range(60)]
     (folder / "t.csv").write_text("a,b,y\n" + "\n".join(rows) + "\n")
@@ -122,7 +122,7 @@ def finished_run(tmp_path_factory):
             f"dataset.path={folder}/t.csv",
             "dataset.target=y",
             "training.epochs=2",
-            "tracking=full",
+            "tracking=scalars",
             f"hydra.run.dir={folder}/run",
         ]
     )

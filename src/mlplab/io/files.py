@@ -10,12 +10,18 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from mlplab.io.links import refuse_links
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +32,9 @@ _NEW_FILE_FLAGS = (
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exhausted quota, and the limit on the size of a file."""
+
+MIN_LEFTOVER_AGE = 10.0
+"""Seconds since the last change of a temporary file that may be left from a killed process."""
 
 
 @contextlib.contextmanager
@@ -64,6 +73,7 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
         descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                _lock(descriptor)
                 yield staging_path, file
                 file.flush()
                 if durable:
@@ -75,6 +85,31 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
             raise
     if durable and os.name == "posix":  # other systems cannot open a folder
         _sync_folder(path.parent)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file until it is closed, and return whether that succeeded."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system has no locks
+        return False
+    return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of killed processes: the lock of a process ends with it.
+
+    Files of the last seconds are kept, since a file is created before it is locked.
+    """
+    for path in folder.glob(".tmp-*"):
+        is_staged = re.fullmatch(r"\.tmp-\d+-[0-9a-f]{8}", path.name) and not path.is_symlink()
+        with contextlib.suppress(OSError):
+            if is_staged and time.time() - path.stat().st_mtime > MIN_LEFTOVER_AGE:
+                with open(path, "rb") as file:
+                    if _lock(file.fileno()):
+                        path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
