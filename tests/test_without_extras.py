@@ -78,7 +78,6 @@ LINES = [  # arguments and the extra that they need
     (["draw", "optimizers", "--gif"], "pictures"),
     (["train", *TINY, "-m", "sweep.trials=2", "hydra.sweep.dir=x"], "search"),
     (["train", *TINY, "-m", "seed=0,1", "sweep.engine=ray", "hydra.sweep.dir=x"], "ray"),
-    (["train", *TINY, "-m", "seed=0,1", "sweep.engine=slurm", "hydra.sweep.dir=x"], "slurm"),
 ]
 assert {line[0] for line, _ in LINES} == set(COMMANDS)
 results = []
@@ -137,7 +136,7 @@ def test_the_hidden_packages_are_the_extras_of_the_project():
         "onnx",
         "ray",
     }
-    assert modules(OPTIONAL) >= {"onnxruntime", "onnxscript", "optuna", "cmaes", "submitit"}
+    assert modules(OPTIONAL) >= {"onnxruntime", "onnxscript", "optuna", "cmaes"}
 
 
 def at_import(path: Path) -> set[str]:
@@ -180,10 +179,7 @@ def test_only_drawing_modules_import_an_extra_at_the_top():
         name
         for name in needing
         if not name.startswith(("mlplab.pictures.gallery.", "mlplab.pictures.lecture."))
-    } == {*(f"mlplab.pictures.{name}" for name in allowed)} | {
-        "mlplab.playback.animation",
-        "mlplab.sweeps.execution.engines.slurm",
-    }
+    } == {*(f"mlplab.pictures.{name}" for name in allowed)} | {"mlplab.playback.animation"}
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@
          ├─ CheckpointError         no valid checkpoint
          │   ├─ StateError          the state belongs to another training
          │   └─ TreeError           the bytes do not encode a state
-         └─ PlaybackError           nothing to play back
+         ├─ PlaybackError           nothing to play back
+         └─ UnfinishedRunError      a run without weights
 
 All other errors are failures with exit code 1: `StorageError` (runs), `RankLost` (training), and
 any exception that is raised while training.
@@ -40,6 +41,7 @@ __all__ = [
     "PlaybackError",
     "StateError",
     "TreeError",
+    "UnfinishedRunError",
 ]
 
 
@@ -127,3 +129,7 @@ class TreeError(CheckpointError):
 
 class PlaybackError(FolderError):
     """A run that lacks the data for its playback page."""
+
+
+class UnfinishedRunError(FolderError):
+    """A run that has no weights: it is training, was killed or failed."""

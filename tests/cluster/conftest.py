@@ -76,7 +76,6 @@ def slurm():
         )
     if os.geteuid() != 0:
         pytest.skip("a private Slurm is started as root")
-    pytest.importorskip("submitit")
     import tempfile
 
     root = Path(tempfile.mkdtemp(prefix="slurm-"))

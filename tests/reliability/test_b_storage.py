@@ -110,6 +110,47 @@ def test_b2_a_full_disk_for_the_metrics_alone(undisturbed):
     assert digest(Path("run")) == undisturbed(overrides)
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A finished run on a table of its own."""
+    folder = tmp_path_factory.mktemp("finished")
+    rows = [f"{i % 7},{i % 5},{'yes' if i % 3 else 'no'}" for i in range(60)]
+    (folder / "t.csv").write_text("a,b,y\n" + "\n".join(rows) + "\n")
+    mlplab.run(
+        [
+            "dataset=file",
+            f"dataset.path={folder}/t.csv",
+            "dataset.target=y",
+            "training.epochs=2",
+            "tracking=scalars",
+            f"hydra.run.dir={folder}/run",
+        ]
+    )
+    return folder
+
+
+@row("B28")
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("train dataset=file dataset.path=t.csv dataset.target=y hydra.run.dir=x", "x/"),
+        ("predict run t.csv -o o.csv", "o.csv"),
+        ("predict run t.csv -o o.parquet", "o.parquet"),
+        ("report run", "run/"),
+        ("rebuild-events run", "run/events"),
+        pytest.param("export run --format torch -o e.pt2", "e.pt2", marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value.split()[0] if " " in value else "",
+)
+def test_b28_a_full_disk_is_an_error_that_names_the_file(command, file, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+    done = limited(100, *command.split())
+    assert done.returncode == 1, done.stderr
+    assert f"File too large: '{file}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
 @row("B4")
 def test_b4_truncated_at_any_length(run_dir):
     folder = run_dir / "checkpoints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,10 +16,10 @@ from harness import wait_for
 
 from mlplab.cli import main
 from mlplab.config import cluster_options
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, IncompatibleSettingsError
 from mlplab.python_command import python_command
 from mlplab.sweeps.execution import worker_pool
-from mlplab.sweeps.execution.engines import local
+from mlplab.sweeps.execution.engines import local, slurm
 
 SHOW = (
     "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ['OMP_NUM_THREADS'],"
@@ -115,6 +116,8 @@ def test_a_worker_over_its_time_limit_is_stopped_and_then_killed(monkeypatch, tm
         ("slurm", "{minutes: 1.5}", "is not an integer"),
         ("slurm", "{partition: 5}", "is not a string"),
         ("slurm", "{extra: {export: ALL}}", "could run code"),
+        ("slurm", "{extra: {get_user_env: 1}}", "could run code"),
+        ("slurm", "{extra: {wra: date}}", "could run code"),
         ("slurm", "{extra: [1]}", "is not a mapping"),
         ("ray", "{gpus: 1.5}", "a fraction of only one GPU"),
         ("ray", "{gpus: -1}", "out of range"),
@@ -238,21 +241,108 @@ def test_local_workers_have_a_safe_path(monkeypatch, tmp_path):
     assert (tmp_path / "workers" / "0.log").read_text() == "True 1\n"
 
 
-def test_the_workers_of_slurm_have_a_safe_path(monkeypatch, tmp_path, capfd):
-    pytest.importorskip("submitit", reason="pip install 'mlplab[slurm]'")
-    add_to_path(monkeypatch, tmp_path / "bin", srun="", sbatch="echo Submitted batch job 42")
-    from mlplab.sweeps.execution.engines import slurm
+SBATCH = """\
+printf '%s\\n' "$@" >> "$TRACE"
+echo "42;cluster"
+"""
+SRUN = """\
+shift 2  # its options
+exec "$@"
+"""
 
+
+def submit(monkeypatch, folder, commands, **options):
+    """Submit workers to programs with the names of Slurm's; return the jobs and the arguments of
+    sbatch.
+    """
+    monkeypatch.setenv("TRACE", str(folder / "trace"))
+    add_to_path(
+        monkeypatch,
+        folder / "bin",
+        sbatch=SBATCH,
+        srun=SRUN,
+        scontrol='echo "$@" >> "$TRACE"',
+        scancel="",
+    )
+    sweep = folder / "sweep"
+    sweep.mkdir()
+    engine = slurm.Slurm(cluster_options.options("slurm", options), sweep)
+    jobs = engine.start(commands, 5, 3)
+    arguments = (folder / "trace").read_text().splitlines()
+    (folder / "trace").unlink()
+    return jobs, arguments
+
+
+def test_slurm_is_given_a_shell_script_and_the_options_as_arguments(monkeypatch, tmp_path):
+    command = ["work", "a folder; touch evil", "it's"]
+    jobs, arguments = submit(
+        monkeypatch,
+        tmp_path,
+        [command] * 2,
+        partition="main; touch evil",
+        memory_gb=2,
+        extra={"mail_type": "END", "exclusive": True, "nice": False},
+    )
+    assert [job.name for job in jobs] == ["slurm job 42_0", "slurm job 42_1"]
+    assert {
+        "--parsable",
+        "--partition=main; touch evil",
+        "--time=60",
+        "--mem=2GB",
+        "--signal=USR2@90",
+        "--requeue",
+        "--array=0-1",
+        "--mail-type=END",
+        "--exclusive",
+    } <= set(arguments)
+    assert not any(argument.startswith("--nice") for argument in arguments)
+    workers = tmp_path / "sweep" / "workers"
+    assert workers.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in workers.iterdir()] == ["5.sh"]  # a script and no pickle
+    assert arguments[-1] == str(workers / "5.sh")
+    assert shlex.join(command) in (workers / "5.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "is_requeued"),
+    [("0", "0", False), ("1", "0", False), ("140", "3", True), ("140", "1000", False)],
+)
+def test_a_task_of_slurm_runs_its_command_and_is_queued_again_after_the_signal(
+    code, restarts, is_requeued, monkeypatch, tmp_path
+):
+    """The script is run by the shell, as the task 1 of an array with two workers."""
+    show = f"{PATHS}; print(os.environ['OMP_NUM_THREADS']); sys.exit({code})"
+    submit(
+        monkeypatch,
+        tmp_path,
+        [["false"], [sys.executable, "-c", show]],
+    )
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    sweep = tmp_path / "sweep"
-    (sweep / "workers").mkdir(parents=True)
-    engine = slurm.Slurm(cluster_options.options("slurm", {}), sweep)
-    assert [job.name for job in engine.start([["work"]], 0, 1)] == ["slurm job 42"]
-    text = (sweep / "workers" / "42_submission.sh").read_text()
-    assert f"{sys.executable} -P -u -m submitit.core._submit" in text
-    assert text.index("export PYTHONSAFEPATH=1") < text.index("submitit.core._submit")
-    assert slurm.WorkerTask([sys.executable, "-c", PATHS], 1)() == 0
-    assert capfd.readouterr().out == "True 1\n"
+    monkeypatch.setenv("SLURM_JOB_ID", "43")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    done = subprocess.run(
+        ["sh", tmp_path / "sweep" / "workers" / "5.sh"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True 1\n3\n"
+    assert done.returncode == int(code)
+    trace = tmp_path / "trace"
+    assert (trace.read_text() if trace.exists() else "") == "requeue 43\n" * is_requeued
+
+
+def test_a_submission_that_slurm_refuses_is_explained(monkeypatch, tmp_path):
+    add_to_path(monkeypatch, tmp_path / "bin", sbatch="echo invalid partition >&2; exit 1")
+    engine = slurm.Slurm(cluster_options.options("slurm", {}), tmp_path)
+    with pytest.raises(IncompatibleSettingsError, match="invalid partition"):
+        engine.start([["work"]], 0, 1)
+
+
+def test_without_the_commands_of_slurm_nothing_is_created(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("PATH", "")
+    overrides = ["dataset=xor", "seed=0,1", "sweep.engine=slurm", "hydra.sweep.dir=sweep"]
+    assert main(["train", "-m", *overrides]) == 2
+    assert "sbatch" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_workers_of_ray_have_a_safe_path(monkeypatch, tmp_path):
@@ -287,7 +377,7 @@ JobId=13 ArrayJobId=12 ArrayTaskId=0 JobName=mlplab JobState=FAILED Reason=NonZe
 """  # noqa: E501
 
 
-def fake_scontrol(monkeypatch, slurm, *answers):
+def fake_scontrol(monkeypatch, *answers):
     """Let scontrol return these answers in turn; return the list of its calls."""
     remaining, calls = list(answers), []
 
@@ -301,11 +391,7 @@ def fake_scontrol(monkeypatch, slurm, *answers):
 
 
 def test_the_tasks_of_an_array_are_queried_together(monkeypatch):
-    slurm = pytest.importorskip(
-        "mlplab.sweeps.execution.engines.slurm",
-        reason="submitit is not installed: pip install 'mlplab[slurm]'",
-    )
-    calls = fake_scontrol(monkeypatch, slurm, (RECORDS, ""))
+    calls = fake_scontrol(monkeypatch, (RECORDS, ""))
     array = slurm.Submission("12", pause=60)
     # 3 has no record: it belongs to the waiting tasks
     assert [array.ended(f"12_{task}") for task in range(1, 7)] == [None] * 6
@@ -314,10 +400,6 @@ def test_the_tasks_of_an_array_are_queried_together(monkeypatch):
 
 
 def test_a_controller_that_does_not_answer_or_forgot_the_job(monkeypatch):
-    slurm = pytest.importorskip(
-        "mlplab.sweeps.execution.engines.slurm",
-        reason="submitit is not installed: pip install 'mlplab[slurm]'",
-    )
     silent, forgotten = (
         ("", "slurm_load_jobs error: Unable to contact slurm controller"),
         ("", "slurm_load_jobs error: Invalid job id specified"),
@@ -325,7 +407,6 @@ def test_a_controller_that_does_not_answer_or_forgot_the_job(monkeypatch):
     record = "JobId=7 JobName=mlplab JobState=COMPLETED Reason=None NodeList=n1 ExitCode=0:0\n"
     fake_scontrol(
         monkeypatch,
-        slurm,
         silent,
         (record.replace("COMPLETED", "RUNNING"), ""),
         silent,
@@ -339,11 +420,7 @@ def test_a_controller_that_does_not_answer_or_forgot_the_job(monkeypatch):
 
 
 def test_arrays_respect_the_size_limit_of_the_cluster(monkeypatch):
-    slurm = pytest.importorskip(
-        "mlplab.sweeps.execution.engines.slurm",
-        reason="submitit is not installed: pip install 'mlplab[slurm]'",
-    )
-    fake_scontrol(monkeypatch, slurm, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))
+    fake_scontrol(monkeypatch, ("MaxArraySize            = 4\nMaxDBDMsgs = 20020\n", ""))
     assert slurm.max_array_size() == 4
     engine = slurm.Slurm.__new__(slurm.Slurm)
     assert [len(group) for group in engine._arrays([["work"]] * 10)] == [4, 4, 2]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlplab.config import plugins
 from mlplab.errors import ConfigError
+from mlplab.io.files import remove_leftovers
 from mlplab.run_names import LOCK, is_set_up_only
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def require_run(folder: Path, what: str) -> None:
 
 
 def check_output(out: Path, force: bool, best: int | None) -> None:
-    """Raise ConfigError if the file OUT cannot be written, or --best names no job."""
+    """Raise ConfigError if the file OUT cannot be written, or --best names no job.
+
+    Deletes what killed commands left in the folder of OUT.
+    """
     if out.exists() and not force:
         raise ConfigError(
             f"{out} already exists: choose another name with -o, or replace it with --force."
@@ -135,6 +139,7 @@ def check_output(out: Path, force: bool, best: int | None) -> None:
         raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
     if best is not None and best < 1:
         raise ConfigError(f"--best {best}: at least one job is needed.")
+    remove_leftovers(out.parent)
 
 
 def load_plugins(folder: Path, files: Sequence[str]) -> None:

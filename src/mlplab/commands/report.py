@@ -8,6 +8,7 @@ from pathlib import Path
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
 from mlplab.errors import ConfigError, PlaybackError
 from mlplab.extras import require
+from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
 _OPTIONS: Options = {
@@ -51,25 +52,29 @@ def report(arguments: Sequence[str]) -> int:
 def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     """Write the pictures and the playback page of a run, with `gif` also the animation.
 
-    Raises ConfigError if the run has no weights, MissingExtraError without matplotlib.
+    Without frames of the training, only the pictures of the final network are drawn.
+
+    Raises UnfinishedRunError if the run has no weights, MissingExtraError without matplotlib, and
+    PlaybackError if the animation needs frames that the run lacks.
     """
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
-    if not (folder / "weights.safetensors").is_file():
-        raise ConfigError(
-            f"{folder} holds a run without weights: it has not finished, or it failed. See its"
-            " log.txt."
-        )
+    from mlplab.runs.run import require_weights
+
+    require_weights(folder)
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
+    from mlplab.runs.frames_file import has_frames, missing_frames
 
-    run, study = revisit(folder)
-    page = write_page(run, study)
+    run, study = revisit(folder, needs_frames=gif)
+    page = write_page(run, study) if has_frames(folder) else None
+    if page is None and not quiet:
+        note(f"{missing_frames(folder)} The pictures show the final network.")
     with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
         for done, _ in enumerate(draw_all(study, folder / "pictures"), 1):
             bar.update(done)
-    if not quiet:
+    if page is not None and not quiet:
         print(page)
     if gif:
         from mlplab.playback.animation import write_animation
@@ -104,7 +109,6 @@ def _write_pages(folders: Sequence[Path]) -> None:
     """Write the pages of these jobs, to which the page of the sweep can link afterwards."""
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
-    from mlplab.terminal.output import note
 
     with Progress(len(folders), "pages", unit="pages") as bar:
         for done, folder in enumerate(folders, 1):

@@ -46,10 +46,11 @@ def rerun(arguments: Sequence[str]) -> int:
         check_folder(args.out, "--out")
     from mlplab import experiment
     from mlplab.config import settings_of_folder
-    from mlplab.runs.run import read_summary
+    from mlplab.runs.run import read_summary, require_weights
     from mlplab.runs.run_index import user_overrides
 
     if args.check:
+        require_weights(args.folder)
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.commands.single_run import conclude
     from mlplab.training import DataCache

@@ -112,7 +112,7 @@ _REFUSED_SBATCH_OPTIONS = (
     "gid",
     "container",
 )
-_REFUSED_RAY_OPTIONS = ("runtime_env", "runtime-env")
+_REFUSED_RAY_OPTIONS = ("runtime-env",)
 
 
 def _check_extra(extra: Mapping[str, object], refused: Sequence[str]) -> None:
@@ -121,7 +121,8 @@ def _check_extra(extra: Mapping[str, object], refused: Sequence[str]) -> None:
     for key, value in extra.items():
         if not re.fullmatch(r"[A-Za-z][\w-]*", str(key)):
             raise FieldError("extra", key, "is not the name of an option")
-        if str(key) in refused:
+        # sbatch accepts unique abbreviations, such as wra for wrap
+        if any(name.startswith(str(key).replace("_", "-")) for name in refused):
             raise FieldError(
                 f"extra.{key}",
                 value,

@@ -5,6 +5,7 @@ Every file is loaded again and checked before it is kept. Shapes: N rows, C clas
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -117,7 +118,9 @@ def write_torch(runs: Sequence[Run], file: BinaryIO) -> None:
         program = torch.export.export(
             pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)}
         )
-        torch.export.save(program, file, extra_files={"about.json": json.dumps(metadata(runs))})
+        archive = io.BytesIO()  # torch ends the process if it cannot write to a file
+        torch.export.save(program, archive, extra_files={"about.json": json.dumps(metadata(runs))})
+    file.write(archive.getbuffer())
 
 
 def predict_torch(path: Path, columns: Sequence[Input], frame: pd.DataFrame) -> np.ndarray:

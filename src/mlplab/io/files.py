@@ -5,10 +5,12 @@ complete chunks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,12 +18,34 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from mlplab.io.links import refuse_links
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 _NEW_FILE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, an exhausted quota, and the limit on the size of a file."""
+
+MIN_LEFTOVER_AGE = 10.0
+"""Seconds since the last change of a temporary file that may be left from a killed process."""
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Add `path` to the error of a full disk: a write knows only its descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            error.filename = str(path)
+        raise
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -45,20 +69,47 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
     `write_bytes_atomic`.
     """
     staging_path = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
-    descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield staging_path, file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(staging_path, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(staging_path)
-        raise
+    with naming_full_disk(path):
+        descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _lock(descriptor)
+                yield staging_path, file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(staging_path, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(staging_path)
+            raise
     if durable and os.name == "posix":  # other systems cannot open a folder
         _sync_folder(path.parent)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file until it is closed, and return whether that succeeded."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system has no locks
+        return False
+    return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of killed processes: the lock of a process ends with it.
+
+    Files of the last seconds are kept, since a file is created before it is locked.
+    """
+    for path in folder.glob(".tmp-*"):
+        is_staged = re.fullmatch(r"\.tmp-\d+-[0-9a-f]{8}", path.name) and not path.is_symlink()
+        with contextlib.suppress(OSError):
+            if is_staged and time.time() - path.stat().st_mtime > MIN_LEFTOVER_AGE:
+                with open(path, "rb") as file:
+                    if _lock(file.fileno()):
+                        path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -266,8 +317,9 @@ class AppendFile(Closing):
         """Append one chunk, or leave the file unchanged if that fails."""
         rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            with naming_full_disk(self.path):
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
         except BaseException:
             with contextlib.suppress(OSError):
                 self.truncate(self._size)
@@ -281,7 +333,8 @@ class AppendFile(Closing):
 
     def sync(self) -> None:
         """Wait until the data is on the disk."""
-        os.fsync(self._descriptor)
+        with naming_full_disk(self.path):
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file; closing it again does nothing."""

@@ -123,9 +123,9 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        """Parse what `to_json` returned."""
+        """Parse what `to_json` returned. Raises ValueError if its entries contradict each other."""
         fields = parse_json(text)
-        return cls(
+        parsed = cls(
             Task(**fields["task"]),
             tuple(fields["feature_names"]),
             tuple(fields["target_names"]),
@@ -134,6 +134,32 @@ class Preprocessing:
             Scaler.from_dict(fields["target_scaler"]) if fields["target_scaler"] else None,
             Encoder.from_dict(fields["encoder"]) if fields.get("encoder") else None,
         )
+        parsed._check()
+        return parsed
+
+    def _check(self) -> None:
+        """Raise ValueError unless the names are strings and as many as the task says.
+
+        The sizes of the network follow from the task, so they must not exceed what is stored.
+        """
+        task, features = self.task, self.feature_names
+        if not all(
+            isinstance(name, str) for name in (*features, *self.target_names, *self.class_names)
+        ):
+            raise ValueError("the names of columns and classes are not all strings")
+        expected, names = (
+            (task.num_classes, self.class_names)
+            if task.classifies
+            else (task.num_targets, self.target_names)
+        )
+        if task.kind not in ("classification", "regression") or expected != len(names):
+            raise ValueError(f"its task {task} does not have the classes or targets that it names")
+        for scaler, count in (
+            (self.feature_scaler, len(features)),
+            (self.target_scaler, task.num_targets),
+        ):
+            if scaler is not None and not scaler.shift.shape == scaler.scale.shape == (count,):
+                raise ValueError(f"a scaler does not have the {count} column(s) of the network")
 
 
 def first_row(frame: pd.DataFrame) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import shutil
@@ -10,6 +9,7 @@ import time
 from typing import Protocol
 
 from mlplab.errors import StateError
+from mlplab.io.files import DISK_FULL
 from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.resume_checks import machine_changes
@@ -163,7 +163,7 @@ class CheckpointCallback(Callback):
 
 def _with_free_space(error: OSError, checkpoints: Checkpoints) -> OSError:
     """The error, with a message about free space if the disk is full."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno not in DISK_FULL:
         return error
     free = shutil.disk_usage(checkpoints.folder).free
     return StorageError(

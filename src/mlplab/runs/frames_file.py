@@ -26,16 +26,24 @@ def save_frames(folder: Path, frames: Frames, best: int) -> None:
     save_weights(folder / NAME, tensors, {"format": "mlplab-frames-1", "chosen": str(best)})
 
 
+def has_frames(folder: Path) -> bool:
+    """Return whether the run stored frames."""
+    return (folder / NAME).is_file()
+
+
+def missing_frames(folder: Path) -> str:
+    """Return the sentence that says why a run has no frames."""
+    return f"{folder} has no frames of its training: only runs with tracking=full write {NAME}."
+
+
 def load_frames(folder: Path) -> tuple[Frames, int]:
     """Return the frames, and the index of the frame with the final weights.
 
     Raises FileNotFoundError if the run stored no frames.
     """
     path = folder / NAME
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no frames of its training: only runs with tracking=full write {NAME}."
-        )
+    if not has_frames(folder):
+        raise FileNotFoundError(missing_frames(folder))
     with reading(path):
         tensors, metadata = load_weights(path)
         buffers = {

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from mlplab.errors import UnfinishedRunError
 from mlplab.io.files import load_weights
 from mlplab.io.reading import read_json, reading
 from mlplab.model.model import Model
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.runs.run_index import summary_of
 from mlplab.settings import Settings
 from mlplab.tracking import read_metrics
 from mlplab.training.history import History
@@ -120,13 +122,15 @@ def load(folder: str | Path) -> Run:
     """Load a run from its folder.
 
     Nothing in the folder is executed: the configuration is checked like overrides on the command
-    line, and weights are plain tensors. Raises ConfigError for a folder without a run, and
-    DamagedFileError for a file that cannot be read.
+    line, and weights are plain tensors. Raises ConfigError for a folder without a run,
+    UnfinishedRunError for a run without weights, and DamagedFileError for a file that cannot be
+    read.
     """
     from mlplab.config import settings_of_folder
 
     run_folder = Path(folder)
     settings = settings_of_folder(run_folder)
+    require_weights(run_folder)
     summary = read_summary(run_folder)
     with reading(run_folder / "weights.safetensors"):
         tensors, metadata = load_weights(run_folder / "weights.safetensors")
@@ -135,6 +139,19 @@ def load(folder: str | Path) -> Run:
     with reading(run_folder / "metrics.csv"):
         history = _history(run_folder)
     return Run(run_folder, settings, summary, history, model)
+
+
+def require_weights(folder: Path) -> None:
+    """Raise UnfinishedRunError if a run that is training, was killed or failed has no weights."""
+    path = folder / "weights.safetensors"
+    if not path.exists() and (
+        not (folder / "summary.json").exists() or summary_of(folder).get("status") == "failed"
+    ):
+        raise UnfinishedRunError(
+            f"{folder} holds a run without weights, which has not finished, or failed: there is no"
+            f" {path.name}. Its log.txt says more. If it is not training now, `mlplab resume"
+            f" {folder}` finishes it."
+        )
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""Engines that run the workers of a sweep: processes on this machine, Slurm, or Ray. submitit and
-Ray are imported only when they are used.
+"""Engines that run the workers of a sweep: processes on this machine, Slurm, or Ray, which is
+imported only when it is used.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mlplab.config import cluster_options
+from mlplab.errors import IncompatibleSettingsError
 from mlplab.extras import require
 
-PACKAGES = {"slurm": "submitit", "ray": "ray"}
+SLURM_COMMANDS = ("sbatch", "scontrol", "scancel")
 
 
 class Handle(Protocol):
@@ -43,15 +45,25 @@ class Engine(Protocol):
 
 
 def need(engine: str) -> None:
-    """Raise MissingExtraError if the engine's package is not installed."""
-    if engine in PACKAGES:
-        require(f"sweep.engine={engine}", engine, PACKAGES[engine])
+    """Check that what the engine needs is installed.
+
+    Raises MissingExtraError without Ray, and IncompatibleSettingsError without Slurm's client.
+    """
+    if engine == "ray":
+        require("sweep.engine=ray", "ray", "ray")
+    absent = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
+    if engine == "slurm" and absent:
+        raise IncompatibleSettingsError(
+            f"sweep.engine=slurm needs the commands of Slurm, and {', '.join(absent)} cannot be"
+            " found in PATH: run mlplab on a login node of the cluster. Without it: sweep.workers=2"
+            " trains with several processes."
+        )
 
 
 def make_engine(name: str, cluster: Mapping[str, object], folder: Path) -> Engine:
     """Return the engine of that name with the options of `sweep.cluster`.
 
-    Raises ConfigError for invalid options and MissingExtraError if its package is not installed.
+    Raises ConfigError for invalid options, and the errors of `need`.
     """
     need(name)
     options = cluster_options.options(name, cluster)

@@ -1,24 +1,21 @@
-"""Workers as the tasks of a Slurm job array, submitted with submitit. The sweep's folder must be on
-a file system that all nodes share.
+"""Workers as the tasks of a Slurm job array, submitted as a shell script. The sweep's folder must
+be on a file system that all nodes share.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shlex
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import submitit
-
 from mlplab.config import cluster_options
+from mlplab.errors import IncompatibleSettingsError
+from mlplab.io.files import write_text_atomic
 from mlplab.io.links import make_folder
-from mlplab.python_command import SAFE_PATH, python_command, safe_environment
+from mlplab.python_command import SAFE_PATH
 
 _ALIVE = (
     "PENDING",
@@ -35,36 +32,39 @@ _ALIVE = (
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 """Slurm's default MaxArraySize, used if the controller does not report it."""
 
+MAX_REQUEUES = 1000
+"""Times that a worker is queued again at its time limit or when it is preempted."""
 
-class WorkerTask(submitit.helpers.Checkpointable):
-    """The callable of a Slurm job: runs a worker as a subprocess, so that a signal reaches it
-    between two steps and not in the middle of one.
-    """
+SIGNALED = 128 + 12  # the exit code after SIGUSR2, which is 12 on Linux
 
-    def __init__(self, command: Sequence[str], threads: int) -> None:
-        self.command, self.threads = list(command), threads
-        self.process: subprocess.Popen[bytes] | None = None
+_SCRIPT = """\
+#!/bin/sh
+# Slurm may be configured not to pass the environment on.
+export {variables}
+case "${{SLURM_ARRAY_TASK_ID:-0}}" in
+{cases}
+esac
+srun --unbuffered --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" "$@"
+code=$?
+# SIGUSR2 comes before the time limit and on preemption: the worker has saved its population.
+if [ "$code" -eq {signaled} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {max_requeues} ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
+"""
 
-    def __call__(self) -> int:
-        self.process = subprocess.Popen(
-            self.command, env=safe_environment({"OMP_NUM_THREADS": str(self.threads)})
-        )
-        # not `wait`, which holds a lock that `checkpoint`, called by a signal, would wait for
-        while (code := self.process.poll()) is None:
-            time.sleep(0.2)
-        if code:  # so that Slurm reports the job as failed
-            raise RuntimeError(f"the worker ended with exit code {code}")
-        return code
 
-    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Called on preemption or at the time limit: the worker saves its population and exits, and
-        the job is queued again with the same command.
-        """
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self.process.pid, signal.SIGUSR2)
-                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return submitit.helpers.DelayedSubmission(WorkerTask(self.command, self.threads))
+def script(commands: Sequence[Sequence[str]], threads: int) -> str:
+    """Return the batch script of an array whose task i runs the command line i."""
+    variables = {**SAFE_PATH, "OMP_NUM_THREADS": str(threads)}
+    return _SCRIPT.format(
+        variables=" ".join(f"{name}={value}" for name, value in variables.items()),
+        cases="\n".join(
+            f"{index}) set -- {shlex.join(command)} ;;" for index, command in enumerate(commands)
+        ),
+        signaled=SIGNALED,
+        max_requeues=MAX_REQUEUES,
+    )
 
 
 class Submission:
@@ -146,60 +146,81 @@ class Slurm:
     pause = 1.0
 
     def __init__(self, options: cluster_options.Slurm, folder: Path) -> None:
-        workers = make_folder(folder / "workers")
-        # submitit's pickles lie here until the jobs start, and whoever writes here runs code as us
-        workers.chmod(0o700)
-        self.executor = submitit.SlurmExecutor(
-            folder=workers.resolve(),
-            max_num_timeout=1000,
-            python=shlex.join(python_command()),
-        )
+        self.folder = make_folder(folder / "workers").resolve()
+        self.folder.chmod(0o700)  # whoever could replace a script would run code as this user
         optional = {
             "partition": options.partition,
             "account": options.account,
             "qos": options.qos,
-            "gpus_per_node": options.gpus,
+            "gpus-per-node": options.gpus,
             "mem": f"{options.memory_gb}GB" if options.memory_gb else None,
         }
-        self.executor.update_parameters(
-            job_name=f"mlplab-{folder.name}"[:60],
-            time=options.minutes,
-            cpus_per_task=options.cpus,
-            ntasks_per_node=1,
-            nodes=1,
-            signal_delay_s=90,
-            use_srun=True,
-            stderr_to_stdout=True,
-            # Slurm may be configured not to pass the environment on
-            setup=[f"export {name}={value}" for name, value in SAFE_PATH.items()],
-            additional_parameters={"requeue": True, "chdir": str(Path.cwd()), **options.extra},
+        self._options: dict[str, object] = {
+            "job-name": f"mlplab-{folder.name}"[:60],
+            "time": options.minutes,
+            "cpus-per-task": options.cpus,
+            "ntasks-per-node": 1,
+            "nodes": 1,
+            "signal": "USR2@90",  # seconds before the time limit, to the worker and not the script
+            "requeue": True,
+            "open-mode": "append",
+            "chdir": Path.cwd(),
             **{key: value for key, value in optional.items() if value},
-        )
+            **{key.replace("_", "-"): value for key, value in options.extra.items()},
+        }
 
     def start(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
         """Submit one array whose tasks may all run at once, or several if the cluster limits the
         size of arrays. A single command becomes a job without array.
+
+        Raises IncompatibleSettingsError if Slurm refuses the jobs.
         """
-        return [
-            job
-            for group in self._arrays(commands)
-            for job in self._submit([WorkerTask(command, threads) for command in group])
-        ]
+        jobs: list[Job] = []
+        for group in self._arrays(commands):
+            jobs += self._submit(group, first + len(jobs), threads)
+        return jobs
 
     def _arrays(self, commands: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
         max_size = max_array_size() if len(commands) > 1 else 1
         for start in range(0, len(commands), max_size):
             yield commands[start : start + max_size]
 
-    def _submit(self, tasks: Sequence[WorkerTask]) -> list[Job]:
-        self.executor.update_parameters(array_parallelism=len(tasks))
-        with self.executor.batch():
-            jobs = [self.executor.submit(task) for task in tasks]
-        submission = Submission(str(jobs[0].job_id).partition("_")[0], self.pause / 2)
-        return [Job(str(job.job_id), submission) for job in jobs]
+    def _submit(self, commands: Sequence[Sequence[str]], first: int, threads: int) -> list[Job]:
+        count, path = len(commands), self.folder / f"{first}.sh"
+        write_text_atomic(path, script(commands, threads))
+        placement: dict[str, object] = (
+            {"output": self.folder / "%j.log"}
+            if count == 1
+            else {"output": self.folder / "%A_%a.log", "array": f"0-{count - 1}"}
+        )
+        result = subprocess.run(
+            ["sbatch", "--parsable", *_arguments({**placement, **self._options}), str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        number = result.stdout.strip().partition(";")[0]  # "12", or "12;cluster"
+        if result.returncode or not number.isdigit():
+            raise IncompatibleSettingsError(
+                f"Slurm did not accept the workers:"
+                f" {' '.join((result.stderr or result.stdout).split())}. Change `sweep.cluster`,"
+                " whose keys docs/scaling.md explains."
+            )
+        submission = Submission(number, self.pause / 2)
+        names = [number] if count == 1 else [f"{number}_{index}" for index in range(count)]
+        return [Job(name, submission) for name in names]
 
     def close(self) -> None:
         """There is nothing to release."""
+
+
+def _arguments(options: Mapping[str, object]) -> list[str]:
+    """The options of sbatch as arguments; those that are null or false are left out."""
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in options.items()
+        if value is not None and value is not False
+    ]
 
 
 def max_array_size() -> int:
