@@ -1,6 +1,7 @@
 """Draws the pictures of a study into a folder."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | No
 
     The default frame is the best one.
     """
-    with style():
+    with style(), warnings.catch_warnings():
+        # a name in a script that no font of the machine has is shown as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = picture.draw(study, study.best_frame if frame is None else frame)
         return None if figure is None else png(figure)
 
