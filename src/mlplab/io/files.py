@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from mlplab.io.links import refuse_links
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from mlplab.io.locks import try_lock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +69,8 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
         descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                _lock(descriptor)
+                with contextlib.suppress(OSError):  # without locks, leftovers are kept
+                    try_lock(descriptor)
                 yield staging_path, file
                 file.flush()
                 if durable:
@@ -87,17 +84,6 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
         _sync_folder(path.parent)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file until it is closed, and return whether that succeeded."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another process has it, or the file system has no locks
-        return False
-    return True
-
-
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of killed processes: the lock of a process ends with it.
 
@@ -108,7 +94,7 @@ def remove_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if is_staged and time.time() - path.stat().st_mtime > MIN_LEFTOVER_AGE:
                 with open(path, "rb") as file:
-                    if _lock(file.fileno()):
+                    if try_lock(file.fileno()):
                         path.unlink()
 
 

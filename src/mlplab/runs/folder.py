@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -14,16 +13,10 @@ from pathlib import Path
 
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.io.files import Closing
+from mlplab.io.locks import HAS_LOCKS, try_lock
 from mlplab.run_names import LOCK, check_name, is_set_up_only
 from mlplab.terminal.suggested import resume_command
 
-try:
-    import fcntl
-except ImportError:  # Windows: only exclusive creation protects a folder
-    fcntl = None  # type: ignore[assignment]
-
-
-_NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -69,9 +62,9 @@ class RunFolder(Closing):
 
     def _acquire(self, new: bool, fresh: bool) -> None:
         try:
-            acquired = _flock(self._descriptor)
+            acquired = try_lock(self._descriptor)
         except OSError as error:
-            if fcntl is None or os.environ.get("MLPLAB_NO_LOCK") == "1":
+            if not HAS_LOCKS or os.environ.get("MLPLAB_NO_LOCK") == "1":
                 if fresh and not new:
                     raise _in_use(self.path, self._descriptor) from None
                 return
@@ -103,32 +96,23 @@ def _open_lock(path: Path) -> tuple[int, bool]:
         return os.open(path, _OPEN_FLAGS), False
 
 
-def _flock(descriptor: int) -> bool:
-    """Lock the open file; False if another process has locked it. Raises OSError if the file system
-    has no locks.
-    """
-    if fcntl is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _NO_LOCK_ERRNOS:
-            raise
-        return False
-    return True
-
-
 def is_locked(path: Path) -> bool:
-    """Whether another process has locked the folder, as that of a run is while it trains. Its lock
-    is tested, not kept; False if there is none.
+    """Whether another process has locked the folder, as that of a run is while it trains."""
+    return _error_if_locked(path) is not None
+
+
+def _error_if_locked(path: Path) -> FolderInUseError | None:
+    """Return the error for a folder that another process has locked, or None. Its lock is tested,
+    not kept.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(path / LOCK, _OPEN_FLAGS)
         try:
-            return not _flock(descriptor)
+            if not try_lock(descriptor):
+                return _in_use(path, descriptor)
         finally:
             os.close(descriptor)
-    return False
+    return None
 
 
 def _in_use(path: Path, descriptor: int) -> FolderInUseError:
@@ -223,17 +207,8 @@ def _remove_set_up(path: Path, entries: Collection[str]) -> None:
 
 
 def _not_empty(path: Path) -> FolderInUseError:
-    """The error for a folder that holds a run in progress or anything else. Its lock is tested, not
-    kept.
-    """
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path / LOCK, _OPEN_FLAGS)
-        try:
-            if not _flock(descriptor):
-                return _in_use(path, descriptor)
-        finally:
-            os.close(descriptor)
-    return FolderInUseError(
+    """The error for a folder that holds a run in progress or anything else."""
+    return _error_if_locked(path) or FolderInUseError(
         f"{path} is not empty, and a run never overwrites another: choose another hydra.run.dir, or"
         f" finish the run in it with `{resume_command(path)}`."
     )
