@@ -34,7 +34,12 @@ _OPTIONS: Options = {
 }
 
 
-WITH_VALUE = ("--config-dir", "-cd", "--plugin", "--cfg", "-c", "--package", "-p")
+WITH_VALUE = tuple(
+    name
+    for names, settings in _OPTIONS.items()
+    if names.startswith("-") and settings.get("action") != "store_true" and "nargs" not in settings
+    for name in names.split()
+)
 """Flags that take the next word."""
 
 

@@ -108,11 +108,11 @@ def _list_resumable(root: Path) -> int:
 
 def _command(entry: Entry) -> str:
     """Return the command line that finishes a run or sweep, with the plugins that it used."""
-    from mlplab.runs.provenance import command_flags
+    from mlplab.runs.provenance import command_to_resume
     from mlplab.sweeps.plan.plan_file import used_plugins
 
     if entry.kind != "sweep":
-        return resume_command(entry.folder, command_flags(entry.folder, "--plugin")[1::2])
+        return command_to_resume(entry.folder)
     try:
         return resume_command(entry.folder, used_plugins(entry.folder))
     except MlplabError:  # no readable plan, which the command itself explains

@@ -43,14 +43,12 @@ def conclude(run: Run, cache: DataCache) -> int:
     interrupted, and its folder; return the exit code. `cache` has its data if it was trained.
     """
     from mlplab.commands.evaluate import print_test_metrics
-    from mlplab.runs.provenance import command_flags
+    from mlplab.runs.provenance import command_to_resume
     from mlplab.terminal.results import print_result
-    from mlplab.terminal.suggested import resume_command
 
     print_result(run.summary)
     print_test_metrics(run, cache)
     if run.status == "interrupted":
-        plugins = command_flags(run.folder, "--plugin")[1::2]
-        print(f"continue with: {resume_command(run.folder, plugins)}")
+        print(f"continue with: {command_to_resume(run.folder)}")
     print(run.folder)
     return exit_code(run.summary)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError, MlplabError
 from mlplab.io.files import parse_yaml
 from mlplab.io.reading import read_json
+from mlplab.terminal.suggested import flags_of
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -66,10 +66,7 @@ def _plugin_of(folder: Path) -> str:
         arguments = [str(argument) for argument in command]
     except (MlplabError, OSError, KeyError, TypeError):
         return ""
-    files = [after for argument, after in pairwise(arguments) if argument == "--plugin"]
-    files += [
-        argument.partition("=")[2] for argument in arguments if argument.startswith("--plugin=")
-    ]
+    files = [path for _, path in flags_of(arguments, ("--plugin",))]
     return f" (--plugin {' --plugin '.join(files)})" if files else ""
 
 

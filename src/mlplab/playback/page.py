@@ -43,7 +43,8 @@ def repeat_command(run: Run) -> str:
     overrides = list(user_overrides(run.folder))
     if not any(override.startswith("seed=") for override in overrides):
         overrides.append(f"seed={run.settings.seed}")
-    return train_command(overrides, command_flags(run.folder))
+    flags = [token for flag in command_flags(run.folder) for token in flag]
+    return train_command(overrides, flags)
 
 
 def _facts(run: Run) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.runs.run_index import json_or_empty
+from mlplab.terminal.suggested import flags_of, resume_command
 
 _PACKAGES = {
     "mlplab": "mlplab",
@@ -110,18 +111,16 @@ def _cpu() -> str | None:
     return platform.processor() or None
 
 
-def command_flags(folder: Path, *names: str) -> tuple[str, ...]:
-    """Return the flags that a run was started with, of those in `names`, each followed by its
-    value. By default, they are the ones that a command line needs to compose the same run.
-
-    Empty if provenance.json cannot be read.
+def command_flags(folder: Path) -> list[tuple[str, str]]:
+    """Return the flags that a command line needs to compose a run again, each with its value, as in
+    the command that started it. Empty if provenance.json cannot be read.
     """
-    wanted = names or ("--plugin", "--config-dir", "-cd")
     command = json_or_empty(folder / "provenance.json").get("command")
     tokens = [str(token) for token in command] if isinstance(command, list) else []
-    flags: list[str] = []
-    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
-        name, equals, value = token.partition("=")
-        if name in wanted:
-            flags += [name, value if equals else after]
-    return tuple(flags)
+    return flags_of(tokens, ("--plugin", "--config-dir", "-cd"))
+
+
+def command_to_resume(folder: Path) -> str:
+    """Return the command line that finishes a run, with the plugins that it was started with."""
+    plugins = [path for name, path in command_flags(folder) if name == "--plugin"]
+    return resume_command(folder, plugins)

@@ -7,6 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def flags_of(command: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the flags of these names in a command line, each with its value."""
+    flags = []
+    for token, after in zip(command, [*command[1:], ""], strict=True):
+        name, equals, value = token.partition("=")
+        if name in names:
+            flags.append((name, value if equals else after))
+    return flags
+
+
 def train_command(overrides: Sequence[str], flags: Sequence[str] = ()) -> str:
     """Return the command line that trains these overrides."""
     return shlex.join(["mlplab", "train", *flags, *overrides])

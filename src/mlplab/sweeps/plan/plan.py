@@ -110,8 +110,7 @@ class Plan:
     """The contents of plan.yaml.
 
     `keys` are the swept keys; `overrides`, `plugins` and `config_dirs` those of the command line;
-    `removed_jobs` are the jobs of
-    an earlier plan that are no longer in this one.
+    `removed_jobs` are the jobs of an earlier plan that are no longer in this one.
     """
 
     name: str
