@@ -139,6 +139,7 @@ def test_what_is_unfinished_is_listed_with_its_command(three, monkeypatch, capsy
         assert main(["resume", "outputs=outputs/runs"]) == 0
 
 
+@pytest.mark.slow
 def test_outputs_is_the_root_of_runs_and_sweeps(capsys):
     for more in ([], ["-m", "seed=0,1"]):
         assert main(["train", *QUICK, "outputs='my outputs'", *more]) == 0
