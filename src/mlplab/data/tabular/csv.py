@@ -52,22 +52,22 @@ def parse_csv(
     table = _parse(path, dialect, types)
     if table.num_rows == 0:
         raise DataError(f"{path} has a header but no rows.")
+    zoned = [
+        field.name
+        for field in table.schema
+        if pa.types.is_timestamp(field.type) and field.type.tz is not None
+    ]
     integers = [
         field.name
         for field in table.schema
         if pa.types.is_integer(field.type) and field.name not in number_columns
     ]
-    as_text = [
-        field.name
-        for field in table.schema
-        if pa.types.is_timestamp(field.type) and field.type.tz is not None
-    ]
-    if integers and _may_have_codes(path, dialect):
-        strings = _parse(path, dialect, types | dict.fromkeys(integers, pa.string()))
-        as_text += [name for name in integers if _has_leading_zeros(strings[name])]
-    if as_text:
-        types |= dict.fromkeys(as_text, pa.string())
-        table = _parse(path, dialect, types)
+    if integers and not _may_have_codes(path, dialect):
+        integers = []
+    if zoned or integers:
+        strings = _parse(path, dialect, types | dict.fromkeys([*zoned, *integers], pa.string()))
+        for name in [*zoned, *(name for name in integers if _has_leading_zeros(strings[name]))]:
+            table = table.set_column(table.schema.get_field_index(name), name, strings[name])
     return plain_decimals(table, dialect, types).to_pandas(split_blocks=True, self_destruct=True)
 
 
