@@ -142,12 +142,16 @@ def meaning(documented: object) -> str:
     return " ".join(paragraph.split())
 
 
+def further_paragraphs(documented: object) -> list[str]:
+    """Return the paragraphs of the docstring after the first; formulas are indented."""
+    return inspect.cleandoc(documented.__doc__ or "").split("\n\n")[1:]
+
+
 def formula_lines(documented: object) -> list[str]:
     """Return the lines of the formula in a docstring, its second paragraph, if that is indented."""
-    paragraphs = inspect.cleandoc(documented.__doc__ or "").split("\n\n")[1:2]
     return [
         "   ".join(re.split(r"\s{3,}", line.strip()))
-        for paragraph in paragraphs
+        for paragraph in further_paragraphs(documented)[:1]
         for line in paragraph.splitlines()
         if line.startswith("    ")
     ]

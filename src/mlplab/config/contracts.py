@@ -1,6 +1,6 @@
 """What a component of a user must do, tried once on a small tensor when it is registered.
 
-Shapes of the trial: K = 2 members (1 for an optimizer of a single network), B = 3 examples.
+Shapes of the trial: K = 2 members, B = 3 examples.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def _activation(activation: Any) -> str | None:
 def _optimizer(optimizer: Any) -> str | None:
     import torch
 
-    theta_KP = torch.zeros(1 if optimizer.single_network else MEMBERS, 5)
     if optimizer.single_network:
         return None
+    theta_KP = torch.zeros(MEMBERS, 5)
     state = optimizer.init(theta_KP)
     updated = optimizer.update(theta_KP, torch.ones_like(theta_KP), state, 1, 0.1)
     if not isinstance(updated, tuple) or len(updated) != 2:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Collection
 from dataclasses import MISSING, fields
 
 from mlplab.io.files import yaml_line
-from mlplab.schema import Component, Rule, meaning, rules
+from mlplab.schema import Component, Rule, further_paragraphs, meaning, rules
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 # YAML 1.1 reads these as a boolean or null
@@ -67,7 +66,7 @@ def facts(component: type[Component]) -> list[str]:
     lines = [
         f"{label} = {value}" for label, key in attributes if (value := getattr(component, key, ""))
     ]
-    paragraphs = inspect.cleandoc(component.__doc__ or "").split("\n\n")[1:]
+    paragraphs = further_paragraphs(component)
     if not lines and not any(paragraph.startswith("    ") for paragraph in paragraphs):
         return []
     for paragraph in paragraphs:
