@@ -161,13 +161,16 @@ def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
     from mlplab.data.tabular.cell_errors import refuse_cells
     from mlplab.data.tabular.cells import category_text
     from mlplab.data.tabular.columns import require_column
-    from mlplab.data.tabular.streaming import read_later
+    from mlplab.data.tabular.streaming import read_chunks
     from mlplab.runs.evaluate import Rows
 
     preprocessing = run.preprocessing
     targets = preprocessing.target_names
     classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
-    frame = read_later(path, form, preprocessing.encoder, classes, values)
+    chunks = list(read_chunks(path, form, preprocessing.encoder, classes, values))
+    import pandas as pd
+
+    frame = pd.concat(chunks)
     for name in preprocessing.target_names:
         require_column(name, list(frame.columns), str(path), "target")
     x_NF = preprocessing.features(frame, str(path))

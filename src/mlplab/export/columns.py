@@ -14,12 +14,10 @@ import numpy as np
 from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
-    parse_booleans,
     parse_dates,
-    parse_numbers,
     without_markers,
 )
-from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE
+from mlplab.data.tabular.columns import CATEGORY, DATE, parse_quantities
 from mlplab.data.tabular.encoder import MISSING_CATEGORY, ColumnEncoder
 from mlplab.export.pipeline import all_categories
 from mlplab.runs.run import Run
@@ -125,14 +123,12 @@ def raw_inputs(columns: Sequence[Input], frame: pd.DataFrame) -> dict[str, np.nd
     arrays = {}
     for one in columns:
         values = without_markers(frame[one.name], one.markers)
-        where = f"column '{one.name}'"
         if one.kind == CATEGORY:
             arrays[one.name] = category_strings(values)
         elif one.kind == DATE:
             arrays[one.name] = date_seconds(values, one.column.date_format if one.column else None)
         else:
-            parse = parse_booleans if one.kind == BOOLEAN else parse_numbers
-            arrays[one.name] = parse(values, where)[:, None]
+            arrays[one.name] = parse_quantities(values, one.kind, f"column '{one.name}'")[:, None]
     return arrays
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlplab.data import Scaler
 from mlplab.data.preparation.examples import Prepared
+from mlplab.data.tabular.cell_errors import first_row
 from mlplab.data.tabular.collecting import plain
 from mlplab.data.tabular.encoder import Encoder
 from mlplab.errors import DataError
@@ -18,7 +19,7 @@ from mlplab.io.files import parse_json
 from mlplab.task import Task
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,3 @@ class Preprocessing:
         ):
             if scaler is not None and not scaler.shift.shape == scaler.scale.shape == (count,):
                 raise ValueError(f"a scaler does not have the {count} column(s) of the network")
-
-
-def first_row(frame: pd.DataFrame) -> int:
-    """The number of a frame's first row in its source, from 0: the index of a chunk of a file has
-    it.
-    """
-    return int(getattr(frame.index, "start", 0))

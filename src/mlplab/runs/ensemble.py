@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
-from mlplab.model.preprocessing import first_row
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
 

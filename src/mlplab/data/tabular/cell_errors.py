@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike
 from mlplab.errors import DataError
 
 
+def first_row(rows: object) -> int:
+    """The number of the first row in its source, from 0: the index of a chunk of a file has it."""
+    return int(getattr(getattr(rows, "index", None), "start", 0))
+
+
 def check_numbers(values: np.ndarray, name: str, source: str) -> None:
     """Raise DataError for numbers that are infinite, also in single precision.
 
@@ -37,11 +42,9 @@ def refuse_cells(
     """Raise DataError for the first cell that is wrong, if there is one: it is not `expected`."""
     if wrong_N.any():
         row = int(wrong_N.argmax())
-        # the index of a chunk of a file counts the rows before it
-        first = int(getattr(getattr(cells_N, "index", None), "start", 0))
         cell = np.asarray(cells_N, object)[row]
         raise DataError(
-            f"{where}, row {first + row + 1}: '{cell}' is not {expected};"
+            f"{where}, row {first_row(cells_N) + row + 1}: '{cell}' is not {expected};"
             f" {int(wrong_N.sum())} such cell(s).{advice}"
         )
 

@@ -73,20 +73,12 @@ def _other_spellings(category: str) -> list[str]:
     return [category.removesuffix(":00")] if _TIME.fullmatch(category) else []
 
 
-def is_missing(values: Series, markers: Sequence[str]) -> np.ndarray:
-    """Return which cells are missing, bool [N]: empty ones, and strings that are markers."""
-    missing_N = values.isna().to_numpy()
-    if values.dtype.kind in "biufcmM":
-        return np.asarray(missing_N)
-    return np.asarray(missing_N | values.isin(markers).to_numpy())
-
-
 def without_markers(values: Series, markers: Sequence[str]) -> Series:
-    """Return the column with its missing cells as None or NaN."""
-    missing_N = is_missing(values, markers)
-    if missing_N.sum() == values.isna().sum():
+    """Return the column with strings that are markers of a missing cell as None."""
+    if values.dtype.kind in "biufcmM":
         return values
-    return values.astype(object).where(~missing_N, None)
+    is_marker = values.isin(markers)
+    return values.astype(object).where(~is_marker, None) if is_marker.any() else values
 
 
 def parse_numbers(values: Series, where: str) -> Floats:

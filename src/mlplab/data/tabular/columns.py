@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
 
-from mlplab.data.table import DataFrame, Series
+from mlplab.data.table import DataFrame, Floats, Series
 from mlplab.data.tabular.cell_errors import check_numbers
-from mlplab.data.tabular.cells import are_dates, parse_numbers
+from mlplab.data.tabular.cells import are_dates, parse_booleans, parse_numbers
 from mlplab.data.tabular.sniffing import parse_number
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -61,6 +61,14 @@ def kind_of(values: Series, date_format: str | None = None) -> str:
             raise _unsupported(values, f"cells of type {cell_type.__name__}")
     max_categories = min(MAX_CATEGORIES, max(2, len(present) // 2))
     return CATEGORY if present.nunique() <= max_categories else TEXT
+
+
+def parse_quantities(values: Series, kind: str, where: str) -> Floats:
+    """Return the cells of a column of numbers or booleans as float64 [N], NaN if missing.
+
+    Raises DataError for a cell that is not one.
+    """
+    return (parse_booleans if kind == BOOLEAN else parse_numbers)(values, where)
 
 
 def _unsupported(values: Series, what: str) -> DataError:

@@ -17,12 +17,11 @@ from mlplab.data.tabular.cell_errors import check_numbers, refuse_empty_cells
 from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
-    parse_booleans,
     parse_dates,
     parse_numbers,
     without_markers,
 )
-from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER
+from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, parse_quantities
 from mlplab.data.tabular.csv import release_unused_memory
 from mlplab.errors import DataError
 
@@ -172,8 +171,7 @@ class ColumnEncoder:
                 1,
             )
             return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
-        parse = parse_booleans if self.kind == BOOLEAN else parse_numbers
-        numbers_N = parse(values, where)
+        numbers_N = parse_quantities(values, self.kind, where)
         check_numbers(numbers_N, self.name, source)
         missing_N = np.isnan(numbers_N)
         filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)

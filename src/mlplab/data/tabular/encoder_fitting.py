@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.cells import category_text, parse_booleans, parse_dates, parse_numbers
-from mlplab.data.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, Column
+from mlplab.data.tabular.cells import category_text, parse_dates
+from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER, Column, parse_quantities
 from mlplab.data.tabular.encoder import DATE_FIELDS, MISSING_CATEGORY, ColumnEncoder, Encoder
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -55,8 +55,8 @@ def _fit_column(
         return _fit_categories(values, column.name, dataset)
     if column.kind == DATE:
         return _fit_dates(values, column.name, dataset.date_format, impute, has_missing)
-    parse = parse_booleans if column.kind == BOOLEAN else parse_numbers
-    numbers = parse(values, f"the train split, column '{column.name}'")
+    where = f"the train split, column '{column.name}'"
+    numbers = parse_quantities(values, column.kind, where)
     if np.isnan(numbers).all():
         raise DataError(
             f"The column '{column.name}' has no value at all in the train split: leave it out"

@@ -49,20 +49,6 @@ def read_chunks(
         start += len(frame)
 
 
-def read_later(
-    path: Path,
-    form: Format,
-    encoder: Encoder | None,
-    text_columns: Sequence[str] = (),
-    number_columns: Sequence[str] = (),
-) -> DataFrame:
-    """Return all rows that `read_chunks` yields."""
-    frames = list(read_chunks(path, form, encoder, text_columns, number_columns))
-    import pandas as pd
-
-    return pd.concat(frames, ignore_index=True)
-
-
 def _chunks(
     path: Path,
     form: Format,
