@@ -263,6 +263,14 @@ def test_a_time_column_of_text_needs_its_format(capsys):
     assert "test from 2021-02-04 00:00:00 to 2021-05-10 00:00:00" in report
 
 
+def test_the_report_orders_dates_in_time(capsys):
+    days(100, "%d/%m/%Y").to_csv("t.csv", index=False)
+    line = ["train", "dataset=file", "dataset.path=t.csv", "dataset.date_format=%d/%m/%Y"]
+    assert main([*line, "training.epochs=1", "tracking=scalars", "hydra.run.dir=run"]) == 0
+    report = Path("run/data_report.md").read_text()
+    assert "| day | date | 100 | 0 | 2020-01-01 to 2021-05-10 |" in report
+
+
 def test_a_time_column_of_other_text_is_refused(capsys):
     days(60, "w%j").to_csv("t.csv", index=False)
     assert main(TIMED) == 2

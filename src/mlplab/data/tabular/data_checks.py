@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from mlplab.data.table import SPLITS, Ints, Series
-from mlplab.data.tabular.columns import CATEGORY, NUMBER
+from mlplab.data.tabular.cells import category_text, parse_dates
+from mlplab.data.tabular.columns import CATEGORY, DATE, NUMBER
 from mlplab.data.tabular.data_report import DataReport, Finding
 from mlplab.data.tabular.raw_table import RawTable
 from mlplab.data.tabular.splits import time_ranges
@@ -39,7 +40,10 @@ def inspect(table: RawTable, dataset: TabularDataset, rows: Mapping[str, Ints]) 
     return DataReport(
         table.source,
         (*table.notes, note),
-        tuple(_column_summary(table.frame[column.name], column.kind) for column in table.columns),
+        tuple(
+            _column_summary(table.frame[column.name], column.kind, dataset.date_format)
+            for column in table.columns
+        ),
         tuple(_findings(table, rows)),
     )
 
@@ -58,7 +62,7 @@ def _findings(table: RawTable, rows: Mapping[str, Ints]) -> Iterator[Finding]:
         )
 
 
-def _column_summary(values: Series, kind: str) -> tuple[str, ...]:
+def _column_summary(values: Series, kind: str, date_format: str | None) -> tuple[str, ...]:
     """Return the cells of a column's row in the report."""
     present = values.dropna()
     first = present.iloc[:MAX_ROWS]
@@ -72,6 +76,8 @@ def _column_summary(values: Series, kind: str) -> tuple[str, ...]:
             " ..." if present.nunique() > 5 else ""
         )
     else:
+        if kind == DATE and isinstance(present.iloc[0], str):  # whose order is that of the letters
+            present = parse_dates(present, str(values.name), date_format).map(category_text)
         value_range = f"{present.min()} to {present.max()}" if len(present) else ""
     return str(values.name), kind, distinct, str(int(values.isna().sum())), value_range
 
