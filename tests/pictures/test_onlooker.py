@@ -13,7 +13,9 @@ import mlplab
 from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering import time_budget
 from mlplab.pictures.rendering.final_figures import spread
+from mlplab.pictures.rendering.step_images import StepImages
 from mlplab.pictures.rendering.time_budget import Budget
+from mlplab.playback.revisit import revisit
 
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
 EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
@@ -57,6 +59,25 @@ def test_images_end_with_the_training(run, name):
     steps = [image.step for image in events(run.folder).Images(name)]
     assert steps == sorted(set(steps))
     assert steps[-1] == run.summary["steps"]
+
+
+def test_a_first_image_at_the_end_is_preceded_by_earlier_ones(run, monkeypatch):
+    """A busy machine may have no time for images before the last evaluation."""
+    monkeypatch.chdir(run.folder.parent)
+    _, study = revisit(run.folder)
+    written = []
+
+    class Events:
+        def image(self, name, step, *_):
+            written.append((name, step))
+
+    step_images = StepImages(Events())
+    step_images.draw_next(study)
+    steps = study.frames.step.tolist()
+    assert [name for name, _ in written] == ["decision"] * 3
+    assert [step for _, step in written] == [steps[0], steps[len(steps) // 2], steps[-1]]
+    step_images.draw_next(study)
+    assert written[3:] == [(step_images.moving[1].name, steps[-1])]
 
 
 def test_a_longer_run_goes_on_with_its_images(tmp_path, monkeypatch):

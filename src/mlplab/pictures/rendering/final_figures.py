@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlplab.extras import installed
 from mlplab.pictures import tensorboard_extras
 from mlplab.pictures.gallery import pictures
+from mlplab.pictures.rendering.image_steps import MAX_IMAGES, MIN_IMAGES, spread
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.terminal.progress import Progress
@@ -18,9 +19,6 @@ from mlplab.tracking import EventWriter
 
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.step_images import StepImages
-
-MIN_IMAGES, MAX_IMAGES = 3, 40
-"""Limits of the images of one picture; at least the start, the end and one in between."""
 
 
 @contextlib.contextmanager
@@ -104,16 +102,3 @@ class FinalFigures:
             for i in spread(len(later), min(number, max(1, MAX_IMAGES - drawn)), bool(drawn)):
                 with self.budget.spend(), safely(self.log, "a picture over the steps"):
                     step_images.draw(picture, study, later[i])
-
-
-def spread(count: int, number: int, continued: bool = False) -> list[int]:
-    """Return up to `number` indices below `count` in increasing order, evenly spaced and including
-    the last one; the first one too, unless they continue an earlier series.
-    """
-    if count == 0:
-        return []
-    if number == 1 or continued:
-        positions = [(i + 1) * count / number - 1 for i in range(number)]
-    else:
-        positions = [i * (count - 1) / (number - 1) for i in range(number)]
-    return sorted({max(0, round(position)) for position in positions})

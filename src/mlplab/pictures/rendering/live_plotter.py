@@ -81,7 +81,10 @@ class LivePlotter(Callback):
             with self.picture_budget.spend(), safely(self.log, "a picture while training"):
                 study = self._current_study(evaluation)
                 if study.frames.theta_RP.isfinite().all():
-                    self._open_step_images().draw_next(study, 0)
+                    step_images = self._open_step_images()
+                    step_images.draw_next(
+                        self._since_start(study) if step_images.lacks_images else study
+                    )
 
     def _current_study(self, evaluation: Evaluation) -> Study:
         frames = snapshot(evaluation)
@@ -90,6 +93,15 @@ class LivePlotter(Callback):
                 self.member.settings, self.member.prepared, frames, 0, History.empty()
             )
         return self._study.with_frames(frames)
+
+    def _since_start(self, study: Study) -> Study:
+        """The study with the recorded frames before its frame."""
+        now = study.frames
+        buffers = {name: value[0] for name, value in now.buffers.items()}
+        recorded = self.recorder.frames()
+        return study.with_frames(
+            recorded.including(int(now.epoch[0]), int(now.step[0]), now.theta_RP[0], buffers)
+        )
 
     def _open_step_images(self) -> StepImages:
         if self._step_images is None:
