@@ -95,7 +95,7 @@ class FinalFigures:
         for picture in list(step_images.moving):
             drawn = len(step_images.drawn_steps[picture.name])
             number = max(1, affordable)
-            if picture.name == "decision" and not step_images.resumed:
+            if picture.name == "decision" and step_images.lacks_images:
                 number = max(number, MIN_IMAGES - drawn)
             last_step = step_images.last_step(picture)
             later = [frame for frame, step in enumerate(steps) if step > last_step]
