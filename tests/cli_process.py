@@ -31,14 +31,25 @@ def python_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "mlplab", *arguments]
 
 
+SOCKET = "MLPLAB_TESTS_SERVER"
+"""The environment variable with the socket of a server that several test processes share."""
+
+
 @functools.cache
-def _server() -> str:
-    """Start the server of this test process; returns the path of its socket."""
+def server() -> str:
+    """Return the path of the server's socket; it is started unless the environment names one."""
+    return os.environ.get(SOCKET) or start_server()
+
+
+def start_server() -> str:
+    """Start a server and return the path of its socket; connections wait until it is warm."""
     folder = tempfile.TemporaryDirectory(prefix="mlplab-tests-")
     path = str(Path(folder.name) / "socket")
     process = subprocess.Popen(
         [sys.executable, str(SERVER), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"listening\n", "the server of tests did not start"
 
     def stop() -> None:
         assert process.stdin is not None
@@ -47,8 +58,6 @@ def _server() -> str:
         folder.cleanup()
 
     atexit.register(stop)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n", "the server of test processes did not start"
     return path
 
 
@@ -72,7 +81,7 @@ class CliProcess:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(_server())
+        self._connection.connect(server())
         self._received = b""
         request = {
             "arguments": self.args,

@@ -8,6 +8,7 @@ to the file that `--campaign-record` names, and skipped when the campaign is sta
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import os
 import sys
@@ -61,6 +62,15 @@ def pytest_configure(config):
             config.pluginmanager.register(_CampaignRecord(Path(path)))
     else:
         config.already_passed = set()
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        # One server for all workers, which inherit the variable.
+        os.environ[cli_process.SOCKET] = cli_process.start_server()
+
+
+def pytest_collection_finish():
+    # Modules and test items live to the end; the garbage collector need not visit them each time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -164,6 +174,15 @@ def _cpu_limit(request):
             f"{request.node.nodeid} took {spent:.1f} s of processor time; the limit is"
             f" {MAX_CPU_SECONDS:.0f} s. Make it cheaper, mark it slow, or move it to a campaign."
         )
+
+
+@pytest.fixture(name="one_picture")
+def _one_picture():
+    """For tests of runs with pictures that are not about pictures."""
+    from drawing import one_picture
+
+    with one_picture():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import pytest
 from harness import FULL
 
 from mlplab.pictures import style
@@ -14,6 +18,16 @@ DPI = style.DPI if FULL else 40
 def use_few_dots(monkeypatch) -> None:
     """Save pictures at a low DPI; campaigns use the default resolution."""
     monkeypatch.setattr(style.png, "__defaults__", (DPI,))
+
+
+@contextlib.contextmanager
+def one_picture() -> Iterator[None]:
+    """Draw one picture of a run instead of all, at a low resolution, except in campaigns."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not FULL:
+            draw_only(patch, "decision")
+            use_few_dots(patch)
+        yield
 
 
 def draw_only(monkeypatch, *names: str) -> None:

@@ -134,8 +134,8 @@ class Server:
 
 
 if __name__ == "__main__":
-    warm_up()
     server = Server(sys.argv[1])
-    sys.stdout.write("ready\n")
+    sys.stdout.write("listening\n")
     sys.stdout.flush()
+    warm_up()
     server.serve()

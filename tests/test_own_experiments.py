@@ -21,6 +21,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_picture")
 def test_every_command_of_the_page_runs(capsys):
     for name, text in FILES:
         Path(name).parent.mkdir(parents=True, exist_ok=True)

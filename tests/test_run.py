@@ -17,8 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from cli_process import run as cli_run
-from drawing import draw_only
-from harness import FULL
+from drawing import one_picture
 
 import mlplab
 from mlplab.cli import main
@@ -41,16 +40,13 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_picture(monkeypatch):
-    """Draw one picture only; pictures are tested in tests/pictures."""
-    if not FULL:
-        draw_only(monkeypatch, "decision")
+pytestmark = pytest.mark.usefixtures("one_picture")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return mlplab.run(["experiment=xor_mlp"], tmp_path_factory.mktemp("run") / "one")
+    with one_picture():
+        return mlplab.run(["experiment=xor_mlp"], tmp_path_factory.mktemp("run") / "one")
 
 
 def test_the_folder_is_complete(run):

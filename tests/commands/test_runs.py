@@ -140,6 +140,7 @@ def test_what_is_unfinished_is_listed_with_its_command(three, monkeypatch, capsy
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_picture")
 def test_outputs_is_the_root_of_runs_and_sweeps(capsys):
     for more in ([], ["-m", "seed=0,1"]):
         assert main(["train", *QUICK, "outputs='my outputs'", *more]) == 0

@@ -263,8 +263,9 @@ def test_a_glob_expands_to_the_choices_that_match():
 
 @pytest.mark.slow
 def test_a_glob_on_the_command_line(capsys):
-    assert main(["plan", "dataset=xor", "activation=glob(*)", "dataset.num_samples=20"]) == 0
-    number = len(list((CONFIGS / "activation").glob("*.yaml")))
+    assert main(["plan", "dataset=xor", "activation=glob(s*)", "dataset.num_samples=20"]) == 0
+    number = len(list((CONFIGS / "activation").glob("s*.yaml")))
+    assert number >= 4
     assert f"{number} jobs in {number} populations" in capsys.readouterr().out
 
 

@@ -452,6 +452,7 @@ def test_c11_yaml_that_is_made_to_harm(name, where, capfd):
 
 @row("C12")
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_picture")
 def test_c12_secrets_of_the_environment_are_not_written(capfd):
     for override in (
         "name=${oc.env:SECRET}",

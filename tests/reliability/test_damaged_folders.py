@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import one_picture
 from harness import FULL, row
 
 import mlplab
@@ -76,6 +77,9 @@ SWEEP_COMMANDS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("one_picture")
+
+
 @functools.cache
 def sound_folders(root: Path) -> dict[str, Path]:
     """A run and a sweep of a table, and a run of a data frame, with everything that tracking=full
@@ -90,9 +94,10 @@ def sound_folders(root: Path) -> dict[str, Path]:
         *("dataset=file", f"dataset.path={root / 'table.csv'}", "model.hidden=[3]"),
         *("training.epochs=3", "tracking.checkpoint_epochs=1", "device=cpu"),
     ]
-    mlplab.run(overrides, root / "run")
-    mlplab.sweep([*overrides, "tracking=summary", "seed=0,1"], root / "sweep")
-    mlplab.fit(frame, "y", overrides[2:], folder=root / "fit")
+    with one_picture():
+        mlplab.run(overrides, root / "run")
+        mlplab.sweep([*overrides, "tracking=summary", "seed=0,1"], root / "sweep")
+        mlplab.fit(frame, "y", overrides[2:], folder=root / "fit")
     return {kind: root / kind for kind in ("run", "sweep", "fit")}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 import yaml
-from source_tree import REPOSITORY
+from source_tree import REPOSITORY, nodes, walk
 
 BANNED = (
     *("found", "told", "whoever", "see_that", "tell_of", "dealt", "vanished", "holes", "dearest"),
@@ -34,9 +35,14 @@ def contains(identifier: str, phrase: str) -> bool:
     return any(run in (phrase_tokens, plural) for run in runs)
 
 
-def identifiers(tree: ast.AST) -> Iterator[tuple[str, int]]:
+@functools.cache
+def phrases_in(identifier: str, phrases: tuple[str, ...]) -> list[str]:
+    return [phrase for phrase in phrases if contains(identifier, phrase)]
+
+
+def identifiers(module: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
     """(name, line) of everything that a module binds: what it only uses is not its own choice."""
-    for node in ast.walk(tree):
+    for node in module:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name, node.lineno
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -51,15 +57,12 @@ def identifiers(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield node.name, node.lineno
 
 
-def offenses(text: str, senses: set[str] = frozenset()) -> list[tuple[str, int]]:
+def offenses(module: Iterable[ast.AST], senses: set[str] = frozenset()) -> list[tuple[str, int]]:
     return [
         (name, line)
-        for name, line in identifiers(ast.parse(text))
+        for name, line in identifiers(module)
         if name not in LIBRARIES
-        and (
-            any(contains(name, phrase) for phrase in BANNED)
-            or (name not in senses and any(contains(name, token) for token in AMBIGUOUS))
-        )
+        and (phrases_in(name, BANNED) or (name not in senses and phrases_in(name, AMBIGUOUS)))
     ]
 
 
@@ -73,7 +76,7 @@ def test_identifiers_use_terms_of_the_field(folder):
     offenders = [
         f"{path.relative_to(REPOSITORY)}:{line}: {name}"
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
-        for name, line in offenses(path.read_text(encoding="utf-8"), allowed)
+        for name, line in offenses(nodes(path), allowed)
     ]
     assert offenders == []
 
@@ -85,7 +88,7 @@ def test_the_list_of_senses_is_short_reasoned_and_used():
         name
         for folder in ("src", "scripts", "tests")
         for path in (REPOSITORY / folder).rglob("*.py")
-        for name, _ in identifiers(ast.parse(path.read_text(encoding="utf-8")))
+        for name, _ in identifiers(nodes(path))
     }
     assert set(senses()) - used == set()
 
@@ -105,8 +108,8 @@ def test_the_list_of_senses_is_short_reasoned_and_used():
     ],
 )
 def test_check_of_identifiers(text, names):
-    assert [name for name, _ in offenses(text)] == names
+    assert [name for name, _ in offenses(walk(ast.parse(text)))] == names
 
 
 def test_check_of_identifiers_with_a_sense():
-    assert offenses("word = part = 1", {"word"}) == [("part", 1)]
+    assert offenses(walk(ast.parse("word = part = 1")), {"word"}) == [("part", 1)]
