@@ -183,6 +183,44 @@ def test_the_values_equal_hydras_composition():
     }
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["name=other", "hydra.run.dir=r"],
+        ["name='a,b \\'c\\''", "hydra.run.dir='out/${name}/${seed}'"],
+        ["name=${dataset.name}_x", "hydra.run.dir=${name}", "seed=4"],
+        ["hydra.run.dir=7", "hydra.sweep.dir='s/${hydra.job.override_dirname}'"],
+        ["name=3", "hydra.run.dir=r", "hydra.run.dir=second"],
+        ["hydra.run.dir=r", "sweep.parallel=5", "sweep.parallel=6", "sweep.sampler=grid"],
+        ["experiment=hidden_units", "seeds=3", "hydra.run.dir=r", "hydra.sweep.dir=s"],
+        ["hydra.run.dir=r", "sweep.grid={seed:[1,2]}", "sweep.metric=[a,b]"],
+        ["hydra.run.dir=r", "hydra.mode=MULTIRUN", "sweep.retries=2"],
+        ["hydra.run.dir=r", "sweep.grid=3"],
+        ["hydra.run.dir=r", "sweep.trials=many"],
+        ["hydra.run.dir=${nowhere}"],
+    ],
+)
+def test_names_folders_and_sweeps_equal_hydras_composition(overrides):
+    """They are set in the cached composition of the other overrides."""
+
+    def attributes(composed):
+        return (
+            composed.config,
+            composed.run_dir,
+            composed.sweep_dir if "hydra.sweep.dir" in str(overrides) else None,  # else random
+            composed.sweep,
+            composed.is_multirun,
+        )
+
+    def reason(function):
+        try:
+            return attributes(function())
+        except ConfigError as error:
+            return str(error)
+
+    assert reason(lambda: Composer(overrides).compose_run()) == reason(lambda: compose(overrides))
+
+
 def test_an_invalid_override_in_the_last_job_is_refused():
     jobs = [(f"optimizer.lr={lr}",) for lr in (0.1, 0.2, 0.3)]
     with pytest.raises(ConfigError, match="lrr"):

@@ -38,6 +38,7 @@ from mlplab.io.files import yaml_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 Job = tuple[str, ...]
 
 
@@ -206,11 +207,49 @@ class Composer:
     def _base(self, choices: Job) -> _Base:
         if choices not in self._bases:
             lines = (*choices, *self.fixed)
-            tree = compose_tree([self._check(line) for line in lines], self.folders)
+            tree = self._compose_base([self._check(line) for line in lines])
             # a required key, such as the path of a file, may be among the other overrides
             composed = resolve_tree(tree, lines, self.folders, complete=False)
             self._bases[choices] = _Base(composed, plain_tree(tree))
         return self._bases[choices]
+
+    def _compose_base(self, overrides: Sequence[Override]) -> DictConfig:
+        """Return Hydra's tree. Names and folders differ between runs: they are set in the cached
+        composition of the other overrides, which takes a tenth of the time.
+        """
+        values = [override for override in overrides if _is_single_value(override)]
+        if values:
+            others = [override for override in overrides if override not in values]
+            tree = compose_tree(others, self.folders)
+            if all(_update(tree, override) for override in values):
+                return tree
+        return compose_tree(overrides, self.folders)
+
+
+def _update(tree: DictConfig, override: Override) -> bool:
+    """Set a single value in a composed tree, as Hydra does; return whether that was possible."""
+    from omegaconf import OmegaConf, read_write
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = "sweep.seeds" if override.key_or_group == "seeds" else override.key_or_group
+    if OmegaConf.is_config(OmegaConf.select(tree, path, throw_on_missing=False)):
+        return False
+    try:
+        with read_write(tree.hydra):
+            OmegaConf.update(tree, path, override.value())
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _is_single_value(override: Override) -> bool:
+    """Return whether the override sets a name, a folder, or a number of a sweep, which no choice
+    of a group depends on.
+    """
+    key = override.key_or_group
+    known = key in ("name", "hydra.run.dir", "hydra.sweep.dir") or is_sweep_key(override)
+    special = override.is_add() or override.is_force_add() or override.is_delete()
+    return known and not special and isinstance(override.value(), (str, int, float, bool))
 
 
 def _applies_to_sweep(override: Override) -> bool:
