@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,10 @@ def test_a_plugin_registers_a_metric():
     assert main(["train", "--plugin", "mine.py", *line, "hydra.run.dir=run"]) == 0
     history = mlplab.load("run").history
     np.testing.assert_allclose(history["val/hits"], history["val/accuracy"] * 30)
+    assert main(["evaluate", "run", "--plugin", "mine.py"]) == 0
+    evaluated = json.loads(Path("run/evaluation.json").read_text())["metrics"]
+    assert evaluated["hits"]["value"] == pytest.approx(evaluated["accuracy"]["value"] * 30)
+    assert evaluated["hits"]["low"] < evaluated["hits"]["value"]
 
 
 @pytest.mark.usefixtures("no_registered_metrics")

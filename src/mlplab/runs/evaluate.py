@@ -5,7 +5,7 @@ Shapes: N rows, C classes, T targets, R resamples, F features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ class Rows:
 
 
 def compute_metrics(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, float]:
-    """Return all metrics of predictions: probabilities [N, C] or values [N, T].
+    """Return all metrics of predictions, registered ones included: probabilities [N, C] or values
+    [N, T].
 
     Classification includes the F1 score of each class.
     """
@@ -69,15 +70,8 @@ def compute_metrics(scores: np.ndarray, y: np.ndarray, task: Task) -> dict[str, 
 
 
 def _batched_metrics(scores_RNC: np.ndarray, y_RN: np.ndarray, task: Task) -> dict[str, np.ndarray]:
-    compute: Callable[..., dict[str, torch.Tensor]] = (
-        metrics.final_classification_metrics
-        if task.classifies
-        else metrics.final_regression_metrics
-    )
-    results = {
-        name: value.numpy()
-        for name, value in compute(torch.tensor(scores_RNC), torch.tensor(y_RN)).items()
-    }
+    measured = metrics.final_metrics(task.kind, torch.tensor(scores_RNC), torch.tensor(y_RN))
+    results = {name: value.numpy() for name, value in measured.items()}
     if task.classifies:
         predicted_RN = scores_RNC.argmax(-1)
         for c in range(task.num_classes):
