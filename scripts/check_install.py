@@ -2,7 +2,7 @@
 """Install the package as a user does, into an empty environment, and run every command once.
 
     scripts/check_install.py bare      # the wheel without extras, as constraints.txt has it
-    scripts/check_install.py newest    # the same at the newest versions that pip finds
+    scripts/check_install.py newest    # the same at the newest versions, except of torch
     scripts/check_install.py oldest    # the same at the lowest versions that pyproject.toml allows
 
 Builds the sdist, and the wheel from the sdist. Exit code 1 if a command fails, or is not refused
@@ -58,12 +58,18 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def constraints(mode: str, folder: Path) -> Path | None:
-    """The constraints file for pip."""
+def constraints(mode: str, folder: Path) -> Path:
+    """The constraints file for pip. The newest torch may be a build for CUDA of several gigabytes,
+    so that one is the tested version.
+    """
+    tested = ROOT / "constraints.txt"
     if mode == "bare":
-        return ROOT / "constraints.txt"
+        return tested
     if mode == "newest":
-        return None
+        lines = tested.read_text(encoding="utf-8").splitlines(keepends=True)
+        path = folder / "newest.txt"
+        path.write_text("".join(x for x in lines if x.startswith("torch==")), encoding="utf-8")
+        return path
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     floors = [re.split(r">=|,", line)[:2] for line in project["dependencies"]]
     path = folder / "oldest.txt"
@@ -103,9 +109,8 @@ def main() -> int:
         wheel = build(folder)
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
-        limits = constraints(mode, folder)
-        chosen = {} if limits is None else {"PIP_CONSTRAINT": str(limits)}
-        call(python, "-m", "pip", "install", "--quiet", wheel, **chosen)
+        limits = str(constraints(mode, folder))
+        call(python, "-m", "pip", "install", "--quiet", wheel, PIP_CONSTRAINT=limits)
         work = folder / "work"
         work.mkdir()
         table, program = commands()
