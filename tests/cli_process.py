@@ -32,12 +32,15 @@ def python_command(*arguments: str) -> list[str]:
 
 
 @functools.cache
-def _server() -> str:
-    """Start the server of this test process; returns the path of its socket."""
+def _server(everything: bool = False) -> str:
+    """Start the server of this test process, or the one that has imported everything; returns the
+    path of its socket.
+    """
     folder = tempfile.TemporaryDirectory(prefix="mlplab-tests-")
     path = str(Path(folder.name) / "socket")
+    arguments = [path, *(["all"] if everything else [])]
     process = subprocess.Popen(
-        [sys.executable, str(SERVER), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(SERVER), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
     def stop() -> None:
@@ -56,6 +59,9 @@ class CliProcess:
     """A running command with the interface of subprocess.Popen.
 
     Unless descriptors are passed, output and errors go to pipes that `communicate` reads.
+    `everything` uses a server that has also imported what draws, reports, exports and searches;
+    `kill_at` is the number of the operation on files before which the process is killed, and
+    `count_file` receives the number of these operations.
     """
 
     def __init__(
@@ -68,17 +74,22 @@ class CliProcess:
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        everything: bool = False,
+        kill_at: int | None = None,
+        count_file: Path | None = None,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(_server())
+        self._connection.connect(_server(everything))
         self._received = b""
         request = {
             "arguments": self.args,
-            "cwd": str(cwd or Path.cwd()),
+            "cwd": str(Path(cwd or ".").absolute()),
             "env": dict(os.environ if env is None else env),
             "limits": dict(limits or {}),
+            "kill_at": kill_at,
+            "count_file": str(count_file) if count_file else None,
         }
         with open(os.devnull) as devnull:
             output, output_child = os.pipe()
