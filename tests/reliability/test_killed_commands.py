@@ -74,7 +74,7 @@ def test_a16_a_killed_sweep_leaves_the_folder_of_an_undisturbed_one():
 
 
 @pytest.mark.parametrize("kind", ["sweep", "search"])
-def test_a_command_that_was_killed_at_its_end_leaves_nothing(kind):
+def test_a_resume_deletes_temporary_files_of_finished_folders(kind):
     """All jobs are done, and the reports are written again."""
     searches = ["optimizer.lr=interval(0.01,0.1)", "sweep.trials=2"]
     command = ["train", *TRAIN[:-2], "training.epochs=1", "hydra.sweep.dir=folder"]
