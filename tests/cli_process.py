@@ -36,17 +36,22 @@ SOCKET = "MLPLAB_TESTS_SERVER"
 
 
 @functools.cache
-def server() -> str:
-    """Return the path of the server's socket; it is started unless the environment names one."""
-    return os.environ.get(SOCKET) or start_server()
+def _server(everything: bool = False) -> str:
+    """Return the path of a server's socket; it is started unless the environment names one."""
+    shared = None if everything else os.environ.get(SOCKET)
+    return shared or start_server(everything)
 
 
-def start_server() -> str:
-    """Start a server and return the path of its socket; connections wait until it is warm."""
+def start_server(everything: bool = False) -> str:
+    """Start a server and return the path of its socket; connections wait until it is warm.
+
+    With `everything` it imports what single commands import, too.
+    """
     folder = tempfile.TemporaryDirectory(prefix="mlplab-tests-")
     path = str(Path(folder.name) / "socket")
+    arguments = [path, *(["all"] if everything else [])]
     process = subprocess.Popen(
-        [sys.executable, str(SERVER), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(SERVER), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"listening\n", "the server of tests did not start"
@@ -65,6 +70,9 @@ class CliProcess:
     """A running command with the interface of subprocess.Popen.
 
     Unless descriptors are passed, output and errors go to pipes that `communicate` reads.
+    `everything` uses a server that has also imported what draws, reports, exports and searches;
+    `kill_at` is the number of the operation on files before which the process is killed, and
+    `count_file` receives the number of these operations.
     """
 
     def __init__(
@@ -77,17 +85,22 @@ class CliProcess:
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        everything: bool = False,
+        kill_at: int | None = None,
+        count_file: Path | None = None,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(server())
+        self._connection.connect(_server(everything))
         self._received = b""
         request = {
             "arguments": self.args,
-            "cwd": str(cwd or Path.cwd()),
+            "cwd": str(Path(cwd or ".").absolute()),
             "env": dict(os.environ if env is None else env),
             "limits": dict(limits or {}),
+            "kill_at": kill_at,
+            "count_file": str(count_file) if count_file else None,
         }
         with open(os.devnull) as devnull:
             output, output_child = os.pipe()

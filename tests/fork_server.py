@@ -4,10 +4,11 @@
 separate process (signals, exit codes, descriptors, limits) but not those imports, a fork of a warm
 parent behaves the same at a hundredth of the cost. The parent has one thread, so a fork is safe.
 
-Usage: fork_server.py SOCKET. It ends when its standard input is closed. A client connects, sends
-one JSON object {"arguments", "cwd", "env", "limits"} with the descriptors of stdin, stdout and
-stderr, and receives {"pid"} at once and {"status", "seconds"} (wait status, processor seconds of
-the child and what it waited for) when the child has ended; each as one line.
+Usage: fork_server.py SOCKET [all]. It ends when its standard input is closed. With `all` it has
+also imported what draws, reports, exports, predicts and searches. A client connects, sends one JSON
+object {"arguments", "cwd", "env", "limits", "kill_at", "count_file"} with the descriptors of stdin,
+stdout and stderr, and receives {"pid"} at once and {"status", "seconds"} (wait status, processor
+seconds of the child and what it waited for) when the child has ended; each as one line.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from typing import Any, NoReturn
 os.environ["OMP_NUM_THREADS"] = "1"
 
 MAX_REQUEST = 1 << 20
+WRITES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree")
+"""Audit events of operations that change a folder, besides those of opening a file to write."""
 
 
-def warm_up() -> None:
+def warm_up(everything: bool) -> None:
     """Import what the commands import, and train and sweep once, so that children do neither."""
     import torch
 
@@ -49,11 +52,56 @@ def warm_up() -> None:
         try:
             main(["train", *quick, "tracking=scalars", "hydra.run.dir=run"])
             main(["train", "-m", *quick, "tracking=summary", "seed=0,1", "hydra.sweep.dir=sweep"])
+            if everything:
+                warm_up_reports(main, quick)
         finally:
             sys.stdout, sys.stderr = streams
             os.chdir(before)
     gc.collect()
     gc.freeze()
+
+
+def warm_up_reports(main: Any, quick: list[str]) -> None:
+    """Draw, report and search once, and import what predicts and exports.
+
+    An export itself starts threads, of which a fork has no copy.
+    """
+    main(["train", *quick, "hydra.run.dir=drawn"])
+    main(["report", "drawn"])
+    search = ["optimizer.lr=interval(0.001,0.1)", "sweep.trials=4", "hydra.sweep.dir=search"]
+    main(["train", *quick, "tracking=summary", *search])
+    for name in ("pandas", "onnx", "onnxscript", "torch.onnx._internal.exporter._core"):
+        __import__(name)
+    tasks = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    # the thread of pyarrow's allocator, which supports forks
+    if len([name for name in tasks if name != "jemalloc_bg_thd"]) > 1:
+        raise RuntimeError(f"a fork would copy one of these threads: {tasks}")
+
+
+def count_writes(kill_at: int | None, count_file: str | None) -> None:
+    """Count the operations by which this process changes files below its folder; the one with the
+    number `kill_at` does not take place, since the process is killed. `count_file` always has the
+    current number.
+    """
+    count, below = 0, os.getcwd()
+    descriptor = os.open(count_file, os.O_WRONLY | os.O_CREAT, 0o666) if count_file else None
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        writes = event in WRITES or (
+            event == "open" and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        )
+        if not writes or not isinstance(arguments[0], (str, bytes, os.PathLike)):
+            return
+        if not os.path.join(below, os.fsdecode(arguments[0])).startswith(below + os.sep):
+            return
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        if descriptor is not None:
+            os.pwrite(descriptor, f"{count:9d}".encode(), 0)
+
+    sys.addaudithook(hook)
 
 
 def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
@@ -78,6 +126,8 @@ def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         for name, limit in request["limits"].items():
             resource.setrlimit(getattr(resource, name), (limit, limit))
         sys.argv = ["mlplab", *request["arguments"]]
+        if request["kill_at"] is not None or request["count_file"]:
+            count_writes(request["kill_at"], request["count_file"])
         from mlplab.cli import main
 
         code = main(request["arguments"])
@@ -137,5 +187,5 @@ if __name__ == "__main__":
     server = Server(sys.argv[1])
     sys.stdout.write("listening\n")
     sys.stdout.flush()
-    warm_up()
+    warm_up(everything="all" in sys.argv[2:])
     server.serve()

@@ -117,9 +117,10 @@ def _train_and_record(
     if saved is not None:
         checkpointer.restore(group, saved)
     data_hash, history = member.prepared.data_hash, group.history_buffer
+    resumed_from = group.stepper.step if resumed else None
     with (
         contextlib.closing(checkpointer),
-        Record(folder, settings, preprocessing, data_hash, history, resumed) as record,
+        Record(folder, settings, preprocessing, data_hash, history, resumed_from) as record,
     ):
         plotter = _live_plotter(record, member, recorder, log, quiet)
         session.callbacks += [record, *([plotter] if plotter else []), checkpointer, *callbacks]

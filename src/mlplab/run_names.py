@@ -43,7 +43,15 @@ def _fault(segment: str) -> str | None:
 
 
 LOCK = ".lock"
-_SET_UP_NAMES = (LOCK, "log.txt", "data_report.md", "checkpoints")
+_SET_UP_NAMES = (
+    LOCK,
+    "log.txt",
+    "data_report.md",
+    "checkpoints",
+    "data.safetensors",
+    "overrides.yaml",
+    "provenance.json",
+)
 
 
 def is_set_up_only(entries: Collection[str]) -> bool:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,9 @@ from drawing import draw_only
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import DamagedFileError
-from mlplab.io.files import load_weights, open_atomic, save_weights
+from mlplab.io import files
+from mlplab.io.files import load_weights, open_atomic, save_weights, write_text_atomic
+from mlplab.runs import record
 
 ROWS = "x1,x2\n0.1,0.2\n"
 
@@ -98,20 +99,55 @@ def test_b29_preprocessing_that_contradicts_itself_is_refused(change, run):
 
 def test_what_a_killed_command_left_is_removed_by_the_next_one(run):
     """A temporary file that another process still writes is kept."""
-    leftover, fresh, foreign = Path(".tmp-1-0123abcd"), Path(".tmp-2-0123abcd"), Path(".tmp-notes")
-    for path in (leftover, fresh, foreign):
-        path.write_text("half")
-    an_hour_ago = time.time() - 3600
+    leftover, foreign = Path(".tmp-1-0123abcd"), Path(".tmp-notes")
     for path in (leftover, foreign):
-        os.utime(path, (an_hour_ago, an_hour_ago))
+        path.write_text("half")
     with open_atomic(Path("other.csv")) as (staged, _):
-        os.utime(staged, (an_hour_ago, an_hour_ago))
         assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
         assert staged.exists()
     assert not leftover.exists()
-    assert fresh.exists()
     assert foreign.exists()
     assert Path("other.csv").exists()
+
+
+def test_a_temporary_file_is_recreated_if_it_is_deleted_before_it_is_locked(monkeypatch):
+    """Another process may take it for the leftover of a killed one."""
+    created = []
+
+    def lock(descriptor):
+        created.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if len(created) == 1:
+            os.unlink(created[0])
+        return len(created) != 2  # locked by the process that is about to delete it
+
+    monkeypatch.setattr(files, "try_lock", lock)
+    write_text_atomic(Path("out.txt"), "whole")
+    assert len(created) == 3
+    assert Path("out.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize("name", ["overrides.yaml", "provenance.json", "config.yaml"])
+def test_a_run_without_a_configuration_is_started_again(name, monkeypatch, capsys):
+    """A folder with a configuration can be resumed, so it is written last."""
+
+    class Killed(BaseException):
+        pass
+
+    def write(path, data, **options):
+        if path.name == name:
+            raise Killed
+        files.write_bytes_atomic(path, data, **options)
+
+    command = ["train", "dataset=moons", "training.epochs=1", "tracking=off", "hydra.run.dir=run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "write_yaml", lambda path, value: write(path, b""))
+        patch.setattr(record, "write_json", lambda path, value: write(path, b""))
+        with pytest.raises(Killed):
+            main(command)
+    assert main(["resume", "run"]) == 2
+    assert "ended during its set-up" in capsys.readouterr().err
+    assert main(command) == 0
+    assert mlplab.load("run").status == "done"
 
 
 def test_without_docstrings_choices_are_listed():

@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from cli_process import start
+from same_folder import tensorboard
 
 import mlplab
 from mlplab.cli import main
@@ -286,3 +288,16 @@ def test_a_run_is_made_longer(three):
     assert longer.metrics == fresh.metrics
     provenance = json.loads(Path("outputs/runs/one/a/provenance.json").read_text())
     assert [entry["from_step"] for entry in provenance["resumed"]] == [three[0].summary["steps"]]
+
+
+def test_a_resume_records_what_it_changed(three):
+    """The overrides replace those of the same keys, and TensorBoard shows all steps."""
+    folder = Path("outputs/runs/one/a")
+    before = yaml.safe_load((folder / "overrides.yaml").read_text())
+    changes = ["training.epochs=9", "tracking=scalars"]
+    for more in (["training.epochs=8"], changes):
+        assert main(["resume", str(folder), *more]) == 0
+    kept = [line for line in before if not line.startswith(("training.epochs", "tracking"))]
+    assert yaml.safe_load((folder / "overrides.yaml").read_text()) == [*kept, *changes]
+    fresh = mlplab.run([*QUICK, "seed=1", *changes], "fresh")
+    assert tensorboard(folder, fresh.folder) == []

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import mlplab
 from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering import time_budget
-from mlplab.pictures.rendering.final_figures import spread
+from mlplab.pictures.rendering.final_figures import FinalFigures, spread
 from mlplab.pictures.rendering.step_images import StepImages
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.playback.revisit import revisit
@@ -71,6 +71,9 @@ def test_a_first_image_at_the_end_is_preceded_by_earlier_ones(run, monkeypatch):
         def image(self, name, step, *_):
             written.append((name, step))
 
+        def steps_before(self, name):
+            return set()
+
     step_images = StepImages(Events())
     step_images.draw_next(study)
     steps = study.frames.step.tolist()
@@ -90,6 +93,28 @@ def test_a_longer_run_goes_on_with_its_images(tmp_path, monkeypatch):
     assert steps == sorted(set(steps))
     assert steps[0] == 0
     assert steps[-1] == mlplab.load(run.folder).summary["steps"] > run.summary["steps"]
+
+
+def test_a_run_that_ended_before_its_images_draws_them_when_resumed(tmp_path, monkeypatch):
+    """Each picture and tag once, and the images of the whole training."""
+    from mlplab.cli import main
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    draw_only(monkeypatch, "decision")
+    with monkeypatch.context() as patch:
+        patch.setattr(FinalFigures, "draw", end)
+        patch.setattr(Budget, "allows", lambda self: False)
+        run = mlplab.run([*QUICK, "training.epochs=3"], tmp_path / "run")
+    assert events(run.folder).Tags()["images"] == []
+    assert main(["resume", str(run.folder)]) == 0
+    shown = events(run.folder)
+    steps = [image.step for image in shown.Images("decision")]
+    assert len(steps) == 3
+    assert (steps[0], steps[-1]) == (0, run.summary["steps"])
+    assert len(shown.Tensors("custom_scalars__config__")) == 1
+    assert len(shown.Scalars("test/loss")) == 1
 
 
 def test_distributions_are_those_of_the_weights(run):

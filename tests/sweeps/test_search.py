@@ -267,6 +267,32 @@ def test_a_study_of_diverged_trials_has_no_best(tmp_path):
     assert study.counts() == {"diverged": 1, "fail": 1}
 
 
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe", "cmaes", "nsga2"])
+def test_a_study_that_is_opened_again_proposes_the_same_trials(sampler, tmp_path):
+    """It is opened again in the middle of each round, as after a kill."""
+    typed = ["optimizer.lr=tag(log,interval(1e-4,1))", "training.l2=interval(0,0.1)"]
+    if sampler == "grid":
+        typed = ["optimizer.lr=0.1,0.2,0.3,0.4", "training.l2=0,0.1,0.2,0.3,0.4"]
+    dims = dimensions(parse_overrides(typed), {})
+
+    def open_study(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Study(tmp_path / name, ["val/loss"], dims, sampler, 3)
+
+    whole, reopened = open_study("whole"), open_study("again")
+    for _ in range(3):
+        whole.ask(4)
+        again = reopened.ask(1)
+        reopened = open_study("again")
+        again |= reopened.ask(3)
+        assert again == whole.in_flight()
+        for number, params in again.items():
+            value = float(params["optimizer.lr"]) + float(params["training.l2"])
+            for study in (whole, reopened):
+                study.tell(number, "done", [value])
+    assert len({str(trial.params) for trial in whole.trials()}) == 12
+
+
 @pytest.mark.parametrize(
     ("sampler", "trials", "parallel"),
     [("tpe", 64, 8), ("tpe", 8, 4), ("tpe", 1000, 32), ("random", 64, 32), ("grid", 64, 32)],

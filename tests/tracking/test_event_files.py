@@ -185,6 +185,34 @@ def test_a_resumed_run_shows_each_step_once(tmp_path: Path) -> None:
     assert points(tmp_path, "x") == [(step, float(step >= 5)) for step in range(15)]
 
 
+def test_a_resumed_run_repeats_nothing_that_earlier_files_show(tmp_path: Path) -> None:
+    """Its header and what it drew stay as they are; what was cut off or ignored is written."""
+
+    def write(writer: EventWriter) -> None:
+        writer.text("configuration", "a: 1")
+        writer.graph(b"")
+        writer.history(range(6), {"x": np.zeros(6), "y": np.zeros(6)})
+
+    with EventWriter(tmp_path) as first:
+        write(first)
+        first.image("decision", 1, b"png", 2, 2)
+        first.image("decision", 4, b"png", 2, 2)
+        whole = first.path.stat().st_size
+        first.image("decision", 2, b"png", 2, 2)
+    os.truncate(first.path, whole + 3)
+    with EventWriter(tmp_path, purge_step=3) as resumed:
+        write(resumed)
+        assert resumed.steps_before("decision") == {1}
+        assert resumed.steps_before("units") == set()
+    with EventWriter(tmp_path, purge_step=9) as again:
+        assert again.steps_before("x") == set(range(6))
+        assert again.steps_before("decision") == {1}
+        write(again)
+    assert points(tmp_path, "x") == points(tmp_path, "y") == [(step, 0.0) for step in range(6)]
+    assert [event.step for event in read(tmp_path).Tensors("configuration")] == [0]
+    assert [event.step for event in read(tmp_path).Images("decision")] == [1]
+
+
 def test_writers_of_one_moment_get_different_files(tmp_path: Path) -> None:
     writers = [EventWriter(tmp_path) for _ in range(5)]
     names = [writer.path.name for writer in writers]

@@ -58,9 +58,11 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
     PlaybackError if the animation needs frames that the run lacks.
     """
     require("Drawing", "pictures", "matplotlib", *(["PIL"] if gif else []))
+    from mlplab.runs.record import remove_run_leftovers
     from mlplab.runs.run import require_weights
 
     require_weights(folder)
+    remove_run_leftovers(folder)
     from mlplab.pictures.gallery import pictures
     from mlplab.pictures.rendering.drawing import draw_all
     from mlplab.playback.page import write_page
@@ -90,11 +92,13 @@ def report_run(folder: Path, gif: bool = False, quiet: bool = False) -> None:
 
 def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.commands.multirun import conclude, conclude_search
+    from mlplab.io.files import remove_leftovers
     from mlplab.sweeps import run_sweep
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.search import search
 
     plan = read_plan(folder)
+    remove_leftovers(folder)
     if pages is not None:
         groups = run_sweep.write_reports(plan, folder).results.groups
         best_first = [job.folder for group in groups for job in group.jobs if job.counts]

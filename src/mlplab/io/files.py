@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,9 +27,6 @@ _NEW_FILE_FLAGS = (
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exhausted quota, and the limit on the size of a file."""
-
-MIN_LEFTOVER_AGE = 10.0
-"""Seconds since the last change of a temporary file that may be left from a killed process."""
 
 
 @contextlib.contextmanager
@@ -64,13 +60,10 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
     If the body raises, the temporary file is deleted and `path` stays unchanged. `durable` is as in
     `write_bytes_atomic`.
     """
-    staging_path = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
     with naming_full_disk(path):
-        descriptor = os.open(staging_path, _NEW_FILE_FLAGS, 0o666)
+        staging_path, descriptor = _create_staging(path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                with contextlib.suppress(OSError):  # without locks, leftovers are kept
-                    try_lock(descriptor)
                 yield staging_path, file
                 file.flush()
                 if durable:
@@ -84,18 +77,31 @@ def open_atomic(path: Path, *, durable: bool = False) -> Iterator[tuple[Path, Bi
         _sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of killed processes: the lock of a process ends with it.
+def _create_staging(folder: Path) -> tuple[Path, int]:
+    """Create and lock a temporary file; return its path and descriptor.
 
-    Files of the last seconds are kept, since a file is created before it is locked.
+    Another process may take the file for a leftover and delete it before it is locked.
+    """
+    while True:
+        path = folder / f".tmp-{os.getpid()}-{os.urandom(4).hex()}"
+        descriptor = os.open(path, _NEW_FILE_FLAGS, 0o666)
+        try:
+            if try_lock(descriptor) and os.path.lexists(path):
+                return path, descriptor
+        except OSError:  # no locks, so that leftovers are kept
+            return path, descriptor
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of killed processes from a folder: the lock of a process ends with
+    it.
     """
     for path in folder.glob(".tmp-*"):
-        is_staged = re.fullmatch(r"\.tmp-\d+-[0-9a-f]{8}", path.name) and not path.is_symlink()
-        with contextlib.suppress(OSError):
-            if is_staged and time.time() - path.stat().st_mtime > MIN_LEFTOVER_AGE:
-                with open(path, "rb") as file:
-                    if try_lock(file.fileno()):
-                        path.unlink()
+        if re.fullmatch(r"\.tmp-\d+-[0-9a-f]{8}", path.name) and not path.is_symlink():
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                if try_lock(file.fileno()):
+                    path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -339,11 +345,11 @@ def save_weights(
         name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
     }
     write_bytes_atomic(
-        path, _with_sorted_metadata(save(cpu_tensors, metadata=dict(metadata))), durable=durable
+        path, with_sorted_metadata(save(cpu_tensors, metadata=dict(metadata))), durable=durable
     )
 
 
-def _with_sorted_metadata(blob: bytes) -> bytes:
+def with_sorted_metadata(blob: bytes) -> bytes:
     """Sort the metadata of a safetensors file, whose order otherwise changes from call to call.
 
     The format: length of the header (8 bytes, little-endian), the header as JSON padded with spaces

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.io.files import (
+    remove_leftovers,
     save_weights,
     write_bytes_atomic,
     write_json,
@@ -29,7 +30,7 @@ from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
-from mlplab.runs.run_index import json_or_empty
+from mlplab.runs.run_index import all_overrides, json_or_empty
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
@@ -38,6 +39,8 @@ from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
 
+_FOLDERS = ("checkpoints", "pictures", "projector", "artifacts")
+"""Folders of a run that files are written into."""
 LEVELS = ("off", "summary", "scalars", "full")
 
 
@@ -45,7 +48,8 @@ class Record(Callback):
     """The files of one run.
 
     `tracking=off` writes the configuration, the summary and the weights; `summary` adds
-    metrics.csv, and `scalars` the event file.
+    metrics.csv, and `scalars` the event file. `resumed_from` is the step at which a run is
+    resumed.
     """
 
     def __init__(
@@ -55,8 +59,9 @@ class Record(Callback):
         preprocessing: Preprocessing,
         data_hash: str,
         history_buffer: HistoryBuffer,
-        resumed: bool = False,
+        resumed_from: int | None = None,
     ) -> None:
+        resumed = resumed_from is not None
         self.folder, self.settings, self.preprocessing, self.names = (
             folder,
             settings,
@@ -66,8 +71,8 @@ class Record(Callback):
         level = LEVELS.index(settings.tracking.level)
         last_step = history_buffer.rows[-1].step if history_buffer.rows else None
         self.started = time.monotonic()
-        if resumed:
-            record_resume(folder, settings, last_step or 0)
+        if resumed_from is not None:
+            record_resume(folder, settings, resumed_from)
         else:
             write_config_and_provenance(folder, settings, data_hash)
         self.metrics = (
@@ -78,14 +83,21 @@ class Record(Callback):
             if level >= 2
             else None
         )
-        if self.events is not None and last_step is None:
+        if self.events is not None:
             write_event_header(self.events, settings, HParams.of_run(settings, self.names))
+            self._write_events(history_buffer.rows)
 
     def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
         """Write evaluations; readers see them immediately."""
         if self.metrics is not None:
             self.metrics.rows(_lines(rows))
-        if self.events is not None:
+        self._write_events(rows)
+
+    def _write_events(self, rows: Sequence[Row]) -> None:
+        """Write evaluations into the event file, if there is one; those before a checkpoint are
+        missing if the run had no event file until it was resumed.
+        """
+        if self.events is not None and rows:
             values = [row.values[:, 0].tolist() for row in rows]
             columns = dict(zip(self.names, zip(*values, strict=True), strict=True))
             self.events.history([row.step for row in rows], columns, [row.time for row in rows])
@@ -161,16 +173,26 @@ def _metrics_file(path: Path, history_buffer: HistoryBuffer, resumed: bool) -> M
 
 
 def record_resume(folder: Path, settings: Settings, step: int) -> None:
-    """Write the configuration, since the length of training may have changed, and append the step
-    and conditions of the resume to provenance.json.
+    """Write the configuration and the overrides, since the length of training may have changed,
+    append the step and conditions of the resume to provenance.json, and delete what the previous
+    process left.
     """
     write_yaml(folder / "config.yaml", settings.config)
+    if settings.overrides:
+        write_yaml(folder / "overrides.yaml", all_overrides(folder, settings.overrides))
     path = folder / "provenance.json"
     content = json_or_empty(path)
     content.setdefault("resumed", []).append(
         {"from_step": step, **provenance(sys.argv, content.get("data_hash", ""))}
     )
     write_json(path, content)
+    remove_run_leftovers(folder)
+
+
+def remove_run_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in the folder of a run."""
+    for below in (folder, *(folder / name for name in _FOLDERS)):
+        remove_leftovers(below)
 
 
 def write_member(
@@ -219,11 +241,13 @@ def write_artifacts(folder: Path, artifacts: Mapping[str, bytes]) -> None:
 def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:
     """Write what is known before a run starts: configuration, overrides, provenance, and data that
     only Python passed.
+
+    The configuration is last: a folder that has one has all of them, and can be resumed.
     """
-    write_yaml(folder / "config.yaml", settings.config)
+    settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     write_json(folder / "provenance.json", provenance(sys.argv, data_hash))
-    settings.dataset.save(folder)
+    write_yaml(folder / "config.yaml", settings.config)
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:

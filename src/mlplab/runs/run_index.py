@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlplab.io.files import parse_json, parse_yaml, write_json
+from mlplab.io.files import parse_json, parse_yaml, remove_leftovers, write_json
 
 FILE_NAME = ".mlplab-index.json"
 _MAX_BYTES = 1 << 20
@@ -105,16 +105,28 @@ def flat_config(folder: Path) -> dict[str, object]:
 
 
 def user_overrides(folder: Path) -> tuple[str, ...]:
-    """Return the overrides that a run was started with, without `hydra.` ones such as its folder.
+    """Return the overrides of a run, without `hydra.` ones such as its folder.
 
     Empty if the file is missing, damaged or above 1 MiB.
     """
-    overrides = _read_yaml(folder / "overrides.yaml")
-    return (
-        tuple(str(override) for override in overrides if not str(override).startswith("hydra."))
-        if isinstance(overrides, list)
-        else ()
-    )
+    return tuple(line for line in _overrides(folder) if not line.startswith("hydra."))
+
+
+def all_overrides(folder: Path, changes: Sequence[str]) -> list[str]:
+    """Return the overrides of a run that is resumed with `changes`, which replace earlier overrides
+    of the same keys.
+    """
+    changed = {_key(line) for line in changes}
+    return [*(line for line in _overrides(folder) if _key(line) not in changed), *changes]
+
+
+def _overrides(folder: Path) -> list[str]:
+    lines = _read_yaml(folder / "overrides.yaml")
+    return [str(line) for line in lines] if isinstance(lines, list) else []
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
 
 
 def _read_yaml(path: Path) -> object:
@@ -164,4 +176,5 @@ class ConfigIndex:
         """Write the cache file; a folder that cannot be written to is ignored."""
         if self._changed:
             with contextlib.suppress(OSError):
+                remove_leftovers(self.path.parent)
                 write_json(self.path, self._cache)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import TreeError
-from mlplab.io.files import parse_json
+from mlplab.io.files import parse_json, with_sorted_metadata
 
 FORMAT = "mlplab-tree-1"
 _MAX_HEADER_BYTES = 64 << 20
@@ -18,7 +18,7 @@ _MAX_HEADER_BYTES = 64 << 20
 
 def dump(tree: object) -> bytes:
     """Serialize a tree of dicts (with str or int keys), lists, tuples, tensors, numbers, strings
-    and None.
+    and None; equal trees give equal bytes.
 
     Raises TypeError for anything else.
     """
@@ -26,7 +26,7 @@ def dump(tree: object) -> bytes:
 
     tensors: dict[str, Tensor] = {}
     tree_json = json.dumps(_plain(tree, tensors), separators=(",", ":"), allow_nan=False)
-    return save(tensors, metadata={"format": FORMAT, "tree": tree_json})
+    return with_sorted_metadata(save(tensors, metadata={"format": FORMAT, "tree": tree_json}))
 
 
 def _plain(value: object, tensors: dict[str, Tensor]) -> object:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlplab.io.files import AppendFile, Closing
+from mlplab.tracking.earlier_events import GRAPH, shown_steps
 from mlplab.tracking.records import frame
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ _MAX_TAG_LENGTH = 200
 class EventWriter(Closing):
     """A new event file in `folder`, readable after every call.
 
-    `purge_step` is the step at which a resumed run continues; TensorBoard ignores later values in
-    the folder's earlier files, so that each step is shown once.
+    `purge_step` is the step at which a resumed run continues: TensorBoard ignores later values in
+    the folder's earlier files, and earlier values that those files show are not written again, so
+    that each step is shown once.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self._messages = import_module("tensorboard.compat.proto.event_pb2")
         self._summaries = import_module("mlplab.tracking.summaries")
+        self._shown = {} if purge_step is None else shown_steps(folder, purge_step)
         self._file = _create(folder)
         self.path = self._file.path
         start = [self._messages.Event(wall_time=time.time(), file_version="brain.Event:2")]
@@ -77,12 +80,15 @@ class EventWriter(Closing):
             return
         times = [time.time()] * len(steps) if wall_times is None else wall_times
         summary = self._summaries.Summary()
-        slots = [summary.value.add(tag=tag) for tag in clean_tags(columns)]
+        tags = clean_tags(columns)
+        slots = [summary.value.add(tag=tag) for tag in tags]
         rows = np.asarray([np.asarray(column, np.float64) for column in columns.values()]).T
         with np.errstate(over="ignore"):  # values beyond float32 become infinite
             numbers = rows.astype(np.float32).tolist()
         payloads = []
         for step, wall_time, row in zip(steps, times, numbers, strict=True):
+            if all(self._shows(tag, step) for tag in tags):
+                continue
             for slot, value in zip(slots, row, strict=True):
                 slot.simple_value = value
             event = self._messages.Event(wall_time=wall_time, step=step, summary=summary)
@@ -114,11 +120,16 @@ class EventWriter(Closing):
 
     def add(self, *values: Summary.Value, step: int = 0) -> None:
         """Write summaries of another kind, built by `dashboards`."""
-        summary = self._summaries.Summary(value=values)
+        new = [value for value in values if not self._shows(value.tag, step)]
+        if not new:
+            return
+        summary = self._summaries.Summary(value=new)
         self._append([self._messages.Event(wall_time=time.time(), step=step, summary=summary)])
 
     def graph(self, serialized: bytes) -> None:
         """Write the graph of the network (a serialized GraphDef), once per run."""
+        if self._shows(GRAPH, 0):
+            return
         self._append([self._messages.Event(wall_time=time.time(), graph_def=serialized)])
 
     def hparams(
@@ -139,6 +150,14 @@ class EventWriter(Closing):
     def hparams_end(self, status: str) -> None:
         """Write how the run ended: "done" is a success, any other status a failure."""
         self.add(self._summaries.session_end(status == "done", time.time()))
+
+    def steps_before(self, tag: str) -> set[int]:
+        """Return the steps that the folder's earlier files show for a tag."""
+        return set(self._shown.get(clean_tag(tag), ()))
+
+    def _shows(self, tag: str, step: int) -> bool:
+        """Whether the folder's earlier files show a value of this tag at this step."""
+        return step in self._shown.get(tag, ())
 
     def _append(self, events: Iterable[Event]) -> None:
         self._file.append(frame([event.SerializeToString() for event in events]))

@@ -3,7 +3,7 @@
 Shapes: N records, L bytes of one record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
@@ -34,6 +34,20 @@ def frame(payloads: Sequence[bytes]) -> bytes:
             segments[3 * row] = header
             segments[3 * row + 2] = checksums[4 * i : 4 * i + 4]
     return b"".join(segments)
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    """Yield the payloads of consecutive records, up to the first that is incomplete or whose
+    length is damaged. The checksums of the payloads are not verified.
+    """
+    offset = 0
+    while offset + 12 <= len(data):
+        length = int.from_bytes(data[offset : offset + 8], "little")
+        end = offset + 12 + length + 4
+        if end > len(data) or data[offset : offset + 12] != _header(length):
+            return
+        yield data[offset + 12 : end - 4]
+        offset = end
 
 
 @lru_cache(maxsize=4096)  # the events of a run have few distinct lengths

@@ -113,11 +113,6 @@ class FrameRecorder(Callback):
             self._frames = self._frames[::2]
             self._stride *= 2
 
-    @property
-    def last_step(self) -> int:
-        """The step of the last recorded frame; -1 before the first."""
-        return self._frames[-1].step if self._frames else -1
-
     def state(self) -> dict[str, object]:
         """The state that a checkpoint stores; `load` restores it."""
         frames = [

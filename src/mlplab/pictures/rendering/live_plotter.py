@@ -51,7 +51,6 @@ class LivePlotter(Callback):
         self.folder, self.member, self.events, self.log = folder, member, events, log
         fraction = member.settings.tracking.picture_share
         self.recorder = recorder
-        self._after = recorder.last_step  # of the checkpoint from which a run is resumed
         self.picture_budget = Budget(0.7 * fraction, IMPORT_SECONDS)
         self.histogram_budget = Budget(0.3 * fraction, 0.0)
         self.has_matplotlib = installed("matplotlib")
@@ -107,7 +106,7 @@ class LivePlotter(Callback):
         if self._step_images is None:
             from mlplab.pictures.rendering.step_images import StepImages
 
-            self._step_images = StepImages(self.events, self._after)
+            self._step_images = StepImages(self.events)
         return self._step_images
 
     def conclude(self, outcome: Outcome, quiet: bool = False) -> bool:

@@ -13,29 +13,25 @@ DPI = 80
 
 
 class StepImages:
-    """Draws the moving pictures in turn into an event file.
-
-    `after` is the step up to which an earlier process may have drawn the run; -1 for a new run.
+    """Draws the moving pictures in turn into an event file, after those that the earlier event
+    files of the run show.
     """
 
-    def __init__(self, events: EventWriter, after: int = -1) -> None:
-        self.events, self.after = events, after
+    def __init__(self, events: EventWriter) -> None:
+        self.events = events
         self.moving = [picture for picture in pictures() if picture.moving]
-        self.drawn_steps: dict[str, set[int]] = {picture.name: set() for picture in self.moving}
-
-    @property
-    def resumed(self) -> bool:
-        """Whether an earlier process may have drawn the start of the run."""
-        return self.after >= 0
+        self.drawn_steps = {
+            picture.name: events.steps_before(picture.name) for picture in self.moving
+        }
 
     @property
     def lacks_images(self) -> bool:
         """Whether the decision would have too few images should the training end now."""
-        return not self.resumed and len(self.drawn_steps.get("decision", ())) < MIN_IMAGES
+        return len(self.drawn_steps.get("decision", ())) < MIN_IMAGES
 
     def last_step(self, picture: Picture) -> int:
-        """Return the last step at which the picture was drawn, or may have been; -1 if none."""
-        return max(self.drawn_steps[picture.name], default=self.after)
+        """Return the last step at which the picture was drawn; -1 if none."""
+        return max(self.drawn_steps[picture.name], default=-1)
 
     def draw_next(self, study: Study) -> None:
         """Draw the picture that was drawn least often so far, at the last frame of the study.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mlplab.io.files import write_json
+from mlplab.io.files import remove_leftovers, write_json
 
 RUNNING = "running"
 """The status while jobs are trained; it remains if every process is killed."""
@@ -16,7 +16,11 @@ COUNTED = ("done", "failed", "diverged", "pruned")
 
 
 def write_start(folder: Path, name: str, planned: int, statuses: Iterable[str]) -> None:
-    """Write summary.json before jobs are trained; `statuses` are those of earlier jobs."""
+    """Write summary.json before jobs are trained, and delete the temporary files that killed
+    processes left. `statuses` are those of earlier jobs.
+    """
+    for below in (folder, folder / ".search"):
+        remove_leftovers(below)
     _write(folder, RUNNING, name, planned, Counter(statuses))
 
 

@@ -38,6 +38,9 @@ class Study:
     """The trials of a search, by number. Opening the same folder again restores them all, those
     in flight included.
 
+    Each trial is proposed by a sampler with a seed of its own, which depends on the number of the
+    trial alone: a search that was killed proposes what it would have proposed otherwise.
+
     The samplers work on a copy in memory, since they read all trials for every value that they
     propose. The database receives each trial when it is proposed and when it ends, and is the
     source of truth after a kill.
@@ -58,6 +61,8 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
+        self._make_sampler = partial(_sampler, sampler, self.space)
+        self._seed = seed
         with warnings.catch_warnings(action="ignore"):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
@@ -72,9 +77,7 @@ class Study:
             stored_trials = self._stored_study.get_trials(deepcopy=False)
             self._study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
-                # A sampler starts afresh when the study is opened again: the seed alone would
-                # repeat its earlier proposals.
-                sampler=_sampler(sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32),
+                sampler=self._make_sampler(seed),
                 **options,
             )
             self._study.add_trials(stored_trials)
@@ -103,6 +106,8 @@ class Study:
 
     def _ask_one(self) -> tuple[int, dict[str, object]]:
         with warnings.catch_warnings(action="ignore"):
+            number = len(self.trials())
+            self._study.sampler = self._make_sampler((self._seed + 7919 * number) % 2**32)
             trial = self._study.ask()
             params = self._params(trial)
             self._stored_study.add_trial(self.trials()[trial.number])

@@ -61,7 +61,7 @@ class _TrialLoop:
 
     def run_in_waves(self) -> Sweep:
         """Train `sweep.parallel` trials at a time, each wave to completion."""
-        while requested := self.study.in_flight() or self._more(self.search.parallel):
+        while requested := self._wave():
             jobs = self._add_to_plan(requested)
             runner = run_sweep.make_executor(self.plan, self.folder, self._display())
             runner.run()
@@ -71,6 +71,14 @@ class _TrialLoop:
             ):
                 return self._end(runner)
         return self._end()
+
+    def _wave(self) -> dict[int, dict[str, object]]:
+        """Return the trials of the next wave: new ones, or those of a wave that a process was
+        killed in, and the trials that it had not proposed yet.
+        """
+        in_flight, parallel = self.study.in_flight(), self.search.parallel
+        number = -len(self.study.trials()) % parallel if in_flight else parallel
+        return in_flight | self._more(number)
 
     def run_pruned(self) -> Sweep:
         """Prune losing trials during training, and replace them with new ones."""
