@@ -173,7 +173,7 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         for line in raw["jobs"]
     ]
     jobs = tuple(
-        Job(int(line["job"]), str(line["hash"]), s)
+        Job(_number(line["job"]), str(line["hash"]), s)
         for line, s in zip(raw["jobs"], settings, strict=True)
     )
     for job in jobs:
@@ -187,7 +187,11 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         keys=tuple(raw["swept"]),
         jobs=jobs,
         work_units=tuple(
-            WorkUnit(unit["number"], unit["population"], tuple(unit["jobs"]))
+            WorkUnit(
+                _number(unit["number"]),
+                _number(unit["population"]),
+                tuple(map(_number, unit["jobs"])),
+            )
             for unit in raw["pieces"]
         ),
         populations=tuple(Population(**population) for population in raw["populations"]),
@@ -195,5 +199,14 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         overrides=tuple(raw["typed"]),
         plugins=tuple(raw["plugins"]),
         config_dirs=tuple(map(str, raw.get("dirs") or ())),  # older plans lack it
-        removed_jobs={str(job["hash"]): int(job["job"]) for job in raw["vanished"]},
+        removed_jobs={str(job["hash"]): _number(job["job"]) for job in raw["vanished"]},
     )
+
+
+def _number(value: object) -> int:
+    """A number of a job or a work unit: folders are named by it, and deleted, so that a text could
+    lead out of the sweep.
+    """
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a number of a job, a population or a work unit")
+    return value
