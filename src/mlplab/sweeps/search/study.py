@@ -4,6 +4,7 @@ both. Optuna is imported here only.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import warnings
@@ -69,12 +70,19 @@ class Study:
             self._stored_study = optuna.create_study(
                 storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
             )
-            stored_trials = self._stored_study.get_trials(deepcopy=False)
+            stored_trials = [
+                _without_pickles(trial) for trial in self._stored_study.get_trials(deepcopy=False)
+            ]
             self._study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
                 # A sampler starts afresh when the study is opened again: the seed alone would
                 # repeat its earlier proposals.
-                sampler=_sampler(sampler, self.space, (seed + 7919 * len(stored_trials)) % 2**32),
+                sampler=_sampler(
+                    sampler,
+                    self.space,
+                    (seed + 7919 * len(stored_trials)) % 2**32,
+                    [trial for trial in stored_trials if trial.values and not _has_diverged(trial)],
+                ),
                 **options,
             )
             self._study.add_trials(stored_trials)
@@ -105,7 +113,7 @@ class Study:
         with warnings.catch_warnings(action="ignore"):
             trial = self._study.ask()
             params = self._params(trial)
-            self._stored_study.add_trial(self.trials()[trial.number])
+            self._stored_study.add_trial(_without_pickles(self.trials()[trial.number]))
         return trial.number, params
 
     @staticmethod
@@ -215,6 +223,20 @@ class Study:
         return figures
 
 
+def _without_pickles(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+    """The trial without the state of Optuna's CMA-ES sampler, which is a pickle: the sampler loads
+    it from any trial that has one, whoever wrote the database.
+    """
+    pickled = [name for name in trial.system_attrs if name.startswith("cma")]
+    if not pickled:
+        return trial
+    trial = copy.deepcopy(trial)
+    trial.system_attrs = {
+        name: value for name, value in trial.system_attrs.items() if name not in pickled
+    }
+    return trial
+
+
 def _has_diverged(trial: optuna.trial.FrozenTrial) -> bool:
     return bool(trial.user_attrs.get("status") == "diverged")
 
@@ -240,7 +262,15 @@ def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> object:
     )
 
 
-def _sampler(name: str, space: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(
+    name: str,
+    space: Sequence[Dimension],
+    seed: int,
+    finished: Sequence[optuna.trial.FrozenTrial],
+) -> optuna.samplers.BaseSampler:
+    """The sampler of this name. CMA-ES starts around the best of the `finished` trials; the others
+    find them in the study.
+    """
     from optuna import samplers
 
     continuous = [dimension.name for dimension in space if dimension.is_continuous]
@@ -252,8 +282,18 @@ def _sampler(name: str, space: Sequence[Dimension], seed: int) -> optuna.sampler
     kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
         "random": samplers.RandomSampler,
         "grid": samplers.RandomSampler,  # the points of a grid are enqueued in the study
-        "cmaes": samplers.CmaEsSampler,
+        "cmaes": partial(samplers.CmaEsSampler, source_trials=_numeric(space, finished)),
         "nsga2": samplers.NSGAIISampler,
         "tpe": partial(samplers.TPESampler, multivariate=True, group=True, constant_liar=True),
     }
     return kinds[name](seed=seed)
+
+
+def _numeric(
+    space: Sequence[Dimension], finished: Sequence[optuna.trial.FrozenTrial]
+) -> list[optuna.trial.FrozenTrial] | None:
+    """The trials from which CMA-ES can start; None if a dimension is a choice, has a condition or a
+    single value, which Optuna's warm start does not support.
+    """
+    unsupported = any(one.choices or one.when or one.low == one.high for one in space)
+    return None if unsupported else list(finished) or None
