@@ -17,7 +17,7 @@ from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError, MlplabError
 from mlplab.io.files import parse_yaml
 from mlplab.io.reading import read_json
-from mlplab.terminal.suggested import flags_of
+from mlplab.terminal.suggested import flags_of, plugin_flags
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -67,7 +67,7 @@ def _plugin_of(folder: Path) -> str:
     except (MlplabError, OSError, KeyError, TypeError):
         return ""
     files = [path for _, path in flags_of(arguments, ("--plugin",))]
-    return f" (--plugin {' --plugin '.join(files)})" if files else ""
+    return f" ({plugin_flags(files)})" if files else ""
 
 
 def stored_config(folder: Path) -> dict[str, object]:

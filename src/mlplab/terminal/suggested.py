@@ -26,5 +26,13 @@ def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
     """Return the command line that finishes the run or sweep in a folder, which was started with
     these plugin files.
     """
-    flags = [token for path in plugins for token in ("--plugin", path)]
-    return shlex.join(["mlplab", "resume", *flags, str(folder)])
+    return shlex.join(["mlplab", "resume", *_plugin_flags(plugins), str(folder)])
+
+
+def plugin_flags(plugins: Sequence[str]) -> str:
+    """Return the flags that name these plugin files."""
+    return shlex.join(_plugin_flags(plugins))
+
+
+def _plugin_flags(plugins: Sequence[str]) -> list[str]:
+    return [token for path in plugins for token in ("--plugin", path)]
