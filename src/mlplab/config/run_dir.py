@@ -6,17 +6,28 @@ import os
 from pathlib import Path
 
 from mlplab.errors import ConfigError
+from mlplab.io.links import refuse_links
 from mlplab.run_names import is_set_up_only
 
 DEFAULT_ROOT = Path("outputs")
 """The folder below which runs and sweeps create theirs; `outputs=DIR` names another one."""
 
 
+def refuse_links_in_outputs(path: Path) -> None:
+    """Raise LinkError if a folder between outputs/ and `path`, which is to be created, is a
+    symbolic link: somebody else may have made it. Links outside outputs/, and outputs/ itself, are
+    the user's choice.
+    """
+    root = Path(os.path.abspath(DEFAULT_ROOT))
+    refuse_links(folder for folder in Path(os.path.abspath(path)).parents if root in folder.parents)
+
+
 def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     """Return the folder as an absolute path. Raises ConfigError if it is in use or cannot be
-    created.
+    created, and LinkError as `refuse_links_in_outputs` does.
     """
     absolute = Path(os.path.abspath(folder))
+    refuse_links_in_outputs(absolute)
     text = f"The folder {absolute} (`{key}`)"
     if any(ord(character) < 32 for character in str(folder)) or any(
         len(os.fsencode(segment)) > 255 for segment in absolute.parts
@@ -33,7 +44,9 @@ def check_folder(folder: str | Path, key: str = "hydra.run.dir") -> Path:
     parent = next(path for path in (absolute, *absolute.parents) if os.path.lexists(path))
     if not parent.is_dir():
         raise ConfigError(
-            f"{text} cannot be created: {parent} is a file. Name another folder with {key}=...."
+            f"{text} cannot be created: {parent} is"
+            f" {'a symbolic link to nothing' if parent.is_symlink() else 'a file'}. Name another"
+            f" folder with {key}=...."
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(
