@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FILE = "study.db"
+MIN_WARM_START = 10
+"""Number of trials from which CMA-ES can start: it uses the best tenth of them."""
 
 
 def require_optuna(sampler: str = "tpe") -> None:
@@ -292,8 +294,8 @@ def _sampler(
 def _numeric(
     space: Sequence[Dimension], finished: Sequence[optuna.trial.FrozenTrial]
 ) -> list[optuna.trial.FrozenTrial] | None:
-    """The trials from which CMA-ES can start; None if a dimension is a choice, has a condition or a
-    single value, which Optuna's warm start does not support.
+    """The trials from which CMA-ES can start; None if they are too few, or if a dimension is a
+    choice, has a condition or a single value, which Optuna's warm start does not support.
     """
     unsupported = any(one.choices or one.when or one.low == one.high for one in space)
-    return None if unsupported else list(finished) or None
+    return None if unsupported or len(finished) < MIN_WARM_START else list(finished)
