@@ -13,6 +13,7 @@ import os
 import pickle
 import pkgutil
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -747,6 +748,46 @@ def test_b20_names_that_lead_out(name, capfd):
     assert {
         path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"
     } == before
+
+
+@row("C22")
+@pytest.mark.slow
+def test_c22_a_search_loads_no_pickle_from_its_database():
+    """Optuna's CMA-ES keeps its state as a pickle in the trials, and loads it from any of them."""
+    pytest.importorskip("cmaes", reason="pip install 'mlplab[search]'")
+    search = ["sweep.sampler=cmaes", "sweep.trials=12", "sweep.parallel=6"]
+    space = ["optimizer.lr=interval(0.001,0.1)", "model.dropout=interval(0.0,0.3)"]
+    overrides = [*QUICK, "training.epochs=1", "tracking=off", *search, *space]
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 0
+    with contextlib.closing(sqlite3.connect("sweep/study.db")) as database, database:
+        table = "trial_system_attributes"
+        assert not database.execute(f"SELECT * FROM {table}").fetchall()
+        pickled = json.dumps(pickle.dumps(Payload(os.system, ("touch marker",))).hex())
+        database.execute(
+            f"INSERT INTO {table} (trial_id, key, value_json)"
+            " SELECT trial_id, 'cma:optimizer:0', ? FROM trials",
+            [pickled],
+        )
+    request = Path("sweep/search.yaml")
+    request.write_text(request.read_text().replace("sweep.trials=12", "sweep.trials=14"))
+    assert main(["resume", "sweep"]) == 0
+    assert not Path("marker").exists()
+    trials = json.loads(Path("sweep/summary.json").read_text())["planned"]
+    assert trials == 14
+
+
+@row("C19")
+@pytest.mark.parametrize("name", ["plan.yaml", "search.yaml"])
+def test_c19_a_folder_names_no_plugin_by_itself(name, capfd):
+    """Workers load the plugins of both files."""
+    Path("sweep").mkdir()
+    plugins = "plugins: [planted; touch marker]"
+    texts = {
+        "plan.yaml": f"format: mlplab-plan-1\n{plugins}\n",
+        "search.yaml": f"typed: [sweep.trials=2]\ndirs: []\n{plugins}\n",
+    }
+    Path("sweep", name).write_text(texts[name])
+    refused(["resume", "sweep", "sweep.workers=2"], capfd, "--plugin 'planted; touch marker'")
 
 
 @row("C19")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from drawing import draw_only
+from harness import row
 
 from mlplab.cli import main
 from mlplab.commands.predict import safe
@@ -41,12 +42,14 @@ EXPLOSIVE_YAML = {
 }
 
 
+@row("C23")
 @pytest.mark.parametrize("text", EXPLOSIVE_YAML.values(), ids=EXPLOSIVE_YAML.keys())
 def test_yaml_is_bounded_before_it_is_expanded(text: str) -> None:
     with pytest.raises(ValueError, match=r"deep|aliases|alias"):
         parse_yaml(text)
 
 
+@row("C23")
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 70 + "1" + "}" * 70])
 def test_json_is_bounded_before_it_is_expanded(text: str) -> None:
     with pytest.raises(ValueError, match="deep"):
