@@ -29,7 +29,7 @@ FORMAT = "mlplab-checkpoint-2"
 HISTORY = "history.bin"
 NUM_RETAINED = 2
 MAX_BYTES = 64 << 30
-_KINDS = {
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
     "epoch": int,
     "elapsed": (int, float),
     "saved": str,
