@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +40,7 @@ def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool =
         if changes
         else Composed(config, is_guarded=True)
     )
-    settings = build(composed, trains)
-    return replace(settings, dataset=settings.dataset.stored_in(folder))
+    return build(composed, trains).stored_in(folder)
 
 
 def _check_plugins(config: Mapping[str, object], folder: Path) -> None:

@@ -172,7 +172,7 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
                 _apply_changes(raw["bases"][line["base"]], line["set"]),
                 sources=Sources(tuple(map(str, line["overrides"]))),
             )
-        )
+        ).stored_in(path.parent)
         for line in raw["jobs"]
     ]
     jobs = tuple(

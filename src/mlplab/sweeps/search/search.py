@@ -106,7 +106,8 @@ def read_search(folder: Path, quiet: bool = False) -> Search:
     Raises DamagedFileError if it cannot be read.
     """
     request = _load(folder)
-    return Search(Composer(request["typed"], request["dirs"]), request["plugins"], quiet)
+    composer = Composer(request["typed"], request["dirs"])
+    return Search(composer, request["plugins"], quiet, folder)
 
 
 def used_plugins(folder: Path) -> list[str]:
