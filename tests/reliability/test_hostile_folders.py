@@ -136,6 +136,16 @@ def test_a_folder_of_another_user_is_not_resumed(
     assert "is not a plan of this version" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_really_belongs_to_another_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    os.chown(tmp_path, 12345, -1)
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "belongs to another user (number 12345)" in capsys.readouterr().err
+
+
 def test_another_instruction_set_is_another_condition() -> None:
     now = fingerprint(torch.device("cpu"), "float32", 1)
     assert differences({**now, "instructions": "DEFAULT-2"}, now) == [
