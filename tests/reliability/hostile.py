@@ -94,14 +94,20 @@ def _finished(name: str, _: pytest.MonkeyPatch) -> None:
         assert main([command, name]) == 0
 
 
-def _interrupted(name: str, patched: pytest.MonkeyPatch) -> None:
+def interrupt_at(step: int, patched: pytest.MonkeyPatch) -> None:
+    """Interrupt each run at this step, as Ctrl-C does."""
+
     def should_pause(self, session, group):
-        if group.stepper.step == 3:
-            self.signals.received = signal.SIGTERM
+        if group.stepper.step == step:
+            self.signals.received = signal.SIGINT
         return real(self, session, group)
 
     real = CheckpointCallback.should_pause
     patched.setattr(CheckpointCallback, "should_pause", should_pause)
+
+
+def _interrupted(name: str, patched: pytest.MonkeyPatch) -> None:
+    interrupt_at(3, patched)
     assert mlplab.run([*SMALL, *FULL_TRACKING], name).status == "interrupted"
 
 
