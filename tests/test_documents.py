@@ -57,7 +57,7 @@ SHORTER = {
 
 
 def expensive(line: str) -> bool:
-    return any(word in line for word in ("export", "launcher", "sweep.trials", "kfold"))
+    return any(name in line for name in ("export", "launcher", "sweep.trials", "kfold"))
 
 
 @functools.cache

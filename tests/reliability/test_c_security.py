@@ -591,13 +591,13 @@ def undisturbed_by_modules(command, folder, **environment):
 def test_c18_modules_in_the_working_folder_are_not_imported():
     """With a plug-in, which imports those beside it."""
     plant(Path())
-    parts = Path("..", "planted").resolve()
-    (parts / "parts.py").write_text("import beside_it\nassert beside_it.VALUE == 1\n")
-    (parts / "beside_it.py").write_text("VALUE = 1\n")
+    beside = Path("..", "planted").resolve()
+    (beside / "parts.py").write_text("import beside_it\nassert beside_it.VALUE == 1\n")
+    (beside / "beside_it.py").write_text("VALUE = 1\n")
     for name in ("beside_it", "parts"):
         Path(f"{name}.py").write_text(Path("torch.py").read_text())
     script = Path(sys.executable).with_name("mlplab")
-    command = [script, "train", "--plugin", parts / "parts.py", *QUICK, "hydra.run.dir=run"]
+    command = [script, "train", "--plugin", beside / "parts.py", *QUICK, "hydra.run.dir=run"]
     undisturbed_by_modules(command, Path())
     assert Path("run", "weights.safetensors").is_file()
 
@@ -667,15 +667,15 @@ def test_c18_a_worker_imports_no_module_of_the_working_folder(name, monkeypatch)
 @row("C18")
 def test_c18_only_a_plugin_imports_what_lies_beside_it(monkeypatch):
     """Also after it was loaded; Python's own modules and those of packages come first."""
-    parts = Path("..", "planted").resolve()
+    beside = Path("..", "planted").resolve()
     for name in ("beside_it", "colorsys", "ray_of_mine"):
-        (parts / f"{name}.py").write_text(f"WHERE = 'beside {name}'\n")
-    (parts / "my_parts.py").write_text(
+        (beside / f"{name}.py").write_text(f"WHERE = 'beside {name}'\n")
+    (beside / "my_parts.py").write_text(
         "import beside_it\ndef later():\n    import colorsys, ray_of_mine\n"
         "    return colorsys, ray_of_mine\n"
     )
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(parts)])
-    plugins.load([parts / "my_parts.py"])
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(beside)])
+    plugins.load([beside / "my_parts.py"])
     [module] = [module for name, module in sys.modules.items() if name.endswith("my_parts_py")]
     assert module.beside_it.WHERE == "beside beside_it"
     with pytest.raises(ModuleNotFoundError):

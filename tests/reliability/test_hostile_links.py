@@ -53,7 +53,7 @@ def _one_picture(monkeypatch):
     hostile.draw_one(monkeypatch)
 
 
-def place(folders: Path, kind: str, at: Path) -> None:
+def copy_to(folders: Path, kind: str, at: Path) -> None:
     """Make a working folder with a copy of the folder of this kind, and of its table."""
     at.mkdir()
     hostile.make_folder(folders, kind)
@@ -125,7 +125,7 @@ def named_in(errors: str, links: Sequence[str]) -> set[str]:
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_nothing_is_written_through_a_link(kind, line, folders, tmp_path, monkeypatch, capfd):
-    place(folders, kind, tmp_path / "undisturbed")
+    copy_to(folders, kind, tmp_path / "undisturbed")
     monkeypatch.chdir(tmp_path / "undisturbed")
     undisturbed, directories, files = written_by(line, tmp_path / "undisturbed")
     made = {tmp_path / "undisturbed"}
@@ -138,7 +138,7 @@ def test_nothing_is_written_through_a_link(kind, line, folders, tmp_path, monkey
             work = tmp_path / f"{level} {len(refused)}"
             outside = tmp_path / f"outside {level} {len(refused)}"
             made |= {work, outside}
-            place(folders, kind, work)
+            copy_to(folders, kind, work)
             monkeypatch.chdir(work)
             links = plant(paths - refused, outside, level != "empty folders")
             before = tree(outside)
@@ -169,7 +169,7 @@ def test_the_recording_sees_what_is_written(kind, expected, folders, tmp_path, m
     """Files that grow, those that are renamed, folders, and the database."""
     line = ("resume", hostile.FOLDER)
     assert (kind, line) in CASES
-    place(folders, kind, tmp_path / kind)
+    copy_to(folders, kind, tmp_path / kind)
     monkeypatch.chdir(tmp_path / kind)
     code, directories, files = written_by(line, tmp_path / kind)
     assert code == 0
