@@ -198,7 +198,7 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
             )
             for unit in raw["pieces"]
         ),
-        populations=tuple(Population(**population) for population in raw["populations"]),
+        populations=tuple(map(_population, raw["populations"])),
         options=_options(raw["options"]),
         overrides=_texts(raw["typed"]),
         plugins=_texts(raw["plugins"]),
@@ -212,8 +212,17 @@ def _number(value: object, known: Collection[int] | None = None) -> int:
     lead out of the sweep.
     """
     if type(value) is not int or value < 0 or (known is not None and value not in known):
-        raise ValueError(f"{value!r} is not the number of a job, a population or a work unit of it")
+        raise ValueError(f"{value!r} is not a number of it")
     return value
+
+
+def _population(raw: Mapping[str, Any]) -> Population:
+    for name, value in raw.items():
+        if name not in ("apart", "alone"):
+            _number(value)
+        elif not isinstance(value, str):
+            raise ValueError(f"`{name}` of a population is {value!r}")
+    return Population(**raw)
 
 
 def _texts(value: object) -> tuple[str, ...]:
