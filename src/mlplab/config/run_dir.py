@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlplab.errors import ConfigError
@@ -11,6 +13,34 @@ from mlplab.run_names import is_set_up_only
 
 DEFAULT_ROOT = Path("outputs")
 """The folder below which runs and sweeps create theirs; `outputs=DIR` names another one."""
+
+
+_NAMES = "${name}/${mlplab.stamp:}"
+
+
+def folders_below(root: str) -> dict[str, str]:
+    """Return the keys of the folders of runs and sweeps, with their values below `root`."""
+    return {
+        "hydra.run.dir": f"{root}/runs/{_NAMES}",
+        "hydra.sweep.dir": f"{root}/sweeps/{_NAMES}",
+    }
+
+
+def quoted(text: str) -> str:
+    """Return a text as Hydra's grammar writes it between quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def typed_outputs(overrides: Iterable[str]) -> list[str]:
+    """Return `outputs=DIR` if these overrides are what it stands for, or an empty list."""
+    ending = f"/runs/{_NAMES}'"
+    for line in overrides:
+        key, _, value = line.partition("=")
+        if key == "hydra.run.dir" and value[:1] == "'" and value.endswith(ending):
+            root = value[1:].removesuffix(ending)
+            return [f"outputs={root}" if re.fullmatch(r"[\w./-]+", root) else f"outputs='{root}'"]
+    return []
 
 
 def refuse_links_in_outputs(path: Path) -> None:
