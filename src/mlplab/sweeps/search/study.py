@@ -5,18 +5,20 @@ both. Optuna is imported here only.
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
 import math
+import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, DamagedFileError
 from mlplab.extras import require
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.space import Dimension, choose, combinations
@@ -35,6 +37,26 @@ def require_optuna(sampler: str = "tpe") -> None:
     require("A search", "search", "optuna")
     if sampler == "cmaes":
         require("sweep.sampler=cmaes", "search", "cmaes")
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    """Raise OSError if SQLite cannot write the database, as on a full disk, and DamagedFileError if
+    the file is none: both name it, which the exceptions of Optuna and SQLAlchemy do not.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.DatabaseError):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, sqlite3.OperationalError):
+            raise OSError(errno.EIO, str(cause), str(path)) from error
+        if cause is not None:
+            raise DamagedFileError(
+                path, str(cause), "Restore the file from a copy, or start the search anew."
+            ) from error
+        raise
 
 
 class Study:
@@ -61,7 +83,8 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
-        with warnings.catch_warnings(action="ignore"):
+        self._path = folder / FILE
+        with warnings.catch_warnings(action="ignore"), _naming_failures(self._path):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
                 "directions": [
@@ -115,7 +138,8 @@ class Study:
         with warnings.catch_warnings(action="ignore"):
             trial = self._study.ask()
             params = self._params(trial)
-            self._stored_study.add_trial(_without_pickles(self.trials()[trial.number]))
+            with _naming_failures(self._path):
+                self._stored_study.add_trial(_without_pickles(self.trials()[trial.number]))
         return trial.number, params
 
     @staticmethod
@@ -149,13 +173,14 @@ class Study:
         elif status == "diverged":
             end = {"values": [_worst(objective) for objective in self.objectives]}
         for study in (self._stored_study, self._study):
-            trial = self._open_trial(study, number)
-            trial.set_user_attr("status", status)
-            if reason:
-                trial.set_user_attr("reason", reason)
-            if status == "pruned" and finite and len(values) == 1:
-                trial.report(values[0], epoch)
-            study.tell(number, **end, skip_if_finished=True)
+            with _naming_failures(self._path):
+                trial = self._open_trial(study, number)
+                trial.set_user_attr("status", status)
+                if reason:
+                    trial.set_user_attr("reason", reason)
+                if status == "pruned" and finite and len(values) == 1:
+                    trial.report(values[0], epoch)
+                study.tell(number, **end, skip_if_finished=True)
 
     def statuses(self) -> list[str]:
         """Return how each trial that has ended did: done, diverged, failed, pruned."""
