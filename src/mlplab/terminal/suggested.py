@@ -10,7 +10,7 @@ from pathlib import Path
 def flags_of(command: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the flags of these names in a command line, each with its value."""
     flags = []
-    for token, after in zip(command, [*command[1:], ""], strict=True):
+    for token, after in zip(command, [*command[1:], ""], strict=False):
         name, equals, value = token.partition("=")
         if name in names:
             flags.append((name, value if equals else after))
