@@ -58,6 +58,11 @@ def register(group: str, name: str) -> Callable[[P], P]:
     return decorate
 
 
+def is_name(text: str) -> bool:
+    """Whether a component can be registered under this name."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
+
+
 def registered(group: str) -> Mapping[str, type[Component]]:
     """Return the classes that plugins registered in a group, by name."""
     return _registered.get(group, {})
@@ -135,7 +140,7 @@ def _check(group: str, name: str, component: type[Component]) -> None:
             f"A plugin registers `{name}` in the group `{group}`, which does not accept components."
             f" {did_you_mean(group, OPEN_GROUPS)}Groups that do: {', '.join(OPEN_GROUPS)}."
         )
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not is_name(name):
         raise ConfigError(
             f"A plugin registers `{name}` in {group}; a name consists of lowercase letters, digits"
             " and _, and starts with a letter."

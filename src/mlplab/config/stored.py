@@ -47,7 +47,7 @@ def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
     """Raise ConfigError if the run has a component that only a plugin can have registered."""
     for key, group, value in _components(config):
         name = value.get("name") if isinstance(value, dict) else value
-        if not isinstance(name, str) or name in table(group):
+        if not isinstance(name, str) or not plugins.is_name(name) or name in table(group):
             continue
         raise ConfigError(
             f"{folder} was trained with {key}={name}, which is not a choice of mlplab: a plugin"
