@@ -6,6 +6,7 @@ The columns include empty cells and categories that training never saw.
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -351,6 +352,14 @@ def test_the_exported_program_runs_without_mlplab(tmp_path):
     )
     files.export(Predictor((run,)), "torch", tmp_path / "m.pt2")
     path = str(tmp_path / "m.pt2")
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    assert [data for name, data in content.items() if "sample_inputs" in name] == [b""]
+    configs = [json.loads(data) for name, data in content.items() if name.endswith("config.json")]
+    assert len(configs) == 2
+    tensors = [tensor for config in configs for tensor in config["config"].values()]
+    assert tensors
+    assert not any(tensor["use_pickle"] for tensor in tensors)
     code = (
         "import sys; sys.modules['mlplab'] = None\n"
         "import torch, json\n"

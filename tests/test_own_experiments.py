@@ -34,5 +34,12 @@ def test_every_command_of_the_page_runs(capsys):
     assert [entry.kind for entry in entries(Path("elsewhere"))] == ["sweep"]
     jobs = [entry for entry in entries(Path("elsewhere"), jobs=True) if entry.kind == "job"]
     assert len(jobs) == 6
+    [sweep] = entries(Path("elsewhere"))
+    best = re.search(r"mlplab (train .*outputs=.*)", (sweep.folder / "summary.md").read_text())[1]
+    assert main(shlex.split(best)) == 0
+    assert main(["rerun", str(jobs[0].folder), "outputs=elsewhere"]) == 0
+    kinds = [entry.kind for entry in entries(Path("elsewhere"))]
+    assert sorted(kinds) == ["run", "run", "sweep"]
+    capsys.readouterr()
     assert main(["resume", "outputs=elsewhere"]) == 0
     assert "There is nothing to resume" in capsys.readouterr().out

@@ -165,19 +165,20 @@ def test_unsupported_settings_are_rejected():
 def test_torchrun_itself_starts_and_ends_the_ranks():
     """With torchrun's elastic agent: the numbers of one process, and a killed rank."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    train = ["-m", "mlplab", "train", *OVERRIDES, "dtype=float64", "training.epochs=6"]
+    mlplab = ["--no-python", str(Path(sys.executable).with_name("mlplab"))]
+    train = ["train", *OVERRIDES, "dtype=float64", "training.epochs=6"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start_torchrun(*arguments):
         return subprocess.Popen([*torchrun, "--nproc-per-node=2", *arguments], env=environment)
 
-    assert start_torchrun(*train, "hydra.run.dir=two").wait(200) == 0
-    run(*train[2:], "hydra.run.dir=one")
+    assert start_torchrun(*mlplab, *train, "hydra.run.dir=two").wait(200) == 0
+    run(*train, "hydra.run.dir=one")
     assert gap("one", "two") <= 1e-10
-    agent = start_torchrun("-m", "mlplab", *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
+    agent = start_torchrun(*mlplab, *INTERRUPTED, EACH_EPOCH, *pause(checkpoints=1))
     paused = wait_until_paused(agent)
     os.kill(paused.pid, signal.SIGKILL)
     assert agent.wait(200) != 0
     assert newest(Path("run/checkpoints"))[0].step > 0
-    assert start_torchrun("-m", "mlplab", "resume", "run").wait(200) == 0
+    assert start_torchrun(*mlplab, "resume", "run").wait(200) == 0
     assert json.loads(Path("run/summary.json").read_text())["status"] == "done"

@@ -96,8 +96,8 @@ class LinkError(FolderError):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(
-            f"{path} is a symbolic link. mlplab does not write through links inside the folder of"
-            " a run or a sweep: remove the link, or replace it with what it points to."
+            f"{path} is a symbolic link. mlplab does not write through links inside outputs/ or the"
+            " folder of a run or a sweep: remove the link, or replace it with what it points to."
         )
 
 

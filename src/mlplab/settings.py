@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.schema import Component, choice, integer, number
@@ -73,6 +74,10 @@ class Settings:
     overrides: tuple[str, ...] = ()
     deterministic: bool = False
     validation: Validation = Holdout()
+
+    def stored_in(self, folder: Path) -> Settings:
+        """Return the settings as they apply when they are read back from a run or a sweep."""
+        return replace(self, dataset=self.dataset.stored_in(folder))
 
     def choice(self, group: str) -> str:
         """Return the name of the group's choice, such as "adam", as the configuration has it."""

@@ -8,6 +8,7 @@ import pytest
 
 from mlplab.cli import COMMANDS, main
 from mlplab.commands import flags
+from mlplab.config.plugins import unregister
 
 
 @pytest.fixture
@@ -49,6 +50,23 @@ def test_a_line_is_completed(line, tokens, complete):
     Path("cfg/experiment").mkdir(parents=True)
     Path("cfg/experiment/mine.yaml").write_text("# @package _global_\nseed: 1\n")
     assert complete(line) == tokens
+
+
+def test_the_components_of_a_plugin_are_completed(complete):
+    """What the file prints does not appear in the line."""
+    Path("mine.py").write_text(
+        "from dataclasses import dataclass\nfrom mlplab.config import register\n"
+        "from mlplab.network.activations import Activation\nprint('loaded')\n"
+        "@register('activation', 'tanhish')\n@dataclass(frozen=True)\n"
+        "class Tanhish(Activation):\n    'Nearly.'\n"
+        "    def value(self, z_KBH):\n        return z_KBH\n"
+    )
+    try:
+        line = "mlplab train --plugin mine.py activation=tanhi"
+        assert complete(line) == ["activation=tanhish"]
+        assert complete("mlplab list --plugin mine.py activation tanhi") == ["tanhish"]
+    finally:
+        unregister("activation", "tanhish")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

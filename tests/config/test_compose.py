@@ -14,6 +14,7 @@ import pytest
 from mlplab.config import settings_of_folder
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
+from mlplab.config.overrides import parse_overrides
 from mlplab.config.root import COMPONENT_GROUPS, DEFAULTS, GROUPS
 from mlplab.errors import ConfigError
 
@@ -265,3 +266,23 @@ def test_the_configuration_of_a_folder_is_not_trusted():
         write(folder / "config.yaml", text)
         with pytest.raises(ConfigError, match=reason):
             settings_of_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("name=日本", "name='日本'"),
+        ("dataset.features=[größe,b,fläche]", "dataset.features=['größe',b,'fläche']"),
+        ("dataset.target=größe (m)", "dataset.target='größe (m)'"),
+    ],
+)
+def test_a_value_that_needs_quotes_is_shown_with_them(line, written):
+    with pytest.raises(ConfigError, match=re.escape(f'write "{written}"')):
+        parse_overrides([line])
+    assert parse_overrides([written])
+
+
+@pytest.mark.parametrize("line", ["model.hidden=[6,4", "name='x", "name=$(x", "name=["])
+def test_quotes_are_suggested_where_they_help(line):
+    with pytest.raises(ConfigError, match=r"\"(name|model.hidden)='\.\.\.'\"\.$"):
+        parse_overrides([line])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -98,3 +99,28 @@ def test_a_run_with_a_plugin_names_it_when_it_is_missing(tmp_path):
         unregister("loss", "mine")
     with pytest.raises(ConfigError, match=r"trained with loss=mine, .* a plugin registered it"):
         mlplab.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [
+        ("activation", "activation=mine_too"),
+        ("model.hidden[1].activation", "model.hidden=[2,{units:2,activation:mine_too}]"),
+        ("model.hidden[0].activation", "model.hidden=[{units:2,activation:{name:mine_too}}]"),
+    ],
+)
+def test_a_run_says_where_it_used_a_plugin(key, override):
+    @dataclass(frozen=True)
+    class MineToo(Activation):
+        """Twice the input."""
+
+        def value(self, z_KBH):
+            return 2 * z_KBH
+
+    register("activation", "mine_too")(MineToo)
+    try:
+        mlplab.run(["experiment=xor_mlp", "training.epochs=1", "tracking=off", override], "run")
+    finally:
+        unregister("activation", "mine_too")
+    with pytest.raises(ConfigError, match=re.escape(f"was trained with {key}=mine_too")):
+        mlplab.load("run")

@@ -5,10 +5,14 @@ Without a connection, one paragraph says so.
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from fake_openml import cut_off, serve
 
 from mlplab.cli import main
+from mlplab.config import settings_of_folder
+from mlplab.sweeps.plan.plan_file import read_plan
 
 OVERRIDES = [
     "dataset=openml",
@@ -39,6 +43,30 @@ def test_it_is_downloaded_once_and_cached(which, monkeypatch, capsys, tmp_path):
         tmp_path / "two" / "weights.safetensors"
     ).read_bytes()
     assert main(["train", *OVERRIDES, which, "dataset.target=size", "hydra.run.dir=three"]) == 0
+
+
+@pytest.mark.slow
+def test_a_stored_configuration_chooses_no_new_cache(monkeypatch, tmp_path):
+    """It may come from somebody else, and scikit-learn would create the folder."""
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "home"))
+    serve(monkeypatch)
+    assert main(["train", *OVERRIDES, "dataset.data_name=tiny", "hydra.run.dir=run"]) == 0
+    sweep = ["train", "-m", *OVERRIDES, "dataset.data_name=tiny", "tracking=off", "seed=0,1"]
+    assert main([*sweep, "hydra.sweep.dir=sweep"]) == 0
+    shutil.rmtree(tmp_path / "sweep" / "jobs" / "1")
+    again = [["rerun", "run"], ["resume", "run", "training.epochs=2"], ["resume", "sweep"]]
+    for folder in ("run", "sweep"):
+        assert settings_of(tmp_path / folder).dataset.cache == "cache"
+    shutil.rmtree(tmp_path / "cache")
+    for arguments in again:
+        assert main(arguments) == 0
+        assert not (tmp_path / "cache").exists()
+    assert (tmp_path / "home" / "openml").is_dir()
+
+
+def settings_of(folder):
+    plan = folder / "plan.yaml"
+    return read_plan(folder).jobs[0].settings if plan.is_file() else settings_of_folder(folder)
 
 
 def test_without_a_connection_one_paragraph_says_so(monkeypatch, capsys, tmp_path):

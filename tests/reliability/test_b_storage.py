@@ -31,6 +31,7 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
+from mlplab.runs.log import log_to
 from mlplab.training.checkpoint import restore
 
 OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -149,6 +150,41 @@ def test_b28_a_full_disk_is_an_error_that_names_the_file(command, file, finished
     assert f"File too large: '{file}" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+@row("B28")
+@pytest.mark.slow
+def test_b28_a_full_disk_for_the_database_of_a_search():
+    pytest.importorskip("optuna", reason="pip install 'mlplab[search]'")
+    search = ["sweep.trials=2", "sweep.sampler=random", "optimizer.lr=interval(0.001,0.1)"]
+    overrides = [*QUICK, "training.epochs=1", "tracking=off", *search, "hydra.sweep.dir=sweep"]
+    done = limited(60_000, "train", "-m", *overrides)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mlplab: failed: OSError: ")
+    assert "'sweep/study.db'" in done.stderr.splitlines()[-1]
+    Path("sweep/study.db").write_text("no database, but a text")
+    refused = limited(1 << 30, "resume", "sweep")
+    assert refused.returncode == 2
+    assert "sweep/study.db cannot be read: file is not a database" in refused.stderr
+
+
+@row("B28")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this file")
+def test_b28_a_full_disk_for_the_log_alone(tmp_path, monkeypatch, capsys):
+    """The training goes on, and the file is named once."""
+    with monkeypatch.context() as patched:
+        patched.setattr("mlplab.io.links._APPEND_FLAGS", os.O_WRONLY)
+        patched.setattr("mlplab.io.links.refuse_links", lambda paths: None)
+        (tmp_path / "log.txt").symlink_to("/dev/full")
+        with log_to(tmp_path) as log:
+            log.info("one")
+            log.info("two")
+    errors = capsys.readouterr().err
+    assert errors.count(f"{tmp_path}/log.txt cannot be written: No space left on device") == 1
+    (tmp_path / "log.txt").unlink()
+    with log_to(tmp_path) as log:
+        log.info("one")
+    assert "INFO one" in (tmp_path / "log.txt").read_text()
 
 
 @row("B4")

@@ -5,11 +5,15 @@ nothing that was not named.
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import importlib
 import json
 import os
 import pickle
+import pkgutil
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -24,16 +28,20 @@ from hypothesis import strategies as st
 
 import mlplab
 from mlplab.cli import main
+from mlplab.config import cluster_options, plugins
 from mlplab.config.builder import build
 from mlplab.config.composition import Composed, compose
 from mlplab.config.stored import stored_config
 from mlplab.errors import ConfigError
 from mlplab.io.files import write_yaml
+from mlplab.python_command import SAFE_PATH, environment
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
+from mlplab.sweeps.execution.engines import ray, slurm
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 
 CORPUS = HERE / "corpus"
+SCALING = HERE.parents[1] / "docs" / "scaling.md"
 TARGETS = [
     line for line in (CORPUS / "targets.txt").read_text().splitlines() if not line.startswith("#")
 ]
@@ -542,52 +550,142 @@ def test_c15_markup_and_escapes_in_names(capfd):
     assert "\x1b" not in run("train", "--plugin", "parts.py", *QUICK, code=2).stderr
 
 
-@row("C18")
-@pytest.mark.slow
-def test_c18_modules_in_the_working_folder_are_not_imported():
-    for name in ("signal", "torch", "numpy", "json", "yaml", "hydra", "random"):
-        Path(f"{name}.py").write_text("open('marker', 'w')\nraise SystemExit(9)\n")
-    script = Path(sys.executable).with_name("mlplab")
-    assert script.exists()
+OTHERS = ("ray", "submitit", "joblib", "hydra_plugins", "sitecustomize", "usercustomize")
+
+
+@functools.cache
+def shadows():
+    """Names of all modules of the standard library and of the installed packages, and of some that
+    are imported if they are there.
+    """
+    installed = {module.name for module in pkgutil.iter_modules()}
+    assert {"torch", "numpy", "hydra", "yaml", "mlplab"} <= installed
+    return sorted({*sys.stdlib_module_names, *installed, *OTHERS})
+
+
+def plant(folder):
+    """Modules that leave a marker when they are imported."""
+    text = f"open({str(Path('marker').resolve())!r}, 'w')\nraise SystemExit(9)\n"
+    for name in shadows():
+        (folder / f"{name}.py").write_text(text)
+
+
+def undisturbed_by_modules(command, folder, **environment):
+    """Run a command line in a folder full of modules; return its output."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        [str(script), "train", *QUICK, "hydra.run.dir=run"],
+        list(map(str, command)),
+        cwd=folder,
+        env=env | environment,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-
-
-SHADOWS = ("yaml", "types", "random", "torch", "json", "signal", "numpy", "hydra", "mlplab")
-
-
-def plant(folder):
-    """Modules that leave a marker when they are imported."""
-    for name in SHADOWS:
-        marker = Path("marker").resolve()
-        (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')\nraise SystemExit(9)\n")
+    assert not Path("marker").exists()
+    return done.stdout
 
 
 @row("C18")
-def test_c18_a_worker_imports_no_module_of_the_working_folder(monkeypatch):
-    """Its own command line, as far as the interpreter and the package."""
+@pytest.mark.slow
+def test_c18_modules_in_the_working_folder_are_not_imported():
+    """With a plug-in, which imports those beside it."""
+    plant(Path())
+    beside = Path("..", "planted").resolve()
+    (beside / "parts.py").write_text("import beside_it\nassert beside_it.VALUE == 1\n")
+    (beside / "beside_it.py").write_text("VALUE = 1\n")
+    for name in ("beside_it", "parts"):
+        Path(f"{name}.py").write_text(Path("torch.py").read_text())
+    script = Path(sys.executable).with_name("mlplab")
+    command = [script, "train", "--plugin", beside / "parts.py", *QUICK, "hydra.run.dir=run"]
+    undisturbed_by_modules(command, Path())
+    assert Path("run", "weights.safetensors").is_file()
+
+
+def start_of_a_worker():
+    """The command line of a worker, which then prints its version in place of working."""
     plan = SimpleNamespace(plugins=(), options=SimpleNamespace(workers=1))
-    Path("sweep").mkdir()
     command = WorkerPool(plan, Path("sweep"), None)._command(0)
     index = command.index("mlplab")
     assert command[index + 1] == "work"
+    return [*command[: index + 1], "--version"]
+
+
+def on_slurm(command):
+    """As `srun` would start it on another node, whose environment is not that of the driver."""
+    client = Path("client").resolve()
+    client.mkdir()
+    (client / "srun").write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\n"$@"\n')
+    (client / "srun").chmod(0o755)
+    Path("worker.sh").write_text(slurm.script([command], 1))
+    path = f"{client}:{os.environ['PATH']}"
+    return undisturbed_by_modules(["sh", Path("worker.sh").resolve()], "sweep", PATH=path)
+
+
+def on_ray(command):
+    with contextlib.chdir("sweep"):
+        assert ray.run_worker(command, 1, os.getcwd(), "worker.log") == 0
+        return Path("worker.log").read_text()
+
+
+def by_a_launcher(command):
+    """A launcher of Hydra starts Python itself; what it inherits is the environment."""
+    assert command[1] == "-P"
+    with environment(SAFE_PATH):
+        inherited = os.environ["PYTHONSAFEPATH"]
+    return undisturbed_by_modules([command[0], *command[2:]], "sweep", PYTHONSAFEPATH=inherited)
+
+
+def by_torchrun(command):
+    """What docs/scaling.md says: `torchrun --no-python mlplab` starts this."""
+    script = Path(sys.executable).with_name("mlplab")
+    assert "torchrun --nproc-per-node 4 --no-python mlplab train" in SCALING.read_text()
+    return undisturbed_by_modules([script, *command[command.index("mlplab") + 1 :]], "sweep")
+
+
+WORKERS = {
+    "local": lambda command: undisturbed_by_modules(command, "sweep"),
+    "slurm": on_slurm,
+    "ray": on_ray,
+    "launcher": by_a_launcher,
+    "torchrun": by_torchrun,
+}
+
+
+@row("C18")
+@pytest.mark.parametrize("name", WORKERS)
+def test_c18_a_worker_imports_no_module_of_the_working_folder(name, monkeypatch):
+    """Its own command line, as far as the interpreter and the package."""
+    assert set(cluster_options.ENGINES) <= set(WORKERS)
+    Path("sweep").mkdir()
     plant(Path("sweep"))
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    done = subprocess.run(
-        [*command[: index + 1], "--version"],
-        cwd="sweep",
-        capture_output=True,
-        text=True,
-        check=False,
+    assert WORKERS[name](start_of_a_worker()).startswith("mlplab ")
+    assert not Path("marker").exists()
+
+
+@row("C18")
+def test_c18_only_a_plugin_imports_what_lies_beside_it(monkeypatch):
+    """Also after it was loaded; Python's own modules and those of packages come first."""
+    beside = Path("..", "planted").resolve()
+    for name in ("beside_it", "colorsys", "ray_of_mine"):
+        (beside / f"{name}.py").write_text(f"WHERE = 'beside {name}'\n")
+    (beside / "my_parts.py").write_text(
+        "import beside_it\ndef later():\n    import colorsys, ray_of_mine\n"
+        "    return colorsys, ray_of_mine\n"
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("mlplab ")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(beside)])
+    plugins.load([beside / "my_parts.py"])
+    [module] = [module for name, module in sys.modules.items() if name.endswith("my_parts_py")]
+    assert module.beside_it.WHERE == "beside beside_it"
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("ray_of_mine")
+    colorsys, ray_of_mine = module.later()
+    assert not hasattr(colorsys, "WHERE")
+    assert ray_of_mine.WHERE == "beside ray_of_mine"
+    for name in ("beside_it", "ray_of_mine", module.__name__):
+        monkeypatch.delitem(sys.modules, name)
 
 
 @row("C18")
@@ -651,6 +749,46 @@ def test_b20_names_that_lead_out(name, capfd):
     assert {
         path: path.stat().st_mtime_ns for path in Path("..").iterdir() if path.name != "work"
     } == before
+
+
+@row("C22")
+@pytest.mark.slow
+def test_c22_a_search_loads_no_pickle_from_its_database():
+    """Optuna's CMA-ES keeps its state as a pickle in the trials, and loads it from any of them."""
+    pytest.importorskip("cmaes", reason="pip install 'mlplab[search]'")
+    search = ["sweep.sampler=cmaes", "sweep.trials=12", "sweep.parallel=6"]
+    space = ["optimizer.lr=interval(0.001,0.1)", "model.dropout=interval(0.0,0.3)"]
+    overrides = [*QUICK, "training.epochs=1", "tracking=off", *search, *space]
+    assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 0
+    with contextlib.closing(sqlite3.connect("sweep/study.db")) as database, database:
+        table = "trial_system_attributes"
+        assert not database.execute(f"SELECT * FROM {table}").fetchall()
+        pickled = json.dumps(pickle.dumps(Payload(os.system, ("touch marker",))).hex())
+        database.execute(
+            f"INSERT INTO {table} (trial_id, key, value_json)"
+            " SELECT trial_id, 'cma:optimizer:0', ? FROM trials",
+            [pickled],
+        )
+    request = Path("sweep/search.yaml")
+    request.write_text(request.read_text().replace("sweep.trials=12", "sweep.trials=14"))
+    assert main(["resume", "sweep"]) == 0
+    assert not Path("marker").exists()
+    trials = json.loads(Path("sweep/summary.json").read_text())["planned"]
+    assert trials == 14
+
+
+@row("C19")
+@pytest.mark.parametrize("name", ["plan.yaml", "search.yaml"])
+def test_c19_a_folder_names_no_plugin_by_itself(name, capfd):
+    """Workers load the plugins of both files."""
+    Path("sweep").mkdir()
+    plugins = "plugins: [planted; touch marker]"
+    texts = {
+        "plan.yaml": f"format: mlplab-plan-1\n{plugins}\n",
+        "search.yaml": f"typed: [sweep.trials=2]\ndirs: []\n{plugins}\n",
+    }
+    Path("sweep", name).write_text(texts[name])
+    refused(["resume", "sweep", "sweep.workers=2"], capfd, "--plugin 'planted; touch marker'")
 
 
 @row("C19")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from drawing import draw_only
+from harness import row
 
 from mlplab.cli import main
 from mlplab.commands.predict import safe
@@ -41,12 +42,14 @@ EXPLOSIVE_YAML = {
 }
 
 
+@row("C23")
 @pytest.mark.parametrize("text", EXPLOSIVE_YAML.values(), ids=EXPLOSIVE_YAML.keys())
 def test_yaml_is_bounded_before_it_is_expanded(text: str) -> None:
     with pytest.raises(ValueError, match=r"deep|aliases|alias"):
         parse_yaml(text)
 
 
+@row("C23")
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 70 + "1" + "}" * 70])
 def test_json_is_bounded_before_it_is_expanded(text: str) -> None:
     with pytest.raises(ValueError, match="deep"):
@@ -131,6 +134,16 @@ def test_a_folder_of_another_user_is_not_resumed(
     assert "--other-owner" in capsys.readouterr().err
     assert main(["resume", str(tmp_path), "--other-owner"]) == 2
     assert "is not a plan of this version" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_really_belongs_to_another_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    os.chown(tmp_path, 12345, -1)
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "belongs to another user (number 12345)" in capsys.readouterr().err
 
 
 def test_another_instruction_set_is_another_condition() -> None:

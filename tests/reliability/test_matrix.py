@@ -72,3 +72,18 @@ def test_the_record_tells_of_every_row():
     text = (ROOT / "docs" / "reliability.md").read_text()
     for name in MATRIX:
         assert f"| {name} |" in text, name
+
+
+def test_every_paragraph_of_the_security_contract_names_its_tests():
+    contract = (ROOT / "SECURITY.md").read_text()
+    record = (ROOT / "docs" / "reliability.md").read_text()
+    starts = re.findall(r"^- (.+)$", contract, re.MULTILINE)
+    starts += [re.search(r"^(Loading .+)$", contract, re.MULTILINE)[1], "Out of scope"]
+    table = re.findall(r"^\| ([A-Z][^|]+) \| ([A-Z`][^|]*) \|$", record, re.MULTILINE)
+    proofs = {start: proof for start, proof in table if any(s.startswith(start) for s in starts)}
+    assert len(proofs) == len(starts) > 9
+    functions = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for proof in proofs.values():
+        assert all(name in MATRIX for name in re.findall(r"\b[A-Z]\d+\b", proof)), proof
+        for name in re.findall(r"`(test_\w+)`", proof):
+            assert f"def {name}(" in functions, name

@@ -119,6 +119,20 @@ def test_the_number_of_a_row_counts_through_the_chunks_of_a_file(
     assert not Path("o.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("cell", "fault"), [("1e39", "1e+39 is too large"), ("", "the cell is empty")]
+)
+def test_the_number_of_a_refused_cell_counts_too(cell, fault, work_dir, monkeypatch, capfd):
+    table(work_dir / "long.csv", 3000)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 500)
+    frame = pd.read_csv("long.csv", dtype=str)
+    frame.loc[2344, "a"] = cell
+    frame.to_csv("long.csv", index=False)
+    errors = refusal(capfd, "predict", "classes", "long.csv", "-o", "o.csv")
+    assert f"long.csv, column 'a', row 2345: {fault}" in errors
+
+
 @pytest.mark.parametrize("run", ["classes", "values"])
 def test_a_run_whose_weights_are_not_finite_predicts_nothing(run, work_dir, capfd):
     poison(work_dir / run)

@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from mlplab.cli import COMMANDS
 from mlplab.commands import flags as flags_module
 from mlplab.commands.draw import FIGURES
-from mlplab.config import catalog
+from mlplab.config import catalog, plugins
 from mlplab.config.composition import hydra_search_path
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders, shipped_folder
+from mlplab.errors import ConfigError
+from mlplab.terminal.suggested import flags_of
 
 _NUM_FOLDERS = {"train": 0, "plan": 0, "rerun": 1, "resume": 1}
 """Commands that take KEY=VALUE, and how many tokens before those name folders."""
@@ -43,17 +45,19 @@ def _complete(line: str, hydra: Callable[[str], None]) -> list[str]:
         names = [name for name in COMMANDS if name.startswith(last)]
         return names or [name for name in ("--help", "--version") if name.startswith(last)]
     command, *arguments = before
+    _load_plugins(_values(arguments, "--plugin"))
     if command == "list":
-        return _starting(last, _list_names(arguments))
+        return _starting(last, _list_names(_without_flags(arguments)))
     if command == "draw":
         return _starting(last, [*FIGURES, "all"])
-    if command not in _NUM_FOLDERS or len(_without_flags(arguments)[0]) < _NUM_FOLDERS[command]:
+    if command not in _NUM_FOLDERS or len(_without_flags(arguments)) < _NUM_FOLDERS[command]:
         return []  # a file or folder, which the shell completes
     if last.startswith("-"):
         return _starting(last, flags_module.long_names())
     if arguments and arguments[-1] in flags_module.WITH_VALUE:
         return []
-    overrides, folders = _without_flags(arguments)
+    overrides = _without_flags(arguments)
+    folders = [*_values(arguments, "--config-dir"), *_values(arguments, "-cd")]
     single = [text for text in overrides[_NUM_FOLDERS[command] :] if _has_one_value(text)]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
@@ -71,21 +75,26 @@ def _starting(prefix: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if name.startswith(prefix)]
 
 
-def _without_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments that are not flags, and the folders of --config-dir."""
-    others, folders, expected = [], [], ""
-    for token in arguments:
-        if expected:
-            if expected in ("--config-dir", "-cd"):
-                folders.append(token)
-            expected = ""
-        elif token in flags_module.WITH_VALUE:
-            expected = token
-        elif token.startswith("--config-dir="):
-            folders.append(token.partition("=")[2])
-        elif not token.startswith("-"):
-            others.append(token)
-    return others, folders
+def _without_flags(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are neither flags nor their values."""
+    return [
+        token
+        for token, previous in zip(arguments, ["", *arguments], strict=False)
+        if not token.startswith("-") and previous not in flags_module.WITH_VALUE
+    ]
+
+
+def _values(arguments: Sequence[str], flag: str) -> list[str]:
+    """Return the values of a flag that are typed to their end."""
+    return [value for _, value in flags_of(arguments, (flag,)) if value]
+
+
+def _load_plugins(files: Sequence[str]) -> None:
+    """Register the components of these files; one that cannot be loaded completes nothing."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        for file in files:
+            with contextlib.suppress(ConfigError):
+                plugins.load([file])
 
 
 def _has_one_value(override: str) -> bool:

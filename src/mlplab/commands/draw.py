@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Options, Parser
+from mlplab.config.run_dir import refuse_links_in_outputs
 from mlplab.config.suggestions import did_you_mean
 from mlplab.errors import ConfigError
 from mlplab.extras import require
@@ -83,6 +84,7 @@ def _write(name: str, chosen: Sequence[str], folder: Path, gif: bool) -> None:
     from mlplab.pictures.style import png, style
 
     function = getattr(import_module(FIGURES[name]), name)
+    refuse_links_in_outputs(folder / f"{name}.png")
     folder.mkdir(parents=True, exist_ok=True)
     with style():
         write_bytes_atomic(

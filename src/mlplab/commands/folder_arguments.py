@@ -12,6 +12,7 @@ from mlplab.config import plugins
 from mlplab.errors import ConfigError
 from mlplab.io.files import remove_leftovers
 from mlplab.run_names import LOCK, is_set_up_only
+from mlplab.terminal.suggested import plugin_flags
 
 if TYPE_CHECKING:
     from mlplab.data.tabular.sniffing import Format
@@ -149,17 +150,32 @@ def load_plugins(folder: Path, files: Sequence[str]) -> None:
     code runs. Raises ConfigError if the sweep used plugins that the command line does not name.
     """
     plugins.load(list(files))
-    if kind(folder) != "sweep" or not (folder / "plan.yaml").is_file():
+    if kind(folder) != "sweep":
         return
-    from mlplab.sweeps.plan.plan_file import used_plugins
-
     given_paths = {Path(path).resolve() for path in files}  # workers receive absolute paths
-    missing = [path for path in used_plugins(folder) if Path(path).resolve() not in given_paths]
+    missing = [path for path in _used_plugins(folder) if Path(path).resolve() not in given_paths]
     if missing:
         raise ConfigError(
             f"The sweep in {folder} was started with plugins. Name their files again:"
-            f" {' '.join(f'--plugin {path}' for path in missing)}."
+            f" {plugin_flags(missing)}."
         )
+
+
+def _used_plugins(folder: Path) -> list[str]:
+    """The plugin files that the plan of a sweep and its search name, each once: workers load them.
+
+    Raises ConfigError if one of the two files cannot be read.
+    """
+    used = []
+    if (folder / "plan.yaml").is_file():
+        from mlplab.sweeps.plan import plan_file
+
+        used += plan_file.used_plugins(folder)
+    if (folder / "search.yaml").is_file():
+        from mlplab.sweeps.search import search
+
+        used += search.used_plugins(folder)
+    return list(dict.fromkeys(used))
 
 
 def later_format(args: argparse.Namespace, run: Run) -> Format:

@@ -8,7 +8,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, load_plugins, parse, require_run
+from mlplab.commands.folder_arguments import (
+    Options,
+    load_plugins,
+    parse,
+    require_run,
+    root_folder,
+)
 from mlplab.errors import ConfigError
 
 _OPTIONS: Options = {
@@ -23,7 +29,7 @@ _OPTIONS: Options = {
     },
     "--out": {
         "type": Path,
-        "help": "the new folder (default: a unique one below outputs/)",
+        "help": "the new folder (default: a unique one below outputs/, or below DIR: outputs=DIR)",
     },
 }
 
@@ -33,6 +39,8 @@ def rerun(arguments: Sequence[str]) -> int:
     compares all numbers with those of the run: the exit code is 1 if they differ.
     """
     args = parse("rerun", rerun.__doc__ or "", arguments, _OPTIONS)
+    roots = [root_folder(text) for text in args.changes if text.startswith("outputs=")]
+    args.changes = [text for text in args.changes if not text.startswith("outputs=")]
     require_run(args.folder, "rerun")
     if args.check and args.changes:
         raise ConfigError(
@@ -46,6 +54,7 @@ def rerun(arguments: Sequence[str]) -> int:
         check_folder(args.out, "--out")
     from mlplab import experiment
     from mlplab.config import settings_of_folder
+    from mlplab.runs import default_folder
     from mlplab.runs.run import read_summary, require_weights
     from mlplab.runs.run_index import user_overrides
 
@@ -58,7 +67,8 @@ def rerun(arguments: Sequence[str]) -> int:
     settings = settings_of_folder(args.folder, args.changes, trains=True)
     overrides = (*user_overrides(args.folder), *args.changes)
     cache = DataCache()
-    run = experiment.run(dataclasses.replace(settings, overrides=overrides), args.out, cache=cache)
+    out = args.out or (default_folder(roots[-1], settings.name) if roots else None)
+    run = experiment.run(dataclasses.replace(settings, overrides=overrides), out, cache=cache)
     if not args.check:
         return conclude(run, cache)
     from mlplab.runs.compare import compare_histories

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config import error_hints, plugins, security
 from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
 from mlplab.config.provenance import Sources
+from mlplab.config.run_dir import folders_below, quoted
 from mlplab.config.search_path import config_folders
 from mlplab.config.suggestions import did_you_mean
 from mlplab.config.sweep_options import Sweep
@@ -133,11 +134,10 @@ def _output_folders(line: str, overrides: Sequence[str]) -> list[str]:
             f"`{line}` is not one folder: write outputs=DIR, below which runs and sweeps create"
             " theirs."
         )
-    root = str(value).replace("\\", "\\\\").replace("'", "\\'")
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     return [
-        f"{key}='{root}/{kind}/${{name}}/${{mlplab.stamp:}}'"
-        for key, kind in (("hydra.run.dir", "runs"), ("hydra.sweep.dir", "sweeps"))
+        f"{key}={quoted(folder)}"
+        for key, folder in folders_below(str(value)).items()
         if key not in typed
     ]
 

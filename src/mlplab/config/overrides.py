@@ -287,8 +287,42 @@ def _unreadable(line: str) -> ConfigError:
         )
     similar = nearest(key, [*GROUPS, *ROOT_KEYS]) if key not in GROUPS and "." not in key else None
     advice = f"Did you mean `{similar}={value}`? " if similar and similar != key else ""
+    if quoted := _quoted(key, value):
+        return ConfigError(
+            f"`{line}` cannot be parsed. {advice}A value with special characters needs quotes"
+            f' inside quotes: write "{quoted}".'
+        )
     return ConfigError(
         f"`{line}` cannot be parsed. {advice}An override is key=value without spaces around =;"
         " brackets and braces must be closed (model.hidden=[6,4], or 6-4 without any), and a value"
         f" with special characters needs quotes inside quotes: \"{key or 'name'}='...'\"."
     )
+
+
+def _quoted(key: str, value: str) -> str | None:
+    """The override with quotes around the value, or around those items of a list that need them;
+    None if that is no override either, or if a shell would change it between double quotes.
+    """
+    is_closed = all(value.count(start) == value.count(end) for start, end in ("[]", "{}", "()"))
+    if re.search(r"['\"$`!\\]", value) or not is_closed:
+        return None
+    items = value[1:-1].split(",") if value[:1] == "[" and value[-1:] == "]" else []
+    if items:
+        text = ",".join(
+            item if _is_readable(f"{key}={item}") else f"'{item.strip()}'" for item in items
+        )
+        quoted = f"{key}=[{text}]"
+    else:
+        quoted = f"{key}='{value}'"
+    return quoted if _is_readable(quoted) else None
+
+
+def _is_readable(line: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_overrides([line])
+    except HydraException:
+        return False
+    return True

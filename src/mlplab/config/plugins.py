@@ -12,8 +12,8 @@
         def value(self, z_KBH): ...
 
 `mlplab train --plugin my_plugin.py activation=my_act activation.slope=0.1` then works like any
-shipped choice. An installed package declares its module in the entry point group `mlplab.parts`.
-Nothing in a configuration file can load code.
+shipped choice. The file may import the modules beside it. An installed package declares its module
+in the entry point group `mlplab.parts`. Nothing in a configuration file can load code.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlplab.config.contracts import check_contract
+from mlplab.config.plugin_imports import allow_neighbors
 from mlplab.config.search_path import choice_files, shipped_folder
 from mlplab.config.suggestions import did_you_mean, listing
 from mlplab.errors import ConfigError
@@ -55,6 +56,11 @@ def register(group: str, name: str) -> Callable[[P], P]:
         return component
 
     return decorate
+
+
+def is_name(text: str) -> bool:
+    """Whether a component can be registered under this name."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
 
 
 def registered(group: str) -> Mapping[str, type[Component]]:
@@ -109,6 +115,7 @@ def _load_file(path: Path) -> None:
         raise ConfigError(f"The plugin {absolute} is not a Python file: its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look up their module
+    allow_neighbors(absolute)
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
@@ -133,7 +140,7 @@ def _check(group: str, name: str, component: type[Component]) -> None:
             f"A plugin registers `{name}` in the group `{group}`, which does not accept components."
             f" {did_you_mean(group, OPEN_GROUPS)}Groups that do: {', '.join(OPEN_GROUPS)}."
         )
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not is_name(name):
         raise ConfigError(
             f"A plugin registers `{name}` in {group}; a name consists of lowercase letters, digits"
             " and _, and starts with a letter."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from mlplab.config.search_path import check_size
 from mlplab.errors import ConfigError, MlplabError
 from mlplab.io.files import parse_yaml
 from mlplab.io.reading import read_json
-from mlplab.terminal.suggested import flags_of
+from mlplab.terminal.suggested import flags_of, plugin_flags
 
 if TYPE_CHECKING:
     from mlplab.settings import Settings
@@ -41,22 +40,38 @@ def settings_of_folder(folder: Path, changes: Sequence[str] = (), trains: bool =
         if changes
         else Composed(config, is_guarded=True)
     )
-    settings = build(composed, trains)
-    return replace(settings, dataset=settings.dataset.stored_in(folder))
+    return build(composed, trains).stored_in(folder)
 
 
 def _check_plugins(config: Mapping[str, object], folder: Path) -> None:
     """Raise ConfigError if the run has a component that only a plugin can have registered."""
-    for group in plugins.OPEN_GROUPS:
-        values = config.get(group)
-        name = values.get("name") if isinstance(values, dict) else None
-        if not isinstance(name, str) or name in table(group):
+    for key, group, value in _components(config):
+        name = value.get("name") if isinstance(value, dict) else value
+        if not isinstance(name, str) or not plugins.is_name(name) or name in table(group):
             continue
         raise ConfigError(
-            f"{folder} was trained with {group}={name}, which is not a choice of mlplab: a plugin"
+            f"{folder} was trained with {key}={name}, which is not a choice of mlplab: a plugin"
             f" registered it{_plugin_of(folder)}. Pass the file again with --plugin; in Python,"
             " import it, or run the cell that registers it, before mlplab.load."
         )
+
+
+def _components(config: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    """Yield (key, group, value) of the components: those of the groups, and those that the model
+    and its layers name themselves.
+    """
+    for group in plugins.OPEN_GROUPS:
+        if isinstance(value := config.get(group), dict):
+            yield group, group, value
+    model = config.get("model")
+    if not isinstance(model, dict):
+        return
+    for key in ("bias_initializer", "output_initializer"):
+        yield f"model.{key}", "initializer", model.get(key)
+    layers = model.get("hidden")
+    for number, layer in enumerate(layers if isinstance(layers, list) else ()):
+        for group in ("activation", "initializer") if isinstance(layer, dict) else ():
+            yield f"model.hidden[{number}].{group}", group, layer.get(group)
 
 
 def _plugin_of(folder: Path) -> str:
@@ -67,7 +82,7 @@ def _plugin_of(folder: Path) -> str:
     except (MlplabError, OSError, KeyError, TypeError):
         return ""
     files = [path for _, path in flags_of(arguments, ("--plugin",))]
-    return f" (--plugin {' --plugin '.join(files)})" if files else ""
+    return f" ({plugin_flags(files)})" if files else ""
 
 
 def stored_config(folder: Path) -> dict[str, object]:

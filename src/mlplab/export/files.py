@@ -118,6 +118,7 @@ def write_torch(runs: Sequence[Run], file: BinaryIO) -> None:
         program = torch.export.export(
             pipeline, rows, dynamic_shapes={"columns": tuple({0: batch} for _ in rows)}
         )
+        program.example_inputs = None  # they would be stored as a pickle
         archive = io.BytesIO()  # torch ends the process if it cannot write to a file
         torch.export.save(program, archive, extra_files={"about.json": json.dumps(metadata(runs))})
     file.write(archive.getbuffer())

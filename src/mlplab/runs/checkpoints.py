@@ -29,6 +29,17 @@ FORMAT = "mlplab-checkpoint-2"
 HISTORY = "history.bin"
 NUM_RETAINED = 2
 MAX_BYTES = 64 << 30
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "elapsed": (int, float),
+    "saved": str,
+    "data_hash": str,
+    "split_hash": str,
+    "fingerprint": dict,
+    "config": dict,
+    "jobs": dict,
+}
+"""The types of the values of a manifest that are used without a check of their own."""
 _MANIFEST = re.compile(r"state-(\d{12})\.json")
 
 
@@ -166,6 +177,9 @@ def read(folder: Path, step: int) -> Saved:
             raise CheckpointError(
                 f"{path} is the manifest of step {manifest['step']}, not of step {step}."
             )
+        for key, kind in _KINDS.items():
+            if key in manifest and not isinstance(manifest[key], kind):
+                raise TypeError(f"`{key}` is {manifest[key]!r}"[:200])
         data = _read_verified(folder / f"state-{step:012d}.safetensors", manifest["state"])
         history = _read_verified(folder / HISTORY, manifest["history"])
         return Saved(manifest, tree_file.parse(data), _parse_history(history))

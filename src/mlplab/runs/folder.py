@@ -11,8 +11,10 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mlplab.config.run_dir import refuse_links_in_outputs
 from mlplab.errors import FolderError, FolderInUseError
 from mlplab.io.files import Closing
+from mlplab.io.links import refuse_links
 from mlplab.io.locks import HAS_LOCKS, try_lock
 from mlplab.run_names import LOCK, check_name, is_set_up_only
 from mlplab.terminal.suggested import resume_command
@@ -40,10 +42,11 @@ class RunFolder(Closing):
 
     def lock(self, *, fresh: bool = False) -> None:
         """Lock the folder. Raises FolderInUseError if another process, or another RunFolder of this
-        process, has locked it.
+        process, has locked it, and LinkError if its lock file is a symbolic link.
 
         `fresh`: on a file system without locks, an existing lock file counts as locked too.
         """
+        refuse_links([self.path / LOCK])
         try:
             self._descriptor, new = _open_lock(self.path / LOCK)
         except OSError as error:
@@ -126,9 +129,10 @@ def create(path: Path) -> RunFolder:
     """Create the folder of a run and lock it. An existing folder is used if it is empty, or holds
     only what a run left that ended during its set-up.
 
-    Raises FolderInUseError if the folder is locked or not empty, and FolderError if it cannot be
-    created.
+    Raises FolderInUseError if the folder is locked or not empty, FolderError if it cannot be
+    created, and LinkError as `refuse_links_in_outputs` does.
     """
+    refuse_links_in_outputs(path)
     if path.parts[:1] and path.parts[0].startswith("~"):
         raise FolderError(
             f"{path} starts with ~, which only a shell expands to the home folder: write the full"

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlplab.io.links import open_to_append
+from mlplab.terminal.output import note
+
+
+class _LogFile(logging.Handler):
+    """Appends each record at once. A record that cannot be written, as on a full disk, is left out
+    and the file is named, once: a training needs no log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path, self._file, self._failed = path, open_to_append(path), False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode()
+        try:
+            self._file.raw.write(line)  # type: ignore[attr-defined]
+        except OSError as error:
+            if not self._failed:
+                note(f"{self._path} cannot be written: {error.strerror}.")
+            self._failed = True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager
@@ -19,8 +42,8 @@ def log_to(folder: Path) -> Iterator[logging.Logger]:
     Raises LinkError if the file is a symbolic link.
     """
     logger = logging.Logger(f"mlplab.{folder.name}", logging.INFO)
-    with io.TextIOWrapper(open_to_append(folder / "log.txt"), encoding="utf-8") as file:
-        handler = logging.StreamHandler(file)
+    handler = _LogFile(folder / "log.txt")
+    with contextlib.closing(handler):
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         yield logger

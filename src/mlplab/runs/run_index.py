@@ -18,6 +18,8 @@ from mlplab.io.files import parse_json, parse_yaml, remove_leftovers, write_json
 
 FILE_NAME = ".mlplab-index.json"
 _MAX_BYTES = 1 << 20
+SUMMARY_NUMBERS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
+"""Keys of summary.json whose values are numbers, or null."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,19 @@ class Entry:
 def summary_of(folder: Path) -> dict[str, Any]:
     """Return the content of summary.json, or an empty dict if it cannot be read."""
     summary = json_or_empty(folder / "summary.json")
-    return summary if isinstance(summary.get("status"), str) else {}
+    return summary if _is_sound(summary) else {}
+
+
+def _is_sound(summary: Mapping[str, Any]) -> bool:
+    """Whether a summary has a status, and numbers where numbers belong, if there is anything."""
+    metrics = summary.get("metrics") or {}
+    if not isinstance(summary.get("status"), str) or not isinstance(metrics, dict):
+        return False
+    numbers = [*metrics.values(), *(summary.get(key) for key in SUMMARY_NUMBERS)]
+    return all(
+        value is None or isinstance(value, float) or (type(value) is int and abs(value) < 1e300)
+        for value in numbers
+    )
 
 
 def json_or_empty(path: Path) -> dict[str, Any]:

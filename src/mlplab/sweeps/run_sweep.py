@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
-from mlplab.errors import ConfigError, FolderError, IncompatibleSettingsError
+from mlplab.errors import (
+    ConfigError,
+    FolderError,
+    FolderInUseError,
+    IncompatibleSettingsError,
+)
 from mlplab.extras import require
 from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
@@ -127,7 +132,7 @@ def _lock_plan(folder: Path) -> RunFolder:
     for _ in range(100):
         try:
             return RunFolder.locked(folder)
-        except FolderError:
+        except FolderInUseError:
             time.sleep(0.1)
     return RunFolder.locked(folder)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 def flags_of(command: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the flags of these names in a command line, each with its value."""
     flags = []
-    for token, after in zip(command, [*command[1:], ""], strict=True):
+    for token, after in zip(command, [*command[1:], ""], strict=False):
         name, equals, value = token.partition("=")
         if name in names:
             flags.append((name, value if equals else after))
@@ -26,5 +26,13 @@ def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:
     """Return the command line that finishes the run or sweep in a folder, which was started with
     these plugin files.
     """
-    flags = [token for path in plugins for token in ("--plugin", path)]
-    return shlex.join(["mlplab", "resume", *flags, str(folder)])
+    return shlex.join(["mlplab", "resume", *_plugin_flags(plugins), str(folder)])
+
+
+def plugin_flags(plugins: Sequence[str]) -> str:
+    """Return the flags that name these plugin files."""
+    return shlex.join(_plugin_flags(plugins))
+
+
+def _plugin_flags(plugins: Sequence[str]) -> list[str]:
+    return [token for path in plugins for token in ("--plugin", path)]

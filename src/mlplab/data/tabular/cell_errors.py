@@ -16,10 +16,11 @@ def first_row(rows: object) -> int:
     return int(getattr(getattr(rows, "index", None), "start", 0))
 
 
-def check_numbers(values: np.ndarray, name: str, source: str) -> None:
+def check_numbers(values: np.ndarray, name: str, source: str, first: int = 0) -> None:
     """Raise DataError for numbers that are infinite, also in single precision.
 
-    NaN passes: the encoder handles missing cells.
+    NaN passes: the encoder handles missing cells. `first` is the number of the first row in the
+    source.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         wrong = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
@@ -31,8 +32,8 @@ def check_numbers(values: np.ndarray, name: str, source: str) -> None:
             else "is too large for single precision (3.4e38)"
         )
         raise DataError(
-            f"{source}, column '{name}', row {row + 1}: {values[row]:g} {what}; {int(wrong.sum())}"
-            " such cell(s). Correct them or leave the rows out."
+            f"{source}, column '{name}', row {first + row + 1}: {values[row]:g} {what};"
+            f" {int(wrong.sum())} such cell(s). Correct them or leave the rows out."
         )
 
 
@@ -49,11 +50,11 @@ def refuse_cells(
         )
 
 
-def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str) -> None:
-    """Raise DataError if a cell is missing."""
+def refuse_empty_cells(missing_N: np.ndarray, where: str, advice: str, first: int = 0) -> None:
+    """Raise DataError if a cell is missing. `first` is as in `check_numbers`."""
     if missing_N.any():
         raise DataError(
-            f"{where}, row {int(missing_N.argmax()) + 1}: the cell is empty"
+            f"{where}, row {first + int(missing_N.argmax()) + 1}: the cell is empty"
             f" ({int(missing_N.sum())} of {len(missing_N)} cells are). {advice} Cells such as NA"
             " count as empty; dataset.na_values lists those that do."
         )

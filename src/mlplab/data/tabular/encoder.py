@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.data.table import DataFrame, Floats, Series
-from mlplab.data.tabular.cell_errors import check_numbers, refuse_empty_cells
+from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_empty_cells
 from mlplab.data.tabular.cells import (
     category_codes,
     category_text,
@@ -96,7 +96,7 @@ class ColumnEncoder:
         """
         features_NF, missing_N = self._encode(values, f"{source}, column '{self.name}'", source)
         if self.fill is None:
-            refuse_missing_cells(missing_N, self.name, source)
+            refuse_missing_cells(missing_N, self.name, source, first_row(values))
         if self.indicator:
             features_NF = np.column_stack([features_NF, missing_N])
         return np.pad(features_NF, ((0, 0), (0, self.spare))) if self.spare else features_NF
@@ -172,7 +172,7 @@ class ColumnEncoder:
             )
             return np.where(missing_N[:, None], self.date_medians or 0.0, date_NF), missing_N
         numbers_N = parse_quantities(values, self.kind, where)
-        check_numbers(numbers_N, self.name, source)
+        check_numbers(numbers_N, self.name, source, first_row(values))
         missing_N = np.isnan(numbers_N)
         filled = np.where(missing_N, self.fill if self.fill is not None else 0.0, numbers_N)
         if self.quantiles:
@@ -202,13 +202,14 @@ def category_table(column: ColumnEncoder, categories: Sequence[str]) -> Floats:
     return np.asarray(table[[*rows, num_known]], np.float64)
 
 
-def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str) -> None:
-    """Raise DataError if a cell of a feature column is empty."""
+def refuse_missing_cells(missing_N: np.ndarray, name: str, source: str, first: int = 0) -> None:
+    """Raise DataError if a cell of a feature column is empty. `first` is as in `check_numbers`."""
     refuse_empty_cells(
         missing_N,
         f"{source}, column '{name}'",
         "dataset.missing=impute fills them in, dataset.missing=drop leaves the rows out, and"
         f" dataset.ignore=[{name}] leaves the column out.",
+        first,
     )
 
 

@@ -6,6 +6,8 @@ scikit-learn downloads it and caches it below ~/scikit_learn_data.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -44,6 +46,13 @@ class OpenML(TabularDataset):
                 self.data_name,
                 f"and data_id = {self.data_id!r}: set exactly one of the two",
             )
+
+    def stored_in(self, folder: Path) -> Self:
+        """Return the dataset with its cache only if that is one: a stored configuration must not
+        choose a folder in which something is created.
+        """
+        is_cache = self.cache is None or Path(self.cache, "openml").is_dir()
+        return self if is_cache else replace(self, cache=None)
 
     def make(self, rng: np.random.Generator) -> RawTable:  # type: ignore[override]
         """Return the columns of the data set; without `target`, the target is OpenML's default.

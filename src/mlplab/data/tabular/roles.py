@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlplab.data.table import SPLITS, DataFrame, Floats, Ints, Series
-from mlplab.data.tabular.cell_errors import check_numbers, refuse_cells
+from mlplab.data.tabular.cell_errors import check_numbers, first_row, refuse_cells
 from mlplab.data.tabular.columns import require_column
 from mlplab.data.tabular.table_options import TabularDataset
 from mlplab.errors import DataError
@@ -62,7 +62,7 @@ def regression_targets(frame: DataFrame, names: Sequence[str], source: str) -> F
             "a number",
             " If these are classes, set dataset.task=classification.",
         )
-        check_numbers(numbers, name, source)
+        check_numbers(numbers, name, source, first_row(frame))
         columns.append(numbers)
     return np.stack(columns, 1)
 

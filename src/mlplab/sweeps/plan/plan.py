@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.resume_checks import result_config
@@ -126,10 +127,11 @@ class Plan:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The flags that a command line needs to train one of the jobs."""
+        """What a command line needs beside a job's overrides, to train it below the same folder."""
         pairs = [("--plugin", path) for path in self.plugins]
         pairs += [("--config-dir", folder) for folder in self.config_dirs]
-        return tuple(argument for pair in pairs for argument in pair)
+        flags = [argument for pair in pairs for argument in pair]
+        return (*flags, *typed_outputs(self.overrides))
 
     def job(self, number: int) -> Job:
         return self._by_number[number]

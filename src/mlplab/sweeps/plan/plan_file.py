@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,10 @@ def used_plugins(folder: Path) -> list[str]:
 
     Raises ConfigError if the folder has no readable plan.
     """
-    return [str(path) for path in _load(folder / NAME).get("plugins") or []]
+    path = folder / NAME
+    raw = _load(path)
+    with reading(path, _REMEDY):
+        return list(_texts(raw["plugins"]))
 
 
 def read_plan(folder: Path) -> Plan:
@@ -169,11 +172,11 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
                 _apply_changes(raw["bases"][line["base"]], line["set"]),
                 sources=Sources(tuple(map(str, line["overrides"]))),
             )
-        )
+        ).stored_in(path.parent)
         for line in raw["jobs"]
     ]
     jobs = tuple(
-        Job(int(line["job"]), str(line["hash"]), s)
+        Job(_number(line["job"]), str(line["hash"]), s)
         for line, s in zip(raw["jobs"], settings, strict=True)
     )
     for job in jobs:
@@ -182,18 +185,55 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
                 f"{path} was changed: job {job.number} does not match its hash. Start the"
                 " changed sweep in a new folder."
             )
+    numbers = {job.number for job in jobs}
     return Plan(
         name=str(raw["name"]),
-        keys=tuple(raw["swept"]),
+        keys=_texts(raw["swept"]),
         jobs=jobs,
         work_units=tuple(
-            WorkUnit(unit["number"], unit["population"], tuple(unit["jobs"]))
+            WorkUnit(
+                _number(unit["number"]),
+                _number(unit["population"]),
+                tuple(_number(job, numbers) for job in unit["jobs"]),
+            )
             for unit in raw["pieces"]
         ),
-        populations=tuple(Population(**population) for population in raw["populations"]),
-        options=Options(**raw["options"]),
-        overrides=tuple(raw["typed"]),
-        plugins=tuple(raw["plugins"]),
-        config_dirs=tuple(map(str, raw.get("dirs") or ())),  # older plans lack it
-        removed_jobs={str(job["hash"]): int(job["job"]) for job in raw["vanished"]},
+        populations=tuple(map(_population, raw["populations"])),
+        options=_options(raw["options"]),
+        overrides=_texts(raw["typed"]),
+        plugins=_texts(raw["plugins"]),
+        config_dirs=_texts(raw.get("dirs") or []),  # older plans lack it
+        removed_jobs={str(job["hash"]): _number(job["job"]) for job in raw["vanished"]},
     )
+
+
+def _number(value: object, known: Collection[int] | None = None) -> int:
+    """A number of a job or a work unit: folders are named by it, and deleted, so that a text could
+    lead out of the sweep.
+    """
+    if type(value) is not int or value < 0 or (known is not None and value not in known):
+        raise ValueError(f"{value!r} is not a number of it")
+    return value
+
+
+def _population(raw: Mapping[str, Any]) -> Population:
+    for name, value in raw.items():
+        if name not in ("apart", "alone"):
+            _number(value)
+        elif not isinstance(value, str):
+            raise ValueError(f"`{name}` of a population is {value!r}")
+    return Population(**raw)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{value!r} is not a list of texts")
+    return tuple(value)
+
+
+def _options(raw: Mapping[str, Any]) -> Options:
+    """The options, whose values are of the types of the defaults."""
+    for name, default in dataclasses.asdict(Options()).items():
+        if name in raw and type(raw[name]) is not type(default):
+            raise ValueError(f"the option {name} is {raw[name]!r}")
+    return Options(**raw)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlplab.runs.run_index import summary_of
+from mlplab.runs.run_index import SUMMARY_NUMBERS, summary_of
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.validation import KFold
-
-_FACTS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
 
 
 def collect(plan: Plan, folder: Path) -> Results:
@@ -24,7 +22,7 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
     """Return the result of one job, read from its folder."""
     folder = job_store.job_folder(job.number)
     summary = summary_of(folder) or {"status": "missing", "reason": "not trained yet"}
-    facts = {key: summary[key] for key in _FACTS if key in summary}
+    facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
     if isinstance(job.settings.validation, KFold):
         facts["folds"] = job.settings.validation.folds
     return JobResult(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlplab.config.builder import build
@@ -39,15 +40,20 @@ FACTS = ("num_parameters", "steps", "epochs", "seconds")
 
 
 class Search:
-    """The search that a command line requests.
+    """The search that a command line requests, or the one that is stored in `folder`.
 
     Raises ConfigError for an invalid search, MissingExtraError without Optuna.
     """
 
     def __init__(
-        self, composer: Composer, plugin_files: Sequence[str] = (), quiet: bool = False
+        self,
+        composer: Composer,
+        plugin_files: Sequence[str] = (),
+        quiet: bool = False,
+        folder: Path | None = None,
     ) -> None:
         require_optuna()
+        self.folder = folder
         self.composer, self.plugin_files, self.quiet = composer, tuple(plugin_files), quiet
         self.overrides = composer.overrides
         self.base = tuple(
@@ -110,10 +116,11 @@ class Search:
 
         Empty parameters give the settings of the base configuration.
         """
-        return [
+        built = [
             build(self.composer.compose((*self.base, *trial_overrides(values))))
             for values in params
         ]
+        return built if self.folder is None else [one.stored_in(self.folder) for one in built]
 
     def rungs(self, number: int, training: Training) -> Rungs:
         """Return the rungs at which trial `number` with this training is compared with others.

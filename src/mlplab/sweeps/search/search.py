@@ -105,11 +105,22 @@ def read_search(folder: Path, quiet: bool = False) -> Search:
 
     Raises DamagedFileError if it cannot be read.
     """
+    request = _load(folder)
+    composer = Composer(request["typed"], request["dirs"])
+    return Search(composer, request["plugins"], quiet, folder)
+
+
+def used_plugins(folder: Path) -> list[str]:
+    """Paths of the plugin files that the search was started with; they are not loaded.
+
+    Raises DamagedFileError if search.yaml cannot be read.
+    """
+    return _load(folder)["plugins"]
+
+
+def _load(folder: Path) -> dict[str, list[str]]:
     with reading(
         folder / FILE, "Restore the file from a copy, or start the search in a new folder."
     ):
         raw = parse_yaml((folder / FILE).read_text(encoding="utf-8"))
-        lines, dirs, plugin_files = (
-            [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")
-        )
-    return Search(Composer(lines, dirs), plugin_files, quiet)
+        return {key: [str(item) for item in raw[key]] for key in ("typed", "dirs", "plugins")}

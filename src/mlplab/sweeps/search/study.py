@@ -4,18 +4,21 @@ both. Optuna is imported here only.
 
 from __future__ import annotations
 
+import copy
+import errno
 import itertools
 import math
+import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
-from mlplab.errors import ConfigError
+from mlplab.errors import ConfigError, DamagedFileError
 from mlplab.extras import require
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.space import Dimension, choose, combinations
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FILE = "study.db"
+MIN_WARM_START = 10
+"""Number of trials from which CMA-ES can start: it uses the best tenth of them."""
 
 
 def require_optuna(sampler: str = "tpe") -> None:
@@ -32,6 +37,26 @@ def require_optuna(sampler: str = "tpe") -> None:
     require("A search", "search", "optuna")
     if sampler == "cmaes":
         require("sweep.sampler=cmaes", "search", "cmaes")
+
+
+@contextmanager
+def _naming_failures(path: Path) -> Iterator[None]:
+    """Raise OSError if SQLite cannot write the database, as on a full disk, and DamagedFileError if
+    the file is none: both name it, which the exceptions of Optuna and SQLAlchemy do not.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.DatabaseError):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, sqlite3.OperationalError):
+            raise OSError(errno.EIO, str(cause), str(path)) from error
+        if cause is not None:
+            raise DamagedFileError(
+                path, str(cause), "Restore the file from a copy, or start the search anew."
+            ) from error
+        raise
 
 
 class Study:
@@ -61,9 +86,8 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives, self._grid = tuple(space), tuple(objectives), sampler == "grid"
-        self._make_sampler = partial(_sampler, sampler, self.space)
-        self._seed = seed
-        with warnings.catch_warnings(action="ignore"):
+        self._path, self._seed = folder / FILE, seed
+        with warnings.catch_warnings(action="ignore"), _naming_failures(self._path):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
                 "directions": [
@@ -74,7 +98,13 @@ class Study:
             self._stored_study = optuna.create_study(
                 storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
             )
-            stored_trials = self._stored_study.get_trials(deepcopy=False)
+            stored_trials = [
+                _without_pickles(trial) for trial in self._stored_study.get_trials(deepcopy=False)
+            ]
+            finished = [
+                trial for trial in stored_trials if trial.values and not _has_diverged(trial)
+            ]
+            self._make_sampler = partial(_sampler, sampler, self.space, finished)
             self._study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
                 sampler=self._make_sampler(seed),
@@ -110,7 +140,8 @@ class Study:
             self._study.sampler = self._make_sampler((self._seed + 7919 * number) % 2**32)
             trial = self._study.ask()
             params = self._params(trial)
-            self._stored_study.add_trial(self.trials()[trial.number])
+            with _naming_failures(self._path):
+                self._stored_study.add_trial(_without_pickles(self.trials()[trial.number]))
         return trial.number, params
 
     @staticmethod
@@ -144,13 +175,14 @@ class Study:
         elif status == "diverged":
             end = {"values": [_worst(objective) for objective in self.objectives]}
         for study in (self._stored_study, self._study):
-            trial = self._open_trial(study, number)
-            trial.set_user_attr("status", status)
-            if reason:
-                trial.set_user_attr("reason", reason)
-            if status == "pruned" and finite and len(values) == 1:
-                trial.report(values[0], epoch)
-            study.tell(number, **end, skip_if_finished=True)
+            with _naming_failures(self._path):
+                trial = self._open_trial(study, number)
+                trial.set_user_attr("status", status)
+                if reason:
+                    trial.set_user_attr("reason", reason)
+                if status == "pruned" and finite and len(values) == 1:
+                    trial.report(values[0], epoch)
+                study.tell(number, **end, skip_if_finished=True)
 
     def statuses(self) -> list[str]:
         """Return how each trial that has ended did: done, diverged, failed, pruned."""
@@ -220,6 +252,20 @@ class Study:
         return figures
 
 
+def _without_pickles(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+    """The trial without the state of Optuna's CMA-ES sampler, which is a pickle: the sampler loads
+    it from any trial that has one, whoever wrote the database.
+    """
+    pickled = [name for name in trial.system_attrs if name.startswith("cma")]
+    if not pickled:
+        return trial
+    trial = copy.deepcopy(trial)
+    trial.system_attrs = {
+        name: value for name, value in trial.system_attrs.items() if name not in pickled
+    }
+    return trial
+
+
 def _has_diverged(trial: optuna.trial.FrozenTrial) -> bool:
     return bool(trial.user_attrs.get("status") == "diverged")
 
@@ -245,7 +291,15 @@ def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> object:
     )
 
 
-def _sampler(name: str, space: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(
+    name: str,
+    space: Sequence[Dimension],
+    finished: Sequence[optuna.trial.FrozenTrial],
+    seed: int,
+) -> optuna.samplers.BaseSampler:
+    """The sampler of this name. CMA-ES starts around the best of the `finished` trials; the others
+    find them in the study.
+    """
     from optuna import samplers
 
     continuous = [dimension.name for dimension in space if dimension.is_continuous]
@@ -257,8 +311,18 @@ def _sampler(name: str, space: Sequence[Dimension], seed: int) -> optuna.sampler
     kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
         "random": samplers.RandomSampler,
         "grid": samplers.RandomSampler,  # the points of a grid are enqueued in the study
-        "cmaes": samplers.CmaEsSampler,
+        "cmaes": partial(samplers.CmaEsSampler, source_trials=_numeric(space, finished)),
         "nsga2": samplers.NSGAIISampler,
         "tpe": partial(samplers.TPESampler, multivariate=True, group=True, constant_liar=True),
     }
     return kinds[name](seed=seed)
+
+
+def _numeric(
+    space: Sequence[Dimension], finished: Sequence[optuna.trial.FrozenTrial]
+) -> list[optuna.trial.FrozenTrial] | None:
+    """The trials from which CMA-ES can start; None if they are too few, or if a dimension is a
+    choice, has a condition or a single value, which Optuna's warm start does not support.
+    """
+    unsupported = any(one.choices or one.when or one.low == one.high for one in space)
+    return None if unsupported or len(finished) < MIN_WARM_START else list(finished)

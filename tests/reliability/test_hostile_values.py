@@ -1,0 +1,125 @@
+"""Every value of every stored YAML and JSON file, replaced by paths that lead out, code to call and
+text for a shell, under every command: nothing outside is written, deleted or run, and the command
+works or refuses with one paragraph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hostile
+import pytest
+import yaml
+from harness import FULL, row, tree
+from tiers import in_campaign
+
+from mlplab.cli import main
+
+VALUES = {
+    "an absolute path": lambda work: str(work / "precious"),
+    "a path that leads out": lambda work: "../../precious",
+    "code to call": lambda work: {"_target_": "os.system", "_args_": ["touch marker"]},
+    "text for a shell": lambda work: "x; touch marker; $(touch marker) `touch marker`",
+    "a huge number": lambda work: 10**30,
+}
+FILES = {
+    # kind of folder -> its files; by default those that decide what is done
+    "sweep": ("plan.yaml", "summary.json", "jobs/0/summary.json", "jobs/0/config.yaml"),
+    "interrupted": ("checkpoints/state-*.json", "config.yaml", "summary.json"),
+    "search": ("search.yaml", "plan.yaml"),
+    "finished": ("config.yaml", "summary.json", "provenance.json", "overrides.yaml"),
+}
+BY_DEFAULT = {"sweep": 1, "interrupted": 0, "search": 0, "finished": 0}
+"""How many of them the default tier edits."""
+CASES = [
+    (kind, name) if position < BY_DEFAULT[kind] else in_campaign("fuzz", kind, name)
+    for kind, names in FILES.items()
+    for position, name in enumerate(names)
+]
+ELSEWHERE = ("bases", "config", "set", "metrics")
+"""Keys below which a file repeats others, which the campaign edits too."""
+LINES = [
+    line
+    for line in hostile.command_lines()
+    if line[0] not in ("train", "plan", "draw", "list", "export") and "remove" not in line
+]
+
+
+def leaves(tree: object, path: tuple = ()) -> Iterator[tuple]:
+    """The path of each value of a tree: keys and positions. Of the entries of a list that are alike
+    only the first is visited.
+    """
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree[:1])
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, (dict, list)) and value:
+            yield from leaves(value, (*path, key))
+
+
+def edited(text: str, path: tuple, value: object, suffix: str) -> str:
+    content = parse(text, suffix)
+    node: Any = content
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return json.dumps(content) if suffix == ".json" else yaml.safe_dump(content)
+
+
+def parse(text: str, suffix: str) -> Any:
+    return json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("folders")
+
+
+def cases(path: Path, kind: str) -> Iterator[tuple[tuple, str, tuple[str, ...]]]:
+    """The leaves of a file, each with a value and a command; by default each leaf once."""
+    all_leaves = list(leaves(parse(path.read_text(), path.suffix)))
+    assert all_leaves
+    if FULL:
+        yield from itertools.product(all_leaves, VALUES, LINES)
+        return
+    few = [leaf for leaf in all_leaves if not set(leaf[:-1]) & set(ELSEWHERE)]
+    yield from zip(few, itertools.cycle(VALUES), itertools.repeat(("resume", hostile.FOLDER)))
+
+
+@row("C21")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_a_stored_value_decides_nothing_outside(kind, name, folders, tmp_path, monkeypatch, capfd):
+    hostile.make_folder(folders, kind)
+    hostile.draw_one(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folders / hostile.TABLE, tmp_path)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    target = sorted((folders / kind).glob(name))[-1]
+    text = target.read_text()
+    faults = []
+    for leaf, value, line in cases(target, kind):
+        shutil.rmtree(hostile.FOLDER, ignore_errors=True)
+        shutil.copytree(folders / kind, hostile.FOLDER)
+        hostile_text = edited(text, leaf, VALUES[value](tmp_path), target.suffix)
+        Path(hostile.FOLDER, target.relative_to(folders / kind)).write_text(hostile_text)
+        capfd.readouterr()
+        code = main(list(line))
+        errors = capfd.readouterr().err
+        Path("answers.csv").unlink(missing_ok=True)
+        shutil.rmtree("outputs", ignore_errors=True)
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *(hostile.FOLDER, "precious", str(hostile.TABLE))
+        }, (leaf, value, line)
+        assert list(tree(precious)) == ["file"], (leaf, value, line)
+        complaint = [text for text in errors.splitlines() if text.startswith("mlplab: ")]
+        if code not in (0, 2, 3) or len(complaint) != (code == 2) or "Traceback" in errors:
+            faults.append((leaf, value, line[0], code, complaint or errors[-300:]))
+    assert not faults, "\n".join(map(str, faults))
