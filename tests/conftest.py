@@ -176,6 +176,21 @@ def _cpu_limit(request):
         )
 
 
+@pytest.fixture(autouse=True)
+def _unregister_plugins():
+    """Remove the components that a test registered in this process."""
+
+    def names():
+        plugins = sys.modules.get("mlplab.config.plugins")  # importing it here takes time
+        groups = plugins.OPEN_GROUPS if plugins else ()
+        return {(group, name) for group in groups for name in plugins.registered(group)}
+
+    before = names()
+    yield
+    for group, name in names() - before:
+        sys.modules["mlplab.config.plugins"].unregister(group, name)
+
+
 @pytest.fixture(name="one_picture")
 def _one_picture():
     """For tests of runs with pictures that are not about pictures."""
