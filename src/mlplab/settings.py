@@ -72,6 +72,7 @@ class Settings:
     config: dict[str, object]
     overrides: tuple[str, ...] = ()
     deterministic: bool = False
+    engine: str = "auto"  # auto, eager, native
     validation: Validation = Holdout()
 
     def choice(self, group: str) -> str:

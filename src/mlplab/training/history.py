@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class Row:
     members: np.ndarray  # int64 [K]
     alive: np.ndarray  # bool [K]: False if the member had ended before
     values: np.ndarray  # float64 [M, K]
+
+    @property
+    def row(self) -> Row:
+        """The row itself, as that of a DeviceRow."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,10 @@ class DeviceRow:
         )
 
 
+MeasuredRow: TypeAlias = DeviceRow | Row
+"""A row of an evaluation, on the device or on the host."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation of the members of a session that are at the same epoch.
@@ -93,7 +102,7 @@ class Evaluation:
     names: tuple[str, ...]
     population: Population  # with the weights of this evaluation, which the next step overwrites
     objectives: Sequence[Tensor]  # [K] of each step since the last evaluation
-    device_row: DeviceRow
+    device_row: MeasuredRow
     numbers: Sequence[int]  # numbers in the session of the members, by their index in the group
     start: int | None  # epoch at which these members started; None: all members started together
     starts: Sequence[int]

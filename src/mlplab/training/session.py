@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mlplab.settings import Settings
 from mlplab.training.distributed import ProcessGroup
-from mlplab.training.eager import EagerStepper
-from mlplab.training.history import DeviceRow, Evaluation, Row
+from mlplab.training.engine import check_engine, engine_of, stepper_of
+from mlplab.training.history import Evaluation, MeasuredRow, Row
 from mlplab.training.membership import join_populations, start_at
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Logged, Outcome
@@ -95,7 +95,7 @@ class Session:
         self.callbacks, self.fixed = list(callbacks), fixed
         self.members: dict[int, PreparedMember] = {}
         self.groups: list[Group] = []
-        self._make_stepper = functools.partial(EagerStepper, process_group=process_group)
+        self._process_group = process_group
         self._num_members = 0
         self._waiting: dict[int, PreparedMember] = {}
         self._advancing = False
@@ -120,10 +120,10 @@ class Session:
         self._num_members += count
         return list(range(self._num_members - count, self._num_members))
 
-    def _add(self, population: Population, numbers: Sequence[int]) -> Group:
+    def _add(self, population: Population, numbers: Sequence[int], engine: str = "eager") -> Group:
         if population.theta_KP.device.type == "cpu":
             retain_freed_memory()
-        self.groups.append(Group(population, numbers, self._make_stepper))
+        self.groups.append(Group(population, numbers, stepper_of(engine, self._process_group)))
         return self.groups[-1]
 
     def add_group(self, members: Sequence[PreparedMember]) -> Group:
@@ -133,8 +133,10 @@ class Session:
         return self._build(numbers)
 
     def _build(self, numbers: Sequence[int]) -> Group:
-        population, reason = build_population([self.members[number] for number in numbers])
-        group = self._add(population, numbers)
+        members = [self.members[number] for number in numbers]
+        check_engine(members[0].settings, self._process_group is not None)
+        population, reason = build_population(members)
+        group = self._add(population, numbers, engine_of(members[0].settings))
         group.device_reason = reason
         return group
 
@@ -217,7 +219,7 @@ class Session:
         return pauses
 
     def _evaluated(
-        self, group: Group, row: DeviceRow, population: Population, objectives: Sequence[Tensor]
+        self, group: Group, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
     ) -> None:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:

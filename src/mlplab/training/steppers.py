@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
-from mlplab.training.history import DeviceRow, HistoryBuffer, Row
+from mlplab.training.history import HistoryBuffer, MeasuredRow, Row
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.stopping import RUNNING
 
-Report = Callable[[DeviceRow, Population, Sequence[Tensor]], None]
+Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
 """
@@ -44,7 +45,7 @@ class Group:
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
-        self._unread: list[DeviceRow] = []
+        self._unread: list[MeasuredRow] = []
         self.stepper = make_stepper(self)
 
     @property
@@ -81,7 +82,7 @@ class Group:
         sizes = [entry.size for entry in self.population.network.layout.entries]
         return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
 
-    def add(self, row: DeviceRow) -> None:
+    def add(self, row: MeasuredRow) -> None:
         """Add an evaluation, whose values may still be on the device."""
         self._unread.append(row)
 
@@ -158,6 +159,7 @@ class Stepper(ABC):
     member that is furthest; they name a checkpoint.
     """
 
+    engine: ClassVar[str]
     step: int
     epoch: int
 
