@@ -30,12 +30,12 @@ def generated_files() -> Iterator[tuple[str, str]]:
             item
             for cls in COMPONENTS[group].values()
             for component in variants(cls)
-            for item in _functions(group, component)
+            for item in functions_of(group, component)
         )
         yield f"{group}.c", "\n".join([_HEAD, *texts.values()])
 
 
-def _functions(group: str, component: object) -> Iterator[tuple[str, str]]:
+def functions_of(group: str, component: object) -> Iterator[tuple[str, str]]:
     """Yield the functions of one component, by name."""
     if isinstance(component, Activation):
         yield from _activation(function_name(group, component), component)

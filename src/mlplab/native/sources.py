@@ -29,6 +29,11 @@ def kernel_source() -> str:
     return _expanded("kernel.c")
 
 
+def functions_header() -> str:
+    """Return the elementary functions, which the functions of components call."""
+    return _expanded("functions.h")
+
+
 def component_source(name: str) -> str:
     """Return the source of a component's functions: `name`, and those named after it.
 
@@ -36,7 +41,7 @@ def component_source(name: str) -> str:
     """
     available = functions()
     others = (available.get(name + suffix, "") for suffix in SUFFIXES)
-    return "\n".join([_expanded("functions.h"), available[name], *others])
+    return "\n".join([functions_header(), available[name], *others])
 
 
 @cache

@@ -20,7 +20,7 @@ typedef void (*Lookahead)(int, const T *, T *, T *const *, const double *);
 
 #define NUMBERS 8       /* numbers of a component, at most */
 #define STATES 8        /* state matrices of an optimizer, at most */
-#define SCRATCH_ROWS 4  /* rows that the function of a loss stores for each output, at most */
+#define SCRATCH_ROWS 2  /* rows that the function of a loss stores for each output, at most */
 #define NARROW 16       /* outputs of a layer below which its gradient sums over lanes in trees */
 
 enum { RUNNING, FINISHED, STOPPED, DIVERGED };

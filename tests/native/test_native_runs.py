@@ -1,0 +1,98 @@
+"""engine=native on the command line: what it refuses, what it records, and how it resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mlplab
+from mlplab.cli import main
+from mlplab.native import library_cache, obstacle
+
+SMALL = [
+    "dataset=circles",
+    "dataset.num_samples=80",
+    "training.epochs=6",
+    "tracking=summary",
+    "engine=native",
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("activation=mish", "activation=mish"),
+        ("loss=focal", "loss=focal"),
+        ("optimizer=lion", "optimizer=lion"),
+        ("schedule=plateau", "schedule=plateau"),
+        ("model.dropout=0.2", "model.dropout=0.2"),
+        ("model.normalization=layer", "model.normalization=layer"),
+        ("training.monitor=f1", "training.monitor=f1"),
+        ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
+    ],
+)
+def test_what_is_not_supported_is_refused_before_training(override, named, capsys):
+    assert main(["train", *SMALL, override]) == 2
+    error = capsys.readouterr().err
+    assert f"engine=native does not support {named}" in error
+    assert "engine=eager" in error
+    assert not Path("outputs").exists()
+
+
+def test_without_a_compiler_the_reason_is_named_and_eager_trains(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    library = obstacle.__globals__["kernel"]
+    library.cache_clear()
+    try:
+        assert main(["train", *SMALL]) == 2
+        assert "there is no C compiler on the PATH" in capsys.readouterr().err
+        assert main(["train", *SMALL[:-1]]) == 0
+    finally:
+        library.cache_clear()
+    assert not library_cache.folder().exists()
+
+
+def summary(folder) -> dict[str, object]:
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def test_the_engine_is_recorded():
+    for engine in ("native", "eager"):
+        run = mlplab.run([*SMALL[:-1], f"engine={engine}", f"hydra.run.dir={engine}"])
+        assert summary(run.folder)["engine"] == engine
+        assert json.loads((run.folder / "provenance.json").read_text())["engine"] == engine
+
+
+def test_a_run_is_lengthened_by_its_engine_with_the_same_bits():
+    run = mlplab.run([*SMALL, "hydra.run.dir=run"])
+    longer = [line if "epochs" not in line else "training.epochs=9" for line in SMALL]
+    reference = mlplab.run([*longer, "hydra.run.dir=reference"])
+    assert main(["resume", "run", "training.epochs=9"]) == 0
+    assert summary(run.folder)["steps"] == summary(reference.folder)["steps"]
+    assert summary(run.folder)["metrics"] == summary(reference.folder)["metrics"]
+    assert "resume_exact" not in summary(run.folder)
+
+
+@pytest.mark.parametrize(("engine", "other"), [("native", "eager"), ("eager", "native")])
+def test_a_run_resumes_under_the_other_engine_only_if_that_is_asked_for(engine, other, capsys):
+    run = mlplab.run([*SMALL[:-1], f"engine={engine}", "hydra.run.dir=run"])
+    config = run.folder / "config.yaml"
+    config.write_text(config.read_text().replace(f"engine: {engine}", f"engine: {other}"))
+    assert main(["resume", "run", "training.epochs=9"]) == 2
+    assert "engine" in capsys.readouterr().err
+    assert main(["resume", "run", "training.epochs=9", f"engine={other}"]) == 0
+    assert summary(run.folder)["engine"] == other
+    assert summary(run.folder)["resume_exact"] is False
+
+
+def test_a_sweep_with_both_engines(capsys):
+    assert main(["train", "-m", *SMALL[:-1], "engine=native,eager", "seeds=2"]) == 0
+    (sweep,) = Path("outputs/sweeps").glob("*/*")
+    results = [summary(folder) for folder in sorted((sweep / "jobs").iterdir())]
+    assert [result["engine"] for result in results] == ["native"] * 2 + ["eager"] * 2
+    for native, eager in zip(results[:2], results[2:], strict=True):
+        for name, value in native["metrics"].items():
+            assert value == pytest.approx(eager["metrics"][name], rel=1e-4)
