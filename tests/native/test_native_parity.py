@@ -16,6 +16,7 @@ from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, function_name, variants
 from mlplab.network import INITIALIZERS
 from mlplab.schedules import SCHEDULES
+from mlplab.schedules.base import UNITS
 from mlplab.training import Callback
 
 EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 200 steps
@@ -46,11 +47,18 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def is_default(optimizer):
+    return optimizer == dataclasses.replace(type(optimizer)(), lr=optimizer.lr)
+
+
 @pytest.mark.parametrize(
-    "optimizer",
-    subset_by_default("fuzz", OPTIMIZERS, lambda o: o == dataclasses.replace(type(o)(), lr=o.lr)),
-    ids=lambda optimizer: function_name("optimizer", optimizer),
+    ("optimizer", "dtype"),
+    subset_by_default(
+        "fuzz",
+        list(itertools.product(OPTIMIZERS, ("float64", "float32"))),
+        lambda o, dtype: is_default(o) and (dtype == "float64" or type(o).__name__ == "Adam"),
+    ),
+    ids=lambda value: value if isinstance(value, str) else function_name("optimizer", value),
 )
 def test_every_optimizer(optimizer, dtype):
     assert_parity(make_settings(optimizer=optimizer, dtype=dtype, epochs=EPOCHS))
@@ -79,11 +87,17 @@ def test_every_loss(loss):
     assert_parity(make_settings(dataset=dataset, loss=loss, epochs=EPOCHS))
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
-@pytest.mark.parametrize("unit", ["epoch", "step"])
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    subset_by_default(
+        "fuzz",
+        list(itertools.product([name for name in SCHEDULES if name != "plateau"], UNITS)),
+        lambda name, unit: unit == "epoch" or name == "one_cycle",
+    ),
+)
 def test_every_schedule(name, unit):
     schedule = SCHEDULES[name](unit=unit, warmup=3.0)
-    assert_parity(make_settings(schedule=schedule, hidden=(5,), epochs=10))
+    assert_parity(make_settings(schedule=schedule, hidden=(5,), epochs=8))
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)

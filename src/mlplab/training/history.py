@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -215,10 +216,13 @@ class HistoryBuffer:
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)
         values = np.full((len(self.rows), len(indices), len(self.names)), np.nan)
-        for e, row in enumerate(self.rows):
-            at = column[row.members]
-            present[e, at[at >= 0]] = row.alive[at >= 0]
-            values[e, at[at >= 0]] = row.values.T[at >= 0]
+        e = 0
+        for _, consecutive in groupby(self.rows, key=lambda row: row.members.tobytes()):
+            rows = list(consecutive)  # of the same members
+            block, at = slice(e, e + len(rows)), column[rows[0].members]
+            present[block, at[at >= 0]] = np.stack([row.alive for row in rows])[:, at >= 0]
+            values[block, at[at >= 0]] = np.stack([row.values.T for row in rows])[:, at >= 0]
+            e += len(rows)
         epoch, step, time = (
             np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time")
         )

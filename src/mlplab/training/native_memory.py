@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ class NativeMemory:
         self.population = population
         self.c = native.Population()
         self._kept: list[object] = []
+        self._addressed: dict[str, Tensor] = {}
+        self._states: list[Tensor] = []
         self.dtype = str(population.theta_KP.dtype).removeprefix("torch.")
         training, batches = population.training, population.batches
         self.interval = batches.per_epoch * training.evaluate_every  # steps between evaluations
@@ -47,6 +50,10 @@ class NativeMemory:
             np.zeros(population.num_members, np.int64)
             if population.start_K is None
             else population.start_K.numpy().copy()
+        )
+        # the steps of the group's clock at which the members end
+        self.ends_K: NDArray[np.int64] = (
+            population.early_stopping.last_step_K.numpy() + self.starts_K * batches.per_epoch
         )
         self._set_structure(names)
         self._set_functions()
@@ -204,15 +211,17 @@ class NativeMemory:
         """
         population, c = self.population, self.c
         early_stopping = population.early_stopping
-        states = np.array(
-            [value.data_ptr() for value in population.optimizer_state.values()] or [0], np.uintp
-        )
-        c.num_states = len(population.optimizer_state)
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
         lr_KU = self.lr_KU(first, max(last, first + 1))
-        for field, array in {**stretch, "states": states, "lr": lr_KU}.items():
+        for field, array in {**stretch, "lr": lr_KU}.items():
             setattr(c, field, array.ctypes.data)
+        states = list(population.optimizer_state.values())
+        if not _same(states, self._states):
+            self._states = states
+            addresses = [state.data_ptr() for state in states]
+            self._put("states", np.array([*addresses, 0], np.uintp))
+            c.num_states = len(states)
         for field, tensor in {
             "theta": population.theta_KP,
             "best_theta": early_stopping.best.theta_KP,
@@ -227,8 +236,10 @@ class NativeMemory:
             "ends": early_stopping.last_step_K,
             "objectives": self.objectives_KS,
         }.items():
-            assert tensor.is_contiguous()
-            setattr(c, field, tensor.data_ptr())
+            if self._addressed.get(field) is not tensor:  # replaced since the last stretch
+                assert tensor.is_contiguous()
+                self._addressed[field] = tensor
+                setattr(c, field, tensor.data_ptr())
         if not native.kernel(self.dtype).run(ctypes.byref(c), threads):
             raise MemoryError("the native kernel")
 
@@ -264,6 +275,10 @@ def _schedules(population: Population) -> _Schedules:
             )
         index_K[k] = index[key]
     return _Schedules(distinct, index_K, _column(population.optimizer.lr, num_members)[:, None])
+
+
+def _same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(tensors) == len(others) and all(map(operator.is_, tensors, others))
 
 
 def _column(number: Number, num_members: int) -> NDArray[np.float64]:

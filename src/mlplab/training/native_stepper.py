@@ -19,6 +19,7 @@ from mlplab.training.history import Row
 from mlplab.training.native_memory import NativeMemory
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group, Report, Stepper
+from mlplab.training.stopping import RUNNING
 
 STRETCH_SECONDS = 0.05
 """The length of a stretch: signals and checkpoints by time take effect at its end."""
@@ -58,7 +59,7 @@ class NativeStepper(Stepper):
         return self._per_epoch * self.group.population.training.evaluate_every
 
     def start(self, report: Report) -> None:
-        self._train(self.step, report)
+        self._train(self.step, [self.step], report)
 
     def advance(
         self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
@@ -66,48 +67,51 @@ class NativeStepper(Stepper):
         group, starts = self.group, self.group.starts
         pause_epoch = min((starts[index] + pauses[index] for index in pauses), default=math.inf)
         length = 1
-        while (num_alive := int(group.population.early_stopping.alive_K.sum())) > 0:
+        while (num_alive := int(self._alive_K().sum())) > 0:
             if self.step % self._per_epoch == 0 and self.epoch >= pause_epoch:
                 break
             if self.step % self._interval == 0:
                 group.compact(num_alive)
             begun = time.perf_counter()
-            done = self._train(self._stretch_end(length, pause_epoch), report)
+            ends_K = self._memory.ends_K[self._alive_K()]  # of the members in training
+            last = self._stretch_end(length, pause_epoch, ends_K)
+            done = self._train(last, self._events(last, ends_K), report)
             seconds = time.perf_counter() - begun
             length = max(1, int(min(MAX_GROWTH * length, done * STRETCH_SECONDS / seconds)))
             if should_pause():
                 return False
         return True
 
-    def _stretch_end(self, length: int, pause_epoch: float) -> int:
+    def _stretch_end(self, length: int, pause_epoch: float, ends_K: NDArray[np.int64]) -> int:
         """The last step of a stretch of about this length.
 
         It is never beyond the pause, the end of the last member, or, if the group is observed, the
         next evaluation.
         """
-        ends_K = self._ends_K()[self._alive_K()]
         last = min(self.step + length, pause_epoch * self._per_epoch, int(ends_K.max()))
         if self.group.observed:
             next_regular = (self.step // self._interval + 1) * self._interval
             last = min(last, next_regular, int(ends_K.min()))
         return int(last)
 
+    def _events(self, last: int, ends_K: NDArray[np.int64]) -> list[int]:
+        """The steps from here to `last` at which members that end at `ends_K` are evaluated."""
+        every = self._interval
+        regular = range((self.step // every + 1) * every, last + 1, every)
+        ends = ends_K[ends_K <= last].tolist()
+        return sorted({*regular, *ends}) if ends else list(regular)
+
     def _alive_K(self) -> NDArray[np.bool_]:
-        return self.group.population.early_stopping.alive_K.numpy()
+        alive_K: NDArray[np.bool_] = self.group.population.early_stopping.state_K.numpy() == RUNNING
+        return alive_K
 
-    def _ends_K(self) -> NDArray[np.int64]:
-        """The step of the group's clock at which each member ends."""
-        ends_K: NDArray[np.int64] = self.group.population.early_stopping.last_step_K.numpy()
-        return ends_K + self._memory.starts_K * self._per_epoch
-
-    def _train(self, last: int, report: Report) -> int:
+    def _train(self, last: int, events: Sequence[int], report: Report) -> int:
         """Train to the step `last`, or evaluate the start if it is the present one.
 
-        Returns the number of steps, which is smaller if all members have ended.
+        `events` are the steps at which members are evaluated. Returns the number of steps, which is
+        smaller if all members have ended.
         """
         memory, first = self._memory, self.step
-        initial = last == first
-        events = [last] if initial else self._events(first, last)
         num_members, num_columns = memory.c.num_members, memory.c.num_columns
         rows_KEM = np.full((num_members, len(events), num_columns), math.nan)
         evaluated_KE = np.zeros((num_members, len(events)), np.uint8)
@@ -121,7 +125,7 @@ class NativeStepper(Stepper):
                 "rows": rows_KEM,
                 "evaluated": evaluated_KE,
             },
-            initial,
+            initial=last == first,
         )
         times = np.interp(events, [first, max(last, first + 1)], [begun, time.time()])
         if self._alive_K().any():
@@ -131,13 +135,6 @@ class NativeStepper(Stepper):
         self.epoch = -(-self.step // self._per_epoch)
         self._report(list(self._rows(events, times, rows_KEM, evaluated_KE)), report)
         return self.step - first
-
-    def _events(self, first: int, last: int) -> list[int]:
-        """The steps after `first`, up to `last`, at which members may be evaluated."""
-        every = self._interval
-        regular = range((first // every + 1) * every, last + 1, every)
-        ends = self._ends_K()[self._alive_K()]
-        return sorted({*regular, *ends[(ends > first) & (ends <= last)].tolist()})
 
     def _rows(
         self,
@@ -150,15 +147,17 @@ class NativeStepper(Stepper):
 
         Between the regular evaluations these are only the members that ended there.
         """
+        per_epoch, interval = self._per_epoch, self._interval
         members, evaluated_EK = self.group.population.members.numpy(), evaluated_KE.T.astype(bool)
-        for e, step in enumerate(events):
-            alive_K, values_KM = evaluated_EK[e], rows_KEM[:, e]
-            if not alive_K.any():
-                continue
-            epoch, shown = -(-step // self._per_epoch), members
-            if step % self._interval:
-                shown, values_KM, alive_K = members[alive_K], values_KM[alive_K], alive_K[alive_K]
-            yield Row(epoch, step, times[e].item(), shown, alive_K, values_KM.T)
+        values_EMK, counts = rows_KEM.transpose(1, 2, 0), evaluated_EK.sum(1).tolist()
+        for e, (step, at, count) in enumerate(zip(events, times.tolist(), counts, strict=True)):
+            alive_K = evaluated_EK[e]
+            if count and step % interval == 0:
+                yield Row(-(-step // per_epoch), step, at, members, alive_K, values_EMK[e])
+            elif count:
+                values_MK = values_EMK[e][:, alive_K]
+                ended = members[alive_K]
+                yield Row(-(-step // per_epoch), step, at, ended, alive_K[alive_K], values_MK)
 
     def _report(self, rows: Sequence[Row], report: Report) -> None:
         if not rows:
