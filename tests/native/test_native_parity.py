@@ -17,7 +17,7 @@ from mlplab.native.variants import COMPONENTS, function_name, variants
 from mlplab.network import INITIALIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.schedules.base import UNITS
-from mlplab.training import Callback
+from mlplab.training import Callback, FrameRecorder
 
 EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 200 steps
 LR = {"sgd": 0.05, "momentum": 0.02, "nag": 0.02, "adagrad": 0.05, "rmsprop": 0.005}
@@ -223,3 +223,32 @@ def test_callbacks_receive_the_objective_of_each_step():
         session([settings], engine, callback).run()
     assert len(native.values) == len(eager.values) > 0
     np.testing.assert_allclose(native.values, eager.values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 3])
+def test_frames_are_of_the_same_steps_although_stretches_pass_evaluations(evaluate_every):
+    settings = make_settings(epochs=200, evaluate_every=evaluate_every, hidden=(3,))
+    frames = {}
+    for engine in ("native", "eager"):
+        recorder = FrameRecorder(max_frames=10)
+        session([settings], engine, recorder).run()
+        frames[engine] = recorder.frames()
+    assert frames["native"].step.tolist() == frames["eager"].step.tolist()
+    assert frames["native"].epoch.tolist() == frames["eager"].epoch.tolist()
+    torch.testing.assert_close(frames["native"].theta_RP, frames["eager"].theta_RP)
+
+
+def test_a_callback_may_end_a_member_at_an_evaluation():
+    class StopAtEpoch(Callback):
+        def on_evaluation(self, session, evaluation):
+            if evaluation.epoch == 3:
+                session.stop(1, "enough")
+
+    settings = [make_settings(seed=seed, epochs=6) for seed in range(2)]
+    for native, eager in zip(
+        train(settings, "native", StopAtEpoch()),
+        train(settings, "eager", StopAtEpoch()),
+        strict=True,
+    ):
+        assert (native.epochs, native.reason) == (eager.epochs, eager.reason)
+        assert distance(native, eager) < 1e-10

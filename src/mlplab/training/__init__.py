@@ -12,8 +12,9 @@ from mlplab.training.prepare import (
     prepare_members,
     structure_key,
 )
-from mlplab.training.session import Callback, Session, train_population
+from mlplab.training.session import Callback, Session
 from mlplab.training.steppers import Group
+from mlplab.training.train import train_population
 
 __all__ = [
     "Callback",

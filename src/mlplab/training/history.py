@@ -107,6 +107,7 @@ class Evaluation:
     numbers: Sequence[int]  # numbers in the session of the members, by their index in the group
     start: int | None  # epoch at which these members started; None: all members started together
     starts: Sequence[int]
+    skipped: int = 0  # evaluations that callbacks were not called with since the last one
 
     @functools.cached_property
     def _columns(self) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from mlplab.training.history import Row
 from mlplab.training.native_memory import NativeMemory
 from mlplab.training.population import Population
-from mlplab.training.steppers import Group, Report, Stepper
+from mlplab.training.steppers import ALL, Group, Report, Stepper
 from mlplab.training.stopping import RUNNING
 
 STRETCH_SECONDS = 0.05
@@ -85,13 +85,13 @@ class NativeStepper(Stepper):
     def _stretch_end(self, length: int, pause_epoch: float, ends_K: NDArray[np.int64]) -> int:
         """The last step of a stretch of about this length.
 
-        It is never beyond the pause, the end of the last member, or, if the group is observed, the
-        next evaluation.
+        It is never beyond the pause, the end of the last member, or, if callbacks follow the
+        evaluations, the next one that they have to see.
         """
         last = min(self.step + length, pause_epoch * self._per_epoch, int(ends_K.max()))
-        if self.group.observed:
-            next_regular = (self.step // self._interval + 1) * self._interval
-            last = min(last, next_regular, int(ends_K.min()))
+        if (skippable := self.group.skippable()) < ALL:
+            last = min(last, (self.step // self._interval + 1 + skippable) * self._interval)
+            last = min(last, int(ends_K.min()))
         return int(last)
 
     def _events(self, last: int, ends_K: NDArray[np.int64]) -> list[int]:
@@ -164,8 +164,9 @@ class NativeStepper(Stepper):
             return
         for row in rows[:-1]:
             self.group.add(row)
+        self.group.skipped = len(rows) - 1
         count = (self.step - 1) % self._interval + 1 if self.step else 0
-        objectives = self._objectives(count) if self.group.observed else []
+        objectives = self._objectives(count) if self.group.skippable() < ALL else []
         report(rows[-1], self.group.population, objectives)
 
     def _objectives(self, count: int) -> list[Tensor]:

@@ -17,6 +17,9 @@ from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.stopping import RUNNING
 
+ALL = 2**62
+"""More evaluations than a training has."""
+
 Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
@@ -41,7 +44,9 @@ class Group:
         names = metric_names(population.data, population.scoring, num_layers)
         self.history_buffer = HistoryBuffer(names, population.num_members)
         self.ended: list[Population] = []
-        self.observed = False  # whether callbacks follow each evaluation and may end members there
+        # how many of the next evaluations no callback needs to see; another may end members there
+        self.skippable: Callable[[], int] = lambda: ALL
+        self.skipped = 0  # evaluations before the one reported last that were not reported
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
@@ -179,8 +184,8 @@ class Stepper(ABC):
         `pauses` has epochs since the member's start, by its index. A stepper that trains members
         one by one brings each of them to its end or pause; one with a common clock returns when
         the first is there. Returns False if it returned because of `should_pause`, which it polls
-        between two steps or stretches. An evaluation is reported before the member's next step if
-        the group is observed, else at the latest before returning.
+        between two steps or stretches. As many evaluations as `group.skippable` says may be added
+        to the group without a report. The one after them is reported before the next step.
         """
 
     @abstractmethod
