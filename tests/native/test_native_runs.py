@@ -9,7 +9,10 @@ import pytest
 
 import mlplab
 from mlplab.cli import main
+from mlplab.config import settings_from_overrides
 from mlplab.native import library_cache, obstacle
+from mlplab.training import build_population, prepare_members
+from mlplab.training.step_timing import time_steps
 
 SMALL = [
     "dataset=circles",
@@ -96,3 +99,18 @@ def test_a_sweep_with_both_engines(capsys):
     for native, eager in zip(results[:2], results[2:], strict=True):
         for name, value in native["metrics"].items():
             assert value == pytest.approx(eager["metrics"][name], rel=1e-4)
+
+
+def test_the_plan_estimates_the_time_of_the_engine():
+    seconds = {}
+    for engine in ("native", "eager"):
+        settings = settings_from_overrides([*SMALL[:-1], "training.epochs=100000"])
+        population, _ = build_population(prepare_members([settings]))
+        update, evaluation = time_steps(population, engine)
+        seconds[engine] = update + evaluation
+    assert 0 < seconds["native"] < seconds["eager"]
+
+
+def test_the_log_says_which_engine_trains():
+    run = mlplab.run([*SMALL, "hydra.run.dir=run"])
+    assert "engine native" in (run.folder / "log.txt").read_text()
