@@ -114,3 +114,49 @@ def test_the_plan_estimates_the_time_of_the_engine():
 def test_the_log_says_which_engine_trains():
     run = mlplab.run([*SMALL, "hydra.run.dir=run"])
     assert "engine native" in (run.folder / "log.txt").read_text()
+
+
+def jobs_of_sweep(arguments) -> list[dict[str, object]]:
+    assert main(["train", "-m", *arguments]) == 0
+    (sweep,) = Path(next(a for a in arguments if "outputs=" in a).partition("=")[2]).glob("*/*/*")
+    return [summary(folder) for folder in sorted((sweep / "jobs").iterdir())]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dataset=iris", "validation=kfold", "validation.folds=4"],  # rows of other sizes
+        ["dataset=linnerud", "seeds=2"],  # three targets in their own units
+        ["dataset=digits", "seeds=1", "training.epochs=2"],
+        ["dataset=circles", "dataset.num_samples=40", "loss.class_weights=balanced", "seeds=2"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_metrics_of_both_engines_agree(arguments):
+    common = ["training.epochs=5", "tracking=summary", "dtype=float64", *arguments]
+    if not any(a.startswith("dataset=linnerud") for a in arguments):
+        common.append("loss=cross_entropy")
+    native, eager = (
+        jobs_of_sweep([*common, f"engine={engine}", f"outputs={engine}"])
+        for engine in ("native", "eager")
+    )
+    assert len(native) == len(eager) > 0
+    for mine, theirs in zip(native, eager, strict=True):
+        assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=1e-9, abs=1e-9, nan_ok=True)
+        assert mine["best_epoch"] == theirs["best_epoch"]
+
+
+def test_a_search_with_pruning_decides_as_with_the_eager_engine():
+    search = [
+        *("dataset=circles", "dataset.num_samples=60", "training.epochs=9", "tracking=summary"),
+        *("sweep.trials=8", "sweep.sampler=random", "sweep.pruning=halving", "dtype=float64"),
+        "+sweep.space={optimizer.lr: 'interval(0.001,0.1)'}",
+    ]
+    native, eager = (
+        jobs_of_sweep([*search, f"engine={engine}", f"outputs={engine}"])
+        for engine in ("native", "eager")
+    )
+    assert [job["status"] for job in native] == [job["status"] for job in eager]
+    assert {job["status"] for job in native} == {"done", "pruned"}
+    for mine, theirs in zip(native, eager, strict=True):
+        assert mine["epochs"] == theirs["epochs"]
