@@ -23,6 +23,19 @@ def train(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> li
     return training.outcomes()
 
 
+def is_well_conditioned(settings: Settings, eager: Outcome, limit: float) -> bool:
+    """Whether changing the initial weights in their last digits changes the result by less.
+
+    It does not if a gradient is 0 but for rounding: rmsprop or adam divide it by its size.
+    """
+    perturbed = session([settings], "eager")
+    theta_KP = perturbed.groups[0].population.theta_KP
+    noise_KP = torch.randn(theta_KP.shape, generator=torch.Generator().manual_seed(0))
+    theta_KP.mul_(1 + torch.finfo(theta_KP.dtype).eps * noise_KP.to(theta_KP.dtype))
+    perturbed.run()
+    return distance(perturbed.outcomes()[0], eager) < limit
+
+
 def distance(outcome: Outcome, other: Outcome) -> float:
     """The largest difference of two weights, relative to the largest weight."""
     size = max(1.0, float(other.last_theta_P.abs().max()))
