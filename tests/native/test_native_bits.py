@@ -68,7 +68,7 @@ class StopAfter(Callback):
 
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("seed", range(NUM_STRUCTURES))
-def test_members_equal_their_lone_runs(seed):
+def test_members_equal_their_single_runs(seed):
     settings = random_settings(seed)
     alone = [train([one], "native")[0] for one in settings]
     for threads in (1, 2, 5):
@@ -97,7 +97,7 @@ def test_a_resumed_training_equals_one_without_interruption(seed):
         assert_same_bits(outcome, other)
 
 
-def test_members_that_are_admitted_later_equal_their_lone_runs():
+def test_members_that_are_admitted_later_equal_their_single_runs():
     settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
     alone = [train([one], "native")[0] for one in settings]
     members = [member for one in settings for member in session([one], "native").members.values()]

@@ -101,6 +101,7 @@ def test_a_sweep_with_both_engines(capsys):
             assert value == pytest.approx(eager["metrics"][name], rel=1e-4)
 
 
+@pytest.mark.campaign("timing")
 def test_the_plan_estimates_the_time_of_the_engine():
     seconds = {}
     for engine in ("native", "eager"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlplab.settings import Settings
 from mlplab.training.outcome import Outcome
-from mlplab.training.prepare import build_population, prepare_members
+from mlplab.training.prepare import prepare_members
 from mlplab.training.session import Callback, Session
 
 
@@ -17,6 +17,7 @@ def train_population(
 
     Raises ValueError if they cannot share a population; see `structure_key`.
     """
-    session = Session([build_population(prepare_members(settings))[0]], callbacks)
+    session = Session((), callbacks)
+    session.add_group(prepare_members(settings))
     session.run()
     return session.outcomes()
