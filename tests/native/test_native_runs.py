@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
+import cli_process
 import pytest
+from harness import wait_for
+from tiers import in_campaign
 
 import mlplab
 from mlplab.cli import main
@@ -161,3 +165,30 @@ def test_a_search_with_pruning_decides_as_with_the_eager_engine():
     assert {job["status"] for job in native} == {"done", "pruned"}
     for mine, theirs in zip(native, eager, strict=True):
         assert mine["epochs"] == theirs["epochs"]
+
+
+@pytest.mark.campaign("kills", small=True)
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [0, in_campaign("kills", 0.1)])
+def test_a_stopped_run_continues_with_the_same_bits(stop, seconds):
+    """The run has no end, so that the signal arrives in its middle; the resumed one has."""
+    common = [*SMALL[:2], *SMALL[3:], "training.evaluate_every=2"]
+    endless = [
+        *("training.epochs=100000000", "hydra.run.dir=run"),
+        f"tracking.checkpoint_seconds={seconds}",
+    ]
+    process = cli_process.start("train", *common, *endless)
+    checkpoints = Path("run/checkpoints")
+    wait_for(lambda: len(list(checkpoints.glob("state-*.json"))) > 0)
+    process.send_signal(stop)
+    process.communicate()
+    assert process.returncode == (-9 if stop == signal.SIGKILL else 128 + stop)
+    step = max(
+        int(path.stem.split("-")[1]) for path in Path("run/checkpoints").glob("state-*.json")
+    )
+    length = f"training.steps={step + 11}"
+    assert main(["resume", "run", length]) == 0
+    assert main(["train", *common, length, "hydra.run.dir=reference"]) == 0
+    assert summary("run")["metrics"] == summary("reference")["metrics"]
+    for name in ("weights.safetensors", "checkpoints/last.safetensors"):
+        assert (Path("run") / name).read_bytes() == (Path("reference") / name).read_bytes()
