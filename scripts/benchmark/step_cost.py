@@ -1,18 +1,22 @@
-"""Compare the cost of a training step of one network: mlplab and plain PyTorch, interleaved.
+"""Compare the cost of a training step of one network: mlplab, PyTorch and scikit-learn, in turn.
 
 The workload: 500 points in 2-D, a 2-6-6-2 tanh network, cross-entropy, Adam, batches of 32, one
-thread. mlplab's times include the evaluation of every epoch and the writing of metrics.csv and the
-event file; the others only train. Run: python scripts/benchmark/step_cost.py [--smoke]
+thread. mlplab's times include the evaluation of every epoch and, where it says so, the writing of
+metrics.csv and the event file; the others only train.
+Run: python scripts/benchmark/step_cost.py [--smoke]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import platform
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from mlplab.config import settings_from_overrides
 from mlplab.data.preparation.examples import prepare
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.record import Record
-from mlplab.training import Session, build_population, prepare_members
+from mlplab.training import Session, prepare_members
 
 NUM_POINTS, BATCH = 500, 32
 OVERRIDES = [
@@ -68,37 +72,38 @@ def resident(x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
             optimizer.step()
 
 
-def ours(num_members: int, epochs: int) -> None:
-    """Train with mlplab and, if there is one member, record the results like a run."""
-    settings = [settings_from_overrides([*OVERRIDES, f"training.epochs={epochs}"])]
-    members = [s for s in settings for _ in range(num_members)]
-    population, _ = build_population(prepare_members(members))
-    with tempfile.TemporaryDirectory() as folder:
-        session = Session([population])
-        record = Record(
-            Path(folder),
-            settings[0],
-            Preprocessing.of(prepare(settings[0].dataset, 0, True)),
-            "",
-            session.groups[0].history_buffer,
-        )
-        if num_members == 1:
-            session.callbacks.append(record)
+def scikit_learn(x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        (6, 6), activation="tanh", learning_rate_init=0.01, batch_size=BATCH, max_iter=epochs, tol=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has not converged
+        model.fit(x.numpy(), y.numpy())
+
+
+def ours(engine: str, num_members: int, epochs: int, records: bool = False) -> float:
+    """Train with mlplab, record the results like a run if asked to; return the seconds."""
+    settings = settings_from_overrides(
+        [*OVERRIDES, f"training.epochs={epochs}", f"engine={engine}"]
+    )
+    session = Session()
+    group = session.add_group(prepare_members([settings]) * num_members)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if records:
+            preprocessing = Preprocessing.of(prepare(settings.dataset, 0, True))
+            record = Record(Path(folder), settings, preprocessing, "", group.history_buffer)
+            session.callbacks.append(stack.enter_context(record))
         start = time.perf_counter()
         session.run()
-        ours.seconds = time.perf_counter() - start  # type: ignore[attr-defined]
-        record.close()
+        return time.perf_counter() - start
 
 
-def measure(
-    name: str, call: Callable[[], None], steps: int, num_members: int = 1
-) -> tuple[str, float]:
+def timed(call: Callable[[], None]) -> float:
     start = time.perf_counter()
     call()
-    seconds = time.perf_counter() - start
-    if name.startswith("mlplab"):
-        seconds = ours.seconds  # type: ignore[attr-defined]
-    return name, seconds / steps / num_members * 1e6
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -113,34 +118,38 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(NUM_POINTS, 2)).astype(np.float32))
     y = (x.norm(dim=1) > 1).long()
-    contenders: list[tuple[str, Callable[[], None], int, int]] = [
-        ("torch, DataLoader", lambda: data_loader(x, y, epochs), epochs * per_epoch, 1),
-        (
-            "torch, resident tensors, fused Adam",
-            lambda: resident(x, y, epochs),
-            epochs * per_epoch,
+    tenth = max(1, epochs // 10)
+    # name -> (seconds, epochs, networks)
+    contenders: dict[str, tuple[Callable[[], float], int, int]] = {
+        "torch, DataLoader": (lambda: timed(lambda: data_loader(x, y, epochs)), epochs, 1),
+        "torch, resident tensors, fused Adam": (
+            lambda: timed(lambda: resident(x, y, epochs)),
+            epochs,
             1,
         ),
-        ("mlplab, K = 1", lambda: ours(1, epochs), epochs * per_epoch, 1),
-        ("mlplab, K = 16", lambda: ours(16, epochs), epochs * per_epoch, 16),
-        (
-            "mlplab, K = 256",
-            lambda: ours(256, max(1, epochs // 4)),
-            max(1, epochs // 4) * per_epoch,
-            256,
-        ),
-        (
-            "mlplab, K = 1024",
-            lambda: ours(1024, max(1, epochs // 10)),
-            max(1, epochs // 10) * per_epoch,
-            1024,
-        ),
-    ]
-    microseconds: dict[str, list[float]] = {name: [] for name, *_ in contenders}
+        "scikit-learn": (lambda: timed(lambda: scikit_learn(x, y, epochs)), epochs, 1),
+    }
+    for engine, members, length, records in (
+        ("eager", 1, epochs, True),
+        ("eager", 1, epochs, False),
+        ("eager", 256, max(1, epochs // 4), False),
+        ("eager", 1024, tenth, False),
+        ("native", 1, 60 * epochs, True),
+        ("native", 1, 60 * epochs, False),
+        ("native", 256, epochs, False),
+        ("native", 1024, epochs, False),
+    ):
+        name = f"mlplab, {engine}, K = {members}{', recorded' if records else ''}"
+        contenders[name] = (
+            functools.partial(ours, engine, members, length, records),
+            length,
+            members,
+        )
+    microseconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(rounds + 1):
-        for name, call, steps, num_members in contenders:
-            value = measure(name, call, steps, num_members)[1]
-            if round_:  # the first round warms up
+        for name, (seconds, length, members) in contenders.items():
+            value = seconds() / (length * per_epoch * members) * 1e6
+            if round_:  # the first round warms up, and compiles the native engine
                 microseconds[name].append(value)
     medians = {name: statistics.median(values) for name, values in microseconds.items()}
     loader, lean = medians["torch, DataLoader"], medians["torch, resident tensors, fused Adam"]
@@ -149,7 +158,7 @@ def main() -> None:
         " DataLoader   of resident"
     )
     for name, value in medians.items():
-        print(f"{name:48s} {value:6.1f}   {value / loader:12.3f}   {value / lean:11.3f}")
+        print(f"{name:48s} {value:6.2f}   {value / loader:12.4f}   {value / lean:11.4f}")
     print(
         json.dumps(
             {

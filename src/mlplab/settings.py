@@ -73,6 +73,7 @@ class Settings:
     config: dict[str, object]
     overrides: tuple[str, ...] = ()
     deterministic: bool = False
+    engine: str = "auto"  # auto, eager, native
     validation: Validation = Holdout()
 
     def stored_in(self, folder: Path) -> Settings:

@@ -147,7 +147,7 @@ def test_a_folder_that_really_belongs_to_another_user(
 
 
 def test_another_instruction_set_is_another_condition() -> None:
-    now = fingerprint(torch.device("cpu"), "float32", 1)
+    now = fingerprint(torch.device("cpu"), "float32", 1, "eager")
     assert differences({**now, "instructions": "DEFAULT-2"}, now) == [
         f"instructions DEFAULT-2 -> {torch.backends.cpu.get_cpu_capability()}"
     ]

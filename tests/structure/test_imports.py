@@ -22,7 +22,7 @@ BASE = {
     *("schema", "task", "randomness", "stacking", "validation", "training_options"),
 }
 COMPONENTS = {"data", "data.preparation", "losses", "network", "optimizers", "schedules"}
-TRAINING = BASE | COMPONENTS | {"settings", "metrics", "training"}
+TRAINING = BASE | COMPONENTS | {"settings", "metrics", "native", "training"}
 RUN = TRAINING | {"data.tabular", "config", "model", "tracking", "runs"}
 PICTURES = {"pictures", "pictures.gallery", "pictures.rendering"}
 SWEEP = {"sweeps.plan", "sweeps.execution.engines", "sweeps.execution", "sweeps.report"}
@@ -53,8 +53,9 @@ MAY_IMPORT = {
     "network.activations": BASE,
     "network": BASE | {"network.activations"},
     "settings": BASE | COMPONENTS,
+    "native": BASE | COMPONENTS | {"network.activations", "settings", "metrics"},
     "training": TRAINING - {"training"},
-    "config": BASE | {"network", "settings", "metrics"},
+    "config": BASE | {"network", "settings", "metrics", "native"},
     "model": TRAINING | {"data.tabular"},
     "runs": RUN - {"runs"},
     "pictures": RUN,

@@ -51,6 +51,7 @@ def build(composed: Composed, trains: bool = True) -> Settings:
         device=root.device,
         dtype=root.dtype,
         deterministic=root.deterministic,
+        engine=root.engine,
         layers=layers,
         config=config,
         overrides=composed.overrides,

@@ -23,6 +23,7 @@ def check(settings: Settings, sources: Sources, trains: bool = True) -> None:
     _check_batch_norm(settings)
     if trains:
         _check_device(settings, sources)
+        _check_engine(settings, sources)
 
 
 def _check_loss(settings: Settings) -> None:
@@ -93,3 +94,12 @@ def _check_device(settings: Settings, sources: Sources) -> None:
             f"`device = cuda`{sources.remark('device')}: torch {torch.__version__} finds no"
             " CUDA device here. device=auto or device=cpu trains on the CPU."
         )
+
+
+def _check_engine(settings: Settings, sources: Sources) -> None:
+    if settings.engine != "native":
+        return
+    from mlplab.native import obstacle
+
+    if (reason := obstacle(settings)) is not None:
+        raise ConfigError(f"`engine = native`{sources.remark('engine')}: {reason}")

@@ -52,6 +52,12 @@ class Root(Component):
         ("auto", "cpu", "cuda"),
         "where to compute; auto uses CUDA if it is available and faster for this size",
     )
+    engine: str = choice(
+        "auto",
+        ("auto", "eager", "native"),
+        "what trains: eager is torch, native is compiled C, which is faster for small networks;"
+        " auto is eager",
+    )
     dtype: str = choice("float32", ("float32", "float64"), "floating-point precision")
     deterministic: bool = flag(
         False,

@@ -155,6 +155,7 @@ class CheckpointCallback(Callback):
             theta_KP.device,
             str(theta_KP.dtype).removeprefix("torch."),
             saved.manifest["fingerprint"]["members"],
+            group.stepper.engine,
         )
         self.exact = not machine_changes(saved, now)
         if self.checkpoints is not None:

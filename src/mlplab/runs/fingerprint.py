@@ -12,7 +12,7 @@ import torch
 from mlplab.runs.provenance import provenance
 
 
-def fingerprint(device: torch.device, dtype: str, members: int) -> dict[str, object]:
+def fingerprint(device: torch.device, dtype: str, members: int, engine: str) -> dict[str, object]:
     """Return the conditions of this process as plain values: versions, commit, hardware, modes."""
     origin = provenance((), "")
     cuda = device.type == "cuda"
@@ -32,6 +32,7 @@ def fingerprint(device: torch.device, dtype: str, members: int) -> dict[str, obj
         "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG") if cuda else None,
         "dtype": dtype,
         "members": members,
+        "engine": engine,
     }
 
 

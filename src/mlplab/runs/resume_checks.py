@@ -16,12 +16,17 @@ from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.run_index import summary_of
-from mlplab.training import PreparedMember
+from mlplab.training import PreparedMember, engine_of
 
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
-RESUMABLE_KEYS = ("training.epochs", "training.steps", "training.patience", *RESULT_NEUTRAL_KEYS)
+RESUMABLE_KEYS = (
+    *("training.epochs", "training.steps", "training.patience", "engine"),
+    *RESULT_NEUTRAL_KEYS,
+)
 """Keys that may change when a run is resumed."""
+_UNSTORED = (("validation", {"name": "holdout"}), ("engine", "auto"))
+"""Keys with a value that is left out of checkpoints, since older ones do not have them."""
 
 
 def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
@@ -45,19 +50,16 @@ def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:
         "config": dict(sorted(flatten(result_config(member.settings.config)).items())),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
-        "fingerprint": fingerprint(device, member.settings.dtype, 1),
+        "fingerprint": fingerprint(device, member.settings.dtype, 1, engine_of(member.settings)),
     }
 
 
 def result_config(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the nodes of a configuration that affect its numbers.
-
-    `validation=holdout` is left out, since older checkpoints do not have that node.
-    """
+    """Return the nodes of a configuration that affect its numbers, without those of _UNSTORED."""
     return {
         key: value
         for key, value in config.items()
-        if key not in RESULT_NEUTRAL_KEYS and (key, value) != ("validation", {"name": "holdout"})
+        if key not in RESULT_NEUTRAL_KEYS and (key, value) not in _UNSTORED
     }
 
 
@@ -133,6 +135,13 @@ def check_compatible(
             f"The checkpoint of step {saved.step} has another configuration:"
             f" {'; '.join(refused)}. Start a new run with `mlplab rerun`, or restore the"
             f" configuration. Only {', '.join(RESUMABLE_KEYS)} may change when a run is resumed."
+        )
+    engines = saved.manifest["fingerprint"].get("engine", "eager"), engine_of(member.settings)
+    if engines[0] != engines[1] and "engine" not in allowed:
+        raise CheckpointError(
+            f"The checkpoint of step {saved.step} was saved by engine={engines[0]}, and"
+            f" engine={engines[1]} rounds differently. To allow that, resume with"
+            f" engine={engines[1]}."
         )
     for key, what in (("data_hash", "data"), ("split_hash", "split")):
         if saved.manifest[key] != now[key]:

@@ -61,8 +61,8 @@ class TrainingProcess:
         """Return the session of a run, and a description of its device."""
         # fixed, since the folder of a run is for one network
         session = Session(process_group=self.group, fixed=True)
-        reason = session.add_group([member]).device_reason
-        description = f"{session.device}: {reason}"
+        group = session.add_group([member])
+        description = f"{session.device}: {group.device_reason}; engine {group.stepper.engine}"
         if self.group is not None:
             check_distributed_support(member.settings)
             description += f"; one of {self.group.rank_info.size} processes"

@@ -1,5 +1,6 @@
 """Training of a population of K networks, from the first step to the last."""
 
+from mlplab.training.engine import engine_of
 from mlplab.training.frames import FrameRecorder, Frames, select_frames
 from mlplab.training.history import Evaluation, History, Row
 from mlplab.training.outcome import Outcome
@@ -11,8 +12,9 @@ from mlplab.training.prepare import (
     prepare_members,
     structure_key,
 )
-from mlplab.training.session import Callback, Session, train_population
+from mlplab.training.session import Callback, Session
 from mlplab.training.steppers import Group
+from mlplab.training.train import train_population
 
 __all__ = [
     "Callback",
@@ -29,6 +31,7 @@ __all__ = [
     "Session",
     "build",
     "build_population",
+    "engine_of",
     "prepare_members",
     "select_frames",
     "structure_key",

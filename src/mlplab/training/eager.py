@@ -9,7 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from mlplab.training.steppers import Group, Report, Stepper
 
 class EagerStepper(Stepper):
     """Trains a group with one clock; with a `process_group`, together with other processes."""
+
+    engine: ClassVar[str] = "eager"
 
     def __init__(self, group: Group, process_group: ProcessGroup | None = None) -> None:
         super().__init__(group)

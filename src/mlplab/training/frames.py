@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mlplab.training.history import Evaluation
 from mlplab.training.session import Callback, Session
+from mlplab.training.steppers import Group
 
 if TYPE_CHECKING:
     from mlplab.training.outcome import Outcome
@@ -96,7 +97,7 @@ class FrameRecorder(Callback):
 
     def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
         population = evaluation.population
-        self._seen += 1
+        self._seen += evaluation.skipped + 1
         if (self._seen - 1) % self._stride:
             return
         theta_KP = population.theta_KP.detach().to("cpu", copy=True)
@@ -112,6 +113,9 @@ class FrameRecorder(Callback):
         while len(self._frames) > max(3, min(self.max_frames, self.max_bytes // size)):
             self._frames = self._frames[::2]
             self._stride *= 2
+
+    def evaluations_to_skip(self, session: Session, group: Group) -> int:
+        return -self._seen % self._stride
 
     def state(self) -> dict[str, object]:
         """The state that a checkpoint stores; `load` restores it."""

@@ -9,7 +9,8 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ class Row:
     members: np.ndarray  # int64 [K]
     alive: np.ndarray  # bool [K]: False if the member had ended before
     values: np.ndarray  # float64 [M, K]
+
+    @property
+    def row(self) -> Row:
+        """The row itself, as that of a DeviceRow."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,10 @@ class DeviceRow:
         )
 
 
+MeasuredRow: TypeAlias = DeviceRow | Row
+"""A row of an evaluation, on the device or on the host."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation of the members of a session that are at the same epoch.
@@ -93,10 +103,11 @@ class Evaluation:
     names: tuple[str, ...]
     population: Population  # with the weights of this evaluation, which the next step overwrites
     objectives: Sequence[Tensor]  # [K] of each step since the last evaluation
-    device_row: DeviceRow
+    device_row: MeasuredRow
     numbers: Sequence[int]  # numbers in the session of the members, by their index in the group
     start: int | None  # epoch at which these members started; None: all members started together
     starts: Sequence[int]
+    skipped: int = 0  # evaluations that callbacks were not called with since the last one
 
     @functools.cached_property
     def _columns(self) -> NDArray[np.bool_]:
@@ -206,10 +217,13 @@ class HistoryBuffer:
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)
         values = np.full((len(self.rows), len(indices), len(self.names)), np.nan)
-        for e, row in enumerate(self.rows):
-            at = column[row.members]
-            present[e, at[at >= 0]] = row.alive[at >= 0]
-            values[e, at[at >= 0]] = row.values.T[at >= 0]
+        e = 0
+        for _, consecutive in groupby(self.rows, key=lambda row: row.members.tobytes()):
+            rows = list(consecutive)  # of the same members
+            block, at = slice(e, e + len(rows)), column[rows[0].members]
+            present[block, at[at >= 0]] = np.stack([row.alive for row in rows])[:, at >= 0]
+            values[block, at[at >= 0]] = np.stack([row.values.T for row in rows])[:, at >= 0]
+            e += len(rows)
         epoch, step, time = (
             np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time")
         )

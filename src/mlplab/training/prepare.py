@@ -18,6 +18,7 @@ from mlplab.network.layer import Layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.device import choose_device
+from mlplab.training.engine import engine_of
 from mlplab.training.population import Population, build
 from mlplab.validation import KFold
 
@@ -149,6 +150,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
         ("training", _kind(training)),
         ("device", settings.device),
+        ("engine", engine_of(settings)),
         ("dtype", settings.dtype),
         *(
             (f"shape of the {name} data", examples.x.shape if examples is not None else None)
@@ -201,7 +203,7 @@ def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str
     portion = settings[0].training.portion(len(prepared[0].train.x))
     try:
         device, reason = choose_device(
-            settings[0].device,
+            "cpu" if engine_of(settings[0]) == "native" else settings[0].device,
             len(settings),
             _num_weights(settings[0].layers, prepared[0]),
             portion,

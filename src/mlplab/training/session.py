@@ -16,21 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.settings import Settings
 from mlplab.training.distributed import ProcessGroup
-from mlplab.training.eager import EagerStepper
-from mlplab.training.history import DeviceRow, Evaluation, Row
+from mlplab.training.engine import check_engine, engine_of, stepper_of
+from mlplab.training.history import Evaluation, MeasuredRow, Row
 from mlplab.training.membership import join_populations, start_at
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Logged, Outcome
 from mlplab.training.population import Population, build
-from mlplab.training.prepare import (
-    PreparedMember,
-    build_population,
-    population_key,
-    prepare_members,
-)
-from mlplab.training.steppers import Group
+from mlplab.training.prepare import PreparedMember, build_population, population_key
+from mlplab.training.steppers import ALL, Group
 from mlplab.training.stopping import PRUNED, STOPPED
 from mlplab.training.threads import limit_threads
 
@@ -66,6 +60,10 @@ class Callback:
     def on_artifact(self, session: Session, member: int, name: str, data: bytes) -> None:
         """Called with an artifact that a callback saves."""
 
+    def evaluations_to_skip(self, session: Session, group: Group) -> int:
+        """How many of the next evaluations `on_evaluation` need not be called with."""
+        return 0
+
     def should_pause(self, session: Session, group: Group) -> bool:
         """Return whether `on_pause` shall be called. Polled between two steps: must be cheap."""
         return False
@@ -95,7 +93,7 @@ class Session:
         self.callbacks, self.fixed = list(callbacks), fixed
         self.members: dict[int, PreparedMember] = {}
         self.groups: list[Group] = []
-        self._make_stepper = functools.partial(EagerStepper, process_group=process_group)
+        self._process_group = process_group
         self._num_members = 0
         self._waiting: dict[int, PreparedMember] = {}
         self._advancing = False
@@ -120,10 +118,10 @@ class Session:
         self._num_members += count
         return list(range(self._num_members - count, self._num_members))
 
-    def _add(self, population: Population, numbers: Sequence[int]) -> Group:
+    def _add(self, population: Population, numbers: Sequence[int], engine: str = "eager") -> Group:
         if population.theta_KP.device.type == "cpu":
             retain_freed_memory()
-        self.groups.append(Group(population, numbers, self._make_stepper))
+        self.groups.append(Group(population, numbers, stepper_of(engine, self._process_group)))
         return self.groups[-1]
 
     def add_group(self, members: Sequence[PreparedMember]) -> Group:
@@ -133,8 +131,10 @@ class Session:
         return self._build(numbers)
 
     def _build(self, numbers: Sequence[int]) -> Group:
-        population, reason = build_population([self.members[number] for number in numbers])
-        group = self._add(population, numbers)
+        members = [self.members[number] for number in numbers]
+        check_engine(members[0].settings, self._process_group is not None)
+        population, reason = build_population(members)
+        group = self._add(population, numbers, engine_of(members[0].settings))
         group.device_reason = reason
         return group
 
@@ -171,7 +171,7 @@ class Session:
         """Train a group until its members have ended or are at a pause (`Callback.next_pause`)."""
         report = functools.partial(self._evaluated, group)
         should_pause = self._should_pause(group)
-        group.observed = bool(self._overridden("on_evaluation"))
+        group.skippable = functools.partial(self._skippable, group)
         finished, self._advancing = False, True
         try:
             with limit_threads(group.largest_product):
@@ -197,6 +197,12 @@ class Session:
 
         return should_pause
 
+    def _skippable(self, group: Group) -> int:
+        """How many of the next evaluations no callback needs to see."""
+        sees = Callback.on_evaluation
+        watching = [c for c in self.callbacks if type(c).on_evaluation is not sees]
+        return min((c.evaluations_to_skip(self, group) for c in watching), default=ALL)
+
     def _overridden(self, hook: str) -> list[Callable[..., Any]]:
         """This method of the callbacks that override it."""
         return [
@@ -217,7 +223,7 @@ class Session:
         return pauses
 
     def _evaluated(
-        self, group: Group, row: DeviceRow, population: Population, objectives: Sequence[Tensor]
+        self, group: Group, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
     ) -> None:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:
@@ -235,6 +241,7 @@ class Session:
                 group.numbers,
                 start,
                 buffer.starts,
+                group.skipped,
             )
             if start is None or len(evaluation.members):
                 self._evaluation = evaluation
@@ -383,15 +390,3 @@ class Session:
         content = data.encode() if isinstance(data, str) else bytes(data)
         group.logged.setdefault(index, Logged()).artifacts[name] = content
         self.notify("on_artifact", member, name, content)
-
-
-def train_population(
-    settings: Sequence[Settings], callbacks: Sequence[Callback] = ()
-) -> list[Outcome]:
-    """Train settings as one population and return one outcome each, in order.
-
-    Raises ValueError if they cannot share a population; see `structure_key`.
-    """
-    session = Session([build_population(prepare_members(settings))[0]], callbacks)
-    session.run()
-    return session.outcomes()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from mlplab.training.eager import EagerStepper
+from mlplab.training.native_stepper import NativeStepper
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group
 from mlplab.training.threads import limit_threads
@@ -22,12 +23,15 @@ MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
 
 
 @torch.no_grad()
-def time_steps(population: Population) -> tuple[float, float]:
-    """Return the seconds of an update and those of an evaluation: medians of several, since on a
-    machine that others use too, single ones take up to a thousand times as long.
+def time_steps(population: Population, engine: str = "eager") -> tuple[float, float]:
+    """Return the seconds of an update and those of an evaluation.
 
-    They run with the number of threads of a training.
+    These are medians of several, since on a machine that others use too, single ones take up to a
+    thousand times as long. They run with the number of threads of a training. With engine native,
+    the time of the updates includes that of the evaluations.
     """
+    if engine == "native":
+        return _time_native_steps(population), 0.0
     numbers = range(population.num_members)
     group = Group(population, numbers, EagerStepper)
     stepper = EagerStepper(group)
@@ -53,3 +57,15 @@ def time_steps(population: Population) -> tuple[float, float]:
             updates.append(seconds(lambda: stepper.update(next(batches))))
         evaluations = [seconds(population.evaluate) for _ in range(3)]
     return statistics.median(updates), statistics.median(evaluations)
+
+
+def _time_native_steps(population: Population) -> float:
+    """Train for MIN_SECONDS, or to the end."""
+    group = Group(population, range(population.num_members), NativeStepper)
+    started = time.perf_counter()
+
+    def is_long_enough() -> bool:
+        return time.perf_counter() - started > MIN_SECONDS
+
+    group.stepper.advance({}, lambda row, population, objectives: None, is_long_enough)
+    return (time.perf_counter() - started) / max(1, group.stepper.step)

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
-from mlplab.training.history import DeviceRow, HistoryBuffer, Row
+from mlplab.training.history import HistoryBuffer, MeasuredRow, Row
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.stopping import RUNNING
 
-Report = Callable[[DeviceRow, Population, Sequence[Tensor]], None]
+ALL = 2**62
+"""More evaluations than a training has."""
+
+Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
 """
@@ -40,11 +44,13 @@ class Group:
         names = metric_names(population.data, population.scoring, num_layers)
         self.history_buffer = HistoryBuffer(names, population.num_members)
         self.ended: list[Population] = []
-        self.observed = False  # whether callbacks follow each evaluation and may end members there
+        # how many of the next evaluations no callback needs to see; another may end members there
+        self.skippable: Callable[[], int] = lambda: ALL
+        self.skipped = 0  # evaluations before the one reported last that were not reported
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
-        self._unread: list[DeviceRow] = []
+        self._unread: list[MeasuredRow] = []
         self.stepper = make_stepper(self)
 
     @property
@@ -81,7 +87,7 @@ class Group:
         sizes = [entry.size for entry in self.population.network.layout.entries]
         return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
 
-    def add(self, row: DeviceRow) -> None:
+    def add(self, row: MeasuredRow) -> None:
         """Add an evaluation, whose values may still be on the device."""
         self._unread.append(row)
 
@@ -158,6 +164,7 @@ class Stepper(ABC):
     member that is furthest; they name a checkpoint.
     """
 
+    engine: ClassVar[str]
     step: int
     epoch: int
 
@@ -177,8 +184,8 @@ class Stepper(ABC):
         `pauses` has epochs since the member's start, by its index. A stepper that trains members
         one by one brings each of them to its end or pause; one with a common clock returns when
         the first is there. Returns False if it returned because of `should_pause`, which it polls
-        between two steps or stretches. An evaluation is reported before the member's next step if
-        the group is observed, else at the latest before returning.
+        between two steps or stretches. As many evaluations as `group.skippable` says may be added
+        to the group without a report. The one after them is reported before the next step.
         """
 
     @abstractmethod

@@ -21,6 +21,7 @@ from mlplab.training import (
     Callback,
     Evaluation,
     FrameRecorder,
+    Group,
     Outcome,
     PreparedMember,
     Session,
@@ -84,6 +85,9 @@ class LivePlotter(Callback):
                     step_images.draw_next(
                         self._since_start(study) if step_images.lacks_images else study
                     )
+
+    def evaluations_to_skip(self, session: Session, group: Group) -> int:
+        return self.recorder.evaluations_to_skip(session, group)
 
     def _current_study(self, evaluation: Evaluation) -> Study:
         frames = snapshot(evaluation)

@@ -299,7 +299,12 @@ class Runner:
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint(group.population.theta_KP.device, first.dtype, len(members)),
+            "fingerprint": fingerprint(
+                group.population.theta_KP.device,
+                first.dtype,
+                len(members),
+                group.stepper.engine,
+            ),
         }
         checkpointer = CheckpointCallback(
             Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),

@@ -10,7 +10,7 @@ from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
-from mlplab.training import build_population
+from mlplab.training import build_population, engine_of
 from mlplab.training.step_timing import time_steps
 
 SECONDS_PER_JOB_FOLDER = 0.006
@@ -58,7 +58,7 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
     if not members:
         return Cost(len(units), 0.0, 0)
     built, _ = build_population(members)
-    seconds_per_update, seconds_per_evaluation = time_steps(built)
+    seconds_per_update, seconds_per_evaluation = time_steps(built, engine_of(members[0].settings))
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
     num_full_units = sum(len(unit.jobs) for unit in units) / len(largest.jobs)
     training_seconds = num_full_units * (

@@ -209,7 +209,10 @@ class PrunedSearch(Callback):
             "jobs": {str(trial.job.number): trial.job.hash for trial in trials},
             "data_hash": first.prepared.data_hash,
             "fingerprint": fingerprint(
-                group.population.theta_KP.device, first.settings.dtype, len(trials)
+                group.population.theta_KP.device,
+                first.settings.dtype,
+                len(trials),
+                group.stepper.engine,
             ),
         }
         folder = folder or job_store.checkpoints(WORK_UNIT, [trial.job.number for trial in trials])

@@ -1,0 +1,19 @@
+"""The native engine: C code of the components and of the training loop around them."""
+
+from mlplab.native.compiler import NativeError
+from mlplab.native.library import LANES, MAX_NUMBERS, Population, function, kernel
+from mlplab.native.support import obstacle, unsupported
+from mlplab.native.variants import arguments, function_name
+
+__all__ = [
+    "LANES",
+    "MAX_NUMBERS",
+    "NativeError",
+    "Population",
+    "arguments",
+    "function",
+    "function_name",
+    "kernel",
+    "obstacle",
+    "unsupported",
+]

@@ -1,0 +1,549 @@
+/* Trains the members of a group, one at a time in the processor's cache, on several threads. The
+   structure of the networks is known only at run time; the functions of the components are called
+   through pointers. */
+#include "functions.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef void (*Activation)(int, const T *, T *, T *, const double *);
+typedef void (*ActivationValue)(int, const T *, T *, const double *);
+typedef void (*Loss)(int, const T *, const void *, T *, T *, T *, const double *);
+typedef void (*LossValue)(int, const T *, const void *, T *, T *, const double *);
+typedef void (*Optimizer)(int, T *, T *, T *const *, double, double, const double *);
+typedef void (*Lookahead)(int, const T *, T *, T *const *, const double *);
+
+#include "population.h"
+#include "products.h"
+#include "order.h"
+
+#define NUMBERS 8       /* numbers of a component, at most */
+#define STATES 8        /* state matrices of an optimizer, at most */
+#define SCRATCH_ROWS 2  /* rows that the function of a loss stores for each output, at most */
+#define NARROW 16       /* outputs of a layer below which its gradient sums over lanes in trees */
+
+enum { RUNNING, FINISHED, STOPPED, DIVERGED };
+
+/* The memory of one thread. h and d are the values and the derivatives of the layers. */
+typedef struct {
+  T **h, **d, **z;
+  T *gradient, *before, *ahead, *turned, *scratch, *loss;
+  void *y;
+  double *errors; /* of each target: absolute, squared */
+  uint32_t *shifts;
+  void *memory;
+} Work;
+
+static void *take(char **memory, size_t bytes) {
+  void *taken = *memory;
+  *memory += (bytes + 127) / 128 * 128;
+  return taken;
+}
+
+/* Lays out the memory from `start`, and returns its end; with 0 this is the size. */
+static char *lay_out(Work *work, const Population *p, char *start) {
+  const int layers = p->num_layers;
+  const size_t parameters = (size_t)p->num_parameters * sizeof(T), lanes = LANE * sizeof(T);
+  char *memory = start;
+  int widest = 0;
+  T ***lists[] = {&work->h, &work->d, &work->z};
+  for (int list = 0; list < 3; list++) {
+    T **pointers = take(&memory, (layers + 1) * sizeof(T *));
+    for (int l = 0; l <= layers; l++) {
+      T *block = take(&memory, p->widths[l] * lanes);
+      if (start) pointers[l] = block;
+      if (p->widths[l] > widest) widest = p->widths[l];
+    }
+    *lists[list] = pointers;
+  }
+  work->gradient = take(&memory, parameters + 8 * sizeof(T)); /* see narrow_sums */
+  work->before = take(&memory, parameters);
+  work->ahead = take(&memory, parameters);
+  work->turned = take(&memory, widest * lanes);
+  work->scratch = take(&memory, SCRATCH_ROWS * p->num_outputs * lanes);
+  work->loss = take(&memory, lanes);
+  work->y = take(&memory, p->num_targets ? p->num_targets * lanes : LANE * sizeof(int));
+  work->errors = take(&memory, 2 * (p->num_targets + 1) * sizeof(double));
+  work->shifts = take(&memory, order_size(p->num_train) * sizeof(uint32_t));
+  return memory;
+}
+
+static int open_work(Work *work, const Population *p) {
+  Work sizes;
+  const size_t size = (size_t)lay_out(&sizes, p, 0);
+  if (posix_memalign(&work->memory, 128, size)) return 0;
+  lay_out(work, p, work->memory);
+  return 1;
+}
+
+/* One member: where its rows of the population's matrices start. */
+typedef struct {
+  const Population *p;
+  int k;
+  T *theta, *states[STATES];
+  const T *x, *weights;
+  const void *y;
+  const double *activation_numbers, *loss_numbers, *optimizer_numbers;
+} Member;
+
+static Member member_of(const Population *p, int k) {
+  const size_t inputs = p->widths[0], data = p->is_shared ? 0 : k, row = (size_t)k * p->num_parameters;
+  Member m = {p, k, p->theta + row};
+  for (int s = 0; s < p->num_states; s++) m.states[s] = p->states[s] + row;
+  m.x = p->x + data * p->num_train * inputs;
+  m.y = p->num_targets ? (const void *)((const T *)p->y + data * p->num_train * p->num_targets)
+                       : (const void *)((const int *)p->y + data * p->num_train);
+  m.weights = p->example_weights
+                  ? p->example_weights + (p->is_weight_shared ? 0 : (size_t)k * p->num_train)
+                  : 0;
+  m.activation_numbers = p->activation_numbers + (size_t)k * p->num_layers * NUMBERS;
+  m.loss_numbers = p->loss_numbers + (size_t)k * NUMBERS;
+  m.optimizer_numbers = p->optimizer_numbers + (size_t)k * NUMBERS;
+  return m;
+}
+
+/* The outputs for the block in h[0]; with `trains` also the derivatives of the activations. */
+static const T *forward(const Member *m, Work *work, const T *theta, const T *x, int trains) {
+  const Population *p = m->p;
+  for (int l = 0; l < p->num_layers; l++) {
+    const int inputs = p->widths[l], outputs = p->widths[l + 1], n = outputs * LANE;
+    const double *numbers = m->activation_numbers + (size_t)l * NUMBERS;
+    product(outputs, inputs, theta + p->weights[l], 1, outputs, l ? work->h[l] : x,
+            p->biases[l] < 0 ? 0 : theta + p->biases[l], 0, work->z[l + 1]);
+    if (l + 1 == p->num_layers) continue;
+    if (trains)
+      p->activations[l](n, work->z[l + 1], work->h[l + 1], work->d[l + 1], numbers);
+    else
+      p->activation_values[l](n, work->z[l + 1], work->h[l + 1], numbers);
+  }
+  return work->z[p->num_layers];
+}
+
+static void gather(const Member *m, Work *work, const uint32_t *index) {
+  const Population *p = m->p;
+  const int inputs = p->widths[0], targets = p->num_targets;
+  for (int f = 0; f < inputs; f++) {
+    const T *restrict from = m->x + f;
+    T *restrict lanes = work->h[0] + (size_t)f * LANE;
+    for (int i = 0; i < LANE; i++) lanes[i] = from[(size_t)index[i] * inputs];
+  }
+  if (!targets)
+    for (int i = 0; i < LANE; i++) ((int *)work->y)[i] = ((const int *)m->y)[index[i]];
+  for (int t = 0; t < targets; t++)
+    for (int i = 0; i < LANE; i++)
+      ((T *)work->y)[t * LANE + i] = ((const T *)m->y)[(size_t)index[i] * targets + t];
+}
+
+static void next_index(const Population *p, const Order *order, int first, int n, uint32_t *index) {
+  if (p->shuffle)
+    order_block(order, first, n, index);
+  else
+    for (int i = 0; i < LANE; i++) index[i] = first + (i < n ? i : 0);
+}
+
+/* The sum of the weights of a batch, 1 if all of them are 0. */
+static double total_weight(const Member *m, const Order *order, int first, int count) {
+  double total = 0;
+  uint32_t index[LANE];
+  for (int done = 0; done < count; done += LANE) {
+    const int n = count - done < LANE ? count - done : LANE;
+    next_index(m->p, order, first + done, n, index);
+    for (int i = 0; i < n; i++) total += m->weights[index[i]];
+  }
+  return total > 0 ? total : 1;
+}
+
+static void backward(const Member *m, Work *work, const T *theta, T *dz) {
+  const Population *p = m->p;
+  for (int l = p->num_layers - 1; l >= 0; l--) {
+    const int inputs = p->widths[l], outputs = p->widths[l + 1];
+    T *gradient = work->gradient + p->weights[l];
+    if (p->biases[l] >= 0) bias_gradient(outputs, dz, work->gradient + p->biases[l]);
+    if (outputs < NARROW)
+      narrow_gradient(inputs, outputs, work->h[l], dz, gradient);
+    else
+      wide_gradient(inputs, outputs, work->h[l], dz, gradient, work->turned);
+    if (!l) return;
+    product(inputs, outputs, theta + p->weights[l], outputs, 1, dz, 0, work->d[l], work->z[l]);
+    dz = work->z[l];
+  }
+}
+
+static double penalty(const Member *m, Work *work, const T *theta) {
+  const Population *p = m->p;
+  const T l1 = p->l1[m->k], l2 = p->l2[m->k];
+  double total = 0;
+  for (int l = 0; l < p->num_layers; l++) {
+    const int first = p->weights[l], end = first + p->widths[l] * p->widths[l + 1];
+    for (int q = first; q < end; q++) {
+      const T sign = (T)((theta[q] > 0) - (theta[q] < 0));
+      work->gradient[q] = work->gradient[q] + theta[q] * l2 + sign * l1;
+      total += l1 * v_abs(theta[q]) + p->l2[m->k] / 2 * ((double)theta[q] * theta[q]);
+    }
+  }
+  return total;
+}
+
+static double sum_of_squares(const T *values, int n) {
+  double partial[8] = {0};
+  int q = 0;
+  for (; q + 8 <= n; q += 8)
+    for (int i = 0; i < 8; i++) partial[i] += (double)values[q + i] * values[q + i];
+  for (int i = 0; q < n; q++, i++) partial[i] += (double)values[q] * values[q];
+  for (int half = 4; half; half /= 2)
+    for (int i = 0; i < half; i++) partial[i] += partial[i + half];
+  return partial[0];
+}
+
+static void clip(const Member *m, Work *work) {
+  const Population *p = m->p;
+  const int n = p->num_parameters;
+  T *restrict gradient = work->gradient;
+  if (p->clip_value) {
+    const T limit = p->clip_value[m->k];
+    EACH(q, n) gradient[q] = v_min(v_max(gradient[q], -limit), limit);
+  }
+  if (p->clip_norm) {
+    const T norm = (T)sqrt(sum_of_squares(gradient, n));
+    const T factor = v_min((T)p->clip_norm[m->k] / (norm + (T)1e-6), 1);
+    EACH(q, n) gradient[q] *= factor;
+  }
+}
+
+/* Multiplies the loss of each example by its weight, and the gradient by its share of the total. */
+static void weight_lanes(const Member *m, Work *work, const uint32_t *index, T total) {
+  T *restrict dz = work->d[m->p->num_layers], weights[LANE];
+  for (int i = 0; i < LANE; i++) weights[i] = m->weights[index[i]];
+  EACH(i, LANE) work->loss[i] *= weights[i];
+  for (int c = 0; c < m->p->num_outputs; c++)
+    EACH(i, LANE) dz[c * LANE + i] *= weights[i] / total;
+}
+
+/* The objective of a batch, and its gradient in work->gradient. */
+static T objective(const Member *m, Work *work, const T *theta, const Order *order, int first,
+                   int count) {
+  const Population *p = m->p;
+  const double total = m->weights ? total_weight(m, order, first, count) : count;
+  const T divisor = p->sums ? 1 : (T)total, share = p->sums ? 1 : (T)(1.0 / count);
+  uint32_t index[LANE];
+  double sum = 0;
+  memset(work->gradient, 0, p->num_parameters * sizeof(T));
+  for (int done = 0; done < count; done += LANE) {
+    const int n = count - done < LANE ? count - done : LANE;
+    T *restrict dz = work->d[p->num_layers];
+    next_index(p, order, first + done, n, index);
+    gather(m, work, index);
+    const T *outputs = forward(m, work, theta, work->h[0], 1);
+    p->loss(p->num_outputs, outputs, work->y, work->loss, dz, work->scratch, m->loss_numbers);
+    if (m->weights)
+      weight_lanes(m, work, index, divisor);
+    else
+      for (int c = 0; c < p->num_outputs; c++) EACH(i, LANE) dz[c * LANE + i] *= share;
+    if (n < LANE) /* a select, because an idle lane may have NaN */
+      for (int c = 0; c < p->num_outputs; c++)
+        EACH(i, LANE) dz[c * LANE + i] = select_value(i < n, dz[c * LANE + i], 0);
+    sum += sum_of_lanes(work->loss, n);
+    backward(m, work, theta, dz);
+  }
+  T result = (T)(p->sums ? sum : sum / total);
+  if (p->l1) result += (T)penalty(m, work, theta);
+  clip(m, work);
+  return result;
+}
+
+/* One split, for evaluation: its examples as blocks. */
+typedef struct {
+  int num_examples;
+  const T *x, *weights, *mask;
+  const void *y;
+  const double *squares;
+} Split;
+
+static Split split_of(const Member *m, int is_val) {
+  const Population *p = m->p;
+  const int n = is_val ? p->num_val : p->num_train, targets = p->num_targets;
+  const size_t lanes = (size_t)(n + LANE - 1) / LANE * LANE, data = p->is_shared ? 0 : m->k;
+  const T *x = is_val ? p->val_x : p->train_x;
+  const void *y = is_val ? p->val_y : p->train_y;
+  const T *weights = is_val ? p->val_weights : p->train_weights;
+  const T *mask = is_val ? p->val_mask : p->train_mask;
+  const double *squares = is_val ? p->val_squares : p->train_squares;
+  return (Split){
+      n,
+      x + data * lanes * p->widths[0],
+      weights ? weights + (p->is_weight_shared ? 0 : m->k) * lanes : 0,
+      mask ? mask + data * lanes : 0,
+      targets ? (const void *)((const T *)y + data * lanes * targets)
+              : (const void *)((const int *)y + data * lanes),
+      squares ? squares + data * targets : 0,
+  };
+}
+
+/* The number of right answers among the first n lanes. */
+static double count_hits(const Population *p, const T *restrict z, const int *y, const T *mask,
+                         int n) {
+  T top[LANE];
+  int class[LANE], hits = 0;
+  for (int i = 0; i < LANE; i++) {
+    top[i] = z[i];
+    class[i] = p->num_outputs == 1 && z[i] > 0;
+  }
+  for (int c = 1; c < p->num_outputs; c++)
+    for (int i = 0; i < LANE; i++) {
+      const int is_higher = z[c * LANE + i] > top[i];
+      top[i] = select_value(is_higher, z[c * LANE + i], top[i]);
+      class[i] = select_int(is_higher, c, class[i]);
+    }
+  for (int i = 0; i < LANE; i++)
+    hits += (class[i] == y[i]) & (i < n) & (mask ? mask[i] != 0 : 1);
+  return hits;
+}
+
+static void add_errors(const Member *m, Work *work, const T *z, const T *y, const T *mask, int n) {
+  const Population *p = m->p;
+  const size_t data = p->is_shared ? 0 : m->k;
+  for (int t = 0; t < p->num_targets; t++) {
+    const double scale = p->target_scale[data * p->num_targets + t];
+    const double shift = p->target_shift[data * p->num_targets + t];
+    for (int i = 0; i < n; i++) {
+      const int at = t * LANE + i;
+      double error = ((double)z[at] * scale + shift) - ((double)y[at] * scale + shift);
+      if (mask) error *= mask[i];
+      work->errors[2 * t] += v_abs(error);
+      work->errors[2 * t + 1] += error * error;
+    }
+  }
+}
+
+/* mae, rmse and r2, as mlplab.metrics.regression_metrics defines them. */
+static void regression_metrics(const Population *p, const Work *work, const double *squares,
+                               double count, double *row) {
+  double mae = 0, rmse = 0, r2 = 0;
+  for (int t = 0; t < p->num_targets; t++) {
+    const double error = work->errors[2 * t + 1];
+    mae += work->errors[2 * t] / count;
+    rmse += sqrt(error / count);
+    r2 += squares[t] == 0 && !is_nan(error) ? (error > 0 ? 0.0 : 1.0) : 1 - error / squares[t];
+  }
+  row[0] = mae / p->num_targets;
+  row[1] = rmse / p->num_targets;
+  row[2] = count < 2 ? NAN : r2 / p->num_targets;
+}
+
+/* Writes the loss and the metrics of a split; returns their number. */
+static int measure(const Member *m, Work *work, int is_val, double *row) {
+  const Population *p = m->p;
+  const Split split = split_of(m, is_val);
+  const int targets = p->num_targets, n_all = split.num_examples;
+  double loss = 0, weight = 0, hits = 0, count = 0;
+  T outputs[LANE] = {0};
+  memset(work->errors, 0, 2 * (targets + 1) * sizeof(double));
+  for (size_t first = 0; first < (size_t)n_all; first += LANE) {
+    const int n = n_all - first < LANE ? n_all - first : LANE;
+    const T *z = forward(m, work, m->theta, split.x + first * p->widths[0], 0);
+    const T *mask = split.mask ? split.mask + first : 0;
+    const void *y = targets ? (const void *)((const T *)split.y + first * targets)
+                            : (const void *)((const int *)split.y + first);
+    p->loss_value(p->num_outputs, z, y, work->loss, work->scratch, m->loss_numbers);
+    if (split.weights) {
+      EACH(i, LANE) work->loss[i] *= split.weights[first + i];
+      weight += sum_of_lanes(split.weights + first, n);
+    }
+    loss += sum_of_lanes(work->loss, n);
+    count += mask ? sum_of_lanes(mask, n) : n;
+    if (targets) {
+      add_errors(m, work, z, y, mask, n);
+      continue;
+    }
+    hits += count_hits(p, z, y, mask, n);
+    for (int c = 0; c < p->num_outputs; c++)
+      EACH(i, LANE) outputs[i] += z[c * LANE + i];
+  }
+  if (!split.weights) weight = n_all;
+  row[0] = p->sums ? loss : loss / (weight > 0 ? weight : 1);
+  if (targets) {
+    regression_metrics(p, work, split.squares, count, row + 1);
+    return 4;
+  }
+  row[1] = is_nan(sum_of_lanes(outputs, LANE)) ? NAN : hits / count;
+  return 2;
+}
+
+/* The last columns: the learning rate, the norm of the gradient, and by layer the norms of the
+   gradient and of the step relative to the weights. */
+static void measure_step(const Member *m, const Work *work, double lr, double *row) {
+  const Population *p = m->p;
+  double whole = 0;
+  row[0] = lr;
+  for (int l = 0; l < p->num_layers; l++) {
+    const int first = p->weights[l];
+    const int end = l + 1 < p->num_layers ? p->weights[l + 1] : p->num_parameters;
+    const double gradient = sum_of_squares(work->gradient + first, end - first);
+    const double size = sqrt(sum_of_squares(work->before + first, end - first));
+    for (int q = first; q < end; q++) work->ahead[q] = m->theta[q] - work->before[q];
+    const double moved = sqrt(sum_of_squares(work->ahead + first, end - first));
+    whole += gradient;
+    row[2 + l] = sqrt(gradient);
+    row[2 + p->num_layers + l] = moved / (size > 1e-15 ? size : is_nan(size) ? size : 1e-15);
+  }
+  row[1] = sqrt(whole);
+}
+
+/* The first step since the last evaluation at which something was not finite, or 0. */
+static int64_t first_bad_step(const Member *m, T loss, int64_t step, int num_objectives) {
+  const Population *p = m->p;
+  const int64_t interval = (int64_t)p->per_epoch * p->evaluate_every;
+  const T *objectives = p->objectives + m->k * interval;
+  int bad = 0;
+  for (; bad < num_objectives; bad++)
+    if (!isfinite(objectives[bad])) break;
+  if (bad == num_objectives) {
+    int is_finite = isfinite(loss);
+    for (int q = 0; q < p->num_parameters; q++) is_finite &= isfinite(m->theta[q]);
+    if (is_finite) return 0;
+  }
+  const int64_t first = step - num_objectives + 1 + bad;
+  return first > step ? (step > 1 ? step : 1) : first;
+}
+
+/* mlplab.training.stopping.EarlyStopping.observe, for one member. */
+static void observe(const Member *m, double value, int64_t step, int64_t first_bad) {
+  const Population *p = m->p;
+  const int k = m->k;
+  const size_t bytes = p->num_parameters * sizeof(T), row = (size_t)k * p->num_parameters;
+  const double best = p->best_value[k];
+  if (first_bad) {
+    p->since_best[k]++;
+    p->diverged_step[k] = first_bad;
+    p->state[k] = DIVERGED;
+    return;
+  }
+  if (value < best - p->min_delta[k] || (value < INFINITY && best == INFINITY)) {
+    memcpy(p->best_theta + row, m->theta, bytes);
+    p->best_step[k] = step;
+    p->best_value[k] = value;
+    p->since_best[k] = 0;
+  } else
+    p->since_best[k]++;
+  memcpy(p->last_theta + row, m->theta, bytes);
+  p->last_evaluated[k] = step;
+  if (p->since_best[k] >= p->patience[k]) p->state[k] = STOPPED;
+  if (p->ends[k] <= step) p->state[k] = FINISHED;
+}
+
+static void evaluate(const Member *m, Work *work, int event, double lr, int64_t step,
+                     int num_objectives) {
+  const Population *p = m->p;
+  double *row = p->rows + ((size_t)m->k * p->num_events + event) * p->num_columns;
+  int columns = measure(m, work, 0, row);
+  if (p->num_val) columns += measure(m, work, 1, row + columns);
+  measure_step(m, work, lr, row + columns);
+  p->evaluated[(size_t)m->k * p->num_events + event] = 1;
+  observe(m, p->monitor_sign * row[p->monitor_column], step,
+          first_bad_step(m, (T)row[0], step, num_objectives));
+}
+
+/* The initial weights, with the gradient of the first batch. */
+static void evaluate_start(const Member *m, Work *work, Order *order) {
+  const Population *p = m->p;
+  const int count = p->batch_size < p->num_used ? p->batch_size : p->num_used;
+  if (p->shuffle) start_epoch(order, p->keys[m->k], 1);
+  objective(m, work, m->theta, order, 0, count);
+  memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
+  evaluate(m, work, 0, p->lr[m->k], 0, 0);
+}
+
+/* Trains one member to the last step of the stretch, or to its end. */
+static void train(const Member *m, Work *work, Order *order) {
+  const Population *p = m->p;
+  const int64_t start = p->starts[m->k] * p->per_epoch, first_epoch = p->first_step / p->per_epoch;
+  const int64_t interval = (int64_t)p->per_epoch * p->evaluate_every;
+  const int64_t num_units = p->lr_per_step ? p->last_step - p->first_step
+                                           : (p->last_step - 1) / p->per_epoch - first_epoch + 1;
+  const double *lr = p->lr + m->k * num_units;
+  int64_t ordered = -1;
+  for (int64_t done = p->first_step; done < p->last_step && p->state[m->k] == RUNNING; done++) {
+    const int64_t epoch = done / p->per_epoch, step = done + 1 - start;
+    const int first = (done % p->per_epoch) * p->batch_size, rest = p->num_used - first;
+    const double rate = lr[p->lr_per_step ? done - p->first_step : epoch - first_epoch];
+    const int is_event = (done + 1) % interval == 0 || step == p->ends[m->k];
+    if (p->shuffle && ordered != epoch) {
+      start_epoch(order, p->keys[m->k], epoch + 1 - p->starts[m->k]);
+      ordered = epoch;
+    }
+    const T *theta = m->theta;
+    if (p->lookahead) {
+      p->lookahead(p->num_parameters, theta, work->ahead, m->states, m->optimizer_numbers);
+      theta = work->ahead;
+    }
+    p->objectives[m->k * interval + done % interval] =
+        objective(m, work, theta, order, first, p->batch_size < rest ? p->batch_size : rest);
+    if (is_event) memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
+    p->optimizer(p->num_parameters, m->theta, work->gradient, m->states, step, rate,
+                 m->optimizer_numbers);
+    if (!is_event) continue;
+    int event = 0;
+    while (p->events[event] < done + 1) event++;
+    evaluate(m, work, event, rate, step, (int)(done % interval) + 1);
+  }
+}
+
+typedef struct {
+  const Population *p;
+  atomic_int next, failed;
+} Crew;
+
+static void *work_on(void *argument) {
+  Crew *crew = argument;
+  const Population *p = crew->p;
+  Work work;
+  if (!open_work(&work, p)) {
+    crew->failed = 1;
+    return 0;
+  }
+  Order order = {p->num_train};
+  if (p->num_train > MAX_RANKED) choose_grid(&order);
+  order.shifts = work.shifts;
+  for (int k; (k = atomic_fetch_add(&crew->next, 1)) < p->num_members;) {
+    const Member member = member_of(p, k);
+    if (p->initial)
+      evaluate_start(&member, &work, &order);
+    else if (p->state[k] == RUNNING)
+      train(&member, &work, &order);
+  }
+  free(work.memory);
+  return 0;
+}
+
+/* Trains the members to the last step of the stretch. Returns 0 if there was no memory. */
+int run(const Population *p, int num_threads) {
+  enum { MOST = 256 };
+  Crew crew = {p};
+  pthread_t threads[MOST];
+  int started = 0;
+  if (num_threads > p->num_members) num_threads = p->num_members;
+  while (started + 1 < num_threads && started < MOST &&
+         !pthread_create(&threads[started], 0, work_on, &crew))
+    started++;
+  work_on(&crew);
+  for (int i = 0; i < started; i++) pthread_join(threads[i], 0);
+  return !crew.failed;
+}
+
+size_t population_size(void) { return sizeof(Population); }
+
+/* The order of an epoch, for tests. */
+void order_of_epoch(int64_t key, int64_t epoch, int num_examples, uint32_t *shifts,
+                    uint32_t *index) {
+  Order order = {num_examples};
+  uint32_t block[LANE];
+  if (num_examples > MAX_RANKED) choose_grid(&order);
+  order.shifts = shifts;
+  start_epoch(&order, key, epoch);
+  for (int first = 0; first < num_examples; first += LANE) {
+    const int n = num_examples - first < LANE ? num_examples - first : LANE;
+    order_block(&order, first, n, block);
+    memcpy(index + first, block, n * sizeof(uint32_t));
+  }
+}

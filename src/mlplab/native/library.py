@@ -1,0 +1,68 @@
+"""The compiled kernel and the functions of components, as ctypes sees them."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from functools import cache
+from typing import Any
+
+from mlplab.native import library_cache, sources
+from mlplab.native.compiler import NativeError
+
+LANES = 32
+"""The number of examples in a block: LANE of functions.h."""
+MAX_NUMBERS = 8
+"""The most numbers that the function of a component takes: NUMBERS of kernel.c."""
+
+_FIELD = re.compile(r"^  (?:const )?([\w ]+?) ?(\**)(\w+);", re.MULTILINE)
+_TYPES = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
+_POINTERS = {"Loss", "LossValue", "Optimizer", "Lookahead"}
+
+
+def _fields() -> list[tuple[str, Any]]:
+    """The fields of the C structure, so that it is written once."""
+    text = (sources.KERNEL / "population.h").read_text(encoding="utf-8")
+    return [
+        (name, ctypes.c_void_p if stars or ctype in _POINTERS else _TYPES[ctype])
+        for ctype, stars, name in _FIELD.findall(text)
+    ]
+
+
+class Population(ctypes.Structure):
+    """The structure in population.h. Its pointers are addresses: the caller keeps the memory."""
+
+    _fields_ = _fields()
+
+
+@cache
+def kernel(dtype: str) -> ctypes.CDLL:
+    """Return the kernel for float32 or float64. Raises NativeError."""
+    library = library_cache.load(_define(dtype) + sources.kernel_source())
+    library.run.argtypes = [ctypes.POINTER(Population), ctypes.c_int]
+    library.population_size.restype = ctypes.c_size_t
+    if library.population_size() != ctypes.sizeof(Population):
+        raise NativeError("the compiler lays out the kernel's structure in another way")
+    return library
+
+
+@cache
+def function(name: str, dtype: str) -> int:
+    """Return the address of the function of a component. Raises NativeError.
+
+    Raises KeyError if there is no such function.
+    """
+    component = name
+    for suffix in sources.SUFFIXES:
+        component = component.removesuffix(suffix)
+    library = _component(component, dtype)
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+
+
+@cache
+def _component(name: str, dtype: str) -> ctypes.CDLL:
+    return library_cache.load(_define(dtype) + sources.component_source(name))
+
+
+def _define(dtype: str) -> str:
+    return "#define DOUBLE\n" if dtype == "float64" else ""

@@ -1,0 +1,51 @@
+"""The C sources of the package: the kernel, written by hand, and the functions of components."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+KERNEL = Path(__file__).parent / "kernel"
+GENERATED = Path(__file__).parent / "generated"
+SUFFIXES = ("_value", "_lookahead")
+"""Of the further functions of an activation or a loss, and of an optimizer."""
+
+_FUNCTION = re.compile(r"^void (\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def functions() -> dict[str, str]:
+    """Return the text of each generated function by its name."""
+    return {
+        match[1]: match[0]
+        for path in sorted(GENERATED.glob("*.c"))
+        for match in _FUNCTION.finditer(path.read_text(encoding="utf-8"))
+    }
+
+
+def kernel_source() -> str:
+    """Return the source of the kernel, as one text."""
+    return _expanded("kernel.c")
+
+
+def functions_header() -> str:
+    """Return the elementary functions, which the functions of components call."""
+    return _expanded("functions.h")
+
+
+def component_source(name: str) -> str:
+    """Return the source of a component's functions: `name`, and those named after it.
+
+    Raises KeyError if the component has no function.
+    """
+    available = functions()
+    others = (available.get(name + suffix, "") for suffix in SUFFIXES)
+    return "\n".join([functions_header(), available[name], *others])
+
+
+@cache
+def _expanded(name: str) -> str:
+    """A file of the kernel, with the files that it includes in their places."""
+    text = (KERNEL / name).read_text(encoding="utf-8")
+    return re.sub(r'^#include "(\S+)"\n', lambda match: _expanded(match[1]), text, flags=re.M)

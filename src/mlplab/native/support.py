@@ -1,0 +1,70 @@
+"""What the native engine can train: everything else is named, with the component it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlplab.losses import LOSSES, Auto
+from mlplab.metrics import CHEAP
+from mlplab.native.compiler import NativeError
+from mlplab.native.library import kernel
+from mlplab.native.variants import name_of
+from mlplab.network.activations import ACTIVATIONS
+from mlplab.optimizers import OPTIMIZERS
+from mlplab.schedules import SCHEDULES
+from mlplab.schema import Component
+from mlplab.settings import Settings
+from mlplab.stacking import active
+
+_TABLES: dict[str, Mapping[str, type[Component]]] = {
+    "activation": ACTIVATIONS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+MONITORS = ("auto", "loss", *CHEAP["classification"], *CHEAP["regression"])
+"""The values of training.monitor that the kernel measures."""
+
+
+def obstacle(settings: Settings) -> str | None:
+    """Return why the native engine cannot train these settings on this machine, as a sentence that
+    names an alternative; None if it can.
+
+    The first call compiles the kernel if it is not in the cache.
+    """
+    if (what := unsupported(settings)) is not None:
+        return f"engine=native does not support {what}; engine=eager does."
+    try:
+        kernel(settings.dtype)
+    except NativeError as error:
+        return f"engine=native cannot be used here: {error}; engine=eager needs no compiler."
+    return None
+
+
+def unsupported(settings: Settings) -> str | None:
+    """Return what the native engine cannot train of these settings, as "activation=mish"; None if
+    it can train them on a machine with a C compiler.
+    """
+    for layer in settings.layers:
+        if layer.normalization != "none":
+            return f"model.normalization={layer.normalization}"
+        if active(layer.dropout):
+            return f"model.dropout={layer.dropout}"
+        if layer.activation is not None and name_of("activation", layer.activation) is None:
+            return _choice("activation", layer.activation)
+    if not isinstance(settings.loss, Auto) and name_of("loss", settings.loss) is None:
+        return _choice("loss", settings.loss)
+    if name_of("optimizer", settings.optimizer) is None:
+        return _choice("optimizer", settings.optimizer)
+    if settings.schedule.stateful:
+        return _choice("schedule", settings.schedule)
+    if settings.training.monitor not in MONITORS:
+        return f"training.monitor={settings.training.monitor}"
+    if settings.device == "cuda":
+        return "device=cuda"
+    return None
+
+
+def _choice(group: str, component: Component) -> str:
+    names = (name for name, cls in _TABLES[group].items() if cls is type(component))
+    return f"{group}={next(names, type(component).__name__)}"

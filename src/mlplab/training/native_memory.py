@@ -1,0 +1,313 @@
+"""The memory of a population as the native kernel sees it: addresses of its tensors, and arrays.
+
+Shapes: K members, L layers, N examples, F features, Y targets, U units of the schedule, E
+evaluations, M columns of a history.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlplab import metrics, native
+from mlplab.optimizers import Optimizer
+from mlplab.schedules import Schedule
+from mlplab.schema import Component, Number, rules
+from mlplab.training.batches import DeviceDataset
+from mlplab.training.population import Population
+
+_SPLITS = ("train", "val")
+
+
+class NativeMemory:
+    """What the kernel needs to know of one population, which must be on the CPU.
+
+    Keeps the arrays that the structure `c` points to. `objectives_KS` are the objectives of the
+    steps since the last evaluation.
+    """
+
+    def __init__(self, population: Population, names: Sequence[str]) -> None:
+        self.population = population
+        self.c = native.Population()
+        self._kept: list[object] = []
+        self._addressed: dict[str, Tensor] = {}
+        self._states: list[Tensor] = []
+        self.dtype = str(population.theta_KP.dtype).removeprefix("torch.")
+        training, batches = population.training, population.batches
+        self.interval = batches.per_epoch * training.evaluate_every  # steps between evaluations
+        self.objectives_KS = torch.zeros(
+            population.num_members, self.interval, dtype=population.theta_KP.dtype
+        )
+        self.starts_K = (
+            np.zeros(population.num_members, np.int64)
+            if population.start_K is None
+            else population.start_K.numpy().copy()
+        )
+        # the steps of the group's clock at which the members end
+        self.ends_K: NDArray[np.int64] = (
+            population.early_stopping.last_step_K.numpy() + self.starts_K * batches.per_epoch
+        )
+        self._set_structure(names)
+        self._set_functions()
+        self._set_numbers()
+        self._set_examples()
+        self._schedules = _schedules(population)
+
+    def _set_structure(self, names: Sequence[str]) -> None:
+        c, population = self.c, self.population
+        training, batches, task = population.training, population.batches, population.scoring.task
+        metric = "loss" if training.monitor == "auto" else training.monitor
+        c.num_members, c.num_layers = population.num_members, len(population.network.layers)
+        c.num_outputs = population.network.layers[-1].units
+        c.num_targets = 0 if task.classifies else task.num_targets
+        c.num_parameters = population.network.layout.num_parameters
+        c.num_columns = len(names)
+        c.batch_size, c.num_used = batches.batch_size, batches.used
+        c.num_train = population.data["train"].num_examples
+        c.num_val = population.data["val"].num_examples if "val" in population.data else 0
+        c.per_epoch, c.evaluate_every = batches.per_epoch, training.evaluate_every
+        c.shuffle, c.sums = batches.shuffle, population.scoring.loss.reduction == "sum"
+        c.monitor_column = names.index(f"{'val' if c.num_val else 'train'}/{metric}")
+        c.monitor_sign = -1 if metrics.direction(metric) == "max" else 1
+        c.lr_per_step = population.schedule.unit == "step"
+        offsets: dict[tuple[int, str], int] = {}
+        at = 0
+        for entry in population.network.layout.entries:
+            offsets[entry.layer, entry.name] = at
+            at += entry.size
+        layers = range(c.num_layers)
+        widths = [population.network.num_features, *(x.units for x in population.network.layers)]
+        self._put("widths", np.array(widths, np.intc))
+        self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
+        self._put("biases", np.array([offsets.get((i, "bias"), -1) for i in layers], np.intc))
+
+    def _set_functions(self) -> None:
+        population, c = self.population, self.c
+        names = [
+            native.function_name("activation", layer.activation)
+            for layer in population.network.layers
+            if layer.activation is not None
+        ]
+        for field, suffix in (("activations", ""), ("activation_values", "_value")):
+            addresses = [native.function(name + suffix, self.dtype) for name in names]
+            self._put(field, np.array([*addresses, 0], np.uintp))
+        loss = native.function_name("loss", population.scoring.loss)
+        optimizer = native.function_name("optimizer", population.optimizer)
+        c.loss = native.function(loss, self.dtype)
+        c.loss_value = native.function(f"{loss}_value", self.dtype)
+        c.optimizer = native.function(optimizer, self.dtype)
+        if type(population.optimizer).lookahead is not Optimizer.lookahead:
+            c.lookahead = native.function(f"{optimizer}_lookahead", self.dtype)
+
+    def _set_numbers(self) -> None:
+        population = self.population
+        training, num_members = population.training, population.num_members
+        numbers = [_numbers(layer.activation, num_members) for layer in population.network.layers]
+        self._put("activation_numbers", np.stack(numbers, axis=1))
+        self._put("loss_numbers", _numbers(population.scoring.loss, num_members))
+        self._put("optimizer_numbers", _numbers(population.optimizer, num_members))
+        self._put("min_delta", _column(training.min_delta, num_members))
+        for name in ("clip_value", "clip_norm"):
+            if (limit := getattr(training, name)) is not None:
+                self._put(name, _column(limit, num_members))
+        if any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2)):
+            self._put("l1", _column(training.l1, num_members))
+            self._put("l2", _column(training.l2, num_members))
+        self._put("starts", self.starts_K)
+        self._put("keys", population.batches.keys_K1.numpy().reshape(-1).copy())
+
+    def _set_examples(self) -> None:
+        population, c = self.population, self.c
+        data = {split: population.data[split] for split in _SPLITS if split in population.data}
+        c.is_shared = all(examples.shared for examples in data.values())
+        weights = [e.weights for e in data.values() if e.weights is not None]
+        c.is_weight_shared = all(len(w) == 1 for w in weights)
+        copies = 1 if c.is_shared else population.num_members
+        rows = 1 if c.is_weight_shared else population.num_members
+        train = data["train"]
+        self._put("x", train.x.expand(copies, -1, -1).contiguous())
+        self._put("y", _targets(train, copies).contiguous())
+        if train.weights is not None:
+            self._put("example_weights", train.weights.expand(rows, -1).contiguous())
+        for split, examples in data.items():
+            self._put(f"{split}_x", _blocks(examples.x.expand(copies, -1, -1)))
+            self._put(f"{split}_y", _blocks(_targets(examples, copies)))
+            if examples.weights is not None:
+                self._put(f"{split}_weights", _blocks(examples.weights.expand(rows, -1)))
+            if examples.mask is not None:
+                mask = examples.mask.to(examples.x.dtype).expand(copies, -1)
+                self._put(f"{split}_mask", _blocks(mask))
+        if not population.scoring.task.classifies:
+            self._set_target_units(data, copies)
+
+    def _set_target_units(self, data: dict[str, DeviceDataset], copies: int) -> None:
+        """The units of the targets, and their sums of squares, with which r2 compares."""
+        scoring, num_targets = self.population.scoring, self.population.scoring.task.num_targets
+        units = {"shift": scoring.target_shift, "scale": scoring.target_scale}
+        ones = torch.ones(1, 1, num_targets, dtype=torch.float64)
+        values = {
+            name: (ones * (name == "scale") if value is None else value).expand(copies, -1, -1)
+            for name, value in units.items()
+        }
+        for name, value in values.items():
+            self._put(f"target_{name}", value.contiguous())
+        for split, examples in data.items():
+            y = examples.y.expand(copies, -1, -1).double() * values["scale"] + values["shift"]
+            squares = (
+                metrics.total_squares(y)
+                if examples.mask is None
+                else torch.cat(
+                    [
+                        metrics.total_squares(y[k : k + 1, mask])
+                        for k, mask in enumerate(examples.mask.expand(copies, -1))
+                    ]
+                )
+            )
+            self._put(f"{split}_squares", squares.contiguous())
+
+    def _put(self, field: str, array: Tensor | NDArray[np.generic]) -> None:
+        """Make a field of the structure the address of an array, and keep the array."""
+        self._kept.append(array)
+        is_tensor = isinstance(array, Tensor)
+        setattr(self.c, field, array.data_ptr() if is_tensor else array.ctypes.data)  # type: ignore[union-attr]
+
+    def lr_KU(self, first: int, last: int) -> NDArray[np.float64]:
+        """The learning rates of the steps after `first`, up to `last`, by step or by epoch."""
+        per_epoch = self.c.per_epoch
+        units = (
+            range(first, last)
+            if self.c.lr_per_step
+            else range(first // per_epoch, (last - 1) // per_epoch + 1)
+        )
+        length = per_epoch if self.c.lr_per_step else 1
+        factors = [
+            [float(schedule.factor(unit - start * length, total)) for unit in units]
+            for schedule, total, start in self._schedules.distinct
+        ]
+        lr_KU: NDArray[np.float64] = (
+            self._schedules.lr_K1 * np.array(factors)[self._schedules.index_K]
+        )
+        return lr_KU
+
+    def run(
+        self,
+        first: int,
+        last: int,
+        threads: int,
+        stretch: Mapping[str, NDArray[Any]],
+        initial: bool = False,
+    ) -> None:
+        """Train from after step `first` to step `last`, or evaluate the start if `initial`.
+
+        `stretch` has the arrays that the kernel reads or fills. Raises MemoryError.
+        """
+        population, c = self.population, self.c
+        early_stopping = population.early_stopping
+        c.initial, c.first_step, c.last_step = initial, first, last
+        c.num_events = stretch["rows"].shape[1]
+        lr_KU = self.lr_KU(first, max(last, first + 1))
+        for field, array in {**stretch, "lr": lr_KU}.items():
+            setattr(c, field, array.ctypes.data)
+        states = list(population.optimizer_state.values())
+        if not _same(states, self._states):
+            self._states = states
+            addresses = [state.data_ptr() for state in states]
+            self._put("states", np.array([*addresses, 0], np.uintp))
+            c.num_states = len(states)
+        for field, tensor in {
+            "theta": population.theta_KP,
+            "best_theta": early_stopping.best.theta_KP,
+            "best_step": early_stopping.best.step_K,
+            "last_theta": early_stopping.last.theta_KP,
+            "last_evaluated": early_stopping.last.step_K,
+            "best_value": early_stopping.best_value_K,
+            "since_best": early_stopping.evals_since_best_K,
+            "state": early_stopping.state_K,
+            "diverged_step": early_stopping.diverged_step_K,
+            "patience": early_stopping.patience_K,
+            "ends": early_stopping.last_step_K,
+            "objectives": self.objectives_KS,
+        }.items():
+            if self._addressed.get(field) is not tensor:  # replaced since the last stretch
+                assert tensor.is_contiguous()
+                self._addressed[field] = tensor
+                setattr(c, field, tensor.data_ptr())
+        if not native.kernel(self.dtype).run(ctypes.byref(c), threads):
+            raise MemoryError("the native kernel")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Schedules:
+    """The distinct (schedule, length, start) of the members, and which of them a member has."""
+
+    distinct: list[tuple[Schedule, float, int]]
+    index_K: NDArray[np.int64]
+    lr_K1: NDArray[np.float64]
+
+
+def _schedules(population: Population) -> _Schedules:
+    num_members, schedule = population.num_members, population.schedule
+    total_K = _column(population.total_units, num_members)
+    starts_K = [0] * num_members if population.start_K is None else population.start_K.tolist()
+    stacked = {
+        key: value[:, 0].tolist()
+        for key in rules(schedule)
+        if isinstance(value := getattr(schedule, key), Tensor)
+    }
+    index: dict[tuple[object, ...], int] = {}
+    distinct: list[tuple[Schedule, float, int]] = []
+    index_K = np.zeros(num_members, np.int64)
+    for k in range(num_members):
+        fields = {key: values[k] for key, values in stacked.items()}
+        key = (*fields.values(), total_K[k], starts_K[k])
+        if key not in index:
+            index[key] = len(distinct)
+            distinct.append(
+                (dataclasses.replace(schedule, **fields), float(total_K[k]), int(starts_K[k]))
+            )
+        index_K[k] = index[key]
+    return _Schedules(distinct, index_K, _column(population.optimizer.lr, num_members)[:, None])
+
+
+def _same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(tensors) == len(others) and all(map(operator.is_, tensors, others))
+
+
+def _column(number: Number, num_members: int) -> NDArray[np.float64]:
+    """A number of each member, [K]."""
+    if isinstance(number, Tensor):
+        return number.double().reshape(-1).expand(num_members).numpy().copy()
+    return np.full(num_members, float(number))
+
+
+def _numbers(component: Component | None, num_members: int) -> NDArray[np.float64]:
+    """The numbers that the function of a component takes, [K, MAX_NUMBERS]."""
+    numbers = np.zeros((num_members, native.MAX_NUMBERS))
+    for i, name in enumerate(native.arguments(component) if component is not None else ()):
+        numbers[:, i] = _column(getattr(component, name), num_members)
+    return numbers
+
+
+def _targets(examples: DeviceDataset, copies: int) -> Tensor:
+    y = examples.y.expand(copies, *examples.y.shape[1:])
+    return y.to(torch.int32) if y.dtype == torch.int64 else y
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """[K, N] or [K, N, F] as blocks of LANES examples: [K, blocks, 1 or F, LANES].
+
+    The last block repeats the last example.
+    """
+    num_examples = values.shape[1]
+    count = -(-num_examples // native.LANES)
+    index = torch.arange(count * native.LANES).clamp(max=num_examples - 1)
+    blocks = values[:, index].reshape(len(values), count, native.LANES, -1)
+    return blocks.transpose(2, 3).contiguous()

@@ -1,0 +1,137 @@
+"""A member's bits depend neither on its population, nor on threads, nor on interruptions."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+
+import pytest
+from building import make_settings, stored
+from harness import size
+from training import assert_same_bits, session, train
+
+from mlplab.losses import LOSSES
+from mlplab.native.variants import COMPONENTS, variants
+from mlplab.schedules import SCHEDULES
+from mlplab.training import Callback
+from mlplab.training.checkpoint import restore, unpack_rows
+
+NUM_STRUCTURES = size(ci=4, full=40)
+MEMBERS = 5
+
+
+def random_settings(seed: int):
+    """Settings of members of one structure, which differ in all that members may differ in."""
+    draw = random.Random(seed)
+    loss = draw.choice(["cross_entropy", "bce", "mse", "half_mse"])
+    optimizer = draw.choice(list(COMPONENTS["optimizer"].values()))
+    common = {
+        "dataset": "two_layer_radial" if "classification" in LOSSES[loss].tasks else "sine",
+        "hidden": [draw.randint(1, 40) for _ in range(draw.randint(0, 3))],
+        "loss": loss,
+        "dtype": draw.choice(["float32", "float64"]),
+        "evaluate_every": draw.choice([1, 1, 3]),
+        "clip_norm": draw.choice([None, 0.5]),
+        "batch_size": draw.choice([1, 7, 32, 33, 500]),
+        "activation": draw.choice(list(COMPONENTS["activation"])),
+    }
+    form = draw.choice(list(variants(optimizer)))
+    schedule = draw.choice([name for name in SCHEDULES if name not in ("plateau", "multistep")])
+    return [
+        make_settings(
+            seed=draw.randrange(1000),
+            optimizer=dataclasses.replace(form, lr=draw.choice([0.001, 0.003, 0.01])),
+            schedule=SCHEDULES[schedule](warmup=draw.choice([0.5, 2.5])),
+            patience=draw.choice([None, 2]),
+            steps=60 if k == 0 else draw.randint(2, 60),
+            **common,
+        )
+        for k in range(MEMBERS)
+    ]
+
+
+class StopAfter(Callback):
+    """Interrupts the training after some stretches, the first of which have 1, 4 and 16 steps."""
+
+    def __init__(self, stretches: int) -> None:
+        self.stretches = stretches
+
+    def should_pause(self, session, group):
+        self.stretches -= 1
+        return self.stretches < 0
+
+    def on_pause(self, session, group):
+        if self.stretches < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize("seed", range(NUM_STRUCTURES))
+def test_members_equal_their_single_runs(seed):
+    settings = random_settings(seed)
+    alone = [train([one], "native")[0] for one in settings]
+    for threads in (1, 2, 5):
+        together = session(settings, "native")
+        for group in together.groups:
+            group.stepper.threads = threads
+        together.run()
+        for outcome, reference in zip(together.outcomes(), alone, strict=True):
+            assert_same_bits(outcome, reference)
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize("seed", range(NUM_STRUCTURES))
+def test_a_resumed_training_equals_one_without_interruption(seed):
+    settings = random_settings(1000 + seed)
+    reference = train(settings, "native")
+    interrupted = session(settings, "native", StopAfter(seed % 3))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    interrupted.read(interrupted.groups[0])
+    state = copy.deepcopy(stored(interrupted.groups[0]))
+    resumed = session(settings, "native")
+    restore(resumed.groups[0], state["loop"], unpack_rows(state["rows"]))
+    resumed.run()
+    for outcome, other in zip(resumed.outcomes(), reference, strict=True):
+        assert_same_bits(outcome, other)
+
+
+def test_members_that_are_admitted_later_equal_their_single_runs():
+    settings = [make_settings(seed=seed, epochs=6) for seed in range(4)]
+    alone = [train([one], "native")[0] for one in settings]
+    members = [member for one in settings for member in session([one], "native").members.values()]
+
+    class Pause(Callback):
+        def next_pause(self, session, group, index, epoch):
+            return 2 if epoch < 2 else None
+
+    growing = session(settings[:2], "native", Pause())
+    growing.advance(growing.groups[0])
+    growing.add(members[2:])
+    assert len(growing.groups) == 1
+    growing.run()
+    for outcome, reference in zip(growing.outcomes(), alone, strict=True):
+        assert_same_bits(outcome, reference)
+
+
+def test_an_end_within_an_epoch_does_not_add_evaluations_to_other_members():
+    settings = [make_settings(seed=seed, steps=steps) for seed, steps in ((0, 6), (1, 20))]
+    for outcome, one in zip(train(settings, "native"), settings, strict=True):
+        assert_same_bits(outcome, train([one], "native")[0])
+
+
+class Observer(Callback):
+    """With it, a stretch ends at each evaluation."""
+
+    def on_evaluation(self, session, evaluation):
+        assert evaluation.population.theta_KP.isfinite().all()
+
+
+def test_ended_members_leave_the_population():
+    settings = [make_settings(seed=seed, epochs=epochs) for seed, epochs in enumerate((2, 3, 9, 4))]
+    training = session(settings, "native", Observer())
+    training.run()
+    assert training.groups[0].ended
+    for outcome, one in zip(training.outcomes(), settings, strict=True):
+        assert_same_bits(outcome, train([one], "native")[0])

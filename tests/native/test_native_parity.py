@@ -1,0 +1,256 @@
+"""The native engine trains as the eager one: weights, history, and how a training ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from building import make_settings
+from tiers import subset_by_default
+from training import distance, history_distance, is_well_conditioned, session, train
+
+from mlplab.losses import LOSSES
+from mlplab.native.variants import COMPONENTS, function_name, variants
+from mlplab.network import INITIALIZERS
+from mlplab.schedules import SCHEDULES
+from mlplab.schedules.base import UNITS
+from mlplab.training import Callback, FrameRecorder
+
+EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 200 steps
+LR = {"sgd": 0.05, "momentum": 0.02, "nag": 0.02, "adagrad": 0.05, "rmsprop": 0.005}
+"""Learning rates with which the trainings are well-conditioned."""
+
+
+def both(settings):
+    (native,), (eager,) = train([settings], "native"), train([settings], "eager")
+    return native, eager
+
+
+def assert_parity(settings):
+    native, eager = both(settings)
+    limit = 1e-10 if settings.dtype == "float64" else 1e-5
+    assert native.status == eager.status == "done"
+    if distance(native, eager) >= limit:
+        assert not is_well_conditioned(settings, eager, limit)
+        return
+    assert native.best_step == eager.best_step
+    np.testing.assert_array_equal(native.history.step, eager.history.step)
+    np.testing.assert_array_equal(native.history.epoch, eager.history.epoch)
+    assert history_distance(native, eager) < 10 * limit
+
+
+OPTIMIZERS = [
+    dataclasses.replace(component, lr=LR.get(name, 0.01))
+    for name, cls in COMPONENTS["optimizer"].items()
+    for component in variants(cls)
+]
+
+
+def is_default(optimizer):
+    return optimizer == dataclasses.replace(type(optimizer)(), lr=optimizer.lr)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    subset_by_default(
+        "fuzz",
+        list(itertools.product(OPTIMIZERS, ("float64", "float32"))),
+        lambda o, dtype: is_default(o) and (dtype == "float64" or type(o).__name__ == "Adam"),
+    ),
+    ids=lambda value: value if isinstance(value, str) else function_name("optimizer", value),
+)
+def test_every_optimizer(optimizer, dtype):
+    assert_parity(make_settings(optimizer=optimizer, dtype=dtype, epochs=EPOCHS))
+
+
+ACTIVATIONS = [c for cls in COMPONENTS["activation"].values() for c in variants(cls)]
+
+
+@pytest.mark.parametrize(
+    "activation", ACTIVATIONS, ids=lambda activation: function_name("activation", activation)
+)
+def test_every_activation(activation):
+    assert_parity(make_settings(activation=activation, hidden=(17, 9), epochs=EPOCHS))
+
+
+def losses():
+    for cls in COMPONENTS["loss"].values():
+        yield from variants(cls)
+    yield LOSSES["bce"](pos_weight=3.0)
+    yield LOSSES["cross_entropy"](class_weights="balanced", label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("loss", list(losses()), ids=repr)
+def test_every_loss(loss):
+    dataset = "two_layer_radial" if "classification" in loss.tasks else "sine"
+    assert_parity(make_settings(dataset=dataset, loss=loss, epochs=EPOCHS))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    subset_by_default(
+        "fuzz",
+        list(itertools.product([name for name in SCHEDULES if name != "plateau"], UNITS)),
+        lambda name, unit: unit == "epoch" or name == "one_cycle",
+    ),
+)
+def test_every_schedule(name, unit):
+    schedule = SCHEDULES[name](unit=unit, warmup=3.0)
+    assert_parity(make_settings(schedule=schedule, hidden=(5,), epochs=8))
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_every_initializer(name):
+    native, eager = both(make_settings(initializer=name, hidden=(5,), epochs=1))
+    assert distance(native, eager) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("training", "fields"),
+    [
+        ("batch", {}),
+        ("sgd", {"epochs": 2}),
+        ("minibatch", {"batch_size": 50, "drop_last": True}),
+        ("minibatch", {"batch_size": 7, "shuffle": False}),
+        ("minibatch", {"clip_norm": 0.1, "clip_value": 0.02}),
+        ("minibatch", {"l1": 0.01, "l2": 0.1}),
+        ("minibatch", {"evaluate_every": 3, "steps": 35}),
+        ("minibatch", {"monitor": "accuracy", "patience": 3, "min_delta": 0.01}),
+    ],
+    ids=str,
+)
+def test_training_options(training, fields):
+    assert_parity(make_settings(training=training, **{"epochs": 12, **fields}))
+
+
+@pytest.mark.parametrize("monitor", ["mae", "rmse", "r2"])
+def test_monitors_of_a_regression(monitor):
+    assert_parity(make_settings(dataset="sine", monitor=monitor, epochs=12))
+
+
+@pytest.mark.parametrize("hidden", [(), (1,), (64,), (33, 40), (3, 3, 3, 3, 3, 3)])
+def test_structures(hidden):
+    assert_parity(make_settings(hidden=hidden, epochs=12))
+
+
+def test_a_network_without_biases():
+    assert_parity(make_settings(layer={"bias": False}, epochs=12))
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize(
+    ("activation", "loss", "optimizer", "training"),
+    subset_by_default(
+        "fuzz",
+        list(
+            itertools.product(
+                COMPONENTS["activation"],
+                COMPONENTS["loss"],
+                COMPONENTS["optimizer"],
+                ("minibatch", "batch", "sgd"),
+            )
+        ),
+        lambda *names: (
+            names
+            in [
+                ("gelu", "bce", "adamw", "batch"),
+                ("leaky_relu", "half_mse", "nag", "minibatch"),
+                ("silu", "mse", "rmsprop", "minibatch"),
+            ]
+        ),
+    ),
+)
+def test_every_combination(activation, loss, optimizer, training):
+    dataset = "two_layer_radial" if "classification" in LOSSES[loss].tasks else "sine"
+    component = COMPONENTS["optimizer"][optimizer](lr=LR.get(optimizer, 0.01) / 10)
+    assert_parity(
+        make_settings(
+            dataset=dataset,
+            activation=activation,
+            loss=loss,
+            optimizer=component,
+            training=training,
+            hidden=(9, 5),
+            epochs={"minibatch": EPOCHS, "batch": 200, "sgd": 2}[training],
+        )
+    )
+
+
+def test_members_with_other_numbers_match_eager():
+    settings = [
+        make_settings(
+            seed=seed,
+            optimizer=COMPONENTS["optimizer"]["adamw"](lr=lr, weight_decay=decay),
+            activation=COMPONENTS["activation"]["leaky_relu"](negative_slope=slope),
+            epochs=epochs,
+            patience=patience,
+        )
+        for seed, lr, decay, slope, epochs, patience in [
+            (0, 0.01, 0.0, 0.1, 9, None),
+            (1, 0.02, 0.1, 0.2, 12, 2),
+            (2, 0.03, 0.2, 0.0, 5, None),
+        ]
+    ]
+    for native, eager in zip(train(settings, "native"), train(settings, "eager"), strict=True):
+        assert distance(native, eager) < 1e-10
+        assert (native.steps, native.best_step) == (eager.steps, eager.best_step)
+        assert len(native.history) == len(eager.history)
+
+
+def test_divergence_is_seen_at_the_same_step():
+    settings = make_settings(
+        dataset="sine", optimizer=COMPONENTS["optimizer"]["sgd"](lr=1e6), activation="relu"
+    )
+    native, eager = both(settings)
+    assert native.status == eager.status == "diverged"
+    assert native.steps == eager.steps
+    assert torch.equal(native.theta_P, eager.theta_P)
+
+
+class Objectives(Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_evaluation(self, session, evaluation):
+        self.values += [float(objective_K[0]) for objective_K in evaluation.objectives]
+
+
+def test_callbacks_receive_the_objective_of_each_step():
+    settings = make_settings(epochs=5, evaluate_every=2, l2=0.1)
+    native, eager = Objectives(), Objectives()
+    for engine, callback in (("native", native), ("eager", eager)):
+        session([settings], engine, callback).run()
+    assert len(native.values) == len(eager.values) > 0
+    np.testing.assert_allclose(native.values, eager.values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 3])
+def test_frames_are_of_the_same_steps_although_stretches_pass_evaluations(evaluate_every):
+    settings = make_settings(epochs=200, evaluate_every=evaluate_every, hidden=(3,))
+    frames = {}
+    for engine in ("native", "eager"):
+        recorder = FrameRecorder(max_frames=10)
+        session([settings], engine, recorder).run()
+        frames[engine] = recorder.frames()
+    assert frames["native"].step.tolist() == frames["eager"].step.tolist()
+    assert frames["native"].epoch.tolist() == frames["eager"].epoch.tolist()
+    torch.testing.assert_close(frames["native"].theta_RP, frames["eager"].theta_RP)
+
+
+def test_a_callback_may_end_a_member_at_an_evaluation():
+    class StopAtEpoch(Callback):
+        def on_evaluation(self, session, evaluation):
+            if evaluation.epoch == 3:
+                session.stop(1, "enough")
+
+    settings = [make_settings(seed=seed, epochs=6) for seed in range(2)]
+    for native, eager in zip(
+        train(settings, "native", StopAtEpoch()),
+        train(settings, "eager", StopAtEpoch()),
+        strict=True,
+    ):
+        assert (native.epochs, native.reason) == (eager.epochs, eager.reason)
+        assert distance(native, eager) < 1e-10

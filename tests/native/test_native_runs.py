@@ -1,0 +1,194 @@
+"""engine=native on the command line: what it refuses, what it records, and how it resumes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import cli_process
+import pytest
+from harness import wait_for
+from tiers import in_campaign
+
+import mlplab
+from mlplab.cli import main
+from mlplab.config import settings_from_overrides
+from mlplab.native import library_cache, obstacle
+from mlplab.training import build_population, prepare_members
+from mlplab.training.step_timing import time_steps
+
+SMALL = [
+    "dataset=circles",
+    "dataset.num_samples=80",
+    "training.epochs=6",
+    "tracking=summary",
+    "engine=native",
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("activation=mish", "activation=mish"),
+        ("loss=focal", "loss=focal"),
+        ("optimizer=lion", "optimizer=lion"),
+        ("schedule=plateau", "schedule=plateau"),
+        ("model.dropout=0.2", "model.dropout=0.2"),
+        ("model.normalization=layer", "model.normalization=layer"),
+        ("training.monitor=f1", "training.monitor=f1"),
+        ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
+    ],
+)
+def test_what_is_not_supported_is_refused_before_training(override, named, capsys):
+    assert main(["train", *SMALL, override]) == 2
+    error = capsys.readouterr().err
+    assert f"engine=native does not support {named}" in error
+    assert "engine=eager" in error
+    assert not Path("outputs").exists()
+
+
+def test_without_a_compiler_the_reason_is_named_and_eager_trains(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    library = obstacle.__globals__["kernel"]
+    library.cache_clear()
+    try:
+        assert main(["train", *SMALL]) == 2
+        assert "there is no C compiler on the PATH" in capsys.readouterr().err
+        assert main(["train", *SMALL[:-1]]) == 0
+    finally:
+        library.cache_clear()
+    assert not library_cache.folder().exists()
+
+
+def summary(folder) -> dict[str, object]:
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def test_the_engine_is_recorded():
+    for engine in ("native", "eager"):
+        run = mlplab.run([*SMALL[:-1], f"engine={engine}", f"hydra.run.dir={engine}"])
+        assert summary(run.folder)["engine"] == engine
+        assert json.loads((run.folder / "provenance.json").read_text())["engine"] == engine
+
+
+def test_a_run_is_lengthened_by_its_engine_with_the_same_bits():
+    run = mlplab.run([*SMALL, "hydra.run.dir=run"])
+    longer = [line if "epochs" not in line else "training.epochs=9" for line in SMALL]
+    reference = mlplab.run([*longer, "hydra.run.dir=reference"])
+    assert main(["resume", "run", "training.epochs=9"]) == 0
+    assert summary(run.folder)["steps"] == summary(reference.folder)["steps"]
+    assert summary(run.folder)["metrics"] == summary(reference.folder)["metrics"]
+    assert "resume_exact" not in summary(run.folder)
+
+
+@pytest.mark.parametrize(("engine", "other"), [("native", "eager"), ("eager", "native")])
+def test_a_run_resumes_under_the_other_engine_only_if_that_is_asked_for(engine, other, capsys):
+    run = mlplab.run([*SMALL[:-1], f"engine={engine}", "hydra.run.dir=run"])
+    config = run.folder / "config.yaml"
+    config.write_text(config.read_text().replace(f"engine: {engine}", f"engine: {other}"))
+    assert main(["resume", "run", "training.epochs=9"]) == 2
+    assert "engine" in capsys.readouterr().err
+    assert main(["resume", "run", "training.epochs=9", f"engine={other}"]) == 0
+    assert summary(run.folder)["engine"] == other
+    assert summary(run.folder)["resume_exact"] is False
+
+
+def test_a_sweep_with_both_engines(capsys):
+    assert main(["train", "-m", *SMALL[:-1], "engine=native,eager", "seeds=2"]) == 0
+    (sweep,) = Path("outputs/sweeps").glob("*/*")
+    results = [summary(folder) for folder in sorted((sweep / "jobs").iterdir())]
+    assert [result["engine"] for result in results] == ["native"] * 2 + ["eager"] * 2
+    for native, eager in zip(results[:2], results[2:], strict=True):
+        for name, value in native["metrics"].items():
+            assert value == pytest.approx(eager["metrics"][name], rel=1e-4)
+
+
+@pytest.mark.campaign("timing")
+def test_the_plan_estimates_the_time_of_the_engine():
+    seconds = {}
+    for engine in ("native", "eager"):
+        settings = settings_from_overrides([*SMALL[:-1], "training.epochs=100000"])
+        population, _ = build_population(prepare_members([settings]))
+        update, evaluation = time_steps(population, engine)
+        seconds[engine] = update + evaluation
+    assert 0 < seconds["native"] < seconds["eager"]
+
+
+def test_the_log_says_which_engine_trains():
+    run = mlplab.run([*SMALL, "hydra.run.dir=run"])
+    assert "engine native" in (run.folder / "log.txt").read_text()
+
+
+def jobs_of_sweep(arguments) -> list[dict[str, object]]:
+    assert main(["train", "-m", *arguments]) == 0
+    (sweep,) = Path(next(a for a in arguments if "outputs=" in a).partition("=")[2]).glob("*/*/*")
+    return [summary(folder) for folder in sorted((sweep / "jobs").iterdir())]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dataset=iris", "validation=kfold", "validation.folds=4"],  # rows of other sizes
+        ["dataset=linnerud", "seeds=2"],  # three targets in their own units
+        ["dataset=digits", "seeds=1", "training.epochs=2"],
+        ["dataset=circles", "dataset.num_samples=40", "loss.class_weights=balanced", "seeds=2"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_metrics_of_both_engines_agree(arguments):
+    common = ["training.epochs=5", "tracking=summary", "dtype=float64", *arguments]
+    if not any(a.startswith("dataset=linnerud") for a in arguments):
+        common.append("loss=cross_entropy")
+    native, eager = (
+        jobs_of_sweep([*common, f"engine={engine}", f"outputs={engine}"])
+        for engine in ("native", "eager")
+    )
+    assert len(native) == len(eager) > 0
+    for mine, theirs in zip(native, eager, strict=True):
+        assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=1e-9, abs=1e-9, nan_ok=True)
+        assert mine["best_epoch"] == theirs["best_epoch"]
+
+
+def test_a_search_with_pruning_decides_as_with_the_eager_engine():
+    search = [
+        *("dataset=circles", "dataset.num_samples=60", "training.epochs=9", "tracking=summary"),
+        *("sweep.trials=8", "sweep.sampler=random", "sweep.pruning=halving", "dtype=float64"),
+        "+sweep.space={optimizer.lr: 'interval(0.001,0.1)'}",
+    ]
+    native, eager = (
+        jobs_of_sweep([*search, f"engine={engine}", f"outputs={engine}"])
+        for engine in ("native", "eager")
+    )
+    assert [job["status"] for job in native] == [job["status"] for job in eager]
+    assert {job["status"] for job in native} == {"done", "pruned"}
+    for mine, theirs in zip(native, eager, strict=True):
+        assert mine["epochs"] == theirs["epochs"]
+
+
+@pytest.mark.campaign("kills", small=True)
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [0, in_campaign("kills", 0.1)])
+def test_a_stopped_run_continues_with_the_same_bits(stop, seconds):
+    """The run has no end, so that the signal arrives in its middle; the resumed one has."""
+    common = [*SMALL[:2], *SMALL[3:], "training.evaluate_every=2"]
+    endless = [
+        *("training.epochs=100000000", "hydra.run.dir=run"),
+        f"tracking.checkpoint_seconds={seconds}",
+    ]
+    process = cli_process.start("train", *common, *endless)
+    checkpoints = Path("run/checkpoints")
+    wait_for(lambda: len(list(checkpoints.glob("state-*.json"))) > 0)
+    process.send_signal(stop)
+    process.communicate()
+    assert process.returncode == (-9 if stop == signal.SIGKILL else 128 + stop)
+    step = max(
+        int(path.stem.split("-")[1]) for path in Path("run/checkpoints").glob("state-*.json")
+    )
+    length = f"training.steps={step + 11}"
+    assert main(["resume", "run", length]) == 0
+    assert main(["train", *common, length, "hydra.run.dir=reference"]) == 0
+    assert summary("run")["metrics"] == summary("reference")["metrics"]
+    for name in ("weights.safetensors", "checkpoints/last.safetensors"):
+        assert (Path("run") / name).read_bytes() == (Path("reference") / name).read_bytes()

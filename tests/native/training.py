@@ -1,0 +1,61 @@
+"""Trainings by either engine, and how far they are apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from mlplab.settings import Settings
+from mlplab.training import Callback, Outcome, Session, prepare_members
+
+
+def session(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> Session:
+    members = prepare_members([dataclasses.replace(s, engine=engine) for s in settings])
+    return Session.of(members, callbacks)
+
+
+def train(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> list[Outcome]:
+    training = session(settings, engine, *callbacks)
+    training.run()
+    return training.outcomes()
+
+
+def is_well_conditioned(settings: Settings, eager: Outcome, limit: float) -> bool:
+    """Whether changing the initial weights in their last digits changes the result by less.
+
+    It does not if a gradient is 0 but for rounding: rmsprop or adam divide it by its size.
+    """
+    perturbed = session([settings], "eager")
+    theta_KP = perturbed.groups[0].population.theta_KP
+    noise_KP = torch.randn(theta_KP.shape, generator=torch.Generator().manual_seed(0))
+    theta_KP.mul_(1 + torch.finfo(theta_KP.dtype).eps * noise_KP.to(theta_KP.dtype))
+    perturbed.run()
+    return distance(perturbed.outcomes()[0], eager) < limit
+
+
+def distance(outcome: Outcome, other: Outcome) -> float:
+    """The largest difference of two weights, relative to the largest weight."""
+    size = max(1.0, float(other.last_theta_P.abs().max()))
+    return float((outcome.last_theta_P - other.last_theta_P).abs().max()) / size
+
+
+def history_distance(outcome: Outcome, other: Outcome) -> float:
+    """The largest difference in the histories, relative to the largest value of each column."""
+    values, others = outcome.history.values, other.history.values
+    assert values.shape == others.shape
+    scale = np.maximum(np.nanmax(np.abs(others), axis=0), 1e-3)
+    return float(np.nanmax(np.abs(values - others) / scale))
+
+
+def assert_same_bits(outcome: Outcome, other: Outcome) -> None:
+    """All that a training leaves is equal, but for the times of the evaluations."""
+    assert torch.equal(outcome.last_theta_P, other.last_theta_P)
+    assert torch.equal(outcome.theta_P, other.theta_P)
+    assert (outcome.status, outcome.steps, outcome.best_step) == (
+        *(other.status, other.steps, other.best_step),
+    )
+    np.testing.assert_array_equal(outcome.history.step, other.history.step)
+    np.testing.assert_array_equal(outcome.history.values, other.history.values)
