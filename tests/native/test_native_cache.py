@@ -41,6 +41,12 @@ def test_a_library_is_compiled_once_into_a_private_folder(cache, compilations):
     assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".so"]
 
 
+def test_a_long_compilation_is_announced_once(capsys):
+    for _ in range(2):
+        library_cache.load(SOURCE, "compiling")
+    assert capsys.readouterr().err.count("compiling") == 1
+
+
 def test_another_source_is_another_library(compilations):
     library_cache.load(SOURCE)
     assert library_cache.load(SOURCE.replace("42", "43")).answer() == 43
