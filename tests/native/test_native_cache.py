@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 
 import pytest
 
@@ -121,7 +122,9 @@ def test_twenty_processes_that_start_at_once_share_one_compilation(cache, tmp_pa
     start = time.monotonic() + 0.2
     children = []
     for number in range(20):
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads
+            child = os.fork()
         if child == 0:
             status = 1
             try:
