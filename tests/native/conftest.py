@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # training.py
+sys.path.insert(0, str(Path(__file__).parent))  # native_training.py
 
 from mlplab.native import NativeError, kernel
 

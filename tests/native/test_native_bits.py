@@ -9,7 +9,7 @@ import random
 import pytest
 from building import make_settings, stored
 from harness import size
-from training import assert_same_bits, session, train
+from native_training import assert_same_bits, session, train
 
 from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, variants

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 
 import pytest
 
@@ -39,6 +40,12 @@ def test_a_library_is_compiled_once_into_a_private_folder(cache, compilations):
     assert len(compilations) == 1
     assert cache.stat().st_mode & 0o777 == 0o700
     assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".so"]
+
+
+def test_a_long_compilation_is_announced_once(capsys):
+    for _ in range(2):
+        library_cache.load(SOURCE, "compiling")
+    assert capsys.readouterr().err.count("compiling") == 1
 
 
 def test_another_source_is_another_library(compilations):
@@ -115,7 +122,9 @@ def test_twenty_processes_that_start_at_once_share_one_compilation(cache, tmp_pa
     start = time.monotonic() + 0.2
     children = []
     for number in range(20):
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads
+            child = os.fork()
         if child == 0:
             status = 1
             try:

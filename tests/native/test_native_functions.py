@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.native import arguments, compiler, function, kernel, library_cache, sources
-from mlplab.native.generating import functions_of
+from mlplab.native.generating import HEAD, functions_of
 from mlplab.native.library import LANES, MAX_NUMBERS
 from mlplab.native.variants import COMPONENTS, function_name, variants
 
@@ -67,6 +67,8 @@ def all_components():
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_the_files_of_the_package_agree_with_the_components(group, component):
+    if not (sources.GENERATED / f"{group}.c").read_text().startswith(HEAD):
+        pytest.skip("another version of torch may decompose operations in another way")
     assert dict(functions_of(group, component)).items() <= sources.functions().items(), (
         "run scripts/write_native.py"
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from building import make_settings
+from native_training import distance, history_distance, is_well_conditioned, session, train
 from tiers import subset_by_default
-from training import distance, history_distance, is_well_conditioned, session, train
 
 from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, function_name, variants

@@ -38,7 +38,10 @@ class Population(ctypes.Structure):
 @cache
 def kernel(dtype: str) -> ctypes.CDLL:
     """Return the kernel for float32 or float64. Raises NativeError."""
-    library = library_cache.load(_define(dtype) + sources.kernel_source())
+    library = library_cache.load(
+        _define(dtype) + sources.kernel_source(),
+        f"compiling the native engine for {dtype}, which takes some seconds, once on this machine",
+    )
     library.run.argtypes = [ctypes.POINTER(Population), ctypes.c_int]
     library.population_size.restype = ctypes.c_size_t
     if library.population_size() != ctypes.sizeof(Population):

@@ -20,6 +20,7 @@ from pathlib import Path
 from mlplab.io.locks import try_lock
 from mlplab.native import compiler
 from mlplab.native.compiler import NativeError
+from mlplab.terminal.output import note
 
 _DIGEST_SIZE = 32
 _MAX_WAIT = compiler.MAX_SECONDS
@@ -31,10 +32,11 @@ def folder() -> Path:
     return Path(base) / "mlplab" / "native"
 
 
-def load(source: str) -> ctypes.CDLL:
+def load(source: str, announcement: str = "") -> ctypes.CDLL:
     """Return the library of this source, compiled now if it is not in the cache.
 
-    Raises NativeError if it cannot be compiled or stored.
+    The announcement is printed before a compilation that takes long. Raises NativeError if it
+    cannot be compiled or stored.
     """
     program = compiler.find()
     key = hashlib.sha256(f"{compiler.identity(program)}\n{source}".encode()).hexdigest()
@@ -42,6 +44,8 @@ def load(source: str) -> ctypes.CDLL:
     if not _is_intact(path):
         with _exclusive(path.with_suffix(".lock")):
             if not _is_intact(path):  # another process may have compiled it meanwhile
+                if announcement:
+                    note(announcement)
                 _compile(program, source, path)
     try:
         return ctypes.CDLL(str(path))

@@ -306,8 +306,9 @@ def _blocks(values: Tensor) -> Tensor:
 
     The last block repeats the last example.
     """
-    num_examples = values.shape[1]
-    count = -(-num_examples // native.LANES)
-    index = torch.arange(count * native.LANES).clamp(max=num_examples - 1)
-    blocks = values[:, index].reshape(len(values), count, native.LANES, -1)
+    whole, rest = divmod(values.shape[1], native.LANES)
+    if rest:
+        padding = values[:, -1:].expand(-1, native.LANES - rest, *values.shape[2:])
+        values = torch.cat([values, padding], dim=1)
+    blocks = values.reshape(len(values), whole + bool(rest), native.LANES, -1)
     return blocks.transpose(2, 3).contiguous()
