@@ -66,11 +66,12 @@ def summary(folder) -> dict[str, object]:
     return json.loads((Path(folder) / "summary.json").read_text())
 
 
-def test_the_engine_is_recorded():
+def test_the_engine_is_recorded(capsys):
     for engine in ("native", "eager"):
-        run = mlplab.run([*SMALL[:-1], f"engine={engine}", f"hydra.run.dir={engine}"])
-        assert summary(run.folder)["engine"] == engine
-        assert json.loads((run.folder / "provenance.json").read_text())["engine"] == engine
+        assert main(["train", *SMALL[:-1], f"engine={engine}", f"hydra.run.dir={engine}"]) == 0
+        assert (", native engine" in capsys.readouterr().out) == (engine == "native")
+        assert summary(engine)["engine"] == engine
+        assert json.loads(Path(engine, "provenance.json").read_text())["engine"] == engine
 
 
 def test_a_run_is_lengthened_by_its_engine_with_the_same_bits():

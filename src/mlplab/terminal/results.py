@@ -114,6 +114,7 @@ def _verdict(summary: Mapping[str, Any], stream: TextIO) -> str:
             else None
         ),
         plain(str(summary["device"])) if summary.get("device") else None,
+        "native engine" if summary.get("engine") == "native" else None,
     ]
     details = ", ".join(fact for fact in facts if fact)
     return paint(f"{prefix} {duration(summary.get('seconds') or 0.0)}", color, stream) + (
