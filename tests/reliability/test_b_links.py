@@ -245,6 +245,8 @@ WRITING = {
     "commands/draw.py": {"mkdir"},  # the folder that the user named
     "fitting.py": {"mkdir"},  # log_dir, which the user named
     "cli.py": {"os.open"},  # os.devnull
+    # in the user's cache, whose folder must be private
+    "native/library_cache.py": {"mkdir", "os.open", "os.fdopen", "open"},
 }
 
 

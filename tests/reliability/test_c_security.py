@@ -730,6 +730,7 @@ def test_c18_python_is_started_through_one_function():
             starting[path.relative_to(source).as_posix()] = starts
     assert starting == {
         "python_command.py": {"sys.executable"},
+        "native/compiler.py": {"subprocess.run", "subprocess.TimeoutExpired"},  # the C compiler
         "runs/provenance.py": {"subprocess.run"},  # git
         "sweeps/execution/engines/local.py": {"subprocess.Popen"},  # the worker's command
         "sweeps/execution/engines/ray.py": {"subprocess.call"},  # the same
