@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
 import shutil
 from pathlib import Path
 
 import pytest
 from harness import QUICK, row, tree
+from hostile import draw_one
 
 import mlplab
 from mlplab.cli import main
@@ -33,17 +33,6 @@ COMMANDS = (
 )
 REFUSED = ("checkpoints", "pictures", "projector", "log.txt", "checkpoints/history.bin")
 """What is written into and not replaced."""
-
-
-def draw_one(monkeypatch):
-    """Only the picture that is drawn quickest."""
-    registry = importlib.import_module("mlplab.pictures.registry")
-    gallery = importlib.import_module("mlplab.pictures.gallery")
-    [curves] = (picture for picture in gallery.pictures() if picture.name == "curves")
-    monkeypatch.setattr(registry, "_registered", {"curves": curves})
-    monkeypatch.setattr(
-        "mlplab.pictures.rendering.final_figures.FinalFigures._images", lambda self, study: None
-    )
 
 
 @pytest.fixture(autouse=True)

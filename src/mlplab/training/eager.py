@@ -176,29 +176,11 @@ class EagerStepper(Stepper):
         )
         return measured_3KP.square_() @ self._membership_PL
 
-    def steps(self, index: int) -> int:
-        return self.step - self.group.starts[index] * self.group.population.batches.per_epoch
-
     def completed_epochs(self, index: int) -> int:
         return self.epoch - self.group.starts[index] - (0 if self._between_epochs else 1)
 
     def is_evaluated(self, index: int) -> bool:
         return self.group.started and self._between_epochs and not self.objectives
-
-    @property
-    def accepts_members(self) -> bool:
-        alive_K = self.group.population.early_stopping.alive_K
-        return self.is_evaluated(0) and not self.group.ended and bool(alive_K.all())
-
-    @torch.no_grad()
-    def admit(self, new: Population, joined: Population, report: Report) -> None:
-        assert joined.start_K is not None
-        buffer = self.group.history_buffer
-        buffer.num_members += new.num_members
-        buffer.per_epoch, buffer.starts = new.batches.per_epoch, joined.start_K.tolist()
-        self.group.population = new
-        self.start(report)
-        self.group.population = joined
 
     def state(self) -> dict[str, object]:
         return {

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mlplab.training.history import Row
 from mlplab.training.native_memory import NativeMemory
-from mlplab.training.population import Population
 from mlplab.training.steppers import ALL, Group, Report, Stepper
 from mlplab.training.stopping import RUNNING
 
@@ -173,28 +172,11 @@ class NativeStepper(Stepper):
         """Copies of the objectives [K] of the first steps after the last evaluation."""
         return list(self._memory.objectives_KS[:, :count].T.contiguous())
 
-    def steps(self, index: int) -> int:
-        return self.step - self.group.starts[index] * self._per_epoch
-
     def completed_epochs(self, index: int) -> int:
         return self.step // self._per_epoch - self.group.starts[index]
 
     def is_evaluated(self, index: int) -> bool:
         return self.group.started and self.step % self._interval == 0
-
-    @property
-    def accepts_members(self) -> bool:
-        alive_K = self.group.population.early_stopping.alive_K
-        return self.is_evaluated(0) and not self.group.ended and bool(alive_K.all())
-
-    def admit(self, new: Population, joined: Population, report: Report) -> None:
-        assert joined.start_K is not None
-        buffer = self.group.history_buffer
-        buffer.num_members += new.num_members
-        buffer.per_epoch, buffer.starts = new.batches.per_epoch, joined.start_K.tolist()
-        self.group.population = new
-        self.start(report)
-        self.group.population = joined
 
     def state(self) -> dict[str, object]:
         return {

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
@@ -188,9 +189,9 @@ class Stepper(ABC):
         to the group without a report. The one after them is reported before the next step.
         """
 
-    @abstractmethod
     def steps(self, index: int) -> int:
         """The number of steps since the start of a member."""
+        return self.step - self.group.starts[index] * self.group.population.batches.per_epoch
 
     @abstractmethod
     def completed_epochs(self, index: int) -> int:
@@ -201,16 +202,24 @@ class Stepper(ABC):
         """Whether a member was evaluated after its last step, at the end of an epoch."""
 
     @property
-    @abstractmethod
     def accepts_members(self) -> bool:
         """Whether members can be added now."""
+        alive_K = self.group.population.early_stopping.alive_K
+        return self.is_evaluated(0) and not self.group.ended and bool(alive_K.all())
 
-    @abstractmethod
+    @torch.no_grad()
     def admit(self, new: Population, joined: Population, report: Report) -> None:
         """Add members that start now.
 
         `joined` has the members of the group, followed by the new ones; see `join_populations`.
         """
+        assert joined.start_K is not None
+        buffer = self.group.history_buffer
+        buffer.num_members += new.num_members
+        buffer.per_epoch, buffer.starts = new.batches.per_epoch, joined.start_K.tolist()
+        self.group.population = new
+        self.start(report)
+        self.group.population = joined
 
     @abstractmethod
     def state(self) -> dict[str, object]:
