@@ -152,6 +152,7 @@ def test_metrics_of_both_engines_agree(arguments):
         assert mine["best_epoch"] == theirs["best_epoch"]
 
 
+@pytest.mark.slow
 def test_a_search_with_pruning_decides_as_with_the_eager_engine():
     search = [
         *("dataset=circles", "dataset.num_samples=60", "training.epochs=9", "tracking=summary"),
