@@ -23,6 +23,7 @@ from mlplab.config.composition import (
     resolve_tree,
     split_search_path,
 )
+from mlplab.config.override_lines import key_of
 from mlplab.config.overrides import (
     check_overrides,
     expand_glob,
@@ -113,11 +114,7 @@ class Composer:
         """Return the overrides of a job that choose something from a group or name the run, which
         the paths of its folders contain.
         """
-        return tuple(
-            line
-            for line in job
-            if (key := line.lstrip("+").partition("=")[0]) in GROUPS or key == "name"
-        )
+        return tuple(line for line in job if (key := key_of(line)) in GROUPS or key == "name")
 
     def search_override(self) -> bool | None:
         """Return whether the overrides request a search; None if none of them decides it.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import error_hints, plugins, security
+from mlplab.config.override_lines import key_of
 from mlplab.config.overrides import check_overrides, parse_overrides, to_hydra
 from mlplab.config.provenance import Sources
 from mlplab.config.run_dir import folders_below, quoted
@@ -106,7 +107,7 @@ def split_search_path(
     for override in overrides:
         if not isinstance(override, str):
             raise ConfigError(f"The override {override!r} is not a string: write 'key=value'.")
-        key = override.lstrip("+").partition("=")[0]
+        key = key_of(override)
         if key == "outputs":
             others += _output_folders(override, overrides)
             continue
@@ -134,7 +135,7 @@ def _output_folders(line: str, overrides: Sequence[str]) -> list[str]:
             f"`{line}` is not one folder: write outputs=DIR, below which runs and sweeps create"
             " theirs."
         )
-    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    typed = set(map(key_of, overrides))
     return [
         f"{key}={quoted(folder)}"
         for key, folder in folders_below(str(value)).items()

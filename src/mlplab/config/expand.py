@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.composer import Composer, Job
+from mlplab.config.override_lines import key_of, split
 from mlplab.config.overrides import parse_overrides
 from mlplab.config.sweep_options import MAX_JOBS, Sweep
 from mlplab.config.yaml_render import defaults
@@ -82,7 +83,7 @@ def _jobs(
     composer: Composer, line: Job, sweep: Sweep, seed: int | None, has_seeds: bool
 ) -> Iterable[Job]:
     """Yield the jobs of one line of the command line's grid."""
-    line_keys = {override.lstrip("+").partition("=")[0] for override in line}
+    line_keys = set(map(key_of, line))
     grids = (sweep.grid, sweep.zip, *sweep.blocks)
     seeds: list[Job] = [()]
     if (
@@ -119,7 +120,7 @@ def _folds(job: Job, node: object) -> Iterable[Job]:
     """
     validation: dict[str, Any] = dict(node) if isinstance(node, Mapping) else {}
     for override in job:
-        key, _, value = override.lstrip("+").partition("=")
+        key, value = split(override)
         if key == "validation" and value != validation.get("name"):
             validation = {"name": value, **(defaults(KFold) if value == "kfold" else {})}
         elif key.startswith("validation."):

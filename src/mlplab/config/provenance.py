@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlplab.config.override_lines import key_of
 from mlplab.config.search_path import choice_files, file_label
 
 
@@ -30,7 +31,7 @@ class Sources:
         """
         keys = _keys(path)
         for override in reversed(self.overrides):
-            name = override.lstrip("+").partition("=")[0]
+            name = key_of(override)
             override_keys = _keys(name)
             if name not in self.choices and override_keys == keys[: len(override_keys)]:
                 return f"override `{override}`"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlplab.config.override_lines import key_of
 from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
@@ -33,7 +34,7 @@ def changed_keys(folder: Path, changes: Sequence[str]) -> list[str]:
     """Return the keys of overrides for a resume. Raises ConfigError if one would make it a
     different training.
     """
-    keys = [line.lstrip("+").partition("=")[0] for line in changes]
+    keys = list(map(key_of, changes))
     for key in keys:
         if key not in RESUMABLE_KEYS and key.partition(".")[0] not in RESULT_NEUTRAL_KEYS:
             raise ConfigError(

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.override_lines import key_of
 from mlplab.io.files import parse_json, parse_yaml, remove_leftovers, write_json
 
 FILE_NAME = ".mlplab-index.json"
@@ -130,17 +131,13 @@ def all_overrides(folder: Path, changes: Sequence[str]) -> list[str]:
     """Return the overrides of a run that is resumed with `changes`, which replace earlier overrides
     of the same keys.
     """
-    changed = {_key(line) for line in changes}
-    return [*(line for line in _overrides(folder) if _key(line) not in changed), *changes]
+    changed = set(map(key_of, changes))
+    return [*(line for line in _overrides(folder) if key_of(line) not in changed), *changes]
 
 
 def _overrides(folder: Path) -> list[str]:
     lines = _read_yaml(folder / "overrides.yaml")
     return [str(line) for line in lines] if isinstance(lines, list) else []
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+").partition("=")[0]
 
 
 def _read_yaml(path: Path) -> object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
+from mlplab.config.override_lines import key_of
 from mlplab.errors import (
     ConfigError,
     FolderError,
@@ -263,7 +264,7 @@ def options_to_resume(stored: Options, typed: Sequence[str], folder: Path) -> Op
     trains. Raises ConfigError for other keys.
     """
     for override in typed:
-        key = override.lstrip("+").partition("=")[0]
+        key = key_of(override)
         if not any(key == name or key.startswith(f"{name}.") for name in EXECUTION_KEYS):
             raise ConfigError(
                 f"`{override}`: the jobs of {folder} are frozen. Only"

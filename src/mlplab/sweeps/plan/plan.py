@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.override_lines import split
 from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
@@ -324,13 +325,9 @@ def _as_override(label: str, settings: Settings) -> str | None:
 
 def swept_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The keys in which jobs differ, in order of appearance, given the overrides of each job."""
-    tables = [dict(_split(override) for override in of_job) for of_job in overrides]
+    tables = [dict(map(split, of_job)) for of_job in overrides]
     keys = dict.fromkeys(key for table in tables for key in table)
     return tuple(key for key in keys if len({table.get(key) for table in tables}) > 1)
-
-
-def _split(override: str) -> tuple[str, str]:
-    return override.lstrip("+").partition("=")[::2]
 
 
 def value_of(job: Job, key: str) -> object:
@@ -339,7 +336,7 @@ def value_of(job: Job, key: str) -> object:
     """
     node: object = job.settings.config
     if key == "experiment":
-        return dict(_split(override) for override in job.overrides).get(key)
+        return dict(map(split, job.overrides)).get(key)
     for name in key.replace("/", ".").split("."):
         node = node.get(name) if isinstance(node, dict) else None
     return node.get("name") if isinstance(node, dict) and "name" in node else node
