@@ -11,7 +11,7 @@ from typing import Protocol
 from mlplab.errors import StateError
 from mlplab.io.files import DISK_FULL
 from mlplab.runs.checkpoints import Checkpoints, Saved
-from mlplab.runs.fingerprint import fingerprint
+from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.runs.resume_checks import machine_changes
 from mlplab.runs.signals import Interrupted, name
 from mlplab.settings import Tracking
@@ -150,13 +150,7 @@ class CheckpointCallback(Callback):
             ) from error
         self.saved, self._saved_step = len(group.history_buffer.rows), group.stepper.step
         self.elapsed_before = float(saved.manifest["elapsed"])
-        theta_KP = group.population.theta_KP
-        now = fingerprint(
-            theta_KP.device,
-            str(theta_KP.dtype).removeprefix("torch."),
-            saved.manifest["fingerprint"]["members"],
-            group.stepper.engine,
-        )
+        now = fingerprint_of_group(group, saved.manifest["fingerprint"]["members"])
         self.exact = not machine_changes(saved, now)
         if self.checkpoints is not None:
             self.checkpoints.resume(saved)

@@ -10,6 +10,16 @@ from collections.abc import Mapping
 import torch
 
 from mlplab.runs.provenance import provenance
+from mlplab.training import Group
+
+
+def fingerprint_of_group(group: Group, members: int) -> dict[str, object]:
+    """Return the fingerprint of this process for a group in training, of this many members at its
+    start.
+    """
+    theta_KP = group.population.theta_KP
+    dtype = str(theta_KP.dtype).removeprefix("torch.")
+    return fingerprint(theta_KP.device, dtype, members, group.stepper.engine)
 
 
 def fingerprint(device: torch.device, dtype: str, members: int, engine: str) -> dict[str, object]:

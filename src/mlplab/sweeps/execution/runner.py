@@ -18,7 +18,7 @@ import torch
 from mlplab.errors import CheckpointError, StateError
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
-from mlplab.runs.fingerprint import fingerprint
+from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
@@ -299,12 +299,7 @@ class Runner:
         identity = {
             "jobs": {str(job.number): job.hash for job, _ in members},
             "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint(
-                group.population.theta_KP.device,
-                first.dtype,
-                len(members),
-                group.stepper.engine,
-            ),
+            "fingerprint": fingerprint_of_group(group, len(members)),
         }
         checkpointer = CheckpointCallback(
             Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),

@@ -18,7 +18,7 @@ from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
-from mlplab.runs.fingerprint import fingerprint
+from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.sweeps.execution.job_folders import JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
@@ -208,12 +208,7 @@ class PrunedSearch(Callback):
         identity = {
             "jobs": {str(trial.job.number): trial.job.hash for trial in trials},
             "data_hash": first.prepared.data_hash,
-            "fingerprint": fingerprint(
-                group.population.theta_KP.device,
-                first.settings.dtype,
-                len(trials),
-                group.stepper.engine,
-            ),
+            "fingerprint": fingerprint_of_group(group, len(trials)),
         }
         folder = folder or job_store.checkpoints(WORK_UNIT, [trial.job.number for trial in trials])
         return CheckpointCallback(
