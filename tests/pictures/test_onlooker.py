@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import mlplab
 from mlplab.pictures.registry import _registered, picture
 from mlplab.pictures.rendering import time_budget
-from mlplab.pictures.rendering.final_figures import FinalFigures, spread
+from mlplab.pictures.rendering.final_figures import FinalFigures
+from mlplab.pictures.rendering.image_steps import spread
 from mlplab.pictures.rendering.step_images import StepImages
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.playback.revisit import revisit

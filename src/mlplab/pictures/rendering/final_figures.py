@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mlplab.extras import installed
 from mlplab.pictures import tensorboard_extras
 from mlplab.pictures.gallery import pictures
-from mlplab.pictures.rendering.image_steps import MAX_IMAGES, MIN_IMAGES, spread
 from mlplab.pictures.rendering.time_budget import Budget
 from mlplab.pictures.study import Study
 from mlplab.terminal.progress import Progress
@@ -91,14 +90,7 @@ class FinalFigures:
 
         step_images = StepImages(self.events) if self.step_images is None else self.step_images
         affordable = self.budget.affordable() // max(1, len(step_images.moving))
-        steps = study.frames.step.tolist()
         for picture in list(step_images.moving):
-            drawn = len(step_images.drawn_steps[picture.name])
-            number = max(1, affordable)
-            if picture.name == "decision" and step_images.lacks_images:
-                number = max(number, MIN_IMAGES - drawn)
-            last_step = step_images.last_step(picture)
-            later = [frame for frame, step in enumerate(steps) if step > last_step]
-            for i in spread(len(later), min(number, max(1, MAX_IMAGES - drawn)), bool(drawn)):
+            for frame in step_images.next_frames(picture, study, max(1, affordable)):
                 with self.budget.spend(), safely(self.log, "a picture over the steps"):
-                    step_images.draw(picture, study, later[i])
+                    step_images.draw(picture, study, frame)

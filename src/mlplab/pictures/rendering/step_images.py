@@ -4,7 +4,7 @@ import struct
 
 from mlplab.pictures.gallery import pictures
 from mlplab.pictures.registry import Picture
-from mlplab.pictures.rendering.image_steps import MIN_IMAGES, spread
+from mlplab.pictures.rendering.image_steps import MAX_IMAGES, MIN_IMAGES, spread
 from mlplab.pictures.study import Study
 from mlplab.pictures.style import png, style
 from mlplab.tracking import EventWriter
@@ -29,9 +29,18 @@ class StepImages:
         """Whether the decision would have too few images should the training end now."""
         return len(self.drawn_steps.get("decision", ())) < MIN_IMAGES
 
-    def last_step(self, picture: Picture) -> int:
-        """Return the last step at which the picture was drawn; -1 if none."""
-        return max(self.drawn_steps[picture.name], default=-1)
+    def next_frames(self, picture: Picture, study: Study, number: int) -> list[int]:
+        """Return up to `number` frames of the study after the last one at which the picture was
+        drawn, spread up to the last frame; more for a decision that would have too few images.
+        """
+        drawn_steps = self.drawn_steps[picture.name]
+        num_drawn, last_step = len(drawn_steps), max(drawn_steps, default=-1)
+        if picture.name == "decision":
+            number = max(number, MIN_IMAGES - num_drawn)
+        number = min(number, max(1, MAX_IMAGES - num_drawn))
+        steps = study.frames.step.tolist()
+        later = [frame for frame, step in enumerate(steps) if step > last_step]
+        return [later[i] for i in spread(len(later), number, bool(num_drawn))]
 
     def draw_next(self, study: Study) -> None:
         """Draw the picture that was drawn least often so far, at the last frame of the study.
@@ -40,13 +49,8 @@ class StepImages:
         between if it would have too few images should the training end here.
         """
         picture = min(self.moving, key=lambda p: len(self.drawn_steps[p.name]))
-        number, drawn = 1, len(self.drawn_steps[picture.name])
-        if picture.name == "decision" and self.lacks_images:
-            number = MIN_IMAGES - drawn
-        steps = study.frames.step.tolist()
-        later = [i for i, step in enumerate(steps) if step > self.last_step(picture)]
-        for i in spread(len(later), number, bool(drawn)):
-            self.draw(picture, study, later[i])
+        for frame in self.next_frames(picture, study, 1):
+            self.draw(picture, study, frame)
 
     def draw(self, picture: Picture, study: Study, frame: int) -> None:
         """Draw one picture at one frame; a picture that does not apply to the run is dropped."""
