@@ -6,11 +6,9 @@ import functools
 from collections.abc import Callable
 
 from mlplab.errors import IncompatibleSettingsError
-from mlplab.native import obstacle
 from mlplab.settings import Settings
 from mlplab.training.distributed import ProcessGroup
 from mlplab.training.eager import EagerStepper
-from mlplab.training.native_stepper import NativeStepper
 from mlplab.training.steppers import Group, Stepper
 
 
@@ -30,6 +28,8 @@ def check_engine(settings: Settings, distributed: bool) -> None:
         raise IncompatibleSettingsError(
             "engine=native trains in one process; under torchrun, choose engine=eager."
         )
+    from mlplab.native import obstacle
+
     if (reason := obstacle(settings)) is not None:
         raise IncompatibleSettingsError(reason)
 
@@ -37,5 +37,7 @@ def check_engine(settings: Settings, distributed: bool) -> None:
 def stepper_of(engine: str, process_group: ProcessGroup | None) -> Callable[[Group], Stepper]:
     """Return what makes the stepper of a group that an engine trains."""
     if engine == "native":
+        from mlplab.training.native_stepper import NativeStepper
+
         return NativeStepper
     return functools.partial(EagerStepper, process_group=process_group)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 
 from mlplab.training.eager import EagerStepper
-from mlplab.training.native_stepper import NativeStepper
 from mlplab.training.population import Population
 from mlplab.training.steppers import Group
 from mlplab.training.threads import limit_threads
@@ -61,6 +60,8 @@ def time_steps(population: Population, engine: str = "eager") -> tuple[float, fl
 
 def _time_native_steps(population: Population) -> float:
     """Train for MIN_SECONDS, or to the end."""
+    from mlplab.training.native_stepper import NativeStepper
+
     group = Group(population, range(population.num_members), NativeStepper)
     started = time.perf_counter()
 
