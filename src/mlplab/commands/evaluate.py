@@ -168,7 +168,7 @@ def _file_rows(run: Run, path: Path, form: Format) -> tuple[Rows, str]:
     targets = preprocessing.target_names
     classes, values = (targets, ()) if preprocessing.task.classifies else ((), targets)
     chunks = list(read_chunks(path, form, preprocessing.encoder, classes, values))
-    import pandas as pd
+    import pandas as pd  # here, since reading names the extra if it is missing
 
     frame = pd.concat(chunks)
     for name in preprocessing.target_names:

@@ -64,7 +64,8 @@ class Study:
     in flight included.
 
     Each trial is proposed by a sampler with a seed of its own, which depends on the number of the
-    trial alone: a search that was killed proposes what it would have proposed otherwise.
+    trial alone: a search that was killed proposes what it would have proposed otherwise, except by
+    CMA-ES, whose state is not stored.
 
     The samplers work on a copy in memory, since they read all trials for every value that they
     propose. The database receives each trial when it is proposed and when it ends, and is the
