@@ -28,7 +28,8 @@ import mlplab
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "digests.json"
 TIMES = ("seconds",)
-QUICK = ["tracking=summary", "device=cpu"]
+QUICK = ["tracking=summary", "device=cpu", "engine=eager"]
+NATIVE = [*QUICK[:-1], "engine=native"]
 TABLE = ["dataset=file", "dataset.path=table.csv", "dataset.missing=impute", "training.epochs=15"]
 RUNS = {
     "radial": ["experiment=radial_6_6", "training.epochs=30"],
@@ -59,6 +60,9 @@ SWEEPS = {
     ],
     "folds": ["experiment=iris", "training.epochs=15", "validation=kfold", "validation.folds=4"],
 }
+
+NATIVE_RUNS = ("radial", "xor", "sine", "iris", "diverged", "table_classes", "table_values")
+"""The runs that the native engine trains too; it trains the first two sweeps."""
 
 
 def write_table() -> None:
@@ -107,11 +111,15 @@ def train_all() -> dict[str, dict[str, Any]]:
         os.chdir(folder)
         try:
             write_table()
-            for name, overrides in RUNS.items():
-                mlplab.run([*QUICK, *overrides], f"runs/{name}")
+            runs = {name: [*QUICK, *overrides] for name, overrides in RUNS.items()}
+            runs |= {f"native_{name}": [*NATIVE, *RUNS[name]] for name in NATIVE_RUNS}
+            for name, overrides in runs.items():
+                mlplab.run(overrides, f"runs/{name}")
                 digests[name] = digest(Path("runs", name))
-            for name, overrides in SWEEPS.items():
-                mlplab.sweep([*QUICK, *overrides], f"sweeps/{name}")
+            sweeps = {name: [*QUICK, *overrides] for name, overrides in SWEEPS.items()}
+            sweeps |= {f"native_{name}": [*NATIVE, *SWEEPS[name]] for name in list(SWEEPS)[:2]}
+            for name, overrides in sweeps.items():
+                mlplab.sweep(overrides, f"sweeps/{name}")
                 jobs = sorted(Path("sweeps", name, "jobs").iterdir(), key=lambda job: int(job.name))
                 digests |= {f"{name}/{job.name}": digest(job) for job in jobs}
         finally:

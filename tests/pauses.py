@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mlplab.runs.checkpoints import Checkpoints
 from mlplab.runs.checkpoint_callback import CheckpointCallback
+from mlplab.training import native_stepper
 
 AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
 saves = 0
@@ -47,6 +48,8 @@ def should_pause(self, session, group):
     return real_should_pause(self, session, group)
 
 
+if not ONCE.exists():  # the native engine shall ask between any two steps, as the eager one does
+    native_stepper.MAX_GROWTH = 1
 Checkpoints.save, CheckpointCallback.should_pause = save, should_pause
 """
 

@@ -284,7 +284,7 @@ def _train(
     """Train one population; return it, the outcomes of its members, and their loss curve."""
     curve = _LossCurve()
     session = Session((), [curve, *(params["callbacks"] or ())], fixed=True)
-    group = session.add_group([PreparedMember(s, prepared) for s in settings])
+    group = session.add_group([PreparedMember.of(s, prepared) for s in settings])
     if before is not None:
         _continue(group, before)
     session.run()

@@ -1,4 +1,4 @@
-"""engine=native on the command line: what it refuses, what it records, and how it resumes."""
+"""The engines on the command line: which one trains what, what is recorded, and how it resumes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tiers import in_campaign
 import mlplab
 from mlplab.cli import main
 from mlplab.config import settings_from_overrides
-from mlplab.native import library_cache, obstacle
-from mlplab.training import build_population, prepare_members
+from mlplab.native import library, library_cache, support
+from mlplab.training import PreparedMember, build_population, prepare_members
 from mlplab.training.step_timing import time_steps
 
 SMALL = [
@@ -27,19 +27,19 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("activation=mish", "activation=mish"),
-        ("loss=focal", "loss=focal"),
-        ("optimizer=lion", "optimizer=lion"),
-        ("schedule=plateau", "schedule=plateau"),
-        ("model.dropout=0.2", "model.dropout=0.2"),
-        ("model.normalization=layer", "model.normalization=layer"),
-        ("training.monitor=f1", "training.monitor=f1"),
-        ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
-    ],
-)
+UNSUPPORTED = [
+    ("activation=mish", "activation=mish"),
+    ("loss=focal", "loss=focal"),
+    ("optimizer=lion", "optimizer=lion"),
+    ("schedule=plateau", "schedule=plateau"),
+    ("model.dropout=0.2", "model.dropout=0.2"),
+    ("model.normalization=layer", "model.normalization=layer"),
+    ("training.monitor=f1", "training.monitor=f1"),
+    ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
+]
+
+
+@pytest.mark.parametrize(("override", "named"), UNSUPPORTED)
 def test_what_is_not_supported_is_refused_before_training(override, named, capsys):
     assert main(["train", *SMALL, override]) == 2
     error = capsys.readouterr().err
@@ -51,15 +51,25 @@ def test_what_is_not_supported_is_refused_before_training(override, named, capsy
 def test_without_a_compiler_the_reason_is_named_and_eager_trains(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    library = obstacle.__globals__["kernel"]
-    library.cache_clear()
-    try:
-        assert main(["train", *SMALL]) == 2
-        assert "there is no C compiler on the PATH" in capsys.readouterr().err
+    monkeypatch.setattr(support, "kernel", library.kernel.__wrapped__)  # without its cache
+    assert main(["train", *SMALL]) == 2
+    assert "there is no C compiler on the PATH" in capsys.readouterr().err
+    assert main(["train", *SMALL[:-1], "hydra.run.dir=run"]) == 0
+    assert summary("run")["engine"] == "eager"
+    assert "engine eager (there is no C compiler" in Path("run", "log.txt").read_text()
+    assert main(["plan", *SMALL[:-1]]) == 0
+    assert "engine=eager: there is no C compiler" in capsys.readouterr().out
+    assert not list(library_cache.folder().glob("*.so"))
+
+
+def test_a_machine_without_a_compiler_is_told_once(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(support, "kernel", library.kernel.__wrapped__)
+    for times in (1, 0):
+        support._unavailable.cache_clear()  # as in another process
         assert main(["train", *SMALL[:-1]]) == 0
-    finally:
-        library.cache_clear()
-    assert not library_cache.folder().exists()
+        assert capsys.readouterr().err.count("there is no C compiler") == times
 
 
 def summary(folder) -> dict[str, object]:
@@ -72,6 +82,71 @@ def test_the_engine_is_recorded(capsys):
         assert (", native engine" in capsys.readouterr().out) == (engine == "native")
         assert summary(engine)["engine"] == engine
         assert json.loads(Path(engine, "provenance.json").read_text())["engine"] == engine
+
+
+def member(*overrides) -> PreparedMember:
+    return prepare_members([settings_from_overrides([*SMALL[:-1], *overrides])])[0]
+
+
+def test_auto_is_native_for_what_it_supports():
+    assert member().settings.engine == "native"
+    assert member().eager_reason is None
+
+
+@pytest.mark.parametrize(("override", "named"), UNSUPPORTED)
+def test_auto_is_eager_for_the_rest_and_says_why(override, named):
+    assert member(override).settings.engine == "eager"
+    assert member(override).eager_reason == f"native does not support {named}"
+
+
+def test_auto_is_eager_for_large_networks_and_several_processes(monkeypatch):
+    assert "above 100,000 weights" in str(member("model.hidden=400-400").eager_reason)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    assert member().eager_reason == "several processes train one network"
+
+
+def test_a_request_decides():
+    assert member("engine=eager").settings.engine == "eager"
+    assert member("engine=eager").eager_reason == "as requested"
+    assert member("engine=native", "model.hidden=400-400").settings.engine == "native"
+
+
+def test_the_engine_of_a_member_does_not_depend_on_the_others():
+    overrides = ["activation=tanh", "activation=mish", "model.hidden=[]", "optimizer=lion"]
+    settings = [settings_from_overrides([*SMALL[:-1], override]) for override in overrides]
+    together = [one.settings.engine for one in prepare_members(settings)]
+    assert together == [member(override).settings.engine for override in overrides]
+    assert together == ["native", "eager", "native", "eager"]
+
+
+def test_the_list_of_choices_and_their_files_say_which_engine_trains_them(capsys):
+    supported = {"activation": "tanh", "loss": "mse", "optimizer": "adam", "schedule": "step"}
+    eager = {"activation": "mish", "loss": "focal", "optimizer": "lion", "schedule": "plateau"}
+    for group, name in eager.items():
+        assert main(["list", group]) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith("engine=eager trains ")
+        names = line.removeprefix("engine=eager trains ").partition(";")[0].split(", ")
+        assert name in names
+        assert supported[group] not in names
+        assert main(["list", group, name]) == 0
+        assert "Trained by engine=eager" in capsys.readouterr().out
+
+
+def test_a_run_with_auto_is_resumed_by_the_engine_of_its_checkpoint(monkeypatch, tmp_path, capsys):
+    run = mlplab.run([*SMALL[:-1], "hydra.run.dir=run"])
+    assert summary(run.folder)["engine"] == "native"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(support, "kernel", library.kernel.__wrapped__)
+        assert main(["resume", "run", "training.epochs=9"]) == 2  # another machine has no compiler
+        assert "engine=eager" in capsys.readouterr().err
+        assert main(["resume", "run", "training.epochs=9", "engine=eager"]) == 0
+    assert summary(run.folder)["engine"] == "eager"
+    assert main(["resume", "run", "training.epochs=12"]) == 0
+    assert summary(run.folder)["engine"] == "eager"
 
 
 def test_a_run_is_lengthened_by_its_engine_with_the_same_bits():

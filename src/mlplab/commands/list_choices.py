@@ -14,6 +14,7 @@ from mlplab.config import catalog, plugins
 from mlplab.config.root import DEFAULTS, GROUPS
 from mlplab.config.search_path import config_folders, file_label
 from mlplab.config.suggestions import did_you_mean
+from mlplab.config.yaml_render import EAGER_ONLY
 from mlplab.errors import ConfigError
 from mlplab.terminal.table import aligned
 
@@ -42,6 +43,8 @@ def list_choices(arguments: Sequence[str]) -> int:
     if not name:
         print(f"{group}: {_default(group)}")
         _print_table([(choice.name, choice.meaning) for choice in choices.values()])
+        if eager := [choice.name for choice in choices.values() if EAGER_ONLY in choice.notes]:
+            print(f"engine=eager trains {', '.join(eager)}; engine=native does not support them.")
         return 0
     if name not in choices:
         raise ConfigError(

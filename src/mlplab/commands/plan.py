@@ -35,11 +35,13 @@ def plan(arguments: Sequence[str]) -> int:
     _print_jobs(sweep_plan)
     print()
     costs = estimate(sweep_plan)
-    rows = [["population", "jobs", "parameters", "updates", "memory", "time", "description"]]
+    rows = [
+        ["population", "jobs", "parameters", "updates", "memory", "time", "engine", "description"]
+    ]
     for population, cost in zip(sweep_plan.populations, costs, strict=True):
-        description = (
-            f"{population.apart}; {population.alone}" if population.alone else population.apart
-        )
+        reasons = [population.apart, population.alone]
+        if cost.eager_reason:
+            reasons.append(f"engine=eager: {cost.eager_reason}")
         chunks = (
             f" in {cost.work_units} chunks" if cost.work_units > 1 and not population.alone else ""
         )
@@ -51,10 +53,11 @@ def plan(arguments: Sequence[str]) -> int:
                 f"{population.num_steps:,}",
                 cost.memory,
                 cost.time,
-                description,
+                cost.engine,
+                "; ".join(filter(None, reasons)),
             ]
         )
-    print("\n".join(aligned(rows, left=[6])))
+    print("\n".join(aligned(rows, left=[6, 7])))
     jobs = count(len(sweep_plan.jobs), "job")
     populations = count(len(sweep_plan.populations), "population")
     time = duration(sum(cost.seconds for cost in costs))

@@ -55,8 +55,8 @@ class Root(Component):
     engine: str = choice(
         "auto",
         ("auto", "eager", "native"),
-        "what trains: eager is torch, native is compiled C, which is faster for small networks;"
-        " auto is eager",
+        "what trains: eager is torch, native is compiled C, far faster for small networks; auto is"
+        " native if it supports the choices",
     )
     dtype: str = choice("float32", ("float32", "float64"), "floating-point precision")
     deterministic: bool = flag(

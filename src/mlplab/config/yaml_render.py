@@ -10,6 +10,9 @@ from dataclasses import MISSING, fields
 from mlplab.io.files import yaml_line
 from mlplab.schema import Component, Rule, further_paragraphs, meaning, rules
 
+EAGER_ONLY = "Trained by engine=eager; engine=native does not support it."
+"""Comment in the file of a component."""
+
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 # YAML 1.1 reads these as a boolean or null
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -50,8 +53,11 @@ def component_yaml(
     By default, the heading is the meaning of the component, followed by its formulas, and all of
     its keys are listed.
     """
+    from mlplab import native  # imports torch, which reading a file does not need
+
     lines = [f"# {heading or meaning(component)}"]
     lines += [] if heading else [f"# {fact}" for fact in facts(component)]
+    lines += [] if native.is_supported(component) else [f"# {EAGER_ONLY}"]
     lines += [f"name: {value_yaml(name)}"]
     return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
 

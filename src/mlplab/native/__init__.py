@@ -2,8 +2,8 @@
 
 from mlplab.native.compiler import NativeError
 from mlplab.native.library import LANES, MAX_NUMBERS, Population, function, kernel
-from mlplab.native.support import obstacle, unsupported
-from mlplab.native.variants import arguments, function_name
+from mlplab.native.support import obstacle, unavailable, unsupported
+from mlplab.native.variants import arguments, function_name, is_supported
 
 __all__ = [
     "LANES",
@@ -13,7 +13,9 @@ __all__ = [
     "arguments",
     "function",
     "function_name",
+    "is_supported",
     "kernel",
     "obstacle",
+    "unavailable",
     "unsupported",
 ]

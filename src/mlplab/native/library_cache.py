@@ -53,6 +53,18 @@ def load(source: str, announcement: str = "") -> ctypes.CDLL:
         raise NativeError(f"the compiled library cannot be loaded: {error}") from error
 
 
+def print_once(text: str) -> None:
+    """Print a note that was not printed on this machine before, as far as that can be known."""
+    name = f"printed-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    try:
+        (_private_folder() / name).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    except (OSError, NativeError):
+        pass  # nothing can be kept here: print it
+    note(text)
+
+
 def _private_folder() -> Path:
     """The folder, created if needed. Raises NativeError unless it is the user's alone."""
     path = folder()

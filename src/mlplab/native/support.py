@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 from mlplab.losses import LOSSES, Auto
 from mlplab.metrics import CHEAP
+from mlplab.native import library_cache
 from mlplab.native.compiler import NativeError
 from mlplab.native.library import kernel
 from mlplab.native.variants import name_of
@@ -34,10 +38,34 @@ def obstacle(settings: Settings) -> str | None:
     """
     if (what := unsupported(settings)) is not None:
         return f"engine=native does not support {what}; engine=eager does."
+    if (reason := unavailable(settings.dtype)) is not None:
+        return f"engine=native cannot be used here: {reason}; engine=eager needs no compiler."
+    return None
+
+
+def unavailable(dtype: str) -> str | None:
+    """Return why this machine cannot train with the native engine, without a period; None if it
+    can.
+
+    The first call compiles the kernel if it is not in the cache. A reason is printed once on a
+    machine.
+    """
+    return _unavailable(dtype, os.environ.get("PATH"), library_cache.folder())
+
+
+@cache
+def _unavailable(dtype: str, path: str | None, folder: Path) -> str | None:
+    """The same for a search path of compilers and a folder of libraries: a compiler that fails is
+    not called again for the next member.
+    """
     try:
-        kernel(settings.dtype)
+        kernel(dtype)
     except NativeError as error:
-        return f"engine=native cannot be used here: {error}; engine=eager needs no compiler."
+        library_cache.print_once(
+            f"{error}: small networks train up to a hundred times slower, with torch"
+            " (engine=eager); docs/engine.md"
+        )
+        return str(error)
     return None
 
 

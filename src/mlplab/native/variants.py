@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from mlplab.errors import FieldError
-from mlplab.losses import LOSSES
-from mlplab.network.activations import ACTIVATIONS
-from mlplab.optimizers import OPTIMIZERS
+from mlplab.losses import LOSSES, Auto, Loss
+from mlplab.network.activations import ACTIVATIONS, Activation
+from mlplab.optimizers import OPTIMIZERS, Optimizer
+from mlplab.schedules import Schedule
 from mlplab.schema import Component, Rule, rules
 from mlplab.stacking import active
 
@@ -33,6 +34,15 @@ COMPONENTS: dict[str, dict[str, type[Component]]] = {
     },
 }
 """The components that have functions, by group and name."""
+
+
+def is_supported(cls: type[Component]) -> bool:
+    """Whether the native engine can train with a component of this class, of any group."""
+    if issubclass(cls, Schedule):
+        return not cls.stateful
+    kinds = (Activation, Loss, Optimizer)
+    classes = [Auto, *(known for group in COMPONENTS.values() for known in group.values())]
+    return not issubclass(cls, kinds) or cls in classes
 
 
 def name_of(group: str, component: Component) -> str | None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
 from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.runs.resume_checks import find_checkpoint, is_finished
+from mlplab.runs.resume_checks import continued, find_checkpoint, is_finished
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings, Tracking
 from mlplab.training import Callback, Session, prepare_members
@@ -63,7 +63,8 @@ def run_rank(
     check_distributed_support(settings)
     saved = find_checkpoint(folder, step)[0] if folder is not None else None
     stop = CheckpointCallback(None, Tracking(), AgreedSignal(process_group, signals))
-    session = Session.of(prepare_members([settings]), [stop, *callbacks], process_group)
+    members = prepare_members([continued(settings, saved, allowed)])
+    session = Session.of(members, [stop, *callbacks], process_group)
     if saved is not None:
         try:
             restore(session.groups[0], saved.tree["loop"], unpack_rows(saved.history))

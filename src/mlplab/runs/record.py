@@ -34,7 +34,7 @@ from mlplab.runs.run_index import all_overrides, json_or_empty
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics
-from mlplab.training import Callback, Group, Row, Session, engine_of
+from mlplab.training import Callback, Group, Row, Session
 from mlplab.training.history import HistoryBuffer
 from mlplab.training.outcome import Outcome
 from mlplab.training.prepare import PreparedMember
@@ -247,7 +247,9 @@ def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str
     settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
     origin = provenance(sys.argv, data_hash)
-    write_json(folder / "provenance.json", {**origin, "engine": engine_of(settings)})
+    # a job whose data could not be prepared has none
+    engine = {"engine": settings.engine} if settings.engine != "auto" else {}
+    write_json(folder / "provenance.json", {**origin, **engine})
     write_yaml(folder / "config.yaml", settings.config)
 
 
@@ -295,7 +297,7 @@ def summarize(
         "name": settings.name,
         "seed": settings.seed,
         "device": device,
-        "engine": engine_of(settings),
+        "engine": settings.engine,
         "epochs": outcome.epochs,
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from mlplab.errors import CheckpointError, ConfigError
 from mlplab.runs.checkpoints import Saved, newest, read
 from mlplab.runs.fingerprint import differences, fingerprint
 from mlplab.runs.run_index import summary_of
-from mlplab.training import PreparedMember, engine_of
+from mlplab.settings import Settings
+from mlplab.training import PreparedMember
 
 RESULT_NEUTRAL_KEYS = ("name", "tracking", "device", "deterministic")
 """Top-level keys that do not affect the numbers of a run."""
@@ -51,7 +53,7 @@ def identity(member: PreparedMember, device: torch.device) -> dict[str, Any]:
         "config": dict(sorted(flatten(result_config(member.settings.config)).items())),
         "data_hash": member.prepared.data_hash,
         "split_hash": split_hash(member.prepared),
-        "fingerprint": fingerprint(device, member.settings.dtype, 1, engine_of(member.settings)),
+        "fingerprint": fingerprint(device, member.settings.dtype, 1, member.settings.engine),
     }
 
 
@@ -110,6 +112,19 @@ def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[
     return newest(folder / "checkpoints")
 
 
+def continued(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -> Settings:
+    """Return the settings of a resume: with `engine=auto`, the engine of the checkpoint continues,
+    unless the user typed the key.
+    """
+    if saved is None or settings.engine != "auto" or "engine" in allowed:
+        return settings
+    return dataclasses.replace(settings, engine=_engine_of(saved))
+
+
+def _engine_of(saved: Saved) -> str:
+    return str(saved.manifest["fingerprint"].get("engine", "eager"))
+
+
 def check_compatible(
     folder: Path,
     saved: Saved | None,
@@ -137,7 +152,7 @@ def check_compatible(
             f" {'; '.join(refused)}. Start a new run with `mlplab rerun`, or restore the"
             f" configuration. Only {', '.join(RESUMABLE_KEYS)} may change when a run is resumed."
         )
-    engines = saved.manifest["fingerprint"].get("engine", "eager"), engine_of(member.settings)
+    engines = _engine_of(saved), member.settings.engine
     if engines[0] != engines[1] and "engine" not in allowed:
         raise CheckpointError(
             f"The checkpoint of step {saved.step} was saved by engine={engines[0]}, and"

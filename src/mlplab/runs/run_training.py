@@ -62,7 +62,10 @@ class TrainingProcess:
         # fixed, since the folder of a run is for one network
         session = Session(process_group=self.group, fixed=True)
         group = session.add_group([member])
-        description = f"{session.device}: {group.device_reason}; engine {group.stepper.engine}"
+        reason = f" ({member.eager_reason})" if member.eager_reason else ""
+        description = (
+            f"{session.device}: {group.device_reason}; engine {group.stepper.engine}{reason}"
+        )
         if self.group is not None:
             check_distributed_support(member.settings)
             description += f"; one of {self.group.rank_info.size} processes"

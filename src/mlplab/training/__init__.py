@@ -1,6 +1,5 @@
 """Training of a population of K networks, from the first step to the last."""
 
-from mlplab.training.engine import engine_of
 from mlplab.training.frames import FrameRecorder, Frames, select_frames
 from mlplab.training.history import Evaluation, History, Row
 from mlplab.training.outcome import Outcome
@@ -31,7 +30,6 @@ __all__ = [
     "Session",
     "build",
     "build_population",
-    "engine_of",
     "prepare_members",
     "select_frames",
     "structure_key",

@@ -7,14 +7,38 @@ from collections.abc import Callable
 
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.settings import Settings
-from mlplab.training.distributed import ProcessGroup
+from mlplab.training.distributed import ProcessGroup, read_rank
 from mlplab.training.eager import EagerStepper
 from mlplab.training.steppers import Group, Stepper
 
+MAX_NATIVE_PARAMETERS = 100_000
+"""Weights above which engine=auto takes torch, whose products of large matrices are faster."""
 
-def engine_of(settings: Settings) -> str:
-    """Return "eager" or "native": what trains a member with these settings, in any population."""
-    return "native" if settings.engine == "native" else "eager"
+
+def choose_engine(settings: Settings, num_weights: int) -> str:
+    """Return "eager" or "native": what trains a member with these settings, in any population.
+
+    It depends on nothing but the settings, the size of the network and the machine.
+    """
+    if settings.engine != "auto":
+        return settings.engine
+    return "native" if eager_reason(settings, num_weights) is None else "eager"
+
+
+def eager_reason(settings: Settings, num_weights: int) -> str | None:
+    """Return why torch trains a member whose engine is or was `auto`, None if native does.
+
+    The first call on a machine compiles the native engine.
+    """
+    if read_rank() is not None:
+        return "several processes train one network"
+    if num_weights > MAX_NATIVE_PARAMETERS:
+        return f"torch is faster above {MAX_NATIVE_PARAMETERS:,} weights"
+    from mlplab.native import unavailable, unsupported
+
+    if (what := unsupported(settings)) is not None:
+        return f"native does not support {what}"
+    return unavailable(settings.dtype)
 
 
 def check_engine(settings: Settings, distributed: bool) -> None:
@@ -22,7 +46,7 @@ def check_engine(settings: Settings, distributed: bool) -> None:
 
     `distributed` says that several processes train one network.
     """
-    if engine_of(settings) == "eager":
+    if settings.engine != "native":
         return
     if distributed:
         raise IncompatibleSettingsError(

@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from mlplab import metrics
 from mlplab.data.preparation.examples import Prepared, prepare, prepare_folds
 from mlplab.errors import IncompatibleSettingsError
@@ -18,17 +20,32 @@ from mlplab.network.layer import Layer
 from mlplab.schema import Component, rules
 from mlplab.settings import Settings
 from mlplab.training.device import choose_device
-from mlplab.training.engine import engine_of
+from mlplab.training.engine import choose_engine, eager_reason
 from mlplab.training.population import Population, build
 from mlplab.validation import KFold
 
 
 @dataclass(frozen=True)
 class PreparedMember:
-    """Settings with the loss resolved, and their prepared data."""
+    """Settings with the loss and the engine resolved, and their prepared data."""
 
     settings: Settings
     prepared: Prepared
+
+    @classmethod
+    def of(cls, settings: Settings, prepared: Prepared) -> PreparedMember:
+        """Return settings whose loss is resolved, with the engine that trains them here."""
+        engine = choose_engine(settings, _num_weights(settings.layers, prepared))
+        return cls(dataclasses.replace(settings, engine=engine), prepared)
+
+    @property
+    def eager_reason(self) -> str | None:
+        """Why `engine=auto` leaves this member to torch; None if it does not."""
+        if self.settings.engine == "native":
+            return None
+        if self.settings.config.get("engine", "auto") != "auto":
+            return "as requested"
+        return eager_reason(self.settings, _num_weights(self.settings.layers, self.prepared))
 
 
 class DataCache:
@@ -114,7 +131,7 @@ def _resolve_member(settings: Settings, prepared: Prepared) -> PreparedMember:
             f" dataset={settings.choice('dataset')} is a {prepared.task.kind} task, for which it"
             f" is one of {', '.join(names)}."
         )
-    return PreparedMember(dataclasses.replace(settings, loss=loss), prepared)
+    return PreparedMember.of(dataclasses.replace(settings, loss=loss), prepared)
 
 
 def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
@@ -150,7 +167,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
         ("training", _kind(training)),
         ("device", settings.device),
-        ("engine", engine_of(settings)),
+        ("engine", settings.engine),
         ("dtype", settings.dtype),
         *(
             (f"shape of the {name} data", examples.x.shape if examples is not None else None)
@@ -200,10 +217,12 @@ def build_population(members: Sequence[PreparedMember]) -> tuple[Population, str
     if settings[0].optimizer.single_network and len(settings) > 1:
         raise ValueError("this optimizer trains one network at a time")
     prepared = [member.prepared for member in members]
+    if settings[0].engine == "native":
+        return build(settings, prepared, torch.device("cpu")), "the native engine trains on the CPU"
     portion = settings[0].training.portion(len(prepared[0].train.x))
     try:
         device, reason = choose_device(
-            "cpu" if engine_of(settings[0]) == "native" else settings[0].device,
+            settings[0].device,
             len(settings),
             _num_weights(settings[0].layers, prepared[0]),
             portion,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mlplab.training.distributed import ProcessGroup
-from mlplab.training.engine import check_engine, engine_of, stepper_of
+from mlplab.training.engine import check_engine, stepper_of
 from mlplab.training.history import Evaluation, MeasuredRow, Row
 from mlplab.training.membership import join_populations, start_at
 from mlplab.training.memory import retain_freed_memory
@@ -134,7 +134,7 @@ class Session:
         members = [self.members[number] for number in numbers]
         check_engine(members[0].settings, self._process_group is not None)
         population, reason = build_population(members)
-        group = self._add(population, numbers, engine_of(members[0].settings))
+        group = self._add(population, numbers, members[0].settings.engine)
         group.device_reason = reason
         return group
 

@@ -10,7 +10,7 @@ from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
-from mlplab.training import build_population, engine_of
+from mlplab.training import build_population
 from mlplab.training.step_timing import time_steps
 
 SECONDS_PER_JOB_FOLDER = 0.006
@@ -19,11 +19,17 @@ SECONDS_PER_JOB_FOLDER = 0.006
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one population: total seconds, and bytes while its largest work unit trains."""
+    """Cost of one population: total seconds, and bytes while its largest work unit trains.
+
+    `engine` is what trains it, and `eager_reason` says why that is torch; both are empty if no data
+    could be prepared.
+    """
 
     work_units: int
     seconds: float
     num_bytes: int
+    engine: str = ""
+    eager_reason: str = ""
 
     @property
     def time(self) -> str:
@@ -58,7 +64,7 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
     if not members:
         return Cost(len(units), 0.0, 0)
     built, _ = build_population(members)
-    seconds_per_update, seconds_per_evaluation = time_steps(built, engine_of(members[0].settings))
+    seconds_per_update, seconds_per_evaluation = time_steps(built, members[0].settings.engine)
     evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
     num_full_units = sum(len(unit.jobs) for unit in units) / len(largest.jobs)
     training_seconds = num_full_units * (
@@ -68,4 +74,6 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
         len(units),
         training_seconds + population.jobs * SECONDS_PER_JOB_FOLDER,
         len(members) * bytes_per_member(members[0], shares_data=False),
+        members[0].settings.engine,
+        members[0].eager_reason or "",
     )

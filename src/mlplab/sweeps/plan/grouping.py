@@ -152,6 +152,8 @@ def describe_differences(
     """
     labels = zip(*(group.labels for group in groups if group.labels), strict=False)
     varying = [of_groups[0][0] for of_groups in labels if len(set(of_groups)) > 1]
+    if len(varying) > 1:  # the engine follows from the other choices
+        varying = [label for label in varying if label != "engine"]
     if not varying:
         return ["all agree in structure" for _ in groups]
     return [_describe(group, varying, as_override) for group in groups]

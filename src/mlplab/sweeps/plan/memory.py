@@ -111,5 +111,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def device_of(settings: Settings) -> torch.device:
     """The device whose memory limits the population."""
-    uses_cuda = settings.device in ("cuda", "auto") and torch.cuda.is_available()
-    return torch.device("cuda" if uses_cuda else "cpu")
+    may_use_cuda = settings.device != "cpu" and settings.engine != "native"
+    return torch.device("cuda" if may_use_cuda and torch.cuda.is_available() else "cpu")

@@ -318,7 +318,7 @@ def _as_override(label: str, settings: Settings) -> str | None:
         )
     if label in settings.config and isinstance(settings.config[label], dict):
         return f"{label}={settings.choice(label)}"
-    if label in ("device", "dtype"):
+    if label in ("device", "dtype") or (label == "engine" and settings.engine != "auto"):
         return f"{label}={getattr(settings, label)}"
     return None
 
