@@ -3,6 +3,7 @@
 
 python scripts/write_native.py            # writes
 python scripts/write_native.py --check    # lists what differs; exit code 1 if anything does
+python scripts/write_native.py --prebuilt # compiles the libraries for wheels
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from mlplab.native import prebuilt  # noqa: E402
 from mlplab.native.generating import generated_files  # noqa: E402
 from mlplab.native.sources import GENERATED  # noqa: E402
 
@@ -31,5 +33,11 @@ def main(check: bool) -> int:
     return 1 if check and changed else 0
 
 
+def write_prebuilt() -> int:
+    for path in prebuilt.build(prebuilt.FOLDER):
+        print(path.relative_to(ROOT))
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    sys.exit(write_prebuilt() if "--prebuilt" in sys.argv[1:] else main("--check" in sys.argv[1:]))

@@ -14,14 +14,18 @@ from native_training import assert_same_bits, session, train
 from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, variants
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Callback
+from mlplab.training import Callback, native_stepper
 from mlplab.training.checkpoint import restore, unpack_rows
 
 NUM_STRUCTURES = size(ci=4, full=40)
+NUM_POPULATIONS = size(ci=1, full=5)
 MEMBERS = 5
+POPULATION = size(ci=20, full=1000)
+COMPARED = size(ci=5, full=200)
+"""Of the members of a population, chosen at random."""
 
 
-def random_settings(seed: int):
+def random_settings(seed: int, members: int = MEMBERS):
     """Settings of members of one structure, which differ in all that members may differ in."""
     draw = random.Random(seed)
     loss = draw.choice(["cross_entropy", "bce", "mse", "half_mse"])
@@ -47,8 +51,21 @@ def random_settings(seed: int):
             steps=60 if k == 0 else draw.randint(2, 60),
             **common,
         )
-        for k in range(MEMBERS)
+        for k in range(members)
     ]
+
+
+def resumed(settings, stop: Callback):
+    """The outcomes of a training that `stop` interrupts, continued by another session."""
+    interrupted = session(settings, "native", stop)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    interrupted.read(interrupted.groups[0])
+    state = copy.deepcopy(stored(interrupted.groups[0]))
+    continued = session(settings, "native")
+    restore(continued.groups[0], state["loop"], unpack_rows(state["rows"]))
+    continued.run()
+    return continued.outcomes()
 
 
 class StopAfter(Callback):
@@ -85,16 +102,30 @@ def test_members_equal_their_single_runs(seed):
 def test_a_resumed_training_equals_one_without_interruption(seed):
     settings = random_settings(1000 + seed)
     reference = train(settings, "native")
-    interrupted = session(settings, "native", StopAfter(seed % 3))
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.run()
-    interrupted.read(interrupted.groups[0])
-    state = copy.deepcopy(stored(interrupted.groups[0]))
-    resumed = session(settings, "native")
-    restore(resumed.groups[0], state["loop"], unpack_rows(state["rows"]))
-    resumed.run()
-    for outcome, other in zip(resumed.outcomes(), reference, strict=True):
+    for outcome, other in zip(resumed(settings, StopAfter(seed % 3)), reference, strict=True):
         assert_same_bits(outcome, other)
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize("seed", range(NUM_POPULATIONS))
+def test_members_of_a_large_population_equal_their_single_runs(seed, monkeypatch):
+    settings, draw = random_settings(2000 + seed, POPULATION), random.Random(seed)
+    compared = draw.sample(range(POPULATION), COMPARED)
+    alone = [train([settings[k]], "native")[0] for k in compared]
+
+    def assert_equal(outcomes):
+        assert len({outcome.steps for outcome in outcomes}) > 1  # they end one after the other
+        for k, reference in zip(compared, alone, strict=True):
+            assert_same_bits(outcomes[k], reference)
+
+    for threads in (1, 2):
+        together = session(settings, "native")
+        (group,) = together.groups
+        group.stepper.threads = threads
+        together.run()
+        assert_equal(together.outcomes())
+    monkeypatch.setattr(native_stepper, "MAX_GROWTH", 1)  # a stretch is a step
+    assert_equal(resumed(settings, StopAfter(draw.randrange(1, 58))))
 
 
 def test_members_that_are_admitted_later_equal_their_single_runs():

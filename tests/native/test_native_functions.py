@@ -198,7 +198,8 @@ def test_every_function_is_vectorized(dtype, tmp_path):
     define = "#define DOUBLE\n" if dtype == "float64" else ""
     text = "\n".join([define + elementary_source(), *(sources.functions()[n] for n in names)])
     (tmp_path / "all.c").write_text(text)
-    command = [program, *compiler.FLAGS, "-fopt-info-vec-optimized", "all.c", "-o", "all.so"]
+    flags = [*compiler.FLAGS, "-march=native", "-fopt-info-vec-optimized"]
+    command = [program, *flags, "all.c", "-o", "all.so"]
     report = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=True
     ).stderr

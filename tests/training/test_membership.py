@@ -14,7 +14,7 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
 from mlplab.sweeps.search.trials import Trial
-from mlplab.training import prepare_members, train_population
+from mlplab.training import Callback, prepare_members, train_population
 from mlplab.training.checkpoint import restore, unpack_rows
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -205,3 +205,48 @@ def test_a_rung_promotes_the_best_fraction_of_all_trials():
 
 def test_rungs_are_at_evaluations():
     assert Rungs.of(40, 4, 3, "val/loss", every=5).epochs == (5, 15)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine"])
+def test_members_that_end_between_evaluations_equal_their_single_runs(schedule):
+    """No other member is evaluated there, and what was measured since stays with its member."""
+    lengths = [{"steps": 6}, {"steps": 6}, {"steps": 45}, {"epochs": 4}, {"epochs": 11}]
+    settings = [
+        make_settings(
+            seed=seed,
+            schedule=SCHEDULES[schedule](**({"patience": 1} if schedule == "plateau" else {})),
+            evaluate_every=3,
+            hidden=(4,),
+            patience=2,
+            optimizer=OPTIMIZERS["adam"](lr=0.01 * (seed + 1)),
+            **length,
+        )
+        for seed, length in enumerate(lengths)
+    ]
+    assert_equal_single_runs(dict(enumerate(train_population(settings))), settings)
+
+
+class StopMember(Callback):
+    """Ends a member after some steps, between two evaluations, where the group leaves it out."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def should_pause(self, session, group):
+        return group.stepper.step == self.steps
+
+    def on_pause(self, session, group):
+        if group.stepper.step == self.steps:
+            session.retire(0, "pruned")
+            session.remove_ended(group)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 8])
+def test_a_member_that_leaves_between_evaluations_takes_its_measurements_along(steps):
+    settings = [
+        make_settings(seed=seed, evaluate_every=3, epochs=9, optimizer=OPTIMIZERS["adam"](lr=lr))
+        for seed, lr in enumerate((0.01, 0.02, 0.03))
+    ]
+    session = make_session(settings, StopMember(steps))
+    session.run()
+    assert_equal_single_runs(dict(enumerate(session.outcomes(), start=1)), settings[1:])

@@ -13,7 +13,7 @@ COMPILERS = ("cc", "gcc", "clang")
 MAX_SECONDS = 120.0
 """Limit for one call, which takes a few seconds on an idle machine."""
 FLAGS = (
-    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared", "-w"),
+    *("-std=gnu11", "-O3", "-fPIC", "-shared", "-w"),
     # the compiler forms no fused products by itself, and the bits do not depend on its taste
     "-ffp-contract=off",
     # nothing reads errno or the floating-point exceptions; results do not change
@@ -44,23 +44,37 @@ def identity(compiler: Path) -> str:
     return repr((str(compiler), stat.st_size, stat.st_mtime_ns, FLAGS, LIBRARIES, _processor()))
 
 
-@cache
 def _processor() -> str:
     """The name and the features of the processor, on which -march=native depends."""
+    if not (description := _description()):
+        return f"{platform.machine()} {platform.processor()}"
+    keys = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    return repr([description.get(key) for key in keys])
+
+
+def features() -> frozenset[str]:
+    """Return the features of the processor, as the operating system names them."""
+    return frozenset(_description().get("flags", "").split())
+
+
+@cache
+def _description() -> dict[str, str]:
+    """What the operating system says of the last processor; empty if it says nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    keys = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
-    features = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
-    return repr([features.get(key) for key in keys])
+        return {}
+    return {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
 
 
-def compile_library(compiler: Path, source: str, path: Path) -> None:
-    """Compile C to a shared library. Raises NativeError, with the first error, if it fails."""
+def compile_library(compiler: Path, source: str, path: Path, processor: str = "native") -> None:
+    """Compile C to a shared library for a processor, as -march names it.
+
+    Raises NativeError, with the first error, if it fails.
+    """
     try:
         result = subprocess.run(
-            [compiler, *FLAGS, "-x", "c", "-", "-o", path, *LIBRARIES],
+            [compiler, *FLAGS, f"-march={processor}", "-x", "c", "-", "-o", path, *LIBRARIES],
             input=source,
             capture_output=True,
             text=True,

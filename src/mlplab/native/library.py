@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import Any
 
-from mlplab.native import library_cache, sources
+from mlplab.native import library_cache, prebuilt, sources
 from mlplab.native.compiler import NativeError
 
 LANES = 32
@@ -38,8 +38,9 @@ class Population(ctypes.Structure):
 @cache
 def kernel(dtype: str) -> ctypes.CDLL:
     """Return the kernel for float32 or float64. Raises NativeError."""
-    library = library_cache.load(
-        _define(dtype) + sources.kernel_source(),
+    library = _load(
+        sources.kernel_source(),
+        dtype,
         f"compiling the native engine for {dtype}, which takes some seconds, once on this machine",
     )
     library.run.argtypes = [ctypes.POINTER(Population), ctypes.c_int]
@@ -64,8 +65,14 @@ def function(name: str, dtype: str) -> int:
 
 @cache
 def _component(name: str, dtype: str) -> ctypes.CDLL:
-    return library_cache.load(_define(dtype) + sources.component_source(name))
+    return _load(sources.component_source(name), dtype)
 
 
-def _define(dtype: str) -> str:
-    return "#define DOUBLE\n" if dtype == "float64" else ""
+def _load(source: str, dtype: str, announcement: str = "") -> ctypes.CDLL:
+    """The compiled library of a source or, if it cannot be compiled, the one of the package."""
+    try:
+        return library_cache.load(sources.dtype_line(dtype) + source, announcement)
+    except NativeError:
+        if (library := prebuilt.load(dtype)) is None:
+            raise
+        return library

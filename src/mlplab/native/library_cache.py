@@ -46,7 +46,7 @@ def load(source: str, announcement: str = "") -> ctypes.CDLL:
             if not _is_intact(path):  # another process may have compiled it meanwhile
                 if announcement:
                     note(announcement)
-                _compile(program, source, path)
+                compile_to(program, source, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -95,16 +95,24 @@ def _is_intact(path: Path) -> bool:
     with os.fdopen(descriptor, "rb") as file:
         if not _is_private(os.fstat(descriptor), stat.S_ISREG):
             return False
-        content = file.read()
+        return is_complete(file.read())
+
+
+def is_complete(content: bytes) -> bool:
+    """Whether a file with this content was written by `compile_to`, and has not changed since."""
     library, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     return len(library) > 0 and hashlib.sha256(library).digest() == digest
 
 
-def _compile(program: Path, source: str, path: Path) -> None:
+def compile_to(program: Path, source: str, path: Path, processor: str = "native") -> None:
+    """Compile a library for a processor, with its digest. It appears when it is complete.
+
+    Raises NativeError.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as staging:
             compiled = Path(staging) / path.name
-            compiler.compile_library(program, source, compiled)
+            compiler.compile_library(program, source, compiled, processor)
             digest = hashlib.sha256(compiled.read_bytes()).digest()
             compiled.chmod(0o600)
             with compiled.open("ab") as file:

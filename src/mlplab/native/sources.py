@@ -24,6 +24,11 @@ def functions() -> dict[str, str]:
     }
 
 
+def dtype_line(dtype: str) -> str:
+    """Return the line in front of a source that decides its type of numbers."""
+    return "#define DOUBLE\n" if dtype == "float64" else ""
+
+
 def kernel_source() -> str:
     """Return the source of the kernel, as one text."""
     return _expanded("kernel.c")

@@ -1,6 +1,6 @@
 """The eager stepper: all members take each step together, with autograd.
 
-Shapes: K members, P parameters, L layers, S steps since the last evaluation.
+Shapes: K members, P parameters, L layers, S steps since the last regular evaluation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from mlplab.training.steppers import Group, Report, Stepper
 
 
 class EagerStepper(Stepper):
-    """Trains a group with one clock; with a `process_group`, together with other processes."""
+    """Trains a group with one clock; with a `process_group`, together with other processes.
+
+    A member is evaluated at the steps of its lone run: when it ends between two regular
+    evaluations, the others are not.
+    """
 
     engine: ClassVar[str] = "eager"
 
@@ -34,7 +38,7 @@ class EagerStepper(Stepper):
         population = group.population
         self.step, self.epoch, self.batch = 0, 0, 0  # batch: batches done in this epoch
         self.lr: Number = 0.0
-        self.objectives: list[Tensor] = []  # of the steps since the last evaluation
+        self.objectives: list[Tensor] = []  # of the steps since the last regular evaluation
         self._membership_PL = population.network.layout.membership(
             population.theta_KP.device, population.theta_KP.dtype
         )
@@ -77,12 +81,14 @@ class EagerStepper(Stepper):
         population = self.group.population
         every = population.batches.per_epoch * population.training.evaluate_every
         for batch in population.batches.epoch(population.member_time(self.epoch), self.batch):
-            is_last = self.step + 1 in last_steps
-            evaluates = is_last or (self.step + 1) % every == 0
-            before_KP = population.theta_KP.clone() if evaluates else None
+            is_last, is_regular = self.step + 1 in last_steps, (self.step + 1) % every == 0
+            before_KP = population.theta_KP.clone() if is_last or is_regular else None
             self.update(batch)
             if before_KP is not None:
-                self._evaluate(before_KP, self.lr, report)
+                if is_regular:
+                    self._evaluate(before_KP, self.lr, report)
+                else:
+                    self._evaluate_ends(before_KP, report)
                 if is_last and not self.group.in_training:
                     break
             if should_pause():
@@ -111,44 +117,65 @@ class EagerStepper(Stepper):
             factor = factor * population.schedule.current(population.schedule_state)
         return population.optimizer.lr * factor
 
+    def _time(self) -> int | Tensor:
+        """The steps since the start of each member: int64 [K], or an int for all."""
+        population = self.group.population
+        step = population.member_time(self.step, population.batches.per_epoch)
+        return step.squeeze(1) if isinstance(step, Tensor) else step
+
+    def _evaluate_ends(self, before_KP: Tensor, report: Report) -> None:
+        """Evaluate the members that end at this step, which no regular evaluation follows."""
+        early_stopping = self.group.population.early_stopping
+        ending_K = early_stopping.alive_K & early_stopping.ends_at(self._time())
+        if ending_K.any():
+            self._evaluate(before_KP, self.lr, report, ending_K)
+
     def _evaluate(
-        self, before_KP: Tensor, lr: Number, report: Report, initial: bool = False
+        self,
+        before_KP: Tensor,
+        lr: Number,
+        report: Report,
+        ending_K: Tensor | None = None,
+        initial: bool = False,
     ) -> None:
+        """Evaluate the members that end here (bool), or all that are in training."""
         group, population = self.group, self.group.population
         measured = population.evaluate()
         was_alive_K = population.early_stopping.alive_K
         value_K = monitored(population.training.monitor, measured)
-        step = population.member_time(self.step, population.batches.per_epoch)
-        member_step = step.squeeze(1) if isinstance(step, Tensor) else step
-        objectives, self.objectives = self.objectives, []
         population.early_stopping.observe(
             value_K,
             population.theta_KP,
             population.buffers,
-            member_step,
-            self._first_bad(objectives, measured["train/loss"], member_step),
+            self._time(),
+            self._first_bad(self.objectives, measured["train/loss"], self._time()),
+            ending_K,
         )
-        if population.schedule.stateful and not initial:
-            population.schedule_state = population.schedule.observe(
-                population.schedule_state, value_K.unsqueeze(1)
-            )
-        names = group.history_buffer.names
         row = DeviceRow(
             self.epoch,
             self.step,
             time.time(),
             population.members,
             was_alive_K,
-            torch.stack([measured[name] for name in names if name in measured]),
+            torch.stack(
+                [measured[name] for name in group.history_buffer.names if name in measured]
+            ),
             self._squares(before_KP),
             lr,
         )
-        report(row, population, objectives)
+        objectives = list(self.objectives)
+        if ending_K is None:
+            self.objectives = []
+            if population.schedule.stateful and not initial:
+                population.schedule_state = population.schedule.observe(
+                    population.schedule_state, value_K.unsqueeze(1)
+                )
+        report(row.select(ending_K), population, objectives)
 
     def _first_bad(
         self, objectives: Sequence[Tensor], loss_K: Tensor, step: int | Tensor
     ) -> Tensor:
-        """The first step since the last evaluation whose objective was not finite, or 0: [K].
+        """The first step of `objectives` at which a member's was not finite, or 0: [K].
 
         `step` is the current step. It counts as bad if the loss or the weights are not finite: a
         finite loss does not imply finite weights, since an activation may ignore some of them.
@@ -181,6 +208,12 @@ class EagerStepper(Stepper):
 
     def is_evaluated(self, index: int) -> bool:
         return self.group.started and self._between_epochs and not self.objectives
+
+    def select(self, rows: Tensor) -> None:
+        rows = rows.to(self.group.population.theta_KP.device)
+        self.objectives = [objective_K[rows] for objective_K in self.objectives]
+        if isinstance(self.lr, Tensor):
+            self.lr = self.lr[rows]
 
     def state(self) -> dict[str, object]:
         return {

@@ -58,6 +58,20 @@ class DeviceRow:
     squares_3KL: Tensor
     lr: Number
 
+    def select(self, selected_K: Tensor | None) -> DeviceRow:
+        """The row of these members (bool [K]) alone; of all for None."""
+        if selected_K is None:
+            return self
+        rows = selected_K.nonzero().squeeze(1)
+        return dataclasses.replace(
+            self,
+            members=self.members[rows.cpu()],
+            alive_K=self.alive_K[rows],
+            values_MK=self.values_MK[:, rows],
+            squares_3KL=self.squares_3KL[:, rows],
+            lr=self.lr[rows] if isinstance(self.lr, Tensor) else self.lr,
+        )
+
     @functools.cached_property
     def row(self) -> Row:
         """The row, read to the host.

@@ -178,6 +178,11 @@ class NativeStepper(Stepper):
     def is_evaluated(self, index: int) -> bool:
         return self.group.started and self.step % self._interval == 0
 
+    def select(self, rows: Tensor) -> None:
+        if self._cached is not None and len(rows):
+            objectives_KS = self._cached.objectives_KS[rows]
+            self._memory.objectives_KS.copy_(objectives_KS)
+
     def state(self) -> dict[str, object]:
         return {
             "step": self.step,

@@ -115,7 +115,9 @@ class Group:
     def _split(self) -> None:
         alive_K = self.population.early_stopping.alive_K
         self.ended.append(self.population.select((~alive_K).nonzero().squeeze(1)))
-        self.population = self.population.select(alive_K.nonzero().squeeze(1))
+        rows = alive_K.nonzero().squeeze(1)
+        self.population = self.population.select(rows)
+        self.stepper.select(rows)
 
     def indices_in_training(self) -> list[int]:
         """The indices of the members in training."""
@@ -220,6 +222,10 @@ class Stepper(ABC):
         self.group.population = new
         self.start(report)
         self.group.population = joined
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> None:
+        """Keep what is stored of the members at `rows` (int64 indices), the only ones left."""
 
     @abstractmethod
     def state(self) -> dict[str, object]:

@@ -80,6 +80,10 @@ class EarlyStopping:
     def alive_K(self) -> Tensor:
         return self.state_K == RUNNING
 
+    def ends_at(self, step: int | Tensor) -> Tensor:
+        """Whether each member has trained its full length: bool [K]; `step` may be [K]."""
+        return self.last_step_K <= step
+
     def observe(
         self,
         value_K: Tensor,
@@ -87,13 +91,15 @@ class EarlyStopping:
         buffers: Buffers,
         step: int | Tensor,
         first_bad_K: Tensor,
+        evaluated_K: Tensor | None = None,
     ) -> None:
         """Record one evaluation and update the state of each member.
 
         `step` may differ by member, [K]. `first_bad_K` is the step at which a member's objective
-        ceased to be finite, or 0. A NaN value never counts as an improvement.
+        ceased to be finite, or 0. A NaN value never counts as an improvement. Members that are not
+        among `evaluated_K` (bool; None: all) do not change.
         """
-        alive_K = self.alive_K
+        alive_K = self.alive_K if evaluated_K is None else self.alive_K & evaluated_K
         diverged_K = alive_K & (first_bad_K > 0)
         healthy_K = alive_K & ~diverged_K
         delta = self.min_delta.view(-1) if isinstance(self.min_delta, Tensor) else self.min_delta
@@ -104,10 +110,10 @@ class EarlyStopping:
         self.best.update(better_K, theta_KP, buffers, step)
         self.last.update(healthy_K, theta_KP, buffers, step)
         self.best_value_K = torch.where(better_K, value_K, self.best_value_K)
-        self.evals_since_best_K = torch.where(better_K, 0, self.evals_since_best_K + 1)
+        self.evals_since_best_K = torch.where(better_K, 0, self.evals_since_best_K + alive_K)
         self.diverged_step_K = torch.where(diverged_K, first_bad_K, self.diverged_step_K)
         out_of_patience_K = healthy_K & (self.evals_since_best_K >= self.patience_K)
-        finished_K = healthy_K & (self.last_step_K <= step)
+        finished_K = healthy_K & self.ends_at(step)
         for members_K, state in (
             (out_of_patience_K, STOPPED),
             (finished_K, FINISHED),
