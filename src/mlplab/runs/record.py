@@ -246,7 +246,7 @@ def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str
     """
     settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
-    origin = provenance(sys.argv, data_hash)
+    origin = provenance(settings.command or sys.argv, data_hash)
     write_json(folder / "provenance.json", {**origin, "engine": engine_of(settings)})
     write_yaml(folder / "config.yaml", settings.config)
 

@@ -372,7 +372,7 @@ class Runner:
 
     def _commit_failure(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.staging_dir / str(job.number)
-        write_failed(filled, job, trace, seconds)
+        write_failed(filled, self.plan, job, trace, seconds)
         if self.job_store.commit(filled, job.number):
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
         if self.plan.options.fail_fast:
