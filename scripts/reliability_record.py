@@ -86,8 +86,17 @@ def campaigns(path: Path) -> list[str]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     latest: dict[str, dict[str, object]] = {}
     steps = [record for record in records if record["campaign"] == "stop and resume at each step"]
+    pieces = {
+        (record["file"], record["piece"]): record
+        for record in records
+        if record["campaign"] == "hostile values"
+    }
     for record in records:
-        if record["campaign"] not in ("stop and resume at each step", "hostile corpus"):
+        if record["campaign"] not in (
+            "stop and resume at each step",
+            "hostile corpus",
+            "hostile values",
+        ):
             latest[str(record["campaign"])] = record
     lines = ["| campaign | result |", "|---|---|"]
     for name, record in latest.items():
@@ -97,6 +106,13 @@ def campaigns(path: Path) -> list[str]:
                 f"{key} {value}" for key, value in record.items() if key not in ("campaign", "why")
             )
             + " |"
+        )
+    if pieces:
+        tried = sum(int(record["cases"]) for record in pieces.values())
+        all_cases = {file: int(record["of"]) for (file, _), record in pieces.items()}
+        lines.append(
+            f"| hostile values in stored files | files {len(all_cases)}, tried {tried} of"
+            f" {sum(all_cases.values())}, seed {next(iter(pieces.values()))['seed']} |"
         )
     if steps:
         total = sum(int(record["stops"]) for record in steps)

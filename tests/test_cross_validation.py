@@ -239,7 +239,7 @@ def test_values_and_a_grid_are_ranked_by_their_folds(tmp_path, monkeypatch):
 
 def test_the_interval_of_folds_is_wider_than_that_of_seeds():
     values = [0.8, 0.9, 0.85, 0.82]
-    assert Statistics.of(values, 0.25).half_width == pytest.approx(
+    assert Statistics.of(values, overlap=0.25).half_width == pytest.approx(
         Statistics.of(values).half_width * math.sqrt(2)
     )
 

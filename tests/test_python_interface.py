@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import same_folder
 
 import mlplab
+from mlplab.cli import main
 from mlplab.config.composer import override_list
 from mlplab.errors import ConfigError
 
@@ -27,6 +29,16 @@ def test_overrides_are_a_list_one_text_a_mapping_or_none():
             mlplab.run(wrong)
         with pytest.raises(ConfigError, match="they are a list of texts"):
             mlplab.fit([[1.0]], [1.0], wrong)
+
+
+def test_python_and_the_command_leave_the_same_folder(tmp_path):
+    overrides = override_list({**TINY, "tracking": "scalars"})
+    mlplab.run(overrides, tmp_path / "python")
+    overrides.append(f"hydra.run.dir={tmp_path / 'command'}")
+    assert main(["train", *overrides]) == 0
+    lines = tmp_path / "command" / "overrides.yaml"  # without the folder, which Python passes
+    lines.write_text(lines.read_text().replace(f"- {overrides[-1]}\n", ""))
+    assert same_folder.differences(tmp_path / "command", tmp_path / "python") == []
 
 
 def test_predict_returns_the_labels_that_the_command_writes(run):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from mlplab.errors import ConfigError, MlplabError
+from mlplab.errors import ConfigError, MlplabError, failure_text
 
 EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "diverged": 3, "interrupted": 130}
 
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, MlplabError):
             return _print_error(str(error), "refused")
         return _print_error(
-            f"failed: {type(error).__name__}: {error} (MLPLAB_DEBUG=1 shows the traceback)",
+            f"failed: {failure_text(error)} (MLPLAB_DEBUG=1 shows the traceback)",
             "failed",
         )
 

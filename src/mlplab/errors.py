@@ -18,12 +18,13 @@
          └─ UnfinishedRunError      a run without weights
 
 All other errors are failures with exit code 1: `StorageError` (runs), `RankLost` (training), and
-any exception that is raised while training.
+any exception that is raised while training, which `failure_text` describes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 
 __all__ = [
     "CheckpointError",
@@ -42,6 +43,8 @@ __all__ = [
     "StateError",
     "TreeError",
     "UnfinishedRunError",
+    "failure_text",
+    "is_out_of_memory",
 ]
 
 
@@ -133,3 +136,30 @@ class PlaybackError(FolderError):
 
 class UnfinishedRunError(FolderError):
     """A run that has no weights: it is training, was killed or failed."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error is a failed allocation, which torch reports as RuntimeError on the CPU."""
+    # by name: torch is not imported by commands that do not train
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
+        "RuntimeError" in names and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def failure_text(error: BaseException) -> str:
+    """Return what a failure is told as: its class and message, or for a failed allocation its size
+    and what helps.
+    """
+    if not is_out_of_memory(error):
+        return f"{type(error).__name__}: {error}"
+    size = re.search(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", str(error), re.IGNORECASE)
+    amount = "" if size is None else f" while allocating {_size(float(size[1]), size[2])}"
+    return (
+        f"out of memory{amount}. Try a smaller model.hidden or training.batch_size, or fewer jobs"
+        " at once; `ulimit -v` and the limits of a container count too."
+    )
+
+
+def _size(number: float, unit: str) -> str:
+    return f"{number / 1e6:,.0f} MB" if unit == "bytes" else f"{number:g} {unit}"

@@ -22,6 +22,14 @@ HIGHER_IS_BETTER = frozenset(
 )
 CHEAP = {"classification": ("accuracy",), "regression": ("mae", "rmse", "r2")}
 """The metrics of every evaluation, by kind of task."""
+BOUNDS = {
+    **dict.fromkeys(HIGHER_IS_BETTER - {"r2", "mcc"}, (0.0, 1.0)),
+    "mcc": (-1.0, 1.0),
+    "r2": (-math.inf, 1.0),
+    "brier": (0.0, 2.0),
+    **dict.fromkeys(("log_loss", "mae", "rmse", "mape"), (0.0, math.inf)),
+}
+"""The lowest and the highest value of a metric; others, such as the loss, have no bounds."""
 FINAL = {
     "classification": (
         *("accuracy", "balanced_accuracy", "f1", "mcc", "auroc", "average_precision"),
@@ -99,6 +107,16 @@ def direction(metric: str) -> str:
     if name in _registered:
         return _registered[name].direction
     return "max" if name in HIGHER_IS_BETTER else "min"
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a metric, infinite where there is none.
+
+    The name may start with a split, as in val/accuracy.
+    """
+    name = metric.rpartition("/")[2]
+    name = "f1" if name.startswith("f1_class_") else name
+    return BOUNDS.get(name, (-math.inf, math.inf))
 
 
 def final_metrics(task: str, scores_KNC: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -75,6 +75,10 @@ class Settings:
     deterministic: bool = False
     engine: str = "auto"  # auto, eager, native
     validation: Validation = Holdout()
+    command: tuple[str, ...] = ()
+    """The command line that trains this run again, if it is not that of this process, such as for a
+    job of a sweep that a worker trains or `mlplab resume` finishes.
+    """
 
     def stored_in(self, folder: Path) -> Settings:
         """Return the settings as they apply when they are read back from a run or a sweep."""

@@ -113,7 +113,7 @@ def test_joblib_loses_a_process():
     done = train("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", levels="1,8,2")
     assert done.returncode == 1, done.stderr
     assert "the launcher failed: TerminatedWorkerError" in done.stderr
-    assert "finish it with: mlplab resume sweep" in done.stdout
+    assert "finish it with: mlplab resume --plugin components.py sweep" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "sweep"
     assert "missing" in set(pd.read_csv("sweep/results.csv")["status"])
     Path("repaired").touch()

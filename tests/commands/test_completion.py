@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +71,63 @@ def test_the_components_of_a_plugin_are_completed(complete):
         assert complete("mlplab list --plugin mine.py activation tanhi") == ["tanhish"]
     finally:
         unregister("activation", "tanhish")
+
+
+LIVE = """
+eval "$(mlplab -sc install=bash)"
+function=$(complete -p mlplab | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+while IFS= read -r COMP_LINE; do
+    COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE) COMPREPLY=()
+    [[ $COMP_LINE == *" " ]] && COMP_WORDS+=("")
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    $function mlplab "${COMP_WORDS[COMP_CWORD]}" ""
+    echo "${COMPREPLY[*]}"
+done
+"""
+"""What bash does when Tab is pressed."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_a_live_shell_completes():
+    """And runs nothing: bash expands what it is given, such as the name of a file of somebody."""
+    Path("bin").mkdir()
+    program = Path("bin/mlplab")
+    program.write_text(
+        f"#!{sys.executable} -P\nimport sys\nfrom mlplab.cli import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+    Path("conf/experiment").mkdir(parents=True)
+    for name in ("mine", "my$(touch ran)", "my`touch ran`", "my${x:=1}"):
+        Path(f"conf/experiment/{name}.yaml").write_text("# @package _global_\nseed: 1\n")
+    lines = {
+        "mlplab train exp": "experiment=",
+        "mlplab plan -m seed=0,1 experiment=m": "experiment=mine",
+        "mlplab resume co": "conf",
+        "mlplab sweep ": "bin conf",
+    }
+    process = subprocess.run(
+        ["bash", "--norc", "-c", LIVE],
+        env={**os.environ, "PATH": f"{Path('bin').absolute()}:{os.environ['PATH']}"},
+        input="".join(f"{line}\n" for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert process.stderr == ""
+    assert [" ".join(sorted(line.split())) for line in process.stdout.splitlines()] == [
+        *lines.values()
+    ]
+    assert sorted(path.name for path in Path().iterdir()) == ["bin", "conf"]
+
+
+def test_only_what_no_shell_expands_is_suggested(complete):
+    Path("conf/experiment").mkdir(parents=True)
+    for sign in "$`\\\"'(){}<>|&;*?!#^":
+        Path(f"conf/experiment/odd{sign}.yaml").write_text("# @package _global_\nseed: 1\n")
+    Path("conf/experiment/odd-.yaml").write_text("# @package _global_\nseed: 1\n")
+    assert complete("mlplab train experiment=odd") == ["experiment=odd-"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -92,6 +92,17 @@ def test_predictions_keep_order_and_identifiers(out, classes, monkeypatch):
         assert "'=b" in Path(out).read_text()  # no spreadsheet reads it as a formula
 
 
+def test_predictions_are_printed(classes, capfdbinary):
+    """As they are written into a file, and nothing else is on the output."""
+    table(9, 1).drop(columns=["kind", "value"]).to_csv("new.csv", index=False)
+    assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
+    capfdbinary.readouterr()
+    Path("-").write_text("a file of this name stays")
+    assert main(["predict", "run", "new.csv", "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == Path("out.csv").read_bytes()
+    assert Path("-").read_text() == "a file of this name stays"
+
+
 def test_values_are_in_the_target_s_units(values):
     table(50, 1).to_csv("new.csv", index=False)
     assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0

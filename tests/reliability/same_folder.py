@@ -67,13 +67,6 @@ def origin(path: Path) -> dict[str, Any]:
     return content
 
 
-def origin_of_job(path: Path) -> dict[str, Any]:
-    """The command is that of the process that trained the job, which may be a resume."""
-    content = origin(path)
-    del content["command"]
-    return content
-
-
 def table(path: Path) -> list[list[str]]:
     rows = list(csv.reader(io.StringIO(path.read_text())))
     if "seconds" in rows[0]:
@@ -180,8 +173,6 @@ def _reader(name: str, root: Path) -> Callable[[Path], Any] | None:
     name_in_run = re.sub(r"^jobs/\d+/", "", name)
     if name_in_run == name == "summary.json" and (root / "plan.yaml").exists():
         return exact
-    if name_in_run != name and name_in_run == "provenance.json":
-        return origin_of_job
     for pattern, content, _ in FILES:
         if fnmatchcase(name_in_run, pattern) and pattern.count("/") == name_in_run.count("/"):
             return content

@@ -477,6 +477,27 @@ def test_c12_secrets_of_the_environment_are_not_written(capfd):
     ]
 
 
+@pytest.mark.usefixtures("one_picture")
+def test_the_command_is_kept_as_it_was_typed(monkeypatch):
+    """The files that SECURITY.md names, and no others."""
+    Path("s3cret").mkdir()
+    rows = [f"{i % 17},{i % 13},{'yes' if i % 17 > 8 else 'no'}" for i in range(60)]
+    Path("s3cret/t.csv").write_text("\n".join(["a,b,y", *rows]))
+    overrides = ["dataset=file", "dataset.path=s3cret/t.csv", "dataset.target=y"]
+    overrides += ["training.epochs=1", "hydra.run.dir=run"]
+    monkeypatch.setattr(sys, "argv", ["mlplab", "train", *overrides])
+    assert main(["train", *overrides]) == 0
+    files = [path for path in Path("run").rglob("*") if path.is_file()]
+    contract = Path(__file__).parents[2].joinpath("SECURITY.md").read_text()
+    named = re.search(r"What is typed is kept(.*)\n(.*)", contract)
+    for path in files:
+        kept = b"s3cret" in path.read_bytes()
+        name = {"events": "event files", "state-": "checkpoints"}.get(path.name[:6], path.name)
+        assert (name in named[1]) == kept or path.suffix in (".safetensors", ".png"), path
+        assert not kept or path.suffix != ".safetensors"
+    assert {"config.yaml", "overrides.yaml", "provenance.json"} <= {path.name for path in files}
+
+
 @row("C13")
 def test_c13_no_spreadsheet_runs_what_is_in_a_table():
     from mlplab.tracking.metrics_file import table_bytes

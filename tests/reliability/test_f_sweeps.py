@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import random
+import resource
 import signal
 import threading
 import time
@@ -22,7 +23,8 @@ from pauses import pause, plugin, wait_until_paused
 import mlplab
 from mlplab.cli import main
 from mlplab.optimizers import OPTIMIZERS
-from mlplab.training import train_population
+from mlplab.sweeps.plan import memory
+from mlplab.training import session, train_population
 
 POPULATION = [*QUICK, "tracking.checkpoint_epochs=2", "seed=range(4)"]
 
@@ -513,6 +515,25 @@ def test_f15_a_clock_that_goes_back(monkeypatch, tmp_path):
 def test_f16_a_network_larger_than_the_memory(capfd):
     assert main(["train", *QUICK, "model.hidden=[1000000,1000000]"]) == 2
     assert "model.hidden" in capfd.readouterr().err
+
+
+@row("F16")
+def test_f16_memory_that_is_used_up_while_training(monkeypatch, capfd):
+    """The reason says how much was missing and what helps, not where in torch it was noticed."""
+    monkeypatch.setattr(session, "build_population", lambda members: torch.empty(1 << 50))
+    assert main(["train", *QUICK, "hydra.run.dir=run"]) == 1
+    assert main(["train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep"]) == 1
+    errors = capfd.readouterr().err
+    assert errors.count("out of memory while allocating 4,503,599,627 MB. Try a smaller") == 3
+    assert "alloc_cpu" not in errors
+    reasons = pd.read_csv("sweep/results.csv")["reason"]
+    assert all("model.hidden or training.batch_size" in reason for reason in reasons)
+    limits = {resource.RLIMIT_AS: (1 << 62, 1 << 62)}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits[kind])
+    unlimited = memory.available(torch.device("cpu"))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits[resource.RLIMIT_AS] = (pages * resource.getpagesize() + (8 << 20), 1 << 62)
+    assert memory.available(torch.device("cpu")) < (16 << 20) < unlimited
 
 
 @row("F17")

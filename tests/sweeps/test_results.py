@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
+from mlplab import metrics as measures
 from mlplab.sweeps.report import html_page
 from mlplab.sweeps.report.charts import axes, band, curves, read_columns
 from mlplab.sweeps.report.results import JobResult, Results, to_frame
@@ -27,6 +29,7 @@ from mlplab.sweeps.report.statistics import Statistics
 from mlplab.sweeps.report.summary_md import summary
 from mlplab.sweeps.report.text_table import best_command, lines, print_table, reasons
 from mlplab.sweeps.report.write import write_results
+from mlplab.terminal.output import rounded
 from mlplab.tracking import bulk_metrics, read_metrics
 
 NASTY = "<script>alert(1)</script>"
@@ -90,6 +93,57 @@ def test_statistics_are_those_of_scipy():
     assert Statistics.of([1.0]) == Statistics(1, 1.0, None, None, 1.0, 1.0, 1.0)
     assert Statistics.of([]) == Statistics(0)
     assert Statistics.of([1.0, math.nan]).n == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "text"),
+    [
+        (0.9956, 0.0084, "0.9956"),
+        (0.9956, 0.01, "0.996"),
+        (0.9956, 0.00996, "0.996"),  # rounds to 0.010
+        (0.01, 0.01, "0.010"),
+        (1234.5, 12.3, "1234"),
+        (1.2e-6, 3e-8, "1.200e-06"),
+        (3e9, 2e7, "3.000e+09"),
+        (-1.5, 0.25, "-1.50"),
+        (0.0, 1e-9, "0.0000000000e+00"),
+        (0.5, 0.0, "0.5000"),
+        (0.5, None, "0.5000"),
+        (0.5, math.nan, "0.5000"),
+        (math.nan, 0.1, "nan"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_uncertainty_shows(value, uncertainty, text):
+    assert rounded(value, uncertainty) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "text"),
+    [
+        ("val/accuracy", [1.0, 0.99, 1.0], "0.997 [0.982, 1.000]"),
+        ("val/rmse", [0.01, 0.2], "0.1 [0.0, 1.3]"),
+        ("test/f1_class_2", [0.0, 0.02], "0.01 [0.00, 0.14]"),
+        ("val/mcc", [-1.0, -0.9], "-0.95 [-1.00, -0.31]"),
+        ("val/loss", [0.0, 0.02], "0.01 [-0.12, 0.14]"),  # a loss may be negative
+        ("val/accuracy", [1.0, 1.0], "1.000 (all equal)"),
+        ("val/accuracy", [0.5], "0.5000"),
+        ("val/accuracy", [], "-"),
+    ],
+)
+def test_intervals_end_at_the_bounds_of_the_metric(metric, values, text):
+    assert Statistics.of(values, metric).interval == text
+
+
+def test_every_metric_of_ours_has_its_bounds():
+    """And the measured values of perfect, random and inverted predictions are within them."""
+    assert set(measures.BOUNDS) == {name for names in measures.FINAL.values() for name in names}
+    y = torch.arange(12) % 2
+    for scores in (torch.eye(2)[y], torch.eye(2)[1 - y], torch.full((12, 2), 0.5)):
+        for name, value in measures.final_metrics(
+            "classification", scores[None].double(), y[None]
+        ).items():
+            low, high = measures.bounds(f"val/{name}")
+            assert low <= value.item() <= high or math.isnan(value.item()), name
 
 
 def test_groups_are_ranked_by_the_validation_split_and_the_mostly_failed_come_last():
@@ -175,14 +229,14 @@ def test_the_table_shows_the_command_of_the_best():
         "optimizer.lr",
         "activation",
         "val/accuracy",
-        "(mean",
-        "±",
-        "95",
-        "%)",
+        "[95",
+        "%]",
         "std",
         "n",
         "failed",
         "test/accuracy",
+        "[95",
+        "%]",
     ]
     assert text[1].split()[:2] == ["0.1", "tanh"]
     assert text[-1] == "best: mlplab train optimizer.lr=0.1 activation=tanh seed=1"
@@ -225,6 +279,8 @@ def test_a_band_is_mean_and_interval_of_those_that_go_on():
     assert curve["mean"][4] == 4.5
     half = stats.t.ppf(0.975, 1) * np.std([4, 5], ddof=1) / math.sqrt(2)
     assert curve["high"][4] == pytest.approx(4.5 + half, rel=1e-4)
+    assert max(band(series, (0.0, 5.0))["high"]) == 5
+    assert min(band(series, (0.0, 5.0))["low"]) == 0
     assert band([(x, x), (x[:2], x[:2]), (x[:2], x[:2])])["x"] == [0, 1]
     assert len(band([(np.arange(5000.0), np.arange(5000.0))])["x"]) == 200
 
@@ -329,8 +385,8 @@ def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
 
 def test_the_page_explains_its_order():
     text = " ".join(html_page.page(sample_results(), "").split())
-    assert "The test split never affects the order. ± is the half width" in text
-    assert "confidence interval of the mean over seeds. Failed and diverged jobs" in text
+    assert "The test split never affects the order. In brackets is the 95 %" in text
+    assert "confidence interval of the mean over seeds, which ends at the bounds of" in text
 
 
 def test_without_plotly_there_is_a_note_and_no_page(monkeypatch, capsys):

@@ -34,6 +34,7 @@ from mlplab.cli import main
 from mlplab.config.composer import Composer
 from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
+from mlplab.playback.page import repeat_command
 from mlplab.sweeps.execution import runner
 from mlplab.sweeps.plan import memory
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
@@ -417,6 +418,38 @@ def test_the_command_of_the_best_runs(search, forget_cube, capsys):
     assert all(path in best for path in flags)
     forget_cube()
     assert main([*shlex.split(best.partition(": mlplab ")[2]), "hydra.run.dir=again"]) == 0
+
+
+@pytest.mark.slow
+def test_the_command_of_a_job_trains_it_again(forget_cube, capsys):
+    """Whichever process trained it: the driver, `mlplab resume`, or `mlplab rerun` of the job."""
+    Path("elsewhere/experiment").mkdir(parents=True)
+    Path("elsewhere/experiment/other.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /dataset: xor\ntraining: {epochs: 2}\n"
+    )
+    flags = ["--plugin", "cube.py", "--config-dir", "elsewhere"]
+    overrides = ["experiment=other", "activation=cube", "tracking=summary", "seed=0,1,2"]
+    assert main(["train", "-m", *flags, *overrides, "hydra.sweep.dir=s"]) == 0
+    undisturbed = json.loads(Path("s/jobs/2/provenance.json").read_text())["command"]
+    shutil.rmtree("s/jobs/2")
+    assert main(["resume", "--plugin", "cube.py", "s"]) == 0
+    assert main(["rerun", "--plugin", "cube.py", "s/jobs/2", "--out", "rerun"]) == 0
+    weights = Path("s/jobs/2/weights.safetensors").read_bytes()
+    for folder in ("s/jobs/2", "rerun"):
+        command = json.loads(Path(folder, "provenance.json").read_text())["command"]
+        assert command == undisturbed
+        assert shlex.split(repeat_command(mlplab.load(folder))) == command
+    forget_cube()
+    assert main([*undisturbed[1:], "hydra.run.dir=again"]) == 0
+    assert Path("again/weights.safetensors").read_bytes() == weights
+
+
+def test_the_plan_shows_values_as_they_are(capsys):
+    assert main(["plan", *QUICK, 'name="a  b","c d"', "model.bias=true,false"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:5]
+    values = [(name, bias) for name in ("a  b", "c d") for bias in ("true", "false")]
+    for row, (name, bias) in zip(rows, values, strict=True):
+        assert re.fullmatch(rf" *\d +{name} +{bias} +\d", row)
 
 
 def test_an_experiment_that_is_a_sweep_needs_no_flag(capsys):

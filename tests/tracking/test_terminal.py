@@ -193,6 +193,13 @@ def test_color_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.Mo
     assert "\x1b[32mdone in" in shown.getvalue()
     assert "\x1b" not in piped.getvalue() + bare.getvalue()
     assert re.sub(r"\x1b\[\d+m", "", shown.getvalue()) == piped.getvalue() == bare.getvalue()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    both, forced = io.StringIO(), io.StringIO()
+    print_result(SUMMARY, both)
+    monkeypatch.delenv("NO_COLOR")
+    print_result(SUMMARY, forced)
+    assert both.getvalue() == piped.getvalue()
+    assert forced.getvalue() == shown.getvalue()
 
 
 def test_a_wide_table_is_broken_at_the_edge_of_a_terminal_and_not_in_a_pipe(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from mlplab.cli import COMMANDS
@@ -23,6 +24,10 @@ from mlplab.terminal.suggested import flags_of
 
 _NUM_FOLDERS = {"train": 0, "plan": 0, "rerun": 1, "resume": 1}
 """Commands that take KEY=VALUE, and how many tokens before those name folders."""
+_INERT = re.compile(r"[\w./=+~@%:,\[\]-]+")
+"""What may be suggested. Bash expands the list of suggestions, so a file of somebody else that is
+named `$(command).yaml` in conf/ would run the command when Tab is pressed.
+"""
 
 
 def complete(line: str, hydra: Callable[[str], None]) -> list[str]:
@@ -32,7 +37,7 @@ def complete(line: str, hydra: Callable[[str], None]) -> list[str]:
     """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return _complete(line, hydra)
+            return list(filter(_INERT.fullmatch, _complete(line, hydra)))
     except Exception:  # half a word need not be valid
         return []
 

@@ -73,6 +73,7 @@ def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str)
     """Measure a run, print the table, and store it in the run's folder. Raises NotFiniteError."""
     from mlplab.io.files import write_json
     from mlplab.runs.evaluate import baselines, bootstrap_intervals, metric_labels
+    from mlplab.terminal.output import digits, rounded
     from mlplab.terminal.table import aligned
 
     scores = run.scores(rows.x_NF, rows.source, first=1)
@@ -82,9 +83,11 @@ def print_evaluation(run: Run, prepared: Prepared, rows: Rows, description: str)
     rows_of_metrics = [
         [
             names.get(name, name),
-            f"{score.value:.4g}",
-            f"{score.low:.4g} to {score.high:.4g}",
-            *(f"{values[name]:.4g}" for values in baseline_metrics.values()),
+            rounded(score.value, (score.high - score.low) / 2),
+            " to ".join(
+                rounded(end, (score.high - score.low) / 2) for end in (score.low, score.high)
+            ),
+            *(digits(values[name]) for values in baseline_metrics.values()),
         ]
         for name, score in metrics.items()
     ]

@@ -132,7 +132,7 @@ def check_output(out: Path, force: bool, best: int | None) -> None:
 
     Deletes what killed commands left in the folder of OUT.
     """
-    if out.exists() and not force:
+    if out != Path("-") and out.exists() and not force:
         raise ConfigError(
             f"{out} already exists: choose another name with -o, or replace it with --force."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mlplab.runs.ensemble import Predictor
 
 SUFFIXES = (".csv", ".parquet")
+STDOUT = Path("-")
 
 
 _OPTIONS: Options = {
@@ -41,7 +43,7 @@ _OPTIONS: Options = {
         "metavar": "OUT",
         "type": Path,
         "required": True,
-        "help": "file for the predictions, .csv or .parquet",
+        "help": "file for the predictions, .csv or .parquet; - prints them as CSV",
     },
     "--id": {
         "metavar": "COLUMN",
@@ -59,13 +61,17 @@ def predict(arguments: Sequence[str]) -> int:
     """Predict every row of a file with a run, or with the mean of a sweep's jobs.
 
     The predictions are written in the order of the rows: classes with probabilities, or values. The
-    file is read in chunks.
+    file is read in chunks; with `-o -` each is printed when it is predicted, and a row that is
+    refused ends the output.
     """
     args = parse("predict", predict.__doc__ or "", arguments, _OPTIONS)
     kind(args.folder)
     out: Path = args.out
-    if out.suffix not in SUFFIXES:
-        raise ConfigError(f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}.")
+    if out.suffix not in SUFFIXES and out != STDOUT:
+        raise ConfigError(
+            f"`-o {out}`: predictions are written as {' or '.join(SUFFIXES)}, and `-o -` prints"
+            " them."
+        )
     check_output(out, args.force, args.best)
     require("A data file", "files", "pandas", "pyarrow")
     load_plugins(args.folder, args.plugin)
@@ -78,6 +84,8 @@ def predict(arguments: Sequence[str]) -> int:
     for line in unfamiliar.lines(rows):
         note(line)
     members = f"the mean of {len(predictor.runs)} runs" if len(predictor.runs) > 1 else "one run"
+    if out == STDOUT:
+        return 0
     print(f"{rows} rows predicted by {members}")
     print(out)
     return 0
@@ -150,7 +158,11 @@ def _unused_name(name: str, table: pd.DataFrame) -> str:
 
 
 def _write(out: Path, tables: Iterator[pd.DataFrame]) -> int:
-    """Write atomically, so that a failure leaves no file; return the number of rows."""
+    """Write atomically, so that a failure leaves no file, or print; return the number of rows."""
+    if out == STDOUT:
+        rows = _write_csv(sys.stdout.buffer, tables)
+        sys.stdout.buffer.flush()
+        return rows
     with open_atomic(out) as (_, file):
         return (_write_csv if out.suffix == ".csv" else _write_parquet)(file, tables)
 

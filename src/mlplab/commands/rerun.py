@@ -55,6 +55,7 @@ def rerun(arguments: Sequence[str]) -> int:
     from mlplab import experiment
     from mlplab.config import settings_of_folder
     from mlplab.runs import default_folder
+    from mlplab.runs.provenance import command_flags
     from mlplab.runs.run import read_summary, require_weights
     from mlplab.runs.run_index import user_overrides
 
@@ -62,13 +63,18 @@ def rerun(arguments: Sequence[str]) -> int:
         require_weights(args.folder)
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.commands.single_run import conclude
+    from mlplab.terminal.suggested import train_arguments
     from mlplab.training import DataCache
 
     settings = settings_of_folder(args.folder, args.changes, trains=True)
     overrides = (*user_overrides(args.folder), *args.changes)
     cache = DataCache()
     out = args.out or (default_folder(roots[-1], settings.name) if roots else None)
-    run = experiment.run(dataclasses.replace(settings, overrides=overrides), out, cache=cache)
+    flags = [token for flag in command_flags(args.folder) for token in flag]
+    settings = dataclasses.replace(
+        settings, overrides=overrides, command=train_arguments(overrides, flags)
+    )
+    run = experiment.run(settings, out, cache=cache)
     if not args.check:
         return conclude(run, cache)
     from mlplab.runs.compare import compare_histories

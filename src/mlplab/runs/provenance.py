@@ -1,6 +1,6 @@
 """The origin of a run: versions, command, source and machine, to explain why two runs differ.
 
-It contains no environment variables and no secrets.
+It contains no environment variables; the command is kept as it was typed, passwords in it too.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str
     """
     settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
-    origin = provenance(sys.argv, data_hash)
+    origin = provenance(settings.command or sys.argv, data_hash)
     # a job whose data could not be prepared has none
     engine = {"engine": settings.engine} if settings.engine != "auto" else {}
     write_json(folder / "provenance.json", {**origin, **engine})

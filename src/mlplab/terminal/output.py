@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -29,6 +30,19 @@ def announce(folder: Path) -> None:
 def digits(value: float) -> str:
     """Format a number with four significant digits: 0.9500, 12.34, 1.234e-05, nan."""
     return f"{value:#.4g}".rstrip(".")
+
+
+def rounded(value: float, uncertainty: float | None) -> str:
+    """Format a number to the second significant digit of its uncertainty: 0.9956 for 0.0084, 0.996
+    for 0.01, 1.20e-06 for 3e-08. With an uncertainty of 0, None or NaN as `digits` does.
+    """
+    if not uncertainty or not math.isfinite(uncertainty):
+        return digits(value)
+    exponent = int(f"{uncertainty:.1e}".partition("e")[2])  # of the rounded uncertainty
+    if -6 < exponent < 6:
+        return f"{value:.{max(0, 1 - exponent)}f}"
+    own_exponent = int(f"{value:e}".partition("e")[2]) if math.isfinite(value) else 0
+    return f"{value:.{max(0, own_exponent - exponent + 1)}e}"
 
 
 def duration(seconds: float) -> str:
@@ -76,12 +90,11 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:
-    """Color the text with an ANSI code if the stream is a terminal and NO_COLOR is not set."""
-    return (
-        f"\x1b[{code}m{text}\x1b[0m"
-        if is_terminal(stream) and not os.environ.get("NO_COLOR")
-        else text
-    )
+    """Color the text with an ANSI code if the stream is a terminal or FORCE_COLOR is set, unless
+    NO_COLOR is set.
+    """
+    colored = is_terminal(stream) or os.environ.get("FORCE_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if colored and not os.environ.get("NO_COLOR") else text
 
 
 def encodable(text: str, stream: TextIO) -> str:

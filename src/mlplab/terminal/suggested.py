@@ -17,9 +17,14 @@ def flags_of(command: Sequence[str], names: Sequence[str]) -> list[tuple[str, st
     return flags
 
 
+def train_arguments(overrides: Sequence[str], flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the arguments of the command line that trains these overrides, its program first."""
+    return ("mlplab", "train", *flags, *overrides)
+
+
 def train_command(overrides: Sequence[str], flags: Sequence[str] = ()) -> str:
     """Return the command line that trains these overrides."""
-    return shlex.join(["mlplab", "train", *flags, *overrides])
+    return shlex.join(train_arguments(overrides, flags))
 
 
 def resume_command(folder: Path, plugins: Sequence[str] = ()) -> str:

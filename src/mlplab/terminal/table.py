@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from mlplab.terminal.output import plain
 
-_NUMBER = re.compile(r"[+-]?([\d,]*\.?\d+(e[+-]?\d+)?|inf|nan)?( ± \S+)?")
+_NUMBER = re.compile(r"[+-]?([\d,]*\.?\d+(e[+-]?\d+)?|inf|nan)?( \[\S+, \S+\]| \(all equal\))?")
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] | None = None) -> list[str]:

@@ -25,7 +25,9 @@ from mlplab.runs.record import (
     write_log,
     write_member,
 )
+from mlplab.settings import Settings
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
+from mlplab.terminal.suggested import train_arguments
 from mlplab.tracking import EventWriter
 from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames
 
@@ -108,7 +110,7 @@ class JobFolders:
         """Create the folder and write the files of member k."""
         folder.mkdir()
         member, outcome = self.members[k], self.outcomes[k]
-        settings, prepared = member.settings, member.prepared
+        settings, prepared = _with_command(member.settings, self.plan, job), member.prepared
         hparams = HParams.of_run(settings, outcome.history.names, self._swept(job))
         is_drawn = self.recorder is not None and settings.tracking.level == "full"
         write_member(
@@ -158,9 +160,15 @@ class JobFolders:
         return draw
 
 
-def write_failed(folder: Path, job: Job, trace: str, seconds: float) -> None:
+def _with_command(settings: Settings, plan: Plan, job: Job) -> Settings:
+    """The settings of a job with the command line that trains it alone."""
+    command = train_arguments(job.overrides, plan.flags)
+    return dataclasses.replace(settings, command=command)
+
+
+def write_failed(folder: Path, plan: Plan, job: Job, trace: str, seconds: float) -> None:
     """Create the folder of a job that raised, with its traceback."""
     folder.mkdir()
-    write_config_and_provenance(folder, job.settings, "")
+    write_config_and_provenance(folder, _with_command(job.settings, plan, job), "")
     write_log(folder, f"failed: {trace.strip().splitlines()[-1]}")
     write_failure(folder, job.settings, trace, seconds)

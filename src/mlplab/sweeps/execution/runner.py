@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mlplab.errors import CheckpointError, StateError
+from mlplab.errors import CheckpointError, StateError, failure_text, is_out_of_memory
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint_of_group
@@ -25,7 +25,6 @@ from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, Cras
 from mlplab.sweeps.execution.job_folders import JobFolders, write_failed
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import PopulationProgress, SweepProgress
-from mlplab.sweeps.plan.memory import is_out_of_memory
 from mlplab.sweeps.plan.plan import Job, Plan, WorkUnit
 from mlplab.terminal.output import note
 from mlplab.training import (
@@ -265,6 +264,8 @@ class Runner:
             return self.train_members(members, attempt)
         except (Exception, SystemExit) as error:
             trace, out_of_memory = traceback.format_exc(), is_out_of_memory(error)
+            if out_of_memory:  # the last line is the reason
+                trace += failure_text(error)
             self.job_store.forget(self._checkpoint_folder(members))
         if out_of_memory:
             gc.collect()
@@ -371,7 +372,7 @@ class Runner:
 
     def _commit_failure(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.staging_dir / str(job.number)
-        write_failed(filled, job, trace, seconds)
+        write_failed(filled, self.plan, job, trace, seconds)
         if self.job_store.commit(filled, job.number):
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
         if self.plan.options.fail_fast:

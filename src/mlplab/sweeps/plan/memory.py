@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -80,10 +81,12 @@ def max_population(member: PreparedMember, device: torch.device, shares_data: bo
 
 
 def available(device: torch.device) -> int:
-    """Free bytes on the CUDA device, or in this machine's memory within its container's limit."""
+    """Free bytes on the CUDA device, or in this machine's memory within the limits of its
+    container and of this process.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_available_memory()]
+    free = [_available_memory(), _address_space()]
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -102,11 +105,16 @@ def _available_memory() -> int:
     return 4 << 30
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error is a failed allocation, which torch reports as RuntimeError on the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+def _address_space() -> int:
+    """Bytes that this process may still map under `ulimit -v`."""
+    with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
+        import resource  # not on Windows
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            return limit - pages * resource.getpagesize()
+    return sys.maxsize
 
 
 def device_of(settings: Settings) -> torch.device:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlplab.errors import DamagedFileError
 from mlplab.io.reading import reading
+from mlplab.metrics import bounds
 from mlplab.sweeps.report.results import Group, Results, is_number
 from mlplab.sweeps.report.statistics import student
 from mlplab.sweeps.report.text_table import value_text
@@ -72,7 +73,11 @@ def _group_curves(group: Group, names: Sequence[str]) -> dict[str, object]:
     return {
         name: curve
         for name in names
-        if (curve := band([(table["epoch"], table[name]) for table in tables if name in table]))
+        if (
+            curve := band(
+                [(table["epoch"], table[name]) for table in tables if name in table], bounds(name)
+            )
+        )
     }
 
 
@@ -101,10 +106,13 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:
         return None
 
 
-def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None]] | None:
+def band(
+    series: Sequence[tuple[Floats, Floats]], limits: tuple[float, float] = (-math.inf, math.inf)
+) -> dict[str, list[float | None]] | None:
     """Return x, the mean and its 95 % interval over the jobs that continue; None without series.
 
-    `series` holds (epochs [E], values [E]) of each job. At most MAX_POINTS points are returned.
+    `series` holds (epochs [E], values [E]) of each job. The interval ends at `limits`. At most
+    MAX_POINTS points are returned.
     """
     if not series:
         return None
@@ -128,7 +136,8 @@ def band(series: Sequence[tuple[Floats, Floats]]) -> dict[str, list[float | None
     if len(series) > 1:
         quantile_E = np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
         half_E = np.nan_to_num(quantile_E * std_E / np.sqrt(count_E))
-        curve |= {"low": _short(mean_E - half_E), "high": _short(mean_E + half_E)}
+        low_E, high_E = np.clip(mean_E - half_E, *limits), np.clip(mean_E + half_E, *limits)
+        curve |= {"low": _short(low_E), "high": _short(high_E)}
     return curve
 
 
@@ -187,9 +196,14 @@ def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[
         "said": ", with its 95 % interval",
         "x": values if numeric else [value_text(value) for value in values],
         "mean": [s.mean for s in statistics],
-        "half": [s.half_width or 0.0 for s in statistics],
+        "above": [_distance(s.mean, s.interval_high) for s in statistics],
+        "below": [_distance(s.mean, s.interval_low) for s in statistics],
         "text": [_hover(results, group) for group in ordered_groups],
     }
+
+
+def _distance(mean: float | None, end: float | None) -> float:
+    return 0.0 if mean is None or end is None else abs(end - mean)
 
 
 def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from mlplab.runs.run import load
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.statistics import Statistics
-from mlplab.terminal.output import note
+from mlplab.terminal.output import digits, note
 from mlplab.terminal.table import aligned
 from mlplab.tracking.metrics_file import table_bytes
 from mlplab.training import DataCache
@@ -59,7 +59,7 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
         predictions += _predictions(job, prepared, rows, scores)
     overlap = 1 / (first.folds - 1)
     statistics = {
-        name: Statistics.of([metrics[name] for metrics in fold_metrics], overlap)
+        name: Statistics.of([metrics[name] for metrics in fold_metrics], name, overlap)
         for name in fold_metrics[0]
     }
     baseline_means = {
@@ -92,15 +92,16 @@ def _lines(
     labels: Mapping[str, str],
 ) -> list[str]:
     """Return the lines of the table: one metric per row, named by `labels` if they have it."""
-    header = [title, "mean", "± 95 %", "std", "lowest", "highest", *baselines]
-    numbers = {
-        name: [stats.mean, stats.half_width, stats.std, stats.low, stats.high]
-        + [scores[name] for scores in baselines.values()]
-        for name, stats in statistics.items()
-    }
+    header = [title, "mean [95 %]", "std", "lowest", "highest", *baselines]
     rows = [
-        [labels.get(name, name), *("-" if n is None else f"{n:.4g}" for n in row)]
-        for name, row in numbers.items()
+        [
+            labels.get(name, name),
+            stats.interval,
+            stats.spread,
+            *("-" if n is None else digits(n) for n in (stats.low, stats.high)),
+            *(digits(scores[name]) for scores in baselines.values()),
+        ]
+        for name, stats in statistics.items()
     ]
     return aligned([header, *rows])
 

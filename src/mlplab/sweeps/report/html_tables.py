@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 
 from mlplab.sweeps.report.results import Group, Results, cell_value, is_number
+from mlplab.sweeps.report.statistics import Statistics
 from mlplab.sweeps.report.text_table import value_text
 
 Column = dict[str, object]
@@ -23,12 +24,12 @@ def group_table(results: Results) -> dict[str, object]:
         "label": "configurations",
         "columns": [
             *_swept(results, results.axes),
-            _real(f"{results.headline} mean ± 95 %", high),
+            _real(f"{results.headline} [95 %]", high),
             _real("std", "low"),
             _real("median", high),
             _number("n", "high"),
             _number("failed", "low"),
-            *(_real(name, high) for name in results.test_metrics),
+            *(_real(f"{name} [95 %]", high) for name in results.test_metrics),
         ],
         "rows": [_group_row(results, group) for group in results.groups],
     }
@@ -38,13 +39,17 @@ def _group_row(results: Results, group: Group) -> list[object]:
     statistics = group.statistics(results.headline)
     return [
         *(_cell(group.values[key]) for key in results.axes),
-        {"shown": statistics.interval, "value": statistics.mean},
-        statistics.std,
+        _mean(statistics),
+        {"shown": statistics.spread, "value": statistics.std},
         statistics.median,
         statistics.n,
         group.failures,
-        *(group.statistics(name).mean for name in results.test_metrics),
+        *(_mean(group.statistics(name)) for name in results.test_metrics),
     ]
+
+
+def _mean(statistics: Statistics) -> dict[str, object]:
+    return {"shown": statistics.interval, "value": statistics.mean}
 
 
 def job_table(results: Results) -> dict[str, object]:

@@ -66,6 +66,7 @@ class Group:
         overlap = 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
         return Statistics.of(
             [job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics],
+            metric,
             overlap,
         )
 

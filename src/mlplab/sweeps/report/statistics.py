@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from mlplab.metrics import bounds
+from mlplab.terminal.output import rounded
+
 
 @dataclass(frozen=True)
 class Statistics:
     """Statistics of n numbers.
 
-    Values that need more numbers are None: all for n = 0; `std` and `half_width` for n = 1.
+    Values that need more numbers are None: all for n = 0; `std`, `half_width` and the interval for
+    n = 1.
 
     `half_width` is half the width of the 95 % confidence interval of the mean,
     mean +- t * std / sqrt(n), with t the 97.5 % quantile of Student's distribution with n - 1
-    degrees of freedom. It assumes roughly normal numbers. `std` divides by n - 1.
+    degrees of freedom. It assumes roughly normal numbers. `std` divides by n - 1. The interval from
+    `interval_low` to `interval_high` ends at the bounds of the metric.
 
     The folds of a cross-validation share train rows, so their numbers are not independent. For
     them the half width is t * std * sqrt(1 / n + overlap), with overlap = test rows / train rows
@@ -31,30 +36,54 @@ class Statistics:
     median: float | None = None
     low: float | None = None
     high: float | None = None
+    interval_low: float | None = None
+    interval_high: float | None = None
 
     @classmethod
-    def of(cls, values: Sequence[float], overlap: float = 0.0) -> Statistics:
-        """Return the statistics of the finite values; others are not counted in n."""
+    def of(cls, values: Sequence[float], metric: str = "loss", overlap: float = 0.0) -> Statistics:
+        """Return the statistics of the finite values of a metric; others are not counted in n."""
         finite = [value for value in values if math.isfinite(value)]
         n = len(finite)
         if n == 0:
             return cls(0)
+        mean = statistics.fmean(finite)
         std = statistics.stdev(finite) if n > 1 else None
+        half = None if std is None else student(n - 1) * std * math.sqrt(1 / n + overlap)
+        low, high = bounds(metric)
         return cls(
             n,
-            statistics.fmean(finite),
+            mean,
             std,
-            None if std is None else student(n - 1) * std * math.sqrt(1 / n + overlap),
+            half,
             statistics.median(finite),
             min(finite),
             max(finite),
+            None if half is None else max(low, mean - half),
+            None if half is None else min(high, mean + half),
         )
 
     @property
     def interval(self) -> str:
-        """The mean and its confidence interval, such as "0.95 ± 0.02"; "-" for n = 0."""
-        half = "" if self.half_width is None else f" ± {self.half_width:.2g}"
-        return "-" if self.mean is None else f"{self.mean:.4g}{half}"
+        """The mean and its confidence interval, such as "0.956 [0.941, 0.971]", each to the second
+        digit of the half width; "-" for n = 0. Equal numbers have no spread from which an interval
+        could follow: "1.000 (all equal)".
+        """
+        if self.mean is None:
+            return "-"
+        mean = rounded(self.mean, self.half_width)
+        if self.interval_low is None or self.interval_high is None:
+            return mean
+        if self.low == self.high:
+            return f"{mean} (all equal)"
+        low, high = (
+            rounded(end, self.half_width) for end in (self.interval_low, self.interval_high)
+        )
+        return f"{mean} [{low}, {high}]"
+
+    @property
+    def spread(self) -> str:
+        """The standard deviation with two significant digits; "-" for n < 2."""
+        return "-" if self.std is None else rounded(self.std, self.std)
 
 
 @cache

@@ -53,9 +53,9 @@ def _how_to_read(results: Results) -> str:
     return (
         f"Best first, by the mean of `{results.headline}` over {results.replicates}"
         f" ({'higher' if results.higher_is_better else 'lower'} is better), {source}; ties go"
-        " to the lower loss, then to fewer parameters. `±` is the"
-        f" half width of the 95 % confidence interval of the mean (Student's t{corrected}), `std`"
-        f" the standard deviation over the `n` {results.replicates} that were trained to their end."
+        " to the lower loss, then to fewer parameters. In brackets is the 95 % confidence interval"
+        f" of the mean (Student's t{corrected}; it ends at the bounds of the metric), `std` is the"
+        f" standard deviation over the `n` {results.replicates} that were trained to their end."
         " Jobs that failed or diverged are counted, not averaged; configurations with more than"
         " half of their jobs failed come last."
     )

@@ -10,7 +10,7 @@ import sys
 from typing import TextIO
 
 from mlplab.sweeps.report.results import Group, Results, cell_value
-from mlplab.terminal.output import count, digits, is_terminal, plain, say
+from mlplab.terminal.output import count, is_terminal, plain, say
 from mlplab.terminal.suggested import train_command
 from mlplab.terminal.table import aligned
 
@@ -23,29 +23,28 @@ def header(results: Results) -> list[str]:
     """Return the names of the columns of `cells`."""
     return [
         *results.axes,
-        f"{results.headline} (mean ± 95 %)",
+        f"{results.headline} [95 %]",
         "std",
         "n",
         "failed",
-        *results.test_metrics,
+        *(f"{name} [95 %]" for name in results.test_metrics),
     ]
 
 
 def cells(results: Results, group: Group) -> list[str]:
     """Return the cells of a configuration.
 
-    They are its values, the headline metric with its interval and spread over n seeds, the number
-    of failures, and the same metric on the test split.
+    They are its values, the mean of the headline metric with its interval and its spread over n
+    seeds, the number of failures, and the same metric on the test split.
     """
     statistics = group.statistics(results.headline)
-    half = "" if statistics.half_width is None else f" ± {statistics.half_width:.2g}"
     return [
         *(value_text(group.values[key]) for key in results.axes),
-        _digits(statistics.mean) + half,
-        "-" if statistics.std is None else f"{statistics.std:.2g}",
+        statistics.interval,
+        statistics.spread,
         str(statistics.n),
         str(group.failures),
-        *(_digits(group.statistics(name).mean) for name in results.test_metrics),
+        *(group.statistics(name).interval for name in results.test_metrics),
     ]
 
 
@@ -53,10 +52,6 @@ def value_text(value: object) -> str:
     """Return a swept value as the text of a cell."""
     cell = cell_value(value)
     return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
-
-
-def _digits(value: float | None) -> str:
-    return "-" if value is None else digits(value)
 
 
 def reasons(results: Results) -> list[tuple[str, int, int]]:

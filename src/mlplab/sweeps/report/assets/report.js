@@ -115,7 +115,7 @@ function axes() {
   const figure = data.axes, title = data.headline, dark = matchMedia("(prefers-color-scheme: dark)").matches;
   const colorscale = dark ? [[0, "#7b6fd6"], [0.5, "#39b3a0"], [1, "#f6d743"]] : "Viridis";  // the dark end of Viridis is invisible on a dark page
   if (figure.kind === "points") {
-    return [[{x: figure.x, y: figure.mean, error_y: {type: "data", array: figure.half, visible: true}, mode: figure.numeric ? "markers+lines" : "markers", marker: {size: 9, color: PALETTE[0]}, line: {color: PALETTE[0]}, text: figure.text, hovertemplate: "%{x}: %{y:.4g}<br>%{text}<extra></extra>"}],
+    return [[{x: figure.x, y: figure.mean, error_y: {type: "data", symmetric: false, array: figure.above, arrayminus: figure.below, visible: true}, mode: figure.numeric ? "markers+lines" : "markers", marker: {size: 9, color: PALETTE[0]}, line: {color: PALETTE[0]}, text: figure.text, hovertemplate: "%{x}: %{y:.4g}<br>%{text}<extra></extra>"}],
       {xaxis: {title: {text: figure.keys[0]}, type: !figure.numeric ? "category" : figure.log ? "log" : "linear"}, yaxis: {title: {text: title}}}];
   }
   if (figure.kind === "heat") {
