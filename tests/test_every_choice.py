@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import yaml
 from fake_openml import serve
-from harness import FULL
+from harness import FULL, size
 
-from mlplab.config import settings_from_overrides
+from mlplab.config import composition, settings_from_overrides
 from mlplab.config.builder import build
-from mlplab.config.composition import Composed, compose
+from mlplab.config.composition import Composed, compose, compose_tree, plain_tree
+from mlplab.config.group_choices import compose_choices
+from mlplab.config.overrides import parse_overrides
 from mlplab.config.root import COMPONENT_GROUPS
+from mlplab.config.search_path import config_folders
 from mlplab.data.preparation.registry import DATASETS
 from mlplab.data.tabular.arrays_dataset import with_data
 from mlplab.data.tabular.collecting import collect
@@ -31,6 +34,7 @@ from mlplab.training import train_population
 CONFIGS = Path(__file__).parents[1] / "configs"
 CHOICES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
 ARRAYS = collect(np.arange(80.0).reshape(40, 2), np.arange(40) % 2)
+MORE = ([], ["optimizer=sgd"], ["dataset=radial", "training=batch"])
 MIN_CHOICES = {
     "dataset": 31,
     "activation": 33,
@@ -82,17 +86,67 @@ def combinations() -> list[dict[str, str]]:
     ]
 
 
+def hydras_tree(overrides: list[str]) -> dict[str, Any]:
+    """Compare the trees of `compose_choices` and Hydra, with all keys in order; return the tree."""
+    trees = []
+    for composer in (compose_tree, compose_choices):
+        tree = plain_tree(composer(parse_overrides(overrides), config_folders()))
+        # the texts of the overrides themselves: jobs are composed with Hydra where folders use them
+        del tree["hydra"]["overrides"], tree["hydra"]["job"]["override_dirname"]
+        trees.append(tree)
+    assert repr(trees[0]) == repr(trees[1])
+    return trees[0]
+
+
 @pytest.mark.slow
 def test_every_choice_composes_with_choices_of_all_other_groups():
     """The campaign composes each choice separately."""
     for line in combinations():
         overrides = [f"{group}={name}" for group, name in line.items()]
+        hydras_tree(overrides)
         composed = compose(overrides, complete=False)
         for group, name in line.items():
             assert composed.sources.choices[group] == name
             written = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
             assert composed.config[group] == written
             assert written["name"] == name
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize(
+    "overrides",
+    size(
+        [["xor_mlp"], ["xor_mlp", "optimizer=sgd", "dataset=radial"], ["sine_1000_relu"]],
+        [[name, *more] for group, name in CHOICES if group == "experiment" for more in MORE],
+    ),
+    ids=" ".join,
+)
+def test_an_experiment_and_other_choices_are_hydras_composition(overrides):
+    """The values of the experiment come last; the choices of the command line replace its own. The
+    last one of the default tier is based on another experiment.
+    """
+    experiment, *others = overrides
+    tree = hydras_tree([f"experiment={experiment}", *others])
+    assert tree["hydra"]["runtime"]["choices"]["experiment"] == experiment
+
+
+def test_shipped_choices_need_no_composition_of_their_own():
+    Path("conf/optimizer").mkdir(parents=True)
+    Path("conf/optimizer/my_sgd.yaml").write_text("defaults: [sgd]\nlr: 0.5\n")
+    folders = config_folders()
+    compose_tree([], folders)
+    for overrides, lr, compositions in (
+        (["optimizer=sgd", "activation=relu"], 0.001, 0),
+        (["experiment=xor_mlp", "loss=mse"], 0.03, 0),
+        (["experiment=sine_1000_relu"], 0.01, 1),
+        (["optimizer=my_sgd"], 0.5, 1),
+    ):
+        before = composition._composed.cache_info().misses
+        tree = plain_tree(compose_choices(parse_overrides(overrides), folders))
+        assert composition._composed.cache_info().misses == before + compositions, overrides
+        chosen = dict(override.split("=") for override in overrides)
+        assert chosen.items() <= tree["hydra"]["runtime"]["choices"].items()
+        assert tree["optimizer"]["lr"] == lr
 
 
 @cache

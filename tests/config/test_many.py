@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from timing import cheapest
 
 from mlplab.cli import main
+from mlplab.config import composition
 from mlplab.config import expand as expansion
 from mlplab.config import overrides as overrides_module
 from mlplab.config.builder import build
@@ -264,6 +265,7 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
         return real_parse(parser, text, rule)
 
     overrides_module._parse.cache_clear()
+    composition._composed.cache_clear()
     monkeypatch.setattr(hydra, "compose", counted_compose)
     monkeypatch.setattr(OverridesParser, "parse_rule", counted_parse)
     given = ["experiment=xor_mlp", "training.epochs=1", "tracking=off"]

@@ -23,6 +23,7 @@ from mlplab.config.composition import (
     resolve_tree,
     split_search_path,
 )
+from mlplab.config.group_choices import compose_choices
 from mlplab.config.override_lines import key_of
 from mlplab.config.overrides import (
     check_overrides,
@@ -217,10 +218,10 @@ class Composer:
         values = [override for override in overrides if _is_single_value(override)]
         if values:
             others = [override for override in overrides if override not in values]
-            tree = compose_tree(others, self.folders)
+            tree = compose_choices(others, self.folders)
             if all(_update(tree, override) for override in values):
                 return tree
-        return compose_tree(overrides, self.folders)
+        return compose_choices(overrides, self.folders)
 
 
 def _update(tree: DictConfig, override: Override) -> bool:
