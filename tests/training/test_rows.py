@@ -29,10 +29,10 @@ def single_rows() -> list[Row]:
     ]
 
 
-def in_blocks(rows: list[Row], *parts: tuple[int, int]) -> Rows:
+def in_blocks(rows: list[Row], *pairs: tuple[int, int]) -> Rows:
     """The rows, with those from `first` to `end` of each pair as a block."""
     blocks, at = Rows(), 0
-    for first, end in parts:
+    for first, end in pairs:
         blocks += rows[at:first]
         blocks.append(RowBlock.of(rows[first:end]))
         at = end
@@ -51,9 +51,9 @@ def assert_same(rows, others) -> None:
             np.testing.assert_array_equal(getattr(row, key), getattr(other, key))
 
 
-@pytest.mark.parametrize("parts", CASES)
-def test_rows_are_a_sequence(parts):
-    single, rows = single_rows(), in_blocks(single_rows(), *parts)
+@pytest.mark.parametrize("pairs", CASES)
+def test_rows_are_a_sequence(pairs):
+    single, rows = single_rows(), in_blocks(single_rows(), *pairs)
     assert_same(rows, single)
     assert_same([rows[e] for e in range(-len(single), 0)], single)
     assert_same(list(reversed(rows)), single[::-1])
@@ -63,11 +63,11 @@ def test_rows_are_a_sequence(parts):
         rows[len(single)]
 
 
-@pytest.mark.parametrize("parts", CASES)
-def test_histories_and_checkpoints_do_not_depend_on_blocks(parts):
+@pytest.mark.parametrize("pairs", CASES)
+def test_histories_and_checkpoints_do_not_depend_on_blocks(pairs):
     buffers = [HistoryBuffer(NAMES, 3) for _ in range(3)]
     buffers[0].rows += single_rows()
-    buffers[1].rows += in_blocks(single_rows(), *parts)
+    buffers[1].rows += in_blocks(single_rows(), *pairs)
     buffers[2].rows += unpack_rows(pack_rows(buffers[1].rows))
     for kept in (range(3), (2, 0)):
         for buffer in buffers:

@@ -247,6 +247,6 @@ def unpack_rows(records: Sequence[Mapping[str, Tensor]]) -> Rows:
         members = columns.pop("members")
         changes = (members[1:] != members[:-1]).any(1).nonzero()[0] + 1
         for first, last in itertools.pairwise([0, *changes.tolist(), len(members)]):
-            part = {name: column[first:last] for name, column in columns.items()}
-            rows.append(RowBlock(members=members[first], **part))
+            fields = {name: column[first:last] for name, column in columns.items()}
+            rows.append(RowBlock(members=members[first], **fields))
     return rows

@@ -163,16 +163,16 @@ class NativeStepper(Stepper):
         edges = [0, *(np.flatnonzero(np.diff(regular_E)) + 1).tolist(), len(events)]
         for first, last in itertools.pairwise(edges):
             if regular_E[first]:
-                yield block.part(slice(first, last))
+                yield block.sliced(slice(first, last))
                 continue
             for e in np.flatnonzero(seen_E[first:last]) + first:
                 ended_K = alive_EK[e]
-                yield block.part(slice(e, e + 1)).select(ended_K, members_K[ended_K])
+                yield block.sliced(slice(e, e + 1)).select(ended_K, members_K[ended_K])
 
     def _report(self, blocks: Sequence[RowBlock], report: Report) -> None:
         for block in blocks[:-1]:
             self.group.add(block)
-        self.group.add(blocks[-1].part(slice(-1)))
+        self.group.add(blocks[-1].sliced(slice(-1)))
         self.group.skipped = sum(map(len, blocks)) - 1
         count = (self.step - 1) % self._interval + 1 if self.step else 0
         objectives = self._objectives(count) if self.group.skippable() < ALL else []

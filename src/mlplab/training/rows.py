@@ -72,7 +72,7 @@ class RowBlock:
     def __iter__(self) -> Iterator[Row]:
         return (self[e] for e in range(len(self)))
 
-    def part(self, evaluations: slice) -> RowBlock:
+    def sliced(self, evaluations: slice) -> RowBlock:
         """Some of the evaluations as a block."""
         return RowBlock(
             self.epoch[evaluations],
