@@ -166,3 +166,12 @@ def test_ended_members_leave_the_population():
     assert training.groups[0].ended
     for outcome, one in zip(training.outcomes(), settings, strict=True):
         assert_same_bits(outcome, train([one], "native")[0])
+
+
+def test_the_evaluations_of_a_stretch_are_one_block(monkeypatch):
+    monkeypatch.setattr(native_stepper, "STRETCH_SECONDS", 1e9)  # only their growth limits them
+    training = session([make_settings(hidden=(2,), steps=4**6)], "native")
+    training.run()
+    rows = training.groups[0].history_buffer.rows
+    assert len(rows) == 4**6 // 4 + 1
+    assert len(list(rows.blocks())) < 20

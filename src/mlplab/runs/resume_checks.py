@@ -113,12 +113,12 @@ def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[
 
 
 def continued(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -> Settings:
-    """Return the settings of a resume: with `engine=auto`, the engine of the checkpoint continues,
-    unless the user typed the key.
+    """Return the settings of a resume: with `engine=auto`, torch continues what it began, unless
+    the user typed the key.
     """
     if saved is None or settings.engine != "auto" or "engine" in allowed:
         return settings
-    return dataclasses.replace(settings, engine=_engine_of(saved))
+    return dataclasses.replace(settings, engine="eager") if _engine_of(saved) == "eager" else settings
 
 
 def _engine_of(saved: Saved) -> str:

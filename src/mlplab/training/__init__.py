@@ -1,7 +1,7 @@
 """Training of a population of K networks, from the first step to the last."""
 
 from mlplab.training.frames import FrameRecorder, Frames, select_frames
-from mlplab.training.history import Evaluation, History, Row
+from mlplab.training.history import Evaluation, History
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
 from mlplab.training.prepare import (
@@ -11,6 +11,7 @@ from mlplab.training.prepare import (
     prepare_members,
     structure_key,
 )
+from mlplab.training.rows import Row
 from mlplab.training.session import Callback, Session
 from mlplab.training.steppers import Group
 from mlplab.training.train import train_population

@@ -6,8 +6,8 @@ and dropout are functions of seed, epoch and step. Shapes: K members, P paramete
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import StateError
-from mlplab.training.history import Row
 from mlplab.training.outcome import Logged
 from mlplab.training.population import Population
+from mlplab.training.rows import Row, RowBlock, Rows
 from mlplab.training.steppers import Group
 from mlplab.training.stopping import FINISHED, RUNNING, EarlyStopping, Snapshot
 
@@ -224,7 +224,7 @@ def _require_plain(tree: object, max_numel: int) -> None:
 def pack_rows(rows: Sequence[Row]) -> list[dict[str, Tensor]]:
     """Pack rows into few tensors: one record per sequence of rows with as many members."""
     records = []
-    for _, consecutive in groupby(rows, key=lambda row: len(row.members)):
+    for _, consecutive in itertools.groupby(rows, key=lambda row: len(row.members)):
         group = list(consecutive)
         records.append(
             {
@@ -239,20 +239,14 @@ def pack_rows(rows: Sequence[Row]) -> list[dict[str, Tensor]]:
     return records
 
 
-def unpack_rows(records: Sequence[Mapping[str, Tensor]]) -> list[Row]:
+def unpack_rows(records: Sequence[Mapping[str, Tensor]]) -> Rows:
     """Restore the rows from the records of `pack_rows`."""
-    rows = []
+    rows = Rows()
     for record in records:
-        columns = {name: value.numpy() for name, value in record.items()}
-        for e in range(len(columns["epoch"])):
-            rows.append(
-                Row(
-                    int(columns["epoch"][e]),
-                    int(columns["step"][e]),
-                    float(columns["time"][e]),
-                    columns["members"][e].copy(),
-                    columns["alive"][e].copy(),
-                    columns["values"][e].copy(),
-                )
-            )
+        columns = {name: value.numpy().copy() for name, value in record.items()}
+        members = columns.pop("members")
+        changes = (members[1:] != members[:-1]).any(1).nonzero()[0] + 1
+        for first, last in itertools.pairwise([0, *changes.tolist(), len(members)]):
+            fields = {name: column[first:last] for name, column in columns.items()}
+            rows.append(RowBlock(members=members[first], **fields))
     return rows

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,26 +18,10 @@ from torch import Tensor
 from mlplab.extras import require
 from mlplab.schema import Number
 from mlplab.training.population import Population
+from mlplab.training.rows import Row, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Row:
-    """One evaluation of the members with the indices `members`: values [M, K], which may be NaN."""
-
-    epoch: int
-    step: int
-    time: float  # seconds since 1970
-    members: np.ndarray  # int64 [K]
-    alive: np.ndarray  # bool [K]: False if the member had ended before
-    values: np.ndarray  # float64 [M, K]
-
-    @property
-    def row(self) -> Row:
-        """The row itself, as that of a DeviceRow."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -212,7 +195,7 @@ class HistoryBuffer:
 
     def __init__(self, names: tuple[str, ...], num_members: int) -> None:
         self.names, self.num_members = names, num_members
-        self.rows: list[Row] = []
+        self.rows = Rows()
         self.starts: list[int] = []  # epoch at which each member started; empty: all at 0
         self.per_epoch = 0  # steps per epoch, set if there are starts
 
@@ -231,15 +214,15 @@ class HistoryBuffer:
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)
         values = np.full((len(self.rows), len(indices), len(self.names)), np.nan)
-        e = 0
-        for _, consecutive in groupby(self.rows, key=lambda row: row.members.tobytes()):
-            rows = list(consecutive)  # of the same members
-            block, at = slice(e, e + len(rows)), column[rows[0].members]
-            present[block, at[at >= 0]] = np.stack([row.alive for row in rows])[:, at >= 0]
-            values[block, at[at >= 0]] = np.stack([row.values.T for row in rows])[:, at >= 0]
-            e += len(rows)
+        blocks, e = list(self.rows.blocks()), 0
+        for block in blocks:  # each of the same members
+            evaluations, at = slice(e, e + len(block)), column[block.members]
+            present[evaluations, at[at >= 0]] = block.alive[:, at >= 0]
+            values[evaluations, at[at >= 0]] = block.values.transpose(0, 2, 1)[:, at >= 0]
+            e += len(block)
         epoch, step, time = (
-            np.array([getattr(row, key) for row in self.rows]) for key in ("epoch", "step", "time")
+            np.concatenate([getattr(block, key) for block in blocks])
+            for key in ("epoch", "step", "time")
         )
         starts = [self.starts[member] if self.starts else 0 for member in indices]
         return [
@@ -258,17 +241,10 @@ class HistoryBuffer:
         """Discard all other members, and renumber these in the given order."""
         new_index = np.full(self.num_members, -1)
         new_index[np.asarray(members, dtype=np.int64)] = np.arange(len(members))
-        rows = []
-        for row in self.rows:
-            stays = new_index[row.members] >= 0
+        rows = Rows()
+        for block in self.rows.blocks():
+            stays = new_index[block.members] >= 0
             if stays.any():
-                rows.append(
-                    dataclasses.replace(
-                        row,
-                        members=new_index[row.members][stays],
-                        alive=row.alive[stays],
-                        values=row.values[:, stays],
-                    )
-                )
+                rows.append(block.select(stays, new_index[block.members][stays]))
         self.rows, self.num_members = rows, len(members)
         self.starts = [self.starts[member] for member in members] if self.starts else []

@@ -5,6 +5,7 @@ Shapes: K members, E evaluations, M columns of a history, S steps since the last
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlplab.training.history import Row
 from mlplab.training.native_memory import NativeMemory
+from mlplab.training.rows import RowBlock
 from mlplab.training.steppers import ALL, Group, Report, Stepper
 from mlplab.training.stopping import RUNNING
 
@@ -132,41 +133,50 @@ class NativeStepper(Stepper):
         else:  # at the last evaluation, all members had ended
             self.step = events[int(np.flatnonzero(evaluated_KE.any(0))[-1])]
         self.epoch = -(-self.step // self._per_epoch)
-        self._report(list(self._rows(events, times, rows_KEM, evaluated_KE)), report)
+        if events:
+            self._report(list(self._blocks(events, times, rows_KEM, evaluated_KE)), report)
         return self.step - first
 
-    def _rows(
+    def _blocks(
         self,
         events: Sequence[int],
         times: NDArray[np.float64],
         rows_KEM: NDArray[np.float64],
         evaluated_KE: NDArray[np.uint8],
-    ) -> Iterator[Row]:
-        """The rows of the events at which members were evaluated.
+    ) -> Iterator[RowBlock]:
+        """The events at which members were evaluated.
 
         Between the regular evaluations these are only the members that ended there.
         """
-        per_epoch, interval = self._per_epoch, self._interval
-        members, evaluated_EK = self.group.population.members.numpy(), evaluated_KE.T.astype(bool)
-        values_EMK, counts = rows_KEM.transpose(1, 2, 0), evaluated_EK.sum(1).tolist()
-        for e, (step, at, count) in enumerate(zip(events, times.tolist(), counts, strict=True)):
-            alive_K = evaluated_EK[e]
-            if count and step % interval == 0:
-                yield Row(-(-step // per_epoch), step, at, members, alive_K, values_EMK[e])
-            elif count:
-                values_MK = values_EMK[e][:, alive_K]
-                ended = members[alive_K]
-                yield Row(-(-step // per_epoch), step, at, ended, alive_K[alive_K], values_MK)
+        step_E, alive_EK = np.array(events, np.int64), evaluated_KE.T.astype(bool)
+        members_K = self.group.population.members.numpy()
+        block = RowBlock(
+            -(-step_E // self._per_epoch),
+            step_E,
+            times,
+            members_K,
+            alive_EK,
+            rows_KEM.transpose(1, 2, 0),
+        )
+        seen_E = np.asarray(alive_EK.any(1))
+        regular_E = seen_E & (step_E % self._interval == 0)
+        edges = [0, *(np.flatnonzero(np.diff(regular_E)) + 1).tolist(), len(events)]
+        for first, last in itertools.pairwise(edges):
+            if regular_E[first]:
+                yield block.sliced(slice(first, last))
+                continue
+            for e in np.flatnonzero(seen_E[first:last]) + first:
+                ended_K = alive_EK[e]
+                yield block.sliced(slice(e, e + 1)).select(ended_K, members_K[ended_K])
 
-    def _report(self, rows: Sequence[Row], report: Report) -> None:
-        if not rows:
-            return
-        for row in rows[:-1]:
-            self.group.add(row)
-        self.group.skipped = len(rows) - 1
+    def _report(self, blocks: Sequence[RowBlock], report: Report) -> None:
+        for block in blocks[:-1]:
+            self.group.add(block)
+        self.group.add(blocks[-1].sliced(slice(-1)))
+        self.group.skipped = sum(map(len, blocks)) - 1
         count = (self.step - 1) % self._interval + 1 if self.step else 0
         objectives = self._objectives(count) if self.group.skippable() < ALL else []
-        report(rows[-1], self.group.population, objectives)
+        report(blocks[-1][-1], self.group.population, objectives)
 
     def _objectives(self, count: int) -> list[Tensor]:
         """Copies of the objectives [K] of the first steps after the last evaluation."""

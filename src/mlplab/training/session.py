@@ -18,12 +18,13 @@ from torch import Tensor
 
 from mlplab.training.distributed import ProcessGroup
 from mlplab.training.engine import check_engine, stepper_of
-from mlplab.training.history import Evaluation, MeasuredRow, Row
+from mlplab.training.history import Evaluation, MeasuredRow
 from mlplab.training.membership import join_populations, start_at
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Logged, Outcome
 from mlplab.training.population import Population, build
 from mlplab.training.prepare import PreparedMember, build_population, population_key
+from mlplab.training.rows import Row
 from mlplab.training.steppers import ALL, Group
 from mlplab.training.stopping import PRUNED, STOPPED
 from mlplab.training.threads import limit_threads

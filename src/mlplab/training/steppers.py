@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
-from mlplab.training.history import HistoryBuffer, MeasuredRow, Row
+from mlplab.training.history import HistoryBuffer, MeasuredRow
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
+from mlplab.training.rows import RowBlock, Rows
 from mlplab.training.stopping import RUNNING
 
 ALL = 2**62
@@ -51,7 +52,7 @@ class Group:
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
-        self._unread: list[MeasuredRow] = []
+        self._unread: list[MeasuredRow | RowBlock] = []
         self.stepper = make_stepper(self)
 
     @property
@@ -88,13 +89,15 @@ class Group:
         sizes = [entry.size for entry in self.population.network.layout.entries]
         return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
 
-    def add(self, row: MeasuredRow) -> None:
-        """Add an evaluation, whose values may still be on the device."""
+    def add(self, row: MeasuredRow | RowBlock) -> None:
+        """Add an evaluation, whose values may still be on the device, or a block of them."""
         self._unread.append(row)
 
-    def read(self) -> list[Row]:
+    def read(self) -> Rows:
         """Read the evaluations added since the last call to the host, and return them."""
-        rows = [unread.row for unread in self._unread]
+        rows = Rows(
+            unread if isinstance(unread, RowBlock) else unread.row for unread in self._unread
+        )
         self._unread = []
         self.history_buffer.rows += rows
         return rows
