@@ -86,8 +86,8 @@ def campaigns(path: Path) -> list[str]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     latest: dict[str, dict[str, object]] = {}
     steps = [record for record in records if record["campaign"] == "stop and resume at each step"]
-    pieces = {
-        (record["file"], record["piece"]): record
+    chunks = {
+        (record["file"], record["chunk"]): record
         for record in records
         if record["campaign"] == "hostile values"
     }
@@ -107,12 +107,12 @@ def campaigns(path: Path) -> list[str]:
             )
             + " |"
         )
-    if pieces:
-        tried = sum(int(record["cases"]) for record in pieces.values())
-        all_cases = {file: int(record["of"]) for (file, _), record in pieces.items()}
+    if chunks:
+        tried = sum(int(record["cases"]) for record in chunks.values())
+        all_cases = {file: int(record["of"]) for (file, _), record in chunks.items()}
         lines.append(
             f"| hostile values in stored files | files {len(all_cases)}, tried {tried} of"
-            f" {sum(all_cases.values())}, seed {next(iter(pieces.values()))['seed']} |"
+            f" {sum(all_cases.values())}, seed {next(iter(chunks.values()))['seed']} |"
         )
     if steps:
         total = sum(int(record["stops"]) for record in steps)

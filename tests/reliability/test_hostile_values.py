@@ -37,18 +37,18 @@ FILES = {
 }
 BY_DEFAULT = {"sweep": 1, "interrupted": 0, "search": 0, "finished": 0}
 """How many of them the default tier edits."""
-PIECES, CASES_PER_PIECE, SEED = 10, 50, 0
-"""The campaign tries at most PIECES * CASES_PER_PIECE cases of each file, 5,715 of the 43,505
+CHUNKS, CASES_PER_CHUNK, SEED = 10, 50, 0
+"""The campaign tries at most CHUNKS * CASES_PER_CHUNK cases of each file, 5,715 of the 43,505
 combinations of a value, a replacement and a command: those that come first when they are shuffled
-with SEED. A piece is a test, after which an interrupted campaign continues.
+with SEED. A chunk is a test, after which an interrupted campaign continues.
 """
 CASES = [
     *((kind, name, None) for kind, names in FILES.items() for name in names[: BY_DEFAULT[kind]]),
     *(
-        in_campaign("fuzz", kind, name, piece)
+        in_campaign("fuzz", kind, name, chunk)
         for kind, names in FILES.items()
         for name in names
-        for piece in range(PIECES)
+        for chunk in range(CHUNKS)
     ),
 ]
 ELSEWHERE = ("bases", "config", "set", "metrics")
@@ -89,20 +89,20 @@ def folders(tmp_path_factory):
     return tmp_path_factory.mktemp("folders")
 
 
-def cases(path: Path, kind: str, piece: int | None) -> Iterator[tuple[tuple, str, tuple[str, ...]]]:
-    """The leaves of a file, each with a value and a command: those of a piece of the campaign, or
+def cases(path: Path, kind: str, chunk: int | None) -> Iterator[tuple[tuple, str, tuple[str, ...]]]:
+    """The leaves of a file, each with a value and a command: those of a chunk of the campaign, or
     each leaf once.
     """
     all_leaves = list(leaves(parse(path.read_text(), path.suffix)))
     assert all_leaves
-    if piece is not None:
+    if chunk is not None:
         product = list(itertools.product(all_leaves, VALUES, LINES))
         random.Random(SEED).shuffle(product)
-        tried = product[piece * CASES_PER_PIECE : (piece + 1) * CASES_PER_PIECE]
+        tried = product[chunk * CASES_PER_CHUNK : (chunk + 1) * CASES_PER_CHUNK]
         record_measurement(
             "hostile values",
             file=f"{kind}/{path.name}",
-            piece=piece,
+            chunk=chunk,
             cases=len(tried),
             of=len(product),
             seed=SEED,
@@ -116,9 +116,9 @@ def cases(path: Path, kind: str, piece: int | None) -> Iterator[tuple[tuple, str
 @row("C21")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("kind", "name", "piece"), CASES)
+@pytest.mark.parametrize(("kind", "name", "chunk"), CASES)
 def test_a_stored_value_decides_nothing_outside(
-    kind, name, piece, folders, tmp_path, monkeypatch, capfd
+    kind, name, chunk, folders, tmp_path, monkeypatch, capfd
 ):
     hostile.make_folder(folders, kind)
     hostile.draw_one(monkeypatch)
@@ -130,7 +130,7 @@ def test_a_stored_value_decides_nothing_outside(
     target = sorted((folders / kind).glob(name))[-1]
     text = target.read_text()
     faults = []
-    for leaf, value, line in cases(target, kind, piece):
+    for leaf, value, line in cases(target, kind, chunk):
         shutil.rmtree(hostile.FOLDER, ignore_errors=True)
         shutil.copytree(folders / kind, hostile.FOLDER)
         hostile_text = edited(text, leaf, VALUES[value](tmp_path), target.suffix)

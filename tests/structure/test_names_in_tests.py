@@ -40,13 +40,13 @@ def imports(file: Nodes) -> list[tuple[str, str, str]]:
 
 def value_of(dotted: str) -> object:
     """A module, or an attribute of one; None if there is none."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
+    names = dotted.split(".")
+    for length in range(len(names), 0, -1):
         try:
-            value: object = importlib.import_module(".".join(parts[:length]))
+            value: object = importlib.import_module(".".join(names[:length]))
         except ModuleNotFoundError:
             continue
-        for name in parts[length:]:
+        for name in names[length:]:
             value = getattr(value, name, None)
         return value
     return None

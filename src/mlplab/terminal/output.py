@@ -41,8 +41,8 @@ def rounded(value: float, uncertainty: float | None) -> str:
     exponent = int(f"{uncertainty:.1e}".partition("e")[2])  # of the rounded uncertainty
     if -6 < exponent < 6:
         return f"{value:.{max(0, 1 - exponent)}f}"
-    own_exponent = int(f"{value:e}".partition("e")[2]) if math.isfinite(value) else 0
-    return f"{value:.{max(0, own_exponent - exponent + 1)}e}"
+    value_exponent = int(f"{value:e}".partition("e")[2]) if math.isfinite(value) else 0
+    return f"{value:.{max(0, value_exponent - exponent + 1)}e}"
 
 
 def duration(seconds: float) -> str:
