@@ -223,6 +223,7 @@ def test_members_that_end_between_evaluations_equal_their_single_runs(schedule):
         )
         for seed, length in enumerate(lengths)
     ]
+    settings = [dataclasses.replace(one, engine="eager") for one in settings]
     assert_equal_single_runs(dict(enumerate(train_population(settings))), settings)
 
 
@@ -247,6 +248,7 @@ def test_a_member_that_leaves_between_evaluations_takes_its_measurements_along(s
         make_settings(seed=seed, evaluate_every=3, epochs=9, optimizer=OPTIMIZERS["adam"](lr=lr))
         for seed, lr in enumerate((0.01, 0.02, 0.03))
     ]
+    settings = [dataclasses.replace(one, engine="eager") for one in settings]
     session = make_session(settings, StopMember(steps))
     session.run()
     assert_equal_single_runs(dict(enumerate(session.outcomes(), start=1)), settings[1:])
