@@ -42,9 +42,14 @@ def make_settings(
     training: Any = "minibatch",
     dtype: str = "float64",
     layer: dict[str, Any] | None = None,
+    engine: str = "eager",
     **training_fields: Any,
 ) -> Settings:
-    """Return settings. `layer` has fields of every hidden layer; components may replace names."""
+    """Return settings. `layer` has fields of every hidden layer; components may replace names.
+
+    The engine is eager, which tests compare with plain torch and look at between any two steps; the
+    tests in tests/native compare the native engine with it.
+    """
     if isinstance(dataset, str):
         dataset = DATASETS[dataset](
             **({"num_samples": 200} if "num_samples" in field_names(DATASETS[dataset]) else {})
@@ -67,6 +72,7 @@ def make_settings(
         training=build_component(STYLES, training, **training_fields),
         tracking=Tracking(level="off"),
         config={},
+        engine=engine,
     )
 
 

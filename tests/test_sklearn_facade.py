@@ -125,7 +125,7 @@ def test_it_is_the_engine_of_runs():
     from mlplab.data.preparation.examples import prepare
     from mlplab.training import PreparedMember, Session
 
-    settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20)
+    settings = make_settings(seed=5, hidden=(6, 4), epochs=15, batch_size=20, engine="auto")
     prepared = prepare(settings.dataset, 5, True)
     x, y = prepared.train.x, prepared.train.y
     model = ours.MLPClassifier(
@@ -144,7 +144,7 @@ def test_it_is_the_engine_of_runs():
 
     plain = _prepared(prepared.task, prepared.target_scaler, (x, y, None), None)
     resolved = dataclasses.replace(settings, loss=resolve_auto_loss(settings.loss, prepared.task))
-    session = Session.of([PreparedMember(resolved, plain)])
+    session = Session.of([PreparedMember.of(resolved, plain)])
     session.run()
     (outcome,) = session.outcomes()
     assert torch.equal(model.fitted_.model.theta_KP[0], outcome.last_theta_P)

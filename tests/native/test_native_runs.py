@@ -62,7 +62,7 @@ def test_without_a_compiler_the_reason_is_named_and_eager_trains(monkeypatch, tm
     assert not list(library_cache.folder().glob("*.so"))
 
 
-def test_a_machine_without_a_compiler_is_told_once(monkeypatch, tmp_path, capsys):
+def test_a_missing_compiler_is_reported_once(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(support, "kernel", library.kernel.__wrapped__)

@@ -20,6 +20,7 @@ import pytest
 import mlplab
 from mlplab.cli import COMMANDS, main
 from mlplab.runs.checkpoint_callback import CheckpointCallback
+from mlplab.training import native_stepper
 
 TABLE = Path("table.csv")
 SMALL = (
@@ -104,6 +105,7 @@ def interrupt_at(step: int, patched: pytest.MonkeyPatch) -> None:
 
     real = CheckpointCallback.should_pause
     patched.setattr(CheckpointCallback, "should_pause", should_pause)
+    patched.setattr(native_stepper, "MAX_GROWTH", 1)  # asked between any two steps
 
 
 def _interrupted(name: str, patched: pytest.MonkeyPatch) -> None:

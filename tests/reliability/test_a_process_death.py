@@ -38,8 +38,7 @@ from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.training import Session
-from mlplab.training.eager import EagerStepper
+from mlplab.training import Session, native_stepper
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]
 
@@ -305,14 +304,15 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
         return real(self, session, group)
 
     monkeypatch.setattr(CheckpointCallback, "save", save)
-    real_step = EagerStepper._evaluate
+    real_evaluated = Session._evaluated
 
-    def evaluate(self, *arguments, **more):
-        real_step(self, *arguments, **more)
-        if self.step > 20 and not sent:
+    def evaluated(self, group, *arguments):
+        real_evaluated(self, group, *arguments)
+        if group.stepper.step > 20 and not sent:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(EagerStepper, "_evaluate", evaluate)
+    monkeypatch.setattr(Session, "_evaluated", evaluated)
+    monkeypatch.setattr(native_stepper, "MAX_GROWTH", 1)  # a save after every step
     result = mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
     assert saved_at_leisure == []
     assert result.status == "interrupted"
@@ -325,7 +325,6 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
 @pytest.mark.parametrize("phase", ["data", "evaluation", "save", "end"])
 def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
     from mlplab.runs.record import Record
-    from mlplab.training import population
 
     overrides = [*QUICK, "tracking.checkpoint_seconds=0"]
     expected = undisturbed(overrides)
@@ -342,7 +341,7 @@ def test_a7_a_signal_in_every_phase(phase, monkeypatch, undisturbed):
 
     target = {
         "data": (experiment, "prepare_members"),
-        "evaluation": (population, "evaluate"),
+        "evaluation": (Session, "_evaluated"),
         "save": (checkpoints_module, "write_bytes_atomic"),
         "end": (Record, "finish"),
     }[phase]

@@ -235,7 +235,7 @@ WRITING = {
     "fitting.py": {"mkdir"},  # log_dir, which the user named
     "cli.py": {"os.open"},  # os.devnull
     # in the user's cache, whose folder must be private
-    "native/library_cache.py": {"mkdir", "os.open", "os.fdopen", "open"},
+    "native/library_cache.py": {"mkdir", "os.open", "touch", "os.fdopen", "open"},
 }
 
 

@@ -12,7 +12,7 @@ from test_b_storage import resumed, stopped
 
 import mlplab
 from mlplab.cli import main
-from mlplab.training import Session
+from mlplab.training import Callback
 
 SCALARS = [*QUICK, "tracking=scalars", "tracking.checkpoint_seconds=0"]
 
@@ -86,19 +86,15 @@ def test_g6_many_event_files(tmp_path):
 
 
 @row("G7")
-def test_g7_files_are_closed_when_a_run_fails(tmp_path, monkeypatch):
-    real = Session.notify
-
-    def notify(self, hook, *arguments):
-        real(self, hook, *arguments)
-        if hook == "on_evaluation":
-            self.read(self.groups[0])
-            if arguments[0].epoch == 6:
+def test_g7_files_are_closed_when_a_run_fails(tmp_path):
+    class Failing(Callback):
+        def on_evaluation(self, session, evaluation):
+            session.read(session.groups[0])
+            if evaluation.epoch == 6:
                 raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(Session, "notify", notify)
     with pytest.raises(RuntimeError):
-        mlplab.run([*QUICK, "tracking=scalars"], tmp_path / "run")
+        mlplab.run([*QUICK, "tracking=scalars"], tmp_path / "run", callbacks=[Failing()])
     assert len(read(tmp_path / "run")["train/loss"]) == 7
     assert "in the middle" in (tmp_path / "run" / "error.txt").read_text()
     assert len(Path(tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 8

@@ -118,7 +118,9 @@ def continued(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -
     """
     if saved is None or settings.engine != "auto" or "engine" in allowed:
         return settings
-    return dataclasses.replace(settings, engine="eager") if _engine_of(saved) == "eager" else settings
+    return (
+        dataclasses.replace(settings, engine="eager") if _engine_of(saved) == "eager" else settings
+    )
 
 
 def _engine_of(saved: Saved) -> str:
