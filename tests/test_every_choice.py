@@ -107,7 +107,7 @@ def test_every_choice_composes_with_choices_of_all_other_groups():
         composed = compose(overrides, complete=False)
         for group, name in line.items():
             assert composed.sources.choices[group] == name
-            written = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+            written = node(group, name)
             assert composed.config[group] == written
             assert written["name"] == name
 
@@ -151,7 +151,7 @@ def test_shipped_choices_need_no_composition_of_their_own():
 
 @cache
 def node(group: str, name: str) -> dict[str, Any]:
-    """The composed choice, which is its file: see the test above."""
+    """The file of a choice, which is what it composes to: see the tests above."""
     return yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
 
 

@@ -303,3 +303,19 @@ def test_the_bare_wheel_trains_in_an_empty_folder(installed_wheel, tmp_path):
     assert "pip install 'mlplab[pictures]'" in process.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_neither_the_compiler_nor_optuna_is_imported_without_need():
+    """Training does not need torch's compiler, whose import would cost each process half a second,
+    and only a search needs optuna.
+    """
+    code = (
+        "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2',"
+        " 'tracking=scalars'], 'run');"
+        " import mlplab.sweeps.run_sweep, mlplab.sweeps.search.search;"
+        " import hydra_plugins.mlplab_launcher;"
+        " print({'sympy', 'optuna'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

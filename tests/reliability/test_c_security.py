@@ -13,6 +13,7 @@ import os
 import pickle
 import pkgutil
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import yaml
 from harness import FULL, HERE, QUICK, record_measurement, refused, row, run, size, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import subset_by_default
 
 import mlplab
 from mlplab.cli import main
@@ -347,13 +349,20 @@ def test_c5_through_an_interpolation(capfd):
     refused(["train", "--config-dir", "own", "optimizer=mine"], capfd, "_target_")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    mlplab.run(QUICK, folder)
+    return folder
+
+
 @row("C7")
 @pytest.mark.parametrize(
     "target", ["os.system", "builtins.eval", "planted_module.anything", "torch.load"]
 )
 @pytest.mark.parametrize("where", ["model", "optimizer", "root", "list"])
-def test_c7_a_stored_configuration(target, where, capfd):
-    mlplab.run(QUICK, "run")
+def test_c7_a_stored_configuration(target, where, trained, capfd):
+    shutil.copytree(trained, "run")
     config = stored_config(Path("run"))
     planted = {"_target_": target, "_args_": ["touch marker"]}
     if where == "root":
@@ -389,8 +398,14 @@ def test_c7_a_stored_plan(capfd):
 
 
 @row("C8")
-@pytest.mark.parametrize("number", range(len(HYDRA)))
-@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    ("number", "many"),
+    subset_by_default(
+        "fuzz",
+        [(number, many) for number in range(len(HYDRA)) for many in (False, True)],
+        lambda number, many: many == (number % 3 == 0),
+    ),
+)
 def test_c8_the_hydra_node_from_a_file(number, many, capfd):
     Path("own/experiment").mkdir(parents=True)
     text = "# @package _global_\n" + yaml.safe_dump({"hydra": HYDRA[number]})

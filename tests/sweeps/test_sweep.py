@@ -36,7 +36,7 @@ from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
 from mlplab.sweeps.execution import runner
-from mlplab.sweeps.plan import memory
+from mlplab.sweeps.plan import memory, plan
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
@@ -120,7 +120,7 @@ def stamps(folder):
 
 @pytest.mark.campaign("fuzz", small=True)
 def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
-    """By default two of six jobs are compared, with one picture; in the campaign all."""
+    """By default one of four jobs is compared, with one picture; in the campaign all of six."""
     if not FULL:
         draw_only(monkeypatch, "decision")
         use_few_dots(monkeypatch)
@@ -132,9 +132,10 @@ def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
         "model.dropout=0.1",
         "tracking=full",
     ]
-    table = mlplab.sweep([*overrides, "optimizer.lr=0.01,0.1", "seed=range(3)"], "sweep")
+    seeds = f"seed=range({size(2, 3)})"
+    table = mlplab.sweep([*overrides, "optimizer.lr=0.01,0.1", seeds], "sweep")
     assert list(table.columns[:4]) == ["job", "status", "optimizer.lr", "seed"]
-    for row in table.to_dict("records")[:: size(6, 1)]:
+    for row in table.to_dict("records")[size(3, 0) :]:
         job = Path("sweep/jobs", str(row["job"]))
         single_run = mlplab.run(
             [*overrides, f"optimizer.lr={row['optimizer.lr']}", f"seed={row['seed']}"]
@@ -165,7 +166,7 @@ def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
         run = mlplab.load(job)
         assert run.summary.keys() == single_run.summary.keys()
         assert run.metrics == pytest.approx(single_run.metrics, rel=1e-9, abs=1e-10)
-        assert run.summary["population"] == 6
+        assert run.summary["population"] == size(4, 6)
         x = np.random.default_rng(0).normal(size=(20, 2))
         np.testing.assert_allclose(
             run.predict_proba(x), single_run.predict_proba(x), rtol=0, atol=1e-7
@@ -219,15 +220,20 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
     assert len(experiments) == 1
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     ("overrides", "level"),
     [
-        (["seed=range(101)"], "scalars"),
-        (["seed=range(101)", "tracking=off"], "off"),
+        (["seed=range({})"], "scalars"),
+        (["seed=range({})", "tracking=off"], "off"),
         (["seed=0,1"], "full"),
     ],
 )
-def test_large_sweeps_track_scalars_only(overrides, level):
+def test_large_sweeps_track_scalars_only(overrides, level, monkeypatch):
+    """By default more than five jobs are many; in the campaign more than a hundred."""
+    if not FULL:
+        monkeypatch.setattr(plan, "MAX_FULLY_TRACKED_JOBS", 5)
+    overrides = [override.format(plan.MAX_FULLY_TRACKED_JOBS + 1) for override in overrides]
     mlplab.sweep([*QUICK, "training.epochs=1", *overrides], "sweep")
     job = Path("sweep/jobs/1")
     assert yaml.safe_load((job / "config.yaml").read_text())["tracking"]["name"] == level
@@ -293,7 +299,7 @@ def four(tmp_path_factory):
     [
         in_campaign("fuzz", BASIC[1:]),
         in_campaign("fuzz", BASIC[:1]),
-        [BASIC[0], "hydra.sweeper.max_batch_size=3"],
+        in_campaign("fuzz", [BASIC[0], "hydra.sweeper.max_batch_size=3"]),
         BASIC,
     ],
 )
@@ -331,8 +337,15 @@ def recording(monkeypatch):
     del ConfigStore.instance().repo["hydra"]["sweeper"]["recording.yaml"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "mlplab"])
-@pytest.mark.parametrize("metric", ["auto", "test/loss"])
+@pytest.mark.parametrize(
+    ("launcher", "metric"),
+    [
+        ("basic", "auto"),
+        ("mlplab", "test/loss"),
+        in_campaign("fuzz", "basic", "test/loss"),
+        in_campaign("fuzz", "mlplab", "auto"),
+    ],
+)
 def test_a_sweeper_of_another_package_gets_the_metric_of_each_job(
     launcher, metric, plugin, recording
 ):

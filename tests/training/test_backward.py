@@ -1,8 +1,5 @@
 """The backward pass by autograd's engine, and by torch's public functions."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Tensor
@@ -49,15 +46,3 @@ def test_a_changed_engine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.autograd.Variable, "_execution_engine", Changed())
     assert backward._engine.__wrapped__() is None
-
-
-@pytest.mark.slow
-def test_training_does_not_import_the_compiler() -> None:
-    """The import would cost each process half a second."""
-    code = (
-        "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2',"
-        " 'tracking=scalars'], 'run');"
-        " print('sympy' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "False"

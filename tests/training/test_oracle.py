@@ -19,7 +19,8 @@ from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.training import Callback, build_population, prepare_members, train_population
 
-EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 4 steps per epoch, 200 steps
+# 200 points, 120 of them for training, batches of 32: 4 steps per epoch; 80 or 200 steps
+EPOCHS = size(20, 50)
 
 TORCH_OPTIMIZERS = {
     "sgd": (
@@ -83,6 +84,7 @@ def assert_same_network(outcome, population, layers, plain):
             )
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("choice", TORCH_OPTIMIZERS)
 def test_a_single_member_equals_plain_torch(choice):
     torch_class, fields, extra = TORCH_OPTIMIZERS[choice]
@@ -192,7 +194,7 @@ def with_lr(settings, k):
     "choice", [choice for choice in OPTIMIZERS if not OPTIMIZERS[choice].single_network]
 )
 def test_a_member_of_32_equals_its_single_run_for_every_optimizer(choice):
-    base = make_settings(optimizer=choice, epochs=size(10, EPOCHS))
+    base = make_settings(optimizer=choice, epochs=size(5, EPOCHS))
     base = dataclasses.replace(
         base, optimizer=dataclasses.replace(base.optimizer, lr=min(base.optimizer.lr, 0.02))
     )
@@ -204,7 +206,7 @@ def test_a_member_of_32_equals_its_single_run_for_every_optimizer(choice):
 def test_a_member_of_32_equals_its_single_run_for_every_activation(choice):
     base = make_settings(
         activation=choice,
-        epochs=size(4, 10),
+        epochs=size(2, 10),
         optimizer=build_component(OPTIMIZERS, "sgd", lr=0.01),
         schedule="cosine",
     )
@@ -218,16 +220,17 @@ def test_a_member_of_32_equals_its_single_run_for_every_loss(choice):
     base = make_settings(
         dataset=dataset,
         loss=choice,
-        epochs=size(4, 10),
+        epochs=size(2, 10),
         optimizer=build_component(OPTIMIZERS, "sgd", lr=0.001),
         clip_norm=1.0,
     )
     assert_members_equal_single_runs(members_of_32(base, with_lr), compared=(31,))
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("choice", INITIALIZERS)
 def test_a_member_of_32_equals_its_single_run_for_every_initializer(choice):
-    base = make_settings(initializer=choice, epochs=10)
+    base = make_settings(initializer=choice, epochs=size(2, 10))
     assert_members_equal_single_runs(members_of_32(base, with_lr), compared=(31,))
 
 
@@ -309,12 +312,13 @@ def test_an_interrupted_session_has_outcomes():
     assert outcome.theta_P.isfinite().all()
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("choice", OPTIMIZERS)
 def test_a_bias_in_front_of_batch_normalization_does_not_train_on_rounding(choice):
     """Its gradient is exactly 0: only weight decay, the default of adamw, moves it."""
     base = make_settings(
         optimizer=choice,
-        epochs=5,
+        epochs=size(2, 5),
         initializer="torch_default",
         layer={"normalization": "batch"},
     )
