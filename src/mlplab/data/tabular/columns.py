@@ -55,7 +55,7 @@ def kind_of(values: Series, date_format: str | None = None) -> str:
     if are_dates(present, date_format):
         return DATE
     if types.is_timedelta64_dtype(values):
-        raise _unsupported(values, "durations; convert them to numbers of seconds")
+        raise _unsupported(values, "durations, not numbers of seconds")
     for cell_type in cell_types:
         if cell_type.__hash__ is None:
             raise _unsupported(values, f"cells of type {cell_type.__name__}")
