@@ -125,6 +125,8 @@ def run_child(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         )
         for name, limit in request["limits"].items():
             resource.setrlimit(getattr(resource, name), (limit, limit))
+        if request["limits"] or request["kill_at"] is not None:
+            sys.dont_write_bytecode = True  # half of a file would break the tests that follow
         sys.argv = ["mlplab", *request["arguments"]]
         if request["kill_at"] is not None or request["count_file"]:
             count_writes(request["kill_at"], request["count_file"])

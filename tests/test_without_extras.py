@@ -283,7 +283,7 @@ def test_the_wheel_contains_configs_and_types(installed_wheel):
     configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {f"mlplab/{name}" for name in configs} <= set(names)
     assert "mlplab/py.typed" in names
-    assert {"mlplab/native/kernel/kernel.c", "mlplab/native/generated/loss.c"} <= set(names)
+    assert {"mlplab/native/csrc/kernel.c", "mlplab/native/generated/loss.c"} <= set(names)
     assert "hydra_plugins/mlplab_launcher/__init__.py" in names
     assert not {name.partition("/")[0] for name in names} - {
         "mlplab",

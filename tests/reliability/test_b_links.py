@@ -236,6 +236,7 @@ WRITING = {
     "cli.py": {"os.open"},  # os.devnull
     # in the user's cache, whose folder must be private
     "native/library_cache.py": {"mkdir", "os.open", "touch", "os.fdopen", "open"},
+    "native/prebuilt.py": {"mkdir"},  # called when a wheel is built, never by the program
 }
 
 

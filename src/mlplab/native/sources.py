@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-KERNEL = Path(__file__).parent / "kernel"
+KERNEL = Path(__file__).parent / "csrc"
 GENERATED = Path(__file__).parent / "generated"
 SUFFIXES = ("_value", "_lookahead")
 """Of the further functions of an activation or a loss, and of an optimizer."""
