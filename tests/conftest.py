@@ -192,11 +192,11 @@ def _unregister_plugins():
 
 
 @pytest.fixture(name="one_picture")
-def _one_picture():
-    """For tests of runs with pictures that are not about pictures."""
+def _one_picture(request):
+    """For tests of runs with pictures that are not about pictures; the parameter names another."""
     from drawing import one_picture
 
-    with one_picture():
+    with one_picture(getattr(request, "param", "curves")):
         yield
 
 

@@ -21,11 +21,14 @@ def use_few_dots(monkeypatch) -> None:
 
 
 @contextlib.contextmanager
-def one_picture() -> Iterator[None]:
-    """Draw one picture of a run instead of all, at a low resolution, except in campaigns."""
+def one_picture(name: str = "curves") -> Iterator[None]:
+    """Draw one picture of a run instead of all, at a low resolution, except in campaigns.
+
+    `decision` is also drawn during the training, as an image of TensorBoard; `curves` only once.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if not FULL:
-            draw_only(patch, "decision")
+            draw_only(patch, name)
             use_few_dots(patch)
         yield
 

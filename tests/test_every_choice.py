@@ -130,7 +130,7 @@ def test_an_experiment_and_other_choices_are_hydras_composition(overrides):
     assert tree["hydra"]["runtime"]["choices"]["experiment"] == experiment
 
 
-def test_shipped_choices_need_no_other_composition():
+def test_shipped_choices_need_no_further_composition():
     Path("conf/optimizer").mkdir(parents=True)
     Path("conf/optimizer/my_sgd.yaml").write_text("defaults: [sgd]\nlr: 0.5\n")
     folders = config_folders()

@@ -182,6 +182,7 @@ def test_the_same_command_twice_gives_the_same_bits(overrides, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.parametrize("one_picture", ["decision"], indirect=True)
 def test_tracking_changes_no_number(tmp_path):
     weights = {
         (

@@ -640,6 +640,7 @@ def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
 @row("A7")
 @pytest.mark.slow
 @pytest.mark.campaign("kills", small=True)
+@pytest.mark.parametrize("one_picture", ["decision"], indirect=True)
 @pytest.mark.usefixtures("one_picture")
 def test_a_save_has_no_effect_on_the_run(tmp_path):
     """Level D3: checkpoints at every step, now and then, or never, tracking of any kind: the same

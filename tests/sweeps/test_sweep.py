@@ -122,7 +122,7 @@ def stamps(folder):
 def test_a_job_folder_equals_that_of_a_single_run(monkeypatch):
     """By default one of four jobs is compared, with one picture; in the campaign all of six."""
     if not FULL:
-        draw_only(monkeypatch, "decision")
+        draw_only(monkeypatch, "curves")
         use_few_dots(monkeypatch)
     overrides = [
         *QUICK,
