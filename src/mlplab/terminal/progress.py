@@ -46,12 +46,14 @@ class Progress:
         values: Mapping[str, float] | None = None,
         in_progress: float = 0.0,
         remark: str = "",
+        seconds_left: float | None = None,
     ) -> None:
         """Report that `done` of the total units are finished; shows the first two values and the
         remark.
 
         `in_progress` is the finished fraction of the remaining units, summed. It counts for the bar
-        and the time left, not for the number of finished units.
+        and the time left, not for the number of finished units. Without `seconds_left`, all units
+        are assumed to take the same time.
         """
         now = time.monotonic()
         if self.quiet or now < self._next:
@@ -62,7 +64,9 @@ class Progress:
             *([plain(remark)] if remark else []),
         ]
         reached = done + in_progress
-        left = elapsed / reached * (self.total - reached) if reached else None
+        left = seconds_left
+        if left is None and reached:
+            left = elapsed / reached * (self.total - reached)
         if self._terminal:
             self._draw(done, reached, elapsed, left, fields)
         else:

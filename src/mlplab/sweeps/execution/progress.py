@@ -4,8 +4,10 @@ remaining time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from mlplab.sweeps.plan.cost import SECONDS_PER_JOB_FOLDER
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
@@ -24,10 +26,13 @@ class SweepProgress:
         self.done = self.failures = 0
         self._in_progress = 0.0
         self._done_before = 0
+        self._seconds_training = self._seconds_writing = 0.0
+        self._last_call = time.monotonic()
 
     def start(self, done: int) -> None:
         """Start the bar; `done` jobs were finished before."""
         self._done_before = done
+        self._last_call = time.monotonic()
         self.bar = Progress(
             len(self.plan.jobs) - done, self.plan.name, quiet=self.quiet, unit="jobs"
         )
@@ -37,10 +42,29 @@ class SweepProgress:
     def progress(self, in_progress: float) -> None:
         """Show the fraction of the running jobs that is trained, in units of jobs."""
         self._in_progress = in_progress
+        self._seconds_training += self._since_last_call()
         self.bar.update(
             self.done,
             in_progress=in_progress,
             remark=f"{self.failures} failed" if self.failures else "",
+            seconds_left=self._seconds_left(),
+        )
+
+    def _since_last_call(self) -> float:
+        now = time.monotonic()
+        seconds, self._last_call = now - self._last_call, now
+        return seconds
+
+    def _seconds_left(self) -> float | None:
+        """The estimated time to train the other jobs, and to write the folders of all that have
+        none: small networks take longer to write than to train.
+        """
+        trained = self.done + self._in_progress
+        if not trained:
+            return None
+        per_folder = self._seconds_writing / self.done if self.done else SECONDS_PER_JOB_FOLDER
+        return self._seconds_training / trained * (self.bar.total - trained) + per_folder * (
+            self.bar.total - self.done
         )
 
     def progress_to(self, done: int) -> None:
@@ -50,6 +74,7 @@ class SweepProgress:
     def ended(self, number: int, status: str, reason: str) -> None:
         """Count a job whose folder was written, and note a failure."""
         self.done += 1
+        self._seconds_writing += self._since_last_call()
         if status not in ("done", "pruned"):
             self.failures += 1
             if self.failures <= MAX_NOTES and not self.quiet:
