@@ -249,18 +249,21 @@ def test_a5_a_signal_ends_it_between_two_steps(name, undisturbed):
 @row("A5", "A1")
 @pytest.mark.campaign("kills")
 @pytest.mark.timeout(2000)
-def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
-    overrides = ["experiment=radial_6_6", "tracking=summary", "training.epochs=300"]
+@pytest.mark.parametrize(("engine", "epochs"), [("eager", 300), ("native", 100_000)])
+def test_a5_random_sigterms_and_a_pristine_result(engine, epochs, undisturbed):
+    """The lengths make a training of several seconds with either engine."""
+    overrides = ["experiment=radial_6_6", "tracking=summary", f"engine={engine}"]
+    overrides += [f"training.epochs={epochs}", "training.evaluate_every=50"]
     expected = undisturbed(overrides)
     draw, signals, slowest = random.Random(1), 0, 0.0
-    while signals < 50:
+    while signals < 25:
         shutil.rmtree("run", ignore_errors=True)
         process = start("train", *overrides, "hydra.run.dir=run")
         while True:
             wait_for(
                 lambda process=process: Path("run/log.txt").exists() or process.poll() is not None
             )
-            if signals < 50:
+            if signals < 25:
                 time.sleep(draw.uniform(0, 1.5))
                 sent = time.monotonic()
                 process.send_signal(signal.SIGTERM)
@@ -282,7 +285,7 @@ def test_a5_random_sigterms_and_a_pristine_result(undisturbed):
             assert digest(Path("run")) == expected
     assert slowest < 4
     record_measurement(
-        "random SIGTERMs",
+        f"random SIGTERMs, {engine}",
         signals=signals,
         slowest_seconds=round(slowest, 2),
         wrong_codes=0,
