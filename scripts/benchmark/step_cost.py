@@ -159,7 +159,7 @@ def floor(program: str) -> dict[str, float]:
     times = re.findall(r"threads (\d+): ([\d.]+) us", output)
     if not times:
         raise SystemExit(f'{program} prints no line such as "threads 1: 0.57 us"')
-    return {f"floor, {threads} threads": float(value) for threads, value in times}
+    return {f"floor, threads: {threads}": float(value) for threads, value in times}
 
 
 class Jax:
