@@ -55,7 +55,7 @@ def choices(group: str, folders: Sequence[Path]) -> dict[str, Choice]:
         for name, path in choice_files(group, folders).items()
     }
     from_plugins = {
-        name: read(group, name, component_yaml(name, component), None)
+        name: read(group, name, component_yaml(group, name, component), None)
         for name, component in plugins.registered(group).items()
     }
     return dict(sorted((from_files | from_plugins).items()))

@@ -56,7 +56,7 @@ def shipped_files() -> Iterator[tuple[str, str]]:
         for name, component in table(group).items():
             # the levels of tracking share a class, and each has some of its keys
             level = (TRACKING_LEVELS[name], TRACKING_KEYS[name]) if group == "tracking" else ()
-            yield f"{group}/{name}.yaml", component_yaml(name, component, *level)
+            yield f"{group}/{name}.yaml", component_yaml(group, name, component, *level)
 
 
 def root_yaml() -> str:

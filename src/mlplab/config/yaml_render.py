@@ -43,6 +43,7 @@ def describe_rule(rule: Rule) -> str:
 
 
 def component_yaml(
+    group: str,
     name: str,
     component: type[Component],
     heading: str | None = None,
@@ -57,7 +58,7 @@ def component_yaml(
 
     lines = [f"# {heading or meaning(component)}"]
     lines += [] if heading else [f"# {fact}" for fact in facts(component)]
-    lines += [] if native.is_supported(component) else [f"# {EAGER_ONLY}"]
+    lines += [] if native.is_supported(group, component) else [f"# {EAGER_ONLY}"]
     lines += [f"name: {value_yaml(name)}"]
     return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from mlplab.losses import LOSSES, Auto
+from mlplab.losses import LOSSES
 from mlplab.metrics import CHEAP
 from mlplab.native import library_cache
 from mlplab.native.compiler import NativeError
 from mlplab.native.library import kernel
-from mlplab.native.variants import name_of
+from mlplab.native.variants import is_supported
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
@@ -78,14 +78,12 @@ def unsupported(settings: Settings) -> str | None:
             return f"model.normalization={layer.normalization}"
         if active(layer.dropout):
             return f"model.dropout={layer.dropout}"
-        if layer.activation is not None and name_of("activation", layer.activation) is None:
-            return _choice("activation", layer.activation)
-    if not isinstance(settings.loss, Auto) and name_of("loss", settings.loss) is None:
-        return _choice("loss", settings.loss)
-    if name_of("optimizer", settings.optimizer) is None:
-        return _choice("optimizer", settings.optimizer)
-    if settings.schedule.stateful:
-        return _choice("schedule", settings.schedule)
+        activation = layer.activation
+        if activation is not None and not is_supported("activation", type(activation)):
+            return _choice("activation", activation)
+    for group in ("loss", "optimizer", "schedule"):
+        if not is_supported(group, type(component := getattr(settings, group))):
+            return _choice(group, component)
     if settings.training.monitor not in MONITORS:
         return f"training.monitor={settings.training.monitor}"
     if settings.device == "cuda":

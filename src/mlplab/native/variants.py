@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from mlplab.errors import FieldError
-from mlplab.losses import LOSSES, Auto, Loss
-from mlplab.network.activations import ACTIVATIONS, Activation
-from mlplab.optimizers import OPTIMIZERS, Optimizer
-from mlplab.schedules import Schedule
+from mlplab.losses import LOSSES, Auto
+from mlplab.network.activations import ACTIVATIONS
+from mlplab.optimizers import OPTIMIZERS
 from mlplab.schema import Component, Rule, rules
 from mlplab.stacking import active
 
@@ -36,13 +35,11 @@ COMPONENTS: dict[str, dict[str, type[Component]]] = {
 """The components that have functions, by group and name."""
 
 
-def is_supported(cls: type[Component]) -> bool:
-    """Whether the native engine can train with a component of this class, of any group."""
-    if issubclass(cls, Schedule):
-        return not cls.stateful
-    kinds = (Activation, Loss, Optimizer)
-    classes = [Auto, *(known for group in COMPONENTS.values() for known in group.values())]
-    return not issubclass(cls, kinds) or cls in classes
+def is_supported(group: str, cls: type[Component]) -> bool:
+    """Whether the native engine can train with a component of this class of a group."""
+    if group == "schedule":
+        return not getattr(cls, "stateful", False)
+    return group not in COMPONENTS or cls is Auto or cls in COMPONENTS[group].values()
 
 
 def name_of(group: str, component: Component) -> str | None:
