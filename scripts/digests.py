@@ -28,8 +28,8 @@ import mlplab
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "digests.json"
 TIMES = ("seconds",)
-QUICK = ["tracking=summary", "device=cpu", "engine=eager"]
-NATIVE = [*QUICK[:-1], "engine=native"]
+QUICK = ["tracking=summary", "device=cpu"]
+EAGER, NATIVE = [*QUICK, "engine=eager"], [*QUICK, "engine=native"]
 TABLE = ["dataset=file", "dataset.path=table.csv", "dataset.missing=impute", "training.epochs=15"]
 RUNS = {
     "radial": ["experiment=radial_6_6", "training.epochs=30"],
@@ -111,12 +111,12 @@ def train_all() -> dict[str, dict[str, Any]]:
         os.chdir(folder)
         try:
             write_table()
-            runs = {name: [*QUICK, *overrides] for name, overrides in RUNS.items()}
+            runs = {name: [*EAGER, *overrides] for name, overrides in RUNS.items()}
             runs |= {f"native_{name}": [*NATIVE, *RUNS[name]] for name in NATIVE_RUNS}
             for name, overrides in runs.items():
                 mlplab.run(overrides, f"runs/{name}")
                 digests[name] = digest(Path("runs", name))
-            sweeps = {name: [*QUICK, *overrides] for name, overrides in SWEEPS.items()}
+            sweeps = {name: [*EAGER, *overrides] for name, overrides in SWEEPS.items()}
             sweeps |= {f"native_{name}": [*NATIVE, *SWEEPS[name]] for name in list(SWEEPS)[:2]}
             for name, overrides in sweeps.items():
                 mlplab.sweep(overrides, f"sweeps/{name}")

@@ -16,7 +16,12 @@ from mlplab.runs.checkpoints import Saved
 from mlplab.runs.distributed_run import run_rank
 from mlplab.runs.log import log_to
 from mlplab.runs.record import Record
-from mlplab.runs.resume_checks import check_compatible, continued, find_checkpoint, is_finished
+from mlplab.runs.resume_checks import (
+    check_compatible,
+    find_checkpoint,
+    is_finished,
+    with_saved_engine,
+)
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_training import TrainingProcess, create_run_folder, models
 from mlplab.settings import Settings
@@ -87,7 +92,7 @@ def resume(
             if step is None and is_finished(folder, allowed) and drawn:
                 return load(folder)
             saved, warnings = find_checkpoint(folder, step)
-            member = prepare_members([continued(settings, saved, allowed)], cache)[0]
+            member = prepare_members([with_saved_engine(settings, saved, allowed)], cache)[0]
             session, device = process.session(member)
             with log_to(folder) as log:
                 log.info("resumed; device %s", device)

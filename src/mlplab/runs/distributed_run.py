@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from mlplab.errors import CheckpointError, IncompatibleSettingsError
 from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.runs.resume_checks import continued, find_checkpoint, is_finished
+from mlplab.runs.resume_checks import find_checkpoint, is_finished, with_saved_engine
 from mlplab.runs.signals import Signals
 from mlplab.settings import Settings, Tracking
 from mlplab.training import Callback, Session, prepare_members
@@ -63,7 +63,7 @@ def run_rank(
     check_distributed_support(settings)
     saved = find_checkpoint(folder, step)[0] if folder is not None else None
     stop = CheckpointCallback(None, Tracking(), AgreedSignal(process_group, signals))
-    members = prepare_members([continued(settings, saved, allowed)])
+    members = prepare_members([with_saved_engine(settings, saved, allowed)])
     session = Session.of(members, [stop, *callbacks], process_group)
     if saved is not None:
         try:

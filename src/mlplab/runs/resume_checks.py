@@ -112,15 +112,14 @@ def find_checkpoint(folder: Path, step: int | None) -> tuple[Saved | None, list[
     return newest(folder / "checkpoints")
 
 
-def continued(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -> Settings:
+def with_saved_engine(settings: Settings, saved: Saved | None, allowed: Sequence[str]) -> Settings:
     """Return the settings of a resume: with `engine=auto`, torch continues what it began, unless
     the user typed the key.
     """
-    if saved is None or settings.engine != "auto" or "engine" in allowed:
-        return settings
-    return (
-        dataclasses.replace(settings, engine="eager") if _engine_of(saved) == "eager" else settings
-    )
+    began_eager = saved is not None and _engine_of(saved) == "eager"
+    if began_eager and settings.engine == "auto" and "engine" not in allowed:
+        return dataclasses.replace(settings, engine="eager")
+    return settings
 
 
 def _engine_of(saved: Saved) -> str:

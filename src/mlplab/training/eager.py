@@ -142,13 +142,13 @@ class EagerStepper(Stepper):
         group, population = self.group, self.group.population
         measured = population.evaluate()
         was_alive_K = population.early_stopping.alive_K
-        value_K = monitored(population.training.monitor, measured)
+        value_K, step = monitored(population.training.monitor, measured), self._time()
         population.early_stopping.observe(
             value_K,
             population.theta_KP,
             population.buffers,
-            self._time(),
-            self._first_bad(self.objectives, measured["train/loss"], self._time()),
+            step,
+            self._first_bad(self.objectives, measured["train/loss"], step),
             ending_K,
         )
         row = DeviceRow(

@@ -11,7 +11,7 @@ from mlplab.training.distributed import ProcessGroup, read_rank
 from mlplab.training.eager import EagerStepper
 from mlplab.training.steppers import Group, Stepper
 
-MAX_NATIVE_PARAMETERS = 100_000
+MAX_NATIVE_WEIGHTS = 100_000
 """Weights above which engine=auto takes torch, whose products of large matrices are faster."""
 
 
@@ -32,8 +32,8 @@ def eager_reason(settings: Settings, num_weights: int) -> str | None:
     """
     if read_rank() is not None:
         return "several processes train one network"
-    if num_weights > MAX_NATIVE_PARAMETERS:
-        return f"torch is faster above {MAX_NATIVE_PARAMETERS:,} weights"
+    if num_weights > MAX_NATIVE_WEIGHTS:
+        return f"torch is faster above {MAX_NATIVE_WEIGHTS:,} weights"
     from mlplab.native import unavailable, unsupported
 
     if (what := unsupported(settings)) is not None:
