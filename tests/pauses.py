@@ -8,10 +8,15 @@ has there, and `Paused` tells the test at which step that is.
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from harness import wait_for
+
+from mlplab.runs.checkpoint_callback import CheckpointCallback
+from mlplab.training import native_stepper
 
 PLUGIN = """\
 import json, os, time
@@ -91,3 +96,21 @@ def wait_until_paused(process, name: str = "paused") -> Paused:
     paused = Paused(**json.loads(path.read_text()))
     assert 0 < paused.step < paused.last_step
     return paused
+
+
+def ask_after_each_step(patched: pytest.MonkeyPatch) -> None:
+    """Let the native engine ask its callbacks between any two steps, as the eager one does."""
+    patched.setattr(native_stepper, "MAX_GROWTH", 1)
+
+
+def interrupt_at(step: int, patched: pytest.MonkeyPatch, received: int = signal.SIGINT) -> None:
+    """Interrupt each run of this process at this step, as Ctrl-C or another signal does."""
+
+    def should_pause(self, session, group):
+        if group.stepper.step == step:
+            self.signals.received = received
+        return real(self, session, group)
+
+    real = CheckpointCallback.should_pause
+    patched.setattr(CheckpointCallback, "should_pause", should_pause)
+    ask_after_each_step(patched)

@@ -17,6 +17,7 @@ from pathlib import Path
 import hostile
 import pytest
 from harness import FULL
+from pauses import interrupt_at
 
 from mlplab.cli import COMMANDS, main
 from mlplab.commands import flags
@@ -185,7 +186,7 @@ def shown(monkeypatch, capsys) -> dict[str, str]:
     for arguments, code in SITUATED if FULL else SITUATED[:-1]:
         with monkeypatch.context() as patched:
             if code == 130:
-                hostile.interrupt_at(3, patched)
+                interrupt_at(3, patched)
             assert main(list(arguments)) == code, arguments
         texts[" ".join(arguments)] = "".join(capsys.readouterr())
     for path in Path().rglob("*"):

@@ -10,6 +10,7 @@ import pytest
 from building import make_settings, stored
 from harness import size
 from native_training import assert_same_bits, session, train
+from pauses import ask_after_each_step
 
 from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, variants
@@ -124,7 +125,7 @@ def test_members_of_a_large_population_equal_their_single_runs(seed, monkeypatch
         group.stepper.threads = threads
         together.run()
         assert_equal(together.outcomes())
-    monkeypatch.setattr(native_stepper, "MAX_GROWTH", 1)  # a stretch is a step
+    ask_after_each_step(monkeypatch)  # a stretch is a step
     assert_equal(resumed(settings, StopAfter(draw.randrange(1, 58))))
 
 

@@ -9,18 +9,16 @@ import importlib
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pauses import interrupt_at
 
 import mlplab
 from mlplab.cli import COMMANDS, main
-from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.training import native_stepper
 
 TABLE = Path("table.csv")
 SMALL = (
@@ -93,19 +91,6 @@ def _finished(name: str, _: pytest.MonkeyPatch) -> None:
     mlplab.run([*SMALL, *FULL_TRACKING], name)
     for command in ("report", "evaluate"):
         assert main([command, name]) == 0
-
-
-def interrupt_at(step: int, patched: pytest.MonkeyPatch) -> None:
-    """Interrupt each run at this step, as Ctrl-C does."""
-
-    def should_pause(self, session, group):
-        if group.stepper.step == step:
-            self.signals.received = signal.SIGINT
-        return real(self, session, group)
-
-    real = CheckpointCallback.should_pause
-    patched.setattr(CheckpointCallback, "should_pause", should_pause)
-    patched.setattr(native_stepper, "MAX_GROWTH", 1)  # asked between any two steps
 
 
 def _interrupted(name: str, patched: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from harness import (
     tree,
     wait_for,
 )
-from pauses import pause, plugin, wait_until_paused
+from pauses import ask_after_each_step, pause, plugin, wait_until_paused
 
 import mlplab
 from mlplab import experiment
@@ -38,7 +38,7 @@ from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
 from mlplab.runs.signals import Interrupted, Signals
-from mlplab.training import Session, native_stepper
+from mlplab.training import Session
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]
 
@@ -315,7 +315,7 @@ def test_a6_a_second_ctrl_c_leaves_at_once(monkeypatch, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Session, "_evaluated", evaluated)
-    monkeypatch.setattr(native_stepper, "MAX_GROWTH", 1)  # a save after every step
+    ask_after_each_step(monkeypatch)  # and save there
     result = mlplab.run([*QUICK, "tracking.checkpoint_seconds=0"], tmp_path / "run")
     assert saved_at_leisure == []
     assert result.status == "interrupted"

@@ -17,7 +17,7 @@ from building import make_session
 from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pauses import pause, wait_until_paused
+from pauses import interrupt_at, pause, wait_until_paused
 
 import mlplab
 from mlplab import experiment
@@ -32,7 +32,6 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.log import log_to
-from mlplab.training import native_stepper
 from mlplab.training.checkpoint import restore
 
 OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
@@ -40,21 +39,10 @@ OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
 
 def stopped(run_dir, overrides=OVERRIDES, at=20, keep=2):
     """A run that was interrupted after step `at`, with a checkpoint at each step."""
-    real, before = CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED
-    growth = native_stepper.MAX_GROWTH
-
-    def should_pause(self, session, group):
-        if group.stepper.step == at:
-            self.signals.received = signal.SIGTERM
-        return real(self, session, group)
-
-    CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED = should_pause, keep
-    native_stepper.MAX_GROWTH = 1  # asked between any two steps
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        interrupt_at(at, patched, signal.SIGTERM)
+        patched.setattr(checkpoints_module, "NUM_RETAINED", keep)
         result = experiment.run(build(compose(overrides)), Path(run_dir), quiet=True)
-    finally:
-        CheckpointCallback.should_pause, checkpoints_module.NUM_RETAINED = real, before
-        native_stepper.MAX_GROWTH = growth
     assert result.status == "interrupted"
     return Path(run_dir)
 
