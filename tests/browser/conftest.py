@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import socket
 import subprocess
@@ -31,7 +32,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(600))
+            # the campaign draws the pictures of sixty runs before its first test
+            item.add_marker(pytest.mark.timeout(size(600, 1800)))
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
@@ -151,12 +153,20 @@ def tensorboard(outputs):
 
 
 @pytest.fixture(scope="session")
-def sixty_jobs(tmp_path_factory):
-    """A sweep of sixty jobs, with scalars by default and full tracking in the campaign."""
-    folder = tmp_path_factory.mktemp("sixty") / "sweep"
-    level = "full" if FULL else "scalars"
-    overrides = ["experiment=xor_mlp", "training.epochs=4", f"tracking={level}"]
-    mlplab.sweep([*overrides, "optimizer.lr=0.003,0.01,0.03", "seeds=20"], folder)
+def sixty_jobs(tmp_path_factory, worker_id):
+    """A sweep of sixty jobs, with scalars by default and full tracking in the campaign.
+
+    The first of the processes that need it trains it for all of them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    folder = base / "sixty" / "sweep"
+    with (base / "sixty.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.parent.exists():
+            level = "full" if FULL else "scalars"
+            overrides = ["experiment=xor_mlp", "training.epochs=4", f"tracking={level}"]
+            mlplab.sweep([*overrides, "optimizer.lr=0.003,0.01,0.03", "seeds=20"], folder)
     return folder
 
 
