@@ -180,6 +180,7 @@ def check_that_readers_agree(seed: int, formats: Sequence[str]) -> None:
         np.testing.assert_allclose(scores, python, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.timeout(1200)  # torch and ONNX export five tables, minutes beside other work
 @pytest.mark.slow
 @pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("first_seed", range(size(10, 60)))
