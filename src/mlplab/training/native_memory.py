@@ -197,24 +197,20 @@ class NativeMemory:
         )
         return lr_KU
 
-    def run(
-        self,
-        first: int,
-        last: int,
-        threads: int,
-        stretch: Mapping[str, NDArray[Any]],
-        initial: bool = False,
+    def set_stretch(
+        self, first: int, last: int, stretch: Mapping[str, NDArray[Any]], initial: bool
     ) -> None:
-        """Train from after step `first` to step `last`, or evaluate the start if `initial`.
+        """Prepare to train from after step `first` to step `last`; see `run`.
 
-        `stretch` has the arrays that the kernel reads or fills. Raises MemoryError.
+        `stretch` has the arrays that the kernel reads or fills. With `initial`, the first event is
+        the evaluation of the weights before the first step.
         """
-        population, c = self.population, self.c
+        c, population = self.c, self.population
         early_stopping = population.early_stopping
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
-        lr_KU = self.lr_KU(first, max(last, first + 1))
-        for field, array in {**stretch, "lr": lr_KU}.items():
+        self._stretch = {**stretch, "lr": self.lr_KU(first, max(last, first + 1))}
+        for field, array in self._stretch.items():
             setattr(c, field, array.ctypes.data)
         states = list(population.optimizer_state.values())
         if not _same(states, self._states):
@@ -240,8 +236,16 @@ class NativeMemory:
                 assert tensor.is_contiguous()
                 self._addressed[field] = tensor
                 setattr(c, field, tensor.data_ptr())
-        if not native.kernel(self.dtype).run(ctypes.byref(c), threads):
-            raise MemoryError("the native kernel")
+
+
+def run(memories: Sequence[NativeMemory], threads: int) -> None:
+    """Train the members of populations of one dtype through the stretches that were set.
+
+    The threads take the members in this order. Raises MemoryError.
+    """
+    addresses = (ctypes.c_void_p * len(memories))(*(ctypes.addressof(m.c) for m in memories))
+    if not native.kernel(memories[0].dtype).run(addresses, len(memories), threads):
+        raise MemoryError("the native kernel")
 
 
 @dataclasses.dataclass(frozen=True)

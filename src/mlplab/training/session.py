@@ -8,26 +8,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlplab.training.distributed import ProcessGroup
+from mlplab.training.eager import EagerStepper
 from mlplab.training.engine import check_engine, stepper_of
 from mlplab.training.history import Evaluation, MeasuredRow
-from mlplab.training.membership import join_populations, start_at
+from mlplab.training.membership import add_members
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Logged, Outcome
-from mlplab.training.population import Population, build
+from mlplab.training.population import Population
 from mlplab.training.prepare import PreparedMember, build_population, population_key
 from mlplab.training.rows import Row
-from mlplab.training.steppers import ALL, Group
+from mlplab.training.steppers import ALL, Group, Hooks
 from mlplab.training.stopping import PRUNED, STOPPED
-from mlplab.training.threads import limit_threads
+
+if TYPE_CHECKING:
+    from mlplab.training.stretches import Stretches
 
 READ_SECONDS = 0.2  # interval: reading synchronizes the device, and writing costs several steps
 
@@ -164,28 +167,50 @@ class Session:
         """Train until every member has ended. A restored group continues from its state."""
         with self.started():
             while groups := [group for group in self.groups if group.in_training]:
-                for group in groups:
-                    self.advance(group)
+                self.advance(*groups)
 
     @torch.no_grad()
-    def advance(self, group: Group) -> None:
-        """Train a group until its members have ended or are at a pause (`Callback.next_pause`)."""
-        report = functools.partial(self._evaluated, group)
-        should_pause = self._should_pause(group)
-        group.skippable = functools.partial(self._skippable, group)
-        finished, self._advancing = False, True
+    def advance(self, *groups: Group) -> None:
+        """Train groups until the members of each have ended or are at a pause.
+
+        See `Callback.next_pause`. Groups of the native engine train together, others one after
+        another.
+        """
+        hooks = {group: self._hooks(group) for group in groups}
+        self._advancing = True
         try:
-            with limit_threads(group.largest_product):
-                if not group.started:
-                    group.stepper.start(report)
-                while not finished and not self._waiting:
-                    finished = group.stepper.advance(self._pauses(group), report, should_pause)
-                    if group.in_training:
-                        self.notify("on_pause", group)
+            for group in groups:
+                if isinstance(group.stepper, EagerStepper) and not self._waiting:
+                    group.stepper.run(hooks.pop(group), lambda: bool(self._waiting))
+            if hooks and not self._waiting:
+                self._stretches.advance(hooks, lambda: bool(self._waiting))
+            for group in groups:
                 self.read(group)
         finally:
             self._advancing = False
         self._group_waiting()
+
+    @functools.cached_property
+    def _stretches(self) -> Stretches:
+        from mlplab.training.stretches import Stretches  # imports the native engine
+
+        return Stretches()
+
+    def _hooks(self, group: Group) -> Hooks:
+        group.skippable = functools.partial(self._skippable, group)
+        return Hooks(
+            functools.partial(self._evaluated, group),
+            functools.partial(self._pauses, group),
+            self._should_pause(group),
+            functools.partial(self._paused, group),
+            functools.partial(self._paused, group, finished=True),
+        )
+
+    def _paused(self, group: Group, finished: bool = False) -> None:
+        if group.in_training:
+            self.notify("on_pause", group)
+        if finished:
+            self.read(group)
 
     def _should_pause(self, group: Group) -> Callable[[], bool]:
         polls = self._overridden("should_pause")
@@ -229,25 +254,10 @@ class Session:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:
             self.read(group)
-        buffer, per_epoch = group.history_buffer, population.batches.per_epoch
-        starts: Iterable[int | None] = sorted(set(buffer.starts)) or [None]
-        for start in starts:
-            evaluation = Evaluation(
-                row.epoch - (start or 0),
-                row.step - (start or 0) * per_epoch,
-                buffer.names,
-                population,
-                objectives,
-                row,
-                group.numbers,
-                start,
-                buffer.starts,
-                group.skipped,
-            )
-            if start is None or len(evaluation.members):
-                self._evaluation = evaluation
-                self.notify("on_evaluation", evaluation)
-                self._evaluation = None
+        for evaluation in group.evaluations(row, population, objectives):
+            self._evaluation = evaluation
+            self.notify("on_evaluation", evaluation)
+            self._evaluation = None
 
     def read(self, group: Group) -> None:
         """Read the group's evaluations to the host, and pass the new ones to the callbacks."""
@@ -296,20 +306,17 @@ class Session:
         return population_key(self.members[number], number)
 
     def _join(self, group: Group, numbers: Sequence[int]) -> None:
-        before, index = group.population, len(group.numbers)
+        index = len(group.numbers)
         group.numbers += numbers
-        new, joined = (
-            build(
-                [self.members[number].settings for number in some],
-                [self.members[number].prepared for number in some],
-                before.theta_KP.device,
-            )
-            for some in (numbers, group.numbers)
+        members = [self.members[number] for number in group.numbers]
+        new, joined = add_members(
+            group.population,
+            [member.settings for member in members],
+            [member.prepared for member in members],
+            group.stepper.epoch,
+            index,
         )
-        new = start_at(new, group.stepper.epoch, index)
-        group.stepper.admit(
-            new, join_populations(joined, before, new), functools.partial(self._evaluated, group)
-        )
+        group.stepper.admit(new, joined, functools.partial(self._evaluated, group))
 
     def outcomes(self) -> list[Outcome]:
         """Return the outcomes of all members, in order of their numbers.

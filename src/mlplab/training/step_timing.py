@@ -14,7 +14,7 @@ import torch
 
 from mlplab.training.eager import EagerStepper
 from mlplab.training.population import Population
-from mlplab.training.steppers import Group
+from mlplab.training.steppers import Group, Hooks
 from mlplab.training.threads import limit_threads
 
 MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
@@ -61,6 +61,7 @@ def time_steps(population: Population, engine: str = "eager") -> tuple[float, fl
 def _time_native_steps(population: Population) -> float:
     """Train for MIN_SECONDS, or to the end."""
     from mlplab.training.native_stepper import NativeStepper
+    from mlplab.training.stretches import Stretches
 
     group = Group(population, range(population.num_members), NativeStepper)
     started = time.perf_counter()
@@ -68,5 +69,6 @@ def _time_native_steps(population: Population) -> float:
     def is_long_enough() -> bool:
         return time.perf_counter() - started > MIN_SECONDS
 
-    group.stepper.advance({}, lambda row, population, objectives: None, is_long_enough)
+    hooks = Hooks(lambda *_: None, dict, lambda: False, lambda: None, lambda: None)
+    Stretches().advance({group: hooks}, is_long_enough)
     return (time.perf_counter() - started) / max(1, group.stepper.step)

@@ -6,14 +6,15 @@ Shapes: K members of a population, S steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
-from mlplab.training.history import HistoryBuffer, MeasuredRow
+from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.rows import RowBlock, Rows
@@ -26,6 +27,22 @@ Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
 """
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a session follows a group in training.
+
+    `pauses` returns the epochs since its start at which each member, by its index, pauses next.
+    `should_pause` is polled between two steps or stretches, and `on_pause` follows if it returns
+    True; `on_end` when the members have ended or are at a pause.
+    """
+
+    report: Report
+    pauses: Callable[[], Mapping[int, int]]
+    should_pause: Callable[[], bool]
+    on_pause: Callable[[], None]
+    on_end: Callable[[], None]
 
 
 class Group:
@@ -92,6 +109,28 @@ class Group:
     def add(self, row: MeasuredRow | RowBlock) -> None:
         """Add an evaluation, whose values may still be on the device, or a block of them."""
         self._unread.append(row)
+
+    def evaluations(
+        self, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
+    ) -> Iterator[Evaluation]:
+        """What a report says, for the members that started at each epoch."""
+        buffer, per_epoch = self.history_buffer, population.batches.per_epoch
+        starts: Iterable[int | None] = sorted(set(buffer.starts)) or [None]
+        for start in starts:
+            evaluation = Evaluation(
+                row.epoch - (start or 0),
+                row.step - (start or 0) * per_epoch,
+                buffer.names,
+                population,
+                objectives,
+                row,
+                self.numbers,
+                start,
+                buffer.starts,
+                self.skipped,
+            )
+            if start is None or len(evaluation.members):
+                yield evaluation
 
     def read(self) -> Rows:
         """Read the evaluations added since the last call to the host, and return them."""
@@ -163,7 +202,11 @@ class Group:
 
 
 class Stepper(ABC):
-    """Advances the members of one group from event to event.
+    """Advances the members of one group from event to event, `EagerStepper` by itself and those of
+    `Stretches` together.
+
+    As many evaluations as `group.skippable` says may be added to the group without a report. The
+    one after them is reported before the next step.
 
     Between two calls, members may be at different epochs: `steps` and `completed_epochs` say where
     a member is. `step` and `epoch` are those of the clock that the group's starts refer to, at the
@@ -180,19 +223,6 @@ class Stepper(ABC):
     @abstractmethod
     def start(self, report: Report) -> None:
         """Evaluate the initial weights."""
-
-    @abstractmethod
-    def advance(
-        self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
-    ) -> bool:
-        """Train members until they end, or until they have completed their epochs in `pauses`.
-
-        `pauses` has epochs since the member's start, by its index. A stepper that trains members
-        one by one brings each of them to its end or pause; one with a common clock returns when
-        the first is there. Returns False if it returned because of `should_pause`, which it polls
-        between two steps or stretches. As many evaluations as `group.skippable` says may be added
-        to the group without a report. The one after them is reported before the next step.
-        """
 
     def steps(self, index: int) -> int:
         """The number of steps since the start of a member."""
