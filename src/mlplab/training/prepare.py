@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -154,10 +154,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
 
     Left out are the seeds and the numbers that may differ between members.
     """
-    layers, training = (
-        settings.layers,
-        dataclasses.replace(settings.training, epochs=1, steps=None, patience=None),
-    )
+    layers = settings.layers
     splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
         ("model.hidden", tuple(layer.units for layer in layers[:-1])),
@@ -165,7 +162,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
-        ("training", _kind(training)),
+        ("training", _kind(settings.training, LENGTHS)),
         ("device", settings.device),
         ("engine", settings.engine),
         ("dtype", settings.dtype),
@@ -186,7 +183,11 @@ def population_key(member: PreparedMember, number: int) -> Hashable:
     return structure_key(member.settings, member.prepared), number if is_single else None
 
 
-def _kind(component: Component | None) -> Hashable:
+LENGTHS = ("epochs", "steps", "patience")
+"""Training options in which members may differ although they are no numbers that vary."""
+
+
+def _kind(component: Component | None, without: Collection[str] = ()) -> Hashable:
     """The class of a component and the fields in which members cannot differ.
 
     Of a number that may vary, only whether it is a number counts.
@@ -203,6 +204,7 @@ def _kind(component: Component | None) -> Hashable:
             ),
         )
         for key, rule in rules(component).items()
+        if key not in without
     )
     return type(component).__name__, fixed
 

@@ -26,7 +26,7 @@ from mlplab.training.outcome import Logged, Outcome
 from mlplab.training.population import Population
 from mlplab.training.prepare import PreparedMember, build_population, population_key
 from mlplab.training.rows import Row
-from mlplab.training.steppers import ALL, Group, Hooks
+from mlplab.training.steppers import ALL, Group, Hooks, outcomes_of_groups
 from mlplab.training.stopping import PRUNED, STOPPED
 
 if TYPE_CHECKING:
@@ -324,20 +324,21 @@ class Session:
         This is possible at any time: a member in training is interrupted, with the weights of its
         last evaluation.
         """
-        outcomes: dict[int, Outcome] = {}
         for group in self.groups:
             self.read(group)
-            outcomes |= group.outcomes()
+        outcomes = outcomes_of_groups({group: group.populations for group in self.groups})
         return [outcomes[number] for number in sorted(outcomes)]
 
-    def remove_ended(self, group: Group) -> dict[int, Outcome]:
-        """Remove the members of a group that have ended; return their outcomes by number."""
-        self.read(group)
-        outcomes = group.remove_ended()
+    def remove_ended(self, *groups: Group) -> dict[int, Outcome]:
+        """Remove the members of groups that have ended; return their outcomes by number."""
+        for group in groups:
+            self.read(group)
+        outcomes = outcomes_of_groups({group: group.take_ended() for group in groups})
+        for group in groups:
+            group.forget_ended()
         for number in outcomes:
             self.members.pop(number, None)
-        if not group.numbers:
-            self.groups.remove(group)
+        self.groups = [group for group in self.groups if group.numbers]
         return outcomes
 
     def discard(self, group: Group) -> None:

@@ -5,6 +5,7 @@ Shapes: K members of a population, S steps.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
+from mlplab.training.final_metrics import Measured, final_metrics
 from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
@@ -166,39 +168,53 @@ class Group:
         members, alive_K = self.population.members, self.population.early_stopping.alive_K
         return [int(index) for index in members[alive_K.cpu()]]
 
-    def outcomes(self) -> dict[int, Outcome]:
-        """Return the outcome of each member by its number."""
-        return self._outcomes([*self.ended, self.population])
+    @property
+    def populations(self) -> list[Population]:
+        """The populations of all members: of those that have left, and the present one."""
+        return [*self.ended, self.population]
 
-    def _outcomes(self, populations: Sequence[Population]) -> dict[int, Outcome]:
-        indices = [int(member) for population in populations for member in population.members]
+    def take_ended(self) -> list[Population]:
+        """Move the members that have ended out, and return all that have left; see `forget`."""
+        alive_K = self.population.early_stopping.alive_K
+        if not alive_K.any():
+            return self.populations
+        if not alive_K.all():
+            self._split()
+        return self.ended
+
+    def outcomes(self, measured: Sequence[tuple[Population, Measured]]) -> dict[int, Outcome]:
+        """Return the outcome of each member by its number, given populations and their metrics."""
+        indices = [int(member) for population, _ in measured for member in population.members]
         histories = dict(zip(indices, self.history_buffer.histories(indices), strict=True))
         outcomes: dict[int, Outcome] = {}
-        for population in populations:
-            if population.num_members:
-                outcomes |= outcomes_of(
-                    population, histories, self.stepper.step, self.reasons, self.logged
-                )
+        for population, values in measured:
+            outcomes |= outcomes_of(
+                population, values, histories, self.stepper.step, self.reasons, self.logged
+            )
         return {self.numbers[index]: outcome for index, outcome in sorted(outcomes.items())}
 
-    def remove_ended(self) -> dict[int, Outcome]:
-        """Remove the members that have ended, and return their outcomes by their numbers.
-
-        The others get new indices, in order.
-        """
-        if not self.ended and self.population.early_stopping.alive_K.all():
-            return {}
-        self._split()
-        outcomes = self._outcomes(self.ended)
-        remaining = self.population.members.tolist()
+    def forget_ended(self) -> None:
+        """Forget the members that have ended, after `take_ended`. The others get new indices."""
+        members, alive_K = self.population.members, self.population.early_stopping.alive_K
+        remaining = members.tolist() if alive_K.any() else []
         self.ended, self.reasons = [], {}
         self.logged = {
             k: self.logged[index] for k, index in enumerate(remaining) if index in self.logged
         }
         self.numbers = [self.numbers[index] for index in remaining]
         self.history_buffer.keep(remaining)
-        self.population.members = self.population.members.new_tensor(range(len(remaining)))
-        return outcomes
+        if remaining:
+            self.population.members = members.new_tensor(range(len(remaining)))
+
+
+def outcomes_of_groups(populations: Mapping[Group, Sequence[Population]]) -> dict[int, Outcome]:
+    """Return the outcomes of these populations of each group, by the numbers of the members."""
+    chosen = [population for of_group in populations.values() for population in of_group]
+    measured = zip(chosen, final_metrics(chosen), strict=True)
+    outcomes: dict[int, Outcome] = {}
+    for group, of_group in populations.items():
+        outcomes |= group.outcomes(list(itertools.islice(measured, len(of_group))))
+    return outcomes
 
 
 class Stepper(ABC):

@@ -20,8 +20,8 @@ STRETCH_SECONDS = 0.05
 """The length of a stretch: signals and checkpoints by time take effect at its end."""
 MAX_GROWTH = 4
 """Of a stretch compared with the one before. The first one of a session is a single step."""
-SHARES = 4
-"""A thread trains about this many members in a stretch, so that none waits long for the others."""
+SHARES = 2
+"""Of a thread in a stretch, at most, so that none waits long for the others."""
 FUNCTION_COST = 10
 """About the multiplications that a function of a unit or the update of a weight costs."""
 
