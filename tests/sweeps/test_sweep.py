@@ -371,6 +371,10 @@ def test_plan_prints_and_runs_nothing(capsys):
     ]
     assert main(["plan", *overrides]) == 0
     text = capsys.readouterr().out
+    assert "16 jobs in 1 population" in text
+    assert "2 structures" in text
+    assert main(["plan", *overrides, "engine=eager"]) == 0
+    text = capsys.readouterr().out
     assert "16 jobs in 2 populations" in text
     assert "activation=tanh" in text
     assert "activation=relu" in text
@@ -637,12 +641,12 @@ def test_the_status_of_a_sweep_is_recorded(monkeypatch, capsys):
     """It never follows from the files that exist: an ending of any kind writes all of them."""
     overrides = [*QUICK, "model.hidden=3,4", "seed=0"]
 
-    def interrupted(session):
+    def interrupted(training):
         assert listed("sweep") == "unfinished sweep, 0 of 2 jobs"
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Session, "run", interrupted)
+        patch.setattr(session.Session, "run", interrupted)
         assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert Path("sweep/results.csv").is_file()
     assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
@@ -666,16 +670,16 @@ def test_the_metric_is_checked_before_the_first_job(metric, capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
-    overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
-    real, calls = runner.Session.run, []
+    overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1", "engine=eager"]
+    real, calls = session.Session.run, []
 
-    def interrupted(session):
-        calls.append(session)
+    def interrupted(training):
+        calls.append(training)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(session)
+        real(training)
 
-    monkeypatch.setattr(runner.Session, "run", interrupted)
+    monkeypatch.setattr(session.Session, "run", interrupted)
     assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "finish it with: mlplab resume sweep",

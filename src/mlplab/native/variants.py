@@ -101,7 +101,8 @@ def _is_switch(component: Component | type[Component], key: str, rule: Rule) -> 
 
 
 def _default(component: Component | type[Component], key: str) -> object:
-    return _defaults(component if isinstance(component, type) else type(component))[key]
+    cls: type = component if isinstance(component, type) else type(component)
+    return _defaults(cls)[key]
 
 
 @functools.cache

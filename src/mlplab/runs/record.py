@@ -288,8 +288,8 @@ def summarize(
     device: str,
     population: int,
 ) -> dict[str, object]:
-    """Return the content of summary.json. `seconds` is the time of the whole population, of which
-    each member gets an equal share, so that the seconds of all jobs add up to those of a sweep.
+    """Return the content of summary.json. `seconds` is the member's share of the time of the
+    `population` members that trained together: the seconds of all jobs add up to those of a sweep.
     """
     return {
         "status": outcome.status,
@@ -302,7 +302,7 @@ def summarize(
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,
         "num_parameters": num_parameters,
-        "seconds": round(seconds / population, 3),
+        "seconds": round(seconds, 3),
         "population": population,
         "metrics": outcome.metrics,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -149,6 +149,10 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     return f"needs nonnegative targets, but the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
+LENGTHS = ("epochs", "steps", "patience")
+"""Training options in which members may differ although they are no numbers that vary."""
+
+
 def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
     """Everything that settings must agree on to share a population, as (name, value) pairs.
 
@@ -183,8 +187,12 @@ def population_key(member: PreparedMember, number: int) -> Hashable:
     return structure_key(member.settings, member.prepared), number if is_single else None
 
 
-LENGTHS = ("epochs", "steps", "patience")
-"""Training options in which members may differ although they are no numbers that vary."""
+def by_population(members: Mapping[int, PreparedMember]) -> dict[Hashable, list[int]]:
+    """The numbers of members that can share a population, by their key."""
+    numbers: dict[Hashable, list[int]] = {}
+    for number, member in members.items():
+        numbers.setdefault(population_key(member, number), []).append(number)
+    return numbers
 
 
 def _kind(component: Component | None, without: Collection[str] = ()) -> Hashable:

@@ -6,6 +6,7 @@ Shapes: K members of a population, S steps.
 from __future__ import annotations
 
 import itertools
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,32 @@ class Group:
             )
             if start is None or len(evaluation.members):
                 yield evaluation
+
+    def next_pauses(self, planners: Sequence[Callable[[int, int], int | None]]) -> dict[int, int]:
+        """The epoch of the next pause of each member in training, by its index.
+
+        A planner returns it for an index and the epochs that are complete, or None.
+        """
+        pauses: dict[int, int] = {}
+        for index in self.indices_in_training() if planners else ():
+            done = self.stepper.completed_epochs(index)
+            planned = [plan(index, done) for plan in planners]
+            if epochs := [epoch for epoch in planned if epoch is not None]:
+                pauses[index] = min(epochs)
+        return pauses
+
+    def logged_of(self, index: int) -> Logged:
+        """What callbacks log of a member."""
+        return self.logged.setdefault(index, Logged())
+
+    def log(self, index: int, name: str, value: float, current: Evaluation | None) -> int:
+        """Log a scalar of a member, and return its step: that of `current` if it is its own."""
+        step = self.stepper.steps(index)
+        if current is not None and current.concerns(self.numbers, index):
+            step = current.step
+        scalars = self.logged_of(index).scalars
+        scalars.setdefault(name, []).append((step, value, time.time()))
+        return step
 
     def read(self) -> Rows:
         """Read the evaluations added since the last call to the host, and return them."""

@@ -19,7 +19,7 @@ from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint_of_group
-from mlplab.sweeps.execution.job_folders import JobFolders
+from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
@@ -284,15 +284,15 @@ class PrunedSearch(Callback):
         if not ended:
             return
         trials, outcomes = [self.trials.by_number.pop(n) for n in ended], list(ended.values())
-        writer = JobFolders(
-            self.runner.plan,
-            [trial.member for trial in trials],
-            outcomes,
-            str(group.population.theta_KP.device),
-            time.monotonic() - self.saves[group].start_time,
-        )
-        for k, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
-            self.runner.commit(writer, trial.job, k, outcome)
+        jobs = [
+            EndedJob(trial.job, trial.member, outcome)
+            for trial, outcome in zip(trials, outcomes, strict=True)
+        ]
+        device = str(group.population.theta_KP.device)
+        seconds = time.monotonic() - self.saves[group].start_time
+        writer = JobFolders(self.runner.plan, jobs, device, seconds, len(jobs))
+        for job in jobs:
+            self.runner.commit(writer, job)
         self.tell([trial.job for trial in trials])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes
