@@ -35,7 +35,6 @@ from mlplab.config.composer import Composer
 from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
-from mlplab.sweeps.execution import runner
 from mlplab.sweeps.plan import memory, plan
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
