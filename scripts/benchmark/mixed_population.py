@@ -4,7 +4,7 @@ Widths from 1 to 64, one to three hidden layers, five activations, three optimiz
 2-D, of which 200 validate, batches of 32. Every epoch evaluates both splits and keeps the best
 weights. The time of mlplab is that from the settings to the outcomes: preparation, training,
 histories and final metrics. Plain torch trains some of the networks (nn.Sequential, torch.optim),
-in turn with mlplab.
+in turn with mlplab, on one thread: two are slower for products of this size.
 Run: python scripts/benchmark/mixed_population.py [--networks 10000] [--plain 50] [--profile]
 """
 
@@ -136,9 +136,11 @@ def main() -> None:
     size = -(-len(settings) // args.rounds)
     chosen = random.Random(1).sample(settings, args.plain)
     for k in range(args.rounds):
+        torch.set_num_threads(args.threads)
         start = time.perf_counter()
         ours(settings[k * size : (k + 1) * size])
         seconds.append((time.perf_counter() - start) / len(settings[k * size : (k + 1) * size]))
+        torch.set_num_threads(1)
         for one in chosen[k :: args.rounds]:
             start = time.perf_counter()
             plain(one, prepared)

@@ -16,6 +16,12 @@ from mlplab.stacking import is_stacked
 from mlplab.training.batches import CHUNK_SIZE, DeviceDataset
 from mlplab.training.evaluation import Scoring, outputs, score
 from mlplab.training.population import Population
+from mlplab.training.threads import limit_threads
+
+SINGLE_THREADED = 1 << 28
+"""Multiplications of a population up to which one thread evaluates: two gain little, and wait for
+each other over and over where other programs have the processors.
+"""
 
 Measured: TypeAlias = dict[str, Tensor]
 """The metrics of a population: "<split>/<metric>" -> float64 [K]."""
@@ -72,9 +78,11 @@ def _score(populations: Sequence[Population], split: str) -> Iterable[Measured]:
 
 def _score_at_once(populations: Sequence[Population], split: str) -> Iterable[Measured]:
     sizes = [population.num_members for population in populations]
-    outputs_KNC = torch.cat([_outputs(population, split) for population in populations])
     datasets = [population.data[split] for population in populations]
-    values = score(outputs_KNC, _scoring(populations), _stacked(datasets, sizes), full=True)
+    largest = max(population.theta_KP.numel() for population in populations)
+    with limit_threads(datasets[0].num_examples * largest, SINGLE_THREADED):
+        outputs_KNC = torch.cat([_outputs(population, split) for population in populations])
+        values = score(outputs_KNC, _scoring(populations), _stacked(datasets, sizes), full=True)
     columns = [torch.split(value_K, sizes) for value_K in values.values()]
     for of_population in zip(*columns, strict=True):
         yield dict(zip(values, of_population, strict=True))

@@ -17,7 +17,11 @@ from mlplab.training.population import Population
 from mlplab.training.steppers import Group, Hooks
 
 STRETCH_SECONDS = 0.05
-"""The length of a stretch: signals and checkpoints by time take effect at its end."""
+"""The length of a stretch: signals and checkpoints by time take effect at its end. It is processor
+time, up to MAX_WAIT times as long if other programs have the processors: all threads wait for the
+last one at the end of a stretch.
+"""
+MAX_WAIT = 4
 MAX_GROWTH = 4
 """Of a stretch compared with the one before. The first one of a session is a single step."""
 SHARES = 2
@@ -140,11 +144,12 @@ class Stretches:
     def _train(self, chosen: Sequence[_Course], threads: int) -> None:
         longest_first = sorted(chosen, key=lambda course: -course.steps * course.work)
         work = [(course.steps * course.work, course.stepper.num_alive) for course in longest_first]
-        begun = time.perf_counter()
+        threads = min(threads, sum(k for _, k in work))
+        begun, begun_cpu = time.perf_counter(), time.process_time()
         NativeStepper.train([course.stepper for course in longest_first])
-        seconds = time.perf_counter() - begun
-        by_thread = sum(w * k for w, k in work) / min(threads, sum(k for _, k in work))
-        if by_thread := max(work[0][0], by_thread):
+        seconds = (time.perf_counter() - begun) / MAX_WAIT
+        seconds = max(seconds, (time.process_time() - begun_cpu) / threads)
+        if by_thread := max(work[0][0], sum(w * k for w, k in work) / threads):
             self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * STRETCH_SECONDS)
         for course in chosen:
             course.stepper.finish(course.hooks.report)
