@@ -63,6 +63,7 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
         *QUICK,
         "activation=tanh,fatal,relu",
         "seed=0,1",
+        "engine=eager",
         "hydra.sweep.dir=sweep",
     ]
     assert run("train", "-m", *overrides, code=None).returncode < 0

@@ -190,7 +190,7 @@ class History:
         return pd.DataFrame({"epoch": self.epoch, "step": self.step, **self.columns})
 
 
-def _lone_history(names: tuple[str, ...], blocks: Sequence[RowBlock]) -> History:
+def _single_history(names: tuple[str, ...], blocks: Sequence[RowBlock]) -> History:
     """The history of a member that has been alone."""
     alive = np.concatenate([block.alive[:, 0] for block in blocks])
     epoch, step, time = (
@@ -222,7 +222,7 @@ class HistoryBuffer:
         if not self.rows:
             return [History.empty(self.names)] * len(indices)
         if self.num_members == 1 and not self.starts:
-            return [_lone_history(self.names, list(self.rows.blocks()))] * len(indices)
+            return [_single_history(self.names, list(self.rows.blocks()))] * len(indices)
         column = np.full(self.num_members, -1)  # of each member among the histories, -1: none
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)
