@@ -45,7 +45,9 @@ MAX_FULLY_TRACKED_JOBS = 100
 """Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
-"""Populations are not split into smaller work units than this to occupy several workers."""
+"""Populations of the eager engine are not split into smaller work units than this to occupy several
+workers: fewer members cost about as much.
+"""
 
 
 @dataclass(frozen=True)
@@ -310,10 +312,11 @@ def _split(
     if group.single_reason or first is None:
         return [(number,) for number in numbers]
     device = device_of(first.settings)
+    min_size = 1 if first.settings.engine == "native" else MIN_SHARED
     max_size = max_population([num_bytes[number] for number in numbers], device)
     return [
         chunk
-        for even in split_work(numbers, max_size, workers, MIN_SHARED)
+        for even in split_work(numbers, max_size, workers, min_size)
         for chunk in split_by_memory(even, num_bytes, usable(device))
     ]
 
