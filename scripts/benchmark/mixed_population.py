@@ -4,7 +4,7 @@ Widths from 1 to 64, one to three hidden layers, five activations, three optimiz
 2-D, of which 200 validate, batches of 32. Every epoch evaluates both splits and keeps the best
 weights. The time of mlplab is that from the settings to the outcomes: preparation, training,
 histories and final metrics. Plain torch trains some of the networks (nn.Sequential, torch.optim),
-in turn with mlplab, on one thread: two are slower for products of this size.
+half of them before and half after, on one thread: two are slower for products of this size.
 Run: python scripts/benchmark/mixed_population.py [--networks 10000] [--plain 50] [--profile]
 """
 
@@ -19,6 +19,7 @@ import os
 import platform
 import pstats
 import random
+import resource
 import statistics
 import time
 
@@ -114,11 +115,20 @@ def plain(settings: Settings, prepared: Prepared) -> None:
     assert weights
 
 
+def plain_seconds(settings: list[Settings], prepared: Prepared) -> list[float]:
+    torch.set_num_threads(1)
+    seconds = []
+    for one in settings:
+        start = time.perf_counter()
+        plain(one, prepared)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--plain", type=int, default=50, help="networks that torch trains")
-    parser.add_argument("--rounds", type=int, default=5, help="in which torch takes its turns")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--profile", action="store_true", help="print where Python spends time")
@@ -132,29 +142,21 @@ def main() -> None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
         return
     prepared = prepare_members(settings[:1])[0].prepared
-    seconds, torch_seconds = [], []
-    size = -(-len(settings) // args.rounds)
     chosen = random.Random(1).sample(settings, args.plain)
-    for k in range(args.rounds):
-        torch.set_num_threads(args.threads)
-        start = time.perf_counter()
-        ours(settings[k * size : (k + 1) * size])
-        seconds.append((time.perf_counter() - start) / len(settings[k * size : (k + 1) * size]))
-        torch.set_num_threads(1)
-        for one in chosen[k :: args.rounds]:
-            start = time.perf_counter()
-            plain(one, prepared)
-            torch_seconds.append(time.perf_counter() - start)
-    mean, torch_mean = statistics.mean(seconds), statistics.mean(torch_seconds)
+    torch_seconds = plain_seconds(chosen[::2], prepared)
+    torch.set_num_threads(args.threads)
+    start = time.perf_counter()
+    ours(settings)
+    seconds = (time.perf_counter() - start) / len(settings)
+    torch_seconds += plain_seconds(chosen[1::2], prepared)
+    torch_mean = statistics.mean(torch_seconds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{args.networks} networks, {args.epochs} epochs, python {platform.python_version()},"
         f" torch {torch.__version__}, threads: {args.threads}"
     )
-    print(
-        f"mlplab {1000 * mean:.2f} ms a network, in rounds: "
-        + ", ".join(f"{1000 * s:.2f}" for s in seconds)
-    )
-    print(f"torch {1000 * torch_mean:.1f} ms a network, ratio {torch_mean / mean:.0f}")
+    print(f"mlplab {1000 * seconds:.2f} ms a network, peak memory {peak:.2f} GiB")
+    print(f"torch {1000 * torch_mean:.1f} ms a network, ratio {torch_mean / seconds:.0f}")
 
 
 if __name__ == "__main__":

@@ -179,6 +179,8 @@ class NativeStepper(Stepper):
         self.epoch = -(-self.step // self._per_epoch)
         if stretch.events:
             self._report(list(self._blocks(stretch, times)), report)
+        if not self.group.in_training:
+            self._cached = None  # the outcomes need none of it
 
     def _blocks(self, stretch: _Stretch, times: NDArray[np.float64]) -> Iterator[RowBlock]:
         """The events at which members were evaluated.
