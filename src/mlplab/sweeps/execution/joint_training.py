@@ -83,17 +83,24 @@ class JointTraining(Callback):
         """Train until all jobs have ended. Raises Interrupted after a signal."""
         recorders = [self.recorders] if self.recorders is not None else []
         self.session.callbacks += [self.progress, *recorders, self, *self.callbacks]
-        interrupted = False
         try:
-            self.session.run()
-        except KeyboardInterrupt:  # what has ended is passed on, also of groups in training
-            interrupted, self._ended = True, list(self.session.groups)
+            interrupted = self._train()
+            if interrupted:  # members that have ended are passed on, also of groups in training
+                self._ended = list(self.session.groups)
+            self._pass_on()
         finally:
             for saver in self._savers.values():
                 saver.close()
-        self._pass_on()
         if interrupted:
             raise Interrupted(self.signals.received or 2)
+
+    def _train(self) -> bool:
+        """Train until the end; return whether a signal interrupted it."""
+        try:
+            self.session.run()
+        except KeyboardInterrupt:
+            return True
+        return False
 
     def forget(self) -> None:
         """Remove all checkpoints of these jobs."""
@@ -141,15 +148,22 @@ class JointTraining(Callback):
 
     def on_group_end(self, session: Session, group: Group) -> None:
         self._ended.append(group)
-        if group.stepper.engine == "eager" and len(group.numbers) > 1:
-            # if killed while folders are written, the remaining ones come from the same population
-            # and are bit-identical
-            self._saver(group).save(session, group)
         if not self.callbacks and time.monotonic() - self._since > PASS_ON_SECONDS:
             self._pass_on()
 
+    def _save_ended(self, group: Group) -> None:
+        """Save a population of the eager engine that has ended: if killed while folders are
+        written, the remaining ones come from the same population and are bit-identical. Callbacks
+        of the user may count on this checkpoint.
+        """
+        is_needed = group.stepper.engine == "eager" or self.callbacks
+        if is_needed and len(group.numbers) > 1 and not group.in_training:
+            self._saver(group).save(self.session, group)
+
     def _pass_on(self) -> None:
         groups, self._ended = self._ended, []
+        for group in groups:
+            self._save_ended(group)
         indices = {
             number: (group, index) for group in groups for number, index in group.indices.items()
         }
