@@ -35,7 +35,8 @@ from mlplab.config.composer import Composer
 from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
-from mlplab.sweeps.plan import memory, plan
+from mlplab.sweeps.execution import joint_training
+from mlplab.sweeps.plan import grouping, memory, plan
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
@@ -581,6 +582,34 @@ def test_a_memory_estimate_splits_populations(monkeypatch):
     table = mlplab.sweep([*QUICK, "seed=range(3)"], "sweep")
     assert [len(unit.jobs) for unit in read_plan(Path("sweep")).work_units] == [1, 1, 1]
     assert list(table["status"]) == ["done"] * 3
+
+
+def test_memory_adds_up_over_the_jobs_of_a_chunk():
+    num_bytes = {0: 3, 1: 5, 2: 1, 3: 9, 4: 1}
+    assert grouping.split_by_memory(range(5), num_bytes, 8) == [(0, 1), (2,), (3,), (4,)]
+    assert grouping.split_by_memory(range(5), num_bytes, 100) == [(0, 1, 2, 3, 4)]
+
+
+def test_jobs_of_mixed_structure_get_their_folders_while_others_train(monkeypatch):
+    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    real, batches = joint_training.JointTraining._pass_on, []
+
+    def pass_on(training):
+        batches.append([number for group in training._ended for number in group.numbers])
+        real(training)
+
+    monkeypatch.setattr(joint_training.JointTraining, "_pass_on", pass_on)
+    overrides = ["model.hidden=3,4-4", "activation=tanh,relu", "training.batch_size=16,32"]
+    table = mlplab.sweep([*QUICK, *overrides, "engine=native", "tracking=off"], "sweep")
+    assert list(table["status"]) == ["done"] * 8
+    assert len(read_plan(Path("sweep")).work_units) == 1
+    assert len([batch for batch in batches if batch]) > 1
+    assert sorted(number for batch in batches for number in batch) == list(range(8))
+    assert all(json.loads(path.read_text())["population"] == 8 for path in summaries("sweep"))
+
+
+def summaries(folder):
+    return list(Path(folder).glob("jobs/*/summary.json"))
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from mlplab.training import (
     FrameRecorders,
     Group,
     PreparedMember,
+    Row,
     Session,
 )
 
@@ -148,7 +149,10 @@ class JointTraining(Callback):
 
     def on_group_end(self, session: Session, group: Group) -> None:
         self._ended.append(group)
-        if not self.callbacks and time.monotonic() - self._since > PASS_ON_SECONDS:
+
+    def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
+        is_due = time.monotonic() - self._since > PASS_ON_SECONDS
+        if self._ended and is_due and not self.callbacks:
             self._pass_on()
 
     def _save_ended(self, group: Group) -> None:
