@@ -16,7 +16,7 @@ import pytest
 from harness import wait_for
 
 from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.training import native_stepper
+from mlplab.training import stretches
 
 PLUGIN = """\
 import json, os, time
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mlplab.runs.checkpoints import Checkpoints
 from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.training import native_stepper
+from mlplab.training import stretches
 
 AFTER_CHECKPOINTS, AFTER_STEP, ONCE = {checkpoints}, {step}, Path({once!r})
 saves = 0
@@ -54,7 +54,7 @@ def should_pause(self, session, group):
 
 
 if not ONCE.exists():  # the native engine shall ask between any two steps, as the eager one does
-    native_stepper.MAX_GROWTH = 1
+    stretches.MAX_GROWTH = 1
 Checkpoints.save, CheckpointCallback.should_pause = save, should_pause
 """
 
@@ -100,7 +100,7 @@ def wait_until_paused(process, name: str = "paused") -> Paused:
 
 def ask_after_each_step(patched: pytest.MonkeyPatch) -> None:
     """Let the native engine ask its callbacks between any two steps, as the eager one does."""
-    patched.setattr(native_stepper, "MAX_GROWTH", 1)
+    patched.setattr(stretches, "MAX_GROWTH", 1)
 
 
 def interrupt_at(step: int, patched: pytest.MonkeyPatch, received: int = signal.SIGINT) -> None:

@@ -365,6 +365,6 @@ def test_the_examples_of_the_documentation_of_sweeps(capsys):
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/mine.yaml").write_text(example)
     assert main(["plan", "experiment=mine"]) == 0
-    assert "200 jobs in 8 populations" in capsys.readouterr().out
+    assert "200 jobs in 1 population" in capsys.readouterr().out
     exec(compile(code, "sweeps.md", "exec"), {})  # our own file
     assert "optimizer.lr" in capsys.readouterr().out

@@ -2,13 +2,15 @@
 
 The workload: two_layer_radial, a 2-6-6-2 tanh network, Adam, batches of 32, 100 epochs, learning
 rate x seed; folders, event files and report included. The plain sweep is measured on 32 jobs and
-extrapolated; its start is counted once. Run: python scripts/benchmark/sweep_cost.py [--jobs 1024]
-[--rounds 3] [--scaling] [--smoke]
+extrapolated; its start is counted once. --stages says where the time of one sweep goes, in the
+process of the script. Run: python scripts/benchmark/sweep_cost.py [--jobs 1024] [--rounds 3]
+[--scaling] [--stages OVERRIDE ...] [--smoke]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -89,6 +92,62 @@ def plain_sweep(jobs: int, epochs: int, folder: Path) -> float:
     return (whole - start) / jobs
 
 
+class Stages:
+    """Processor seconds of functions, without those of other measured functions that they call."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]
+
+    def measure(self, owner: Any, name: str, stage: str) -> None:
+        """Replace a function by one that is measured."""
+        real = getattr(owner, name)
+
+        def measured(*arguments: Any, **keywords: Any) -> Any:
+            self._inner.append(0.0)
+            start = time.process_time()
+            try:
+                return real(*arguments, **keywords)
+            finally:
+                whole = time.process_time() - start
+                self.seconds[stage] = self.seconds.get(stage, 0) + whole - self._inner.pop()
+                self._inner[-1] += whole
+
+        setattr(owner, name, measured)
+
+
+def print_stages(overrides: list[str]) -> None:
+    """Run a sweep in this process, and print the processor seconds of its stages."""
+    from mlplab.cli import main as command
+    from mlplab.sweeps import run_sweep
+    from mlplab.sweeps.execution.runner import Runner
+    from mlplab.training import Session, native_stepper
+
+    stages = Stages()
+    stages.seconds["start: imports"] = time.process_time()
+    for owner, name, stage in (
+        (run_sweep.SweepRequest, "__init__", "composing the jobs"),
+        (run_sweep, "write_sweep_plan", "checking and writing the plan"),
+        (Runner, "member", "preparing the data"),
+        (Session, "add", "training: building the networks"),
+        (native_stepper, "run", "training: the kernel"),
+        (Session, "run", "training: stretches"),
+        (Session, "remove_ended", "training: histories and final metrics"),
+        (Runner, "_write", "writing the folders of the jobs"),
+        (run_sweep, "conclude", "reading the folders, report"),
+    ):
+        stages.measure(owner, name, stage)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        command(["train", "-m", *overrides, "hydra.sweep.dir=sweep"])
+    whole = time.process_time()
+    for stage, seconds in [
+        *stages.seconds.items(),
+        ("other", whole - sum(stages.seconds.values())),
+    ]:
+        print(f"{stage:40s} {seconds:7.2f} s {100 * seconds / whole:5.1f} %")
+    print(f"{'all':40s} {whole:7.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1024)
@@ -103,7 +162,10 @@ def main() -> None:
     parser.add_argument(
         "--smoke", action="store_true", help="128 jobs of 5 epochs, as a check; prints no ratio"
     )
+    parser.add_argument("--stages", nargs="+", metavar="OVERRIDE", help="of this sweep, by stage")
     args = parser.parse_args()
+    if args.stages:
+        return print_stages(args.stages)
     if args.smoke:
         args.jobs, args.epochs, args.rounds, args.plain_jobs = 128, 5, 1, 4
     print(

@@ -8,11 +8,13 @@ module imports only the standard library.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from mlplab.errors import FieldError
@@ -127,13 +129,20 @@ def anything(default: object, meaning: str) -> Any:
     return _field(default, Rule("any", meaning))
 
 
-def rules(component: type | Component) -> dict[str, Rule]:
+def rules(component: type | Component) -> Mapping[str, Rule]:
     """Return the rule of each field by name, in the order of the class."""
-    return {
-        field.name: field.metadata["rule"]
-        for field in dataclasses.fields(component)
-        if "rule" in field.metadata
-    }
+    return _rules_of(component if isinstance(component, type) else type(component))
+
+
+@functools.cache
+def _rules_of(cls: type) -> Mapping[str, Rule]:
+    return MappingProxyType(
+        {
+            field.name: field.metadata["rule"]
+            for field in dataclasses.fields(cls)
+            if "rule" in field.metadata
+        }
+    )
 
 
 def meaning(documented: object) -> str:

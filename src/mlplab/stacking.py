@@ -24,6 +24,8 @@ def stack(components: Sequence[P], device: torch.device | str = "cpu") -> P:
     in more than numbers.
     """
     first = components[0]
+    if len(components) == 1:
+        return first
     changes: dict[str, object] = {}
     for key, rule in rules(first).items():
         values = [getattr(component, key) for component in components]
@@ -50,6 +52,11 @@ def stack_numbers(values: Sequence[float], device: torch.device | str = "cpu") -
     if all(value == values[0] for value in values):
         return values[0]
     return torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1)
+
+
+def is_stacked(component: Component) -> bool:
+    """Return whether the members of a population differ in a number of the component."""
+    return any(isinstance(getattr(component, key), Tensor) for key in rules(component))
 
 
 def select(component: P, members: Tensor) -> P:

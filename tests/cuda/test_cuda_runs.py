@@ -198,7 +198,8 @@ def test_the_regressor_equals_that_of_the_cpu(early_stopping, device_under_test)
 
 
 def test_memory_is_estimated_on_the_device(device_under_test):
-    from mlplab.sweeps.plan.memory import max_population
+    from mlplab.sweeps.plan.memory import bytes_per_member, max_population
 
     member = prepare_members([make_settings(epochs=1)])[0]
-    assert max_population(member, torch.device(device_under_test), shares_data=False) > 1
+    num_bytes = bytes_per_member(member, shares_data=False)
+    assert max_population([num_bytes], torch.device(device_under_test)) > 1

@@ -66,7 +66,8 @@ int main(int count, char **arguments) {
   p.objectives = zeros((size_t)members * PER_EPOCH, sizeof(T));
   p.rows = zeros((size_t)members * epochs * COLUMNS_OF_ROW, sizeof(double));
   p.evaluated = zeros((size_t)members * epochs, 1);
-  if (!run(&p, count > 3 ? atoi(arguments[3]) : 1)) return 1;
+  const Population *populations[] = {&p};
+  if (!run(populations, 1, count > 3 ? atoi(arguments[3]) : 1)) return 1;
   uint64_t hash = 0;
   for (size_t q = 0; q < matrix; q++) hash = mixed(hash + (uint64_t)bits_of(p.theta[q]));
   const double *row = p.rows + (size_t)(epochs - 1) * COLUMNS_OF_ROW;

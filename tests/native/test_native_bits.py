@@ -15,7 +15,7 @@ from pauses import ask_after_each_step
 from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, variants
 from mlplab.schedules import SCHEDULES
-from mlplab.training import Callback, native_stepper
+from mlplab.training import Callback, stretches
 from mlplab.training.checkpoint import restore, unpack_rows
 
 NUM_STRUCTURES = size(ci=4, full=40)
@@ -170,7 +170,7 @@ def test_ended_members_leave_the_population():
 
 
 def test_the_evaluations_of_a_stretch_are_one_block(monkeypatch):
-    monkeypatch.setattr(native_stepper, "STRETCH_SECONDS", 1e9)  # only their growth limits them
+    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 1e9)  # only their growth limits them
     training = session([make_settings(hidden=(2,), steps=4**6)], "native")
     training.run()
     rows = training.groups[0].history_buffer.rows

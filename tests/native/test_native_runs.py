@@ -16,7 +16,8 @@ from mlplab.cli import main
 from mlplab.config import settings_from_overrides
 from mlplab.native import library, library_cache, support
 from mlplab.training import PreparedMember, build_population, prepare_members
-from mlplab.training.step_timing import time_steps
+from mlplab.training.step_timing import time_native_work, time_steps
+from mlplab.training.stretches import step_work
 
 SMALL = [
     "dataset=circles",
@@ -183,13 +184,12 @@ def test_a_sweep_with_both_engines(capsys):
 
 @pytest.mark.campaign("timing")
 def test_the_plan_estimates_the_time_of_the_engine():
-    seconds = {}
+    built = []
     for engine in ("native", "eager"):
-        settings = settings_from_overrides([*SMALL[:-1], "training.epochs=100000"])
-        population, _ = build_population(prepare_members([settings]))
-        update, evaluation = time_steps(population, engine)
-        seconds[engine] = update + evaluation
-    assert 0 < seconds["native"] < seconds["eager"]
+        overrides = [*SMALL[:-1], "training.epochs=100000", f"engine={engine}"]
+        built.append(build_population(prepare_members([settings_from_overrides(overrides)]))[0])
+    native = time_native_work(built[:1]) * step_work(built[0])
+    assert 0 < native < sum(time_steps(built[1]))
 
 
 def test_the_log_says_which_engine_trains():

@@ -63,6 +63,7 @@ def test_f2_a_job_that_kills_the_process_costs_no_other_its_result():
         *QUICK,
         "activation=tanh,fatal,relu",
         "seed=0,1",
+        "engine=eager",
         "hydra.sweep.dir=sweep",
     ]
     assert run("train", "-m", *overrides, code=None).returncode < 0
@@ -90,6 +91,50 @@ def test_f3_a_signal_in_the_middle_of_a_population(name, undisturbed_population)
     assert not Path("sweep/.checkpoints").exists() or not list(
         Path("sweep/.checkpoints").rglob("*")
     )
+
+
+MIXED = [
+    *QUICK,
+    "model.hidden=3,4-4,5",
+    "activation=tanh,relu",
+    "training.epochs=12,30",
+    "tracking.checkpoint_epochs=4",
+    "engine=native",
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed_mixed(tmp_path_factory):
+    """The folder of an undisturbed sweep of MIXED."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "mixed"
+    assert main(["train", "-m", *MIXED, f"hydra.sweep.dir={folder}"]) == 0
+    return folder
+
+
+@row("F3", "F6", "A5")
+@pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGKILL])
+def test_f3_a_sweep_of_mixed_widths_is_stopped_and_resumed(received, undisturbed_mixed):
+    """Finished jobs stay, what has begun continues from its checkpoint, and nothing is lost."""
+    stop = pause(checkpoints=3, step=5)
+    process = start("train", "-m", *MIXED, "hydra.sweep.dir=sweep", *stop)
+    paused = wait_until_paused(process)
+    process.send_signal(received)
+    process.communicate(timeout=60)
+    finished = {path: path.stat().st_mtime_ns for path in Path("sweep/jobs").glob("*/summary.json")}
+    assert len(finished) < 12
+    done = run("resume", "sweep", *plugin())
+    assert "resume at step" in done.stderr
+    if received == signal.SIGTERM:
+        assert f"resume at step {paused.step}" in done.stderr
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+    for n in range(12):
+        assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_mixed / f"jobs/{n}")
+    ours, theirs = (
+        pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
+        for folder in ("sweep", undisturbed_mixed)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert not list(Path("sweep").glob(".checkpoints/**/*"))
 
 
 @row("F6")

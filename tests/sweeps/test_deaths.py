@@ -165,6 +165,7 @@ def test_files_of_a_process_killed_during_cleanup_are_removed(tmp_path):
         "tracking=summary",
         "model.hidden=3,4",
         "device=cpu",
+        "engine=eager",
         "hydra.sweep.dir=sweep",
     ]
     mlplab.sweep(overrides)

@@ -35,8 +35,8 @@ from mlplab.config.composer import Composer
 from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
-from mlplab.sweeps.execution import runner
-from mlplab.sweeps.plan import memory, plan
+from mlplab.sweeps.execution import joint_training
+from mlplab.sweeps.plan import grouping, memory, plan
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
@@ -371,6 +371,10 @@ def test_plan_prints_and_runs_nothing(capsys):
     ]
     assert main(["plan", *overrides]) == 0
     text = capsys.readouterr().out
+    assert "16 jobs in 1 population" in text
+    assert "2 structures" in text
+    assert main(["plan", *overrides, "engine=eager"]) == 0
+    text = capsys.readouterr().out
     assert "16 jobs in 2 populations" in text
     assert "activation=tanh" in text
     assert "activation=relu" in text
@@ -580,6 +584,34 @@ def test_a_memory_estimate_splits_populations(monkeypatch):
     assert list(table["status"]) == ["done"] * 3
 
 
+def test_memory_adds_up_over_the_jobs_of_a_chunk():
+    num_bytes = {0: 3, 1: 5, 2: 1, 3: 9, 4: 1}
+    assert grouping.split_by_memory(range(5), num_bytes, 8) == [(0, 1), (2,), (3,), (4,)]
+    assert grouping.split_by_memory(range(5), num_bytes, 100) == [(0, 1, 2, 3, 4)]
+
+
+def test_jobs_of_mixed_structure_get_their_folders_while_others_train(monkeypatch):
+    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    real, batches = joint_training.JointTraining._pass_on, []
+
+    def pass_on(training):
+        batches.append([number for group in training._ended for number in group.numbers])
+        real(training)
+
+    monkeypatch.setattr(joint_training.JointTraining, "_pass_on", pass_on)
+    overrides = ["model.hidden=3,4-4", "activation=tanh,relu", "training.batch_size=16,32"]
+    table = mlplab.sweep([*QUICK, *overrides, "engine=native", "tracking=off"], "sweep")
+    assert list(table["status"]) == ["done"] * 8
+    assert len(read_plan(Path("sweep")).work_units) == 1
+    assert len([batch for batch in batches if batch]) > 1
+    assert sorted(number for batch in batches for number in batch) == list(range(8))
+    assert all(json.loads(path.read_text())["population"] == 8 for path in summaries("sweep"))
+
+
+def summaries(folder):
+    return list(Path(folder).glob("jobs/*/summary.json"))
+
+
 @pytest.mark.slow
 def test_retries_and_fail_fast(plugin):
     overrides = ["train", "-m", "--plugin", plugin, *QUICK, "dataset=moody"]
@@ -637,12 +669,12 @@ def test_the_status_of_a_sweep_is_recorded(monkeypatch, capsys):
     """It never follows from the files that exist: an ending of any kind writes all of them."""
     overrides = [*QUICK, "model.hidden=3,4", "seed=0"]
 
-    def interrupted(session):
+    def interrupted(training):
         assert listed("sweep") == "unfinished sweep, 0 of 2 jobs"
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Session, "run", interrupted)
+        patch.setattr(session.Session, "run", interrupted)
         assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert Path("sweep/results.csv").is_file()
     assert listed("sweep") == "interrupted sweep, 0 of 2 jobs"
@@ -666,16 +698,16 @@ def test_the_metric_is_checked_before_the_first_job(metric, capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(monkeypatch, capsys):
-    overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1"]
-    real, calls = runner.Session.run, []
+    overrides = [*QUICK, "activation=tanh,relu,elu", "seed=0,1", "engine=eager"]
+    real, calls = session.Session.run, []
 
-    def interrupted(session):
-        calls.append(session)
+    def interrupted(training):
+        calls.append(training)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(session)
+        real(training)
 
-    monkeypatch.setattr(runner.Session, "run", interrupted)
+    monkeypatch.setattr(session.Session, "run", interrupted)
     assert main(["train", "-m", *overrides, "hydra.sweep.dir=sweep"]) == 130
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "finish it with: mlplab resume sweep",

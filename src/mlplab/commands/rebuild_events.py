@@ -39,6 +39,7 @@ def rebuild(folder: Path) -> int:
     metrics.csv has no times, so the rows are spaced evenly over the duration of the run.
     """
     from mlplab.config import settings_of_folder
+    from mlplab.io.files import yaml_text
     from mlplab.runs.hparams import HParams, final_scalars
     from mlplab.runs.record import write_event_header
     from mlplab.runs.run_index import summary_of
@@ -55,7 +56,8 @@ def rebuild(folder: Path) -> int:
     start_time = _start_time(folder)
     interval = float(summary.get("seconds") or 0.0) / max(len(steps), 1)
     with EventWriter(folder) as events:
-        write_event_header(events, settings, HParams.of_run(settings, tuple(columns)))
+        hparams = HParams.of_run(settings, tuple(columns))
+        write_event_header(events, yaml_text(settings.config), hparams)
         events.history(steps, columns, [start_time + i * interval for i in range(len(steps))])
         metrics = {
             name: value

@@ -339,14 +339,17 @@ def save_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = False
 ) -> None:
     """Write tensors and string metadata as a safetensors file; equal input gives equal bytes."""
+    write_bytes_atomic(path, weights_bytes(tensors, metadata), durable=durable)
+
+
+def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return what `save_weights` writes."""
     from safetensors.torch import save
 
     cpu_tensors = {
         name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
     }
-    write_bytes_atomic(
-        path, with_sorted_metadata(save(cpu_tensors, metadata=dict(metadata))), durable=durable
-    )
+    return with_sorted_metadata(save(cpu_tensors, metadata=dict(metadata)))
 
 
 def with_sorted_metadata(blob: bytes) -> bytes:

@@ -43,7 +43,7 @@ def kernel(dtype: str) -> ctypes.CDLL:
         dtype,
         f"compiling the native engine for {dtype}, which takes some seconds, once on this machine",
     )
-    library.run.argtypes = [ctypes.POINTER(Population), ctypes.c_int]
+    library.run.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
     library.population_size.restype = ctypes.c_size_t
     if library.population_size() != ctypes.sizeof(Population):
         raise NativeError("the compiler lays out the kernel's structure in another way")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import stat
@@ -28,7 +29,12 @@ _MAX_WAIT = compiler.MAX_SECONDS
 
 def folder() -> Path:
     """Return the folder of the libraries: mlplab/native in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return _folder_of(os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
+
+
+@functools.cache
+def _folder_of(cache: str | None, home: str | None) -> Path:
+    base = cache or os.path.join(home or os.path.expanduser("~"), ".cache")
     return Path(base) / "mlplab" / "native"
 
 

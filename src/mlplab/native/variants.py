@@ -8,6 +8,7 @@ own; the values of all other numbers are arguments.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import TypeVar
@@ -100,5 +101,10 @@ def _is_switch(component: Component | type[Component], key: str, rule: Rule) -> 
 
 
 def _default(component: Component | type[Component], key: str) -> object:
-    (field,) = (field for field in dataclasses.fields(component) if field.name == key)
-    return field.default
+    cls: type = component if isinstance(component, type) else type(component)
+    return _defaults(cls)[key]
+
+
+@functools.cache
+def _defaults(cls: type) -> dict[str, object]:
+    return {field.name: field.default for field in dataclasses.fields(cls)}

@@ -59,6 +59,7 @@ def _versions() -> dict[str, str | None]:
     return versions
 
 
+@cache
 def _checkout() -> Path | None:
     """The source checkout that this package runs from; None if it is installed, even inside another
     repository.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlplab.io.files import (
     remove_leftovers,
-    save_weights,
+    weights_bytes,
     write_bytes_atomic,
     write_json,
     write_text_atomic,
@@ -84,7 +84,8 @@ class Record(Callback):
             else None
         )
         if self.events is not None:
-            write_event_header(self.events, settings, HParams.of_run(settings, self.names))
+            config_text = yaml_text(settings.config)
+            write_event_header(self.events, config_text, HParams.of_run(settings, self.names))
             self._write_events(history_buffer.rows)
 
     def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
@@ -213,7 +214,8 @@ def write_member(
     `preprocessing` is JSON. `draw` adds images to the event file, if there is one.
     """
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
-    write_config_and_provenance(folder, settings, data_hash)
+    config_text = yaml_text(settings.config)
+    write_config_and_provenance(folder, settings, data_hash, config_text)
     write_log(folder, log, f"{outcome.status}: {outcome.reason}")
     if level >= 1:
         columns = (history.epoch, history.step, *history.values.T)
@@ -221,7 +223,7 @@ def write_member(
         bulk_metrics(folder / "metrics.csv", history.names, rows)
     if level >= 2:
         with EventWriter(folder) as events:
-            write_event_header(events, settings, hparams)
+            write_event_header(events, config_text, hparams)
             events.history(history.step.tolist(), history.columns, history.time.tolist())
             events.rows(outcome.logged.scalars)
             if draw is not None:
@@ -238,11 +240,14 @@ def write_artifacts(folder: Path, artifacts: Mapping[str, bytes]) -> None:
         write_bytes_atomic(make_folder(folder / "artifacts") / name, data)
 
 
-def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str) -> None:
+def write_config_and_provenance(
+    folder: Path, settings: Settings, data_hash: str, config_text: str | None = None
+) -> None:
     """Write what is known before a run starts: configuration, overrides, provenance, and data that
     only Python passed.
 
-    The configuration is last: a folder that has one has all of them, and can be resumed.
+    `config_text` is the configuration as YAML, if it is known. It is written last: a folder that
+    has one has all of them, and can be resumed.
     """
     settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
@@ -250,7 +255,7 @@ def write_config_and_provenance(folder: Path, settings: Settings, data_hash: str
     # a job whose data could not be prepared has none
     engine = {"engine": settings.engine} if settings.engine != "auto" else {}
     write_json(folder / "provenance.json", {**origin, **engine})
-    write_yaml(folder / "config.yaml", settings.config)
+    write_text_atomic(folder / "config.yaml", config_text or yaml_text(settings.config))
 
 
 def write_data_report(folder: Path, member: PreparedMember, quiet: bool) -> None:
@@ -274,10 +279,11 @@ def write_weights(
 ) -> None:
     """Write the best weights as model and as checkpoint, and the last weights as checkpoint."""
     metadata = {"format": "mlplab-weights-1", "preprocessing": preprocessing}
-    save_weights(folder / "weights.safetensors", best, metadata)
+    best_bytes = weights_bytes(best, metadata)
+    write_bytes_atomic(folder / "weights.safetensors", best_bytes)
     make_folder(folder / "checkpoints")
-    save_weights(folder / "checkpoints" / "best.safetensors", best, metadata)
-    save_weights(folder / "checkpoints" / "last.safetensors", last, metadata)
+    write_bytes_atomic(folder / "checkpoints" / "best.safetensors", best_bytes)
+    write_bytes_atomic(folder / "checkpoints" / "last.safetensors", weights_bytes(last, metadata))
 
 
 def summarize(
@@ -288,8 +294,8 @@ def summarize(
     device: str,
     population: int,
 ) -> dict[str, object]:
-    """Return the content of summary.json. `seconds` is the time of the whole population, of which
-    each member gets an equal share, so that the seconds of all jobs add up to those of a sweep.
+    """Return the content of summary.json. `seconds` is the member's share of the time of the
+    `population` members that trained together: the seconds of all jobs add up to those of a sweep.
     """
     return {
         "status": outcome.status,
@@ -302,7 +308,7 @@ def summarize(
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,
         "num_parameters": num_parameters,
-        "seconds": round(seconds / population, 3),
+        "seconds": round(seconds, 3),
         "population": population,
         "metrics": outcome.metrics,
     }
@@ -337,9 +343,9 @@ def write_log(folder: Path, *lines: str) -> None:
     write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
 
 
-def write_event_header(events: EventWriter, settings: Settings, hparams: HParams) -> None:
-    """Write the start of an event file: the configuration and the hyperparameters."""
-    events.text("configuration", f"```yaml\n{yaml_text(settings.config)}```")
+def write_event_header(events: EventWriter, config_text: str, hparams: HParams) -> None:
+    """Write the start of an event file: the configuration as YAML and the hyperparameters."""
+    events.text("configuration", f"```yaml\n{config_text}```")
     events.hparams(hparams.values, hparams.metrics, hparams.choices)
 
 

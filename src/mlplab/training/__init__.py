@@ -1,6 +1,6 @@
 """Training of a population of K networks, from the first step to the last."""
 
-from mlplab.training.frames import FrameRecorder, Frames, select_frames
+from mlplab.training.frames import FrameRecorder, FrameRecorders, Frames, select_frames
 from mlplab.training.history import Evaluation, History
 from mlplab.training.outcome import Outcome
 from mlplab.training.population import Population, build
@@ -21,6 +21,7 @@ __all__ = [
     "DataCache",
     "Evaluation",
     "FrameRecorder",
+    "FrameRecorders",
     "Frames",
     "Group",
     "History",

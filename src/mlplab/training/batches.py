@@ -6,14 +6,16 @@ Shapes: K members, N examples, B examples of a batch, F features, T targets. The
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlplab import randomness
+from mlplab.data.preparation.examples import Examples
 
 Batch = tuple[Tensor, Tensor, "Tensor | None"]
 """x [K, B, F], y [K, B] or [K, B, T], and the weights of the examples [K, B] or None."""
@@ -24,7 +26,7 @@ CHUNK_SIZE = 1 << 22  # numbers gathered or evaluated at once: bounds the memory
 CPU_CHUNK_SIZE = 1 << 18
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeviceDataset:
     """One split (train, val or test) on the device.
 
@@ -79,17 +81,29 @@ class DeviceDataset:
             )
 
 
-def device_dataset(
-    members: Sequence[tuple[np.ndarray, np.ndarray]], dtype: torch.dtype, device: torch.device
-) -> DeviceDataset:
-    """Copy the same split of K members, (x, y) each, to the device.
+_shared: WeakKeyDictionary[Examples, WeakValueDictionary[Hashable, DeviceDataset]]
+_shared = WeakKeyDictionary()
+"""The datasets that trainings of these splits have now, so that each exists once."""
 
-    The data is stored once if the arrays of all members are the same objects.
+
+def device_dataset(
+    members: Sequence[Examples], dtype: torch.dtype, device: torch.device
+) -> DeviceDataset:
+    """Copy the same split of K members to the device.
+
+    The data is stored once if the splits of all members have the same arrays.
     """
-    first_x, first_y = members[0]
-    shared = all(x is first_x and y is first_y for x, y in members)
-    distinct = members[:1] if shared else members
-    x, y = (torch.from_numpy(_stacked(arrays)) for arrays in zip(*distinct, strict=True))
+    first = members[0]
+    if any(split.x is not first.x or split.y is not first.y for split in members):
+        return _copied(members, dtype, device)
+    of_split = _shared.setdefault(first, WeakValueDictionary())
+    if (dataset := of_split.get((dtype, device))) is None:
+        dataset = of_split[dtype, device] = _copied([first], dtype, device)
+    return dataset
+
+
+def _copied(members: Sequence[Examples], dtype: torch.dtype, device: torch.device) -> DeviceDataset:
+    x, y = (torch.from_numpy(_stacked([getattr(m, key) for m in members])) for key in ("x", "y"))
     x = x.to(device, dtype)
     return DeviceDataset(x, y.to(device) if y.dtype == torch.int64 else y.to(device, dtype))
 

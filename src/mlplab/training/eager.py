@@ -20,7 +20,8 @@ from mlplab.training.distributed import ProcessGroup
 from mlplab.training.evaluation import monitored
 from mlplab.training.history import DeviceRow
 from mlplab.training.population import Population
-from mlplab.training.steppers import Group, Report, Stepper
+from mlplab.training.steppers import Group, Hooks, Report, Stepper
+from mlplab.training.threads import limit_threads
 
 
 class EagerStepper(Stepper):
@@ -51,9 +52,27 @@ class EagerStepper(Stepper):
         population.objective.probe(population.theta_KP, batch, self.process_group)
         self._evaluate(population.theta_KP, self._lr(0), report, initial=True)
 
+    def run(self, hooks: Hooks, should_stop: Callable[[], bool]) -> None:
+        """Train until the members have ended or the first is at a pause.
+
+        `should_stop` is asked where `hooks.should_pause` is.
+        """
+        finished = False
+        with limit_threads(self.group.largest_product):
+            if not self.group.started:
+                self.start(hooks.report)
+            while not finished and not should_stop():
+                finished = self.advance(hooks.pauses(), hooks.report, hooks.should_pause)
+                (hooks.on_end if finished else hooks.on_pause)()
+
     def advance(
         self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
     ) -> bool:
+        """Train until all members have ended, or one has completed its epochs in `pauses`.
+
+        `pauses` has epochs since the member's start, by its index. Returns False if it returned
+        because of `should_pause`, which it polls between two steps.
+        """
         group, starts = self.group, self.group.starts
         pause_epoch = min((starts[index] + pauses[index] for index in pauses), default=math.inf)
         last_steps = {

@@ -157,7 +157,14 @@ def evaluate(
 
     The loss is the mean or the sum over the examples, whichever the loss reduces by.
     """
-    outputs_KNC = outputs(network, views, buffers, data, num_members)
+    return score(outputs(network, views, buffers, data, num_members), scoring, data, full)
+
+
+def score(
+    outputs_KNC: Tensor, scoring: Scoring, data: DeviceDataset, full: bool
+) -> dict[str, Tensor]:
+    """Return the "loss" and the metrics of these outputs, as `evaluate` does."""
+    num_members = len(outputs_KNC)
     y = data.y.expand(num_members, *data.y.shape[1:])
     weights = data.weights.expand(num_members, -1) if data.weights is not None else None
     loss_K = reduce_losses(scoring.loss(outputs_KNC, y), weights, scoring.loss.reduction)

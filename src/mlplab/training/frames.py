@@ -176,6 +176,30 @@ def snapshot(evaluation: Evaluation) -> Frames:
     )
 
 
+class FrameRecorders(Callback):
+    """Records each group of a session with a FrameRecorder of its own."""
+
+    def __init__(self) -> None:
+        self._by_group: dict[Group, FrameRecorder] = {}
+
+    def of(self, group: Group) -> FrameRecorder:
+        """The recorder of a group."""
+        return self._by_group.setdefault(group, FrameRecorder())
+
+    def discard(self, group: Group) -> None:
+        """Forget what was recorded of a group."""
+        self._by_group.pop(group, None)
+
+    def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
+        group = session.groups[0]
+        if len(session.groups) > 1:  # reading the members waits for the device
+            group, _ = session.find(int(evaluation.members[0]))
+        self.of(group).on_evaluation(session, evaluation)
+
+    def evaluations_to_skip(self, session: Session, group: Group) -> int:
+        return self.of(group).evaluations_to_skip(session, group)
+
+
 def select_frames(recorder: FrameRecorder, outcome: Outcome, member: int = 0) -> tuple[Frames, int]:
     """Return a member's finite frames up to its last step, and the index of the best weights.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from mlplab.extras import require
 from mlplab.schema import Number
 from mlplab.training.population import Population
-from mlplab.training.rows import Row, Rows
+from mlplab.training.rows import Row, RowBlock, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,6 +190,17 @@ class History:
         return pd.DataFrame({"epoch": self.epoch, "step": self.step, **self.columns})
 
 
+def _single_history(names: tuple[str, ...], blocks: Sequence[RowBlock]) -> History:
+    """The history of a member that has been alone."""
+    alive = np.concatenate([block.alive[:, 0] for block in blocks])
+    epoch, step, time = (
+        np.concatenate([getattr(block, key) for block in blocks])[alive]
+        for key in ("epoch", "step", "time")
+    )
+    values = np.concatenate([block.values[:, :, 0] for block in blocks])
+    return History(names, epoch, step, time, values[alive])
+
+
 class HistoryBuffer:
     """The rows of a population in training."""
 
@@ -210,6 +221,8 @@ class HistoryBuffer:
         )
         if not self.rows:
             return [History.empty(self.names)] * len(indices)
+        if self.num_members == 1 and not self.starts:
+            return [_single_history(self.names, list(self.rows.blocks()))] * len(indices)
         column = np.full(self.num_members, -1)  # of each member among the histories, -1: none
         column[indices] = np.arange(len(indices))
         present = np.zeros((len(self.rows), len(indices)), dtype=bool)

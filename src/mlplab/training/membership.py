@@ -7,12 +7,31 @@ depend on when it was added. Shapes: K members.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mlplab.training.population import Population
+from mlplab.data.preparation.examples import Prepared
+from mlplab.settings import Settings
+from mlplab.training.population import Population, build
 from mlplab.training.stopping import EarlyStopping, Snapshot
+
+
+def add_members(
+    before: Population,
+    settings: Sequence[Settings],
+    prepared: Sequence[Prepared],
+    epoch: int,
+    first: int,
+) -> tuple[Population, Population]:
+    """Build the members from index `first` on, and return them alone and together with `before`.
+
+    `settings` and `prepared` are those of all members, of which the new ones start at this epoch.
+    """
+    device = before.theta_KP.device
+    new = start_at(build(settings[first:], prepared[first:], device), epoch, first)
+    return new, join_populations(build(settings, prepared, device), before, new)
 
 
 def start_at(new: Population, epoch: int, first: int) -> Population:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ from mlplab.training.batches import DeviceDataset
 from mlplab.training.population import Population
 
 _SPLITS = ("train", "val")
+KEPT_UNITS = 4096
+"""The factors of a schedule of at most this length are computed once for all members."""
+KEPT_SCHEDULES = 64
 
 
 class NativeMemory:
@@ -133,13 +138,13 @@ class NativeMemory:
         copies = 1 if c.is_shared else population.num_members
         rows = 1 if c.is_weight_shared else population.num_members
         train = data["train"]
-        self._put("x", train.x.expand(copies, -1, -1).contiguous())
-        self._put("y", _targets(train, copies).contiguous())
+        for field in ("x", "y"):
+            self._put(field, _arrays_of(train, copies)[field])
         if train.weights is not None:
             self._put("example_weights", train.weights.expand(rows, -1).contiguous())
         for split, examples in data.items():
-            self._put(f"{split}_x", _blocks(examples.x.expand(copies, -1, -1)))
-            self._put(f"{split}_y", _blocks(_targets(examples, copies)))
+            for field in ("x", "y"):
+                self._put(f"{split}_{field}", _arrays_of(examples, copies)[f"{field}_blocks"])
             if examples.weights is not None:
                 self._put(f"{split}_weights", _blocks(examples.weights.expand(rows, -1)))
             if examples.mask is not None:
@@ -189,7 +194,7 @@ class NativeMemory:
         )
         length = per_epoch if self.c.lr_per_step else 1
         factors = [
-            [float(schedule.factor(unit - start * length, total)) for unit in units]
+            _factors(schedule, total, units.start - start * length, len(units))
             for schedule, total, start in self._schedules.distinct
         ]
         lr_KU: NDArray[np.float64] = (
@@ -197,24 +202,20 @@ class NativeMemory:
         )
         return lr_KU
 
-    def run(
-        self,
-        first: int,
-        last: int,
-        threads: int,
-        stretch: Mapping[str, NDArray[Any]],
-        initial: bool = False,
+    def set_stretch(
+        self, first: int, last: int, stretch: Mapping[str, NDArray[Any]], initial: bool
     ) -> None:
-        """Train from after step `first` to step `last`, or evaluate the start if `initial`.
+        """Prepare to train from after step `first` to step `last`; see `run`.
 
-        `stretch` has the arrays that the kernel reads or fills. Raises MemoryError.
+        `stretch` has the arrays that the kernel reads or fills. With `initial`, the first event is
+        the evaluation of the weights before the first step.
         """
-        population, c = self.population, self.c
+        c, population = self.c, self.population
         early_stopping = population.early_stopping
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
-        lr_KU = self.lr_KU(first, max(last, first + 1))
-        for field, array in {**stretch, "lr": lr_KU}.items():
+        self._stretch = {**stretch, "lr": self.lr_KU(first, max(last, first + 1))}
+        for field, array in self._stretch.items():
             setattr(c, field, array.ctypes.data)
         states = list(population.optimizer_state.values())
         if not _same(states, self._states):
@@ -240,8 +241,16 @@ class NativeMemory:
                 assert tensor.is_contiguous()
                 self._addressed[field] = tensor
                 setattr(c, field, tensor.data_ptr())
-        if not native.kernel(self.dtype).run(ctypes.byref(c), threads):
-            raise MemoryError("the native kernel")
+
+
+def run(memories: Sequence[NativeMemory], threads: int) -> None:
+    """Train the members of populations of one dtype through the stretches that were set.
+
+    The threads take the members in this order. Raises MemoryError.
+    """
+    addresses = (ctypes.c_void_p * len(memories))(*(ctypes.addressof(m.c) for m in memories))
+    if not native.kernel(memories[0].dtype).run(addresses, len(memories), threads):
+        raise MemoryError("the native kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +286,26 @@ def _schedules(population: Population) -> _Schedules:
     return _Schedules(distinct, index_K, _column(population.optimizer.lr, num_members)[:, None])
 
 
+_known_factors: dict[tuple[str, float], NDArray[np.float64]] = {}
+"""All factors of the schedules seen last, by their text and length."""
+
+
+def _factors(schedule: Schedule, total: float, first: int, count: int) -> NDArray[np.float64]:
+    """The factors of some units from `first` on."""
+
+    def computed(units: range) -> NDArray[np.float64]:
+        return np.array([float(schedule.factor(unit, total)) for unit in units])
+
+    last, key = first + count, (repr(schedule), total)
+    if total > KEPT_UNITS or last > total:
+        return computed(range(first, last))
+    if key not in _known_factors:
+        while len(_known_factors) >= KEPT_SCHEDULES:
+            _known_factors.pop(next(iter(_known_factors)))
+        _known_factors[key] = computed(range(math.ceil(total)))
+    return _known_factors[key][first:last]
+
+
 def _same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     return len(tensors) == len(others) and all(map(operator.is_, tensors, others))
 
@@ -294,6 +323,26 @@ def _numbers(component: Component | None, num_members: int) -> NDArray[np.float6
     for i, name in enumerate(native.arguments(component) if component is not None else ()):
         numbers[:, i] = _column(getattr(component, name), num_members)
     return numbers
+
+
+_arrays: WeakKeyDictionary[DeviceDataset, dict[str, Tensor]] = WeakKeyDictionary()
+"""Those of the datasets in use that members share."""
+
+
+def _arrays_of(examples: DeviceDataset, copies: int) -> dict[str, Tensor]:
+    """The examples in order (x, y) and in blocks, for each of the copies."""
+    if copies == 1 and examples in _arrays:
+        return _arrays[examples]
+    x, y = examples.x.expand(copies, -1, -1), _targets(examples, copies)
+    arrays = {
+        "x": x.contiguous(),
+        "y": y.contiguous(),
+        "x_blocks": _blocks(x),
+        "y_blocks": _blocks(y),
+    }
+    if copies == 1:
+        _arrays[examples] = arrays
+    return arrays
 
 
 def _targets(examples: DeviceDataset, copies: int) -> Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,21 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlplab.training.native_memory import NativeMemory
+from mlplab.training.native_memory import NativeMemory, run
 from mlplab.training.rows import RowBlock
 from mlplab.training.steppers import ALL, Group, Report, Stepper
 from mlplab.training.stopping import RUNNING
 
-STRETCH_SECONDS = 0.05
-"""The length of a stretch: signals and checkpoints by time take effect at its end."""
-MAX_GROWTH = 4
-"""Of a stretch compared with the one before. The first one of a call is a single step."""
+
+@dataclass
+class _Stretch:
+    """Steps of a group up to `last`, and what the kernel measures at the steps `events`."""
+
+    last: int
+    events: list[int]
+    rows_KEM: NDArray[np.float64]
+    evaluated_KE: NDArray[np.uint8]
+    begun: float = 0.0  # seconds since 1970
+    ended: float = 0.0
 
 
 class NativeStepper(Stepper):
     """Trains a group with one clock, on as many threads as torch has when it is made.
 
-    A member is evaluated at the steps of its lone run, whatever the others do.
+    A member is evaluated at the steps of its lone run, whatever the others do. Several groups
+    train together: each begins a stretch, `train` takes all of them through theirs, and each
+    finishes it.
     """
 
     engine: ClassVar[str] = "native"
@@ -40,6 +50,7 @@ class NativeStepper(Stepper):
         self.step, self.epoch = 0, 0
         self.threads = torch.get_num_threads()
         self._cached: NativeMemory | None = None
+        self._stretch: _Stretch
 
     @property
     def _memory(self) -> NativeMemory:
@@ -59,28 +70,57 @@ class NativeStepper(Stepper):
         return self._per_epoch * self.group.population.training.evaluate_every
 
     def start(self, report: Report) -> None:
-        self._train(self.step, [self.step], report)
+        self._begin(self.step, [self.step], initial=True)
+        self.train([self])
+        self.finish(report)
 
-    def advance(
-        self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
-    ) -> bool:
-        group, starts = self.group, self.group.starts
-        pause_epoch = min((starts[index] + pauses[index] for index in pauses), default=math.inf)
-        length = 1
-        while (num_alive := int(self._alive_K().sum())) > 0:
-            if self.step % self._per_epoch == 0 and self.epoch >= pause_epoch:
-                break
-            if self.step % self._interval == 0:
-                group.compact(num_alive)
-            begun = time.perf_counter()
-            ends_K = self._memory.ends_K[self._alive_K()]  # of the members in training
-            last = self._stretch_end(length, pause_epoch, ends_K)
-            done = self._train(last, self._events(last, ends_K), report)
-            seconds = time.perf_counter() - begun
-            length = max(1, int(min(MAX_GROWTH * length, done * STRETCH_SECONDS / seconds)))
-            if should_pause():
-                return False
-        return True
+    @staticmethod
+    def train(steppers: Sequence[NativeStepper]) -> None:
+        """Train groups of one dtype through the stretches that they have begun.
+
+        The members of the first group come first.
+        """
+        begun = time.time()
+        run([stepper._memory for stepper in steppers], max(s.threads for s in steppers))
+        ended = time.time()
+        for stepper in steppers:
+            stepper._stretch.begun, stepper._stretch.ended = begun, ended
+
+    @property
+    def is_at_evaluation(self) -> bool:
+        """Whether all members in training have just been evaluated."""
+        return self.step % self._interval == 0
+
+    def is_at_pause(self, epoch: float) -> bool:
+        """Whether this epoch of the group's clock is complete."""
+        return self.step % self._per_epoch == 0 and self.epoch >= epoch
+
+    @property
+    def last_step(self) -> int:
+        """The step of the group's clock at which the last member in training ends."""
+        population = self.group.population
+        ends_K = population.early_stopping.last_step_K
+        if population.start_K is not None:
+            ends_K = ends_K + population.start_K * self._per_epoch
+        return int(ends_K.numpy()[self._alive_K()].max())
+
+    @property
+    def num_alive(self) -> int:
+        """The number of members in training."""
+        return int(np.count_nonzero(self._alive_K()))
+
+    def begin(self, length: int, pause_epoch: float) -> int:
+        """Begin a stretch of about this length, not beyond a pause; return its number of steps.
+
+        It includes the evaluation of the initial weights, alone if a callback follows it.
+        """
+        initial = not self.group.started
+        ends_K = self._memory.ends_K[self._alive_K()]  # of the members in training
+        is_seen = initial and self.group.skippable() < ALL
+        last = self.step if is_seen else self._stretch_end(length, pause_epoch, ends_K)
+        events = self._events(last, ends_K)
+        self._begin(last, [self.step, *events] if initial else events, initial)
+        return last - self.step
 
     def _stretch_end(self, length: int, pause_epoch: float, ends_K: NDArray[np.int64]) -> int:
         """The last step of a stretch of about this length.
@@ -105,50 +145,50 @@ class NativeStepper(Stepper):
         alive_K: NDArray[np.bool_] = self.group.population.early_stopping.state_K.numpy() == RUNNING
         return alive_K
 
-    def _train(self, last: int, events: Sequence[int], report: Report) -> int:
-        """Train to the step `last`, or evaluate the start if it is the present one.
-
-        `events` are the steps at which members are evaluated. Returns the number of steps, which is
-        smaller if all members have ended.
-        """
-        memory, first = self._memory, self.step
+    def _begin(self, last: int, events: list[int], initial: bool) -> None:
+        """Begin a stretch to the step `last`; `events` are its steps with an evaluation."""
+        memory = self._memory
         num_members, num_columns = memory.c.num_members, memory.c.num_columns
-        rows_KEM = np.full((num_members, len(events), num_columns), math.nan)
-        evaluated_KE = np.zeros((num_members, len(events)), np.uint8)
-        begun = time.time()
-        memory.run(
-            first,
+        self._stretch = stretch = _Stretch(
             last,
-            self.threads,
+            events,
+            np.full((num_members, len(events), num_columns), math.nan),
+            np.zeros((num_members, len(events)), np.uint8),
+        )
+        memory.set_stretch(
+            self.step,
+            last,
             {
                 "events": np.array([*events, last], np.int64),
-                "rows": rows_KEM,
-                "evaluated": evaluated_KE,
+                "rows": stretch.rows_KEM,
+                "evaluated": stretch.evaluated_KE,
             },
-            initial=last == first,
+            initial,
         )
-        times = np.interp(events, [first, max(last, first + 1)], [begun, time.time()])
+
+    def finish(self, report: Report) -> None:
+        """Take over what a stretch has left, and report its evaluations."""
+        stretch, first, last = self._stretch, self.step, self._stretch.last
+        times = np.interp(
+            stretch.events, [first, max(last, first + 1)], [stretch.begun, stretch.ended]
+        )
         if self._alive_K().any():
             self.step = last
         else:  # at the last evaluation, all members had ended
-            self.step = events[int(np.flatnonzero(evaluated_KE.any(0))[-1])]
+            self.step = stretch.events[int(np.flatnonzero(stretch.evaluated_KE.any(0))[-1])]
         self.epoch = -(-self.step // self._per_epoch)
-        if events:
-            self._report(list(self._blocks(events, times, rows_KEM, evaluated_KE)), report)
-        return self.step - first
+        if stretch.events:
+            self._report(list(self._blocks(stretch, times)), report)
+        if not self.group.in_training:
+            self._cached = None  # the outcomes need none of it
 
-    def _blocks(
-        self,
-        events: Sequence[int],
-        times: NDArray[np.float64],
-        rows_KEM: NDArray[np.float64],
-        evaluated_KE: NDArray[np.uint8],
-    ) -> Iterator[RowBlock]:
+    def _blocks(self, stretch: _Stretch, times: NDArray[np.float64]) -> Iterator[RowBlock]:
         """The events at which members were evaluated.
 
         Between the regular evaluations these are only the members that ended there.
         """
-        step_E, alive_EK = np.array(events, np.int64), evaluated_KE.T.astype(bool)
+        step_E = np.array(stretch.events, np.int64)
+        alive_EK = stretch.evaluated_KE.T.astype(bool)
         members_K = self.group.population.members.numpy()
         block = RowBlock(
             -(-step_E // self._per_epoch),
@@ -156,11 +196,11 @@ class NativeStepper(Stepper):
             times,
             members_K,
             alive_EK,
-            rows_KEM.transpose(1, 2, 0),
+            stretch.rows_KEM.transpose(1, 2, 0),
         )
         seen_E = np.asarray(alive_EK.any(1))
         regular_E = seen_E & (step_E % self._interval == 0)
-        edges = [0, *(np.flatnonzero(np.diff(regular_E)) + 1).tolist(), len(events)]
+        edges = [0, *(np.flatnonzero(np.diff(regular_E)) + 1).tolist(), len(step_E)]
         for first, last in itertools.pairwise(edges):
             if regular_E[first]:
                 yield block.sliced(slice(first, last))
@@ -186,7 +226,7 @@ class NativeStepper(Stepper):
         return self.step // self._per_epoch - self.group.starts[index]
 
     def is_evaluated(self, index: int) -> bool:
-        return self.group.started and self.step % self._interval == 0
+        return self.group.started and self.is_at_evaluation
 
     def select(self, rows: Tensor) -> None:
         if self._cached is not None and len(rows):

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mlplab.training.history import History
@@ -47,6 +46,7 @@ class Outcome:
 
 def outcomes_of(
     population: Population,
+    measured: Mapping[str, Tensor],
     histories: Mapping[int, History],
     step: int,
     reasons: Mapping[int, str],
@@ -54,14 +54,14 @@ def outcomes_of(
 ) -> dict[int, Outcome]:
     """Return the outcomes of a population's members, keyed by the members' indices.
 
-    The same indices are the keys of `histories`, of `reasons` (why a caller ended a member) and of
-    `logged`; `step` is the population's current step.
+    `measured` are the metrics of the best weights, [K]. The same indices are the keys of
+    `histories`, of `reasons` (why a caller ended a member) and of `logged`; `step` is the
+    population's current step.
     """
     early_stopping, per_epoch = population.early_stopping, population.batches.per_epoch
     best, last = early_stopping.best, early_stopping.last
-    with torch.no_grad():
-        metrics = population.evaluate(best, splits=tuple(population.data), full=True)
-    measured = {name: value_K.tolist() for name, value_K in metrics.items()}
+    values_of = {name: value_K.tolist() for name, value_K in measured.items()}
+    best_steps, diverged_steps = best.step_K.tolist(), early_stopping.diverged_step_K.tolist()
     best_theta, last_theta = best.theta_KP.cpu(), last.theta_KP.cpu()
     best_buffers, last_buffers = (
         {n: v.cpu() for n, v in snapshot.buffers.items()} for snapshot in (best, last)
@@ -70,9 +70,7 @@ def outcomes_of(
     for k, (member, state) in enumerate(
         zip(population.members.tolist(), early_stopping.state_K.tolist(), strict=True)
     ):
-        status, reason, steps = _ending(
-            state, int(early_stopping.diverged_step_K[k]), histories[member], step
-        )
+        status, reason, steps = _ending(state, diverged_steps[k], histories[member], step)
         if state == PRUNED:
             status, reason = "pruned", "pruned"
         outcomes[member] = Outcome(
@@ -80,10 +78,10 @@ def outcomes_of(
             reasons.get(member, reason),
             -(-steps // per_epoch),
             steps,
-            -(-int(best.step_K[k]) // per_epoch),
-            int(best.step_K[k]),
+            -(-best_steps[k] // per_epoch),
+            best_steps[k],
             histories[member],
-            {name: values[k] for name, values in measured.items()},
+            {name: values[k] for name, values in values_of.items()},
             best_theta[k],
             {n: v[k] for n, v in best_buffers.items()},
             last_theta[k],

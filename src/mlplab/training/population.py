@@ -6,6 +6,7 @@ Shapes: K members, N examples, P parameters, T targets.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +54,10 @@ class Population:
     # int64 [K]: the epoch of the population's clock at which each member started; None: all at 0
     start_K: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        self.objective = Objective(
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """The objective and its gradient, made on first use: the native engine has its own."""
+        return Objective(
             self.network,
             self.scoring.loss,
             self.training,
@@ -230,7 +233,7 @@ def _data(
     for name in ("train", "val", "test"):
         examples = [getattr(p, name) for p in prepared]
         if examples[0] is not None:
-            splits[name] = device_dataset([(e.x, e.y) for e in examples], dtype, device)
+            splits[name] = device_dataset(examples, dtype, device)
     for name, data in splits.items():
         example_weights = [getattr(p, name).weights for p in prepared]
         if example_weights[0] is not None:

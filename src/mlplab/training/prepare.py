@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -149,15 +149,16 @@ def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:
     return f"needs nonnegative targets, but the lowest is {lowest:.6g}" if lowest < 0 else None
 
 
+LENGTHS = ("epochs", "steps", "patience")
+"""Training options in which members may differ although they are no numbers that vary."""
+
+
 def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Hashable], ...]:
     """Everything that settings must agree on to share a population, as (name, value) pairs.
 
     Left out are the seeds and the numbers that may differ between members.
     """
-    layers, training = (
-        settings.layers,
-        dataclasses.replace(settings.training, epochs=1, steps=None, patience=None),
-    )
+    layers = settings.layers
     splits = {name: getattr(prepared, name) for name in ("train", "val", "test")}
     return (
         ("model.hidden", tuple(layer.units for layer in layers[:-1])),
@@ -165,7 +166,7 @@ def structure_key(settings: Settings, prepared: Prepared) -> tuple[tuple[str, Ha
         ("bias", tuple(layer.bias for layer in layers)),
         ("normalization", tuple(layer.normalization for layer in layers)),
         *((name, _kind(getattr(settings, name))) for name in ("loss", "optimizer", "schedule")),
-        ("training", _kind(training)),
+        ("training", _kind(settings.training, LENGTHS)),
         ("device", settings.device),
         ("engine", settings.engine),
         ("dtype", settings.dtype),
@@ -186,7 +187,15 @@ def population_key(member: PreparedMember, number: int) -> Hashable:
     return structure_key(member.settings, member.prepared), number if is_single else None
 
 
-def _kind(component: Component | None) -> Hashable:
+def by_population(members: Mapping[int, PreparedMember]) -> dict[Hashable, list[int]]:
+    """The numbers of members that can share a population, by their key."""
+    numbers: dict[Hashable, list[int]] = {}
+    for number, member in members.items():
+        numbers.setdefault(population_key(member, number), []).append(number)
+    return numbers
+
+
+def _kind(component: Component | None, without: Collection[str] = ()) -> Hashable:
     """The class of a component and the fields in which members cannot differ.
 
     Of a number that may vary, only whether it is a number counts.
@@ -203,6 +212,7 @@ def _kind(component: Component | None) -> Hashable:
             ),
         )
         for key, rule in rules(component).items()
+        if key not in without
     )
     return type(component).__name__, fixed
 

@@ -8,26 +8,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlplab.training.distributed import ProcessGroup
+from mlplab.training.eager import EagerStepper
 from mlplab.training.engine import check_engine, stepper_of
 from mlplab.training.history import Evaluation, MeasuredRow
-from mlplab.training.membership import join_populations, start_at
+from mlplab.training.membership import add_members
 from mlplab.training.memory import retain_freed_memory
-from mlplab.training.outcome import Logged, Outcome
-from mlplab.training.population import Population, build
-from mlplab.training.prepare import PreparedMember, build_population, population_key
+from mlplab.training.outcome import Outcome
+from mlplab.training.population import Population
+from mlplab.training.prepare import PreparedMember, build_population, by_population
 from mlplab.training.rows import Row
-from mlplab.training.steppers import ALL, Group
+from mlplab.training.steppers import ALL, Group, Hooks, outcomes_of_groups
 from mlplab.training.stopping import PRUNED, STOPPED
-from mlplab.training.threads import limit_threads
+
+if TYPE_CHECKING:
+    from mlplab.training.stretches import Stretches
 
 READ_SECONDS = 0.2  # interval: reading synchronizes the device, and writing costs several steps
 
@@ -76,6 +79,9 @@ class Callback:
     def on_pause(self, session: Session, group: Group) -> None:
         """Called whenever a group pauses, between two steps."""
 
+    def on_group_end(self, session: Session, group: Group) -> None:
+        """Called when all members of a group have ended."""
+
 
 class Session:
     """Trains members, in groups of equal structure, each a population.
@@ -95,9 +101,9 @@ class Session:
         self.members: dict[int, PreparedMember] = {}
         self.groups: list[Group] = []
         self._process_group = process_group
-        self._num_members = 0
+        self._group_of: dict[int, Group] = {}  # by the number of the member
         self._waiting: dict[int, PreparedMember] = {}
-        self._advancing = False
+        self._num_members, self._advancing = 0, False
         self._evaluation: Evaluation | None = None  # the one that callbacks are called with
         self._last_read = time.monotonic()
         for population in populations:
@@ -122,8 +128,10 @@ class Session:
     def _add(self, population: Population, numbers: Sequence[int], engine: str = "eager") -> Group:
         if population.theta_KP.device.type == "cpu":
             retain_freed_memory()
-        self.groups.append(Group(population, numbers, stepper_of(engine, self._process_group)))
-        return self.groups[-1]
+        group = Group(population, numbers, stepper_of(engine, self._process_group))
+        self.groups.append(group)
+        self._group_of |= dict.fromkeys(numbers, group)
+        return group
 
     def add_group(self, members: Sequence[PreparedMember]) -> Group:
         """Add members of equal structure as a group of their own, and return it."""
@@ -164,28 +172,50 @@ class Session:
         """Train until every member has ended. A restored group continues from its state."""
         with self.started():
             while groups := [group for group in self.groups if group.in_training]:
-                for group in groups:
-                    self.advance(group)
+                self.advance(*groups)
 
     @torch.no_grad()
-    def advance(self, group: Group) -> None:
-        """Train a group until its members have ended or are at a pause (`Callback.next_pause`)."""
-        report = functools.partial(self._evaluated, group)
-        should_pause = self._should_pause(group)
-        group.skippable = functools.partial(self._skippable, group)
-        finished, self._advancing = False, True
+    def advance(self, *groups: Group) -> None:
+        """Train groups until the members of each have ended or are at a pause.
+
+        See `Callback.next_pause`. Groups of the native engine train together, others one after
+        another.
+        """
+        hooks = {group: self._hooks(group) for group in groups}
+        self._advancing = True
         try:
-            with limit_threads(group.largest_product):
-                if not group.started:
-                    group.stepper.start(report)
-                while not finished and not self._waiting:
-                    finished = group.stepper.advance(self._pauses(group), report, should_pause)
-                    if group.in_training:
-                        self.notify("on_pause", group)
-                self.read(group)
+            for group in groups:
+                if isinstance(group.stepper, EagerStepper) and not self._waiting:
+                    group.stepper.run(hooks.pop(group), lambda: bool(self._waiting))
+            if hooks and not self._waiting:
+                self._stretches.advance(hooks, lambda: bool(self._waiting))
         finally:
             self._advancing = False
         self._group_waiting()
+
+    @functools.cached_property
+    def _stretches(self) -> Stretches:
+        from mlplab.training.stretches import Stretches  # imports the native engine
+
+        return Stretches()
+
+    def _hooks(self, group: Group) -> Hooks:
+        group.skippable = functools.partial(self._skippable, group)
+        return Hooks(
+            functools.partial(self._evaluated, group),
+            functools.partial(self._pauses, group),
+            self._should_pause(group),
+            functools.partial(self._paused, group),
+            functools.partial(self._paused, group, finished=True),
+        )
+
+    def _paused(self, group: Group, finished: bool = False) -> None:
+        if group.in_training:
+            self.notify("on_pause", group)
+        if finished:
+            self.read(group)
+            if not group.in_training:
+                self.notify("on_group_end", group)
 
     def _should_pause(self, group: Group) -> Callable[[], bool]:
         polls = self._overridden("should_pause")
@@ -215,13 +245,7 @@ class Session:
     def _pauses(self, group: Group) -> dict[int, int]:
         """The epoch of the next pause of each member in training, by its index in the group."""
         planners = self._overridden("next_pause")
-        pauses: dict[int, int] = {}
-        for index in group.indices_in_training() if planners else ():
-            done = group.stepper.completed_epochs(index)
-            planned = [plan(self, group, index, done) for plan in planners]
-            if epochs := [epoch for epoch in planned if epoch is not None]:
-                pauses[index] = min(epochs)
-        return pauses
+        return group.next_pauses([functools.partial(plan, self, group) for plan in planners])
 
     def _evaluated(
         self, group: Group, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
@@ -229,25 +253,10 @@ class Session:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:
             self.read(group)
-        buffer, per_epoch = group.history_buffer, population.batches.per_epoch
-        starts: Iterable[int | None] = sorted(set(buffer.starts)) or [None]
-        for start in starts:
-            evaluation = Evaluation(
-                row.epoch - (start or 0),
-                row.step - (start or 0) * per_epoch,
-                buffer.names,
-                population,
-                objectives,
-                row,
-                group.numbers,
-                start,
-                buffer.starts,
-                group.skipped,
-            )
-            if start is None or len(evaluation.members):
-                self._evaluation = evaluation
-                self.notify("on_evaluation", evaluation)
-                self._evaluation = None
+        for evaluation in group.evaluations(row, population, objectives):
+            self._evaluation = evaluation
+            self.notify("on_evaluation", evaluation)
+            self._evaluation = None
 
     def read(self, group: Group) -> None:
         """Read the group's evaluations to the host, and pass the new ones to the callbacks."""
@@ -277,39 +286,35 @@ class Session:
         if not self._waiting:
             return
         self.members |= self._waiting
-        by_key: dict[Hashable, list[int]] = {}
-        for number in self._waiting:
-            by_key.setdefault(self._key(number), []).append(number)
-        self._waiting = {}
-        open_groups = {
-            self._key(group.numbers[0]): group
+        first_members = {
+            group.numbers[0]: self.members[group.numbers[0]]
             for group in self.groups
             if group.numbers[0] in self.members and group.stepper.accepts_members
         }
-        for key, numbers in by_key.items():
+        open_groups = {
+            key: self._group_of[numbers[-1]]
+            for key, numbers in by_population(first_members).items()
+        }
+        waiting, self._waiting = self._waiting, {}
+        for key, numbers in by_population(waiting).items():
             if key in open_groups:
                 self._join(open_groups[key], numbers)
             else:
                 self._build(numbers)
 
-    def _key(self, number: int) -> Hashable:
-        return population_key(self.members[number], number)
-
     def _join(self, group: Group, numbers: Sequence[int]) -> None:
-        before, index = group.population, len(group.numbers)
+        index = len(group.numbers)
         group.numbers += numbers
-        new, joined = (
-            build(
-                [self.members[number].settings for number in some],
-                [self.members[number].prepared for number in some],
-                before.theta_KP.device,
-            )
-            for some in (numbers, group.numbers)
+        self._group_of |= dict.fromkeys(numbers, group)
+        members = [self.members[number] for number in group.numbers]
+        new, joined = add_members(
+            group.population,
+            [member.settings for member in members],
+            [member.prepared for member in members],
+            group.stepper.epoch,
+            index,
         )
-        new = start_at(new, group.stepper.epoch, index)
-        group.stepper.admit(
-            new, join_populations(joined, before, new), functools.partial(self._evaluated, group)
-        )
+        group.stepper.admit(new, joined, functools.partial(self._evaluated, group))
 
     def outcomes(self) -> list[Outcome]:
         """Return the outcomes of all members, in order of their numbers.
@@ -317,44 +322,50 @@ class Session:
         This is possible at any time: a member in training is interrupted, with the weights of its
         last evaluation.
         """
-        outcomes: dict[int, Outcome] = {}
         for group in self.groups:
             self.read(group)
-            outcomes |= group.outcomes()
+        outcomes = outcomes_of_groups({group: group.populations for group in self.groups})
         return [outcomes[number] for number in sorted(outcomes)]
 
-    def remove_ended(self, group: Group) -> dict[int, Outcome]:
-        """Remove the members of a group that have ended; return their outcomes by number."""
-        self.read(group)
-        outcomes = group.remove_ended()
-        for number in outcomes:
-            self.members.pop(number, None)
-        if not group.numbers:
-            self.groups.remove(group)
+    def remove_ended(self, *groups: Group) -> dict[int, Outcome]:
+        """Remove the members of groups that have ended; return their outcomes by number."""
+        for group in groups:
+            self.read(group)
+        outcomes = outcomes_of_groups({group: group.take_ended() for group in groups})
+        for group in groups:
+            group.forget_ended()
+        self._forget(outcomes)
+        self.groups = [group for group in self.groups if group.numbers]
         return outcomes
 
     def discard(self, group: Group) -> None:
         """Stop training a group, and forget its members."""
         self.groups.remove(group)
-        for number in group.numbers:
+        self._forget(group.numbers)
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
             self.members.pop(number, None)
+            self._group_of.pop(number)
 
     def find(self, member: int) -> tuple[Group, int]:
         """Return the group of a member and its index there. Raises ValueError if it has none."""
-        for group in self.groups:
-            if member in group.indices:
-                return group, group.indices[member]
-        raise ValueError(f"there is no member {member} in training")
+        if (group := self._group_of.get(member)) is None:
+            raise ValueError(f"there is no member {member} in training")
+        return group, group.indices[member]
 
     def stop(self, member: int, reason: str) -> None:
         """End a member here: its outcome is `done` for this reason. No effect if it has ended."""
-        group, index = self.find(member)
-        group.end(index, STOPPED, reason)
+        self._end(member, STOPPED, reason)
 
     def retire(self, member: int, reason: str) -> None:
         """End a member as `pruned` for this reason. No effect if it has ended."""
-        group, index = self.find(member)
-        group.end(index, PRUNED, reason)
+        self._end(member, PRUNED, reason)
+
+    def _end(self, member: int, state: int, reason: str) -> None:
+        if member in self._group_of or not 0 <= member < self._num_members:
+            group, index = self.find(member)
+            group.end(index, state, reason)
 
     def log(self, name: str, value: float | Tensor | np.ndarray, member: int | None = None) -> None:
         """Log a scalar at the current step: of one member, or of all members in training.
@@ -373,11 +384,7 @@ class Session:
             raise ValueError(f"{name}: {len(value_K)} values for {len(members)} members")
         for number, scalar in zip(members, value_K.expand(len(members)).tolist(), strict=True):
             group, index = self.find(number)
-            step = group.stepper.steps(index)
-            if current is not None and current.concerns(group.numbers, index):
-                step = current.step
-            logged = group.logged.setdefault(index, Logged())
-            logged.scalars.setdefault(name, []).append((step, scalar, time.time()))
+            step = group.log(index, name, scalar, current)
             self.notify("on_scalar", number, name, step, scalar)
 
     def save_artifact(self, name: str, data: bytes | str, member: int = 0) -> None:
@@ -389,5 +396,5 @@ class Session:
             raise ValueError(f"{name!r} is not the name of a file")
         group, index = self.find(member)
         content = data.encode() if isinstance(data, str) else bytes(data)
-        group.logged.setdefault(index, Logged()).artifacts[name] = content
+        group.logged_of(index).artifacts[name] = content
         self.notify("on_artifact", member, name, content)

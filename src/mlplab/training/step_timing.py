@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from mlplab.training.eager import EagerStepper
 from mlplab.training.population import Population
-from mlplab.training.steppers import Group
+from mlplab.training.steppers import Group, Hooks
 from mlplab.training.threads import limit_threads
 
 MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
@@ -22,15 +22,12 @@ MIN_UPDATES, MIN_SECONDS, MAX_UPDATES = 5, 0.05, 100
 
 
 @torch.no_grad()
-def time_steps(population: Population, engine: str = "eager") -> tuple[float, float]:
-    """Return the seconds of an update and those of an evaluation.
+def time_steps(population: Population) -> tuple[float, float]:
+    """Return the seconds of an update and those of an evaluation with the eager engine.
 
     These are medians of several, since on a machine that others use too, single ones take up to a
-    thousand times as long. They run with the number of threads of a training. With engine native,
-    the time of the updates includes that of the evaluations.
+    thousand times as long. They run with the number of threads of a training.
     """
-    if engine == "native":
-        return _time_native_steps(population), 0.0
     numbers = range(population.num_members)
     group = Group(population, numbers, EagerStepper)
     stepper = EagerStepper(group)
@@ -58,15 +55,22 @@ def time_steps(population: Population, engine: str = "eager") -> tuple[float, fl
     return statistics.median(updates), statistics.median(evaluations)
 
 
-def _time_native_steps(population: Population) -> float:
-    """Train for MIN_SECONDS, or to the end."""
-    from mlplab.training.native_stepper import NativeStepper
+def time_native_work(populations: Sequence[Population]) -> float:
+    """Return the seconds of a unit of `stretches.step_work` with the native engine.
 
-    group = Group(population, range(population.num_members), NativeStepper)
+    Trains the populations together for MIN_SECONDS, or to their ends.
+    """
+    from mlplab.training.native_stepper import NativeStepper
+    from mlplab.training.stretches import Stretches, step_work
+
+    groups = [Group(one, range(one.num_members), NativeStepper) for one in populations]
     started = time.perf_counter()
 
     def is_long_enough() -> bool:
         return time.perf_counter() - started > MIN_SECONDS
 
-    group.stepper.advance({}, lambda row, population, objectives: None, is_long_enough)
-    return (time.perf_counter() - started) / max(1, group.stepper.step)
+    hooks = Hooks(lambda *_: None, dict, lambda: False, lambda: None, lambda: None)
+    Stretches().advance(dict.fromkeys(groups, hooks), is_long_enough)
+    seconds = time.perf_counter() - started
+    work = [step_work(g.population) * g.stepper.step * len(g.numbers) for g in groups]
+    return seconds / max(1.0, sum(work))

@@ -5,15 +5,19 @@ Shapes: K members of a population, S steps.
 
 from __future__ import annotations
 
+import itertools
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
-from mlplab.training.history import HistoryBuffer, MeasuredRow
+from mlplab.training.final_metrics import Measured, final_metrics
+from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.rows import RowBlock, Rows
@@ -26,6 +30,22 @@ Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
 """
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a session follows a group in training.
+
+    `pauses` returns the epochs since its start at which each member, by its index, pauses next.
+    `should_pause` is polled between two steps or stretches, and `on_pause` follows if it returns
+    True; `on_end` when the members have ended or are at a pause.
+    """
+
+    report: Report
+    pauses: Callable[[], Mapping[int, int]]
+    should_pause: Callable[[], bool]
+    on_pause: Callable[[], None]
+    on_end: Callable[[], None]
 
 
 class Group:
@@ -93,6 +113,54 @@ class Group:
         """Add an evaluation, whose values may still be on the device, or a block of them."""
         self._unread.append(row)
 
+    def evaluations(
+        self, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
+    ) -> Iterator[Evaluation]:
+        """What a report says, for the members that started at each epoch."""
+        buffer, per_epoch = self.history_buffer, population.batches.per_epoch
+        starts: Iterable[int | None] = sorted(set(buffer.starts)) or [None]
+        for start in starts:
+            evaluation = Evaluation(
+                row.epoch - (start or 0),
+                row.step - (start or 0) * per_epoch,
+                buffer.names,
+                population,
+                objectives,
+                row,
+                self.numbers,
+                start,
+                buffer.starts,
+                self.skipped,
+            )
+            if start is None or len(evaluation.members):
+                yield evaluation
+
+    def next_pauses(self, planners: Sequence[Callable[[int, int], int | None]]) -> dict[int, int]:
+        """The epoch of the next pause of each member in training, by its index.
+
+        A planner returns it for an index and the epochs that are complete, or None.
+        """
+        pauses: dict[int, int] = {}
+        for index in self.indices_in_training() if planners else ():
+            done = self.stepper.completed_epochs(index)
+            planned = [plan(index, done) for plan in planners]
+            if epochs := [epoch for epoch in planned if epoch is not None]:
+                pauses[index] = min(epochs)
+        return pauses
+
+    def logged_of(self, index: int) -> Logged:
+        """What callbacks log of a member."""
+        return self.logged.setdefault(index, Logged())
+
+    def log(self, index: int, name: str, value: float, current: Evaluation | None) -> int:
+        """Log a scalar of a member, and return its step: that of `current` if it is its own."""
+        step = self.stepper.steps(index)
+        if current is not None and current.concerns(self.numbers, index):
+            step = current.step
+        scalars = self.logged_of(index).scalars
+        scalars.setdefault(name, []).append((step, value, time.time()))
+        return step
+
     def read(self) -> Rows:
         """Read the evaluations added since the last call to the host, and return them."""
         rows = Rows(
@@ -127,43 +195,61 @@ class Group:
         members, alive_K = self.population.members, self.population.early_stopping.alive_K
         return [int(index) for index in members[alive_K.cpu()]]
 
-    def outcomes(self) -> dict[int, Outcome]:
-        """Return the outcome of each member by its number."""
-        return self._outcomes([*self.ended, self.population])
+    @property
+    def populations(self) -> list[Population]:
+        """The populations of all members: of those that have left, and the present one."""
+        return [*self.ended, self.population]
 
-    def _outcomes(self, populations: Sequence[Population]) -> dict[int, Outcome]:
-        indices = [int(member) for population in populations for member in population.members]
+    def take_ended(self) -> list[Population]:
+        """Move the members that have ended out, and return all that have left; see `forget`."""
+        alive_K = self.population.early_stopping.alive_K
+        if not alive_K.any():
+            return self.populations
+        if not alive_K.all():
+            self._split()
+        return self.ended
+
+    def outcomes(self, measured: Sequence[tuple[Population, Measured]]) -> dict[int, Outcome]:
+        """Return the outcome of each member by its number, given populations and their metrics."""
+        indices = [int(member) for population, _ in measured for member in population.members]
         histories = dict(zip(indices, self.history_buffer.histories(indices), strict=True))
         outcomes: dict[int, Outcome] = {}
-        for population in populations:
-            if population.num_members:
-                outcomes |= outcomes_of(
-                    population, histories, self.stepper.step, self.reasons, self.logged
-                )
+        for population, values in measured:
+            outcomes |= outcomes_of(
+                population, values, histories, self.stepper.step, self.reasons, self.logged
+            )
         return {self.numbers[index]: outcome for index, outcome in sorted(outcomes.items())}
 
-    def remove_ended(self) -> dict[int, Outcome]:
-        """Remove the members that have ended, and return their outcomes by their numbers.
-
-        The others get new indices, in order.
-        """
-        if not self.ended and self.population.early_stopping.alive_K.all():
-            return {}
-        self._split()
-        outcomes = self._outcomes(self.ended)
-        remaining = self.population.members.tolist()
+    def forget_ended(self) -> None:
+        """Forget the members that have ended, after `take_ended`. The others get new indices."""
+        members, alive_K = self.population.members, self.population.early_stopping.alive_K
+        remaining = members.tolist() if alive_K.any() else []
         self.ended, self.reasons = [], {}
         self.logged = {
             k: self.logged[index] for k, index in enumerate(remaining) if index in self.logged
         }
         self.numbers = [self.numbers[index] for index in remaining]
         self.history_buffer.keep(remaining)
-        self.population.members = self.population.members.new_tensor(range(len(remaining)))
-        return outcomes
+        if remaining:
+            self.population.members = members.new_tensor(range(len(remaining)))
+
+
+def outcomes_of_groups(populations: Mapping[Group, Sequence[Population]]) -> dict[int, Outcome]:
+    """Return the outcomes of these populations of each group, by the numbers of the members."""
+    chosen = [population for of_group in populations.values() for population in of_group]
+    measured = zip(chosen, final_metrics(chosen), strict=True)
+    outcomes: dict[int, Outcome] = {}
+    for group, of_group in populations.items():
+        outcomes |= group.outcomes(list(itertools.islice(measured, len(of_group))))
+    return outcomes
 
 
 class Stepper(ABC):
-    """Advances the members of one group from event to event.
+    """Advances the members of one group from event to event, `EagerStepper` by itself and those of
+    `Stretches` together.
+
+    As many evaluations as `group.skippable` says may be added to the group without a report. The
+    one after them is reported before the next step.
 
     Between two calls, members may be at different epochs: `steps` and `completed_epochs` say where
     a member is. `step` and `epoch` are those of the clock that the group's starts refer to, at the
@@ -180,19 +266,6 @@ class Stepper(ABC):
     @abstractmethod
     def start(self, report: Report) -> None:
         """Evaluate the initial weights."""
-
-    @abstractmethod
-    def advance(
-        self, pauses: Mapping[int, int], report: Report, should_pause: Callable[[], bool]
-    ) -> bool:
-        """Train members until they end, or until they have completed their epochs in `pauses`.
-
-        `pauses` has epochs since the member's start, by its index. A stepper that trains members
-        one by one brings each of them to its end or pause; one with a common clock returns when
-        the first is there. Returns False if it returned because of `should_pause`, which it polls
-        between two steps or stretches. As many evaluations as `group.skippable` says may be added
-        to the group without a report. The one after them is reported before the next step.
-        """
 
     def steps(self, index: int) -> int:
         """The number of steps since the start of a member."""

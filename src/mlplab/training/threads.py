@@ -17,13 +17,13 @@ MAX_SINGLE_THREADED = 1 << 18
 
 
 @contextlib.contextmanager
-def limit_threads(multiplications: int) -> Iterator[None]:
-    """Use one thread if the largest matrix product has at most MAX_SINGLE_THREADED multiplications.
+def limit_threads(multiplications: int, limit: int = MAX_SINGLE_THREADED) -> Iterator[None]:
+    """Use one thread if the largest matrix product has at most `limit` multiplications.
 
     The previous number of threads is restored on exit.
     """
     before = torch.get_num_threads()
-    if multiplications > MAX_SINGLE_THREADED or before == 1:
+    if multiplications > limit or before == 1:
         yield
         return
     torch.set_num_threads(1)

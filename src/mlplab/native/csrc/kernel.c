@@ -1,4 +1,4 @@
-/* Trains the members of a group, one at a time in the processor's cache, on several threads. The
+/* Trains the members of groups, one at a time in the processor's cache, on several threads. The
    structure of the networks is known only at run time; the functions of the components are called
    through pointers. */
 #include "functions.h"
@@ -67,14 +67,6 @@ static char *lay_out(Work *work, const Population *p, char *start) {
   work->errors = take(&memory, 2 * (p->num_targets + 1) * sizeof(double));
   work->shifts = take(&memory, order_size(p->num_train) * sizeof(uint32_t));
   return memory;
-}
-
-static int open_work(Work *work, const Population *p) {
-  Work sizes;
-  const size_t size = (size_t)lay_out(&sizes, p, 0);
-  if (posix_memalign(&work->memory, 128, size)) return 0;
-  lay_out(work, p, work->memory);
-  return 1;
 }
 
 /* One member: where its rows of the population's matrices start. */
@@ -489,40 +481,67 @@ static void train(const Member *m, Work *work, Order *order) {
   }
 }
 
+/* What the threads share: one queue of all members of all populations. */
 typedef struct {
-  const Population *p;
+  const Population *const *populations;
+  size_t size; /* of the memory of a thread: enough for each population */
+  int num_members;
   atomic_int next, failed;
 } Crew;
 
+static Crew crew_of(const Population *const *populations, int num_populations) {
+  Crew crew = {populations};
+  for (int i = 0; i < num_populations; i++) {
+    Work sizes;
+    const size_t size = (size_t)lay_out(&sizes, populations[i], 0);
+    if (size > crew.size) crew.size = size;
+    crew.num_members += populations[i]->num_members;
+  }
+  return crew;
+}
+
+static void train_next(const Population *p, int k, Work *work, Order *order) {
+  const Member member = member_of(p, k);
+  if (p->initial) evaluate_start(&member, work, order);
+  train(&member, work, order);
+}
+
 static void *work_on(void *argument) {
   Crew *crew = argument;
-  const Population *p = crew->p;
   Work work;
-  if (!open_work(&work, p)) {
+  Order order = {0};
+  int at = -1, first = 0, end = 0; /* a population, and where its members are in the queue */
+  if (posix_memalign(&work.memory, 128, crew->size)) {
     crew->failed = 1;
     return 0;
   }
-  Order order = {p->num_train};
-  if (p->num_train > MAX_RANKED) choose_grid(&order);
-  order.shifts = work.shifts;
-  for (int k; (k = atomic_fetch_add(&crew->next, 1)) < p->num_members;) {
-    const Member member = member_of(p, k);
-    if (p->initial)
-      evaluate_start(&member, &work, &order);
-    else if (p->state[k] == RUNNING)
-      train(&member, &work, &order);
+  for (int i; (i = atomic_fetch_add(&crew->next, 1)) < crew->num_members;) {
+    const int before = at;
+    while (i >= end) {
+      first = end;
+      end += crew->populations[++at]->num_members;
+    }
+    const Population *p = crew->populations[at];
+    if (at != before) {
+      lay_out(&work, p, work.memory);
+      order = (Order){p->num_train};
+      if (p->num_train > MAX_RANKED) choose_grid(&order);
+      order.shifts = work.shifts;
+    }
+    train_next(p, i - first, &work, &order);
   }
   free(work.memory);
   return 0;
 }
 
-/* Trains the members to the last step of the stretch. Returns 0 if there was no memory. */
-int run(const Population *p, int num_threads) {
+/* Trains the members of the populations to the last steps of their stretches, in this order: the
+   longest should be first. Returns 0 if there was no memory. */
+int run(const Population *const *populations, int num_populations, int num_threads) {
   enum { MOST = 256 };
-  Crew crew = {p};
+  Crew crew = crew_of(populations, num_populations);
   pthread_t threads[MOST];
   int started = 0;
-  if (num_threads > p->num_members) num_threads = p->num_members;
+  if (num_threads > crew.num_members) num_threads = crew.num_members;
   while (started + 1 < num_threads && started < MOST &&
          !pthread_create(&threads[started], 0, work_on, &crew))
     started++;

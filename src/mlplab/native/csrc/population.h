@@ -23,7 +23,7 @@ typedef struct {
   int monitor_sign; /* -1 if higher is better */
   int lr_per_step;
   int num_events;
-  int initial; /* evaluates the initial weights, and takes no step */
+  int initial; /* evaluates the initial weights first: the first event */
   int64_t first_step; /* steps that are done */
   int64_t last_step; /* the last step of this stretch */
   const int *widths; /* [L + 1] */

@@ -1,4 +1,4 @@
-"""Writes the job folders of a population: the files that each member would leave as a single run.
+"""Writes the folders of jobs that trained together: the files that each would leave as a lone run.
 
 Shapes: K members, P parameters.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,138 +27,137 @@ from mlplab.runs.record import (
     write_member,
 )
 from mlplab.settings import Settings
-from mlplab.sweeps.plan.plan import Job, Plan, value_of
+from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.terminal.suggested import train_arguments
 from mlplab.tracking import EventWriter
-from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames
+from mlplab.training import FrameRecorder, Outcome, PreparedMember, select_frames, structure_key
 
 State = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class EndedJob:
+    """A job with its outcome. `recorder` has its frames as those of the member with this index."""
+
+    job: Job
+    member: PreparedMember
+    outcome: Outcome
+    recorder: FrameRecorder | None = None
+    index: int = 0
+
+
 class JobFolders:
-    """Writes the job folders of K members. Work that can be shared is done once per population: all
-    weights are converted to the layout of nn.Sequential at once.
+    """Writes the folders of jobs that have ended, of which `together` trained together.
+
+    `seconds` are those of all of `ended`. Work that can be shared is done once: the weights of
+    equal structures are converted to the layout of nn.Sequential at once.
     """
 
     def __init__(
         self,
         plan: Plan,
-        members: Sequence[PreparedMember],
-        outcomes: Sequence[Outcome],
+        ended: Sequence[EndedJob],
         device: str,
         seconds: float,
+        together: int,
         single_reason: str = "",
-        recorder: FrameRecorder | None = None,
     ) -> None:
-        self.plan, self.members, self.outcomes, self.device, self.seconds, self.recorder = (
-            plan,
-            members,
-            outcomes,
-            device,
-            seconds,
-            recorder,
-        )
-        self.log = f"device {device}: one of {len(members)} trained together" + (
+        self.plan, self.device, self.together = plan, device, together
+        self.seconds = seconds / len(ended)
+        self.log = f"device {device}: one of {together} trained together" + (
             f", since {single_reason}" if single_reason else ""
         )
-        self.keys = [key for key in plan.keys if key != "experiment"]
-        self.choices = self._choices()
-        data = {id(member.prepared): member.prepared for member in members}
+        data = {id(one.member.prepared): one.member.prepared for one in ended}
         self.preprocessing = {key: Preprocessing.of(prepared) for key, prepared in data.items()}
         self.preprocessing_json = {
             key: preprocessing.to_json() for key, preprocessing in self.preprocessing.items()
         }
-        self.best = self._states([o.theta_P for o in outcomes], [o.buffers for o in outcomes])
-        self.last = self._states(
-            [o.last_theta_P for o in outcomes], [o.last_buffers for o in outcomes]
-        )
+        weights = [(one.outcome.theta_P, one.outcome.buffers) for one in ended]
+        last = [(one.outcome.last_theta_P, one.outcome.last_buffers) for one in ended]
+        numbers = [one.job.number for one in ended]
+        self.best = dict(zip(numbers, self._states(ended, weights), strict=True))
+        self.last = dict(zip(numbers, self._states(ended, last), strict=True))
 
-    def _swept(self, job: Job) -> dict[str, object]:
-        return {key: value_of(job, key) for key in self.keys}
-
-    def _choices(self) -> dict[str, list[object]]:
-        """The distinct values of each HParams column in this sweep, in the order of the jobs."""
-        rows = [HParams.of_run(job.settings, (), self._swept(job)).values for job in self.plan.jobs]
-        keys = dict.fromkeys(key for row in rows for key in row)
-        return {key: list(dict.fromkeys(row[key] for row in rows if key in row)) for key in keys}
-
-    def _states(self, theta: Sequence[Tensor], buffers: Sequence[dict[str, Tensor]]) -> list[State]:
-        """State dicts of the members as nn.Sequential names them. A layer without dropout has no
-        Dropout module, which shifts the names, so members are grouped by that pattern.
+    def _states(
+        self, ended: Sequence[EndedJob], weights: Sequence[tuple[Tensor, dict[str, Tensor]]]
+    ) -> list[State]:
+        """State dicts of the members as nn.Sequential names them, for each structure at once. A
+        layer without dropout has no Dropout module, which shifts the names.
         """
-        patterns: dict[tuple[bool, ...], list[int]] = {}
-        for k, member in enumerate(self.members):
-            patterns.setdefault(
-                tuple(bool(layer.dropout == 0) for layer in member.settings.layers), []
-            ).append(k)
-        state_dicts: list[State] = [{}] * len(theta)
-        for rows in patterns.values():
-            settings, preprocessing = (
-                self.members[rows[0]].settings,
-                self.preprocessing[id(self.members[rows[0]].prepared)],
+        structures: dict[object, list[int]] = {}
+        for k, one in enumerate(ended):
+            key = structure_key(one.member.settings, one.member.prepared)
+            pattern = tuple(bool(layer.dropout == 0) for layer in one.member.settings.layers)
+            structures.setdefault((key, pattern), []).append(k)
+        state_dicts: list[State] = [{}] * len(ended)
+        for rows in structures.values():
+            member = ended[rows[0]].member
+            network = build_structure(
+                member.settings, self.preprocessing[id(member.prepared)], member.settings.loss
             )
-            stacked = {
-                name: torch.stack([buffers[k][name] for k in rows]) for name in buffers[rows[0]]
+            theta_KP = torch.stack([weights[k][0] for k in rows])
+            buffers = {
+                name: torch.stack([weights[k][1][name] for k in rows])
+                for name in weights[rows[0]][1]
             }
-            network = build_structure(settings, preprocessing, settings.loss)
-            theta_KP = torch.stack([theta[k] for k in rows])
-            states = stacked_states(network.layout, network.layers, theta_KP, stacked)
+            states = stacked_states(network.layout, network.layers, theta_KP, buffers)
             for i, k in enumerate(rows):
                 state_dicts[k] = {name: value[i] for name, value in states.items()}
         return state_dicts
 
-    def write(self, folder: Path, job: Job, k: int) -> None:
-        """Create the folder and write the files of member k."""
+    def write(self, folder: Path, ended: EndedJob) -> None:
+        """Create the folder and write the files of a job."""
         folder.mkdir()
-        member, outcome = self.members[k], self.outcomes[k]
+        job, member, outcome = ended.job, ended.member, ended.outcome
         settings, prepared = _with_command(member.settings, self.plan, job), member.prepared
-        hparams = HParams.of_run(settings, outcome.history.names, self._swept(job))
-        is_drawn = self.recorder is not None and settings.tracking.level == "full"
+        hparams = HParams.of_run(settings, outcome.history.names, self.plan.swept_values(job))
+        is_drawn = ended.recorder is not None and settings.tracking.level == "full"
         write_member(
             folder,
             settings,
             prepared.data_hash,
             self.preprocessing_json[id(prepared)],
             outcome,
-            self.best[k],
-            self.last[k],
+            self.best[job.number],
+            self.last[job.number],
             summarize(
                 settings,
                 outcome,
                 outcome.theta_P.numel(),
                 self.seconds,
                 self.device,
-                len(self.members),
+                self.together,
             ),
-            dataclasses.replace(hparams, choices=self.choices),
+            dataclasses.replace(hparams, choices=self.plan.cell_choices),
             self.log,
-            self._draw(folder, k) if is_drawn else None,
+            _draw(folder, ended) if is_drawn else None,
         )
 
-    def _draw(self, folder: Path, k: int) -> Callable[[EventWriter], None]:
-        """Save the frames of a member and return a function that draws its pictures. It draws only
-        if the user chose `tracking=full`, since drawing takes a second per job; `mlplab report`
-        draws them later.
-        """
-        member, outcome = self.members[k], self.outcomes[k]
-        assert self.recorder is not None
-        frames, best_frame = select_frames(self.recorder, outcome, k)
-        save_frames(folder, frames, best_frame)
 
-        def draw(events: EventWriter) -> None:
-            if "tracking=full" not in member.settings.overrides:
-                return
-            from mlplab.pictures.rendering.final_figures import FinalFigures, write_chart_layout
-            from mlplab.pictures.study import Study
+def _draw(folder: Path, ended: EndedJob) -> Callable[[EventWriter], None]:
+    """Save the frames of a job and return a function that draws its pictures. It draws only if the
+    user chose `tracking=full`, since drawing takes a second per job; `mlplab report` draws them
+    later.
+    """
+    member, outcome = ended.member, ended.outcome
+    assert ended.recorder is not None
+    frames, best_frame = select_frames(ended.recorder, outcome, ended.index)
+    save_frames(folder, frames, best_frame)
 
-            log = logging.getLogger("mlplab.sweeps")
-            write_chart_layout(events, outcome.history.names, log)
-            FinalFigures(folder, events, log).draw(
-                Study(member.settings, member.prepared, frames, best_frame, outcome.history),
-                quiet=True,
-            )
+    def draw(events: EventWriter) -> None:
+        if "tracking=full" not in member.settings.overrides:
+            return
+        from mlplab.pictures.rendering.final_figures import FinalFigures, write_chart_layout
+        from mlplab.pictures.study import Study
 
-        return draw
+        log = logging.getLogger("mlplab.sweeps")
+        write_chart_layout(events, outcome.history.names, log)
+        FinalFigures(folder, events, log).draw(
+            Study(member.settings, member.prepared, frames, best_frame, outcome.history),
+            quiet=True,
+        )
+
+    return draw
 
 
 def _with_command(settings: Settings, plan: Plan, job: Job) -> Settings:

@@ -100,12 +100,23 @@ class SweepProgress:
         self.bar.close()
 
 
-class PopulationProgress(Callback):
-    """Shows how far the population that trains is."""
+class SessionProgress(Callback):
+    """Shows how far the groups are whose jobs have no folders yet."""
 
-    def __init__(self, display: SweepProgress, group: Group) -> None:
+    def __init__(self, display: SweepProgress) -> None:
         self.display = display
-        self.last_step = max(group.population.early_stopping.last_step_K.tolist())
+        self._last_steps: dict[Group, int] = {}
+        self._jobs: dict[Group, float] = {}  # how much of its jobs is trained
+        self._in_progress = 0.0
 
     def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
-        self.display.progress(rows[-1].step / self.last_step * len(group.numbers))
+        if group not in self._last_steps:
+            self._last_steps[group] = max(group.population.early_stopping.last_step_K.tolist())
+        trained = rows[-1].step / self._last_steps[group] * len(group.numbers)
+        self._in_progress += trained - self._jobs.get(group, 0.0)
+        self._jobs[group] = trained
+        self.display.progress(self._in_progress)
+
+    def discard(self, group: Group) -> None:
+        """Leave out a group whose jobs count as ended."""
+        self._in_progress -= self._jobs.pop(group, 0.0)

@@ -1,44 +1,43 @@
-"""Trains the work units of a plan, one population after another, and writes a folder for each job.
+"""Trains the work units of a plan, one after another, and writes a folder for each job.
 
-A failing job does not affect the results of others: a population that raises, or does not fit into
-memory, is halved until the failing job is alone.
+A failing job does not affect the results of others: members that raise, or do not fit into memory,
+are halved until the failing job is alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from mlplab.errors import CheckpointError, StateError, failure_text, is_out_of_memory
-from mlplab.runs.checkpoint_callback import CheckpointCallback
-from mlplab.runs.checkpoints import Checkpoints, Saved, newest
-from mlplab.runs.fingerprint import fingerprint_of_group
+from mlplab.runs.checkpoints import Saved, newest
 from mlplab.runs.record import write_data_report
-from mlplab.runs.signals import Interrupted, Signals
+from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
-from mlplab.sweeps.execution.job_folders import JobFolders, write_failed
+from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders, write_failed
 from mlplab.sweeps.execution.job_store import JobStore
-from mlplab.sweeps.execution.progress import PopulationProgress, SweepProgress
+from mlplab.sweeps.execution.joint_training import JointTraining, Members
+from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.plan.plan import Job, Plan, WorkUnit
 from mlplab.terminal.output import note
 from mlplab.training import (
     Callback,
     DataCache,
-    FrameRecorder,
-    Group,
-    Outcome,
     PreparedMember,
-    Session,
     prepare_members,
     structure_key,
 )
 from mlplab.training.determinism import determinism
+
+T = TypeVar("T")
 
 WAIT = 0.5
 """Seconds between two checks for work that other processes have left."""
@@ -148,7 +147,8 @@ class Runner:
         return self.job_store.missing(unit.jobs, self.since)
 
     def _resume_saved(self, tried: set[int]) -> None:
-        """Finish populations of the current work unit that another process saved and abandoned."""
+        """Finish groups of the current work unit that another process saved and abandoned."""
+        resumed: list[tuple[Members, Saved]] = []
         for folder in self.job_store.unfinished_checkpoints(self.work_unit.number):
             try:
                 saved, complaints = newest(folder)
@@ -175,7 +175,10 @@ class Runner:
             members = [(job, member) for job in jobs if (member := self.member(job)) is not None]
             if len(members) == len(jobs):
                 tried |= {job.number for job in jobs}
-                self.train_members(members, saved=saved)
+                resumed.append((members, saved))
+        for together in _together(resumed, lambda one: one[0][0][1]):
+            members = [pair for members, _ in together for pair in members]
+            self.train_members(members, saved=together)
 
     def _train_unit(self, unit: WorkUnit, jobs: Sequence[Job]) -> None:
         """Train all jobs at once, except for groups suspected of containing a crashing job."""
@@ -190,18 +193,16 @@ class Runner:
                 self._prepare_and_train(unit, [planned[number] for number in numbers])
 
     def _prepare_and_train(self, unit: WorkUnit, jobs: Sequence[Job]) -> None:
-        """Train the jobs whose data can be prepared; jobs whose data turns out to differ in shape
-        train in separate populations.
+        """Train the jobs whose data can be prepared; jobs of the eager engine whose data turns out
+        to differ in shape train in separate populations.
         """
-        groups: dict[object, list[tuple[Job, PreparedMember]]] = {}
+        members = []
         with self.crash_log.in_progress(unit.number, [job.number for job in jobs], BEFORE_TRAINING):
             for job in jobs:
                 if (member := self.member(job)) is not None:
-                    groups.setdefault(structure_key(member.settings, member.prepared), []).append(
-                        (job, member)
-                    )
-        for members in groups.values():
-            self.train_members(members)
+                    members.append((job, member))
+        for together in _together(members, lambda pair: pair[1]):
+            self.train_members(together)
 
     def _give_up(self, job: Job) -> None:
         self.crash_log.clear(self.work_unit.number, job.number)
@@ -234,141 +235,86 @@ class Runner:
             write_data_report(self.job_store.folder, member, self.display.quiet)
 
     def train_members(
-        self,
-        members: Sequence[tuple[Job, PreparedMember]],
-        attempt: int = 0,
-        saved: Saved | None = None,
+        self, members: Members, attempt: int = 0, saved: Sequence[tuple[Members, Saved]] = ()
     ) -> None:
-        """Train members as one population, from a checkpoint if given, and write their folders.
+        """Train members in one session, or continue what is saved of them, and write their folders.
 
-        A population that raises is halved; a single job that raises is retried `sweep.retries`
+        Members of whom one raises are halved; a single job that raises is retried `sweep.retries`
         times and then written as failed. Raises Interrupted after a signal, and Stopped after a
         failure if `sweep.fail_fast` is set.
         """
         started = time.monotonic()
+        training = JointTraining(
+            self.job_store,
+            self.work_unit.number,
+            self.signals,
+            self.display,
+            self.callbacks,
+            functools.partial(self._write, len(members)),
+        )
+        numbers = [job.number for job, _ in members]
+        step = sum(one.step for _, one in saved)
         try:
             with (
-                self.crash_log.in_progress(
-                    self.work_unit.number,
-                    [job.number for job, _ in members],
-                    saved.step if saved is not None else 0,
-                ),
+                self.crash_log.in_progress(self.work_unit.number, numbers, step),
                 determinism(members[0][1].settings.deterministic),
             ):
-                self._train_population(members, saved)
+                for of_group, one in saved:
+                    training.restore(of_group, one)
+                if not saved:
+                    training.add(members)
+                training.run()
             return
         # a checkpoint of another version or machine
         except (CheckpointError, StateError) as error:
             note(str(error))
-            self.job_store.forget(self._checkpoint_folder(members))
+            training.forget()
             return self.train_members(members, attempt)
         except (Exception, SystemExit) as error:
             trace, out_of_memory = traceback.format_exc(), is_out_of_memory(error)
             if out_of_memory:  # the last line is the reason
                 trace += failure_text(error)
-            self.job_store.forget(self._checkpoint_folder(members))
+            training.forget()
         if out_of_memory:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+        missing = set(self.job_store.missing(numbers))
+        self._isolate(
+            [pair for pair in members if pair[0].number in missing],
+            "out of memory" if out_of_memory else trace.strip().splitlines()[-1],
+            trace,
+            attempt,
+            started,
+        )
+
+    def _isolate(
+        self, members: Members, reason: str, trace: str, attempt: int, started: float
+    ) -> None:
+        """Train members again of whom one raised."""
         if len(members) > 1:
-            self.display.halve(
-                len(members), "out of memory" if out_of_memory else trace.strip().splitlines()[-1]
-            )
+            self.display.halve(len(members), reason)
             middle = len(members) // 2
             self.train_members(members[:middle])
             self.train_members(members[middle:])
-        elif attempt < self.plan.options.retries:
+        elif members and attempt < self.plan.options.retries:
             self.train_members(members, attempt + 1)
-        else:
+        elif members:
             self._commit_failure(members[0][0], trace, time.monotonic() - started)
 
-    def _checkpoint_folder(self, members: Sequence[tuple[Job, PreparedMember]]) -> Path:
-        return self.job_store.checkpoints(self.work_unit.number, [job.number for job, _ in members])
+    def _write(self, together: int, ended: Sequence[EndedJob], device: str, seconds: float) -> None:
+        """Write the folders of jobs that have ended, of so many that train together."""
+        writer = JobFolders(self.plan, ended, device, seconds, together, self.single_reason)
+        for one in ended:
+            self.commit(writer, one)
 
-    def _make_checkpointer(
-        self,
-        members: Sequence[tuple[Job, PreparedMember]],
-        group: Group,
-        recorder: FrameRecorder | None,
-        saved: Saved | None,
-    ) -> CheckpointCallback:
-        """The callback that saves the population as a whole, restored from `saved` if given.
-        Creates no files before the first checkpoint.
-        """
-        first = members[0][1].settings
-        identity = {
-            "jobs": {str(job.number): job.hash for job, _ in members},
-            "data_hash": members[0][1].prepared.data_hash,
-            "fingerprint": fingerprint_of_group(group, len(members)),
-        }
-        checkpointer = CheckpointCallback(
-            Checkpoints(self._checkpoint_folder(members), identity, self.job_store.folder),
-            first.tracking,
-            self.signals,
-            recorder,
-        )
-        if saved is not None:
-            if saved.manifest["data_hash"] != identity["data_hash"]:
-                raise CheckpointError(
-                    f"The data of job {members[0][0].number} has changed since the checkpoint was"
-                    " saved. The job is trained again from its start."
-                )
-            checkpointer.restore(group, saved)
-            note(f"{len(members)} jobs resume at step {saved.step}")
-        return checkpointer
-
-    def _train_population(
-        self, members: Sequence[tuple[Job, PreparedMember]], saved: Saved | None
-    ) -> None:
-        """Train one population, from the start or from `saved`, and write its folders. After a
-        signal only the members that had already ended are written.
-        """
-        session = Session(fixed=True)
-        group = session.add_group([member for _, member in members])
-        progress = PopulationProgress(self.display, group)
-        recorder = (
-            FrameRecorder()
-            if any(member.settings.tracking.level == "full" for _, member in members)
-            else None
-        )
-        checkpointer = self._make_checkpointer(members, group, recorder, saved)
-        recorders = [recorder] if recorder is not None else []
-        session.callbacks += [progress, *recorders, checkpointer, *self.callbacks]
-        interrupted = False
-        try:
-            session.run()
-            # if killed while folders are written, the remaining ones come from the same population
-            # and are bit-identical
-            if len(members) > 1:
-                checkpointer.save(session, group)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            checkpointer.close()
-        outcomes = session.outcomes()
-        writer = JobFolders(
-            self.plan,
-            [member for _, member in members],
-            outcomes,
-            str(session.device),
-            checkpointer.elapsed,
-            self.single_reason,
-            recorder,
-        )
-        for k, ((job, _), outcome) in enumerate(zip(members, outcomes, strict=True)):
-            if outcome.status != "interrupted":
-                self.commit(writer, job, k, outcome)
-        if interrupted:
-            raise Interrupted(self.signals.received or 2)
-        self.job_store.forget(self._checkpoint_folder(members))
-
-    def commit(self, writer: JobFolders, job: Job, k: int, outcome: Outcome) -> None:
-        """Write the folder of member k, which has ended, and move it to the job's path."""
-        filled = self.staging_dir / str(job.number)
-        writer.write(filled, job, k)
-        if self.job_store.commit(filled, job.number):
-            self.display.ended(job.number, outcome.status, outcome.reason)
+    def commit(self, writer: JobFolders, ended: EndedJob) -> None:
+        """Write the folder of a job that has ended, and move it to the job's path."""
+        number, outcome = ended.job.number, ended.outcome
+        filled = self.staging_dir / str(number)
+        writer.write(filled, ended)
+        if self.job_store.commit(filled, number):
+            self.display.ended(number, outcome.status, outcome.reason)
 
     def _commit_failure(self, job: Job, trace: str, seconds: float) -> None:
         filled = self.staging_dir / str(job.number)
@@ -377,3 +323,14 @@ class Runner:
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
         if self.plan.options.fail_fast:
             raise Stopped
+
+
+def _together(items: Sequence[T], member_of: Callable[[T], PreparedMember]) -> list[list[T]]:
+    """Group what can train in one session: members of the native engine, or of one structure."""
+    groups: dict[object, list[T]] = {}
+    for item in items:
+        member = member_of(item)
+        is_native = member.settings.engine == "native"
+        key = None if is_native else structure_key(member.settings, member.prepared)
+        groups.setdefault(key, []).append(item)
+    return list(groups.values())

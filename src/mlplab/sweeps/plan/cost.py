@@ -4,14 +4,18 @@ population measured on this machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlplab import training
 from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
 from mlplab.training import build_population
-from mlplab.training.step_timing import time_steps
+from mlplab.training.prepare import by_population
+from mlplab.training.step_timing import time_native_work, time_steps
+from mlplab.training.stretches import step_work
 
 SECONDS_PER_JOB_FOLDER = 0.006
 """Approximate time in seconds to write the folder of one job."""
@@ -63,17 +67,28 @@ def _cost(plan: Plan, population: Population, representatives: Representatives) 
     ]
     if not members:
         return Cost(len(units), 0.0, 0)
-    built, _ = build_population(members)
-    seconds_per_update, seconds_per_evaluation = time_steps(built, members[0].settings.engine)
-    evaluations = population.num_steps / (built.batches.per_epoch * built.training.evaluate_every)
-    num_full_units = sum(len(unit.jobs) for unit in units) / len(largest.jobs)
-    training_seconds = num_full_units * (
-        population.num_steps * seconds_per_update + evaluations * seconds_per_evaluation
-    )
+    numbers = by_population(dict(enumerate(members))).values()
+    built = [build_population([members[k] for k in of_one])[0] for of_one in numbers]
+    is_native = members[0].settings.engine == "native"
+    seconds = _native_seconds(built) if is_native else _eager_seconds(built[0])
+    training_seconds = seconds * population.jobs / len(largest.jobs)
     return Cost(
         len(units),
         training_seconds + population.jobs * SECONDS_PER_JOB_FOLDER,
-        len(members) * bytes_per_member(members[0], shares_data=False),
+        sum(bytes_per_member(member, shares_data=False) for member in members),
         members[0].settings.engine,
         members[0].eager_reason or "",
     )
+
+
+def _native_seconds(built: Sequence[training.Population]) -> float:
+    return time_native_work(built) * sum(
+        step_work(one) * float(one.early_stopping.last_step_K.sum()) for one in built
+    )
+
+
+def _eager_seconds(built: training.Population) -> float:
+    num_steps = int(built.early_stopping.last_step_K.max())
+    seconds_per_update, seconds_per_evaluation = time_steps(built)
+    evaluations = num_steps / (built.batches.per_epoch * built.training.evaluate_every)
+    return num_steps * seconds_per_update + evaluations * seconds_per_evaluation

@@ -1,5 +1,5 @@
-"""Groups jobs that can train as one tensor: jobs of equal structure form a group, and a group is
-split into work units that fit into memory.
+"""Groups jobs that can train together: those of the native engine, and those of equal structure of
+the eager one, which train as one tensor. A group is split into work units that fit into memory.
 
 Callers ask for groups and splits of positions and never look at why jobs belong together, so a
 population can support more kinds of differences without changing them.
@@ -8,7 +8,7 @@ population can support more kinds of differences without changing them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlplab.config.suggestions import shown
@@ -27,10 +27,15 @@ MAX_ON_CUDA = 4096
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs of one structure, as positions in the list that was grouped."""
+    """Jobs that can train together, as positions in the list that was grouped.
+
+    A label says in what they agree; its value is MIXED if they do not. `structures` is the number
+    of their structures.
+    """
 
     positions: tuple[int, ...]
     labels: tuple[tuple[str, Hashable], ...]
+    structures: int = 1
     single_reason: str = ""  # why these jobs train one by one; empty for a population
 
 
@@ -77,20 +82,38 @@ class _FixedData(DataCache):
         return self._prepared
 
 
+MIXED = object()
+
+
 def group_members(members: Sequence[PreparedMember | None]) -> list[Group]:
-    """Group members of equal structure, in the order of their first job.
+    """Group members that can train together, in the order of their first job.
 
     Groups whose jobs train one by one come last, including members without data (None).
     """
-    positions_of: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
+    by_structure: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
     for position, member in enumerate(members):
         labels = structure_key(member.settings, member.prepared) if member else ()
-        positions_of.setdefault(labels, []).append(position)
-    groups = [
-        Group(tuple(positions), labels, _single_reason(members[positions[0]]))
-        for labels, positions in positions_of.items()
-    ]
+        by_structure.setdefault(labels, []).append(position)
+    together: dict[Hashable, list[tuple[tuple[str, Hashable], ...]]] = {}
+    for labels in by_structure:
+        key = "native" if ("engine", "native") in labels else labels
+        together.setdefault(key, []).append(labels)
+    groups = [_group(structures, by_structure, members) for structures in together.values()]
     return sorted(groups, key=lambda group: bool(group.single_reason))
+
+
+def _group(
+    structures: Sequence[tuple[tuple[str, Hashable], ...]],
+    by_structure: Mapping[tuple[tuple[str, Hashable], ...], Sequence[int]],
+    members: Sequence[PreparedMember | None],
+) -> Group:
+    positions = sorted(itertools.chain.from_iterable(by_structure[one] for one in structures))
+    labels = [
+        of_label[0] if len(set(of_label)) == 1 else (of_label[0][0], MIXED)
+        for of_label in zip(*structures, strict=True)
+    ]
+    reason = _single_reason(members[positions[0]])
+    return Group(tuple(positions), tuple(labels), len(structures), reason)
 
 
 def _single_reason(member: PreparedMember | None) -> str:
@@ -108,6 +131,21 @@ def split_evenly(positions: Sequence[int], max_size: int) -> list[tuple[int, ...
     count = -(-len(positions) // max(1, max_size))
     edges = [round(i * len(positions) / count) for i in range(count + 1)]
     return [tuple(positions[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def split_by_memory(
+    chunk: Sequence[int], num_bytes: Mapping[int, int], usable: float
+) -> list[tuple[int, ...]]:
+    """Split a chunk wherever the bytes of the jobs since the last split would exceed `usable`."""
+    chunks: list[list[int]] = [[]]
+    total = 0
+    for number in chunk:
+        if chunks[-1] and total + num_bytes[number] > usable:
+            chunks.append([])
+            total = 0
+        chunks[-1].append(number)
+        total += num_bytes[number]
+    return [tuple(one) for one in chunks]
 
 
 MAX_EQUAL_WORKERS = 8
@@ -147,15 +185,16 @@ def describe_differences(
     """Describe what distinguishes each group from the others, such as
     "activation=relu, model.hidden=6-4".
 
-    Returns "all agree in structure" for every group if none differ. `as_override(label, position)`
+    Returns "all agree in structure" for every group if none differ; a group of several structures
+    is described by their number. `as_override(label, position)`
     returns the override by which a user sets the label's value for a job, or None if there is none.
     """
     labels = zip(*(group.labels for group in groups if group.labels), strict=False)
     varying = [of_groups[0][0] for of_groups in labels if len(set(of_groups)) > 1]
     if len(varying) > 1:  # the engine follows from the other choices
         varying = [label for label in varying if label != "engine"]
-    if not varying:
-        return ["all agree in structure" for _ in groups]
+    if not varying and len(groups) == 1 and groups[0].structures == 1:
+        return ["all agree in structure"]
     return [_describe(group, varying, as_override) for group in groups]
 
 
@@ -165,10 +204,14 @@ def _describe(
     if not group.labels:
         return "unknown structure"
     values = dict(group.labels)
-    return ", ".join(
+    texts = [
         as_override(label, group.positions[0]) or _format_label(label, values[label])
         for label in varying
-    )
+        if values[label] is not MIXED
+    ]
+    if group.structures > 1:
+        texts.append(f"{group.structures} structures")
+    return ", ".join(texts) or "all agree in structure"
 
 
 def _format_label(label: str, value: Hashable) -> str:

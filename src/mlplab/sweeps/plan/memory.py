@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,11 +74,16 @@ def bytes_per_member(member: PreparedMember, shares_data: bool) -> int:
     return parameters + examples + epoch_order + batch + evaluation + history
 
 
-def max_population(member: PreparedMember, device: torch.device, shares_data: bool) -> int:
-    """Number of such members that can train at once on the device, at least 1."""
+def usable(device: torch.device) -> float:
+    """The bytes that the members of a work unit may need together."""
+    return MAX_MEMORY_FRACTION * available(device)
+
+
+def max_population(num_bytes: Sequence[int], device: torch.device) -> int:
+    """Number of members of the average of these sizes that can train at once, at least 1."""
     ceiling = MAX_ON_CUDA if device.type == "cuda" else MAX_ON_CPU
-    usable = MAX_MEMORY_FRACTION * available(device)
-    return max(1, min(ceiling, int(usable / bytes_per_member(member, shares_data))))
+    mean = sum(num_bytes) / len(num_bytes)
+    return max(1, min(ceiling, int(usable(device) / mean)))
 
 
 def available(device: torch.device) -> int:

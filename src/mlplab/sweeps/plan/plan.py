@@ -19,6 +19,7 @@ from mlplab.config.override_lines import split
 from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
+from mlplab.runs.hparams import HParams
 from mlplab.runs.resume_checks import result_config
 from mlplab.settings import Settings, Tracking
 from mlplab.sweeps.plan.grouping import (
@@ -26,9 +27,17 @@ from mlplab.sweeps.plan.grouping import (
     Representatives,
     describe_differences,
     group_members,
+    split_by_memory,
     split_work,
 )
-from mlplab.sweeps.plan.memory import device_of, max_population, num_parameters, num_steps
+from mlplab.sweeps.plan.memory import (
+    bytes_per_member,
+    device_of,
+    max_population,
+    num_parameters,
+    num_steps,
+    usable,
+)
 from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.training import PreparedMember
 
@@ -36,7 +45,9 @@ MAX_FULLY_TRACKED_JOBS = 100
 """Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
-"""Populations are not split into smaller work units than this to occupy several workers."""
+"""Populations of the eager engine are not split into smaller work units than this to occupy several
+workers: fewer members cost about as much.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """Jobs that train together: a population, or a chunk of one that is too large."""
+    """Jobs that train together: those of a group, or a chunk of it if it is too large."""
 
     number: int
     population: int
@@ -65,7 +76,9 @@ class WorkUnit:
 class Population:
     """Summary of a group of jobs: its size, and how it differs from the other groups (`apart`).
 
-    `alone` is the reason why its jobs train one by one, or empty. The fields are keys of plan.yaml.
+    Jobs of the native engine form one group, whatever their structures; the numbers are those of
+    the largest network and of the longest run. `alone` is the reason why its jobs train one by
+    one, or empty. The fields are keys of plan.yaml.
     """
 
     number: int
@@ -136,6 +149,19 @@ class Plan:
 
     def job(self, number: int) -> Job:
         return self._by_number[number]
+
+    def swept_values(self, job: Job) -> dict[str, object]:
+        """The values of the swept keys of a job, but for the experiment."""
+        return {key: value_of(job, key) for key in self.keys if key != "experiment"}
+
+    @cached_property
+    def cell_choices(self) -> dict[str, list[object]]:
+        """The distinct values of each column of HParams, in the order of the jobs."""
+        rows = [
+            HParams.of_run(job.settings, (), self.swept_values(job)).values for job in self.jobs
+        ]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return {key: list(dict.fromkeys(row[key] for row in rows if key in row)) for key in keys}
 
     @cached_property
     def _by_number(self) -> dict[int, Job]:
@@ -269,21 +295,38 @@ def _work_units(
     assigned = {number for _, unit in units for number in unit}
     for i, group in enumerate(groups):
         if new := [number for number in numbers[i] if number not in assigned]:
-            max_size = _max_size(group, members)
-            units += [(i, unit) for unit in split_work(new, max_size, workers, MIN_SHARED)]
+            num_bytes = dict(zip(numbers[i], _num_bytes(group, members), strict=True))
+            units += [(i, unit) for unit in _split(group, new, num_bytes, members, workers)]
     return [WorkUnit(number, i, unit) for number, (i, unit) in enumerate(units)]
 
 
-def _max_size(group: Group, members: Sequence[PreparedMember | None]) -> int:
+def _split(
+    group: Group,
+    numbers: Sequence[int],
+    num_bytes: Mapping[int, int],
+    members: Sequence[PreparedMember | None],
+    workers: int,
+) -> list[tuple[int, ...]]:
+    """Split jobs of a group into the chunks that train at once."""
     first = members[group.positions[0]]
     if group.single_reason or first is None:
-        return 1
-    data_sources = {
-        repr((member.settings.dataset, member.settings.seed))
-        for position in group.positions
-        if (member := members[position])
-    }
-    return max_population(first, device_of(first.settings), len(data_sources) == 1)
+        return [(number,) for number in numbers]
+    device = device_of(first.settings)
+    min_size = 1 if first.settings.engine == "native" else MIN_SHARED
+    max_size = max_population([num_bytes[number] for number in numbers], device)
+    return [
+        chunk
+        for even in split_work(numbers, max_size, workers, min_size)
+        for chunk in split_by_memory(even, num_bytes, usable(device))
+    ]
+
+
+def _num_bytes(group: Group, members: Sequence[PreparedMember | None]) -> list[int]:
+    """The memory of each job while it trains; 0 if its data could not be prepared."""
+    chosen = [members[position] for position in group.positions]
+    sources = {repr((m.settings.dataset, m.settings.seed)) for m in chosen if m is not None}
+    shares_data = len(sources) == 1
+    return [bytes_per_member(m, shares_data) if m is not None else 0 for m in chosen]
 
 
 def _populations(
@@ -305,9 +348,13 @@ def _populations(
 
 
 def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
-    """Parameters of a network and updates of the longest run; zeros if no member has data."""
+    """Parameters of the largest network and updates of the longest run; zeros if no member has
+    data.
+    """
     prepared = [member for member in members if member is not None]
-    return (num_parameters(prepared[0]), max(map(num_steps, prepared))) if prepared else (0, 0)
+    if not prepared:
+        return 0, 0
+    return max(map(num_parameters, prepared)), max(map(num_steps, prepared))
 
 
 def _as_override(label: str, settings: Settings) -> str | None:

@@ -19,7 +19,7 @@ from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint_of_group
-from mlplab.sweeps.execution.job_folders import JobFolders
+from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
@@ -115,8 +115,10 @@ class PrunedSearch(Callback):
             if not (requested := self.ask(self.capacity)):
                 return False
             self._admit(requested)
-        for group in list(self.saves):
-            self._advance(group)
+        native = [group for group in self.saves if group.stepper.engine == "native"]
+        others = [[group] for group in self.saves if group.stepper.engine != "native"]
+        for together in [*([native] if native else []), *others]:
+            self._advance(together)
         self._judge()
         return True
 
@@ -230,25 +232,27 @@ class PrunedSearch(Callback):
         saves.checkpointer = self._make_checkpointer(group)
         saves.checkpointer.inherit_schedule(previous)
 
-    def _advance(self, group: Group) -> None:
-        """Train a group to its next event.
+    def _advance(self, groups: Sequence[Group]) -> None:
+        """Train groups together to their next events.
 
         If it raises, the runner isolates the failing trial and trains the others to completion.
         """
         try:
-            self.session.advance(group)
+            self.session.advance(*groups)
         except Exception:
-            trials = self.trials.of(group)
-            self.session.discard(group)
-            self._forget(group)
+            trials = [trial for group in groups for trial in self.trials.of(group)]
+            for group in groups:
+                self.session.discard(group)
+                self._forget(group)
             self.runner.train_members([(trial.job, trial.member) for trial in trials])
             self.tell([trial.job for trial in trials])
             return
-        saves = self.saves[group]
-        if saves.checkpointer.has_saved:
-            for folder in saves.outdated_folders:
-                self.runner.job_store.forget(folder)
-            saves.outdated_folders = []
+        for group in groups:
+            saves = self.saves[group]
+            if saves.checkpointer.has_saved:
+                for folder in saves.outdated_folders:
+                    self.runner.job_store.forget(folder)
+                saves.outdated_folders = []
 
     def _judge(self) -> None:
         """Compare all trials that reached a rung in this round, across groups.
@@ -284,15 +288,15 @@ class PrunedSearch(Callback):
         if not ended:
             return
         trials, outcomes = [self.trials.by_number.pop(n) for n in ended], list(ended.values())
-        writer = JobFolders(
-            self.runner.plan,
-            [trial.member for trial in trials],
-            outcomes,
-            str(group.population.theta_KP.device),
-            time.monotonic() - self.saves[group].start_time,
-        )
-        for k, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
-            self.runner.commit(writer, trial.job, k, outcome)
+        jobs = [
+            EndedJob(trial.job, trial.member, outcome)
+            for trial, outcome in zip(trials, outcomes, strict=True)
+        ]
+        device = str(group.population.theta_KP.device)
+        seconds = time.monotonic() - self.saves[group].start_time
+        writer = JobFolders(self.runner.plan, jobs, device, seconds, len(jobs))
+        for job in jobs:
+            self.runner.commit(writer, job)
         self.tell([trial.job for trial in trials])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes

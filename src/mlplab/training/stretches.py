@@ -1,0 +1,155 @@
+"""Trains groups of the native engine together: the threads share the members of several of them.
+
+Shapes: K members.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlplab.training.native_stepper import NativeStepper
+from mlplab.training.population import Population
+from mlplab.training.steppers import Group, Hooks
+
+STRETCH_SECONDS = 0.05
+"""The length of a stretch: signals and checkpoints by time take effect at its end. It is processor
+time, up to MAX_WAIT times as long if other programs have the processors: all threads wait for the
+last one at the end of a stretch.
+"""
+MAX_WAIT = 4
+MAX_GROWTH = 4
+"""Of a stretch compared with the one before. The first one of a session is a single step."""
+SHARES = 2
+"""Of a thread in a stretch, at most, so that none waits long for the others."""
+FUNCTION_COST = 10
+"""About the multiplications that a function of a unit or the update of a weight costs."""
+
+
+def step_work(population: Population) -> float:
+    """About the multiplications of a step of one member, with its share of the evaluations."""
+    network, batches, data = population.network, population.batches, population.data
+    widths = [network.num_features, *(layer.units for layer in network.layers)]
+    products = sum(a * b for a, b in itertools.pairwise(widths)) + FUNCTION_COST * sum(widths)
+    evaluated = sum(data[split].num_examples for split in ("train", "val") if split in data)
+    return (
+        3 * products * min(batches.batch_size, batches.used)
+        + FUNCTION_COST * network.layout.num_parameters
+        + products * evaluated / (batches.per_epoch * population.training.evaluate_every)
+    )
+
+
+@dataclass
+class _Course:
+    """A group in training. `work` is that of a step of one member, `left` of all its members."""
+
+    stepper: NativeStepper
+    hooks: Hooks
+    work: float
+    left: float = 0.0
+    pause_epoch: float | None = None  # of the group's clock; None: not asked for yet
+    steps: int = 0  # of the present stretch
+
+    def update(self) -> None:
+        """Determine what is left."""
+        stepper = self.stepper
+        alive = stepper.num_alive
+        self.left = alive * self.work * (stepper.last_step - stepper.step) if alive else 0.0
+
+    def has_ended(self) -> bool:
+        """Whether all members have ended, or the group is at a pause."""
+        group = self.stepper.group
+        if not group.in_training:
+            return True
+        if self.pause_epoch is None:
+            pauses, starts = self.hooks.pauses(), group.starts
+            self.pause_epoch = min((starts[k] + pauses[k] for k in pauses), default=math.inf)
+        return group.started and self.stepper.is_at_pause(self.pause_epoch)
+
+    def conclude(self) -> bool:
+        """Follow the pauses after a stretch; return whether the group continues."""
+        self.update()
+        if self.has_ended():
+            self.hooks.on_end()
+            return False
+        if self.steps and self.hooks.should_pause():
+            self.hooks.on_pause()
+            self.pause_epoch = None
+        return True
+
+    def begin(self, work: float) -> None:
+        """Begin a stretch of about this work for each member."""
+        stepper = self.stepper
+        if stepper.is_at_evaluation:
+            stepper.group.compact(stepper.num_alive)
+        assert self.pause_epoch is not None
+        self.steps = stepper.begin(max(1, round(work / self.work)), self.pause_epoch)
+
+
+class Stretches:
+    """Decides how far groups train at a time. Remembers how fast this machine is."""
+
+    def __init__(self) -> None:
+        self._limit = 0.0  # the work of a thread in the next stretch
+
+    def advance(self, groups: Mapping[Group, Hooks], should_stop: Callable[[], bool]) -> None:
+        """Train each group until its members have ended or are at a pause.
+
+        Members with much left come first, and groups that have begun are finished before others
+        begin. `should_stop` is asked between two stretches.
+        """
+        by_dtype: dict[str, list[_Course]] = {}
+        for group, hooks in groups.items():
+            assert isinstance(group.stepper, NativeStepper)
+            course = _Course(group.stepper, hooks, step_work(group.population))
+            course.update()
+            by_dtype.setdefault(str(group.population.theta_KP.dtype), []).append(course)
+        for courses in by_dtype.values():  # a kernel is compiled for one dtype
+            courses.sort(key=lambda course: -course.left / max(1, course.stepper.num_alive))
+            self._advance(deque(courses), should_stop)
+
+    def _advance(self, queue: deque[_Course], should_stop: Callable[[], bool]) -> None:
+        threads = max(course.stepper.threads for course in queue)
+        left = sum(course.left for course in queue)
+        while queue and not should_stop():
+            chosen = self._choose(queue, left, threads)
+            left -= sum(course.left for course in chosen)
+            if chosen:
+                self._train(chosen, threads)
+            unfinished = [course for course in chosen if course.conclude()]
+            left += sum(course.left for course in unfinished)
+            queue.extendleft(reversed(unfinished))
+
+    def _choose(self, queue: deque[_Course], left: float, threads: int) -> list[_Course]:
+        """Take the groups of the next stretch from the queue, and begin it. Ended ones leave it."""
+        smallest, budget = self._limit / SHARES, self._limit * threads
+        share = budget / left if left else 0.0  # of what a member has left
+        chosen: list[_Course] = []
+        while queue and (not chosen or budget > smallest):
+            course = queue.popleft()
+            if course.has_ended():
+                course.hooks.on_end()
+                continue
+            alive = course.stepper.num_alive
+            work = min(max(smallest, share * course.left / alive), self._limit, budget / alive)
+            course.begin(work)
+            budget -= alive * course.steps * course.work
+            chosen.append(course)
+        return chosen
+
+    def _train(self, chosen: Sequence[_Course], threads: int) -> None:
+        longest_first = sorted(chosen, key=lambda course: -course.steps * course.work)
+        work = [(course.steps * course.work, course.stepper.num_alive) for course in longest_first]
+        threads = min(threads, sum(k for _, k in work))
+        begun, begun_cpu = time.perf_counter(), time.process_time()
+        NativeStepper.train([course.stepper for course in longest_first])
+        seconds = (time.perf_counter() - begun) / MAX_WAIT
+        seconds = max(seconds, (time.process_time() - begun_cpu) / threads)
+        if by_thread := max(work[0][0], sum(w * k for w, k in work) / threads):
+            self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * STRETCH_SECONDS)
+        for course in chosen:
+            course.stepper.finish(course.hooks.report)
