@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from mlplab.pictures.colors import Floats, rgb
 
@@ -87,6 +88,17 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
     fig.savefig(
         buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3}
     )
+    return buffer.getvalue()
+
+
+def resized(png_bytes: bytes, factor: float) -> bytes:
+    """Return an image whose width and height are multiplied by the factor."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png_bytes)) as image:
+        width, height = (round(factor * length) for length in image.size)
+        image.resize((width, height), Image.Resampling.LANCZOS).save(
+            buffer, "png", compress_level=3
+        )
     return buffer.getvalue()
 
 
