@@ -20,7 +20,11 @@ from cli_process import run as cli_run
 from drawing import one_picture
 
 import mlplab
+from mlplab import experiment
 from mlplab.cli import main
+from mlplab.config.builder import build
+from mlplab.config.composition import compose
+from mlplab.pictures.rendering.live_plotter import LivePlotter
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["experiment=xor_mlp", "training.epochs=5"]
@@ -241,6 +245,28 @@ def test_the_last_line_is_the_folder(capfd):
     assert any(line.startswith("test ") for line in lines)
 
 
+def test_the_result_is_printed_before_the_pictures_are_drawn(monkeypatch, capfd):
+    printed = []
+    monkeypatch.setattr(
+        LivePlotter, "conclude", lambda *_: printed.append(capfd.readouterr().out.splitlines()[-1])
+    )
+    assert main(["train", *QUICK, "tracking=full", "hydra.run.dir=run"]) == 0
+    assert printed == ["run"]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_result_that_nobody_reads_has_pictures(monkeypatch):
+    def unread(run):
+        raise BrokenPipeError
+
+    drawn = []
+    monkeypatch.setattr(LivePlotter, "conclude", lambda self, *_: drawn.append(self.folder))
+    settings = build(compose([*QUICK, "tracking=full"]))
+    with pytest.raises(BrokenPipeError):
+        experiment.run(settings, Path("run"), on_result=unread)
+    assert drawn == [Path("run")]
+
+
 def test_early_stopping_ends_with_the_best_weights(tmp_path):
     run = mlplab.run(
         ["experiment=iris", "training.patience=5", "training.epochs=1000", "optimizer.lr=0.1"],
@@ -248,6 +274,23 @@ def test_early_stopping_ends_with_the_best_weights(tmp_path):
     )
     assert run.summary["epochs"] == run.summary["best_epoch"] + 5
     assert run.metrics["val/loss"] == pytest.approx(run.history["val/loss"].min(), rel=1e-6)
+
+
+def test_a_process_ends_after_its_threads_and_exit_functions():
+    """It leaves the interpreter as it is, whose modules take long to be taken apart."""
+    start = "import atexit, sys, threading, time; atexit.register(print, 'exit function');"
+    thread = "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start();"
+    end = (
+        "from mlplab.cli import run_process; sys.argv = ['mlplab', 'nonsense'];"
+        " sys.exit(run_process())"
+    )
+    for more, lines in (("", ["exit function"]), (thread, ["thread", "exit function"])):
+        process = subprocess.run(
+            [sys.executable, "-c", start + more + end], capture_output=True, text=True, check=False
+        )
+        assert process.returncode == 2
+        assert process.stdout.splitlines() == lines
+        assert "no command `nonsense`" in process.stderr
 
 
 def test_help_and_list_import_nothing_heavy():

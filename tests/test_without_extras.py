@@ -305,17 +305,28 @@ def test_the_bare_wheel_trains_in_an_empty_folder(installed_wheel, tmp_path):
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
+NOT_IN_A_TRAINING = {
+    *("sklearn", "scipy", "pandas", "plotly", "optuna", "jinja2", "sympy", "onnx", "pyarrow"),
+    *("torch._dynamo", "torch._inductor", "torch.onnx", "torch.utils.tensorboard"),
+    *("tensorboard.backend", "tensorboard.program", "tensorboard.summary", "tensorflow"),
+    *("matplotlib.pyplot", "mlplab.sweeps", "mlplab.playback", "mlplab.export", "mlplab.sklearn"),
+}
+"""Modules that neither a training nor its pictures need, and that take time to import."""
+
+
 @pytest.mark.slow
-def test_neither_the_compiler_nor_optuna_is_imported_without_need():
-    """Training does not need torch's compiler, whose import would cost each process half a second,
-    and only a search needs optuna.
+def test_nothing_is_imported_without_need():
+    """A training needs no other package than those that it uses, nor torch's compiler, whose
+    import would cost each process half a second; pictures need no windows, and only a search needs
+    optuna.
     """
     code = (
-        "import sys, mlplab; mlplab.run(['experiment=xor_mlp', 'training.epochs=2',"
-        " 'tracking=scalars'], 'run');"
+        "import sys, mlplab; run = mlplab.run(['experiment=xor_mlp', 'training.epochs=2'], 'run');"
+        " assert len(list(run.folder.glob('pictures/*.png'))) > 5;"
+        f" print({NOT_IN_A_TRAINING} & set(sys.modules));"
         " import mlplab.sweeps.run_sweep, mlplab.sweeps.search.search;"
         " import hydra_plugins.mlplab_launcher;"
         " print({'sympy', 'optuna'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "set()"
+    assert done.stdout.splitlines() == ["set()", "set()"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from mlplab.cli import main
+from mlplab.cli import run_process
 
-sys.exit(main())
+sys.exit(run_process())

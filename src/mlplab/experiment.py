@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,9 @@ from mlplab.training import (
 if TYPE_CHECKING:
     from mlplab.pictures.rendering.live_plotter import LivePlotter
 
+OnResult = Callable[[Run], None]
+"""Called with a run once its results are written."""
+
 DRAWING = ".drawing"
 """File of a run whose training is done and whose pictures are not all drawn yet."""
 
@@ -48,11 +51,13 @@ def run(
     quiet: bool = False,
     cache: DataCache | None = None,
     callbacks: Sequence[Callback] = (),
+    on_result: OnResult | None = None,
 ) -> Run:
     """Train one network and write its run folder: `folder`, or a new one below outputs/.
 
-    Returns the finished run; one that diverged or was interrupted has that status. The prepared
-    data is left in `cache` for the caller. Raises DataError, IncompatibleSettingsError or
+    Returns the finished run; one that diverged or was interrupted has that status. `on_result` is
+    called with it before its pictures are drawn. The prepared data is left in `cache` for the
+    caller. Raises DataError, IncompatibleSettingsError or
     FolderError for invalid input, before a folder is created. If training or a callback raises,
     the folder has the status `failed`.
     """
@@ -65,7 +70,9 @@ def run(
             log.info("device %s", device)
             if not quiet:
                 announce(owner.path)
-            return _train_and_record(owner.path, member, session, process, log, quiet, callbacks)
+            return _train_and_record(
+                owner.path, member, session, process, log, quiet, callbacks, on_result
+            )
 
 
 def resume(
@@ -76,13 +83,15 @@ def resume(
     allowed: Sequence[str] = (),
     cache: DataCache | None = None,
     callbacks: Sequence[Callback] = (),
+    on_result: OnResult | None = None,
 ) -> Run:
     """Finish the run in a folder, from its newest valid checkpoint or that of `step`.
 
     A finished run is returned unchanged, but one that ended while its pictures were drawn gets the
-    rest. The prepared data is left in `cache` for the caller. The keys in `allowed` may differ from
-    the checkpoint's settings. Raises CheckpointError, StateError or FolderError (all ValueErrors)
-    if the checkpoint is damaged or belongs to another run.
+    rest. `on_result` is called with the run before its pictures are drawn. The prepared data is
+    left in `cache` for the caller. The keys in `allowed` may differ from the checkpoint's settings.
+    Raises CheckpointError, StateError or FolderError (all ValueErrors) if the checkpoint is damaged
+    or belongs to another run.
     """
     with TrainingProcess.started(settings) as process:
         if process.is_follower:
@@ -90,7 +99,10 @@ def resume(
         with runs.RunFolder.locked(folder):
             drawn = not os.path.lexists(folder / DRAWING)
             if step is None and is_finished(folder, allowed) and drawn:
-                return load(folder)
+                finished = load(folder)
+                if on_result is not None:
+                    on_result(finished)
+                return finished
             saved, warnings = find_checkpoint(folder, step)
             member = prepare_members([with_saved_engine(settings, saved, allowed)], cache)[0]
             session, device = process.session(member)
@@ -100,7 +112,16 @@ def resume(
                     log.warning(warning)
                 check_compatible(folder, saved, member, session.device, allowed, log)
                 return _train_and_record(
-                    folder, member, session, process, log, quiet, callbacks, saved, resumed=True
+                    folder,
+                    member,
+                    session,
+                    process,
+                    log,
+                    quiet,
+                    callbacks,
+                    on_result,
+                    saved,
+                    resumed=True,
                 )
 
 
@@ -112,6 +133,7 @@ def _train_and_record(
     log: logging.Logger,
     quiet: bool,
     callbacks: Sequence[Callback],
+    on_result: OnResult | None,
     saved: Saved | None = None,
     resumed: bool = False,
 ) -> Run:
@@ -140,12 +162,17 @@ def _train_and_record(
             outcome, best.module(), last.module(), session.device, elapsed, exact, stopped_by
         )
         log.info("%s: %s", outcome.status, outcome.reason)
-        if plotter is not None and stopped_by is None and process.signals.received is None:
-            # the results are written; a signal can only cost pictures
-            process.signals.raise_immediately = True
-            if plotter.conclude(outcome, quiet):
-                (folder / DRAWING).unlink(missing_ok=True)
-        return Run(folder, settings, summary, outcome.history, best)
+        run = Run(folder, settings, summary, outcome.history, best)
+        try:
+            if on_result is not None:
+                on_result(run)
+        finally:  # a result that nobody reads has pictures, too
+            if plotter is not None and stopped_by is None and process.signals.received is None:
+                # the results are written; a signal can only cost pictures
+                process.signals.raise_immediately = True
+                if plotter.conclude(outcome, quiet):
+                    (folder / DRAWING).unlink(missing_ok=True)
+        return run
 
 
 def _live_plotter(

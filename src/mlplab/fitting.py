@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 """The name of a component, or a mapping with `name` and keys."""
 
 MAX_AUTO_BATCH_SIZE = 200
-NUM_EVALUATIONS = 10  # of a fit without early stopping
+NUM_EVALUATIONS = 10  # of a fit without early stopping that somebody follows
+MAX_UNREAD_STEPS = 10_000
 
 
 @dataclass
@@ -116,10 +118,7 @@ def settings_of(
     try:
         training = STYLES["minibatch"](
             epochs=int(params["epochs"]),
-            # early stopping needs every epoch, the detection of divergence only a few
-            evaluate_every=(
-                1 if params["early_stopping"] else max(1, int(params["epochs"]) // NUM_EVALUATIONS)
-            ),
+            evaluate_every=_evaluate_every(params, math.ceil(num_rows / size)),
             batch_size=size,
             shuffle=params["shuffle"],
             patience=int(params["patience"]) if params["early_stopping"] else None,
@@ -146,21 +145,40 @@ def settings_of(
     )
 
 
+def _evaluate_every(params: Mapping[str, Any], per_epoch: int) -> int:
+    """The epochs from one evaluation to the next: all, but for early stopping and those who watch.
+
+    The objectives of the steps between them are kept for `loss_curve_`, so that they are not too
+    many.
+    """
+    epochs = int(params["epochs"])
+    if params["early_stopping"]:
+        return 1
+    shortest = max(1, epochs // NUM_EVALUATIONS)
+    if params["callbacks"] or params["log_dir"] is not None:
+        return shortest
+    return max(shortest, min(epochs, MAX_UNREAD_STEPS // per_epoch))
+
+
 class _LossCurve(Callback):
     """The objective of each epoch, averaged over batches and members in training: loss_curve_."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
-        self._sums: list[Tensor] = []
+        self._objectives: list[Tensor] = []  # [K] of each step of an epoch that is not complete
 
     def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
         batches = evaluation.population.batches
-        for objective_K in evaluation.objectives:
-            done = len(self._sums) * batches.batch_size
-            self._sums.append(objective_K * min(batches.batch_size, batches.used - done))
-            if len(self._sums) == batches.per_epoch:
-                self.values.append(float(torch.stack(self._sums).sum(0).mean()) / batches.used)
-                self._sums = []
+        self._objectives += evaluation.objectives
+        epochs, rest = divmod(len(self._objectives), batches.per_epoch)
+        if not epochs:
+            return
+        steps = len(self._objectives) - rest
+        means_EB = torch.stack(self._objectives[:steps]).double().mean(1).view(epochs, -1)
+        first_B = batches.batch_size * torch.arange(batches.per_epoch)
+        sizes_B = (batches.used - first_B).clamp(max=batches.batch_size).double()
+        self.values += (means_EB.cpu() @ sizes_B / batches.used).tolist()
+        self._objectives = self._objectives[steps:]
 
 
 def fit(

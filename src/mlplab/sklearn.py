@@ -130,7 +130,8 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _codes(self, y: ArrayLike) -> np.ndarray:
         check_classification_targets(y)
-        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        # the type is asked for once more only where it matters: it takes as long as 20 steps
+        self.multilabel_ = np.ndim(y) > 1 and type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
             labels = dense(y)
             self.classes_ = np.arange(labels.shape[1])

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from harness import FULL, size, wait_for
@@ -28,9 +27,8 @@ FLAGS = [
 
 
 def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if item.nodeid.startswith("tests/browser/"):
             item.add_marker(pytest.mark.browser)
             # the campaign draws the pictures of sixty runs before its first test
             item.add_marker(pytest.mark.timeout(size(600, 1800)))

@@ -15,7 +15,6 @@ STYLES, so a new one is compared without a change here.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +24,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 
 DEVICE = os.environ.get("MLPLAB_CUDA_TESTS_DEVICE", "cuda")
-FOLDER = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the hook sees those of every folder."""
     for item in items:
-        if FOLDER in item.path.parents:
+        if item.nodeid.startswith("tests/cuda/"):
             item.add_marker(pytest.mark.cuda)
 
 

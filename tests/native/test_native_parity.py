@@ -150,7 +150,7 @@ def test_monitors_of_a_regression(monitor):
     assert_parity(make_settings(dataset="sine", monitor=monitor, epochs=12))
 
 
-@pytest.mark.parametrize("hidden", [(), (1,), (64,), (33, 40), (3, 3, 3, 3, 3, 3)])
+@pytest.mark.parametrize("hidden", [(), (1,), (64,), (33, 40), (23, 100), (3, 3, 3, 3, 3, 3)])
 def test_structures(hidden):
     assert_parity(make_settings(hidden=hidden, epochs=12))
 

@@ -7,15 +7,18 @@ import signal
 from pathlib import Path
 
 import cli_process
+import numpy as np
 import pytest
 from harness import wait_for
 from tiers import in_campaign
 
 import mlplab
+from mlplab import sklearn
 from mlplab.cli import main
 from mlplab.config import settings_from_overrides
 from mlplab.native import library, library_cache, support
 from mlplab.training import PreparedMember, build_population, prepare_members
+from mlplab.training.eager import EagerStepper
 from mlplab.training.step_timing import time_native_work, time_steps
 from mlplab.training.stretches import step_work
 
@@ -269,3 +272,24 @@ def test_a_stopped_run_continues_with_the_same_bits(stop, seconds):
     assert summary("run")["metrics"] == summary("reference")["metrics"]
     for name in ("weights.safetensors", "checkpoints/last.safetensors"):
         assert (Path("run") / name).read_bytes() == (Path("reference") / name).read_bytes()
+
+
+def test_everything_that_trains_takes_it(monkeypatch, tmp_path):
+    """Estimators, ensembles, fits on arrays, cross-validations and searches."""
+
+    def refused(*_, **__):
+        raise AssertionError("torch trains")
+
+    monkeypatch.setattr(EagerStepper, "__init__", refused)
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    y = (x[:, 0] > 0).astype(int)
+    fields = {"hidden": (4,), "epochs": 2}
+    sklearn.MLPClassifier(**fields, n_members=3).fit(x, y).partial_fit(x, y)
+    sklearn.MLPClassifier(**fields, early_stopping=True).fit(x, y)
+    sklearn.MLPRegressor(**fields).fit(x, x)
+    small = ["model.hidden=4", "training.epochs=2", "tracking=off"]
+    mlplab.fit(x, y, small, folder=tmp_path / "fit")
+    on_moons = ["dataset=moons", *small, "training.epochs=4"]
+    mlplab.sweep([*on_moons, "validation=kfold"], tmp_path / "folds")
+    rates = ["optimizer.lr=interval(0.001,0.1)", "sweep.trials=4", "sweep.pruning=halving"]
+    assert main(["train", *on_moons, *rates, f"hydra.sweep.dir={tmp_path}/search"]) == 0

@@ -72,7 +72,8 @@ def draw_one(monkeypatch: pytest.MonkeyPatch) -> None:
     [curves] = (picture for picture in gallery.pictures() if picture.name == "curves")
     monkeypatch.setattr(registry, "_registered", {"curves": curves})
     monkeypatch.setattr(
-        "mlplab.pictures.rendering.final_figures.FinalFigures._images", lambda self, study: None
+        "mlplab.pictures.rendering.final_figures.FinalFigures._images",
+        lambda self, study, drawn: None,
     )
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlplab.cli import exit_code
 from mlplab.commands.folder_arguments import (
     Options,
     load_plugins,
@@ -16,6 +18,9 @@ from mlplab.commands.folder_arguments import (
     root_folder,
 )
 from mlplab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlplab.runs.run import Run
 
 _OPTIONS: Options = {
     "changes": {
@@ -63,6 +68,7 @@ def rerun(arguments: Sequence[str]) -> int:
         require_weights(args.folder)
         read_summary(args.folder)  # a damaged one is refused before the training
     from mlplab.commands.single_run import conclude
+    from mlplab.runs.compare import compare_histories
     from mlplab.terminal.suggested import train_arguments
     from mlplab.training import DataCache
 
@@ -74,11 +80,14 @@ def rerun(arguments: Sequence[str]) -> int:
     settings = dataclasses.replace(
         settings, overrides=overrides, command=train_arguments(overrides, flags)
     )
-    run = experiment.run(settings, out, cache=cache)
-    if not args.check:
-        return conclude(run, cache)
-    from mlplab.runs.compare import compare_histories
+    same = True
 
-    same, lines = compare_histories(args.folder, run.folder)
-    print("\n".join(lines))
-    return conclude(run, cache) or int(not same)
+    def on_result(run: Run) -> None:
+        nonlocal same
+        if args.check:
+            same, lines = compare_histories(args.folder, run.folder)
+            print("\n".join(lines))
+        conclude(run, cache)
+
+    run = experiment.run(settings, out, cache=cache, on_result=on_result)
+    return exit_code(run.summary) or int(not same)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlplab.cli import exit_code
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse, root_folder
 from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError, MlplabError
@@ -136,5 +138,12 @@ def resume_run(
     changed = changed_keys(folder, changes)
     cache = DataCache()
     allowed = RESUMABLE_KEYS if allow_config_change else changed
-    run = experiment.resume(folder, settings, step=step, allowed=allowed, cache=cache)
-    return conclude(run, cache)
+    run = experiment.resume(
+        folder,
+        settings,
+        step=step,
+        allowed=allowed,
+        cache=cache,
+        on_result=partial(conclude, cache=cache),
+    )
+    return exit_code(run.summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,13 @@ def train_one(composed: Composed) -> int:
             note(warning)
             break
     cache = DataCache()
-    run = experiment.run(settings, folder, cache=cache)
-    return conclude(run, cache)
+    run = experiment.run(settings, folder, cache=cache, on_result=partial(conclude, cache=cache))
+    return exit_code(run.summary)
 
 
-def conclude(run: Run, cache: DataCache) -> int:
+def conclude(run: Run, cache: DataCache) -> None:
     """Print the result of a run, its metrics on a user's table, how to continue it if it was
-    interrupted, and its folder; return the exit code. `cache` has its data if it was trained.
+    interrupted, and its folder. `cache` has its data if it was trained.
     """
     from mlplab.commands.evaluate import print_test_metrics
     from mlplab.runs.provenance import command_to_resume
@@ -50,5 +51,4 @@ def conclude(run: Run, cache: DataCache) -> int:
     print_test_metrics(run, cache)
     if run.status == "interrupted":
         print(f"continue with: {command_to_resume(run.folder)}")
-    print(run.folder)
-    return exit_code(run.summary)
+    print(run.folder, flush=True)

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from mlplab.pictures.colors import Floats, rgb
 
@@ -26,7 +27,11 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 DPI = 110
 
+MAX_INTERVALS = 5
+"""Of an axis between ticks, since ticks take most of the drawing time."""
+
 _STYLE = {
+    "font.family": "DejaVu Sans",  # matplotlib's own; a list would be searched for every text
     "font.size": 10.0,
     "axes.titlesize": 10.5,
     "axes.titley": 1.0,  # fixed, since computing it would measure every tick label
@@ -90,8 +95,24 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
+def resized(png_bytes: bytes, factor: float) -> bytes:
+    """Return an image whose width and height are multiplied by the factor."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png_bytes)) as image:
+        width, height = (round(factor * length) for length in image.size)
+        image.resize((width, height), Image.Resampling.LANCZOS).save(
+            buffer, "png", compress_level=3
+        )
+    return buffer.getvalue()
+
+
 def headline(fig: Figure, title: str, *remarks: str) -> Figure:
-    """Add a title, and the nonempty remarks in small print at the bottom; returns the figure."""
+    """Add a title, and the nonempty remarks in small print at the bottom, and limit the ticks;
+    returns the figure.
+    """
+    for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(locator := axis.get_major_locator(), AutoLocator):
+            locator.set_params(nbins=MAX_INTERVALS)
     height = fig.get_figheight()
     fig.text(0.5, 1 - 0.1 / height, title, fontsize=12, ha="center", va="top")
     if remark_text := "; ".join(filter(None, remarks)):
@@ -112,7 +133,7 @@ def logarithmic(axes: Axes) -> None:
             lambda value, _: f"{value:.0e}".replace("e-0", "e-") if value < 0.001 else f"{value:g}"
         )
     )
-    axes.yaxis.set_minor_locator(NullLocator())  # ticks take most of the drawing time
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def class_picture(probabilities_NC: Floats, colors_C: Sequence[str]) -> Floats:

@@ -124,10 +124,30 @@ INLINE void narrow_row(int outputs, const Vector *x, const T *restrict dz, T *re
   }
 }
 
+/* The same for WIDTH inputs at once and one output: the sums are those of narrow_sums. */
+INLINE void narrow_column(const T *restrict x, const Vector *dz, T *restrict gradient, long step) {
+  Vector partial[WIDTH];
+  T sums[WIDTH];
+  UNROLL for (int e = 0; e < WIDTH; e++) {
+    const T *lanes = x + (long)e * LANE;
+    partial[e] = at(lanes, 0) * dz[0];
+    UNROLL for (int j = 1; j < LANE / WIDTH; j++) partial[e] = fused(at(lanes, j), dz[j], partial[e]);
+  }
+  *(Vector *)sums = tree(partial);
+  UNROLL for (int e = 0; e < WIDTH; e++) gradient[e * step] += sums[e];
+}
+
 /* gradient[k][o] += sum over lanes of x[k][lane] dz[o][lane]. */
 static void narrow_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
                             T *restrict gradient) {
-  for (int k = 0; k < inputs; k++) {
+  const int whole = outputs < WIDTH ? inputs - inputs % WIDTH : 0;
+  for (int o = 0; o < outputs && whole; o++) {
+    Vector lanes[LANE / WIDTH];
+    UNROLL for (int j = 0; j < LANE / WIDTH; j++) lanes[j] = at(dz + (long)o * LANE, j);
+    for (int k = 0; k < whole; k += WIDTH)
+      narrow_column(x + (long)k * LANE, lanes, gradient + (long)k * outputs + o, outputs);
+  }
+  for (int k = whole; k < inputs; k++) {
     Vector lanes[LANE / WIDTH];
     UNROLL for (int j = 0; j < LANE / WIDTH; j++) lanes[j] = at(x + (long)k * LANE, j);
     narrow_row(outputs, lanes, dz, gradient + (long)k * outputs);
@@ -138,45 +158,99 @@ static void bias_gradient(int outputs, const T *restrict dz, T *restrict gradien
   narrow_row(outputs, 0, dz, gradient);
 }
 
-/* The same for wide layers: the sum over the lanes in their order. `turned` is dz as [lane][o]. */
-INLINE void wide_tile(const int R, int outputs, const T *restrict x, const T *restrict turned,
-                      T *restrict gradient) {
+/* WIDTH rows of WIDTH numbers, the distance of whose starts is `stride`, as columns. */
+INLINE void turn(const T *restrict rows, long stride, T *restrict columns, long step) {
+  Vector r[WIDTH], t[WIDTH], out[WIDTH];
+  UNROLL for (int e = 0; e < WIDTH; e++) r[e] = at(rows + e * stride, 0);
+#ifdef DOUBLE
+  UNROLL for (int e = 0; e < WIDTH; e += 2) {
+    t[e] = __builtin_shufflevector(r[e], r[e + 1], 0, 4, 2, 6);
+    t[e + 1] = __builtin_shufflevector(r[e], r[e + 1], 1, 5, 3, 7);
+  }
+  UNROLL for (int e = 0; e < 2; e++) {
+    out[e] = __builtin_shufflevector(t[e], t[e + 2], 0, 1, 4, 5);
+    out[e + 2] = __builtin_shufflevector(t[e], t[e + 2], 2, 3, 6, 7);
+  }
+#else
+  UNROLL for (int e = 0; e < WIDTH; e += 2) {
+    t[e] = __builtin_shufflevector(r[e], r[e + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[e + 1] = __builtin_shufflevector(r[e], r[e + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  UNROLL for (int e = 0; e < WIDTH; e += 4)
+    UNROLL for (int f = 0; f < 2; f++) {
+      const Vector a = t[e + f], b = t[e + f + 2];
+      r[e + 2 * f] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      r[e + 2 * f + 1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  UNROLL for (int e = 0; e < 4; e++) {
+    out[e] = __builtin_shufflevector(r[e], r[e + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    out[e + 4] = __builtin_shufflevector(r[e], r[e + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+#endif
+  UNROLL for (int e = 0; e < WIDTH; e++) *(Vector *)(columns + e * step) = out[e];
+}
+
+/* The same sums for wide layers, over the lanes in their order. `turned` is dz as [lane][o], a row
+   of `stride` numbers; so is a row of the gradient. A tile has R inputs and V vectors of outputs. */
+INLINE void wide_tile(const int R, const int V, long stride, const T *restrict x,
+                      const T *restrict turned, T *restrict gradient) {
   Vector sum[ROWS][VECTORS];
   UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int v = 0; v < VECTORS; v++) sum[r][v] = at(gradient + (long)r * outputs, v);
+    UNROLL for (int v = 0; v < V; v++) sum[r][v] = at(gradient + r * stride, v);
   for (int i = 0; i < LANE; i++) {
-    const T *columns = turned + (long)i * outputs;
+    const T *columns = turned + i * stride;
     UNROLL for (int r = 0; r < R; r++) {
       const Vector factor = all(x[(long)r * LANE + i]);
-      UNROLL for (int v = 0; v < VECTORS; v++) sum[r][v] = fused(factor, at(columns, v), sum[r][v]);
+      UNROLL for (int v = 0; v < V; v++) sum[r][v] = fused(factor, at(columns, v), sum[r][v]);
     }
   }
   UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int v = 0; v < VECTORS; v++) ((Vector *)(gradient + (long)r * outputs))[v] = sum[r][v];
+    UNROLL for (int v = 0; v < V; v++) ((Vector *)(gradient + r * stride))[v] = sum[r][v];
+}
+
+/* A tile of the last outputs, which are fewer than a vector; `padded` has their columns of `turned`
+   as [lane][WIDTH]. */
+INLINE void last_tile(const int R, int columns, long stride, const T *restrict x,
+                      const T *restrict padded, T *restrict gradient) {
+  T sums[ROWS * WIDTH] = {0};
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < columns; c++) sums[r * WIDTH + c] = gradient[r * stride + c];
+  wide_tile(R, 1, WIDTH, x, padded, sums);
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < columns; c++) gradient[r * stride + c] = sums[r * WIDTH + c];
 }
 
 static void wide_gradient(int inputs, int outputs, const T *restrict x, const T *restrict dz,
                           T *restrict gradient, T *restrict turned) {
-  for (int o = 0; o < outputs; o++)
-    for (int i = 0; i < LANE; i++) turned[(long)i * outputs + o] = dz[(long)o * LANE + i];
-  int o = 0;
-  for (; o + WIDTH * VECTORS <= outputs; o += WIDTH * VECTORS) {
-    int k = 0;
-#define TILES(R)                                                                                  \
-  for (; k + R <= inputs; k += R)                                                                 \
-    wide_tile(R, outputs, x + (long)k * LANE, turned + o, gradient + (long)k * outputs + o);
-    TILES(6)
-    TILES(4)
-    TILES(1)
-#undef TILES
+  const int whole = outputs - outputs % WIDTH, rest = outputs - whole;
+  T padded[LANE * WIDTH] = {0};
+  for (int i = 0; i < LANE; i += WIDTH)
+    for (int o = 0; o < whole; o += WIDTH)
+      turn(dz + (long)o * LANE + i, LANE, turned + (long)i * outputs + o, outputs);
+  for (int c = 0; c < rest; c++)
+    for (int i = 0; i < LANE; i++) padded[i * WIDTH + c] = dz[(long)(whole + c) * LANE + i];
+#define TILES(R, TILE)                                                                            \
+  for (; k + R <= inputs; k += R) {                                                               \
+    const T *rows = x + (long)k * LANE;                                                           \
+    T *sums = gradient + (long)k * outputs;                                                       \
+    TILE;                                                                                         \
   }
-  for (int k = 0; k < inputs; k++)
-    for (int c = o; c < outputs; c++) {
-      T sum = gradient[(long)k * outputs + c];
-      for (int i = 0; i < LANE; i++)
-        sum = v_fma(x[(long)k * LANE + i], turned[(long)i * outputs + c], sum);
-      gradient[(long)k * outputs + c] = sum;
-    }
+#define ALL_TILES(V)                                                                              \
+  for (; o + WIDTH * V <= outputs; o += WIDTH * V) {                                              \
+    int k = 0;                                                                                    \
+    TILES(6, wide_tile(6, V, outputs, rows, turned + o, sums + o))                                \
+    TILES(4, wide_tile(4, V, outputs, rows, turned + o, sums + o))                                \
+    TILES(1, wide_tile(1, V, outputs, rows, turned + o, sums + o))                                \
+  }
+  int o = 0, k = 0;
+  ALL_TILES(VECTORS)
+  ALL_TILES(1)
+  if (!rest) return;
+  TILES(6, last_tile(6, rest, outputs, rows, padded, sums + o))
+  TILES(4, last_tile(4, rest, outputs, rows, padded, sums + o))
+  TILES(1, last_tile(1, rest, outputs, rows, padded, sums + o))
+#undef ALL_TILES
+#undef TILES
 }
 
 /* The sum of the first n lanes, in eight partial sums and a tree; the others may be NaN. */

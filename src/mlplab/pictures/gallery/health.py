@@ -4,7 +4,7 @@ These are saturated and dead units, vanishing gradients, steps that are too smal
 diverging weights.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib import colormaps
@@ -142,19 +142,23 @@ def _spread(axes: Axes, study: Study, layer_colors: Colors, frame: int) -> None:
     frame.
     """
     first, current = study.weights(0), study.weights(frame)
-    names = ("whislo", "q1", "med", "q3", "whishi")
-    for position, (layer, color) in enumerate(layer_colors.items()):
-        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, current, 0.9)):
-            quantiles = np.percentile(weights[layer - 1][0], [2, 25, 50, 75, 98]).tolist()
-            axes.bxp(
-                [dict(zip(names, quantiles, strict=True))],
-                positions=[position + shift],
-                widths=0.3,
-                showfliers=False,
-                patch_artist=True,
-                boxprops={"facecolor": color, "alpha": alpha, "edgecolor": INK},
-                medianprops={"color": INK},
-            )
+    boxes = [
+        (position + shift, (color, alpha), (INK, alpha), weights[layer - 1][0])
+        for position, (layer, color) in enumerate(layer_colors.items())
+        for shift, weights, alpha in ((-0.18, first, 0.35), (0.18, current, 0.9))
+    ]
+    # by hand: axes.bxp reads all settings of matplotlib six times for each box
+    low, bottom, middle, top, high = np.transpose(
+        [np.percentile(values, [2, 25, 50, 75, 98]) for *_, values in boxes]
+    )
+    x, faces, edges = (list(column) for column in list(zip(*boxes, strict=True))[:3])
+    axes.bar(x, top - bottom, 0.3, bottom, color=faces, edgecolor=edges, linewidth=1, zorder=2)
+    centers = np.array(x)
+    lines: Any = {"linewidth": 1, "zorder": 3}
+    axes.vlines([*x, *x], [*low, *top], [*bottom, *high], color="black", **lines)
+    ends = np.concatenate([centers, centers])
+    axes.hlines([*low, *high], ends - 0.075, ends + 0.075, color="black", **lines)
+    axes.hlines(middle, centers - 0.15, centers + 0.15, color=INK, **lines)
     axes.set_xticks(range(len(layer_colors)), [str(layer) for layer in layer_colors])
     axes.set(xlabel="layer", title="weights: start (pale), best epoch (full)")
     faint_grid(axes)

@@ -25,13 +25,15 @@ def draw(study: Study, picture: Picture, frame: int | None = None) -> bytes | No
         return None if figure is None else png(figure)
 
 
-def write_picture(study: Study, picture: Picture, folder: Path) -> bool:
-    """Write NAME.png into the folder; returns False if the picture does not apply to the run."""
+def write_picture(study: Study, picture: Picture, folder: Path) -> bytes | None:
+    """Write NAME.png into the folder and return its bytes; None if the picture does not apply to
+    the run.
+    """
     png_bytes = draw(study, picture)
     if png_bytes is not None:
         make_folder(folder)
         write_bytes_atomic(folder / f"{picture.name}.png", png_bytes)
-    return png_bytes is not None
+    return png_bytes
 
 
 def draw_all(study: Study, folder: Path) -> Iterator[tuple[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,25 +66,30 @@ class FinalFigures:
             return
         with safely(self.log, "the projector's vectors"):
             tensorboard_extras.vectors(self.folder, study)
-        self._pictures(study, quiet)
+        drawn = self._pictures(study, quiet)
         if self.draws_images:
-            self._images(study)
+            self._images(study, drawn)
 
-    def _pictures(self, study: Study, quiet: bool) -> None:
+    def _pictures(self, study: Study, quiet: bool) -> dict[str, bytes]:
+        """Draw each picture at the best frame into a file; return the PNG bytes by name."""
         from mlplab.pictures.rendering.drawing import write_picture
 
+        drawn: dict[str, bytes] = {}
         with Progress(len(pictures()), "pictures", quiet=quiet, unit="pictures") as bar:
             for done, picture in enumerate(pictures(), 1):
                 with safely(self.log, f"the picture {picture.name}"):
-                    write_picture(study, picture, self.folder / "pictures")
+                    png_bytes = write_picture(study, picture, self.folder / "pictures")
+                    if png_bytes is not None:
+                        drawn[picture.name] = png_bytes
                 bar.update(done)
+        return drawn
 
-    def _images(self, study: Study) -> None:
+    def _images(self, study: Study, drawn: Mapping[str, bytes]) -> None:
         """Draw each moving picture at frames after its last one, in the order of steps and up to
         the end of the training: TensorBoard's slider keeps the order in which images were written.
 
         The end is always drawn, and the decision at three steps at least; more if the budget allows
-        it.
+        it. `drawn` has the pictures of the best frame.
         """
         from mlplab.pictures.rendering.step_images import StepImages
 
@@ -92,5 +97,9 @@ class FinalFigures:
         affordable = self.budget.affordable() // max(1, len(step_images.moving))
         for picture in list(step_images.moving):
             for frame in step_images.next_frames(picture, study, max(1, affordable)):
+                is_drawn = frame == study.best_frame and picture.name in drawn
                 with self.budget.spend(), safely(self.log, "a picture over the steps"):
-                    step_images.draw(picture, study, frame)
+                    if is_drawn:
+                        step_images.reuse(picture, study, frame, drawn[picture.name])
+                    else:
+                        step_images.draw(picture, study, frame)

@@ -9,17 +9,19 @@ import errno
 import itertools
 import math
 import sqlite3
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics
 from mlplab.errors import ConfigError, DamagedFileError
 from mlplab.extras import require
+from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import refuse_links
 from mlplab.sweeps.search.space import Dimension, choose, combinations
 
@@ -59,6 +61,23 @@ def _naming_failures(path: Path) -> Iterator[None]:
         raise
 
 
+def _url(path: Path) -> str:
+    return f"sqlite:///{path.resolve()}"
+
+
+@cache
+def _empty_database() -> bytes:
+    """A database with Optuna's tables. Making them takes ten times as long as copying the file,
+    which is complete when it appears.
+    """
+    import optuna
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        optuna.storages.RDBStorage(_url(path)).engine.dispose()
+        return path.read_bytes()
+
+
 class Study:
     """The trials of a search, by number. Opening the same folder again restores them all, those
     in flight included.
@@ -96,8 +115,14 @@ class Study:
                     for objective in objectives
                 ],
             }
+            if new := not self._path.exists():
+                write_bytes_atomic(self._path, _empty_database())
             self._stored_study = optuna.create_study(
-                storage=f"sqlite:///{(folder / FILE).resolve()}", load_if_exists=True, **options
+                storage=optuna.storages.RDBStorage(
+                    _url(self._path), skip_compatibility_check=new, skip_table_creation=new
+                ),
+                load_if_exists=True,
+                **options,
             )
             stored_trials = [
                 _without_pickles(trial) for trial in self._stored_study.get_trials(deepcopy=False)
