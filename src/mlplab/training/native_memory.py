@@ -6,6 +6,7 @@ evaluations, M columns of a history.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import operator
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from mlplab import metrics, native
 from mlplab.optimizers import Optimizer
-from mlplab.schedules import Schedule
+from mlplab.schedules import Plateau, Schedule
 from mlplab.schema import Component, Number, rules
 from mlplab.training.batches import DeviceDataset
+from mlplab.training.native_metric import TorchMetric
 from mlplab.training.population import Population
 
 _SPLITS = ("train", "val")
@@ -40,6 +42,7 @@ class NativeMemory:
         self._kept: list[object] = []
         self._addressed: dict[str, Tensor] = {}
         self._states: list[Tensor] = []
+        self._torch_metric: TorchMetric | None = None
         self.dtype = str(population.theta_KP.dtype).removeprefix("torch.")
         training, batches = population.training, population.batches
         self.interval = batches.per_epoch * training.evaluate_every  # steps between evaluations
@@ -74,10 +77,16 @@ class NativeMemory:
         c.num_train = population.data["train"].num_examples
         c.num_val = population.data["val"].num_examples if "val" in population.data else 0
         c.per_epoch, c.evaluate_every = batches.per_epoch, training.evaluate_every
+        self._set_metric(metric)
         c.shuffle, c.sums = batches.shuffle, population.scoring.loss.reduction == "sum"
         c.monitor_column = names.index(f"{'val' if c.num_val else 'train'}/{metric}")
         c.monitor_sign = -1 if metrics.direction(metric) == "max" else 1
         c.lr_per_step = population.schedule.unit == "step"
+        self._set_layers()
+
+    def _set_layers(self) -> None:
+        """The widths of the layers, and where their parameters are."""
+        c, population = self.c, self.population
         offsets: dict[tuple[int, str], int] = {}
         at = 0
         for entry in population.network.layout.entries:
@@ -88,6 +97,25 @@ class NativeMemory:
         self._put("widths", np.array(widths, np.intc))
         self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
         self._put("biases", np.array([offsets.get((i, "bias"), -1) for i in layers], np.intc))
+        for field in ("norm_scale", "norm_shift"):
+            of_layers = [offsets.get((layer, field), -1) for layer in layers]
+            self._put(f"{field}s", np.array(of_layers, np.intc))
+        if population.dropout is not None:
+            rates = [_column(x.dropout, c.num_members) for x in population.network.layers]
+            self._put("dropout", np.stack(rates, axis=1))
+            self._put("dropout_keys", population.dropout.keys_K1.reshape(-1).contiguous())
+
+    def _set_metric(self, monitored: str) -> None:
+        """What measures a monitored metric that is not among those of every evaluation."""
+        scoring = self.population.scoring
+        if monitored in ("loss", *metrics.CHEAP[scoring.task.kind]):
+            return
+        if monitored in native.METRICS:
+            self.c.metric = native.METRICS.index(monitored)
+            return
+        self.c.metric = len(native.METRICS)
+        self._torch_metric = TorchMetric(self.population)
+        self.c.outside = self._torch_metric.address
 
     def _set_functions(self) -> None:
         population, c = self.population, self.c
@@ -121,6 +149,12 @@ class NativeMemory:
         if any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2)):
             self._put("l1", _column(training.l1, num_members))
             self._put("l2", _column(training.l2, num_members))
+        if isinstance(schedule := population.schedule, Plateau):
+            keys = ("gamma", "patience", "threshold", "cooldown", "min_factor")
+            plateau = [_column(getattr(schedule, key), num_members) for key in keys]
+            self._put("plateau", np.stack(plateau, axis=1))
+            self.c.plateau_is_relative = schedule.threshold_mode == "rel"
+            self._put("base_lr", _column(population.optimizer.lr, num_members))
         self._put("starts", self.starts_K)
         self._put("keys", population.batches.keys_K1.numpy().reshape(-1).copy())
 
@@ -180,7 +214,18 @@ class NativeMemory:
         setattr(self.c, field, array.data_ptr() if is_tensor else array.ctypes.data)  # type: ignore[union-attr]
 
     def lr_KU(self, first: int, last: int) -> NDArray[np.float64]:
-        """The learning rates of the steps after `first`, up to `last`, by step or by epoch."""
+        """The learning rates of the steps after `first`, up to `last`, by step or by epoch.
+
+        A plateau has its present factor.
+        """
+        factor_KU, state = self._factor_KU(first, last), self.population.schedule_state
+        if state:
+            factor_KU = factor_KU * state["factor"].numpy()
+        lr_KU: NDArray[np.float64] = self._schedules.lr_K1 * factor_KU
+        return lr_KU
+
+    def _factor_KU(self, first: int, last: int) -> NDArray[np.float64]:
+        """The factors of the learning rates that depend on time alone."""
         per_epoch = self.c.per_epoch
         units = (
             range(first, last)
@@ -192,10 +237,8 @@ class NativeMemory:
             [float(schedule.factor(unit - start * length, total)) for unit in units]
             for schedule, total, start in self._schedules.distinct
         ]
-        lr_KU: NDArray[np.float64] = (
-            self._schedules.lr_K1 * np.array(factors)[self._schedules.index_K]
-        )
-        return lr_KU
+        factor_KU: NDArray[np.float64] = np.array(factors)[self._schedules.index_K]
+        return factor_KU
 
     def run(
         self,
@@ -213,7 +256,8 @@ class NativeMemory:
         early_stopping = population.early_stopping
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
-        lr_KU = self.lr_KU(first, max(last, first + 1))
+        times_of_lr = self._factor_KU if population.schedule_state else self.lr_KU
+        lr_KU = times_of_lr(first, max(last, first + 1))
         for field, array in {**stretch, "lr": lr_KU}.items():
             setattr(c, field, array.ctypes.data)
         states = list(population.optimizer_state.values())
@@ -235,13 +279,17 @@ class NativeMemory:
             "patience": early_stopping.patience_K,
             "ends": early_stopping.last_step_K,
             "objectives": self.objectives_KS,
+            **{f"plateau_{name}": value for name, value in population.schedule_state.items()},
         }.items():
             if self._addressed.get(field) is not tensor:  # replaced since the last stretch
                 assert tensor.is_contiguous()
                 self._addressed[field] = tensor
                 setattr(c, field, tensor.data_ptr())
-        if not native.kernel(self.dtype).run(ctypes.byref(c), threads):
-            raise MemoryError("the native kernel")
+        kernel = native.kernel(self.dtype)
+        metric = self._torch_metric
+        with contextlib.nullcontext() if metric is None else metric.in_use():
+            if not kernel.run(ctypes.byref(c), threads):
+                raise MemoryError("the native kernel")
 
 
 @dataclasses.dataclass(frozen=True)
