@@ -306,8 +306,8 @@ def _schedules(population: Population) -> _Schedules:
     total_K = _column(population.total_units, num_members)
     starts_K = [0] * num_members if population.start_K is None else population.start_K.tolist()
     stacked = {
-        key: value[:, 0].tolist()
-        for key in rules(schedule)
+        key: (value.long() if rule.kind == "integer" else value)[:, 0].tolist()
+        for key, rule in rules(schedule).items()
         if isinstance(value := getattr(schedule, key), Tensor)
     }
     index: dict[tuple[object, ...], int] = {}
