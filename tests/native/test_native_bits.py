@@ -44,7 +44,8 @@ def random_settings(seed: int, members: int = MEMBERS):
         "activation": draw.choice(list(COMPONENTS["activation"])),
         "monitor": draw.choice(["auto", *MONITORS[LOSSES[loss].tasks[0]]]),
     }
-    normalization = draw.choice(["none", "layer"])
+    is_block = 2 <= common["batch_size"] <= 32  # of the kernel
+    normalization = draw.choice(["none", "layer", *(["batch"] if is_block else [])])
     form = draw.choice(list(variants(optimizer)))
     schedule = draw.choice([name for name in SCHEDULES if name != "multistep"])
     fields = {"patience": 0} if schedule == "plateau" else {}

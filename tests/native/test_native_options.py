@@ -35,6 +35,7 @@ from mlplab.validation import KFold
 LAYERS = [
     {"dropout": 0.2},
     {"normalization": "layer"},
+    {"normalization": "batch"},
     {"dropout": 0.5, "normalization": "layer", "bias": False},
 ]
 STYLES = {"minibatch": {"epochs": EPOCHS}, "batch": {"epochs": 200}, "sgd": {"epochs": 2}}
@@ -53,7 +54,7 @@ OPTIONS = {
     subset_by_default(
         "fuzz",
         list(itertools.product(LAYERS, ("float64", "float32"))),
-        lambda layer, dtype: len(layer) > 1 or ("dropout" in layer) == (dtype == "float64"),
+        lambda layer, dtype: len(layer) > 1 or ("dropout" in layer) == (dtype == "float32"),
     ),
     ids=str,
 )
@@ -78,10 +79,30 @@ DEFAULT = [
 )
 def test_layers_with_every_option(layer, style, option, dtype):
     fields = {"hidden": (9, 5), "layer": layer, "dtype": dtype, "training": style}
-    if style != "minibatch" and option == "order":
-        pytest.skip("the order of a style is its own")
+    if style != "minibatch" and (option == "order" or layer == {"normalization": "batch"}):
+        pytest.skip("only minibatch has this key, and batches of one block of the kernel")
     schedule = Plateau(patience=2, threshold=0.05, gamma=0.7)
     assert_parity(make_settings(**fields, schedule=schedule, **STYLES[style], **OPTIONS[option]))
+
+
+@pytest.mark.parametrize("batch_size", [2, 17, 31])
+def test_batch_normalization_of_incomplete_blocks(batch_size):
+    layer = {"normalization": "batch", "dropout": 0.1}
+    fields = {"batch_size": batch_size, "evaluate_every": 2, "l2": 0.1}
+    assert_parity(make_settings(layer=layer, epochs=3, **fields))
+
+
+def test_running_statistics_are_those_of_eager():
+    settings = make_settings(layer={"normalization": "batch"}, epochs=4)
+    native, eager = (session([settings], engine) for engine in ("native", "eager"))
+    for training in (native, eager):
+        training.run()
+    populations = [training.groups[0].population for training in (native, eager)]
+    for kept in (lambda p: p, lambda p: p.early_stopping.best, lambda p: p.early_stopping.last):
+        buffers, expected = (kept(population).buffers for population in populations)
+        assert buffers.keys() == expected.keys() != set()
+        for name, value in expected.items():
+            torch.testing.assert_close(buffers[name], value)
 
 
 @pytest.mark.parametrize("rate", [1e-9, 0.999, 1 - 1e-12])

@@ -31,7 +31,6 @@ UNSUPPORTED = [
     ("activation=mish", "activation=mish"),
     ("loss=focal", "loss=focal"),
     ("optimizer=lion", "optimizer=lion"),
-    ("model.normalization=batch", "model.normalization=batch"),
     ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
 ]
 
@@ -94,6 +93,14 @@ def test_auto_is_native_for_what_it_supports():
 def test_auto_is_eager_for_the_rest_and_says_why(override, named):
     assert member(override).settings.engine == "eager"
     assert member(override).eager_reason == f"native does not support {named}"
+
+
+def test_auto_is_eager_for_batch_normalization_over_several_blocks():
+    one, several = (f"training.batch_size={size}" for size in (32, 33))
+    assert member("model.normalization=batch", one).eager_reason is None
+    assert member("model.normalization=batch", several).eager_reason == (
+        "native does not support model.normalization=batch with more than 32 examples per update"
+    )
 
 
 def test_auto_is_eager_for_large_networks_and_several_processes(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlplab.losses import LOSSES
 from mlplab.native import library_cache
 from mlplab.native.compiler import NativeError
-from mlplab.native.library import kernel
+from mlplab.native.library import LANES, kernel
 from mlplab.native.variants import is_supported
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
@@ -70,8 +70,8 @@ def unsupported(settings: Settings) -> str | None:
     it can train them on a machine with a C compiler.
     """
     for layer in settings.layers:
-        if layer.normalization == "batch":
-            return "model.normalization=batch"
+        if layer.normalization == "batch" and settings.training.portion(LANES + 1) > LANES:
+            return f"model.normalization=batch with more than {LANES} examples per update"
         activation = layer.activation
         if activation is not None and not is_supported("activation", type(activation)):
             return _choice("activation", activation)

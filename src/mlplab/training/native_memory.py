@@ -41,7 +41,7 @@ class NativeMemory:
         self.c = native.Population()
         self._kept: list[object] = []
         self._addressed: dict[str, Tensor] = {}
-        self._states: list[Tensor] = []
+        self._lists: dict[str, list[Tensor | None]] = {}
         self._torch_metric: TorchMetric | None = None
         self.dtype = str(population.theta_KP.dtype).removeprefix("torch.")
         training, batches = population.training, population.batches
@@ -240,6 +240,29 @@ class NativeMemory:
         factor_KU: NDArray[np.float64] = np.array(factors)[self._schedules.index_K]
         return factor_KU
 
+    def _set_lists(self) -> None:
+        """The addresses of tensors of which there are several, unless they are the same."""
+        population, early_stopping = self.population, self.population.early_stopping
+        lists: dict[str, list[Tensor | None]] = {"states": [*population.optimizer_state.values()]}
+        self.c.num_states = len(lists["states"])
+        if population.buffers:
+            for field, buffers in (
+                ("buffers", population.buffers),
+                ("best_buffers", early_stopping.best.buffers),
+                ("last_buffers", early_stopping.last.buffers),
+            ):
+                lists[field] = [
+                    buffers.get(f"{layer}.{name}")
+                    for layer in range(self.c.num_layers)
+                    for name in ("mean", "variance")
+                ]
+        for field, tensors in lists.items():
+            known = self._lists.get(field, [])
+            if len(known) != len(tensors) or not all(map(operator.is_, known, tensors)):
+                self._lists[field] = tensors
+                addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+                self._put(field, np.array([*addresses, 0], np.uintp))
+
     def run(
         self,
         first: int,
@@ -260,12 +283,7 @@ class NativeMemory:
         lr_KU = times_of_lr(first, max(last, first + 1))
         for field, array in {**stretch, "lr": lr_KU}.items():
             setattr(c, field, array.ctypes.data)
-        states = list(population.optimizer_state.values())
-        if not _same(states, self._states):
-            self._states = states
-            addresses = [state.data_ptr() for state in states]
-            self._put("states", np.array([*addresses, 0], np.uintp))
-            c.num_states = len(states)
+        self._set_lists()
         for field, tensor in {
             "theta": population.theta_KP,
             "best_theta": early_stopping.best.theta_KP,
@@ -323,10 +341,6 @@ def _schedules(population: Population) -> _Schedules:
             )
         index_K[k] = index[key]
     return _Schedules(distinct, index_K, _column(population.optimizer.lr, num_members)[:, None])
-
-
-def _same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return len(tensors) == len(others) and all(map(operator.is_, tensors, others))
 
 
 def _column(number: Number, num_members: int) -> NDArray[np.float64]:

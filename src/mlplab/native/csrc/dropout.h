@@ -9,22 +9,21 @@ INLINE uint64_t dropout_stream(uint64_t key, uint64_t step, int num_layers, int 
   return mixed(key + mixed((step * num_layers + layer) * GOLDEN));
 }
 
-/* Drops some outputs of a layer in a block whose first example is number `first` of the batch:
-   changes the values and their derivatives. */
-static void drop_outputs(int units, uint64_t stream, uint64_t first, double rate, T *restrict h,
-                         T *restrict d) {
+/* Drops some values of a block whose first example is number `first` of the batch, and of their
+   derivatives unless they are 0; the others are divided by the fraction that stays. */
+static void drop_outputs(int units, uint64_t stream, uint64_t first, double rate, T *values,
+                         T *derivatives) {
   const uint64_t bound = (uint64_t)ceil((double)(T)rate * (double)(1ull << RANDOM_BITS));
   const T factor = (T)(1 / (1 - rate));
+  T *blocks[] = {values, derivatives};
   for (int u = 0; u < units; u++) {
     Word random[LANE];
-    T *restrict values = h + (size_t)u * LANE, *restrict derivatives = d + (size_t)u * LANE;
     for (int i = 0; i < LANE; i++)
       random[i] = (Word)(mixed(stream + ((first + i) * units + u + 1) * GOLDEN) >>
                          (64 - RANDOM_BITS));
-    EACH(i, LANE) {
-      const int is_kept = random[i] >= (Word)bound;
-      values[i] = select_value(is_kept, values[i] * factor, 0);
-      derivatives[i] = select_value(is_kept, derivatives[i] * factor, 0);
+    for (int block = 0; block < 2 && blocks[block]; block++) {
+      T *restrict row = blocks[block] + (size_t)u * LANE;
+      EACH(i, LANE) row[i] = select_value(random[i] >= (Word)bound, row[i] * factor, 0);
     }
   }
 }

@@ -21,6 +21,7 @@ typedef double (*Metric)(int, int, const T *); /* of a member and a split, given
 #include "order.h"
 #include "dropout.h"
 #include "normalization.h"
+#include "batch_norm.h"
 #include "plateau.h"
 #include "monitored.h"
 
@@ -32,7 +33,8 @@ typedef double (*Metric)(int, int, const T *); /* of a member and a split, given
 enum { RUNNING, FINISHED, STOPPED, DIVERGED };
 
 /* The memory of one thread. h and d are the values and the derivatives of the layers, `normal` the
-   normalized values. `step` and `position` are those of the block in the training, for dropout. */
+   normalized values. `step` and `position` are those of a block in the training, and `n` is the
+   number of its examples. The gradient of a probe is that of the initial weights. */
 typedef struct {
   T **h, **d, **z, **normal;
   T *gradient, *before, *ahead, *turned, *scratch, *loss;
@@ -41,12 +43,16 @@ typedef struct {
   uint32_t *shifts;
   Monitored monitored;
   int64_t step;
-  int position;
+  int position, n, is_probe;
   void *memory;
 } Work;
 
 INLINE int is_normalized(const Population *p, int layer) {
   return p->norm_scales && p->norm_scales[layer] >= 0;
+}
+
+INLINE int is_batch_normalized(const Population *p, int layer) {
+  return p->buffers && p->buffers[2 * layer];
 }
 
 static void *take(char **memory, size_t bytes) {
@@ -73,7 +79,8 @@ static char *lay_out(Work *work, const Population *p, char *start) {
   }
   T **normal = work->normal = take(&memory, layers * sizeof(T *));
   for (int l = 0; l < layers; l++) {
-    T *block = take(&memory, is_normalized(p, l) ? (p->widths[l + 1] + 1) * lanes : 0);
+    const size_t units = p->widths[l + 1], rest = (units + LANE) * sizeof(T);
+    T *block = take(&memory, is_normalized(p, l) ? units * lanes + rest : 0);
     if (start) normal[l] = block;
   }
   work->gradient = take(&memory, parameters + 8 * sizeof(T)); /* see narrow_sums */
@@ -127,14 +134,47 @@ static Member member_of(const Population *p, int k) {
   return m;
 }
 
-/* Drops outputs of a layer with the member's rate. */
-static void drop(const Member *m, Work *work, int layer) {
+/* Drops outputs of a layer with the member's rate, and their derivatives unless they are 0. */
+static void drop(const Member *m, const Work *work, int layer, T *values, T *derivatives) {
   const Population *p = m->p;
   const double rate = p->dropout[(size_t)m->k * p->num_layers + layer];
   if (rate == 0) return;
   drop_outputs(p->widths[layer + 1],
                dropout_stream(p->dropout_keys[m->k], work->step, p->num_layers, layer),
-               work->position, rate, work->h[layer + 1], work->d[layer + 1]);
+               work->position, rate, values, derivatives);
+}
+
+static T *buffer_of(const Member *m, T *const *buffers, int index) {
+  return buffers[index] + (size_t)m->k * m->p->widths[index / 2 + 1];
+}
+
+static void normalize_layer(const Member *m, Work *work, const T *theta, int l, int trains) {
+  const Population *p = m->p;
+  const int units = p->widths[l + 1];
+  const T *scale = theta + p->norm_scales[l], *shift = theta + p->norm_shifts[l];
+  T *z = work->z[l + 1], *normal = work->normal[l];
+  if (!is_batch_normalized(p, l)) {
+    normalize(units, scale, shift, z, normal);
+    return;
+  }
+  T *mean = buffer_of(m, p->buffers, 2 * l), *variance = buffer_of(m, p->buffers, 2 * l + 1);
+  if (trains)
+    normalize_batch(units, work->n, scale, shift, z, normal, normal + (size_t)units * LANE,
+                    work->is_probe ? 0 : mean, variance);
+  else
+    normalize_running(units, scale, shift, mean, variance, z);
+}
+
+static void normalize_layer_backward(const Member *m, Work *work, const T *theta, int l, T *dz) {
+  const Population *p = m->p;
+  const int units = p->widths[l + 1];
+  const T *scale = theta + p->norm_scales[l], *normal = work->normal[l];
+  T *to_scale = work->gradient + p->norm_scales[l], *to_shift = work->gradient + p->norm_shifts[l];
+  if (is_batch_normalized(p, l))
+    normalize_batch_backward(units, work->n, scale, normal, normal + (size_t)units * LANE, dz,
+                             to_scale, to_shift);
+  else
+    normalize_backward(units, scale, normal, dz, work->turned, to_scale, to_shift);
 }
 
 /* The outputs for the block in h[0]; with `trains` also the derivatives of the activations. */
@@ -145,15 +185,13 @@ static const T *forward(const Member *m, Work *work, const T *theta, const T *x,
     const double *numbers = m->activation_numbers + (size_t)l * NUMBERS;
     product(outputs, inputs, theta + p->weights[l], 1, outputs, l ? work->h[l] : x,
             p->biases[l] < 0 ? 0 : theta + p->biases[l], 0, work->z[l + 1]);
-    if (is_normalized(p, l))
-      normalize(outputs, theta + p->norm_scales[l], theta + p->norm_shifts[l], work->z[l + 1],
-                work->normal[l]);
+    if (is_normalized(p, l)) normalize_layer(m, work, theta, l, trains);
     if (l + 1 == p->num_layers) continue;
     if (trains)
       p->activations[l](n, work->z[l + 1], work->h[l + 1], work->d[l + 1], numbers);
     else
       p->activation_values[l](n, work->z[l + 1], work->h[l + 1], numbers);
-    if (trains && p->dropout) drop(m, work, l);
+    if (trains && p->dropout) drop(m, work, l, work->h[l + 1], work->d[l + 1]);
   }
   return work->z[p->num_layers];
 }
@@ -197,10 +235,9 @@ static void backward(const Member *m, Work *work, const T *theta, T *dz) {
   for (int l = p->num_layers - 1; l >= 0; l--) {
     const int inputs = p->widths[l], outputs = p->widths[l + 1];
     T *gradient = work->gradient + p->weights[l];
-    if (is_normalized(p, l))
-      normalize_backward(outputs, theta + p->norm_scales[l], work->normal[l], dz, work->turned,
-                         work->gradient + p->norm_scales[l], work->gradient + p->norm_shifts[l]);
-    if (p->biases[l] >= 0) bias_gradient(outputs, dz, work->gradient + p->biases[l]);
+    if (is_normalized(p, l)) normalize_layer_backward(m, work, theta, l, dz);
+    if (p->biases[l] >= 0 && !is_batch_normalized(p, l)) /* it is 0: the mean is subtracted */
+      bias_gradient(outputs, dz, work->gradient + p->biases[l]);
     if (outputs < NARROW)
       narrow_gradient(inputs, outputs, work->h[l], dz, gradient);
     else
@@ -275,7 +312,7 @@ static T objective(const Member *m, Work *work, const T *theta, const Order *ord
     T *restrict dz = work->d[p->num_layers];
     next_index(p, order, first + done, n, index);
     gather(m, work, index);
-    work->position = done;
+    work->position = done, work->n = n;
     const T *outputs = forward(m, work, theta, work->h[0], 1);
     p->loss(p->num_outputs, outputs, work->y, work->loss, dz, work->scratch, m->loss_numbers);
     if (m->weights)
@@ -459,6 +496,14 @@ static int64_t first_bad_step(const Member *m, T loss, int64_t step, int num_obj
   return first > step ? (step > 1 ? step : 1) : first;
 }
 
+/* Copies the member's running statistics, if there are any. */
+static void copy_buffers(const Member *m, T *const *to) {
+  const Population *p = m->p;
+  for (int i = 0; p->buffers && i < 2 * p->num_layers; i++)
+    if (p->buffers[i])
+      memcpy(buffer_of(m, to, i), buffer_of(m, p->buffers, i), p->widths[i / 2 + 1] * sizeof(T));
+}
+
 /* mlplab.training.stopping.EarlyStopping.observe, for one member. */
 static void observe(const Member *m, double value, int64_t step, int64_t first_bad) {
   const Population *p = m->p;
@@ -473,12 +518,14 @@ static void observe(const Member *m, double value, int64_t step, int64_t first_b
   }
   if (value < best - p->min_delta[k] || (value < INFINITY && best == INFINITY)) {
     memcpy(p->best_theta + row, m->theta, bytes);
+    copy_buffers(m, p->best_buffers);
     p->best_step[k] = step;
     p->best_value[k] = value;
     p->since_best[k] = 0;
   } else
     p->since_best[k]++;
   memcpy(p->last_theta + row, m->theta, bytes);
+  copy_buffers(m, p->last_buffers);
   p->last_evaluated[k] = step;
   if (p->since_best[k] >= p->patience[k]) p->state[k] = STOPPED;
   if (p->ends[k] <= step) p->state[k] = FINISHED;
@@ -509,8 +556,9 @@ static void evaluate_start(const Member *m, Work *work, Order *order) {
   const Population *p = m->p;
   const int count = p->batch_size < p->num_used ? p->batch_size : p->num_used;
   if (p->shuffle) start_epoch(order, p->keys[m->k], 1);
-  work->step = 1;
+  work->step = work->is_probe = 1;
   objective(m, work, m->theta, order, 0, count);
+  work->is_probe = 0;
   memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
   evaluate(m, work, 0, rate_of(m, p->lr[m->k]), 0, 0);
 }
@@ -565,7 +613,7 @@ typedef struct {
 static void *work_on(void *argument) {
   Crew *crew = argument;
   const Population *p = crew->p;
-  Work work;
+  Work work = {0};
   if (!open_work(&work, p)) {
     crew->failed = 1;
     return 0;

@@ -80,6 +80,9 @@ typedef struct {
   T **states; /* matrices [K][P] of the optimizer */
   T *best_theta; /* [K][P] */
   T *last_theta; /* [K][P] */
+  T **buffers; /* [L][2] running means and variances [K][units], 0: no batch normalization; or 0 */
+  T **best_buffers; /* [L][2] those of best_theta */
+  T **last_buffers; /* [L][2] those of last_theta */
   int64_t *best_step; /* [K] */
   int64_t *last_evaluated; /* [K] step of last_theta */
   double *best_value; /* [K] */
