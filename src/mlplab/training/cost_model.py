@@ -68,23 +68,23 @@ class Workload:
         narrow = sum(a * b for a, b in itertools.pairwise(self.widths) if b < NARROW)
         uncached = max(0, weights - CACHED_WEIGHTS)
         per_number = (
-            0.045 * self._multiplications(examples, self.num_evaluated)
-            + 0.017 * uncached * passes
-            + 0.045 * max(0, weights - SHARED_CACHED_WEIGHTS) * passes
-            + 0.75 * narrow * examples
+            0.05 * self._multiplications(examples, self.num_evaluated)
+            + 0.023 * uncached * passes
+            + 0.04 * max(0, weights - SHARED_CACHED_WEIGHTS) * passes
+            + 0.85 * narrow * examples
             + 1.7 * self.widths[0] * examples
-            + (0.73 * weights + 0.96 * uncached) * self.steps
+            + (0.66 * weights + 1.3 * uncached) * self.steps
         )
-        return 810 * self.steps + per_number * (1 + self.is_double)
+        return 580 * self.steps + per_number * (1 + self.is_double)
 
     def eager_nanoseconds(self) -> float:
         """The time of an epoch with torch."""
         examples, units = self.steps * self.batch_size, sum(self.widths[1:])
         per_number = (
             0.034 * self._multiplications(examples, self.num_evaluated)
-            + 7.4 * units * (2 * examples + self.num_evaluated)
-            + 4.4 * self.widths[0] * examples
-            + 6.8 * self.num_weights * self.steps
+            + 9.0 * units * (2 * examples + self.num_evaluated)
+            + 5.8 * self.widths[0] * examples
+            + 7.5 * self.num_weights * self.steps
         )
-        operations = 130_000 + 120_000 * (len(self.widths) - 1)
+        operations = 190_000 + 150_000 * (len(self.widths) - 1)
         return operations * self.steps + per_number * (1 + self.is_double)
