@@ -243,7 +243,7 @@ def monitoring(**fields):
 
 
 @pytest.mark.parametrize("name", ["mcc", "brier"])
-def test_a_member_that_a_metric_ends_equals_its_lone_run(name):
+def test_a_member_that_a_metric_ends_equals_its_single_run(name):
     settings = monitoring(monitor=name)
     together = session(settings, "native")
     together.groups[0].stepper.threads = 3
