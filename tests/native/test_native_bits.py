@@ -55,7 +55,7 @@ def random_settings(seed: int, members: int = MEMBERS):
             optimizer=dataclasses.replace(form, lr=draw.choice([0.001, 0.003, 0.01])),
             schedule=SCHEDULES[schedule](warmup=draw.choice([0.5, 2.5]), **fields),
             layer={"normalization": normalization, "dropout": draw.choice([0.0, 0.1, 0.5])},
-            patience=draw.choice([None, 2]),
+            patience=draw.choice([None, 2]) if k else None,  # the first one is interrupted
             steps=60 if k == 0 else draw.randint(2, 60),
             **common,
         )
