@@ -1,10 +1,10 @@
 /* One fixed training without Python, to count its instructions: a 2-6-6-2 tanh network,
    cross-entropy, Adam, 500 points, batches of 32, each epoch evaluated. Compiled behind the kernel
-   and the functions of the components. Arguments: epochs, members, threads. Prints a hash of the
-   weights. */
+   and the functions of the components. Arguments: epochs, members, threads, and, if there is a
+   fourth, 1 or 2 for layer or batch normalization, with dropout. Prints a hash of the weights. */
 #include <stdio.h>
 
-enum { POINTS = 500, LAYERS = 3, PARAMETERS = 18 + 42 + 14, COLUMNS_OF_ROW = 10, PER_EPOCH = 16 };
+enum { POINTS = 500, LAYERS = 3, WEIGHTS = 18 + 42 + 14, COLUMNS_OF_ROW = 10, PER_EPOCH = 16 };
 
 static double next_number(uint64_t *state) { /* uniform in [-1, 1) */
   *state += GOLDEN;
@@ -17,6 +17,20 @@ static void *zeros(size_t count, size_t size) {
   return memset(memory, 0, count * size + 128);
 }
 
+/* Adds normalization of the hidden layers, whose parameters are behind the others, and dropout. */
+static void normalize_and_drop(Population *p, int kind) {
+  static const int scales[] = {WEIGHTS, WEIGHTS + 12, -1}, shifts[] = {WEIGHTS + 6, WEIGHTS + 18, -1};
+  T **all[] = {zeros(2 * LAYERS, sizeof(T *)), zeros(2 * LAYERS, sizeof(T *)),
+               zeros(2 * LAYERS, sizeof(T *))};
+  double *rates = zeros((size_t)p->num_members * LAYERS, sizeof(double));
+  for (int i = 0; i < p->num_members * LAYERS; i++) rates[i] = i % LAYERS < 2 ? 0.2 : 0;
+  for (int list = 0; list < 3; list++)
+    for (int i = 0; i < 4; i++) all[list][i] = zeros((size_t)p->num_members * 6, sizeof(T));
+  p->num_parameters += 24, p->norm_scales = scales, p->norm_shifts = shifts;
+  p->dropout = rates, p->dropout_keys = p->keys;
+  if (kind == 2) p->buffers = all[0], p->best_buffers = all[1], p->last_buffers = all[2];
+}
+
 int main(int count, char **arguments) {
   const int epochs = count > 1 ? atoi(arguments[1]) : 10, members = count > 2 ? atoi(arguments[2]) : 1;
   const int blocks = (POINTS + LANE - 1) / LANE;
@@ -25,7 +39,7 @@ int main(int count, char **arguments) {
   ActivationValue values[] = {activation_tanh_value, activation_tanh_value};
   uint64_t state = 1;
   Population p = {0};
-  p.num_members = members, p.num_layers = LAYERS, p.num_outputs = 2, p.num_parameters = PARAMETERS;
+  p.num_members = members, p.num_layers = LAYERS, p.num_outputs = 2, p.num_parameters = WEIGHTS;
   p.num_states = 2, p.num_columns = COLUMNS_OF_ROW, p.batch_size = 32, p.num_train = p.num_used = POINTS;
   p.per_epoch = PER_EPOCH, p.evaluate_every = 1, p.shuffle = 1, p.is_shared = p.is_weight_shared = 1;
   p.monitor_sign = 1, p.num_events = epochs, p.last_step = (int64_t)epochs * PER_EPOCH;
@@ -46,19 +60,22 @@ int main(int count, char **arguments) {
   double *lr = zeros((size_t)members * epochs, sizeof(double));
   int64_t *ends = zeros(members, 8), *patience = zeros(members, 8), *keys = zeros(members, 8);
   double *best = zeros(members, 8);
-  const size_t matrix = (size_t)members * PARAMETERS;
+  p.keys = keys;
+  if (count > 4) normalize_and_drop(&p, atoi(arguments[4]));
+  const size_t matrix = (size_t)members * p.num_parameters;
   T *states[] = {zeros(matrix, sizeof(T)), zeros(matrix, sizeof(T))};
   p.theta = zeros(matrix, sizeof(T));
   for (int k = 0; k < members; k++) {
     adam[k * NUMBERS] = 0.9, adam[k * NUMBERS + 1] = 0.999, adam[k * NUMBERS + 2] = 1e-8;
     ends[k] = p.last_step, patience[k] = INT64_MAX, keys[k] = k, best[k] = INFINITY;
-    for (int q = 0; q < PARAMETERS; q++) p.theta[k * PARAMETERS + q] = (T)next_number(&state);
+    for (int q = 0; q < p.num_parameters; q++)
+      p.theta[k * p.num_parameters + q] = (T)next_number(&state);
   }
   for (int u = 0; u < members * epochs; u++) lr[u] = 0.01;
   int64_t *events = zeros(epochs + 1, 8);
   for (int e = 0; e < epochs; e++) events[e] = (int64_t)(e + 1) * PER_EPOCH;
   p.activation_numbers = p.loss_numbers = numbers, p.optimizer_numbers = adam, p.lr = lr;
-  p.ends = ends, p.patience = patience, p.keys = keys, p.best_value = best, p.states = states;
+  p.ends = ends, p.patience = patience, p.best_value = best, p.states = states;
   p.min_delta = zeros(members, 8), p.starts = zeros(members, 8), p.best_step = zeros(members, 8);
   p.last_evaluated = zeros(members, 8), p.since_best = zeros(members, 8);
   p.state = zeros(members, 8), p.diverged_step = zeros(members, 8), p.events = events;

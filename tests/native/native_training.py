@@ -6,10 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 
 from mlplab.settings import Settings
 from mlplab.training import Callback, Outcome, Session, prepare_members
+
+EPOCHS = 50  # 200 points, 120 of them for training, batches of 32: 200 steps
+LR = {"sgd": 0.05, "momentum": 0.02, "nag": 0.02, "adagrad": 0.05, "rmsprop": 0.005}
+"""Learning rates with which the trainings are well-conditioned."""
 
 
 def session(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> Session:
@@ -60,3 +65,40 @@ def assert_same_bits(outcome: Outcome, other: Outcome) -> None:
     )
     np.testing.assert_array_equal(outcome.history.step, other.history.step)
     np.testing.assert_array_equal(outcome.history.values, other.history.values)
+
+
+def both(settings: Settings) -> tuple[Outcome, Outcome]:
+    """The outcomes with the native and with the eager engine."""
+    (native,), (eager,) = train([settings], "native"), train([settings], "eager")
+    return native, eager
+
+
+def assert_parity(settings: Settings) -> None:
+    """The engines give the same weights, history and best weights, but for rounding."""
+    native, eager = both(settings)
+    limit = 1e-10 if settings.dtype == "float64" else 1e-5
+    assert native.status == eager.status == "done"
+    if distance(native, eager) >= limit:
+        assert distance(perturbed(settings), eager) >= limit
+        return
+    np.testing.assert_array_equal(native.history.step, eager.history.step)
+    np.testing.assert_array_equal(native.history.epoch, eager.history.epoch)
+    assert_same_history(settings, native, eager, 10 * limit)
+    assert_same_best(settings, native, eager, 10 * limit)
+
+
+def assert_same_history(settings: Settings, native: Outcome, eager: Outcome, limit: float) -> None:
+    if history_distances(native, eager).max() >= limit:
+        assert history_distances(perturbed(settings), eager).max() >= limit
+
+
+def assert_same_best(settings: Settings, native: Outcome, eager: Outcome, limit: float) -> None:
+    """The weights kept are of the same step, or of one that is as good but for rounding."""
+    if native.best_step != eager.best_step:
+        monitor = settings.training.monitor
+        value_E = eager.history[f"val/{'loss' if monitor == 'auto' else monitor}"]
+        best, other = (
+            value_E[list(eager.history.step).index(outcome.best_step)]
+            for outcome in (eager, native)
+        )
+        assert other == pytest.approx(best, rel=limit)

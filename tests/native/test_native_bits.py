@@ -24,6 +24,8 @@ MEMBERS = 5
 POPULATION = size(ci=20, full=1000)
 COMPARED = size(ci=5, full=200)
 """Of the members of a population, chosen at random."""
+MONITORS = {"classification": ("f1", "log_loss"), "regression": ("mape", "rmse")}
+"""Metrics by the kind of task: some measured by the kernel, one by torch."""
 
 
 def random_settings(seed: int, members: int = MEMBERS):
@@ -40,15 +42,20 @@ def random_settings(seed: int, members: int = MEMBERS):
         "clip_norm": draw.choice([None, 0.5]),
         "batch_size": draw.choice([1, 7, 32, 33, 500]),
         "activation": draw.choice(list(COMPONENTS["activation"])),
+        "monitor": draw.choice(["auto", *MONITORS[LOSSES[loss].tasks[0]]]),
     }
+    is_block = 2 <= common["batch_size"] <= 32  # of the kernel
+    normalization = draw.choice(["none", "layer", *(["batch"] if is_block else [])])
     form = draw.choice(list(variants(optimizer)))
-    schedule = draw.choice([name for name in SCHEDULES if name not in ("plateau", "multistep")])
+    schedule = draw.choice([name for name in SCHEDULES if name != "multistep"])
+    fields = {"patience": 0} if schedule == "plateau" else {}
     return [
         make_settings(
             seed=draw.randrange(1000),
             optimizer=dataclasses.replace(form, lr=draw.choice([0.001, 0.003, 0.01])),
-            schedule=SCHEDULES[schedule](warmup=draw.choice([0.5, 2.5])),
-            patience=draw.choice([None, 2]),
+            schedule=SCHEDULES[schedule](warmup=draw.choice([0.5, 2.5]), **fields),
+            layer={"normalization": normalization, "dropout": draw.choice([0.0, 0.1, 0.5])},
+            patience=draw.choice([None, 2]) if k else None,  # the first one is interrupted
             steps=60 if k == 0 else draw.randint(2, 60),
             **common,
         )

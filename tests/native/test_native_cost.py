@@ -57,14 +57,24 @@ def test_instructions_of_a_step(tmp_path):
 @pytest.mark.campaign("fuzz")
 @pytest.mark.parametrize("dtype", [[], ["-DDOUBLE"]], ids=["float32", "float64"])
 def test_bits_depend_neither_on_the_width_of_vectors_nor_on_optimizations(tmp_path, dtype):
-    outputs = {
-        subprocess.run(
-            [build(tmp_path, *flags, *dtype), "60", "3"], capture_output=True, text=True, check=True
-        ).stdout
-        for flags in (
-            ["-march=native"],
-            ["-march=x86-64-v3", "-mprefer-vector-width=128"],
-            ["-march=x86-64-v3", "-O1"],
+    programs = [
+        build(tmp_path, *flags, *dtype).rename(tmp_path / str(number))
+        for number, flags in enumerate(
+            (
+                ["-march=native"],
+                ["-march=x86-64-v3", "-mprefer-vector-width=128"],
+                ["-march=x86-64-v3", "-O1"],
+            )
         )
-    }
-    assert len(outputs) == 1
+    ]
+    outputs = [
+        {
+            subprocess.run(
+                [program, "60", "3", "1", *layers], capture_output=True, text=True, check=True
+            ).stdout
+            for program in programs
+        }
+        for layers in ([], ["1"], ["2"])  # plain, layer and batch normalization with dropout
+    ]
+    assert list(map(len, outputs)) == [1, 1, 1]
+    assert len(set.union(*outputs)) == 3

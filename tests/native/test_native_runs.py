@@ -35,10 +35,6 @@ UNSUPPORTED = [
     ("activation=mish", "activation=mish"),
     ("loss=focal", "loss=focal"),
     ("optimizer=lion", "optimizer=lion"),
-    ("schedule=plateau", "schedule=plateau"),
-    ("model.dropout=0.2", "model.dropout=0.2"),
-    ("model.normalization=layer", "model.normalization=layer"),
-    ("training.monitor=f1", "training.monitor=f1"),
     ("model.hidden=[{units: 3, activation: elu}]", "activation=elu"),
 ]
 
@@ -103,8 +99,17 @@ def test_auto_is_eager_for_the_rest_and_says_why(override, named):
     assert member(override).eager_reason == f"native does not support {named}"
 
 
+def test_auto_is_eager_for_batch_normalization_over_several_blocks():
+    one, several = (f"training.batch_size={size}" for size in (32, 33))
+    assert member("model.normalization=batch", one).eager_reason is None
+    assert member("model.normalization=batch", several).eager_reason == (
+        "native does not support model.normalization=batch with more than 32 examples per update"
+    )
+
+
 def test_auto_is_eager_for_large_networks_and_several_processes(monkeypatch):
-    assert "above 100,000 weights" in str(member("model.hidden=400-400").eager_reason)
+    large = member("model.hidden=2000-2000", "training=batch")
+    assert large.eager_reason == "torch is faster for 4,008,000 weights and batches of 48"
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
     assert member().eager_reason == "several processes train one network"
@@ -113,7 +118,7 @@ def test_auto_is_eager_for_large_networks_and_several_processes(monkeypatch):
 def test_a_request_decides():
     assert member("engine=eager").settings.engine == "eager"
     assert member("engine=eager").eager_reason == "as requested"
-    assert member("engine=native", "model.hidden=400-400").settings.engine == "native"
+    assert member("engine=native", "model.hidden=2000-2000").settings.engine == "native"
 
 
 def test_the_engine_of_a_member_does_not_depend_on_the_others():
@@ -125,8 +130,8 @@ def test_the_engine_of_a_member_does_not_depend_on_the_others():
 
 
 def test_the_list_of_choices_and_their_files_say_which_engine_trains_them(capsys):
-    supported = {"activation": "tanh", "loss": "mse", "optimizer": "adam", "schedule": "step"}
-    eager = {"activation": "mish", "loss": "focal", "optimizer": "lion", "schedule": "plateau"}
+    supported = {"activation": "tanh", "loss": "mse", "optimizer": "adam"}
+    eager = {"activation": "mish", "loss": "focal", "optimizer": "lion"}
     for group, name in eager.items():
         assert main(["list", group]) == 0
         line = capsys.readouterr().out.splitlines()[-1]

@@ -56,7 +56,7 @@ class Root(Component):
         "auto",
         ("auto", "eager", "native"),
         "what trains: eager is torch, native is compiled C, far faster for small networks; auto is"
-        " native if it supports the choices",
+        " native if it supports the choices and is estimated to be faster",
     )
     dtype: str = choice("float32", ("float32", "float64"), "floating-point precision")
     deterministic: bool = flag(

@@ -17,7 +17,15 @@ MAX_NUMBERS = 8
 
 _FIELD = re.compile(r"^  (?:const )?([\w ]+?) ?(\**)(\w+);", re.MULTILINE)
 _TYPES = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
-_POINTERS = {"Loss", "LossValue", "Optimizer", "Lookahead"}
+_POINTERS = {"Loss", "LossValue", "Optimizer", "Lookahead", "Metric"}
+
+METRICS = ("", "balanced_accuracy", "f1", "mcc", "mape")
+"""The metrics that the kernel can measure in addition to those of every evaluation, by number.
+
+The next number is for a metric that an OutsideMetric measures: see monitored.h.
+"""
+OutsideMetric = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+"""(member, whether the split is val, address of the outputs [N, C]) -> metric."""
 
 
 def _fields() -> list[tuple[str, Any]]:

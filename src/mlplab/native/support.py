@@ -8,17 +8,15 @@ from functools import cache
 from pathlib import Path
 
 from mlplab.losses import LOSSES
-from mlplab.metrics import CHEAP
 from mlplab.native import library_cache
 from mlplab.native.compiler import NativeError
-from mlplab.native.library import kernel
+from mlplab.native.library import LANES, kernel
 from mlplab.native.variants import is_supported
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.schema import Component
 from mlplab.settings import Settings
-from mlplab.stacking import active
 
 _TABLES: dict[str, Mapping[str, type[Component]]] = {
     "activation": ACTIVATIONS,
@@ -26,8 +24,6 @@ _TABLES: dict[str, Mapping[str, type[Component]]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-MONITORS = ("auto", "loss", *CHEAP["classification"], *CHEAP["regression"])
-"""The values of training.monitor that the kernel measures."""
 
 
 def obstacle(settings: Settings) -> str | None:
@@ -74,18 +70,14 @@ def unsupported(settings: Settings) -> str | None:
     it can train them on a machine with a C compiler.
     """
     for layer in settings.layers:
-        if layer.normalization != "none":
-            return f"model.normalization={layer.normalization}"
-        if active(layer.dropout):
-            return f"model.dropout={layer.dropout}"
+        if layer.normalization == "batch" and settings.training.portion(LANES + 1) > LANES:
+            return f"model.normalization=batch with more than {LANES} examples per update"
         activation = layer.activation
         if activation is not None and not is_supported("activation", type(activation)):
             return _choice("activation", activation)
     for group in ("loss", "optimizer", "schedule"):
         if not is_supported(group, type(component := getattr(settings, group))):
             return _choice(group, component)
-    if settings.training.monitor not in MONITORS:
-        return f"training.monitor={settings.training.monitor}"
     if settings.device == "cuda":
         return "device=cuda"
     return None

@@ -17,6 +17,7 @@ from mlplab.errors import FieldError
 from mlplab.losses import LOSSES, Auto
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
+from mlplab.schedules import Plateau
 from mlplab.schema import Component, Rule, rules
 from mlplab.stacking import active
 
@@ -39,7 +40,7 @@ COMPONENTS: dict[str, dict[str, type[Component]]] = {
 def is_supported(group: str, cls: type[Component]) -> bool:
     """Whether the native engine can train with a component of this class of a group."""
     if group == "schedule":
-        return not getattr(cls, "stateful", False)
+        return cls is Plateau or not getattr(cls, "stateful", False)
     return group not in COMPONENTS or cls is Auto or cls in COMPONENTS[group].values()
 
 

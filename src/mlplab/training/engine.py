@@ -5,35 +5,38 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import IncompatibleSettingsError
 from mlplab.settings import Settings
+from mlplab.training.cost_model import Workload
 from mlplab.training.distributed import ProcessGroup, read_rank
 from mlplab.training.eager import EagerStepper
 from mlplab.training.steppers import Group, Stepper
 
-MAX_NATIVE_WEIGHTS = 100_000
-"""Weights above which engine=auto takes torch, whose products of large matrices are faster."""
 
-
-def choose_engine(settings: Settings, num_weights: int) -> str:
+def choose_engine(settings: Settings, prepared: Prepared) -> str:
     """Return "eager" or "native": what trains a member with these settings, in any population.
 
-    It depends on nothing but the settings, the size of the network and the machine.
+    It depends on nothing but the settings, the size of the data and the machine.
     """
     if settings.engine != "auto":
         return settings.engine
-    return "native" if eager_reason(settings, num_weights) is None else "eager"
+    return "native" if eager_reason(settings, prepared) is None else "eager"
 
 
-def eager_reason(settings: Settings, num_weights: int) -> str | None:
+def eager_reason(settings: Settings, prepared: Prepared) -> str | None:
     """Return why torch trains a member whose engine is or was `auto`, None if native does.
 
     The first call on a machine compiles the native engine.
     """
     if read_rank() is not None:
         return "several processes train one network"
-    if num_weights > MAX_NATIVE_WEIGHTS:
-        return f"torch is faster above {MAX_NATIVE_WEIGHTS:,} weights"
+    workload = Workload.of(settings, prepared)
+    if workload.native_nanoseconds() > workload.eager_nanoseconds():
+        return (
+            f"torch is faster for {workload.num_weights:,} weights and batches of"
+            f" {workload.batch_size:,}"
+        )
     from mlplab.native import unavailable, unsupported
 
     if (what := unsupported(settings)) is not None:

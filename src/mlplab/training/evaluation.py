@@ -17,6 +17,7 @@ from mlplab import metrics
 from mlplab.losses import Loss
 from mlplab.network.layout import LayerViews
 from mlplab.network.mlp import MLP, Buffers
+from mlplab.stacking import select
 from mlplab.task import Task
 from mlplab.training.batches import DeviceDataset
 from mlplab.training.objective import reduce_losses
@@ -59,7 +60,11 @@ class Scoring:
             cheap = metrics.regression_metrics(*values, mask_KN=data.mask)
         if self.names[-1] in ("loss", *cheap):
             return cheap
-        return cheap | {self.monitor: self._all_metrics(outputs_KNC, data)[self.monitor]}
+        return cheap | {self.monitor: self.monitored_metric(outputs_KNC, data)}
+
+    def monitored_metric(self, outputs_KNC: Tensor, data: DeviceDataset) -> Tensor:
+        """Return the monitored metric, if it is not the loss, of all members: [K]."""
+        return self._all_metrics(outputs_KNC, data)[self.monitor]
 
     def _all_metrics(self, outputs_KNC: Tensor, data: DeviceDataset) -> dict[str, Tensor]:
         measure = functools.partial(metrics.final_metrics, self.task.kind)
@@ -80,15 +85,13 @@ class Scoring:
         return values_KNT.double() * self.target_scale + self.target_shift
 
     def select(self, rows: Tensor) -> Scoring:
-        if (
-            self.target_scale is None
-            or self.target_shift is None
-            or self.target_scale.shape[0] == 1
-        ):
-            return self
-        return dataclasses.replace(
-            self, target_shift=self.target_shift[rows], target_scale=self.target_scale[rows]
+        """The scoring of the members at `rows` (int64 indices)."""
+        shift, scale = (
+            value if value is None or len(value) == 1 else value[rows]
+            for value in (self.target_shift, self.target_scale)
         )
+        loss = select(self.loss, rows)
+        return dataclasses.replace(self, loss=loss, target_shift=shift, target_scale=scale)
 
 
 def metric_names(splits: Container[str], scoring: Scoring, num_layers: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ evaluations, M columns of a history.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import math
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from mlplab import metrics, native
 from mlplab.optimizers import Optimizer
-from mlplab.schedules import Schedule
+from mlplab.schedules import Plateau, Schedule
 from mlplab.schema import Component, Number, rules
 from mlplab.training.batches import DeviceDataset
+from mlplab.training.native_metric import TorchMetric
 from mlplab.training.population import Population
 
 _SPLITS = ("train", "val")
@@ -44,7 +46,8 @@ class NativeMemory:
         self.c = native.Population()
         self._kept: list[object] = []
         self._addressed: dict[str, Tensor] = {}
-        self._states: list[Tensor] = []
+        self._lists: dict[str, list[Tensor | None]] = {}
+        self.torch_metric: TorchMetric | None = None
         self.dtype = str(population.theta_KP.dtype).removeprefix("torch.")
         training, batches = population.training, population.batches
         self.interval = batches.per_epoch * training.evaluate_every  # steps between evaluations
@@ -79,10 +82,16 @@ class NativeMemory:
         c.num_train = population.data["train"].num_examples
         c.num_val = population.data["val"].num_examples if "val" in population.data else 0
         c.per_epoch, c.evaluate_every = batches.per_epoch, training.evaluate_every
+        self._set_metric(metric)
         c.shuffle, c.sums = batches.shuffle, population.scoring.loss.reduction == "sum"
         c.monitor_column = names.index(f"{'val' if c.num_val else 'train'}/{metric}")
         c.monitor_sign = -1 if metrics.direction(metric) == "max" else 1
         c.lr_per_step = population.schedule.unit == "step"
+        self._set_layers()
+
+    def _set_layers(self) -> None:
+        """The widths of the layers, and where their parameters are."""
+        c, population = self.c, self.population
         offsets: dict[tuple[int, str], int] = {}
         at = 0
         for entry in population.network.layout.entries:
@@ -93,6 +102,25 @@ class NativeMemory:
         self._put("widths", np.array(widths, np.intc))
         self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
         self._put("biases", np.array([offsets.get((i, "bias"), -1) for i in layers], np.intc))
+        for field in ("norm_scale", "norm_shift"):
+            of_layers = [offsets.get((layer, field), -1) for layer in layers]
+            self._put(f"{field}s", np.array(of_layers, np.intc))
+        if population.dropout is not None:
+            rates = [_column(x.dropout, c.num_members) for x in population.network.layers]
+            self._put("dropout", np.stack(rates, axis=1))
+            self._put("dropout_keys", population.dropout.keys_K1.reshape(-1).contiguous())
+
+    def _set_metric(self, monitored: str) -> None:
+        """What measures a monitored metric that is not among those of every evaluation."""
+        scoring = self.population.scoring
+        if monitored in ("loss", *metrics.CHEAP[scoring.task.kind]):
+            return
+        if monitored in native.METRICS:
+            self.c.metric = native.METRICS.index(monitored)
+            return
+        self.c.metric = len(native.METRICS)
+        self.torch_metric = TorchMetric(self.population)
+        self.c.outside = self.torch_metric.address
 
     def _set_functions(self) -> None:
         population, c = self.population, self.c
@@ -126,6 +154,12 @@ class NativeMemory:
         if any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2)):
             self._put("l1", _column(training.l1, num_members))
             self._put("l2", _column(training.l2, num_members))
+        if isinstance(schedule := population.schedule, Plateau):
+            keys = ("gamma", "patience", "threshold", "cooldown", "min_factor")
+            plateau = [_column(getattr(schedule, key), num_members) for key in keys]
+            self._put("plateau", np.stack(plateau, axis=1))
+            self.c.plateau_is_relative = schedule.threshold_mode == "rel"
+            self._put("base_lr", _column(population.optimizer.lr, num_members))
         self._put("starts", self.starts_K)
         self._put("keys", population.batches.keys_K1.numpy().reshape(-1).copy())
 
@@ -185,7 +219,18 @@ class NativeMemory:
         setattr(self.c, field, array.data_ptr() if is_tensor else array.ctypes.data)  # type: ignore[union-attr]
 
     def lr_KU(self, first: int, last: int) -> NDArray[np.float64]:
-        """The learning rates of the steps after `first`, up to `last`, by step or by epoch."""
+        """The learning rates of the steps after `first`, up to `last`, by step or by epoch.
+
+        A plateau has its present factor.
+        """
+        factor_KU, state = self._factor_KU(first, last), self.population.schedule_state
+        if state:
+            factor_KU = factor_KU * state["factor"].numpy()
+        lr_KU: NDArray[np.float64] = self._schedules.lr_K1 * factor_KU
+        return lr_KU
+
+    def _factor_KU(self, first: int, last: int) -> NDArray[np.float64]:
+        """The factors of the learning rates that depend on time alone."""
         per_epoch = self.c.per_epoch
         units = (
             range(first, last)
@@ -197,10 +242,31 @@ class NativeMemory:
             _factors(schedule, total, units.start - start * length, len(units))
             for schedule, total, start in self._schedules.distinct
         ]
-        lr_KU: NDArray[np.float64] = (
-            self._schedules.lr_K1 * np.array(factors)[self._schedules.index_K]
-        )
-        return lr_KU
+        factor_KU: NDArray[np.float64] = np.array(factors)[self._schedules.index_K]
+        return factor_KU
+
+    def _set_lists(self) -> None:
+        """The addresses of tensors of which there are several, unless they are the same."""
+        population, early_stopping = self.population, self.population.early_stopping
+        lists: dict[str, list[Tensor | None]] = {"states": [*population.optimizer_state.values()]}
+        self.c.num_states = len(lists["states"])
+        if population.buffers:
+            for field, buffers in (
+                ("buffers", population.buffers),
+                ("best_buffers", early_stopping.best.buffers),
+                ("last_buffers", early_stopping.last.buffers),
+            ):
+                lists[field] = [
+                    buffers.get(f"{layer}.{name}")
+                    for layer in range(self.c.num_layers)
+                    for name in ("mean", "variance")
+                ]
+        for field, tensors in lists.items():
+            known = self._lists.get(field, [])
+            if len(known) != len(tensors) or not all(map(operator.is_, known, tensors)):
+                self._lists[field] = tensors
+                addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+                self._put(field, np.array([*addresses, 0], np.uintp))
 
     def set_stretch(
         self, first: int, last: int, stretch: Mapping[str, NDArray[Any]], initial: bool
@@ -214,15 +280,13 @@ class NativeMemory:
         early_stopping = population.early_stopping
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
-        self._stretch = {**stretch, "lr": self.lr_KU(first, max(last, first + 1))}
+        # the kernel multiplies by the factor of a plateau, which changes within a stretch
+        rates_of = self._factor_KU if population.schedule_state else self.lr_KU
+        lr_KU = rates_of(first, max(last, first + 1))
+        self._stretch = {**stretch, "lr": lr_KU}
         for field, array in self._stretch.items():
             setattr(c, field, array.ctypes.data)
-        states = list(population.optimizer_state.values())
-        if not _same(states, self._states):
-            self._states = states
-            addresses = [state.data_ptr() for state in states]
-            self._put("states", np.array([*addresses, 0], np.uintp))
-            c.num_states = len(states)
+        self._set_lists()
         for field, tensor in {
             "theta": population.theta_KP,
             "best_theta": early_stopping.best.theta_KP,
@@ -236,6 +300,7 @@ class NativeMemory:
             "patience": early_stopping.patience_K,
             "ends": early_stopping.last_step_K,
             "objectives": self.objectives_KS,
+            **{f"plateau_{name}": value for name, value in population.schedule_state.items()},
         }.items():
             if self._addressed.get(field) is not tensor:  # replaced since the last stretch
                 assert tensor.is_contiguous()
@@ -246,11 +311,16 @@ class NativeMemory:
 def run(memories: Sequence[NativeMemory], threads: int) -> None:
     """Train the members of populations of one dtype through the stretches that were set.
 
-    The threads take the members in this order. Raises MemoryError.
+    The threads take the members in this order. Raises MemoryError, and what a metric that torch
+    computes raises.
     """
     addresses = (ctypes.c_void_p * len(memories))(*(ctypes.addressof(m.c) for m in memories))
-    if not native.kernel(memories[0].dtype).run(addresses, len(memories), threads):
-        raise MemoryError("the native kernel")
+    with contextlib.ExitStack() as stack:
+        for memory in memories:
+            if memory.torch_metric is not None:
+                stack.enter_context(memory.torch_metric.in_use())
+        if not native.kernel(memories[0].dtype).run(addresses, len(memories), threads):
+            raise MemoryError("the native kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,8 +337,8 @@ def _schedules(population: Population) -> _Schedules:
     total_K = _column(population.total_units, num_members)
     starts_K = [0] * num_members if population.start_K is None else population.start_K.tolist()
     stacked = {
-        key: value[:, 0].tolist()
-        for key in rules(schedule)
+        key: (value.long() if rule.kind == "integer" else value)[:, 0].tolist()
+        for key, rule in rules(schedule).items()
         if isinstance(value := getattr(schedule, key), Tensor)
     }
     index: dict[tuple[object, ...], int] = {}
@@ -304,10 +374,6 @@ def _factors(schedule: Schedule, total: float, first: int, count: int) -> NDArra
             _known_factors.pop(next(iter(_known_factors)))
         _known_factors[key] = computed(range(math.ceil(total)))
     return _known_factors[key][first:last]
-
-
-def _same(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return len(tensors) == len(others) and all(map(operator.is_, tensors, others))
 
 
 def _column(number: Number, num_members: int) -> NDArray[np.float64]:

@@ -117,9 +117,6 @@ class Population:
             Dropout(self.dropout.keys_K1[rows], self.dropout.num_layers) if self.dropout else None
         )
         training = select(self.training, rows)
-        scoring = dataclasses.replace(
-            self.scoring.select(rows), loss=select(self.scoring.loss, rows)
-        )
         return dataclasses.replace(
             self,
             members=self.members[rows.cpu()],  # on the CPU, whatever the device
@@ -131,7 +128,7 @@ class Population:
             schedule=select(self.schedule, rows),
             schedule_state={name: value[rows] for name, value in self.schedule_state.items()},
             training=training,
-            scoring=scoring,
+            scoring=self.scoring.select(rows),
             data=data,
             batches=self.batches.select(data["train"], rows),
             dropout=dropout,

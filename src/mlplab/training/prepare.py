@@ -35,7 +35,7 @@ class PreparedMember:
     @classmethod
     def of(cls, settings: Settings, prepared: Prepared) -> PreparedMember:
         """Return settings whose loss is resolved, with the engine that trains them here."""
-        engine = choose_engine(settings, _num_weights(settings.layers, prepared))
+        engine = choose_engine(settings, prepared)
         return cls(dataclasses.replace(settings, engine=engine), prepared)
 
     @property
@@ -45,7 +45,7 @@ class PreparedMember:
             return None
         if self.settings.config.get("engine", "auto") != "auto":
             return "as requested"
-        return eager_reason(self.settings, _num_weights(self.settings.layers, self.prepared))
+        return eager_reason(self.settings, self.prepared)
 
 
 class DataCache:

@@ -2,6 +2,7 @@
    structure of the networks is known only at run time; the functions of the components are called
    through pointers. */
 #include "functions.h"
+#include <float.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,10 +14,16 @@ typedef void (*Loss)(int, const T *, const void *, T *, T *, T *, const double *
 typedef void (*LossValue)(int, const T *, const void *, T *, T *, const double *);
 typedef void (*Optimizer)(int, T *, T *, T *const *, double, double, const double *);
 typedef void (*Lookahead)(int, const T *, T *, T *const *, const double *);
+typedef double (*Metric)(int, int, const T *); /* of a member and a split, given the outputs */
 
 #include "population.h"
 #include "products.h"
 #include "order.h"
+#include "dropout.h"
+#include "normalization.h"
+#include "batch_norm.h"
+#include "plateau.h"
+#include "monitored.h"
 
 #define NUMBERS 8       /* numbers of a component, at most */
 #define STATES 8        /* state matrices of an optimizer, at most */
@@ -25,15 +32,28 @@ typedef void (*Lookahead)(int, const T *, T *, T *const *, const double *);
 
 enum { RUNNING, FINISHED, STOPPED, DIVERGED };
 
-/* The memory of one thread. h and d are the values and the derivatives of the layers. */
+/* The memory of one thread. h and d are the values and the derivatives of the layers, `normal` the
+   normalized values. `step` and `position` are those of a block in the training, and `n` is the
+   number of its examples. The gradient of a probe is that of the initial weights. */
 typedef struct {
-  T **h, **d, **z;
+  T **h, **d, **z, **normal;
   T *gradient, *before, *ahead, *turned, *scratch, *loss;
   void *y;
   double *errors; /* of each target: absolute, squared */
   uint32_t *shifts;
+  Monitored monitored;
+  int64_t step;
+  int position, n, is_probe;
   void *memory;
 } Work;
+
+INLINE int is_normalized(const Population *p, int layer) {
+  return p->norm_scales && p->norm_scales[layer] >= 0;
+}
+
+INLINE int is_batch_normalized(const Population *p, int layer) {
+  return p->buffers && p->buffers[2 * layer];
+}
 
 static void *take(char **memory, size_t bytes) {
   void *taken = *memory;
@@ -57,6 +77,12 @@ static char *lay_out(Work *work, const Population *p, char *start) {
     }
     *lists[list] = pointers;
   }
+  T **normal = work->normal = take(&memory, layers * sizeof(T *));
+  for (int l = 0; l < layers; l++) {
+    const size_t units = p->widths[l + 1], rest = (units + LANE) * sizeof(T);
+    T *block = take(&memory, is_normalized(p, l) ? units * lanes + rest : 0);
+    if (start) normal[l] = block;
+  }
   work->gradient = take(&memory, parameters + 8 * sizeof(T)); /* see narrow_sums */
   work->before = take(&memory, parameters);
   work->ahead = take(&memory, parameters);
@@ -66,6 +92,11 @@ static char *lay_out(Work *work, const Population *p, char *start) {
   work->y = take(&memory, p->num_targets ? p->num_targets * lanes : LANE * sizeof(int));
   work->errors = take(&memory, 2 * (p->num_targets + 1) * sizeof(double));
   work->shifts = take(&memory, order_size(p->num_train) * sizeof(uint32_t));
+  const size_t classes = is_of_counts(p->metric) ? num_classes(p) : 0;
+  const size_t examples = p->num_val > p->num_train ? p->num_val : p->num_train;
+  work->monitored.counts = take(&memory, classes * classes * sizeof(int64_t));
+  work->monitored.outputs =
+      take(&memory, p->metric == OUTSIDE ? examples * p->num_outputs * sizeof(T) : 0);
   return memory;
 }
 
@@ -95,6 +126,49 @@ static Member member_of(const Population *p, int k) {
   return m;
 }
 
+/* Drops outputs of a layer with the member's rate, and their derivatives unless they are 0. */
+static void drop(const Member *m, const Work *work, int layer, T *values, T *derivatives) {
+  const Population *p = m->p;
+  const double rate = p->dropout[(size_t)m->k * p->num_layers + layer];
+  if (rate == 0) return;
+  drop_outputs(p->widths[layer + 1],
+               dropout_stream(p->dropout_keys[m->k], work->step, p->num_layers, layer),
+               work->position, rate, values, derivatives);
+}
+
+static T *buffer_of(const Member *m, T *const *buffers, int index) {
+  return buffers[index] + (size_t)m->k * m->p->widths[index / 2 + 1];
+}
+
+static void normalize_layer(const Member *m, Work *work, const T *theta, int l, int trains) {
+  const Population *p = m->p;
+  const int units = p->widths[l + 1];
+  const T *scale = theta + p->norm_scales[l], *shift = theta + p->norm_shifts[l];
+  T *z = work->z[l + 1], *normal = work->normal[l];
+  if (!is_batch_normalized(p, l)) {
+    normalize(units, scale, shift, z, normal);
+    return;
+  }
+  T *mean = buffer_of(m, p->buffers, 2 * l), *variance = buffer_of(m, p->buffers, 2 * l + 1);
+  if (trains)
+    normalize_batch(units, work->n, scale, shift, z, normal, normal + (size_t)units * LANE,
+                    work->is_probe ? 0 : mean, variance);
+  else
+    normalize_running(units, scale, shift, mean, variance, z);
+}
+
+static void normalize_layer_backward(const Member *m, Work *work, const T *theta, int l, T *dz) {
+  const Population *p = m->p;
+  const int units = p->widths[l + 1];
+  const T *scale = theta + p->norm_scales[l], *normal = work->normal[l];
+  T *to_scale = work->gradient + p->norm_scales[l], *to_shift = work->gradient + p->norm_shifts[l];
+  if (is_batch_normalized(p, l))
+    normalize_batch_backward(units, work->n, scale, normal, normal + (size_t)units * LANE, dz,
+                             to_scale, to_shift);
+  else
+    normalize_backward(units, scale, normal, dz, work->turned, to_scale, to_shift);
+}
+
 /* The outputs for the block in h[0]; with `trains` also the derivatives of the activations. */
 static const T *forward(const Member *m, Work *work, const T *theta, const T *x, int trains) {
   const Population *p = m->p;
@@ -103,11 +177,13 @@ static const T *forward(const Member *m, Work *work, const T *theta, const T *x,
     const double *numbers = m->activation_numbers + (size_t)l * NUMBERS;
     product(outputs, inputs, theta + p->weights[l], 1, outputs, l ? work->h[l] : x,
             p->biases[l] < 0 ? 0 : theta + p->biases[l], 0, work->z[l + 1]);
+    if (is_normalized(p, l)) normalize_layer(m, work, theta, l, trains);
     if (l + 1 == p->num_layers) continue;
     if (trains)
       p->activations[l](n, work->z[l + 1], work->h[l + 1], work->d[l + 1], numbers);
     else
       p->activation_values[l](n, work->z[l + 1], work->h[l + 1], numbers);
+    if (trains && p->dropout) drop(m, work, l, work->h[l + 1], work->d[l + 1]);
   }
   return work->z[p->num_layers];
 }
@@ -151,7 +227,9 @@ static void backward(const Member *m, Work *work, const T *theta, T *dz) {
   for (int l = p->num_layers - 1; l >= 0; l--) {
     const int inputs = p->widths[l], outputs = p->widths[l + 1];
     T *gradient = work->gradient + p->weights[l];
-    if (p->biases[l] >= 0) bias_gradient(outputs, dz, work->gradient + p->biases[l]);
+    if (is_normalized(p, l)) normalize_layer_backward(m, work, theta, l, dz);
+    if (p->biases[l] >= 0 && !is_batch_normalized(p, l)) /* it is 0: the mean is subtracted */
+      bias_gradient(outputs, dz, work->gradient + p->biases[l]);
     if (outputs < NARROW)
       narrow_gradient(inputs, outputs, work->h[l], dz, gradient);
     else
@@ -226,6 +304,7 @@ static T objective(const Member *m, Work *work, const T *theta, const Order *ord
     T *restrict dz = work->d[p->num_layers];
     next_index(p, order, first + done, n, index);
     gather(m, work, index);
+    work->position = done, work->n = n;
     const T *outputs = forward(m, work, theta, work->h[0], 1);
     p->loss(p->num_outputs, outputs, work->y, work->loss, dz, work->scratch, m->loss_numbers);
     if (m->weights)
@@ -272,11 +351,11 @@ static Split split_of(const Member *m, int is_val) {
   };
 }
 
-/* The number of right answers among the first n lanes. */
+/* The number of right answers among the first n lanes, and the predicted classes. */
 static double count_hits(const Population *p, const T *restrict z, const int *y, const T *mask,
-                         int n) {
+                         int n, int *restrict class) {
   T top[LANE];
-  int class[LANE], hits = 0;
+  int hits = 0;
   for (int i = 0; i < LANE; i++) {
     top[i] = z[i];
     class[i] = p->num_outputs == 1 && z[i] > 0;
@@ -302,6 +381,10 @@ static void add_errors(const Member *m, Work *work, const T *z, const T *y, cons
       const int at = t * LANE + i;
       double error = ((double)z[at] * scale + shift) - ((double)y[at] * scale + shift);
       if (mask) error *= mask[i];
+      if (p->metric == MAPE) {
+        const double size = v_abs((double)y[at] * scale + shift);
+        work->monitored.sum += v_abs(error) / (size < DBL_EPSILON ? DBL_EPSILON : size);
+      }
       work->errors[2 * t] += v_abs(error);
       work->errors[2 * t + 1] += error * error;
     }
@@ -331,6 +414,7 @@ static int measure(const Member *m, Work *work, int is_val, double *row) {
   double loss = 0, weight = 0, hits = 0, count = 0;
   T outputs[LANE] = {0};
   memset(work->errors, 0, 2 * (targets + 1) * sizeof(double));
+  start_monitored(p, &work->monitored);
   for (size_t first = 0; first < (size_t)n_all; first += LANE) {
     const int n = n_all - first < LANE ? n_all - first : LANE;
     const T *z = forward(m, work, m->theta, split.x + first * p->widths[0], 0);
@@ -344,22 +428,27 @@ static int measure(const Member *m, Work *work, int is_val, double *row) {
     }
     loss += sum_of_lanes(work->loss, n);
     count += mask ? sum_of_lanes(mask, n) : n;
+    if (p->metric == OUTSIDE) add_outputs(p, &work->monitored, z, first, n);
     if (targets) {
       add_errors(m, work, z, y, mask, n);
       continue;
     }
-    hits += count_hits(p, z, y, mask, n);
+    int predicted[LANE];
+    hits += count_hits(p, z, y, mask, n, predicted);
+    if (is_of_counts(p->metric))
+      add_counts(p, &work->monitored, z, y, predicted, mask, n);
     for (int c = 0; c < p->num_outputs; c++)
       EACH(i, LANE) outputs[i] += z[c * LANE + i];
   }
   if (!split.weights) weight = n_all;
   row[0] = p->sums ? loss : loss / (weight > 0 ? weight : 1);
-  if (targets) {
+  if (targets)
     regression_metrics(p, work, split.squares, count, row + 1);
-    return 4;
-  }
-  row[1] = is_nan(sum_of_lanes(outputs, LANE)) ? NAN : hits / count;
-  return 2;
+  else
+    row[1] = is_nan(sum_of_lanes(outputs, LANE)) ? NAN : hits / count;
+  int columns = targets ? 4 : 2;
+  if (p->metric) row[columns++] = monitored_metric(p, &work->monitored, m->k, is_val, count);
+  return columns;
 }
 
 /* The last columns: the learning rate, the norm of the gradient, and by layer the norms of the
@@ -399,6 +488,14 @@ static int64_t first_bad_step(const Member *m, T loss, int64_t step, int num_obj
   return first > step ? (step > 1 ? step : 1) : first;
 }
 
+/* Copies the member's running statistics, if there are any. */
+static void copy_buffers(const Member *m, T *const *to) {
+  const Population *p = m->p;
+  for (int i = 0; p->buffers && i < 2 * p->num_layers; i++)
+    if (p->buffers[i])
+      memcpy(buffer_of(m, to, i), buffer_of(m, p->buffers, i), p->widths[i / 2 + 1] * sizeof(T));
+}
+
 /* mlplab.training.stopping.EarlyStopping.observe, for one member. */
 static void observe(const Member *m, double value, int64_t step, int64_t first_bad) {
   const Population *p = m->p;
@@ -413,27 +510,37 @@ static void observe(const Member *m, double value, int64_t step, int64_t first_b
   }
   if (value < best - p->min_delta[k] || (value < INFINITY && best == INFINITY)) {
     memcpy(p->best_theta + row, m->theta, bytes);
+    copy_buffers(m, p->best_buffers);
     p->best_step[k] = step;
     p->best_value[k] = value;
     p->since_best[k] = 0;
   } else
     p->since_best[k]++;
   memcpy(p->last_theta + row, m->theta, bytes);
+  copy_buffers(m, p->last_buffers);
   p->last_evaluated[k] = step;
   if (p->since_best[k] >= p->patience[k]) p->state[k] = STOPPED;
   if (p->ends[k] <= step) p->state[k] = FINISHED;
 }
 
-static void evaluate(const Member *m, Work *work, int event, double lr, int64_t step,
-                     int num_objectives) {
+/* Returns the monitored value; lower is better. */
+static double evaluate(const Member *m, Work *work, int event, double lr, int64_t step,
+                       int num_objectives) {
   const Population *p = m->p;
   double *row = p->rows + ((size_t)m->k * p->num_events + event) * p->num_columns;
   int columns = measure(m, work, 0, row);
   if (p->num_val) columns += measure(m, work, 1, row + columns);
   measure_step(m, work, lr, row + columns);
   p->evaluated[(size_t)m->k * p->num_events + event] = 1;
-  observe(m, p->monitor_sign * row[p->monitor_column], step,
-          first_bad_step(m, (T)row[0], step, num_objectives));
+  const double value = p->monitor_sign * row[p->monitor_column];
+  observe(m, value, step, first_bad_step(m, (T)row[0], step, num_objectives));
+  return value;
+}
+
+/* The learning rate of a member, given its entry in `lr`. */
+static double rate_of(const Member *m, double lr) {
+  const Population *p = m->p;
+  return p->plateau_factor ? p->base_lr[m->k] * (lr * p->plateau_factor[m->k]) : lr;
 }
 
 /* The initial weights, with the gradient of the first batch. */
@@ -441,9 +548,11 @@ static void evaluate_start(const Member *m, Work *work, Order *order) {
   const Population *p = m->p;
   const int count = p->batch_size < p->num_used ? p->batch_size : p->num_used;
   if (p->shuffle) start_epoch(order, p->keys[m->k], 1);
+  work->step = work->is_probe = 1;
   objective(m, work, m->theta, order, 0, count);
+  work->is_probe = 0;
   memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
-  evaluate(m, work, 0, p->lr[m->k], 0, 0);
+  evaluate(m, work, 0, rate_of(m, p->lr[m->k]), 0, 0);
 }
 
 /* Trains one member to the last step of the stretch, or to its end. */
@@ -458,8 +567,10 @@ static void train(const Member *m, Work *work, Order *order) {
   for (int64_t done = p->first_step; done < p->last_step && p->state[m->k] == RUNNING; done++) {
     const int64_t epoch = done / p->per_epoch, step = done + 1 - start;
     const int first = (done % p->per_epoch) * p->batch_size, rest = p->num_used - first;
-    const double rate = lr[p->lr_per_step ? done - p->first_step : epoch - first_epoch];
-    const int is_event = (done + 1) % interval == 0 || step == p->ends[m->k];
+    const double rate =
+        rate_of(m, lr[p->lr_per_step ? done - p->first_step : epoch - first_epoch]);
+    const int is_regular = (done + 1) % interval == 0;
+    const int is_event = is_regular || step == p->ends[m->k];
     if (p->shuffle && ordered != epoch) {
       start_epoch(order, p->keys[m->k], epoch + 1 - p->starts[m->k]);
       ordered = epoch;
@@ -469,6 +580,7 @@ static void train(const Member *m, Work *work, Order *order) {
       p->lookahead(p->num_parameters, theta, work->ahead, m->states, m->optimizer_numbers);
       theta = work->ahead;
     }
+    work->step = step;
     p->objectives[m->k * interval + done % interval] =
         objective(m, work, theta, order, first, p->batch_size < rest ? p->batch_size : rest);
     if (is_event) memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
@@ -477,7 +589,11 @@ static void train(const Member *m, Work *work, Order *order) {
     if (!is_event) continue;
     int event = 0;
     while (p->events[event] < done + 1) event++;
-    evaluate(m, work, event, rate, step, (int)(done % interval) + 1);
+    const double value = evaluate(m, work, event, rate, step, (int)(done % interval) + 1);
+    if (is_regular && p->plateau_factor)
+      observe_plateau((const Plateau *)p->plateau + m->k, p->plateau_is_relative, value,
+                      p->plateau_best + m->k, p->plateau_bad + m->k, p->plateau_cooling + m->k,
+                      p->plateau_factor + m->k);
   }
 }
 
@@ -492,7 +608,7 @@ typedef struct {
 static Crew crew_of(const Population *const *populations, int num_populations) {
   Crew crew = {populations};
   for (int i = 0; i < num_populations; i++) {
-    Work sizes;
+    Work sizes = {0};
     const size_t size = (size_t)lay_out(&sizes, populations[i], 0);
     if (size > crew.size) crew.size = size;
     crew.num_members += populations[i]->num_members;
@@ -508,7 +624,7 @@ static void train_next(const Population *p, int k, Work *work, Order *order) {
 
 static void *work_on(void *argument) {
   Crew *crew = argument;
-  Work work;
+  Work work = {0};
   Order order = {0};
   int at = -1, first = 0, end = 0; /* a population, and where its members are in the queue */
   if (posix_memalign(&work.memory, 128, crew->size)) {

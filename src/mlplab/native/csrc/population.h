@@ -21,7 +21,9 @@ typedef struct {
   int is_weight_shared; /* and the same weights of examples */
   int monitor_column;
   int monitor_sign; /* -1 if higher is better */
+  int metric; /* the monitored one, if each split has a column for it: see monitored.h */
   int lr_per_step;
+  int plateau_is_relative;
   int num_events;
   int initial; /* evaluates the initial weights first: the first event */
   int64_t first_step; /* steps that are done */
@@ -29,6 +31,8 @@ typedef struct {
   const int *widths; /* [L + 1] */
   const int *weights; /* [L] offset in theta */
   const int *biases; /* [L] offset in theta, -1: no bias */
+  const int *norm_scales; /* [L] offset in theta, -1: no normalization; or 0: in no layer */
+  const int *norm_shifts; /* [L] offset in theta */
   Activation *activations; /* [L - 1] */
   ActivationValue *activation_values; /* [L - 1] */
   Loss loss;
@@ -38,7 +42,16 @@ typedef struct {
   const double *activation_numbers; /* [K][L][NUMBERS] */
   const double *loss_numbers; /* [K][NUMBERS] */
   const double *optimizer_numbers; /* [K][NUMBERS] */
-  const double *lr; /* [K][U] */
+  Metric outside; /* computes the metric OUTSIDE */
+  const double *dropout; /* [K][L] rates, or 0 */
+  const int64_t *dropout_keys; /* [K] */
+  const double *lr; /* [K][U]; with a plateau, without the factors base_lr and plateau_factor */
+  const double *base_lr; /* [K] */
+  const double *plateau; /* [K] structures Plateau */
+  double *plateau_best; /* [K] */
+  double *plateau_bad; /* [K] evaluations */
+  double *plateau_cooling; /* [K] evaluations */
+  double *plateau_factor; /* [K], or 0: no plateau */
   const double *l1; /* [K] */
   const double *l2; /* [K] */
   const double *clip_value; /* [K] or 0 */
@@ -67,6 +80,9 @@ typedef struct {
   T **states; /* matrices [K][P] of the optimizer */
   T *best_theta; /* [K][P] */
   T *last_theta; /* [K][P] */
+  T **buffers; /* [L][2] running means and variances [K][units], 0: no batch normalization; or 0 */
+  T **best_buffers; /* [L][2] those of best_theta */
+  T **last_buffers; /* [L][2] those of last_theta */
   int64_t *best_step; /* [K] */
   int64_t *last_evaluated; /* [K] step of last_theta */
   double *best_value; /* [K] */
