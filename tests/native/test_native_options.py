@@ -199,7 +199,7 @@ def plateaus(members: int):
 
 @pytest.mark.parametrize("step", [5, 16, 42])
 def test_the_state_of_a_plateau_is_that_of_eager_and_resumes(step, monkeypatch):
-    monkeypatch.setattr("mlplab.training.native_stepper.MAX_GROWTH", 1)  # a stretch is a step
+    monkeypatch.setattr("mlplab.training.stretches.MAX_GROWTH", 1)  # a stretch is a step
     settings = plateaus(3)
     reference = train(settings, "native")
     native, eager = (interrupted(settings, engine, step) for engine in ("native", "eager"))
