@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab import metrics, native
-from mlplab.optimizers import Optimizer
 from mlplab.schedules import Schedule
 from mlplab.schema import Component, Number, rules
 from mlplab.training.batches import DeviceDataset
@@ -87,25 +86,26 @@ class NativeMemory:
         widths = [population.network.num_features, *(x.units for x in population.network.layers)]
         self._put("widths", np.array(widths, np.intc))
         self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
-        self._put("biases", np.array([offsets.get((i, "bias"), -1) for i in layers], np.intc))
+        for field, name in (("biases", "bias"), ("learned", "slopes")):
+            self._put(field, np.array([offsets.get((i, name), -1) for i in layers], np.intc))
 
     def _set_functions(self) -> None:
         population, c = self.population, self.c
         names = [
-            native.function_name("activation", layer.activation)
+            native.function_name("activation", layer.activation, self.dtype)
             for layer in population.network.layers
             if layer.activation is not None
         ]
-        for field, suffix in (("activations", ""), ("activation_values", "_value")):
-            addresses = [native.function(name + suffix, self.dtype) for name in names]
-            self._put(field, np.array([*addresses, 0], np.uintp))
-        loss = native.function_name("loss", population.scoring.loss)
-        optimizer = native.function_name("optimizer", population.optimizer)
+        for suffix in ("", "_value", "_slope"):
+            addresses = [native.function(name, self.dtype, suffix) for name in names]
+            self._put(f"activation{suffix}s", np.array([*addresses, 0], np.uintp))
+        loss = native.function_name("loss", population.scoring.loss, self.dtype)
+        optimizer = native.function_name("optimizer", population.optimizer, self.dtype)
         c.loss = native.function(loss, self.dtype)
-        c.loss_value = native.function(f"{loss}_value", self.dtype)
+        c.loss_value = native.function(loss, self.dtype, "_value")
+        c.prediction = native.function(loss, self.dtype, "_prediction")
         c.optimizer = native.function(optimizer, self.dtype)
-        if type(population.optimizer).lookahead is not Optimizer.lookahead:
-            c.lookahead = native.function(f"{optimizer}_lookahead", self.dtype)
+        c.lookahead = native.function(optimizer, self.dtype, "_lookahead")
 
     def _set_numbers(self) -> None:
         population = self.population
@@ -221,6 +221,8 @@ class NativeMemory:
             self._states = states
             addresses = [state.data_ptr() for state in states]
             self._put("states", np.array([*addresses, 0], np.uintp))
+            sizes = [state[0].numel() * state.element_size() for state in states]
+            self._put("state_sizes", np.array([*sizes, 0], np.int64))
             c.num_states = len(states)
         for field, tensor in {
             "theta": population.theta_KP,

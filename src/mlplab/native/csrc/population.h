@@ -29,10 +29,13 @@ typedef struct {
   const int *widths; /* [L + 1] */
   const int *weights; /* [L] offset in theta */
   const int *biases; /* [L] offset in theta, -1: no bias */
+  const int *learned; /* [L] offset in theta of the activation's parameter, -1: it learns none */
   Activation *activations; /* [L - 1] */
   ActivationValue *activation_values; /* [L - 1] */
+  ActivationValue *activation_slopes; /* [L - 1] derivative by the parameter, 0 without one */
   Loss loss;
   LossValue loss_value;
+  Prediction prediction; /* 0: the outputs are the predicted values */
   Optimizer optimizer;
   Lookahead lookahead; /* 0: the gradient is taken at theta */
   const double *activation_numbers; /* [K][L][NUMBERS] */
@@ -64,7 +67,8 @@ typedef struct {
   const double *target_shift; /* [K or 1][Y] */
   const double *target_scale; /* [K or 1][Y] */
   T *theta; /* [K][P] */
-  T **states; /* matrices [K][P] of the optimizer */
+  char **states; /* of the optimizer: tensors [K][...] */
+  const int64_t *state_sizes; /* bytes of a member */
   T *best_theta; /* [K][P] */
   T *last_theta; /* [K][P] */
   int64_t *best_step; /* [K] */
