@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from mlplab.losses import Loss
 from mlplab.settings import Settings
 from mlplab.training import Callback, Outcome, Session, prepare_members
+from mlplab.training.objective import Objective
 
 
 def session(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> Session:
@@ -24,17 +28,31 @@ def train(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> li
 
 
 def perturbed(settings: Settings) -> Outcome:
-    """The training with the eager engine after changing the initial weights in their last digits.
+    """The training with the eager engine after changing the initial weights, and the share of each
+    example in each gradient, in their last digits.
 
     Its result is far from the other one if a gradient is 0 but for rounding: rmsprop or adam
-    divide it by its size.
+    divide it by its size. With hinge and two classes of the same size, the first gradient of the
+    last bias is a sum of equal shares with both signs.
     """
     training = session([settings], "eager")
     theta_KP = training.groups[0].population.theta_KP
-    noise_KP = torch.randn(theta_KP.shape, generator=torch.Generator().manual_seed(0))
-    theta_KP.mul_(1 + torch.finfo(theta_KP.dtype).eps * noise_KP.to(theta_KP.dtype))
-    training.run()
+    generator = torch.Generator().manual_seed(0)
+
+    def changed(values: Tensor) -> Tensor:
+        noise = torch.randn(values.shape, generator=generator).to(values.dtype)
+        return values * (1 + torch.finfo(values.dtype).eps * noise)
+
+    theta_KP.copy_(changed(theta_KP))
+    exact = Objective._coefficients
+    with mock.patch.object(Objective, "_coefficients", lambda *of: changed(exact(*of))):
+        training.run()
     return training.outcomes()[0]
+
+
+def dataset_for(loss: Loss | type[Loss]) -> str:
+    """Two classes, or values from 0 to 1, which every loss for values allows."""
+    return "two_layer_radial" if "classification" in loss.tasks else "quadratic"
 
 
 def distance(outcome: Outcome, other: Outcome) -> float:
