@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict, Unpack
 
 from mlplab.errors import FieldError
 
@@ -169,6 +169,10 @@ def formula_lines(documented: object) -> list[str]:
 @dataclass(frozen=True)
 class Component:
     """Base class of the components. The constructor validates every field."""
+
+    eager_only: ClassVar[str] = ""
+    """Why only the eager engine trains with the component, as a clause; empty if both engines do.
+    """
 
     def __post_init__(self) -> None:
         for key, rule in rules(self).items():

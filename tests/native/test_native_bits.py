@@ -9,10 +9,9 @@ import random
 import pytest
 from building import make_settings, stored
 from harness import size
-from native_training import assert_same_bits, session, train
+from native_training import assert_same_bits, dataset_for, session, train
 from pauses import ask_after_each_step
 
-from mlplab.losses import LOSSES
 from mlplab.native.variants import COMPONENTS, variants
 from mlplab.schedules import SCHEDULES
 from mlplab.training import Callback, stretches
@@ -31,18 +30,18 @@ MONITORS = {"classification": ("f1", "log_loss"), "regression": ("mape", "rmse")
 def random_settings(seed: int, members: int = MEMBERS):
     """Settings of members of one structure, which differ in all that members may differ in."""
     draw = random.Random(seed)
-    loss = draw.choice(["cross_entropy", "bce", "mse", "half_mse"])
+    loss = draw.choice(list(COMPONENTS["loss"].values()))
     optimizer = draw.choice(list(COMPONENTS["optimizer"].values()))
     common = {
-        "dataset": "two_layer_radial" if "classification" in LOSSES[loss].tasks else "sine",
+        "dataset": dataset_for(loss),
         "hidden": [draw.randint(1, 40) for _ in range(draw.randint(0, 3))],
-        "loss": loss,
+        "loss": draw.choice(list(variants(loss))),
         "dtype": draw.choice(["float32", "float64"]),
         "evaluate_every": draw.choice([1, 1, 3]),
         "clip_norm": draw.choice([None, 0.5]),
         "batch_size": draw.choice([1, 7, 32, 33, 500]),
         "activation": draw.choice(list(COMPONENTS["activation"])),
-        "monitor": draw.choice(["auto", *MONITORS[LOSSES[loss].tasks[0]]]),
+        "monitor": draw.choice(["auto", *MONITORS[loss.tasks[0]]]),
     }
     is_block = 2 <= common["batch_size"] <= 32  # of the kernel
     normalization = draw.choice(["none", "layer", *(["batch"] if is_block else [])])

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
+import re
 import subprocess
 
 import numpy as np
 import pytest
 import torch
+from harness import FULL
+from loss_edges import cases
 from tiers import in_campaign, subset_by_default
 from torch import Tensor
 
 from mlplab import randomness
+from mlplab.losses import LOSSES
 from mlplab.native import arguments, compiler, function, kernel, library_cache, sources
 from mlplab.native.generating import HEAD, functions_of
-from mlplab.native.library import LANES, MAX_NUMBERS
+from mlplab.native.limits import LANES, LEARNED, MAX_NUMBERS, MAX_SCRATCH_ROWS, MAX_STATES
 from mlplab.native.variants import COMPONENTS, function_name, variants
+from mlplab.network.activations import ACTIVATIONS
+from mlplab.optimizers import OPTIMIZERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SIZES = [0.0, 1e-30, 1e-8, 1e-3, 0.1, 0.625, 1.0, 3.0, 9.0, 20.0, 88.0, 1e4, 1e20, math.inf]
@@ -29,6 +36,11 @@ ELEMENTARY = {  # the largest error in units of the last digit, by dtype, and th
     "tanh": ({"float32": 2.5, "float64": 4.1}, (-12.0, 12.0)),
     "sigmoid": ({"float32": 2.5, "float64": 5.0}, (-80.0, 80.0)),
     "erf": ({"float32": 1.5, "float64": 2.1}, (-6.0, 6.0)),
+    "expm1": ({"float32": 1.6, "float64": 2.1}, (-80.0, 88.0)),
+    "sinh": ({"float32": 3.0, "float64": 3.1}, (-80.0, 88.0)),
+    "cosh": ({"float32": 3.0, "float64": 3.1}, (-80.0, 88.0)),
+    "asinh": ({"float32": 3.0, "float64": 3.0}, (-1e6, 1e6)),
+    "atan": ({"float32": 2.5, "float64": 2.0}, (-30.0, 30.0)),
 }
 
 
@@ -50,112 +62,152 @@ def test_the_files_of_the_package_hold_every_function_and_no_other():
 
 
 def all_components():
-    return [
+    components = (
         (group, component)
         for group, classes in COMPONENTS.items()
         for cls in classes.values()
         for component in variants(cls)
-    ]
+    )
+    return [(number, *item) for number, item in enumerate(components)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "component"),
-    subset_by_default(
-        "fuzz", all_components(), lambda group, c: group != "optimizer" or c == type(c)()
-    ),
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    ("number", "group", "component"),
+    subset_by_default("fuzz", all_components(), lambda number, group, c: number % 8 == 0),
+    ids=lambda value: str(value) if isinstance(value, (int, str)) else type(value).__name__,
 )
-def test_the_files_of_the_package_agree_with_the_components(group, component):
+def test_the_files_of_the_package_agree_with_the_components(number, group, component):
+    """Some of them by default, where the values of all of them are compared."""
     if not (sources.GENERATED / f"{group}.c").read_text().startswith(HEAD):
         pytest.skip("another version of torch may decompose operations in another way")
-    assert dict(functions_of(group, component)).items() <= sources.functions().items(), (
-        "run scripts/write_native.py"
-    )
-    assert len(arguments(component)) <= MAX_NUMBERS
+    printed = dict(functions_of(component, function_name(group, component)))
+    assert printed.items() <= sources.functions().items(), "run scripts/write_native.py"
+    learned = group == "activation" and component.num_parameters()
+    assert len(arguments(component)) <= (LEARNED if learned else MAX_NUMBERS)
 
 
-def test_the_kernel_has_enough_memory_for_every_loss():
+def test_the_kernel_has_enough_memory_for_every_component():
     text = (sources.KERNEL / "kernel.c").read_text()
-    most = max(text.count("scratch += rows") for text in sources.functions().values())
-    assert f"#define SCRATCH_ROWS {most}" in text
+    limits = {"NUMBERS": MAX_NUMBERS, "STATES": MAX_STATES, "SCRATCH_ROWS": MAX_SCRATCH_ROWS}
+    for name, limit in limits.items():
+        assert re.search(rf"#define {name} {limit}\b", text)
+    stored = [text.count("scratch += rows") for text in sources.functions().values()]
+    assert 1 < max(stored) <= MAX_SCRATCH_ROWS
+    for optimizer in (o for cls in COMPONENTS["optimizer"].values() for o in variants(cls)):
+        assert len(optimizer.init(torch.zeros(1, 3))) <= MAX_STATES
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("group", ["activation"])
-def test_value_and_derivative_of_activations_at_the_edges(group, dtype):
-    count = len(EDGES) + 1  # not a multiple of the width of a vector
-    for cls in COMPONENTS[group].values():
-        for activation in variants(cls):
-            z = torch.tensor([*EDGES, 0.3], dtype=DTYPES[dtype])
-            h, d, value = torch.empty_like(z), torch.empty_like(z), torch.empty_like(z)
-            name = function_name(group, activation)
-            numbers = torch.tensor(
-                [float(getattr(activation, key)) for key in arguments(activation)] + [0.0],
-                dtype=torch.float64,
-            )
-            call(name, dtype, count, z, h, d, numbers)
-            call(f"{name}_value", dtype, count, z, value, numbers)
-            eager_z = z.view(1, -1, 1).clone().requires_grad_()
-            eager_h = activation(eager_z)
-            eager_h.sum().backward()
-            assert_close(h, eager_h.detach().flatten(), z, name, dtype)
-            assert torch.equal(h.nan_to_num(), value.nan_to_num())
-            assert_close(d, eager_z.grad.flatten(), torch.ones_like(z), name, dtype)
+def test_every_component_is_native_unless_it_declares_a_reason():
+    tables = {"activation": ACTIVATIONS, "loss": LOSSES, "optimizer": OPTIMIZERS}
+    others = {
+        (group, name): cls.eager_only
+        for group, table in tables.items()
+        for name, cls in table.items()
+        if name not in COMPONENTS[group]
+    }
+    assert others.pop(("loss", "auto")) == ""  # stands for another loss
+    assert set(others) == {("optimizer", "torch")}
+    assert all(others.values())
 
 
-def call(name: str, dtype: str, count: int, *arrays: Tensor) -> None:
-    address_of = function(name, dtype)
+def numbers_of(component, learned: float = 0.0) -> Tensor:
+    """The numbers that the functions of a component take."""
+    numbers = torch.zeros(MAX_NUMBERS, dtype=torch.float64)
+    numbers[LEARNED] = learned
+    for index, key in enumerate(arguments(component)):
+        numbers[index] = float(getattr(component, key))
+    return numbers
+
+
+def call(name: str, dtype: str, count: int, *arrays: Tensor, suffix: str = "") -> None:
+    address_of = function(name, dtype, suffix)
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_int, *[ctypes.c_void_p] * len(arrays))
     prototype(address_of)(count, *map(address, arrays))
 
 
+@pytest.mark.parametrize("name", COMPONENTS["activation"])
+def test_value_and_derivative_of_an_activation_at_the_edges(name):
+    for dtype, activation in itertools.product(DTYPES, variants(COMPONENTS["activation"][name])):
+        z = torch.tensor([*EDGES, 0.3], dtype=DTYPES[dtype])  # no multiple of a vector's width
+        learned = torch.full_like(z, 0.25, requires_grad=True)
+        h, d, value, slope = (torch.empty_like(z) for _ in range(4))
+        names, numbers = function_name("activation", activation), numbers_of(activation, 0.25)
+        call(names, dtype, len(z), z, h, d, numbers)
+        call(names, dtype, len(z), z, value, numbers, suffix="_value")
+        eager_z = z.clone().requires_grad_()
+        learns = activation.num_parameters() > 0
+        eager_h = activation(eager_z.view(1, -1, 1), *([learned.view(1, -1, 1)] if learns else []))
+        eager_h.sum().backward()
+        # the sine of 1e20 is that of the angle 0 in C
+        kept = torch.ones_like(z) > 0
+        if name in ("sine", "snake"):
+            kept = (z.abs() < 1e19) | ~z.isfinite()
+        eager_h = eager_h.detach().flatten()
+        assert_close(h[kept], eager_h[kept], z[kept], names, dtype)
+        assert torch.equal(h.nan_to_num(), value.nan_to_num())
+        assert_close(d[kept], eager_z.grad[kept], torch.ones_like(z)[kept], names, dtype)
+        if learns:
+            call(names, dtype, len(z), z, slope, numbers, suffix="_slope")
+            assert_close(slope, learned.grad, z, names, dtype)
+
+
 def assert_close(ours: Tensor, eager: Tensor, scale: Tensor, name: str, dtype: str) -> None:
     """Equal within a few units of the last digit of the input or the result."""
-    eps = 8 * torch.finfo(DTYPES[dtype]).eps
-    for mine, theirs, size in zip(ours.tolist(), eager.tolist(), scale.tolist(), strict=True):
-        same = mine == theirs or (math.isnan(mine) and math.isnan(theirs))
-        limit = eps * max(abs(theirs), min(abs(size), 100.0) if size == size else 0.0)
-        # torch's float32 gelu of infinity is NaN where its definition is infinity
-        accepted = name.startswith("activation_gelu") and math.isinf(size)
-        assert same or abs(mine - theirs) <= limit or accepted, (name, size, mine, theirs)
+    ours, eager, scale = ours.double(), eager.double(), scale.double()
+    same = (ours == eager) | (ours.isnan() & eager.isnan())
+    size = torch.maximum(eager.abs(), scale.abs().clamp(max=100.0).nan_to_num(nan=0.0))
+    near = (ours - eager).abs() <= 8 * torch.finfo(DTYPES[dtype]).eps * size
+    # torch's float32 gelu of infinity is NaN where its definition is infinity
+    accepted = scale.isinf() if name.startswith("activation_gelu") else torch.zeros_like(same)
+    wrong = ~(same | near | accepted)
+    assert not wrong.any(), (name, scale[wrong], ours[wrong], eager[wrong])
 
 
-OUTPUTS = [(2, 0.3), (1e4, -1e4), (0.0, 0.0), (1e20, 1.0), (math.inf, 0.0), (math.nan, 1.0)]
+def in_lanes(values: Tensor) -> Tensor:
+    """[B, C] as [C, LANES]; the last one is repeated."""
+    return torch.cat([values, values[-1:].expand(LANES - len(values), -1)]).T.contiguous()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_value_and_gradient_of_losses_at_the_edges(dtype):
-    for cls in COMPONENTS["loss"].values():
-        for loss in variants(cls):
-            classifies = "classification" in loss.tasks
-            num_outputs = 1 if cls is COMPONENTS["loss"]["bce"] else 2
-            rows = [pair[:num_outputs] for pair in OUTPUTS] + [(0.1,) * num_outputs] * LANES
-            o = torch.tensor(rows[:LANES], dtype=DTYPES[dtype]).requires_grad_()
-            targets = torch.arange(LANES) % 2
-            y = targets if classifies else torch.linspace(-2, 2, 2 * LANES).view(LANES, 2).to(o)
-            eager = loss(o.unsqueeze(0), y.unsqueeze(0))[0]
-            eager.sum().backward()
-            lanes_first = o.detach().T.contiguous()
-            lane_y = y.int() if classifies else y.T.contiguous()
-            value, gradient = torch.empty(LANES).to(o), torch.empty_like(lanes_first)
-            scratch = torch.empty(8 * LANES * num_outputs).to(o)
-            numbers = torch.tensor(
-                [float(getattr(loss, key)) for key in arguments(loss)] + [0.0], dtype=torch.float64
-            )
-            name = function_name("loss", loss)
-            call(name, dtype, num_outputs, lanes_first, lane_y, value, gradient, scratch, numbers)
-            size = o.detach().abs().amax(1)
-            assert_close(value, eager.detach(), size, name, dtype)
-            for c in range(num_outputs):
-                assert_close(gradient[c], o.grad[:, c], torch.ones(LANES), name, dtype)
+@pytest.mark.parametrize("name", COMPONENTS["loss"])
+def test_value_gradient_and_prediction_of_a_loss_at_the_edges(name):
+    for dtype, loss in itertools.product(DTYPES, variants(COMPONENTS["loss"][name])):
+        for outputs_1BC, targets in cases(loss):
+            o_BC = outputs_1BC[0].to(DTYPES[dtype])
+            y = targets[0] if targets.dtype == torch.int64 else targets[0].to(o_BC)
+            for block in (slice(LANES), slice(LANES, None)):
+                assert_loss_close(loss, o_BC[block], y[block], dtype)
+
+
+def assert_loss_close(loss, o_BC: Tensor, y: Tensor, dtype: str) -> None:
+    name, numbers = function_name("loss", loss), numbers_of(loss)
+    count, is_class = len(o_BC), y.ndim == 1
+    eager_o = o_BC.clone().requires_grad_()
+    eager = loss(eager_o.unsqueeze(0), y.unsqueeze(0))[0]
+    eager.sum().backward()
+    o = in_lanes(o_BC)
+    lane_y = in_lanes(y.unsqueeze(1))[0].int() if is_class else in_lanes(y)
+    rows = len(o) if is_class else len(lane_y)
+    value, alone, gradient = torch.empty_like(o[0]), torch.empty_like(o[0]), torch.empty_like(o)
+    scratch = torch.empty(MAX_SCRATCH_ROWS * rows, LANES, dtype=o.dtype)
+    call(name, dtype, rows, o, lane_y, value, gradient, scratch, numbers)
+    call(name, dtype, rows, o, lane_y, alone, scratch, numbers, suffix="_value")
+    assert_close(value[:count], eager.detach(), o_BC.abs().amax(1), name, dtype)
+    assert torch.equal(value.nan_to_num(), alone.nan_to_num())
+    for mine, theirs in zip(gradient, eager_o.grad.T, strict=True):
+        assert_close(mine[:count], theirs, torch.ones(count), name, dtype)
+    if function(name, dtype, "_prediction"):
+        values = torch.empty_like(lane_y)
+        call(name, dtype, rows, o, values, scratch, numbers, suffix="_prediction")
+        for mine, theirs in zip(values, loss.predict(o_BC).T, strict=True):
+            assert_close(mine[:count], theirs, torch.ones(count), name, dtype)
 
 
 def elementary_source() -> str:
     lines = [
         f"void test_{name}(int n, const T *restrict x, T *restrict y)"
         f" {{ EACH(i, n) y[i] = v_{name}(x[i]); }}"
-        for name in ELEMENTARY
+        for name in (*ELEMENTARY, "sin", "cos")
     ]
     return "\n".join([sources.functions_header(), *lines, ""])
 
@@ -179,6 +231,27 @@ def test_elementary_functions_are_accurate(dtype):
         assert float(((y.double() - exact).abs() / digit).max()) <= limits[dtype], name
 
 
+@pytest.mark.slow  # compiles
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sine_and_cosine_are_accurate_as_far_as_numbers_tell_angles_apart(dtype):
+    library = library_cache.load(sources.dtype_line(dtype) + elementary_source())
+    far = 2.0**22 if dtype == "float32" else 2.0**48
+    x = torch.cat([torch.linspace(-1e3, 1e3, 40001), torch.linspace(-far, far, 4001)])
+    x = x.to(DTYPES[dtype])
+    for name in ("sin", "cos"):
+        y = torch.empty_like(x)
+        getattr(library, f"test_{name}")(len(x), address(x), address(y))
+        exact = torch.tensor(
+            [getattr(math, name)(value) for value in x.double().tolist()], dtype=torch.float64
+        )
+        assert float((y.double() - exact).abs().max()) <= torch.finfo(x.dtype).eps
+    beyond = torch.tensor([2 * far, math.inf, math.nan], dtype=x.dtype)
+    y = torch.empty_like(beyond)
+    library.test_cos(3, address(beyond), address(y))
+    assert y[0] == 1
+    assert y[1:].isnan().all()
+
+
 def reference(name: str, x: float) -> float:
     if name == "sigmoid":
         return 1 / (1 + math.exp(-x))
@@ -193,12 +266,14 @@ def test_every_function_is_vectorized(dtype, tmp_path):
     if "Free Software Foundation" not in version.stdout:
         pytest.skip("only gcc reports which loops it has vectorized")
     names = [name for name in sources.functions() if "optimizer" not in name]
-    names += ["optimizer_adam", "optimizer_sgd__momentum", "optimizer_rmsprop__centered"]
-    names = [name for name in names if not name.startswith("activation_identity")]  # memcpy
+    if not FULL:  # those of an evaluation are parts of those of a step
+        names = [name for name in names if not name.endswith("_value")]
+    names += [f"optimizer_{name}" for name in COMPONENTS["optimizer"]]
+    names += ["optimizer_sgd__momentum", "optimizer_rmsprop__centered"]
     define = "#define DOUBLE\n" if dtype == "float64" else ""
     text = "\n".join([define + elementary_source(), *(sources.functions()[n] for n in names)])
     (tmp_path / "all.c").write_text(text)
-    flags = [*compiler.FLAGS, "-march=native", "-fopt-info-vec-optimized"]
+    flags = [*compiler.FLAGS, "-march=native", "-fopt-info-vec-optimized", "-fno-ipa-icf"]
     command = [program, *flags, "all.c", "-o", "all.so"]
     report = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=True
@@ -206,10 +281,12 @@ def test_every_function_is_vectorized(dtype, tmp_path):
     vectorized = {int(line.split(":")[1]) for line in report.splitlines() if "vectorized" in line}
     lines = text.splitlines()
     loops = [number for number, line in enumerate(lines, 1) if "  EACH(" in line]
-    fills = {  # loops that only set a constant, which the compiler may turn into a call
-        number for number in loops if all(" = 0;" in text for text in body(lines, number))
+    moves = {  # loops that only set 0 or copy, which the compiler may turn into a call
+        number
+        for number in loops
+        if all(re.fullmatch(r"[^=]+ = (0|\w+\[.*\]);", text) for text in body(lines, number))
     }
-    scalar = [number for number in loops if number not in vectorized and number not in fills]
+    scalar = [number for number in loops if number not in vectorized and number not in moves]
     assert len(loops) > 40
     assert not scalar, [lines[number] for number in scalar]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from building import make_settings
-from native_training import EPOCHS, LR, assert_parity, both, distance, session, train
+from harness import size
+from native_training import EPOCHS, LR, assert_parity, both, dataset_for, distance, session, train
 from tiers import subset_by_default
 
 from mlplab.data.preparation.registry import DATASETS
@@ -19,6 +20,7 @@ from mlplab.native.variants import COMPONENTS, function_name, variants
 from mlplab.network import INITIALIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.schedules.base import UNITS
+from mlplab.task import Task
 from mlplab.training import Callback, FrameRecorder
 
 OPTIMIZERS = [
@@ -32,6 +34,7 @@ def is_default(optimizer):
     return optimizer == dataclasses.replace(type(optimizer)(), lr=optimizer.lr)
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     ("optimizer", "dtype"),
     subset_by_default(
@@ -48,6 +51,7 @@ def test_every_optimizer(optimizer, dtype):
 ACTIVATIONS = [c for cls in COMPONENTS["activation"].values() for c in variants(cls)]
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize(
     "activation", ACTIVATIONS, ids=lambda activation: function_name("activation", activation)
 )
@@ -62,10 +66,58 @@ def losses():
     yield LOSSES["cross_entropy"](class_weights="balanced", label_smoothing=0.1)
 
 
+@pytest.mark.campaign("fuzz", small=True)
 @pytest.mark.parametrize("loss", list(losses()), ids=repr)
 def test_every_loss(loss):
-    dataset = "two_layer_radial" if "classification" in loss.tasks else "sine"
-    assert_parity(make_settings(dataset=dataset, loss=loss, epochs=EPOCHS))
+    assert_parity(make_settings(dataset=dataset_for(loss), loss=loss, epochs=EPOCHS))
+
+
+SEVERAL = [LOSSES[name]() for name in ("gaussian_nll", "poisson", "focal", "hinge", "brier")]
+"""Losses with functions of several rows of each kind, and with other predictions."""
+
+
+def takes_many(loss):
+    """Whether a loss is for values or for any number of classes."""
+    tasks = Task("regression"), Task("classification", num_classes=200)
+    return any(loss.incompatibility(task) is None for task in tasks)
+
+
+def table(task, num_targets, num_examples, rng):
+    """A dataset of three features, with several targets from 0 to 1, or with many classes."""
+    x = rng.normal(size=(num_examples, 3))
+    if task == "classification":
+        y = rng.permutation(np.arange(num_examples) % num_targets)[:, None]
+    else:
+        y = 1 / (1 + np.exp(-x @ rng.normal(size=(3, num_targets))))
+    names = [f"y{i}" for i in range(y.shape[1])]
+    lines = [",".join(map(str, [*features, *row])) for features, row in zip(x, y, strict=True)]
+    Path("table.csv").write_text("\n".join([",".join(["a", "b", "c", *names]), *lines]))
+    return DATASETS["file"](path="table.csv", target=names, task=task)
+
+
+@pytest.mark.campaign("fuzz", small=True)
+@pytest.mark.parametrize(
+    ("loss", "dtype"),
+    subset_by_default(
+        "fuzz",
+        [
+            case
+            for case in itertools.product(losses(), ("float64", "float32"))
+            if takes_many(case[0])
+        ],
+        lambda loss, dtype: dtype == "float64" and loss in SEVERAL,
+    ),
+    ids=repr,
+)
+def test_several_targets_and_many_classes(loss, dtype):
+    """200 classes in blocks, whose last one is not full, and three targets."""
+    if "classification" not in loss.tasks:
+        dataset = table("regression", 3, 90, np.random.default_rng(0))
+    else:
+        dataset = table("classification", 200, 1000, np.random.default_rng(0))
+    assert_parity(
+        make_settings(dataset=dataset, loss=loss, hidden=(9,), epochs=size(2, EPOCHS), dtype=dtype)
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,14 +171,21 @@ def test_a_network_without_biases():
     assert_parity(make_settings(layer={"bias": False}, epochs=12))
 
 
-STYLES = {"minibatch": EPOCHS, "batch": 200, "sgd": 2}
+STYLES = {"minibatch": 50, "batch": 200, "sgd": 2}
 """The lengths in epochs of 200 steps, or of 240."""
 TIMES = list(itertools.product(SCHEDULES, UNITS))
 
 
 def combinations():
-    """Every activation, loss and optimizer; the styles of training and the schedules in turn."""
-    choices = itertools.product(*(COMPONENTS[g] for g in ("activation", "loss", "optimizer")))
+    """Every pair of an activation, a loss and an optimizer, the third one in turn; the styles of
+    training and the schedules in turn.
+    """
+    groups = [list(COMPONENTS[g]) for g in ("activation", "loss", "optimizer")]
+    choices = [
+        names
+        for number, names in enumerate(itertools.product(*groups))
+        if number % len(groups[2]) == (number // len(groups[2])) % len(groups[2])
+    ]
     styles = itertools.cycle(STYLES)
     times = itertools.chain.from_iterable(TIMES[i:] + TIMES[:i] for i in itertools.count())
     for names, style, (schedule, unit) in zip(choices, styles, times, strict=False):
@@ -147,11 +206,10 @@ DEFAULT = [
     subset_by_default("fuzz", [*DEFAULT, *combinations()], lambda *names: names in DEFAULT),
 )
 def test_every_combination(activation, loss, optimizer, training, schedule, unit, dtype):
-    dataset = "two_layer_radial" if "classification" in LOSSES[loss].tasks else "sine"
     component = COMPONENTS["optimizer"][optimizer](lr=LR.get(optimizer, 0.01) / 10)
     assert_parity(
         make_settings(
-            dataset=dataset,
+            dataset=dataset_for(LOSSES[loss]),
             activation=activation,
             loss=loss,
             optimizer=component,
@@ -181,7 +239,7 @@ def test_weights_of_rows(task, dtype):
             LOSSES["cross_entropy"](class_weights="balanced"),
             LOSSES["bce"](),
         ],
-        "regression": [LOSSES["mse"](), LOSSES["half_mse"]()],
+        "regression": [LOSSES["mse"](), LOSSES["half_mse"](), LOSSES["gaussian_nll"]()],
     }
     for loss, style in zip(trained[task], STYLES, strict=False):
         settings = make_settings(

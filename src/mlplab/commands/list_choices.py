@@ -1,5 +1,5 @@
 """`mlplab list`: the choices of each group, read from the comments of the YAML files without
-importing any component.
+importing any component but those of plug-ins.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mlplab.config import catalog, plugins
 from mlplab.config.root import DEFAULTS, GROUPS
 from mlplab.config.search_path import config_folders, file_label
 from mlplab.config.suggestions import did_you_mean
-from mlplab.config.yaml_render import EAGER_ONLY
-from mlplab.errors import ConfigError
+from mlplab.config.yaml_render import EAGER_ONLY, eager_note
+from mlplab.errors import ConfigError, FieldError
 from mlplab.terminal.table import aligned
 
 Rows = list[tuple[str, ...]]
@@ -43,7 +43,7 @@ def list_choices(arguments: Sequence[str]) -> int:
     if not name:
         print(f"{group}: {_default(group)}")
         _print_table([(choice.name, choice.meaning) for choice in choices.values()])
-        if eager := [choice.name for choice in choices.values() if EAGER_ONLY in choice.notes]:
+        if eager := [choice.name for choice in choices.values() if _eager_notes(choice)]:
             print(f"engine=eager trains {', '.join(eager)}; engine=native does not support them.")
         return 0
     if name not in choices:
@@ -54,6 +54,25 @@ def list_choices(arguments: Sequence[str]) -> int:
         )
     _print_choice(choices[name])
     return 0
+
+
+def _eager_notes(choice: catalog.Choice) -> list[str]:
+    """Why only the eager engine trains with a choice, if so.
+
+    A component of a plug-in is tried, with its defaults.
+    """
+    if notes := [note for note in choice.notes if note.startswith(EAGER_ONLY)]:
+        return notes
+    component = plugins.registered(choice.group).get(choice.name)
+    if component is None:
+        return []
+    from mlplab.native import reason_for_eager
+
+    try:
+        reason = reason_for_eager(choice.group, component())
+    except FieldError:  # a key without default
+        return []
+    return [] if reason is None else [eager_note(reason)]
 
 
 def _sort(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
@@ -90,7 +109,7 @@ def _print_choice(choice: catalog.Choice) -> None:
     print(
         f"{choice.group}={choice.name} ({file_label(choice.file) if choice.file else 'a plugin'})"
     )
-    for note in choice.notes:
+    for note in dict.fromkeys([*choice.notes, *_eager_notes(choice)]):
         print(textwrap.fill(note, max(60, shutil.get_terminal_size((140, 24)).columns)))
     if choice.group == "experiment":
         text = choice.file.read_text(encoding="utf-8") if choice.file else ""

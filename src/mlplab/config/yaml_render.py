@@ -10,8 +10,8 @@ from dataclasses import MISSING, fields
 from mlplab.io.files import yaml_line
 from mlplab.schema import Component, Rule, further_paragraphs, meaning, rules
 
-EAGER_ONLY = "Trained by engine=eager; engine=native does not support it."
-"""Comment in the file of a component."""
+EAGER_ONLY = "Trained by engine=eager; engine=native does not support it"
+"""Comment in the file of a component, which may go on with the reason."""
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 # YAML 1.1 reads these as a boolean or null
@@ -54,13 +54,20 @@ def component_yaml(
     By default, the heading is the meaning of the component, followed by its formulas, and all of
     its keys are listed.
     """
-    from mlplab import native  # imports torch, which reading a file does not need
+    from mlplab.native import is_supported  # imports torch, which reading a file does not need
 
     lines = [f"# {heading or meaning(component)}"]
     lines += [] if heading else [f"# {fact}" for fact in facts(component)]
-    lines += [] if native.is_supported(group, component) else [f"# {EAGER_ONLY}"]
+    lines += [] if is_supported(group, component) else [f"# {eager_note(component.eager_only)}"]
     lines += [f"name: {value_yaml(name)}"]
     return "\n".join([*lines, *key_lines(component, keys)]) + "\n"
+
+
+def eager_note(reason: str) -> str:
+    """Return the comment on a component that only the eager engine trains with, for a reason that
+    may be empty.
+    """
+    return f"{EAGER_ONLY}: {reason}." if reason else f"{EAGER_ONLY}."
 
 
 def facts(component: type[Component]) -> list[str]:

@@ -1,17 +1,11 @@
 """The native engine: C code of the components and of the training loop around them."""
 
 from mlplab.native.compiler import NativeError
-from mlplab.native.library import (
-    LANES,
-    MAX_NUMBERS,
-    METRICS,
-    OutsideMetric,
-    Population,
-    function,
-    kernel,
-)
-from mlplab.native.support import obstacle, unavailable, unsupported
-from mlplab.native.variants import arguments, function_name, is_supported
+from mlplab.native.library import METRICS, OutsideMetric, Population, function, kernel
+from mlplab.native.limits import LANES, MAX_NUMBERS
+from mlplab.native.plugin_functions import function_name
+from mlplab.native.support import obstacle, reason_for_eager, unavailable, unsupported
+from mlplab.native.variants import arguments, is_supported
 
 __all__ = [
     "LANES",
@@ -26,6 +20,7 @@ __all__ = [
     "is_supported",
     "kernel",
     "obstacle",
+    "reason_for_eager",
     "unavailable",
     "unsupported",
 ]

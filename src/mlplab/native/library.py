@@ -10,14 +10,9 @@ from typing import Any
 from mlplab.native import library_cache, prebuilt, sources
 from mlplab.native.compiler import NativeError
 
-LANES = 32
-"""The number of examples in a block: LANE of functions.h."""
-MAX_NUMBERS = 8
-"""The most numbers that the function of a component takes: NUMBERS of kernel.c."""
-
 _FIELD = re.compile(r"^  (?:const )?([\w ]+?) ?(\**)(\w+);", re.MULTILINE)
 _TYPES = {"int": ctypes.c_int, "int64_t": ctypes.c_int64}
-_POINTERS = {"Loss", "LossValue", "Optimizer", "Lookahead", "Metric"}
+_POINTERS = {"Loss", "LossValue", "Prediction", "Optimizer", "Lookahead", "Metric"}
 
 METRICS = ("", "balanced_accuracy", "f1", "mcc", "mape")
 """The metrics that the kernel can measure in addition to those of every evaluation, by number.
@@ -59,28 +54,30 @@ def kernel(dtype: str) -> ctypes.CDLL:
 
 
 @cache
-def function(name: str, dtype: str) -> int:
-    """Return the address of the function of a component. Raises NativeError.
+def function(name: str, dtype: str, suffix: str = "") -> int:
+    """Return the address of the function of a component, or of the one that is named after it with
+    a suffix; 0 if it has none of that kind. Raises NativeError.
 
-    Raises KeyError if there is no such function.
+    Raises KeyError if the component has no function.
     """
-    component = name
-    for suffix in sources.SUFFIXES:
-        component = component.removesuffix(suffix)
-    library = _component(component, dtype)
-    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+    if suffix and not sources.has_function(name + suffix):
+        return 0
+    return ctypes.cast(getattr(_component(name, dtype), name + suffix), ctypes.c_void_p).value or 0
 
 
 @cache
 def _component(name: str, dtype: str) -> ctypes.CDLL:
-    return _load(sources.component_source(name), dtype)
+    is_of_package = name in sources.functions()
+    return _load(sources.component_source(name), dtype, is_of_package=is_of_package)
 
 
-def _load(source: str, dtype: str, announcement: str = "") -> ctypes.CDLL:
+def _load(
+    source: str, dtype: str, announcement: str = "", is_of_package: bool = True
+) -> ctypes.CDLL:
     """The compiled library of a source or, if it cannot be compiled, the one of the package."""
     try:
         return library_cache.load(sources.dtype_line(dtype) + source, announcement)
     except NativeError:
-        if (library := prebuilt.load(dtype)) is None:
+        if not is_of_package or (library := prebuilt.load(dtype)) is None:
             raise
         return library

@@ -59,6 +59,26 @@ def load(source: str, announcement: str = "") -> ctypes.CDLL:
         raise NativeError(f"the compiled library cannot be loaded: {error}") from error
 
 
+def load_text(key: str) -> str | None:
+    """Return the text that was stored under a key; None if there is none that is intact."""
+    try:
+        path = _private_folder() / f"{key}.c"
+    except NativeError:
+        return None
+    if not _is_intact(path):
+        return None
+    return path.read_bytes()[:-_DIGEST_SIZE].decode()
+
+
+def store_text(key: str, text: str) -> None:
+    """Store a text under a key, if the folder can be used."""
+    with contextlib.suppress(NativeError, OSError):
+        folder = _private_folder()
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-", delete=False) as file:
+            file.write(text.encode() + hashlib.sha256(text.encode()).digest())
+        os.replace(file.name, folder / f"{key}.c")
+
+
 def print_once(text: str) -> None:
     """Print a note that was not printed on this machine before, as far as that can be known."""
     name = f"printed-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

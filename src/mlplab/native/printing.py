@@ -1,9 +1,9 @@
 """C functions that compute the values of a traced graph, for all lanes.
 
 Scalars are computed first. Values of the kinds lane and row are computed in loops over the lanes,
-those of the kind row inside a loop over the outputs of the network. A sum or maximum over the
-outputs is complete after the loop that computes it. This puts the values into levels: even ones are
-loops over lanes, odd ones loops over outputs.
+those of the kind row inside a loop over the rows. A sum or maximum over the rows is complete after
+the loop that computes it. This puts the values into levels: even ones are loops over lanes, odd
+ones loops over rows.
 """
 
 from __future__ import annotations
@@ -14,17 +14,46 @@ from dataclasses import dataclass
 from mlplab.native.expressions import Expressions, Value
 
 
+@dataclass(frozen=True)
+class _Result:
+    """A value that is stored, and where: in an array by lane, or by row and lane."""
+
+    value: Value
+    by_row: bool
+    array: str
+    offset: int
+
+    @property
+    def level(self) -> int:
+        """The loop that stores it."""
+        ready = self.value.ready
+        return ready if ready % 2 == self.by_row else ready + 1
+
+    @property
+    def element(self) -> str:
+        return self.array + (_row_index(self.offset) if self.by_row else "[i]")
+
+
 @dataclass
 class Body:
     """The statements that compute some outputs of a graph, and store them as `stores` says.
 
-    `stores` maps the name of an output to the C array that receives it; `lanes` is the number of
-    lanes in C.
+    `stores` maps the name of an output to the C array that receives it, those of `by_row` one
+    number for each row; `also` are outputs that are scalars. `lanes` is the number of lanes in C.
     """
 
     expressions: Expressions
     stores: dict[str, str]
     lanes: str = "n"
+    by_row: frozenset[str] = frozenset()
+    also: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self._results = [
+            _Result(value, name in self.by_row, array, offset)
+            for name, array in self.stores.items()
+            for offset, value in enumerate(self.expressions.outputs[name])
+        ]
 
     def lines(self) -> list[str]:
         needed = self._needed()
@@ -38,21 +67,21 @@ class Body:
         stored = self._stored(looped)
         for value in stored:
             if value.kind == "row":
-                lines.append(f"{value.ctype} *const {value.name} = scratch;")
+                lines.append(f"{value.ctype} *const {value.name} = (void *)scratch;")
                 lines.append("scratch += rows * LANE;")
             else:
                 lines.append(f"{value.ctype} {value.name}[LANE];")
             value.array = value.name
         last = max((value.level for value in looped), default=0)
-        final = {name: self.expressions.outputs[name] for name in self.stores}
-        last = max([last, *(value.ready for value in final.values())])
+        last = max([last, *(result.level for result in self._results)])
         for level in range(last + 1):
             lines += self._loop(level, looped, stored)
         return lines
 
     def _needed(self) -> list[Value]:
         """The values that the outputs depend on, in order."""
-        wanted = {id(self.expressions.outputs[name]) for name in self.stores}
+        wanted = {id(result.value) for result in self._results}
+        wanted |= {id(value) for name in self.also for value in self.expressions.outputs[name]}
         needed: list[Value] = []
         for value in reversed(self.expressions.values):
             if id(value) in wanted:
@@ -75,8 +104,8 @@ class Body:
             if value.reduction
             or any(value in other.operands and other.level != value.level for other in looped)
             or any(
-                self.expressions.outputs[name] is value and value.kind == "lane" and value.level % 2
-                for name in self.stores
+                result.value is value and value.kind == "lane" and value.level % 2
+                for result in self._results
             )
         ]
 
@@ -94,11 +123,9 @@ class Body:
             inner.append(f"const {value.ctype} {value.name}_ = {expression};")
             if value in stored:
                 inner.append(f"{value.name}{at} = {value.name}_;")
-        for name, array in self.stores.items():
-            value = self.expressions.outputs[name]
-            if self._store_level(name, value) == level:
-                where = at if value.kind == "row" or not over_rows else "[i]"
-                inner.append(f"{array}{where} = {self._text(value, level)};")
+        for result in self._results:
+            if result.level == level:
+                inner.append(f"{result.element} = {self._text(result.value, level)};")
         if not inner:
             return []
         each_lane = f"EACH(i, {self.lanes}) {{"
@@ -108,11 +135,6 @@ class Body:
             *start_loop,
             *(["for (int c = 0; c < rows; c++) {", *loop, "}"] if over_rows else loop),
         ]
-
-    def _store_level(self, name: str, value: Value) -> int:
-        """The loop that stores an output: one over rows if it is a gradient by output."""
-        is_row = value.kind == "row" or (name == "derivative" and self.expressions.num_rows > 0)
-        return value.ready if value.ready % 2 == is_row else value.ready + 1
 
     def _expression(self, value: Value, level: int | None) -> str:
         texts = [self._text(operand, level) for operand in value.operands]
@@ -130,13 +152,17 @@ class Body:
             return value.name
         if value.form and not value.reduction and value.level == level:
             return f"{value.name}_"
-        return f"{value.array}[c * LANE + i]" if value.kind == "row" else f"{value.array}[i]"
+        return value.array + (_row_index(value.offset) if value.kind == "row" else "[i]")
 
 
-def function(head: str, prologue: Sequence[str], body: Body) -> str:
+def _row_index(offset: int) -> str:
+    return f"[(c + {offset} * rows) * LANE + i]" if offset else "[c * LANE + i]"
+
+
+def function(head: str, statements: Sequence[str]) -> str:
     """Return the text of a C function."""
     lines, depth = [], 1
-    for line in [*prologue, *body.lines()]:
+    for line in statements:
         depth -= line == "}"
         lines.append("  " * depth + line)
         depth += line.endswith("{")

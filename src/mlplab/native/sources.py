@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 KERNEL = Path(__file__).parent / "csrc"
 GENERATED = Path(__file__).parent / "generated"
-SUFFIXES = ("_value", "_lookahead")
-"""Of the further functions of an activation or a loss, and of an optimizer."""
+SUFFIXES = ("_value", "_slope", "_prediction", "_lookahead")
+"""Of the further functions of a component."""
 
 _FUNCTION = re.compile(r"^void (\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
+_added: dict[str, str] = {}
 
 
 @cache
 def functions() -> dict[str, str]:
     """Return the text of each generated function by its name."""
-    return {
-        match[1]: match[0]
-        for path in sorted(GENERATED.glob("*.c"))
-        for match in _FUNCTION.finditer(path.read_text(encoding="utf-8"))
-    }
+    paths = sorted(GENERATED.glob("*.c"))
+    return functions_in("\n".join(path.read_text(encoding="utf-8") for path in paths))
+
+
+def functions_in(text: str) -> dict[str, str]:
+    """Return the text of each function of a printed file by its name."""
+    return {match[1]: match[0] for match in _FUNCTION.finditer(text)}
 
 
 def dtype_line(dtype: str) -> str:
@@ -39,12 +43,22 @@ def functions_header() -> str:
     return _expanded("functions.h")
 
 
+def add_functions(texts: Mapping[str, str]) -> None:
+    """Add the functions of a component of a plug-in to those of the package, in this process."""
+    _added.update(texts)
+
+
+def has_function(name: str) -> bool:
+    """Whether there is a function of this name, of the package or added."""
+    return name in functions() or name in _added
+
+
 def component_source(name: str) -> str:
     """Return the source of a component's functions: `name`, and those named after it.
 
     Raises KeyError if the component has no function.
     """
-    available = functions()
+    available = functions() | _added
     others = (available.get(name + suffix, "") for suffix in SUFFIXES)
     return "\n".join([functions_header(), available[name], *others])
 

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from mlplab.losses import LOSSES
-from mlplab.native import library_cache
+from mlplab.native import library_cache, plugin_functions
 from mlplab.native.compiler import NativeError
-from mlplab.native.library import LANES, kernel
-from mlplab.native.variants import is_supported
+from mlplab.native.library import kernel
+from mlplab.native.limits import LANES
+from mlplab.native.variants import COMPONENTS, is_supported
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
@@ -66,21 +67,34 @@ def _unavailable(dtype: str, path: str | None, folder: Path) -> str | None:
 
 
 def unsupported(settings: Settings) -> str | None:
-    """Return what the native engine cannot train of these settings, as "activation=mish"; None if
+    """Return what the native engine cannot train of these settings, as "schedule=plateau"; None if
     it can train them on a machine with a C compiler.
+
+    The first call for a component of a plug-in takes seconds.
     """
     for layer in settings.layers:
         if layer.normalization == "batch" and settings.training.portion(LANES + 1) > LANES:
             return f"model.normalization=batch with more than {LANES} examples per update"
-        activation = layer.activation
-        if activation is not None and not is_supported("activation", type(activation)):
-            return _choice("activation", activation)
-    for group in ("loss", "optimizer", "schedule"):
-        if not is_supported(group, type(component := getattr(settings, group))):
-            return _choice(group, component)
+    components = [("activation", layer.activation) for layer in settings.layers]
+    components += [(group, getattr(settings, group)) for group in ("loss", "optimizer", "schedule")]
+    for group, component in components:
+        if component is None:
+            continue
+        if (reason := reason_for_eager(group, component, settings.dtype)) is not None:
+            return _choice(group, component) + (f" ({reason})" if reason else "")
     if settings.device == "cuda":
         return "device=cuda"
     return None
+
+
+def reason_for_eager(group: str, component: Component, dtype: str = "float32") -> str | None:
+    """Return why only the eager engine trains with a component, as a clause that may be empty;
+    None if both engines do.
+    """
+    if not is_supported(group, type(component)):
+        return component.eager_only
+    is_plugin = group in COMPONENTS and type(component) not in _TABLES[group].values()
+    return plugin_functions.obstacle(group, component, dtype) if is_plugin else None
 
 
 def _choice(group: str, component: Component) -> str:

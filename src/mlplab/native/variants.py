@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from mlplab.errors import FieldError
@@ -23,25 +23,24 @@ from mlplab.stacking import active
 
 C = TypeVar("C", bound=Component)
 
-COMPONENTS: dict[str, dict[str, type[Component]]] = {
-    "activation": {
-        name: ACTIVATIONS[name]
-        for name in ("sigmoid", "tanh", "relu", "leaky_relu", "identity", "silu", "gelu")
-    },
-    "loss": {name: LOSSES[name] for name in ("cross_entropy", "mse", "half_mse", "bce")},
-    "optimizer": {
-        name: OPTIMIZERS[name]
-        for name in ("sgd", "momentum", "nag", "adagrad", "rmsprop", "adam", "adamw")
-    },
+_TABLES: dict[str, Mapping[str, type[Component]]] = {
+    "activation": ACTIVATIONS,
+    "loss": {name: cls for name, cls in LOSSES.items() if cls is not Auto},  # stands for others
+    "optimizer": OPTIMIZERS,
 }
-"""The components that have functions, by group and name."""
+COMPONENTS: dict[str, dict[str, type[Component]]] = {
+    group: {name: cls for name, cls in table.items() if not cls.eager_only}
+    for group, table in _TABLES.items()
+}
+"""The components of the package that have functions, by group and name."""
 
 
 def is_supported(group: str, cls: type[Component]) -> bool:
-    """Whether the native engine can train with a component of this class of a group."""
-    if group == "schedule":
-        return cls is Plateau or not getattr(cls, "stateful", False)
-    return group not in COMPONENTS or cls is Auto or cls in COMPONENTS[group].values()
+    """Whether the native engine may train with a component of this class of a group: all do that
+    can be traced, unless they declare a reason. Of the stateful schedules, the kernel has Plateau.
+    """
+    is_stateful = group == "schedule" and cls is not Plateau and getattr(cls, "stateful", False)
+    return not cls.eager_only and not is_stateful
 
 
 def name_of(group: str, component: Component) -> str | None:

@@ -43,6 +43,7 @@ class TorchOptimizer(Optimizer):
     )
 
     single_network: ClassVar[bool] = True
+    eager_only: ClassVar[str] = "its steps are those of a class of torch.optim"
 
     def check(self) -> None:
         allowed = self._check_names()

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab import metrics, native
-from mlplab.optimizers import Optimizer
 from mlplab.schedules import Plateau, Schedule
 from mlplab.schema import Component, Number, rules
 from mlplab.training.batches import DeviceDataset
@@ -87,6 +86,9 @@ class NativeMemory:
         c.monitor_column = names.index(f"{'val' if c.num_val else 'train'}/{metric}")
         c.monitor_sign = -1 if metrics.direction(metric) == "max" else 1
         c.lr_per_step = population.schedule.unit == "step"
+        states = population.optimizer_state.values()
+        sizes = [state[0].numel() * state.element_size() for state in states]
+        self._put("state_sizes", np.array([*sizes, 0], np.int64))
         self._set_layers()
 
     def _set_layers(self) -> None:
@@ -101,10 +103,13 @@ class NativeMemory:
         widths = [population.network.num_features, *(x.units for x in population.network.layers)]
         self._put("widths", np.array(widths, np.intc))
         self._put("weights", np.array([offsets[layer, "weight"] for layer in layers], np.intc))
-        self._put("biases", np.array([offsets.get((i, "bias"), -1) for i in layers], np.intc))
-        for field in ("norm_scale", "norm_shift"):
-            of_layers = [offsets.get((layer, field), -1) for layer in layers]
-            self._put(f"{field}s", np.array(of_layers, np.intc))
+        for field, name in (
+            ("biases", "bias"),
+            ("norm_scales", "norm_scale"),
+            ("norm_shifts", "norm_shift"),
+            ("learned", "slopes"),
+        ):
+            self._put(field, np.array([offsets.get((i, name), -1) for i in layers], np.intc))
         if population.dropout is not None:
             rates = [_column(x.dropout, c.num_members) for x in population.network.layers]
             self._put("dropout", np.stack(rates, axis=1))
@@ -125,20 +130,20 @@ class NativeMemory:
     def _set_functions(self) -> None:
         population, c = self.population, self.c
         names = [
-            native.function_name("activation", layer.activation)
+            native.function_name("activation", layer.activation, self.dtype)
             for layer in population.network.layers
             if layer.activation is not None
         ]
-        for field, suffix in (("activations", ""), ("activation_values", "_value")):
-            addresses = [native.function(name + suffix, self.dtype) for name in names]
-            self._put(field, np.array([*addresses, 0], np.uintp))
-        loss = native.function_name("loss", population.scoring.loss)
-        optimizer = native.function_name("optimizer", population.optimizer)
+        for suffix in ("", "_value", "_slope"):
+            addresses = [native.function(name, self.dtype, suffix) for name in names]
+            self._put(f"activation{suffix}s", np.array([*addresses, 0], np.uintp))
+        loss = native.function_name("loss", population.scoring.loss, self.dtype)
+        optimizer = native.function_name("optimizer", population.optimizer, self.dtype)
         c.loss = native.function(loss, self.dtype)
-        c.loss_value = native.function(f"{loss}_value", self.dtype)
+        c.loss_value = native.function(loss, self.dtype, "_value")
+        c.prediction = native.function(loss, self.dtype, "_prediction")
         c.optimizer = native.function(optimizer, self.dtype)
-        if type(population.optimizer).lookahead is not Optimizer.lookahead:
-            c.lookahead = native.function(f"{optimizer}_lookahead", self.dtype)
+        c.lookahead = native.function(optimizer, self.dtype, "_lookahead")
 
     def _set_numbers(self) -> None:
         population = self.population

@@ -56,6 +56,19 @@ INLINE T v_max(T a, T b) { return select_value((a > b) | is_nan(a), a, b); }
 INLINE T v_min(T a, T b) { return select_value((a < b) | is_nan(a), a, b); }
 INLINE T v_relu(T x) { return select_value(x <= 0, (T)0, x); }
 
+/* -1, 0 or 1; 0 for NaN, as in torch. */
+#define v_sign(x) (((x) > 0) - ((x) < 0))
+
+/* The remainder with the sign of the divisor. */
+INLINE int whole_remainder(int a, int b) { return (a % b + b) % b; }
+
+/* A function of the C library, for those that nothing here vectorizes. */
+#ifdef DOUBLE
+#define LIBM(name) name
+#else
+#define LIBM(name) name##f
+#endif
+
 #ifdef DOUBLE
 #define v_fma __builtin_fma
 #define v_copysign __builtin_copysign
@@ -121,6 +134,28 @@ INLINE T v_exp(T x) {
   return (q + 1) * power_of_two(half) * power_of_two(rounded(k) - half);
 }
 
+/* exp(x) - 1, which keeps its digits near 0. */
+INLINE T v_expm1(T x) {
+  T k;
+  const T least = MANTISSA == 23 ? -30 : -60; /* -1 below */
+  T bounded = select_value(x < least, least, x);
+  bounded = select_value(bounded > MAX_EXP, MAX_EXP, bounded);
+  const T q = reduced_exp(bounded, &k), half = power_of_two(rounded(k) - 1);
+  const T y = 2 * v_fma(q, half, half - (T)0.5); /* 2^k may overflow */
+  return select_value(x == 0, x, select_value(k == 0, q, y));
+}
+
+INLINE T v_sinh(T x) {
+  const T size = v_abs(x), e = v_expm1(size), root = v_exp(size / 2);
+  const T near = (e + e / (e + 1)) / 2, far = root / 2 * root; /* exp(size) may overflow */
+  return v_copysign(select_value(size > 20, far, near), x);
+}
+
+INLINE T v_cosh(T x) {
+  const T size = v_abs(x), e = v_exp(size), root = v_exp(size / 2);
+  return select_value(size > 20, root / 2 * root, (e + 1 / e) / 2);
+}
+
 INLINE T v_sigmoid(T x) { return 1 / (1 + v_exp(-x)); }
 
 /* e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near 0. */
@@ -179,6 +214,81 @@ INLINE T v_log1p(T x) {
   y = select_value(x == -1, -INFINITY, y);
   return select_value(x == 0, x, y);
 }
+
+INLINE T v_asinh(T x) {
+  const T size = v_abs(x), limit = (T)1e9, a = select_value(size > limit, limit, size), s = a * a;
+  const T near = v_log1p(a + s / (1 + v_sqrt(s + 1))), far = v_log(size) + (T)0.69314718055994531;
+  return v_copysign(select_value(size > limit, far, near), x);
+}
+
+/* atan(x) = base + atan(t) with |t| below 0.42 or 0.66 (Cephes). */
+INLINE T v_atan(T x) {
+  const T size = v_abs(x);
+  const int is_far = size > (T)2.41421356237309505;
+  const int is_middle = size > (MANTISSA == 23 ? (T)0.414213562373095 : (T)0.66);
+  const T base = select_value(is_far, (T)1.57079632679489662, select_value(is_middle, (T)0.785398163397448310, 0));
+  const T t = select_value(is_far, -1 / size, select_value(is_middle, (size - 1) / (size + 1), size));
+  const T z = t * t;
+#ifdef DOUBLE
+  T p = -8.750608600031904122785e-1, q = z + 2.485846490142306297962e1;
+  p = v_fma(p, z, -1.615753718733365076637e1);
+  p = v_fma(p, z, -7.500855792314704667340e1);
+  p = v_fma(p, z, -1.228866684490136173410e2);
+  p = v_fma(p, z, -6.485021904942025371773e1);
+  q = v_fma(q, z, 1.650270098316988542046e2);
+  q = v_fma(q, z, 4.328810604912902668951e2);
+  q = v_fma(q, z, 4.853903996359136964868e2);
+  q = v_fma(q, z, 1.945506571482613964425e2);
+  const T low = select_value(is_far, 6.123233995736765886130e-17, select_value(is_middle, 3.061616997868382943065e-17, 0));
+  const T rest = v_fma(z * (p / q), t, t) + low;
+#else
+  T p = 8.05374449538e-2f;
+  p = v_fma(p, z, -1.38776856032e-1f);
+  p = v_fma(p, z, 1.99777106478e-1f);
+  p = v_fma(p, z, -3.33329491539e-1f);
+  const T rest = v_fma(p * z, t, t);
+#endif
+  return v_copysign(base + rest, x);
+}
+
+/* sin(x + quarters pi / 2). Above `limit`, where numbers are so far apart that they hardly tell
+   angles apart, every number counts as 0; infinity gives NaN. */
+INLINE T sine(T x, Bits quarters) {
+  const T limit = MANTISSA == 23 ? (T)0x1p22 : (T)0x1p48;
+  x = select_value(v_abs(x) > limit, x - x, x);
+  const T k = v_fma(x, (T)0.636619772367581343, ROUNDING) - ROUNDING;
+  const Bits n = rounded(k) + quarters;
+#ifdef DOUBLE
+  const T r = v_fma(k, -0x1.1a62633145c07p-54, v_fma(k, -0x1.921fb54442d18p0, x)), z = r * r;
+  T s = 1.58969099521155010221e-10, c = -1.13596475577881948265e-11; /* FreeBSD, k_sin.c, k_cos.c */
+  s = v_fma(s, z, -2.50507602534068634195e-08);
+  s = v_fma(s, z, 2.75573137070700676789e-06);
+  s = v_fma(s, z, -1.98412698298579493134e-04);
+  s = v_fma(s, z, 8.33333333332248946124e-03);
+  s = v_fma(s, z, -1.66666666666666324348e-01);
+  c = v_fma(c, z, 2.08757232129817482790e-09);
+  c = v_fma(c, z, -2.75573143513906633035e-07);
+  c = v_fma(c, z, 2.48015872894767294178e-05);
+  c = v_fma(c, z, -1.38888888888741095749e-03);
+  c = v_fma(c, z, 4.16666666666666019037e-02);
+#else
+  const T r = v_fma(k, -5.39030253e-15f, v_fma(k, -3.13916473e-7f, v_fma(k, -1.57079601f, x)));
+  const T z = r * r;
+  T s = 2.86567956e-6f, c = 2.44677067e-5f;
+  s = v_fma(s, z, -1.98559923e-4f);
+  s = v_fma(s, z, 8.33338592e-3f);
+  s = v_fma(s, z, -1.66666672e-1f);
+  c = v_fma(c, z, -1.38877297e-3f);
+  c = v_fma(c, z, 4.16666567e-2f);
+#endif
+  const T sin = v_fma(s * z, r, r), cos = v_fma(c, z * z, v_fma(z, (T)-0.5, 1));
+  const Bits is_odd = -(n & 1);
+  const Bits bits = (bits_of(cos) & is_odd) | (bits_of(sin) & ~is_odd);
+  return of_bits(bits ^ (Bits)((Word)(n & 2) << (8 * sizeof(T) - 2)));
+}
+
+INLINE T v_sin(T x) { return sine(x, 0); }
+INLINE T v_cos(T x) { return sine(x, 1); }
 
 INLINE T v_erf(T x) {
   const T size = v_abs(x), s = x * x;

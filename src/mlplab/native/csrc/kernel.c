@@ -12,8 +12,9 @@ typedef void (*Activation)(int, const T *, T *, T *, const double *);
 typedef void (*ActivationValue)(int, const T *, T *, const double *);
 typedef void (*Loss)(int, const T *, const void *, T *, T *, T *, const double *);
 typedef void (*LossValue)(int, const T *, const void *, T *, T *, const double *);
-typedef void (*Optimizer)(int, T *, T *, T *const *, double, double, const double *);
-typedef void (*Lookahead)(int, const T *, T *, T *const *, const double *);
+typedef void (*Prediction)(int, const T *, T *, T *, const double *);
+typedef void (*Optimizer)(int, T *, T *, void *const *, double, double, const double *);
+typedef void (*Lookahead)(int, const T *, T *, void *const *, const double *);
 typedef double (*Metric)(int, int, const T *); /* of a member and a split, given the outputs */
 
 #include "population.h"
@@ -25,9 +26,9 @@ typedef double (*Metric)(int, int, const T *); /* of a member and a split, given
 #include "plateau.h"
 #include "monitored.h"
 
-#define NUMBERS 8       /* numbers of a component, at most */
-#define STATES 8        /* state matrices of an optimizer, at most */
-#define SCRATCH_ROWS 2  /* rows that the function of a loss stores for each output, at most */
+#define NUMBERS 8       /* numbers of a component, at most; the last one may be learned */
+#define STATES 8        /* state tensors of an optimizer, at most */
+#define SCRATCH_ROWS 8  /* numbers that the function of a loss stores for each output, at most */
 #define NARROW 16       /* outputs of a layer below which its gradient sums over lanes in trees */
 
 enum { RUNNING, FINISHED, STOPPED, DIVERGED };
@@ -104,7 +105,8 @@ static char *lay_out(Work *work, const Population *p, char *start) {
 typedef struct {
   const Population *p;
   int k;
-  T *theta, *states[STATES];
+  T *theta;
+  void *states[STATES];
   const T *x, *weights;
   const void *y;
   const double *activation_numbers, *loss_numbers, *optimizer_numbers;
@@ -113,7 +115,7 @@ typedef struct {
 static Member member_of(const Population *p, int k) {
   const size_t inputs = p->widths[0], data = p->is_shared ? 0 : k, row = (size_t)k * p->num_parameters;
   Member m = {p, k, p->theta + row};
-  for (int s = 0; s < p->num_states; s++) m.states[s] = p->states[s] + row;
+  for (int s = 0; s < p->num_states; s++) m.states[s] = p->states[s] + k * p->state_sizes[s];
   m.x = p->x + data * p->num_train * inputs;
   m.y = p->num_targets ? (const void *)((const T *)p->y + data * p->num_train * p->num_targets)
                        : (const void *)((const int *)p->y + data * p->num_train);
@@ -169,16 +171,26 @@ static void normalize_layer_backward(const Member *m, Work *work, const T *theta
     normalize_backward(units, scale, normal, dz, work->turned, to_scale, to_shift);
 }
 
+/* The numbers of a layer's activation, with the parameter that it learns, if any, at the end. */
+static const double *activation_numbers(const Member *m, int l, const T *theta, double *numbers) {
+  const double *fixed = m->activation_numbers + (size_t)l * NUMBERS;
+  if (m->p->learned[l] < 0) return fixed;
+  memcpy(numbers, fixed, NUMBERS * sizeof(double));
+  numbers[NUMBERS - 1] = theta[m->p->learned[l]];
+  return numbers;
+}
+
 /* The outputs for the block in h[0]; with `trains` also the derivatives of the activations. */
 static const T *forward(const Member *m, Work *work, const T *theta, const T *x, int trains) {
   const Population *p = m->p;
   for (int l = 0; l < p->num_layers; l++) {
     const int inputs = p->widths[l], outputs = p->widths[l + 1], n = outputs * LANE;
-    const double *numbers = m->activation_numbers + (size_t)l * NUMBERS;
     product(outputs, inputs, theta + p->weights[l], 1, outputs, l ? work->h[l] : x,
             p->biases[l] < 0 ? 0 : theta + p->biases[l], 0, work->z[l + 1]);
     if (is_normalized(p, l)) normalize_layer(m, work, theta, l, trains);
     if (l + 1 == p->num_layers) continue;
+    double memory[NUMBERS];
+    const double *numbers = activation_numbers(m, l, theta, memory);
     if (trains)
       p->activations[l](n, work->z[l + 1], work->h[l + 1], work->d[l + 1], numbers);
     else
@@ -222,6 +234,21 @@ static double total_weight(const Member *m, const Order *order, int first, int c
   return total > 0 ? total : 1;
 }
 
+/* Turns the gradient by h[l] in z[l] into that by z[l], and adds up that of the parameter which the
+   activation between them learns. Its derivative is in h[l], which is not needed any more. */
+static void learned_gradient(const Member *m, Work *work, int l) {
+  const Population *p = m->p;
+  T *restrict dz = work->z[l];
+  double sum = 0;
+  for (int o = 0; o < p->widths[l]; o++) {
+    T products[LANE];
+    EACH(i, LANE) products[i] = dz[o * LANE + i] * work->h[l][o * LANE + i];
+    EACH(i, LANE) dz[o * LANE + i] *= work->d[l][o * LANE + i];
+    sum += sum_of_lanes(products, LANE);
+  }
+  work->gradient[p->learned[l - 1]] += (T)sum;
+}
+
 static void backward(const Member *m, Work *work, const T *theta, T *dz) {
   const Population *p = m->p;
   for (int l = p->num_layers - 1; l >= 0; l--) {
@@ -235,7 +262,16 @@ static void backward(const Member *m, Work *work, const T *theta, T *dz) {
     else
       wide_gradient(inputs, outputs, work->h[l], dz, gradient, work->turned);
     if (!l) return;
-    product(inputs, outputs, theta + p->weights[l], outputs, 1, dz, 0, work->d[l], work->z[l]);
+    const int learns = p->learned[l - 1] >= 0;
+    if (learns) {
+      double memory[NUMBERS];
+      p->activation_slopes[l - 1](inputs * LANE, work->z[l], work->h[l],
+                                  activation_numbers(m, l - 1, theta, memory));
+      if (p->dropout) drop(m, work, l - 1, work->h[l], 0);
+    }
+    product(inputs, outputs, theta + p->weights[l], outputs, 1, dz, 0, learns ? 0 : work->d[l],
+            work->z[l]);
+    if (learns) learned_gradient(m, work, l);
     dz = work->z[l];
   }
 }
@@ -290,6 +326,9 @@ static void weight_lanes(const Member *m, Work *work, const uint32_t *index, T t
     EACH(i, LANE) dz[c * LANE + i] *= weights[i] / total;
 }
 
+/* The rows of the functions of a loss: classes, or targets with one or several outputs each. */
+static int loss_rows(const Population *p) { return p->num_targets ? p->num_targets : p->num_outputs; }
+
 /* The objective of a batch, and its gradient in work->gradient. */
 static T objective(const Member *m, Work *work, const T *theta, const Order *order, int first,
                    int count) {
@@ -306,7 +345,7 @@ static T objective(const Member *m, Work *work, const T *theta, const Order *ord
     gather(m, work, index);
     work->position = done, work->n = n;
     const T *outputs = forward(m, work, theta, work->h[0], 1);
-    p->loss(p->num_outputs, outputs, work->y, work->loss, dz, work->scratch, m->loss_numbers);
+    p->loss(loss_rows(p), outputs, work->y, work->loss, dz, work->scratch, m->loss_numbers);
     if (m->weights)
       weight_lanes(m, work, index, divisor);
     else
@@ -371,6 +410,14 @@ static double count_hits(const Population *p, const T *restrict z, const int *y,
   return hits;
 }
 
+/* The predicted values for these outputs. They may be in work->y, whose targets are of a step. */
+static const T *predicted(const Member *m, Work *work, const T *outputs) {
+  const Population *p = m->p;
+  if (!p->prediction) return outputs;
+  p->prediction(p->num_targets, outputs, work->y, work->scratch, m->loss_numbers);
+  return work->y;
+}
+
 static void add_errors(const Member *m, Work *work, const T *z, const T *y, const T *mask, int n) {
   const Population *p = m->p;
   const size_t data = p->is_shared ? 0 : m->k;
@@ -421,7 +468,7 @@ static int measure(const Member *m, Work *work, int is_val, double *row) {
     const T *mask = split.mask ? split.mask + first : 0;
     const void *y = targets ? (const void *)((const T *)split.y + first * targets)
                             : (const void *)((const int *)split.y + first);
-    p->loss_value(p->num_outputs, z, y, work->loss, work->scratch, m->loss_numbers);
+    p->loss_value(loss_rows(p), z, y, work->loss, work->scratch, m->loss_numbers);
     if (split.weights) {
       EACH(i, LANE) work->loss[i] *= split.weights[first + i];
       weight += sum_of_lanes(split.weights + first, n);
@@ -430,7 +477,7 @@ static int measure(const Member *m, Work *work, int is_val, double *row) {
     count += mask ? sum_of_lanes(mask, n) : n;
     if (p->metric == OUTSIDE) add_outputs(p, &work->monitored, z, first, n);
     if (targets) {
-      add_errors(m, work, z, y, mask, n);
+      add_errors(m, work, predicted(m, work, z), y, mask, n);
       continue;
     }
     int predicted[LANE];

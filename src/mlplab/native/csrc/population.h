@@ -33,10 +33,13 @@ typedef struct {
   const int *biases; /* [L] offset in theta, -1: no bias */
   const int *norm_scales; /* [L] offset in theta, -1: no normalization; or 0: in no layer */
   const int *norm_shifts; /* [L] offset in theta */
+  const int *learned; /* [L] offset in theta of the activation's parameter, -1: it learns none */
   Activation *activations; /* [L - 1] */
   ActivationValue *activation_values; /* [L - 1] */
+  ActivationValue *activation_slopes; /* [L - 1] derivative by the parameter, 0 without one */
   Loss loss;
   LossValue loss_value;
+  Prediction prediction; /* 0: the outputs are the predicted values */
   Optimizer optimizer;
   Lookahead lookahead; /* 0: the gradient is taken at theta */
   const double *activation_numbers; /* [K][L][NUMBERS] */
@@ -77,7 +80,8 @@ typedef struct {
   const double *target_shift; /* [K or 1][Y] */
   const double *target_scale; /* [K or 1][Y] */
   T *theta; /* [K][P] */
-  T **states; /* matrices [K][P] of the optimizer */
+  char **states; /* of the optimizer: tensors [K][...] */
+  const int64_t *state_sizes; /* bytes of a member */
   T *best_theta; /* [K][P] */
   T *last_theta; /* [K][P] */
   T **buffers; /* [L][2] running means and variances [K][units], 0: no batch normalization; or 0 */
