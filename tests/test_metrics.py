@@ -24,6 +24,7 @@ from mlplab.metrics import (
     classification_metrics,
     direction,
     final_classification_metrics,
+    final_metric,
     final_regression_metrics,
     regression_metrics,
     total_squares,
@@ -152,6 +153,17 @@ def test_chunks_change_nothing() -> None:
     for max_entries in (1, 2 * 50 * 4):
         chunks = final_classification_metrics(probabilities_KNC, targets_KN, max_entries)
         assert all(torch.equal(whole[name], chunks[name]) for name in whole)
+
+
+def test_one_metric_is_that_of_all() -> None:
+    probabilities_KNC, targets_KN = draw(50, 4, seed=1)
+    values_KNT = probabilities_KNC[..., :2]
+    for task, all_metrics, scores, targets in (
+        ("classification", final_classification_metrics, probabilities_KNC, targets_KN),
+        ("regression", final_regression_metrics, values_KNT, values_KNT.flip(1)),
+    ):
+        for name, metric_K in all_metrics(scores, targets).items():
+            assert torch.equal(final_metric(name, task, scores, targets), metric_K)
 
 
 @pytest.mark.parametrize("metrics", [classification_metrics, final_classification_metrics])

@@ -8,8 +8,9 @@ Shapes: K members, N examples, C classes, T targets. A metric is float64 [K].
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -38,6 +39,10 @@ FINAL = {
     "regression": ("mae", "rmse", "r2", "mape"),
 }
 """The metrics at the end of a run, by kind of task."""
+
+
+Measure: TypeAlias = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""(probabilities [K, N, C], targets [K, N]) -> some metrics, each [K]."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,16 @@ def final_metrics(task: str, scores_KNC: Tensor, targets: Tensor) -> dict[str, T
     }
 
 
+def final_metric(name: str, task: str, scores_KNC: Tensor, targets: Tensor) -> Tensor:
+    """Return one of the metrics of `final_metrics`, [K], without the cost of most others."""
+    if name in _registered:
+        return _registered[name].of_members(scores_KNC, targets)
+    if task == "regression":
+        return final_regression_metrics(scores_KNC, targets)[name]
+    (measure,) = (measure for names, measure in _MEASURES.items() if name in names)
+    return final_classification_metrics(scores_KNC, targets, measures=(measure,))[name]
+
+
 def classification_metrics(
     probabilities_KNC: Tensor,
     targets_KN: Tensor,
@@ -155,9 +170,12 @@ def classification_metrics(
 
 
 def final_classification_metrics(
-    probabilities_KNC: Tensor, targets_KN: Tensor, max_entries: int = 1 << 22
+    probabilities_KNC: Tensor,
+    targets_KN: Tensor,
+    max_entries: int = 1 << 22,
+    measures: Iterable[Measure] | None = None,
 ) -> dict[str, Tensor]:
-    """Return all classification metrics, each [K].
+    """Return all classification metrics, each [K], or those of some `measures`.
 
     These are accuracy, balanced_accuracy, f1, mcc, auroc, average_precision, log_loss and brier.
     Members are processed in chunks of about `max_entries` probabilities, which bounds the memory of
@@ -165,33 +183,31 @@ def final_classification_metrics(
     """
     rows = max(1, max_entries // max(1, probabilities_KNC[0].numel()))
     pairs = zip(torch.split(probabilities_KNC, rows), torch.split(targets_KN, rows), strict=True)
-    chunks = [_all_classification_metrics(*pair) for pair in pairs]
+    measures = _MEASURES.values() if measures is None else tuple(measures)
+    chunks = [
+        {
+            name: _spread_nan(metric_K, probabilities)
+            for measure in measures
+            for name, metric_K in measure(probabilities, targets).items()
+        }
+        for probabilities, targets in pairs
+    ]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def _all_classification_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
-    metrics = (
-        _confusion_metrics(probabilities_KNC.argmax(-1), targets_KN, probabilities_KNC.shape[-1])
-        | _ranking_metrics(probabilities_KNC, targets_KN)
-        | _probability_metrics(probabilities_KNC, targets_KN)
-    )
-    return {name: _spread_nan(metric_K, probabilities_KNC) for name, metric_K in metrics.items()}
 
 
 def _spread_nan(metric_K: Tensor, probabilities_KNC: Tensor) -> Tensor:
     return metric_K.masked_fill(probabilities_KNC.sum((1, 2)).isnan(), math.nan)
 
 
-def _confusion_metrics(
-    predicted_KN: Tensor, targets_KN: Tensor, num_classes: int
-) -> dict[str, Tensor]:
+def _confusion_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[str, Tensor]:
     """Metrics of the confusion matrix.
 
     balanced_accuracy: mean recall of the classes that occur in the targets. f1: unweighted mean
     over the classes that occur in targets or predictions. mcc: Matthews' correlation coefficient,
     generalized to many classes by Gorodkin (2004); 0 if targets or predictions have one class.
     """
-    num_members = len(targets_KN)
+    num_members, num_classes = len(targets_KN), probabilities_KNC.shape[-1]
+    predicted_KN = probabilities_KNC.argmax(-1)
     member_K1 = torch.arange(num_members, device=targets_KN.device).unsqueeze(1)
     cell_KN = (member_K1 * num_classes + targets_KN) * num_classes + predicted_KN
     table_KCC = (
@@ -274,6 +290,13 @@ def _probability_metrics(probabilities_KNC: Tensor, targets_KN: Tensor) -> dict[
     miss_KNC = probabilities_KNC.scatter(-1, index_KN1, hit_KN.double().unsqueeze(-1) - 1)
     halved = 0.5 if probabilities_KNC.shape[-1] == 2 else 1.0
     return {"log_loss": log_loss_K, "brier": halved * miss_KNC.square().sum(-1).mean(1)}
+
+
+_MEASURES: dict[tuple[str, ...], Measure] = {
+    ("accuracy", "balanced_accuracy", "f1", "mcc"): _confusion_metrics,
+    ("auroc", "average_precision"): _ranking_metrics,
+    ("log_loss", "brier"): _probability_metrics,
+}
 
 
 def total_squares(targets_KNT: Tensor) -> Tensor:

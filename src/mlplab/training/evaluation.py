@@ -64,7 +64,13 @@ class Scoring:
 
     def monitored_metric(self, outputs_KNC: Tensor, data: DeviceDataset) -> Tensor:
         """Return the monitored metric, if it is not the loss, of all members: [K]."""
-        return self._all_metrics(outputs_KNC, data)[self.monitor]
+
+        def measure(scores_KNC: Tensor, targets: Tensor) -> dict[str, Tensor]:
+            value_K = metrics.final_metric(self.monitor, self.task.kind, scores_KNC, targets)
+            return {self.monitor: value_K}
+
+        scores, targets = self._scores_and_targets(outputs_KNC, data)
+        return _member_by_member(measure, scores, targets, data.mask)[self.monitor]
 
     def _all_metrics(self, outputs_KNC: Tensor, data: DeviceDataset) -> dict[str, Tensor]:
         measure = functools.partial(metrics.final_metrics, self.task.kind)
