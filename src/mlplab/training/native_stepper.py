@@ -95,19 +95,13 @@ class NativeStepper(Stepper):
         """Whether this epoch of the group's clock is complete."""
         return self.step % self._per_epoch == 0 and self.epoch >= epoch
 
-    @property
-    def last_step(self) -> int:
-        """The step of the group's clock at which the last member in training ends."""
+    def ends(self) -> NDArray[np.int64]:
+        """The steps of the group's clock at which the members in training end."""
         population = self.group.population
-        ends_K = population.early_stopping.last_step_K
+        ends_K: NDArray[np.int64] = population.early_stopping.last_step_K.numpy()
         if population.start_K is not None:
-            ends_K = ends_K + population.start_K * self._per_epoch
-        return int(ends_K.numpy()[self._alive_K()].max())
-
-    @property
-    def num_alive(self) -> int:
-        """The number of members in training."""
-        return int(np.count_nonzero(self._alive_K()))
+            ends_K = ends_K + population.start_K.numpy() * self._per_epoch
+        return ends_K[self._alive_K()]
 
     def begin(self, length: int, pause_epoch: float) -> int:
         """Begin a stretch of about this length, not beyond a pause; return its number of steps.

@@ -210,6 +210,8 @@ def _dropout(network: MLP, seeds: list[int], device: torch.device) -> Dropout | 
 
 def _stack_training(settings: Sequence[Settings], device: torch.device) -> Training:
     """Stack the training options; lengths and patience vary by member and are in EarlyStopping."""
+    if len(settings) == 1:
+        return settings[0].training
     return stack(
         [dataclasses.replace(s.training, epochs=1, steps=None, patience=None) for s in settings],
         device,
@@ -281,7 +283,7 @@ def _scoring(
     loss: Loss, monitor: str, prepared: Sequence[Prepared], device: torch.device
 ) -> Scoring:
     scalers = [p.target_scaler for p in prepared]
-    if scalers[0] is None:
+    if scalers[0] is None or prepared[0].task.classifies:
         return Scoring(prepared[0].task, loss, monitor=monitor)
     shared = all(p is prepared[0] for p in prepared)
     distinct = scalers[:1] if shared else scalers

@@ -50,20 +50,23 @@ class _Course:
     stepper: NativeStepper
     hooks: Hooks
     work: float
+    alive: int = 0  # members in training
     left: float = 0.0
     pause_epoch: float | None = None  # of the group's clock; None: not asked for yet
     steps: int = 0  # of the present stretch
 
     def update(self) -> None:
-        """Determine what is left."""
-        stepper = self.stepper
-        alive = stepper.num_alive
-        self.left = alive * self.work * (stepper.last_step - stepper.step) if alive else 0.0
+        """Determine what is left: a callback may have ended members."""
+        ends = self.stepper.ends()
+        self.alive = len(ends)
+        steps = int(ends.max()) - self.stepper.step if self.alive else 0
+        self.left = self.alive * self.work * steps
 
     def has_ended(self) -> bool:
         """Whether all members have ended, or the group is at a pause."""
         group = self.stepper.group
-        if not group.in_training:
+        self.update()
+        if not self.alive:
             return True
         if self.pause_epoch is None:
             pauses, starts = self.hooks.pauses(), group.starts
@@ -72,7 +75,6 @@ class _Course:
 
     def conclude(self) -> bool:
         """Follow the pauses after a stretch; return whether the group continues."""
-        self.update()
         if self.has_ended():
             self.hooks.on_end()
             return False
@@ -85,7 +87,7 @@ class _Course:
         """Begin a stretch of about this work for each member."""
         stepper = self.stepper
         if stepper.is_at_evaluation:
-            stepper.group.compact(stepper.num_alive)
+            stepper.group.compact(self.alive)
         assert self.pause_epoch is not None
         self.steps = stepper.begin(max(1, round(work / self.work)), self.pause_epoch)
 
@@ -109,41 +111,48 @@ class Stretches:
             course.update()
             by_dtype.setdefault(str(group.population.theta_KP.dtype), []).append(course)
         for courses in by_dtype.values():  # a kernel is compiled for one dtype
-            courses.sort(key=lambda course: -course.left / max(1, course.stepper.num_alive))
+            courses.sort(key=lambda course: -course.left / max(1, course.alive))
             self._advance(deque(courses), should_stop)
 
     def _advance(self, queue: deque[_Course], should_stop: Callable[[], bool]) -> None:
         threads = max(course.stepper.threads for course in queue)
         left = sum(course.left for course in queue)
         while queue and not should_stop():
-            chosen = self._choose(queue, left, threads)
+            chosen, ended = self._choose(queue, left, threads)
             left -= sum(course.left for course in chosen)
             if chosen:
                 self._train(chosen, threads)
+            for course in ended:  # not earlier: callbacks must not change what has begun a stretch
+                course.hooks.on_end()
             unfinished = [course for course in chosen if course.conclude()]
             left += sum(course.left for course in unfinished)
             queue.extendleft(reversed(unfinished))
 
-    def _choose(self, queue: deque[_Course], left: float, threads: int) -> list[_Course]:
-        """Take the groups of the next stretch from the queue, and begin it. Ended ones leave it."""
+    def _choose(
+        self, queue: deque[_Course], left: float, threads: int
+    ) -> tuple[list[_Course], list[_Course]]:
+        """Take the groups of the next stretch from the queue, and begin it.
+
+        Returns them, and those before them that had ended or were at a pause.
+        """
         smallest, budget = self._limit / SHARES, self._limit * threads
         share = budget / left if left else 0.0  # of what a member has left
         chosen: list[_Course] = []
+        ended: list[_Course] = []
         while queue and (not chosen or budget > smallest):
             course = queue.popleft()
             if course.has_ended():
-                course.hooks.on_end()
+                ended.append(course)
                 continue
-            alive = course.stepper.num_alive
-            work = min(max(smallest, share * course.left / alive), self._limit, budget / alive)
-            course.begin(work)
-            budget -= alive * course.steps * course.work
+            work = max(smallest, share * course.left / course.alive)
+            course.begin(min(work, self._limit, budget / course.alive))
+            budget -= course.alive * course.steps * course.work
             chosen.append(course)
-        return chosen
+        return chosen, ended
 
     def _train(self, chosen: Sequence[_Course], threads: int) -> None:
         longest_first = sorted(chosen, key=lambda course: -course.steps * course.work)
-        work = [(course.steps * course.work, course.stepper.num_alive) for course in longest_first]
+        work = [(course.steps * course.work, course.alive) for course in longest_first]
         threads = min(threads, sum(k for _, k in work))
         begun, begun_cpu = time.perf_counter(), time.process_time()
         NativeStepper.train([course.stepper for course in longest_first])
