@@ -137,8 +137,8 @@ def inside(report: Path, arguments: list[str]) -> None:
         report.write_text(json.dumps(clock.seconds))
 
     atexit.register(write)
-    cli = importlib.import_module("mlplab.cli")
-    sys.exit(cli.main(arguments))
+    sys.argv = ["mlplab", *arguments]
+    sys.exit(importlib.import_module("mlplab.cli").run_process())
 
 
 def seconds(command: list[str], folder: Path, first_line: bool = False) -> float:
