@@ -963,7 +963,7 @@ void activation_tanhshrink(int n, const T *restrict z, T *restrict h, T *restric
   const T v2 = -(T)1;
   EACH(i, n) {
     const T v0_ = v_tanh(z[i]);
-    const T v1_ = z[i] - v0_;
+    const T v1_ = v_tanhshrink(z[i]);
     const T v3_ = v0_ * v0_;
     const T v4_ = (T)1 - v3_;
     const T v5_ = v2 * v4_;
@@ -975,8 +975,7 @@ void activation_tanhshrink(int n, const T *restrict z, T *restrict h, T *restric
 
 void activation_tanhshrink_value(int n, const T *restrict z, T *restrict h, const double *numbers) {
   EACH(i, n) {
-    const T v0_ = v_tanh(z[i]);
-    const T v1_ = z[i] - v0_;
+    const T v1_ = v_tanhshrink(z[i]);
     h[i] = v1_;
   }
 }
