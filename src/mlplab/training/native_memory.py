@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,16 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab import metrics, native
-from mlplab.schedules import Plateau, Schedule
-from mlplab.schema import Component, Number, rules
+from mlplab.schedules import Plateau
 from mlplab.training.batches import DeviceDataset
+from mlplab.training.native_arrays import arrays_of, blocks, column, numbers
 from mlplab.training.native_metric import TorchMetric
+from mlplab.training.native_rates import LearningRates
 from mlplab.training.population import Population
 
 _SPLITS = ("train", "val")
-KEPT_UNITS = 4096
-"""The factors of a schedule of at most this length are computed once for all members."""
-KEPT_SCHEDULES = 64
 
 
 class NativeMemory:
@@ -66,7 +61,7 @@ class NativeMemory:
         self._set_functions()
         self._set_numbers()
         self._set_examples()
-        self._schedules = _schedules(population)
+        self.rates = LearningRates(population)
 
     def _set_structure(self, names: Sequence[str]) -> None:
         c, population = self.c, self.population
@@ -111,7 +106,7 @@ class NativeMemory:
         ):
             self._put(field, np.array([offsets.get((i, name), -1) for i in layers], np.intc))
         if population.dropout is not None:
-            rates = [_column(x.dropout, c.num_members) for x in population.network.layers]
+            rates = [column(x.dropout, c.num_members) for x in population.network.layers]
             self._put("dropout", np.stack(rates, axis=1))
             self._put("dropout_keys", population.dropout.keys_K1.reshape(-1).contiguous())
 
@@ -148,23 +143,24 @@ class NativeMemory:
     def _set_numbers(self) -> None:
         population = self.population
         training, num_members = population.training, population.num_members
-        numbers = [_numbers(layer.activation, num_members) for layer in population.network.layers]
-        self._put("activation_numbers", np.stack(numbers, axis=1))
-        self._put("loss_numbers", _numbers(population.scoring.loss, num_members))
-        self._put("optimizer_numbers", _numbers(population.optimizer, num_members))
-        self._put("min_delta", _column(training.min_delta, num_members))
+        layers = population.network.layers
+        by_layer = [numbers(layer.activation, num_members) for layer in layers]
+        self._put("activation_numbers", np.stack(by_layer, axis=1))
+        self._put("loss_numbers", numbers(population.scoring.loss, num_members))
+        self._put("optimizer_numbers", numbers(population.optimizer, num_members))
+        self._put("min_delta", column(training.min_delta, num_members))
         for name in ("clip_value", "clip_norm"):
             if (limit := getattr(training, name)) is not None:
-                self._put(name, _column(limit, num_members))
+                self._put(name, column(limit, num_members))
         if any(isinstance(n, Tensor) or n > 0 for n in (training.l1, training.l2)):
-            self._put("l1", _column(training.l1, num_members))
-            self._put("l2", _column(training.l2, num_members))
+            self._put("l1", column(training.l1, num_members))
+            self._put("l2", column(training.l2, num_members))
         if isinstance(schedule := population.schedule, Plateau):
             keys = ("gamma", "patience", "threshold", "cooldown", "min_factor")
-            plateau = [_column(getattr(schedule, key), num_members) for key in keys]
+            plateau = [column(getattr(schedule, key), num_members) for key in keys]
             self._put("plateau", np.stack(plateau, axis=1))
             self.c.plateau_is_relative = schedule.threshold_mode == "rel"
-            self._put("base_lr", _column(population.optimizer.lr, num_members))
+            self._put("base_lr", column(population.optimizer.lr, num_members))
         self._put("starts", self.starts_K)
         self._put("keys", population.batches.keys_K1.numpy().reshape(-1).copy())
 
@@ -178,17 +174,17 @@ class NativeMemory:
         rows = 1 if c.is_weight_shared else population.num_members
         train = data["train"]
         for field in ("x", "y"):
-            self._put(field, _arrays_of(train, copies)[field])
+            self._put(field, arrays_of(train, copies)[field])
         if train.weights is not None:
             self._put("example_weights", train.weights.expand(rows, -1).contiguous())
         for split, examples in data.items():
             for field in ("x", "y"):
-                self._put(f"{split}_{field}", _arrays_of(examples, copies)[f"{field}_blocks"])
+                self._put(f"{split}_{field}", arrays_of(examples, copies)[f"{field}blocks"])
             if examples.weights is not None:
-                self._put(f"{split}_weights", _blocks(examples.weights.expand(rows, -1)))
+                self._put(f"{split}_weights", blocks(examples.weights.expand(rows, -1)))
             if examples.mask is not None:
                 mask = examples.mask.to(examples.x.dtype).expand(copies, -1)
-                self._put(f"{split}_mask", _blocks(mask))
+                self._put(f"{split}_mask", blocks(mask))
         if not population.scoring.task.classifies:
             self._set_target_units(data, copies)
 
@@ -222,33 +218,6 @@ class NativeMemory:
         self._kept.append(array)
         is_tensor = isinstance(array, Tensor)
         setattr(self.c, field, array.data_ptr() if is_tensor else array.ctypes.data)  # type: ignore[union-attr]
-
-    def lr_KU(self, first: int, last: int) -> NDArray[np.float64]:
-        """The learning rates of the steps after `first`, up to `last`, by step or by epoch.
-
-        A plateau has its present factor.
-        """
-        factor_KU, state = self._factor_KU(first, last), self.population.schedule_state
-        if state:
-            factor_KU = factor_KU * state["factor"].numpy()
-        lr_KU: NDArray[np.float64] = self._schedules.lr_K1 * factor_KU
-        return lr_KU
-
-    def _factor_KU(self, first: int, last: int) -> NDArray[np.float64]:
-        """The factors of the learning rates that depend on time alone."""
-        per_epoch = self.c.per_epoch
-        units = (
-            range(first, last)
-            if self.c.lr_per_step
-            else range(first // per_epoch, (last - 1) // per_epoch + 1)
-        )
-        length = per_epoch if self.c.lr_per_step else 1
-        factors = [
-            _factors(schedule, total, units.start - start * length, len(units))
-            for schedule, total, start in self._schedules.distinct
-        ]
-        factor_KU: NDArray[np.float64] = np.array(factors)[self._schedules.index_K]
-        return factor_KU
 
     def _set_lists(self) -> None:
         """The addresses of tensors of which there are several, unless they are the same."""
@@ -285,9 +254,7 @@ class NativeMemory:
         early_stopping = population.early_stopping
         c.initial, c.first_step, c.last_step = initial, first, last
         c.num_events = stretch["rows"].shape[1]
-        # the kernel multiplies by the factor of a plateau, which changes within a stretch
-        rates_of = self._factor_KU if population.schedule_state else self.lr_KU
-        lr_KU = rates_of(first, max(last, first + 1))
+        lr_KU = self.rates.values_KU(first, max(last, first + 1))
         self._stretch = {**stretch, "lr": lr_KU}
         for field, array in self._stretch.items():
             setattr(c, field, array.ctypes.data)
@@ -326,109 +293,3 @@ def run(memories: Sequence[NativeMemory], threads: int) -> None:
                 stack.enter_context(memory.torch_metric.in_use())
         if not native.kernel(memories[0].dtype).run(addresses, len(memories), threads):
             raise MemoryError("the native kernel")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Schedules:
-    """The distinct (schedule, length, start) of the members, and which of them a member has."""
-
-    distinct: list[tuple[Schedule, float, int]]
-    index_K: NDArray[np.int64]
-    lr_K1: NDArray[np.float64]
-
-
-def _schedules(population: Population) -> _Schedules:
-    num_members, schedule = population.num_members, population.schedule
-    total_K = _column(population.total_units, num_members)
-    starts_K = [0] * num_members if population.start_K is None else population.start_K.tolist()
-    stacked = {
-        key: (value.long() if rule.kind == "integer" else value)[:, 0].tolist()
-        for key, rule in rules(schedule).items()
-        if isinstance(value := getattr(schedule, key), Tensor)
-    }
-    index: dict[tuple[object, ...], int] = {}
-    distinct: list[tuple[Schedule, float, int]] = []
-    index_K = np.zeros(num_members, np.int64)
-    for k in range(num_members):
-        fields = {key: values[k] for key, values in stacked.items()}
-        key = (*fields.values(), total_K[k], starts_K[k])
-        if key not in index:
-            index[key] = len(distinct)
-            distinct.append(
-                (dataclasses.replace(schedule, **fields), float(total_K[k]), int(starts_K[k]))
-            )
-        index_K[k] = index[key]
-    return _Schedules(distinct, index_K, _column(population.optimizer.lr, num_members)[:, None])
-
-
-_known_factors: dict[tuple[str, float], NDArray[np.float64]] = {}
-"""All factors of the schedules seen last, by their text and length."""
-
-
-def _factors(schedule: Schedule, total: float, first: int, count: int) -> NDArray[np.float64]:
-    """The factors of some units from `first` on."""
-
-    def computed(units: range) -> NDArray[np.float64]:
-        return np.array([float(schedule.factor(unit, total)) for unit in units])
-
-    last, key = first + count, (repr(schedule), total)
-    if total > KEPT_UNITS or last > total:
-        return computed(range(first, last))
-    if key not in _known_factors:
-        while len(_known_factors) >= KEPT_SCHEDULES:
-            _known_factors.pop(next(iter(_known_factors)))
-        _known_factors[key] = computed(range(math.ceil(total)))
-    return _known_factors[key][first:last]
-
-
-def _column(number: Number, num_members: int) -> NDArray[np.float64]:
-    """A number of each member, [K]."""
-    if isinstance(number, Tensor):
-        return number.double().reshape(-1).expand(num_members).numpy().copy()
-    return np.full(num_members, float(number))
-
-
-def _numbers(component: Component | None, num_members: int) -> NDArray[np.float64]:
-    """The numbers that the function of a component takes, [K, MAX_NUMBERS]."""
-    numbers = np.zeros((num_members, native.MAX_NUMBERS))
-    for i, name in enumerate(native.arguments(component) if component is not None else ()):
-        numbers[:, i] = _column(getattr(component, name), num_members)
-    return numbers
-
-
-_arrays: WeakKeyDictionary[DeviceDataset, dict[str, Tensor]] = WeakKeyDictionary()
-"""Those of the datasets in use that members share."""
-
-
-def _arrays_of(examples: DeviceDataset, copies: int) -> dict[str, Tensor]:
-    """The examples in order (x, y) and in blocks, for each of the copies."""
-    if copies == 1 and examples in _arrays:
-        return _arrays[examples]
-    x, y = examples.x.expand(copies, -1, -1), _targets(examples, copies)
-    arrays = {
-        "x": x.contiguous(),
-        "y": y.contiguous(),
-        "x_blocks": _blocks(x),
-        "y_blocks": _blocks(y),
-    }
-    if copies == 1:
-        _arrays[examples] = arrays
-    return arrays
-
-
-def _targets(examples: DeviceDataset, copies: int) -> Tensor:
-    y = examples.y.expand(copies, *examples.y.shape[1:])
-    return y.to(torch.int32) if y.dtype == torch.int64 else y
-
-
-def _blocks(values: Tensor) -> Tensor:
-    """[K, N] or [K, N, F] as blocks of LANES examples: [K, blocks, 1 or F, LANES].
-
-    The last block repeats the last example.
-    """
-    whole, rest = divmod(values.shape[1], native.LANES)
-    if rest:
-        padding = values[:, -1:].expand(-1, native.LANES - rest, *values.shape[2:])
-        values = torch.cat([values, padding], dim=1)
-    blocks = values.reshape(len(values), whole + bool(rest), native.LANES, -1)
-    return blocks.transpose(2, 3).contiguous()

@@ -232,7 +232,9 @@ class NativeStepper(Stepper):
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.step - (self.epoch - 1) * self._per_epoch if self.step else 0,
-            "lr": torch.from_numpy(self._memory.lr_KU(max(self.step - 1, 0), max(self.step, 1))),
+            "lr": torch.from_numpy(
+                self._memory.rates.lr_KU(max(self.step - 1, 0), max(self.step, 1))
+            ),
             "objectives": self._objectives(self.step % self._interval),
         }
 
