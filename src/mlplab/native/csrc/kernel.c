@@ -436,6 +436,16 @@ static void evaluate(const Member *m, Work *work, int event, double lr, int64_t 
           first_bad_step(m, (T)row[0], step, num_objectives));
 }
 
+/* The learning rates of a member in this stretch, one for each unit of the schedule. */
+static const double *rates_of(const Member *m) {
+  const Population *p = m->p;
+  const int64_t last = p->last_step > p->first_step ? p->last_step : p->first_step + 1;
+  const int64_t units = p->lr_per_step
+                            ? last - p->first_step
+                            : (last - 1) / p->per_epoch - p->first_step / p->per_epoch + 1;
+  return p->lr + m->k * units;
+}
+
 /* The initial weights, with the gradient of the first batch. */
 static void evaluate_start(const Member *m, Work *work, Order *order) {
   const Population *p = m->p;
@@ -443,7 +453,7 @@ static void evaluate_start(const Member *m, Work *work, Order *order) {
   if (p->shuffle) start_epoch(order, p->keys[m->k], 1);
   objective(m, work, m->theta, order, 0, count);
   memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
-  evaluate(m, work, 0, p->lr[m->k], 0, 0);
+  evaluate(m, work, 0, rates_of(m)[0], 0, 0);
 }
 
 /* Trains one member to the last step of the stretch, or to its end. */
@@ -451,9 +461,7 @@ static void train(const Member *m, Work *work, Order *order) {
   const Population *p = m->p;
   const int64_t start = p->starts[m->k] * p->per_epoch, first_epoch = p->first_step / p->per_epoch;
   const int64_t interval = (int64_t)p->per_epoch * p->evaluate_every;
-  const int64_t num_units = p->lr_per_step ? p->last_step - p->first_step
-                                           : (p->last_step - 1) / p->per_epoch - first_epoch + 1;
-  const double *lr = p->lr + m->k * num_units;
+  const double *lr = rates_of(m);
   int64_t ordered = -1;
   for (int64_t done = p->first_step; done < p->last_step && p->state[m->k] == RUNNING; done++) {
     const int64_t epoch = done / p->per_epoch, step = done + 1 - start;
