@@ -40,12 +40,13 @@ def mixed_settings(seed: int, members: int = MEMBERS):
             "hidden": [draw.randint(1, 64) for _ in range(draw.randint(0, 3))],
             "activation": draw.choice(ACTIVATIONS),
             "loss": loss,
-            "optimizer": OPTIMIZERS[draw.choice(OPTIMIZER_NAMES)](lr=draw.choice([0.003, 0.01])),
             "dtype": draw.choice(["float32", "float64"]),
             "batch_size": draw.choice([1, 7, 32, 500]),
             "evaluate_every": draw.choice([1, 2]),
         }
+        optimizer = OPTIMIZERS[draw.choice(OPTIMIZER_NAMES)]
         for _ in range(draw.choice([1, 1, 1, 3])):
+            common["optimizer"] = optimizer(lr=draw.choice([0.003, 0.01, 0.02]))
             length = draw.choice([{"steps": draw.randint(2, 80)}, {"epochs": draw.randint(1, 5)}])
             patience = draw.choice([None, None, 2])
             seed = draw.randrange(1000)

@@ -585,9 +585,19 @@ static double evaluate(const Member *m, Work *work, int event, double lr, int64_
 }
 
 /* The learning rate of a member, given its entry in `lr`. */
-static double rate_of(const Member *m, double lr) {
+static double with_plateau(const Member *m, double lr) {
   const Population *p = m->p;
   return p->plateau_factor ? p->base_lr[m->k] * (lr * p->plateau_factor[m->k]) : lr;
+}
+
+/* The learning rates of a member in this stretch, one for each unit of the schedule. */
+static const double *rates_of(const Member *m) {
+  const Population *p = m->p;
+  const int64_t last = p->last_step > p->first_step ? p->last_step : p->first_step + 1;
+  const int64_t units = p->lr_per_step
+                            ? last - p->first_step
+                            : (last - 1) / p->per_epoch - p->first_step / p->per_epoch + 1;
+  return p->lr + m->k * units;
 }
 
 /* The initial weights, with the gradient of the first batch. */
@@ -599,7 +609,7 @@ static void evaluate_start(const Member *m, Work *work, Order *order) {
   objective(m, work, m->theta, order, 0, count);
   work->is_probe = 0;
   memcpy(work->before, m->theta, p->num_parameters * sizeof(T));
-  evaluate(m, work, 0, rate_of(m, p->lr[m->k]), 0, 0);
+  evaluate(m, work, 0, with_plateau(m, rates_of(m)[0]), 0, 0);
 }
 
 /* Trains one member to the last step of the stretch, or to its end. */
@@ -607,15 +617,13 @@ static void train(const Member *m, Work *work, Order *order) {
   const Population *p = m->p;
   const int64_t start = p->starts[m->k] * p->per_epoch, first_epoch = p->first_step / p->per_epoch;
   const int64_t interval = (int64_t)p->per_epoch * p->evaluate_every;
-  const int64_t num_units = p->lr_per_step ? p->last_step - p->first_step
-                                           : (p->last_step - 1) / p->per_epoch - first_epoch + 1;
-  const double *lr = p->lr + m->k * num_units;
+  const double *lr = rates_of(m);
   int64_t ordered = -1;
   for (int64_t done = p->first_step; done < p->last_step && p->state[m->k] == RUNNING; done++) {
     const int64_t epoch = done / p->per_epoch, step = done + 1 - start;
     const int first = (done % p->per_epoch) * p->batch_size, rest = p->num_used - first;
     const double rate =
-        rate_of(m, lr[p->lr_per_step ? done - p->first_step : epoch - first_epoch]);
+        with_plateau(m, lr[p->lr_per_step ? done - p->first_step : epoch - first_epoch]);
     const int is_regular = (done + 1) % interval == 0;
     const int is_event = is_regular || step == p->ends[m->k];
     if (p->shuffle && ordered != epoch) {
