@@ -35,6 +35,7 @@ int main(int count, char **arguments) {
   const int epochs = count > 1 ? atoi(arguments[1]) : 10, members = count > 2 ? atoi(arguments[2]) : 1;
   const int blocks = (POINTS + LANE - 1) / LANE;
   const int widths[] = {2, 6, 6, 2}, weights[] = {0, 18, 60}, biases[] = {12, 54, 72};
+  const int learned[] = {-1, -1, -1};
   Activation activations[] = {activation_tanh, activation_tanh};
   ActivationValue values[] = {activation_tanh_value, activation_tanh_value};
   uint64_t state = 1;
@@ -43,7 +44,7 @@ int main(int count, char **arguments) {
   p.num_states = 2, p.num_columns = COLUMNS_OF_ROW, p.batch_size = 32, p.num_train = p.num_used = POINTS;
   p.per_epoch = PER_EPOCH, p.evaluate_every = 1, p.shuffle = 1, p.is_shared = p.is_weight_shared = 1;
   p.monitor_sign = 1, p.num_events = epochs, p.last_step = (int64_t)epochs * PER_EPOCH;
-  p.widths = widths, p.weights = weights, p.biases = biases;
+  p.widths = widths, p.weights = weights, p.biases = biases, p.learned = learned;
   p.activations = activations, p.activation_values = values, p.optimizer = optimizer_adam;
   p.loss = (Loss)loss_cross_entropy, p.loss_value = (LossValue)loss_cross_entropy_value;
   T *x = zeros(POINTS * 2, sizeof(T)), *train_x = zeros(blocks * 2 * LANE, sizeof(T));
@@ -63,7 +64,8 @@ int main(int count, char **arguments) {
   p.keys = keys;
   if (count > 4) normalize_and_drop(&p, atoi(arguments[4]));
   const size_t matrix = (size_t)members * p.num_parameters;
-  T *states[] = {zeros(matrix, sizeof(T)), zeros(matrix, sizeof(T))};
+  char *states[] = {zeros(matrix, sizeof(T)), zeros(matrix, sizeof(T))};
+  const int64_t state_sizes[] = {p.num_parameters * sizeof(T), p.num_parameters * sizeof(T)};
   p.theta = zeros(matrix, sizeof(T));
   for (int k = 0; k < members; k++) {
     adam[k * NUMBERS] = 0.9, adam[k * NUMBERS + 1] = 0.999, adam[k * NUMBERS + 2] = 1e-8;
@@ -76,6 +78,7 @@ int main(int count, char **arguments) {
   for (int e = 0; e < epochs; e++) events[e] = (int64_t)(e + 1) * PER_EPOCH;
   p.activation_numbers = p.loss_numbers = numbers, p.optimizer_numbers = adam, p.lr = lr;
   p.ends = ends, p.patience = patience, p.best_value = best, p.states = states;
+  p.state_sizes = state_sizes;
   p.min_delta = zeros(members, 8), p.starts = zeros(members, 8), p.best_step = zeros(members, 8);
   p.last_evaluated = zeros(members, 8), p.since_best = zeros(members, 8);
   p.state = zeros(members, 8), p.diverged_step = zeros(members, 8), p.events = events;

@@ -179,7 +179,7 @@ class NativeMemory:
             self._put("example_weights", train.weights.expand(rows, -1).contiguous())
         for split, examples in data.items():
             for field in ("x", "y"):
-                self._put(f"{split}_{field}", arrays_of(examples, copies)[f"{field}blocks"])
+                self._put(f"{split}_{field}", arrays_of(examples, copies)[f"{field}_blocks"])
             if examples.weights is not None:
                 self._put(f"{split}_weights", blocks(examples.weights.expand(rows, -1)))
             if examples.mask is not None:
