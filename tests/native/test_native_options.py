@@ -48,6 +48,7 @@ OPTIONS = {
     "weights": {"loss": LOSSES["cross_entropy"](class_weights=[1.0, 3.0])},
     "decay": {"optimizer": OPTIMIZERS["adamw"](lr=0.01, weight_decay=0.1)},
     "momentum": {"optimizer": OPTIMIZERS["nag"](lr=LR["nag"])},
+    "learned slopes": {"activation": "prelu"},
 }
 
 
@@ -77,6 +78,7 @@ def combinations():
 DEFAULT = [
     ({"dropout": 0.2}, "sgd", "clipping", "float64"),
     ({"normalization": "layer"}, "minibatch", "weights", "float32"),
+    ({"dropout": 0.5, "normalization": "layer", "bias": False}, "sgd", "learned slopes", "float64"),
 ]
 
 
