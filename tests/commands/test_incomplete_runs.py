@@ -142,6 +142,7 @@ def test_a_run_without_a_configuration_is_started_again(name, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(record, "write_yaml", lambda path, value: write(path, b""))
         patch.setattr(record, "write_json", lambda path, value: write(path, b""))
+        patch.setattr(record, "write_text_atomic", lambda path, text: write(path, text.encode()))
         with pytest.raises(Killed):
             main(command)
     assert main(["resume", "run"]) == 2

@@ -306,7 +306,9 @@ def test_a_glob_on_the_command_line(capsys):
     assert main(["plan", "dataset=xor", "activation=glob(s*)", "dataset.num_samples=20"]) == 0
     number = len(list((CONFIGS / "activation").glob("s*.yaml")))
     assert number >= 4
-    assert f"{number} jobs in {number} populations" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"{number} structures" in output
+    assert f"{number} jobs in 1 population" in output
 
 
 def test_the_grid_equals_hydras():

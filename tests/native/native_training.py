@@ -16,6 +16,7 @@ from mlplab.losses import Loss
 from mlplab.settings import Settings
 from mlplab.training import Callback, Outcome, Session, prepare_members
 from mlplab.training.objective import Objective
+from mlplab.training.steppers import Group
 
 EPOCHS = size(12, 50)  # 200 points, 120 of them for training, batches of 32: 48 or 200 steps
 LR = {
@@ -34,6 +35,21 @@ def train(settings: Sequence[Settings], engine: str, *callbacks: Callback) -> li
     training = session(settings, engine, *callbacks)
     training.run()
     return training.outcomes()
+
+
+class StopAfter(Callback):
+    """Interrupts the training after some stretches, the first of which have 1, 4 and 16 steps."""
+
+    def __init__(self, stretches: int) -> None:
+        self.stretches = stretches
+
+    def should_pause(self, session: Session, group: Group) -> bool:
+        self.stretches -= 1
+        return self.stretches < 0
+
+    def on_pause(self, session: Session, group: Group) -> None:
+        if self.stretches < 0:
+            raise KeyboardInterrupt
 
 
 def perturbed(settings: Settings) -> Outcome:

@@ -9,7 +9,7 @@ import random
 import pytest
 from building import make_settings, stored
 from harness import size
-from native_training import assert_same_bits, dataset_for, session, train
+from native_training import StopAfter, assert_same_bits, dataset_for, session, train
 from pauses import ask_after_each_step
 
 from mlplab.native.variants import COMPONENTS, variants
@@ -73,21 +73,6 @@ def resumed(settings, stop: Callback):
     restore(continued.groups[0], state["loop"], unpack_rows(state["rows"]))
     continued.run()
     return continued.outcomes()
-
-
-class StopAfter(Callback):
-    """Interrupts the training after some stretches, the first of which have 1, 4 and 16 steps."""
-
-    def __init__(self, stretches: int) -> None:
-        self.stretches = stretches
-
-    def should_pause(self, session, group):
-        self.stretches -= 1
-        return self.stretches < 0
-
-    def on_pause(self, session, group):
-        if self.stretches < 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.campaign("fuzz", small=True)

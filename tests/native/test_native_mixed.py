@@ -10,7 +10,7 @@ import random
 import pytest
 from building import make_settings, stored
 from harness import FULL, size
-from native_training import assert_same_bits, session, train
+from native_training import StopAfter, assert_same_bits, session, train
 from pauses import ask_after_each_step
 
 from mlplab.data.preparation.registry import DATASETS
@@ -74,21 +74,6 @@ def test_members_of_one_session_equal_their_single_runs(threads, alone):
         group.stepper.threads = threads
     together.run()
     assert_equal(together, alone)
-
-
-class StopAfter(Callback):
-    """Interrupts a session after some stretches of its groups."""
-
-    def __init__(self, stretches: int) -> None:
-        self.stretches = stretches
-
-    def should_pause(self, session, group):
-        self.stretches -= 1
-        return self.stretches < 0
-
-    def on_pause(self, session, group):
-        if self.stretches < 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.campaign("fuzz", small=True)

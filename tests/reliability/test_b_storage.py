@@ -17,7 +17,7 @@ from building import make_session
 from harness import FULL, HERE, QUICK, digest, record_measurement, row, run, size, start, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pauses import interrupt_at, pause, wait_until_paused
+from pauses import ask_after_each_step, interrupt_at, pause, wait_until_paused
 
 import mlplab
 from mlplab import experiment
@@ -434,6 +434,7 @@ def test_b17_the_folder_is_deleted_while_it_trains(monkeypatch, capfd):
         real(self, session, group)
 
     monkeypatch.setattr(CheckpointCallback, "save", save)
+    ask_after_each_step(monkeypatch)
     assert main(["train", *OVERRIDES, "hydra.run.dir=run"]) == 1
     assert "No such file" in capfd.readouterr().err
     assert not Path("run").exists()
@@ -446,6 +447,7 @@ def test_b18_a_temporary_folder_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "replace", lambda a, b: (seen.append((Path(a).parent, Path(b).parent)), real(a, b))[1]
     )
+    ask_after_each_step(monkeypatch)
     mlplab.run(OVERRIDES, tmp_path / "run")
     assert len(seen) > 20
     assert all(a == b for a, b in seen)

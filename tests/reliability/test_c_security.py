@@ -112,7 +112,7 @@ def damaged_run(run_dir, data):
     real = CheckpointCallback.should_pause
 
     def should_pause(self, session, group):
-        if group.stepper.step == 10:
+        if group.stepper.step >= 10:
             self.signals.received = signals.SIGTERM
         return real(self, session, group)
 

@@ -825,6 +825,7 @@ def test_three_drivers_do_each_job_once():
         *("--plugin", "meeting.py"),
         "experiment=xor_mlp",
         "training.epochs=3",
+        "engine=eager",  # one work unit for each activation
         "activation=tanh,relu,elu,silu",
         "seed=range(2)",
         "hydra.sweep.dir=sweep",

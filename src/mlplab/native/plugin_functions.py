@@ -164,6 +164,8 @@ def _difference(name: str, component: Component, dtype: str) -> str:
         return difference(name, component, dtype)
     except NativeError as error:
         return f"its C code cannot be used: {error}"
+    except Exception as error:  # of the plug-in, which may raise anything
+        return f"its code failed on a test: {_summary(error)}"
 
 
 def _digest(group: str, component: Component) -> str | None:
