@@ -10,7 +10,7 @@ import random
 import pytest
 from building import make_settings, stored
 from harness import FULL, size
-from native_training import StopAfter, assert_same_bits, session, train
+from native_training import StopAfter, assert_same_bits, dataset_for, session, train
 from pauses import ask_after_each_step
 
 from mlplab.data.preparation.registry import DATASETS
@@ -33,8 +33,7 @@ def mixed_settings(seed: int, members: int = MEMBERS):
     draw, settings = random.Random(seed), []
     for _ in range(members):
         loss = draw.choice(LOSS_NAMES)
-        classifies = "classification" in LOSSES[loss].tasks
-        dataset = DATASETS["two_layer_radial" if classifies else "sine"]
+        dataset = DATASETS[dataset_for(LOSSES[loss])]
         common = {
             "dataset": dataset(num_samples=draw.choice([40, 150])),
             "hidden": [draw.randint(1, 64) for _ in range(draw.randint(0, 3))],
