@@ -153,26 +153,14 @@ def outputs(
     return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
 
-def evaluate(
-    network: MLP,
-    views: Sequence[LayerViews],
-    buffers: Buffers,
-    scoring: Scoring,
-    data: DeviceDataset,
-    num_members: int,
-    full: bool = False,
-) -> dict[str, Tensor]:
-    """Return the "loss" and the metrics of all members, each float64 [K].
-
-    The loss is the mean or the sum over the examples, whichever the loss reduces by.
-    """
-    return score(outputs(network, views, buffers, data, num_members), scoring, data, full)
-
-
 def score(
     outputs_KNC: Tensor, scoring: Scoring, data: DeviceDataset, full: bool
 ) -> dict[str, Tensor]:
-    """Return the "loss" and the metrics of these outputs, as `evaluate` does."""
+    """Return the "loss" and the metrics of these outputs, each float64 [K].
+
+    The loss is the mean or the sum over the examples, whichever the loss reduces by. `full` adds
+    the metrics that are slow to compute.
+    """
     num_members = len(outputs_KNC)
     y = data.y.expand(num_members, *data.y.shape[1:])
     weights = data.weights.expand(num_members, -1) if data.weights is not None else None

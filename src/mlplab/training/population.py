@@ -24,9 +24,9 @@ from mlplab.schedules import Schedule
 from mlplab.settings import Settings
 from mlplab.stacking import select, stack, stack_numbers
 from mlplab.training.batches import Batches, DeviceDataset, device_dataset
-from mlplab.training.evaluation import Scoring, evaluate
+from mlplab.training.evaluation import Scoring, outputs, score
 from mlplab.training.objective import Objective
-from mlplab.training.stopping import EarlyStopping, Snapshot
+from mlplab.training.stopping import EarlyStopping
 from mlplab.training_options import Training
 
 NEVER = 2**62
@@ -79,35 +79,19 @@ class Population:
             return clock
         return clock - units_per_epoch * self.start_K.unsqueeze(1)
 
-    def evaluate(
-        self,
-        weights: Snapshot | None = None,
-        splits: Sequence[str] = ("train", "val"),
-        full: bool = False,
-    ) -> dict[str, Tensor]:
-        """Return "<split>/<metric>" -> float64 [K] for each of the splits that the data has.
+    def evaluate(self) -> dict[str, Tensor]:
+        """Return "<split>/<metric>" -> float64 [K] of the current weights, for train and val.
 
-        `weights` replace the current ones; `full` adds the metrics that are slow to compute.
+        `final_metrics` measures the best ones.
         """
-        if weights is None:
-            views, buffers = self.objective.bound(self.theta_KP), self.buffers
-        else:
-            layout = self.network.layout
-            views, buffers = layout.layers(layout.split(weights.theta_KP)), weights.buffers
-        return {
-            f"{split}/{name}": value_K
-            for split in splits
-            if split in self.data
-            for name, value_K in evaluate(
-                self.network,
-                views,
-                buffers,
-                self.scoring,
-                self.data[split],
-                self.num_members,
-                full,
-            ).items()
-        }
+        views = self.objective.bound(self.theta_KP)
+        measured: dict[str, Tensor] = {}
+        for split in ("train", "val"):
+            if (data := self.data.get(split)) is not None:
+                outputs_KNC = outputs(self.network, views, self.buffers, data, self.num_members)
+                values = score(outputs_KNC, self.scoring, data, full=False)
+                measured |= {f"{split}/{name}": value_K for name, value_K in values.items()}
+        return measured
 
     def select(self, rows: Tensor) -> Population:
         """The population of the members at `rows` (int64 indices); their values do not change."""
