@@ -47,9 +47,9 @@ def load(source: str, announcement: str = "") -> ctypes.CDLL:
     program = compiler.find()
     key = hashlib.sha256(f"{compiler.identity(program)}\n{source}".encode()).hexdigest()
     path = _private_folder() / f"{key[:40]}.so"
-    if not _is_intact(path):
+    if not _intact(path):
         with _exclusive(path.with_suffix(".lock")):
-            if not _is_intact(path):  # another process may have compiled it meanwhile
+            if not _intact(path):  # another process may have compiled it meanwhile
                 if announcement:
                     note(announcement)
                 compile_to(program, source, path)
@@ -65,9 +65,7 @@ def load_text(key: str) -> str | None:
         path = _private_folder() / f"{key}.c"
     except NativeError:
         return None
-    if not _is_intact(path):
-        return None
-    return path.read_bytes()[:-_DIGEST_SIZE].decode()
+    return _intact(path).decode() or None
 
 
 def store_text(key: str, text: str) -> None:
@@ -112,20 +110,21 @@ def _is_private(status: os.stat_result, is_kind: object) -> bool:
     )
 
 
-def _is_intact(path: Path) -> bool:
-    """Whether the library may be loaded."""
+def _intact(path: Path) -> bytes:
+    """The content of a file, without its digest; empty if the file may not be used."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return False
+        return b""
     with os.fdopen(descriptor, "rb") as file:
         if not _is_private(os.fstat(descriptor), stat.S_ISREG):
-            return False
-        return is_complete(file.read())
+            return b""
+        content = file.read()
+    return content[:-_DIGEST_SIZE] if is_complete(content) else b""
 
 
 def is_complete(content: bytes) -> bool:
-    """Whether a file with this content was written by `compile_to`, and has not changed since."""
+    """Whether a file with this content was written here, with its digest, and has not changed."""
     library, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     return len(library) > 0 and hashlib.sha256(library).digest() == digest
 

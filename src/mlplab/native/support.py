@@ -67,7 +67,7 @@ def _unavailable(dtype: str, path: str | None, folder: Path) -> str | None:
 
 
 def unsupported(settings: Settings) -> str | None:
-    """Return what the native engine cannot train of these settings, as "schedule=plateau"; None if
+    """Return what the native engine cannot train of these settings, as "optimizer=torch"; None if
     it can train them on a machine with a C compiler.
 
     The first call for a component of a plug-in takes seconds.
