@@ -9,6 +9,7 @@ from mlplab.training.prepare import (
     PreparedMember,
     build_population,
     prepare_members,
+    session_key,
     structure_key,
 )
 from mlplab.training.rows import Row
@@ -34,6 +35,7 @@ __all__ = [
     "build_population",
     "prepare_members",
     "select_frames",
+    "session_key",
     "structure_key",
     "train_population",
 ]

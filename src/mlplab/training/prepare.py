@@ -187,6 +187,15 @@ def population_key(member: PreparedMember, number: int) -> Hashable:
     return structure_key(member.settings, member.prepared), number if is_single else None
 
 
+def session_key(member: PreparedMember) -> Hashable:
+    """What members agree in that train in one session of a sweep: those of the native engine do,
+    whatever their structures, and others with one structure.
+    """
+    if member.settings.engine == "native":
+        return "native"
+    return structure_key(member.settings, member.prepared)
+
+
 def by_population(members: Mapping[int, PreparedMember]) -> dict[Hashable, list[int]]:
     """The numbers of members that can share a population, by their key."""
     numbers: dict[Hashable, list[int]] = {}

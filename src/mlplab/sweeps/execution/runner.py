@@ -33,7 +33,7 @@ from mlplab.training import (
     DataCache,
     PreparedMember,
     prepare_members,
-    structure_key,
+    session_key,
 )
 from mlplab.training.determinism import determinism
 
@@ -176,7 +176,7 @@ class Runner:
             if len(members) == len(jobs):
                 tried |= {job.number for job in jobs}
                 resumed.append((members, saved))
-        for together in _together(resumed, lambda one: one[0][0][1]):
+        for together in _by_session(resumed, lambda one: one[0][0][1]):
             members = [pair for members, _ in together for pair in members]
             self.train_members(members, saved=together)
 
@@ -201,7 +201,7 @@ class Runner:
             for job in jobs:
                 if (member := self.member(job)) is not None:
                     members.append((job, member))
-        for together in _together(members, lambda pair: pair[1]):
+        for together in _by_session(members, lambda pair: pair[1]):
             self.train_members(together)
 
     def _give_up(self, job: Job) -> None:
@@ -325,12 +325,9 @@ class Runner:
             raise Stopped
 
 
-def _together(items: Sequence[T], member_of: Callable[[T], PreparedMember]) -> list[list[T]]:
-    """Group what can train in one session: members of the native engine, or of one structure."""
+def _by_session(items: Sequence[T], member_of: Callable[[T], PreparedMember]) -> list[list[T]]:
+    """Group what can train in one session."""
     groups: dict[object, list[T]] = {}
     for item in items:
-        member = member_of(item)
-        is_native = member.settings.engine == "native"
-        key = None if is_native else structure_key(member.settings, member.prepared)
-        groups.setdefault(key, []).append(item)
+        groups.setdefault(session_key(member_of(item)), []).append(item)
     return list(groups.values())

@@ -15,7 +15,7 @@ from mlplab.config.suggestions import shown
 from mlplab.data.preparation.examples import Prepared
 from mlplab.schema import rules
 from mlplab.settings import Settings
-from mlplab.training import DataCache, PreparedMember, prepare_members, structure_key
+from mlplab.training import DataCache, PreparedMember, prepare_members, session_key, structure_key
 
 MAX_ON_CPU = 256
 """Beyond this size the cost per member no longer falls on a CPU. A work unit is also the most that
@@ -95,9 +95,9 @@ def group_members(members: Sequence[PreparedMember | None]) -> list[Group]:
         labels = structure_key(member.settings, member.prepared) if member else ()
         by_structure.setdefault(labels, []).append(position)
     together: dict[Hashable, list[tuple[tuple[str, Hashable], ...]]] = {}
-    for labels in by_structure:
-        key = "native" if ("engine", "native") in labels else labels
-        together.setdefault(key, []).append(labels)
+    for labels, positions in by_structure.items():
+        first = members[positions[0]]
+        together.setdefault(session_key(first) if first else labels, []).append(labels)
     groups = [_group(structures, by_structure, members) for structures in together.values()]
     return sorted(groups, key=lambda group: bool(group.single_reason))
 
