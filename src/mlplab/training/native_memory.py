@@ -48,15 +48,6 @@ class NativeMemory:
         self.objectives_KS = torch.zeros(
             population.num_members, self.interval, dtype=population.theta_KP.dtype
         )
-        self.starts_K = (
-            np.zeros(population.num_members, np.int64)
-            if population.start_K is None
-            else population.start_K.numpy().copy()
-        )
-        # the steps of the group's clock at which the members end
-        self.ends_K: NDArray[np.int64] = (
-            population.early_stopping.last_step_K.numpy() + self.starts_K * batches.per_epoch
-        )
         self._set_structure(names)
         self._set_functions()
         self._set_numbers()
@@ -161,7 +152,9 @@ class NativeMemory:
             self._put("plateau", np.stack(plateau, axis=1))
             self.c.plateau_is_relative = schedule.threshold_mode == "rel"
             self._put("base_lr", column(population.optimizer.lr, num_members))
-        self._put("starts", self.starts_K)
+        starts_K = population.start_K
+        starts_K = torch.zeros(num_members, dtype=torch.int64) if starts_K is None else starts_K
+        self._put("starts", starts_K.contiguous())
         self._put("keys", population.batches.keys_K1.numpy().reshape(-1).copy())
 
     def _set_examples(self) -> None:
@@ -172,14 +165,14 @@ class NativeMemory:
         c.is_weight_shared = all(len(w) == 1 for w in weights)
         copies = 1 if c.is_shared else population.num_members
         rows = 1 if c.is_weight_shared else population.num_members
-        train = data["train"]
-        for field in ("x", "y"):
-            self._put(field, arrays_of(train, copies)[field])
-        if train.weights is not None:
-            self._put("example_weights", train.weights.expand(rows, -1).contiguous())
+        if (of_train := data["train"].weights) is not None:
+            self._put("example_weights", of_train.expand(rows, -1).contiguous())
         for split, examples in data.items():
+            arrays = arrays_of(examples, copies)
             for field in ("x", "y"):
-                self._put(f"{split}_{field}", arrays_of(examples, copies)[f"{field}_blocks"])
+                self._put(f"{split}_{field}", arrays[f"{field}_blocks"])
+                if split == "train":
+                    self._put(field, arrays[field])
             if examples.weights is not None:
                 self._put(f"{split}_weights", blocks(examples.weights.expand(rows, -1)))
             if examples.mask is not None:

@@ -109,7 +109,7 @@ class NativeStepper(Stepper):
         It includes the evaluation of the initial weights, alone if a callback follows it.
         """
         initial = not self.group.started
-        ends_K = self._memory.ends_K[self._alive_K()]  # of the members in training
+        ends_K = self.ends()
         is_seen = initial and self.group.skippable() < ALL
         last = self.step if is_seen else self._stretch_end(length, pause_epoch, ends_K)
         events = self._events(last, ends_K)

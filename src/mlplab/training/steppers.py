@@ -201,7 +201,7 @@ class Group:
         return [*self.ended, self.population]
 
     def take_ended(self) -> list[Population]:
-        """Move the members that have ended out, and return all that have left; see `forget`."""
+        """Move the members that have ended out, and return all that have left."""
         alive_K = self.population.early_stopping.alive_K
         if not alive_K.any():
             return self.populations
