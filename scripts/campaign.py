@@ -24,16 +24,25 @@ NO_TESTS = 5
 """pytest's exit code if no test was selected: all of them have passed before."""
 
 
+CODE = ("src", "tests", "configs", "scripts")
+
+
 def code_version() -> str:
-    """The commit, and a digest of the uncommitted changes."""
+    """A digest of the committed code, and one of the uncommitted changes. A change of the
+    documentation alone repeats nothing.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
         return done.stdout.decode(errors="replace").strip()
 
-    commit = git("rev-parse", "--short=10", "HEAD") or "no-git"
-    changes = git("diff", "HEAD", "--", "src", "tests", "configs", "scripts")
-    return f"{commit}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else commit
+    def digest(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    trees = git("rev-parse", *(f"HEAD:{folder}" for folder in CODE))
+    version = digest(trees)[:10] if trees else "no-git"
+    changes = git("diff", "HEAD", "--", *CODE)
+    return f"{version}-{digest(changes)[:8]}" if changes else version
 
 
 def run_suite(suite: str, folder: Path, arguments: list[str]) -> tuple[int, float]:
