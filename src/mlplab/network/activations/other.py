@@ -51,7 +51,7 @@ class _Tanhshrink(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (z,) = ctx.saved_tensors
+        z: Tensor = ctx.saved_tensors[0]
         return gradient * z.tanh().square()
 
 
@@ -71,7 +71,7 @@ class Tanhshrink(
     """
 
     def value(self, z_KBH: Tensor) -> Tensor:
-        h_KBH: Tensor = _Tanhshrink.apply(z_KBH)
+        h_KBH: Tensor = _Tanhshrink.apply(z_KBH)  # type: ignore[no-untyped-call]
         return h_KBH
 
 
