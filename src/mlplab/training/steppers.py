@@ -234,10 +234,16 @@ class Group:
             self.population.members = members.new_tensor(range(len(remaining)))
 
 
-def outcomes_of_groups(populations: Mapping[Group, Sequence[Population]]) -> dict[int, Outcome]:
-    """Return the outcomes of these populations of each group, by the numbers of the members."""
+def outcomes_of_groups(
+    populations: Mapping[Group, Sequence[Population]], metrics: bool = True
+) -> dict[int, Outcome]:
+    """Return the outcomes of these populations of each group, by the numbers of the members.
+
+    Without `metrics`, those of the best weights are not measured.
+    """
     chosen = [population for of_group in populations.values() for population in of_group]
-    measured = zip(chosen, final_metrics(chosen), strict=True)
+    values = final_metrics(chosen) if metrics else [{} for _ in chosen]
+    measured = zip(chosen, values, strict=True)
     outcomes: dict[int, Outcome] = {}
     for group, of_group in populations.items():
         outcomes |= group.outcomes(list(itertools.islice(measured, len(of_group))))
