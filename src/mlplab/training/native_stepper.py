@@ -209,14 +209,14 @@ class NativeStepper(Stepper):
             self.group.add(block)
         self.group.add(blocks[-1].sliced(slice(-1)))
         self.group.skipped = sum(map(len, blocks)) - 1
-        row, objectives = blocks[-1][-1], []
+        row, objectives = blocks[-1][-1], self._objectives_SK(0)
         if row.step == self.step > 0 and self.group.skippable() < ALL:
-            objectives = self._objectives((self.step - 1) % self._interval + 1)
+            objectives = self._objectives_SK((self.step - 1) % self._interval + 1)
         report(row, self.group.population, objectives)
 
-    def _objectives(self, count: int) -> list[Tensor]:
-        """Copies of the objectives [K] of the first steps after the last evaluation."""
-        return list(self._memory.objectives_KS[:, :count].T.contiguous())
+    def _objectives_SK(self, count: int) -> Tensor:
+        """A copy of the objectives of the first steps after the last evaluation."""
+        return self._memory.objectives_KS[:, :count].T.clone(memory_format=torch.contiguous_format)
 
     def completed_epochs(self, index: int) -> int:
         return self.step // self._per_epoch - self.group.starts[index]
@@ -237,7 +237,7 @@ class NativeStepper(Stepper):
             "lr": torch.from_numpy(
                 self._memory.rates.lr_KU(max(self.step - 1, 0), max(self.step, 1))
             ),
-            "objectives": self._objectives(self.step % self._interval),
+            "objectives": list(self._objectives_SK(self.step % self._interval)),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

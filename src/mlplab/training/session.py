@@ -19,7 +19,7 @@ from torch import Tensor
 from mlplab.training.distributed import ProcessGroup
 from mlplab.training.eager import EagerStepper
 from mlplab.training.engine import check_engine, stepper_of
-from mlplab.training.history import Evaluation, MeasuredRow
+from mlplab.training.history import Evaluation, MeasuredRow, Objectives
 from mlplab.training.membership import add_members
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Outcome
@@ -249,7 +249,7 @@ class Session:
         return group.next_pauses([functools.partial(plan, self, group) for plan in planners])
 
     def _evaluated(
-        self, group: Group, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
+        self, group: Group, row: MeasuredRow, population: Population, objectives: Objectives
     ) -> None:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:
