@@ -42,6 +42,8 @@ ComponentChoice: TypeAlias = "str | Mapping[str, object]"
 MAX_AUTO_BATCH_SIZE = 200
 NUM_EVALUATIONS = 10  # of a fit without early stopping that somebody follows
 MAX_UNREAD_STEPS = 10_000
+FIRST_WORK = 1 << 27
+"""Of a thread in the first stretch: a few milliseconds, and well under a second on any machine."""
 
 
 @dataclass
@@ -165,20 +167,26 @@ class _LossCurve(Callback):
 
     def __init__(self) -> None:
         self.values: list[float] = []
-        self._objectives: list[Tensor] = []  # [K] of each step of an epoch that is not complete
+        self._objectives_SK: list[Tensor] = []  # of the steps of an epoch that is not complete
 
     def on_evaluation(self, session: Session, evaluation: Evaluation) -> None:
-        batches = evaluation.population.batches
-        self._objectives += evaluation.objectives
-        epochs, rest = divmod(len(self._objectives), batches.per_epoch)
+        batches, new = evaluation.population.batches, evaluation.objectives
+        if not len(new):
+            return
+        new_SK = new if isinstance(new, Tensor) else torch.stack(list(new))
+        objectives_SK = torch.cat([*self._objectives_SK, new_SK])
+        epochs, rest = divmod(len(objectives_SK), batches.per_epoch)
+        steps = len(objectives_SK) - rest
+        self._objectives_SK = [objectives_SK[steps:]]
         if not epochs:
             return
-        steps = len(self._objectives) - rest
-        means_EB = torch.stack(self._objectives[:steps]).double().mean(1).view(epochs, -1)
+        means_EB = objectives_SK[:steps].double().mean(1).view(epochs, -1)
         first_B = batches.batch_size * torch.arange(batches.per_epoch)
         sizes_B = (batches.used - first_B).clamp(max=batches.batch_size).double()
         self.values += (means_EB.cpu() @ sizes_B / batches.used).tolist()
-        self._objectives = self._objectives[steps:]
+
+    def evaluations_to_skip(self, session: Session, group: Group) -> int:
+        return 0 if group.started else 1  # there are no objectives before the first step
 
 
 def fit(
@@ -301,12 +309,13 @@ def _train(
 ) -> tuple[Group, list[Outcome], list[float]]:
     """Train one population; return it, the outcomes of its members, and their loss curve."""
     curve = _LossCurve()
-    session = Session((), [curve, *(params["callbacks"] or ())], fixed=True)
+    callbacks = [curve, *(params["callbacks"] or ())]
+    session = Session((), callbacks, fixed=True, first_work=FIRST_WORK)
     group = session.add_group([PreparedMember.of(s, prepared) for s in settings])
     if before is not None:
         _continue(group, before)
     session.run()
-    outcomes = session.outcomes()
+    outcomes = session.outcomes(metrics=False)
     for k, outcome in enumerate(outcomes if params["log_dir"] is not None else ()):
         folder = Path(params["log_dir"])
         _write_events(folder / f"member_{k}" if len(outcomes) > 1 else folder, outcome)

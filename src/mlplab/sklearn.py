@@ -129,8 +129,9 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         )
 
     def _codes(self, y: ArrayLike) -> np.ndarray:
-        check_classification_targets(y)
-        # the type is asked for once more only where it matters: it takes as long as 20 steps
+        # the check takes as long as 20 steps: it is left out where it has nothing to say
+        if not _are_few_integers(y):
+            check_classification_targets(y)
         self.multilabel_ = np.ndim(y) > 1 and type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:
             labels = dense(y)
@@ -209,6 +210,13 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _are_few_integers(y: ArrayLike) -> bool:
+    """Whether y is a vector of integers, of which at most half as many as rows differ."""
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "biu":
+        return False
+    return len(np.unique(y)) <= len(y) // 2
 
 
 class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]

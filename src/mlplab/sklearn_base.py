@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -51,6 +52,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         log_dir: str | Path | None = None,
     ) -> None:
         self._store(locals())
+
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> tuple[str, ...]:
+        return tuple(super()._get_param_names())  # inspects the signature, which is slow
 
     def _store(self, arguments: Mapping[str, Any]) -> None:
         """Store the parameters, which are the arguments of the constructor."""

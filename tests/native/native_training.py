@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from extended import train_extended
 from harness import size
+from kinks import KinkFinder
 from torch import Tensor
 
 from mlplab.losses import Loss
@@ -117,8 +120,9 @@ def assert_parity(settings: Settings) -> None:
     limit = 1e-10 if settings.dtype == "float64" else 1e-5
     assert native.status == eager.status == "done"
     if distance(native, eager) >= limit:
-        assert max(distance(other, eager) for other in rounded(settings)) >= limit
-        return
+        if max(distance(other, eager) for other in rounded(settings)) >= limit:
+            return
+        assert distance_from_exact(native, settings) < limit
     np.testing.assert_array_equal(native.history.step, eager.history.step)
     np.testing.assert_array_equal(native.history.epoch, eager.history.epoch)
     assert_same_history(settings, native, eager, 10 * limit)
@@ -132,10 +136,45 @@ def rounded(settings: Settings) -> Iterator[Outcome]:
         yield train([dataclasses.replace(settings, dtype="float64")], "eager")[0]
 
 
+def distance_from_exact(outcome: Outcome, settings: Settings) -> float:
+    """As `distance`, from the training in extended precision; infinite where there is none.
+
+    Both engines round that training, and so are up to twice as far from each other as from it.
+    """
+    if settings.dtype != "float64":
+        return math.inf
+    try:
+        exact_P = train_extended(settings)
+    except NotImplementedError:
+        return math.inf
+    theta_P = outcome.last_theta_P.numpy()
+    return float(np.abs(theta_P - exact_P).max() / max(1.0, np.abs(exact_P).max()))
+
+
 def assert_same_history(settings: Settings, native: Outcome, eager: Outcome, limit: float) -> None:
-    if history_distances(native, eager).max() >= limit:
-        others = rounded(settings)
-        assert max(history_distances(other, eager).max() for other in others) >= limit
+    differs = history_distances(native, eager) >= limit
+    if not differs.any() or differs_at_kinks_only(settings, differs, eager):
+        return
+    others = rounded(settings)
+    assert max(history_distances(other, eager).max() for other in others) >= limit
+
+
+def differs_at_kinks_only(settings: Settings, differs: np.ndarray, eager: Outcome) -> bool:
+    """Whether the values that differ are of gradients taken where a unit's derivative jumps.
+
+    Its input is then within one rounding of the kink, so that each engine may take either side.
+    `differs` is [E, M]. Known only for a training of one step from one evaluation to the next.
+    """
+    rows, columns = differs.nonzero()
+    if settings.training.evaluate_every != 1 or not np.array_equal(
+        eager.history.step, np.arange(len(differs))
+    ):
+        return False
+    finder = KinkFinder(settings)
+    train([settings], "eager", finder)
+    return set(rows.tolist()) <= set(finder.rows) and all(
+        eager.history.names[column].startswith("gradient_norm") for column in columns
+    )
 
 
 def assert_same_best(settings: Settings, native: Outcome, eager: Outcome, limit: float) -> None:

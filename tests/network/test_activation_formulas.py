@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
@@ -292,6 +293,23 @@ def test_gradient_at_zero_is_the_lectures(name: str) -> None:
 def test_far_values(name: str, low: float, high: float, dtype: torch.dtype) -> None:
     y = build(name)(torch.tensor([[[-1e4], [1e4]]], dtype=dtype))
     assert_close(y.flatten(), torch.tensor([low, high], dtype=dtype), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_tanhshrink_keeps_its_digits_near_zero(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.logspace(-12, 0, 500, dtype=dtype), torch.tensor([1 - 1e-7, 1.0001, 3.0])])
+    y, dy = value_and_slope(build("tanhshrink"), x.to(dtype).view(1, -1, 1))
+    with mpmath.workdps(60):
+        exact = [mpmath.mpf(value) for value in x.to(dtype).tolist()]
+        values = [float(value - mpmath.tanh(value)) for value in exact]
+        slopes = [float(mpmath.tanh(value) ** 2) for value in exact]
+    digit = torch.finfo(dtype).eps
+    assert_close(
+        y.flatten().double(), torch.tensor(values, dtype=torch.float64), rtol=4 * digit, atol=0
+    )
+    assert_close(
+        dy.flatten().double(), torch.tensor(slopes, dtype=torch.float64), rtol=4 * digit, atol=0
+    )
 
 
 def test_torch_functions_keep_their_bits() -> None:

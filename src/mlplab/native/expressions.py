@@ -218,8 +218,6 @@ class Expressions:
             return self._comparison(name, node, operands)
         if name == "mul" and (one := _without_one(operands)) is not None:
             return one
-        if name == "sub" and ctype == "T" and _is_tanh_of(operands[1], operands[0]):
-            return self._new(operands[0].kind, ctype, "v_tanhshrink({})", operands[:1])
         kind = _kind_of(operands)
         return self._new(
             kind, ctype, self._form(name, kind, ctype), [self._cast(o, ctype) for o in operands]
@@ -365,10 +363,6 @@ def _without_one(operands: Sequence[Value]) -> Value | None:
         if one.kind == "literal" and one.name == "1":
             return other
     return None
-
-
-def _is_tanh_of(value: Value, operand: Value) -> bool:
-    return value.form == operations.FORMS["tanh"] and value.operands == (operand,)
 
 
 def row_literals(

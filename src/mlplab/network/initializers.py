@@ -43,17 +43,21 @@ class RandomInitializer(Initializer):
     """An initializer that draws random weights.
 
     A subclass implements `draw`, its standard scheme; the gain multiplies the result. torch fills a
-    tensor in memory order, so the weights are drawn into a separate contiguous tensor: a transposed
-    view then gets the same weights.
+    tensor in memory order, so the weights of one that is not contiguous are drawn into another
+    tensor: a transposed view then gets the same weights.
     """
 
     gain: float = number(1.0, "factor on the drawn weights", above=0)
 
     def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
-        drawn_OI = torch.empty(weight_OI.shape, dtype=torch.float64)
+        in_place = weight_OI.is_contiguous() and weight_OI.dtype == torch.float64
+        drawn_OI = weight_OI if in_place else torch.empty(weight_OI.shape, dtype=torch.float64)
         self.draw(drawn_OI, generator)
         with torch.no_grad():
-            weight_OI.copy_(drawn_OI.mul_(self.gain))
+            if self.gain != 1:
+                drawn_OI.mul_(self.gain)
+            if not in_place:
+                weight_OI.copy_(drawn_OI)
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
         """Write the weights for gain 1 into a contiguous matrix, in place."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.network.activations import Activation
 from mlplab.network.affine import Affine, affine
+from mlplab.network.initializers import Initializer
 from mlplab.network.layer import Layer
 from mlplab.network.layout import Entry, LayerViews, Layout
 from mlplab.network.normalization import batch_norm, layer_norm
@@ -195,42 +196,50 @@ def stack_layers(
     return stacked
 
 
-def initial_theta(layout: Layout, layers: Sequence[Layer], seed: int) -> Tensor:
-    """Return the initial parameters of one member, float64 [P] on the CPU.
+def initial_theta(layout: Layout, members: Sequence[Sequence[Layer]], seeds: list[int]) -> Tensor:
+    """Return the initial parameters of all members, float64 [K, P] on the CPU.
 
-    The weights and the biases of each layer have separate generators, so that changing one layer
-    does not change the initial values of the others.
+    The weights and the biases of each layer of a member have separate generators, so that changing
+    one layer does not change the initial values of the others.
     """
-    return torch.cat(
-        [
-            _initial_entry(entry, layers[entry.layer], layout, seed).reshape(-1)
-            for entry in layout.entries
-        ]
-    )
+    theta_KP = torch.zeros(len(seeds), layout.num_parameters, dtype=torch.float64)
+    fan_in = {entry.layer: entry.shape[0] for entry in layout.entries if entry.name == "weight"}
+    for entry, value in zip(layout.entries, layout.split(theta_KP), strict=True):
+        layers = [layers[entry.layer] for layers in members]
+        if entry.name == "weight":
+            weight_KOI = torch.empty(len(seeds), *entry.shape[::-1], dtype=torch.float64)
+            for weight_OI, layer, seed in zip(weight_KOI.unbind(), layers, seeds, strict=True):
+                initializer = layer.initializer.of_layer(entry.layer, layout.num_layers)
+                initializer.fill(weight_OI, _generator(seed, entry))
+            value.copy_(weight_KOI.mT)
+        elif entry.name == "bias":
+            for bias_O, layer, seed in zip(value.squeeze(1).unbind(), layers, seeds, strict=True):
+                _fill_bias(bias_O, layer, layout.num_layers, fan_in[entry.layer], seed, entry)
+        elif entry.name == "norm_scale":
+            value.fill_(1.0)
+        elif entry.name == "slopes":
+            initial = [
+                layer.activation.initial_parameters() for layer in layers if layer.activation
+            ]
+            value.copy_(torch.tensor(initial, dtype=torch.float64).unsqueeze(1))
+    return theta_KP
 
 
-def _initial_entry(entry: Entry, layer: Layer, layout: Layout, seed: int) -> Tensor:
-    value = torch.zeros(entry.shape, dtype=torch.float64)
-    generator = randomness.torch_generator(seed, "init", entry.layer, entry.name)
-    initializer = layer.initializer.of_layer(entry.layer, layout.num_layers)
-    if entry.name == "weight":
-        weight_OI = torch.empty(entry.shape[1], entry.shape[0], dtype=torch.float64)
-        initializer.fill(weight_OI, generator)
-        value = weight_OI.T
-    elif entry.name == "bias" and layer.bias_initializer is not None:
-        layer.bias_initializer.fill(value.view(-1, 1), generator)
-    elif entry.name == "bias":
-        fan_in = next(
-            other.shape[0]
-            for other in layout.entries
-            if other.layer == entry.layer and other.name == "weight"
-        )
-        initializer.fill_bias(value.view(-1), fan_in, generator)
-    elif entry.name == "norm_scale":
-        value.fill_(1.0)
-    elif entry.name == "slopes" and layer.activation is not None:
-        value = torch.tensor([layer.activation.initial_parameters()], dtype=torch.float64)
-    return value
+def _generator(seed: int, entry: Entry) -> torch.Generator:
+    return randomness.torch_generator(seed, "init", entry.layer, entry.name)
+
+
+def _fill_bias(
+    bias_O: Tensor, layer: Layer, num_layers: int, fan_in: int, seed: int, entry: Entry
+) -> None:
+    """Write the initial biases of one member, which are 0, in place."""
+    if layer.bias_initializer is not None:
+        layer.bias_initializer.fill(bias_O.view(-1, 1), _generator(seed, entry))
+        return
+    initializer = layer.initializer.of_layer(entry.layer, num_layers)
+    if initializer.bias == 0 and type(initializer).fill_bias is Initializer.fill_bias:
+        return  # the most frequent case
+    initializer.fill_bias(bias_O, fan_in, _generator(seed, entry))
 
 
 def _entries(i: int, layer: PopulationLayer, num_inputs: int) -> list[Entry]:

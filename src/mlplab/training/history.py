@@ -86,6 +86,9 @@ class DeviceRow:
 MeasuredRow: TypeAlias = DeviceRow | Row
 """A row of an evaluation, on the device or on the host."""
 
+Objectives: TypeAlias = Sequence[Tensor] | Tensor
+"""The objectives of all members at successive steps: one [K] for each, or [S, K]."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -99,7 +102,7 @@ class Evaluation:
     step: int
     names: tuple[str, ...]
     population: Population  # with the weights of this evaluation, which the next step overwrites
-    objectives: Sequence[Tensor]  # [K] of each step since the last evaluation
+    objectives: Objectives  # of each step since the last evaluation
     device_row: MeasuredRow
     numbers: Sequence[int]  # numbers in the session of the members, by their index in the group
     start: int | None  # epoch at which these members started; None: all members started together

@@ -106,24 +106,25 @@ class NativeStepper(Stepper):
     def begin(self, length: int, pause_epoch: float) -> int:
         """Begin a stretch of about this length, not beyond a pause; return its number of steps.
 
-        It includes the evaluation of the initial weights, alone if a callback follows it.
+        It includes the evaluation of the initial weights, alone if a callback has to see it.
         """
         initial = not self.group.started
         ends_K = self.ends()
-        is_seen = initial and self.group.skippable() < ALL
-        last = self.step if is_seen else self._stretch_end(length, pause_epoch, ends_K)
+        skippable = self.group.skippable() - initial  # evaluations at steps from here on
+        last = self.step if skippable < 0 else self._stretch_end(length, pause_epoch, skippable)
         events = self._events(last, ends_K)
         self._begin(last, [self.step, *events] if initial else events, initial)
         return last - self.step
 
-    def _stretch_end(self, length: int, pause_epoch: float, ends_K: NDArray[np.int64]) -> int:
+    def _stretch_end(self, length: int, pause_epoch: float, skippable: int) -> int:
         """The last step of a stretch of about this length.
 
-        It is never beyond the pause, the end of the last member, or, if callbacks follow the
-        evaluations, the next one that they have to see.
+        It is never beyond the pause, the end of the last member, or the next evaluation that
+        callbacks have to see, if `skippable` evaluations after this step are fewer than all.
         """
+        ends_K = self.ends()
         last = min(self.step + length, pause_epoch * self._per_epoch, int(ends_K.max()))
-        if (skippable := self.group.skippable()) < ALL:
+        if skippable < ALL - 1:
             last = min(last, (self.step // self._interval + 1 + skippable) * self._interval)
             last = min(last, int(ends_K.min()))
         return int(last)
@@ -208,13 +209,14 @@ class NativeStepper(Stepper):
             self.group.add(block)
         self.group.add(blocks[-1].sliced(slice(-1)))
         self.group.skipped = sum(map(len, blocks)) - 1
-        count = (self.step - 1) % self._interval + 1 if self.step else 0
-        objectives = self._objectives(count) if self.group.skippable() < ALL else []
-        report(blocks[-1][-1], self.group.population, objectives)
+        row, objectives = blocks[-1][-1], self._objectives_SK(0)
+        if row.step == self.step > 0 and self.group.skippable() < ALL:
+            objectives = self._objectives_SK((self.step - 1) % self._interval + 1)
+        report(row, self.group.population, objectives)
 
-    def _objectives(self, count: int) -> list[Tensor]:
-        """Copies of the objectives [K] of the first steps after the last evaluation."""
-        return list(self._memory.objectives_KS[:, :count].T.contiguous())
+    def _objectives_SK(self, count: int) -> Tensor:
+        """A copy of the objectives of the first steps after the last evaluation."""
+        return self._memory.objectives_KS[:, :count].T.clone(memory_format=torch.contiguous_format)
 
     def completed_epochs(self, index: int) -> int:
         return self.step // self._per_epoch - self.group.starts[index]
@@ -235,7 +237,7 @@ class NativeStepper(Stepper):
             "lr": torch.from_numpy(
                 self._memory.rates.lr_KU(max(self.step - 1, 0), max(self.step, 1))
             ),
-            "objectives": self._objectives(self.step % self._interval),
+            "objectives": list(self._objectives_SK(self.step % self._interval)),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -139,9 +139,7 @@ def build(
         stack_layers([s.layers for s in settings], loss.num_outputs(prepared[0].task), device),
     )
     seeds = [s.seed for s in settings]
-    theta_KP = torch.stack([initial_theta(network.layout, s.layers, s.seed) for s in settings]).to(
-        device, dtype
-    )
+    theta_KP = initial_theta(network.layout, [s.layers for s in settings], seeds).to(device, dtype)
     buffers = network.buffers(len(settings), dtype, device)
     optimizer = stack([s.optimizer for s in settings], device)
     schedule = stack([s.schedule for s in settings], device)

@@ -6,8 +6,9 @@ Shapes: K members.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -204,11 +205,19 @@ def by_population(members: Mapping[int, PreparedMember]) -> dict[Hashable, list[
     return numbers
 
 
-def _kind(component: Component | None, without: Collection[str] = ()) -> Hashable:
+def _kind(component: Component | None, without: tuple[str, ...] = ()) -> Hashable:
     """The class of a component and the fields in which members cannot differ.
 
     Of a number that may vary, only whether it is a number counts.
     """
+    try:
+        return _known_kind(component, without)
+    except TypeError:  # a field is a list
+        return _known_kind.__wrapped__(component, without)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_kind(component: Component | None, without: tuple[str, ...]) -> Hashable:
     if component is None:
         return None
     fixed = tuple(

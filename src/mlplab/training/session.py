@@ -19,7 +19,7 @@ from torch import Tensor
 from mlplab.training.distributed import ProcessGroup
 from mlplab.training.eager import EagerStepper
 from mlplab.training.engine import check_engine, stepper_of
-from mlplab.training.history import Evaluation, MeasuredRow
+from mlplab.training.history import Evaluation, MeasuredRow, Objectives
 from mlplab.training.membership import add_members
 from mlplab.training.memory import retain_freed_memory
 from mlplab.training.outcome import Outcome
@@ -87,7 +87,7 @@ class Session:
     """Trains members, in groups of equal structure, each a population.
 
     A member is known by its number: its position among all members, in the order in which they
-    were given. With `fixed`, no members can be added later.
+    were given. With `fixed`, no members can be added later. `first_work`: see `Stretches`.
     """
 
     def __init__(
@@ -96,8 +96,9 @@ class Session:
         callbacks: Sequence[Callback] = (),
         process_group: ProcessGroup | None = None,
         fixed: bool = False,
+        first_work: float = 0.0,
     ) -> None:
-        self.callbacks, self.fixed = list(callbacks), fixed
+        self.callbacks, self.fixed, self._first_work = list(callbacks), fixed, first_work
         self.members: dict[int, PreparedMember] = {}
         self.groups: list[Group] = []
         self._process_group = process_group
@@ -197,7 +198,7 @@ class Session:
     def _stretches(self) -> Stretches:
         from mlplab.training.stretches import Stretches  # imports the native engine
 
-        return Stretches()
+        return Stretches(self._first_work)
 
     def _hooks(self, group: Group) -> Hooks:
         group.skippable = functools.partial(self._skippable, group)
@@ -248,7 +249,7 @@ class Session:
         return group.next_pauses([functools.partial(plan, self, group) for plan in planners])
 
     def _evaluated(
-        self, group: Group, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
+        self, group: Group, row: MeasuredRow, population: Population, objectives: Objectives
     ) -> None:
         group.add(row)
         if time.monotonic() - self._last_read > READ_SECONDS:
@@ -303,8 +304,7 @@ class Session:
                 self._build(numbers)
 
     def _join(self, group: Group, numbers: Sequence[int]) -> None:
-        index = len(group.numbers)
-        group.numbers += numbers
+        index, group.numbers = len(group.numbers), [*group.numbers, *numbers]
         self._group_of |= dict.fromkeys(numbers, group)
         members = [self.members[number] for number in group.numbers]
         new, joined = add_members(
@@ -316,15 +316,15 @@ class Session:
         )
         group.stepper.admit(new, joined, functools.partial(self._evaluated, group))
 
-    def outcomes(self) -> list[Outcome]:
-        """Return the outcomes of all members, in order of their numbers.
+    def outcomes(self, metrics: bool = True) -> list[Outcome]:
+        """Return the outcomes of all members, in order of their numbers; `metrics` can be left out.
 
         This is possible at any time: a member in training is interrupted, with the weights of its
         last evaluation.
         """
         for group in self.groups:
             self.read(group)
-        outcomes = outcomes_of_groups({group: group.populations for group in self.groups})
+        outcomes = outcomes_of_groups({g: g.populations for g in self.groups}, metrics)
         return [outcomes[number] for number in sorted(outcomes)]
 
     def remove_ended(self, *groups: Group) -> dict[int, Outcome]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
 from mlplab.training.final_metrics import Measured, final_metrics
-from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow
+from mlplab.training.history import Evaluation, HistoryBuffer, MeasuredRow, Objectives
 from mlplab.training.outcome import Logged, Outcome, outcomes_of
 from mlplab.training.population import Population
 from mlplab.training.rows import RowBlock, Rows
@@ -26,7 +26,7 @@ from mlplab.training.stopping import RUNNING
 ALL = 2**62
 """More evaluations than a training has."""
 
-Report = Callable[[MeasuredRow, Population, Sequence[Tensor]], None]
+Report = Callable[[MeasuredRow, Population, Objectives], None]
 """Called by a stepper at each evaluation: what was measured of the population, with its weights at
 that time, and the objectives [K] of the steps since the last evaluation.
 """
@@ -114,7 +114,7 @@ class Group:
         self._unread.append(row)
 
     def evaluations(
-        self, row: MeasuredRow, population: Population, objectives: Sequence[Tensor]
+        self, row: MeasuredRow, population: Population, objectives: Objectives
     ) -> Iterator[Evaluation]:
         """What a report says, for the members that started at each epoch."""
         buffer, per_epoch = self.history_buffer, population.batches.per_epoch
@@ -234,10 +234,16 @@ class Group:
             self.population.members = members.new_tensor(range(len(remaining)))
 
 
-def outcomes_of_groups(populations: Mapping[Group, Sequence[Population]]) -> dict[int, Outcome]:
-    """Return the outcomes of these populations of each group, by the numbers of the members."""
+def outcomes_of_groups(
+    populations: Mapping[Group, Sequence[Population]], metrics: bool = True
+) -> dict[int, Outcome]:
+    """Return the outcomes of these populations of each group, by the numbers of the members.
+
+    Without `metrics`, those of the best weights are not measured.
+    """
     chosen = [population for of_group in populations.values() for population in of_group]
-    measured = zip(chosen, final_metrics(chosen), strict=True)
+    values = final_metrics(chosen) if metrics else [{} for _ in chosen]
+    measured = zip(chosen, values, strict=True)
     outcomes: dict[int, Outcome] = {}
     for group, of_group in populations.items():
         outcomes |= group.outcomes(list(itertools.islice(measured, len(of_group))))

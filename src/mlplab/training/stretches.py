@@ -23,7 +23,9 @@ last one at the end of a stretch.
 """
 MAX_WAIT = 4
 MAX_GROWTH = 4
-"""Of a stretch compared with the one before. The first one of a session is a single step."""
+"""Of a stretch compared with the one before. The first one of a session is a single step, unless
+the session allows more.
+"""
 SHARES = 2
 """Of a thread in a stretch, at most, so that none waits long for the others."""
 FUNCTION_COST = 10
@@ -93,10 +95,13 @@ class _Course:
 
 
 class Stretches:
-    """Decides how far groups train at a time. Remembers how fast this machine is."""
+    """Decides how far groups train at a time. Remembers how fast this machine is.
 
-    def __init__(self) -> None:
-        self._limit = 0.0  # the work of a thread in the next stretch
+    `first_work` is the work of a thread in the first stretch, as of `step_work`.
+    """
+
+    def __init__(self, first_work: float = 0.0) -> None:
+        self._limit = first_work  # the work of a thread in the next stretch
 
     def advance(self, groups: Mapping[Group, Hooks], should_stop: Callable[[], bool]) -> None:
         """Train each group until its members have ended or are at a pause.

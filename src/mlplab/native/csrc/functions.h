@@ -167,24 +167,6 @@ INLINE T v_tanh(T x) {
   return v_copysign(e / (e + 2), x);
 }
 
-/* x - tanh(x), which keeps its digits near 0 in float32: v_tanh is off by up to two of x. */
-INLINE T v_tanhshrink(T x) {
-  const T far = x - v_tanh(x);
-#ifdef DOUBLE
-  return far;
-#else
-  const T s = x * x;
-  T p = 1.45583438e-3f; /* the Taylor series */
-  p = v_fma(p, s, -3.59212804e-3f);
-  p = v_fma(p, s, 8.86323553e-3f);
-  p = v_fma(p, s, -2.18694885e-2f);
-  p = v_fma(p, s, 5.39682540e-2f);
-  p = v_fma(p, s, -1.33333333e-1f);
-  p = v_fma(p, s, 3.33333333e-1f);
-  return select_value(v_abs(x) < 0.4f, x * s * p, far);
-#endif
-}
-
 INLINE T v_log(T x) {
   const int is_tiny = x < (MANTISSA == 23 ? (T)0x1p-126 : (T)0x1p-1022);
   const T scaled = select_value(is_tiny, x * (T)(1ull << MANTISSA), x);

@@ -960,23 +960,62 @@ void activation_logsigmoid_value(int n, const T *restrict z, T *restrict h, cons
 }
 
 void activation_tanhshrink(int n, const T *restrict z, T *restrict h, T *restrict d, const double *numbers) {
-  const T v2 = -(T)1;
   EACH(i, n) {
-    const T v0_ = v_tanh(z[i]);
-    const T v1_ = v_tanhshrink(z[i]);
-    const T v3_ = v0_ * v0_;
-    const T v4_ = (T)1 - v3_;
-    const T v5_ = v2 * v4_;
-    const T v6_ = (T)1 + v5_;
-    h[i] = v1_;
-    d[i] = v6_;
+    const T v0_ = z[i] * z[i];
+    const T v1_ = v0_ * (T)44;
+    const T v2_ = v1_ + (T)12870;
+    const T v3_ = v2_ * v0_;
+    const T v4_ = v3_ + (T)810810;
+    const T v5_ = v4_ * v0_;
+    const T v6_ = v5_ + (T)11486475;
+    const T v7_ = v6_ * v0_;
+    const T v8_ = v0_ * (T)45;
+    const T v9_ = v8_ + (T)13860;
+    const T v10_ = v9_ * v0_;
+    const T v11_ = v10_ + (T)945945;
+    const T v12_ = v11_ * v0_;
+    const T v13_ = v12_ + (T)16216200;
+    const T v14_ = v13_ * v0_;
+    const T v15_ = v14_ + (T)34459425;
+    const T v16_ = v_abs(z[i]);
+    const int v17_ = v16_ < (T)1;
+    const T v18_ = v7_ / v15_;
+    const T v19_ = z[i] * v18_;
+    const T v20_ = v_tanh(z[i]);
+    const T v21_ = z[i] - v20_;
+    const T v22_ = select_value(v17_, v19_, v21_);
+    const T v23_ = v20_ * v20_;
+    h[i] = v22_;
+    d[i] = v23_;
   }
 }
 
 void activation_tanhshrink_value(int n, const T *restrict z, T *restrict h, const double *numbers) {
   EACH(i, n) {
-    const T v1_ = v_tanhshrink(z[i]);
-    h[i] = v1_;
+    const T v0_ = z[i] * z[i];
+    const T v1_ = v0_ * (T)44;
+    const T v2_ = v1_ + (T)12870;
+    const T v3_ = v2_ * v0_;
+    const T v4_ = v3_ + (T)810810;
+    const T v5_ = v4_ * v0_;
+    const T v6_ = v5_ + (T)11486475;
+    const T v7_ = v6_ * v0_;
+    const T v8_ = v0_ * (T)45;
+    const T v9_ = v8_ + (T)13860;
+    const T v10_ = v9_ * v0_;
+    const T v11_ = v10_ + (T)945945;
+    const T v12_ = v11_ * v0_;
+    const T v13_ = v12_ + (T)16216200;
+    const T v14_ = v13_ * v0_;
+    const T v15_ = v14_ + (T)34459425;
+    const T v16_ = v_abs(z[i]);
+    const int v17_ = v16_ < (T)1;
+    const T v18_ = v7_ / v15_;
+    const T v19_ = z[i] * v18_;
+    const T v20_ = v_tanh(z[i]);
+    const T v21_ = z[i] - v20_;
+    const T v22_ = select_value(v17_, v19_, v21_);
+    h[i] = v22_;
   }
 }
 

@@ -4,6 +4,7 @@ Shapes: K members, B examples in the batch, H hidden units.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +33,31 @@ class Identity(
         return z_KBH
 
 
+class _Tanhshrink(torch.autograd.Function):
+    """x - tanh(x) and tanh(x)^2, both of which keep their digits near 0.
+
+    Up to 1, the value is that of Lambert's continued fraction x / (1 + x^2 / (3 + x^2 / (5 + ...)))
+    for tanh after nine levels, x P / Q, as x (Q - P) / Q, whose coefficients are all positive. Its
+    relative error is below 1e-16. torch subtracts, which leaves no digit below 1e-8 in float64.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        s = z * z
+        difference = (((s * 44 + 12870) * s + 810810) * s + 11486475) * s
+        denominator = (((s * 45 + 13860) * s + 945945) * s + 16216200) * s + 34459425
+        return torch.where(z.abs() < 1, z * (difference / denominator), z - z.tanh())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        z: Tensor = ctx.saved_tensors[0]
+        return gradient * z.tanh().square()
+
+
 @dataclass(frozen=True)
 class Tanhshrink(
     Activation,
-    function=F.tanhshrink,
     formula="x - tanh(x)",
     derivative="tanh(x)^2",
     output_range="(-inf, inf)",
@@ -44,8 +66,13 @@ class Tanhshrink(
 ):
     """Tanh shrinkage, the identity minus tanh: flat at zero, linear far from it.
 
-    Range (-inf, inf), C^inf. Source: torch's Tanhshrink.
+    Range (-inf, inf), C^inf. Unlike torch's Tanhshrink, which subtracts, it keeps its digits near
+    zero. Source: torch's Tanhshrink; Lambert 1768 (the continued fraction).
     """
+
+    def value(self, z_KBH: Tensor) -> Tensor:
+        h_KBH: Tensor = _Tanhshrink.apply(z_KBH)  # type: ignore[no-untyped-call]
+        return h_KBH
 
 
 @dataclass(frozen=True)
