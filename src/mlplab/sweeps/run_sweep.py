@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.config.builder import build
+from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
 from mlplab.config.override_lines import key_of
@@ -301,8 +301,8 @@ class SweepRequest:
     def __init__(self, composer: Composer, plugin_files: Sequence[str] = ()) -> None:
         self.composer, self.plugin_files = composer, tuple(plugin_files)
         self.jobs = expand(composer)
-        composed = [composer.compose(job) for job in self.jobs]
-        self.settings: list[Settings] = [build(one) for one in composed]
+        builder = Builder()
+        self.settings: list[Settings] = [builder.build(composer.compose(job)) for job in self.jobs]
         first = self.jobs[0]
         self.first = composer.compose_with_folders(first, (*first, *composer.fixed))
         self.options = Options.of(self.first.sweep)
