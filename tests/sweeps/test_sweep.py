@@ -787,7 +787,7 @@ def test_a_plan_is_frozen():
         text.replace('"seed": 1', '"seed": 2'),
         text.replace("lr: ", "lr: 1", 1),
         text[: len(text) // 2],
-        text.replace("mlplab-plan-1", "x"),
+        text.replace("mlplab-plan-2", "x"),
     ):
         assert damaged != text
         Path("sweep/plan.yaml").write_text(damaged)

@@ -17,7 +17,7 @@ from mlplab.config.overrides import check_hydra_override, parse_overrides, to_hy
 from mlplab.errors import ConfigError
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.plan.plan import job_hash
+from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note

@@ -30,6 +30,7 @@ from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan import plan as planning
+from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
 from mlplab.sweeps.report import cross_validation
@@ -88,9 +89,10 @@ def write_sweep_plan(
             old = read_plan(folder)
             old_hashes = {job.hash for job in old.jobs}
             if extend:
+                hasher = Hasher()
                 settings = [
                     *(job.settings for job in old.jobs),
-                    *(s for s in settings if planning.job_hash(s) not in old_hashes),
+                    *(s for s in settings if hasher.hash(s.config) not in old_hashes),
                 ]
             plan = planning.make_plan(settings, options, overrides, plugins, old, config_dirs)
             if not quiet:
