@@ -277,11 +277,15 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
     assert parsed == dict.fromkeys({*given, *swept, "hydra.sweep.dir=sweep"} - numbers, 1)
 
 
-@pytest.mark.parametrize("key", ["seed", "optimizer.lr", "a.b_c.d2", "_x"])
-@pytest.mark.parametrize(
-    "text",
-    ["0", "-0", "7", "-12", "4294967295", "0.5", "-0.0", "1.50", "1e-3", "1E+04", "-2.5e-07", "1e3"],
+NUMBERS = "0 -0 7 -12 4294967295 0.5 -0.0 1.50 1e-3 1E+04 -2.5e-07 1e3"
+OTHERS = (
+    "seed=007 seed=1_000 x-y=3 +seed=3 a.0=1 x=.5 x=5. x=1,2 x=nan x=inf x=true x=null x='3' x=+3"
+    " x=\u0663 group/x=3"
 )
+
+
+@pytest.mark.parametrize("key", ["seed", "optimizer.lr", "a.b_c.d2", "_x"])
+@pytest.mark.parametrize("text", NUMBERS.split())
 def test_a_number_is_parsed_as_by_the_grammar(key, text):
     line = f"{key}={text}"
     number, override = parse_number(line), overrides_module._parse_with_grammar(line)
@@ -289,11 +293,7 @@ def test_a_number_is_parsed_as_by_the_grammar(key, text):
     assert type(number.value()) is type(override.value())
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["seed=007", "seed= 3", "seed=3 ", "seed=1_000", "x-y=3", "+seed=3", "a.0=1", "x=.5", "x=5."]
-    + ["x=1,2", "x=nan", "x=inf", "x=true", "x=null", "x='3'", "x=+3", "x=\u0663", "group/x=3"],
-)
+@pytest.mark.parametrize("line", [*OTHERS.split(), "seed= 3", "seed=3 "])
 def test_other_values_are_left_to_the_grammar(line):
     assert parse_number(line) is None
 

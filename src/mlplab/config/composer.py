@@ -183,7 +183,7 @@ class Composer:
 
     def compose(self, job: Job) -> Composed:
         """Return the configuration of a job. Raises ConfigError."""
-        if any([_applies_to_sweep(self._check(line)) for line in job]):
+        if any(_applies_to_sweep(self._check(line)) for line in job):
             return self._compose_with_hydra(job, job)
         choices = self.choices(job)
         base = self._base(choices)
@@ -211,7 +211,7 @@ class Composer:
         if cached is not None:
             return cached
         tree = {head: old} if head in base.tree else {}
-        is_possible = all([_set(tree, self._check(line)) for line in lines])
+        is_possible = all(_set(tree, self._check(line)) for line in lines)
         value = self._shared(tree.get(head))
         node = _Node(value, is_resolved({head: value}), is_possible)
         if isinstance(old, dict):  # a number or a text of the root has no nodes to share

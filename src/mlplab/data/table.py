@@ -71,7 +71,7 @@ class Table:
         digest = hashlib.sha256(json.dumps((*shapes, *names)).encode())
         for cells, dtype in ((self.x, "<f8"), (self.y, "<i8" if self.task.classifies else "<f8")):
             # + 0 turns -0.0 into 0.0, so that both hash alike
-            digest.update(np.ascontiguousarray(cells + 0, dtype=dtype))
+            digest.update(np.ascontiguousarray(cells + 0, dtype=dtype).data)
         return digest.hexdigest()
 
 

@@ -62,24 +62,23 @@ class DataCache:
 
     def prepared(self, settings: Settings) -> Prepared:
         """Return the data of these settings, cached. Raises DataError."""
-        seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
+        key = data_key(settings)
         kfold = settings.validation if isinstance(settings.validation, KFold) else None
-        fold_spec = (kfold.folds, kfold.repeats) if kfold else None
-        key = repr(
-            (
-                type(settings.dataset),
-                settings.dataset,
-                seed,
-                settings.loss.original_units,
-                fold_spec,
-            )
-        )
         if key not in self._folds_by_key:
             self._folds_by_key[key] = _prepare_folds(settings, kfold)
             self.size += _num_bytes(self._folds_by_key[key])
             while self.size > self.limit and len(self._folds_by_key) > 1:
                 self.size -= _num_bytes(self._folds_by_key.pop(next(iter(self._folds_by_key))))
         return self._folds_by_key[key][0 if kfold is None else kfold.fold or 0]
+
+
+def data_key(settings: Settings) -> str:
+    """What determines the prepared data of these settings, of all folds together."""
+    seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
+    kfold = settings.validation if isinstance(settings.validation, KFold) else None
+    fold_spec = (kfold.folds, kfold.repeats) if kfold else None
+    dataset = settings.dataset
+    return repr((type(dataset), dataset, seed, settings.loss.original_units, fold_spec))
 
 
 def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:

@@ -95,7 +95,8 @@ class _Course:
 class Stretches:
     """Decides how far groups train at a time. Remembers how fast this machine is."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = STRETCH_SECONDS) -> None:
+        self._seconds = seconds
         self._limit = 0.0  # the work of a thread in the next stretch
 
     def advance(self, groups: Mapping[Group, Hooks], should_stop: Callable[[], bool]) -> None:
@@ -159,6 +160,6 @@ class Stretches:
         seconds = (time.perf_counter() - begun) / MAX_WAIT
         seconds = max(seconds, (time.process_time() - begun_cpu) / threads)
         if by_thread := max(work[0][0], sum(w * k for w, k in work) / threads):
-            self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * STRETCH_SECONDS)
+            self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * self._seconds)
         for course in chosen:
             course.stepper.finish(course.hooks.report)

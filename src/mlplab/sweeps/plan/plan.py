@@ -16,7 +16,7 @@ from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.hparams import HParams
-from mlplab.settings import Settings, Tracking
+from mlplab.settings import Settings
 from mlplab.sweeps.plan.grouping import (
     Group,
     Representatives,
@@ -35,10 +35,8 @@ from mlplab.sweeps.plan.memory import (
     usable,
 )
 from mlplab.sweeps.plan.metric_check import check_metric
+from mlplab.sweeps.plan.tracked import limit_tracking
 from mlplab.training import PreparedMember
-
-MAX_FULLY_TRACKED_JOBS = 100
-"""Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
 """Populations of the eager engine are not split into smaller work units than this to occupy several
@@ -182,7 +180,7 @@ def make_plan(
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
-    settings = _limit_tracking(settings)
+    settings = limit_tracking(settings)
     old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
     unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
     jobs = [
@@ -208,39 +206,6 @@ def make_plan(
         config_dirs=tuple(map(str, config_dirs)),
         removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
     )
-
-
-def _limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
-    """In a large sweep, reduce full tracking to scalars unless the user chose `tracking`."""
-    if len(settings) <= MAX_FULLY_TRACKED_JOBS:
-        return list(settings)
-    limited: dict[tuple[int, int], dict[str, Any]] = {}  # by id: jobs share what they agree in
-    return [
-        (
-            _with_scalars_only(s, limited)
-            if s.tracking.level == "full"
-            and not any(override.lstrip("+").startswith("tracking=") for override in s.overrides)
-            else s
-        )
-        for s in settings
-    ]
-
-
-def _with_scalars_only(
-    settings: Settings, limited: dict[tuple[int, int], dict[str, Any]]
-) -> Settings:
-    config: Any = settings.config.get("tracking") or {}
-    key = id(settings.tracking), id(config)
-    if key not in limited:
-        node = {name: value for name, value in config.items() if name.startswith("checkpoint_")}
-        limited[key] = {
-            "tracking": dataclasses.replace(
-                settings.tracking, level="scalars", picture_share=Tracking().picture_share
-            ),
-            "config": {"tracking": {"name": "scalars", **node}},
-        }
-    tracking, changes = limited[key]["tracking"], limited[key]["config"]
-    return dataclasses.replace(settings, tracking=tracking, config={**settings.config, **changes})
 
 
 def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
@@ -326,10 +291,7 @@ def _num_bytes(
     first = jobs[group.positions[0]].settings
     shares_data = all(_same_data(jobs[position].settings, first) for position in group.positions)
     chosen = [members[position] for position in group.positions]
-    num_bytes = {
-        id(member): bytes_per_member(member, shares_data)
-        for member in _distinct(chosen)
-    }
+    num_bytes = {id(member): bytes_per_member(member, shares_data) for member in _distinct(chosen)}
     return [num_bytes.get(id(member), 0) for member in chosen]
 
 

@@ -117,14 +117,15 @@ def ranges_text(numbers: Sequence[int]) -> str:
 
 def read_ranges(text: object, known: Collection[int]) -> tuple[int, ...]:
     """Return the numbers that `ranges_text` wrote. Raises ValueError if one is not known."""
-    if not isinstance(text, str) or not re.fullmatch(r"\d{1,9}(-\d{1,9})?(, \d{1,9}(-\d{1,9})?)*", text):
+    one = r"\d{1,9}(-\d{1,9})?"
+    if not isinstance(text, str) or not re.fullmatch(f"{one}(, {one})*", text, re.ASCII):
         raise ValueError(f"{text!r} is no list of jobs")
     numbers: list[int] = []
-    for part in text.split(", "):
-        first, _, last = part.partition("-")
+    for ends in text.split(", "):
+        first, _, last = ends.partition("-")
         run = range(int(first), int(last or first) + 1)
         if not run or len(numbers) + len(run) > len(known):
-            raise ValueError(f"{part} is no range of its jobs")
+            raise ValueError(f"{ends} is no range of its jobs")
         numbers += [_number(number, known) for number in run]
     return tuple(numbers)
 
