@@ -23,7 +23,7 @@ from mlplab.config.builder import build
 from mlplab.config.composer import Composer
 from mlplab.config.composition import compose
 from mlplab.config.expand import override_value
-from mlplab.config.overrides import parse_overrides
+from mlplab.config.overrides import parse_number, parse_overrides
 from mlplab.errors import ConfigError
 from mlplab.sweeps.plan.plan_file import read_plan
 
@@ -264,7 +264,7 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
             parsed[text] += 1
         return real_parse(parser, text, rule)
 
-    overrides_module._parse.cache_clear()
+    overrides_module._parse_with_grammar.cache_clear()
     composition._composed.cache_clear()
     monkeypatch.setattr(hydra, "compose", counted_compose)
     monkeypatch.setattr(OverridesParser, "parse_rule", counted_parse)
@@ -273,8 +273,29 @@ def test_six_jobs_need_one_composition_and_one_parse_per_override(monkeypatch):
     assert main(["train", "-m", *given, *swept, "hydra.sweep.dir=sweep"]) == 0
     assert len(read_plan(Path("sweep")).jobs) == 6
     assert len(compositions) == 1
-    values = ["optimizer.lr=0.01", "optimizer.lr=0.1", "seed=0", "seed=1", "seed=2"]
-    assert parsed == dict.fromkeys([*given, *swept, *values, "hydra.sweep.dir=sweep"], 1)
+    numbers = {"training.epochs=1"}  # they need no grammar, nor do the values of the swept keys
+    assert parsed == dict.fromkeys({*given, *swept, "hydra.sweep.dir=sweep"} - numbers, 1)
+
+
+NUMBERS = "0 -0 7 -12 4294967295 0.5 -0.0 1.50 1e-3 1E+04 -2.5e-07 1e3"
+OTHERS = (
+    "seed=007 seed=1_000 x-y=3 +seed=3 a.0=1 x=.5 x=5. x=1,2 x=nan x=inf x=true x=null x='3' x=+3"
+    " x=\u0663 group/x=3"
+)
+
+
+@pytest.mark.parametrize("key", ["seed", "optimizer.lr", "a.b_c.d2", "_x"])
+@pytest.mark.parametrize("text", NUMBERS.split())
+def test_a_number_is_parsed_as_by_the_grammar(key, text):
+    line = f"{key}={text}"
+    number, override = parse_number(line), overrides_module._parse_with_grammar(line)
+    assert number == override
+    assert type(number.value()) is type(override.value())
+
+
+@pytest.mark.parametrize("line", [*OTHERS.split(), "seed= 3", "seed=3 "])
+def test_other_values_are_left_to_the_grammar(line):
+    assert parse_number(line) is None
 
 
 # Expansion.

@@ -821,7 +821,7 @@ def test_c19_a_folder_names_no_plugin_by_itself(name, capfd):
     Path("sweep").mkdir()
     plugins = "plugins: [planted; touch marker]"
     texts = {
-        "plan.yaml": f"format: mlplab-plan-1\n{plugins}\n",
+        "plan.yaml": f"format: mlplab-plan-2\n{plugins}\n",
         "search.yaml": f"typed: [sweep.trials=2]\ndirs: []\n{plugins}\n",
     }
     Path("sweep", name).write_text(texts[name])

@@ -77,11 +77,19 @@ def edited(text: str, path: tuple, value: object, suffix: str) -> str:
     for key in path[:-1]:
         node = node[key]
     node[path[-1]] = value
-    return json.dumps(content) if suffix == ".json" else yaml.safe_dump(content)
+    if suffix == ".json":
+        return json.dumps(content)
+    if isinstance(jobs := content.get("jobs"), list):
+        content["jobs"] = "".join(json.dumps(job) + "\n" for job in jobs)
+    return yaml.safe_dump(content)
 
 
 def parse(text: str, suffix: str) -> Any:
-    return json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+    """The values of a file, those in the lines of a plan's jobs included."""
+    content = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+    if suffix == ".yaml" and isinstance(content, dict) and isinstance(content.get("jobs"), str):
+        content["jobs"] = [json.loads(line) for line in content["jobs"].splitlines()]
+    return content
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ or writing anything.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mlplab.commands import flags as flags_module
 from mlplab.config import plugins
@@ -13,7 +15,12 @@ from mlplab.errors import ConfigError
 from mlplab.terminal.output import count, duration
 from mlplab.terminal.table import aligned
 
+if TYPE_CHECKING:
+    from mlplab.sweeps.plan.cost import Estimate
+
 MAX_ROWS = 20
+MIN_SLOWDOWN = 1.2
+"""By other programs, that is worth a word."""
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -25,20 +32,23 @@ def plan(arguments: Sequence[str]) -> int:
             f" {listing(flags.hydra)}."
         )
     plugins.load(flags.plugins)
+    begun = time.process_time()
     from mlplab.config.composer import Composer
     from mlplab.sweeps.plan import plan as planning
+    from mlplab.sweeps.plan.contention import Contention
     from mlplab.sweeps.plan.cost import estimate
     from mlplab.sweeps.run_sweep import SweepRequest
 
+    contention = Contention()
     request = SweepRequest(Composer(flags.overrides, flags.config_dirs))
     sweep_plan = planning.make_plan(request.settings, request.options)
     _print_jobs(sweep_plan)
     print()
-    costs = estimate(sweep_plan)
+    estimated = estimate(sweep_plan, time.process_time() - begun, contention)
     rows = [
         ["population", "jobs", "parameters", "updates", "memory", "time", "engine", "description"]
     ]
-    for population, cost in zip(sweep_plan.populations, costs, strict=True):
+    for population, cost in zip(sweep_plan.populations, estimated.costs, strict=True):
         reasons = [population.apart, population.alone]
         if cost.eager_reason:
             reasons.append(f"engine=eager: {cost.eager_reason}")
@@ -60,9 +70,16 @@ def plan(arguments: Sequence[str]) -> int:
     print("\n".join(aligned(rows, left=[6, 7])))
     jobs = count(len(sweep_plan.jobs), "job")
     populations = count(len(sweep_plan.populations), "population")
-    time = duration(sum(cost.seconds for cost in costs))
-    print(f"{jobs} in {populations}, about {time} here. Nothing was run.")
+    print(f"{jobs} in {populations}, about {_time(estimated)}. Nothing was run.")
     return 0
+
+
+def _time(estimated: Estimate) -> str:
+    """The time of the whole sweep, such as "2 min 05 s here, 55 s without other programs"."""
+    text = f"{duration(estimated.seconds)} here"
+    if estimated.slowdown > MIN_SLOWDOWN:
+        text += f", {duration(estimated.seconds / estimated.slowdown)} without other programs"
+    return text
 
 
 def _print_jobs(sweep_plan: object) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import cross_checks, security
 from mlplab.config.component import ConfigNode, build_component, construct
 from mlplab.config.composition import Composed
 from mlplab.config.model import LayerKeys
+from mlplab.config.provenance import Sources
 from mlplab.config.root import COMPONENT_GROUPS, GROUPS, Root
+from mlplab.config.sharing import Shared
 from mlplab.config.suggestions import did_you_mean, listing, shown
 from mlplab.errors import ConfigError, FolderError
 from mlplab.run_names import check_name
@@ -30,40 +33,99 @@ def build(composed: Composed, trains: bool = True) -> Settings:
 
     `trains=False` is for a run that is only read, maybe on a machine without its device.
     """
-    config = copy.deepcopy(composed.config)
-    if not composed.is_guarded:
-        security.refuse_code(config)
-    # run folders of versions without the group `validation`
-    config.setdefault("validation", {"name": "holdout"})
-    root = _root(config, composed)
-    _check_groups(config, composed)
-    components = {
-        group: build_component(group, config[group], ConfigNode(group, composed.sources))
-        for group in COMPONENT_GROUPS
-        if group != "model"
-    }
-    layers = _layers(config["model"], components, ConfigNode("model", composed.sources))
-    from mlplab.settings import Settings
+    return Builder(trains).build(replace(composed, config=copy.deepcopy(composed.config)))
 
-    settings = Settings(
-        name=root.name or "run",
-        seed=secrets.randbits(32) if root.seed is None else root.seed,
-        device=root.device,
-        dtype=root.dtype,
-        deterministic=root.deterministic,
-        engine=root.engine,
-        layers=layers,
-        config=config,
-        overrides=composed.overrides,
-        **{
-            group: component
-            for group, component in components.items()
-            if group not in ("activation", "initializer")
-        },
-    )
-    config.update(name=settings.name, seed=settings.seed)
-    cross_checks.check(settings, composed.sources, trains)
-    return settings
+
+class Builder:
+    """Builds the settings of many runs, whose equal nodes are checked and built once and shared.
+
+    `trains` is as in `build`.
+    """
+
+    def __init__(self, trains: bool = True) -> None:
+        self.trains = trains
+        self._shared = Shared()
+        self._guarded: set[object] = set()  # nodes, by their ids, and texts without code
+        self._fields: dict[tuple[object, ...], dict[str, Any]] = {}
+        self._components: dict[tuple[str, int], Any] = {}
+        self._layers: dict[tuple[int, ...], tuple[Layer, ...]] = {}
+
+    def build(self, composed: Composed) -> Settings:
+        """Return the typed settings of one run. Raises ConfigError.
+
+        The nodes of the configuration must not be changed afterwards.
+        """
+        config = {key: self._shared(node) for key, node in composed.config.items()}
+        # run folders of versions without the group `validation`
+        config.setdefault("validation", self._shared({"name": "holdout"}))
+        key = tuple(
+            (name, id(node) if isinstance(node, (dict, list)) else (type(node), node))
+            for name, node in config.items()
+            if name != "seed"
+        )
+        if (fields := self._fields.get(key)) is None:
+            fields = self._fields[key] = self._build_fields(config, composed)
+        seed = config.get("seed", 0)
+        if not (type(seed) is int and 0 <= seed < 1 << 32):
+            seed = construct(Root, {"seed": seed}, ConfigNode("", composed.sources)).seed
+        from mlplab.settings import Settings
+
+        config["name"] = fields["name"]
+        config["seed"] = seed = secrets.randbits(32) if seed is None else seed
+        return Settings(**fields, seed=seed, config=config, overrides=composed.overrides)
+
+    def _build_fields(self, config: dict[str, Any], composed: Composed) -> dict[str, Any]:
+        """Return the fields of Settings that do not depend on the seed."""
+        sources = composed.sources
+        if not composed.is_guarded:
+            self._refuse_code(config)
+        root = _root({key: node for key, node in config.items() if key != "seed"}, composed)
+        _check_groups(config, composed)
+        components = {
+            group: self._component(group, config[group], sources)
+            for group in COMPONENT_GROUPS
+            if group != "model"
+        }
+        from mlplab.settings import Settings
+
+        fields: dict[str, Any] = {
+            "name": root.name or "run",
+            "device": root.device,
+            "dtype": root.dtype,
+            "deterministic": root.deterministic,
+            "engine": root.engine,
+            "layers": self._layers_of(config, components, sources),
+            **{
+                group: component
+                for group, component in components.items()
+                if group not in ("activation", "initializer")
+            },
+        }
+        # the checks read no seed
+        cross_checks.check(Settings(**fields, seed=0, config=config), sources, self.trains)
+        return fields
+
+    def _refuse_code(self, config: Mapping[str, Any]) -> None:
+        """Raise ConfigError if a node that has not been checked yet could run code."""
+        for key, node in config.items():
+            checked = id(node) if isinstance(node, (dict, list)) else node
+            if (key, checked) not in self._guarded:
+                security.refuse_code({key: node})
+                self._guarded.add((key, checked))
+
+    def _component(self, group: str, node: Mapping[str, Any], sources: Sources) -> Any:
+        key = group, id(node)
+        if key not in self._components:
+            self._components[key] = build_component(group, node, ConfigNode(group, sources))
+        return self._components[key]
+
+    def _layers_of(
+        self, config: Mapping[str, Any], components: Mapping[str, Any], sources: Sources
+    ) -> tuple[Layer, ...]:
+        key = tuple(id(config[group]) for group in ("model", "activation", "initializer"))
+        if key not in self._layers:
+            self._layers[key] = _layers(config["model"], components, ConfigNode("model", sources))
+        return self._layers[key]
 
 
 def _root(config: Mapping[str, object], composed: Composed) -> Root:

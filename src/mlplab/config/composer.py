@@ -7,10 +7,10 @@ fraction of the time.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from mlplab.config.overrides import (
 )
 from mlplab.config.root import GROUPS
 from mlplab.config.search_path import config_folders
+from mlplab.config.sharing import Shared
 from mlplab.config.suggestions import shown
 from mlplab.errors import ConfigError
 from mlplab.io.files import yaml_line
@@ -80,6 +81,28 @@ class _Base:
         folders = self.tree["hydra"]["run"], self.tree["hydra"]["sweep"]["dir"], self.tree["sweep"]
         return "${" not in repr(folders).replace("${name}", "").replace("${mlplab.stamp:}", "")
 
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The values that belong to the configuration of a job."""
+        return {key: self.tree[key] for key in self.composed.config}
+
+    @cached_property
+    def unresolved(self) -> frozenset[str]:
+        """The top-level keys below which a value is missing or refers to another one."""
+        return frozenset(key for key, node in self.tree.items() if not is_resolved({key: node}))
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What overrides make of the value of one top-level key; `value` is shared between jobs.
+
+    `is_possible` is false for overrides that only Hydra can apply or explain.
+    """
+
+    value: Any
+    is_resolved: bool
+    is_possible: bool
+
 
 class Composer:
     """The overrides of a command line, parsed and checked, and the compositions of its jobs.
@@ -97,7 +120,10 @@ class Composer:
             line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")
         )
         self._checked: dict[str, Override] = {}
+        self._keys_of_numbers: set[str] = set()
         self._bases: dict[Job, _Base] = {}
+        self._nodes: dict[tuple[int, str, Job], _Node] = {}
+        self._shared = Shared()
         self.parsed = self.parse(lines)
         for override in self.parsed:
             if override.is_sweep_override():
@@ -157,21 +183,40 @@ class Composer:
 
     def compose(self, job: Job) -> Composed:
         """Return the configuration of a job. Raises ConfigError."""
-        checked = [self._check(line) for line in job]
-        if any(map(_applies_to_sweep, checked)):
+        if any(_applies_to_sweep(self._check(line)) for line in job):
             return self._compose_with_hydra(job, job)
         choices = self.choices(job)
         base = self._base(choices)
-        tree = copy.copy(base.tree)
-        values = (o for line, o in zip(job, checked, strict=True) if line not in choices)
-        if not all(_set(tree, override) for override in values):
+        lines: dict[str, Job] = {}
+        for line in job:
+            if line not in choices:
+                head = self._check(line).key_or_group.partition(".")[0]
+                lines[head] = (*lines.get(head, ()), line)
+        nodes = {head: self._node(base, head, of_head) for head, of_head in lines.items()}
+        if not all(node.is_possible for node in nodes.values()):
             return self._compose_with_hydra((*job, *self.fixed), job)
-        if is_resolved(tree):
-            config = {key: tree[key] for key in base.composed.config}
+        values = {head: node.value for head, node in nodes.items()}
+        if base.unresolved <= nodes.keys() and all(node.is_resolved for node in nodes.values()):
+            config = {**base.config, **{k: v for k, v in values.items() if k in base.config}}
             return replace(base.composed, config=config).with_overrides(job)
         from omegaconf import OmegaConf
 
-        return resolve_tree(OmegaConf.create(tree), job, self.folders)
+        tree = OmegaConf.create({**base.tree, **values})
+        return resolve_tree(tree, job, self.folders)
+
+    def _node(self, base: _Base, head: str, lines: Job) -> _Node:
+        """Return what the lines make of the value of the top-level key `head`."""
+        old = base.tree.get(head)
+        cached = self._nodes.get((id(old), head, lines))
+        if cached is not None:
+            return cached
+        tree = {head: old} if head in base.tree else {}
+        is_possible = all(_set(tree, self._check(line)) for line in lines)
+        value = self._shared(tree.get(head))
+        node = _Node(value, is_resolved({head: value}), is_possible)
+        if isinstance(old, dict):  # a number or a text of the root has no nodes to share
+            self._nodes[id(old), head, lines] = node
+        return node
 
     def compose_run(self) -> Composed:
         """Return the configuration of a single run. Raises ConfigError, also for several values."""
@@ -197,10 +242,18 @@ class Composer:
         return resolve_tree(tree, job, self.folders)
 
     def _check(self, line: str) -> Override:
-        if line not in self._checked:
-            (self._checked[line],) = parsed = parse_overrides([line])
+        if (checked := self._checked.get(line)) is not None:
+            return checked
+        (override,) = parsed = parse_overrides([line])
+        # whether a number may be set depends on its key alone, but for the choices of a group
+        is_number = type(override.value()) in (int, float) and override.key_or_group not in GROUPS
+        kind = line.partition("=")[0]
+        if not is_number or kind not in self._keys_of_numbers:
             check_overrides(parsed, self.folders, multirun=False)
-        return self._checked[line]
+        if is_number:
+            self._keys_of_numbers.add(kind)
+        self._checked[line] = override
+        return override
 
     def _base(self, choices: Job) -> _Base:
         if choices not in self._bases:
@@ -208,7 +261,8 @@ class Composer:
             tree = self._compose_base([self._check(line) for line in lines])
             # a required key, such as the path of a file, may be among the other overrides
             composed = resolve_tree(tree, lines, self.folders, complete=False)
-            self._bases[choices] = _Base(composed, plain_tree(tree))
+            plain = {key: self._shared(node) for key, node in plain_tree(tree).items()}
+            self._bases[choices] = _Base(composed, plain)
         return self._bases[choices]
 
     def _compose_base(self, overrides: Sequence[Override]) -> DictConfig:

@@ -42,8 +42,32 @@ def parse_overrides(lines: Iterable[str]) -> list[Override]:
     return [_parse(line) for line in lines]
 
 
-@lru_cache(maxsize=1 << 16)
+_NUMBER = re.compile(
+    r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)", re.ASCII
+)
+
+
+def parse_number(line: str) -> Override | None:
+    """Return the override of a line such as "optimizer.lr=1e-3", as Hydra's grammar parses it; None
+    for any other line.
+
+    It takes a hundredth of the time of the grammar: every job of a sweep has its own seed.
+    """
+    from hydra.core.override_parser.types import Override, OverrideType, ValueType
+
+    if (match := _NUMBER.fullmatch(line)) is None:
+        return None
+    key, text, fraction, exponent = match.groups()
+    value = float(text) if fraction or exponent else int(text)
+    return Override(OverrideType.CHANGE, key, ValueType.ELEMENT, value, input_line=line)
+
+
 def _parse(line: str) -> Override:
+    return parse_number(line) or _parse_with_grammar(line)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parse_with_grammar(line: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

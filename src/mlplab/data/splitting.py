@@ -8,6 +8,7 @@ almost no rows left. Shapes: N examples, C classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -89,18 +90,27 @@ def _consecutive(num_rows: int, sizes: Mapping[str, int]) -> Ints:
 
 def _stratified(table: Splittable, order_N: Ints, sizes: Mapping[str, int]) -> Ints:
     """Return the index in SPLITS of each row of `order_N`, assigned class by class."""
-    y_N, num_classes = table.y[order_N], table.task.num_classes
-    counts_C = np.bincount(y_N.astype(np.int64), minlength=num_classes)
+    y_N, num_classes = table.y.take(order_N), table.task.num_classes
+    counts_C = np.bincount(y_N.astype(np.int64, copy=False), minlength=num_classes)
     minimum = {name: int(sizes[name] >= num_classes) for name in HELD_OUT}
     _check_counts(table, counts_C, minimum)
-    test_C = _apportion(counts_C, sizes["test"], minimum["test"], counts_C - 1 - minimum["val"])
-    val_C = _apportion(counts_C, sizes["val"], minimum["val"], counts_C - 1 - test_C)
+    held_out = _held_out(tuple(counts_C.tolist()), *(sizes[name] for name in HELD_OUT))
     split_N = np.empty(len(order_N), dtype=np.int64)
-    for label in range(num_classes):
-        split_N[y_N == label] = _consecutive(
-            int(counts_C[label]), {"test": int(test_C[label]), "val": int(val_C[label])}
-        )
+    for label, (test, val) in enumerate(held_out):
+        split_N[y_N == label] = _consecutive(int(counts_C[label]), {"test": test, "val": val})
     return split_N
+
+
+@lru_cache(maxsize=256)
+def _held_out(counts: tuple[int, ...], test: int, val: int) -> tuple[tuple[int, int], ...]:
+    """Return the rows of each class in test and in val, of so many in all; cached, since the data
+    of all seeds of a sweep mostly have the same counts.
+    """
+    counts_C = np.array(counts)
+    least_test, least_val = (int(size >= len(counts)) for size in (test, val))
+    test_C = _apportion(counts_C, test, least_test, counts_C - 1 - least_val)
+    val_C = _apportion(counts_C, val, least_val, counts_C - 1 - test_C)
+    return tuple(zip(test_C.tolist(), val_C.tolist(), strict=True))
 
 
 def _apportion(counts_C: Ints, total: int, minimum: int, maximum_C: Ints) -> Ints:

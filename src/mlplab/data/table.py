@@ -71,7 +71,7 @@ class Table:
         digest = hashlib.sha256(json.dumps((*shapes, *names)).encode())
         for cells, dtype in ((self.x, "<f8"), (self.y, "<i8" if self.task.classifies else "<f8")):
             # + 0 turns -0.0 into 0.0, so that both hash alike
-            digest.update((cells + 0).astype(dtype).tobytes())
+            digest.update(np.ascontiguousarray(cells + 0, dtype=dtype).data)
         return digest.hexdigest()
 
 
@@ -213,8 +213,8 @@ def _check_labels(table: Table) -> None:
             f" {num_classes} classes, the names {table.class_names} and the targets"
             f" {table.target_names}."
         )
-    outside = np.flatnonzero((y_N < 0) | (y_N >= num_classes))
-    if len(outside):
+    if len(y_N) and (y_N.min() < 0 or y_N.max() >= num_classes):
+        outside = np.flatnonzero((y_N < 0) | (y_N >= num_classes))
         raise DataError(
             f"Row {outside[0]} has class label {y_N[outside[0]]}; labels go from 0 to"
             f" {num_classes - 1}."
@@ -242,8 +242,8 @@ def _check_targets(table: Table) -> None:
 
 
 def _check_finite(values: Floats, noun: str, names: tuple[str, ...]) -> None:
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
+    if not np.isfinite(values).all():
+        bad = np.argwhere(~np.isfinite(values))
         row, column = bad[0]
         raise DataError(
             f"Row {row} of {noun} '{names[column]}' is {values[row, column]}; {len(bad)} cell(s)"

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config import plugins, security
-from mlplab.config.builder import build
+from mlplab.config.builder import Builder, build
 from mlplab.config.composition import compose, hydra_search_path, initialized, plain_tree
 from mlplab.config.expand import override_value
 from mlplab.config.overrides import check_hydra_override, parse_overrides, to_hydra
 from mlplab.errors import ConfigError
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.plan.plan import job_hash
+from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note
@@ -223,7 +223,8 @@ def launch(task: object, jobs: Sequence[Sequence[str]], first: int) -> Sequence[
 
     mlplab_task, request = _require_task(task)
     folder = mlplab_task.folder
-    settings = [build(request.composer.compose(tuple(job))) for job in jobs]
+    builder = Builder()
+    settings = [builder.build(request.composer.compose(tuple(job))) for job in jobs]
     plan = run_sweep.write_sweep_plan(
         folder,
         settings,

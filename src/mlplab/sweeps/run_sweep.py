@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlplab.config.builder import build
+from mlplab.config.builder import Builder
 from mlplab.config.composer import Composer
 from mlplab.config.expand import expand
 from mlplab.config.override_lines import key_of
@@ -30,6 +30,7 @@ from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan import plan as planning
+from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
 from mlplab.sweeps.report import cross_validation
@@ -88,9 +89,10 @@ def write_sweep_plan(
             old = read_plan(folder)
             old_hashes = {job.hash for job in old.jobs}
             if extend:
+                hasher = Hasher()
                 settings = [
                     *(job.settings for job in old.jobs),
-                    *(s for s in settings if planning.job_hash(s) not in old_hashes),
+                    *(s for s in settings if hasher.hash(s.config) not in old_hashes),
                 ]
             plan = planning.make_plan(settings, options, overrides, plugins, old, config_dirs)
             if not quiet:
@@ -301,8 +303,8 @@ class SweepRequest:
     def __init__(self, composer: Composer, plugin_files: Sequence[str] = ()) -> None:
         self.composer, self.plugin_files = composer, tuple(plugin_files)
         self.jobs = expand(composer)
-        composed = [composer.compose(job) for job in self.jobs]
-        self.settings: list[Settings] = [build(one) for one in composed]
+        builder = Builder()
+        self.settings: list[Settings] = [builder.build(composer.compose(job)) for job in self.jobs]
         first = self.jobs[0]
         self.first = composer.compose_with_folders(first, (*first, *composer.fixed))
         self.options = Options.of(self.first.sweep)

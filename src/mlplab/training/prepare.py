@@ -58,27 +58,28 @@ class DataCache:
     def __init__(self, limit: int = 256 << 20) -> None:
         self.limit, self.size = limit, 0
         self._folds_by_key: dict[str, list[Prepared]] = {}
+        self.choices: dict[Hashable, tuple[Settings, Loss, str]] = {}
+        """The loss and the engine of settings, which members that differ in their seeds share."""
 
     def prepared(self, settings: Settings) -> Prepared:
         """Return the data of these settings, cached. Raises DataError."""
-        seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
+        key = data_key(settings)
         kfold = settings.validation if isinstance(settings.validation, KFold) else None
-        fold_spec = (kfold.folds, kfold.repeats) if kfold else None
-        key = repr(
-            (
-                type(settings.dataset),
-                settings.dataset,
-                seed,
-                settings.loss.original_units,
-                fold_spec,
-            )
-        )
         if key not in self._folds_by_key:
             self._folds_by_key[key] = _prepare_folds(settings, kfold)
             self.size += _num_bytes(self._folds_by_key[key])
             while self.size > self.limit and len(self._folds_by_key) > 1:
                 self.size -= _num_bytes(self._folds_by_key.pop(next(iter(self._folds_by_key))))
         return self._folds_by_key[key][0 if kfold is None else kfold.fold or 0]
+
+
+def data_key(settings: Settings) -> str:
+    """What determines the prepared data of these settings, of all folds together."""
+    seed = settings.dataset.seed if settings.dataset.seed is not None else settings.seed
+    kfold = settings.validation if isinstance(settings.validation, KFold) else None
+    fold_spec = (kfold.folds, kfold.repeats) if kfold else None
+    dataset = settings.dataset
+    return repr((type(dataset), dataset, seed, settings.loss.original_units, fold_spec))
 
 
 def _prepare_folds(settings: Settings, kfold: KFold | None) -> list[Prepared]:
@@ -115,11 +116,41 @@ def prepare_members(
     IncompatibleSettingsError.
     """
     cache = DataCache() if cache is None else cache
-    return [_resolve_member(s, cache.prepared(s)) for s in settings]
+    return [_resolve_member(s, cache.prepared(s), cache.choices) for s in settings]
 
 
-def _resolve_member(settings: Settings, prepared: Prepared) -> PreparedMember:
-    loss = resolve_auto_loss(settings.loss, prepared.task)
+def _resolve_member(
+    settings: Settings,
+    prepared: Prepared,
+    choices: dict[Hashable, tuple[Settings, Loss, str]],
+) -> PreparedMember:
+    key = _choices_key(settings, prepared)
+    if key not in choices:
+        loss = resolve_auto_loss(settings.loss, prepared.task)
+        _check_fit(settings, prepared, loss)
+        member = PreparedMember.of(dataclasses.replace(settings, loss=loss), prepared)
+        # the settings are kept, so that the ids in the key stay theirs
+        choices[key] = settings, loss, member.settings.engine
+        return member
+    _, loss, engine = choices[key]
+    if loss.target_range != "any":
+        _check_fit(settings, prepared, loss)
+    return PreparedMember(dataclasses.replace(settings, loss=loss, engine=engine), prepared)
+
+
+def _choices_key(settings: Settings, prepared: Prepared) -> Hashable:
+    """What the loss and the engine depend on: components that jobs of a sweep share, and sizes."""
+    names = ("dataset", "layers", "loss", "optimizer", "schedule", "training")
+    return (
+        tuple([id(getattr(settings, name)) for name in names]),
+        (settings.device, settings.dtype, settings.engine),
+        (prepared.task, prepared.num_features, len(prepared.train)),
+        len(prepared.val) if prepared.val is not None else 0,
+    )
+
+
+def _check_fit(settings: Settings, prepared: Prepared, loss: Loss) -> None:
+    """Raise IncompatibleSettingsError if the loss or the monitor does not fit the data."""
     if reason := loss.incompatibility(prepared.task) or _out_of_range(loss, prepared):
         raise IncompatibleSettingsError(
             f"The loss does not fit the data: loss={settings.choice('loss')} {reason}"
@@ -132,7 +163,6 @@ def _resolve_member(settings: Settings, prepared: Prepared) -> PreparedMember:
             f" dataset={settings.choice('dataset')} is a {prepared.task.kind} task, for which it"
             f" is one of {', '.join(names)}."
         )
-    return PreparedMember.of(dataclasses.replace(settings, loss=loss), prepared)
 
 
 def _out_of_range(loss: Loss, prepared: Prepared) -> str | None:

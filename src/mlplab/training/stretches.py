@@ -97,10 +97,12 @@ class _Course:
 class Stretches:
     """Decides how far groups train at a time. Remembers how fast this machine is.
 
-    `first_work` is the work of a thread in the first stretch, as of `step_work`.
+    `seconds` is the length of a stretch, and `first_work` the work of a thread in the first one, as
+    of `step_work`.
     """
 
-    def __init__(self, first_work: float = 0.0) -> None:
+    def __init__(self, first_work: float = 0.0, seconds: float = STRETCH_SECONDS) -> None:
+        self._seconds = seconds
         self._limit = first_work  # the work of a thread in the next stretch
 
     def advance(self, groups: Mapping[Group, Hooks], should_stop: Callable[[], bool]) -> None:
@@ -164,6 +166,6 @@ class Stretches:
         seconds = (time.perf_counter() - begun) / MAX_WAIT
         seconds = max(seconds, (time.process_time() - begun_cpu) / threads)
         if by_thread := max(work[0][0], sum(w * k for w, k in work) / threads):
-            self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * STRETCH_SECONDS)
+            self._limit = min(MAX_GROWTH * by_thread, by_thread / seconds * self._seconds)
         for course in chosen:
             course.stepper.finish(course.hooks.report)

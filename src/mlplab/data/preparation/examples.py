@@ -169,7 +169,7 @@ def _scaled_splits(
         table,
         rows,
         table.x,
-        fit_scaler(table.x[rows["train"]], dataset.scaling, "feature"),
+        fit_scaler(table.x.take(rows["train"], axis=0), dataset.scaling, "feature"),
         _target_scaler(table, rows["train"], dataset.target_scaling, target_scaling_default),
         feature_names=table.feature_names,
         data_hash=data_hash,
@@ -232,9 +232,9 @@ def _examples(
 ) -> Examples | None:
     if len(rows) == 0:
         return None
-    y = table.y[rows]
+    y = table.y.take(rows, axis=0)
     with np.errstate(over="ignore"):
-        x_NF = features[rows]  # indexing copies, so scaling in place is safe
+        x_NF = features.take(rows, axis=0)  # a copy, so scaling in place is safe
         x_NF -= feature_scaler.shift
         x_NF /= feature_scaler.scale
         if not table.task.classifies:

@@ -1,24 +1,42 @@
 """Estimated cost of a plan: memory is computed from tensor sizes, time from a few updates of each
-population measured on this machine.
+population measured on this machine, and from what composing, data and files take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from mlplab import training
+from mlplab.io.files import yaml_text
+from mlplab.settings import Settings
+from mlplab.sweeps.plan.contention import Contention
 from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
 from mlplab.terminal.output import duration
-from mlplab.training import build_population
-from mlplab.training.prepare import by_population
+from mlplab.training import DataCache, PreparedMember, build_population, prepare_members
+from mlplab.training.prepare import by_population, data_key, structure_key
 from mlplab.training.step_timing import time_native_work, time_steps
 from mlplab.training.stretches import step_work
 
 SECONDS_PER_JOB_FOLDER = 0.006
 """Approximate time in seconds to write the folder of one job."""
+
+SECONDS_PER_JOB = {"full": 0.05, "scalars": 0.016, "summary": 0.013, "off": 0.010}
+"""Processor seconds of a job without its updates, by its level of tracking: its history, metrics,
+frames and folder, and its share of the report. Measured with sweeps of 3 to 155 jobs of xor_mlp,
+where a YAML text took YAML_SECONDS.
+"""
+SECONDS_PER_DRAWN_JOB = 1.5
+"""The same with pictures, for which `tracking=full` has to be typed."""
+START_SECONDS = 0.3
+"""Processor seconds of a sweep beside its jobs that planning does not spend too: for the report."""
+YAML_SECONDS = 0.0004
+"""What the configuration of xor_mlp takes to become YAML text on the machine of these constants
+(2026-11-29, AMD EPYC, Python 3.11): their ratio to another machine is that of their times.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,37 +66,104 @@ class Cost:
         )
 
 
-def estimate(plan: Plan) -> list[Cost]:
-    """Estimate the cost of each population, in the order of `plan.populations`.
+@dataclass(frozen=True)
+class Estimate:
+    """The costs of the populations, in the order of `plan.populations`, and the seconds in all.
 
-    Builds the largest work unit of each population temporarily and times a few updates of it.
+    `slowdown` says how many times as long everything takes because other programs run; it is
+    contained in the seconds.
     """
-    representatives = Representatives()
-    return [_cost(plan, population, representatives) for population in plan.populations]
+
+    costs: tuple[Cost, ...]
+    seconds: float
+    slowdown: float
 
 
-def _cost(plan: Plan, population: Population, representatives: Representatives) -> Cost:
-    units = [unit for unit in plan.work_units if unit.population == population.number]
-    largest = max(units, key=lambda unit: len(unit.jobs))
-    members = [
-        member
-        for number in largest.jobs
-        if (member := representatives.prepare_member(plan.job(number).settings))
-    ]
-    if not members:
-        return Cost(len(units), 0.0, 0)
-    numbers = by_population(dict(enumerate(members))).values()
-    built = [build_population([members[k] for k in of_one])[0] for of_one in numbers]
-    is_native = members[0].settings.engine == "native"
-    seconds = _native_seconds(built) if is_native else _eager_seconds(built[0])
-    training_seconds = seconds * population.jobs / len(largest.jobs)
-    return Cost(
-        len(units),
-        training_seconds + population.jobs * SECONDS_PER_JOB_FOLDER,
-        sum(bytes_per_member(member, shares_data=False) for member in members),
-        members[0].settings.engine,
-        members[0].eager_reason or "",
-    )
+def estimate(
+    plan: Plan, planning_seconds: float = 0.0, contention: Contention | None = None
+) -> Estimate:
+    """Estimate the cost of a plan.
+
+    Builds the largest work unit of each population temporarily and times a few updates of it. A
+    sweep begins like the planning, which took so many processor seconds; `contention` has measured
+    since its start.
+    """
+    contention = contention or Contention()
+    estimator = _Estimator(plan)
+    costs = [estimator.cost(population) for population in plan.populations]
+    slowdown = contention.slowdown()
+    costs = [replace(cost, seconds=cost.seconds * slowdown) for cost in costs]
+    start = planning_seconds + estimator.speed * START_SECONDS
+    return Estimate(tuple(costs), start * slowdown + sum(cost.seconds for cost in costs), slowdown)
+
+
+class _Estimator:
+    """Estimates populations in processor seconds."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.representatives = Representatives()
+        config = plan.jobs[0].settings.config
+        self.speed = _least_seconds(lambda: yaml_text(config)) / YAML_SECONDS
+        self._data: dict[str, float] = {}  # seconds by `data_key` without the seed
+        self._steps: dict[Hashable, tuple[float, float]] = {}  # by what populations agree in
+
+    def cost(self, population: Population) -> Cost:
+        units = [unit for unit in self.plan.work_units if unit.population == population.number]
+        largest = max(units, key=lambda unit: len(unit.jobs))
+        members = [
+            member
+            for number in largest.jobs
+            if (member := self.representatives.prepare_member(self.plan.job(number).settings))
+        ]
+        if not members:
+            return Cost(len(units), 0.0, 0)
+        begun = time.process_time()
+        numbers = by_population(dict(enumerate(members))).values()
+        built = [build_population([members[k] for k in of_one])[0] for of_one in numbers]
+        building = (time.process_time() - begun) / len(members)
+        is_native = members[0].settings.engine == "native"
+        seconds = _native_seconds(built) if is_native else self._eager_seconds(built[0], members[0])
+        jobs = [self.plan.job(number).settings for unit in units for number in unit.jobs]
+        return Cost(
+            len(units),
+            seconds / len(largest.jobs) * len(jobs)
+            + building * len(jobs)
+            + self._data_seconds(jobs)
+            + self.speed * sum(map(_seconds_per_job, jobs)),
+            sum(bytes_per_member(member, shares_data=False) for member in members),
+            members[0].settings.engine,
+            members[0].eager_reason or "",
+        )
+
+    def _data_seconds(self, jobs: Iterable[Settings]) -> float:
+        """The time to prepare the data of these jobs, of which those with one seed share it."""
+        different = {data_key(job): job for job in jobs}
+        first = next(iter(different.values()))
+        key = data_key(replace(first, seed=0))
+        if key not in self._data:
+            begun = time.process_time()
+            prepare_members([first], DataCache())
+            self._data[key] = time.process_time() - begun
+        return self._data[key] * len(different)
+
+    def _eager_seconds(self, built: training.Population, member: PreparedMember) -> float:
+        """The time of the updates and evaluations. Populations that differ in nothing that takes
+        time are measured once.
+        """
+        labels = structure_key(member.settings, member.prepared)
+        key = built.num_members, *(one for one in labels if one[0] not in ("loss", "schedule"))
+        if key not in self._steps:
+            self._steps[key] = time_steps(built)
+        seconds_per_update, seconds_per_evaluation = self._steps[key]
+        num_steps = int(built.early_stopping.last_step_K.max())
+        evaluations = num_steps / (built.batches.per_epoch * built.training.evaluate_every)
+        return num_steps * seconds_per_update + evaluations * seconds_per_evaluation
+
+
+def _seconds_per_job(settings: Settings) -> float:
+    is_drawn = "tracking=full" in settings.overrides
+    return SECONDS_PER_DRAWN_JOB if is_drawn else SECONDS_PER_JOB[settings.tracking.level]
 
 
 def _native_seconds(built: Sequence[training.Population]) -> float:
@@ -87,8 +172,11 @@ def _native_seconds(built: Sequence[training.Population]) -> float:
     )
 
 
-def _eager_seconds(built: training.Population) -> float:
-    num_steps = int(built.early_stopping.last_step_K.max())
-    seconds_per_update, seconds_per_evaluation = time_steps(built)
-    evaluations = num_steps / (built.batches.per_epoch * built.training.evaluate_every)
-    return num_steps * seconds_per_update + evaluations * seconds_per_evaluation
+def _least_seconds(call: Callable[[], object], times: int = 5) -> float:
+    """Return the least processor seconds of several calls."""
+    seconds = []
+    for _ in range(times):
+        begun = time.process_time()
+        call()
+        seconds.append(time.process_time() - begun)
+    return min(seconds)

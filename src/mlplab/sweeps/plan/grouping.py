@@ -91,9 +91,13 @@ def group_members(members: Sequence[PreparedMember | None]) -> list[Group]:
     Groups whose jobs train one by one come last, including members without data (None).
     """
     by_structure: dict[tuple[tuple[str, Hashable], ...], list[int]] = {}
+    positions_of: dict[int, list[int]] = {}  # of each member, by its id
     for position, member in enumerate(members):
+        positions_of.setdefault(id(member), []).append(position)
+    for positions in positions_of.values():
+        member = members[positions[0]]
         labels = structure_key(member.settings, member.prepared) if member else ()
-        by_structure.setdefault(labels, []).append(position)
+        by_structure.setdefault(labels, []).extend(positions)
     together: dict[Hashable, list[tuple[tuple[str, Hashable], ...]]] = {}
     for labels, positions in by_structure.items():
         first = members[positions[0]]

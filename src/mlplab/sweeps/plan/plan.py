@@ -5,13 +5,9 @@ and grouped into populations.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,7 @@ from mlplab.config.run_dir import typed_outputs
 from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.hparams import HParams
-from mlplab.runs.resume_checks import result_config
-from mlplab.settings import Settings, Tracking
+from mlplab.settings import Settings
 from mlplab.sweeps.plan.grouping import (
     Group,
     Representatives,
@@ -30,6 +25,7 @@ from mlplab.sweeps.plan.grouping import (
     split_by_memory,
     split_work,
 )
+from mlplab.sweeps.plan.hashing import job_hashes
 from mlplab.sweeps.plan.memory import (
     bytes_per_member,
     device_of,
@@ -39,10 +35,8 @@ from mlplab.sweeps.plan.memory import (
     usable,
 )
 from mlplab.sweeps.plan.metric_check import check_metric
+from mlplab.sweeps.plan.tracked import limit_tracking
 from mlplab.training import PreparedMember
-
-MAX_FULLY_TRACKED_JOBS = 100
-"""Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
 """Populations of the eager engine are not split into smaller work units than this to occupy several
@@ -186,12 +180,12 @@ def make_plan(
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
-    settings = _limit_tracking(settings)
+    settings = limit_tracking(settings)
     old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
     unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
     jobs = [
         Job(old_numbers[h] if h in old_numbers else next(unused_numbers), h, s)
-        for h, s in zip(_hashes(settings), settings, strict=True)
+        for h, s in zip(job_hashes(settings), settings, strict=True)
     ]
     jobs.sort(key=lambda job: job.number)
     hashes = {job.hash for job in jobs}
@@ -214,67 +208,36 @@ def make_plan(
     )
 
 
-def _limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
-    """In a large sweep, reduce full tracking to scalars unless the user chose `tracking`."""
-    if len(settings) <= MAX_FULLY_TRACKED_JOBS:
-        return list(settings)
-    return [
-        (
-            _with_scalars_only(s)
-            if s.tracking.level == "full"
-            and not any(override.lstrip("+").startswith("tracking=") for override in s.overrides)
-            else s
-        )
-        for s in settings
-    ]
-
-
-def _with_scalars_only(settings: Settings) -> Settings:
-    config: Any = settings.config.get("tracking")
-    node = {key: value for key, value in (config or {}).items() if key.startswith("checkpoint_")}
-    return dataclasses.replace(
-        settings,
-        tracking=dataclasses.replace(
-            settings.tracking, level="scalars", picture_share=Tracking().picture_share
-        ),
-        config={**settings.config, "tracking": {"name": "scalars", **node}},
-    )
-
-
-def _hashes(settings: Iterable[Settings]) -> list[str]:
-    """One unique hash for each job; repeated jobs get a suffix such as -2."""
-    counts: Mapping[str, itertools.count[int]] = defaultdict(partial(itertools.count, 1))
-    numbered = [(text, next(counts[text])) for text in map(job_hash, settings)]
-    return [text if number == 1 else f"{text}-{number}" for text, number in numbered]
-
-
-def job_hash(settings: Settings) -> str:
-    """16 hexadecimal digits that identify the configuration, without keys that cannot change the
-    result.
-    """
-    text = json.dumps(
-        result_config(settings.config), sort_keys=True, separators=(",", ":"), default=str
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
+    """Return the jobs with representative data; those that differ in their seeds share a member."""
     representatives = Representatives()
-    members = []
-    for job in jobs:
+    members: dict[Hashable, PreparedMember | None] = {}
+    keys = [_components(job.settings) for job in jobs]
+    for job, key in zip(jobs, keys, strict=True):
+        if key in members:
+            continue
         try:
-            members.append(representatives.prepare_member(job.settings))
+            members[key] = representatives.prepare_member(job.settings)
         except ValueError as error:
             overrides = " ".join(job.overrides)
             raise type(error)(
                 f"{error} This is job {job.number}{f': {overrides}' if overrides else ''}."
             ) from error
-    return members
+    return [members[key] for key in keys]
+
+
+def _components(settings: Settings) -> Hashable:
+    """Everything that a representative depends on: the objects that jobs share, and the choice of
+    the engine.
+    """
+    names = ("dataset", "layers", "loss", "optimizer", "schedule", "training", "validation")
+    ids = tuple([id(getattr(settings, name)) for name in names])
+    return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
 
 def _check_metric(options: Options | None, members: Sequence[PreparedMember | None]) -> None:
     """Raise ConfigError if no job measures `sweep.metric`; unknown if no data could be prepared."""
-    datasets = {id(member.prepared): member.prepared for member in members if member is not None}
+    datasets = {id(member.prepared): member.prepared for member in _distinct(members)}
     if options is not None and options.metric != "auto" and datasets:
         check_metric("sweep.metric", options.metric, datasets.values())
 
@@ -295,7 +258,7 @@ def _work_units(
     assigned = {number for _, unit in units for number in unit}
     for i, group in enumerate(groups):
         if new := [number for number in numbers[i] if number not in assigned]:
-            num_bytes = dict(zip(numbers[i], _num_bytes(group, members), strict=True))
+            num_bytes = dict(zip(numbers[i], _num_bytes(group, jobs, members), strict=True))
             units += [(i, unit) for unit in _split(group, new, num_bytes, members, workers)]
     return [WorkUnit(number, i, unit) for number, (i, unit) in enumerate(units)]
 
@@ -321,12 +284,26 @@ def _split(
     ]
 
 
-def _num_bytes(group: Group, members: Sequence[PreparedMember | None]) -> list[int]:
+def _num_bytes(
+    group: Group, jobs: Sequence[Job], members: Sequence[PreparedMember | None]
+) -> list[int]:
     """The memory of each job while it trains; 0 if its data could not be prepared."""
+    first = jobs[group.positions[0]].settings
+    shares_data = all(_same_data(jobs[position].settings, first) for position in group.positions)
     chosen = [members[position] for position in group.positions]
-    sources = {repr((m.settings.dataset, m.settings.seed)) for m in chosen if m is not None}
-    shares_data = len(sources) == 1
-    return [bytes_per_member(m, shares_data) if m is not None else 0 for m in chosen]
+    num_bytes = {id(member): bytes_per_member(member, shares_data) for member in _distinct(chosen)}
+    return [num_bytes.get(id(member), 0) for member in chosen]
+
+
+def _same_data(one: Settings, other: Settings) -> bool:
+    return one.seed == other.seed and (
+        one.dataset is other.dataset or repr(one.dataset) == repr(other.dataset)
+    )
+
+
+def _distinct(members: Iterable[PreparedMember | None]) -> list[PreparedMember]:
+    """Return the members that have data, each once."""
+    return list({id(member): member for member in members if member is not None}.values())
 
 
 def _populations(
@@ -351,7 +328,7 @@ def _size(members: Sequence[PreparedMember | None]) -> tuple[int, int]:
     """Parameters of the largest network and updates of the longest run; zeros if no member has
     data.
     """
-    prepared = [member for member in members if member is not None]
+    prepared = _distinct(members)
     if not prepared:
         return 0, 0
     return max(map(num_parameters, prepared)), max(map(num_steps, prepared))

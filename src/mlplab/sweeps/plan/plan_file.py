@@ -1,28 +1,44 @@
 """plan.yaml: the frozen jobs of a sweep, one line each. A job is stored as its changes to one of a
 few complete configurations (bases).
 
-Each job is hashed again when the file is read, so an edited or damaged plan is rejected.
+The lines of the jobs are JSON in one block of text at the end of the file, which YAML reads as
+such: they are read one by one, hundreds of times faster than YAML reads mappings. Each job is
+hashed again when the file is read, so an edited or damaged plan is rejected.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.builder import build
+from mlplab.config.builder import Builder
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
-from mlplab.io.files import parse_yaml, write_text_atomic, yaml_line, yaml_text
+from mlplab.io.files import (
+    MAX_BYTES,
+    parse_json,
+    parse_yaml,
+    write_text_atomic,
+    yaml_line,
+    yaml_text,
+)
 from mlplab.io.reading import reading
-from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit, job_hash
+from mlplab.settings import Settings
+from mlplab.sweeps.plan.changes import Bases, Changed
+from mlplab.sweeps.plan.hashing import Hasher
+from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit
 
-FORMAT = "mlplab-plan-1"
+FORMAT = "mlplab-plan-2"
 NAME = "plan.yaml"
 _REMEDY = "Restore the file from a copy, or start the sweep in a new folder."
+_JOBS = "\njobs: |\n"
+"""What precedes the lines of the jobs, which are indented by two spaces."""
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -32,13 +48,14 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 def plan_text(plan: Plan) -> str:
     """The plan as YAML: a readable summary, then the base configurations, then one line per job."""
-    bases, lines = _bases_and_jobs(plan)
+    bases = Bases()
+    lines = [*_job_lines(plan, bases), *_removed_lines(plan)]
     head = {
         "format": FORMAT,
         "name": plan.name,
-        "typed": list(plan.overrides),
+        "overrides": list(plan.overrides),
         "plugins": list(plan.plugins),
-        "dirs": list(plan.config_dirs),
+        "config_dirs": list(plan.config_dirs),
         "swept": list(plan.keys),
         "options": dataclasses.asdict(plan.options),
     }
@@ -52,17 +69,20 @@ def plan_text(plan: Plan) -> str:
             _block(
                 "populations", [dataclasses.asdict(population) for population in plan.populations]
             ),
-            _block("pieces", [dataclasses.asdict(unit) for unit in plan.work_units]),
             _block(
-                "vanished",
-                [{"hash": h, "job": number} for h, number in plan.removed_jobs.items()],
+                "work_units",
+                [
+                    {**dataclasses.asdict(unit), "jobs": ranges_text(unit.jobs)}
+                    for unit in plan.work_units
+                ],
             ),
-            "bases:\n" if bases else "bases: []\n",
+            "bases:\n" if bases.configs else "bases: []\n",
             *(
                 f"- {yaml_text(base).replace(chr(10), chr(10) + '  ').rstrip(' ')}"
-                for base in bases
+                for base in bases.configs
             ),
-            _block("jobs", lines),
+            "jobs: |\n",
+            *(f"  {line}\n" for line in lines),
         ]
     )
 
@@ -73,61 +93,41 @@ def _block(key: str, rows: Sequence[Mapping[str, object]]) -> str:
     )
 
 
-def _bases_and_jobs(plan: Plan) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """The base configurations, and the jobs as changes to them."""
-    bases: list[dict[str, object]] = []
-    lines = []
+def _job_lines(plan: Plan, bases: Bases) -> Iterator[str]:
     for job in plan.jobs:
-        config = job.settings.config
-        matches = (
-            (i, changes)
-            for i in reversed(range(len(bases)))
-            if (changes := _changes(bases[i], config)) is not None
+        base, changes = bases.changes(job.settings.config)
+        overrides = json.dumps(job.overrides)
+        yield (
+            f'{{"job": {job.number}, "hash": "{job.hash}", "overrides": {overrides}, '
+            f'"base": {base}, "set": {changes}}}'
         )
-        base_index, changes = next(matches, (len(bases), {}))
-        if base_index == len(bases):
-            bases.append(config)
-        lines.append(
-            {
-                "job": job.number,
-                "hash": job.hash,
-                "overrides": list(job.overrides),
-                "base": base_index,
-                "set": changes,
-            }
-        )
-    return bases, lines
 
 
-def _changes(base: Mapping[str, object], config: Mapping[str, object]) -> dict[str, object] | None:
-    """The values of `config` that differ from `base`; None if their keys differ."""
-    if base.keys() != config.keys():
-        return None
-    changes: dict[str, object] = {}
-    for key, value in config.items():
-        other = base[key]
-        if isinstance(value, dict) and isinstance(other, dict):
-            inner = _changes(other, value)
-            if inner is None:
-                return None
-            if inner:
-                changes[key] = inner
-        elif isinstance(value, dict) or isinstance(other, dict):
-            return None
-        elif value != other or type(value) is not type(other) or isinstance(value, list):
-            changes[key] = value
-    return changes
+def _removed_lines(plan: Plan) -> Iterator[str]:
+    for digest, number in plan.removed_jobs.items():
+        yield json.dumps({"job": number, "hash": digest, "removed": True})
 
 
-def _apply_changes(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    config: dict[str, Any] = {key: copy.copy(value) for key, value in base.items()}
-    for key, value in changes.items():
-        config[key] = (
-            _apply_changes(config[key], value)
-            if isinstance(config.get(key), dict) and isinstance(value, dict)
-            else value
-        )
-    return config
+def ranges_text(numbers: Sequence[int]) -> str:
+    """Return numbers in their order, such as "0-255, 300" for 256 in a row and one more."""
+    runs = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    ends = [(of_run[0][1], of_run[-1][1]) for of_run in (list(pairs) for _, pairs in runs)]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
+
+
+def read_ranges(text: object, known: Collection[int]) -> tuple[int, ...]:
+    """Return the numbers that `ranges_text` wrote. Raises ValueError if one is not known."""
+    one = r"\d{1,9}(-\d{1,9})?"
+    if not isinstance(text, str) or not re.fullmatch(f"{one}(, {one})*", text, re.ASCII):
+        raise ValueError(f"{text!r} is no list of jobs")
+    numbers: list[int] = []
+    for ends in text.split(", "):
+        first, _, last = ends.partition("-")
+        run = range(int(first), int(last or first) + 1)
+        if not run or len(numbers) + len(run) > len(known):
+            raise ValueError(f"{ends} is no range of its jobs")
+        numbers += [_number(number, known) for number in run]
+    return tuple(numbers)
 
 
 def used_plugins(folder: Path) -> list[str]:
@@ -159,32 +159,22 @@ def _load(path: Path) -> dict[str, Any]:
             " folder of each sweep as its last line."
         )
     with reading(path, _REMEDY):
-        raw = parse_yaml(path.read_text(encoding="utf-8"))
+        # a file that another program wrote may lack the block, and YAML reads it as a whole
+        head, marker, lines = path.read_text(encoding="utf-8").partition(_JOBS)
+        if len(lines) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
+        raw = parse_yaml(head + "\n")
+        if marker and isinstance(raw, dict):
+            raw["jobs"] = lines
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a plan of this version of mlplab (`format: {FORMAT}`).")
     return raw
 
 
 def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
-    settings = [
-        build(
-            Composed(
-                _apply_changes(raw["bases"][line["base"]], line["set"]),
-                sources=Sources(tuple(map(str, line["overrides"]))),
-            )
-        ).stored_in(path.parent)
-        for line in raw["jobs"]
-    ]
-    jobs = tuple(
-        Job(_number(line["job"]), str(line["hash"]), s)
-        for line, s in zip(raw["jobs"], settings, strict=True)
-    )
-    for job in jobs:
-        if job_hash(job.settings) != job.hash.partition("-")[0]:
-            raise ConfigError(
-                f"{path} was changed: job {job.number} does not match its hash. Start the"
-                " changed sweep in a new folder."
-            )
+    lines = [parse_json(line) for line in raw["jobs"].splitlines()]
+    removed = [line for line in lines if line.get("removed")]
+    jobs = _read_jobs([line for line in lines if not line.get("removed")], raw["bases"], path)
     numbers = {job.number for job in jobs}
     return Plan(
         name=str(raw["name"]),
@@ -194,17 +184,52 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
             WorkUnit(
                 _number(unit["number"]),
                 _number(unit["population"]),
-                tuple(_number(job, numbers) for job in unit["jobs"]),
+                read_ranges(unit["jobs"], numbers),
             )
-            for unit in raw["pieces"]
+            for unit in raw["work_units"]
         ),
         populations=tuple(map(_population, raw["populations"])),
         options=_options(raw["options"]),
-        overrides=_texts(raw["typed"]),
+        overrides=_texts(raw["overrides"]),
         plugins=_texts(raw["plugins"]),
-        config_dirs=_texts(raw.get("dirs") or []),  # older plans lack it
-        removed_jobs={str(job["hash"]): _number(job["job"]) for job in raw["vanished"]},
+        config_dirs=_texts(raw["config_dirs"]),
+        removed_jobs={str(job["hash"]): _number(job["job"]) for job in removed},
     )
+
+
+def _read_jobs(
+    lines: Sequence[Mapping[str, Any]], bases: Sequence[Mapping[str, Any]], path: Path
+) -> tuple[Job, ...]:
+    """Build the jobs. Raises ConfigError if one does not match its hash."""
+    changed, builder, hasher = Changed(bases), Builder(), Hasher()
+    composed = Composed({})
+    texts: dict[str, str] = {}  # overrides, which jobs share
+    stored: dict[int, Any] = {}  # data sets as they are read back, by the id of the one built
+    jobs = []
+    for line in lines:
+        overrides = tuple([texts.setdefault(text, text) for text in map(str, line["overrides"])])
+        config = changed.config(line["base"], line["set"])
+        settings = builder.build(
+            dataclasses.replace(composed, config=config, sources=Sources(overrides))
+        )
+        number, digest = _number(line["job"]), str(line["hash"])
+        if hasher.hash(settings.config) != digest.partition("-")[0]:
+            raise ConfigError(
+                f"{path} was changed: job {number} does not match its hash. Start the"
+                " changed sweep in a new folder."
+            )
+        jobs.append(Job(number, digest, _stored(settings, path.parent, stored)))
+    return tuple(jobs)
+
+
+def _stored(settings: Settings, folder: Path, stored: dict[int, Any]) -> Settings:
+    """Return the settings as read back from the folder; jobs keep sharing their data sets."""
+    dataset = settings.dataset
+    if id(dataset) not in stored:
+        # the original is kept, so that its id stays its own
+        stored[id(dataset)] = dataset, settings.stored_in(folder).dataset
+    other = stored[id(dataset)][1]
+    return settings if other is dataset else dataclasses.replace(settings, dataset=other)
 
 
 def _number(value: object, known: Collection[int] | None = None) -> int:

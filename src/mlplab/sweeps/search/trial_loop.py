@@ -14,7 +14,8 @@ from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
 from mlplab.sweeps.execution.worker_pool import WorkerPool
-from mlplab.sweeps.plan.plan import Job, Plan, job_hash
+from mlplab.sweeps.plan.hashing import job_hash
+from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.report.results import JobResult
