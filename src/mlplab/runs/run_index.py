@@ -19,7 +19,16 @@ from mlplab.io.files import parse_json, parse_yaml, remove_leftovers, write_json
 
 FILE_NAME = ".mlplab-index.json"
 _MAX_BYTES = 1 << 20
-SUMMARY_NUMBERS = ("epochs", "steps", "best_epoch", "seconds", "num_parameters", "seed")
+SUMMARY_NUMBERS = (
+    "epochs",
+    "steps",
+    "best_epoch",
+    "seconds",
+    "cpu_seconds",
+    "num_parameters",
+    "population",
+    "seed",
+)
 """Keys of summary.json whose values are numbers, or null."""
 
 
