@@ -77,7 +77,7 @@ def listed(root, jobs=True):
     of_index = index.entries(jobs)
     rows = [
         (
-            *(str(entry.folder), entry.kind, entry.changed, entry.sweep and str(entry.sweep)),
+            *(str(entry.folder), entry.kind, entry.changed, entry.sweep),
             *(entry.summary, entry.damaged, entry.num_jobs),
             {key: index.config(entry).get(key) for key in index.config(entry)},
             index.config(entry).overridden,

@@ -23,7 +23,7 @@ from mlplab.commands.folder_arguments import (
 from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
-from mlplab.runs.listing import Condition, RunTable, metric, require_folder, select
+from mlplab.runs.listing import Condition, RunTable, as_override, metric, require_folder, select
 from mlplab.runs.run_index import Entry, RunIndex
 from mlplab.terminal.output import count, duration, is_terminal, plain
 from mlplab.terminal.table import aligned
@@ -152,28 +152,41 @@ def _export(table: RunTable, as_csv: bool) -> None:
 
 
 def _csv_cell(value: object) -> object:
-    """A cell as in results.csv: a boolean is written as in an override, text without control
-    characters.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
+    """A cell as in results.csv, its text without control characters."""
+    value = as_override(value)
     return plain(value) if isinstance(value, str) else value
 
 
 def _print(matching: Sequence[Entry], limit: int, sort: str | None) -> None:
     """Print the table of the first runs; on a narrow terminal without less important columns."""
-    rows = [_row(entry, sort) for entry in matching[:limit]]
-    if not rows:
+    displayed = matching[:limit]
+    rows = [[*_COLUMNS], *(_row(entry, sort) for entry in displayed)]
+    if not displayed:
         return
-    names = list(_COLUMNS)
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else math.inf
     for dropped in (None, *_DROPPED_FIRST):
-        names = [name for name in names if name != dropped]
-        cells = [[row[_COLUMNS.index(name)] for name in names] for row in rows]
-        lines = aligned([names, *cells])
-        if max(map(len, lines)) <= width:
+        rows = [
+            [cell for name, cell in zip(rows[0], row, strict=True) if name != dropped]
+            for row in rows
+        ]
+        if max(map(len, lines := aligned(rows))) <= width:
             break
+    else:
+        lines = aligned([*_with_metric_in_header(rows)])
     print(*lines, sep="\n")
+
+
+def _with_metric_in_header(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows with the metric as the title of the last column, if it is the same in all."""
+    results = [row[-1].partition(" ") for row in rows[1:]]
+    names = {name for name, _, _ in results if name not in ("", "sweep,")}
+    if len(names) != 1:
+        return [[*row] for row in rows]
+    [name] = names
+    return [
+        [*rows[0][:-1], name],
+        *([*row[:-1], row[-1].removeprefix(f"{name} ")] for row in rows[1:]),
+    ]
 
 
 def changed(entry: Entry) -> str:
@@ -189,7 +202,7 @@ def _row(entry: Entry, sort: str | None) -> list[str]:
     summary = entry.summary
     times = [summary.get(key) for key in ("seconds", "cpu_seconds")]
     wall, cpu = ("" if value is None else _duration(value) for value in times)
-    row = [str(entry.folder), str(summary["status"]), changed(entry)]
+    row = [entry.path, str(summary["status"]), changed(entry)]
     if entry.kind == "sweep":
         return [*row, "", "", wall, cpu, f"sweep, {sweep_counts(entry)}"]
     metrics = summary.get("metrics") or {}
@@ -204,7 +217,9 @@ def _row(entry: Entry, sort: str | None) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return duration(seconds) if math.isfinite(seconds) else ""
+    if not math.isfinite(seconds):
+        return ""
+    return f"{seconds:.2g} s" if 0 < seconds < 0.1 else duration(seconds)
 
 
 def sweep_counts(entry: Entry) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Condition:
             return bool(_COMPARISONS[self.sign](float(value), float(self.operand)))
         except (TypeError, ValueError, OverflowError):
             expected = {"=": True, "==": True, "!=": False}.get(self.sign)
-            texts = (str(value), str(cell_value(value)))
+            texts = (str(value), str(as_override(value)))
             return value is not None and (self.operand in texts) is expected
 
     def _value(self, entry: Entry, index: RunIndex) -> Any:
@@ -92,11 +93,14 @@ def select(
 
 def cell_value(value: object) -> Any:
     """Return a value of a configuration for a cell: a list becomes text as in an override."""
-    if isinstance(value, bool):
-        return value
     if value is None or isinstance(value, (int, float, str)):
         return value
     return str(value).replace(" ", "").replace("'", "")
+
+
+def as_override(value: object) -> Any:
+    """Return a value for a cell of text, where a boolean is written as in an override, too."""
+    return str(value).lower() if isinstance(value, bool) else cell_value(value)
 
 
 def iso_time(seconds: float) -> str | None:
@@ -194,13 +198,13 @@ def require_folder(folder: Path) -> None:
 
 def _fact(entry: Entry, name: str) -> Any:
     if name == "folder":
-        return str(entry.folder)
+        return entry.path
     if name == "kind":
         return entry.kind
     if name == "sweep":
-        return None if entry.sweep is None else str(entry.sweep)
+        return entry.sweep
     if name == "job":
-        number = entry.folder.name
+        number = os.path.basename(entry.path)
         return int(number) if entry.kind == "job" and _is_number(number) else None
     if name == "time":
         return iso_time(entry.changed)

@@ -53,12 +53,16 @@ class Entry:
     `config` the configuration, where the folder does not hold it.
     """
 
-    folder: Path
+    path: str  # of the folder
     kind: str  # run, sweep, or job of a sweep
     changed: float  # seconds since 1970
-    sweep: Path | None = None  # of a job
+    sweep: str | None = None  # path of the sweep of a job
     content: Mapping[str, Any] | None = None
     config: StoredConfig | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        return Path(self.path)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -75,7 +79,7 @@ class Entry:
     @cached_property
     def num_jobs(self) -> int:
         """The number of jobs of a sweep that have ended, or have begun and have a folder."""
-        return count_jobs(self.folder)
+        return count_jobs(self.path)
 
     @property
     def damaged(self) -> bool:
@@ -83,7 +87,7 @@ class Entry:
         return self.content is not None and not self.content
 
 
-def job_summaries(sweep: Path, read: Callable[[str], Entry | None]) -> Iterator[Entry]:
+def job_summaries(sweep: str, read: Callable[[str], Entry | None]) -> Iterator[Entry]:
     """Yield the jobs of a sweep; `read` returns the run in a folder below it, if there is one.
 
     This and `count_jobs` are all that knows how a sweep stores its jobs.
@@ -93,7 +97,7 @@ def job_summaries(sweep: Path, read: Callable[[str], Entry | None]) -> Iterator[
             yield entry
 
 
-def count_jobs(sweep: Path) -> int:
+def count_jobs(sweep: str) -> int:
     """Return the number of jobs that `job_summaries` would look at."""
     return len(_folders(_listed(f"{sweep}{os.sep}jobs")))
 
@@ -132,8 +136,8 @@ class RunIndex:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        prefix = str(root).rstrip(os.sep) + os.sep
-        self._prefix_length = 0 if str(root) == "." else len(prefix)
+        # of the paths of entries, which are those of pathlib
+        self._prefix = "" if str(root) == "." else str(root).rstrip(os.sep) + os.sep
         self._file = LineFile(root / INDEX / RUNS_FILE)
         self._lines: dict[str, list[Any]] = {}
         for line in self._file.read():
@@ -155,7 +159,7 @@ class RunIndex:
         Symbolic links are not followed.
         """
         self._has_jobs = jobs
-        return sorted(self._scan(jobs), key=lambda entry: (-entry.changed, str(entry.folder)))
+        return sorted(self._scan(jobs), key=lambda entry: (-entry.changed, entry.path))
 
     def _scan(self, jobs: bool) -> Iterator[Entry]:
         waiting = [""]  # paths relative to the root
@@ -170,15 +174,15 @@ class RunIndex:
             if entry is not None:
                 yield entry
                 if jobs and entry.kind == "sweep":
-                    yield from job_summaries(entry.folder, partial(self._job, path, entry.folder))
+                    yield from job_summaries(entry.path, partial(self._job, path, entry.path))
 
-    def _job(self, sweep_path: str, sweep: Path, name: str) -> Entry | None:
+    def _job(self, sweep_path: str, sweep: str, name: str) -> Entry | None:
         path = os.path.join(sweep_path, name)
         entry = self._known(path) or self._read(path, _listed(self._absolute(path)))
         return entry and replace(entry, kind="job", sweep=sweep)
 
     def _absolute(self, path: str) -> str:
-        return os.path.join(self.root, path) if path else str(self.root)
+        return f"{self._prefix}{path}" if path else str(self.root)
 
     def _known(self, path: str) -> Entry | None:
         """The entry of a folder by the index, if it is up to date."""
@@ -198,7 +202,7 @@ class RunIndex:
         if status is None or not is_current:
             return None
         self._paths[path] = line[1]
-        return Entry(Path(folder), line[1], status.st_mtime, content=line[4])
+        return Entry(folder, line[1], status.st_mtime, content=line[4])
 
     def _read(self, path: str, names: Mapping[str, object]) -> Entry | None:
         """The entry of a folder by its files, if it is that of a run or a sweep."""
@@ -223,14 +227,13 @@ class RunIndex:
         except OSError:  # removed meanwhile
             return None
         self._paths[path] = kind
-        return Entry(Path(folder), kind, changed, content=content)
+        return Entry(folder, kind, changed, content=content)
 
     def config(self, entry: Entry) -> StoredConfig:
         """Return the configuration of a run as `flat_config` does; that of a sweep is empty."""
         if entry.config is not None or entry.kind == "sweep":
             return entry.config or StoredConfig()
-        path = str(entry.folder)[self._prefix_length :]
-        folder = self._absolute(path)
+        folder, path = entry.path, entry.path[len(self._prefix) :]
         status = _file_status(f"{folder}{os.sep}config.yaml")
         if status is None:
             return StoredConfig()
@@ -260,8 +263,9 @@ class RunIndex:
 
     def _is_needed(self, path: str) -> bool:
         """Whether the run at a path exists, or may exist as a job, since these were not listed."""
-        sweep = os.path.dirname(os.path.dirname(path))
-        return path in self._paths or (not self._has_jobs and self._paths.get(sweep) == "sweep")
+        if path in self._paths or self._has_jobs:
+            return path in self._paths
+        return self._paths.get(os.path.dirname(os.path.dirname(path))) == "sweep"
 
 
 _RUN_FILES = {"plan.yaml": "", "search.yaml": "", "config.yaml": ""}.keys()
@@ -305,9 +309,9 @@ def _is_sound(summary: Mapping[str, Any]) -> bool:
     if not isinstance(summary.get("status"), str) or not isinstance(metrics, dict):
         return False
     numbers = [*metrics.values(), *(summary.get(key) for key in SUMMARY_NUMBERS)]
-    return all(
-        value is None or isinstance(value, float) or (type(value) is int and abs(value) < 1e300)
-        for value in numbers
+    integers = [value for value in numbers if type(value) is int]
+    return {float, int, type(None)}.issuperset(map(type, numbers)) and (
+        not integers or max(map(abs, integers)) < 1e300
     )
 
 
