@@ -23,6 +23,7 @@ from mlplab.runs.line_file import LineFile
 from mlplab.runs.stored_config import ConfigFile, Stamp, StoredConfig
 
 INDEX = ".index"
+"""Folder of the index, in the folder that is listed."""
 RUNS_FILE, CONFIGS_FILE = "runs-1.jsonl", "configs-1.jsonl"
 """Files of an index; the number is the version of their format."""
 MIN_NEW_LINES = 50
