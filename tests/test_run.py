@@ -79,6 +79,7 @@ def test_the_summary_contains_the_results(run):
         "best_epoch",
         "num_parameters",
         "seconds",
+        "cpu_seconds",
         "population",
         "metrics",
     }

@@ -6,6 +6,7 @@
     run = mlplab.fit(X, y, ["model.hidden=64-64"])  # arrays, tensors or data frames
     table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
+    table = mlplab.list_runs("outputs", ["optimizer=adam", "val/accuracy>0.9"])
 
 Heavy packages are imported only when they are used.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mlplab.runs.run import Run
     from mlplab.training import Callback
 
-__all__ = ["Callback", "fit", "load", "run", "sweep"]
+__all__ = ["Callback", "fit", "list_runs", "load", "run", "sweep"]
 
 
 Overrides: TypeAlias = "Sequence[str] | str | Mapping[str, object] | None"
@@ -162,3 +163,21 @@ def load(folder: str | Path) -> Run:
     from mlplab.runs.run import load as load_run
 
     return load_run(folder)
+
+
+def list_runs(folder: str | Path = "outputs", where: Sequence[str] | str = ()) -> DataFrame:
+    """Return a DataFrame with a row for each run and each job of a sweep below a folder, newest
+    first.
+
+    Its columns are folder, kind (run or job), sweep, job, name, status, reason, time, seed; the
+    configuration keys that an override of one of the runs sets or whose values differ, such as
+    optimizer.lr; the metrics, such as val/accuracy; epochs, steps, best_epoch, num_parameters,
+    population (the number of jobs that trained together), engine, device, and the run's share of
+    the computing time: seconds and cpu_seconds. `where` takes the conditions of `mlplab runs
+    --where`, such as "optimizer.lr<0.1", all of which a run must meet.
+
+    Raises mlplab.errors.MlplabError if there is no such folder, or for a condition that is none.
+    """
+    from mlplab.runs.listing import list_runs as listed
+
+    return listed(Path(folder), [where] if isinstance(where, str) else where)

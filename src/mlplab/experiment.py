@@ -157,9 +157,9 @@ def _train_and_record(
         best, last = models(settings, preprocessing, outcome)
         if plotter is not None and outcome.status == "done":
             open_to_append(folder / DRAWING).close()
-        elapsed, exact = checkpointer.elapsed, checkpointer.exact
+        spent, exact = checkpointer.elapsed, checkpointer.exact
         summary = record.finish(
-            outcome, best.module(), last.module(), session.device, elapsed, exact, stopped_by
+            outcome, best.module(), last.module(), session.device, spent, exact, stopped_by
         )
         log.info("%s: %s", outcome.status, outcome.reason)
         run = Run(folder, settings, summary, outcome.history, best)

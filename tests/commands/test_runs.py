@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from cli_process import start
@@ -17,6 +19,7 @@ from same_folder import tensorboard
 
 import mlplab
 from mlplab.cli import main
+from mlplab.errors import MlplabError
 from mlplab.runs import RunFolder
 
 QUICK = ["experiment=xor_mlp", "training.epochs=5", "tracking=summary"]
@@ -50,7 +53,8 @@ def test_the_list_is_newest_first(three, capsys):
     os.utime("outputs/runs/one/a/summary.json", (1, 1))
     assert main(["runs"]) == 0
     output = lines(capsys)
-    assert output[0].split() == ["folder", "status", "when", "seed", "epochs", "result"]
+    facts = ["folder", "status", "when", "seed", "epochs", "wall", "cpu"]
+    assert output[0].split() == [*facts, "result"]
     assert [line.split()[0] for line in output[1:-1]] == [
         "outputs/sweeps/s/c",
         "outputs/runs/two/b",
@@ -106,6 +110,102 @@ def test_sorted_by_a_metric_with_the_jobs(three, capsys):
     values = [float(line.split()[-1]) for line in output[1:-1]]
     assert values == sorted(values, reverse=True)
     assert output[-1] == "4 of 4, 2 shown (--limit)" or output[-1].startswith("4 of ")
+
+
+def test_a_list_says_how_many_it_leaves_out(three, capsys):
+    assert main(["runs", "--jobs", "--limit", "2"]) == 0
+    output = lines(capsys)
+    assert len(output) == 4
+    assert output[-1] == "5 of 5, 2 shown, 3 more with --limit 0"
+    assert main(["runs", "--jobs", "--limit", "0"]) == 0
+    assert len(lines(capsys)) == 7
+
+
+def test_a_sweep_is_listed_with_its_computing_time(three, capsys):
+    path = Path("outputs/sweeps/s/c/summary.json")
+    times = {"seconds": 193.2, "cpu_seconds": 341.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | times))
+    assert main(["runs"]) == 0
+    (line,) = (line for line in lines(capsys) if "sweeps/s/c" in line)
+    assert "3 min 13 s  5 min 41 s  sweep, 2 jobs" in line
+
+
+@pytest.mark.parametrize("width", [42, 60, 80, 160])
+def test_a_narrow_terminal_shows_fewer_columns(width, three, monkeypatch, capsys):
+    monkeypatch.setattr("mlplab.commands.runs.is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["runs"]) == 0
+    output = lines(capsys)
+    assert max(map(len, output)) <= width
+    shown = output[0].split()
+    assert shown[:2] == ["folder", "status"]
+    assert shown[-1] == ("test/accuracy" if width == 42 else "result")
+    assert ("when" in shown) == (width > 60)
+    assert ("epochs" in shown) == (width == 160)
+
+
+def test_all_columns_as_json_and_csv(three, capsys):
+    assert main(["runs", "--json", "--jobs"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["kind"] for row in rows].count("job") == 2
+    (one,) = (row for row in rows if row["folder"] == "outputs/runs/one/a")
+    assert one["optimizer"] == "adam"
+    assert one["training.epochs"] == one["epochs"] == 5
+    assert one["test/accuracy"] == three[0].metrics["test/accuracy"]
+    assert one["sweep"] is one["job"] is None
+    assert one["time"].endswith("Z")
+    assert main(["runs", "--csv", "--sort", "train/loss", "--where", "seed=1", "--limit", "1"]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(table.columns) <= set(rows[0])
+    assert table["train/loss"].tolist() == [
+        min(row["train/loss"] or 1 for row in rows if row["seed"] == 1)
+    ]
+    assert main(["runs", "--json", "--where", "status=nothing"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_values_that_are_not_finite_are_null_in_json(three, capsys):
+    path = Path("outputs/runs/one/a/summary.json")
+    summary = json.loads(path.read_text())
+    summary["metrics"] |= {"val/loss": float("inf"), "test/accuracy": float("nan")}
+    path.write_text(json.dumps(summary))
+    assert main(["runs", "--json", "--where", "seed=1"]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["kind"] == "run")
+    assert row["val/loss"] is row["test/accuracy"] is None
+    assert main(["runs", "--sort", "test/accuracy"]) == 0
+    assert lines(capsys)[-2].split()[0] == "outputs/runs/one/a"
+
+
+def test_runs_as_a_data_frame(three):
+    table = mlplab.list_runs()
+    assert len(table) == 4
+    jobs = table[table["kind"] == "job"]
+    assert sorted(jobs["job"]) == [0, 1]
+    assert set(jobs["sweep"]) == {"outputs/sweeps/s/c"}
+    assert {"optimizer", "optimizer.lr", "training.epochs", "val/accuracy"} <= set(table.columns)
+    assert "dataset.noise" not in table.columns  # the same everywhere, and overridden nowhere
+    assert table["seed"].dtype == "Int64"
+    assert table["test/accuracy"].dtype == "float64"
+    assert str(table["time"].dt.tz) == "UTC"
+    best = table.sort_values("train/loss").iloc[0]
+    assert mlplab.load(best["folder"]).metrics["train/loss"] == best["train/loss"]
+    means = table.groupby("optimizer")["train/loss"].mean()
+    assert set(means.index) == {"adam", "momentum"}
+    assert list(mlplab.list_runs("outputs", "optimizer=momentum")["seed"]) == [2]
+    assert mlplab.list_runs("outputs/runs", ["seed=1", "seed=2"]).empty
+    for wrong in (("nowhere", ()), ("outputs", "x")):
+        with pytest.raises(MlplabError):
+            mlplab.list_runs(*wrong)
+
+
+@pytest.mark.parametrize(
+    "condition", ["model.bias=true", "model.hidden=[3,2]", "model.hidden=[3, 2]"]
+)
+def test_conditions_are_written_as_overrides(condition, capsys):
+    overrides = ["optimizer=momentum", "model.hidden=[3,2]", "training.epochs=1", "tracking=off"]
+    mlplab.run(["experiment=xor_mlp", *overrides], "outputs/runs/x/a")
+    assert main(["runs", "--where", condition]) == 0
+    assert lines(capsys)[-1] == "1 of 1"
 
 
 def test_two_side_by_side(three, capsys):

@@ -88,7 +88,12 @@ class OverwritingCheckpoints(checkpoints_module.Checkpoints):
                 "step": step,
                 "tree": tree,
                 "rows": self.saved_rows,
-                "manifest": {"step": step, "epoch": epoch, "elapsed": elapsed, **self.identity},
+                "manifest": {
+                    "step": step,
+                    "epoch": epoch,
+                    "elapsed": elapsed.wall,
+                    **self.identity,
+                },
             }
         )
         _chunks(self.folder / "state.bin", data, state=True)

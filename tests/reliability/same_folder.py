@@ -36,6 +36,10 @@ DISTRIBUTIONS = ("weights/", "biases/", "gradients/", "activations/")
 """Tags of histograms, which are written during a training if the time allows it."""
 
 
+COMPUTE_TIME = ("seconds", "cpu_seconds")
+"""Entries of summary.json and columns of results.csv."""
+
+
 def exact(path: Path) -> bytes:
     return path.read_bytes()
 
@@ -55,7 +59,8 @@ def log(path: Path) -> list[str]:
 
 def run_summary(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
-    assert content.pop("seconds") >= 0
+    for key in COMPUTE_TIME:
+        assert content.pop(key) >= 0
     return content
 
 
@@ -69,10 +74,8 @@ def origin(path: Path) -> dict[str, Any]:
 
 def table(path: Path) -> list[list[str]]:
     rows = list(csv.reader(io.StringIO(path.read_text())))
-    if "seconds" in rows[0]:
-        column = rows[0].index("seconds")
-        rows = [[cell for i, cell in enumerate(row) if i != column] for row in rows]
-    return rows
+    columns = [i for i, name in enumerate(rows[0]) if name not in COMPUTE_TIME]
+    return [[row[i] for i in columns] for row in rows]
 
 
 def page(path: Path) -> str:
@@ -109,10 +112,11 @@ FILES: tuple[tuple[str, Callable[[Path], Any], str], ...] = (
         for name in (".lock", ".locks/*/.lock", ".search/.lock")
     ),
     ("log.txt", log, "times, and the lines that tell of a kill and a resume"),
-    ("summary.json", run_summary, "seconds"),
+    ("summary.json", run_summary, "computing time"),
+    (".compute.csv", ignored, "computing time"),
     ("provenance.json", origin, "the time of the start, and an entry for each resume"),
     ("checkpoints/history.bin", measurements, "one record a save; the time of each row"),
-    ("results.csv", table, "seconds"),
+    ("results.csv", table, "computing time"),
     ("search.html", page, "random identifiers of the figures"),
     ("study.db", study, "the times of the trials"),
     *((name, exact, "") for name in ("config.yaml", "overrides.yaml", "metrics.csv", "plan.yaml")),
@@ -171,8 +175,6 @@ def _names(folder: Path) -> set[str]:
 def _reader(name: str, root: Path) -> Callable[[Path], Any] | None:
     """How a file is compared; the files of a job are those of a run."""
     name_in_run = re.sub(r"^jobs/\d+/", "", name)
-    if name_in_run == name == "summary.json" and (root / "plan.yaml").exists():
-        return exact
     for pattern, content, _ in FILES:
         if fnmatchcase(name_in_run, pattern) and pattern.count("/") == name_in_run.count("/"):
             return content
@@ -199,7 +201,7 @@ def newest_state(name: Path) -> bytes:
     assert problems == []
     assert saved is not None
     manifest = dict(saved.manifest)
-    for key in ("elapsed", "saved", "history"):
+    for key in ("elapsed", "cpu_elapsed", "saved", "history"):
         del manifest[key]
     state = (name.parent / manifest["state"]["file"]).read_bytes()
     return json.dumps(manifest).encode() + state

@@ -130,7 +130,7 @@ def test_f3_a_sweep_of_mixed_widths_is_stopped_and_resumed(received, undisturbed
     for n in range(12):
         assert digest(Path(f"sweep/jobs/{n}")) == digest(undisturbed_mixed / f"jobs/{n}")
     ours, theirs = (
-        pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
+        pd.read_csv(f"{folder}/results.csv").drop(columns=["seconds", "cpu_seconds"])
         for folder in ("sweep", undisturbed_mixed)
     )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
@@ -148,7 +148,7 @@ def test_f6_a_driver_killed_twice(undisturbed_population):
         process.communicate()
     run("resume", "sweep", *plugin("first"))
     ours, theirs = (
-        pd.read_csv(f"{folder}/results.csv").drop(columns="seconds")
+        pd.read_csv(f"{folder}/results.csv").drop(columns=["seconds", "cpu_seconds"])
         for folder in ("sweep", undisturbed_population)
     )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
@@ -201,7 +201,7 @@ def test_f6_a_driver_killed_again_and_again():
                 stamp = path.stat().st_ino, (path / "summary.json").stat().st_mtime_ns
                 assert seen.setdefault(path.name, stamp) == stamp  # never touched again
         ours, theirs = (
-            pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+            pd.read_csv(f"{name}/results.csv").drop(columns=["seconds", "cpu_seconds"])
             for name in (folder, "undisturbed")
         )
         assert list(ours["job"]) == list(range(jobs))
@@ -522,7 +522,7 @@ def test_f4_workers_and_their_driver_killed_at_random_moments(engine, epochs):
     logged_kills = Path("sweep/workers.log").read_text().count("killed by SIGKILL")
     assert logged_kills >= kills - 2  # no driver logged the last one, or two at once
     ours, theirs = (
-        pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+        pd.read_csv(f"{name}/results.csv").drop(columns=["seconds", "cpu_seconds"])
         for name in ("sweep", "undisturbed")
     )
     pd.testing.assert_frame_equal(ours, theirs, check_exact=False, rtol=1e-5)

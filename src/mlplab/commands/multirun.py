@@ -12,6 +12,7 @@ from mlplab.config.composition import Composed
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError
 from mlplab.sweeps import hydra_task, run_sweep
+from mlplab.sweeps.report.status import time_spent
 from mlplab.sweeps.report.text_table import print_table
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.sweeps.search.definition import Search
@@ -62,6 +63,8 @@ def conclude_search(sweep: Sweep, folder: Path) -> int:
     """
     for line in (folder / "search.md").read_text(encoding="utf-8").splitlines()[1:-1]:
         say(line, sys.stdout, strict=True)
+    if spent := time_spent(folder):
+        print(spent)
     if sweep.status == "interrupted":
         print(f"continue with: {resume_command(folder, sweep.plan.plugins)}")
     print(folder)
@@ -82,6 +85,8 @@ def conclude(sweep: Sweep, folder: Path) -> int:
         say(line, sys.stdout, strict=True)
     if not sweep.cross_validation_lines:
         print_table(sweep.results)
+    if spent := time_spent(folder):
+        print(spent)
     print(
         ", ".join(
             [

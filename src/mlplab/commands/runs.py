@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import operator
+import math
 import os
-import re
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mlplab.commands.folder_arguments import (
     Options,
@@ -25,20 +23,11 @@ from mlplab.commands.folder_arguments import (
 from mlplab.config.run_dir import DEFAULT_ROOT
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
-from mlplab.runs.run_index import ConfigIndex, Entry, entries
-from mlplab.terminal.output import count
+from mlplab.runs.listing import Condition, RunTable, as_override, metric, require_folder, select
+from mlplab.runs.run_index import Entry, RunIndex
+from mlplab.terminal.output import count, duration, is_terminal, plain
 from mlplab.terminal.table import aligned
 
-_CONDITION = re.compile(r"\s*([\w./]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
-_COMPARISONS = {
-    "=": operator.eq,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-}
 _HEADLINES = (
     "test/accuracy",
     "test/rmse",
@@ -47,6 +36,10 @@ _HEADLINES = (
     "train/accuracy",
     "train/rmse",
 )
+DEFAULT_LIMIT = 50
+_COLUMNS = ("folder", "status", "when", "seed", "epochs", "wall", "cpu", "result")
+_DROPPED_FIRST = ("epochs", "seed", "cpu", "wall", "when")
+"""Columns that a narrow terminal has no room for, the least important first."""
 _USAGE = (
     "`mlplab runs [FOLDER]`, `mlplab runs compare A B`, or `mlplab runs remove FOLDER ... [--yes]`"
 )
@@ -72,9 +65,15 @@ _LIST_OPTIONS: Options = {
     "--jobs": {"action": "store_true", "help": "include the jobs of sweeps"},
     "--limit": {
         "type": int,
-        "default": 50,
-        "help": "the number of rows (default: 50); 0 shows all",
+        "help": (
+            f"the number of rows; 0 shows all (default: {DEFAULT_LIMIT}, or all as JSON or CSV)"
+        ),
     },
+    "--json": {
+        "action": "store_true",
+        "help": "print an array of objects with all columns, one line each",
+    },
+    "--csv": {"action": "store_true", "help": "print all columns as CSV"},
 }
 _COMPARE_OPTIONS: Options = {"folder": {"nargs": 2, "type": Path}}
 _REMOVE_OPTIONS: Options = {
@@ -102,36 +101,23 @@ def _parse(name: str, arguments: Sequence[str], options: Options) -> argparse.Na
 
 
 def _list(args: argparse.Namespace) -> int:
-    if not args.folder.is_dir():
-        raise ConfigError(
-            f"{args.folder} is not a folder (looked for {args.folder.resolve()}): there are no"
-            " runs to list."
-        )
-    conditions = [_condition(text) for text in args.where]
-    index = ConfigIndex(args.folder)
-    all_entries = entries(args.folder, args.jobs or bool(args.sort))
-    damaged = [entry for entry in all_entries if entry.damaged]
-    matching = [
-        entry
-        for entry in all_entries
-        if not entry.damaged
-        and all(_compares(_value(entry, key, index), *rest) for key, *rest in conditions)
-    ]
-    index.save()
+    conditions = [Condition.parse(text) for text in args.where]
+    require_folder(args.folder)
+    index = RunIndex(args.folder)
+    listed = index.entries(args.jobs or bool(args.sort))
+    damaged = [entry for entry in listed if entry.damaged]
+    matching = select(index, listed, conditions)
     if args.sort:
-        from mlplab.metrics import direction
-
-        matching = sorted(
-            (entry for entry in matching if isinstance(_metric(entry, args.sort), (int, float))),
-            key=lambda entry: float(_metric(entry, args.sort)),
-            reverse=direction(args.sort.partition("/")[2]) == "max",
-        )
-    displayed = matching[: args.limit] if args.limit else matching
-    if displayed:
-        header = ["folder", "status", "when", "seed", "epochs", "result"]
-        print(*aligned([header, *(_row(entry, args.sort) for entry in displayed)]), sep="\n")
-    hidden = f", {len(displayed)} shown (--limit)" if len(displayed) < len(matching) else ""
-    print(f"{len(matching)} of {len(all_entries)}{hidden}")
+        matching = _sorted(matching, args.sort)
+    if args.json or args.csv:
+        _export(RunTable.of(index, matching[: args.limit or None], all_keys=True), args.csv)
+    else:
+        limit = DEFAULT_LIMIT if args.limit is None else args.limit
+        _print(matching, limit or len(matching), args.sort)
+        hidden = len(matching) - limit if limit else 0
+        more = f", {limit} shown, {hidden} more with --limit 0" if hidden > 0 else ""
+        print(f"{len(matching)} of {len(listed)}{more}")
+    index.save()
     if damaged:
         print(
             f"skipped {len(damaged)} with a damaged summary.json, the first is {damaged[0].folder}",
@@ -140,24 +126,100 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _sorted(listed: Sequence[Entry], name: str) -> list[Entry]:
+    """Sort by a metric, best first and NaN last; runs without it are left out."""
+    from mlplab.metrics import direction
+
+    sign = -1.0 if direction(name.partition("/")[2]) == "max" else 1.0
+    values = [(sign * float(metric(entry, name)), entry) for entry in listed if _has(entry, name)]
+    values.sort(key=lambda item: (math.isnan(item[0]), item[0] if item[0] == item[0] else 0.0))
+    return [entry for _, entry in values]
+
+
+def _has(entry: Entry, name: str) -> bool:
+    return isinstance(metric(entry, name), (int, float))
+
+
+def _export(table: RunTable, as_csv: bool) -> None:
+    """Print a table as CSV or as JSON."""
+    if as_csv:
+        from mlplab.tracking.metrics_file import table_bytes
+
+        rows = [[_csv_cell(value) for value in row] for row in table.rows()]
+        print(table_bytes([list(map(plain, table.columns)), *rows]).decode(), end="")
+    else:
+        print(*table.json_lines(), sep="", flush=True)
+
+
+def _csv_cell(value: object) -> object:
+    """A cell as in results.csv, its text without control characters."""
+    value = as_override(value)
+    return plain(value) if isinstance(value, str) else value
+
+
+def _print(matching: Sequence[Entry], limit: int, sort: str | None) -> None:
+    """Print the table of the first runs; on a narrow terminal without less important columns."""
+    displayed = matching[:limit]
+    rows = [[*_COLUMNS], *(_row(entry, sort) for entry in displayed)]
+    if not displayed:
+        return
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else math.inf
+    for dropped in (None, *_DROPPED_FIRST):
+        rows = [
+            [cell for name, cell in zip(rows[0], row, strict=True) if name != dropped]
+            for row in rows
+        ]
+        if max(map(len, lines := aligned(rows))) <= width:
+            break
+    else:
+        lines = aligned([*_with_metric_in_header(rows)])
+    print(*lines, sep="\n")
+
+
+def _with_metric_in_header(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows with the metric as the title of the last column, if it is the same in all."""
+    results = [row[-1].partition(" ") for row in rows[1:]]
+    names = {name for name, _, _ in results if name not in ("", "sweep,")}
+    if len(names) != 1:
+        return [[*row] for row in rows]
+    [name] = names
+    return [
+        [*rows[0][:-1], name],
+        *([*row[:-1], row[-1].removeprefix(f"{name} ")] for row in rows[1:]),
+    ]
+
+
 def changed(entry: Entry) -> str:
     """Return when a run or sweep last changed, in local time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed))
+    except (ValueError, OverflowError, OSError):  # outside the years of the calendar
+        return ""
 
 
-def _row(entry: Entry, metric: str | None) -> list[str]:
+def _row(entry: Entry, sort: str | None) -> list[str]:
+    """The cells of `_COLUMNS`."""
     summary = entry.summary
-    row = [str(entry.folder), str(summary["status"]), changed(entry)]
+    times = [summary.get(key) for key in ("seconds", "cpu_seconds")]
+    wall, cpu = ("" if value is None else _duration(value) for value in times)
+    row = [entry.path, str(summary["status"]), changed(entry)]
     if entry.kind == "sweep":
-        return [*row, "", "", f"sweep, {sweep_counts(entry)}"]
+        return [*row, "", "", wall, cpu, f"sweep, {sweep_counts(entry)}"]
     metrics = summary.get("metrics") or {}
-    names = [metric] if metric else [name for name in _HEADLINES if name in metrics][:1]
+    names = [sort] if sort else [name for name in _HEADLINES if name in metrics][:1]
     result = ", ".join(
         f"{name} {metrics[name]:.4g}"
         for name in names
         if isinstance(metrics.get(name), (int, float))
     )
-    return [*row, str(summary.get("seed", "")), str(summary.get("epochs", "")), result]
+    seed, epochs = (str(summary.get(key, "")) for key in ("seed", "epochs"))
+    return [*row, seed, epochs, wall, cpu, result]
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return ""
+    return f"{seconds:.2g} s" if 0 < seconds < 0.1 else duration(seconds)
 
 
 def sweep_counts(entry: Entry) -> str:
@@ -174,38 +236,6 @@ def sweep_counts(entry: Entry) -> str:
     ]
     all_jobs = count(planned, "job")
     return ", ".join([all_jobs if ended >= planned else f"{ended} of {all_jobs}", *bad])
-
-
-def _metric(entry: Entry, name: str) -> Any:
-    return (entry.summary.get("metrics") or {}).get(name)
-
-
-def _condition(text: str) -> tuple[str | Any, ...]:
-    """Return the key, the operator and the operand of a condition. Raises ConfigError."""
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise ConfigError(
-            f"--where {text!r} is not a condition: write KEY=VALUE, KEY!=VALUE, KEY<NUMBER or"
-            " KEY>NUMBER, as in val/accuracy>0.9."
-        )
-    return match.groups()
-
-
-def _value(entry: Entry, key: str, index: ConfigIndex) -> Any:
-    """Return the value of a metric, a key of the summary, or else a configuration key."""
-    if "/" in key:
-        return _metric(entry, key)
-    if key in entry.summary and not isinstance(entry.summary[key], dict):
-        return entry.summary[key]
-    return index[entry.folder].get(key) if entry.kind != "sweep" else None
-
-
-def _compares(value: Any, sign: str, operand: str) -> bool:
-    try:
-        return bool(_COMPARISONS[sign](float(value), float(operand)))
-    except (TypeError, ValueError):
-        expected = {"=": True, "==": True, "!=": False}.get(sign)
-        return value is not None and (str(value) == operand) is expected
 
 
 def _compare(folders: Sequence[Path]) -> int:

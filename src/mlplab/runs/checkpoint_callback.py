@@ -11,6 +11,7 @@ from typing import Protocol
 from mlplab.errors import StateError
 from mlplab.io.files import DISK_FULL
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.runs.resume_checks import machine_changes
 from mlplab.runs.signals import Interrupted, name
@@ -54,8 +55,8 @@ class CheckpointCallback(Callback):
             log,
         )
         self.seconds, self.epochs = tracking.checkpoint_seconds, tracking.checkpoint_epochs
-        # seconds of training before this process resumed it
-        self.started, self.elapsed_before = time.monotonic(), 0.0
+        self.stopwatch = Stopwatch()
+        self.elapsed_before = ComputeTime()  # before this process resumed the training
         self.exact = True  # False after a resume under conditions that may change the numbers
         self.saved = 0  # number of rows of the history buffer that are saved
         self._next_save = self._deadline(self.seconds)
@@ -71,16 +72,16 @@ class CheckpointCallback(Callback):
 
     def inherit_schedule(self, other: CheckpointCallback) -> None:
         """Continue the schedule of the callback that this one replaces: no save is delayed."""
-        self._next_save, self.elapsed_before, self.started = (
+        self._next_save, self.elapsed_before, self.stopwatch = (
             other._next_save,
             other.elapsed_before,
-            other.started,
+            other.stopwatch,
         )
 
     @property
-    def elapsed(self) -> float:
-        """Seconds of training, including those before a resume."""
-        return self.elapsed_before + time.monotonic() - self.started
+    def elapsed(self) -> ComputeTime:
+        """The time of training, including that before a resume."""
+        return self.elapsed_before + self.stopwatch.elapsed
 
     def should_pause(self, session: Session, group: Group) -> bool:
         return self.signals.received is not None or time.monotonic() >= self._next_save
@@ -149,7 +150,10 @@ class CheckpointCallback(Callback):
                 f" {type(error).__name__}: {error}"
             ) from error
         self.saved, self._saved_step = len(group.history_buffer.rows), group.stepper.step
-        self.elapsed_before = float(saved.manifest["elapsed"])
+        manifest = saved.manifest
+        self.elapsed_before = ComputeTime(
+            float(manifest["elapsed"]), float(manifest.get("cpu_elapsed", 0.0))
+        )
         now = fingerprint_of_group(group, saved.manifest["fingerprint"]["members"])
         self.exact = not machine_changes(saved, now)
         if self.checkpoints is not None:

@@ -24,6 +24,7 @@ from mlplab.errors import CheckpointError
 from mlplab.io.files import AppendFile, parse_json, write_bytes_atomic, write_json
 from mlplab.io.links import make_folder
 from mlplab.runs import tree_file
+from mlplab.runs.compute_time import ComputeTime
 
 FORMAT = "mlplab-checkpoint-2"
 HISTORY = "history.bin"
@@ -32,6 +33,7 @@ MAX_BYTES = 64 << 30
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "epoch": int,
     "elapsed": (int, float),
+    "cpu_elapsed": (int, float),
     "saved": str,
     "data_hash": str,
     "split_hash": str,
@@ -72,11 +74,16 @@ class Checkpoints:
         self._hash, self._size = hashlib.sha256(), 0
 
     def save(
-        self, step: int, epoch: int, tree: object, rows: Sequence[dict[str, Tensor]], elapsed: float
+        self,
+        step: int,
+        epoch: int,
+        tree: object,
+        rows: Sequence[dict[str, Tensor]],
+        elapsed: ComputeTime,
     ) -> None:
         """Write the state and flush it to disk, then its manifest, then delete older checkpoints.
 
-        `rows` are the measurements since the last save, `elapsed` the seconds of training. An
+        `rows` are the measurements since the last save, `elapsed` the time of training. An
         OSError leaves the previous checkpoints intact.
         """
         if self._history is None and self.below is not None:
@@ -100,7 +107,8 @@ class Checkpoints:
                     "sha256": hashlib.sha256(data).hexdigest(),
                 },
                 "history": {"size": self._size, "sha256": self._hash.hexdigest()},
-                "elapsed": elapsed,
+                "elapsed": elapsed.wall,
+                "cpu_elapsed": elapsed.cpu,
                 "saved": datetime.now(UTC).isoformat(timespec="seconds"),
                 **self.identity,
             },

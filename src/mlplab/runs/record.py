@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -28,6 +27,7 @@ from mlplab.io.files import (
 )
 from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
+from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
 from mlplab.runs.run_index import all_overrides, json_or_empty
@@ -70,7 +70,7 @@ class Record(Callback):
         )
         level = LEVELS.index(settings.tracking.level)
         last_step = history_buffer.rows[-1].step if history_buffer.rows else None
-        self.started = time.monotonic()
+        self.stopwatch = Stopwatch()
         if resumed_from is not None:
             record_resume(folder, settings, resumed_from)
         else:
@@ -116,13 +116,14 @@ class Record(Callback):
         module: nn.Sequential,
         last: nn.Sequential,
         device: torch.device,
-        seconds: float,
+        spent: ComputeTime,
         exact: bool = True,
         stopped_by: int | None = None,
     ) -> dict[str, object]:
         """Write the weights, then the summary, which marks the run as ended; return the summary.
 
-        `module` has the best weights, `last` those of the last step. `exact` is False if the run
+        `module` has the best weights, `last` those of the last step, `spent` is the time of
+        training. `exact` is False if the run
         was resumed under other conditions; `stopped_by` is the number of the signal that stopped
         it.
         """
@@ -134,7 +135,7 @@ class Record(Callback):
             _write_final_scalars(self.events, outcome)
         num_parameters = sum(p.numel() for p in module.parameters())
         summary = {
-            **summarize(self.settings, outcome, num_parameters, seconds, str(device), 1),
+            **summarize(self.settings, outcome, num_parameters, spent, str(device), 1),
             **({} if exact else {"resume_exact": False}),
             **({} if stopped_by is None else {"signal": stopped_by}),
         }
@@ -145,7 +146,7 @@ class Record(Callback):
         """Record that the run raised: write the trace and the status `failed`."""
         # a full disk or a missing folder may be the reason of the failure
         with contextlib.suppress(OSError):
-            write_failure(self.folder, self.settings, trace, time.monotonic() - self.started)
+            write_failure(self.folder, self.settings, trace, self.stopwatch.elapsed)
 
     def __enter__(self) -> Self:
         return self
@@ -290,12 +291,13 @@ def summarize(
     settings: Settings,
     outcome: Outcome,
     num_parameters: int,
-    seconds: float,
+    spent: ComputeTime,
     device: str,
     population: int,
 ) -> dict[str, object]:
-    """Return the content of summary.json. `seconds` is the member's share of the time of the
-    `population` members that trained together: the seconds of all jobs add up to those of a sweep.
+    """Return the content of summary.json. `spent` is the member's share of the time of the
+    `population` members that trained together: those of all jobs add up to the time of training
+    in a sweep.
     """
     return {
         "status": outcome.status,
@@ -308,7 +310,7 @@ def summarize(
         "steps": outcome.steps,
         "best_epoch": outcome.best_epoch,
         "num_parameters": num_parameters,
-        "seconds": round(seconds, 3),
+        **spent.rounded(device),
         "population": population,
         "metrics": outcome.metrics,
     }
@@ -320,7 +322,7 @@ def _end(folder: Path, summary: Mapping[str, object]) -> None:
     write_json(folder / "summary.json", summary)
 
 
-def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) -> None:
+def write_failure(folder: Path, settings: Settings, trace: str, spent: ComputeTime) -> None:
     """Write the trace of a run that raised, and a summary with status `failed`."""
     write_text_atomic(folder / "error.txt", trace)
     write_json(
@@ -330,7 +332,7 @@ def write_failure(folder: Path, settings: Settings, trace: str, seconds: float) 
             "name": settings.name,
             "seed": settings.seed,
             "reason": trace.strip().splitlines()[-1],
-            "seconds": round(seconds, 3),
+            **spent.rounded(),
             "metrics": {},
         },
     )

@@ -25,6 +25,7 @@ from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
+from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
@@ -186,7 +187,7 @@ def train(
         runner.run()
     finally:
         display.close()
-    ended = conclude(plan, folder, runner.status == "interrupted")
+    ended = conclude(plan, folder, runner.status == "interrupted", runner.compute_log)
     return replace(
         ended,
         signal=runner.signals.received or 0,
@@ -205,9 +206,13 @@ def make_executor(
     )
 
 
-def conclude(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
+def conclude(
+    plan: Plan, folder: Path, interrupted: bool = False, compute_log: ComputeLog | None = None
+) -> Sweep:
     """Write summary.json and the reports of a sweep that has ended, and return it."""
     ended = write_reports(plan, folder, interrupted)
+    if compute_log is not None:
+        compute_log.append()
     write_end(folder, plan.name, len(plan.jobs), _statuses(ended.results))
     return ended
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.model.structure import build_structure
 from mlplab.network import stacked_states
+from mlplab.runs.compute_time import ComputeTime
 from mlplab.runs.frames_file import save_frames
 from mlplab.runs.hparams import HParams
 from mlplab.runs.record import (
@@ -49,8 +50,8 @@ class EndedJob:
 class JobFolders:
     """Writes the folders of jobs that have ended, of which `together` trained together.
 
-    `seconds` are those of all of `ended`. Work that can be shared is done once: the weights of
-    equal structures are converted to the layout of nn.Sequential at once.
+    `spent` is the time of training of all of `ended`. Work that can be shared is done once: the
+    weights of equal structures are converted to the layout of nn.Sequential at once.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class JobFolders:
         plan: Plan,
         ended: Sequence[EndedJob],
         device: str,
-        seconds: float,
+        spent: ComputeTime,
         together: int,
         single_reason: str = "",
     ) -> None:
         self.plan, self.device, self.together = plan, device, together
-        self.seconds = seconds / len(ended)
+        self.spent = spent / len(ended)
         self.log = f"device {device}: one of {together} trained together" + (
             f", since {single_reason}" if single_reason else ""
         )
@@ -124,7 +125,7 @@ class JobFolders:
                 settings,
                 outcome,
                 outcome.theta_P.numel(),
-                self.seconds,
+                self.spent,
                 self.device,
                 self.together,
             ),
@@ -166,9 +167,9 @@ def _with_command(settings: Settings, plan: Plan, job: Job) -> Settings:
     return dataclasses.replace(settings, command=command)
 
 
-def write_failed(folder: Path, plan: Plan, job: Job, trace: str, seconds: float) -> None:
+def write_failed(folder: Path, plan: Plan, job: Job, trace: str, spent: ComputeTime) -> None:
     """Create the folder of a job that raised, with its traceback."""
     folder.mkdir()
     write_config_and_provenance(folder, _with_command(job.settings, plan, job), "")
     write_log(folder, f"failed: {trace.strip().splitlines()[-1]}")
-    write_failure(folder, job.settings, trace, seconds)
+    write_failure(folder, job.settings, trace, spent)

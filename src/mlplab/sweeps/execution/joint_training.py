@@ -5,12 +5,12 @@ A group that has ended is passed on while others train, so that a kill costs lit
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from mlplab.errors import CheckpointError
 from mlplab.runs.checkpoint_callback import CheckpointCallback, SignalSource
 from mlplab.runs.checkpoints import Checkpoints, Saved
+from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.runs.signals import Interrupted
 from mlplab.sweeps.execution.job_folders import EndedJob
@@ -35,7 +35,7 @@ Members = Sequence[tuple[Job, PreparedMember]]
 
 class JointTraining(Callback):
     """Trains jobs together. `pass_on` is called with jobs that have ended, their device, and the
-    seconds since the last call; with callbacks of the user only after `on_end`.
+    time since the last call; with callbacks of the user only after `on_end`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JointTraining(Callback):
         signals: SignalSource,
         display: SweepProgress,
         callbacks: Sequence[Callback],
-        pass_on: Callable[[Sequence[EndedJob], str, float], None],
+        pass_on: Callable[[Sequence[EndedJob], str, ComputeTime], None],
     ) -> None:
         self.job_store, self.unit, self.signals, self.pass_on = job_store, unit, signals, pass_on
         self.callbacks = callbacks
@@ -55,7 +55,7 @@ class JointTraining(Callback):
         self._jobs: dict[int, tuple[Job, PreparedMember]] = {}  # by number in the session
         self._savers: dict[Group, CheckpointCallback] = {}
         self._ended: list[Group] = []
-        self._since = time.monotonic()
+        self._stopwatch = Stopwatch()  # since jobs were passed on
 
     def add(self, members: Members) -> None:
         """Add jobs that train from their start."""
@@ -72,7 +72,7 @@ class JointTraining(Callback):
                 " saved. The job is trained again from its start."
             )
         saver.restore(group, saved)
-        self._since = min(self._since, time.monotonic() - saver.elapsed_before)
+        self._stopwatch.include(saver.elapsed_before)
         note(f"{len(members)} jobs resume at step {saved.step}")
 
     def _register(self, numbers: Sequence[int], members: Members) -> None:
@@ -151,7 +151,7 @@ class JointTraining(Callback):
         self._ended.append(group)
 
     def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
-        is_due = time.monotonic() - self._since > PASS_ON_SECONDS
+        is_due = self._stopwatch.elapsed.wall > PASS_ON_SECONDS
         if self._ended and is_due and not self.callbacks:
             self._pass_on()
 
@@ -182,10 +182,9 @@ class JointTraining(Callback):
         finished = [group for group in groups if not group.numbers]
         for group in finished:
             self.progress.discard(group)
-        now = time.monotonic()
         device = str(groups[0].population.theta_KP.device)
-        self.pass_on(ended, device, now - self._since)
-        self._since = time.monotonic()
+        self.pass_on(ended, device, self._stopwatch.lap())
+        self._stopwatch.lap()  # writing the folders is no training
         for group in finished:
             self._forget(group)
             if self.recorders is not None:

@@ -19,8 +19,10 @@ import torch
 
 from mlplab.errors import CheckpointError, StateError, failure_text, is_out_of_memory
 from mlplab.runs.checkpoints import Saved, newest
+from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Signals
+from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
 from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders, write_failed
 from mlplab.sweeps.execution.job_store import JobStore
@@ -71,6 +73,7 @@ class Runner:
             else list(plan.work_units)
         )
         self.job_store, self.crash_log = JobStore(folder), CrashLog(folder, since)
+        self.compute_log = ComputeLog(folder)
         self.cache = DataCache()
         self.signals = Signals()
         self.status = "done"  # or interrupted
@@ -118,6 +121,8 @@ class Runner:
             self.status = "interrupted"
         except Stopped:
             pass
+        finally:
+            self.compute_log.append()
 
     def _train_free_units(self, tried: set[int]) -> bool:
         """Train every work unit that no other process has locked; return whether some are still
@@ -210,14 +215,14 @@ class Runner:
             job,
             f"{MAX_CRASHES} workers died on this job alone; the sweep's workers.log says how they"
             " ended.",
-            0.0,
+            ComputeTime(),
         )
 
     def member(self, job: Job) -> PreparedMember | None:
         """Return the job with its data. If the data cannot be prepared, write a failed job's folder
         and return None.
         """
-        started = time.monotonic()
+        stopwatch = Stopwatch()
         for _ in range(1 + self.plan.options.retries):
             try:
                 member = prepare_members([job.settings], self.cache)[0]
@@ -225,7 +230,7 @@ class Runner:
                 return member
             except (Exception, SystemExit):
                 trace = traceback.format_exc()
-        self._commit_failure(job, trace, time.monotonic() - started)
+        self._commit_failure(job, trace, stopwatch.elapsed)
         return None
 
     def _report_data(self, member: PreparedMember) -> None:
@@ -243,7 +248,7 @@ class Runner:
         times and then written as failed. Raises Interrupted after a signal, and Stopped after a
         failure if `sweep.fail_fast` is set.
         """
-        started = time.monotonic()
+        stopwatch = Stopwatch()
         training = JointTraining(
             self.job_store,
             self.work_unit.number,
@@ -252,6 +257,7 @@ class Runner:
             self.callbacks,
             functools.partial(self._write, len(members)),
         )
+        training.session.callbacks.append(self.compute_log)
         numbers = [job.number for job, _ in members]
         step = sum(one.step for _, one in saved)
         try:
@@ -285,11 +291,11 @@ class Runner:
             "out of memory" if out_of_memory else trace.strip().splitlines()[-1],
             trace,
             attempt,
-            started,
+            stopwatch,
         )
 
     def _isolate(
-        self, members: Members, reason: str, trace: str, attempt: int, started: float
+        self, members: Members, reason: str, trace: str, attempt: int, stopwatch: Stopwatch
     ) -> None:
         """Train members again of whom one raised."""
         if len(members) > 1:
@@ -300,11 +306,13 @@ class Runner:
         elif members and attempt < self.plan.options.retries:
             self.train_members(members, attempt + 1)
         elif members:
-            self._commit_failure(members[0][0], trace, time.monotonic() - started)
+            self._commit_failure(members[0][0], trace, stopwatch.elapsed)
 
-    def _write(self, together: int, ended: Sequence[EndedJob], device: str, seconds: float) -> None:
+    def _write(
+        self, together: int, ended: Sequence[EndedJob], device: str, spent: ComputeTime
+    ) -> None:
         """Write the folders of jobs that have ended, of so many that train together."""
-        writer = JobFolders(self.plan, ended, device, seconds, together, self.single_reason)
+        writer = JobFolders(self.plan, ended, device, spent, together, self.single_reason)
         for one in ended:
             self.commit(writer, one)
 
@@ -315,10 +323,11 @@ class Runner:
         writer.write(filled, ended)
         if self.job_store.commit(filled, number):
             self.display.ended(number, outcome.status, outcome.reason)
+        self.compute_log.keep_up()
 
-    def _commit_failure(self, job: Job, trace: str, seconds: float) -> None:
+    def _commit_failure(self, job: Job, trace: str, spent: ComputeTime) -> None:
         filled = self.staging_dir / str(job.number)
-        write_failed(filled, self.plan, job, trace, seconds)
+        write_failed(filled, self.plan, job, trace, spent)
         if self.job_store.commit(filled, job.number):
             self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
         if self.plan.options.fail_fast:

@@ -19,6 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.io.links import open_to_append
 from mlplab.python_command import python_command
 from mlplab.runs.signals import Signals
+from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import CrashLog
 from mlplab.sweeps.execution.engines import Engine, Handle, make_engine
 from mlplab.sweeps.execution.job_store import JobStore
@@ -40,7 +41,7 @@ class WorkerPool:
         self.plan, self.folder, self.display = plan, folder, display
         self.job_store, self.signals, self.status = JobStore(folder), Signals(), "done"
         self.since = time.time()
-        self.crash_log = CrashLog(folder, self.since)
+        self.crash_log, self.compute_log = CrashLog(folder, self.since), ComputeLog(folder)
         self.num_workers = plan.options.workers
         self.log_file = folder / "workers.log"
 
@@ -75,6 +76,7 @@ class WorkerPool:
             self._end(handles, engine)
             engine.close()
             self.crash_log.close()
+            self.compute_log.append()
 
     @property
     def _resume_command(self) -> str:
@@ -145,6 +147,7 @@ class WorkerPool:
                     )
                 [handles[index]] = self._start(engine, range(started, started + 1))
                 started += 1
+            self.compute_log.keep_up()
             time.sleep(engine.pause)
         self.display.progress_to(len(self.plan.jobs))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SEEDS = ("seed", "dataset.seed", "validation.fold")
 """Keys that only repeat an experiment."""
 
-FACTS = ("epochs", "best_epoch", "seconds")
+FACTS = ("epochs", "best_epoch", "seconds", "cpu_seconds")
 
 
 @dataclass(frozen=True)

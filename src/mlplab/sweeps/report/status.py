@@ -1,4 +1,6 @@
-"""summary.json of a sweep or search: its status and the number of jobs that ended in each way."""
+"""summary.json of a sweep or search: its status, the number of jobs that ended in each way, and the
+computing time of all processes that have worked on it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlplab.io.files import remove_leftovers, write_json
+from mlplab.runs.run_index import summary_of
+from mlplab.sweeps.execution.compute_log import total_time
+from mlplab.terminal.output import duration
 
 RUNNING = "running"
 """The status while jobs are trained; it remains if every process is killed."""
@@ -40,7 +45,27 @@ def write_end(
 def _write(folder: Path, status: str, name: str, planned: int, counts: Mapping[str, int]) -> None:
     ended = {key: counts.get(key, 0) for key in COUNTED}
     missing = planned - sum(ended.values())
+    spent = total_time(folder)
     write_json(
         folder / "summary.json",
-        {"status": status, "name": name, "planned": planned, **ended, "missing": missing},
+        {
+            "status": status,
+            "name": name,
+            "planned": planned,
+            **ended,
+            "missing": missing,
+            **({} if spent is None else spent.rounded()),
+        },
     )
+
+
+def time_spent(folder: Path) -> str:
+    """Return the computing time that summary.json states, as text: "193 s of wall time, 341 s of
+    processor time". Empty if it states none.
+    """
+    summary = summary_of(folder)
+    times = [summary.get(key) for key in ("seconds", "cpu_seconds")]
+    if not all(isinstance(value, (int, float)) for value in times):
+        return ""
+    wall, cpu = (duration(float(value or 0)) for value in times)
+    return f"{wall} of wall time, {cpu} of processor time"

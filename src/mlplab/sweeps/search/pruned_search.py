@@ -8,7 +8,6 @@ trials of the study that have no job folder yet start again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
+from mlplab.runs.compute_time import Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
@@ -44,7 +44,6 @@ class Saves:
     """How a group is saved: its callback, and the checkpoint folders of its earlier members."""
 
     checkpointer: CheckpointCallback
-    start_time: float = field(default_factory=time.monotonic)
     outdated_folders: list[Path] = field(default_factory=list)
 
     @property
@@ -75,7 +74,9 @@ class PrunedSearch(Callback):
         )
         self.trials = Trials()
         self.saves: dict[Group, Saves] = {}
-        self.session = Session((), [self.trials, self, *runner.callbacks], fixed=True)
+        self.stopwatch = Stopwatch()  # since trials ended
+        callbacks = [self.trials, self, runner.compute_log, *runner.callbacks]
+        self.session = Session((), callbacks, fixed=True)
 
     def run(self, waiting: Sequence[RequestedTrial]) -> None:
         """Train `waiting`, the trials left by an earlier process, then new ones until the end."""
@@ -176,6 +177,7 @@ class PrunedSearch(Callback):
         self.saves[group] = Saves(self._make_checkpointer(group, folder))
         try:
             self.saves[group].checkpointer.restore(group, saved)
+            self.stopwatch.include(self.saves[group].checkpointer.elapsed_before)
         except (StateError, CheckpointError) as error:
             note(f"{error} The trials saved in it are trained again.")
             del self.saves[group]
@@ -245,6 +247,7 @@ class PrunedSearch(Callback):
                 self.session.discard(group)
                 self._forget(group)
             self.runner.train_members([(trial.job, trial.member) for trial in trials])
+            self.stopwatch.lap()  # which the runner has measured
             self.tell([trial.job for trial in trials])
             return
         for group in groups:
@@ -293,10 +296,11 @@ class PrunedSearch(Callback):
             for trial, outcome in zip(trials, outcomes, strict=True)
         ]
         device = str(group.population.theta_KP.device)
-        seconds = time.monotonic() - self.saves[group].start_time
-        writer = JobFolders(self.runner.plan, jobs, device, seconds, len(jobs))
+        spent = self.stopwatch.lap()
+        writer = JobFolders(self.runner.plan, jobs, device, spent, len(jobs))
         for job in jobs:
             self.runner.commit(writer, job)
+        self.stopwatch.lap()  # writing the folders is no training
         self.tell([trial.job for trial in trials])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes

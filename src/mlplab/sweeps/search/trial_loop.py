@@ -167,6 +167,8 @@ class _TrialLoop:
         """Write the reports; `last` is what trained the last jobs, if any were left."""
         is_interrupted = last is not None and last.status == "interrupted"
         sweep = run_sweep.write_reports(self.plan, self.folder, is_interrupted)
+        if last is not None:
+            last.compute_log.append()
         write_end(
             self.folder,
             self.plan.name,
