@@ -223,7 +223,10 @@ def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
 
 def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Read the results of the jobs that have folders, without writing anything."""
-    results = collect(plan, folder)
+    options = plan.options
+    results = replace(
+        collect(plan, folder), diverged=options.diverged, threshold=options.threshold
+    )
     statuses = {job.status for job in results.jobs}
     status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
     return Sweep(folder, plan, results, status)
