@@ -19,7 +19,6 @@ from mlplab.commands.folder_arguments import (
     Parser,
     ended_in_set_up,
     kind,
-    require_run,
     root_folder,
 )
 from mlplab.config.run_dir import DEFAULT_ROOT
@@ -76,7 +75,6 @@ _LIST_OPTIONS: Options = {
         "help": "the number of rows (default: 50); 0 shows all",
     },
 }
-_COMPARE_OPTIONS: Options = {"folder": {"nargs": 2, "type": Path}}
 _REMOVE_OPTIONS: Options = {
     "folder": {"nargs": "+", "type": Path},
     "--yes": {"action": "store_true", "help": "do not ask for confirmation"},
@@ -84,12 +82,14 @@ _REMOVE_OPTIONS: Options = {
 
 
 def runs(arguments: Sequence[str]) -> int:
-    """List runs and sweeps, newest first. `compare A B` shows two runs side by side; `remove FOLDER
-    ...` deletes folders after confirmation.
+    """List runs and sweeps, newest first. `compare A B` is the command `mlplab compare`; `remove
+    FOLDER ...` deletes folders after confirmation.
     """
     first, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if first == "compare":
-        return _compare(_parse("runs compare", rest, _COMPARE_OPTIONS).folder)
+        from mlplab.commands.compare import compare
+
+        return compare(rest, "runs compare")
     if first == "remove":
         args = _parse("runs remove", rest, _REMOVE_OPTIONS)
         return _remove(args.folder, args.yes)
@@ -206,15 +206,6 @@ def _compares(value: Any, sign: str, operand: str) -> bool:
     except (TypeError, ValueError):
         expected = {"=": True, "==": True, "!=": False}.get(sign)
         return value is not None and (str(value) == operand) is expected
-
-
-def _compare(folders: Sequence[Path]) -> int:
-    for folder in folders:
-        require_run(folder, "compare")
-    from mlplab.runs.compare import side_by_side
-
-    print(*side_by_side(*folders), sep="\n")
-    return 0
 
 
 def _remove(folders: Sequence[Path], confirmed: bool) -> int:

@@ -30,7 +30,8 @@ def forest(conclusions: Conclusions) -> Chart | None:
     if not comparisons.has_tests:
         return None
     pairs = list(zip(results.groups, comparisons.to_best, strict=True))
-    tested = [pairs[0], *((group, d) for group, d in pairs[1:] if d is not None)]
+    best = comparisons.best
+    tested = [pairs[best], *(pair for pair in pairs[best + 1 :] if pair[1] is not None)]
     rows = [
         _row(", ".join(map(value_text, group.values.values())), group, results.headline, difference)
         for group, difference in tested[:MAX_FOREST_ROWS]

@@ -113,7 +113,7 @@ class _Tests:
 
 
 class Comparisons:
-    """The differences of a metric between groups, in their order; the first group is the best.
+    """The differences of a metric between groups, which are ordered best first.
 
     A pair is compared by Student's t test on the differences of the seeds that both have, if those
     are at least two and at least half of the seeds of the smaller group, and else by Welch's test.
@@ -142,15 +142,21 @@ class Comparisons:
         self._overlap = groups[0].overlap(metric) if groups else 0.0
 
     @cached_property
+    def best(self) -> int:
+        """The index of the best group with at least two seeds, with which the others are compared."""
+        return next((i for i, n in enumerate(self._n_G) if n >= 2), 0)
+
+    @cached_property
     def to_best(self) -> list[Difference | None]:
         """Each group minus the best one; None for the best, and where nothing can be said."""
-        if len(self.groups) < 2:
-            return [None] * len(self.groups)
+        before: list[Difference | None] = [None] * (self.best + 1)
+        later = range(self.best + 1, len(self.groups))
+        if not later:
+            return before[: len(self.groups)]
         if self._has_all_pairs:
-            differences = self.all_pairs
-            return [None, *(differences.get((0, j)) for j in range(1, len(self.groups)))]
-        tests = self._tests(0, slice(1, None))
-        return [None, *tests.differences(self._num_pairs, self._limit)]
+            return [*before, *(self.all_pairs.get((self.best, j)) for j in later)]
+        tests = self._tests(self.best, slice(self.best + 1, None))
+        return [*before, *tests.differences(self._num_pairs, self._limit)]
 
     @cached_property
     def all_pairs(self) -> dict[tuple[int, int], Difference]:

@@ -66,7 +66,13 @@ class Conclusions:
             else f"{like} of {number} configurations are not distinguishable from the best (itself"
             " included)"
         )
-        return [f"{verdict}: {family_text(comparisons)}."]
+        first = self.results.groups[comparisons.best]
+        single = (
+            f" The best with several seeds is meant, {label(first, self.results)}."
+            if comparisons.best
+            else ""
+        )
+        return [f"{verdict}: {family_text(comparisons)}.{single}"]
 
     @property
     def test(self) -> list[str]:
@@ -96,8 +102,10 @@ class Conclusions:
         """The configurations whose seeds form two groups."""
         named = [(group, modes_text(group, self.results.headline)) for group in self.results.groups]
         texts = [f"{label(group, self.results)}: {text}." for group, text in named if text]
-        more = [f"{len(texts) - MAX_NAMED} more configurations have two groups of seeds."]
-        return texts[:MAX_NAMED] + (more if len(texts) > MAX_NAMED else [])
+        if len(texts) <= MAX_NAMED:
+            return texts
+        rest = count(len(texts) - MAX_NAMED, "more configuration")
+        return [*texts[:MAX_NAMED], f"The seeds of {rest} form two groups."]
 
 
 def label(group: Group, results: Results) -> str:

@@ -38,8 +38,8 @@ def with_metric(results: Results, metric: str) -> Results:
     if metric != "auto" and metric not in names:
         similar = did_you_mean(metric, names, "`--metric {}`")
         raise ConfigError(
-            f"`--metric {metric}`: no job of {results.folder} measured `{metric}`. {similar}The"
-            f" metrics are {listing(names)}."
+            f"`--metric {metric}`: no job measured `{metric}`. {similar}The metrics are"
+            f" {listing(names)}."
         )
     return replace(results, metric=metric)
 
@@ -52,8 +52,8 @@ def with_groups(results: Results, keys: Sequence[str]) -> tuple[Results, str]:
         if key not in results.axes:
             similar = did_you_mean(key, results.axes, "`--group-by {}`")
             raise ConfigError(
-                f"`--group-by {key}`: the jobs of {results.folder} do not differ in `{key}`."
-                f" {similar}They differ in {listing(results.axes)}."
+                f"`--group-by {key}`: the jobs do not differ in `{key}`. {similar}They differ in"
+                f" {listing(results.axes)}."
             )
     names = (*dict.fromkeys([results.headline, *_losses(results), *results.test_metrics]),)
     cells = _cells(results, tuple(keys))

@@ -110,7 +110,7 @@ def lines(results: Results, width: int | None = None) -> list[str]:
     There is no table before a job has ended with metrics, which decide how configurations rank.
     """
     output = [
-        *(_table(results, width) if results.metric_names else []),
+        *configuration_lines(results, width, f" in {results.folder / 'summary.md'}"),
         *_failures(results),
     ]
     if best := best_command(results):
@@ -118,8 +118,12 @@ def lines(results: Results, width: int | None = None) -> list[str]:
     return output
 
 
-def _table(results: Results, width: int | None) -> list[str]:
-    """The best configurations, and the remarks on all of them."""
+def configuration_lines(results: Results, width: int | None, rest: str) -> list[str]:
+    """Return the best configurations and the remarks on all of them, wrapped to `width`; `rest`
+    says where the other configurations are.
+    """
+    if not results.metric_names:
+        return []
     conclusions = Conclusions(results)
     differences = conclusions.comparisons.to_best
     shown = list(zip(results.groups, differences, strict=True))[:MAX_ROWS]
@@ -129,7 +133,7 @@ def _table(results: Results, width: int | None) -> list[str]:
         for line in aligned(table)
     ]
     if (more := len(results.groups) - MAX_ROWS) > 0:
-        output.append(f"... and {more} more in {results.folder / 'summary.md'}")
+        output.append(f"... and {more} more{rest}")
     stars = any(difference and difference.is_distinguishable for _, difference in shown)
     remarks = [*(["* distinguishable from the best"] if stars else []), *conclusions.remarks]
     return output + [
