@@ -5,12 +5,14 @@ makes no requests.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -404,7 +406,9 @@ def test_the_page_holds_users_text_as_text_and_asks_for_nothing():
         if name in ("src", "href", "action", "srcset", "data")
     ]
     assert links == ["data:,"]
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(|https?:(?!//www.w3.org/2000/svg)", text)
+    assert not re.search(
+        r"@import|url\(|fetch\(|XMLHttpRequest|import\(|https?:(?!//www.w3.org/2000/svg)", text
+    )
 
 
 def test_the_page_explains_its_order():
@@ -422,6 +426,7 @@ def test_the_page_needs_no_plotly(monkeypatch, capsys):
     assert Path("report.html").stat().st_size < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_the_page_works_in_a_browser():
     for row in (results := sample_results()).jobs:
@@ -477,6 +482,62 @@ def test_the_page_works_in_a_browser():
     assert "CONSOLE" not in "\n".join(
         line for line in process.stderr.splitlines() if "WebGL" not in line
     )
+
+
+def many_jobs(num_lr, num_hidden, num_seeds):
+    """A sweep of many jobs whose files are not there; one in a hundred diverged."""
+    random, names = np.random.default_rng(0), [f"{s}/{m}" for s in SPLITS for m in MEASURES]
+    jobs = []
+    for i, hidden, seed in itertools.product(range(num_lr), range(num_hidden), range(num_seeds)):
+        values = {"optimizer.lr": 10 ** (i / 5 - 3), "model.hidden": hidden + 1, "seed": seed}
+        score = min(1.0, 0.8 + 0.01 * hidden - 0.001 * i + 0.02 * random.normal())
+        diverged = random.random() < 0.01
+        metrics = {} if diverged else dict.fromkeys(names, score)
+        reason = f"not finite at step {len(jobs)}" if diverged else ""
+        status = "diverged" if diverged else "done"
+        jobs.append(job(len(jobs), values, metrics, status, reason))
+    return Results("many", Path(), jobs)
+
+
+SPLITS, MEASURES = ("train", "val", "test"), ("loss", "accuracy", "f1", "auroc")
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 16), (32, 64, 1), (2, 1, 1024)])
+def test_the_page_of_many_jobs_is_small(shape):
+    results = many_jobs(*shape)
+    text = html_page.page(Conclusions(results))
+    assert len(text.encode()) < 1_000_000
+    data = json.loads(Page(text).scripts[0])
+    assert len(data["jobs"]["rows"]) <= 500
+    assert (data["jobs"]["total"], data["groups"]["total"]) == (
+        len(results.jobs),
+        len(results.groups),
+    )
+    assert len(data["failures"]["rows"]) <= 200
+
+
+@pytest.mark.campaign("timing")
+def test_the_page_of_65536_jobs_costs_in_proportion_and_stays_small():
+    for shape in ((64, 64, 16), (256, 256, 1), (4, 4, 4096)):
+        seconds = []
+        for divisor in (16, 1):
+            num_lr, num_hidden, num_seeds = shape
+            num_lr //= 4 if divisor > 1 else 1
+            last = 4 if divisor > 1 else 1
+            reduced = (
+                (num_lr, num_hidden, num_seeds // last)
+                if num_seeds > 1
+                else (num_lr, num_hidden // last, 1)
+            )
+            results = many_jobs(*reduced)
+            start = time.process_time()
+            conclusions = Conclusions(results)
+            text = html_page.page(conclusions)
+            summary(conclusions)
+            seconds.append((time.process_time() - start) / len(results.jobs))
+        assert len(results.jobs) == 65_536
+        assert len(text.encode()) < 2_000_000
+        assert seconds[1] < 2 * seconds[0], (shape, seconds)
 
 
 def test_the_metric_may_be_chosen():

@@ -106,7 +106,8 @@ def axes(results: Results) -> Chart | None:
     if not keys or len(groups) < 2:
         return None
     if len(keys) == 1:
-        return {"kind": "points", "charts": [_points(results, groups, keys[0])]}
+        charts = [_points(results, groups, keys[0])]
+        return {"kind": "points", "charts": charts, "averaged": False}
     few = [key for key in keys if len(values[key]) <= MAX_MAP_VALUES]
     pairs = list(itertools.combinations(few, 2))[:MAX_MAPS]
     maps = [_heat(with_groups(results, pair)[0], list(pair)) for pair in pairs]

@@ -103,11 +103,14 @@ class _Tests:
                 np.clip(self.mean_P - half_P, -limit, limit),
                 np.clip(self.mean_P + half_P, -limit, limit),
             ]
-        columns = [self.mean_P, *ends, self.p_P, adjusted_P]
+        columns = (self.mean_P, *ends, self.p_P, adjusted_P)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         return [
-            Difference(*numbers, int(n), bool(paired)) if math.isfinite(numbers[5]) else None
-            for *numbers, n, paired in zip(
-                *(column.tolist() for column in columns), self.n_P, self.paired_P, strict=True
+            Difference(mean, low, high, single_low, single_high, p, adjusted, int(n), bool(paired))
+            if math.isfinite(p)
+            else None
+            for (mean, low, high, single_low, single_high, p, adjusted), n, paired in zip(
+                rows, self.n_P, self.paired_P, strict=True
             )
         ]
 
@@ -143,7 +146,7 @@ class Comparisons:
 
     @cached_property
     def best(self) -> int:
-        """The index of the best group with at least two seeds, with which the others are compared."""
+        """The index of the best group with several seeds, with which the others are compared."""
         return next((i for i, n in enumerate(self._n_G) if n >= 2), 0)
 
     @cached_property
@@ -189,7 +192,9 @@ class Comparisons:
         """How the groups were compared with the best one, as text."""
         paired = {d.paired for d in self.to_best if d is not None}
         sizes = sorted({d.n for d in self.to_best if d is not None})
-        numbers = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else ""
+        numbers = (
+            f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else ""
+        )
         if paired == {True}:
             return f"paired over {numbers} shared seeds"
         if paired == {False}:

@@ -151,8 +151,8 @@ def effect_text(effect: Effect) -> str:
 
 def by_text(difference: Difference) -> str:
     """Return by how much the better one is better: "0.021 [0.005, 0.037]"."""
-    ends = sorted((abs(difference.low), abs(difference.high)))
-    return interval_text(abs(difference.mean), *ends, (ends[1] - ends[0]) / 2)
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return interval_text(abs(difference.mean), low, high, (high - low) / 2)
 
 
 def _some(texts: Sequence[str]) -> str:

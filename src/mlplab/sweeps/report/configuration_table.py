@@ -17,15 +17,18 @@ from mlplab.terminal.output import rounded
 SEED_COUNTS = ("n", "failed", "diverged")
 
 
-def text_table(conclusions: Conclusions) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of all configurations, best first.
+def text_table(
+    conclusions: Conclusions, limit: int | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of all configurations, or of the `limit` best, best first.
 
     The columns are the values, the mean with its interval, median and range, interquartile mean,
     standard deviation, the difference to the best with its corrected interval and p-value, counts
     of seeds, and the share of solved seeds and two groups of seeds where there are any.
     """
     results = conclusions.results
-    modes = [modes_text(group, results.headline) for group in results.groups]
+    groups = results.groups[:limit]
+    modes = [modes_text(group, results.headline) for group in groups]
     header = [
         *results.axes,
         f"{results.headline} [95 %]",
@@ -48,7 +51,7 @@ def text_table(conclusions: Conclusions) -> tuple[list[str], list[list[str]]]:
             *([text] if any(modes) else []),
         ]
         for group, difference, text in zip(
-            results.groups, conclusions.comparisons.to_best, modes, strict=True
+            groups, conclusions.comparisons.to_best[:limit], modes, strict=True
         )
     ]
     return header, rows
@@ -83,7 +86,7 @@ def records(conclusions: Conclusions) -> list[dict[str, object]]:
             **{key: cell_value(group.values[key]) for key in results.axes},
             "metric": results.headline,
             **_numbers(group.statistics(results.headline)),
-            **dict(zip(SEED_COUNTS, _counts(results, group), strict=True)),
+            **dict(zip(SEED_COUNTS[1:], _counts(results, group)[1:], strict=True)),
             **({"solved": _share(results, group)} if results.threshold is not None else {}),
             "two_groups": modes_text(group, results.headline) or None,
             **difference_numbers(difference),
@@ -110,7 +113,7 @@ def difference_numbers(difference: Difference | None) -> dict[str, object]:
 def document(conclusions: Conclusions) -> dict[str, object]:
     """Return everything as plain values for JSON."""
     results = conclusions.results
-    best = results.groups[0] if results.groups else None
+    tests = {name: results.groups[0].statistics(name) for name in results.test_metrics}
     return {
         "format": "mlplab-conclusions-1",
         "name": results.name,
@@ -119,10 +122,7 @@ def document(conclusions: Conclusions) -> dict[str, object]:
         "diverged": results.diverged,
         "threshold": results.threshold,
         "remarks": conclusions.remarks,
-        "test": {
-            name: _numbers(best.statistics(name)) | {"n": best.statistics(name).n}
-            for name in (results.test_metrics if best else ())
-        },
+        "test": {name: _numbers(statistics) for name, statistics in tests.items()},
         "configurations": records(conclusions),
         "effects": [
             {
@@ -151,7 +151,11 @@ def csv_rows(rows: Sequence[Mapping[str, object]]) -> list[list[object]]:
 def _statistics(statistics: Statistics) -> list[str]:
     if statistics.median is None or statistics.iqm is None:
         return ["-"] * 4
-    ends = [rounded(x, statistics.half_width) for x in (statistics.low, statistics.high) if x is not None]
+    ends = [
+        rounded(x, statistics.half_width)
+        for x in (statistics.low, statistics.high)
+        if x is not None
+    ]
     return [
         statistics.interval,
         f"{rounded(statistics.median, statistics.half_width)} [{', '.join(ends)}]",
@@ -162,6 +166,7 @@ def _statistics(statistics: Statistics) -> list[str]:
 
 def _numbers(statistics: Statistics) -> dict[str, object]:
     return {
+        "n": statistics.n,
         "mean": statistics.mean,
         "mean_low": statistics.interval_low,
         "mean_high": statistics.interval_high,

@@ -1,8 +1,8 @@
 """The tables of the report as plain values, which the page renders and sorts.
 
-A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]], total};
-a cell is a value, or {shown, value, href?}. `total` is the number of rows that there would be without
-the limits below, which bound the size of the page.
+A table is {label, columns: [{name, kind: number | text | long, real?, best?}], rows: [[cell]],
+total}; a cell is a value, or {shown, value, href?}. `total` is the number of rows that there would
+be without the limits below, which bound the size of the page.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ CRITICAL = {
     **{8: 0.936, 9: 0.921, 10: 0.909, 12: 0.886, 15: 0.860, 20: 0.831, 25: 0.810, 30: 0.794},
     **{40: 0.772, 60: 0.747, 100: 0.721, 200: 0.696, 500: 0.673, 1000: 0.662},
 }
-"""99 % quantiles of the explained variance over normal samples, by the number of values; from 20,000
-to 100,000 samples each. The level is strict because a sweep has many configurations.
+"""99 % quantiles of the explained variance over normal samples, by the number of values; from
+20,000 to 100,000 samples each. The level is strict because a sweep has many configurations.
 """
 
 
@@ -46,7 +46,9 @@ def split(values: Sequence[float]) -> Split:
     size = smallest_group(len(x))
     num_low = size + int(np.argmax(explained))
     low, high = x[:num_low], x[num_low:]
-    within = math.sqrt((((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum()) / len(x))
+    within = math.sqrt(
+        (((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum()) / len(x)
+    )
     distance = float(high[0] - low[-1])
     return Split(
         num_low,

@@ -124,10 +124,10 @@ def _averaged(
     seeds = [key for key in results.keys if key in SEEDS]
     by_job: dict[tuple[str, Replicate], list[JobResult]] = {}
     for value, of_value in cells.items():
-        for cell, jobs in of_value.items():
+        for cell, scored in of_value.items():
             if shared is None or cell in shared:
-                by_job.setdefault((value, cell[1]), []).extend(job for job, _ in jobs)
-    jobs = []
+                by_job.setdefault((value, cell[1]), []).extend(job for job, _ in scored)
+    jobs: list[JobResult] = []
     for members in by_job.values():
         first = members[0]
         scores = {

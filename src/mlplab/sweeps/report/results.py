@@ -50,15 +50,15 @@ class JobResult:
     def fails(self) -> bool:
         return self.status in ("failed", "diverged")
 
-    @property
+    @cached_property
     def replicate(self) -> Replicate:
         """The values of the seeds that the sweep varies."""
         return tuple(repr(self.values[key]) for key in SEEDS if key in self.values)
 
 
 Replicate = tuple[Any, ...]
-"""The values of the keys in SEEDS. Jobs of two configurations with the same values share their data,
-split and initial random numbers, so that they are compared with each other.
+"""The values of the keys in SEEDS. Jobs of two configurations with the same values share their
+data, split and initial random numbers, so that they are compared with each other.
 """
 
 
@@ -84,7 +84,7 @@ class Group:
         return sum(job.facts.get("diverged", job.status == "diverged") for job in self.jobs)
 
     def score(self, job: JobResult, metric: str) -> float | None:
-        """Return what a job of this group contributes to the statistics of a metric, if anything."""
+        """Return what a job contributes to the statistics of a metric; None if nothing."""
         if job.counts:
             value = job.metrics.get(metric, math.nan)
             return value if math.isfinite(value) else None

@@ -78,7 +78,7 @@ def merged(sources: Sequence[Source]) -> Results:
     keys = _keys(sources)
     repeated = _repeats(sources, keys)
     names = _names(sources)
-    jobs = []
+    jobs: list[JobResult] = []
     for source, name in zip(sources, names, strict=True):
         for job, result in zip(source.jobs, source.results.jobs, strict=True):
             values = {key: value_of(job, key) for key in keys}
@@ -147,4 +147,3 @@ def _names(sources: Sequence[Source]) -> list[str]:
         s.folder.name if s.folder.name and counts[s.folder.name] == 1 else str(s.folder)
         for s in sources
     ]
-

@@ -102,6 +102,12 @@ def _interval(
         return None, None
     n = len(ordered)
     at_bound = 1.0 if all_equal else sum(value in limits for value in ordered) / n
-    arguments = (mean, std**2, student(n - 1), 1 / n + overlap, at_bound)
-    low, high = mean_interval(*(np.asarray(value) for value in arguments), limits)
+    low, high = mean_interval(
+        np.asarray(mean),
+        np.asarray(std**2),
+        np.asarray(student(n - 1)),
+        np.asarray(1 / n + overlap),
+        np.asarray(at_bound),
+        limits,
+    )
     return float(low), float(high)

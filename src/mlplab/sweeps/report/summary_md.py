@@ -28,7 +28,7 @@ def summary(conclusions: Conclusions) -> str:
         [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
         for job in [job for job in results.jobs if job.fails][:MAX_FAILURES]
     ]
-    head, rows = text_table(conclusions)
+    head, rows = text_table(conclusions, MAX_ROWS)
     remarks = conclusions.remarks
     sections = {
         f"# {markdown_text(results.name)}": (
@@ -38,8 +38,8 @@ def summary(conclusions: Conclusions) -> str:
         ),
         "The best configuration:": best and f"```sh\n{best}\n```",
         "## Conclusions": "\n".join(f"- {markdown_text(remark)}" for remark in remarks),
-        "## Configurations": f"{_how_to_read(results)}\n\n{markdown_table(head, rows[:MAX_ROWS])}"
-        + _more(len(rows) - MAX_ROWS, "configuration"),
+        "## Configurations": f"{_how_to_read(results)}\n\n{markdown_table(head, rows)}"
+        + _more(len(results.groups) - MAX_ROWS, "configuration"),
         "## Effects": _effects(conclusions) if len(results.axes) > 1 else "",
         "## Failures": failures
         and _reasons(results)
@@ -54,7 +54,9 @@ def _more(number: int, noun: str) -> str:
 
 
 def _reasons(results: Results) -> str:
-    lines = [f"- {count(number, 'job')} {markdown_text(text)}" for text, number, _ in reasons(results)]
+    lines = [
+        f"- {count(number, 'job')} {markdown_text(text)}" for text, number, _ in reasons(results)
+    ]
     return "\n".join(lines[:10]) + "\n\n"
 
 
@@ -77,11 +79,11 @@ def _effect_table(effect: Effect) -> str:
             *(["", ""] if difference is None else [difference.text, p_text(difference.adjusted)]),
             str(group.statistics(metric).n),
         ]
-        for group, difference in zip(
-            effect.results.groups, effect.comparisons.to_best, strict=True
-        )
+        for group, difference in zip(effect.results.groups, effect.comparisons.to_best, strict=True)
     ]
-    title = f"`{effect.key}`, mean over {listing((f'`{key}`' for key in effect.others), last=' and ')}:"
+    title = (
+        f"`{effect.key}`, mean over {listing((f'`{key}`' for key in effect.others), last=' and ')}:"
+    )
     return f"{title}\n\n{markdown_table(header, rows)}"
 
 
