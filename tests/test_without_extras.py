@@ -63,6 +63,7 @@ LINES = [  # arguments and the extra that they need
     (["evaluate", "run"], None),
     (["rerun", "run", "--check"], None),
     (["runs", "."], None),
+    (["compare", "sweep", "run"], None),
     (["rebuild-events", "run"], None),
     (["report", "sweep"], None),
     (["list", "optimizer"], None),

@@ -89,9 +89,14 @@ COMMANDS = {
         "list, compare and remove runs",
         "mlplab.commands.runs:runs",
     ),
+    "compare": Command(
+        "compare DIR DIR",
+        "compare sweeps and runs by configuration, with intervals over shared seeds",
+        "mlplab.commands.compare:compare",
+    ),
     "report": Command(
         "report DIR",
-        "redraw a run's pictures and playback page, or rebuild a sweep's report",
+        "redraw a run's pictures and playback page, or rebuild or regroup a sweep's report",
         "mlplab.commands.report:report",
     ),
     "rebuild-events": Command(

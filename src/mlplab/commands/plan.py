@@ -84,7 +84,7 @@ def _time(estimated: Estimate) -> str:
 
 def _print_jobs(sweep_plan: object) -> None:
     from mlplab.sweeps.plan.plan import Plan, value_of
-    from mlplab.sweeps.report.text_table import value_text
+    from mlplab.sweeps.report.results import value_text
 
     assert isinstance(sweep_plan, Plan)
     population_of = {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.commands.folder_arguments import Options, kind, load_plugins, parse
+from mlplab.commands.table_output import TABLE_OPTIONS, asks_for_table, print_table
 from mlplab.errors import ConfigError, PlaybackError
 from mlplab.extras import require
 from mlplab.terminal.output import note
@@ -25,12 +26,14 @@ _OPTIONS: Options = {
             "for a sweep: write the playback pages of the N best jobs, or of all without a number"
         ),
     },
+    **TABLE_OPTIONS,
 }
 
 
 def report(arguments: Sequence[str]) -> int:
     """For a run: draw its pictures and write report.html, a page that plays back the training. For
-    a sweep or search: rewrite its reports and print the table.
+    a sweep or search: rewrite its reports and print the table; with --metric, --group-by or a form
+    such as --markdown, print that table and write nothing.
     """
     args = parse("report", report.__doc__ or "", arguments, _OPTIONS)
     folder_kind = kind(args.folder)
@@ -40,7 +43,17 @@ def report(arguments: Sequence[str]) -> int:
         )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
+    if asks_for_table(args) and folder_kind == "run":
+        raise ConfigError(
+            f"{args.folder} holds a run: --metric, --group-by and forms of the table are for a"
+            " sweep. `mlplab compare` takes several runs."
+        )
     load_plugins(args.folder, args.plugin)
+    if asks_for_table(args):
+        from mlplab.sweeps.report.sources import read_sweep_results
+
+        print_table(read_sweep_results(args.folder).results, args)
+        return 0
     if folder_kind == "run":
         report_run(args.folder, args.gif)
         print(args.folder)

@@ -17,7 +17,6 @@ from mlplab.commands.folder_arguments import (
     Parser,
     ended_in_set_up,
     kind,
-    require_run,
     root_folder,
 )
 from mlplab.config.run_dir import DEFAULT_ROOT
@@ -75,7 +74,6 @@ _LIST_OPTIONS: Options = {
     },
     "--csv": {"action": "store_true", "help": "print all columns as CSV"},
 }
-_COMPARE_OPTIONS: Options = {"folder": {"nargs": 2, "type": Path}}
 _REMOVE_OPTIONS: Options = {
     "folder": {"nargs": "+", "type": Path},
     "--yes": {"action": "store_true", "help": "do not ask for confirmation"},
@@ -83,12 +81,14 @@ _REMOVE_OPTIONS: Options = {
 
 
 def runs(arguments: Sequence[str]) -> int:
-    """List runs and sweeps, newest first. `compare A B` shows two runs side by side; `remove FOLDER
-    ...` deletes folders after confirmation.
+    """List runs and sweeps, newest first. `compare A B` is the command `mlplab compare`; `remove
+    FOLDER ...` deletes folders after confirmation.
     """
     first, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if first == "compare":
-        return _compare(_parse("runs compare", rest, _COMPARE_OPTIONS).folder)
+        from mlplab.commands.compare import compare
+
+        return compare(rest, "runs compare")
     if first == "remove":
         args = _parse("runs remove", rest, _REMOVE_OPTIONS)
         return _remove(args.folder, args.yes)
@@ -236,15 +236,6 @@ def sweep_counts(entry: Entry) -> str:
     ]
     all_jobs = count(planned, "job")
     return ", ".join([all_jobs if ended >= planned else f"{ended} of {all_jobs}", *bad])
-
-
-def _compare(folders: Sequence[Path]) -> int:
-    for folder in folders:
-        require_run(folder, "compare")
-    from mlplab.runs.compare import side_by_side
-
-    print(*side_by_side(*folders), sep="\n")
-    return 0
 
 
 def _remove(folders: Sequence[Path], confirmed: bool) -> int:

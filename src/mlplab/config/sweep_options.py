@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mlplab.config import cluster_options as cluster
 from mlplab.errors import FieldError
-from mlplab.schema import Component, anything, choice, flag, integer, text
+from mlplab.schema import Component, anything, choice, flag, integer, number, text
 
 MAX_JOBS = 1_000_000
 
@@ -44,6 +44,19 @@ class Sweep(Component):
         "auto",
         "ranks the configurations; auto is val/accuracy or val/rmse, of train if there is no val"
         " split, of test with validation=kfold",
+    )
+    diverged: str = choice(
+        "worst",
+        ("worst", "drop"),
+        "what a diverged job counts as in the statistics of its configuration: the worst value (the"
+        " bound of the metric, such as an accuracy of 0, or else the worst that a job measured), or"
+        " nothing",
+    )
+    threshold: float | None = number(
+        None,
+        "value of the metric from which a job counts as solved; reports then show the share of"
+        " solved seeds",
+        optional=True,
     )
 
     workers: int = integer(

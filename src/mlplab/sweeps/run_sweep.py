@@ -38,6 +38,7 @@ from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import Results
+from mlplab.sweeps.report.sources import results_of
 from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
@@ -230,7 +231,7 @@ def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
 
 def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Read the results of the jobs that have folders, without writing anything."""
-    results = collect(plan, folder)
+    results = results_of(plan, folder)
     statuses = {job.status for job in results.jobs}
     status = "interrupted" if interrupted else "failed" if statuses - {"done", "pruned"} else "done"
     return Sweep(folder, plan, results, status)

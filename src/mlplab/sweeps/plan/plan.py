@@ -90,6 +90,8 @@ class Options:
     fail_fast: bool = False
     retries: int = 0
     metric: str = "auto"
+    diverged: str = "worst"
+    threshold: float | None = None
     workers: int = 1
     engine: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)

@@ -259,6 +259,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _options(raw: Mapping[str, Any]) -> Options:
     """The options, whose values are of the types of the defaults."""
     for name, default in dataclasses.asdict(Options()).items():
-        if name in raw and type(raw[name]) is not type(default):
+        types = {type(default)} if name != "threshold" else {type(None), int, float}
+        if name in raw and type(raw[name]) not in types:
             raise ValueError(f"the option {name} is {raw[name]!r}")
     return Options(**raw)

@@ -1,5 +1,4 @@
-"""The charts of the report: curves with bands over seeds, and the headline metric along the swept
-keys.
+"""The curves of the report: means with bands over seeds.
 
 Shapes: N jobs of a configuration, E evaluations.
 """
@@ -8,9 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +16,17 @@ from numpy.typing import NDArray
 from mlplab.errors import DamagedFileError
 from mlplab.io.reading import reading
 from mlplab.metrics import bounds
-from mlplab.sweeps.report.results import Group, Results, is_number
-from mlplab.sweeps.report.statistics import student
-from mlplab.sweeps.report.text_table import value_text
+from mlplab.sweeps.report.conclusions import label
+from mlplab.sweeps.report.intervals import mean_interval, student
+from mlplab.sweeps.report.results import Group, Results
 from mlplab.terminal.output import note
 
 MAX_CURVES = 8
 MAX_POINTS = 200
+MAX_JOBS = 200
+"""Jobs of a configuration whose curves are read: reading the files of all of them would take longer
+than everything else."""
+
 Floats = NDArray[np.float64]
 
 
@@ -50,25 +52,31 @@ def curves(results: Results) -> dict[str, object]:
         "metrics": [name for name in names if any(name in curves for _, curves in drawn)],
         "groups": [
             {
-                "name": ", ".join(f"{key}={value_text(group.values[key])}" for key in group.values)
-                or results.name,
+                "name": label(group, results),
                 "curves": curves,
             }
             for group, curves in drawn
         ],
         "said": f"Mean over seeds with its 95 % band, for {scope}. A curve ends when fewer than"
         " half of its jobs continue."
+        f"{_limit_text(group for group, _ in drawn)}"
         if drawn
         else "No curves: at this level of tracking the jobs write no metrics.csv, or no job was"
         " trained to its end.",
     }
 
 
+def _limit_text(groups: Iterable[Group]) -> str:
+    most = max(sum(job.counts for job in group.jobs) for group in groups)
+    return f" Over the first {MAX_JOBS} jobs of at most {most:,}." if most > MAX_JOBS else ""
+
+
 def _group_curves(group: Group, names: Sequence[str]) -> dict[str, object]:
+    jobs = [job for job in group.jobs if job.counts][:MAX_JOBS]
     tables = [
         table
-        for job in group.jobs
-        if job.counts and (table := read_columns(job.folder / "metrics.csv", names)) is not None
+        for job in jobs
+        if (table := read_columns(job.folder / "metrics.csv", names)) is not None
     ]
     return {
         name: curve
@@ -111,7 +119,7 @@ def band(
 ) -> dict[str, list[float | None]] | None:
     """Return x, the mean and its 95 % interval over the jobs that continue; None without series.
 
-    `series` holds (epochs [E], values [E]) of each job. The interval ends at `limits`. At most
+    `series` holds (epochs [E], values [E]) of each job. The interval stays within `limits`. At most
     MAX_POINTS points are returned.
     """
     if not series:
@@ -135,130 +143,21 @@ def band(
     }
     if len(series) > 1:
         quantile_E = np.array([student(int(n) - 1) if n > 1 else np.nan for n in count_E])
-        half_E = np.nan_to_num(quantile_E * std_E / np.sqrt(count_E))
-        low_E, high_E = np.clip(mean_E - half_E, *limits), np.clip(mean_E + half_E, *limits)
+        low_E, high_E = mean_interval(
+            *(mean_E, std_E**2, quantile_E, 1 / count_E, _at_bound(values_NE, limits), limits)
+        )
         curve |= {"low": _short(low_E), "high": _short(high_E)}
     return curve
 
 
+def _at_bound(values_NE: Floats, limits: tuple[float, float]) -> Floats:
+    """The fraction of the values that equal a bound, or 1 where all are equal, [E]."""
+    present_NE = np.isfinite(values_NE)
+    first_E = np.nanmax(values_NE, 0)
+    equal_E = ((values_NE == first_E) | ~present_NE).all(0)
+    at_bound_E = (np.isin(values_NE, limits) & present_NE).sum(0) / present_NE.sum(0)
+    return np.where(equal_E, 1.0, at_bound_E)
+
+
 def _short(values_E: Floats) -> list[float | None]:
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values_E.tolist()]
-
-
-def axes(results: Results) -> dict[str, object] | None:
-    """Return the chart of the headline metric along the swept keys other than seeds.
-
-    It shows points for one key, a heat map for two and parallel coordinates for more; None if
-    there is nothing to compare.
-    """
-    groups = [
-        group for group in results.groups if group.statistics(results.headline).mean is not None
-    ]
-    keys = [
-        key
-        for key in results.axes
-        if len({value_text(group.values[key]) for group in results.groups}) > 1
-    ]
-    if not keys or len(groups) < 2:
-        return None
-    chart = {1: _points, 2: _heat}.get(len(keys), _parallel)
-    return chart(results, groups, keys)
-
-
-def _ordered(groups: Sequence[Group], key: str) -> list[Any]:
-    """Return the values along an axis: numbers sorted, others in the order of the jobs."""
-    first = sorted(groups, key=lambda group: group.jobs[0].number)
-    values = list({value_text(group.values[key]): group.values[key] for group in first}.values())
-    return sorted(values) if all(is_number(value) for value in values) else values
-
-
-def _logarithmic(values: Sequence[float]) -> bool:
-    return min(values) > 0 and max(values) / min(values) > 10
-
-
-def _hover(results: Results, group: Group) -> str:
-    statistics = group.statistics(results.headline)
-    failed = f", {group.failures} failed" if group.failures else ""
-    return f"{statistics.interval}, n = {statistics.n}{failed}"
-
-
-def _points(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
-    values = _ordered(groups, keys[0])
-    by_value = {value_text(group.values[keys[0]]): group for group in groups}
-    ordered_groups = [by_value[value_text(value)] for value in values]
-    numeric = all(is_number(value) for value in values)
-    statistics = [group.statistics(results.headline) for group in ordered_groups]
-    return {
-        "kind": "points",
-        "keys": keys,
-        "numeric": numeric,
-        "log": numeric and _logarithmic(values),
-        "said": ", with its 95 % interval",
-        "x": values if numeric else [value_text(value) for value in values],
-        "mean": [s.mean for s in statistics],
-        "above": [_distance(s.mean, s.interval_high) for s in statistics],
-        "below": [_distance(s.mean, s.interval_low) for s in statistics],
-        "text": [_hover(results, group) for group in ordered_groups],
-    }
-
-
-def _distance(mean: float | None, end: float | None) -> float:
-    return 0.0 if mean is None or end is None else abs(end - mean)
-
-
-def _heat(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
-    rows, columns = (_ordered(groups, key) for key in keys)
-    by_values = {tuple(value_text(group.values[key]) for key in keys): group for group in groups}
-    cells = [
-        [by_values.get((value_text(row), value_text(column))) for column in columns] for row in rows
-    ]
-    labels = [[value_text(value) for value in values] for values in (rows, columns)]
-
-    def text(y: str, x: str, cell: Group | None) -> str:
-        return f"{keys[0]}={y}, {keys[1]}={x}: {_hover(results, cell)}" if cell else ""
-
-    return {
-        "kind": "heat",
-        "keys": keys,
-        "y": labels[0],
-        "x": labels[1],
-        "said": "; hover over a cell for its interval",
-        "z": [
-            [cell.statistics(results.headline).mean if cell else None for cell in line]
-            for line in cells
-        ],
-        "text": [
-            [text(y, x, cell) for x, cell in zip(labels[1], line, strict=True)]
-            for y, line in zip(labels[0], cells, strict=True)
-        ],
-    }
-
-
-def _parallel(results: Results, groups: Sequence[Group], keys: list[str]) -> dict[str, object]:
-    means = [group.statistics(results.headline).mean for group in groups]
-    return {
-        "kind": "parallel",
-        "keys": keys,
-        "dimensions": [
-            *(_dimension(groups, key) for key in keys),
-            {"label": results.headline, "values": means},
-        ],
-        "color": means,
-        "said": "; drag along an axis to select",
-    }
-
-
-def _dimension(groups: Sequence[Group], key: str) -> dict[str, object]:
-    values = _ordered(groups, key)
-    numeric = all(is_number(value) for value in values)
-    if numeric and not _logarithmic(values):
-        return {"label": key, "values": [group.values[key] for group in groups]}
-    tick_of = {
-        value_text(value): math.log10(value) if numeric else i for i, value in enumerate(values)
-    }
-    return {
-        "label": key,
-        "values": [tick_of[value_text(group.values[key])] for group in groups],
-        "tickvals": list(tick_of.values()),
-        "ticktext": list(tick_of),
-    }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
 from mlplab.extras import require
+from mlplab.sweeps.report.modes import Split, two_groups
 from mlplab.sweeps.report.statistics import Statistics
+from mlplab.terminal.output import plain
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,27 +50,83 @@ class JobResult:
     def fails(self) -> bool:
         return self.status in ("failed", "diverged")
 
+    @cached_property
+    def replicate(self) -> Replicate:
+        """The values of the seeds that the sweep varies."""
+        return tuple(repr(self.values[key]) for key in SEEDS if key in self.values)
+
+
+Replicate = tuple[Any, ...]
+"""The values of the keys in SEEDS. Jobs of two configurations with the same values share their
+data, split and initial random numbers, so that they are compared with each other.
+"""
+
 
 @dataclass(frozen=True)
 class Group:
-    """The jobs of one configuration, which differ only in seeds."""
+    """The jobs of one configuration, which differ only in seeds.
+
+    `worst` has what a diverged job counts as, by metric; without the metric it is not counted.
+    """
 
     values: Mapping[str, Any]
     jobs: tuple[JobResult, ...]
+    worst: Mapping[str, float] = field(default_factory=dict)
+    _statistics: dict[str, Statistics] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def failures(self) -> int:
-        return sum(job.fails for job in self.jobs)
+        """The number of jobs that failed or diverged."""
+        return sum(job.facts.get("failures", job.fails) for job in self.jobs)
+
+    @property
+    def num_diverged(self) -> int:
+        return sum(job.facts.get("diverged", job.status == "diverged") for job in self.jobs)
+
+    def score(self, job: JobResult, metric: str) -> float | None:
+        """Return what a job contributes to the statistics of a metric; None if nothing."""
+        if job.counts:
+            value = job.metrics.get(metric, math.nan)
+            return value if math.isfinite(value) else None
+        return self.worst.get(metric) if job.status == "diverged" else None
+
+    def scores(self, metric: str) -> list[float]:
+        """Return the values that enter the statistics of a metric, one per job."""
+        values = (self.score(job, metric) for job in self.jobs)
+        return [value for value in values if value is not None]
+
+    def by_replicate(self, metric: str) -> dict[Replicate, float]:
+        """Return the values of `scores` by replicate; repeated jobs are averaged."""
+        values: dict[Replicate, list[float]] = {}
+        for job in self.jobs:
+            if (value := self.score(job, metric)) is not None:
+                values.setdefault(job.replicate, []).append(value)
+        return {replicate: sum(x) / len(x) for replicate, x in values.items()}
 
     def statistics(self, metric: str) -> Statistics:
-        """Return the statistics of a metric over the jobs that were trained to their end."""
+        """Return the statistics of a metric over the seeds that were trained to their end and, with
+        `worst`, over those that diverged.
+        """
+        if metric not in self._statistics:
+            scores = self.scores(metric)
+            self._statistics[metric] = Statistics.of(scores, metric, self.overlap(metric))
+        return self._statistics[metric]
+
+    def overlap(self, metric: str) -> float:
+        """Return test rows / train rows of a fold, for a metric over folds, or else 0."""
         folds = self.jobs[0].facts.get("folds")
-        overlap = 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
-        return Statistics.of(
-            [job.metrics[metric] for job in self.jobs if job.counts and metric in job.metrics],
-            metric,
-            overlap,
-        )
+        return 1 / (folds - 1) if folds and metric.startswith("test/") else 0.0
+
+    def modes(self, metric: str) -> Split | None:
+        """Return the two groups that the seeds form, if they do."""
+        return two_groups(self.scores(metric))
+
+    def share(self, metric: str, threshold: float) -> float | None:
+        """Return the fraction of the seeds that reach a threshold; None without seeds."""
+        scores = self.scores(metric)
+        higher = measures.direction(metric) == "max"
+        good = sum(x >= threshold if higher else x <= threshold for x in scores)
+        return good / len(scores) if scores else None
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -80,7 +138,9 @@ class Group:
 class Results:
     """All jobs of a sweep, in the order of their numbers.
 
-    `flags` are those that a command line needs besides the overrides of a job.
+    `flags` are those that a command line needs besides the overrides of a job. `diverged` says
+    whether a diverged job counts as the worst value ("worst") or not at all ("drop"), and
+    `threshold` which value of the metric counts as solved.
     """
 
     name: str
@@ -88,6 +148,8 @@ class Results:
     jobs: Sequence[JobResult]
     metric: str = "auto"
     flags: tuple[str, ...] = ()
+    diverged: str = "worst"
+    threshold: float | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -123,7 +185,9 @@ class Results:
 
     @property
     def test_metrics(self) -> tuple[str, ...]:
-        """The headline metric on the test split, which is shown but never affects the order."""
+        """The headline metric on the test split, which is shown for the selected configuration only
+        and never affects the order.
+        """
         test_metric = "test/" + self.headline.partition("/")[2]
         is_shown = test_metric in self.metric_names and test_metric != self.headline
         return (test_metric,) if is_shown else ()
@@ -138,13 +202,36 @@ class Results:
         """The name of the repetitions, "folds" or "seeds"."""
         return "folds" if self.cross_validates else "seeds"
 
+    @cached_property
+    def worst(self) -> dict[str, float]:
+        """What a diverged job counts as, by metric: the bound on the bad side of the metric (an
+        accuracy of 0), or else the worst value that a job of the sweep measured. Empty with
+        `diverged="drop"`.
+        """
+        if self.diverged == "drop" or not any(job.status == "diverged" for job in self.jobs):
+            return {}
+        worst = {}
+        for name in self.metric_names:
+            low, high = measures.bounds(name)
+            maximized = measures.direction(name) == "max"
+            bound = low if maximized else high
+            if not math.isfinite(bound):
+                measured = [job.metrics.get(name, math.nan) for job in self.jobs if job.counts]
+                finite = [value for value in measured if math.isfinite(value)]
+                if not finite:
+                    continue
+                bound = min(finite) if maximized else max(finite)
+            worst[name] = bound
+        return worst
+
     @property
     def higher_is_better(self) -> bool:
         return measures.direction(self.headline.partition("/")[2]) == "max"
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The configurations, best mean of the headline metric first.
+        """The configurations, best mean of the headline metric first, in which diverged jobs count
+        as `diverged` says.
 
         Ties go to the lower loss on the same split, then to fewer parameters. Those with more than
         half of their jobs failed follow, and those without the metric are last.
@@ -154,7 +241,7 @@ class Results:
             jobs_by_values.setdefault(repr([job.values[key] for key in self.axes]), []).append(job)
         return sorted(
             (
-                Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs))
+                Group({key: jobs[0].values[key] for key in self.axes}, tuple(jobs), self.worst)
                 for jobs in jobs_by_values.values()
             ),
             key=self._rank,
@@ -186,6 +273,12 @@ def cell_value(value: object) -> float | str | None:
         if value is None or isinstance(value, (int, float, str))
         else str(value).replace(" ", "").replace("'", "")
     )
+
+
+def value_text(value: object) -> str:
+    """Return a swept value as the text of a cell."""
+    cell = cell_value(value)
+    return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
 
 
 def columns(results: Results) -> list[str]:

@@ -3,35 +3,88 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
-from mlplab.sweeps.report.results import Results
-from mlplab.sweeps.report.text_table import best_command, cells, header
-from mlplab.terminal.output import plain
+from mlplab.config.suggestions import listing
+from mlplab.sweeps.report.conclusions import Conclusions
+from mlplab.sweeps.report.configuration_table import p_text, text_table
+from mlplab.sweeps.report.formats import markdown_table, markdown_text
+from mlplab.sweeps.report.regroup import Effect
+from mlplab.sweeps.report.results import Results, value_text
+from mlplab.sweeps.report.text_table import best_command, reasons
+from mlplab.terminal.output import count
+
+MAX_ROWS = 500
+MAX_FAILURES = 200
 
 
-def summary(results: Results) -> str:
-    """Return the Markdown of counts, the best configuration, all configurations and failures."""
+def summary(conclusions: Conclusions) -> str:
+    """Return the Markdown of counts, the best configuration, the conclusions, the configurations,
+    the effects of keys, and failures.
+    """
+    results = conclusions.results
     counts = Counter(job.status for job in results.jobs)
     best = best_command(results)
     failures = [
         [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
-        for job in results.jobs
-        if job.fails
+        for job in [job for job in results.jobs if job.fails][:MAX_FAILURES]
     ]
+    head, rows = text_table(conclusions, MAX_ROWS)
+    remarks = conclusions.remarks
     sections = {
-        f"# {_plain(results.name)}": (
+        f"# {markdown_text(results.name)}": (
             f"{len(results.jobs)} jobs:"
             f" {', '.join(f'{number} {status}' for status, number in counts.items())}. Swept:"
             f" {', '.join(f'`{key}`' for key in results.keys) or 'nothing'}."
         ),
         "The best configuration:": best and f"```sh\n{best}\n```",
-        "## Configurations": _how_to_read(results)
-        + "\n\n"
-        + _table(header(results), [cells(results, group) for group in results.groups]),
-        "## Failures": failures and _table(["job", "status", "overrides", "reason"], failures),
+        "## Conclusions": "\n".join(f"- {markdown_text(remark)}" for remark in remarks),
+        "## Configurations": f"{_how_to_read(results)}\n\n{markdown_table(head, rows)}"
+        + _more(len(results.groups) - MAX_ROWS, "configuration"),
+        "## Effects": _effects(conclusions) if len(results.axes) > 1 else "",
+        "## Failures": failures
+        and _reasons(results)
+        + markdown_table(["job", "status", "overrides", "reason"], failures)
+        + _more(sum(job.fails for job in results.jobs) - MAX_FAILURES, "failed job"),
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items() if body) + "\n"
+
+
+def _more(number: int, noun: str) -> str:
+    return f"\n\n... and {count(number, noun)} more in results.csv" if number > 0 else ""
+
+
+def _reasons(results: Results) -> str:
+    lines = [
+        f"- {count(number, 'job')} {markdown_text(text)}" for text, number, _ in reasons(results)
+    ]
+    return "\n".join(lines[:10]) + "\n\n"
+
+
+def _effects(conclusions: Conclusions) -> str:
+    texts = [
+        "Each value of a key, on average over the other keys within a seed, and its difference to"
+        " the best value, paired over seeds and corrected for all pairs of its values."
+    ]
+    texts += [_effect_table(effect) for effect in conclusions.effects]
+    return "\n\n".join(texts) if len(texts) > 1 else ""
+
+
+def _effect_table(effect: Effect) -> str:
+    metric = effect.results.headline
+    header = [effect.key, f"{metric} [95 %]", "minus best [95 %, Holm]", "p (Holm)", "seeds"]
+    rows = [
+        [
+            value_text(group.values[effect.key]),
+            group.statistics(metric).interval,
+            *(["", ""] if difference is None else [difference.text, p_text(difference.adjusted)]),
+            str(group.statistics(metric).n),
+        ]
+        for group, difference in zip(effect.results.groups, effect.comparisons.to_best, strict=True)
+    ]
+    title = (
+        f"`{effect.key}`, mean over {listing((f'`{key}`' for key in effect.others), last=' and ')}:"
+    )
+    return f"{title}\n\n{markdown_table(header, rows)}"
 
 
 def _how_to_read(results: Results) -> str:
@@ -45,8 +98,8 @@ def _how_to_read(results: Results) -> str:
             else "on the test split, as requested; for the best it is no longer an honest estimate"
         ),
     }.get(results.headline.partition("/")[0], "")
-    corrected = (
-        ", widened because folds share train rows (Nadeau, Bengio 2003)"
+    overlap = (
+        "; variances are larger because folds share train rows (Nadeau, Bengio 2003)"
         if results.cross_validates
         else ""
     )
@@ -54,20 +107,18 @@ def _how_to_read(results: Results) -> str:
         f"Best first, by the mean of `{results.headline}` over {results.replicates}"
         f" ({'higher' if results.higher_is_better else 'lower'} is better), {source}; ties go"
         " to the lower loss, then to fewer parameters. In brackets is the 95 % confidence interval"
-        f" of the mean (Student's t{corrected}; it ends at the bounds of the metric), `std` is the"
-        f" standard deviation over the `n` {results.replicates} that were trained to their end."
-        " Jobs that failed or diverged are counted, not averaged; configurations with more than"
-        " half of their jobs failed come last."
+        f" of the mean, a score interval within the bounds of the metric{overlap}. IQM is the mean"
+        " without the lowest and the highest quarter of the values, `std` the standard deviation"
+        f" over the `n` {results.replicates} that the mean contains. `minus best` is the mean"
+        f" difference to the first row, over the {results.replicates} that both share; its interval"
+        " and p-value are corrected by Holm's method for all pairs of configurations, since the"
+        " best was chosen from the same numbers. Failed jobs are counted, not averaged; diverged"
+        " ones "
+        + (
+            "count as the worst value of the metric"
+            if results.diverged == "worst"
+            else "are not averaged either"
+        )
+        + " (sweep.diverged). Configurations with more than half of their jobs failed or diverged"
+        " come last."
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(_plain(str(cell)).replace("|", "\\|") for cell in line) + " |"
-        for line in lines
-    )
-
-
-def _plain(text: str) -> str:
-    return plain(text).replace("<", "&lt;")

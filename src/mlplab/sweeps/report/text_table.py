@@ -1,5 +1,5 @@
-"""The results of a sweep as text: one row per configuration, best first, then the failures and the
-best command line.
+"""The results of a sweep as text: one row per configuration, best first, then what they allow to
+conclude, the failures and the best command line.
 """
 
 from __future__ import annotations
@@ -7,15 +7,19 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import textwrap
 from typing import TextIO
 
-from mlplab.sweeps.report.results import Group, Results, cell_value
-from mlplab.terminal.output import count, is_terminal, plain, say
+from mlplab.sweeps.report.comparisons import Difference
+from mlplab.sweeps.report.conclusions import Conclusions
+from mlplab.sweeps.report.results import Group, Results, value_text
+from mlplab.terminal.output import count, is_terminal, plain, rounded, say
 from mlplab.terminal.suggested import train_command
 from mlplab.terminal.table import aligned
 
 MAX_ROWS = 20
 MAX_REASONS = 5
+MAX_WIDTH = 100
 _NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
@@ -24,34 +28,45 @@ def header(results: Results) -> list[str]:
     return [
         *results.axes,
         f"{results.headline} [95 %]",
-        "std",
+        "median",
+        "to best",
         "n",
         "failed",
-        *(f"{name} [95 %]" for name in results.test_metrics),
+        *(["solved"] if results.threshold is not None else []),
     ]
 
 
-def cells(results: Results, group: Group) -> list[str]:
+def cells(results: Results, group: Group, difference: Difference | None) -> list[str]:
     """Return the cells of a configuration.
 
-    They are its values, the mean of the headline metric with its interval and its spread over n
-    seeds, the number of failures, and the same metric on the test split.
+    They are its values, the mean of the headline metric with its interval, the median, the
+    difference to the best configuration, with a star if it is distinguishable, the number of seeds
+    that the statistics contain, the number of failures, and the share of solved seeds.
     """
     statistics = group.statistics(results.headline)
+    half = statistics.half_width
+    share = (
+        group.share(results.headline, results.threshold) if results.threshold is not None else None
+    )
     return [
         *(value_text(group.values[key]) for key in results.axes),
         statistics.interval,
-        statistics.spread,
+        "-" if statistics.median is None else rounded(statistics.median, half),
+        "" if difference is None else _signed(difference),
         str(statistics.n),
         str(group.failures),
-        *(group.statistics(name).interval for name in results.test_metrics),
+        *(
+            ["-" if share is None else f"{share:.0%}".replace("%", " %")]
+            if results.threshold is not None
+            else []
+        ),
     ]
 
 
-def value_text(value: object) -> str:
-    """Return a swept value as the text of a cell."""
-    cell = cell_value(value)
-    return "null" if cell is None else f"{cell:g}" if isinstance(cell, float) else plain(str(cell))
+def _signed(difference: Difference) -> str:
+    text = rounded(difference.mean, (difference.high - difference.low) / 2)
+    star = " *" if difference.is_distinguishable else ""
+    return f"{'+' if difference.mean > 0 else ''}{text}{star}"
 
 
 def reasons(results: Results) -> list[tuple[str, int, int]]:
@@ -83,7 +98,7 @@ def best_command(results: Results) -> str:
 
 
 def print_table(results: Results, stream: TextIO | None = None) -> None:
-    """Print the configurations, the failures and the best command line."""
+    """Print the configurations, what they allow to conclude, the failures and the best command."""
     stream = sys.stdout if stream is None else stream
     for line in lines(results, shutil.get_terminal_size().columns if is_terminal(stream) else None):
         say(line, stream, strict=True)
@@ -94,15 +109,44 @@ def lines(results: Results, width: int | None = None) -> list[str]:
 
     There is no table before a job has ended with metrics, which decide how configurations rank.
     """
-    table = [header(results), *(cells(results, group) for group in results.groups[:MAX_ROWS])]
+    output = [
+        *configuration_lines(results, width, f" in {results.folder / 'summary.md'}"),
+        *_failures(results),
+    ]
+    if best := best_command(results):
+        output.append(f"best: {best}")
+    return output
+
+
+def configuration_lines(results: Results, width: int | None, rest: str) -> list[str]:
+    """Return the best configurations and the remarks on all of them, wrapped to `width`; `rest`
+    says where the other configurations are.
+    """
+    if not results.metric_names:
+        return []
+    conclusions = Conclusions(results)
+    differences = conclusions.comparisons.to_best
+    shown = list(zip(results.groups, differences, strict=True))[:MAX_ROWS]
+    table = [header(results), *(cells(results, *pair) for pair in shown)]
     output = [
         line if width is None or len(line) <= width else line[: width - 1] + "…"
-        for line in (aligned(table) if results.metric_names else ())
+        for line in aligned(table)
     ]
-    if (more := len(results.groups) - MAX_ROWS) > 0 and results.metric_names:
-        output.append(f"... and {more} more in {results.folder / 'summary.md'}")
+    if (more := len(results.groups) - MAX_ROWS) > 0:
+        output.append(f"... and {more} more{rest}")
+    stars = any(difference and difference.is_distinguishable for _, difference in shown)
+    remarks = [*(["* distinguishable from the best"] if stars else []), *conclusions.remarks]
+    return output + [
+        line
+        for remark in remarks
+        for line in textwrap.wrap(plain(remark), min(width or MAX_WIDTH, MAX_WIDTH))
+    ]
+
+
+def _failures(results: Results) -> list[str]:
+    """The most frequent reasons of failures."""
     failures = reasons(results)
-    output += [
+    output = [
         f"{count(number, 'job')} {text} ({'the first is ' if number > 1 else ''}job {first})"
         for text, number, first in failures[:MAX_REASONS]
     ]
@@ -110,6 +154,4 @@ def lines(results: Results, width: int | None = None) -> list[str]:
         output.append(
             f"... and {len(failures) - MAX_REASONS} more reasons in {results.folder / 'summary.md'}"
         )
-    if best := best_command(results):
-        output.append(f"best: {best}")
     return output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlplab.io.files import write_bytes_atomic, write_text_atomic
+from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.html_page import write_report
 from mlplab.sweeps.report.results import Results, columns, rows
 from mlplab.sweeps.report.summary_md import summary
@@ -14,5 +15,6 @@ def write_results(results: Results) -> None:
     write_bytes_atomic(
         results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
     )
-    write_text_atomic(results.folder / "summary.md", summary(results))
-    write_report(results)
+    conclusions = Conclusions(results)
+    write_text_atomic(results.folder / "summary.md", summary(conclusions))
+    write_report(conclusions)

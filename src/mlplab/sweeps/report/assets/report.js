@@ -1,7 +1,5 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f"];  // Okabe and Ito: colors that color-blind people can tell apart
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash"];
 
 const digits = (value, real) => {
   if (value === null || value === undefined) return "-";
@@ -11,13 +9,6 @@ const digits = (value, real) => {
   const size = Math.abs(value);
   return size >= 1e5 || size < 1e-3 ? value.toExponential(3) : value.toPrecision(4);
 };
-
-function element(name, text, attributes) {
-  const node = document.createElement(name);
-  if (text !== undefined) node.textContent = text;
-  for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
-  return node;
-}
 
 // A table of {columns: [{name, kind}], rows: [[cell]]}. A cell is a value, or {shown, value, href}. Headers sort the rows; long tables expand on demand.
 class SortedTable {
@@ -35,9 +26,10 @@ class SortedTable {
     this.body = this.root.createTBody();
     const box = element("div", undefined, {class: "scroll", tabindex: "0", role: "region", "aria-label": table.label});
     box.append(this.root);
+    this.note = element("p", "", {class: "soft"});
     this.more = element("button", "", {type: "button"});
     this.more.addEventListener("click", () => { this.limit = Infinity; this.draw(); });
-    host.append(box, this.more);
+    host.append(box, this.note, this.more);
     this.draw();
   }
   sort(i) {
@@ -75,74 +67,53 @@ class SortedTable {
     }));
     this.more.hidden = shown.length === rows.length;
     this.more.textContent = `show all ${rows.length}`;
+    const held = this.table.rows.length, total = this.table.total;
+    this.note.hidden = held === total;
+    this.note.textContent = `This page has ${held.toLocaleString("en")} of ${total.toLocaleString("en")} ${this.table.label}.`;
   }
 }
 
-function theme(layout) {
-  const style = getComputedStyle(document.documentElement), pick = (name) => style.getPropertyValue(name).trim();
-  const axis = {gridcolor: pick("--line"), zerolinecolor: pick("--line"), linecolor: pick("--line"), automargin: true};
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {family: "system-ui, sans-serif", color: pick("--ink"), size: 13},
-    margin: {l: 60, r: 20, t: 30, b: 50}, modebar: {bgcolor: "rgba(0,0,0,0)", color: pick("--soft"), activecolor: pick("--accent")}, legend: {orientation: "h", yref: "container", y: 0, yanchor: "bottom"}, ...layout,
-    xaxis: {...axis, ...layout.xaxis}, yaxis: {...axis, ...layout.yaxis},
-  };
-}
-
-const drawn = [];
-function chart(id, make) {
-  const host = document.getElementById(id);
-  if (!host) return;
-  const draw = () => { const [traces, layout] = make(); Plotly.react(host, traces, theme(layout), {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"]}); };
-  drawn.push(draw); draw();
-  return draw;
-}
-
-function curves() {
-  const metric = document.getElementById("metric").value, log = document.getElementById("log").checked, traces = [];
-  data.curves.groups.forEach((group, i) => {
-    const curve = group.curves[metric];
-    if (!curve) return;
-    const color = PALETTE[i % PALETTE.length];
-    if (curve.low) {
-      traces.push({x: [...curve.x, ...[...curve.x].reverse()], y: [...curve.high, ...[...curve.low].reverse()], fill: "toself", fillcolor: color + "26", line: {width: 0}, hoverinfo: "skip", showlegend: false, legendgroup: i, type: "scatter"});
-    }
-    traces.push({x: curve.x, y: curve.mean, name: group.name, legendgroup: i, type: "scatter", mode: "lines", line: {color, width: 2, dash: DASHES[i % DASHES.length]}});
-  });
-  return [traces, {xaxis: {title: {text: "epoch"}}, yaxis: {title: {text: metric}, type: log ? "log" : "linear"}, hovermode: "x unified"}];
-}
-
-function axes() {
-  const figure = data.axes, title = data.headline, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const colorscale = dark ? [[0, "#7b6fd6"], [0.5, "#39b3a0"], [1, "#f6d743"]] : "Viridis";  // the dark end of Viridis is invisible on a dark page
-  if (figure.kind === "points") {
-    return [[{x: figure.x, y: figure.mean, error_y: {type: "data", symmetric: false, array: figure.above, arrayminus: figure.below, visible: true}, mode: figure.numeric ? "markers+lines" : "markers", marker: {size: 9, color: PALETTE[0]}, line: {color: PALETTE[0]}, text: figure.text, hovertemplate: "%{x}: %{y:.4g}<br>%{text}<extra></extra>"}],
-      {xaxis: {title: {text: figure.keys[0]}, type: !figure.numeric ? "category" : figure.log ? "log" : "linear"}, yaxis: {title: {text: title}}}];
+function axes(host) {
+  const figures = data.axes.charts, maps = data.axes.kind === "heat";
+  const draw = (figure, box) => maps ? heat(box, figure, data.headline, data.higher) : points(box, figure, data.headline);
+  const draw_points = (list) => list.forEach((figure) => { const box = element("div", undefined, {class: "chart"}); host.append(box); responsive(box, () => points(box, figure, data.headline)); });
+  if (!maps) { draw_points(figures); return; }
+  const box = element("div", undefined, {class: "chart scroll-x"});
+  let shown = figures[0];
+  if (figures.length > 1) {
+    const select = element("select");
+    figures.forEach((figure, i) => select.append(element("option", figure.keys.join(" and "), {value: i})));
+    select.addEventListener("change", () => { shown = figures[select.value]; redraw(); });
+    const label = element("label", "keys "), bar = element("div", undefined, {class: "controls"});
+    label.append(select); bar.append(label); host.append(bar);
   }
-  if (figure.kind === "heat") {
-    const few = figure.x.length * figure.y.length <= 120;
-    return [[{type: "heatmap", text: figure.z.map((line) => line.map((z) => z === null ? "" : digits(z, true))), texttemplate: few ? "%{text}" : "", hovertext: figure.text, x: figure.x, y: figure.y, z: figure.z, colorscale, reversescale: !data.higher, hovertemplate: "%{hovertext}<extra></extra>", colorbar: {title: {text: title}}, xgap: 2, ygap: 2}],
-      {xaxis: {title: {text: figure.keys[1]}, type: "category"}, yaxis: {title: {text: figure.keys[0]}, type: "category"}}];
-  }
-  return [[{type: "parcoords", dimensions: figure.dimensions, line: {color: figure.color, colorscale, reversescale: !data.higher, showscale: true, colorbar: {title: {text: title}}}}], {margin: {l: 80, r: 60, t: 60, b: 30}}];
+  host.append(box);
+  const redraw = responsive(box, () => draw(shown, box));
+  draw_points(data.axes.points);
 }
 
 function start() {
-  new SortedTable(document.getElementById("groups"), data.groups, 100);
-  const jobs = new SortedTable(document.getElementById("jobs"), data.jobs, 100);
-  document.getElementById("filter").addEventListener("input", (event) => { jobs.filter = event.target.value.toLowerCase(); jobs.draw(); });
-  if (data.failures.rows.length) new SortedTable(document.getElementById("failures"), data.failures, 200);
+  const by = (id) => document.getElementById(id);
+  if (by("forest")) forest(by("forest"), data.forest, 25);
+  if (by("effects")) data.effects.forEach((effect) => {
+    const box = element("section"), title = element("h3"), over = effect.others.join(" and ");
+    title.append(element("code", effect.key), element("span", `, mean over ${over}`, {class: "soft"})); box.append(title);
+    forest(box, effect, 30); by("effects").append(box);
+  });
+  if (data.axes) axes(by("axes"));
   if (data.curves.groups.length) {
-    document.getElementById("curves").style.height = `${22 + 1.6 * data.curves.groups.length}rem`;
-    const draw = chart("curves", curves);
-    for (const id of ["metric", "log"]) document.getElementById(id).addEventListener("change", draw);
+    const redraw = responsive(by("curves"), () => curves(by("curves"), by("legend"), data.curves.groups, by("metric").value, by("log").checked));
+    for (const id of ["metric", "log"]) by(id).addEventListener("change", redraw);
   }
-  if (data.axes) chart("axes", axes);
-  const copy = document.getElementById("copy");
+  new SortedTable(by("groups"), data.groups, 50);
+  const jobs = new SortedTable(by("jobs"), data.jobs, 50);
+  by("filter").addEventListener("input", (event) => { jobs.filter = event.target.value.toLowerCase(); jobs.draw(); });
+  if (data.failures.rows.length) new SortedTable(by("failures"), data.failures, 50);
+  const copy = by("copy");
   if (copy) copy.addEventListener("click", () => {
-    const code = document.getElementById("command"), range = document.createRange();
+    const code = by("command"), range = document.createRange();
     range.selectNodeContents(code); getSelection().removeAllRanges(); getSelection().addRange(range);
     (navigator.clipboard ? navigator.clipboard.writeText(code.textContent) : Promise.reject()).then(() => { copy.textContent = "copied"; }, () => { copy.textContent = "selected"; });
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((draw) => draw()));
 }
 start();

@@ -1,0 +1,81 @@
+"""The table of configurations that `mlplab report` and `mlplab compare` print, in several forms."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from mlplab.commands.folder_arguments import Options
+from mlplab.terminal.output import is_terminal, say
+
+if TYPE_CHECKING:
+    from mlplab.sweeps.report.results import Results
+
+FORMS = ("markdown", "csv", "json", "latex")
+TABLE_OPTIONS: Options = {
+    "--metric": {
+        "metavar": "METRIC",
+        "help": "rank by this metric, such as val/loss",
+    },
+    "--group-by": {
+        "metavar": "KEY",
+        "action": "append",
+        "default": [],
+        "help": "one row for each value of this key: the mean over the others; may be repeated",
+    },
+    "--markdown": {"action": "store_true", "help": "print the table as Markdown"},
+    "--csv": {"action": "store_true", "help": "print all numbers as CSV"},
+    "--json": {"action": "store_true", "help": "print all numbers, effects and pairs as JSON"},
+    "--latex": {"action": "store_true", "help": "print the table as a tabular of LaTeX"},
+}
+
+
+def asks_for_table(args: argparse.Namespace) -> bool:
+    """Whether the command line has any of the options above."""
+    return bool(args.metric or args.group_by or any(getattr(args, form) for form in FORMS))
+
+
+def print_table(results: Results, args: argparse.Namespace) -> None:
+    """Print the configurations as the options say. Raises ConfigError for a metric or key that
+    there is not, and for several forms at once.
+    """
+    from mlplab.errors import ConfigError
+    from mlplab.sweeps.report.regroup import with_groups, with_metric
+    from mlplab.terminal.output import note
+
+    forms = [form for form in FORMS if getattr(args, form)]
+    if len(forms) > 1:
+        raise ConfigError(f"{' and '.join(f'--{form}' for form in forms)}: choose one of them.")
+    if not results.metric_names:
+        raise ConfigError("No job was trained to its end, so that there is nothing to compare.")
+    averaged = ""
+    if args.metric:
+        results = with_metric(results, args.metric)
+    if args.group_by:
+        results, averaged = with_groups(results, tuple(dict.fromkeys(args.group_by)))
+    if averaged:
+        note(averaged)
+    for line in _lines(results, forms[0] if forms else "text"):
+        say(line, sys.stdout, strict=True)
+
+
+def _lines(results: Results, form: str) -> list[str]:
+    from mlplab.sweeps.report import configuration_table as table
+    from mlplab.sweeps.report.conclusions import Conclusions
+    from mlplab.sweeps.report.text_table import configuration_lines
+    from mlplab.tracking.metrics_file import table_bytes
+
+    if form == "text":
+        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+        return configuration_lines(results, width, "; --csv prints all")
+    conclusions = Conclusions(results)
+    if form == "csv":
+        text = table_bytes(table.csv_rows(table.records(conclusions))).decode()
+    elif form == "json":
+        text = json.dumps(table.document(conclusions), indent=1, allow_nan=False)
+    else:
+        text = table.markdown(conclusions) if form == "markdown" else table.latex(conclusions)
+    return text.splitlines()

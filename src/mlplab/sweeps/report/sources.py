@@ -1,0 +1,149 @@
+"""The results of several sweeps and runs as one table: by the values in which they differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlplab.config import settings_of_folder
+from mlplab.config.override_lines import split
+from mlplab.runs.resume_checks import flatten, result_config
+from mlplab.runs.run_index import SUMMARY_NUMBERS, summary_of
+from mlplab.sweeps.plan.plan import Job, Plan, value_of
+from mlplab.sweeps.plan.plan_file import NAME, read_plan
+from mlplab.sweeps.report.collect import collect
+from mlplab.sweeps.report.results import SEEDS, JobResult, Results
+from mlplab.validation import KFold
+
+FROM = "from"
+"""The key that tells apart jobs of different folders with the same configuration and seeds."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sweep or a run: its jobs with their results, and the keys that its jobs vary."""
+
+    folder: Path
+    jobs: tuple[Job, ...]
+    results: Results
+    keys: tuple[str, ...]
+
+
+def read_sweep_results(folder: Path) -> Source:
+    """Read the plan and the results of a sweep; damaged files raise as in `read_plan`."""
+    plan = read_plan(folder)
+    return Source(folder, plan.jobs, results_of(plan, folder), plan.keys)
+
+
+def results_of(plan: Plan, folder: Path) -> Results:
+    """Return the results of the jobs of a plan, with the options of its statistics."""
+    options = plan.options
+    return replace(collect(plan, folder), diverged=options.diverged, threshold=options.threshold)
+
+
+def read_run_results(folder: Path) -> Source:
+    """Read a run. Raises ConfigError for a configuration that cannot be read."""
+    settings = settings_of_folder(folder)
+    summary = summary_of(folder) or {"status": "missing", "reason": "no summary.json"}
+    facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
+    if isinstance(settings.validation, KFold):
+        facts["folds"] = settings.validation.folds
+    metrics = {
+        name: float("nan") if value is None else float(value)
+        for name, value in (summary.get("metrics") or {}).items()
+    }
+    status = str(summary["status"])
+    reason = "" if status == "done" else str(summary.get("reason", ""))
+    result = JobResult(0, status, reason, {}, metrics, settings.overrides, folder, facts)
+    typed = dict(map(split, settings.overrides))
+    results = Results(settings.name, folder, [result])
+    return Source(folder, (Job(0, "", settings),), results, tuple(typed))
+
+
+def read_source(folder: Path) -> Source:
+    """Read the folder of a sweep or a run."""
+    is_sweep = (folder / NAME).is_file()
+    return read_sweep_results(folder) if is_sweep else read_run_results(folder)
+
+
+def merged(sources: Sequence[Source]) -> Results:
+    """Return the jobs of all sources as those of one sweep.
+
+    The keys are the swept keys of each sweep, and those in which the configurations of the sources
+    differ and that affect the result. If two folders have a job of the same values and seeds,
+    `from` names the folder. The metric and the other options are those of the first sweep.
+    """
+    keys = _keys(sources)
+    repeated = _repeats(sources, keys)
+    names = _names(sources)
+    jobs: list[JobResult] = []
+    for source, name in zip(sources, names, strict=True):
+        for job, result in zip(source.jobs, source.results.jobs, strict=True):
+            values = {key: value_of(job, key) for key in keys}
+            if repeated:
+                values = {FROM: name, **values}
+            jobs.append(replace(result, number=len(jobs), values=values))
+    first = next((s.results for s in sources if len(s.jobs) > 1), sources[0].results)
+    metrics = {source.results.metric for source in sources}
+    return replace(
+        first,
+        name=", ".join(names),
+        jobs=jobs,
+        metric=first.metric if len(metrics) == 1 else "auto",
+        flags=(),
+    )
+
+
+def _keys(sources: Sequence[Source]) -> list[str]:
+    """The keys in which jobs differ, those of the sweeps first, and the seeds last."""
+    swept = dict.fromkeys(key for source in sources for key in source.keys)
+    flat = [flatten(result_config(source.jobs[0].settings.config)) for source in sources]
+    changed = dict.fromkeys(key for one in flat for key in one)
+    differing = [
+        key.removesuffix(".name") if key.count(".") == 1 else key
+        for key in changed
+        if len({repr(one.get(key)) for one in flat}) > 1
+    ]
+    implied = [
+        key
+        for key in differing
+        if any(key.startswith(f"{group}.") for group in (*differing, *swept) if "." not in group)
+    ]
+    candidates = dict.fromkeys([*swept, *(key for key in differing if key not in implied)])
+    chosen = [
+        key
+        for key in candidates
+        if key != "experiment" and len(set(_values_of(sources, key))) > 1 and _affects(key)
+    ]
+    return [*(k for k in chosen if k not in SEEDS), *(k for k in chosen if k in SEEDS)]
+
+
+def _affects(key: str) -> bool:
+    """Whether a key can affect the numbers of a job."""
+    return bool(result_config({key.partition(".")[0]: object()}))
+
+
+def _values_of(sources: Sequence[Source], key: str) -> Iterator[str]:
+    return (repr(value_of(job, key)) for source in sources for job in source.jobs)
+
+
+def _repeats(sources: Sequence[Source], keys: Sequence[str]) -> bool:
+    """Whether two sources have a job of the same values."""
+    seen: dict[str, int] = {}
+    for number, source in enumerate(sources):
+        for job in source.jobs:
+            values = repr([value_of(job, key) for key in keys])
+            if seen.setdefault(values, number) != number:
+                return True
+    return False
+
+
+def _names(sources: Sequence[Source]) -> list[str]:
+    """The name of each folder, or its path if several have the same name."""
+    counts: Mapping[str, int] = Counter(source.folder.name for source in sources)
+    return [
+        s.folder.name if s.folder.name and counts[s.folder.name] == 1 else str(s.folder)
+        for s in sources
+    ]
