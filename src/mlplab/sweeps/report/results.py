@@ -80,7 +80,8 @@ class Group:
 class Results:
     """All jobs of a sweep, in the order of their numbers.
 
-    `flags` are those that a command line needs besides the overrides of a job.
+    `flags` are those that a command line needs besides the overrides of a job. `conclusion` is the
+    text that a search shows in place of the best configuration.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Results:
     jobs: Sequence[JobResult]
     metric: str = "auto"
     flags: tuple[str, ...] = ()
+    conclusion: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ def summary(results: Results) -> str:
             f" {', '.join(f'{number} {status}' for status, number in counts.items())}. Swept:"
             f" {', '.join(f'`{key}`' for key in results.keys) or 'nothing'}."
         ),
-        "The best configuration:": best and f"```sh\n{best}\n```",
+        "## Search": results.conclusion and f"```\n{results.conclusion}\n```",
+        "The best configuration:": (not results.conclusion and best and f"```sh\n{best}\n```"),
         "## Configurations": _how_to_read(results)
         + "\n\n"
         + _table(header(results), [cells(results, group) for group in results.groups]),
