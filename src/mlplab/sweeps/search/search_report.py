@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlplab.config.override_lines import key_of
 from mlplab.extras import installed
 from mlplab.io.files import write_text_atomic
 from mlplab.io.html import render
@@ -111,14 +112,18 @@ def _retrained_lines(study: Study, retraining: Retraining) -> list[str]:
             *(
                 cell
                 for name, value in zip(study.objectives, values[one.trial], strict=True)
-                for cell in (f"{value:.4g}", _new_value(one, name))
+                for cell in (f"{value:.4g}", *([_new_value(one, name)] if "/" in name else []))
             ),
             params[one.trial],
         ]
         for one in shown
     ]
     first, last = retraining.seeds[0], retraining.seeds[-1]
-    names = [cell for name in study.objectives for cell in (name, f"new {name} [95 %]")]
+    names = [
+        cell
+        for name in study.objectives
+        for cell in (name, *([f"new {name} [95 %]"] if "/" in name else []))
+    ]
     output = [
         f"trained again with seeds {first} to {last}, which the search has not used, best trial"
         " first:",
@@ -129,10 +134,10 @@ def _retrained_lines(study: Study, retraining: Retraining) -> list[str]:
     if not one_objective:
         return [*output, "* on the Pareto front of the new seeds"]
     name, chosen = study.objectives[0], best[0]
-    ended = study.counts()["complete"]
     output.append(
         f"best by the new seeds (*): trial {chosen.trial}, {name} {_new_value(chosen, name)};"
-        f" the search chose it for {values[chosen.trial][0]:.4g}, one of {ended:,} values"
+        f" in the search, which compared {len(study.trials()):,} trials, it had"
+        f" {values[chosen.trial][0]:.4g}"
     )
     test = f"test/{name.partition('/')[2]}"
     if test != name and chosen.jobs.statistics(test).mean is not None:
@@ -141,7 +146,7 @@ def _retrained_lines(study: Study, retraining: Retraining) -> list[str]:
 
 
 def _new_value(one: Retrained, name: str) -> str:
-    """The mean of a metric over the new seeds with its interval, and how many diverged."""
+    """The mean of a metric over the new seeds with its interval, and how many jobs failed."""
     if "/" not in name and one.result is not None:
         return f"{statistics.fmean(job_value(job, name) for job in one.jobs.jobs):.6g}"
     failures = one.jobs.failures
@@ -150,7 +155,8 @@ def _new_value(one: Retrained, name: str) -> str:
 
 
 def _again(job: JobResult, results: Results) -> str:
-    return f"again: {train_command(job.overrides, results.flags)}"
+    overrides = [one for one in job.overrides if key_of(one) != "validation.fold"]
+    return f"again: {train_command(overrides, results.flags)}"
 
 
 def _short_overrides(study: Study, numbers: Sequence[int]) -> dict[int, str]:
