@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ MAX_TRIALS = 1000
 """Figures show this many trials at most."""
 
 CONTOUR_PARAMS = 3
-"""Contours show the pairs of this many parameters, the most important ones."""
+"""Contours show the pairs of this many numeric parameters, the most important ones."""
 
 
 def figures(
@@ -39,6 +39,7 @@ def figures(
     # a warning for each diverged trial, which no figure can show
     logging.set_verbosity(logging.ERROR)
     study = _sample(study, best_first)
+    numbers = _numbers(study)
     drawn: dict[str, Figure] = {}
 
     def draw(heading: str, plot: Callable[..., Figure], **options: Any) -> None:
@@ -64,7 +65,7 @@ def figures(
             **target,
         )
         draw(f"Slices{suffix}", visualization.plot_slice, **target)
-        params = _most_important(study, evaluator, target.get("target"))
+        params = _most_important(study, evaluator, target.get("target"), numbers)
         if len(params) > 1:
             draw(f"Contours{suffix}", visualization.plot_contour, params=params, **target)
         draw(
@@ -97,6 +98,16 @@ def _sample(study: optuna.Study, best_first: Sequence[int]) -> optuna.Study:
     return sample
 
 
+def _numbers(study: optuna.Study) -> set[str]:
+    """The parameters that are numbers: choices have no order for a contour to follow."""
+    return {
+        name
+        for trial in study.get_trials(deepcopy=False)
+        for name, distribution in trial.distributions.items()
+        if not hasattr(distribution, "choices")
+    }
+
+
 def _evaluator(study: optuna.Study) -> optuna.importance.BaseImportanceEvaluator:
     """fANOVA (Hutter et al. 2014), or PED-ANOVA (Watanabe et al. 2023), which does not need
     scikit-learn, if parameters have conditions: fANOVA leaves those out.
@@ -114,12 +125,12 @@ def _most_important(
     study: optuna.Study,
     evaluator: optuna.importance.BaseImportanceEvaluator,
     target: Callable[[optuna.trial.FrozenTrial], float] | None,
+    numbers: Collection[str],
 ) -> list[str]:
-    """The parameters whose pairs are drawn; empty if there is too little data."""
+    """The numeric parameters whose pairs are drawn; empty if there is too little data."""
     from optuna import importance
 
     with suppress(ValueError, RuntimeError), warnings.catch_warnings(action="ignore"):
-        return list(importance.get_param_importances(study, evaluator=evaluator, target=target))[
-            :CONTOUR_PARAMS
-        ]
+        importances = importance.get_param_importances(study, evaluator=evaluator, target=target)
+        return [name for name in importances if name in numbers][:CONTOUR_PARAMS]
     return []

@@ -27,6 +27,8 @@ MAX_ROWS = 20
 # A figure is as wide as the page, and scrolls on pages narrower than this fraction of the width
 # that Optuna requests.
 MIN_WIDTH_FRACTION = 0.6
+# These have several axes next to one another, for which Optuna requests no width.
+WIDE_FIGURES, WIDE = ("Contours", "Parallel"), 1100
 
 
 def write_search(
@@ -57,7 +59,8 @@ def write_page(folder: Path, study: Study, name: str, text: str) -> None:
         figure.update_layout(
             template="plotly_white", title=None, margin={"l": 60, "r": 20, "t": 20, "b": 50}
         )
-        min_width = round(MIN_WIDTH_FRACTION * (figure.layout.width or 0))
+        width = figure.layout.width or (WIDE if heading.startswith(WIDE_FIGURES) else 0)
+        min_width = round(MIN_WIDTH_FRACTION * width)
         figure.layout.width = None
         drawing = plotly.io.to_html(
             figure, full_html=False, include_plotlyjs=False, config={"responsive": True}
