@@ -121,7 +121,8 @@ def _quantile(
 
 def _carried(history: History, epoch_T: NDArray[np.int64]) -> NDArray[np.float32]:
     """The last finite values [T, M] up to each epoch; NaN before the first."""
-    values_EM = history.values.astype(np.float32)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
+        values_EM = history.values.astype(np.float32)
     values_EM[~np.isfinite(values_EM)] = np.nan
     index_T = np.searchsorted(history.epoch, epoch_T, side="right") - 1
     carried_TM = values_EM[np.maximum(index_T, 0)]
@@ -194,4 +195,4 @@ def _dashboards() -> Any:
 
 
 def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.=+-]+", "_", name)[:MAX_NAME].strip("_") or "jobs"
+    return re.sub(r"[^\w.=+-]+", "_", name, flags=re.ASCII)[:MAX_NAME].strip("_") or "jobs"
