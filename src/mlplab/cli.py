@@ -100,8 +100,8 @@ COMMANDS = {
         "mlplab.commands.report:report",
     ),
     "rebuild-events": Command(
-        "rebuild-events RUN",
-        "regenerate a run's TensorBoard file from metrics.csv",
+        "rebuild-events DIR",
+        "regenerate the TensorBoard files of a run, or of a sweep's configurations",
         "mlplab.commands.rebuild_events:rebuild_events",
     ),
     "draw": Command(

@@ -404,7 +404,8 @@ def test_killed_five_times_it_ends_with_the_number_of_trials_asked_for(pruning):
     ("more", "message"),
     [
         (["sweep.sampler=grid"], "optimizer.lr is an interval"),
-        (["seeds=3"], "are for sweeps"),
+        (["seeds=3", "seed=1,2"], "`seed` is a dimension"),
+        (["sweep.grid={optimizer:[adam,sgd]}"], "are for sweeps"),
         (
             ["sweep.pruning=halving", "sweep.objectives=[val/accuracy,num_parameters]"],
             "several objectives",

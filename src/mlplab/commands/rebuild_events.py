@@ -1,4 +1,4 @@
-"""`mlplab rebuild-events RUN`: regenerate a run's TensorBoard file from metrics.csv."""
+"""`mlplab rebuild-events DIR`: regenerate the TensorBoard files of a run or a sweep."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import load_plugins, parse, require_run
+from mlplab.commands.folder_arguments import kind, load_plugins, parse, require_run
 from mlplab.errors import ConfigError
 from mlplab.io.reading import read_json
 
 
 def rebuild_events(arguments: Sequence[str]) -> int:
-    """Regenerate the event file of a run from metrics.csv, config.yaml and summary.json. Old event
-    files are renamed so that TensorBoard ignores them.
+    """For a run: regenerate its event file from metrics.csv, config.yaml and summary.json. Old
+    event files are renamed so that TensorBoard ignores them. For a sweep: write the folder
+    `tensorboard`, with a run for each configuration that shows mean and quantiles over its seeds.
     """
     args = parse("rebuild-events", rebuild_events.__doc__ or "", arguments)
+    if kind(args.folder) == "sweep":
+        print(_rebuild_sweep(args.folder))
+        return 0
     require_run(args.folder, "rebuild-events")
     if not (args.folder / "metrics.csv").is_file():
         raise ConfigError(
@@ -31,6 +35,15 @@ def rebuild_events(arguments: Sequence[str]) -> int:
     print(f"{rows} rows; to restore pictures, run `mlplab report {args.folder}`")
     print(args.folder)
     return 0
+
+
+def _rebuild_sweep(folder: Path) -> Path:
+    """Write the event files of the configurations of a sweep; return their folder."""
+    from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.report.collect import collect
+    from mlplab.sweeps.report.group_events import write_group_events
+
+    return write_group_events(collect(read_plan(folder), folder))
 
 
 def rebuild(folder: Path) -> int:

@@ -38,7 +38,7 @@ def expand(composer: Composer) -> list[Job]:
         default = base.config["seed"]
         seed = _first_seed(composer, line, default) if has_seeds else default
         for job in _jobs(composer, line, base.sweep, seed, has_seeds):
-            jobs |= dict.fromkeys(_folds(job, base.config["validation"]))
+            jobs |= dict.fromkeys(folds(job, base.config["validation"]))
         if len(jobs) > MAX_JOBS:
             raise _too_many(len(jobs))
     return list(jobs)
@@ -113,7 +113,7 @@ def _jobs(
             yield (*line, *grid, *pair, *seed_override)
 
 
-def _folds(job: Job, node: object) -> Iterable[Job]:
+def folds(job: Job, node: object) -> Iterable[Job]:
     """Return one job per fold if the job is a cross-validation, otherwise the job itself.
 
     `node` is the node `validation` that the group choices compose.

@@ -32,8 +32,8 @@ class Sweep(Component):
     blocks: Sequence[Mapping[str, object]] = anything([], "a list of grids; their union")
     seeds: int | None = integer(
         None,
-        "number of consecutive seeds, starting at the configuration's seed; `seeds=64` is short for"
-        " it",
+        "number of consecutive seeds, starting at the configuration's seed; a trial of a search is"
+        " the mean over them; `seeds=64` is short for it",
         at_least=1,
         at_most=MAX_JOBS,
         optional=True,
@@ -108,6 +108,20 @@ class Sweep(Component):
     )
     reduction: int = integer(
         3, "search: at each rung, one of this many trials continues", at_least=2, at_most=100
+    )
+    retrain: int | None = integer(
+        None,
+        "search: number of best configurations that are trained again with seeds that the search"
+        " has not used; null is as many as cost a quarter of the search, at most 10",
+        at_least=0,
+        at_most=10_000,
+        optional=True,
+    )
+    retrain_seeds: int = integer(
+        5,
+        "search: number of new seeds for each of these configurations",
+        at_least=2,
+        at_most=10_000,
     )
     least: int | None = integer(
         None,

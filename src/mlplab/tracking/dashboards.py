@@ -45,6 +45,22 @@ def charts(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary.Value:
         category = layout.category.add(title=title)
         for name, tags in drawn.items():
             category.chart.add(title=name, multiline={"tag": [f"^{tag}$" for tag in tags]})
+    return _layout(layout)
+
+
+def margin_charts(title: str, charts: Mapping[str, tuple[str, str, str]]) -> Summary.Value:
+    """Return a summary with a Custom Scalars layout of lines in bands: title of a chart -> the tags
+    of the line, and of the lower and the upper end of the band.
+    """
+    layout = Layout()
+    category = layout.category.add(title=title)
+    for name, (value, lower, upper) in charts.items():
+        series = [{"value": value, "lower": lower, "upper": upper}]
+        category.chart.add(title=name, margin={"series": series})
+    return _layout(layout)
+
+
+def _layout(layout: Layout) -> Summary.Value:
     return summaries.texts(
         "custom_scalars__config__", "custom_scalars", [layout.SerializeToString()]
     )

@@ -140,7 +140,8 @@ class Results:
 
     `flags` are those that a command line needs besides the overrides of a job. `diverged` says
     whether a diverged job counts as the worst value ("worst") or not at all ("drop"), and
-    `threshold` which value of the metric counts as solved.
+    `threshold` which value of the metric counts as solved. `conclusion` is the text that a search
+    shows in place of the best configuration.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Results:
     flags: tuple[str, ...] = ()
     diverged: str = "worst"
     threshold: float | None = None
+    conclusion: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:

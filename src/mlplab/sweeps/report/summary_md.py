@@ -36,7 +36,8 @@ def summary(conclusions: Conclusions) -> str:
             f" {', '.join(f'{number} {status}' for status, number in counts.items())}. Swept:"
             f" {', '.join(f'`{key}`' for key in results.keys) or 'nothing'}."
         ),
-        "The best configuration:": best and f"```sh\n{best}\n```",
+        "## Search": results.conclusion and f"```\n{results.conclusion}\n```",
+        "The best configuration:": not results.conclusion and best and f"```sh\n{best}\n```",
         "## Conclusions": "\n".join(f"- {markdown_text(remark)}" for remark in remarks),
         "## Configurations": f"{_how_to_read(results)}\n\n{markdown_table(head, rows)}"
         + _more(len(results.groups) - MAX_ROWS, "configuration"),

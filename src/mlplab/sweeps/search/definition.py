@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlplab.config.builder import build
 from mlplab.config.composer import Composer
@@ -18,11 +17,13 @@ from mlplab.sweeps.execution import engines
 from mlplab.sweeps.plan.metric_check import check_metric
 from mlplab.sweeps.plan.plan import Options
 from mlplab.sweeps.run_sweep import Sweep
-from mlplab.sweeps.search.space import combinations, dimensions, trial_overrides
+from mlplab.sweeps.search.replicates import Replicates
+from mlplab.sweeps.search.space import combinations, dimensions
 from mlplab.sweeps.search.study import require_optuna
 from mlplab.sweeps.search.successive_halving import Rungs
 from mlplab.training import prepare_members
 from mlplab.training_options import Training
+from mlplab.validation import KFold
 
 TRIALS = 64
 
@@ -34,6 +35,11 @@ TPE_RANDOM_TRIALS = 10
 
 EPOCH_METRICS = ("loss", *CHEAP["classification"], *CHEAP["regression"])
 """Metrics that are measured after each epoch."""
+
+MAX_RETRAINED, RETRAINED_SHARE = 10, 4
+"""The default of `sweep.retrain`: at most this many configurations, and at most one in this many of
+the networks that the search trains to their ends.
+"""
 
 FACTS = ("num_parameters", "steps", "epochs", "seconds")
 """Facts of a run that an objective may name instead of a metric."""
@@ -66,13 +72,21 @@ class Search:
         require_optuna(self.sweep.sampler)
         engines.need(self.sweep.engine)
         self.space = dimensions(composer.job_overrides, self.sweep.space)
+        self.first_seed = int(self.first.config.get("seed") or 0)
+        seeds = self.sweep.seeds
+        self.replicates = Replicates(
+            composer,
+            self.base,
+            None if seeds is None else range(self.first_seed, self.first_seed + seeds),
+        )
         self.trials = self.sweep.trials or TRIALS
         if self.sweep.sampler == "grid" and not any(one.is_continuous for one in self.space):
             self.trials = sum(1 for _ in itertools.islice(combinations(self.space), self.trials))
         self.parallel = self.sweep.parallel or default_parallel(self.sweep.sampler, self.trials)
         self.options = dataclasses.replace(Options.of(self.sweep), detach=False)
         self.ended: Sweep | None = None
-        base = self.settings([{}])[0]
+        base, *others = self.settings([{}])[0]
+        self.jobs_per_trial = 1 + len(others)
         self.length = base.training.epochs
         self.objectives = _objectives(self.sweep, base)
         self._check()
@@ -81,9 +95,14 @@ class Search:
         sweep, prunes = self.sweep, self.sweep.pruning != "none"
         checks = [
             (
-                sweep.seeds is not None or sweep.grid or sweep.zip or sweep.blocks,
-                "A search proposes its own jobs: sweep.grid, zip, blocks and seeds are for"
-                " sweeps; set sweep.space and sweep.trials instead.",
+                sweep.grid or sweep.zip or sweep.blocks,
+                "A search proposes its own jobs: sweep.grid, zip and blocks are for sweeps; set"
+                " sweep.space and sweep.trials instead.",
+            ),
+            (
+                sweep.seeds is not None and any(one.name == "seed" for one in self.space),
+                "A trial of this search is the mean over `seeds`, and `seed` is a dimension of its"
+                " space: omit one of them.",
             ),
             (
                 prunes and len(self.objectives) > 1,
@@ -111,16 +130,35 @@ class Search:
         rounds = -(-TPE_RANDOM_TRIALS // self.parallel)
         return min(self.trials, rounds * self.parallel)
 
-    def settings(self, params: Sequence[Mapping[str, object]]) -> list[Settings]:
-        """Return the settings of a job for each trial's parameters.
+    @property
+    def num_retrained(self) -> int:
+        """The number of best configurations that are trained again with new seeds."""
+        if self.sweep.retrain is not None:
+            return self.sweep.retrain
+        finished = self.trials // (1 if self.sweep.pruning == "none" else self.sweep.reduction)
+        networks = finished * len(self.replicates.seeds or (0,))
+        return min(MAX_RETRAINED, networks // (RETRAINED_SHARE * self.sweep.retrain_seeds))
+
+    @property
+    def new_seeds(self) -> range:
+        """The seeds with which the best configurations are trained again."""
+        return self.replicates.new_seeds(self.sweep.retrain_seeds, self.space, self.first_seed)
+
+    def settings(
+        self, params: Sequence[Mapping[str, object]], seeds: Sequence[int] | None = None
+    ) -> list[list[Settings]]:
+        """Return the settings of the jobs of each trial, given its parameters: one for each seed
+        and fold. `seeds` replaces those of the search.
 
         Empty parameters give the settings of the base configuration.
         """
         built = [
-            build(self.composer.compose((*self.base, *trial_overrides(values))))
+            [build(self.composer.compose(job)) for job in self.replicates.jobs(values, seeds)]
             for values in params
         ]
-        return built if self.folder is None else [one.stored_in(self.folder) for one in built]
+        if self.folder is None:
+            return built
+        return [[one.stored_in(self.folder) for one in jobs] for jobs in built]
 
     def rungs(self, number: int, training: Training) -> Rungs:
         """Return the rungs at which trial `number` with this training is compared with others.
@@ -144,11 +182,6 @@ class Search:
         bracket = number // self.parallel % (len(base_rungs.epochs) + 1)
         return rungs.from_rung(bracket) if has_brackets else rungs
 
-    def values(self, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[float]:
-        """Return the objectives of a trial; NaN for each that it lacks."""
-        available = {**facts, **metrics}
-        return [float(available.get(objective, float("nan"))) for objective in self.objectives]
-
 
 def default_parallel(sampler: str, trials: int) -> int:
     """Return the default of `sweep.parallel`: as many trials at a time as leave a sampler that
@@ -170,6 +203,8 @@ def _objectives(sweep: SweepOptions, first: Settings) -> tuple[str, ...]:
         key, names = "sweep.metric", sweep.metric
     if names == "auto":
         split = "val" if prepared.val is not None else "train"
+        if isinstance(first.validation, KFold):
+            split = "test"  # the rows that a fold leaves out
         names = f"{split}/{'accuracy' if prepared.task.classifies else 'rmse'}"
     objectives = (names,) if isinstance(names, str) else tuple(map(str, names or ()))
     for name in objectives:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from mlplab.errors import CheckpointError, StateError
 from mlplab.io.files import parse_json, write_json
+from mlplab.io.reading import reading
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.compute_time import Stopwatch
@@ -22,8 +22,9 @@ from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
+from mlplab.sweeps.report.results import JobResult
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
-from mlplab.sweeps.search.trials import Trial, Trials
+from mlplab.sweeps.search.trials import Trial, TrialMember, Trials
 from mlplab.terminal.output import note
 from mlplab.training import Callback, Group, Session
 
@@ -33,10 +34,6 @@ FREE_CAPACITY_DIVISOR = 8
 """New trials are requested once 1 / FREE_CAPACITY_DIVISOR of the capacity is free, since proposing
 and admitting them one at a time is slow.
 """
-
-
-RequestedTrial: TypeAlias = tuple[Job, Rungs]
-"""A job that waits to be trained, and the rungs that it has to pass."""
 
 
 @dataclass
@@ -53,32 +50,39 @@ class Saves:
         return [*self.outdated_folders, *([checkpoints.folder] if checkpoints else [])]
 
 
+NO_RUNGS = Rungs((), 2, "")
+"""The rungs of jobs that have ended."""
+
+
 class PrunedSearch(Callback):
     """Trains and prunes trials, at most `capacity` at a time.
 
-    `ask(number)` returns up to that many new jobs with their rungs; `tell(jobs)` is called with
-    jobs whose folders have been written.
+    `ask(number)` returns up to that many new trials; `tell(jobs)` is called with jobs whose folders
+    have been written, and `result(job)` returns what such a folder says.
     """
 
     def __init__(
         self,
         runner: Runner,
         capacity: int,
-        ask: Callable[[int], Sequence[RequestedTrial]],
+        ask: Callable[[int], Sequence[Trial]],
         tell: Callable[[Sequence[Job]], None],
+        result: Callable[[Job], JobResult],
     ) -> None:
         self.runner, self.capacity, self.ask, self.tell = runner, capacity, ask, tell
+        self.result = result
         self.file = runner.job_store.folder / ".search" / "rungs.json"
-        self.rung_scores = RungScores(
-            parse_json(self.file.read_bytes()) if self.file.is_file() else None
-        )
+        self.rung_scores = RungScores()
+        if self.file.is_file():
+            with reading(self.file):
+                self.rung_scores = RungScores(parse_json(self.file.read_bytes()))
         self.trials = Trials()
         self.saves: dict[Group, Saves] = {}
         self.stopwatch = Stopwatch()  # since trials ended
         callbacks = [self.trials, self, runner.compute_log, *runner.callbacks]
         self.session = Session((), callbacks, fixed=True)
 
-    def run(self, waiting: Sequence[RequestedTrial]) -> None:
+    def run(self, waiting: Sequence[Trial]) -> None:
         """Train `waiting`, the trials left by an earlier process, then new ones until the end."""
         with self.runner.at_work(), self.session.started():
             self.runner.work_unit = self.runner.plan.work_units[WORK_UNIT]
@@ -109,7 +113,7 @@ class PrunedSearch(Callback):
 
         Returns False if nothing is left to do.
         """
-        free_capacity = self.capacity - sum(len(group.numbers) for group in self.saves)
+        free_capacity = self.capacity - len(self.trials.in_training)
         if free_capacity >= max(1, self.capacity // FREE_CAPACITY_DIVISOR):
             self._admit(self.ask(free_capacity))
         while not self.saves:  # requested trials may have failed before training
@@ -123,9 +127,9 @@ class PrunedSearch(Callback):
         self._judge()
         return True
 
-    def _resume(self, waiting: Sequence[RequestedTrial]) -> None:
+    def _resume(self, waiting: Sequence[Trial]) -> None:
         """Restore the saved populations, then admit the waiting trials that are in none of them."""
-        rungs_of = {str(job.number): rungs for job, rungs in waiting}
+        trial_of = {str(job.number): trial for trial in waiting for job in trial.jobs}
         checkpoints: list[tuple[str, Path, Saved]] = []
         for folder in self.runner.job_store.unfinished_checkpoints(WORK_UNIT):
             try:
@@ -140,40 +144,40 @@ class PrunedSearch(Callback):
         for _, folder, saved in sorted(
             checkpoints, key=lambda item: (item[0], item[2].step), reverse=True
         ):
-            if not self._restore(folder, saved, rungs_of):
+            if not self._restore(folder, saved, trial_of):
                 self.runner.job_store.forget(folder)
         in_training = self._jobs_in_training()
         if in_training and not self.runner.display.quiet:
-            note(f"{len(in_training)} trials continue from their checkpoints")
-        self._admit([(job, rungs) for job, rungs in waiting if str(job.number) not in in_training])
+            note(f"{len(self.trials.in_training)} trials continue from their checkpoints")
+        self._admit(waiting)
 
     def _jobs_in_training(self) -> set[str]:
-        return {str(trial.job.number) for group in self.saves for trial in self.trials.of(group)}
+        return {str(one.job.number) for group in self.saves for one in self.trials.of(group)}
 
-    def _restore(self, folder: Path, saved: Saved, rungs_of: Mapping[str, Rungs]) -> bool:
+    def _restore(self, folder: Path, saved: Saved, trial_of: Mapping[str, Trial]) -> bool:
         """Restore the population of a checkpoint; return whether it was possible.
 
         Members that have a job folder by now are removed.
         """
         jobs_by_number = {str(job.number): job for job in self.runner.plan.jobs}
         hashes = saved.manifest["jobs"]
-        if set(hashes) & self._jobs_in_training() or not set(hashes) & set(rungs_of):
+        if set(hashes) & self._jobs_in_training() or not set(hashes) & set(trial_of):
             return False
         if any(
             name not in jobs_by_number or jobs_by_number[name].hash != digest
             for name, digest in hashes.items()
         ):
             return False
-        no_rungs = Rungs((), 2, "")  # for members that have ended
-        trials = [
-            Trial(jobs_by_number[name], member, rungs_of.get(name, no_rungs))
-            for name in hashes
-            if (member := self.runner.member(jobs_by_number[name])) is not None
+        jobs = [jobs_by_number[name] for name in hashes]
+        members = [
+            TrialMember(trial_of.get(str(job.number), Trial((job,), NO_RUNGS)), job, member)
+            for job in jobs
+            if (member := self.runner.member(job)) is not None
         ]
-        if len(trials) < len(hashes):
+        if len(members) < len(jobs):
             return False
-        group = self.session.add_group([trial.member for trial in trials])
-        self.trials.add(group.numbers, trials)
+        group = self.session.add_group([one.member for one in members])
+        self.trials.add(group.numbers, members)
         self.saves[group] = Saves(self._make_checkpointer(group, folder))
         try:
             self.saves[group].checkpointer.restore(group, saved)
@@ -181,40 +185,62 @@ class PrunedSearch(Callback):
         except (StateError, CheckpointError) as error:
             note(f"{error} The trials saved in it are trained again.")
             del self.saves[group]
+            for number in group.numbers:
+                self.trials.remove(number)
             self.session.discard(group)
             return False
-        for number, trial in zip(group.numbers, trials, strict=True):
-            if str(trial.job.number) not in rungs_of:
+        missing = set(self.runner.job_store.missing(job.number for job in jobs))
+        for number, job in zip(group.numbers, jobs, strict=True):
+            if job.number not in missing:
                 self.session.retire(number, "ended before")
         self._remove_ended(group)
         return True
 
-    def _admit(self, requested: Sequence[RequestedTrial]) -> None:
-        """Add the trials to the session, in which they join groups of their structures."""
-        trials = []
-        for job, rungs in requested:
-            member = self.runner.member(job)
-            if member is None:
-                self.tell([job])
-            else:
-                trials.append(Trial(job, member, rungs))
-        numbers = self.session.add([trial.member for trial in trials])
-        self.trials.add(numbers, trials)
+    def _admit(self, requested: Sequence[Trial]) -> None:
+        """Add the trials to the session, in which their jobs join groups of their structures.
+
+        Jobs that are in training or have ended are left out.
+        """
+        in_training = self._jobs_in_training()
+        members: list[TrialMember] = []
+        ended: list[tuple[Trial, Job]] = []
+        for trial in requested:
+            missing = set(self.runner.job_store.missing(job.number for job in trial.jobs))
+            for job in trial.jobs:
+                if str(job.number) in in_training:
+                    continue
+                member = self.runner.member(job) if job.number in missing else None
+                if member is None:
+                    ended.append((trial, job))
+                else:
+                    members.append(TrialMember(trial, job, member))
+        numbers = self.session.add([one.member for one in members])
+        self.trials.add(numbers, members)
+        self._report(ended)
         for group in {self.session.find(number)[0]: None for number in numbers}:
             if group in self.saves:
                 self._replace_checkpointer(group)
             else:
                 self.saves[group] = Saves(self._make_checkpointer(group))
 
+    def _report(self, ended: Sequence[tuple[Trial, Job]]) -> None:
+        """Report jobs that have ended to the study, and keep the results of those whose trials
+        still have others in training.
+        """
+        for trial, job in ended:
+            if trial.number in self.trials.in_training:
+                self.trials.record(trial, self.result(job))
+        self.tell([job for _, job in ended])
+
     def _make_checkpointer(self, group: Group, folder: Path | None = None) -> CheckpointCallback:
-        trials, job_store = self.trials.of(group), self.runner.job_store
-        first = trials[0].member
+        members, job_store = self.trials.of(group), self.runner.job_store
+        first = members[0].member
         identity = {
-            "jobs": {str(trial.job.number): trial.job.hash for trial in trials},
+            "jobs": {str(one.job.number): one.job.hash for one in members},
             "data_hash": first.prepared.data_hash,
-            "fingerprint": fingerprint_of_group(group, len(trials)),
+            "fingerprint": fingerprint_of_group(group, len(members)),
         }
-        folder = folder or job_store.checkpoints(WORK_UNIT, [trial.job.number for trial in trials])
+        folder = folder or job_store.checkpoints(WORK_UNIT, [one.job.number for one in members])
         return CheckpointCallback(
             Checkpoints(folder, identity, job_store.folder),
             first.settings.tracking,
@@ -242,13 +268,13 @@ class PrunedSearch(Callback):
         try:
             self.session.advance(*groups)
         except Exception:
-            trials = [trial for group in groups for trial in self.trials.of(group)]
+            members = [self.trials.remove(n) for group in groups for n in group.numbers]
             for group in groups:
                 self.session.discard(group)
                 self._forget(group)
-            self.runner.train_members([(trial.job, trial.member) for trial in trials])
+            self.runner.train_members([(one.job, one.member) for one in members])
             self.stopwatch.lap()  # which the runner has measured
-            self.tell([trial.job for trial in trials])
+            self._report([(one.trial, one.job) for one in members])
             return
         for group in groups:
             saves = self.saves[group]
@@ -258,42 +284,61 @@ class PrunedSearch(Callback):
                 saves.outdated_folders = []
 
     def _judge(self) -> None:
-        """Compare all trials that reached a rung in this round, across groups.
-
-        Losing trials and those that have ended are removed.
+        """Compare all trials that reached a rung in this round, across groups, by the means over
+        their jobs. Losing trials and jobs that have ended are removed.
         """
-        arrivals: dict[tuple[Rungs, int], list[tuple[int, float]]] = {}
+        scores = self.rung_scores
         for group in self.saves:
-            for number, epoch, value in self.trials.at_rungs(self.session, group):
-                rungs = self.trials.by_number[number].rungs
-                arrivals.setdefault((rungs, epoch), []).append((number, value))
-        for (rungs, epoch), members in arrivals.items():
-            jobs = {number: self.trials.by_number[number].job.number for number, _ in members}
-            survivors, threshold = self.rung_scores.judge(
-                rungs, epoch, {jobs[number]: value for number, value in members}
-            )
-            rung = f"rung {rungs.epochs.index(epoch) + 1} (epoch {epoch})"
-            for number, value in members:
-                if jobs[number] not in survivors:
-                    self.session.retire(
-                        number,
-                        f"pruned at {rung}: {rungs.metric} {rungs.sign * value:.6g}, and"
-                        f" {rungs.sign * threshold:.6g} was needed to continue",
-                    )
-        if arrivals:
-            write_json(self.file, self.rung_scores.plain())
+            for number, epoch, score in self.trials.at_rungs(self.session, group):
+                member = self.trials.by_number[number]
+                scores.arrive(member.trial.number, epoch, member.job.number, score)
+        if scores.arrivals:
+            for (rungs, epoch), means in self._complete_arrivals().items():
+                survivors, threshold = scores.judge(rungs, epoch, means)
+                for trial in means.keys() - survivors:
+                    self._prune(trial, rungs, epoch, means[trial], threshold)
+            write_json(self.file, scores.plain())
+        for number, reason in list(self.trials.pruned()):
+            self.session.retire(number, reason)
         for group in list(self.saves):
             self._remove_ended(group)
 
+    def _complete_arrivals(self) -> dict[tuple[Rungs, int], dict[int, float]]:
+        """Return the mean scores of the trials of which no job is missing at a rung, and forget
+        their arrivals: (rungs, epoch) -> number of the trial -> score.
+        """
+        complete: dict[tuple[Rungs, int], dict[int, float]] = {}
+        arrivals = self.rung_scores.arrivals
+        for number, epoch in list(arrivals):
+            trial = self.trials.in_training.get(number)
+            if trial is None:  # it has ended
+                del arrivals[number, epoch]
+            elif (mean := self.trials.mean_score(trial, arrivals[number, epoch])) is not None:
+                complete.setdefault((trial.rungs, epoch), {})[number] = mean
+                del arrivals[number, epoch]
+        return complete
+
+    def _prune(self, trial: int, rungs: Rungs, epoch: int, score: float, threshold: float) -> None:
+        """Retire all jobs of a trial that are still in training."""
+        members = self.trials.members_of(trial)
+        mean = "" if len(self.trials.in_training[trial].jobs) == 1 else "mean "
+        for number in members:
+            self.session.retire(
+                number,
+                f"pruned at rung {rungs.epochs.index(epoch) + 1} (epoch {epoch}):"
+                f" {mean}{rungs.metric} {rungs.sign * score:.6g}, and"
+                f" {rungs.sign * threshold:.6g} was needed to continue",
+            )
+
     def _remove_ended(self, group: Group) -> None:
         """Write the folder of each member that has ended, and report it to the study."""
-        ended = self.session.remove_ended(group)
-        if not ended:
+        outcomes = self.session.remove_ended(group)
+        if not outcomes:
             return
-        trials, outcomes = [self.trials.by_number.pop(n) for n in ended], list(ended.values())
+        members = [self.trials.remove(number) for number in outcomes]
         jobs = [
-            EndedJob(trial.job, trial.member, outcome)
-            for trial, outcome in zip(trials, outcomes, strict=True)
+            EndedJob(one.job, one.member, outcome)
+            for one, outcome in zip(members, outcomes.values(), strict=True)
         ]
         device = str(group.population.theta_KP.device)
         spent = self.stopwatch.lap()
@@ -301,9 +346,9 @@ class PrunedSearch(Callback):
         for job in jobs:
             self.runner.commit(writer, job)
         self.stopwatch.lap()  # writing the folders is no training
-        self.tell([trial.job for trial in trials])
+        self._report([(one.trial, one.job) for one in members])
         if self.runner.plan.options.fail_fast and any(
-            outcome.status == "diverged" for outcome in outcomes
+            outcome.status == "diverged" for outcome in outcomes.values()
         ):
             raise Stopped
         if group.numbers:

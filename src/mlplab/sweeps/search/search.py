@@ -8,6 +8,7 @@ trained, or read from its job folder, when the search resumes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlplab.config.composer import Composer
@@ -17,8 +18,10 @@ from mlplab.io.reading import reading
 from mlplab.runs import RunFolder
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
+from mlplab.sweeps.search.retrain import plan_retraining, read_retraining, train_again
 from mlplab.sweeps.search.search_report import write_search
 from mlplab.sweeps.search.study import Study
 from mlplab.sweeps.search.trial_loop import run_trials
@@ -50,9 +53,32 @@ def run_search(search: Search, folder: Path) -> Sweep:
             announce(folder)
         if not search.quiet and not study.trials():
             _note_rounds(search)
-        search.ended = run_trials(search, folder, study)
-        write_search(folder, study, search.ended.results)
+        search.ended = _train(search, folder, study)
+        write_search(folder, study, search.ended.results, read_retraining(search, folder, study))
     return search.ended
+
+
+def _train(search: Search, folder: Path, study: Study) -> Sweep:
+    """Train the trials and then the best configurations again; keep summary.json up to date.
+
+    The search is interrupted if a signal arrives, or if trials are missing after a failure.
+    """
+    name, planned = str(search.first.config["name"]), search.trials
+    statuses = study.statuses
+    write_start(folder, name, planned, statuses())
+    ended = run_trials(search, folder, study)
+    new_statuses: list[str] = []
+    if len(statuses()) >= search.trials and ended.status != "interrupted":
+        again = plan_retraining(search, folder, study)
+        if again is not None:
+            planned += len(again.jobs)
+            write_start(folder, name, planned, statuses())
+            retrained = train_again(search, folder, again)
+            new_statuses = [job.status for job in retrained.results.jobs]
+            if retrained.status == "interrupted":
+                ended = replace(ended, status="interrupted", signal=retrained.signal)
+    write_end(folder, name, planned, [*statuses(), *new_statuses], is_search=True)
+    return ended
 
 
 def _note_rounds(search: Search) -> None:
@@ -73,7 +99,8 @@ def open_study(search: Search, folder: Path) -> Study:
         search.objectives,
         search.space,
         search.sweep.sampler,
-        int(search.first.config.get("seed") or 0),
+        search.first_seed,
+        {"networks per trial": search.jobs_per_trial, "first seed": search.first_seed},
     )
 
 
@@ -96,7 +123,8 @@ def rewrite_reports(folder: Path) -> Sweep:
     """
     search = read_search(folder)
     sweep = run_sweep.write_reports(read_plan(folder), folder)
-    write_search(folder, open_study(search, folder), sweep.results)
+    study = open_study(search, folder)
+    write_search(folder, study, sweep.results, read_retraining(search, folder, study))
     return sweep
 
 

@@ -50,6 +50,11 @@ class Dimension:
         """Whether it is an interval, whose values cannot be enumerated."""
         return not self.choices and not self.is_integer and self.step is None
 
+    @property
+    def ends(self) -> Sequence[object]:
+        """Its choices, or its lowest and its highest value."""
+        return self.choices or (self.low, self.high)
+
     def values(self) -> Sequence[object]:
         """Return all values of a dimension that is not continuous."""
         if self.choices:

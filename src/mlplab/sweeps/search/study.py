@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,6 @@ from mlplab.sweeps.search.space import Dimension, choose, combinations
 
 if TYPE_CHECKING:
     import optuna
-    from plotly.graph_objects import Figure
 
 FILE = "study.db"
 MIN_WARM_START = 10
@@ -98,6 +97,7 @@ class Study:
         space: Sequence[Dimension],
         sampler: str,
         seed: int,
+        attributes: Mapping[str, object] | None = None,
     ) -> None:
         require_optuna(sampler)
         # SQLite would write through links
@@ -110,10 +110,7 @@ class Study:
         with warnings.catch_warnings(action="ignore"), _naming_failures(self._path):
             options: dict[str, Any] = {
                 "study_name": "mlplab",
-                "directions": [
-                    "maximize" if metrics.direction(objective) == "max" else "minimize"
-                    for objective in objectives
-                ],
+                "directions": ["maximize" if sign < 0 else "minimize" for sign in self.signs],
             }
             if new := not self._path.exists():
                 write_bytes_atomic(self._path, _empty_database())
@@ -124,6 +121,7 @@ class Study:
                 load_if_exists=True,
                 **options,
             )
+            self._describe(attributes or {})
             stored_trials = [
                 _without_pickles(trial) for trial in self._stored_study.get_trials(deepcopy=False)
             ]
@@ -138,9 +136,33 @@ class Study:
             )
             self._study.add_trials(stored_trials)
 
+    def _describe(self, attributes: Mapping[str, object]) -> None:
+        """Store the names of the objectives and the attributes, which Optuna's dashboard shows.
+
+        Raises ConfigError if the study has others: its values would be of two kinds.
+        """
+        study = self._stored_study
+        if study.metric_names is None:
+            study.set_metric_names(list(self.objectives))
+        stored = {"objectives": tuple(study.metric_names or ()), **study.user_attrs}
+        for name, value in {"objectives": self.objectives, **attributes}.items():
+            if name not in stored:
+                study.set_user_attr(name, value)
+            elif stored[name] != value:
+                raise ConfigError(
+                    f"The trials in {self._path} have {name} {_shown(stored[name])}, and this"
+                    f" search has {_shown(value)}: start it in another folder, or with the same"
+                    " configuration as before."
+                )
+
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Return all trials, in the order of their numbers."""
         return list(self._study.get_trials(deepcopy=False))
+
+    def params(self, number: int) -> dict[str, object]:
+        """Return the parameters of a trial, in the order of the space."""
+        params = self.trials()[number].params
+        return {one.name: params[one.name] for one in self.space if one.name in params}
 
     def in_flight(self) -> dict[int, dict[str, object]]:
         """Return the parameters of each trial that was proposed and has not ended, by number."""
@@ -183,12 +205,19 @@ class Study:
             return choose(self.space, lambda dimension: _suggest(trial, dimension))
 
     def tell(
-        self, number: int, status: str, values: Sequence[float], reason: str = "", epoch: int = 0
+        self,
+        number: int,
+        status: str,
+        values: Sequence[float],
+        reason: str = "",
+        epoch: int = 0,
+        attributes: Mapping[str, object] | None = None,
     ) -> None:
         """Record how a trial ended: done with its objectives, pruned with the metric at `epoch`, or
-        diverged with the worst value of each objective, so that samplers avoid its region.
+        diverged with an infinitely bad value of each objective, so that samplers avoid its region.
 
-        Any other status is recorded as a failure, which samplers ignore.
+        Any other status is recorded as a failure, which samplers ignore. `attributes` are stored
+        with the trial.
         """
         from optuna.trial import TrialState
 
@@ -203,7 +232,8 @@ class Study:
         for study in (self._stored_study, self._study):
             with _naming_failures(self._path):
                 trial = self._open_trial(study, number)
-                trial.set_user_attr("status", status)
+                for name, value in {"status": status, **(attributes or {})}.items():
+                    trial.set_user_attr(name, value)
                 if reason:
                     trial.set_user_attr("reason", reason)
                 if status == "pruned" and finite and len(values) == 1:
@@ -225,6 +255,42 @@ class Study:
             for trial in self.trials()
         )
 
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The study with all trials, in memory."""
+        return self._study
+
+    @property
+    def signs(self) -> list[int]:
+        """-1 for each objective to maximize, 1 for each to minimize."""
+        return [-1 if metrics.direction(name) == "max" else 1 for name in self.objectives]
+
+    def jobs_of(self, number: int) -> list[int]:
+        """Return the numbers of the jobs over which a trial that has ended is a mean."""
+        return [int(job) for job in self.trials()[number].user_attrs.get("jobs", ())]
+
+    def best_first(self, limit: int) -> list[int]:
+        """Return up to `limit` trials that were trained to their ends and differ in their
+        parameters, best first: by the value, or by the Pareto front that they are on and then by
+        the first objective.
+        """
+        losses = {
+            trial.number: tuple(
+                sign * value for sign, value in zip(self.signs, trial.values, strict=True)
+            )
+            for trial in self.trials()
+            if trial.state.name == "COMPLETE" and not _has_diverged(trial)
+        }
+        params = {number: repr(self.trials()[number].params) for number in losses}
+        distinct = {params[number]: number for number in reversed(losses)}
+        remaining = {number: losses[number] for number in sorted(distinct.values())}
+        chosen: list[int] = []
+        while remaining and len(chosen) < limit:
+            front = pareto_front(remaining)
+            chosen += sorted(front, key=lambda number: (remaining[number], number))
+            remaining = {n: loss for n, loss in remaining.items() if n not in front}
+        return chosen[:limit]
+
     def best(self) -> list[int]:
         """Return the number of the best trial, or with several objectives the Pareto front.
 
@@ -242,41 +308,6 @@ class Study:
         """Return the objectives of these trials; empty for a trial that has none."""
         return {number: list(self.trials()[number].values or ()) for number in numbers}
 
-    def figures(self) -> Mapping[str, Figure]:
-        """Return the plotly figures by heading, omitting those without enough data."""
-        from optuna import logging, visualization
-
-        # a warning for each diverged trial, which no figure can show
-        logging.set_verbosity(logging.ERROR)
-        plotters: dict[str, Callable[..., Figure]] = {
-            "Importance": visualization.plot_param_importances,
-            "Slices": visualization.plot_slice,
-        }
-        if len(self.objectives) == 1:
-            plotters = {"Course": visualization.plot_optimization_history, **plotters}
-            draw = {
-                heading: partial(plot, target_name=self.objectives[0])
-                for heading, plot in plotters.items()
-            }
-        else:
-            draw = {
-                "Pareto front": partial(
-                    visualization.plot_pareto_front, target_names=list(self.objectives)
-                )
-            } | {
-                f"{heading}: {objective}": partial(
-                    plot, target=lambda trial, i=i: trial.values[i], target_name=objective
-                )
-                for heading, plot in plotters.items()
-                for i, objective in enumerate(self.objectives)
-            }
-        figures = {}
-        for heading, plot in draw.items():
-            # too few trials, or no parameter varies
-            with suppress(ValueError, RuntimeError), warnings.catch_warnings(action="ignore"):
-                figures[heading] = plot(self._study)
-        return figures
-
 
 def _without_pickles(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
     """The trial without the state of Optuna's CMA-ES sampler, which is a pickle: the sampler loads
@@ -290,6 +321,22 @@ def _without_pickles(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTria
         name: value for name, value in trial.system_attrs.items() if name not in pickled
     }
     return trial
+
+
+def pareto_front(losses: Mapping[int, Sequence[float]]) -> set[int]:
+    """Return the numbers whose losses no other dominates: none is better in one and as good in all.
+
+    Equal losses are all on the front.
+    """
+    best: list[Sequence[float]] = []
+    for loss in sorted(set(map(tuple, losses.values()))):  # a dominating one comes first
+        if not any(all(a <= b for a, b in zip(one, loss, strict=True)) for one in best):
+            best.append(loss)
+    return {number for number, loss in losses.items() if tuple(loss) in best}
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _has_diverged(trial: optuna.trial.FrozenTrial) -> bool:

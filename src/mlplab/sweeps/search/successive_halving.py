@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mlplab import metrics
 
@@ -50,20 +51,35 @@ class Rungs:
         return -1 if metrics.direction(self.metric) == "max" else 1
 
 
-class RungScores:
-    """The scores of the trials that reached each rung, by trial number in order of arrival.
+VERSION = 2
+"""The version of the stored scores. Version 1 had no arrivals and did not name its version."""
 
-    Lower scores are better.
+Arrivals = dict[tuple[int, int], dict[int, float]]
+"""(number of a trial, epoch of a rung) -> number of a job -> its score there."""
+
+
+class RungScores:
+    """The scores of the trials that reached each rung, by trial number in order of arrival, and
+    those of jobs that wait there for the other jobs of their trial.
+
+    Lower scores are better. Raises ValueError if the stored scores have another version.
     """
 
-    def __init__(self, stored: Mapping[str, Mapping[str, float | None]] | None = None) -> None:
-        self._values = {
-            rung: {
-                int(number): math.inf if value is None else float(value)
-                for number, value in scores.items()
-            }
-            for rung, scores in (stored or {}).items()
-        }
+    def __init__(self, stored: Mapping[str, Any] | None = None) -> None:
+        stored = stored or {}
+        version = stored.get("version", 1)
+        if version not in (1, VERSION):
+            raise ValueError(f"its version is {version}, and this program reads {VERSION}")
+        tables = stored if version == 1 else stored["scores"]
+        self._values = {rung: _finite_or_inf(scores) for rung, scores in tables.items()}
+        self.arrivals: Arrivals = {}
+        for name, scores in (stored.get("arrivals") or {}).items() if version > 1 else ():
+            trial, _, epoch = name.partition("/")
+            self.arrivals[int(trial), int(epoch)] = _finite_or_inf(scores)
+
+    def arrive(self, trial: int, epoch: int, job: int, score: float) -> None:
+        """Record that a job has reached a rung."""
+        self.arrivals.setdefault((trial, epoch), {})[job] = score
 
     def judge(
         self, rungs: Rungs, epoch: int, values: Mapping[int, float]
@@ -81,12 +97,25 @@ class RungScores:
         best = sorted(pool, key=lambda number: (pool[number], -arrival[number]))[:keep]
         return set(best) & set(values), pool[best[-1]]
 
-    def plain(self) -> dict[str, dict[str, float | None]]:
-        """Return the scores as JSON values; None stands for a score that is not finite."""
+    def plain(self) -> dict[str, object]:
+        """Return all scores as JSON values; None stands for a score that is not finite."""
         return {
-            rung: {
-                str(number): value if math.isfinite(value) else None
-                for number, value in scores.items()
-            }
-            for rung, scores in self._values.items()
+            "version": VERSION,
+            "scores": {rung: _plain(scores) for rung, scores in self._values.items()},
+            "arrivals": {
+                f"{trial}/{epoch}": _plain(scores)
+                for (trial, epoch), scores in self.arrivals.items()
+            },
         }
+
+
+def _finite_or_inf(scores: Mapping[str, float | None]) -> dict[int, float]:
+    return {
+        int(number): math.inf if value is None else float(value) for number, value in scores.items()
+    }
+
+
+def _plain(scores: Mapping[int, float]) -> dict[str, float | None]:
+    return {
+        str(number): value if math.isfinite(value) else None for number, value in scores.items()
+    }

@@ -19,11 +19,12 @@ from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.report.results import JobResult
-from mlplab.sweeps.report.status import write_end, write_start
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search
-from mlplab.sweeps.search.pruned_search import PrunedSearch, RequestedTrial
+from mlplab.sweeps.search.pruned_search import PrunedSearch
 from mlplab.sweeps.search.study import Study
+from mlplab.sweeps.search.trial_results import TrialResult
+from mlplab.sweeps.search.trials import Trial
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 
@@ -31,7 +32,6 @@ from mlplab.terminal.progress import Progress
 def run_trials(search: Search, folder: Path, study: Study) -> Sweep:
     """Train until the study has all of its trials, or a signal arrives."""
     loop = _TrialLoop(search, folder, study)
-    write_start(folder, search.first.config["name"], search.trials, study.statuses())
     try:
         return loop.run_in_waves() if search.sweep.pruning == "none" else loop.run_pruned()
     finally:
@@ -46,8 +46,9 @@ class _TrialLoop:
         self.display: _TrialsProgress | None = None
         self.runner: Runner | None = None  # of a pruned search, whose plan grows during training
         self.num_reported_before = len(study.trials()) - len(study.in_flight())
-        # job number -> numbers of its trials; trials with the same overrides share a job
-        self.trial_numbers: dict[int, list[int]] = {}
+        # the jobs of each trial that has not ended; trials with the same parameters share jobs
+        self.jobs_of: dict[int, tuple[Job, ...]] = {}
+        self.trials_of: dict[int, list[int]] = {}  # number of a job -> numbers of its trials
 
     @property
     def plan(self) -> Plan:
@@ -87,7 +88,9 @@ class _TrialLoop:
         if requested:
             waiting = self._untrained(requested)
             runner = self.runner = Runner(self.plan, self.folder, self._display())
-            PrunedSearch(runner, self.search.parallel, self._ask, self._tell).run(waiting)
+            PrunedSearch(runner, self.search.parallel, self._ask, self._tell, self._result).run(
+                waiting
+            )
         return self._end(self.runner)
 
     def _more(self, room: int) -> dict[int, dict[str, object]]:
@@ -95,35 +98,42 @@ class _TrialLoop:
         number = min(room, self.search.trials - len(self.study.trials()))
         return self.study.ask(number) if number > 0 else {}
 
-    def _ask(self, room: int) -> list[RequestedTrial]:
+    def _ask(self, room: int) -> list[Trial]:
         """Return new trials to train.
 
-        A trial whose job is already finished is reported at once; one whose job is in training
-        waits for it.
+        A trial whose jobs are already finished is reported at once; one whose jobs are in training
+        waits for them.
         """
-        trials: list[RequestedTrial] = []
+        trials: list[Trial] = []
         while not trials and (requested := self._more(room)):
             trials = self._untrained(requested)
         return trials
 
-    def _untrained(self, requested: Mapping[int, Mapping[str, object]]) -> list[RequestedTrial]:
+    def _untrained(self, requested: Mapping[int, Mapping[str, object]]) -> list[Trial]:
         """Plan the trials; report those whose jobs are finished, and return the others."""
-        new = self._add_to_plan(requested)
-        missing = set(self.job_store.missing(job.number for job in new))
-        self._tell([job for job in new if job.number not in missing])
-        return [
-            (job, self.search.rungs(self.trial_numbers[job.number][0], job.settings.training))
-            for job in new
-            if job.number in missing
-        ]
+        new = {job.number for job in self._add_to_plan(requested)}
+        missing = set(self.job_store.missing(new))
+        trials: dict[int, Trial] = {}
+        for number in requested:
+            jobs = self.jobs_of[number]
+            if new & missing & {job.number for job in jobs}:
+                rungs = self.search.rungs(number, jobs[0].settings.training)
+                trials.setdefault(jobs[0].number, Trial(jobs, rungs))
+        self._tell([job for job in self.plan.jobs if job.number in new - missing])
+        return list(trials.values())
 
     def _add_to_plan(self, requested: Mapping[int, Mapping[str, object]]) -> list[Job]:
         """Add the jobs of these trials to the plan; return those that are not in progress."""
         all_settings = self.search.settings(list(requested.values()))
-        hashes = [job_hash(settings) for settings in all_settings]
+        hashes = [[job_hash(settings) for settings in of_trial] for of_trial in all_settings]
+        by_hash = {
+            digest: settings
+            for digests, of_trial in zip(hashes, all_settings, strict=True)
+            for digest, settings in zip(digests, of_trial, strict=True)
+        }
         self._plan = run_sweep.write_sweep_plan(
             self.folder,
-            list(dict(zip(hashes, all_settings, strict=True)).values()),
+            list(by_hash.values()),
             self.search.options,
             self.search.overrides,
             self.search.plugin_files,
@@ -136,15 +146,16 @@ class _TrialLoop:
         if self.display is not None:
             self.display.plan = self.plan
         job_of = {job.hash: job for job in self.plan.jobs}
-        jobs = [job_of[digest] for digest in dict.fromkeys(hashes)]
-        new = [job for job in jobs if job.number not in self.trial_numbers]
-        for number, digest in zip(requested, hashes, strict=True):
-            self.trial_numbers.setdefault(job_of[digest].number, []).append(number)
+        new = [job for digest in by_hash if (job := job_of[digest]).number not in self.trials_of]
+        for number, digests in zip(requested, hashes, strict=True):
+            self.jobs_of[number] = tuple(job_of[digest] for digest in digests)
+            for job in self.jobs_of[number]:
+                self.trials_of.setdefault(job.number, []).append(number)
         return new
 
     def _display(self) -> _TrialsProgress:
         self.display = self.display or _TrialsProgress(
-            self.plan, self.search.quiet, self.search.trials, self.num_reported_before
+            self.plan, self.search.quiet, self.search, self.num_reported_before
         )
         return self.display
 
@@ -152,16 +163,18 @@ class _TrialLoop:
         return collect.result(self.plan, job, self.job_store)
 
     def _tell(self, jobs: Sequence[Job]) -> None:
-        """Report to the study the trials whose jobs have ended."""
-        for job in jobs:
-            result = self._result(job)
-            if result.status in ("missing", "interrupted"):
+        """Report to the study the trials of these jobs of which no job is left to train."""
+        numbers = dict.fromkeys(n for job in jobs for n in self.trials_of.get(job.number, ()))
+        for number in numbers:
+            results = [self._result(job) for job in self.jobs_of[number]]
+            if any(result.status in ("missing", "interrupted") for result in results):
                 continue
-            values = self.search.values(result.facts, result.metrics)
-            for number in self.trial_numbers.pop(job.number, []):
-                self.study.tell(
-                    number, result.status, values, result.reason, int(result.facts.get("epochs", 0))
-                )
+            for job in self.jobs_of.pop(number):
+                self.trials_of[job.number].remove(number)
+                if not self.trials_of[job.number]:
+                    del self.trials_of[job.number]
+            result = TrialResult.of(results, self.search.objectives)
+            self.study.tell(number, **vars(result))
 
     def _end(self, last: Runner | WorkerPool | None = None) -> Sweep:
         """Write the reports; `last` is what trained the last jobs, if any were left."""
@@ -169,26 +182,21 @@ class _TrialLoop:
         sweep = run_sweep.write_reports(self.plan, self.folder, is_interrupted)
         if last is not None:
             last.compute_log.append()
-        write_end(
-            self.folder,
-            self.plan.name,
-            self.search.trials,
-            self.study.statuses(),
-            is_search=True,
-        )
         received = last.signals.received if last is not None and is_interrupted else None
         return dataclasses.replace(sweep, signal=received or 0)
 
 
 class _TrialsProgress(SweepProgress):
-    """One progress bar over all trials."""
+    """One progress bar over all trials, or over their networks if a trial has several."""
 
-    def __init__(self, plan: Plan, quiet: bool, total: int, done: int) -> None:
+    def __init__(self, plan: Plan, quiet: bool, search: Search, done: int) -> None:
         super().__init__(plan, quiet)
-        self._done_before = done
-        self.bar = Progress(total - done, plan.name, quiet=quiet, unit="trials")
+        size = search.jobs_per_trial
+        self._done_before = done * size
+        unit = "trials" if size == 1 else "networks"
+        self.bar = Progress((search.trials - done) * size, plan.name, quiet=quiet, unit=unit)
         if done and not quiet:
-            note(f"{done} of {total} trials are already done")
+            note(f"{done} of {search.trials} trials are already done")
 
     def start(self, done: int) -> None:
         """Keep the bar as it is when another wave starts."""

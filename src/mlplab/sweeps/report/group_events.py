@@ -1,0 +1,164 @@
+"""The folder `tensorboard` of a large sweep: a run for each configuration, and the best jobs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlplab.io.reading import reading
+from mlplab.runs.hparams import final_scalars, to_cell
+from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.report.results import Group, JobResult, Results
+from mlplab.sweeps.report.text_table import value_text
+from mlplab.terminal.output import note
+from mlplab.tracking import EventWriter, read_metrics
+from mlplab.tracking.group_events import MAX_GROUPS, History, JobGroup, write_groups
+
+FOLDER = "tensorboard"
+
+BEST_JOBS = 10
+"""Jobs that get a run of their own with every evaluation."""
+
+Columns = dict[str, Sequence[float]]
+"""The history of a job: epoch, step and the metrics."""
+
+HistoryReader = Callable[[JobResult], Columns]
+"""Returns the history of a job; empty if it has none."""
+
+
+def folder_history(job: JobResult) -> Columns:
+    """Return the history that the folder of a job has in metrics.csv.
+
+    Raises DamagedFileError if it cannot be read.
+    """
+    path = job.folder / "metrics.csv"
+    if not path.is_file():
+        return {}
+    with reading(path):
+        return dict(read_metrics(path))
+
+
+def write_group_events(results: Results, read_history: HistoryReader = folder_history) -> Path:
+    """Write the event files of the best configurations and of the best jobs, replacing earlier
+    ones, and return their folder.
+
+    Histories are read group by group, so that those of one group are in memory at a time.
+    """
+    job_store = JobStore(results.folder)
+    target = results.folder / FOLDER
+    with job_store.staging_dir() as staging:
+        new = staging / FOLDER
+        (new / "groups").mkdir(parents=True)
+        (new / "jobs").mkdir()
+        _write_groups(new / "groups", results, read_history)
+        for job in best_jobs(results)[:BEST_JOBS]:
+            _write_job(new / "jobs", job, read_history(job))
+        if os.path.lexists(target):
+            os.rename(target, staging / "before")
+        os.rename(new, target)
+    if len(results.groups) > MAX_GROUPS:
+        note(
+            f"TensorBoard shows the {MAX_GROUPS} best of {len(results.groups):,} configurations by"
+            f" {results.headline}"
+        )
+    return target
+
+
+def best_jobs(results: Results) -> list[JobResult]:
+    """Return the jobs that are done and have the metric that ranks configurations, best first."""
+    sign = -1 if results.higher_is_better else 1
+    done = [job for job in results.jobs if job.counts and results.headline in job.metrics]
+    return sorted(done, key=lambda job: (sign * job.metrics[results.headline], job.number))
+
+
+def _write_groups(folder: Path, results: Results, read_history: HistoryReader) -> None:
+    """Write the runs of the best configurations."""
+    groups = results.groups[:MAX_GROUPS]
+    metrics = _history_metrics(results, read_history)
+    hparams = [_hparams(results, group) for group in groups]
+    finals = [_final(results, group) for group in groups]
+    choices = {
+        key: list(dict.fromkeys(one[key] for one in hparams)) for key in (hparams or [{}])[0]
+    }
+
+    def read() -> Iterator[JobGroup]:
+        for group, values, final in zip(groups, hparams, finals, strict=True):
+            histories = [
+                _history(columns, metrics, job.counts)
+                for job in group.jobs
+                if len((columns := read_history(job)).get("epoch", ()))
+            ]
+            yield JobGroup(_name(results, group), values, histories, final)
+
+    tags = list(dict.fromkeys(tag for final in finals for tag in final))
+    write_groups(folder, metrics, read(), choices, tags)
+
+
+def _history_metrics(results: Results, read_history: HistoryReader) -> tuple[str, ...]:
+    """The metrics of the history of the best job that has one, which all jobs measure."""
+    for job in (*best_jobs(results), *results.jobs):
+        names = tuple(name for name in read_history(job) if name not in ("epoch", "step"))
+        if names:
+            return names
+    return ()
+
+
+def _history(columns: Columns, metrics: Sequence[str], is_done: bool) -> History:
+    missing = np.full(len(columns["epoch"]), np.nan)
+    values = [np.asarray(columns.get(name, missing), np.float64) for name in metrics]
+    return History(
+        np.asarray(columns["epoch"], np.int64),
+        np.asarray(columns["step"], np.int64),
+        np.stack(values, axis=1),
+        is_done,
+    )
+
+
+def _hparams(results: Results, group: Group) -> dict[str, object]:
+    """The cells of a configuration; its name if the sweep varies nothing but seeds."""
+    cells = {key: to_cell(group.values[key]) for key in results.axes}
+    return dict(cells) or {"experiment": results.name}
+
+
+def _name(results: Results, group: Group) -> str:
+    values = [f"{key}={value_text(group.values[key])}" for key in results.axes]
+    return "-".join(values) or results.name
+
+
+def _final(results: Results, group: Group) -> dict[str, float]:
+    """The metrics of a configuration in the HParams table: mean and standard deviation over jobs
+    of the split that ranks, and how many jobs ended in each way.
+    """
+    split = results.headline.partition("/")[0]
+    final: dict[str, float] = {}
+    names = [name for name in results.metric_names if name.startswith(f"{split}/")]
+    for name in sorted(names, key=lambda name: name != results.headline):
+        statistics = group.statistics(name)
+        tag = name if split == "test" else f"{split}_best/{name.partition('/')[2]}"
+        if statistics.mean is not None:
+            final[tag] = statistics.mean
+        if statistics.std is not None:
+            final[f"std_{tag}"] = statistics.std
+    statuses = Counter(job.status for job in group.jobs)
+    counts = {f"jobs/{status}": float(statuses[status]) for status in ("done", "diverged")}
+    return {**final, **counts}
+
+
+def _write_job(folder: Path, job: JobResult, columns: Columns) -> None:
+    """Write the run of a job with every evaluation, without a row in the HParams table."""
+    (folder / str(job.number)).mkdir()
+    steps = [int(step) for step in columns.pop("step", ())]
+    epochs = list(columns.pop("epoch", ()))
+    with EventWriter(folder / str(job.number)) as events:
+        events.text("overrides", "\n".join(f"    {override}" for override in job.overrides))
+        events.history(steps, columns)
+        best = job.facts.get("best_epoch")
+        best_step = next((s for s, e in zip(steps, epochs, strict=True) if e == best), 0)
+        last_step = steps[-1] if steps else 0
+        names = tuple(columns) or tuple(job.metrics)
+        for step, values in final_scalars(names, job.metrics, best_step or last_step, last_step):
+            events.scalars(step, values)

@@ -1,0 +1,62 @@
+"""The folder `tensorboard` of a sweep: runs of configurations and of the best jobs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import mlplab
+from mlplab.cli import main
+from mlplab.sweeps.report.group_events import MAX_GROUPS, write_group_events
+from mlplab.sweeps.report.results import JobResult, Results
+
+
+def scalars(folder):
+    reader = EventAccumulator(str(folder)).Reload()
+    return {tag: [event.value for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def test_the_events_of_a_sweep_are_rebuilt_from_its_jobs(capsys):
+    overrides = ["dataset=moons", "dataset.num_samples=60", "model.hidden=3", "device=cpu"]
+    more = ["training.epochs=3", "optimizer.lr=0.01,0.1", "seeds=3", "tracking=summary"]
+    table = mlplab.sweep([*overrides, *more], Path("s"))
+    for _ in range(2):
+        assert main(["rebuild-events", "s"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(Path("s/tensorboard"))
+    assert not list(Path("s").glob(".aside*"))
+    groups = sorted(os.listdir("s/tensorboard/groups"))
+    assert len(groups) == 2
+    assert sorted(os.listdir("s/tensorboard/jobs"), key=int) == list("012345")
+    means = table.groupby("optimizer.lr")["val/accuracy"].agg(["mean", "std"])
+    for name in groups:
+        values = scalars(Path("s/tensorboard/groups", name))
+        lr = float(name.partition("optimizer.lr=")[2])
+        assert values["val_best/accuracy"] == [pytest.approx(means["mean"][lr])]
+        assert values["std_val_best/accuracy"] == [pytest.approx(means["std"][lr])]
+        assert values["jobs/done"] == [3]
+        jobs = table.job[table["optimizer.lr"] == lr]
+        curves = [scalars(f"s/tensorboard/jobs/{job}")["val/loss"] for job in jobs]
+        assert values["val/loss"] == pytest.approx(
+            [sum(at) / 3 for at in zip(*curves, strict=True)], rel=1e-5
+        )
+        assert not any(tag.startswith("test/") for tag in values)
+
+
+def test_the_best_configurations_get_a_run(tmp_path, capsys):
+    jobs = [
+        JobResult(
+            *(number, "done", "", {"lr": number, "seed": 0}, {"val/accuracy": number / 1000}),
+            *((), tmp_path, {"best_epoch": 1}),
+        )
+        for number in range(MAX_GROUPS + 20)
+    ]
+    results = Results("many", tmp_path, jobs)
+    history = {"epoch": [0, 1], "step": [0, 5], "val/accuracy": [0.0, 0.5]}
+    folder = write_group_events(results, lambda job: dict(history))
+    names = sorted(os.listdir(folder / "groups"))
+    assert (len(names), names[0]) == (MAX_GROUPS, f"000-lr={MAX_GROUPS + 19}")
+    assert len(list(folder.rglob("events.out.tfevents.*"))) == MAX_GROUPS + 10 < 300
+    assert f"the {MAX_GROUPS} best of 300 configurations" in capsys.readouterr().err
