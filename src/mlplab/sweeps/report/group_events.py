@@ -12,8 +12,7 @@ import numpy as np
 from mlplab.io.reading import reading
 from mlplab.runs.hparams import final_scalars, to_cell
 from mlplab.sweeps.execution.job_store import JobStore
-from mlplab.sweeps.report.results import Group, JobResult, Results
-from mlplab.sweeps.report.text_table import value_text
+from mlplab.sweeps.report.results import Group, JobResult, Results, value_text
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, read_metrics
 from mlplab.tracking.group_events import MAX_GROUPS, History, JobGroup, write_groups

@@ -16,7 +16,8 @@ from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
-from mlplab.sweeps.plan.plan import Plan, job_hash
+from mlplab.sweeps.plan.hashing import job_hash
+from mlplab.sweeps.plan.plan import Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
 from mlplab.sweeps.report.results import Group, Results
 from mlplab.sweeps.run_sweep import Sweep
