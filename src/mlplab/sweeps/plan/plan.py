@@ -21,8 +21,10 @@ from mlplab.config.sweep_options import Sweep
 from mlplab.errors import ConfigError
 from mlplab.runs.hparams import HParams
 from mlplab.runs.resume_checks import result_config
-from mlplab.settings import Settings, Tracking
+from mlplab.settings import Settings
 from mlplab.sweeps.plan.grouping import (
+    MAX_ON_CPU,
+    MAX_PACKED_ON_CPU,
     Group,
     Representatives,
     describe_differences,
@@ -39,10 +41,8 @@ from mlplab.sweeps.plan.memory import (
     usable,
 )
 from mlplab.sweeps.plan.metric_check import check_metric
+from mlplab.sweeps.plan.tracked import PACKED, job_format, limit_tracking
 from mlplab.training import PreparedMember
-
-MAX_FULLY_TRACKED_JOBS = 100
-"""Larger sweeps draw no pictures unless the user chooses `tracking`."""
 
 MIN_SHARED = 4
 """Populations of the eager engine are not split into smaller work units than this to occupy several
@@ -91,7 +91,9 @@ class Population:
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep runs its jobs: the node `sweep` of the configuration, with the same keys."""
+    """How a sweep runs its jobs: the node `sweep` of the configuration, with the same keys, and how
+    it stores them: `jobs` is that of `job_format`, and empty until the plan is made.
+    """
 
     fail_fast: bool = False
     retries: int = 0
@@ -100,11 +102,13 @@ class Options:
     engine: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)
     detach: bool = False
+    jobs: str = ""
 
     @classmethod
     def of(cls, sweep: Sweep) -> Options:
         """The options in the node `sweep`."""
-        return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
+        names = [key.name for key in dataclasses.fields(cls) if key.name != "jobs"]
+        return cls(**{name: getattr(sweep, name) for name in names})
 
     @property
     def single_process(self) -> bool:
@@ -186,7 +190,9 @@ def make_plan(
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
-    settings = _limit_tracking(settings)
+    settings, options = limit_tracking(settings), options or Options()
+    chosen = old.options.jobs if old else options.jobs or job_format(settings)
+    options = dataclasses.replace(options, jobs=chosen)
     old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
     unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
     jobs = [
@@ -202,42 +208,13 @@ def make_plan(
         name=settings[0].name,
         keys=swept_keys([job.overrides for job in jobs]),
         jobs=tuple(jobs),
-        work_units=tuple(
-            _work_units(groups, jobs, members, old, options.workers if options else 1)
-        ),
+        work_units=tuple(_work_units(groups, jobs, members, old, options)),
         populations=tuple(_populations(groups, jobs, members)),
-        options=options or Options(),
+        options=options,
         overrides=tuple(overrides),
         plugins=tuple(plugins),
         config_dirs=tuple(map(str, config_dirs)),
         removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
-    )
-
-
-def _limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
-    """In a large sweep, reduce full tracking to scalars unless the user chose `tracking`."""
-    if len(settings) <= MAX_FULLY_TRACKED_JOBS:
-        return list(settings)
-    return [
-        (
-            _with_scalars_only(s)
-            if s.tracking.level == "full"
-            and not any(override.lstrip("+").startswith("tracking=") for override in s.overrides)
-            else s
-        )
-        for s in settings
-    ]
-
-
-def _with_scalars_only(settings: Settings) -> Settings:
-    config: Any = settings.config.get("tracking")
-    node = {key: value for key, value in (config or {}).items() if key.startswith("checkpoint_")}
-    return dataclasses.replace(
-        settings,
-        tracking=dataclasses.replace(
-            settings.tracking, level="scalars", picture_share=Tracking().picture_share
-        ),
-        config={**settings.config, "tracking": {"name": "scalars", **node}},
     )
 
 
@@ -272,10 +249,10 @@ def _prepare_members(jobs: Sequence[Job]) -> list[PreparedMember | None]:
     return members
 
 
-def _check_metric(options: Options | None, members: Sequence[PreparedMember | None]) -> None:
+def _check_metric(options: Options, members: Sequence[PreparedMember | None]) -> None:
     """Raise ConfigError if no job measures `sweep.metric`; unknown if no data could be prepared."""
     datasets = {id(member.prepared): member.prepared for member in members if member is not None}
-    if options is not None and options.metric != "auto" and datasets:
+    if options.metric != "auto" and datasets:
         check_metric("sweep.metric", options.metric, datasets.values())
 
 
@@ -284,7 +261,7 @@ def _work_units(
     jobs: Sequence[Job],
     members: Sequence[PreparedMember | None],
     old: Plan | None,
-    workers: int,
+    options: Options,
 ) -> list[WorkUnit]:
     """The work units of the old plan, then those of new jobs: enough to occupy all workers."""
     numbers = [[jobs[position].number for position in group.positions] for group in groups]
@@ -296,7 +273,7 @@ def _work_units(
     for i, group in enumerate(groups):
         if new := [number for number in numbers[i] if number not in assigned]:
             num_bytes = dict(zip(numbers[i], _num_bytes(group, members), strict=True))
-            units += [(i, unit) for unit in _split(group, new, num_bytes, members, workers)]
+            units += [(i, unit) for unit in _split(group, new, num_bytes, members, options)]
     return [WorkUnit(number, i, unit) for number, (i, unit) in enumerate(units)]
 
 
@@ -305,7 +282,7 @@ def _split(
     numbers: Sequence[int],
     num_bytes: Mapping[int, int],
     members: Sequence[PreparedMember | None],
-    workers: int,
+    options: Options,
 ) -> list[tuple[int, ...]]:
     """Split jobs of a group into the chunks that train at once."""
     first = members[group.positions[0]]
@@ -313,10 +290,11 @@ def _split(
         return [(number,) for number in numbers]
     device = device_of(first.settings)
     min_size = 1 if first.settings.engine == "native" else MIN_SHARED
-    max_size = max_population([num_bytes[number] for number in numbers], device)
+    ceiling = MAX_PACKED_ON_CPU if options.jobs == PACKED else MAX_ON_CPU
+    max_size = max_population([num_bytes[number] for number in numbers], device, ceiling)
     return [
         chunk
-        for even in split_work(numbers, max_size, workers, min_size)
+        for even in split_work(numbers, max_size, options.workers, min_size)
         for chunk in split_by_memory(even, num_bytes, usable(device))
     ]
 

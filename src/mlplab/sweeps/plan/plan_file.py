@@ -19,6 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.io.files import parse_yaml, write_text_atomic, yaml_line, yaml_text
 from mlplab.io.reading import reading
 from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit, job_hash
+from mlplab.sweeps.plan.tracked import FOLDERS, PACKED
 
 FORMAT = "mlplab-plan-1"
 NAME = "plan.yaml"
@@ -236,4 +237,7 @@ def _options(raw: Mapping[str, Any]) -> Options:
     for name, default in dataclasses.asdict(Options()).items():
         if name in raw and type(raw[name]) is not type(default):
             raise ValueError(f"the option {name} is {raw[name]!r}")
-    return Options(**raw)
+    options = Options(**{"jobs": FOLDERS, **raw})  # older plans lack it
+    if options.jobs not in (FOLDERS, PACKED):
+        raise ValueError(f"the option jobs is {options.jobs!r}")
+    return options

@@ -1,0 +1,64 @@
+"""What is recorded of the jobs of a large sweep, and whether it is stored in folders or packs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from mlplab.config.registry import TRACKING_KEYS
+from mlplab.settings import Settings, Tracking
+
+MAX_FULLY_TRACKED_JOBS = 100
+"""Larger sweeps draw no pictures unless the user chooses `tracking`."""
+
+FOLDERS, PACKED = "folders", "packed"
+MAX_JOB_FOLDERS = 200
+"""Larger sweeps pack their jobs unless the user chooses `tracking.jobs`."""
+
+
+def job_format(settings: Sequence[Settings]) -> str:
+    """Return FOLDERS or PACKED for a new sweep with these jobs, by their `tracking.jobs`."""
+    chosen = settings[0].tracking.jobs
+    if chosen != "auto":
+        return chosen
+    is_large = len(settings) > MAX_JOB_FOLDERS
+    return PACKED if is_large and not folders_reason(settings) else FOLDERS
+
+
+def folders_reason(settings: Sequence[Settings]) -> str:
+    """Return why the jobs of a large sweep get folders with `tracking.jobs=auto`; empty if they are
+    packed.
+    """
+    if len(settings) <= MAX_JOB_FOLDERS or settings[0].tracking.jobs != "auto":
+        return ""
+    if any("tracking=full" in one.overrides for one in settings):
+        return "tracking=full draws the pictures of each; tracking.jobs=packed leaves them out"
+    return ""
+
+
+def limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
+    """In a large sweep, reduce full tracking to scalars unless the user chose `tracking`."""
+    if len(settings) <= MAX_FULLY_TRACKED_JOBS:
+        return list(settings)
+    return [
+        (
+            _with_scalars_only(s)
+            if s.tracking.level == "full"
+            and not any(override.lstrip("+").startswith("tracking=") for override in s.overrides)
+            else s
+        )
+        for s in settings
+    ]
+
+
+def _with_scalars_only(settings: Settings) -> Settings:
+    config: Any = settings.config.get("tracking")
+    node = {key: value for key, value in (config or {}).items() if key in TRACKING_KEYS["scalars"]}
+    return dataclasses.replace(
+        settings,
+        tracking=dataclasses.replace(
+            settings.tracking, level="scalars", picture_share=Tracking().picture_share
+        ),
+        config={**settings.config, "tracking": {"name": "scalars", **node}},
+    )
