@@ -36,7 +36,7 @@ def report(arguments: Sequence[str]) -> int:
     folder_kind = kind(args.folder)
     if args.gif and folder_kind == "sweep":
         raise ConfigError(
-            f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}/jobs/0."
+            f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}:0."
         )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")

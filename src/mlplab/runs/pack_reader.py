@@ -36,7 +36,7 @@ class Pack:
     def __init__(self, path: Path) -> None:
         refuse_links([path])
         self.path = path
-        with reading(path, self._remedy):
+        with reading(path, remedy(path.parent)):
             with _File(path) as file:
                 index = file.index()
             jobs = _Table(index["jobs"], None)
@@ -53,14 +53,6 @@ class Pack:
                 for row, of_row in zip(rows, values.reshape(len(rows), len(names)), strict=True):
                     self._metric_names[row] = names, of_row
 
-    @property
-    def _remedy(self) -> str:
-        folder = self.path.parent.parent
-        return (
-            "Restore the file from a copy, or delete it and train its jobs again: mlplab resume"
-            f" {folder}"
-        )
-
     def summary(self, row: int) -> dict[str, Any]:
         """The content of summary.json of a job; a metric that is not finite is None."""
         metrics = {
@@ -75,7 +67,7 @@ class Pack:
 
     def records(self, rows: Iterable[int] | None = None) -> Iterator[JobRecord]:
         """Yield what is stored of the jobs in these rows, or of all. Raises DamagedFileError."""
-        with reading(self.path, self._remedy), _File(self.path) as file:
+        with reading(self.path, remedy(self.path.parent)), _File(self.path) as file:
             contents = _Contents(file, len(self.numbers))
             chosen = [
                 self._record(contents, row)
@@ -117,6 +109,14 @@ class Pack:
             outcome=outcome,
             frames=contents.frames(row),
         )
+
+
+def remedy(packs: Path) -> str:
+    """What to do about a damaged pack in this folder of a sweep."""
+    return (
+        "Restore the file from a copy, or delete it and train its jobs again: mlplab resume"
+        f" {packs.parent}"
+    )
 
 
 class _File:

@@ -18,7 +18,7 @@ from mlplab.io.files import remove_leftovers, write_bytes_atomic
 from mlplab.io.links import make_folder
 from mlplab.runs.job_record import JobRecord
 from mlplab.runs.pack_file import pack_bytes
-from mlplab.runs.pack_reader import Pack
+from mlplab.runs.pack_reader import Pack, remedy
 
 FOLDER = "packs"
 """The folder of the packs in that of a sweep."""
@@ -90,6 +90,11 @@ class Packs:
         return is_finished, -pack.ended[row] if is_finished else pack.ended[row], name
 
     @property
+    def remedy(self) -> str:
+        """What to do about a damaged pack."""
+        return remedy(self.folder)
+
+    @property
     def count(self) -> int:
         """The number of packs."""
         return len(self._packs)
@@ -132,12 +137,6 @@ class Packs:
             rows.setdefault(name, []).append(row)
         for name, of_pack in rows.items():
             yield from self._packs[name].records(of_pack)
-
-    def record(self, number: int) -> JobRecord:
-        """Return what is stored of a job. Raises KeyError if no pack has it."""
-        self.refresh()
-        [record] = self.records([number])
-        return record
 
     def write(self, records: Sequence[JobRecord], prefix: str) -> None:
         """Write jobs into new packs whose names start with the prefix, and flush them to disk."""

@@ -105,11 +105,11 @@ class JobStore(ABC):
         return ended >= since and self.status(number) == "failed"
 
     @contextlib.contextmanager
-    def staging_dir(self) -> Iterator[Path]:
-        """A folder in which to write jobs, on the same file system; removed at the end together
-        with everything that was not committed.
+    def staging_dir(self, parent: Path | None = None) -> Iterator[Path]:
+        """A folder in which to write jobs, below that of the sweep or `parent`; removed at the end
+        together with everything that was not committed.
         """
-        folder = self.folder / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
+        folder = (parent or self.folder) / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
         folder.mkdir()
         try:
             with RunFolder.locked(folder):
@@ -119,13 +119,13 @@ class JobStore(ABC):
 
     def clean_stale_staging(self) -> None:
         """Remove the staging folders of processes that were killed."""
-        for folder in self.folder.glob(f"{_STAGING}-*"):
-            with contextlib.suppress(OSError, ValueError), RunFolder.locked(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        for parent in (self.folder, self.jobs):
+            for folder in parent.glob(f"{_STAGING}-*"):
+                with contextlib.suppress(OSError, ValueError), RunFolder.locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
-    def move(self, filled: Path, number: int) -> None:
-        """Rename a complete folder in the staging folder to that of a job, replacing another."""
-        folder = self.job_folder(number)
+    def move(self, filled: Path, folder: Path) -> None:
+        """Rename a complete folder in a staging folder, replacing another one."""
         if folder.exists():
             os.rename(folder, filled.with_name(f"{filled.name}-before"))
         os.rename(filled, folder)

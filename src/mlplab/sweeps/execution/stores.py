@@ -73,7 +73,7 @@ class FolderStore(JobStore):
         if self.finished(number):
             return False
         try:
-            self.move(filled, number)
+            self.move(filled, self.job_folder(number))
         except OSError:
             if self.finished(number):
                 return False
