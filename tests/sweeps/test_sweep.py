@@ -36,7 +36,7 @@ from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
 from mlplab.sweeps.execution import joint_training
-from mlplab.sweeps.plan import grouping, memory, plan
+from mlplab.sweeps.plan import grouping, memory, plan, tracked
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
@@ -233,7 +233,7 @@ def test_large_sweeps_track_scalars_only(overrides, level, monkeypatch):
     """By default more than five jobs are many; in the campaign more than a hundred."""
     if not FULL:
         monkeypatch.setattr(plan, "MAX_FULLY_TRACKED_JOBS", 5)
-    overrides = [override.format(plan.MAX_FULLY_TRACKED_JOBS + 1) for override in overrides]
+    overrides = [override.format(tracked.MAX_FULLY_TRACKED_JOBS + 1) for override in overrides]
     mlplab.sweep([*QUICK, "training.epochs=1", *overrides], "sweep")
     job = Path("sweep/jobs/1")
     assert yaml.safe_load((job / "config.yaml").read_text())["tracking"]["name"] == level
