@@ -23,7 +23,8 @@ import mlplab
 from mlplab.cli import main
 from mlplab.errors import ConfigError, DamagedFileError, LinkError, UnfinishedRunError
 from mlplab.runs.pack_file import pack_bytes
-from mlplab.runs.pack_reader import Pack
+from mlplab.runs.pack_index import Pack
+from mlplab.runs.pack_reader import read_records
 from mlplab.runs.packs import Packs
 from mlplab.sweeps.execution import joint_training
 from mlplab.sweeps.open_job import open_job
@@ -133,7 +134,7 @@ def test_what_callbacks_log_is_in_the_pack(packs_above_three):
     mlplab.sweep([*SMALL, "seed=range(5)"], "packed", callbacks=[Logging()])
     folder = open_job(Path("packed"), 3)
     assert (folder / "artifacts" / "mine.txt").read_text() == "member 3"
-    [record] = Pack(next(Path("packed/packs").iterdir())).records([3])
+    [record] = read_records(Pack(next(Path("packed/packs").iterdir())), [3])
     assert [value for _, value, _ in record.outcome.logged.scalars["mine/number"]] == [3.0]
 
 

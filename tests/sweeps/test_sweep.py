@@ -232,7 +232,7 @@ def test_the_event_file_carries_hyperparameters_and_final_metrics():
 def test_large_sweeps_track_scalars_only(overrides, level, monkeypatch):
     """By default more than five jobs are many; in the campaign more than a hundred."""
     if not FULL:
-        monkeypatch.setattr(plan, "MAX_FULLY_TRACKED_JOBS", 5)
+        monkeypatch.setattr(tracked, "MAX_FULLY_TRACKED_JOBS", 5)
     overrides = [override.format(tracked.MAX_FULLY_TRACKED_JOBS + 1) for override in overrides]
     mlplab.sweep([*QUICK, "training.epochs=1", *overrides], "sweep")
     job = Path("sweep/jobs/1")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,9 +27,9 @@ from torch import Tensor
 
 from mlplab.io.files import weights_bytes
 from mlplab.runs.job_record import JobRecord
+from mlplab.runs.pack_index import FORMAT, checksum
 from mlplab.training import History
 
-FORMAT = "mlplab-pack-1"
 SHARED = ("epoch", "step", "time")
 """Columns of a history that are often equal for all jobs."""
 
@@ -52,18 +51,10 @@ def pack_bytes(records: Sequence[JobRecord]) -> bytes:
         {**_details(records), "scalars": _scalars(records, tensors)}
         | {"artifacts": _artifacts(records, tensors)}
     )
-    index["checksums"] = {name: checksum(tensor) for name, tensor in tensors.items()}
+    index["checksums"] = {name: checksum(tensor.numpy()) for name, tensor in tensors.items()}
     tensors["index"] = _json_tensor(index)
-    metadata = {"format": FORMAT, "index": str(checksum(tensors["index"]))}
+    metadata = {"format": FORMAT, "index": str(checksum(tensors["index"].numpy()))}
     return weights_bytes(tensors, metadata)
-
-
-def checksum(tensor: Tensor) -> int:
-    """The CRC-32 of the values of a tensor on the CPU."""
-    if not tensor.numel():  # which has no bytes to look at
-        return 0
-    values: Any = tensor.detach().contiguous().flatten().view(torch.uint8).numpy()
-    return zlib.crc32(values)
 
 
 def _json_tensor(value: object) -> Tensor:

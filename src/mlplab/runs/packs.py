@@ -11,14 +11,15 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import DamagedFileError
 from mlplab.io.files import remove_leftovers, write_bytes_atomic
 from mlplab.io.links import make_folder
-from mlplab.runs.job_record import JobRecord
-from mlplab.runs.pack_file import pack_bytes
-from mlplab.runs.pack_reader import Pack, remedy
+from mlplab.runs.pack_index import Pack, remedy
+
+if TYPE_CHECKING:
+    from mlplab.runs.job_record import JobRecord
 
 FOLDER = "packs"
 """The folder of the packs in that of a sweep."""
@@ -131,15 +132,19 @@ class Packs:
         """Yield what is stored of jobs, those of one pack together. Raises KeyError for a job that
         no pack has.
         """
+        from mlplab.runs.pack_reader import read_records  # which needs torch
+
         rows: dict[str, list[int]] = {}
         for number in numbers:
             name, row = self._chosen[number]
             rows.setdefault(name, []).append(row)
         for name, of_pack in rows.items():
-            yield from self._packs[name].records(of_pack)
+            yield from read_records(self._packs[name], of_pack)
 
     def write(self, records: Sequence[JobRecord], prefix: str) -> None:
         """Write jobs into new packs whose names start with the prefix, and flush them to disk."""
+        from mlplab.runs.pack_file import pack_bytes  # which needs torch
+
         make_folder(self.folder)
         for chunk in _chunks(records):
             name = f"{prefix}-{os.urandom(6).hex()}{SUFFIX}"
