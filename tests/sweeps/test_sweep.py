@@ -36,7 +36,7 @@ from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
 from mlplab.sweeps.execution import joint_training
-from mlplab.sweeps.plan import grouping, memory, plan, tracked
+from mlplab.sweeps.plan import grouping, memory, tracked
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
 from mlplab.tracking import read_metrics
