@@ -15,16 +15,16 @@ class Table:
         self._columns = [group["columns"] for group in groups]
         all_rows = [row for group in groups for row in group["rows"]]
         num_rows = len(all_rows) if num_rows is None else num_rows
-        self._place = positions(groups, num_rows)
-        if len(self._place) != num_rows:
-            raise ValueError(f"it has {len(self._place)} rows, not {num_rows}")
+        self._positions = positions(groups, num_rows)
+        if len(self._positions) != num_rows:
+            raise ValueError(f"it has {len(self._positions)} rows, not {num_rows}")
         for group in groups:
             for key, column in group["columns"].items():
                 if "all" not in column and len(column["each"]) != len(group["rows"]):
                     raise ValueError(f"its column {key} has another length than its jobs")
 
     def row(self, row: int) -> dict[str, Any]:
-        g, position = self._place[row]
+        g, position = self._positions[row]
         return {
             key: column["all"] if "all" in column else column["each"][position]
             for key, column in self._columns[g].items()
@@ -33,8 +33,8 @@ class Table:
     def column(self, key: str) -> list[Any]:
         """The values of a key that all rows have."""
         values = []
-        for row in range(len(self._place)):
-            g, position = self._place[row]
+        for row in range(len(self._positions)):
+            g, position = self._positions[row]
             column = self._columns[g][key]
             values.append(column["all"] if "all" in column else column["each"][position])
         return values
@@ -52,13 +52,13 @@ class Table:
 
 def positions(groups: Sequence[Mapping[str, Any]], num_rows: int) -> dict[int, tuple[int, int]]:
     """Of each row, its group and its position in it."""
-    places: dict[int, tuple[int, int]] = {}
+    by_row: dict[int, tuple[int, int]] = {}
     for g, group in enumerate(groups):
         for position, row in enumerate(rows_of(group["rows"], num_rows)):
-            if row in places:
+            if row in by_row:
                 raise ValueError(f"it has row {row} twice")
-            places[row] = g, position
-    return places
+            by_row[row] = g, position
+    return by_row
 
 
 def rows_of(rows: Sequence[object], num_rows: int) -> list[int]:
