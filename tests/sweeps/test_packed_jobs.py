@@ -17,16 +17,19 @@ import pytest
 import torch
 from cli_process import start
 from harness import size
+from safetensors.torch import load, save
 from same_folder import differences
 
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import ConfigError, DamagedFileError, LinkError, UnfinishedRunError
 from mlplab.runs.pack_file import pack_bytes
-from mlplab.runs.pack_index import Pack
+from mlplab.runs.pack_index import Pack, checksum
 from mlplab.runs.pack_reader import read_records
 from mlplab.runs.packs import Packs
 from mlplab.sweeps.execution import joint_training
+from mlplab.sweeps.execution.loaded_jobs import read_packed
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.open_job import open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
@@ -473,3 +476,63 @@ def test_numbers_that_a_sweep_does_not_have(sweep):
         mlplab.load("sweep:4")
     with pytest.raises(ConfigError, match="not a sweep"):
         mlplab.load(sweep / "packs", job=1)
+
+
+VALUES = (-1, 10**30, 1.5, None, True, "../../x", "", [], {}, [[0]], {"all": "x"})
+
+
+@pytest.mark.campaign("fuzz", small=True)
+def test_whatever_a_hostile_pack_says_is_checked(sweep):
+    """Each value of the JSON in a pack is replaced by others, with the right checksums."""
+    path, rng = only_pack(sweep), np.random.default_rng(0)
+    data = path.read_bytes()
+    tensors, plan = load(data), read_plan(sweep)
+    store = open_store(plan, sweep)
+    cases = [
+        (name, leaf, value)
+        for name in ("index", "details")
+        for leaf in leaves(json.loads(tensors[name].numpy().tobytes()))
+        for value in VALUES
+        if leaf[0] != "checksums"
+    ]
+    for number in rng.permutation(len(cases))[: size(120, 20_000)].tolist():
+        name, leaf, value = cases[number]
+        path.write_bytes(with_value(tensors, name, leaf, value))
+        try:
+            store = open_store(plan, sweep)
+            planned = [number for number in store.packs.numbers if number < 4]
+            for record, folders in read_packed(plan, store, planned):
+                shutil.rmtree("written", ignore_errors=True)
+                folders.write(Path("written"), record)
+        except DamagedFileError:
+            pass
+        assert {entry.name for entry in Path().iterdir()} <= {"sweep", "written"}, (leaf, value)
+
+
+def leaves(tree, path=()):
+    """The path of each value of a tree: keys and positions."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree[:2]):
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from leaves(value, (*path, key))
+
+
+def with_value(tensors, name, leaf, value):
+    """The bytes of a pack in whose JSON another value stands."""
+    contents = {key: json.loads(tensors[key].numpy().tobytes()) for key in ("index", "details")}
+    node = contents[name]
+    for key in leaf[:-1]:
+        node = node[key]
+    node[leaf[-1]] = value
+    changed_tensors = dict(tensors)
+    changed_tensors["details"] = json_tensor(contents["details"])
+    if isinstance(contents["index"].get("checksums"), dict):
+        checksums = contents["index"]["checksums"]
+        checksums["details"] = checksum(changed_tensors["details"].numpy())
+    changed_tensors["index"] = json_tensor(contents["index"])
+    metadata = {"format": "mlplab-pack-1", "index": str(checksum(changed_tensors["index"].numpy()))}
+    return save(changed_tensors, metadata)
+
+
+def json_tensor(value):
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)

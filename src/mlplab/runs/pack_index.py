@@ -19,6 +19,8 @@ from mlplab.io.reading import reading
 from mlplab.runs.pack_table import Table, count, number, rows_of, text, texts
 
 FORMAT = "mlplab-pack-1"
+MAX_TIME = 32_503_680_000
+"""The year 3000 in seconds since 1970: dates do not exist for all numbers."""
 
 
 class Pack:
@@ -38,6 +40,8 @@ class Pack:
             jobs = Table(index["jobs"], None)
             self.numbers = [count(value) for value in jobs.column("number")]
             self.ended = [number(time) for time in jobs.column("ended")]
+            if not all(0 <= time < MAX_TIME for time in self.ended):
+                raise ValueError("a time in it is not in our millennium")
             self.summaries = Table(index["summaries"], len(self.numbers))
             if len(set(self.numbers)) < len(self.numbers):
                 raise ValueError("it has a job twice")
