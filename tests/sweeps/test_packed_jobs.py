@@ -23,6 +23,7 @@ from same_folder import differences
 import mlplab
 from mlplab.cli import main
 from mlplab.errors import ConfigError, DamagedFileError, LinkError, UnfinishedRunError
+from mlplab.runs.frames_file import has_frames
 from mlplab.runs.pack_file import pack_bytes
 from mlplab.runs.pack_index import Pack, checksum
 from mlplab.runs.pack_reader import read_records
@@ -30,7 +31,7 @@ from mlplab.runs.packs import Packs
 from mlplab.sweeps.execution import joint_training
 from mlplab.sweeps.execution.loaded_jobs import read_packed
 from mlplab.sweeps.execution.stores import open_store
-from mlplab.sweeps.open_job import open_job
+from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
 
@@ -343,6 +344,34 @@ def _same_as_before(seen):
     assert seen.keys() <= set(packs.numbers)
     for number in packs.numbers:
         assert seen.setdefault(number, packs.ended(number)) == packs.ended(number)
+
+
+def test_frames_are_made_again(sweep, capsys):
+    """A job without frames is trained again for its page: those of a run with tracking=full."""
+    mlplab.sweep([*SMALL, "seed=range(4)", "tracking=scalars", "tracking.jobs=packed"], "scalars")
+    folder = open_job(Path("scalars"), 2)
+    assert not has_frames(folder)
+    add_frames(folder)
+    expected = open_job(sweep, 2) / "frames.safetensors"  # recorded while it was trained
+    assert (folder / "frames.safetensors").read_bytes() == expected.read_bytes()
+    (folder / "frames.safetensors").unlink()
+    weights = folder / "weights.safetensors"
+    weights.write_bytes((open_job(sweep, 3) / "weights.safetensors").read_bytes())
+    add_frames(folder)
+    assert "other weights" in capsys.readouterr().err
+    assert not has_frames(folder)
+
+
+def test_packed_jobs_are_listed(sweep, capsys):
+    open_job(sweep, 1)
+    assert main(["runs", ".", "--jobs", "--sort", "val/loss"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()].count("sweep/jobs/1") == 1
+    assert "4 of 5" in out
+    assert main(["runs", "compare", "sweep:0", "sweep:1"]) == 0
+    path = only_pack(sweep)
+    path.write_bytes(b"")
+    assert main(["runs", ".", "--jobs"]) == 0
 
 
 # Damaged and hostile packs.

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.errors import DamagedFileError
+from mlplab.errors import DamagedFileError, MlplabError
 from mlplab.io.files import remove_leftovers, write_bytes_atomic
 from mlplab.io.links import make_folder
 from mlplab.runs.pack_index import Pack, remedy
@@ -193,6 +193,18 @@ class Packs:
     def remove_leftovers(self) -> None:
         """Delete the temporary files of processes that were killed."""
         remove_leftovers(self.folder)
+
+
+def packed_summaries(sweep: Path) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    """Yield the number, the time of its end in seconds since 1970, and the content of summary.json
+    of each packed job of a sweep, in order; of no job if a pack cannot be read.
+    """
+    packs = Packs(sweep)
+    with contextlib.suppress(MlplabError, OSError):
+        if not packs.folder.is_symlink():
+            packs.refresh()
+    for number in packs.numbers:
+        yield number, packs.ended(number), packs.summary(number)
 
 
 class _Deleted(Exception):

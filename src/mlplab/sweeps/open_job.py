@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from mlplab.config.run_dir import check_folder
 from mlplab.errors import ConfigError, DataError, UnfinishedRunError
 from mlplab.io.links import make_folder
 from mlplab.runs.ensemble import Predictor
+from mlplab.runs.frames_file import has_frames, save_frames
+from mlplab.runs.packs import FOLDER as PACKS
 from mlplab.runs.run import Run, load
 from mlplab.runs.run_index import summary_of
 from mlplab.sweeps.execution.job_store import JobStore
@@ -16,7 +21,11 @@ from mlplab.sweeps.execution.loaded_jobs import load_jobs, read_packed
 from mlplab.sweeps.execution.stores import PackStore, open_store
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.terminal.output import note
 from mlplab.terminal.suggested import resume_command
+from mlplab.training import FrameRecorder, select_frames
+from mlplab.training.determinism import determinism
+from mlplab.training.train import train_population
 
 
 def open_job(sweep: Path, number: int, out: Path | None = None) -> Path:
@@ -27,8 +36,17 @@ def open_job(sweep: Path, number: int, out: Path | None = None) -> Path:
     another one.
     """
     plan = read_plan(sweep)
+    return _open(plan, open_store(plan, sweep), number, out)
+
+
+def open_jobs(plan: Plan, sweep: Path, numbers: Sequence[int]) -> list[Path]:
+    """Return the folders of jobs of a plan, each as `open_job` does."""
     store = open_store(plan, sweep)
-    _require_ended(plan, store, sweep, number)
+    return [_open(plan, store, number) for number in numbers]
+
+
+def _open(plan: Plan, store: JobStore, number: int, out: Path | None = None) -> Path:
+    _require_ended(plan, store, number)
     folder = store.job_folder(number)
     if not isinstance(store, PackStore):
         if out is not None:
@@ -50,16 +68,37 @@ def open_job(sweep: Path, number: int, out: Path | None = None) -> Path:
     return folder if out is None else out
 
 
-def _require_ended(plan: Plan, store: JobStore, sweep: Path, number: int) -> None:
+def add_frames(folder: Path) -> None:
+    """Train a job again that has no frames, and store them, if it is the opened folder of a packed
+    job. Prints a note if they cannot be made: only the native engine gives the same bits again.
+    """
+    is_opened = folder.parent.name == "jobs" and (folder.parent.parent / PACKS).is_dir()
+    if not is_opened or has_frames(folder):
+        return
+    run = load(folder)
+    if run.status != "done" or run.summary.get("engine") != "native":
+        return
+    note(f"{folder} is trained again for the frames of its training")
+    recorder = FrameRecorder()
+    settings = replace(run.settings, engine="native")
+    with determinism(settings.deterministic):
+        [outcome] = train_population([settings], [recorder])
+    if torch.equal(outcome.theta_P, run.model.theta_KP[0]):
+        save_frames(folder, *select_frames(recorder, outcome))
+    else:
+        note("it has other weights now, so that its training cannot be shown")
+
+
+def _require_ended(plan: Plan, store: JobStore, number: int) -> None:
     """Raise ConfigError unless the plan has the job, and UnfinishedRunError unless it is stored."""
-    numbers = [job.number for job in plan.jobs]
-    if number not in numbers:
-        raise ConfigError(f"{sweep} has no job {number}: its jobs are {_ranges(numbers)}.")
+    if not plan.has_job(number):
+        numbers = [job.number for job in plan.jobs]
+        raise ConfigError(f"{store.folder} has no job {number}: its jobs are {_ranges(numbers)}.")
     store.refresh()
     if store.status(number) is None:
         raise UnfinishedRunError(
-            f"Job {number} of {sweep} has not been trained: `{resume_command(sweep, plan.plugins)}`"
-            " trains what is missing."
+            f"Job {number} of {store.folder} has not been trained:"
+            f" `{resume_command(store.folder, plan.plugins)}` trains what is missing."
         )
 
 
@@ -82,7 +121,7 @@ def load_job(sweep: Path, number: int) -> Run:
     """
     plan = read_plan(sweep)
     store = open_store(plan, sweep)
-    _require_ended(plan, store, sweep, number)
+    _require_ended(plan, store, number)
     [run] = load_jobs(plan, store, [number])
     return run
 

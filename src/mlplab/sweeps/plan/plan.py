@@ -154,6 +154,9 @@ class Plan:
     def job(self, number: int) -> Job:
         return self._by_number[number]
 
+    def has_job(self, number: int) -> bool:
+        return number in self._by_number
+
     def swept_values(self, job: Job) -> dict[str, object]:
         """The values of the swept keys of a job, but for the experiment."""
         return {key: value_of(job, key) for key in self.keys if key != "experiment"}
