@@ -18,6 +18,7 @@ from mlplab.commands.folder_arguments import (
     Options,
     Parser,
     ended_in_set_up,
+    existing_folder,
     kind,
     require_run,
     root_folder,
@@ -209,6 +210,7 @@ def _compares(value: Any, sign: str, operand: str) -> bool:
 
 
 def _compare(folders: Sequence[Path]) -> int:
+    folders = list(map(existing_folder, folders))
     for folder in folders:
         require_run(folder, "compare")
     from mlplab.runs.compare import side_by_side

@@ -16,6 +16,7 @@ from typing import Any
 
 from mlplab.config.override_lines import key_of
 from mlplab.io.files import parse_json, parse_yaml, remove_leftovers, write_json
+from mlplab.runs.packs import FOLDER, pack_names, packed_summaries
 
 FILE_NAME = ".mlplab-index.json"
 _MAX_BYTES = 1 << 20
@@ -45,7 +46,9 @@ class Entry:
 
     @cached_property
     def num_jobs(self) -> int:
-        """The number of jobs of a sweep that have a folder."""
+        """The number of jobs of a sweep that are stored."""
+        if pack_names(self.folder / FOLDER):
+            return sum(1 for _ in packed_summaries(self.folder))
         with contextlib.suppress(OSError), os.scandir(self.folder / "jobs") as scan:
             return sum(entry.is_dir(follow_symlinks=False) for entry in scan)
         return 0
@@ -54,6 +57,18 @@ class Entry:
     def damaged(self) -> bool:
         """Whether there is a summary and it cannot be read."""
         return (self.folder / "summary.json").exists() and not summary_of(self.folder)
+
+
+class PackedJob(Entry):
+    """A job of a sweep that is stored in a pack; `folder` is made when it is opened."""
+
+    def __init__(self, folder: Path, ended: float, summary: dict[str, Any]) -> None:
+        super().__init__(folder, "job", ended)
+        self.__dict__["summary"] = summary  # the value of the cached property
+
+    @property
+    def damaged(self) -> bool:
+        return False
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -103,7 +118,13 @@ def _scan(root: Path, jobs: bool, kind: str = "run") -> Iterator[Entry]:
                     root, "sweep" if sweep else kind, last.stat(follow_symlinks=False).st_mtime
                 )
             if sweep and jobs:
-                yield from _scan(root / "jobs", jobs, "job")
+                packed = {
+                    number: PackedJob(root / "jobs" / str(number), ended, summary)
+                    for number, ended, summary in packed_summaries(root)
+                }
+                yield from packed.values()
+                if not packed:  # otherwise these are folders of packed jobs that were opened
+                    yield from _scan(root / "jobs", jobs, "job")
             return
     for name, entry in names.items():
         if not name.startswith(".") and entry.is_dir(follow_symlinks=False):

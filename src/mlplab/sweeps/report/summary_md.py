@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mlplab.sweeps.report.results import Results
+from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.report.text_table import best_command, cells, header
 from mlplab.terminal.output import plain
 
@@ -15,7 +15,7 @@ def summary(results: Results) -> str:
     counts = Counter(job.status for job in results.jobs)
     best = best_command(results)
     failures = [
-        [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
+        [_numbered(results, job), job.status, " ".join(job.overrides), job.reason]
         for job in results.jobs
         if job.fails
     ]
@@ -32,6 +32,12 @@ def summary(results: Results) -> str:
         "## Failures": failures and _table(["job", "status", "overrides", "reason"], failures),
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items() if body) + "\n"
+
+
+def _numbered(results: Results, job: JobResult) -> str:
+    """The number of a job, as a link if it has a folder; a packed one is opened first."""
+    link = f"jobs/{job.number}/"
+    return f"[{job.number}]({link})" if (results.folder / link).is_dir() else str(job.number)
 
 
 def _how_to_read(results: Results) -> str:

@@ -19,7 +19,7 @@ from mlplab.io.files import parse_json, write_json
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.fingerprint import fingerprint_of_group
-from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
+from mlplab.sweeps.execution.job_records import EndedJob
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
@@ -294,9 +294,7 @@ class PrunedSearch(Callback):
         ]
         device = str(group.population.theta_KP.device)
         seconds = time.monotonic() - self.saves[group].start_time
-        writer = JobFolders(self.runner.plan, jobs, device, seconds, len(jobs))
-        for job in jobs:
-            self.runner.commit(writer, job)
+        self.runner.store(len(jobs), jobs, device, seconds)
         self.tell([trial.job for trial in trials])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes
