@@ -25,6 +25,7 @@ from mlplab.export.pipeline import Pipeline
 from mlplab.model.model import Model
 from mlplab.network.activations import ACTIVATIONS
 from mlplab.runs.ensemble import Predictor
+from mlplab.sweeps.open_job import predictor as predictor_of
 
 ort = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -220,7 +221,7 @@ def test_folds_with_different_categories_are_one_module(tmp_path):
     overrides = ["dataset=file", "dataset.path=t.csv", "dataset.target=t", "dataset.ignore=[v,w]"]
     overrides += ["dataset.missing=impute", "training.epochs=2", "tracking=off"]
     mlplab.sweep([*overrides, "validation=kfold", "validation.folds=3"], "kf")
-    predictor = Predictor.from_folder(Path("kf"))
+    predictor = predictor_of(Path("kf"))
     rows, columns = random_rows(predictor.runs[0], 50), inputs(predictor.runs)
     with torch.no_grad():
         module = Pipeline(predictor.runs).eval()
@@ -307,7 +308,7 @@ def test_a_batched_ensemble_predicts_like_single_networks(tmp_path, monkeypatch)
         ],
         quiet=True,
     )
-    predictor = Predictor.from_folder(Path(frame.attrs["folder"]))
+    predictor = predictor_of(Path(frame.attrs["folder"]))
     rows = random_rows(predictor.runs[0], 50)
     single = np.stack([run.predict_proba(rows.to_numpy()) for run in predictor.runs])
     mean, spread = predictor.scores(rows, "rows")

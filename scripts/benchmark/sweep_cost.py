@@ -119,6 +119,7 @@ class Stages:
 def print_stages(overrides: list[str]) -> None:
     """Run a sweep in this process, and print the processor seconds of its stages."""
     from mlplab.cli import main as command
+    from mlplab.runs.packs import Packs
     from mlplab.sweeps import run_sweep
     from mlplab.sweeps.execution.runner import Runner
     from mlplab.training import Session, native_stepper
@@ -133,8 +134,9 @@ def print_stages(overrides: list[str]) -> None:
         (native_stepper, "run", "training: the kernel"),
         (Session, "run", "training: stretches"),
         (Session, "remove_ended", "training: histories and final metrics"),
-        (Runner, "_write", "writing the folders of the jobs"),
-        (run_sweep, "conclude", "reading the folders, report"),
+        (Runner, "store", "storing the jobs"),
+        (Packs, "merge", "merging packs"),
+        (run_sweep, "conclude", "reading the jobs, report"),
     ):
         stages.measure(owner, name, stage)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -6,6 +6,7 @@
     run = mlplab.fit(X, y, ["model.hidden=64-64"])  # arrays, tensors or data frames
     table = mlplab.sweep(["experiment=xor_mlp", "optimizer.lr=0.01,0.03", "seed=range(64)"])
     run = mlplab.load("outputs/runs/...")
+    run = mlplab.load("outputs/sweeps/...", job=17)
     table = mlplab.list_runs("outputs", ["optimizer=adam", "val/accuracy>0.9"])
 
 Heavy packages are imported only when they are used.
@@ -154,12 +155,20 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'mlplab' has no attribute {name!r}")
 
 
-def load(folder: str | Path) -> Run:
+def load(folder: str | Path, job: int | None = None) -> Run:
     """Load a run from its folder: configuration, metrics, history and network. No code from the
     folder is executed.
 
-    Raises mlplab.errors.MlplabError if the folder contains no run, or a damaged one.
+    With `job`, or "SWEEP:NUMBER" as the folder, the job of this number of a sweep. Raises
+    mlplab.errors.MlplabError if the folder contains no run, or a damaged one.
     """
+    from mlplab.config.run_dir import split_job
+
+    reference = (Path(folder), job) if job is not None else split_job(folder)
+    if reference is not None:
+        from mlplab.sweeps.open_job import load_job
+
+        return load_job(*reference)
     from mlplab.runs.run import load as load_run
 
     return load_run(folder)

@@ -79,6 +79,11 @@ COMMANDS = {
         "export a model with its preprocessing to ONNX or torch.export",
         "mlplab.commands.export:export",
     ),
+    "open": Command(
+        "open DIR NUMBER",
+        "make the run folder of a job that a large sweep stores in a pack",
+        "mlplab.commands.open_job:open_job",
+    ),
     "rerun": Command(
         "rerun RUN [KEY=VALUE ...]",
         "repeat a run, optionally changed; --check verifies that it reproduces",

@@ -50,6 +50,12 @@ class Tracking(Component):
         at_least=1,
         optional=True,
     )
+    jobs: str = choice(
+        "auto",
+        ("auto", "folders", "packed"),
+        "how a sweep stores its jobs: a folder for each, or packed, many in one file, from which"
+        " `mlplab open` makes the folder of a job; auto packs more than 200 jobs",
+    )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from pauses import interrupt_at
 
 import mlplab
 from mlplab.cli import COMMANDS, main
+from mlplab.config.composer import Composer
+from mlplab.sweeps.run_sweep import SweepRequest
 
 TABLE = Path("table.csv")
 SMALL = (
@@ -39,6 +41,7 @@ PLACEHOLDERS = {
     "WHAT": "losses",
     "GROUP": "optimizer",
     "NAME": "adam",
+    "NUMBER": "0",
     "KEY=VALUE": "training.epochs=2",
     "...": "",
     "-m": "",
@@ -104,6 +107,12 @@ def _sweep(name: str, _: pytest.MonkeyPatch) -> None:
     shutil.rmtree(Path(name, "jobs", "1"))
 
 
+def _packed(name: str, _: pytest.MonkeyPatch) -> None:
+    overrides = [*SMALL, "tracking=off", "tracking.jobs=packed"]
+    mlplab.sweep([*overrides, "seed=0,1"], name)
+    SweepRequest(Composer([*overrides, "seed=0,1,2"])).write_plan(Path(name))  # one is missing
+
+
 def _search(name: str, _: pytest.MonkeyPatch) -> None:
     assert main(["train", "-m", *SMALL, "tracking=off", *SEARCH, f"hydra.sweep.dir={name}"]) == 0
     request = Path(name, "search.yaml")
@@ -114,6 +123,7 @@ _MAKERS = {
     "finished": _finished,
     "interrupted": _interrupted,
     "sweep": _sweep,
+    "packed": _packed,
     "search": _search,
 }
 KINDS = tuple(_MAKERS)

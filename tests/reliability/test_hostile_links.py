@@ -27,7 +27,8 @@ CASES = [
 ]
 BY_DEFAULT = {
     "resume": ("interrupted", "sweep"),
-    "work": ("sweep",),
+    "work": ("sweep", "packed"),
+    "open": ("packed",),
     "train": (),  # rerun makes the same files
     "draw": (),
     "export": (),
@@ -39,7 +40,9 @@ def by_default(kind: str, line: tuple[str, ...]) -> bool:
     return kind in BY_DEFAULT.get(line[0], ("finished",)) and line not in hostile.MORE[-1:]
 
 
-UNPREDICTABLE = re.compile(r"\.(tmp|aside|removed)-|\d{4}-\d\d-\d\d_|events.*\d{10}")
+UNPREDICTABLE = re.compile(
+    r"\.(tmp|aside|removed)-|\d{4}-\d\d-\d\d_|events.*\d{10}|packs/\d{7}-[0-9a-f]{12}\."
+)
 """Names with random digits or the time, which nobody can plant."""
 
 

@@ -32,10 +32,11 @@ FILES = {
     # kind of folder -> its files; by default those that decide what is done
     "sweep": ("plan.yaml", "summary.json", "jobs/0/summary.json", "jobs/0/config.yaml"),
     "interrupted": ("checkpoints/state-*.json", "config.yaml", "summary.json"),
+    "packed": ("plan.yaml",),
     "search": ("search.yaml", "plan.yaml"),
     "finished": ("config.yaml", "summary.json", "provenance.json", "overrides.yaml"),
 }
-BY_DEFAULT = {"sweep": 1, "interrupted": 0, "search": 0, "finished": 0}
+BY_DEFAULT = {"sweep": 1, "packed": 0, "interrupted": 0, "search": 0, "finished": 0}
 """How many of them the default tier edits."""
 CHUNKS, CASES_PER_CHUNK, SEED = 10, 50, 0
 """The campaign tries at most CHUNKS * CASES_PER_CHUNK cases of each file, 5,715 of the 43,505

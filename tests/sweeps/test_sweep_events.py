@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import mlplab
 from mlplab.cli import main
+from mlplab.sweeps.execution.stores import FolderStore
 from mlplab.sweeps.report.group_events import MAX_GROUPS, write_group_events
 from mlplab.sweeps.report.results import JobResult, Results
 
@@ -54,8 +55,12 @@ def test_the_best_configurations_get_a_run(tmp_path, capsys):
         for number in range(MAX_GROUPS + 20)
     ]
     results = Results("many", tmp_path, jobs)
-    history = {"epoch": [0, 1], "step": [0, 5], "val/accuracy": [0.0, 0.5]}
-    folder = write_group_events(results, lambda job: dict(history))
+
+    class Store(FolderStore):
+        def history(self, number):
+            return {"epoch": [0, 1], "step": [0, 5], "val/accuracy": [0.0, 0.5]}
+
+    folder = write_group_events(results, Store(tmp_path))
     names = sorted(os.listdir(folder / "groups"))
     assert (len(names), names[0]) == (MAX_GROUPS, f"000-lr={MAX_GROUPS + 19}")
     assert len(list(folder.rglob("events.out.tfevents.*"))) == MAX_GROUPS + 10 < 300

@@ -46,9 +46,9 @@ def export(arguments: Sequence[str]) -> int:
     load_plugins(args.folder, args.plugin)
     from mlplab.export import files
     from mlplab.export.columns import inputs
-    from mlplab.runs.ensemble import Predictor
+    from mlplab.sweeps.open_job import predictor as load_predictor
 
-    predictor = Predictor.from_folder(args.folder, args.best)
+    predictor = load_predictor(args.folder, args.best)
     difference = files.export(predictor, args.format, out)
     for column in inputs(predictor.runs):
         print(f"  {column.name}: {_describe(column.kind, column.width)}")

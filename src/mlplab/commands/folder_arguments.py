@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlplab.config import plugins
+from mlplab.config.run_dir import split_job
 from mlplab.errors import ConfigError
 from mlplab.io.files import remove_leftovers
 from mlplab.run_names import LOCK, is_set_up_only
@@ -23,7 +24,7 @@ Options = Mapping[str, Mapping[str, Any]]
 
 
 _FOLDER_OPTIONS: Options = {
-    "folder": {"metavar": "DIR", "type": Path},
+    "folder": {"metavar": "DIR", "type": Path, "help": "a folder, or SWEEP:NUMBER for a job"},
     "--plugin": {
         "action": "append",
         "default": [],
@@ -84,10 +85,32 @@ def parse(
     arguments: Sequence[str],
     options: Options | None = None,
 ) -> argparse.Namespace:
-    """Return `folder`, `plugin` and the arguments of `options`. Raises ConfigError."""
-    usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep"
+    """Return `folder`, `plugin` and the arguments of `options`; `folder` may be typed as
+    SWEEP:NUMBER. Raises ConfigError.
+    """
+    usage = f"`mlplab {name} DIR`, with the folder of a run or a sweep, or SWEEP:NUMBER for a job"
     all_options = {**_FOLDER_OPTIONS, **(options or {})}
-    return Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
+    args = Parser(name, meaning, usage, all_options).parse_intermixed_args(list(arguments))
+    args.folder = existing_folder(args.folder, args.plugin)
+    return args
+
+
+def existing_folder(path: Path, plugin_files: Sequence[str] = ()) -> Path:
+    """Return the folder that an argument names. SWEEP:NUMBER is that of a job, which is made if the
+    job is stored in a pack.
+
+    Raises ConfigError if the sweep has no such job.
+    """
+    reference = split_job(path)
+    if reference is None:
+        return path
+    sweep, number = reference
+    if kind(sweep) != "sweep" or not (sweep / "plan.yaml").is_file():
+        raise ConfigError(f"{path}: {sweep} holds no sweep with a plan, so that it has no jobs.")
+    load_plugins(sweep, plugin_files)
+    from mlplab.sweeps.open_job import open_job
+
+    return open_job(sweep, number)
 
 
 def root_folder(text: str) -> Path:
@@ -124,7 +147,7 @@ def ended_in_set_up(folder: Path) -> bool:
 def require_run(folder: Path, what: str) -> None:
     """Raise ConfigError unless the folder holds a run, which `what` needs."""
     if kind(folder) != "run":
-        raise ConfigError(f"{folder} holds a sweep: {what} needs a run, such as {folder}/jobs/0.")
+        raise ConfigError(f"{folder} holds a sweep: {what} needs a run, such as {folder}:0.")
 
 
 def check_output(out: Path, force: bool, best: int | None) -> None:

@@ -75,9 +75,9 @@ def predict(arguments: Sequence[str]) -> int:
     check_output(out, args.force, args.best)
     require("A data file", "files", "pandas", "pyarrow")
     load_plugins(args.folder, args.plugin)
-    from mlplab.runs.ensemble import Predictor
+    from mlplab.sweeps.open_job import predictor as load_predictor
 
-    predictor = Predictor.from_folder(args.folder, args.best)
+    predictor = load_predictor(args.folder, args.best)
     form = later_format(args, predictor.runs[0])
     unfamiliar = Unfamiliar()
     rows = _write(out, _tables(predictor, args.file, form, args.id, unfamiliar))

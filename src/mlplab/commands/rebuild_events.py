@@ -39,11 +39,13 @@ def rebuild_events(arguments: Sequence[str]) -> int:
 
 def _rebuild_sweep(folder: Path) -> Path:
     """Write the event files of the configurations of a sweep; return their folder."""
+    from mlplab.sweeps.execution.stores import open_store
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.report.collect import collect
     from mlplab.sweeps.report.group_events import write_group_events
 
-    return write_group_events(collect(read_plan(folder), folder))
+    plan = read_plan(folder)
+    return write_group_events(collect(plan, folder), open_store(plan, folder))
 
 
 def rebuild(folder: Path) -> int:

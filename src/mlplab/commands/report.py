@@ -39,7 +39,7 @@ def report(arguments: Sequence[str]) -> int:
     folder_kind = kind(args.folder)
     if args.gif and folder_kind == "sweep":
         raise ConfigError(
-            f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}/jobs/0."
+            f"{args.folder} holds a sweep: --gif is for a run, such as {args.folder}:0."
         )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
@@ -55,6 +55,10 @@ def report(arguments: Sequence[str]) -> int:
         print_table(read_sweep_results(args.folder).results, args)
         return 0
     if folder_kind == "run":
+        from mlplab.sweeps.open_job import add_frames
+
+        require("Drawing", "pictures", "matplotlib")
+        add_frames(args.folder)
         report_run(args.folder, args.gif)
         print(args.folder)
     else:
@@ -107,6 +111,7 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.io.files import remove_leftovers
     from mlplab.sweeps import run_sweep
+    from mlplab.sweeps.open_job import open_jobs
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.search import search
 
@@ -114,8 +119,8 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
     remove_leftovers(folder)
     if pages is not None:
         groups = run_sweep.write_reports(plan, folder).results.groups
-        best_first = [job.folder for group in groups for job in group.jobs if job.counts]
-        _write_pages(best_first[:pages] if pages > 0 else best_first)
+        best_first = [job.number for group in groups for job in group.jobs if job.counts]
+        _write_pages(open_jobs(plan, folder, best_first[:pages] if pages > 0 else best_first))
     if (folder / search.FILE).is_file():
         conclude_search(search.rewrite_reports(folder), folder)
     else:
@@ -126,9 +131,11 @@ def _write_pages(folders: Sequence[Path]) -> None:
     """Write the pages of these jobs, to which the page of the sweep can link afterwards."""
     from mlplab.playback.page import write_page
     from mlplab.playback.revisit import revisit
+    from mlplab.sweeps.open_job import add_frames
 
     with Progress(len(folders), "pages", unit="pages") as bar:
         for done, folder in enumerate(folders, 1):
+            add_frames(folder)
             try:
                 write_page(*revisit(folder))
             except PlaybackError as error:

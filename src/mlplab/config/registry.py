@@ -31,12 +31,12 @@ TRACKING_LEVELS = {
     "summary": "Tables and summary without TensorBoard events.",
     "off": "Configuration and summary only.",
 }
-_CHECKPOINTS = ("checkpoint_seconds", "checkpoint_epochs")
+_COMMON = ("checkpoint_seconds", "checkpoint_epochs", "jobs")
 TRACKING_KEYS = {
-    "full": ("picture_share", *_CHECKPOINTS),
-    "scalars": _CHECKPOINTS,
-    "summary": _CHECKPOINTS,
-    "off": _CHECKPOINTS,
+    "full": ("picture_share", *_COMMON),
+    "scalars": _COMMON,
+    "summary": _COMMON,
+    "off": _COMMON,
 }
 """The keys of each level besides its name."""
 

@@ -43,6 +43,16 @@ def typed_outputs(overrides: Iterable[str]) -> list[str]:
     return []
 
 
+def split_job(path: str | Path) -> tuple[Path, int] | None:
+    """Return the folder and the number in SWEEP:NUMBER, which names a job of a sweep; None for any
+    other text and for a path that exists.
+    """
+    sweep, _, number = str(path).rpartition(":")
+    if not sweep or not re.fullmatch(r"[0-9]{1,9}", number) or os.path.lexists(path):
+        return None
+    return Path(sweep), int(number)
+
+
 def refuse_links_in_outputs(path: Path) -> None:
     """Raise LinkError if a folder between outputs/ and `path`, which is to be created, is a
     symbolic link: somebody else may have made it. Links outside outputs/, and outputs/ itself, are

@@ -16,8 +16,7 @@ import numpy as np
 from mlplab.data.tabular.cell_errors import first_row
 from mlplab.errors import DataError
 from mlplab.model.ensemble import Ensemble
-from mlplab.runs.run import Run, load
-from mlplab.runs.run_index import summary_of
+from mlplab.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,22 +36,11 @@ class Predictor:
         return Ensemble([replace(run.model, names=(str(run.folder),)) for run in self.runs])
 
     @classmethod
-    def from_folder(cls, folder: Path, best: int | None = None) -> Predictor:
-        """Load the run in a folder, or the finished jobs of a sweep: all, or the `best` by their
-        loss on the validation split (train if there is none).
+    def of_jobs(cls, runs: Sequence[Run], folder: Path) -> Predictor:
+        """Return the predictor of jobs of the sweep in a folder.
 
-        Raises DataError if no job is done, or the jobs learned different tasks.
+        Raises DataError if the jobs learned different tasks.
         """
-        if not (folder / "plan.yaml").is_file():
-            return cls((load(folder),))
-        done = [
-            path
-            for path in sorted((folder / "jobs").iterdir(), key=lambda path: int(path.name))
-            if summary_of(path).get("status") == "done"
-        ]
-        if not done:
-            raise DataError(f"{folder} has no finished job: there is nothing to predict with.")
-        runs = [load(path) for path in _best_folders(done, best)]
         for run in runs[1:]:
             if run.preprocessing.problem != runs[0].preprocessing.problem:
                 raise DataError(
@@ -97,15 +85,3 @@ class Predictor:
                     for t, name in enumerate(preprocessing.target_names)
                 }
         return pd.DataFrame(columns, index=frame.index)
-
-
-def _best_folders(folders: Sequence[Path], number: int | None) -> Sequence[Path]:
-    if number is None:
-        return folders
-    metrics = [summary_of(folder).get("metrics") or {} for folder in folders]
-    name = "val/loss" if "val/loss" in metrics[0] else "train/loss"
-    losses = [
-        float(values[name]) if isinstance(values.get(name), (int, float)) else float("inf")
-        for values in metrics
-    ]
-    return [folders[i] for i in sorted(range(len(folders)), key=losses.__getitem__)[:number]]

@@ -208,16 +208,19 @@ def write_member(
     summary: Mapping[str, object],
     hparams: HParams,
     log: str,
+    origin: Mapping[str, object],
+    ended: float,
     draw: Callable[[EventWriter], None] | None = None,
 ) -> None:
     """Write the files of a run that trained as a member of a population, as `Record` would have.
 
-    `preprocessing` is JSON. `draw` adds images to the event file, if there is one.
+    `preprocessing` is JSON, `origin` as in `write_config_and_provenance`, and `ended` when the run
+    ended, in seconds since 1970. `draw` adds images to the event file, if there is one.
     """
     history, level = outcome.history, LEVELS.index(settings.tracking.level)
     config_text = yaml_text(settings.config)
-    write_config_and_provenance(folder, settings, data_hash, config_text)
-    write_log(folder, log, f"{outcome.status}: {outcome.reason}")
+    write_config_and_provenance(folder, settings, data_hash, config_text, origin)
+    _write_log(folder, log, f"{outcome.status}: {outcome.reason}", ended=ended)
     if level >= 1:
         columns = (history.epoch, history.step, *history.values.T)
         rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -242,17 +245,26 @@ def write_artifacts(folder: Path, artifacts: Mapping[str, bytes]) -> None:
 
 
 def write_config_and_provenance(
-    folder: Path, settings: Settings, data_hash: str, config_text: str | None = None
+    folder: Path,
+    settings: Settings,
+    data_hash: str,
+    config_text: str | None = None,
+    origin: Mapping[str, object] | None = None,
 ) -> None:
     """Write what is known before a run starts: configuration, overrides, provenance, and data that
     only Python passed.
 
     `config_text` is the configuration as YAML, if it is known. It is written last: a folder that
-    has one has all of them, and can be resumed.
+    has one has all of them, and can be resumed. `origin` is the provenance of another process that
+    trained the run, but for the command and the hash of the data.
     """
     settings.dataset.save(folder)
     write_yaml(folder / "overrides.yaml", list(settings.overrides))
-    origin = provenance(settings.command or sys.argv, data_hash)
+    command = settings.command or sys.argv
+    if origin is None:
+        origin = provenance(command, data_hash)
+    else:
+        origin = {**origin, "command": list(command), "data_hash": data_hash}
     # a job whose data could not be prepared has none
     engine = {"engine": settings.engine} if settings.engine != "auto" else {}
     write_json(folder / "provenance.json", {**origin, **engine})
@@ -325,22 +337,39 @@ def _end(folder: Path, summary: Mapping[str, object]) -> None:
 def write_failure(folder: Path, settings: Settings, trace: str, spent: ComputeTime) -> None:
     """Write the trace of a run that raised, and a summary with status `failed`."""
     write_text_atomic(folder / "error.txt", trace)
-    write_json(
-        folder / "summary.json",
-        {
-            "status": "failed",
-            "name": settings.name,
-            "seed": settings.seed,
-            "reason": trace.strip().splitlines()[-1],
-            **spent.rounded(),
-            "metrics": {},
-        },
-    )
+    write_json(folder / "summary.json", summarize_failure(settings, trace, spent))
 
 
-def write_log(folder: Path, *lines: str) -> None:
-    """Write a complete log.txt in the format of `log_to`."""
-    now = datetime.now()
+def summarize_failure(settings: Settings, trace: str, spent: ComputeTime) -> dict[str, object]:
+    """Return the content of summary.json of a run that raised."""
+    return {
+        "status": "failed",
+        "name": settings.name,
+        "seed": settings.seed,
+        "reason": trace.strip().splitlines()[-1],
+        **spent.rounded(),
+        "metrics": {},
+    }
+
+
+def write_failed_member(
+    folder: Path,
+    settings: Settings,
+    trace: str,
+    summary: Mapping[str, object],
+    origin: Mapping[str, object],
+    ended: float,
+) -> None:
+    """Write the files of a member that raised; the arguments are those of `write_member`."""
+    write_config_and_provenance(folder, settings, "", origin=origin)
+    _write_log(folder, f"failed: {summary['reason']}", ended=ended)
+    write_text_atomic(folder / "error.txt", trace)
+    write_json(folder / "summary.json", summary)
+
+
+def _write_log(folder: Path, *lines: str, ended: float) -> None:
+    """Write a complete log.txt in the format of `log_to`. `ended` is in seconds since 1970."""
+    now = datetime.fromtimestamp(ended)
     stamp = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}"
     write_text_atomic(folder / "log.txt", "".join(f"{stamp} INFO {line}\n" for line in lines))
 

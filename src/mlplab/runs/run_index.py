@@ -20,6 +20,7 @@ from typing import Any
 from mlplab.config.override_lines import key_of
 from mlplab.io.files import parse_json, parse_yaml
 from mlplab.runs.line_file import LineFile
+from mlplab.runs.packs import FOLDER, pack_names, packed_summaries
 from mlplab.runs.stored_config import ConfigFile, Stamp, StoredConfig
 
 INDEX = ".index"
@@ -93,13 +94,21 @@ def job_summaries(sweep: str, read: Callable[[str], Entry | None]) -> Iterator[E
 
     This and `count_jobs` are all that knows how a sweep stores its jobs.
     """
-    for name in _folders(_listed(f"{sweep}{os.sep}jobs")):
-        if (entry := read(f"jobs{os.sep}{name}")) is not None:
-            yield entry
+    if not pack_names(Path(sweep, FOLDER)):
+        for name in _folders(_listed(f"{sweep}{os.sep}jobs")):
+            if (entry := read(f"jobs{os.sep}{name}")) is not None:
+                yield entry
+        return
+    # folders below `jobs` are packed jobs that were opened
+    for number, ended, summary in packed_summaries(Path(sweep)):
+        path = f"{sweep}{os.sep}jobs{os.sep}{number}"
+        yield Entry(path, "job", ended, sweep, summary)
 
 
 def count_jobs(sweep: str) -> int:
     """Return the number of jobs that `job_summaries` would look at."""
+    if pack_names(Path(sweep, FOLDER)):
+        return sum(1 for _ in packed_summaries(Path(sweep)))
     return len(_folders(_listed(f"{sweep}{os.sep}jobs")))
 
 

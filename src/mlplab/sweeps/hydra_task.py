@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from mlplab.errors import ConfigError
 from mlplab.python_command import SAFE_PATH, environment
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.plan.hashing import job_hash
+from mlplab.sweeps.plan.tracked import FOLDERS
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.sweeps.run_sweep import Sweep, SweepRequest
 from mlplab.terminal.output import note
@@ -178,6 +180,8 @@ def sweep(task: object, launcher: Launcher) -> Sequence[JobReturn]:
             f"{folder} already contains a sweep, and this launcher would train every job again."
             f" `{resume_command(folder, mlplab_task.plugin_files)}` finishes it."
         )
+    # it trains each job as a run in its folder
+    request.options = dataclasses.replace(request.options, jobs=FOLDERS)
     plan = request.write_plan(folder)
     # a drawn seed must be that of the plan
     draws_seeds = request.first.config["seed"] is None

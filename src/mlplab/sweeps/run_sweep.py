@@ -26,17 +26,19 @@ from mlplab.runs import RunFolder, create
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.execution.compute_log import ComputeLog
-from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
+from mlplab.sweeps.plan.tracked import FOLDERS, PACKED, folders_reason
 from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
 from mlplab.sweeps.report.collect import collect
+from mlplab.sweeps.report.group_events import write_group_events
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.sources import results_of
 from mlplab.sweeps.report.status import write_end, write_start
@@ -86,6 +88,8 @@ def write_sweep_plan(
     if not (folder / NAME).is_file():
         plan = planning.make_plan(settings, options, overrides, plugins, None, config_dirs)
         create_or_join(folder)
+        if not quiet and not options.jobs and (reason := folders_reason(settings)):
+            note(f"each of the {len(settings)} jobs gets a folder, since {reason}")
     with _lock_plan(folder):
         if (folder / NAME).is_file():  # also if another process was first
             old = read_plan(folder)
@@ -212,10 +216,18 @@ def conclude(
 ) -> Sweep:
     """Write summary.json and the reports of a sweep that has ended, and return it."""
     ended = write_reports(plan, folder, interrupted)
+    if not interrupted and _has_group_events(plan):
+        write_group_events(ended.results, open_store(plan, folder))
     if compute_log is not None:
         compute_log.append()
     write_end(folder, plan.name, len(plan.jobs), _statuses(ended.results))
     return ended
+
+
+def _has_group_events(plan: Plan) -> bool:
+    """Whether TensorBoard shows configurations, since jobs in packs have no event files."""
+    levels = {job.settings.tracking.level for job in plan.jobs}
+    return plan.options.jobs == PACKED and bool(levels & {"scalars", "full"})
 
 
 def _statuses(results: Results) -> list[str]:
@@ -243,7 +255,7 @@ def plan_from_existing(
     """Write the plan and reports of jobs that another sweeper and launcher have run in this folder,
     numbered in the order of `settings`.
     """
-    plan = planning.make_plan(settings, options, overrides)
+    plan = planning.make_plan(settings, replace(options, jobs=FOLDERS), overrides)
     write_plan(folder, plan)
     return conclude(plan, folder)
 
@@ -254,7 +266,7 @@ def resume(folder: Path, quiet: bool = False, typed: Sequence[str] = ()) -> Swee
     """
     plan = read_plan(folder)
     plan = replace(plan, options=options_to_resume(plan.options, typed, folder))
-    JobStore(folder)
+    open_store(plan, folder)
     if not plan.jobs:
         raise ConfigError(f"The plan of {folder} has no jobs.")
     return train(plan, folder, quiet)

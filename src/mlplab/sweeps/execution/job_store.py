@@ -1,8 +1,8 @@
-"""Job folders and locks on disk: they alone record which jobs are finished and which process works
-on which work unit.
+"""The jobs of a sweep on disk, and the locks of its work units: they alone record which jobs are
+finished and which process works on which work unit.
 
-A job's folder is written in a staging folder and then renamed, so it is either complete or absent.
-The kernel releases a lock however its process ends, so an abandoned work unit is free at once.
+Jobs are stored in folders or in packs; either appears complete. The kernel releases a lock however
+its process ends, so an abandoned work unit is free at once.
 """
 
 from __future__ import annotations
@@ -11,61 +11,114 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlplab.errors import FolderInUseError
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
-from mlplab.runs.run_index import summary_of
+from mlplab.runs.job_record import JobRecord
+from mlplab.runs.packs import FINISHED
+from mlplab.sweeps.plan.plan import Plan
+from mlplab.training import DataCache
 
-FINISHED = ("done", "diverged", "pruned")
-"""Final statuses of a job; `resume` retries a job that failed or was interrupted."""
+Columns = Mapping[str, Sequence[float]]
 
 _STAGING = ".aside"
 _CHECKPOINTS = ".checkpoints"
+_LOCKS = ".locks"
 
-_WRITTEN = (".checkpoints", ".locks", ".search", ".under-way", "workers")
+_WRITTEN = (_CHECKPOINTS, _LOCKS, ".search", ".under-way", "workers")
 """Folders of a sweep in which its processes create and delete files."""
 
 
-class JobStore:
+class JobStore(ABC):
     """The jobs in a sweep's folder. Raises LinkError if one of its folders is a symbolic link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
-        refuse_links_below(make_folder(self.jobs), deep=False)
         for name in _WRITTEN:
             refuse_links_below(folder / name)
 
+    @abstractmethod
+    def refresh(self) -> None:
+        """Read what other processes have stored since the last call."""
+
+    @abstractmethod
+    def summary(self, number: int) -> dict[str, Any]:
+        """The content of summary.json of a job; empty if the job has not ended."""
+
+    @abstractmethod
+    def status(self, number: int) -> str | None:
+        """The status of a job; None if it has not ended."""
+
+    @abstractmethod
+    def ended(self, number: int) -> float | None:
+        """When a job ended, in seconds since 1970; None if it has not."""
+
+    @abstractmethod
+    def history(self, number: int) -> Columns:
+        """The epoch, step and metrics of each evaluation of a job; empty if it has none.
+
+        Raises DamagedFileError if it cannot be read.
+        """
+
+    @abstractmethod
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which `commit` may be called."""
+
+    @abstractmethod
+    def commit(
+        self, records: Sequence[JobRecord], unit: int, plan: Plan, cache: DataCache
+    ) -> Iterator[JobRecord]:
+        """Store jobs of a work unit, replacing failed attempts, and yield each that is stored: all
+        but those that another process has finished.
+        """
+
+    @abstractmethod
+    def close_unit(self, unit: int) -> None:
+        """Called by the process that has the lock of a work unit when it has trained its jobs."""
+
+    @abstractmethod
+    def is_unit_open(self, unit: int) -> bool:
+        """Whether a process was killed before it called `close_unit`."""
+
+    @abstractmethod
+    def close(self, plan: Plan) -> None:
+        """Called when a process has found nothing left to do."""
+
     def job_folder(self, number: int) -> Path:
+        """The folder of a job; that of a job in a pack exists if it was opened."""
         return self.jobs / str(number)
 
-    def finished(self, number: int) -> bool:
-        return summary_of(self.job_folder(number)).get("status") in FINISHED
-
-    def failed_since(self, number: int, since: float | None) -> bool:
-        """Whether the job failed after `since` (seconds since 1970)."""
-        folder = self.job_folder(number)
-        with contextlib.suppress(OSError):
-            if since is not None and (folder / "summary.json").stat().st_mtime >= since:
-                return summary_of(folder).get("status") == "failed"
-        return False
-
     def missing(self, numbers: Iterable[int], since: float | None = None) -> list[int]:
-        """The jobs that are not finished, without those that failed after `since`."""
+        """The jobs that are not finished, without those that failed after `since` (seconds since
+        1970).
+        """
+        self.refresh()
         return [
             number
             for number in numbers
-            if not self.finished(number) and not self.failed_since(number, since)
+            if not self.finished(number) and not self._failed_since(number, since)
         ]
 
+    def finished(self, number: int) -> bool:
+        """Whether a job has ended in a way that is not tried again, as of the last `refresh`."""
+        return self.status(number) in FINISHED
+
+    def _failed_since(self, number: int, since: float | None) -> bool:
+        if since is None or (ended := self.ended(number)) is None:
+            return False
+        return ended >= since and self.status(number) == "failed"
+
     @contextlib.contextmanager
-    def staging_dir(self) -> Iterator[Path]:
-        """A folder in which to write jobs, on the same file system; removed at the end together
-        with everything that was not committed.
+    def staging_dir(self, parent: Path | None = None) -> Iterator[Path]:
+        """A folder in which to write jobs, below that of the sweep or `parent`; removed at the end
+        together with everything that was not committed.
         """
-        folder = self.folder / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
+        folder = (parent or self.folder) / f"{_STAGING}-{os.getpid()}-{os.urandom(4).hex()}"
         folder.mkdir()
         try:
             with RunFolder.locked(folder):
@@ -75,27 +128,16 @@ class JobStore:
 
     def clean_stale_staging(self) -> None:
         """Remove the staging folders of processes that were killed."""
-        for folder in self.folder.glob(f"{_STAGING}-*"):
-            with contextlib.suppress(OSError, ValueError), RunFolder.locked(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        for parent in (self.folder, self.jobs):
+            for folder in parent.glob(f"{_STAGING}-*"):
+                with contextlib.suppress(OSError, ValueError), RunFolder.locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
-    def commit(self, filled: Path, number: int) -> bool:
-        """Rename a complete folder to the job's folder, replacing a failed attempt.
-
-        Returns False if the job has been finished by another process.
-        """
-        folder = self.job_folder(number)
-        if self.finished(number):
-            return False
+    def move(self, filled: Path, folder: Path) -> None:
+        """Rename a complete folder in a staging folder, replacing another one."""
         if folder.exists():
             os.rename(folder, filled.with_name(f"{filled.name}-before"))
-        try:
-            os.rename(filled, folder)
-        except OSError:
-            if self.finished(number):
-                return False
-            raise
-        return True
+        os.rename(filled, folder)
 
     def checkpoints(self, unit: int, numbers: Sequence[int]) -> Path:
         """Checkpoint folder of the population of these jobs. Only the process that holds the lock
@@ -127,7 +169,12 @@ class JobStore:
     @contextlib.contextmanager
     def lock_work_unit(self, number: int) -> Iterator[bool]:
         """Hold the lock of a work unit; yields False if another process holds it."""
-        folder = make_folder(self.folder / ".locks" / str(number), self.folder)
+        with self._locked(str(number)) as locked:
+            yield locked
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[bool]:
+        folder = make_folder(self.folder / _LOCKS / name, self.folder)
         try:
             owner = RunFolder.locked(folder)
         except FolderInUseError:
@@ -135,3 +182,7 @@ class JobStore:
             return
         with owner:
             yield True
+
+    def remove_locks(self) -> None:
+        """Remove the locks. Only for a sweep without missing jobs, which needs none."""
+        shutil.rmtree(self.folder / _LOCKS, ignore_errors=True)

@@ -13,7 +13,7 @@ from mlplab.runs.checkpoints import Checkpoints, Saved
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
 from mlplab.runs.signals import Interrupted
-from mlplab.sweeps.execution.job_folders import EndedJob
+from mlplab.sweeps.execution.job_records import EndedJob
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SessionProgress, SweepProgress
 from mlplab.sweeps.plan.plan import Job

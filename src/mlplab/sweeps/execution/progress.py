@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mlplab.sweeps.plan.cost import SECONDS_PER_JOB_FOLDER
 from mlplab.sweeps.plan.plan import Plan
+from mlplab.sweeps.plan.tracked import FOLDERS
 from mlplab.terminal.output import note
 from mlplab.terminal.progress import Progress
 from mlplab.training import Callback, Group, Row, Session
@@ -56,23 +57,24 @@ class SweepProgress:
         return seconds
 
     def _seconds_left(self) -> float | None:
-        """The estimated time to train the other jobs, and to write the folders of all that have
-        none: small networks take longer to write than to train.
+        """The estimated time to train the other jobs, and to store all that are not: small
+        networks take longer to write as folders than to train.
         """
         trained = self.done + self._in_progress
         if not trained:
             return None
-        per_folder = self._seconds_writing / self.done if self.done else SECONDS_PER_JOB_FOLDER
-        return self._seconds_training / trained * (self.bar.total - trained) + per_folder * (
+        unknown = SECONDS_PER_JOB_FOLDER if self.plan.options.jobs == FOLDERS else 0.0
+        per_job = self._seconds_writing / self.done if self.done else unknown
+        return self._seconds_training / trained * (self.bar.total - trained) + per_job * (
             self.bar.total - self.done
         )
 
     def progress_to(self, done: int) -> None:
-        """Show that `done` jobs of the plan have their folders, written by any process."""
+        """Show that `done` jobs of the plan are stored, by any process."""
         self.bar.update(done - self._done_before)
 
     def ended(self, number: int, status: str, reason: str) -> None:
-        """Count a job whose folder was written, and note a failure."""
+        """Count a job that was stored, and note a failure."""
         self.done += 1
         self._seconds_writing += self._since_last_call()
         if status not in ("done", "pruned"):

@@ -1,4 +1,4 @@
-"""Trains the work units of a plan, one after another, and writes a folder for each job.
+"""Trains the work units of a plan, one after another, and stores the jobs that end.
 
 A failing job does not affect the results of others: members that raise, or do not fit into memory,
 are halved until the failing job is alone.
@@ -20,14 +20,15 @@ import torch
 from mlplab.errors import CheckpointError, StateError, failure_text, is_out_of_memory
 from mlplab.runs.checkpoints import Saved, newest
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
+from mlplab.runs.job_record import JobRecord
 from mlplab.runs.record import write_data_report
 from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import BEFORE_TRAINING, MAX_CRASHES, CrashLog
-from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders, write_failed
-from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.job_records import EndedJob, failed_record, job_records
 from mlplab.sweeps.execution.joint_training import JointTraining, Members
 from mlplab.sweeps.execution.progress import SweepProgress
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Job, Plan, WorkUnit
 from mlplab.terminal.output import note
 from mlplab.training import (
@@ -72,7 +73,7 @@ class Runner:
             if order is not None
             else list(plan.work_units)
         )
-        self.job_store, self.crash_log = JobStore(folder), CrashLog(folder, since)
+        self.job_store, self.crash_log = open_store(plan, folder), CrashLog(folder, since)
         self.compute_log = ComputeLog(folder)
         self.cache = DataCache()
         self.signals = Signals()
@@ -81,7 +82,7 @@ class Runner:
         self.single_reason = ""  # why the jobs of the current work unit train one by one
 
     def run(self) -> None:
-        """Train until every job has a folder. Ctrl-C ends it early with status `interrupted`, and
+        """Train until every job is stored. Ctrl-C ends it early with status `interrupted`, and
         the first failure ends it if `sweep.fail_fast` is set.
         """
         missing = self.job_store.missing(job.number for job in self.plan.jobs)
@@ -92,30 +93,34 @@ class Runner:
                 self.display.wait()
                 time.sleep(WAIT)
                 self.signals.check()
-            self._remove_stale_checkpoints()
+            self._close_abandoned_units()
+            self.job_store.close(self.plan)
 
-    def _remove_stale_checkpoints(self) -> None:
-        """Remove checkpoints and notes of finished work units, left by processes that were killed
-        before they could remove them.
+    def _close_abandoned_units(self) -> None:
+        """Remove checkpoints and notes of finished work units, and close them, after processes that
+        were killed before they could do so.
         """
         for unit in self.work_units:
-            has_files = self.job_store.unit_checkpoints(
-                unit.number
-            ).is_dir() or self.crash_log.has_notes(unit.number)
-            if has_files and not self.job_store.missing(unit.jobs):
+            is_left = (
+                self.job_store.unit_checkpoints(unit.number).is_dir()
+                or self.crash_log.has_notes(unit.number)
+                or self.job_store.is_unit_open(unit.number)
+            )
+            if is_left and not self.job_store.missing(unit.jobs):
                 with self.job_store.lock_work_unit(unit.number) as locked:
                     if locked:
                         self.job_store.forget(self.job_store.unit_checkpoints(unit.number))
                         self.crash_log.forget(unit.number)
+                        self.job_store.close_unit(unit.number)
         if self.since is None:
             self.crash_log.close()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Handle signals and provide a staging folder; an interruption is recorded in `status`."""
+        """Handle signals and allow jobs to be stored; an interruption is recorded in `status`."""
         self.job_store.clean_stale_staging()
         try:
-            with self.signals, self.job_store.staging_dir() as self.staging_dir:
+            with self.signals, self.job_store.writing():
                 yield
         except KeyboardInterrupt:
             self.status = "interrupted"
@@ -143,6 +148,7 @@ class Runner:
                 tried |= set(missing)
                 if missing:
                     self._train_unit(unit, [self.plan.job(number) for number in missing])
+                self.job_store.close_unit(unit.number)
         return some_locked
 
     def _remaining(self, unit: WorkUnit) -> list[int]:
@@ -219,7 +225,7 @@ class Runner:
         )
 
     def member(self, job: Job) -> PreparedMember | None:
-        """Return the job with its data. If the data cannot be prepared, write a failed job's folder
+        """Return the job with its data. If the data cannot be prepared, store the job as failed
         and return None.
         """
         stopwatch = Stopwatch()
@@ -242,7 +248,7 @@ class Runner:
     def train_members(
         self, members: Members, attempt: int = 0, saved: Sequence[tuple[Members, Saved]] = ()
     ) -> None:
-        """Train members in one session, or continue what is saved of them, and write their folders.
+        """Train members in one session, or continue what is saved of them, and store the jobs.
 
         Members of whom one raises are halved; a single job that raises is retried `sweep.retries`
         times and then written as failed. Raises Interrupted after a signal, and Stopped after a
@@ -255,7 +261,7 @@ class Runner:
             self.signals,
             self.display,
             self.callbacks,
-            functools.partial(self._write, len(members)),
+            functools.partial(self.store, len(members)),
         )
         training.session.callbacks.append(self.compute_log)
         numbers = [job.number for job, _ in members]
@@ -308,28 +314,19 @@ class Runner:
         elif members:
             self._commit_failure(members[0][0], trace, stopwatch.elapsed)
 
-    def _write(
+    def store(
         self, together: int, ended: Sequence[EndedJob], device: str, spent: ComputeTime
     ) -> None:
-        """Write the folders of jobs that have ended, of so many that train together."""
-        writer = JobFolders(self.plan, ended, device, spent, together, self.single_reason)
-        for one in ended:
-            self.commit(writer, one)
+        """Store jobs that have ended, of so many that train together."""
+        self._commit(job_records(ended, device, spent, together, self.single_reason))
 
-    def commit(self, writer: JobFolders, ended: EndedJob) -> None:
-        """Write the folder of a job that has ended, and move it to the job's path."""
-        number, outcome = ended.job.number, ended.outcome
-        filled = self.staging_dir / str(number)
-        writer.write(filled, ended)
-        if self.job_store.commit(filled, number):
-            self.display.ended(number, outcome.status, outcome.reason)
-        self.compute_log.keep_up()
+    def _commit(self, records: Sequence[JobRecord]) -> None:
+        for record in self.job_store.commit(records, self.work_unit.number, self.plan, self.cache):
+            self.display.ended(record.number, record.status, str(record.summary["reason"]))
+            self.compute_log.keep_up()
 
     def _commit_failure(self, job: Job, trace: str, spent: ComputeTime) -> None:
-        filled = self.staging_dir / str(job.number)
-        write_failed(filled, self.plan, job, trace, spent)
-        if self.job_store.commit(filled, job.number):
-            self.display.ended(job.number, "failed", trace.strip().splitlines()[-1])
+        self._commit([failed_record(job, trace, spent)])
         if self.plan.options.fail_fast:
             raise Stopped
 

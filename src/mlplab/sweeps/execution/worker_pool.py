@@ -1,5 +1,5 @@
-"""Runs a sweep with several workers: starts them, monitors them and replaces those that crash. Job
-folders and locks, not the engine, are the source of truth.
+"""Runs a sweep with several workers: starts them, monitors them and replaces those that crash. The
+stored jobs and the locks, not the engine, are the source of truth.
 
 A worker takes work units of the frozen plan: first those of its shard, then those that others have
 not started. It locks a work unit, and the kernel releases the lock however the worker ends. A
@@ -22,8 +22,8 @@ from mlplab.runs.signals import Signals
 from mlplab.sweeps.execution.compute_log import ComputeLog
 from mlplab.sweeps.execution.crash_log import CrashLog
 from mlplab.sweeps.execution.engines import Engine, Handle, make_engine
-from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.terminal.output import note
 from mlplab.terminal.suggested import resume_command
@@ -39,7 +39,7 @@ class WorkerPool:
 
     def __init__(self, plan: Plan, folder: Path, display: SweepProgress) -> None:
         self.plan, self.folder, self.display = plan, folder, display
-        self.job_store, self.signals, self.status = JobStore(folder), Signals(), "done"
+        self.job_store, self.signals, self.status = open_store(plan, folder), Signals(), "done"
         self.since = time.time()
         self.crash_log, self.compute_log = CrashLog(folder, self.since), ComputeLog(folder)
         self.num_workers = plan.options.workers

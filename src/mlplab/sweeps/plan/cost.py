@@ -24,9 +24,9 @@ from mlplab.training.stretches import step_work
 SECONDS_PER_JOB_FOLDER = 0.006
 """Approximate time in seconds to write the folder of one job."""
 
-SECONDS_PER_JOB = {"full": 0.05, "scalars": 0.016, "summary": 0.013, "off": 0.010}
+SECONDS_PER_JOB = {"full": 0.05, "scalars": 0.016, "summary": 0.010, "off": 0.008}
 """Processor seconds of a job without its updates, by its level of tracking: its history, metrics,
-frames and folder, and its share of the report. Measured with sweeps of 3 to 155 jobs of xor_mlp,
+frames and folder, and its share of the report. Measured with sweeps of 3 to 1,024 jobs of xor_mlp,
 where a YAML text took YAML_SECONDS.
 """
 SECONDS_PER_DRAWN_JOB = 1.5
@@ -172,7 +172,7 @@ def _native_seconds(built: Sequence[training.Population]) -> float:
     )
 
 
-def _least_seconds(call: Callable[[], object], times: int = 5) -> float:
+def _least_seconds(call: Callable[[], object], times: int = 50) -> float:
     """Return the least processor seconds of several calls."""
     seconds = []
     for _ in range(times):

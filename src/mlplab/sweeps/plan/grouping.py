@@ -22,6 +22,9 @@ MAX_ON_CPU = 256
 a crash can cost, and the smallest share of work between processes.
 """
 
+MAX_PACKED_ON_CPU = 1024
+"""The same for a sweep whose jobs are packed, of which each work unit leaves a file."""
+
 MAX_ON_CUDA = 4096
 
 

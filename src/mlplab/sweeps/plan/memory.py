@@ -79,9 +79,11 @@ def usable(device: torch.device) -> float:
     return MAX_MEMORY_FRACTION * available(device)
 
 
-def max_population(num_bytes: Sequence[int], device: torch.device) -> int:
+def max_population(
+    num_bytes: Sequence[int], device: torch.device, max_on_cpu: int = MAX_ON_CPU
+) -> int:
     """Number of members of the average of these sizes that can train at once, at least 1."""
-    ceiling = MAX_ON_CUDA if device.type == "cuda" else MAX_ON_CPU
+    ceiling = MAX_ON_CUDA if device.type == "cuda" else max_on_cpu
     mean = sum(num_bytes) / len(num_bytes)
     return max(1, min(ceiling, int(usable(device) / mean)))
 

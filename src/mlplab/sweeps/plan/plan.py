@@ -18,6 +18,8 @@ from mlplab.errors import ConfigError
 from mlplab.runs.hparams import HParams
 from mlplab.settings import Settings
 from mlplab.sweeps.plan.grouping import (
+    MAX_ON_CPU,
+    MAX_PACKED_ON_CPU,
     Group,
     Representatives,
     describe_differences,
@@ -35,7 +37,7 @@ from mlplab.sweeps.plan.memory import (
     usable,
 )
 from mlplab.sweeps.plan.metric_check import check_metric
-from mlplab.sweeps.plan.tracked import limit_tracking
+from mlplab.sweeps.plan.tracked import PACKED, job_format, limit_tracking
 from mlplab.training import PreparedMember
 
 MIN_SHARED = 4
@@ -85,7 +87,9 @@ class Population:
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep runs its jobs: the node `sweep` of the configuration, with the same keys."""
+    """How a sweep runs its jobs: the node `sweep` of the configuration, with the same keys, and how
+    it stores them: `jobs` is that of `job_format`, and empty until the plan is made.
+    """
 
     fail_fast: bool = False
     retries: int = 0
@@ -96,11 +100,13 @@ class Options:
     engine: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)
     detach: bool = False
+    jobs: str = ""
 
     @classmethod
     def of(cls, sweep: Sweep) -> Options:
         """The options in the node `sweep`."""
-        return cls(**{key.name: getattr(sweep, key.name) for key in dataclasses.fields(cls)})
+        names = [key.name for key in dataclasses.fields(cls) if key.name != "jobs"]
+        return cls(**{name: getattr(sweep, name) for name in names})
 
     @property
     def single_process(self) -> bool:
@@ -146,6 +152,9 @@ class Plan:
     def job(self, number: int) -> Job:
         return self._by_number[number]
 
+    def has_job(self, number: int) -> bool:
+        return number in self._by_number
+
     def swept_values(self, job: Job) -> dict[str, object]:
         """The values of the swept keys of a job, but for the experiment."""
         return {key: value_of(job, key) for key in self.keys if key != "experiment"}
@@ -182,7 +191,9 @@ def make_plan(
     """
     if not settings:
         raise ConfigError("This sweep has no jobs: nothing would be trained.")
-    settings = limit_tracking(settings)
+    settings, options = limit_tracking(settings), options or Options()
+    chosen = old.options.jobs if old else options.jobs or job_format(settings)
+    options = dataclasses.replace(options, jobs=chosen)
     old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
     unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
     jobs = [
@@ -198,11 +209,9 @@ def make_plan(
         name=settings[0].name,
         keys=swept_keys([job.overrides for job in jobs]),
         jobs=tuple(jobs),
-        work_units=tuple(
-            _work_units(groups, jobs, members, old, options.workers if options else 1)
-        ),
+        work_units=tuple(_work_units(groups, jobs, members, old, options)),
         populations=tuple(_populations(groups, jobs, members)),
-        options=options or Options(),
+        options=options,
         overrides=tuple(overrides),
         plugins=tuple(plugins),
         config_dirs=tuple(map(str, config_dirs)),
@@ -237,10 +246,10 @@ def _components(settings: Settings) -> Hashable:
     return ids, settings.device, settings.dtype, settings.engine, settings.config.get("engine")
 
 
-def _check_metric(options: Options | None, members: Sequence[PreparedMember | None]) -> None:
+def _check_metric(options: Options, members: Sequence[PreparedMember | None]) -> None:
     """Raise ConfigError if no job measures `sweep.metric`; unknown if no data could be prepared."""
     datasets = {id(member.prepared): member.prepared for member in _distinct(members)}
-    if options is not None and options.metric != "auto" and datasets:
+    if options.metric != "auto" and datasets:
         check_metric("sweep.metric", options.metric, datasets.values())
 
 
@@ -249,7 +258,7 @@ def _work_units(
     jobs: Sequence[Job],
     members: Sequence[PreparedMember | None],
     old: Plan | None,
-    workers: int,
+    options: Options,
 ) -> list[WorkUnit]:
     """The work units of the old plan, then those of new jobs: enough to occupy all workers."""
     numbers = [[jobs[position].number for position in group.positions] for group in groups]
@@ -261,7 +270,7 @@ def _work_units(
     for i, group in enumerate(groups):
         if new := [number for number in numbers[i] if number not in assigned]:
             num_bytes = dict(zip(numbers[i], _num_bytes(group, jobs, members), strict=True))
-            units += [(i, unit) for unit in _split(group, new, num_bytes, members, workers)]
+            units += [(i, unit) for unit in _split(group, new, num_bytes, members, options)]
     return [WorkUnit(number, i, unit) for number, (i, unit) in enumerate(units)]
 
 
@@ -270,7 +279,7 @@ def _split(
     numbers: Sequence[int],
     num_bytes: Mapping[int, int],
     members: Sequence[PreparedMember | None],
-    workers: int,
+    options: Options,
 ) -> list[tuple[int, ...]]:
     """Split jobs of a group into the chunks that train at once."""
     first = members[group.positions[0]]
@@ -278,10 +287,11 @@ def _split(
         return [(number,) for number in numbers]
     device = device_of(first.settings)
     min_size = 1 if first.settings.engine == "native" else MIN_SHARED
-    max_size = max_population([num_bytes[number] for number in numbers], device)
+    ceiling = MAX_PACKED_ON_CPU if options.jobs == PACKED else MAX_ON_CPU
+    max_size = max_population([num_bytes[number] for number in numbers], device, ceiling)
     return [
         chunk
-        for even in split_work(numbers, max_size, workers, min_size)
+        for even in split_work(numbers, max_size, options.workers, min_size)
         for chunk in split_by_memory(even, num_bytes, usable(device))
     ]
 

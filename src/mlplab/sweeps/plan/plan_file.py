@@ -33,6 +33,7 @@ from mlplab.settings import Settings
 from mlplab.sweeps.plan.changes import Bases, Changed
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit
+from mlplab.sweeps.plan.tracked import FOLDERS, PACKED
 
 FORMAT = "mlplab-plan-2"
 NAME = "plan.yaml"
@@ -262,4 +263,7 @@ def _options(raw: Mapping[str, Any]) -> Options:
         types = {type(default)} if name != "threshold" else {type(None), int, float}
         if name in raw and type(raw[name]) not in types:
             raise ValueError(f"the option {name} is {raw[name]!r}")
-    return Options(**raw)
+    options = Options(**raw)
+    if options.jobs not in (FOLDERS, PACKED):
+        raise ValueError(f"the option jobs is {options.jobs!r}")
+    return options

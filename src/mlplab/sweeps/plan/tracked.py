@@ -1,4 +1,4 @@
-"""What is recorded of the jobs of a large sweep."""
+"""What is recorded of the jobs of a large sweep, and whether it is stored in folders or packs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,35 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from mlplab.config.registry import TRACKING_KEYS
 from mlplab.settings import Settings, Tracking
 
 MAX_FULLY_TRACKED_JOBS = 100
 """Larger sweeps draw no pictures unless the user chooses `tracking`."""
+
+FOLDERS, PACKED = "folders", "packed"
+MAX_JOB_FOLDERS = 200
+"""Larger sweeps pack their jobs unless the user chooses `tracking.jobs`."""
+
+
+def job_format(settings: Sequence[Settings]) -> str:
+    """Return FOLDERS or PACKED for a new sweep with these jobs, by their `tracking.jobs`."""
+    chosen = settings[0].tracking.jobs
+    if chosen != "auto":
+        return chosen
+    is_large = len(settings) > MAX_JOB_FOLDERS
+    return PACKED if is_large and not folders_reason(settings) else FOLDERS
+
+
+def folders_reason(settings: Sequence[Settings]) -> str:
+    """Return why the jobs of a large sweep get folders with `tracking.jobs=auto`; empty if they are
+    packed.
+    """
+    if len(settings) <= MAX_JOB_FOLDERS or settings[0].tracking.jobs != "auto":
+        return ""
+    if any("tracking=full" in one.overrides for one in settings):
+        return "tracking=full draws the pictures of each; tracking.jobs=packed leaves them out"
+    return ""
 
 
 def limit_tracking(settings: Sequence[Settings]) -> list[Settings]:
@@ -34,7 +59,7 @@ def _with_scalars_only(
     config: Any = settings.config.get("tracking") or {}
     key = id(settings.tracking), id(config)
     if key not in limited:
-        node = {name: value for name, value in config.items() if name.startswith("checkpoint_")}
+        node = {name: value for name, value in config.items() if name in TRACKING_KEYS["scalars"]}
         limited[key] = {
             "tracking": dataclasses.replace(
                 settings.tracking, level="scalars", picture_share=Tracking().picture_share

@@ -1,27 +1,28 @@
-"""The results of a sweep, read from its job folders, independent of which process trained them."""
+"""The results of a sweep, read from its stored jobs, independent of which process trained them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mlplab.runs.run_index import SUMMARY_NUMBERS, summary_of
+from mlplab.runs.run_index import SUMMARY_NUMBERS
 from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.validation import KFold
 
 
 def collect(plan: Plan, folder: Path) -> Results:
-    """Return the results of all jobs of a plan; a job without a folder has status `missing`."""
-    job_store = JobStore(folder)
+    """Return the results of all jobs of a plan; a job that is not stored has status `missing`."""
+    job_store = open_store(plan, folder)
+    job_store.refresh()
     jobs = [result(plan, job, job_store) for job in plan.jobs]
     return Results(plan.name, folder, jobs, plan.options.metric, plan.flags)
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
-    """Return the result of one job, read from its folder."""
-    folder = job_store.job_folder(job.number)
-    summary = summary_of(folder) or {"status": "missing", "reason": "not trained yet"}
+    """Return the result of one job, as of the last `job_store.refresh`."""
+    summary = job_store.summary(job.number) or {"status": "missing", "reason": "not trained yet"}
     facts = {key: summary[key] for key in SUMMARY_NUMBERS if key in summary}
     if isinstance(job.settings.validation, KFold):
         facts["folds"] = job.settings.validation.folds
@@ -35,6 +36,6 @@ def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:
             for name, value in (summary.get("metrics") or {}).items()
         },
         overrides=job.overrides,
-        folder=folder,
+        folder=job_store.job_folder(job.number),
         facts=facts,
     )

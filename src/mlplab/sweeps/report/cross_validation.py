@@ -7,7 +7,6 @@ Shapes: N rows of a fold's test split, C classes, T targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from mlplab.data.preparation.examples import Prepared
 from mlplab.errors import NotFiniteError
 from mlplab.io.files import write_bytes_atomic, write_json
 from mlplab.runs.evaluate import Rows, baselines, compute_metrics, metric_labels
-from mlplab.runs.run import load
+from mlplab.runs.run import Run
+from mlplab.sweeps.execution.loaded_jobs import load_jobs
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.statistics import Statistics
@@ -46,10 +47,13 @@ def conclude(plan: Plan, results: Results, cache: DataCache) -> list[str]:
     fold_metrics: list[dict[str, float]] = []
     fold_baselines: list[Mapping[str, Mapping[str, float]]] = []
     predictions: list[Sequence[object]] = []
-    for job, result in zip(plan.jobs, results.jobs, strict=True):
+    store = open_store(plan, results.folder)
+    store.refresh()
+    runs = load_jobs(plan, store, [job.number for job in plan.jobs])
+    for job, run in zip(plan.jobs, runs, strict=True):
         prepared = cache.prepared(job.settings)
         try:
-            rows, scores = _held_out(prepared, result.folder)
+            rows, scores = _held_out(prepared, run)
         except NotFiniteError as error:
             note(f"no cross-validation: {error}")
             return []
@@ -106,14 +110,14 @@ def _lines(
     return aligned([header, *rows])
 
 
-def _held_out(prepared: Prepared, folder: Path) -> tuple[Rows, np.ndarray]:
+def _held_out(prepared: Prepared, run: Run) -> tuple[Rows, np.ndarray]:
     """Return the held-out rows of a fold, and its network's scores [N, C or T] for them.
 
     Raises NotFiniteError.
     """
     assert prepared.test is not None
-    rows = Rows.of_split(prepared, "test", folder)
-    return rows, load(folder).scores(rows.x_NF, rows.source, first=1)
+    rows = Rows.of_split(prepared, "test", run.folder)
+    return rows, run.scores(rows.x_NF, rows.source, first=1)
 
 
 def _header(prepared: Prepared) -> list[str]:

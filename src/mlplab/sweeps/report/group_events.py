@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mlplab.io.reading import reading
 from mlplab.runs.hparams import final_scalars, to_cell
-from mlplab.sweeps.execution.job_store import JobStore
+from mlplab.sweeps.execution.job_store import Columns, JobStore
 from mlplab.sweeps.report.results import Group, JobResult, Results, value_text
 from mlplab.terminal.output import note
-from mlplab.tracking import EventWriter, read_metrics
+from mlplab.tracking import EventWriter
 from mlplab.tracking.group_events import MAX_GROUPS, History, JobGroup, write_groups
 
 FOLDER = "tensorboard"
@@ -22,40 +21,21 @@ FOLDER = "tensorboard"
 BEST_JOBS = 10
 """Jobs that get a run of their own with every evaluation."""
 
-Columns = dict[str, Sequence[float]]
-"""The history of a job: epoch, step and the metrics."""
 
-HistoryReader = Callable[[JobResult], Columns]
-"""Returns the history of a job; empty if it has none."""
-
-
-def folder_history(job: JobResult) -> Columns:
-    """Return the history that the folder of a job has in metrics.csv.
-
-    Raises DamagedFileError if it cannot be read.
-    """
-    path = job.folder / "metrics.csv"
-    if not path.is_file():
-        return {}
-    with reading(path):
-        return dict(read_metrics(path))
-
-
-def write_group_events(results: Results, read_history: HistoryReader = folder_history) -> Path:
+def write_group_events(results: Results, job_store: JobStore) -> Path:
     """Write the event files of the best configurations and of the best jobs, replacing earlier
     ones, and return their folder.
 
     Histories are read group by group, so that those of one group are in memory at a time.
     """
-    job_store = JobStore(results.folder)
     target = results.folder / FOLDER
     with job_store.staging_dir() as staging:
         new = staging / FOLDER
         (new / "groups").mkdir(parents=True)
         (new / "jobs").mkdir()
-        _write_groups(new / "groups", results, read_history)
+        _write_groups(new / "groups", results, job_store)
         for job in best_jobs(results)[:BEST_JOBS]:
-            _write_job(new / "jobs", job, read_history(job))
+            _write_job(new / "jobs", job, job_store.history(job.number))
         if os.path.lexists(target):
             os.rename(target, staging / "before")
         os.rename(new, target)
@@ -74,10 +54,10 @@ def best_jobs(results: Results) -> list[JobResult]:
     return sorted(done, key=lambda job: (sign * job.metrics[results.headline], job.number))
 
 
-def _write_groups(folder: Path, results: Results, read_history: HistoryReader) -> None:
+def _write_groups(folder: Path, results: Results, job_store: JobStore) -> None:
     """Write the runs of the best configurations."""
     groups = results.groups[:MAX_GROUPS]
-    metrics = _history_metrics(results, read_history)
+    metrics = _history_metrics(results, job_store)
     hparams = [_hparams(results, group) for group in groups]
     finals = [_final(results, group) for group in groups]
     choices = {
@@ -89,7 +69,7 @@ def _write_groups(folder: Path, results: Results, read_history: HistoryReader) -
             histories = [
                 _history(columns, metrics, job.counts)
                 for job in group.jobs
-                if len((columns := read_history(job)).get("epoch", ()))
+                if len((columns := job_store.history(job.number)).get("epoch", ()))
             ]
             yield JobGroup(_name(results, group), values, histories, final)
 
@@ -97,10 +77,12 @@ def _write_groups(folder: Path, results: Results, read_history: HistoryReader) -
     write_groups(folder, metrics, read(), choices, tags)
 
 
-def _history_metrics(results: Results, read_history: HistoryReader) -> tuple[str, ...]:
+def _history_metrics(results: Results, job_store: JobStore) -> tuple[str, ...]:
     """The metrics of the history of the best job that has one, which all jobs measure."""
     for job in (*best_jobs(results), *results.jobs):
-        names = tuple(name for name in read_history(job) if name not in ("epoch", "step"))
+        names = tuple(
+            name for name in job_store.history(job.number) if name not in ("epoch", "step")
+        )
         if names:
             return names
     return ()
@@ -150,8 +132,9 @@ def _final(results: Results, group: Group) -> dict[str, float]:
 def _write_job(folder: Path, job: JobResult, columns: Columns) -> None:
     """Write the run of a job with every evaluation, without a row in the HParams table."""
     (folder / str(job.number)).mkdir()
-    steps = [int(step) for step in columns.pop("step", ())]
-    epochs = list(columns.pop("epoch", ()))
+    steps = [int(step) for step in columns.get("step", ())]
+    epochs = list(columns.get("epoch", ()))
+    columns = {name: column for name, column in columns.items() if name not in ("epoch", "step")}
     with EventWriter(folder / str(job.number)) as events:
         events.text("overrides", "\n".join(f"    {override}" for override in job.overrides))
         events.history(steps, columns)

@@ -163,13 +163,12 @@ def _cell(value: object) -> dict[str, object]:
 
 
 def _link(results: Results, number: int) -> dict[str, object]:
-    """Return a link to the job's playback page if it has one, or else to its folder."""
-    page = f"jobs/{number}/report.html"
-    return {
-        "shown": str(number),
-        "value": number,
-        "href": page if (results.folder / page).is_file() else f"jobs/{number}/",
-    }
+    """Return a link to the job's playback page if it has one, or else to its folder, which a packed
+    job has only if it was opened.
+    """
+    links = (f"jobs/{number}/report.html", f"jobs/{number}/")
+    href = next((link for link in links if (results.folder / link).exists()), None)
+    return {"shown": str(number), "value": number, **({"href": href} if href else {})}
 
 
 def _finite(value: float | None) -> float | None:

@@ -9,7 +9,7 @@ from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.configuration_table import p_text, text_table
 from mlplab.sweeps.report.formats import markdown_table, markdown_text
 from mlplab.sweeps.report.regroup import Effect
-from mlplab.sweeps.report.results import Results, value_text
+from mlplab.sweeps.report.results import JobResult, Results, value_text
 from mlplab.sweeps.report.text_table import best_command, reasons
 from mlplab.terminal.output import count
 
@@ -25,7 +25,7 @@ def summary(conclusions: Conclusions) -> str:
     counts = Counter(job.status for job in results.jobs)
     best = best_command(results)
     failures = [
-        [f"[{job.number}](jobs/{job.number}/)", job.status, " ".join(job.overrides), job.reason]
+        [_numbered(results, job), job.status, " ".join(job.overrides), job.reason]
         for job in [job for job in results.jobs if job.fails][:MAX_FAILURES]
     ]
     head, rows = text_table(conclusions, MAX_ROWS)
@@ -86,6 +86,12 @@ def _effect_table(effect: Effect) -> str:
         f"`{effect.key}`, mean over {listing((f'`{key}`' for key in effect.others), last=' and ')}:"
     )
     return f"{title}\n\n{markdown_table(header, rows)}"
+
+
+def _numbered(results: Results, job: JobResult) -> str:
+    """The number of a job, as a link if it has a folder; a packed one is opened first."""
+    link = f"jobs/{job.number}/"
+    return f"[{job.number}]({link})" if (results.folder / link).is_dir() else str(job.number)
 
 
 def _how_to_read(results: Results) -> str:

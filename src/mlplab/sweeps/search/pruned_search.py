@@ -19,7 +19,7 @@ from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, Saved, newest
 from mlplab.runs.compute_time import Stopwatch
 from mlplab.runs.fingerprint import fingerprint_of_group
-from mlplab.sweeps.execution.job_folders import EndedJob, JobFolders
+from mlplab.sweeps.execution.job_records import EndedJob
 from mlplab.sweeps.execution.runner import Runner, Stopped
 from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.report.results import JobResult
@@ -341,11 +341,8 @@ class PrunedSearch(Callback):
             for one, outcome in zip(members, outcomes.values(), strict=True)
         ]
         device = str(group.population.theta_KP.device)
-        spent = self.stopwatch.lap()
-        writer = JobFolders(self.runner.plan, jobs, device, spent, len(jobs))
-        for job in jobs:
-            self.runner.commit(writer, job)
-        self.stopwatch.lap()  # writing the folders is no training
+        self.runner.store(len(jobs), jobs, device, self.stopwatch.lap())
+        self.stopwatch.lap()  # storing the jobs is no training
         self._report([(one.trial, one.job) for one in members])
         if self.runner.plan.options.fail_fast and any(
             outcome.status == "diverged" for outcome in outcomes.values()

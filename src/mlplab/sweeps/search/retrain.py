@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
-from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.sweeps.plan.plan_file import NAME, read_plan
@@ -99,7 +99,7 @@ def plan_retraining(search: Search, folder: Path, study: Study) -> Plan | None:
 
 def train_again(search: Search, folder: Path, plan: Plan) -> Sweep:
     """Train the jobs of the plan that are not trained yet, and write their reports."""
-    if not JobStore(folder / FOLDER).missing(job.number for job in plan.jobs):
+    if not open_store(plan, folder / FOLDER).missing(job.number for job in plan.jobs):
         return run_sweep.conclude(plan, folder / FOLDER)
     if not search.quiet:
         note(f"the best configurations train again with {len(search.new_seeds)} new seeds")
@@ -109,7 +109,8 @@ def train_again(search: Search, folder: Path, plan: Plan) -> Sweep:
         runner.run()
     finally:
         display.close()
-    ended = run_sweep.conclude(plan, folder / FOLDER, runner.status == "interrupted")
+    is_interrupted = runner.status == "interrupted"
+    ended = run_sweep.conclude(plan, folder / FOLDER, is_interrupted, runner.compute_log)
     return dataclasses.replace(ended, signal=runner.signals.received or 0)
 
 

@@ -13,6 +13,7 @@ from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.runner import Runner
+from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Job, Plan
@@ -59,7 +60,7 @@ class _TrialLoop:
     @cached_property
     def job_store(self) -> JobStore:
         """The job store, created lazily, since it creates the folder of the jobs."""
-        return JobStore(self.folder)
+        return open_store(self.plan, self.folder)
 
     def run_in_waves(self) -> Sweep:
         """Train `sweep.parallel` trials at a time, each wave to completion."""
