@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 import mlplab
 from mlplab.cli import main as mlplab_command
@@ -67,8 +68,6 @@ def draw(axes: Any, experiment: str, structure: str, folder: Path) -> None:
 
 def shrink(source: Path, target: Path) -> None:
     """Copy a picture with 128 colors, which is a third of the size."""
-    from PIL import Image
-
     with Image.open(source) as image:
         # By octree, since the median cut gives the colors of thin lines to large gray areas.
         colors = image.convert("RGB").quantize(128, Image.Quantize.FASTOCTREE)
@@ -101,6 +100,8 @@ def main() -> None:
         fontsize=12,
     )
     figure.savefig(TARGET / "experiments.png", dpi=110)
+    with Image.open(TARGET / "experiments.png") as image:  # the shades keep all their colors
+        image.convert("RGB").save(TARGET / "experiments.png", optimize=True)
 
 
 if __name__ == "__main__":

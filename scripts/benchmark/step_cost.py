@@ -24,7 +24,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -165,10 +165,10 @@ def floor(program: str) -> dict[str, float]:
 class Jax:
     """A process of plain/jax_population.py, which keeps what it has compiled."""
 
-    def __init__(self, python: str, epochs: int, threads: int) -> None:
+    def __init__(self, python: str, epochs: int, threads: int, options: Sequence[str] = ()) -> None:
         script = Path(__file__).parent / "plain" / "jax_population.py"
         self.process = subprocess.Popen(
-            [python, str(script), f"--epochs={epochs}", f"--threads={threads}"],
+            [python, str(script), f"--epochs={epochs}", f"--threads={threads}", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -93,10 +93,10 @@ class _Network:
 
     def gradient(self, theta_P: Values, x_BF: Values, y_BT: Values) -> Values:
         """[P]."""
-        parts = np.split(theta_P, np.cumsum(self._layout.sizes)[:-1])
+        segments = np.split(theta_P, np.cumsum(self._layout.sizes)[:-1])
         entries = [
             values.reshape(entry.shape)
-            for values, entry in zip(parts, self._layout.entries, strict=True)
+            for values, entry in zip(segments, self._layout.entries, strict=True)
         ]
         weights, biases = entries[::2], entries[1::2]
         hidden, derivatives = [x_BF], []

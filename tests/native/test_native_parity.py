@@ -11,7 +11,17 @@ import pytest
 import torch
 from building import make_settings
 from harness import size
-from native_training import EPOCHS, LR, assert_parity, both, dataset_for, distance, session, train
+from native_training import (
+    EPOCHS,
+    LR,
+    assert_parity,
+    assert_same_bits,
+    both,
+    dataset_for,
+    distance,
+    session,
+    train,
+)
 from tiers import subset_by_default
 
 from mlplab.data.preparation.registry import DATASETS
@@ -21,7 +31,7 @@ from mlplab.network import INITIALIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.schedules.base import UNITS
 from mlplab.task import Task
-from mlplab.training import Callback, FrameRecorder
+from mlplab.training import Callback, FrameRecorder, Session, prepare_members
 
 OPTIMIZERS = [
     dataclasses.replace(component, lr=LR.get(name, 0.01))
@@ -286,10 +296,11 @@ def test_divergence_is_seen_at_the_same_step():
 
 class Objectives(Callback):
     def __init__(self):
-        self.values = []
+        self.values, self.kept = [], []
 
     def on_evaluation(self, session, evaluation):
         self.values += [float(objective_K[0]) for objective_K in evaluation.objectives]
+        self.kept += list(evaluation.objectives)
 
 
 def test_callbacks_receive_the_objective_of_each_step():
@@ -299,6 +310,35 @@ def test_callbacks_receive_the_objective_of_each_step():
         session([settings], engine, callback).run()
     assert len(native.values) == len(eager.values) > 0
     np.testing.assert_allclose(native.values, eager.values, rtol=1e-12)
+    assert torch.stack(native.kept)[:, 0].tolist() == native.values, "the kernel has changed them"
+
+
+class SkipsTheStart(Objectives):
+    def evaluations_to_skip(self, session, group):
+        return 0 if group.started else 1
+
+
+def test_a_long_first_stretch_and_a_skipped_start_change_no_bit():
+    settings = make_settings(epochs=7, evaluate_every=3)
+    outcomes, curves = [], []
+    for callback, first_work in ((Objectives(), 0.0), (SkipsTheStart(), 2.0**20)):
+        members = prepare_members([dataclasses.replace(settings, engine="native")])
+        training = Session((), [callback], first_work=first_work)
+        training.add_group(members)
+        training.run()
+        outcomes += training.outcomes()
+        curves.append(callback.values)
+    assert_same_bits(*outcomes)
+    assert curves[0] == curves[1]
+
+
+def test_the_metrics_of_an_outcome_can_be_left_out():
+    training = session([make_settings(epochs=1)], "native")
+    training.run()
+    (whole,), (bare,) = training.outcomes(), training.outcomes(metrics=False)
+    assert whole.metrics
+    assert not bare.metrics
+    assert_same_bits(whole, bare)
 
 
 @pytest.mark.parametrize("evaluate_every", [1, 3])

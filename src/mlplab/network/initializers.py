@@ -50,13 +50,13 @@ class RandomInitializer(Initializer):
     gain: float = number(1.0, "factor on the drawn weights", above=0)
 
     def fill(self, weight_OI: Tensor, generator: torch.Generator) -> None:
-        in_place = weight_OI.is_contiguous() and weight_OI.dtype == torch.float64
-        drawn_OI = weight_OI if in_place else torch.empty(weight_OI.shape, dtype=torch.float64)
+        is_same = weight_OI.is_contiguous() and weight_OI.dtype == torch.float64
+        drawn_OI = weight_OI if is_same else torch.empty(weight_OI.shape, dtype=torch.float64)
         self.draw(drawn_OI, generator)
         with torch.no_grad():
             if self.gain != 1:
                 drawn_OI.mul_(self.gain)
-            if not in_place:
+            if not is_same:
                 weight_OI.copy_(drawn_OI)
 
     def draw(self, weight_OI: Tensor, generator: torch.Generator) -> None:
