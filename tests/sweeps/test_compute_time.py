@@ -95,6 +95,11 @@ def test_members_that_end_in_turn_share_the_time(clock):
     table = mlplab.sweep([*QUICK, f"training.epochs={lengths}"], "sweep")
     assert 0 < table["seconds"].sum() < len(clock)
     assert readings_of("sweep")[1] <= 2 * len(clock)
+    (population,) = json.loads(Path("sweep/summary.json").read_text())["populations"]
+    assert population["jobs"] == 8
+    assert readings_of(population) == pytest.approx(
+        [table["seconds"].sum(), table["cpu_seconds"].sum()], abs=0.01
+    )
 
 
 def test_trials_of_a_pruned_search_share_the_time(clock):
