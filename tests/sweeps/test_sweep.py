@@ -274,7 +274,7 @@ def test_the_command_prints_a_table_and_the_folder(capsys):
     }
     table = pd.read_csv("sweep/results.csv")
     best = table.groupby("optimizer.lr")["val/accuracy"].mean().idxmax()
-    assert f"optimizer.lr={best:g} " in lines[-3]
+    assert f"optimizer.lr={best:g} " in lines[-4]
 
 
 BASIC = ["hydra/sweeper=basic", "hydra/launcher=basic"]
