@@ -64,6 +64,7 @@ LINES = [  # arguments and the extra that they need
     (["rerun", "run", "--check"], None),
     (["runs", "."], None),
     (["compare", "sweep", "run"], None),
+    (["runs", ".", "--jobs", "--json"], None),
     (["rebuild-events", "run"], None),
     (["report", "sweep"], None),
     (["list", "optimizer"], None),
@@ -101,6 +102,7 @@ def fit(*overrides):
 
 for name, extra, call in [
     ("mlplab.sweep", "sweep", lambda: mlplab.sweep([*TINY, "seed=0,1"], "y")),
+    ("mlplab.list_runs", "sweep", lambda: mlplab.list_runs(".")),
     ("to_frame", "sweep", lambda: mlplab.load("run").history.to_frame()),
     ("mlplab.fit", None, lambda: fit()),
     ("mlplab.fit", "files", lambda: fit("dataset.missing=impute")),

@@ -61,6 +61,8 @@ def run_summary(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
     for key in COMPUTE_TIME:
         assert content.pop(key) >= 0
+    for population in content.get("populations", ()):
+        assert all(population.pop(key) >= 0 for key in COMPUTE_TIME)
     return content
 
 

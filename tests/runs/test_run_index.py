@@ -413,7 +413,7 @@ def operate(root, choose, number):
             groups = sorted((root / "runs").iterdir())
             if groups:
                 choose.choice(groups).rename(root / "runs" / f"moved-{number}")
-        case 14 if summary.is_file():
+        case 14 if summary.is_file() and not summary.is_symlink():
             summary.rename(folder / "else.json")
             summary.symlink_to("else.json")
         case 15 if index.is_dir():

@@ -37,8 +37,11 @@ def clock(monkeypatch):
     return readings
 
 
-def summary(folder):
-    return json.loads(Path(folder, "summary.json").read_text())
+def readings_of(summary):
+    """What a summary, or one in a folder, says about both clocks, whose readings are simulated."""
+    if not isinstance(summary, dict):
+        summary = json.loads(Path(summary, "summary.json").read_text())
+    return summary["seconds"], summary["cpu_seconds"]
 
 
 @pytest.mark.usefixtures("clock")
@@ -74,23 +77,29 @@ def test_a_log_that_is_a_link_is_refused(tmp_path):
 def test_each_job_has_its_share(clock, capsys):
     arguments = [*QUICK, "seeds=3", "hydra.sweep.dir=sweep"]
     assert main(["train", "-m", *arguments]) == 0
-    table, before = pd.read_csv("sweep/results.csv"), summary("sweep")
+    table = pd.read_csv("sweep/results.csv")
+    _, cpu_before = readings_of("sweep")
     assert table["seconds"].nunique() == 1
     assert list(table["cpu_seconds"]) == list(2 * table["seconds"])
     assert 0 < table["seconds"].sum() < len(clock)
-    assert before["cpu_seconds"] <= 2 * len(clock)
+    assert cpu_before <= 2 * len(clock)
     assert "s of processor time" in capsys.readouterr().out
     assert main(["train", "-m", *arguments, "seeds=4"]) == 0
     longer = pd.read_csv("sweep/results.csv")
     assert list(longer["seconds"][:3]) == list(table["seconds"])
-    assert summary("sweep")["cpu_seconds"] > before["cpu_seconds"]
+    assert readings_of("sweep")[1] > cpu_before
 
 
 def test_members_that_end_in_turn_share_the_time(clock):
     lengths = ",".join(map(str, range(1, 9)))
     table = mlplab.sweep([*QUICK, f"training.epochs={lengths}"], "sweep")
     assert 0 < table["seconds"].sum() < len(clock)
-    assert summary("sweep")["cpu_seconds"] <= 2 * len(clock)
+    assert readings_of("sweep")[1] <= 2 * len(clock)
+    (population,) = json.loads(Path("sweep/summary.json").read_text())["populations"]
+    assert population["jobs"] == 8
+    assert readings_of(population) == pytest.approx(
+        [table["seconds"].sum(), table["cpu_seconds"].sum()], abs=0.01
+    )
 
 
 def test_trials_of_a_pruned_search_share_the_time(clock):
@@ -100,17 +109,18 @@ def test_trials_of_a_pruned_search_share_the_time(clock):
     table = pd.read_csv("search/results.csv")
     assert table["status"].nunique() == 2
     assert 0 < table["seconds"].sum() < len(clock)
-    assert 0 < summary("search")["cpu_seconds"] <= 2 * len(clock)
+    assert 0 < readings_of("search")[1] <= 2 * len(clock)
 
 
 def test_a_resumed_run_counts_what_came_before(clock):
     run = mlplab.run([*QUICK, "tracking=summary"], "run")
-    assert run.summary["cpu_seconds"] == 2 * run.summary["seconds"] < 2 * len(clock)
+    wall, cpu = readings_of(run.summary)
+    assert cpu == 2 * wall < 2 * len(clock)
     began = len(clock)
     assert main(["resume", "run", "training.epochs=3"]) == 0
-    longer = summary("run")
-    assert longer["cpu_seconds"] > run.summary["cpu_seconds"]
-    assert longer["seconds"] < run.summary["seconds"] + len(clock) - began
+    longer_wall, longer_cpu = readings_of("run")
+    assert longer_cpu > cpu
+    assert longer_wall < wall + len(clock) - began
 
 
 def test_time_on_cuda_is_that_of_the_wall():

@@ -41,7 +41,7 @@ from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.group_events import write_group_events
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.sources import results_of
-from mlplab.sweeps.report.status import write_end, write_start
+from mlplab.sweeps.report.status import time_of_populations, write_end, write_start
 from mlplab.sweeps.report.write import write_results
 from mlplab.terminal.output import announce, note
 from mlplab.training import Callback, DataCache
@@ -220,7 +220,13 @@ def conclude(
         write_group_events(ended.results, open_store(plan, folder))
     if compute_log is not None:
         compute_log.append()
-    write_end(folder, plan.name, len(plan.jobs), _statuses(ended.results))
+    write_end(
+        folder,
+        plan.name,
+        len(plan.jobs),
+        _statuses(ended.results),
+        populations=time_of_populations(plan, ended.results.jobs),
+    )
     return ended
 
 
