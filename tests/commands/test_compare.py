@@ -54,7 +54,7 @@ def _json(capsys, *names):
     return capsys.readouterr().out
 
 
-def test_the_same_configurations_of_two_folders_are_told_apart(folders, capsys):
+def test_the_same_configurations_of_two_folders_have_a_column_from(folders, capsys):
     rows = records(folders, capsys, "compare", str(folders / "first"), str(folders / "first"))
     assert {row["from"] for row in rows} == {str(folders / "first")}
 
