@@ -37,7 +37,7 @@ def test_sweeps_are_compared_by_the_values_in_which_they_differ(folders, capsys)
     output = capsys.readouterr().out
     header = output.splitlines()[0].split()
     assert header[:4] == ["optimizer", "optimizer.lr", "model.hidden", "val/accuracy"]
-    assert "6 configurations" in output
+    assert "the best of 6" in " ".join(output.split())
     rows = records(folders, capsys, "compare", *names)
     assert len(rows) == 6
     assert sorted(int(row["n"]) for row in rows) == [1, 4, 4, 4, 4, 4]
@@ -54,7 +54,7 @@ def _json(capsys, *names):
     return capsys.readouterr().out
 
 
-def test_the_same_configurations_of_two_folders_are_told_apart(folders, capsys):
+def test_the_same_configurations_of_two_folders_have_a_column_from(folders, capsys):
     rows = records(folders, capsys, "compare", str(folders / "first"), str(folders / "first"))
     assert {row["from"] for row in rows} == {str(folders / "first")}
 

@@ -173,8 +173,8 @@ def accuracies(random, shape, mean, concentration, rows):
 
 BETA = [
     (mean, concentration, rows)
-    for mean in (0.9, 0.97, 0.99, 0.995)
-    for concentration in (20, 100, 500)
+    for mean in (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+    for concentration in (10, 20, 100, 500)
     for rows in (100, 400)
 ]
 

@@ -147,8 +147,8 @@ def _points(results: Results, groups: Sequence[Group], key: str) -> Chart:
     chosen = groups[::stride]
     values = _ordered(chosen, key)
     numeric = all(is_number(value) for value in values)
-    place = {value_text(value): i for i, value in enumerate(values)}
-    ordered = sorted(chosen, key=lambda group: place[value_text(group.values[key])])
+    position = {value_text(value): i for i, value in enumerate(values)}
+    ordered = sorted(chosen, key=lambda group: position[value_text(group.values[key])])
     statistics = [group.statistics(results.headline) for group in ordered]
     return {
         "key": key,

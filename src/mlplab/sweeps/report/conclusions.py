@@ -61,6 +61,8 @@ class Conclusions:
         verdict = (
             f"No configuration is distinguishable from the best of {number}"
             if like == number
+            else "The best is distinguishable from the other configuration"
+            if number == 2
             else f"The best is distinguishable from every other of {number} configurations"
             if like == 1
             else f"{like} of {number} configurations are not distinguishable from the best (itself"
