@@ -35,8 +35,8 @@ def test_the_events_of_a_sweep_are_rebuilt_from_its_jobs(capsys):
         values = scalars(Path("s/tensorboard/groups", name))
         lr = float(name.partition("optimizer.lr=")[2])
         assert values["val_best/accuracy"] == [pytest.approx(means["mean"][lr])]
-        assert values["std_val_best/accuracy"] == [pytest.approx(means["std"][lr])]
-        assert values["jobs/done"] == [3]
+        assert values["val_best/accuracy_std"] == [pytest.approx(means["std"][lr])]
+        assert values["val_best/n"] == [3]
         jobs = table.job[table["optimizer.lr"] == lr]
         curves = [scalars(f"s/tensorboard/jobs/{job}")["val/loss"] for job in jobs]
         assert values["val/loss"] == pytest.approx(
