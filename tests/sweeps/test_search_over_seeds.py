@@ -204,7 +204,8 @@ def test_the_pareto_front_keeps_ties():
 @pytest.mark.parametrize("pruning", ["halving", in_campaign("kills", "none")])
 def test_a_search_over_seeds_that_is_killed_ends_with_all_trials(pruning):
     more = [
-        *("dataset.num_samples=100", "training.epochs=9", f"sweep.trials={size(6, 60)}"),
+        *("dataset.num_samples=100", f"training.epochs={size(9, 45)}"),
+        *(f"sweep.trials={size(6, 60)}", f"sweep.parallel={size(6, 16)}"),
         *("seeds=3", f"sweep.pruning={pruning}", "sweep.retrain=1", "sweep.retrain_seeds=2"),
         *("tracking.checkpoint_seconds=0.001", "hydra.sweep.dir=s"),
     ]

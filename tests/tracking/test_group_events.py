@@ -74,17 +74,18 @@ def test_long_histories_are_thinned_and_a_value_beyond_float32_does_not_count():
 def test_a_run_has_the_mean_under_the_tag_of_the_metric(tmp_path):
     groups = [
         JobGroup(
-            "lr=0.1 é/..", {"lr": 0.1}, [history([1, 2]), history([3, 6])], {"jobs/done": 2.0}
+            "lr=0.1 é/..", {"lr": 0.1}, [history([1, 2]), history([3, 6])], {"val_best/n": 2.0}
         ),
         JobGroup("", {"lr": 0.2}, []),
     ]
-    names = write_groups(tmp_path, ["val/loss"], groups, {"lr": [0.1, 0.2]}, ["jobs/done"])
+    names = write_groups(tmp_path, ["val/loss"], groups, {"lr": [0.1, 0.2]}, ["val_best/n"])
     assert names == ["000-lr=0.1_..", "001-jobs"]
     reader = EventAccumulator(str(tmp_path / names[0])).Reload()
     assert sorted(reader.Tags()["scalars"]) == [
-        *("jobs/done", "jobs/in_training", "max/val/loss", "median/val/loss", "min/val/loss"),
-        *("quantile_0.1/val/loss", "quantile_0.9/val/loss", "val/loss"),
+        *("val/loss", "val_best/n", "within/jobs_in_training", "within/max/val/loss"),
+        *("within/median/val/loss", "within/min/val/loss"),
+        *("within/quantile_0.1/val/loss", "within/quantile_0.9/val/loss"),
     ]
     points = [(event.step, event.value) for event in reader.Scalars("val/loss")]
     assert points == [(0, 2.0), (10, 4.0)]
-    assert reader.Scalars("quantile_0.9/val/loss")[1].value == pytest.approx(5.6)
+    assert reader.Scalars("within/quantile_0.9/val/loss")[1].value == pytest.approx(5.6)

@@ -111,8 +111,11 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.commands.multirun import conclude, conclude_search
     from mlplab.io.files import remove_leftovers
     from mlplab.sweeps import run_sweep
+    from mlplab.sweeps.execution.stores import open_store
     from mlplab.sweeps.open_job import open_jobs
     from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.report import group_events
+    from mlplab.sweeps.report.collect import collect
     from mlplab.sweeps.search import search
 
     plan = read_plan(folder)
@@ -121,6 +124,8 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
         groups = run_sweep.write_reports(plan, folder).results.groups
         best_first = [job.number for group in groups for job in group.jobs if job.counts]
         _write_pages(open_jobs(plan, folder, best_first[:pages] if pages > 0 else best_first))
+    if (folder / group_events.FOLDER).is_dir():
+        group_events.write_group_events(collect(plan, folder), open_store(plan, folder))
     if (folder / search.FILE).is_file():
         conclude_search(search.rewrite_reports(folder), folder)
     else:

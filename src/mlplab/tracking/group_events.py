@@ -24,7 +24,12 @@ MAX_EVALUATIONS = 100
 """Evaluations of a group that are written, at even distances, the first and the last included."""
 
 QUANTILES = {"quantile_0.1": 0.1, "median": 0.5, "quantile_0.9": 0.9, "min": 0.0, "max": 1.0}
-IN_TRAINING = "jobs/in_training"
+CATEGORY = "within"
+"""The category of all tags but the means: TensorBoard sorts categories by name, and those of the
+metrics, such as train and val, come first.
+"""
+
+IN_TRAINING = f"{CATEGORY}/jobs_in_training"
 MAX_NAME = 100
 
 
@@ -143,8 +148,8 @@ def write_groups(
     names.
 
     The tag of a metric is its mean, so that the curves of jobs are in the same chart, and
-    `<statistic>/<metric>` are the others. `choices` are the values that each hyperparameter takes,
-    `final_tags` the tags of the final metrics of all groups.
+    `within/<statistic>/<metric>` are the others. `choices` are the values that each hyperparameter
+    takes, `final_tags` the tags of the final metrics of all groups.
     """
     dashboards = _dashboards()
     names = []
@@ -172,7 +177,7 @@ def _write_statistics(
     columns: dict[bytes, dict[str, NDArray[np.float64]]] = {}  # by the steps with a value
     for name, values_TM in group.statistics.items():
         for metric, values_T in zip(metrics, values_TM.T, strict=True):
-            tag = metric if name == "mean" else f"{name}/{metric}"
+            tag = metric if name == "mean" else f"{CATEGORY}/{name}/{metric}"
             columns.setdefault(np.isfinite(values_T).tobytes(), {})[tag] = values_T
     columns[b""] = {IN_TRAINING: group.in_training.astype(np.float64)}
     for tags in columns.values():
@@ -185,7 +190,7 @@ def _write_statistics(
 
 def _margins(metrics: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     """Title of a chart -> the tags of its line, and of the lower and upper end of its band."""
-    low, high = "quantile_0.1", "quantile_0.9"
+    low, high = f"{CATEGORY}/quantile_0.1", f"{CATEGORY}/quantile_0.9"
     return {metric: (metric, f"{low}/{metric}", f"{high}/{metric}") for metric in metrics}
 
 

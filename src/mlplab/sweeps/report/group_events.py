@@ -115,17 +115,18 @@ def _final(results: Results, group: Group) -> dict[str, float]:
     of the split that ranks, and how many jobs ended in each way.
     """
     split = results.headline.partition("/")[0]
+    category = split if split == "test" else f"{split}_best"
     final: dict[str, float] = {}
     names = [name for name in results.metric_names if name.startswith(f"{split}/")]
     for name in sorted(names, key=lambda name: name != results.headline):
         statistics = group.statistics(name)
-        tag = name if split == "test" else f"{split}_best/{name.partition('/')[2]}"
+        tag = f"{category}/{name.partition('/')[2]}"
         if statistics.mean is not None:
             final[tag] = statistics.mean
         if statistics.std is not None:
-            final[f"std_{tag}"] = statistics.std
+            final[f"{tag}_std"] = statistics.std
     statuses = Counter(job.status for job in group.jobs)
-    counts = {f"jobs/{status}": float(statuses[status]) for status in ("done", "diverged")}
+    counts = {f"{category}/n": statuses["done"], f"{category}/diverged": statuses["diverged"]}
     return {**final, **counts}
 
 

@@ -1,5 +1,5 @@
 """An Optuna study in a sweep's folder: it proposes trials, receives their results, and persists
-both. Optuna is imported here only.
+both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -23,14 +23,13 @@ from mlplab.errors import ConfigError, DamagedFileError
 from mlplab.extras import require
 from mlplab.io.files import write_bytes_atomic
 from mlplab.io.links import refuse_links
+from mlplab.sweeps.search.samplers import make_sampler
 from mlplab.sweeps.search.space import Dimension, choose, combinations
 
 if TYPE_CHECKING:
     import optuna
 
 FILE = "study.db"
-MIN_WARM_START = 10
-"""Number of trials from which CMA-ES can start: it uses the best tenth of them."""
 
 
 def require_optuna(sampler: str = "tpe") -> None:
@@ -128,7 +127,7 @@ class Study:
             finished = [
                 trial for trial in stored_trials if trial.values and not _has_diverged(trial)
             ]
-            self._make_sampler = partial(_sampler, sampler, self.space, finished)
+            self._make_sampler = partial(make_sampler, sampler, self.space, finished)
             self._study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
                 sampler=self._make_sampler(seed),
@@ -362,40 +361,3 @@ def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> object:
             dimension.name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
         )
     )
-
-
-def _sampler(
-    name: str,
-    space: Sequence[Dimension],
-    finished: Sequence[optuna.trial.FrozenTrial],
-    seed: int,
-) -> optuna.samplers.BaseSampler:
-    """The sampler of this name. CMA-ES starts around the best of the `finished` trials; the others
-    find them in the study.
-    """
-    from optuna import samplers
-
-    continuous = [dimension.name for dimension in space if dimension.is_continuous]
-    if name == "grid" and continuous:
-        raise ConfigError(
-            f"sweep.sampler=grid tries every value, and {continuous[0]} is an interval: give it"
-            " values, or choose another sampler."
-        )
-    kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
-        "random": samplers.RandomSampler,
-        "grid": samplers.RandomSampler,  # the points of a grid are enqueued in the study
-        "cmaes": partial(samplers.CmaEsSampler, source_trials=_numeric(space, finished)),
-        "nsga2": samplers.NSGAIISampler,
-        "tpe": partial(samplers.TPESampler, multivariate=True, group=True, constant_liar=True),
-    }
-    return kinds[name](seed=seed)
-
-
-def _numeric(
-    space: Sequence[Dimension], finished: Sequence[optuna.trial.FrozenTrial]
-) -> list[optuna.trial.FrozenTrial] | None:
-    """The trials from which CMA-ES can start; None if they are too few, or if a dimension is a
-    choice, has a condition or a single value, which Optuna's warm start does not support.
-    """
-    unsupported = any(one.choices or one.when or one.low == one.high for one in space)
-    return None if unsupported or len(finished) < MIN_WARM_START else list(finished)
