@@ -15,6 +15,7 @@ from mlplab.sweeps.plan.contention import Contention
 from mlplab.sweeps.plan.grouping import Representatives
 from mlplab.sweeps.plan.memory import bytes_per_member
 from mlplab.sweeps.plan.plan import Plan, Population
+from mlplab.sweeps.plan.tracked import PACKED
 from mlplab.terminal.output import duration
 from mlplab.training import DataCache, PreparedMember, build_population, prepare_members
 from mlplab.training.prepare import by_population, data_key, structure_key
@@ -31,6 +32,8 @@ where a YAML text took YAML_SECONDS.
 """
 SECONDS_PER_DRAWN_JOB = 1.5
 """The same with pictures, for which `tracking=full` has to be typed."""
+SECONDS_PER_PACKED_JOB = 0.002
+"""The same of a job in a pack."""
 START_SECONDS = 0.3
 """Processor seconds of a sweep beside its jobs that planning does not spend too: for the report."""
 YAML_SECONDS = 0.0004
@@ -130,11 +133,17 @@ class _Estimator:
             seconds / len(largest.jobs) * len(jobs)
             + building * len(jobs)
             + self._data_seconds(jobs)
-            + self.speed * sum(map(_seconds_per_job, jobs)),
+            + self.speed * sum(map(self._seconds_per_job, jobs)),
             sum(bytes_per_member(member, shares_data=False) for member in members),
             members[0].settings.engine,
             members[0].eager_reason or "",
         )
+
+    def _seconds_per_job(self, settings: Settings) -> float:
+        if self.plan.options.jobs == PACKED:
+            return SECONDS_PER_PACKED_JOB
+        is_drawn = "tracking=full" in settings.overrides
+        return SECONDS_PER_DRAWN_JOB if is_drawn else SECONDS_PER_JOB[settings.tracking.level]
 
     def _data_seconds(self, jobs: Iterable[Settings]) -> float:
         """The time to prepare the data of these jobs, of which those with one seed share it."""
@@ -159,11 +168,6 @@ class _Estimator:
         num_steps = int(built.early_stopping.last_step_K.max())
         evaluations = num_steps / (built.batches.per_epoch * built.training.evaluate_every)
         return num_steps * seconds_per_update + evaluations * seconds_per_evaluation
-
-
-def _seconds_per_job(settings: Settings) -> float:
-    is_drawn = "tracking=full" in settings.overrides
-    return SECONDS_PER_DRAWN_JOB if is_drawn else SECONDS_PER_JOB[settings.tracking.level]
 
 
 def _native_seconds(built: Sequence[training.Population]) -> float:
