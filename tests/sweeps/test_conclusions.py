@@ -183,7 +183,7 @@ BETA = [
 @pytest.mark.parametrize("n", SIZES)
 def test_intervals_of_accuracies_cover_the_mean(n):
     random, repeats = np.random.default_rng(n), size(1000, 20_000)
-    for mean, concentration, rows in BETA:
+    for mean, concentration, rows in BETA[:: size(5, 1)]:
         values_RN = accuracies(random, (repeats, n), mean, concentration, rows)
         rate = coverage(values_RN, mean, "accuracy")
         record_measurement("coverage", n=n, case=(mean, concentration, rows), rate=rate)
@@ -226,7 +226,7 @@ def simulated_sweeps(random, repeats, num_groups, n):
 @pytest.mark.parametrize("num_groups", [5, 10])
 def test_equal_configurations_are_rarely_called_different(num_groups, n):
     """Any false claim about any pair counts as an error of the sweep."""
-    random, repeats = np.random.default_rng(n), size(20, 2000)
+    random, repeats = np.random.default_rng(n), size(8, 2000)
     errors = {"val/loss": 0, METRIC: 0}
     for metric, scores_GN in simulated_sweeps(random, repeats, num_groups, n):
         best_first = scores_GN[np.argsort(-scores_GN.mean(1))]
@@ -236,7 +236,7 @@ def test_equal_configurations_are_rarely_called_different(num_groups, n):
     for metric, number in errors.items():
         rate = number / repeats
         record_measurement("family-wise error", n=n, groups=num_groups, metric=metric, rate=rate)
-        assert rate <= size(0.2, 0.065), (metric, rate)
+        assert rate <= size(0.25, 0.065), (metric, rate)
 
 
 @pytest.mark.campaign("lecture", small=True)

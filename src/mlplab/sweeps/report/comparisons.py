@@ -77,7 +77,9 @@ class _Tests:
     @classmethod
     def joined(cls, all_tests: Sequence[_Tests]) -> _Tests:
         names = [column.name for column in fields(cls)]
-        return cls(*(np.concatenate([getattr(tests, name) for tests in all_tests]) for name in names))
+        return cls(
+            *(np.concatenate([getattr(tests, name) for tests in all_tests]) for name in names)
+        )
 
     @cached_property
     def p_P(self) -> Floats:
