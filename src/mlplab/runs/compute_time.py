@@ -19,8 +19,8 @@ class ComputeTime:
     def __sub__(self, other: ComputeTime) -> ComputeTime:
         return ComputeTime(self.wall - other.wall, self.cpu - other.cpu)
 
-    def __truediv__(self, number: float) -> ComputeTime:
-        return ComputeTime(self.wall / number, self.cpu / number)
+    def __mul__(self, number: float) -> ComputeTime:
+        return ComputeTime(self.wall * number, self.cpu * number)
 
     def rounded(self, device: str = "cpu") -> dict[str, float | None]:
         """Return the entries `seconds` and `cpu_seconds` of a summary.

@@ -31,6 +31,7 @@ class _Stretch:
     events: list[int]
     rows_KEM: NDArray[np.float64]
     evaluated_KE: NDArray[np.uint8]
+    seconds_K: NDArray[np.float64]  # of processor time
     begun: float = 0.0  # seconds since 1970
     ended: float = 0.0
 
@@ -149,6 +150,7 @@ class NativeStepper(Stepper):
             events,
             np.full((num_members, len(events), num_columns), math.nan),
             np.zeros((num_members, len(events)), np.uint8),
+            np.zeros(num_members),
         )
         memory.set_stretch(
             self.step,
@@ -157,6 +159,7 @@ class NativeStepper(Stepper):
                 "events": np.array([*events, last], np.int64),
                 "rows": stretch.rows_KEM,
                 "evaluated": stretch.evaluated_KE,
+                "seconds": stretch.seconds_K,
             },
             initial,
         )
@@ -164,6 +167,7 @@ class NativeStepper(Stepper):
     def finish(self, report: Report) -> None:
         """Take over what a stretch has left, and report its evaluations."""
         stretch, first, last = self._stretch, self.step, self._stretch.last
+        self.group.count_seconds(stretch.seconds_K)
         times = np.interp(
             stretch.events, [first, max(last, first + 1)], [stretch.begun, stretch.ended]
         )

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlplab.training.evaluation import metric_names
@@ -72,6 +74,7 @@ class Group:
         self.device_reason = ""  # why the population is on its device
         self.reasons: dict[int, str] = {}  # why a caller ended a member, by its index
         self.logged: dict[int, Logged] = {}  # by the index of the member
+        self.seconds: dict[int, float] = {}  # processor time by the index, if it was measured
         self._unread: list[MeasuredRow | RowBlock] = []
         self.stepper = make_stepper(self)
 
@@ -108,6 +111,13 @@ class Group:
         """
         sizes = [entry.size for entry in self.population.network.layout.entries]
         return self.history_buffer.num_members * self.population.batches.batch_size * max(sizes)
+
+    def count_seconds(self, seconds_K: NDArray[np.float64]) -> None:
+        """Add processor time that the members of the present population took."""
+        for index, seconds in zip(
+            self.population.members.tolist(), seconds_K.tolist(), strict=True
+        ):
+            self.seconds[index] = self.seconds.get(index, 0.0) + seconds
 
     def add(self, row: MeasuredRow | RowBlock) -> None:
         """Add an evaluation, whose values may still be on the device, or a block of them."""

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef void (*Activation)(int, const T *, T *, T *, const double *);
 typedef void (*ActivationValue)(int, const T *, T *, const double *);
@@ -671,10 +672,18 @@ static Crew crew_of(const Population *const *populations, int num_populations) {
   return crew;
 }
 
+static double seconds_of_thread(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static void train_next(const Population *p, int k, Work *work, Order *order) {
+  const double begun = seconds_of_thread();
   const Member member = member_of(p, k);
   if (p->initial) evaluate_start(&member, work, order);
   train(&member, work, order);
+  p->seconds[k] = seconds_of_thread() - begun;
 }
 
 static void *work_on(void *argument) {

@@ -97,4 +97,5 @@ typedef struct {
   const int64_t *events; /* [E] steps with an evaluation */
   double *rows; /* [K][E][M] */
   unsigned char *evaluated; /* [K][E] */
+  double *seconds; /* [K] processor time of this stretch */
 } Population;

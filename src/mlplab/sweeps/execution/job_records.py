@@ -25,13 +25,16 @@ from mlplab.training import (
 
 @dataclass(frozen=True)
 class EndedJob:
-    """A job with its outcome. `recorder` has its frames as those of the member with this index."""
+    """A job with its outcome. `recorder` has its frames as those of the member with this index, and
+    `cpu_seconds` is its own processor time, or 0 if only that of its population is known.
+    """
 
     job: Job
     member: PreparedMember
     outcome: Outcome
     recorder: FrameRecorder | None = None
     index: int = 0
+    cpu_seconds: float = 0.0
 
 
 def job_records(
@@ -43,10 +46,11 @@ def job_records(
 ) -> list[JobRecord]:
     """Return what is stored of jobs that have ended, of which `together` trained together.
 
-    `spent` is the time of training of all of `ended`, of which each gets an equal share.
+    `spent` is the time of training of all of `ended`, of which each gets a share in proportion to
+    its own processor time, or an equal one.
     `single_reason` says why jobs train one by one.
     """
-    share, now = spent / len(ended), time.time()
+    now, shares = time.time(), _shares(ended)
     origin = provenance((), "")
     log = f"device {device}: one of {together} trained together" + (
         f", since {single_reason}" if single_reason else ""
@@ -61,7 +65,7 @@ def job_records(
                 one.member.settings,
                 one.outcome,
                 one.outcome.theta_P.numel(),
-                share,
+                spent * share,
                 device,
                 together,
             ),
@@ -73,8 +77,16 @@ def job_records(
             _tracked(one),
             _frames(one),
         )
-        for one in ended
+        for one, share in zip(ended, shares, strict=True)
     ]
+
+
+def _shares(ended: Sequence[EndedJob]) -> list[float]:
+    """The fraction of the time of all jobs that each took."""
+    if not all(one.cpu_seconds for one in ended):
+        return [1 / len(ended)] * len(ended)
+    total = sum(one.cpu_seconds for one in ended)
+    return [one.cpu_seconds / total for one in ended]
 
 
 def _tracked(ended: EndedJob) -> Outcome:

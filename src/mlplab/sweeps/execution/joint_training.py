@@ -178,7 +178,9 @@ class JointTraining(Callback):
         for number, outcome in sorted(outcomes.items()):
             group, index = indices[number]
             recorder = self.recorders.of(group) if self.recorders is not None else None
-            ended.append(EndedJob(*self._jobs.pop(number), outcome, recorder, index))
+            job, member = self._jobs.pop(number)
+            seconds = group.seconds.get(index, 0.0)
+            ended.append(EndedJob(job, member, outcome, recorder, index, seconds))
         finished = [group for group in groups if not group.numbers]
         for group in finished:
             self.progress.discard(group)

@@ -166,6 +166,7 @@ class _TrialLoop:
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         """Report to the study the trials of these jobs of which no job is left to train."""
+        self.job_store.refresh()
         numbers = dict.fromkeys(n for job in jobs for n in self.trials_of.get(job.number, ()))
         for number in numbers:
             results = [self._result(job) for job in self.jobs_of[number]]
