@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -22,33 +23,12 @@ SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=3", "device=cpu"),
     "training.batch_size=16",
 ]
-FAILING = '''
-from dataclasses import dataclass
-from mlplab.config import register
-from mlplab.data.preparation.registry import DATASETS
-from mlplab.schema import number
-
-@register("dataset", "moody")
-@dataclass(frozen=True)
-class Moody(DATASETS["xor"]):
-    """XOR that fails with this mood."""
-    mood: float = number(0.0, "1 raises")
-    def make(self, generator):
-        if self.mood == 1:
-            raise RuntimeError("no mood today")
-        return super().make(generator)
-'''
 CHANGING = ["folder", "sweep", "time", "seconds", "cpu_seconds"]
 """Columns that differ between two trainings of a sweep."""
 
 
-@pytest.fixture
-def plugin():
-    from mlplab.config import plugins
-
-    Path("components.py").write_text(FAILING)
-    yield "components.py"
-    plugins._registered["dataset"].pop("moody", None)
+def in_folder(sweep):
+    return f"hydra.sweep.dir={sweep}"
 
 
 @pytest.fixture
@@ -88,10 +68,10 @@ def assert_equal_lists(capsys, *conditions):
     return packed[0]
 
 
-def test_lists_through_failures_a_resume_and_extensions(plugin, both, monkeypatch, capsys):
-    base = ["train", "--plugin", plugin, "-m", *SMALL, "dataset=moody", "optimizer=sgd"]
-    base += ["loss=mse_onehot", "activation=relu", "dataset.mood=0,1", "optimizer.lr=0.1,1e30"]
-    both(lambda sweep: main([*base, f"hydra.sweep.dir={sweep}"]))
+def test_lists_through_failures_and_a_resume(plugin, both, monkeypatch, capsys):
+    overrides = [*SMALL, "dataset=broken", "optimizer=sgd", "loss=mse_onehot", "activation=relu"]
+    overrides += ["dataset.mood=0,1", "optimizer.lr=0.1,1e30"]
+    both(lambda sweep: main(["train", "--plugin", plugin, "-m", *overrides, in_folder(sweep)]))
     table = assert_equal_lists(capsys)
     assert sorted(table["status"]) == ["diverged", "done", "failed", "failed"]
     assert set(table["optimizer.lr"]) == {0.1, 1e30}
@@ -99,28 +79,28 @@ def test_lists_through_failures_a_resume_and_extensions(plugin, both, monkeypatc
 
     from mlplab.config import plugins
 
-    cls = plugins._registered["dataset"]["moody"]
-    with monkeypatch.context() as patched:
-        patched.setattr(cls, "make", lambda self, generator: super(cls, self).make(generator))
-        both(lambda sweep: main(["resume", "--plugin", plugin, str(sweep)]))
-        table = assert_equal_lists(capsys)
-        assert sorted(table["status"]) == ["diverged", "diverged", "done", "done"]
-        # a new key, with which all jobs stay
-        more = [*base, "optimizer.momentum=0.0,0.5", "model.normalization=none,layer"]
-        both(lambda sweep: main([*more, f"hydra.sweep.dir={sweep}"]))
-        assert len(assert_equal_lists(capsys)) == 16
-        assert len(assert_equal_lists(capsys, "optimizer.momentum=0.5")) == 8
-        # other values, with which none stays in the plan, and one that comes back
-        other = [*base[:-2], "dataset.mood=2", "optimizer.lr=0.2"]
-        for _ in range(2):  # removed jobs stay known
-            both(lambda sweep: main([*other, f"hydra.sweep.dir={sweep}"]))
-            assert len(read_plan(Path("packed")).removed_jobs) == 16
-            assert len(assert_equal_lists(capsys)) == 17
-        assert len(assert_equal_lists(capsys, "dataset.mood=1", "optimizer.momentum=0.5")) == 4
-        both(lambda sweep: main([*base, f"hydra.sweep.dir={sweep}"]))
-    table = assert_equal_lists(capsys)
-    assert list(table["job"]) == list(range(17))
-    assert [job.number for job in read_plan(Path("packed")).jobs] == [0, 1, 2, 3]
+    cls = plugins._registered["dataset"]["broken"]
+    monkeypatch.setattr(cls, "make", lambda self, generator: super(cls, self).make(generator))
+    both(lambda sweep: main(["resume", "--plugin", plugin, str(sweep)]))
+    assert list(assert_equal_lists(capsys)["status"]) == ["done", "diverged"] * 2
+
+
+def test_lists_through_extensions(both, capsys):
+    """A new key with which all jobs stay, then values with which none does, then the first ones."""
+    first = ["optimizer=sgd", "optimizer.lr=0.1,0.2"]
+    both(lambda sweep: mlplab.sweep([*SMALL, *first], sweep))
+    more = [*first, "optimizer.momentum=0.0,0.5", "model.normalization=none,layer"]
+    both(lambda sweep: mlplab.sweep([*SMALL, *more], sweep))
+    assert len(assert_equal_lists(capsys)) == 8
+    assert len(assert_equal_lists(capsys, "optimizer.momentum=0.5")) == 4
+    for _ in range(2):  # removed jobs stay known
+        both(lambda sweep: mlplab.sweep([*SMALL, "seed=7"], sweep))
+        assert len(read_plan(Path("packed")).removed_jobs) == 8
+        assert len(assert_equal_lists(capsys)) == 9
+    assert len(assert_equal_lists(capsys, "optimizer.lr=0.2", "optimizer.momentum=0.5")) == 2
+    both(lambda sweep: mlplab.sweep([*SMALL, *first], sweep))
+    assert len(assert_equal_lists(capsys)) == 9
+    assert [job.number for job in read_plan(Path("packed")).jobs] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +172,8 @@ def test_links_are_not_followed(what, sweep, tmp_path, capsys):
     found, error = statuses(capsys)
     assert len(found) == {"file": 3, "folder": 0, "plan": 4}[what]
     assert (str(path) in error) is (what != "plan")
-    assert statuses(capsys, "--where", "optimizer=adam")[0] == (["done"] * 3 if what == "file" else [])
+    number = 3 if what == "file" else 0
+    assert statuses(capsys, "--where", "optimizer=adam")[0] == ["done"] * number
     if what != "plan":
         with pytest.raises(LinkError):
             open_job(sweep, 1)
@@ -227,8 +208,6 @@ def test_a_hostile_plan_breaks_no_list(change, sweep, capsys):
 
 
 def test_a_plan_that_is_no_file_is_not_opened(sweep):
-    import os
-
     (sweep / "plan.yaml").unlink()
     os.mkfifo(sweep / "plan.yaml")
     assert mlplab.list_runs(".", ["optimizer=adam"]).empty
