@@ -14,6 +14,7 @@ import pytest
 from harness import size
 
 from mlplab.errors import MlplabError
+from mlplab.io.links import refuse_links
 from mlplab.runs import line_file, plan_text, run_index
 from mlplab.runs.job_record import JobRecord
 from mlplab.runs.line_file import LineFile
@@ -520,14 +521,14 @@ def assert_is_listed(sweep):
     """A list has the jobs of all packs that can be read, with the values that the plan has."""
     packs, numbers = Packs(sweep), set()
     with contextlib.suppress(MlplabError, OSError):
-        assert not (sweep / "packs").is_symlink()
+        refuse_links([sweep / "packs"])
         packs.refresh()
         numbers = set(packs.numbers)
     index = RunIndex(sweep)
     jobs = [entry for entry in index.entries(jobs=True) if entry.kind == "job"]
     assert {int(entry.folder.name) for entry in jobs if not entry.damaged} >= numbers
     plan = sweep / "plan.yaml"
-    is_sound = not plan.is_symlink() and plan.read_text() == plan_with("base")
+    is_sound = not plan.is_symlink() and plan.read_bytes() == plan_with("base").encode()
     for entry in (entry for entry in jobs if is_sound and not entry.damaged):
         number = int(entry.folder.name)
         assert index.config(entry).get("optimizer.lr") == number / 8
@@ -541,7 +542,7 @@ def test_after_random_operations_the_index_changes_nothing(tmp_path):
         choose, root, clock = random.Random(seed), tmp_path / str(seed), [0]
         root.mkdir()
         stale = RunIndex(root)
-        for number in range(40):
+        for number in range(size(25, 40)):
             operate(root, choose, number)
             age(root, clock)
             if choose.random() < 0.2:
