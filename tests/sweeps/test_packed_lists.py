@@ -47,7 +47,7 @@ def both(monkeypatch):
 def listed(name, capsys, *conditions):
     """The jobs of a sweep as `list_runs` and `mlplab runs --json` list them, by number."""
     frame = mlplab.list_runs(name, conditions).drop(columns=CHANGING).sort_values("job")
-    more = [part for condition in conditions for part in ("--where", condition)]
+    more = [argument for condition in conditions for argument in ("--where", condition)]
     capsys.readouterr()
     assert main(["runs", name, "--jobs", "--json", *more]) == 0
     rows = [row for row in json.loads(capsys.readouterr().out) if row["kind"] == "job"]
@@ -158,8 +158,8 @@ def test_a_damaged_pack_hides_only_its_jobs(sweep, capsys):
     first, _ = split(sweep)
     assert statuses(capsys) == (["done"] * 4, "")
     first.write_bytes(first.read_bytes()[:-1])
-    found, error = statuses(capsys)
-    assert found == ["done"] * 3
+    listed_statuses, error = statuses(capsys)
+    assert listed_statuses == ["done"] * 3
     assert f"skipped 1 with a damaged summary.json or pack, the first is {first}" in error
     assert len(mlplab.list_runs(".")) == 3
 
@@ -169,8 +169,8 @@ def test_links_are_not_followed(what, sweep, tmp_path, capsys):
     path = {"file": split(sweep)[0], "folder": sweep / "packs", "plan": sweep / "plan.yaml"}[what]
     shutil.move(path, tmp_path / "outside")
     path.symlink_to(tmp_path / "outside")
-    found, error = statuses(capsys)
-    assert len(found) == {"file": 3, "folder": 0, "plan": 4}[what]
+    listed_statuses, error = statuses(capsys)
+    assert len(listed_statuses) == {"file": 3, "folder": 0, "plan": 4}[what]
     assert (str(path) in error) is (what != "plan")
     number = 3 if what == "file" else 0
     assert statuses(capsys, "--where", "optimizer=adam")[0] == ["done"] * number
