@@ -82,7 +82,7 @@ pytestmark = pytest.mark.usefixtures("one_picture")
 
 @functools.cache
 def sound_folders(root: Path) -> dict[str, Path]:
-    """A run and a sweep of a table, and a run of a data frame, with everything that tracking=full
+    """A run and sweeps of a table, and a run of a data frame, with everything that tracking=full
     leaves.
     """
     rng = np.random.default_rng(0)
@@ -97,8 +97,10 @@ def sound_folders(root: Path) -> dict[str, Path]:
     with one_picture():
         mlplab.run(overrides, root / "run")
         mlplab.sweep([*overrides, "tracking=summary", "seed=0,1"], root / "sweep")
+        packed = ["tracking=summary", "tracking.jobs=packed", "seed=0,1"]
+        mlplab.sweep([*overrides, *packed], root / "packed")
         mlplab.fit(frame, "y", overrides[2:], folder=root / "fit")
-    return {kind: root / kind for kind in ("run", "sweep", "fit")}
+    return {kind: root / kind for kind in ("run", "sweep", "packed", "fit")}
 
 
 @pytest.fixture(scope="session")
@@ -117,10 +119,18 @@ SWEEP_FILES = (
     *("plan.yaml", "results.csv", "summary.md", "jobs/0/config.yaml", "jobs/0/summary.json"),
     *("jobs/0/weights.safetensors", "jobs/0/metrics.csv", "jobs/0/provenance.json"),
 )
+PACKED_FILES = ("plan.yaml", "packs/*.safetensors")
+PACKED_COMMANDS = {
+    **SWEEP_COMMANDS,
+    "open": ["open", "DIR", "1"],
+    "evaluate a job": ["evaluate", "DIR:1"],
+    "rerun a job": ["rerun", "DIR:1", "--check"],
+}
 FIT_FILES = ("data.safetensors",)  # and those of a run
 CASES = [
     *(("run", *case) for case in itertools.product(RUN_FILES, DAMAGES, RUN_COMMANDS)),
     *(("sweep", *case) for case in itertools.product(SWEEP_FILES, DAMAGES, SWEEP_COMMANDS)),
+    *(("packed", *case) for case in itertools.product(PACKED_FILES, DAMAGES, PACKED_COMMANDS)),
     *(("fit", *case) for case in itertools.product(FIT_FILES, DAMAGES, RUN_COMMANDS)),
 ]
 
@@ -135,6 +145,7 @@ def rotate(kind, files, commands):
 SAMPLE = [
     *rotate("run", RUN_FILES, RUN_COMMANDS),
     *rotate("sweep", SWEEP_FILES, SWEEP_COMMANDS),
+    *rotate("packed", PACKED_FILES[1:] * len(PACKED_COMMANDS), PACKED_COMMANDS),
     *rotate("fit", FIT_FILES * len(DAMAGES), ("evaluate", "rerun", "resume", "report", "predict")),
 ]
 
@@ -155,9 +166,9 @@ def test_a_damaged_file_is_named(kind, file, damage, command, sound, tmp_path, c
     assert targets, f"the {kind} has no {file}: the case would prove nothing"
     for target in targets:
         DAMAGES[damage](target)
-    line = (SWEEP_COMMANDS if kind == "sweep" else RUN_COMMANDS)[command]
+    commands = {"sweep": SWEEP_COMMANDS, "packed": PACKED_COMMANDS}.get(kind, RUN_COMMANDS)
     capfd.readouterr()
-    code = main([str(folder) if argument == "DIR" else argument for argument in line])
+    code = main([argument.replace("DIR", str(folder)) for argument in commands[command]])
     errors = capfd.readouterr().err
     complaint = [text for text in errors.splitlines() if text.startswith("mlplab: ")]
     assert "Traceback" not in errors
@@ -171,9 +182,10 @@ def test_a_damaged_file_is_named(kind, file, damage, command, sound, tmp_path, c
 
 
 def test_the_sample_meets_every_file_damage_and_command():
-    for position, all_values in ((1, (*RUN_FILES, *SWEEP_FILES, *FIT_FILES)), (2, DAMAGES)):
+    all_files = {*RUN_FILES, *SWEEP_FILES, *PACKED_FILES, *FIT_FILES}
+    for position, all_values in ((1, all_files), (2, DAMAGES)):
         assert {case[position] for case in SAMPLE} == set(all_values)
-    assert {case[3] for case in SAMPLE} == {*RUN_COMMANDS, *SWEEP_COMMANDS}
+    assert {case[3] for case in SAMPLE} == {*RUN_COMMANDS, *SWEEP_COMMANDS, *PACKED_COMMANDS}
 
 
 @pytest.mark.parametrize(("kind", "files"), [("run", ()), ("fit", FIT_FILES)])

@@ -27,6 +27,7 @@ from mlplab.training import DataCache
 _STAGING = ".aside"
 _CHECKPOINTS = ".checkpoints"
 _LOCKS = ".locks"
+_MERGING = "merging"
 
 _WRITTEN = (_CHECKPOINTS, _LOCKS, ".search", ".under-way", "workers")
 """Folders of a sweep in which its processes create and delete files."""
@@ -163,6 +164,10 @@ class JobStore(ABC):
         with self._locked(str(number)) as locked:
             yield locked
 
+    def lock_merging(self) -> contextlib.AbstractContextManager[bool]:
+        """Hold the lock of what happens when all jobs are stored, as `lock_work_unit` does."""
+        return self._locked(_MERGING)
+
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[bool]:
         folder = make_folder(self.folder / _LOCKS / name, self.folder)
@@ -174,6 +179,12 @@ class JobStore(ABC):
         with owner:
             yield True
 
-    def remove_locks(self) -> None:
-        """Remove the locks. Only for a sweep without missing jobs, which needs none."""
-        shutil.rmtree(self.folder / _LOCKS, ignore_errors=True)
+    def remove_locks(self, plan: Plan) -> None:
+        """Remove the locks of the work units of a plan without missing jobs. Those of units that
+        were added to it meanwhile stay.
+        """
+        locks = self.folder / _LOCKS
+        for name in (_MERGING, *(str(unit.number) for unit in plan.work_units)):
+            shutil.rmtree(locks / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            locks.rmdir()

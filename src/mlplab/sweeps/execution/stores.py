@@ -135,10 +135,10 @@ class PackStore(JobStore):
         """Merge small packs, and remove the locks, unless jobs are missing."""
         if self.missing(job.number for job in plan.jobs):
             return
-        with self._locked("merging") as locked:
+        with self.lock_merging() as locked:
             if locked and self.packs.count > MAX_UNMERGED:
                 self.packs.merge("", MERGED_JOBS)
-        self.remove_locks()
+        self.remove_locks(plan)
 
     def clean_stale_staging(self) -> None:
         super().clean_stale_staging()

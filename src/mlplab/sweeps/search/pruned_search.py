@@ -86,6 +86,8 @@ class PrunedSearch(Callback):
                 self._judge()  # some were saved at a rung, before they were compared
                 while self._round():
                     pass
+                self.runner.job_store.close_unit(WORK_UNIT)
+                self.runner.job_store.close(self.runner.plan)
             except KeyboardInterrupt:  # the group that was training has been saved already
                 for group, saves in self.saves.items():
                     saves.checkpointer.save(self.session, group)

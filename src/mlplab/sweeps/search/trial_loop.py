@@ -154,6 +154,7 @@ class _TrialLoop:
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         """Report to the study the trials whose jobs have ended."""
+        self.job_store.refresh()
         for job in jobs:
             result = self._result(job)
             if result.status in ("missing", "interrupted"):
