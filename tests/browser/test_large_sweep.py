@@ -8,8 +8,8 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import serve
 from harness import FULL, size, wait_for
+from serving import serve
 
 from mlplab.sweeps.report.group_events import BEST_JOBS, write_group_events
 from mlplab.sweeps.report.results import JobResult, Results
