@@ -65,7 +65,7 @@ def train(name, overrides, monkeypatch, folders=False):
 
 
 def results(name):
-    return pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+    return pd.read_csv(f"{name}/results.csv").drop(columns=["seconds", "cpu_seconds"])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,16 @@ def test_205_jobs_leave_few_files(capsys):
     assert main(["train", "-m", *SMALL, "seeds=205", "hydra.sweep.dir=sweep"]) == 0
     names = {path.name for path in Path("sweep").iterdir()}
     assert names - {".lock"} == {
-        *("packs", "plan.yaml", "summary.json", "results.csv", "summary.md", "report.html")
+        *(
+            "packs",
+            "tensorboard",
+            ".compute.csv",
+            "plan.yaml",
+            "summary.json",
+            "results.csv",
+            "summary.md",
+            "report.html",
+        )
     }
     assert len(list(Path("sweep/packs").iterdir())) == 1
     assert read_plan(Path("sweep")).options.jobs == "packed"

@@ -281,7 +281,10 @@ def test_a_command_is_quoted_for_a_shell():
 
 
 def test_the_summary_lists_everything():
-    text = summary(Conclusions(sample_results(name=NASTY)))
+    results = sample_results(name=NASTY)
+    for job in results.jobs:
+        (results.folder / "jobs" / str(job.number)).mkdir(parents=True)
+    text = summary(Conclusions(results))
     assert NASTY not in text
     configurations, effects = text.split("## Effects")
     assert configurations.count("\n| 0.") == 6

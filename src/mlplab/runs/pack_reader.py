@@ -6,7 +6,7 @@ Shapes: J jobs, E evaluations of a job, P parameters.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from mlplab.runs.job_record import JobRecord
 from mlplab.runs.pack_file import SHARED
 from mlplab.runs.pack_index import Pack, PackFile, remedy
 from mlplab.runs.pack_table import Table, count, number, positions, text, texts
-from mlplab.runs.packs import Packs
 from mlplab.training import Frames, History, Outcome
 from mlplab.training.outcome import Logged
 
@@ -50,13 +49,14 @@ def _read_histories(pack: Pack) -> dict[int, History]:
 
 
 class PackedHistories:
-    """The histories of jobs in packs, one after another in any order.
+    """The histories of jobs in packs, one after another in any order. `locate` returns the pack of
+    a job and its row in it.
 
     Those of the packs that were read last stay in memory.
     """
 
-    def __init__(self, packs: Packs) -> None:
-        self._packs = packs
+    def __init__(self, locate: Callable[[int], tuple[Pack, int]]) -> None:
+        self._locate = locate
         self._histories: dict[Path, dict[int, History]] = {}
 
     def read(self, number: int) -> History | None:
@@ -64,7 +64,7 @@ class PackedHistories:
 
         Raises KeyError if no pack has the job, and DamagedFileError.
         """
-        pack, row = self._packs.locate(number)
+        pack, row = self._locate(number)
         if pack.path not in self._histories:
             while self._num_bytes() > MAX_CACHED_BYTES:
                 del self._histories[next(iter(self._histories))]

@@ -134,7 +134,7 @@ class PackStore(JobStore):
 
     @functools.cached_property
     def _histories(self) -> PackedHistories:
-        return PackedHistories(self.packs)
+        return PackedHistories(self.packs.locate)
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
