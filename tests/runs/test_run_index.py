@@ -247,7 +247,9 @@ def test_an_interrupted_run_that_continues(outputs):
     assert not [row for row in listed(outputs)[0] if row[4]["status"] == "interrupted"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "text", "binary", "empty", "nested", "values"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flip", "text", "binary", "empty", "nested", "open", "values"]
+)
 def test_damaged_lines_are_skipped(damage, outputs):
     expected = listed(outputs)
     for name in (RUNS_FILE, CONFIGS_FILE):
@@ -257,9 +259,10 @@ def test_damaged_lines_are_skipped(damage, outputs):
             data = data[: len(data) - 30]
         elif damage == "flip":
             data[len(data) // 2] ^= 1
-        elif damage in ("nested", "values"):
+        elif damage in ("nested", "open", "values"):
             values = {
                 "nested": ["[" * 5000 + "]" * 5000],
+                "open": ["[" * 60] * 1000,
                 "values": ['["runs/r/0"]', "1", "[[], []]", '["run", "runs/r/0", [], "x", {}, []]'],
             }[damage]
             for body in (value.encode() for value in values):
