@@ -39,31 +39,6 @@ SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"),
     "training.batch_size=16",
 ]
-FAILING = '''
-from dataclasses import dataclass
-from mlplab.config import register
-from mlplab.data.preparation.registry import DATASETS
-from mlplab.schema import number
-
-@register("dataset", "broken")
-@dataclass(frozen=True)
-class Broken(DATASETS["xor"]):
-    """XOR that fails with this noise."""
-    mood: float = number(0.0, "1 raises")
-    def make(self, generator):
-        if self.mood == 1:
-            raise RuntimeError("no mood today")
-        return super().make(generator)
-'''
-
-
-@pytest.fixture
-def plugin():
-    from mlplab.config import plugins
-
-    Path("components.py").write_text(FAILING)
-    yield "components.py"
-    plugins._registered["dataset"].pop("broken", None)
 
 
 @pytest.fixture
@@ -556,6 +531,8 @@ def test_whatever_a_hostile_pack_says_is_checked(sweep):
                 folders.write(Path("written"), record)
         except DamagedFileError:
             pass
+        for option in ("--json", "--limit=9"):
+            assert main(["runs", ".", "--jobs", option]) == 0
         assert {entry.name for entry in Path().iterdir()} <= {"sweep", "written"}, (leaf, value)
 
 
