@@ -34,6 +34,8 @@ from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.charts import curves
+from mlplab.sweeps.report.collect import collect
 
 SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"),
@@ -494,6 +496,13 @@ def test_a_finished_sweep_is_left_unchanged(sweep):
     before = only_pack(sweep).stat().st_mtime_ns
     assert main(["resume", "sweep"]) == 0
     assert only_pack(sweep).stat().st_mtime_ns == before
+
+
+def test_the_report_has_the_curves_of_packed_jobs(sweep):
+    results = collect(read_plan(sweep), sweep)
+    assert results.packed_history is not None
+    (best, *_) = curves(results)["groups"]
+    assert len(best["curves"]["train/loss"]["mean"]) > 2
 
 
 def test_numbers_that_a_sweep_does_not_have(sweep):
