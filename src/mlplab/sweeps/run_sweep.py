@@ -216,8 +216,8 @@ def conclude(
 ) -> Sweep:
     """Write summary.json and the reports of a sweep that has ended, and return it."""
     ended = write_reports(plan, folder, interrupted)
-    if not interrupted and _has_group_events(plan):
-        write_group_events(ended.results, open_store(plan, folder))
+    if not interrupted:
+        write_tensorboard(plan, ended.results)
     if compute_log is not None:
         compute_log.append()
     write_end(
@@ -230,10 +230,13 @@ def conclude(
     return ended
 
 
-def _has_group_events(plan: Plan) -> bool:
-    """Whether TensorBoard shows configurations, since jobs in packs have no event files."""
+def write_tensorboard(plan: Plan, results: Results) -> None:
+    """Write the event files of configurations if jobs are in packs, where they have none, unless
+    `tracking` leaves event files out.
+    """
     levels = {job.settings.tracking.level for job in plan.jobs}
-    return plan.options.jobs == PACKED and bool(levels & {"scalars", "full"})
+    if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
+        write_group_events(results, open_store(plan, results.folder))
 
 
 def _statuses(results: Results) -> list[str]:
