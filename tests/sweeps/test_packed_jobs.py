@@ -34,6 +34,7 @@ from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.group_events import BEST_JOBS
 
 SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"),
@@ -90,7 +91,7 @@ def train(name, overrides, monkeypatch, folders=False):
 
 
 def results(name):
-    return pd.read_csv(f"{name}/results.csv").drop(columns="seconds")
+    return pd.read_csv(f"{name}/results.csv").drop(columns=["seconds", "cpu_seconds"])
 
 
 @pytest.mark.parametrize(
@@ -145,9 +146,11 @@ def test_what_callbacks_log_is_in_the_pack(packs_above_three):
 def test_205_jobs_leave_few_files(capsys):
     assert main(["train", "-m", *SMALL, "seeds=205", "hydra.sweep.dir=sweep"]) == 0
     names = {path.name for path in Path("sweep").iterdir()}
-    assert names - {".lock"} == {
-        *("packs", "plan.yaml", "summary.json", "results.csv", "summary.md", "report.html")
+    assert names - {".lock", ".compute.csv"} == {
+        *("packs", "plan.yaml", "summary.json", "results.csv", "summary.md", "report.html"),
+        "tensorboard",
     }
+    assert len(list(Path("sweep").rglob("events.out.tfevents.*"))) == 1 + BEST_JOBS
     assert len(list(Path("sweep/packs").iterdir())) == 1
     assert read_plan(Path("sweep")).options.jobs == "packed"
     capsys.readouterr()
