@@ -6,7 +6,7 @@ Shapes: J jobs, E evaluations of a job, P parameters.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,17 @@ class PackedHistories:
                 del self._histories[next(iter(self._histories))]
             self._histories[pack.path] = _read_histories(pack)
         return self._histories[pack.path].get(row)
+
+    def read_all(self, numbers: Iterable[int]) -> Iterator[tuple[int, History]]:
+        """Yield the jobs that have a history, and the history, pack by pack; none stays in memory.
+
+        Raises as `read` does.
+        """
+        for pack, rows in self._packs.by_pack(numbers):
+            histories = _read_histories(pack)
+            for row in rows:
+                if row in histories:
+                    yield pack.numbers[row], histories[row]
 
     def _num_bytes(self) -> int:
         return sum(

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mlplab.errors import FolderInUseError
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
@@ -24,7 +26,7 @@ from mlplab.runs.packs import FINISHED
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.training import DataCache
 
-Columns = Mapping[str, Sequence[float]]
+Columns = Mapping[str, Sequence[float] | NDArray[Any]]
 
 _STAGING = ".aside"
 _CHECKPOINTS = ".checkpoints"
@@ -65,6 +67,14 @@ class JobStore(ABC):
 
         Raises DamagedFileError if it cannot be read.
         """
+
+    @abstractmethod
+    def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield each job that has a history, and the history, those of one file together."""
+
+    @abstractmethod
+    def history_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """The names of all columns in the histories of jobs."""
 
     @abstractmethod
     def writing(self) -> contextlib.AbstractContextManager[None]:
