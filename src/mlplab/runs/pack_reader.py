@@ -139,6 +139,7 @@ class _Contents:
         if self._history_of.keys() != self._weights_of.keys():
             raise ValueError("its histories and its weights are not of the same jobs")
         self._ends = [list(itertools.accumulate(map(count, h["lengths"]))) for h in self._histories]
+        self._measured: dict[int, tuple[tuple[str, ...], np.ndarray]] = {}
         self._frames = {frames["row"]: frames for frames in index["frames"]}
         self._scalars = _runs_of_rows(details["scalars"])
         self._artifacts = _runs_of_rows(details["artifacts"])
@@ -193,17 +194,24 @@ class _Contents:
             if len(column) != (length if key in group["shared"] else ends[-1]):
                 raise ValueError(f"its history.{g}.{key} has another length than its jobs")
             columns[key] = column if key in group["shared"] else column[end - length : end]
-        names, constant = tuple(texts(group["names"])), dict(group["constant"])
-        stored = self._array(f"history.{g}.values", "<f8")
-        if stored.shape != (ends[-1], len(names) - len(constant)):
-            raise ValueError(f"its history.{g}.values has the shape {stored.shape}")
-        varying = iter(stored[end - length : end].T)
-        values = [
-            np.full(length, number(constant[name])) if name in constant else next(varying)
-            for name in names
-        ]
-        matrix = np.array(values, dtype=np.float64).T.reshape(length, len(names))
-        return History(names, values=matrix, **columns)
+        names, values = self._values(g)
+        return History(names, values=values[end - length : end], **columns)
+
+    def _values(self, g: int) -> tuple[tuple[str, ...], np.ndarray]:
+        """The names and the values [E, M] of what the jobs of a group have measured."""
+        if g not in self._measured:
+            group, num_rows = self._histories[g], self._ends[g][-1]
+            names, constant = tuple(texts(group["names"])), dict(group["constant"])
+            stored = self._array(f"history.{g}.values", "<f8")
+            if stored.shape != (num_rows, len(names) - len(constant)):
+                raise ValueError(f"its history.{g}.values has the shape {stored.shape}")
+            values = np.empty((num_rows, len(names)))
+            values[:, [i for i, name in enumerate(names) if name not in constant]] = stored
+            for i, name in enumerate(names):
+                if name in constant:
+                    values[:, i] = number(constant[name])
+            self._measured[g] = names, values
+        return self._measured[g]
 
     def logged(self, row: int) -> Logged:
         scalars: dict[str, list[tuple[int, float, float]]] = {}
