@@ -28,9 +28,8 @@ from mlplab.runs.pack_file import pack_bytes
 from mlplab.runs.pack_index import Pack, checksum
 from mlplab.runs.pack_reader import read_records
 from mlplab.runs.packs import Packs
-from mlplab.sweeps.execution import joint_training
 from mlplab.sweeps.execution.loaded_jobs import read_packed
-from mlplab.sweeps.execution.stores import open_store
+from mlplab.sweeps.execution.stores import PackStore, open_store
 from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
@@ -207,7 +206,7 @@ def test_an_extended_sweep_keeps_its_form(packs_above_three):
 
 def test_populations_appear_one_by_one_and_are_merged(packs_above_three, monkeypatch):
     """A pack for each group that ends, and one when the work unit is done."""
-    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    monkeypatch.setattr(PackStore, "max_wait", 0.0)
     written, write = [], Packs.write
 
     def spy(self, records, prefix):
@@ -224,7 +223,7 @@ def test_populations_appear_one_by_one_and_are_merged(packs_above_three, monkeyp
 
 
 def test_a_merge_that_was_killed_counts_no_job_twice(packs_above_three, monkeypatch):
-    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    monkeypatch.setattr(PackStore, "max_wait", 0.0)
     unlink = Path.unlink
     overrides = [*SMALL, "training.epochs=2,40", "model.hidden=[3],[4]", "seed=0,1,2"]
 

@@ -40,6 +40,9 @@ _WRITTEN = (_CHECKPOINTS, _LOCKS, ".search", ".under-way", "workers")
 class JobStore(ABC):
     """The jobs in a sweep's folder. Raises LinkError if one of its folders is a symbolic link."""
 
+    max_wait = 1.0
+    """Seconds that jobs which have ended wait at most until they are stored together."""
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
         for name in _WRITTEN:

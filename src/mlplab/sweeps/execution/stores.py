@@ -114,6 +114,8 @@ class PackStore(JobStore):
     ends.
     """
 
+    max_wait = 5.0  # what is stored before a work unit ends is read and written again
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         for name in (FOLDER, "jobs"):
