@@ -75,6 +75,7 @@ LINES = [  # arguments and the extra that they need
     (["predict", "run", "t.csv", "-o", "out.parquet"], "files"),
     (["export", "run"], "export"),
     (["export", "run", "--format", "torch"], "export"),
+    (["report", "sweep", "--parquet"], "files"),
     (["report", "run"], "pictures"),
     (["report", "run", "--gif"], "pictures"),
     (["draw", "losses"], "pictures"),

@@ -28,14 +28,14 @@ from mlplab.runs.pack_file import pack_bytes
 from mlplab.runs.pack_index import Pack, checksum
 from mlplab.runs.pack_reader import read_records
 from mlplab.runs.packs import Packs
-from mlplab.sweeps.execution import joint_training
 from mlplab.sweeps.execution.loaded_jobs import read_packed
-from mlplab.sweeps.execution.stores import open_store
+from mlplab.sweeps.execution.stores import PackStore, open_store
 from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.report.charts import curves
 from mlplab.sweeps.report.collect import collect
+from mlplab.sweeps.report.group_events import BEST_JOBS
 
 SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"),
@@ -122,18 +122,11 @@ def test_what_callbacks_log_is_in_the_pack(packs_above_three):
 def test_205_jobs_leave_few_files(capsys):
     assert main(["train", "-m", *SMALL, "seeds=205", "hydra.sweep.dir=sweep"]) == 0
     names = {path.name for path in Path("sweep").iterdir()}
-    assert names - {".lock"} == {
-        *(
-            "packs",
-            "tensorboard",
-            ".compute.csv",
-            "plan.yaml",
-            "summary.json",
-            "results.csv",
-            "summary.md",
-            "report.html",
-        )
+    assert names - {".lock", ".compute.csv"} == {
+        *("packs", "plan.yaml", "summary.json", "results.csv", "summary.md", "report.html"),
+        "tensorboard",
     }
+    assert len(list(Path("sweep").rglob("events.out.tfevents.*"))) == 1 + BEST_JOBS
     assert len(list(Path("sweep/packs").iterdir())) == 1
     assert read_plan(Path("sweep")).options.jobs == "packed"
     capsys.readouterr()
@@ -190,7 +183,7 @@ def test_an_extended_sweep_keeps_its_form(packs_above_three):
 
 def test_populations_appear_one_by_one_and_are_merged(packs_above_three, monkeypatch):
     """A pack for each group that ends, and one when the work unit is done."""
-    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    monkeypatch.setattr(PackStore, "max_wait", 0.0)
     written, write = [], Packs.write
 
     def spy(self, records, prefix):
@@ -207,7 +200,7 @@ def test_populations_appear_one_by_one_and_are_merged(packs_above_three, monkeyp
 
 
 def test_a_merge_that_was_killed_counts_no_job_twice(packs_above_three, monkeypatch):
-    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    monkeypatch.setattr(PackStore, "max_wait", 0.0)
     unlink = Path.unlink
     overrides = [*SMALL, "training.epochs=2,40", "model.hidden=[3],[4]", "seed=0,1,2"]
 

@@ -5,6 +5,7 @@ objectives, kills, and invalid searches.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,8 @@ from tiers import in_campaign
 from mlplab.cli import main
 from mlplab.config.overrides import parse_overrides
 from mlplab.errors import ConfigError
+from mlplab.sweeps.plan import tracked
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.search.definition import default_parallel
 from mlplab.sweeps.search.space import choose, dimensions, trial_overrides
 from mlplab.sweeps.search.study import Study
@@ -428,3 +431,15 @@ def test_without_the_extra_one_paragraph_says_what_to_install(monkeypatch, capsy
     monkeypatch.setattr("mlplab.extras.find_spec", lambda name: None)
     assert search() == 2
     assert "pip install 'mlplab[search]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pruning", ["none", "halving"])
+def test_all_trials_decide_whether_jobs_are_packed(pruning, monkeypatch):
+    """The first wave has 5 of 12 jobs, which would get folders."""
+    monkeypatch.setattr(tracked, "MAX_JOB_FOLDERS", 10)
+    more = ["tracking=scalars", f"sweep.pruning={pruning}", "sweep.retrain=1"]
+    assert search(*more) == 0
+    assert not Path("s/jobs").exists()
+    assert len(trials()) == len(os.listdir("s/tensorboard/groups")) == 12
+    assert set(pd.read_csv("s/results.csv").status) <= {"done", "pruned"}
+    assert read_plan(Path("s/retrain")).options.jobs == "folders"  # it has few jobs

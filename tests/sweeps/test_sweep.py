@@ -36,6 +36,7 @@ from mlplab.config.plugins import unregister
 from mlplab.errors import MlplabError
 from mlplab.playback.page import repeat_command
 from mlplab.sweeps.execution import joint_training
+from mlplab.sweeps.execution.stores import FolderStore
 from mlplab.sweeps.plan import grouping, memory, tracked
 from mlplab.sweeps.plan.plan_file import plan_text, read_plan
 from mlplab.sweeps.run_sweep import SweepRequest
@@ -590,7 +591,7 @@ def test_memory_adds_up_over_the_jobs_of_a_chunk():
 
 
 def test_jobs_of_mixed_structure_get_their_folders_while_others_train(monkeypatch):
-    monkeypatch.setattr(joint_training, "PASS_ON_SECONDS", 0.0)
+    monkeypatch.setattr(FolderStore, "max_wait", 0.0)
     real, batches = joint_training.JointTraining._pass_on, []
 
     def pass_on(training):

@@ -6,13 +6,16 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from pauses import interrupt_at
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mlplab
 from mlplab.cli import main
 from mlplab.sweeps.execution.stores import FolderStore
-from mlplab.sweeps.report.group_events import MAX_GROUPS, write_group_events
+from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.group_events import BEST_JOBS, MAX_GROUPS, write_group_events
 from mlplab.sweeps.report.results import JobResult, Results
 
 
@@ -67,3 +70,43 @@ def test_the_best_configurations_get_a_run(tmp_path, capsys):
     assert (len(names), names[0]) == (MAX_GROUPS, f"000-lr={MAX_GROUPS + 19}")
     assert len(list(folder.rglob("events.out.tfevents.*"))) == MAX_GROUPS + 10 < 300
     assert f"the {MAX_GROUPS} best of 300 configurations" in capsys.readouterr().err
+
+
+def test_a_packed_sweep_has_the_means_of_its_configurations(monkeypatch, capsys):
+    overrides = ["dataset=moons", "dataset.num_samples=60", "model.hidden=3", "device=cpu"]
+    overrides += ["training.epochs=4", "optimizer.lr=0.01,0.1", "seeds=6", "tracking.jobs=packed"]
+    with monkeypatch.context() as patched:
+        interrupt_at(3, patched)
+        main(["train", "-m", *overrides, "tracking=scalars", "hydra.sweep.dir=s"])
+    assert "interrupted" in Path("s/summary.json").read_text()
+    assert not Path("s/tensorboard").exists()
+    capsys.readouterr()
+    assert main(["resume", "s"]) == 0
+    groups = sorted(os.listdir("s/tensorboard/groups"))
+    assert len(groups) == 2
+    jobs = read_plan(Path("s")).jobs
+    for name in groups:
+        lr = float(name.partition("optimizer.lr=")[2])
+        numbers = [job.number for job in jobs if job.settings.config["optimizer"]["lr"] == lr]
+        losses = []
+        for number in numbers:
+            assert main(["open", "s", str(number)]) == 0
+            losses.append(pd.read_csv(f"s/jobs/{number}/metrics.csv").set_index("step")["val/loss"])
+        reader = EventAccumulator(f"s/tensorboard/groups/{name}").Reload()
+        events = {event.step: event.value for event in reader.Scalars("val/loss")}
+        assert list(events) == list(losses[0].index)
+        mean = pd.concat(losses, axis=1).mean(axis=1)
+        assert events[mean.index[2]] == pytest.approx(mean.iloc[2], rel=1e-6)
+        assert reader.Scalars("val_best/n")[-1].value == len(numbers) == 6
+    best = sorted(os.listdir("s/tensorboard/jobs"))
+    assert len(best) == BEST_JOBS
+    table = pd.read_csv("s/results.csv").set_index("job")["val/accuracy"]
+    assert table[map(int, best)].min() >= table.drop(list(map(int, best))).max()
+
+
+def test_without_scalars_a_packed_sweep_has_no_events():
+    overrides = ["dataset=moons", "dataset.num_samples=60", "model.hidden=3", "device=cpu"]
+    more = ["training.epochs=1", "seeds=3", "tracking.jobs=packed", "tracking=summary"]
+    mlplab.sweep([*overrides, *more], Path("s"))
+    assert Path("s/packs").is_dir()
+    assert not Path("s/tensorboard").exists()

@@ -84,7 +84,7 @@ def conclude(sweep: Sweep, folder: Path) -> int:
     for line in sweep.cross_validation_lines:
         say(line, sys.stdout, strict=True)
     if not sweep.cross_validation_lines:
-        print_table(sweep.results)
+        print_table(sweep.results, conclusions=sweep.conclusions)
     if spent := time_spent(folder):
         print(spent)
     print(

@@ -26,6 +26,10 @@ _OPTIONS: Options = {
             "for a sweep: write the playback pages of the N best jobs, or of all without a number"
         ),
     },
+    "--parquet": {
+        "action": "store_true",
+        "help": "for a sweep: write results.parquet and histories.parquet, and nothing else",
+    },
     **TABLE_OPTIONS,
 }
 
@@ -43,12 +47,20 @@ def report(arguments: Sequence[str]) -> int:
         )
     if args.pages is not None and folder_kind == "run":
         raise ConfigError(f"{args.folder} holds a run: --pages is for a sweep.")
+    if args.parquet and folder_kind == "run":
+        raise ConfigError(
+            f"{args.folder} holds a run: --parquet is for a sweep. metrics.csv has its history."
+        )
+    if args.parquet and (asks_for_table(args) or args.pages is not None):
+        raise ConfigError("--parquet writes two tables and nothing else: omit the other options.")
     if asks_for_table(args) and folder_kind == "run":
         raise ConfigError(
             f"{args.folder} holds a run: --metric, --group-by and forms of the table are for a"
             " sweep. `mlplab compare` takes several runs."
         )
     load_plugins(args.folder, args.plugin)
+    if args.parquet:
+        return _write_parquet(args.folder)
     if asks_for_table(args):
         from mlplab.sweeps.report.sources import read_sweep_results
 
@@ -63,6 +75,19 @@ def report(arguments: Sequence[str]) -> int:
         print(args.folder)
     else:
         _report_sweep(args.folder, args.pages)
+    return 0
+
+
+def _write_parquet(folder: Path) -> int:
+    require("--parquet", "files", "pyarrow")
+    from mlplab.sweeps.execution.stores import open_store
+    from mlplab.sweeps.plan.plan_file import read_plan
+    from mlplab.sweeps.report.parquet import write_tables
+    from mlplab.sweeps.report.sources import results_of
+
+    plan = read_plan(folder)
+    for path in write_tables(results_of(plan, folder), open_store(plan, folder)):
+        print(path)
     return 0
 
 
@@ -115,7 +140,7 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
     from mlplab.sweeps.open_job import open_jobs
     from mlplab.sweeps.plan.plan_file import read_plan
     from mlplab.sweeps.report import group_events
-    from mlplab.sweeps.report.collect import collect
+    from mlplab.sweeps.report.sources import results_of
     from mlplab.sweeps.search import search
 
     plan = read_plan(folder)
@@ -125,7 +150,7 @@ def _report_sweep(folder: Path, pages: int | None) -> None:
         best_first = [job.number for group in groups for job in group.jobs if job.counts]
         _write_pages(open_jobs(plan, folder, best_first[:pages] if pages > 0 else best_first))
     if (folder / group_events.FOLDER).is_dir():
-        group_events.write_group_events(collect(plan, folder), open_store(plan, folder))
+        group_events.write_group_events(results_of(plan, folder), open_store(plan, folder))
     if (folder / search.FILE).is_file():
         conclude_search(search.rewrite_reports(folder), folder)
     else:

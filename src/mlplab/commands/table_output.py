@@ -68,10 +68,10 @@ def _lines(results: Results, form: str) -> list[str]:
     from mlplab.sweeps.report.text_table import configuration_lines
     from mlplab.tracking.metrics_file import table_bytes
 
+    conclusions = Conclusions(results)
     if form == "text":
         width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-        return configuration_lines(results, width, "; --csv prints all")
-    conclusions = Conclusions(results)
+        return configuration_lines(conclusions, width, "; --csv prints all")
     if form == "csv":
         text = table_bytes(table.csv_rows(table.records(conclusions))).decode()
     elif form == "json":

@@ -24,8 +24,8 @@ MAX_TIME = 32_503_680_000
 
 
 class Pack:
-    """A pack whose index has been read and checked. `numbers` are those of its jobs, in order, and
-    `ended` when they ended, in seconds since 1970.
+    """A pack whose index has been read and checked. `numbers` are those of its jobs, in order,
+    `ended` when they ended, in seconds since 1970, and `history_names` what their histories have.
 
     Raises DamagedFileError, and LinkError if the path is a symbolic link.
     """
@@ -47,6 +47,8 @@ class Pack:
                 raise ValueError("it has a job twice")
             self.statuses = [text(status) for status in self.summaries.column("status")]
             self.summaries.require_plain()
+            names = [name for histories in index["histories"] for name in texts(histories["names"])]
+            self.history_names = tuple(dict.fromkeys(names))
             self._metric_names: dict[int, tuple[list[str], np.ndarray]] = {}
             for group, values in zip(index["metrics"], metrics, strict=True):
                 names, rows = texts(group["names"]), rows_of(group["rows"], len(self.numbers))

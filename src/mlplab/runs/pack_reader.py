@@ -6,7 +6,7 @@ Shapes: J jobs, E evaluations of a job, P parameters.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,17 @@ def _read_histories(pack: Pack) -> dict[int, History]:
         contents = _Contents(file, len(pack.numbers))
         rows = (row for row in range(len(pack.numbers)) if contents.has_history(row))
         return {row: contents.history(row) for row in rows}
+
+
+def read_histories(packs: Iterable[tuple[Pack, Sequence[int]]]) -> Iterator[tuple[int, History]]:
+    """Yield (number, history) of the jobs in these rows of packs that have a history, pack by pack;
+    none stays in memory. Raises DamagedFileError.
+    """
+    for pack, rows in packs:
+        histories = _read_histories(pack)
+        for row in rows:
+            if row in histories:
+                yield pack.numbers[row], histories[row]
 
 
 class PackedHistories:
@@ -128,6 +139,7 @@ class _Contents:
         if self._history_of.keys() != self._weights_of.keys():
             raise ValueError("its histories and its weights are not of the same jobs")
         self._ends = [list(itertools.accumulate(map(count, h["lengths"]))) for h in self._histories]
+        self._measured: dict[int, tuple[tuple[str, ...], np.ndarray]] = {}
         self._frames = {frames["row"]: frames for frames in index["frames"]}
         self._scalars = _runs_of_rows(details["scalars"])
         self._artifacts = _runs_of_rows(details["artifacts"])
@@ -182,17 +194,24 @@ class _Contents:
             if len(column) != (length if key in group["shared"] else ends[-1]):
                 raise ValueError(f"its history.{g}.{key} has another length than its jobs")
             columns[key] = column if key in group["shared"] else column[end - length : end]
-        names, constant = tuple(texts(group["names"])), dict(group["constant"])
-        stored = self._array(f"history.{g}.values", "<f8")
-        if stored.shape != (ends[-1], len(names) - len(constant)):
-            raise ValueError(f"its history.{g}.values has the shape {stored.shape}")
-        varying = iter(stored[end - length : end].T)
-        values = [
-            np.full(length, number(constant[name])) if name in constant else next(varying)
-            for name in names
-        ]
-        matrix = np.array(values, dtype=np.float64).T.reshape(length, len(names))
-        return History(names, values=matrix, **columns)
+        names, values = self._values(g)
+        return History(names, values=values[end - length : end], **columns)
+
+    def _values(self, g: int) -> tuple[tuple[str, ...], np.ndarray]:
+        """The names and the values [E, M] of what the jobs of a group have measured."""
+        if g not in self._measured:
+            group, num_rows = self._histories[g], self._ends[g][-1]
+            names, constant = tuple(texts(group["names"])), dict(group["constant"])
+            stored = self._array(f"history.{g}.values", "<f8")
+            if stored.shape != (num_rows, len(names) - len(constant)):
+                raise ValueError(f"its history.{g}.values has the shape {stored.shape}")
+            values = np.empty((num_rows, len(names)))
+            values[:, [i for i, name in enumerate(names) if name not in constant]] = stored
+            for i, name in enumerate(names):
+                if name in constant:
+                    values[:, i] = number(constant[name])
+            self._measured[g] = names, values
+        return self._measured[g]
 
     def logged(self, row: int) -> Logged:
         scalars: dict[str, list[tuple[int, float, float]]] = {}

@@ -123,6 +123,12 @@ class Packs:
         """The numbers of the jobs, in order."""
         return sorted(self._chosen)
 
+    @property
+    def history_names(self) -> tuple[str, ...]:
+        """The names of what the histories of all jobs measure."""
+        names = (name for pack in self._packs.values() for name in pack.history_names)
+        return tuple(dict.fromkeys(names))
+
     def status(self, number: int) -> str | None:
         """The status of a job; None if no pack has it."""
         if number not in self._chosen:
@@ -157,12 +163,18 @@ class Packs:
         """
         from mlplab.runs.pack_reader import read_records  # which needs torch
 
+        for pack, rows in self.by_pack(numbers):
+            yield from read_records(pack, rows)
+
+    def by_pack(self, numbers: Iterable[int]) -> list[tuple[Pack, list[int]]]:
+        """The packs that have these jobs, each with their rows in it. Raises KeyError for a job
+        that no pack has.
+        """
         rows: dict[str, list[int]] = {}
         for number in numbers:
             name, row = self._chosen[number]
             rows.setdefault(name, []).append(row)
-        for name, of_pack in rows.items():
-            yield from read_records(self._packs[name], of_pack)
+        return [(self._packs[name], of_pack) for name, of_pack in rows.items()]
 
     def write(self, records: Sequence[JobRecord], prefix: str) -> None:
         """Write jobs into new packs whose names start with the prefix, and flush them to disk."""

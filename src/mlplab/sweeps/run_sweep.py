@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +40,7 @@ from mlplab.sweeps.plan.plan_file import read_plan, write_plan
 from mlplab.sweeps.plan.tracked import FOLDERS, PACKED, folders_reason
 from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
-from mlplab.sweeps.report.collect import collect
+from mlplab.sweeps.report.conclusions import Conclusions
 from mlplab.sweeps.report.group_events import write_group_events
 from mlplab.sweeps.report.results import Results
 from mlplab.sweeps.report.sources import results_of
@@ -61,6 +63,7 @@ class Sweep:
     status: str  # done, failed (a job failed, diverged or is missing), interrupted
     signal: int = 0  # the signal that interrupted it
     cross_validation_lines: tuple[str, ...] = ()  # metrics over the folds, as text
+    conclusions: Conclusions | None = None  # of the reports that were written
 
     @property
     def counts(self) -> dict[str, int]:
@@ -184,21 +187,39 @@ def train(
     """Train the missing jobs of a plan and write summary.json, results.csv, summary.md and
     report.html. Several processes may do this at once.
     """
-    write_start(folder, plan.name, len(plan.jobs), _statuses(collect(plan, folder)))
+    job_store = open_store(plan, folder)
+    statuses = [job_store.status(job.number) or "missing" for job in plan.jobs]
+    write_start(folder, plan.name, len(plan.jobs), statuses)
     if not quiet:
         announce(folder)
-    display = SweepProgress(plan, quiet)
-    runner = make_executor(plan, folder, display, callbacks)
-    try:
-        runner.run()
-    finally:
-        display.close()
-    ended = conclude(plan, folder, runner.status == "interrupted", runner.compute_log)
+    with _without_garbage_collection_of_plan():
+        display = SweepProgress(plan, quiet)
+        runner = make_executor(plan, folder, display, callbacks)
+        try:
+            runner.run()
+        finally:
+            display.close()
+        ended = conclude(plan, folder, runner.status == "interrupted", runner.compute_log)
     return replace(
         ended,
         signal=runner.signals.received or 0,
         cross_validation_lines=tuple(cross_validation.conclude(plan, ended.results, DataCache())),
     )
+
+
+@contextlib.contextmanager
+def _without_garbage_collection_of_plan() -> Iterator[None]:
+    """Context in which the garbage collector leaves out what exists at its start: it would look
+    again and again through the millions of objects of a large plan, which are in use to the end.
+    """
+    is_frozen = gc.get_freeze_count() > 0
+    if not is_frozen:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if not is_frozen:
+            gc.unfreeze()
 
 
 def make_executor(
@@ -217,8 +238,8 @@ def conclude(
 ) -> Sweep:
     """Write summary.json and the reports of a sweep that has ended, and return it."""
     ended = write_reports(plan, folder, interrupted)
-    if not interrupted and _has_group_events(plan):
-        write_group_events(ended.results, open_store(plan, folder))
+    if not interrupted:
+        write_tensorboard(plan, ended.results)
     if compute_log is not None:
         compute_log.append()
     write_end(
@@ -231,10 +252,13 @@ def conclude(
     return ended
 
 
-def _has_group_events(plan: Plan) -> bool:
-    """Whether TensorBoard shows configurations, since jobs in packs have no event files."""
+def write_tensorboard(plan: Plan, results: Results) -> None:
+    """Write the event files of configurations if jobs are in packs, where they have none, unless
+    `tracking` leaves event files out.
+    """
     levels = {job.settings.tracking.level for job in plan.jobs}
-    return plan.options.jobs == PACKED and bool(levels & {"scalars", "full"})
+    if plan.options.jobs == PACKED and levels & {"scalars", "full"}:
+        write_group_events(results, open_store(plan, results.folder))
 
 
 def _statuses(results: Results) -> list[str]:
@@ -244,8 +268,7 @@ def _statuses(results: Results) -> list[str]:
 def write_reports(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:
     """Write the reports of the jobs that have folders, and return the sweep."""
     ended = read_sweep(plan, folder, interrupted)
-    write_results(ended.results)
-    return ended
+    return replace(ended, conclusions=write_results(ended.results))
 
 
 def read_sweep(plan: Plan, folder: Path, interrupted: bool = False) -> Sweep:

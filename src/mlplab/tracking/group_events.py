@@ -92,13 +92,13 @@ def aggregate(
     epoch_T = longest.epoch[chosen]
     values_JTM = np.stack([_carried(history, epoch_T) for history in histories])
     last_J = np.array([history.epoch[-1] for history in histories])
-    sorted_JTM = np.sort(values_JTM, axis=0)  # NaN last
-    count_TM = np.isfinite(values_JTM).sum(axis=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where no job has a value
-        mean_TM = np.nansum(values_JTM, axis=0, dtype=np.float64) / count_TM
+    # metric by metric, since copies of all values of thousands of jobs would fill the memory
+    of_metrics = [
+        _statistics(np.sort(values_JT, axis=0)) for values_JT in values_JTM.T.swapaxes(1, 2)
+    ]
     statistics = {
-        "mean": mean_TM,
-        **{name: _quantile(sorted_JTM, count_TM, q) for name, q in QUANTILES.items()},
+        name: np.stack([of_metric[name] for of_metric in of_metrics], axis=1)
+        for name in ("mean", *QUANTILES)
     }
     return GroupStatistics(
         longest.step[chosen],
@@ -107,21 +107,32 @@ def aggregate(
     )
 
 
+def _statistics(sorted_JT: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Mean and quantiles [T] over jobs of the finite values of a metric; NaN is last."""
+    count_T = np.isfinite(sorted_JT).sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no job has a value
+        mean_T = np.nansum(sorted_JT, axis=0, dtype=np.float64) / count_T
+    return {
+        "mean": mean_T,
+        **{name: _quantile(sorted_JT, count_T, q) for name, q in QUANTILES.items()},
+    }
+
+
 def _quantile(
-    sorted_JTM: NDArray[np.float32], count_TM: NDArray[np.int64], quantile: float
+    sorted_JT: NDArray[np.float32], count_T: NDArray[np.int64], quantile: float
 ) -> NDArray[np.float64]:
-    """The quantile [T, M] of the first `count_TM` values, linear between neighbors as numpy's; NaN
+    """The quantile [T] of the first `count_T` values, linear between neighbors as numpy's; NaN
     where there is none. numpy.nanquantile takes a hundred times as long.
     """
-    position_TM = np.maximum(quantile * (count_TM - 1), 0.0)
-    below_TM = position_TM.astype(np.int64)
-    above_TM = np.minimum(below_TM + 1, np.maximum(count_TM - 1, 0))
-    low_TM, high_TM = (
-        np.take_along_axis(sorted_JTM, index_TM[None], axis=0)[0].astype(np.float64)
-        for index_TM in (below_TM, above_TM)
+    position_T = np.maximum(quantile * (count_T - 1), 0.0)
+    below_T = position_T.astype(np.int64)
+    above_T = np.minimum(below_T + 1, np.maximum(count_T - 1, 0))
+    low_T, high_T = (
+        np.take_along_axis(sorted_JT, index_T[None], axis=0)[0].astype(np.float64)
+        for index_T in (below_T, above_T)
     )
-    between_TM: NDArray[np.float64] = low_TM + (high_TM - low_TM) * (position_TM - below_TM)
-    return between_TM
+    between_T: NDArray[np.float64] = low_T + (high_T - low_T) * (position_T - below_T)
+    return between_T
 
 
 def _carried(history: History, epoch_T: NDArray[np.int64]) -> NDArray[np.float32]:

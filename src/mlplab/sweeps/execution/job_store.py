@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mlplab.errors import FolderInUseError
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.runs import RunFolder
@@ -24,7 +26,7 @@ from mlplab.runs.packs import FINISHED
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.training import DataCache
 
-Columns = Mapping[str, Sequence[float]]
+Columns = Mapping[str, Sequence[float] | NDArray[Any]]
 
 _STAGING = ".aside"
 _CHECKPOINTS = ".checkpoints"
@@ -37,6 +39,9 @@ _WRITTEN = (_CHECKPOINTS, _LOCKS, ".search", ".under-way", "workers")
 
 class JobStore(ABC):
     """The jobs in a sweep's folder. Raises LinkError if one of its folders is a symbolic link."""
+
+    max_wait = 1.0
+    """Seconds that jobs which have ended wait at most until they are stored together."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.jobs = folder, folder / "jobs"
@@ -65,6 +70,14 @@ class JobStore(ABC):
 
         Raises DamagedFileError if it cannot be read.
         """
+
+    @abstractmethod
+    def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield each job that has a history, and the history, those of one file together."""
+
+    @abstractmethod
+    def history_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """The names of all columns in the histories of jobs."""
 
     @abstractmethod
     def writing(self) -> contextlib.AbstractContextManager[None]:

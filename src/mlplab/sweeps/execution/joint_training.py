@@ -27,9 +27,6 @@ from mlplab.training import (
     Session,
 )
 
-PASS_ON_SECONDS = 1.0
-"""Jobs that have ended wait at most about this long until they are passed on together."""
-
 Members = Sequence[tuple[Job, PreparedMember]]
 
 
@@ -151,7 +148,7 @@ class JointTraining(Callback):
         self._ended.append(group)
 
     def on_rows(self, session: Session, group: Group, rows: Sequence[Row]) -> None:
-        is_due = self._stopwatch.elapsed.wall > PASS_ON_SECONDS
+        is_due = self._stopwatch.elapsed.wall > self.job_store.max_wait
         if self._ended and is_due and not self.callbacks:
             self._pass_on()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.io.reading import reading
 from mlplab.runs.job_record import JobRecord
-from mlplab.runs.pack_reader import PackedHistories
+from mlplab.runs.pack_reader import PackedHistories, read_histories
 from mlplab.runs.packs import FOLDER, Packs
 from mlplab.runs.run_index import summary_of
 from mlplab.sweeps.execution.job_folders import JobFolders
@@ -19,7 +19,7 @@ from mlplab.sweeps.execution.job_store import Columns, JobStore
 from mlplab.sweeps.plan.plan import Plan
 from mlplab.sweeps.plan.tracked import PACKED
 from mlplab.tracking import read_metrics
-from mlplab.training import DataCache
+from mlplab.training import DataCache, History
 
 MERGED_JOBS = 1024
 """Jobs up to which small packs are merged into one at the end of a sweep."""
@@ -62,6 +62,14 @@ class FolderStore(JobStore):
             return {}
         with reading(path):
             return dict(read_metrics(path))
+
+    def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        for number in numbers:
+            if history := self.history(number):
+                yield number, history
+
+    def history_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for _, one in self.histories(numbers) for name in one))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -106,6 +114,8 @@ class PackStore(JobStore):
     ends.
     """
 
+    max_wait = 5.0  # what is stored before a work unit ends is read and written again
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         for name in (FOLDER, "jobs"):
@@ -127,10 +137,15 @@ class PackStore(JobStore):
 
     def history(self, number: int) -> Columns:
         history = self._histories.read(number) if self.status(number) is not None else None
-        if history is None:
-            return {}
-        columns = {"epoch": history.epoch, "step": history.step, **history.columns}
-        return {name: column.tolist() for name, column in columns.items()}
+        return {} if history is None else _columns(history)
+
+    def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        stored = (number for number in numbers if self.status(number) is not None)
+        for number, history in read_histories(self.packs.by_pack(stored)):
+            yield number, _columns(history)
+
+    def history_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        return ("epoch", "step", *self.packs.history_names)
 
     @functools.cached_property
     def _histories(self) -> PackedHistories:
@@ -165,6 +180,10 @@ class PackStore(JobStore):
     def clean_stale_staging(self) -> None:
         super().clean_stale_staging()
         self.packs.remove_leftovers()
+
+
+def _columns(history: History) -> Columns:
+    return {"epoch": history.epoch, "step": history.step, **history.columns}
 
 
 def _prefix(unit: int) -> str:

@@ -17,13 +17,17 @@ MAX_JOB_FOLDERS = 200
 """Larger sweeps pack their jobs unless the user chooses `tracking.jobs`."""
 
 
-def job_format(settings: Sequence[Settings]) -> str:
-    """Return FOLDERS or PACKED for a new sweep with these jobs, by their `tracking.jobs`."""
+def job_format(settings: Sequence[Settings], num_jobs: int | None = None) -> str:
+    """Return FOLDERS or PACKED for a new sweep with these jobs, by their `tracking.jobs`.
+
+    `num_jobs` is the number of jobs that the sweep will have, if these are only the first ones, as
+    in a search.
+    """
     chosen = settings[0].tracking.jobs
     if chosen != "auto":
         return chosen
-    is_large = len(settings) > MAX_JOB_FOLDERS
-    return PACKED if is_large and not folders_reason(settings) else FOLDERS
+    is_large = max(len(settings), num_jobs or 0) > MAX_JOB_FOLDERS
+    return PACKED if is_large and not _draws_all(settings) else FOLDERS
 
 
 def folders_reason(settings: Sequence[Settings]) -> str:
@@ -32,9 +36,14 @@ def folders_reason(settings: Sequence[Settings]) -> str:
     """
     if len(settings) <= MAX_JOB_FOLDERS or settings[0].tracking.jobs != "auto":
         return ""
-    if any("tracking=full" in one.overrides for one in settings):
+    if _draws_all(settings):
         return "tracking=full draws the pictures of each; tracking.jobs=packed leaves them out"
     return ""
+
+
+def _draws_all(settings: Sequence[Settings]) -> bool:
+    """Whether the user chose full tracking, which needs folders."""
+    return any("tracking=full" in one.overrides for one in settings)
 
 
 def limit_tracking(settings: Sequence[Settings]) -> list[Settings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ from mlplab.tracking.group_events import MAX_GROUPS, History, JobGroup, write_gr
 
 FOLDER = "tensorboard"
 
+MAX_BYTES = 256 << 20
+"""Size of the histories that are in memory at a time, unless those of one group are larger."""
+
 BEST_JOBS = 10
 """Jobs that get a run of their own with every evaluation."""
 
@@ -26,7 +30,7 @@ def write_group_events(results: Results, job_store: JobStore) -> Path:
     """Write the event files of the best configurations and of the best jobs, replacing earlier
     ones, and return their folder.
 
-    Histories are read group by group, so that those of one group are in memory at a time.
+    Histories are read pack by pack for as many groups as fit in `MAX_BYTES`, at least one.
     """
     target = results.folder / FOLDER
     with job_store.staging_dir() as staging:
@@ -65,16 +69,45 @@ def _write_groups(folder: Path, results: Results, job_store: JobStore) -> None:
     }
 
     def read() -> Iterator[JobGroup]:
-        for group, values, final in zip(groups, hparams, finals, strict=True):
-            histories = [
-                _history(columns, metrics, job.counts)
-                for job in group.jobs
-                if len((columns := job_store.history(job.number)).get("epoch", ()))
-            ]
-            yield JobGroup(_name(results, group), values, histories, final)
+        rest = zip(groups, hparams, finals, strict=True)
+        for together in _batches(groups, len(metrics)):
+            histories = _read_histories(together, metrics, job_store)
+            for group, values, final in itertools.islice(rest, len(together)):
+                of_group = [
+                    histories.pop(job.number) for job in group.jobs if job.number in histories
+                ]
+                yield JobGroup(_name(results, group), values, of_group, final)
 
     tags = list(dict.fromkeys(tag for final in finals for tag in final))
     write_groups(folder, metrics, read(), choices, tags)
+
+
+def _batches(groups: Sequence[Group], num_metrics: int) -> Iterator[list[Group]]:
+    """Groups whose histories are read together, since a pack has jobs of many groups."""
+    batch: list[Group] = []
+    num_bytes = 0
+    for group in groups:
+        evaluations = sum(int(job.facts.get("epochs") or 0) + 1 for job in group.jobs)
+        size = evaluations * num_metrics * np.dtype(np.float32).itemsize
+        if batch and num_bytes + size > MAX_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(group)
+        num_bytes += size
+    if batch:
+        yield batch
+
+
+def _read_histories(
+    groups: Sequence[Group], metrics: Sequence[str], job_store: JobStore
+) -> dict[int, History]:
+    """The histories of the jobs of some groups that have evaluations, by number."""
+    is_done = {job.number: job.counts for group in groups for job in group.jobs}
+    return {
+        number: _history(columns, metrics, is_done[number])
+        for number, columns in job_store.histories(sorted(is_done))
+        if len(columns.get("epoch", ()))
+    }
 
 
 def _history_metrics(results: Results, job_store: JobStore) -> tuple[str, ...]:
@@ -89,12 +122,15 @@ def _history_metrics(results: Results, job_store: JobStore) -> tuple[str, ...]:
 
 
 def _history(columns: Columns, metrics: Sequence[str], is_done: bool) -> History:
-    missing = np.full(len(columns["epoch"]), np.nan)
-    values = [np.asarray(columns.get(name, missing), np.float64) for name in metrics]
+    values_EM = np.full((len(columns["epoch"]), len(metrics)), np.nan, np.float32)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
+        for i, name in enumerate(metrics):
+            if name in columns:
+                values_EM[:, i] = columns[name]
     return History(
         np.asarray(columns["epoch"], np.int64),
         np.asarray(columns["step"], np.int64),
-        np.stack(values, axis=1),
+        values_EM,
         is_done,
     )
 

@@ -104,8 +104,7 @@ def _cells(
     for group in results.groups:
         by_cell = cells.setdefault(repr([group.values[key] for key in keys]), {})
         other = repr([value for key, value in group.values.items() if key not in keys])
-        for job in group.jobs:
-            score = group.score(job, results.headline)
+        for job, score in zip(group.jobs, group.job_scores(results.headline), strict=True):
             if score is not None:
                 by_cell.setdefault((other, job.replicate), []).append((job, score))
     return {value: by_cell for value, by_cell in cells.items() if by_cell} or {"": {}}

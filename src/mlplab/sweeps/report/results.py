@@ -74,6 +74,7 @@ class Group:
     jobs: tuple[JobResult, ...]
     worst: Mapping[str, float] = field(default_factory=dict)
     _statistics: dict[str, Statistics] = field(default_factory=dict, compare=False, repr=False)
+    _scores: dict[str, list[float | None]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def failures(self) -> int:
@@ -84,8 +85,13 @@ class Group:
     def num_diverged(self) -> int:
         return sum(job.facts.get("diverged", job.status == "diverged") for job in self.jobs)
 
-    def score(self, job: JobResult, metric: str) -> float | None:
-        """Return what a job contributes to the statistics of a metric; None if nothing."""
+    def job_scores(self, metric: str) -> list[float | None]:
+        """Return what each job contributes to the statistics of a metric; None if nothing."""
+        if metric not in self._scores:
+            self._scores[metric] = [self._score(job, metric) for job in self.jobs]
+        return self._scores[metric]
+
+    def _score(self, job: JobResult, metric: str) -> float | None:
         if job.counts:
             value = job.metrics.get(metric, math.nan)
             return value if math.isfinite(value) else None
@@ -93,14 +99,13 @@ class Group:
 
     def scores(self, metric: str) -> list[float]:
         """Return the values that enter the statistics of a metric, one per job."""
-        values = (self.score(job, metric) for job in self.jobs)
-        return [value for value in values if value is not None]
+        return [value for value in self.job_scores(metric) if value is not None]
 
     def by_replicate(self, metric: str) -> dict[Replicate, float]:
         """Return the values of `scores` by replicate; repeated jobs are averaged."""
         values: dict[Replicate, list[float]] = {}
-        for job in self.jobs:
-            if (value := self.score(job, metric)) is not None:
+        for job, value in zip(self.jobs, self.job_scores(metric), strict=True):
+            if value is not None:
                 values.setdefault(job.replicate, []).append(value)
         return {replicate: sum(x) / len(x) for replicate, x in values.items()}
 

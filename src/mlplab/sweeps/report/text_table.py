@@ -97,20 +97,30 @@ def best_command(results: Results) -> str:
     )
 
 
-def print_table(results: Results, stream: TextIO | None = None) -> None:
-    """Print the configurations, what they allow to conclude, the failures and the best command."""
+def print_table(
+    results: Results, stream: TextIO | None = None, conclusions: Conclusions | None = None
+) -> None:
+    """Print the configurations, what they allow to conclude, the failures and the best command.
+
+    `conclusions` are those of the results, if they are known.
+    """
     stream = sys.stdout if stream is None else stream
-    for line in lines(results, shutil.get_terminal_size().columns if is_terminal(stream) else None):
+    width = shutil.get_terminal_size().columns if is_terminal(stream) else None
+    for line in lines(results, width, conclusions):
         say(line, stream, strict=True)
 
 
-def lines(results: Results, width: int | None = None) -> list[str]:
+def lines(
+    results: Results, width: int | None = None, conclusions: Conclusions | None = None
+) -> list[str]:
     """Return the lines of the table, its rows cut to `width` characters.
 
     There is no table before a job has ended with metrics, which decide how configurations rank.
     """
     output = [
-        *configuration_lines(results, width, f" in {results.folder / 'summary.md'}"),
+        *configuration_lines(
+            conclusions or Conclusions(results), width, f" in {results.folder / 'summary.md'}"
+        ),
         *_failures(results),
     ]
     if best := best_command(results):
@@ -118,13 +128,13 @@ def lines(results: Results, width: int | None = None) -> list[str]:
     return output
 
 
-def configuration_lines(results: Results, width: int | None, rest: str) -> list[str]:
+def configuration_lines(conclusions: Conclusions, width: int | None, rest: str) -> list[str]:
     """Return the best configurations and the remarks on all of them, wrapped to `width`; `rest`
     says where the other configurations are.
     """
+    results = conclusions.results
     if not results.metric_names:
         return []
-    conclusions = Conclusions(results)
     differences = conclusions.comparisons.to_best
     shown = list(zip(results.groups, differences, strict=True))[:MAX_ROWS]
     table = [header(results), *(cells(results, *pair) for pair in shown)]

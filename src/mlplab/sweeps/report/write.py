@@ -10,11 +10,14 @@ from mlplab.sweeps.report.summary_md import summary
 from mlplab.tracking.metrics_file import table_bytes
 
 
-def write_results(results: Results) -> None:
-    """Write results.csv, summary.md and report.html into the sweep's folder, each atomically."""
+def write_results(results: Results) -> Conclusions:
+    """Write results.csv, summary.md and report.html into the sweep's folder, each atomically, and
+    return what they conclude.
+    """
     write_bytes_atomic(
         results.folder / "results.csv", table_bytes([columns(results), *rows(results)])
     )
     conclusions = Conclusions(results)
     write_text_atomic(results.folder / "summary.md", summary(conclusions))
     write_report(conclusions)
+    return conclusions

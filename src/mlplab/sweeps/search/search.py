@@ -55,6 +55,8 @@ def run_search(search: Search, folder: Path) -> Sweep:
             _note_rounds(search)
         search.ended = _train(search, folder, study)
         write_search(folder, study, search.ended.results, read_retraining(search, folder, study))
+        if search.ended.status != "interrupted":
+            run_sweep.write_tensorboard(search.ended.plan, search.ended.results)
     return search.ended
 
 

@@ -19,6 +19,7 @@ from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Job, Plan
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.plan.tracked import job_format
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.report.results import JobResult
 from mlplab.sweeps.run_sweep import Sweep
@@ -133,10 +134,15 @@ class _TrialLoop:
             for digests, of_trial in zip(hashes, all_settings, strict=True)
             for digest, settings in zip(digests, of_trial, strict=True)
         }
+        new_settings = list(by_hash.values())
+        options = self.search.options
+        if self._plan is None:  # later trials are stored as the first ones
+            num_jobs = self.search.trials * self.search.jobs_per_trial
+            options = dataclasses.replace(options, jobs=job_format(new_settings, num_jobs))
         self._plan = run_sweep.write_sweep_plan(
             self.folder,
-            list(by_hash.values()),
-            self.search.options,
+            new_settings,
+            options,
             self.search.overrides,
             self.search.plugin_files,
             extend=self._plan is not None,
