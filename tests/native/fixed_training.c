@@ -86,6 +86,7 @@ int main(int count, char **arguments) {
   p.objectives = zeros((size_t)members * PER_EPOCH, sizeof(T));
   p.rows = zeros((size_t)members * epochs * COLUMNS_OF_ROW, sizeof(double));
   p.evaluated = zeros((size_t)members * epochs, 1);
+  p.seconds = zeros(members, 8);
   const Population *populations[] = {&p};
   if (!run(populations, 1, count > 3 ? atoi(arguments[3]) : 1)) return 1;
   uint64_t hash = 0;
