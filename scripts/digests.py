@@ -27,7 +27,7 @@ import torch
 import mlplab
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "digests.json"
-TIMES = ("seconds",)
+TIMES = ("seconds", "cpu_seconds")
 QUICK = ["tracking=summary", "device=cpu"]
 EAGER, NATIVE = [*QUICK, "engine=eager"], [*QUICK, "engine=native"]
 TABLE = ["dataset=file", "dataset.path=table.csv", "dataset.missing=impute", "training.epochs=15"]

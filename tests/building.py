@@ -13,7 +13,7 @@ from mlplab.network.layer import Layer
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
 from mlplab.settings import Settings, Tracking
-from mlplab.sweeps.search.trials import Trial, Trials
+from mlplab.sweeps.search.trials import TrialMember, Trials
 from mlplab.training import (
     Callback,
     Group,
@@ -90,19 +90,19 @@ class AfterEachStep(Callback):
 class TrialSession(Session):
     """A session of one group of trials of a search, which pauses at their rungs."""
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
+    def __init__(self, trials: Sequence[TrialMember]) -> None:
         self.trials = Trials()
         super().__init__((), [self.trials])
         self.add_trials(trials)
 
-    def add_trials(self, trials: Sequence[Trial]) -> None:
+    def add_trials(self, trials: Sequence[TrialMember]) -> None:
         self.trials.add(self.add([trial.member for trial in trials]), trials)
         (self.group,) = self.groups
 
     def at_rungs(self) -> list[tuple[int, int, float]]:
         return self.trials.at_rungs(self, self.group)
 
-    def leave(self) -> list[tuple[Trial, Outcome]]:
+    def leave(self) -> list[tuple[TrialMember, Outcome]]:
         """Remove the trials that have ended, and return them with their outcomes."""
         ended = self.remove_ended(self.group)
         return [(self.trials.by_number[number], outcome) for number, outcome in ended.items()]

@@ -61,6 +61,7 @@ LINES = [  # arguments and the extra that they need
     (["resume", "sweep"], None),
     (["work", "sweep"], None),
     (["evaluate", "run"], None),
+    (["open", "sweep", "1"], None),
     (["rerun", "run", "--check"], None),
     (["runs", "."], None),
     (["compare", "sweep", "run"], None),

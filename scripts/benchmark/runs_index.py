@@ -2,8 +2,9 @@
 
 The runs are copies of one, with other seeds, learning rates, widths and results, and without its
 weights and logs; a quarter of them are jobs of sweeps. Processor time without the start of Python
-and imports; the first list writes the index.
-Run: python scripts/benchmark/runs_index.py [--runs 20000] [--rounds 3] [--smoke]
+and imports; the first list writes the index. With --packed, the runs are the jobs of one packed
+sweep, which is trained for it, and no index is needed.
+Run: python scripts/benchmark/runs_index.py [--runs 20000] [--rounds 3] [--packed] [--smoke]
 """
 
 from __future__ import annotations
@@ -67,6 +68,17 @@ def write_runs(root: Path, count: int) -> None:
             os.utime(path, (LONG_AGO, LONG_AGO))  # so that the index stores them at once
 
 
+def train_packed(root: Path, count: int) -> None:
+    """Train a packed sweep of `count` jobs, a multiple of 20, below `root`."""
+    overrides = [
+        *("experiment=xor_mlp", "dataset.num_samples=40", "training.epochs=2", "device=cpu"),
+        *("tracking.jobs=packed", f"seed=range({count // 20})", "model.hidden=[3],[4]"),
+        f"optimizer.lr={','.join(f'{0.001 * 1.5**number:.6f}' for number in range(10))}",
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        mlplab.sweep(overrides, root / "sweeps" / "s")
+
+
 def processor_time(call: Callable[[], object]) -> float:
     """Return the seconds of processor time of a call, whose output is dropped."""
     start = time.process_time()
@@ -105,16 +117,18 @@ def measure_and_print() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--packed", action="store_true", help="the jobs of one packed sweep")
     parser.add_argument("--smoke", action="store_true", help="a few runs, once")
     args = parser.parse_args()
     count, rounds = (400, 1) if args.smoke else (args.runs, args.rounds)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "outputs")
         root.mkdir()
-        write_runs(root, count)
-        mlplab.list_runs(root / "sweeps" / "s" / "0" / "jobs" / "0").describe()  # imports pandas
+        (train_packed if args.packed else write_runs)(root, count)
+        (root / "none").mkdir()
+        mlplab.list_runs(root / "none")  # imports pandas
         seconds = measure(root, rounds)
-        size = sum(path.stat().st_size for path in (root / INDEX).iterdir())
+        size = sum(path.stat().st_size for path in (root / INDEX).glob("*"))
     print(f"{count:,} runs, processor time in seconds")
     for name, value in seconds.items():
         print(f"{name:40} {value:8.2f}")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import shutil
-import socket
-import subprocess
-import sys
-import urllib.request
 
 import pytest
-from harness import FULL, size, wait_for
+from harness import FULL, size
+from serving import serve
 
 import mlplab
 
@@ -113,34 +109,6 @@ def outputs(tmp_path_factory):
         root / "sweeps" / "xor" / "a",
     )
     return root
-
-
-@contextlib.contextmanager
-def serve(folder, expected):
-    """The address of a TensorBoard that serves a folder, once it lists the expected run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)),
-        *("--host", "127.0.0.1", "--port", str(port), "--load_fast=false"),
-        "--samples_per_plugin=images=100",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-
-    def is_listed():
-        try:
-            return expected in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read()
-        except OSError:
-            return False
-
-    try:
-        wait_for(is_listed)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -105,8 +105,9 @@ def test_a_diverging_member_leaves_its_neighbors_bit_identical(device_under_test
 
 def test_members_that_join_later(device_under_test):
     """New trials are added while others train, as in a search."""
+    from mlplab.sweeps.plan.plan import Job
     from mlplab.sweeps.search.successive_halving import Rungs
-    from mlplab.sweeps.search.trials import Trial
+    from mlplab.sweeps.search.trials import Trial, TrialMember
     from mlplab.training import prepare_members
 
     layer = {"dropout": 0.1, "normalization": "batch"}
@@ -121,8 +122,10 @@ def test_members_that_join_later(device_under_test):
         for seed in range(6)
     ]
     on_device = [dataclasses.replace(s, device=device_under_test) for s in settings]
+    jobs, rungs = [Job(s.seed, "", s) for s in on_device], Rungs((2,), 3, "train/loss")
     trials = [
-        Trial(None, member, Rungs((2,), 3, "train/loss")) for member in prepare_members(on_device)
+        TrialMember(Trial((job,), rungs), job, member)
+        for job, member in zip(jobs, prepare_members(on_device), strict=True)
     ]
     session, waiting, outcomes = TrialSession(trials[:3]), trials[3:], {}
     while session.groups:

@@ -37,8 +37,11 @@ from mlplab.io import files
 from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest
+from mlplab.runs.compute_time import ComputeTime
 from mlplab.runs.signals import Interrupted, Signals
 from mlplab.training import Session
+
+NO_TIME = ComputeTime()
 
 EACH_STEP = ["tracking.checkpoint_seconds=0"]
 
@@ -151,11 +154,17 @@ def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
                 step,
                 {"theta": torch.full((50,), float(step))},
                 [{"step": torch.tensor([step])}],
-                0.0,
+                NO_TIME,
             )
         counter = crashing(monkeypatch, crash_at)
         try:
-            store.save(4, 4, {"theta": torch.full((50,), 4.0)}, [{"step": torch.tensor([4])}], 0.0)
+            store.save(
+                4,
+                4,
+                {"theta": torch.full((50,), 4.0)},
+                [{"step": torch.tensor([4])}],
+                ComputeTime(),
+            )
         except Crash:
             pass
         finally:
@@ -177,7 +186,9 @@ def test_a3_a_crash_at_every_call_of_a_save(tmp_path, monkeypatch):
         seen.add(saved.step)
         store = Checkpoints(folder, {})  # and it goes on from there
         store.resume(saved)
-        store.save(9, 9, {"theta": torch.full((50,), 9.0)}, [{"step": torch.tensor([9])}], 0.0)
+        store.save(
+            9, 9, {"theta": torch.full((50,), 9.0)}, [{"step": torch.tensor([9])}], ComputeTime()
+        )
         assert newest(folder)[0].step == 9
         assert not list(folder.glob(".tmp-*"))
     assert seen == {3, 4}
@@ -205,7 +216,7 @@ def test_a4_durable_before_visible_before_pruned(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path, {})
     for step in (1, 2, 3):
         order.clear()
-        store.save(step, step, {"x": torch.zeros(3)}, [{"s": torch.tensor([step])}], 0.0)
+        store.save(step, step, {"x": torch.zeros(3)}, [{"s": torch.tensor([step])}], NO_TIME)
     names = [name if name != "replace" else Path(path).suffix for name, path in order]
     # history; state: file, rename, folder; manifest: file, rename, folder; then the oldest, its
     # manifest first

@@ -232,6 +232,7 @@ WRITING = {
     "io/links.py": {"mkdir", "os.open", "os.fdopen"},
     "runs/folder.py": {"mkdir", "os.open"},  # the folders above it, and its lock, with O_NOFOLLOW
     "commands/draw.py": {"mkdir"},  # the folder that the user named
+    "sweeps/open_job.py": {"mkdir"},  # those above -o, which the user named
     "fitting.py": {"mkdir"},  # log_dir, which the user named
     "cli.py": {"os.open"},  # os.devnull
     # in the user's cache, whose folder must be private

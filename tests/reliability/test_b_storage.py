@@ -30,9 +30,12 @@ from mlplab.runs import checkpoints as checkpoints_module
 from mlplab.runs import tree_file
 from mlplab.runs.checkpoint_callback import CheckpointCallback
 from mlplab.runs.checkpoints import Checkpoints, newest, read, steps
+from mlplab.runs.compute_time import ComputeTime
 from mlplab.runs.fingerprint import fingerprint
 from mlplab.runs.log import log_to
 from mlplab.training.checkpoint import restore
+
+NO_TIME = ComputeTime()
 
 OVERRIDES = [*QUICK, "tracking.checkpoint_seconds=0"]
 
@@ -221,7 +224,7 @@ def test_b5_one_bit_and_b6_a_page_of_zeros(run_dir):
     padded = tree_file.parse((folder / name).read_bytes())
     padded["more"] = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
     store = Checkpoints(folder, {})
-    store.save(step + 1, 1, padded, [], 0.0)  # large enough for pages
+    store.save(step + 1, 1, padded, [], NO_TIME)  # large enough for pages
     name = f"state-{step + 1:012d}.safetensors"
     whole = (folder / name).read_bytes()
     for _ in range(500):
@@ -608,7 +611,13 @@ def test_b26_pruning_never_takes_the_last_good_one(tmp_path_factory, actions):
     for action in actions:
         if action == "save":
             step += 1
-            store.save(step, step, {"x": torch.tensor([step])}, [{"s": torch.tensor([step])}], 0.0)
+            store.save(
+                step,
+                step,
+                {"x": torch.tensor([step])},
+                [{"s": torch.tensor([step])}],
+                ComputeTime(),
+            )
             good.add(step)
         elif action == "damage" and len(good & set(steps(folder))) > 1:
             path = folder / f"state-{steps(folder)[0]:012d}.safetensors"

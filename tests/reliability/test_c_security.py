@@ -41,6 +41,7 @@ from mlplab.runs import tree_file
 from mlplab.runs.checkpoints import newest
 from mlplab.sweeps.execution.engines import ray, slurm
 from mlplab.sweeps.execution.worker_pool import WorkerPool
+from mlplab.sweeps.plan.plan import Options
 
 CORPUS = HERE / "corpus"
 SCALING = HERE.parents[1] / "docs" / "scaling.md"
@@ -641,7 +642,7 @@ def test_c18_modules_in_the_working_folder_are_not_imported():
 
 def start_of_a_worker():
     """The command line of a worker, which then prints its version in place of working."""
-    plan = SimpleNamespace(plugins=(), options=SimpleNamespace(workers=1))
+    plan = SimpleNamespace(plugins=(), options=Options(workers=1))
     command = WorkerPool(plan, Path("sweep"), None)._command(0)
     index = command.index("mlplab")
     assert command[index + 1] == "work"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 from harness import size
 
-from mlplab.runs import line_file, run_index
+from mlplab.errors import MlplabError
+from mlplab.io.links import refuse_links
+from mlplab.runs import line_file, plan_text, run_index
+from mlplab.runs.job_record import JobRecord
 from mlplab.runs.line_file import LineFile
 from mlplab.runs.listing import RunTable
+from mlplab.runs.packs import Packs
 from mlplab.runs.run_index import CONFIGS_FILE, INDEX, RUNS_FILE, RunIndex, entries
 
 CONFIG = """name: {name}
@@ -58,6 +63,48 @@ def add_sweep(folder, jobs=3, status="done"):
     (folder / "summary.json").write_text(json.dumps({"status": status, "name": "s", **counts}))
     for number in range(jobs):
         add_run(folder / "jobs" / str(number), number)
+
+
+def add_packed_sweep(folder, number):
+    """A sweep of six jobs of which four have ended, and one that was removed from its plan."""
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    (folder / "plan.yaml").write_text(plan_with("base"))
+    counts = {"planned": 6, "missing": 2}
+    status = {"status": ("running", "done")[number % 2], "name": "s"}
+    (folder / "summary.json").write_text(json.dumps({**status, **counts}))
+    add_pack(folder, [0, 1, number % 4, 6], number)
+
+
+def plan_with(key):
+    """The text of a plan whose configurations stand under `key` + "s"."""
+    text = CONFIG.format(name="r", seed=0, lr=0.01, width=3)
+    lines = [
+        plan_text.job_line(
+            n, "h", [f"seed={n}"], 0, f'{{"seed": {n}, "optimizer": {{"lr": {n / 8}}}}}', n == 6
+        )
+        for n in range(7)
+    ]
+    head = f"format: {plan_text.FORMAT}\n{key}s:\n- " + text.replace("\n", "\n  ").rstrip(" ")
+    return head + plan_text.jobs_block(lines)
+
+
+def add_pack(folder, numbers, number):
+    statuses = ("done", "failed", "diverged", "pruned", "interrupted")
+    metrics = {"test/accuracy": number / 64, "val/loss": None if number % 5 == 0 else 0.5}
+    records = [
+        JobRecord(
+            n,
+            1e9 + number,
+            {
+                **{"status": statuses[(n + number) % 5], "name": "r", "seed": n, "reason": ""},
+                **{"epochs": 3, "metrics": metrics if (n + number) % 5 != 1 else {}},
+            },
+            {},
+        )
+        for n in dict.fromkeys(numbers)
+    ]
+    Packs(folder).write(records, f"{number:07d}")
 
 
 def age(root, clock):
@@ -200,7 +247,9 @@ def test_an_interrupted_run_that_continues(outputs):
     assert not [row for row in listed(outputs)[0] if row[4]["status"] == "interrupted"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "text", "binary", "empty", "nested", "values"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flip", "text", "binary", "empty", "nested", "open", "values"]
+)
 def test_damaged_lines_are_skipped(damage, outputs):
     expected = listed(outputs)
     for name in (RUNS_FILE, CONFIGS_FILE):
@@ -210,9 +259,10 @@ def test_damaged_lines_are_skipped(damage, outputs):
             data = data[: len(data) - 30]
         elif damage == "flip":
             data[len(data) // 2] ^= 1
-        elif damage in ("nested", "values"):
+        elif damage in ("nested", "open", "values"):
             values = {
                 "nested": ["[" * 5000 + "]" * 5000],
+                "open": ["[" * 60] * 1000,
                 "values": ['["runs/r/0"]', "1", "[[], []]", '["run", "runs/r/0", [], "x", {}, []]'],
             }[damage]
             for body in (value.encode() for value in values):
@@ -371,8 +421,49 @@ def run_folders(root):
     return sorted(path.parent for path in Path(root).rglob("config.yaml"))
 
 
+def operate_on_packs(root, choose, number):
+    """Change a packed sweep in one way."""
+    sweeps = sorted(path.parent for path in root.rglob("packs"))
+    sweep = choose.choice(sweeps) if sweeps else root / f"sweeps/p{number}"
+    packs = sorted((sweep / "packs").glob("*.safetensors"))
+    path = choose.choice([*packs, sweep / "plan.yaml"])
+    match choose.randrange(10):
+        case _ if not sweeps:
+            add_packed_sweep(sweep, number)
+        case 0 | 1:
+            add_packed_sweep(root / f"sweeps/p{number}", number)
+        case 2 | 3 if not (sweep / "packs").is_symlink():
+            with contextlib.suppress(MlplabError):
+                add_pack(sweep, [choose.randrange(7), choose.randrange(7)], number)
+        case 4:
+            with contextlib.suppress(MlplabError):
+                Packs(sweep).merge()
+        case 5:
+            path.unlink(missing_ok=True)
+        case 6 if path.is_file():
+            data = bytearray(path.read_bytes())
+            data[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
+            path.write_bytes(data[: choose.randrange(len(data)) or 1] if number % 2 else data)
+        case 7:
+            for target in (path, sweep / "packs")[: 1 + number % 2]:
+                if target.exists() and not target.is_symlink():
+                    outside = root.parent / f"outside-{root.name}-{number}-{target.name}"
+                    target.rename(outside)
+                    target.symlink_to(outside)
+        case 8:
+            (sweep / "plan.yaml").unlink(missing_ok=True)
+            (sweep / "plan.yaml").write_text(plan_with(choose.choice(["base", "bas"])))
+        case 9:
+            sweep = sweep.rename(root / f"sweeps/moved-{number}")
+    if (sweep / "plan.yaml").is_file() and (sweep / "packs").is_dir():
+        assert_is_listed(sweep)
+
+
 def operate(root, choose, number):
     """Change the folders or the index in one way."""
+    if choose.random() < 0.25:
+        operate_on_packs(root, choose, number)
+        return
     folders = run_folders(root)
     folder = choose.choice(folders) if folders else root
     summary, index = folder / "summary.json", root / INDEX
@@ -429,13 +520,32 @@ def operate(root, choose, number):
             (folder / "plan.yaml").write_text("jobs: []\n")
 
 
+def assert_is_listed(sweep):
+    """A list has the jobs of all packs that can be read, with the values that the plan has."""
+    packs, numbers = Packs(sweep), set()
+    with contextlib.suppress(MlplabError, OSError):
+        refuse_links([sweep / "packs"])
+        packs.refresh()
+        numbers = set(packs.numbers)
+    index = RunIndex(sweep)
+    jobs = [entry for entry in index.entries(jobs=True) if entry.kind == "job"]
+    assert {int(entry.folder.name) for entry in jobs if not entry.damaged} >= numbers
+    plan = sweep / "plan.yaml"
+    is_sound = not plan.is_symlink() and plan.read_bytes() == plan_with("base").encode()
+    for entry in (entry for entry in jobs if is_sound and not entry.damaged):
+        number = int(entry.folder.name)
+        assert index.config(entry).get("optimizer.lr") == number / 8
+        assert index.config(entry).get("seed") == number
+        assert index.config(entry).overridden == ("seed",)
+
+
 @pytest.mark.campaign("fuzz", small=True)
 def test_after_random_operations_the_index_changes_nothing(tmp_path):
     for seed in range(size(2, 300)):
         choose, root, clock = random.Random(seed), tmp_path / str(seed), [0]
         root.mkdir()
         stale = RunIndex(root)
-        for number in range(40):
+        for number in range(size(25, 40)):
             operate(root, choose, number)
             age(root, clock)
             if choose.random() < 0.2:

@@ -137,7 +137,7 @@ def test_a_long_process_appends_fewer_lines(tmp_path, monkeypatch):
     assert 200 < len((tmp_path / FILE_NAME).read_text().splitlines()) < 1000
 
 
-def test_a_job_has_the_share_of_its_own_processor_time():
+def test_a_job_has_a_share_of_the_time_by_its_work():
     overrides = ["experiment=xor_mlp", "tracking=off", "engine=native", "training.epochs=400,1"]
     table = mlplab.sweep(overrides, folder="s")
     assert table.sort_values("cpu_seconds")["training.epochs"].tolist() == [1, 400]

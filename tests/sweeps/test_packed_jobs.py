@@ -33,37 +33,14 @@ from mlplab.sweeps.execution.stores import PackStore, open_store
 from mlplab.sweeps.open_job import add_frames, open_job
 from mlplab.sweeps.plan import tracked
 from mlplab.sweeps.plan.plan_file import read_plan
+from mlplab.sweeps.report.charts import curves
+from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.group_events import BEST_JOBS
 
 SMALL = [
     *("experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"),
     "training.batch_size=16",
 ]
-FAILING = '''
-from dataclasses import dataclass
-from mlplab.config import register
-from mlplab.data.preparation.registry import DATASETS
-from mlplab.schema import number
-
-@register("dataset", "broken")
-@dataclass(frozen=True)
-class Broken(DATASETS["xor"]):
-    """XOR that fails with this noise."""
-    mood: float = number(0.0, "1 raises")
-    def make(self, generator):
-        if self.mood == 1:
-            raise RuntimeError("no mood today")
-        return super().make(generator)
-'''
-
-
-@pytest.fixture
-def plugin():
-    from mlplab.config import plugins
-
-    Path("components.py").write_text(FAILING)
-    yield "components.py"
-    plugins._registered["dataset"].pop("broken", None)
 
 
 @pytest.fixture
@@ -514,6 +491,13 @@ def test_a_finished_sweep_is_left_unchanged(sweep):
     assert only_pack(sweep).stat().st_mtime_ns == before
 
 
+def test_the_report_has_the_curves_of_packed_jobs(sweep):
+    results = collect(read_plan(sweep), sweep)
+    assert results.packed_history is not None
+    (best, *_) = curves(results)["groups"]
+    assert len(best["curves"]["train/loss"]["mean"]) > 2
+
+
 def test_numbers_that_a_sweep_does_not_have(sweep):
     with pytest.raises(ConfigError, match="0 to 3"):
         mlplab.load("sweep:4")
@@ -549,6 +533,8 @@ def test_whatever_a_hostile_pack_says_is_checked(sweep):
                 folders.write(Path("written"), record)
         except DamagedFileError:
             pass
+        for option in ("--json", "--limit=9"):
+            assert main(["runs", ".", "--jobs", option]) == 0
         assert {entry.name for entry in Path().iterdir()} <= {"sweep", "written"}, (leaf, value)
 
 

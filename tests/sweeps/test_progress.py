@@ -9,6 +9,7 @@ import pytest
 
 from mlplab.sweeps.execution import progress
 from mlplab.sweeps.execution.progress import SweepProgress
+from mlplab.sweeps.plan.plan import Options
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def test_writing_the_folders_counts_for_the_time_left(clock, monkeypatch):
     """Ten jobs train in 10 s; then each folder takes 2 s."""
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    display = SweepProgress(SimpleNamespace(jobs=range(10), name="sweep"))
+    display = SweepProgress(SimpleNamespace(jobs=range(10), name="sweep", options=Options()))
     display.start(0)
     for _ in range(10):
         clock.seconds += 1

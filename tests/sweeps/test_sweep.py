@@ -386,15 +386,13 @@ def test_plan_prints_and_runs_nothing(capsys):
 
 @pytest.mark.slow
 def test_a_job_has_its_share_of_the_seconds():
+    """The shares differ, since the kernel measures each job."""
     table = mlplab.sweep([*QUICK, "seeds=3"], "sweep")
-    assert table["seconds"].nunique() == 1
-    (train,) = {
-        summary["seconds"] * summary["population"]
-        for summary in (
-            json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text()) for number in range(3)
-        )
-    }
-    assert train == pytest.approx(3 * table["seconds"].iloc[0], abs=0.005)
+    summaries = [
+        json.loads(Path(f"sweep/jobs/{number}/summary.json").read_text()) for number in range(3)
+    ]
+    assert table["seconds"].tolist() == [summary["seconds"] for summary in summaries]
+    assert {summary["population"] for summary in summaries} == {3}
 
 
 @pytest.mark.parametrize("typed", [True, False])

@@ -12,8 +12,9 @@ from building import TrialSession, build_component, make_session, make_settings,
 
 from mlplab.optimizers import OPTIMIZERS
 from mlplab.schedules import SCHEDULES
+from mlplab.sweeps.plan.plan import Job
 from mlplab.sweeps.search.successive_halving import Rungs, RungScores
-from mlplab.sweeps.search.trials import Trial
+from mlplab.sweeps.search.trials import Trial, TrialMember
 from mlplab.training import Callback, prepare_members, train_population
 from mlplab.training.checkpoint import restore, unpack_rows
 
@@ -22,8 +23,12 @@ STACKABLE = [choice for choice, kind in OPTIMIZERS.items() if not kind.single_ne
 
 
 def trials(settings, *epochs):
+    """A trial of one job for each of the settings, whose seeds number the jobs."""
+    rungs = Rungs(epochs, 3, "train/loss")
+    jobs = [Job(one.seed, "", one) for one in settings]
     return [
-        Trial(None, member, Rungs(epochs, 3, "train/loss")) for member in prepare_members(settings)
+        TrialMember(Trial((job,), rungs), job, member)
+        for job, member in zip(jobs, prepare_members(settings), strict=True)
     ]
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlplab.commands.folder_arguments import Options, Parser, kind, load_plugins
+from mlplab.commands.folder_arguments import Options, Parser, existing_folder, kind, load_plugins
 from mlplab.commands.table_output import TABLE_OPTIONS, asks_for_table, print_table
 from mlplab.errors import ConfigError
 
 _OPTIONS: Options = {
-    "folder": {"metavar": "DIR", "nargs": "+", "type": Path},
+    "folder": {
+        "metavar": "DIR",
+        "nargs": "+",
+        "type": Path,
+        "help": "a folder, or SWEEP:NUMBER for a job",
+    },
     "--plugin": {
         "action": "append",
         "default": [],
@@ -28,6 +33,7 @@ def compare(arguments: Sequence[str], name: str = "compare") -> int:
     usage = f"`mlplab {name} DIR DIR ...`, with the folders of runs and sweeps"
     parser = Parser(name, compare.__doc__ or "", usage, _OPTIONS)
     args = parser.parse_intermixed_args(list(arguments))
+    args.folder = [existing_folder(folder, args.plugin) for folder in args.folder]
     kinds = [kind(folder) for folder in args.folder]
     if kinds == ["run"]:
         raise ConfigError(

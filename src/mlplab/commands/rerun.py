@@ -60,9 +60,9 @@ def rerun(arguments: Sequence[str]) -> int:
     from mlplab import experiment
     from mlplab.config import settings_of_folder
     from mlplab.runs import default_folder
+    from mlplab.runs.flat_config import user_overrides
     from mlplab.runs.provenance import command_flags
     from mlplab.runs.run import read_summary, require_weights
-    from mlplab.runs.run_index import user_overrides
 
     if args.check:
         require_weights(args.folder)

@@ -19,7 +19,7 @@ from mlplab.commands.folder_arguments import (
     kind,
     root_folder,
 )
-from mlplab.config.run_dir import DEFAULT_ROOT
+from mlplab.config.run_dir import DEFAULT_ROOT, split_job
 from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.listing import Condition, RunTable, as_override, metric, require_folder, select
@@ -120,7 +120,8 @@ def _list(args: argparse.Namespace) -> int:
     index.save()
     if damaged:
         print(
-            f"skipped {len(damaged)} with a damaged summary.json, the first is {damaged[0].folder}",
+            f"skipped {len(damaged)} with a damaged summary.json or pack, the first is"
+            f" {damaged[0].folder}",
             file=sys.stderr,
         )
     return 0
@@ -242,6 +243,11 @@ def _remove(folders: Sequence[Path], confirmed: bool) -> int:
     for folder in folders:
         if folder.is_symlink():
             raise ConfigError(f"{folder} is a symbolic link: name the folder itself.")
+        if split_job(folder) is not None:
+            raise ConfigError(
+                f"{folder} is a job of a sweep, which keeps it: name the folder of the sweep, or"
+                " that of the job below `jobs`."
+            )
         if not ended_in_set_up(folder):
             kind(folder)
     if not confirmed and not _confirm(folders):

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -242,6 +242,26 @@ def parse_json(data: bytes | str) -> Any:
     if level:
         raise _too_deep()
     return value
+
+
+def parse_json_lines(lines: Sequence[bytes]) -> list[Any]:
+    """Parse one JSON value a line, many times as fast as each for itself. Raises ValueError as
+    `parse_json` does.
+    """
+    if all(map(_is_shallow, lines)):
+        _check_size(text := b"[" + b",".join(lines) + b"]")
+        values: list[Any] = json.loads(text)
+        if len(values) == len(lines):
+            return values
+    return [parse_json(line) for line in lines]
+
+
+def _is_shallow(line: bytes) -> bool:
+    """Whether a line of JSON is certainly not too deep, and leaves open nothing in which the lines
+    after it would be; brackets in its texts count, too.
+    """
+    opened = line.count(b"[") + line.count(b"{")
+    return opened < MAX_DEPTH and opened == line.count(b"]") + line.count(b"}")
 
 
 def _check_size(text: bytes | str) -> None:

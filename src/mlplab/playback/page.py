@@ -6,9 +6,9 @@ from mlplab.io.files import write_text_atomic, yaml_text
 from mlplab.io.html import render
 from mlplab.pictures.study import Study
 from mlplab.playback.payload import payload
+from mlplab.runs.flat_config import user_overrides
 from mlplab.runs.provenance import command_flags
 from mlplab.runs.run import Run
-from mlplab.runs.run_index import user_overrides
 from mlplab.terminal.suggested import train_command
 
 _ASSETS = Path(__file__).parent / "assets"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.io.reading import reading
-from mlplab.runs.run_index import flat_config, json_or_empty, summary_of
+from mlplab.runs.flat_config import flat_config
+from mlplab.runs.run_index import json_or_empty, summary_of
 from mlplab.terminal.output import digits
 from mlplab.terminal.table import aligned
 from mlplab.tracking import read_metrics

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from mlplab.errors import LinkError
-from mlplab.io.files import MAX_DEPTH, open_atomic, parse_json, remove_leftovers
+from mlplab.io.files import open_atomic, parse_json, parse_json_lines, remove_leftovers
 from mlplab.io.links import make_folder, open_to_append
 from mlplab.io.locks import try_lock
 
@@ -41,9 +41,8 @@ class LineFile:
             if 9 < len(line) <= MAX_LINE and line[:9] == _checksum(line[9:])
         ]
         self.num_lines = len(bodies)
-        if all(body.count(b"[") + body.count(b"{") < MAX_DEPTH for body in bodies):
-            with contextlib.suppress(ValueError):
-                return list(json.loads(b"[" + b",".join(bodies) + b"]"))  # many times as fast
+        with contextlib.suppress(ValueError):
+            return parse_json_lines(bodies)
         values = []
         for body in bodies:
             with contextlib.suppress(ValueError):

@@ -6,7 +6,7 @@ Shapes: J jobs, E evaluations of a job, P parameters.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from mlplab.runs.job_record import JobRecord
 from mlplab.runs.pack_file import SHARED
 from mlplab.runs.pack_index import Pack, PackFile, remedy
 from mlplab.runs.pack_table import Table, count, number, positions, text, texts
-from mlplab.runs.packs import Packs
 from mlplab.training import Frames, History, Outcome
 from mlplab.training.outcome import Logged
 
@@ -49,14 +48,26 @@ def _read_histories(pack: Pack) -> dict[int, History]:
         return {row: contents.history(row) for row in rows}
 
 
+def read_histories(packs: Iterable[tuple[Pack, Sequence[int]]]) -> Iterator[tuple[int, History]]:
+    """Yield (number, history) of the jobs in these rows of packs that have a history, pack by pack;
+    none stays in memory. Raises DamagedFileError.
+    """
+    for pack, rows in packs:
+        histories = _read_histories(pack)
+        for row in rows:
+            if row in histories:
+                yield pack.numbers[row], histories[row]
+
+
 class PackedHistories:
-    """The histories of jobs in packs, one after another in any order.
+    """The histories of jobs in packs, one after another in any order. `locate` returns the pack of
+    a job and its row in it.
 
     Those of the packs that were read last stay in memory.
     """
 
-    def __init__(self, packs: Packs) -> None:
-        self._packs = packs
+    def __init__(self, locate: Callable[[int], tuple[Pack, int]]) -> None:
+        self._locate = locate
         self._histories: dict[Path, dict[int, History]] = {}
 
     def read(self, number: int) -> History | None:
@@ -64,23 +75,12 @@ class PackedHistories:
 
         Raises KeyError if no pack has the job, and DamagedFileError.
         """
-        pack, row = self._packs.locate(number)
+        pack, row = self._locate(number)
         if pack.path not in self._histories:
             while self._num_bytes() > MAX_CACHED_BYTES:
                 del self._histories[next(iter(self._histories))]
             self._histories[pack.path] = _read_histories(pack)
         return self._histories[pack.path].get(row)
-
-    def read_all(self, numbers: Iterable[int]) -> Iterator[tuple[int, History]]:
-        """Yield the jobs that have a history, and the history, pack by pack; none stays in memory.
-
-        Raises as `read` does.
-        """
-        for pack, rows in self._packs.by_pack(numbers):
-            histories = _read_histories(pack)
-            for row in rows:
-                if row in histories:
-                    yield pack.numbers[row], histories[row]
 
     def _num_bytes(self) -> int:
         return sum(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import DamagedFileError, MlplabError
 from mlplab.io.files import remove_leftovers, write_bytes_atomic
-from mlplab.io.links import make_folder
+from mlplab.io.links import make_folder, refuse_links
 from mlplab.runs.pack_index import Pack, remedy
 
 if TYPE_CHECKING:
@@ -44,17 +44,35 @@ class Packs:
 
     def refresh(self) -> None:
         """Read new packs. Raises DamagedFileError or LinkError for one that cannot be read."""
+        self._refresh(None)
+
+    def refresh_sound(self) -> list[Path]:
+        """Read new packs, and return those that cannot be read, whose jobs are left out."""
+        damaged: set[str] = set()
+        try:
+            refuse_links([self.folder])
+            self._refresh(damaged)
+        except (MlplabError, OSError):
+            return [self.folder]
+        return [self.folder / name for name in sorted(damaged)]
+
+    def _refresh(self, damaged: set[str] | None) -> None:
         for _ in range(100):  # another process may merge packs, and delete them, meanwhile
             names = pack_names(self.folder)
             with contextlib.suppress(_Deleted):
-                self._update(names)
+                self._update(names, damaged)
                 return
         raise OSError(f"The packs in {self.folder} change all the time.")
 
-    def _update(self, names: Collection[str]) -> None:
+    def _update(self, names: Collection[str], damaged: set[str] | None) -> None:
         for name in names:
-            if name not in self._packs:
-                self._add(name)
+            if name not in self._packs and name not in (damaged or ()):
+                try:
+                    self._add(name)
+                except (MlplabError, MemoryError):
+                    if damaged is None:
+                        raise
+                    damaged.add(name)
         for name in self._packs.keys() - set(names):
             self._discard(name)
 
@@ -212,20 +230,16 @@ class Packs:
         remove_leftovers(self.folder)
 
 
-def packed_summaries(sweep: Path) -> Iterator[tuple[int, float, dict[str, Any]]]:
-    """Yield the number, the time of its end in seconds since 1970, and the content of summary.json
-    of each packed job of a sweep, in order; of no job if a pack cannot be read.
-    """
-    packs = Packs(sweep)
-    with contextlib.suppress(MlplabError, OSError):
-        if not packs.folder.is_symlink():
-            packs.refresh()
-    for number in packs.numbers:
-        yield number, packs.ended(number), packs.summary(number)
-
-
 class _Deleted(Exception):
     """A pack was deleted after it was listed, since it was merged into another one."""
+
+
+def is_packed(sweep: Path) -> bool:
+    """Whether the folder of a sweep has packs, or a folder of packs that cannot be listed."""
+    try:
+        return (sweep / FOLDER).is_symlink() or bool(pack_names(sweep / FOLDER))
+    except OSError:
+        return True
 
 
 def pack_names(folder: Path) -> list[str]:

@@ -28,9 +28,10 @@ from mlplab.io.files import (
 from mlplab.io.links import make_folder
 from mlplab.model.preprocessing import Preprocessing
 from mlplab.runs.compute_time import ComputeTime, Stopwatch
+from mlplab.runs.flat_config import all_overrides
 from mlplab.runs.hparams import HParams, final_scalars
 from mlplab.runs.provenance import provenance
-from mlplab.runs.run_index import all_overrides, json_or_empty
+from mlplab.runs.run_index import json_or_empty
 from mlplab.settings import Settings
 from mlplab.terminal.output import note
 from mlplab.tracking import EventWriter, MetricsFile, bulk_metrics

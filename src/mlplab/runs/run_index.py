@@ -17,10 +17,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.override_lines import key_of
-from mlplab.io.files import parse_json, parse_yaml
+from mlplab.io.files import parse_json
+from mlplab.runs.flat_config import MAX_BYTES, flat_config, keys_of, user_overrides
 from mlplab.runs.line_file import LineFile
-from mlplab.runs.packs import FOLDER, pack_names, packed_summaries
+from mlplab.runs.packs import Packs, is_packed
+from mlplab.runs.plan_text import PlannedConfigs
 from mlplab.runs.stored_config import ConfigFile, Stamp, StoredConfig
 
 INDEX = ".index"
@@ -33,7 +34,6 @@ MAX_STALE_LINES = 256
 """A file is rewritten if it has this many lines more than twice those that are needed."""
 SETTLED = 2.0
 """Seconds after which a change of a file certainly changes its time of modification."""
-_MAX_BYTES = 1 << 20
 SUMMARY_NUMBERS = (
     "epochs",
     "steps",
@@ -52,7 +52,7 @@ class Entry:
     """One run or sweep folder.
 
     `content` is that of summary.json, empty if it cannot be read and None if there is none;
-    `config` the configuration, where the folder does not hold it.
+    `read_config` reads the configuration, where no folder holds it.
     """
 
     path: str  # of the folder
@@ -60,7 +60,7 @@ class Entry:
     changed: float  # seconds since 1970
     sweep: str | None = None  # path of the sweep of a job
     content: Mapping[str, Any] | None = None
-    config: StoredConfig | None = None
+    read_config: Callable[[], StoredConfig] | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -92,24 +92,44 @@ class Entry:
 def job_summaries(sweep: str, read: Callable[[str], Entry | None]) -> Iterator[Entry]:
     """Yield the jobs of a sweep; `read` returns the run in a folder below it, if there is one.
 
-    This and `count_jobs` are all that knows how a sweep stores its jobs.
+    A pack that cannot be read is a damaged job. This and `count_jobs` are all that knows how a
+    sweep stores its jobs.
     """
-    if not pack_names(Path(sweep, FOLDER)):
+    if not is_packed(Path(sweep)):
         for name in _folders(_listed(f"{sweep}{os.sep}jobs")):
             if (entry := read(f"jobs{os.sep}{name}")) is not None:
                 yield entry
         return
     # folders below `jobs` are packed jobs that were opened
-    for number, ended, summary in packed_summaries(Path(sweep)):
-        path = f"{sweep}{os.sep}jobs{os.sep}{number}"
-        yield Entry(path, "job", ended, sweep, summary)
+    packs, configs = Packs(Path(sweep)), PlannedConfigs(sweep)
+    for path in packs.refresh_sound():
+        yield Entry(str(path), "job", _time(path), sweep, content={})
+    for number in packs.numbers:
+        summary = packs.summary(number)
+        yield Entry(
+            f"{sweep}{os.sep}jobs{os.sep}{number}",
+            "job",
+            packs.ended(number),
+            sweep,
+            summary if _is_sound(summary) else {},
+            partial(configs.find, number),
+        )
 
 
 def count_jobs(sweep: str) -> int:
     """Return the number of jobs that `job_summaries` would look at."""
-    if pack_names(Path(sweep, FOLDER)):
-        return sum(1 for _ in packed_summaries(Path(sweep)))
+    if is_packed(Path(sweep)):
+        packs = Packs(Path(sweep))
+        packs.refresh_sound()
+        return len(packs.numbers)
     return len(_folders(_listed(f"{sweep}{os.sep}jobs")))
+
+
+def _time(path: Path) -> float:
+    """When a file changed, in seconds since 1970; 0 if it was removed."""
+    with contextlib.suppress(OSError):
+        return os.lstat(path).st_mtime
+    return 0.0
 
 
 def _listed(folder: str) -> dict[str, os.DirEntry[str]]:
@@ -241,8 +261,10 @@ class RunIndex:
 
     def config(self, entry: Entry) -> StoredConfig:
         """Return the configuration of a run as `flat_config` does; that of a sweep is empty."""
-        if entry.config is not None or entry.kind == "sweep":
-            return entry.config or StoredConfig()
+        if entry.read_config is not None:
+            return entry.read_config()
+        if entry.kind == "sweep":
+            return StoredConfig()
         folder, path = entry.path, entry.path[len(self._prefix) :]
         status = _file_status(f"{folder}{os.sep}config.yaml")
         if status is None:
@@ -252,9 +274,7 @@ class RunIndex:
         if (stored := self._configs.find(path, stamp)) is not None:
             return stored
         lines = user_overrides(entry.folder) if of_overrides is not None else ()
-        config = StoredConfig(
-            flat_config(entry.folder), {}, tuple(dict.fromkeys(map(key_of, lines)))
-        )
+        config = StoredConfig(flat_config(entry.folder), {}, keys_of(lines))
         if _is_settled(*stamp[::3]):
             self._configs.add(path, stamp, config)
         return config
@@ -286,7 +306,7 @@ def _file_status(path: str) -> os.stat_result | None:
     """The status of a regular file of moderate size; None for anything else, such as a link."""
     with contextlib.suppress(OSError, ValueError):
         status = os.lstat(path)
-        if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES:
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
             return status
     return None
 
@@ -331,60 +351,3 @@ def json_or_empty(path: Path) -> dict[str, Any]:
         value = parse_json(path.read_bytes())
         return value if isinstance(value, dict) else {}
     return {}
-
-
-def flat_config(folder: Path) -> dict[str, object]:
-    """Return the configuration of a run with dotted keys: "optimizer.lr" -> 0.01, and the choice of
-    each group: "optimizer" -> "adam".
-
-    Empty if the file is missing, damaged or above 1 MiB, or if a value cannot be displayed.
-    """
-    config = dict(_flatten(_read_yaml(folder / "config.yaml"), ""))
-    try:
-        repr(config)
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        return {}
-    return config
-
-
-def user_overrides(folder: Path) -> tuple[str, ...]:
-    """Return the overrides of a run, without `hydra.` ones such as its folder.
-
-    Empty if the file is missing, damaged or above 1 MiB.
-    """
-    return tuple(line for line in _overrides(folder) if not line.startswith("hydra."))
-
-
-def all_overrides(folder: Path, changes: Sequence[str]) -> list[str]:
-    """Return the overrides of a run that is resumed with `changes`, which replace earlier overrides
-    of the same keys.
-    """
-    changed = set(map(key_of, changes))
-    return [*(line for line in _overrides(folder) if key_of(line) not in changed), *changes]
-
-
-def _overrides(folder: Path) -> list[str]:
-    lines = _read_yaml(folder / "overrides.yaml")
-    return [str(line) for line in lines] if isinstance(lines, list) else []
-
-
-def _read_yaml(path: Path) -> object:
-    """The content of a file; None if it is missing, damaged or above 1 MiB."""
-    try:
-        text = path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_BYTES else ""
-        return parse_yaml(text)
-    except Exception:  # whatever a damaged file raises
-        return None
-
-
-def _flatten(tree: object, prefix: str) -> Iterator[tuple[str, object]]:
-    if not isinstance(tree, Mapping):
-        return
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            if "name" in value and not prefix:
-                yield name, value["name"]
-            yield from _flatten(value, f"{name}.")
-        elif not (key == "name" and prefix and prefix.count(".") == 1):
-            yield name, value

@@ -25,6 +25,7 @@ from mlplab.errors import (
 from mlplab.extras import require
 from mlplab.io.files import yaml_line
 from mlplab.runs import RunFolder, create
+from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps.execution import engines
 from mlplab.sweeps.execution.compute_log import ComputeLog
@@ -35,7 +36,7 @@ from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan import plan as planning
 from mlplab.sweeps.plan.hashing import Hasher
 from mlplab.sweeps.plan.plan import Options, Plan
-from mlplab.sweeps.plan.plan_file import NAME, read_plan, write_plan
+from mlplab.sweeps.plan.plan_file import read_plan, write_plan
 from mlplab.sweeps.plan.tracked import FOLDERS, PACKED, folders_reason
 from mlplab.sweeps.report import cross_validation
 from mlplab.sweeps.report import results as reporting
@@ -159,7 +160,7 @@ def _note_changes(plan: Plan, old_hashes: set[str]) -> None:
     if plan.removed_jobs:
         note(
             f"{len(plan.removed_jobs)} jobs of an earlier plan are not in this one and are left"
-            f" unchanged: {_numbers(list(plan.removed_jobs.values()))}"
+            f" unchanged: {_numbers([job.number for job in plan.removed_jobs.values()])}"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from mlplab.io.links import make_folder, refuse_links_below
 from mlplab.io.reading import reading
 from mlplab.runs.job_record import JobRecord
-from mlplab.runs.pack_reader import PackedHistories
+from mlplab.runs.pack_reader import PackedHistories, read_histories
 from mlplab.runs.packs import FOLDER, Packs
 from mlplab.runs.run_index import summary_of
 from mlplab.sweeps.execution.job_folders import JobFolders
@@ -141,7 +141,7 @@ class PackStore(JobStore):
 
     def histories(self, numbers: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         stored = (number for number in numbers if self.status(number) is not None)
-        for number, history in self._histories.read_all(stored):
+        for number, history in read_histories(self.packs.by_pack(stored)):
             yield number, _columns(history)
 
     def history_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ class PackStore(JobStore):
 
     @functools.cached_property
     def _histories(self) -> PackedHistories:
-        return PackedHistories(self.packs)
+        return PackedHistories(self.packs.locate)
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

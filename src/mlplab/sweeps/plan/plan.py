@@ -5,6 +5,7 @@ and grouped into populations.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -57,6 +58,20 @@ class Job:
     @property
     def overrides(self) -> tuple[str, ...]:
         return self.settings.overrides
+
+
+@dataclass(frozen=True)
+class RemovedJob:
+    """A job of an earlier plan, whose results are kept and count again if it is swept again."""
+
+    number: int
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, job: Job) -> RemovedJob:
+        """The job as one that was removed."""
+        return cls(job.number, job.overrides, job.settings.config)
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ class Plan:
     """The contents of plan.yaml.
 
     `keys` are the swept keys; `overrides`, `plugins` and `config_dirs` those of the command line;
-    `removed_jobs` are the jobs of an earlier plan that are no longer in this one.
+    `removed_jobs` are the jobs of an earlier plan that are no longer in this one, by their hashes.
     """
 
     name: str
@@ -139,7 +154,7 @@ class Plan:
     overrides: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     config_dirs: tuple[str, ...] = ()
-    removed_jobs: Mapping[str, int] = field(default_factory=dict)  # hash -> number
+    removed_jobs: Mapping[str, RemovedJob] = field(default_factory=dict)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -158,6 +173,11 @@ class Plan:
     def swept_values(self, job: Job) -> dict[str, object]:
         """The values of the swept keys of a job, but for the experiment."""
         return {key: value_of(job, key) for key in self.keys if key != "experiment"}
+
+    @property
+    def all_jobs(self) -> dict[str, RemovedJob]:
+        """The jobs of this plan and the removed ones, by their hashes."""
+        return {**self.removed_jobs, **{job.hash: RemovedJob.of(job) for job in self.jobs}}
 
     @cached_property
     def cell_choices(self) -> dict[str, list[object]]:
@@ -194,10 +214,10 @@ def make_plan(
     settings, options = limit_tracking(settings), options or Options()
     chosen = old.options.jobs if old else options.jobs or job_format(settings)
     options = dataclasses.replace(options, jobs=chosen)
-    old_numbers = {**old.removed_jobs, **{job.hash: job.number for job in old.jobs}} if old else {}
-    unused_numbers = iter(range(max(old_numbers.values(), default=-1) + 1, 1 << 60))
+    old_jobs = old.all_jobs if old else {}
+    unused_numbers = itertools.count(max((job.number for job in old_jobs.values()), default=-1) + 1)
     jobs = [
-        Job(old_numbers[h] if h in old_numbers else next(unused_numbers), h, s)
+        Job(old_jobs[h].number if h in old_jobs else next(unused_numbers), h, s)
         for h, s in zip(job_hashes(settings), settings, strict=True)
     ]
     jobs.sort(key=lambda job: job.number)
@@ -215,7 +235,7 @@ def make_plan(
         overrides=tuple(overrides),
         plugins=tuple(plugins),
         config_dirs=tuple(map(str, config_dirs)),
-        removed_jobs={h: number for h, number in old_numbers.items() if h not in hashes},
+        removed_jobs={h: job for h, job in old_jobs.items() if h not in hashes},
     )
 
 

@@ -1,16 +1,12 @@
-"""plan.yaml: the frozen jobs of a sweep, one line each. A job is stored as its changes to one of a
-few complete configurations (bases).
+"""plan.yaml: the frozen jobs of a sweep, in the form that `runs.plan_text` describes.
 
-The lines of the jobs are JSON in one block of text at the end of the file, which YAML reads as
-such: they are read one by one, hundreds of times faster than YAML reads mappings. Each job is
-hashed again when the file is read, so an edited or damaged plan is rejected.
+Each job is hashed again when the file is read, so an edited or damaged plan is rejected.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,26 +16,16 @@ from mlplab.config.builder import Builder
 from mlplab.config.composition import Composed
 from mlplab.config.provenance import Sources
 from mlplab.errors import ConfigError
-from mlplab.io.files import (
-    MAX_BYTES,
-    parse_json,
-    parse_yaml,
-    write_text_atomic,
-    yaml_line,
-    yaml_text,
-)
+from mlplab.io.files import write_text_atomic, yaml_line, yaml_text
 from mlplab.io.reading import reading
+from mlplab.runs.plan_text import FORMAT, NAME, job_line, jobs_block, read_lines, read_tree
 from mlplab.settings import Settings
 from mlplab.sweeps.plan.changes import Bases, Changed
 from mlplab.sweeps.plan.hashing import Hasher
-from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, WorkUnit
+from mlplab.sweeps.plan.plan import Job, Options, Plan, Population, RemovedJob, WorkUnit
 from mlplab.sweeps.plan.tracked import FOLDERS, PACKED
 
-FORMAT = "mlplab-plan-2"
-NAME = "plan.yaml"
 _REMEDY = "Restore the file from a copy, or start the sweep in a new folder."
-_JOBS = "\njobs: |\n"
-"""What precedes the lines of the jobs, which are indented by two spaces."""
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -50,7 +36,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def plan_text(plan: Plan) -> str:
     """The plan as YAML: a readable summary, then the base configurations, then one line per job."""
     bases = Bases()
-    lines = [*_job_lines(plan, bases), *_removed_lines(plan)]
+    lines = list(_job_lines(plan, bases))
     head = {
         "format": FORMAT,
         "name": plan.name,
@@ -82,8 +68,7 @@ def plan_text(plan: Plan) -> str:
                 f"- {yaml_text(base).replace(chr(10), chr(10) + '  ').rstrip(' ')}"
                 for base in bases.configs
             ),
-            "jobs: |\n",
-            *(f"  {line}\n" for line in lines),
+            jobs_block(lines),
         ]
     )
 
@@ -97,16 +82,10 @@ def _block(key: str, rows: Sequence[Mapping[str, object]]) -> str:
 def _job_lines(plan: Plan, bases: Bases) -> Iterator[str]:
     for job in plan.jobs:
         base, changes = bases.changes(job.settings.config)
-        overrides = json.dumps(job.overrides)
-        yield (
-            f'{{"job": {job.number}, "hash": "{job.hash}", "overrides": {overrides}, '
-            f'"base": {base}, "set": {changes}}}'
-        )
-
-
-def _removed_lines(plan: Plan) -> Iterator[str]:
-    for digest, number in plan.removed_jobs.items():
-        yield json.dumps({"job": number, "hash": digest, "removed": True})
+        yield job_line(job.number, job.hash, job.overrides, base, changes)
+    for digest, removed in plan.removed_jobs.items():
+        base, changes = bases.changes(removed.config)
+        yield job_line(removed.number, digest, removed.overrides, base, changes, removed=True)
 
 
 def ranges_text(numbers: Sequence[int]) -> str:
@@ -160,22 +139,17 @@ def _load(path: Path) -> dict[str, Any]:
             " folder of each sweep as its last line."
         )
     with reading(path, _REMEDY):
-        # a file that another program wrote may lack the block, and YAML reads it as a whole
-        head, marker, lines = path.read_text(encoding="utf-8").partition(_JOBS)
-        if len(lines) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        raw = parse_yaml(head + "\n")
-        if marker and isinstance(raw, dict):
-            raw["jobs"] = lines
+        raw = read_tree(path)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a plan of this version of mlplab (`format: {FORMAT}`).")
     return raw
 
 
 def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
-    lines = [parse_json(line) for line in raw["jobs"].splitlines()]
-    removed = [line for line in lines if line.get("removed")]
-    jobs = _read_jobs([line for line in lines if not line.get("removed")], raw["bases"], path)
+    lines = read_lines(raw["jobs"])
+    reader = _JobReader(raw["bases"], path)
+    jobs = tuple([reader.job(line) for line in lines if not line.get("removed")])
+    removed = dict([reader.removed_job(line) for line in lines if line.get("removed")])
     numbers = {job.number for job in jobs}
     return Plan(
         name=str(raw["name"]),
@@ -194,43 +168,59 @@ def _build_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         overrides=_texts(raw["overrides"]),
         plugins=_texts(raw["plugins"]),
         config_dirs=_texts(raw["config_dirs"]),
-        removed_jobs={str(job["hash"]): _number(job["job"]) for job in removed},
+        removed_jobs=removed,
     )
 
 
-def _read_jobs(
-    lines: Sequence[Mapping[str, Any]], bases: Sequence[Mapping[str, Any]], path: Path
-) -> tuple[Job, ...]:
-    """Build the jobs. Raises ConfigError if one does not match its hash."""
-    changed, builder, hasher = Changed(bases), Builder(), Hasher()
-    composed = Composed({})
-    texts: dict[str, str] = {}  # overrides, which jobs share
-    stored: dict[int, Any] = {}  # data sets as they are read back, by the id of the one built
-    jobs = []
-    for line in lines:
-        overrides = tuple([texts.setdefault(text, text) for text in map(str, line["overrides"])])
-        config = changed.config(line["base"], line["set"])
-        settings = builder.build(
-            dataclasses.replace(composed, config=config, sources=Sources(overrides))
+class _JobReader:
+    """Builds the jobs of a plan from their lines. Raises ConfigError if one does not match its
+    hash.
+    """
+
+    def __init__(self, bases: Sequence[Mapping[str, Any]], path: Path) -> None:
+        self._path = path
+        self._changed, self._builder, self._hasher = Changed(bases), Builder(), Hasher()
+        self._composed = Composed({})
+        self._texts: dict[str, str] = {}  # overrides, which jobs share
+        self._stored: dict[int, Any] = {}  # data sets as they are read back, by id of the one built
+
+    def job(self, line: Mapping[str, Any]) -> Job:
+        """The job of a line."""
+        number, overrides, config = self._contents(line)
+        settings = self._builder.build(
+            dataclasses.replace(self._composed, config=config, sources=Sources(overrides))
         )
-        number, digest = _number(line["job"]), str(line["hash"])
-        if hasher.hash(settings.config) != digest.partition("-")[0]:
+        digest = self._checked_hash(line, settings.config)
+        return Job(number, digest, self._stored_settings(settings))
+
+    def removed_job(self, line: Mapping[str, Any]) -> tuple[str, RemovedJob]:
+        """The removed job of a line, after its hash; its settings are not built."""
+        removed = RemovedJob(*self._contents(line))
+        return self._checked_hash(line, removed.config), removed
+
+    def _contents(self, line: Mapping[str, Any]) -> tuple[int, tuple[str, ...], dict[str, Any]]:
+        """The number of a job, its overrides and its configuration."""
+        overrides = [self._texts.setdefault(text, text) for text in map(str, line["overrides"])]
+        config = self._changed.config(line["base"], line["set"])
+        return _number(line["job"]), tuple(overrides), config
+
+    def _checked_hash(self, line: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+        digest = str(line["hash"])
+        if self._hasher.hash(config) != digest.partition("-")[0]:
             raise ConfigError(
-                f"{path} was changed: job {number} does not match its hash. Start the"
+                f"{self._path} was changed: job {line['job']} does not match its hash. Start the"
                 " changed sweep in a new folder."
             )
-        jobs.append(Job(number, digest, _stored(settings, path.parent, stored)))
-    return tuple(jobs)
+        return digest
 
-
-def _stored(settings: Settings, folder: Path, stored: dict[int, Any]) -> Settings:
-    """Return the settings as read back from the folder; jobs keep sharing their data sets."""
-    dataset = settings.dataset
-    if id(dataset) not in stored:
-        # the original is kept, so that its id stays its own
-        stored[id(dataset)] = dataset, settings.stored_in(folder).dataset
-    other = stored[id(dataset)][1]
-    return settings if other is dataset else dataclasses.replace(settings, dataset=other)
+    def _stored_settings(self, settings: Settings) -> Settings:
+        """The settings as read back from the folder; jobs keep sharing their data sets."""
+        dataset, stored = settings.dataset, self._stored
+        if id(dataset) not in stored:
+            # the original is kept, so that its id stays its own
+            stored[id(dataset)] = dataset, settings.stored_in(self._path.parent).dataset
+        other = stored[id(dataset)][1]
+        return settings if other is dataset else dataclasses.replace(settings, dataset=other)
 
 
 def _number(value: object, known: Collection[int] | None = None) -> int:

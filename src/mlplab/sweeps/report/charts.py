@@ -18,7 +18,7 @@ from mlplab.io.reading import reading
 from mlplab.metrics import bounds
 from mlplab.sweeps.report.conclusions import label
 from mlplab.sweeps.report.intervals import mean_interval, student
-from mlplab.sweeps.report.results import Group, Results
+from mlplab.sweeps.report.results import Group, JobResult, Results
 from mlplab.terminal.output import note
 
 MAX_CURVES = 8
@@ -42,7 +42,7 @@ def curves(results: Results) -> dict[str, object]:
             [results.headline, *(f"{s}/{m}" for m in ("loss", metric) for s in ("val", "train"))]
         )
     )
-    drawn = [(group, curves) for group in best if (curves := _group_curves(group, names))]
+    drawn = [(group, curves) for group in best if (curves := _group_curves(results, group, names))]
     scope = (
         "every configuration"
         if len(drawn) == len(results.groups)
@@ -71,13 +71,9 @@ def _limit_text(groups: Iterable[Group]) -> str:
     return f" Over the first {MAX_JOBS} jobs of at most {most:,}." if most > MAX_JOBS else ""
 
 
-def _group_curves(group: Group, names: Sequence[str]) -> dict[str, object]:
+def _group_curves(results: Results, group: Group, names: Sequence[str]) -> dict[str, object]:
     jobs = [job for job in group.jobs if job.counts][:MAX_JOBS]
-    tables = [
-        table
-        for job in jobs
-        if (table := read_columns(job.folder / "metrics.csv", names)) is not None
-    ]
+    tables = [table for job in jobs if (table := _columns(results, job, names))]
     return {
         name: curve
         for name in names
@@ -87,6 +83,13 @@ def _group_curves(group: Group, names: Sequence[str]) -> dict[str, object]:
             )
         )
     }
+
+
+def _columns(results: Results, job: JobResult, names: Sequence[str]) -> dict[str, Floats] | None:
+    if results.packed_history is None:
+        return read_columns(job.folder / "metrics.csv", names)
+    history = results.packed_history(job.number)
+    return {name: np.asarray(history[name]) for name in ("epoch", *names) if name in history}
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Floats] | None:

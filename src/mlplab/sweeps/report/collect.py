@@ -8,6 +8,7 @@ from mlplab.runs.run_index import SUMMARY_NUMBERS
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
+from mlplab.sweeps.plan.tracked import PACKED
 from mlplab.sweeps.report.results import JobResult, Results
 from mlplab.validation import KFold
 
@@ -17,7 +18,10 @@ def collect(plan: Plan, folder: Path) -> Results:
     job_store = open_store(plan, folder)
     job_store.refresh()
     jobs = [result(plan, job, job_store) for job in plan.jobs]
-    return Results(plan.name, folder, jobs, plan.options.metric, plan.flags)
+    return Results(
+        *(plan.name, folder, jobs, plan.options.metric, plan.flags),
+        packed_history=job_store.history if plan.options.jobs == PACKED else None,
+    )
 
 
 def result(plan: Plan, job: Job, job_store: JobStore) -> JobResult:

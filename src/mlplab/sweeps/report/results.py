@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab import metrics as measures
 from mlplab.extras import require
+from mlplab.sweeps.execution.job_store import Columns
 from mlplab.sweeps.report.modes import Split, two_groups
 from mlplab.sweeps.report.statistics import Statistics
 from mlplab.terminal.output import plain
@@ -146,7 +147,8 @@ class Results:
     `flags` are those that a command line needs besides the overrides of a job. `diverged` says
     whether a diverged job counts as the worst value ("worst") or not at all ("drop"), and
     `threshold` which value of the metric counts as solved. `conclusion` is the text that a search
-    shows in place of the best configuration.
+    shows in place of the best configuration. `packed_history` returns the history of the job with a
+    number, if jobs have no folders.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Results:
     diverged: str = "worst"
     threshold: float | None = None
     conclusion: str = ""
+    packed_history: Callable[[int], Columns] | None = field(default=None, compare=False, repr=False)
 
     @property
     def keys(self) -> tuple[str, ...]:

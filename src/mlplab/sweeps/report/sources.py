@@ -9,10 +9,11 @@ from pathlib import Path
 
 from mlplab.config import settings_of_folder
 from mlplab.config.override_lines import split
+from mlplab.runs.plan_text import NAME
 from mlplab.runs.resume_checks import flatten, result_config
 from mlplab.runs.run_index import SUMMARY_NUMBERS, summary_of
 from mlplab.sweeps.plan.plan import Job, Plan, value_of
-from mlplab.sweeps.plan.plan_file import NAME, read_plan
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.report.collect import collect
 from mlplab.sweeps.report.results import SEEDS, JobResult, Results
 from mlplab.validation import KFold

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlplab.runs.plan_text import NAME
 from mlplab.settings import Settings
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.progress import SweepProgress
 from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Plan
-from mlplab.sweeps.plan.plan_file import NAME, read_plan
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.report.results import Group, Results
 from mlplab.sweeps.run_sweep import Sweep
 from mlplab.sweeps.search.definition import Search

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from mlplab.runs.plan_text import NAME
 from mlplab.sweeps import run_sweep
 from mlplab.sweeps.execution.job_store import JobStore
 from mlplab.sweeps.execution.progress import SweepProgress
@@ -17,7 +18,7 @@ from mlplab.sweeps.execution.stores import open_store
 from mlplab.sweeps.execution.worker_pool import WorkerPool
 from mlplab.sweeps.plan.hashing import job_hash
 from mlplab.sweeps.plan.plan import Job, Plan
-from mlplab.sweeps.plan.plan_file import NAME, read_plan
+from mlplab.sweeps.plan.plan_file import read_plan
 from mlplab.sweeps.plan.tracked import job_format
 from mlplab.sweeps.report import collect
 from mlplab.sweeps.report.results import JobResult
