@@ -280,10 +280,11 @@ def test_a_command_is_quoted_for_a_shell():
     )
 
 
-def test_the_summary_lists_everything():
-    results = sample_results(name=NASTY)
-    for job in results.jobs:
-        (results.folder / "jobs" / str(job.number)).mkdir(parents=True)
+def test_the_summary_lists_everything(tmp_path):
+    results = replace(sample_results(name=NASTY), folder=tmp_path)
+    assert "](jobs/" not in summary(Conclusions(results))  # packed jobs have no folder to open
+    for failed in results.jobs:
+        (tmp_path / "jobs" / str(failed.number)).mkdir(parents=True)
     text = summary(Conclusions(results))
     assert NASTY not in text
     configurations, effects = text.split("## Effects")
