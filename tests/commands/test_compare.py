@@ -94,7 +94,7 @@ def test_forms_of_the_table(folders, capsys, form):
     ("arguments", "text"),
     [
         (["--metric", "val/acuracy"], "Did you mean `--metric val/accuracy`"),
-        (["--group-by", "optimiser"], "Did you mean `--group-by optimizer`"),
+        (["--group-by", "optimizzer"], "Did you mean `--group-by optimizer`"),
         (["--csv", "--json"], "--csv and --json: choose one"),
     ],
 )
