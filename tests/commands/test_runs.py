@@ -132,7 +132,7 @@ def test_a_sweep_is_listed_with_its_computing_time(three, capsys):
 
 @pytest.mark.parametrize("width", [42, 60, 80, 160])
 def test_a_narrow_terminal_shows_fewer_columns(width, three, monkeypatch, capsys):
-    monkeypatch.setattr("mlplab.commands.runs.is_terminal", lambda stream: True)
+    monkeypatch.setattr("mlplab.terminal.output.is_terminal", lambda stream: True)
     monkeypatch.setenv("COLUMNS", str(width))
     assert main(["runs"]) == 0
     output = lines(capsys)

@@ -24,7 +24,7 @@ from mlplab.errors import ConfigError
 from mlplab.runs.folder import RunFolder
 from mlplab.runs.listing import Condition, RunTable, as_override, metric, require_folder, select
 from mlplab.runs.run_index import Entry, RunIndex
-from mlplab.terminal.output import count, duration, is_terminal, plain
+from mlplab.terminal.output import count, duration, plain, terminal_width
 from mlplab.terminal.table import aligned
 
 _HEADLINES = (
@@ -164,13 +164,13 @@ def _print(matching: Sequence[Entry], limit: int, sort: str | None) -> None:
     rows = [[*_COLUMNS], *(_row(entry, sort) for entry in displayed)]
     if not displayed:
         return
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else math.inf
+    room = terminal_width(sys.stdout) or math.inf
     for dropped in (None, *_DROPPED_FIRST):
         rows = [
             [cell for name, cell in zip(rows[0], row, strict=True) if name != dropped]
             for row in rows
         ]
-        if max(map(len, lines := aligned(rows))) <= width:
+        if max(map(len, lines := aligned(rows))) <= room:
             break
     else:
         lines = aligned([*_with_metric_in_header(rows)])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from mlplab.commands.folder_arguments import Options
-from mlplab.terminal.output import is_terminal, say
+from mlplab.terminal.output import say, terminal_width
 
 if TYPE_CHECKING:
     from mlplab.sweeps.report.results import Results
@@ -70,8 +69,7 @@ def _lines(results: Results, form: str) -> list[str]:
 
     conclusions = Conclusions(results)
     if form == "text":
-        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-        return configuration_lines(conclusions, width, "; --csv prints all")
+        return configuration_lines(conclusions, terminal_width(sys.stdout), "; --csv prints all")
     if form == "csv":
         text = table_bytes(table.csv_rows(table.records(conclusions))).decode()
     elif form == "json":

@@ -89,6 +89,13 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def terminal_width(stream: TextIO) -> int | None:
+    """The number of characters of a line, if the stream is a terminal."""
+    import shutil  # which takes longer to import than this module
+
+    return shutil.get_terminal_size().columns if is_terminal(stream) else None
+
+
 def paint(text: str, code: str, stream: TextIO) -> str:
     """Color the text with an ANSI code if the stream is a terminal or FORCE_COLOR is set, unless
     NO_COLOR is set.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -16,10 +15,10 @@ from mlplab.terminal.output import (
     count,
     digits,
     duration,
-    is_terminal,
     paint,
     plain,
     say,
+    terminal_width,
 )
 from mlplab.terminal.table import aligned
 
@@ -56,9 +55,7 @@ def _table(metrics: Mapping[str, float | None], stream: TextIO) -> list[str]:
     widths = {name: max(map(len, (name, *cells.values()))) for name, cells in table.items()}
     first = max(map(len, splits), default=0)
     lines = []
-    for group in _column_groups(
-        widths, first, shutil.get_terminal_size().columns if is_terminal(stream) else None
-    ):
+    for group in _column_groups(widths, first, terminal_width(stream)):
         rows = [[split, *(table[name].get(split, "-") for name in group)] for split in splits]
         header, *body = aligned([["", *group], *rows], left=[0])
         lines += [
