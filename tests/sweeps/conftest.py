@@ -1,10 +1,13 @@
-"""A data set that fails."""
+"""A data set that fails, and a packed sweep."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+import mlplab
 
 FAILING = '''
 from dataclasses import dataclass
@@ -32,3 +35,20 @@ def plugin():
     Path("components.py").write_text(FAILING)
     yield "components.py"
     plugins._registered["dataset"].pop("broken", None)
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """The folder of a packed sweep of four jobs, which tests must not change."""
+    folder = tmp_path_factory.mktemp("sound") / "sweep"
+    overrides = ["experiment=xor_mlp", "dataset.num_samples=60", "training.epochs=4", "device=cpu"]
+    packed = ["training.batch_size=16", "seed=range(4)", "tracking.jobs=packed"]
+    mlplab.sweep([*overrides, *packed], folder)
+    return folder
+
+
+@pytest.fixture
+def sweep(sound):
+    """A copy of that sweep in the working folder."""
+    shutil.copytree(sound, "sweep")
+    return Path("sweep")

@@ -370,19 +370,6 @@ def test_packed_jobs_are_listed(sweep, capsys):
 # Damaged and hostile packs.
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sound") / "sweep"
-    mlplab.sweep([*SMALL, "seed=range(4)", "tracking.jobs=packed"], folder)
-    return folder
-
-
-@pytest.fixture
-def sweep(sound):
-    shutil.copytree(sound, "sweep")
-    return Path("sweep")
-
-
 def only_pack(sweep):
     [path] = (sweep / "packs").iterdir()
     return path

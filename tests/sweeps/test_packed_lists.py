@@ -122,19 +122,6 @@ def test_lists_of_structures(overrides, both, capsys):
 # Damaged sweeps.
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sound") / "sweep"
-    mlplab.sweep([*SMALL, "seed=range(4)", "tracking.jobs=packed"], folder)
-    return folder
-
-
-@pytest.fixture
-def sweep(sound):
-    shutil.copytree(sound, "sweep")
-    return Path("sweep")
-
-
 def statuses(capsys, *arguments):
     assert main(["runs", ".", "--jobs", "--json", *arguments]) == 0
     output = capsys.readouterr()
